@@ -1,0 +1,1 @@
+"""Text: corpora, tokenizers, and deterministic, resumable batches of their tokens."""

@@ -1,0 +1,204 @@
+"""The built-in corpus: what the running Python says about itself, as English prose.
+
+Every Python carries some two megabytes of documentation under one licence (PSF), so a first model
+needs no download. The sources are parsed, never imported: importing a standard library opens
+windows, patches modules and prints poems.
+
+One document is one module: its docstrings joined in the order of its source, under its name. A
+docstring alone is a sentence or two (the median is under 60 characters) and teaches a model to stop;
+a module's docstrings talk about one thing for kilobytes, which is what a context is for.
+
+What is not English is left out (signatures, doctests, tables, grammar), hard line breaks within a
+paragraph are undone, and a paragraph seen before is not said again: copied docstrings would be
+learnt by heart and then be found in the validation split.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sysconfig
+import textwrap
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from wordorder.errors import BadInput
+from wordorder.text.corpus import Document
+
+TOPICS = "pydoc_data/topics.py"
+
+# Tests talk to their authors; the others are copies, bundles or tables of generated names.
+LEFT_OUT = {
+    "site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "ensurepip",
+    "pydoc_data", "encodings", "__pycache__", "__phello__",
+}  # fmt: skip
+
+SHORTEST_DOCUMENT = 200  # characters: less is a remark, not a document
+
+ASCII = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "…": "...", "—": "-", "–": "-", "\xa0": " "})
+
+# The commonest words of English: a line of prose is at least a sixth of them, code and tables are not.
+COMMON = frozenset(
+    "a about after all also an and any are as at be been before but by can do does each either else "
+    "for from get given has have how if in into is it its like may more must no not of on one only "
+    "or other out return returns same set should since so some such than that the their them then "
+    "there these they this to up use used uses using was were when where whether which while will "
+    "with within without would you your".split()
+)
+
+BULLET = re.compile(r"(?:[*+-]|\(?\d{1,2}[.)]|\([a-z]\))\s+(?=\S)")
+TERM = re.compile(r"(?:\S{1,30}(?:(?: or|,) \S{1,30}){0,3}\s*(?: -- | - |:\s)|\w+ is )")
+ROLE = re.compile(r":[a-z:]+:`[~!]?([^`<]+?)(?: <[^`>]*>)?`")
+QUOTED = re.compile(r"`+([^`]+)`+'?_?")
+STARRED = re.compile(r"(?<![\w*])(\*{1,2})(\w(?:[^*\n]*[\w.:])?)\1(?![\w*])")
+FOOTNOTE = re.compile(r" ?\[\d{1,2}\]_?")
+RULE = re.compile(r"\s*([=*~^\"'#-])\1{2,}\s*")
+ODD = re.compile(r"[^\w\s.,;:'\"()?!/-]")
+PROMPT = re.compile(r"^\s*(?:>>>|\.\.\. |\$ |% )|::=|^\s*\.\. |-->|==>", re.MULTILINE)
+WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
+LAST_SENTENCE = re.compile(r"(?:(?<=[.?!])|^)\s*[^.?!]*(?:[.](?=\S)[^.?!]*)*:\s*$")
+
+
+def read_python_docs(library: Path | None = None) -> tuple[Document, ...]:
+    """Read the pydoc topics and the standard library's docstrings as documents.
+
+    Args:
+        library: the folder of the standard library; that of the running Python unless given.
+
+    Raises:
+        BadInput: where this Python was installed without its sources.
+    """
+    library = library or Path(sysconfig.get_path("stdlib"))
+    seen: set[str] = set()
+    documents = [
+        Document(text, source)
+        for source, parts in (*_topics(library), *_modules(library))
+        if len(text := prose_of(parts, seen)) >= SHORTEST_DOCUMENT
+    ]
+    if not documents:
+        raise BadInput(f"this Python has no sources of its standard library in {library}: name other text with --data")
+    return tuple(documents)
+
+
+def _topics(library: Path) -> Iterator[tuple[str, list[str]]]:
+    tree = _parse(library / TOPICS)
+    for statement in tree.body if tree else ():
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
+            topics: dict[str, str] = ast.literal_eval(statement.value)
+            yield from ((f"topic {name}", [text]) for name, text in sorted(topics.items()))
+
+
+def _modules(library: Path) -> Iterator[tuple[str, list[str]]]:
+    for path in sorted(library.rglob("*.py")):
+        inside = path.relative_to(library)
+        if LEFT_OUT.intersection(inside.parts[:-1]):
+            continue
+        tree = _parse(path)
+        if tree is not None and (parts := list(_docstrings(tree))):
+            name = ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
+            yield name, [name, *parts]
+
+
+def _parse(path: Path) -> ast.Module | None:
+    try:
+        source = path.read_bytes()
+        with warnings.catch_warnings():
+            # Old modules have invalid escapes in them, which is their authors' business.
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _docstrings(tree: ast.Module | ast.ClassDef) -> Iterator[str]:
+    """The docstrings of a module or class in source order, private names left out."""
+    if text := ast.get_docstring(tree, clean=False):
+        yield inspect.cleandoc(text)
+    for statement in tree.body:
+        if isinstance(statement, ast.ClassDef):
+            yield from _docstrings(statement)
+        elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if text := ast.get_docstring(statement, clean=False):
+                yield inspect.cleandoc(text)
+
+
+def prose_of(parts: list[str], seen: set[str]) -> str:
+    """The English of some documentation, one line a paragraph, blank lines between.
+
+    Args:
+        parts: docstrings or topics with their indentation cleaned.
+        seen: paragraphs of earlier documents, which are left out; added to.
+    """
+    kept: list[str] = []
+    for part in parts:
+        for paragraph in _paragraphs(part):
+            key = re.sub(r"\W+", " ", paragraph).casefold()
+            if key not in seen:
+                seen.add(key)
+                kept.append(paragraph)
+    # The name or title alone is no document.
+    return "\n\n".join(kept) if any(_is_prose(paragraph) for paragraph in kept) else ""
+
+
+def _paragraphs(part: str) -> Iterator[str]:
+    held = ""
+    for block in re.split(r"\n\s*\n", part.expandtabs().translate(ASCII)):
+        lines = block.strip("\n").splitlines()
+        title = len(lines) == 2 and RULE.fullmatch(lines[1])
+        if title or re.fullmatch(r"[\w.]+", block):
+            if held:
+                yield held
+            held = _plain(lines[0])
+            continue
+        items = ["\n"] if PROMPT.search(block) else _items(lines)
+        if all(_is_prose(item) for item in items):
+            if held:
+                yield held
+            held = "\n".join(items)
+        elif held.endswith(":"):
+            # What it announced is left out, so the announcement is too.
+            held = LAST_SENTENCE.sub("", held).rstrip()
+    if held and not held.endswith(":"):
+        yield held
+
+
+def _items(lines: list[str]) -> list[str]:
+    """Undo hard line breaks: a paragraph becomes one line, a list one line an item."""
+    items: list[str] = []
+    first_indent = deepest = 0
+    for line in textwrap.dedent("\n".join(lines)).splitlines():
+        text = line.strip()
+        indent = len(line) - len(line.lstrip())
+        starts = (
+            not items
+            or BULLET.match(text)
+            or (indent <= first_indent and (deepest > first_indent or TERM.match(text)))
+            or (items[-1].endswith(":") and indent > first_indent)
+        )
+        if starts:
+            items.append(_plain(text))
+            first_indent = deepest = indent
+        else:
+            items[-1] += " " + _plain(text)
+            deepest = max(deepest, indent)
+    return items
+
+
+def _plain(text: str) -> str:
+    """Markup taken off: roles, backquotes, starred arguments, footnote marks."""
+    text = BULLET.sub("- ", text, count=1) if text[:1] in "*+" and BULLET.match(text) else text
+    text = STARRED.sub(r"\2", ROLE.sub(r"\1", text))
+    text = QUOTED.sub(r"\1", text)
+    return re.sub(r"\s+", " ", FOOTNOTE.sub("", text)).strip()
+
+
+def _is_prose(text: str) -> bool:
+    """Whether text reads as English rather than as code, a signature or a table."""
+    words = WORD.findall(text)
+    if len(words) < 4 or not re.match(r"[\w\"'(*-]", text):
+        return False
+    common = sum(word.lower() in COMMON for word in words)
+    odd = len(ODD.findall(text))
+    return common * 6 >= len(words) and odd * 25 <= len(text) and len(words) * 14 >= len(text)

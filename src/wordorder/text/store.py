@@ -1,0 +1,122 @@
+"""Tokens of a corpus in one memory-mapped array, made once and found again by content.
+
+An entry of the cache is a folder named by a hash of the texts and of the tokenizer: nothing else
+decides what is in it, so it can be neither stale nor anyone's in particular. It is written beside
+and renamed into place, and checked when opened: one that a full disk or a crash has damaged is made
+again. Where the cache cannot be written the tokens stay in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordorder.errors import BadInput
+from wordorder.text.corpus import Corpus
+from wordorder.text.tokenizer import Tokenizer
+
+# Part of every entry's name: raised when what is stored for the same input changes.
+LAYOUT = 1
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """The tokens of a corpus, document after document.
+
+    Args:
+        tokens: uint16 where the vocabulary fits, else uint32; each document ends with `end_of_text`.
+        starts: int64, the index of each document's first token.
+        bytes: UTF-8 bytes of all texts, for bits per byte.
+        end_of_text: the id that ends documents.
+        vocabulary_size: how many ids there are.
+    """
+
+    tokens: NDArray[np.unsignedinteger]
+    starts: NDArray[np.int64]
+    bytes: int
+    end_of_text: int
+    vocabulary_size: int
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def cache_folder() -> Path:
+    """Where stores are kept: $XDG_CACHE_HOME/wordorder/tokens, ~/.cache by default."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "wordorder" / "tokens"
+
+
+def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
+    """The tokens of a corpus, from the cache where they have been made before.
+
+    Raises:
+        BadInput: where the tokenizer cannot encode a document, or the corpus is empty.
+    """
+    if not corpus.bytes:
+        raise BadInput(f"{corpus.name} is empty: it holds no text to learn from")
+    key = f"{LAYOUT} {corpus.content_hash} {tokenizer.content_hash}"
+    entry = cache_folder() / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    arrays = _opened(entry)
+    if arrays is None:
+        made = _encode(corpus, tokenizer)
+        # No room or no right to write: the run goes on without a cache.
+        with contextlib.suppress(OSError):
+            _write(entry, *made)
+        arrays = _opened(entry) or made
+    return TokenStore(*arrays, corpus.bytes, tokenizer.end_of_text, tokenizer.vocabulary_size)
+
+
+def _encode(corpus: Corpus, tokenizer: Tokenizer) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
+    dtype = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
+    end = np.array([tokenizer.end_of_text], dtype)
+    parts: list[NDArray[np.unsignedinteger]] = []
+    for document in corpus.documents:
+        try:
+            parts.append(tokenizer.encode_array(document.text).astype(dtype))
+        except BadInput as error:
+            raise BadInput(f"{document.source}: {error}") from None
+        parts.append(end)
+    lengths = np.array([len(part) for part in parts], np.int64).reshape(-1, 2).sum(axis=1)
+    return np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)[:-1]])
+
+
+def _write(entry: Path, tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64]) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", suffix=".part", dir=entry.parent))
+    try:
+        np.save(beside / "tokens.npy", tokens)
+        np.save(beside / "starts.npy", starts)
+        sums = {"tokens": _checksum(tokens), "starts": _checksum(starts)}
+        (beside / "sums.json").write_text(json.dumps(sums))
+        # What is there now is damaged, or another process has just made the same.
+        shutil.rmtree(entry, ignore_errors=True)
+        os.rename(beside, entry)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _opened(entry: Path) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]] | None:
+    """The arrays of an entry, or None where it is missing or damaged."""
+    try:
+        sums = json.loads((entry / "sums.json").read_text())
+        tokens = np.load(entry / "tokens.npy", mmap_mode="r")
+        starts = np.load(entry / "starts.npy")
+        whole = sums == {"tokens": _checksum(tokens), "starts": _checksum(starts)}
+    except (OSError, ValueError, TypeError, EOFError):
+        return None
+    return (tokens, starts) if whole else None
+
+
+def _checksum(array: NDArray[np.generic]) -> int:
+    return zlib.crc32(memoryview(np.ascontiguousarray(array)).cast("B"))
