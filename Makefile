@@ -1,0 +1,59 @@
+# make quickstart   install, train the default model on the built-in corpus, print what it writes
+# make test         install the test extra and run the tests
+# make test-all     ... and the slow ones
+#
+# Only Python 3.11+ and make are assumed. Another Python: make PYTHON=python3.13 quickstart
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+RUN := runs/quickstart
+
+# On Linux PyPI's torch brings gigabytes of CUDA. Where there is no NVIDIA driver the
+# CPU build is taken from PyTorch's own index; where that cannot be reached pip says so
+# and takes what it finds elsewhere. `make TORCH_INDEX= ...` asks no other index.
+TORCH_INDEX ?= $(shell test "$$(uname)" = Linux && ! command -v nvidia-smi >/dev/null && echo https://download.pytorch.org/whl/cpu)
+
+.PHONY: help install quickstart test test-all lint clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: wordorder needs Python 3.11 or newer, and $(PYTHON) is not: name one that is, as in make PYTHON=python3.13" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/torch: constraints.txt | .venv/bin/python
+	@echo "installing torch (the largest part: a minute or more the first time)"
+	@$(PIP) install --quiet -c constraints.txt $(if $(strip $(TORCH_INDEX)),--extra-index-url $(TORCH_INDEX) --retries 1) torch
+	@touch $@
+
+.venv/wordorder: pyproject.toml .venv/torch
+	@echo "installing wordorder"
+	@$(PIP) install --quiet -c constraints.txt -e .
+	@touch $@
+
+.venv/wordorder-test: .venv/wordorder
+	@echo "installing what the tests need"
+	@$(PIP) install --quiet -c constraints.txt -e '.[test]'
+	@touch $@
+
+install: .venv/wordorder
+
+quickstart: .venv/wordorder
+	$(BIN)/wordorder train --out $(RUN) --overwrite
+	$(BIN)/wordorder generate $(RUN) "The "
+	@echo "Go on: $(BIN)/wordorder generate $(RUN) 'your own beginning' · $(BIN)/wordorder eval $(RUN) · $(BIN)/wordorder --help"
+
+test: .venv/wordorder-test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/wordorder-test
+	$(BIN)/python -m pytest
+
+lint: .venv/wordorder-test
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf .venv build dist src/*.egg-info

@@ -1,0 +1,63 @@
+"""Small language models with a sense of order: train, compare and read them.
+
+The public names are resolved when first used, so that `import wordorder` (and
+with it `wordorder --help`) does not import torch.
+
+    import wordorder as wo
+    run = wo.train(wo.TrainConfig(...))
+    print(run.generate("The if statement"))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wordorder.errors import BadInput
+    from wordorder.model import make_model
+    from wordorder.model.config import ModelConfig
+    from wordorder.training.config import TrainConfig
+    from wordorder.training.loop import resume, train
+    from wordorder.training.run import Run
+
+    load = Run.load
+
+__version__ = "0.1.0"
+
+# name -> (module, dotted path within it)
+_HOME = {
+    "BadInput": ("wordorder.errors", "BadInput"),
+    "ModelConfig": ("wordorder.model.config", "ModelConfig"),
+    "TrainConfig": ("wordorder.training.config", "TrainConfig"),
+    "load": ("wordorder.training.run", "Run.load"),
+    "make_model": ("wordorder.model", "make_model"),
+    "resume": ("wordorder.training.loop", "resume"),
+    "train": ("wordorder.training.loop", "train"),
+}
+
+__all__ = [
+    "BadInput",
+    "ModelConfig",
+    "TrainConfig",
+    "__version__",
+    "load",
+    "make_model",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'wordorder' has no attribute {name!r}")
+    module, path = _HOME[name]
+    value: object = import_module(module)
+    for part in path.split("."):
+        value = getattr(value, part)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

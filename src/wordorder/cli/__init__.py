@@ -1,0 +1,1 @@
+"""The `wordorder` command: one file per command, each thin over the library."""

@@ -1,0 +1,111 @@
+"""The `wordorder` command: finds the command, runs it, turns errors into exit codes.
+
+Nothing here imports torch, numpy or tyro, so that `wordorder --help` and a
+mistyped command answer at once; a command's module is imported when it is run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from wordorder import __version__
+from wordorder.errors import BadInput, Failed, Refused
+
+# command -> (module with `main(arguments) -> exit code`, what it does)
+COMMANDS = {
+    "train": ("wordorder.cli.train", "train a language model on text, or --resume a run"),
+    "generate": ("wordorder.cli.generate", "let a trained model continue a text"),
+    "eval": ("wordorder.cli.eval", "measure a model's loss, in all and by position"),
+    "positions": ("wordorder.cli.positions", "list the positional embeddings and their facts"),
+    "data": ("wordorder.cli.data", "show what a corpus holds before training on it"),
+}
+
+INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: what was typed after `wordorder`; None reads `sys.argv`.
+    """
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(typed)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _end_quietly()
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return code
+
+
+def _dispatch(typed: list[str]) -> int:
+    if not typed or typed[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if typed else 2
+    if typed[0] == "--version":
+        print(f"wordorder {__version__}")
+        return 0
+    if typed[0] not in COMMANDS:
+        raise BadInput(_unknown(typed[0]))
+    module, _ = COMMANDS[typed[0]]
+    run = import_module(module).main
+    code: int = run(typed[1:])
+    return code
+
+
+def _help() -> str:
+    lines = [
+        "usage: wordorder COMMAND [OPTIONS]",
+        "",
+        "Small language models with a sense of order.",
+        "",
+        "commands:",
+        *(f"  {name:<11}{does}" for name, (_, does) in COMMANDS.items()),
+        "",
+        "wordorder COMMAND --help lists a command's options; wordorder --version says which this is.",
+    ]
+    return "\n".join(lines)
+
+
+def _unknown(given: str) -> str:
+    near = difflib.get_close_matches(given, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
+    return f"no command {given!r}: {hint}"
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error that is not a bug; None where it is one."""
+    if isinstance(error, BadInput | Failed | Refused):
+        return error.exit_code
+    # positions imports nothing of ours, so its error is its own. Whoever raised it has imported it.
+    positions = sys.modules.get("wordorder.positions")
+    if positions is not None and isinstance(error, positions.PositionError):
+        return BadInput.exit_code
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _end_quietly() -> int:
+    """The reader went away (`| head`): what is still buffered has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
