@@ -82,7 +82,7 @@ def _flat(box: str, command: str) -> str:
 def _unknown(token: str, options: type, command: str) -> str:
     given = token.partition("=")[0]
     if not given.startswith("-"):
-        return f"{command} does not know what to do with {token!r}: {command} --help lists its options"
+        return f"{command} has no use for {token!r}: {command} --help lists its options"
     near = difflib.get_close_matches(given, _flags(options, command), n=1)
     hint = f"did you mean {near[0]}?" if near else f"{command} --help lists its options"
     return f"{command} has no option {given}: {hint}"

@@ -75,7 +75,7 @@ def _help() -> str:
         "commands:",
         *(f"  {name:<11}{does}" for name, (_, does) in COMMANDS.items()),
         "",
-        "wordorder COMMAND --help lists a command's options; wordorder --version says which this is.",
+        "wordorder COMMAND --help lists the options of one; wordorder --version",
     ]
     return "\n".join(lines)
 

@@ -1,0 +1,20 @@
+"""What every test may rely on: nothing is written outside the test's own folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A fresh cache, so that a test neither finds what another session left nor leaves anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
+        for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR"):
+            if name in os.environ:
+                patch.delenv(name)
+        yield
