@@ -80,8 +80,9 @@ class Batches:
     ) -> None:
         if len(store) <= context_length:
             raise BadInput(
-                f"the text is {len(store)} tokens, shorter than one context of {context_length} and the token after it: "
-                f"give more text, or a context of at most {max(len(store) - 1, 1)}"
+                f"the text is {len(store)} tokens, shorter than one context of {context_length} "
+                "and the token after it: give more text, or a context of at most "
+                f"{max(len(store) - 1, 1)}"
             )
         _check_objective(objective, mask_id, mask_fraction)
         self.store = store
@@ -99,7 +100,9 @@ class Batches:
         """The batch with this number; the same for the same seed, whatever came before."""
         number = index * self.batch_size + np.arange(self.batch_size)
         epochs, within = np.divmod(number, self.windows_per_epoch)
-        starts = np.concatenate([self._epoch_starts(int(e))[within[epochs == e]] for e in np.unique(epochs)])
+        starts = np.concatenate(
+            [self._epoch_starts(int(e))[within[epochs == e]] for e in np.unique(epochs)]
+        )
         window = _Window(self.store, starts, self.context_length, self.isolate_documents)
         if self.objective == "next-token":
             return window.next_token()
@@ -170,7 +173,9 @@ class _Window:
             targets = np.where(self.padded, NOT_COUNTED, targets)
         return self._batch(self.tokens[:, :-1], targets)
 
-    def masked_token(self, random: np.random.Generator, mask_id: int | None, fraction: float) -> Batch:
+    def masked_token(
+        self, random: np.random.Generator, mask_id: int | None, fraction: float
+    ) -> Batch:
         tokens = self.tokens[:, :-1]
         draw = random.random(tokens.shape)
         # An end of text is not guessed: what comes after it would give it away.
@@ -180,11 +185,14 @@ class _Window:
         # At least one, or a small batch would have no loss at all.
         chosen = draw <= max(fraction, min(draw.min(), 1 - 1e-9))
         fate = random.random(tokens.shape)
-        replacement = np.where(fate < MASKED_SHARE, mask_id, random.integers(self.store.vocabulary_size, size=draw.shape))
+        other = random.integers(self.store.vocabulary_size, size=draw.shape)
+        replacement = np.where(fate < MASKED_SHARE, mask_id, other)
         hidden = np.where(chosen & (fate < MASKED_OR_RANDOM_SHARE), replacement, tokens)
         return self._batch(hidden, np.where(chosen, tokens, NOT_COUNTED), looks_ahead=True)
 
-    def _batch(self, tokens: NDArray[np.int64], targets: NDArray[np.int64], looks_ahead: bool = False) -> Batch:
+    def _batch(
+        self, tokens: NDArray[np.int64], targets: NDArray[np.int64], looks_ahead: bool = False
+    ) -> Batch:
         documents = positions = None
         if self.isolate:
             documents, positions = self._documents()

@@ -86,7 +86,10 @@ class Corpus:
                 "give a number between 0 and 1, such as 0.1"
             )
         if self.characters < 2:
-            raise BadInput(f"{self.name} holds {self.characters} characters: too few to split in two; give more text")
+            raise BadInput(
+                f"{self.name} holds {self.characters} characters: too few to split in two; "
+                "give more text"
+            )
         few = len(self.documents) < FEWEST_DOCUMENTS_TO_HASH
         if how == "tail" or (how == "auto" and few):
             parts = self._split_tail(fraction)
@@ -99,7 +102,9 @@ class Corpus:
 
     def _split_hash(self, fraction: float) -> tuple[list[Document], list[Document]]:
         if len(self.documents) < 2:
-            raise BadInput(f"{self.name} is one document, which a hash cannot split: split it by its tail")
+            raise BadInput(
+                f"{self.name} is one document, which a hash cannot split: split it by its tail"
+            )
         drawn = [_share(document.text) for document in self.documents]
         held = [share < fraction for share in drawn]
         # However the hashes fall, each side needs a document.

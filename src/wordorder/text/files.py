@@ -45,7 +45,7 @@ def read_path(name: str, field: str) -> tuple[tuple[Document, ...], tuple[str, .
 def _missing(name: str) -> str:
     known = f"give a file, a folder or {BUILT_IN}"
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix:
-        return f"no such file or folder: {name}; {known}, or write {HUB_PREFIX}{name} for a Hugging Face dataset"
+        known += f", or write {HUB_PREFIX}{name} for a Hugging Face dataset"
     return f"no such file or folder: {name}; {known}"
 
 
@@ -53,7 +53,7 @@ def _read_folder(folder: Path, field: str) -> tuple[tuple[Document, ...], tuple[
     inside = sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not _hidden(path.relative_to(folder))
     )
     known = [path for path in inside if _format(path) in READERS]
     documents = tuple(document for path in known for document in _read_file(path, field))
@@ -63,8 +63,12 @@ def _read_folder(folder: Path, field: str) -> tuple[tuple[Document, ...], tuple[
             f"{', '.join(READERS)} (also .gz) and none of these has text in it"
         )
     passed_over = len(inside) - len(known)
-    notes = (f"{passed_over} of {len(inside)} files in {folder} have another suffix and were left out",)
-    return documents, notes if passed_over else ()
+    note = f"{passed_over} of {len(inside)} files in {folder} have another suffix and were left out"
+    return documents, (note,) if passed_over else ()
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _format(path: Path) -> str:
@@ -79,7 +83,9 @@ def _read_file(path: Path, field: str) -> tuple[Document, ...]:
         if path.name.lower().endswith(".gz"):
             data = gzip.decompress(data)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise BadInput(f"{path} is not a whole gzip file ({error}): fetch or compress it again") from None
+        raise BadInput(
+            f"{path} is not a whole gzip file ({error}): fetch or compress it again"
+        ) from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror}): check its permissions") from None
     reader = READERS.get(_format(path), _read_text)
@@ -92,7 +98,9 @@ def _decode(data: bytes, source: str) -> str:
         raise BadInput(f"{source} is UTF-16, not UTF-8: convert it with iconv -f utf-16 -t utf-8")
     zero = data.find(b"\0")
     if zero >= 0:
-        raise BadInput(f"{source} is a binary file (a zero byte at offset {zero}): give text in UTF-8")
+        raise BadInput(
+            f"{source} is a binary file (a zero byte at offset {zero}): give text in UTF-8"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -130,7 +138,8 @@ def _read_jsonl(data: bytes, source: str, field: str) -> Iterator[Document]:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise BadInput(
-                f"{where}, column {error.colno}: not JSON ({error.msg}); a .jsonl file has one JSON object a line"
+                f"{where}, column {error.colno}: not JSON ({error.msg}); "
+                "a .jsonl file has one JSON object a line"
             ) from None
         except RecursionError:
             raise BadInput(f"{where}: JSON nested too deep to read") from None
@@ -139,12 +148,19 @@ def _read_jsonl(data: bytes, source: str, field: str) -> Iterator[Document]:
 
 def _text_of(record: Any, where: str, field: str) -> str:
     if not isinstance(record, dict):
-        raise BadInput(f"{where}: a JSON {type(record).__name__}, not an object with a field {field!r}")
+        raise BadInput(
+            f"{where}: a JSON {type(record).__name__}, not an object with a field {field!r}"
+        )
     if field not in record:
-        raise BadInput(f"{where}: no field {field!r}; its fields are {_listed(record)}: name one with --field")
+        raise BadInput(
+            f"{where}: no field {field!r}; its fields are {_listed(record)}: name one with --field"
+        )
     text = record[field]
     if not isinstance(text, str):
-        raise BadInput(f"{where}: field {field!r} is {type(text).__name__}, not text: name another with --field")
+        raise BadInput(
+            f"{where}: field {field!r} is {type(text).__name__}, not text: "
+            "name another with --field"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -160,20 +176,27 @@ def _read_parquet(data: bytes, source: str, field: str) -> Iterator[Document]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise BadInput(f'{source} needs pyarrow to be read: pip install "wordorder[data]"') from None
+        raise BadInput(
+            f'{source} needs pyarrow to be read: pip install "wordorder[data]"'
+        ) from None
     try:
         table = pyarrow.parquet.ParquetFile(io.BytesIO(data))
         names = table.schema_arrow.names
         if field not in names:
-            raise BadInput(f"{source}: no column {field!r}; its columns are {_listed(names)}: name one with --field")
+            raise BadInput(
+                f"{source}: no column {field!r}; its columns are {_listed(names)}: "
+                "name one with --field"
+            )
         row = 0
         for batch in table.iter_batches(columns=[field]):
             for text in batch.column(0).to_pylist():
                 row += 1
                 if text is not None:
-                    yield Document(_text_of({field: text}, f"{source}, row {row}", field), f"{source}, row {row}")
+                    where = f"{source}, row {row}"
+                    yield Document(_text_of({field: text}, where, field), where)
     except pyarrow.ArrowException as error:
-        raise BadInput(f"{source} is not a whole Parquet file ({str(error).splitlines()[0]}): fetch it again") from None
+        what = str(error).splitlines()[0]
+        raise BadInput(f"{source} is not a whole Parquet file ({what}): fetch it again") from None
 
 
 def _listed(names: Any) -> str:

@@ -43,7 +43,9 @@ def stream_dataset(
             documents.append(Document(text, f"{path}, row {number}"))
             size += len(text.encode())
         if size >= most_bytes:
-            return tuple(documents), (f"only the first {most_bytes / 1e6:.0f} MB of hf:{name} were read",)
+            return tuple(documents), (
+                f"only the first {most_bytes / 1e6:.0f} MB of hf:{name} were read",
+            )
     if not documents:
         raise BadInput(f"hf:{name} is empty: it holds no text to learn from")
     return tuple(documents), ()
@@ -53,13 +55,19 @@ def _open(name: str) -> tuple[Any, str]:
     try:
         import datasets
     except ImportError:
-        raise BadInput(f'hf:{name} needs datasets to be read: pip install "wordorder[data]"') from None
+        raise BadInput(
+            f'hf:{name} needs datasets to be read: pip install "wordorder[data]"'
+        ) from None
     path, *rest = name.split(":")
     if len(rest) > 2:
-        raise BadInput(f"hf:{name} has too many parts: write hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT")
+        raise BadInput(
+            f"hf:{name} has too many parts: write hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT"
+        )
     split = rest.pop() if len(rest) == 2 or (rest and rest[0] in SPLITS) else "train"
     config = rest[0] if rest else None
     try:
         return datasets.load_dataset(path, config, split=split, streaming=True), path
     except Exception as error:  # the library raises a dozen kinds for a name, a split, a network
-        raise BadInput(f"hf:{name} cannot be opened: {' '.join(str(error).split())[:300]}") from None
+        raise BadInput(
+            f"hf:{name} cannot be opened: {' '.join(str(error).split())[:300]}"
+        ) from None

@@ -5,8 +5,8 @@ needs no download. The sources are parsed, never imported: importing a standard 
 windows, patches modules and prints poems.
 
 One document is one module: its docstrings joined in the order of its source, under its name. A
-docstring alone is a sentence or two (the median is under 60 characters) and teaches a model to stop;
-a module's docstrings talk about one thing for kilobytes, which is what a context is for.
+docstring alone is a sentence (the median has some 90 characters) and teaches a model to stop; a
+module's docstrings talk about one thing for kilobytes, which is what a context is for.
 
 What is not English is left out (signatures, doctests, tables, grammar), hard line breaks within a
 paragraph are undone, and a paragraph seen before is not said again: copied docstrings would be
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import sysconfig
 import textwrap
@@ -37,16 +38,19 @@ LEFT_OUT = {
 
 SHORTEST_DOCUMENT = 200  # characters: less is a remark, not a document
 
-ASCII = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "…": "...", "—": "-", "–": "-", "\xa0": " "})
-
-# The commonest words of English: a line of prose is at least a sixth of them, code and tables are not.
-COMMON = frozenset(
-    "a about after all also an and any are as at be been before but by can do does each either else "
-    "for from get given has have how if in into is it its like may more must no not of on one only "
-    "or other out return returns same set should since so some such than that the their them then "
-    "there these they this to up use used uses using was were when where whether which while will "
-    "with within without would you your".split()
+ASCII = str.maketrans(
+    {"“": '"', "”": '"', "‘": "'", "’": "'", "…": "...", "—": "-", "–": "-", "\xa0": " "}
 )
+
+# The commonest words of English: prose is at least a sixth of them, code and tables are not.
+COMMON_WORDS = """
+a about after all also an and any are as at be been before but by can do does each either else for
+from get given has have how if in into is it its like may more must no not of on one only or other
+out return returns same set should since so some such than that the their them then there these they
+this to up use used uses using was were when where whether which while will with within without
+would you your
+"""
+COMMON = frozenset(COMMON_WORDS.split())
 
 BULLET = re.compile(r"(?:[*+-]|\(?\d{1,2}[.)]|\([a-z]\))\s+(?=\S)")
 TERM = re.compile(r"(?:\S{1,30}(?:(?: or|,) \S{1,30}){0,3}\s*(?: -- | - |:\s)|\w+ is )")
@@ -78,7 +82,10 @@ def read_python_docs(library: Path | None = None) -> tuple[Document, ...]:
         if len(text := prose_of(parts, seen)) >= SHORTEST_DOCUMENT
     ]
     if not documents:
-        raise BadInput(f"this Python has no sources of its standard library in {library}: name other text with --data")
+        raise BadInput(
+            f"this Python has no sources of its standard library in {library}: "
+            "name other text with --data"
+        )
     return tuple(documents)
 
 
@@ -91,14 +98,19 @@ def _topics(library: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _modules(library: Path) -> Iterator[tuple[str, list[str]]]:
-    for path in sorted(library.rglob("*.py")):
+    for path in sorted(_sources(library)):
         inside = path.relative_to(library)
-        if LEFT_OUT.intersection(inside.parts[:-1]):
-            continue
         tree = _parse(path)
         if tree is not None and (parts := list(_docstrings(tree))):
             name = ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
             yield name, [name, *parts]
+
+
+def _sources(library: Path) -> Iterator[Path]:
+    # Not rglob(): it would walk through all of site-packages to leave it out.
+    for folder, inside, files in os.walk(library):
+        inside[:] = [name for name in inside if name not in LEFT_OUT]
+        yield from (Path(folder, name) for name in files if name.endswith(".py"))
 
 
 def _parse(path: Path) -> ast.Module | None:
@@ -113,15 +125,16 @@ def _parse(path: Path) -> ast.Module | None:
 
 
 def _docstrings(tree: ast.Module | ast.ClassDef) -> Iterator[str]:
-    """The docstrings of a module or class in source order, private names left out."""
+    """The docstrings of a module or class in source order."""
     if text := ast.get_docstring(tree, clean=False):
         yield inspect.cleandoc(text)
     for statement in tree.body:
         if isinstance(statement, ast.ClassDef):
             yield from _docstrings(statement)
-        elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            if text := ast.get_docstring(statement, clean=False):
-                yield inspect.cleandoc(text)
+        elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and (
+            text := ast.get_docstring(statement, clean=False)
+        ):
+            yield inspect.cleandoc(text)
 
 
 def prose_of(parts: list[str], seen: set[str]) -> str:
@@ -201,4 +214,10 @@ def _is_prose(text: str) -> bool:
         return False
     common = sum(word.lower() in COMMON for word in words)
     odd = len(ODD.findall(text))
-    return common * 6 >= len(words) and odd * 25 <= len(text) and len(words) * 14 >= len(text)
+    loud = sum(character.isupper() for character in text)  # licences shout
+    return (
+        common * 6 >= len(words)
+        and odd * 25 <= len(text)
+        and loud * 4 <= len(text)
+        and len(words) * 14 >= len(text)
+    )

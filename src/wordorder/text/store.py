@@ -28,13 +28,15 @@ from wordorder.text.tokenizer import Tokenizer
 # Part of every entry's name: raised when what is stored for the same input changes.
 LAYOUT = 1
 
+Arrays = tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]  # tokens, starts
+
 
 @dataclass(frozen=True)
 class TokenStore:
     """The tokens of a corpus, document after document.
 
     Args:
-        tokens: uint16 where the vocabulary fits, else uint32; each document ends with `end_of_text`.
+        tokens: uint16 where the vocabulary fits, else uint32; documents end with `end_of_text`.
         starts: int64, the index of each document's first token.
         bytes: UTF-8 bytes of all texts, for bits per byte.
         end_of_text: the id that ends documents.
@@ -77,7 +79,7 @@ def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
     return TokenStore(*arrays, corpus.bytes, tokenizer.end_of_text, tokenizer.vocabulary_size)
 
 
-def _encode(corpus: Corpus, tokenizer: Tokenizer) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
+def _encode(corpus: Corpus, tokenizer: Tokenizer) -> Arrays:
     dtype = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
     end = np.array([tokenizer.end_of_text], dtype)
     parts: list[NDArray[np.unsignedinteger]] = []
@@ -106,7 +108,7 @@ def _write(entry: Path, tokens: NDArray[np.unsignedinteger], starts: NDArray[np.
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _opened(entry: Path) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]] | None:
+def _opened(entry: Path) -> Arrays | None:
     """The arrays of an entry, or None where it is missing or damaged."""
     try:
         sums = json.loads((entry / "sums.json").read_text())

@@ -1,12 +1,12 @@
-"""Tokenizers: bytes, characters, byte-level BPE, or one that is brought; all saved as tokenizer.json.
+"""Tokenizers: bytes, characters, byte-level BPE, or one that is brought; one tokenizer.json each.
 
-Each is a Hugging Face `tokenizers` object with an end-of-text token, so the one file in a run folder
-loads in transformers as it is (`PreTrainedTokenizerFast(tokenizer_file=...)`). Special tokens take
-the last ids, and `mask` exists only where it was asked for: adding it moves no other id.
+Each is a Hugging Face `tokenizers` object with an end-of-text token, so the one file in a run
+folder loads in transformers as it is (`PreTrainedTokenizerFast(tokenizer_file=...)`). Special
+tokens take the last ids, and `mask` exists only where it was asked for: adding it moves no other.
 
-Bytes and characters are encoded and decoded here with NumPy, because the general road keeps some 150
-bytes of bookkeeping per token; tests hold both roads equal. Text that spells a special token, such
-as `<|endoftext|>`, is encoded as the characters it is made of: only the store ends a document.
+Bytes and characters are encoded and decoded here with NumPy, because the general road keeps some
+150 bytes of bookkeeping per token; tests hold both roads equal. Text that spells a special token,
+such as `<|endoftext|>`, is encoded as the characters it is made of: only the store ends a document.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Tokenizer:
         self.kind = _kind(backend)
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocabulary_size: int = max(vocabulary.values()) + 1
-        self.end_of_text: int = next(vocabulary[name] for name in ENDS_OF_TEXT if name in vocabulary)
-        self.mask: int | None = next((vocabulary[name] for name in MASKS if name in vocabulary), None)
+        self.end_of_text: int = next(vocabulary[n] for n in ENDS_OF_TEXT if n in vocabulary)
+        self.mask: int | None = next((vocabulary[n] for n in MASKS if n in vocabulary), None)
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -120,7 +120,9 @@ class Tokenizer:
             return self._encode_characters(text)
         pieces = list(_pieces(text)) if self.kind == "bpe" else [text]
         encoded = self.backend.encode_batch_fast(pieces, add_special_tokens=False)
-        return np.concatenate([np.array(piece.ids, np.uint32) for piece in encoded] or [np.empty(0, np.uint32)])
+        return np.concatenate(
+            [np.empty(0, np.uint32), *(np.array(e.ids, np.uint32) for e in encoded)]
+        )
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids; special tokens are silent, broken UTF-8 becomes U+FFFD."""
@@ -152,7 +154,8 @@ class Tokenizer:
 
     @cached_property
     def _special_ids(self) -> list[int]:
-        return [index for index, token in self.backend.get_added_tokens_decoder().items() if token.special]
+        added = self.backend.get_added_tokens_decoder()
+        return [index for index, token in added.items() if token.special]
 
     @cached_property
     def _spellings(self) -> list[bytes] | None:
@@ -161,16 +164,17 @@ class Tokenizer:
             return None
         spellings = [b""] * self.vocabulary_size
         for token, index in self.backend.get_vocab(with_added_tokens=False).items():
-            spellings[index] = token.encode() if self.kind == "characters" else bytes(BYTES[c] for c in token)
+            spelt = token.encode() if self.kind == "characters" else bytes(map(BYTES.get, token))
+            spellings[index] = spelt
         for index, token in self.backend.get_added_tokens_decoder().items():
             spellings[index] = b"" if token.special else token.content.encode()
         return spellings
 
     @cached_property
-    def _known_characters(self) -> NDArray[np.int64]:
+    def _known_characters(self) -> NDArray[np.int32]:
         """Ids by code point, -1 where unknown."""
         vocabulary = self.backend.get_vocab(with_added_tokens=False)
-        table = np.full(0x110000, -1, np.int64)
+        table = np.full(0x110000, -1, np.int32)
         for character, index in vocabulary.items():
             if len(character) == 1:
                 table[ord(character)] = index
@@ -183,8 +187,9 @@ class Tokenizer:
             character = text[unknown[0]]
             known = int((self._known_characters >= 0).sum())
             raise BadInput(
-                f"character {character!r} (U+{ord(character):04X}) at offset {unknown[0]} is not among the {known} "
-                "this character tokenizer was made from: leave it out, or train with --tokenizer bytes or bpe"
+                f"character {character!r} (U+{ord(character):04X}) at offset {unknown[0]} is "
+                f"not among the {known} this character tokenizer was made from: leave it out, "
+                "or train with --tokenizer bytes or bpe"
             )
         return ids.astype(np.uint32)
 
@@ -206,7 +211,7 @@ class StreamDecoder:
         """The text that this token completes; empty while a character is incomplete."""
         if self._spellings is not None:
             return self._utf8.decode(self._spellings[token])
-        # Without bytes of their own, tokens are spelt by their neighbours: decode all, give the new.
+        # Without bytes of their own, tokens are spelt by their neighbours: decode all again.
         self._ids.append(int(token))
         text = self._tokenizer.decode(self._ids)
         return "" if text.endswith("\ufffd") else self._rest(text)
@@ -223,7 +228,9 @@ class StreamDecoder:
         return piece
 
 
-def make_tokenizer(how: str, corpus: Corpus, vocabulary_size: int = 4096, *, mask: bool = False) -> Tokenizer:
+def make_tokenizer(
+    how: str, corpus: Corpus, vocabulary_size: int = 4096, *, mask: bool = False
+) -> Tokenizer:
     """Make the tokenizer for a corpus, the same one every time.
 
     Args:
@@ -246,7 +253,10 @@ def make_tokenizer(how: str, corpus: Corpus, vocabulary_size: int = 4096, *, mas
     elif how.endswith(".json") or os.sep in how or Path(how).exists():
         backend = _read(how)
     else:
-        raise BadInput(f"unknown tokenizer {how!r}: it is one of {', '.join(KINDS)}, or the path of a tokenizer.json")
+        raise BadInput(
+            f"unknown tokenizer {how!r}: it is one of {', '.join(KINDS)}, "
+            "or the path of a tokenizer.json"
+        )
     _add_special(backend, ENDS_OF_TEXT)
     if mask:
         _add_special(backend, MASKS)
@@ -280,7 +290,10 @@ def _characters(corpus: Corpus) -> tokenizers.Tokenizer:
 def _bpe(corpus: Corpus, size: int, smallest: int) -> tokenizers.Tokenizer:
     """GPT-2's byte-level BPE, trained on the corpus or an even sample of it."""
     if size < 256:
-        raise BadInput(f"vocabulary size {size + smallest - 256} is too small for bpe: it needs at least {smallest}")
+        raise BadInput(
+            f"vocabulary size {size + smallest - 256} is too small for bpe: "
+            f"it needs at least {smallest}"
+        )
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     backend.decoder = decoders.ByteLevel()
@@ -317,7 +330,10 @@ def _read(path: str | Path) -> tokenizers.Tokenizer:
     path = Path(path).expanduser()
     path = path / "tokenizer.json" if path.is_dir() else path
     if not path.is_file():
-        raise BadInput(f"no such tokenizer: {path}; give the path of a tokenizer.json, or one of {', '.join(KINDS)}")
+        raise BadInput(
+            f"no such tokenizer: {path}; give the path of a tokenizer.json, "
+            f"or one of {', '.join(KINDS)}"
+        )
     try:
         backend = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception for whatever is wrong
@@ -336,8 +352,8 @@ def _kind(backend: tokenizers.Tokenizer) -> str:
         return "characters"
     byte_level = before.get("type") == "ByteLevel" and not before.get("add_prefix_space")
     if model["type"] == "BPE" and byte_level and len(model["vocab"]) >= 256:
-        identity = not model["merges"] and all(model["vocab"].get(SPELLINGS[byte]) == byte for byte in range(256))
-        if identity and not before["use_regex"]:
+        in_order = [model["vocab"].get(spelling) for spelling in SPELLINGS] == list(range(256))
+        if in_order and not model["merges"] and not before["use_regex"]:
             return "bytes"
         return "bpe" if before["use_regex"] else "brought"
     return "brought"

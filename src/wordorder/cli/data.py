@@ -1,0 +1,134 @@
+"""`wordorder data`: what a corpus holds, before anyone trains on it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wordorder.text.corpus import BUILT_IN, Corpus, load_corpus
+from wordorder.text.store import open_store
+from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+
+SAMPLE_CHARACTERS = 400
+SAMPLE_TOKENS = 40
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Show what a corpus holds: documents, tokens, the split, a sample.
+
+    Args:
+        data: python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT].
+        field: field of .jsonl, .parquet and datasets that holds the text.
+        tokenizer: bpe, bytes, characters, or the path of a tokenizer.json.
+        vocabulary_size: most tokens that bpe learns, special ones counted.
+        validation_fraction: share that training never sees.
+        json: print one JSON object instead of tables.
+    """
+
+    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[DATA ...]")] = (
+        BUILT_IN,
+    )
+    field: str = "text"
+    tokenizer: str = "bpe"
+    vocabulary_size: int = 4096
+    validation_fraction: float = 0.1
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    options = tyro.cli(DataOptions, prog="wordorder data", args=arguments)
+    logs = Console(stderr=True)
+    with logs.status("reading"):
+        corpus = load_corpus(options.data, field=options.field)
+    with logs.status("learning the tokenizer"):
+        tokenizer = make_tokenizer(options.tokenizer, corpus, options.vocabulary_size)
+    with logs.status("tokenizing"):
+        facts = _facts(corpus, tokenizer, options)
+    if options.json:
+        print(json.dumps(facts))
+    else:
+        _show(facts, tokenizer)
+    return 0
+
+
+def _facts(corpus: Corpus, tokenizer: Tokenizer, options: DataOptions) -> dict[str, Any]:
+    training, validation = corpus.split(options.validation_fraction)
+    parts = {"training": _counts(training, tokenizer), "validation": _counts(validation, tokenizer)}
+    tokens = sum(part["tokens"] for part in parts.values())
+    lengths = sorted(len(document.text) for document in corpus.documents)
+    median = statistics.median_low(lengths)
+    typical = next(d for d in corpus.documents if len(d.text) == median)
+    return {
+        "options": asdict(options),
+        "name": corpus.name,
+        "notes": list(corpus.notes),
+        "documents": len(corpus.documents),
+        "bytes": corpus.bytes,
+        "characters": corpus.characters,
+        "tokens": tokens,
+        "bytes_per_token": round(corpus.bytes / tokens, 3),
+        "tokenizer": {"kind": tokenizer.kind, "vocabulary_size": tokenizer.vocabulary_size},
+        "longest_document_characters": lengths[-1],
+        "median_document_characters": median,
+        "split": parts,
+        "sample": {"source": typical.source, "text": typical.text[:SAMPLE_CHARACTERS]},
+    }
+
+
+def _counts(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, int]:
+    return {
+        "documents": len(corpus.documents),
+        "bytes": corpus.bytes,
+        "characters": corpus.characters,
+        "tokens": len(open_store(corpus, tokenizer)),
+    }
+
+
+def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
+    console = Console(highlight=False)
+    table = Table(
+        title=Text(facts["name"]),
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    rows = {"": facts, **facts["split"]}
+    table.add_column()
+    for side in ("all", "training", "validation"):
+        table.add_column(side, justify="right")
+    for what in ("documents", "characters", "bytes", "tokens"):
+        table.add_row(what, *(f"{part[what]:,}" for part in rows.values()))
+    console.print(table)
+    console.print(
+        f"\n{facts['bytes_per_token']:.2f} bytes per token with {facts['tokenizer']['kind']} "
+        f"of {facts['tokenizer']['vocabulary_size']:,} tokens, <|endoftext|> included"
+    )
+    console.print(
+        f"longest document {facts['longest_document_characters']:,} characters, "
+        f"median {facts['median_document_characters']:,}"
+    )
+    for note in facts["notes"]:
+        console.print(f"note: {note}", style="yellow", markup=False)
+    _show_sample(console, facts["sample"], tokenizer)
+
+
+def _show_sample(console: Console, sample: dict[str, str], tokenizer: Tokenizer) -> None:
+    console.print(f"\n{sample['source']} begins:", style="bold", markup=False)
+    console.print(Text(sample["text"].rstrip() + " ..."))
+    console.print("\nas tokens:", style="bold")
+    tokens = Text()
+    for number, token in enumerate(tokenizer.encode(sample["text"])[:SAMPLE_TOKENS]):
+        piece = tokenizer.decode([token]).replace("\n", "\\n")
+        tokens.append(piece, style="reverse" if number % 2 else "")
+        tokens.append("|", style="dim")
+    console.print(tokens)

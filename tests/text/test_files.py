@@ -1,0 +1,196 @@
+"""Reading files, and every message of one that cannot be read, by its text."""
+
+import builtins
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wordorder.errors import BadInput
+from wordorder.text.corpus import load_corpus
+
+
+def texts(path: Path, **options: Any) -> list[str]:
+    return [document.text for document in load_corpus(str(path), **options).documents]
+
+
+def message(path: Path | str, **options: Any) -> str:
+    with pytest.raises(BadInput) as caught:
+        load_corpus(str(path), **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, bytes | str], Path]:
+    def write(name: str, data: bytes | str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        return path
+
+    return write
+
+
+Write = Callable[[str, bytes | str], Path]
+
+
+def test_one_text_is_unchanged(write: Write) -> None:
+    assert texts(write("a.txt", "\n  one\r\ntwo\rthree\n\n")) == ["\n  one\ntwo\nthree\n\n"]
+
+
+def test_byte_order_mark_is_left_out(write: Write) -> None:
+    assert texts(write("a.txt", b"\xef\xbb\xbfhello")) == ["hello"]
+
+
+@pytest.mark.parametrize("separator", ["\f", "\n\f\n", "<|endoftext|>", "\n<|endoftext|>\n"])
+def test_separators_part_documents(write: Write, separator: str) -> None:
+    text = f"one{separator}two words{separator}{separator}three{separator}"
+    assert texts(write("a.txt", text)) == ["one", "two words", "three"]
+
+
+def test_separators_are_ordinary_elsewhere(write: Write) -> None:
+    assert texts(write("a.md", "a<|endoftext|>b")) == ["a<|endoftext|>b"]
+
+
+@pytest.mark.parametrize("suffix", ["txt", "md", "py", "rst", ""])
+def test_plain_and_compressed(write: Write, suffix: str) -> None:
+    name = f"a.{suffix}".rstrip(".")
+    assert texts(write(name, "plain")) == ["plain"]
+    assert texts(write(f"{name}.gz", gzip.compress(b"packed"))) == ["packed"]
+
+
+def test_folder_is_read_in_sorted_order_with_a_note(write: Write, tmp_path: Path) -> None:
+    write("b/two.md", "two")
+    write("a/one.txt", "one")
+    write("c/three.txt.gz", gzip.compress(b"three"))
+    write("c/empty.txt", "")
+    write("c/picture.png", b"\0")
+    write(".hidden/x.txt", "no")
+    corpus = load_corpus(str(tmp_path))
+    assert [d.text for d in corpus.documents] == ["one", "two", "three"]
+    assert corpus.documents[1].source == str(tmp_path / "b/two.md")
+    assert corpus.notes == (f"1 of 5 files in {tmp_path} have another suffix and were left out",)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_jsonl(write: Write, packed: bool) -> None:
+    lines = [json.dumps({"text": t, "n": 1}, ensure_ascii=False) for t in ("one", "\u2028x", "")]
+    data = ("\n".join(lines) + "\n\n").encode()
+    path = write("a.jsonl.gz", gzip.compress(data)) if packed else write("a.jsonl", data)
+    assert texts(path) == ["one", "\u2028x"]
+
+
+def test_jsonl_other_field(write: Write) -> None:
+    assert texts(write("a.jsonl", '{"story": "s"}\n'), field="story") == ["s"]
+
+
+def test_parquet(write: Write, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"body": ["one", None, "two"], "n": [1, 2, 3]})
+    pyarrow.parquet.write_table(table, path)
+    assert texts(path, field="body") == ["one", "two"]
+    packed = write("b.parquet.gz", gzip.compress(path.read_bytes()))
+    assert texts(packed, field="body") == ["one", "two"]
+    assert message(path) == (
+        f"{path}: no column 'text'; its columns are 'body', 'n': name one with --field"
+    )
+    assert "field 'n' is int, not text" in message(path, field="n")
+    damaged = write("c.parquet", path.read_bytes()[:-9])
+    assert message(damaged).startswith(f"{damaged} is not a whole Parquet file (")
+
+
+def test_parquet_without_the_extra(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *rest: Any) -> Any:
+        if name.split(".")[0] in ("pyarrow", "datasets"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    path = write("a.parquet", b"PAR1")
+    assert message(path) == f'{path} needs pyarrow to be read: pip install "wordorder[data]"'
+    assert message("hf:x/y") == ('hf:x/y needs datasets to be read: pip install "wordorder[data]"')
+
+
+def test_no_such_file() -> None:
+    assert message("nowhere.txt") == (
+        "no such file or folder: nowhere.txt; give a file, a folder or python-docs"
+    )
+    assert message("roneneldan/TinyStories").endswith(
+        ", or write hf:roneneldan/TinyStories for a Hugging Face dataset"
+    )
+
+
+@pytest.mark.parametrize("data", ["", " \n\n", "\f\n<|endoftext|>"])
+def test_empty_file(write: Write, data: str) -> None:
+    path = write("a.txt", data)
+    assert message(path) == f"{path} is empty: it holds no text to learn from"
+
+
+def test_folder_without_text(write: Write, tmp_path: Path) -> None:
+    write("a.png", b"\0")
+    assert message(tmp_path) == (
+        f"{tmp_path} holds no text: of 1 files 0 end in .txt, .md, .py, .jsonl, .parquet "
+        "(also .gz) and none of these has text in it"
+    )
+
+
+def test_binary_file(write: Write) -> None:
+    path = write("a.txt", b"abc\0def")
+    assert message(path) == (
+        f"{path} is a binary file (a zero byte at offset 3): give text in UTF-8"
+    )
+
+
+def test_utf16(write: Write) -> None:
+    path = write("a.txt", "hello".encode("utf-16"))
+    assert message(path) == (
+        f"{path} is UTF-16, not UTF-8: convert it with iconv -f utf-16 -t utf-8"
+    )
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_undecodable_byte(write: Write, mark: bytes) -> None:
+    path = write("a.txt", mark + "one\ncafé\n".encode("latin1"))
+    assert message(path) == (
+        f"{path} is not UTF-8: byte 0xe9 at offset {7 + len(mark)} (line 2); "
+        "convert it with iconv -f latin1 -t utf-8, or give another file"
+    )
+
+
+@pytest.mark.parametrize("data", [b"plain text", gzip.compress(b"x" * 1000)[:-12]])
+def test_damaged_gzip(write: Write, data: bytes) -> None:
+    path = write("a.txt.gz", data)
+    assert message(path).startswith(f"{path} is not a whole gzip file (")
+
+
+JSONL = {
+    '{"text": "a"}\n{"text": \n': "line 2, column 10: not JSON (Expecting value); "
+    "a .jsonl file has one JSON object a line",
+    '{"text": "a"}\n\n{"body": "b", "n": 1}\n': "line 3: no field 'text'; "
+    "its fields are 'body', 'n': name one with --field",
+    '["text"]\n': "line 1: a JSON list, not an object with a field 'text'",
+    '{"text": 5}': "line 1: field 'text' is int, not text: name another with --field",
+    '{"text": "\\ud83d"}': "line 1: field 'text' holds half a surrogate pair at character 0, "
+    "which is not text in UTF-8: repair or remove this line",
+}
+
+
+@pytest.mark.parametrize("data", JSONL)
+def test_bad_jsonl(write: Write, data: str) -> None:
+    path = write("a.jsonl", data)
+    assert message(path) == f"{path}, {JSONL[data]}"
+
+
+def test_every_reader_has_a_known_suffix_in_the_message(tmp_path: Path) -> None:
+    from wordorder.text.files import READERS
+
+    assert ", ".join(READERS) in message(tmp_path)
