@@ -9,9 +9,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUN := runs/quickstart
 
-# On Linux PyPI's torch brings gigabytes of CUDA. Where there is no NVIDIA driver the
-# CPU build is taken from PyTorch's own index; where that cannot be reached pip says so
-# and takes what it finds elsewhere. `make TORCH_INDEX= ...` asks no other index.
+# On Linux PyPI's torch brings gigabytes of CUDA. Where there is no NVIDIA driver the CPU
+# build is taken from PyTorch's own index, and where that does not answer, what pip finds
+# elsewhere. `make TORCH_INDEX= quickstart` asks no other index.
 TORCH_INDEX ?= $(shell test "$$(uname)" = Linux && ! command -v nvidia-smi >/dev/null && echo https://download.pytorch.org/whl/cpu)
 
 .PHONY: help install quickstart test test-all lint clean
@@ -22,21 +22,25 @@ help:
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: wordorder needs Python 3.11 or newer, and $(PYTHON) is not: name one that is, as in make PYTHON=python3.13" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 2; }
 
 .venv/torch: constraints.txt | .venv/bin/python
-	@echo "installing torch (the largest part: a minute or more the first time)"
-	@$(PIP) install --quiet -c constraints.txt $(if $(strip $(TORCH_INDEX)),--extra-index-url $(TORCH_INDEX) --retries 1) torch
+	@echo "installing torch, the largest part"
+ifneq ($(strip $(TORCH_INDEX)),)
+	@$(PIP) install -qq --no-deps --timeout 10 --retries 1 -c constraints.txt --index-url $(TORCH_INDEX) torch || \
+	  echo "$(TORCH_INDEX) did not give the CPU build: taking the one pip finds"
+endif
+	@$(PIP) install -qq -c constraints.txt torch
 	@touch $@
 
 .venv/wordorder: pyproject.toml .venv/torch
 	@echo "installing wordorder"
-	@$(PIP) install --quiet -c constraints.txt -e .
+	@$(PIP) install -qq -c constraints.txt -e .
 	@touch $@
 
 .venv/wordorder-test: .venv/wordorder
 	@echo "installing what the tests need"
-	@$(PIP) install --quiet -c constraints.txt -e '.[test]'
+	@$(PIP) install -qq -c constraints.txt -e '.[test]'
 	@touch $@
 
 install: .venv/wordorder
