@@ -90,11 +90,10 @@ def test_jsonl_other_field(write: Write) -> None:
 
 def test_parquet(write: Write, tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
-
+    parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "a.parquet"
     table = pyarrow.table({"body": ["one", None, "two"], "n": [1, 2, 3]})
-    pyarrow.parquet.write_table(table, path)
+    parquet.write_table(table, path)
     assert texts(path, field="body") == ["one", "two"]
     packed = write("b.parquet.gz", gzip.compress(path.read_bytes()))
     assert texts(packed, field="body") == ["one", "two"]

@@ -51,18 +51,21 @@ this to up use used uses using was were when where whether which while will with
 would you your
 """
 COMMON = frozenset(COMMON_WORDS.split())
+ANNOUNCING = {"code", "example", "examples", "follows", "following", "form", "g", "syntax", "usage"}
 
 BULLET = re.compile(r"(?:[*+-]|\(?\d{1,2}[.)]|\([a-z]\))\s+(?=\S)")
-TERM = re.compile(r"(?:\S{1,30}(?:(?: or|,) \S{1,30}){0,3}\s*(?: -- | - |:\s)|\w+ is )")
+TERM = re.compile(
+    r"\S{1,30}(?:(?: or|,) \S{1,30}){0,3}\s*(?: -- | - |:\s)|[^\s.?!:,]{1,30}\s{2,}(?=\S)"
+)
 ROLE = re.compile(r":[a-z:]+:`[~!]?([^`<]+?)(?: <[^`>]*>)?`")
 QUOTED = re.compile(r"`+([^`]+)`+'?_?")
 STARRED = re.compile(r"(?<![\w*])(\*{1,2})(\w(?:[^*\n]*[\w.:])?)\1(?![\w*])")
 FOOTNOTE = re.compile(r" ?\[\d{1,2}\]_?")
-RULE = re.compile(r"\s*([=*~^\"'#-])\1{2,}\s*")
+RULE = re.compile(r"^[ ]*([=*~^\"'#-])\1{2,}[ ]*$", re.MULTILINE)
 ODD = re.compile(r"[^\w\s.,;:'\"()?!/-]")
-PROMPT = re.compile(r"^\s*(?:>>>|\.\.\. |\$ |% )|::=|^\s*\.\. |-->|==>", re.MULTILINE)
+CODE = re.compile(r"[=*~^#-]{4,}|^\s*(?:>>>|\.\.\. |\$ |% )|::=|^\s*\.\. |-->|==>", re.MULTILINE)
 WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
-LAST_SENTENCE = re.compile(r"(?:(?<=[.?!])|^)\s*[^.?!]*(?:[.](?=\S)[^.?!]*)*:\s*$")
+LAST_SENTENCE = re.compile(r"(?:(?<=[.?!])|^)\s*[^.?!]*(?:[.](?=\S)[^.?!]*)*$")
 
 
 def read_python_docs(library: Path | None = None) -> tuple[Document, ...]:
@@ -157,7 +160,8 @@ def prose_of(parts: list[str], seen: set[str]) -> str:
 
 def _paragraphs(part: str) -> Iterator[str]:
     held = ""
-    for block in re.split(r"\n\s*\n", part.expandtabs().translate(ASCII)):
+    text = RULE.sub(r"\g<0>\n", part.expandtabs().translate(ASCII))
+    for block in re.split(r"\n\s*\n", text):
         lines = block.strip("\n").splitlines()
         title = len(lines) == 2 and RULE.fullmatch(lines[1])
         if title or re.fullmatch(r"[\w.]+", block):
@@ -165,16 +169,23 @@ def _paragraphs(part: str) -> Iterator[str]:
                 yield held
             held = _plain(lines[0])
             continue
-        items = ["\n"] if PROMPT.search(block) else _items(lines)
+        items = ["\n"] if CODE.search(block) else _items(lines)
         if all(_is_prose(item) for item in items):
             if held:
                 yield held
             held = "\n".join(items)
-        elif held.endswith(":"):
-            # What it announced is left out, so the announcement is too.
-            held = LAST_SENTENCE.sub("", held).rstrip()
+        elif held.endswith((":", " to", " as", " is", " like")):
+            held = _unannounced(held)
     if held and not held.endswith(":"):
         yield held
+
+
+def _unannounced(text: str) -> str:
+    """End a paragraph whose code is left out: `it is the same as:` goes, `for a call:` stays."""
+    last = WORD.findall(text)[-1].lower()
+    if last in COMMON or last in ANNOUNCING:
+        return LAST_SENTENCE.sub("", text).rstrip()
+    return text.removesuffix(":") + "."
 
 
 def _items(lines: list[str]) -> list[str]:

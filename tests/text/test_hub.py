@@ -1,0 +1,55 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wordorder.errors import BadInput
+from wordorder.text import hub
+from wordorder.text.corpus import load_corpus
+
+datasets = pytest.importorskip("datasets", reason="the data extra is not installed")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data set of the hub's layout, on disk: no network."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for split in ("train", "test"):
+        table = pyarrow.table({"text": [f"{split} one", " ", f"{split} two"], "n": [1, 2, 3]})
+        parquet.write_table(table, tmp_path / f"{split}-00000-of-00001.parquet")
+    return tmp_path
+
+
+def texts(name: str) -> list[str]:
+    return [document.text for document in load_corpus(name).documents]
+
+
+def test_streams_a_split(folder: Path) -> None:
+    assert texts(f"hf:{folder}") == ["train one", "train two"]
+    assert texts(f"hf:{folder}:test") == ["test one", "test two"]
+    assert texts(f"hf:{folder}:default:test") == ["test one", "test two"]
+
+
+def test_stops_at_the_most_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents, notes = hub.stream_dataset(str(folder), "text", most_bytes=5)
+    assert [document.text for document in documents] == ["train one"]
+    assert notes == (f"only the first 0 MB of hf:{folder} were read",)
+
+
+def test_messages(folder: Path) -> None:
+    def message(name: str, **options: Any) -> str:
+        with pytest.raises(BadInput) as caught:
+            load_corpus(name, **options)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert message(f"hf:{folder}", field="body") == (
+        f"hf:{folder}, row 1: no text in column 'body'; its columns are 'text', 'n': "
+        "name one with --field"
+    )
+    assert message(f"hf:{folder}:default:nowhere").startswith(
+        f"hf:{folder}:default:nowhere cannot be opened: "
+    )
+    assert message(f"hf:{folder}/none").startswith(f"hf:{folder}/none cannot be opened: ")
+    assert message("hf:a:b:c:d").endswith("write hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT")
