@@ -1,0 +1,101 @@
+"""What was typed to options: one clear line for each way it can be wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import pytest
+import tyro
+
+from wordorder.cli.arguments import parse
+from wordorder.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Inner:
+    width: int = 8
+
+    def __post_init__(self) -> None:
+        if self.width > 100:
+            raise BadInput(f"width {self.width} is past 100: take less")
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Do a thing.
+
+    Args:
+        run: the run folder.
+        prompt: what to go on from.
+        kind: which way.
+        share: between 0 and 1.
+        inner: the inner part.
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    prompt: Annotated[str | None, tyro.conf.Positional] = None
+    kind: Literal["a", "b"] = "a"
+    share: float = 0.5
+    inner: tyro.conf.OmitArgPrefixes[Inner] = field(default_factory=Inner)
+
+    def __post_init__(self) -> None:
+        if self.share > 1:
+            raise BadInput(f"share {self.share} is past 1: take less")
+
+
+def test_what_is_typed_wins_over_the_default_and_that_over_the_fields() -> None:
+    default = Outer("there", share=0.25, inner=Inner(16))
+    assert parse(Outer, ["here"], command="x") == Outer("here")
+    typed = parse(Outer, ["here", "--width", "32"], command="x", default=default)
+    assert typed == Outer("here", share=0.25, inner=Inner(32))
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("", "RUN is missing; wordorder x --help lists the options"),
+        ("r --widht 3", "wordorder x has no option --widht: did you mean --width?"),
+        ("r --widht=3", "wordorder x has no option --widht: did you mean --width?"),
+        ("r --zzz", "wordorder x has no option --zzz: wordorder x --help lists its options"),
+        ("r p q", "wordorder x has no use for 'q': wordorder x --help lists its options"),
+        (
+            "r --width 1.5",
+            "--width: not a whole number: '1.5'; wordorder x --help lists the options",
+        ),
+        ("r --share x", "--share: not a number: 'x'; wordorder x --help lists the options"),
+        (
+            "r --kind c",
+            "invalid choice 'c' for argument '--kind'. Expected one of ('a', 'b'); "
+            "wordorder x --help lists the options",
+        ),
+        (
+            "r --width",
+            "Missing value for argument '--width'. Expected 1 values; "
+            "wordorder x --help lists the options",
+        ),
+        ("r --width 101", "width 101 is past 100: take less"),
+        ("r --share 2", "share 2.0 is past 1: take less"),
+    ],
+)
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_a_wrong_option_is_one_line(
+    typed: str,
+    line: str,
+    columns: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(BadInput) as caught:
+        parse(Outer, typed.split(), command="wordorder x")
+    assert str(caught.value) == line
+    assert capsys.readouterr() == ("", "")
+
+
+def test_help_is_printed_and_leaves_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        parse(Outer, ["--help"], command="wordorder x")
+    assert not leaving.value.code
+    shown = capsys.readouterr().out
+    assert "usage: wordorder x" in shown and "the run folder." in shown

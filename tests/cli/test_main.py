@@ -1,0 +1,109 @@
+"""The command's entry: which command, which exit code, which line."""
+
+from __future__ import annotations
+
+import io
+import sys
+import types
+
+import pytest
+
+import wordorder
+from wordorder.cli import main as entry
+from wordorder.errors import BadInput, Failed, Refused
+from wordorder.positions import PositionError
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A command `boom` whose error a test sets."""
+    monkeypatch.setitem(entry.COMMANDS, "boom", ("wordorder_boom", "raises"))
+    return monkeypatch
+
+
+def run_raising(patch: pytest.MonkeyPatch, error: BaseException) -> int:
+    def command(arguments: list[str]) -> int:
+        raise error
+
+    module = types.ModuleType("wordorder_boom")
+    module.main = command  # type: ignore[attr-defined]
+    patch.setitem(sys.modules, "wordorder_boom", module)
+    return entry.main(["boom"])
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name, (_, does) in entry.COMMANDS.items():
+        assert f"  {name} " in shown and does in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_nothing_typed_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main([]) == 2
+    assert capsys.readouterr().out.startswith("usage: wordorder COMMAND [OPTIONS]\n")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"wordorder {wordorder.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("trian", "error: no command 'trian': did you mean 'train'?\n"),
+        ("zzz", "error: no command 'zzz': choose from train, generate, eval, positions, data\n"),
+        (
+            "--hlep",
+            "error: no command '--hlep': choose from train, generate, eval, positions, data\n",
+        ),
+    ],
+)
+def test_an_unknown_command(given: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main([given]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", line)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadInput("no\n  such"), 2),
+        (PositionError("no such"), 2),
+        (Failed("no such"), 1),
+        (Refused("no such"), 3),
+    ],
+)
+def test_errors_are_one_line_and_a_code(
+    error: Exception,
+    code: int,
+    raising: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_raising(raising, error) == code
+    assert capsys.readouterr().err == "error: no such\n"
+
+
+def test_a_bug_keeps_its_traceback(raising: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_raising(raising, ZeroDivisionError("a bug"))
+
+
+def test_a_plain_value_error_is_a_bug(raising: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="a bug"):
+        run_raising(raising, ValueError("a bug"))
+
+
+def test_ctrl_c(raising: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_raising(raising, KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_a_reader_that_went_away_is_no_error(
+    raising: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
+    raising.setattr(sys, "stdout", stream)
+    assert run_raising(raising, BrokenPipeError()) == 0
+    assert capfd.readouterr().err == ""
