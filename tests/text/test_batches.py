@@ -164,6 +164,12 @@ def test_masked_token_rates(fraction: float) -> None:
     assert END not in among[1]
 
 
+def test_masks_are_drawn_anew_for_every_batch() -> None:
+    out = masked_batches(0.15)
+    places = {tuple((batch.targets >= 0).flatten().tolist()) for batch in out}
+    assert len(places) == len(out)
+
+
 def test_masked_tokens_elsewhere_are_as_they_were() -> None:
     store = store_of(400, 500)
     for batch in masked_batches(0.15)[:5]:
@@ -196,6 +202,10 @@ def test_bad_input() -> None:
     assert message() == (
         "the text is 8 tokens, shorter than one context of 8 and the token after it: "
         "give more text, or a context of at most 7"
+    )
+    assert message(seed=-1) == (
+        "context length 8, batch size 4 and seed -1: "
+        "the first two are at least 1, the seed at least 0"
     )
     short = {"context_length": 7}
     assert message(**short, objective="next") == (

@@ -95,13 +95,8 @@ def _counts(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, int]:
 
 def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
     console = Console(highlight=False)
-    table = Table(
-        title=Text(facts["name"]),
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
+    console.print(Text(facts["name"], style="bold"))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     rows = {"": facts, **facts["split"]}
     table.add_column()
     for side in ("all", "training", "validation"):

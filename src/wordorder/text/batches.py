@@ -78,6 +78,11 @@ class Batches:
         mask_id: int | None = None,
         mask_fraction: float = 0.15,
     ) -> None:
+        if context_length < 1 or batch_size < 1 or seed < 0:
+            raise BadInput(
+                f"context length {context_length}, batch size {batch_size} and seed {seed}: "
+                "the first two are at least 1, the seed at least 0"
+            )
         if len(store) <= context_length:
             raise BadInput(
                 f"the text is {len(store)} tokens, shorter than one context of {context_length} "
