@@ -1,0 +1,272 @@
+"""Sums of embeddings in a layer, and patterns of them over layers.
+
+    spec   = layer { "/" layer }          a pattern over layers, repeated
+    layer  = part { "+" part }            several at once
+    part   = name [ ":" option { "," option } ]
+    option = key "=" value                number, word, true, false or [a,b,c]
+
+A spec is parsed once to data and then built for one model. What comes in at the input
+acts once, before all layers, so it stands in every layer of a pattern or in none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .base import Geometry, ModelShape, Position, PositionError, Score, State, Tables, overrides
+
+
+@dataclass(frozen=True)
+class Part:
+    """One embedding of a spec: its name and the options that were given."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        given = ",".join(f"{key}={_written(value)}" for key, value in self.options)
+        return f"{self.name}:{given}" if given else self.name
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed spec: for each layer of the pattern, the parts that act there at once."""
+
+    layers: tuple[tuple[Part, ...], ...]
+
+    def __str__(self) -> str:
+        return "/".join("+".join(str(part) for part in layer) for layer in self.layers)
+
+
+def parse(text: str, catalogue: Mapping[str, type[Position]]) -> Spec:
+    """Return the spec that a string spells.
+
+    Raises:
+        PositionError: an unknown name or option (with what was probably meant), or a
+            malformed spec.
+    """
+    layers = tuple(
+        tuple(_part(part.strip(), text, catalogue) for part in _split(layer, "+"))
+        for layer in _split(text, "/")
+    )
+    return Spec(layers)
+
+
+def build(spec: Spec, shape: ModelShape, catalogue: Mapping[str, type[Position]]) -> Composed:
+    """Return the embeddings of a spec, made for one model.
+
+    Raises:
+        PositionError: an option out of range, an input embedding that is not in every
+            layer, or two whole-row embeddings or softmax scales in one sum.
+    """
+    pattern = [spec.layers[i % len(spec.layers)] for i in range(shape.layers)]
+    for part in {part for layer in pattern for part in layer}:
+        everywhere = all(part in layer for layer in pattern)
+        if catalogue[part.name].door == "input" and not everywhere:
+            raise PositionError(
+                f"{spec}: {part.name} comes in at the input, before all layers: "
+                "put it in every layer of the pattern, or in none"
+            )
+    return Composed(pattern, shape, catalogue)
+
+
+class Sum(Position):
+    """Several embeddings at once in one layer, or just one: what attention talks to.
+
+    Each part keeps its own tables and state: both are tuples with one entry per part.
+    """
+
+    def __init__(self, shape: ModelShape, parts: tuple[Position, ...], /) -> None:
+        super().__init__(shape)
+        self.parts = parts  # a tuple: the instances belong to Composed, which holds them all
+        rows = [type(p).__name__ for p in parts if overrides(p, "attend")]
+        if len(rows) > 1:
+            raise PositionError(f"{' and '.join(rows)} both replace attention: keep one of them")
+        scales = {p.softmax_scale for p in parts} - {None}
+        if len(scales) > 1:
+            raise PositionError(f"softmax scales {sorted(scales)} cannot be summed: keep one")
+        self.scale = scales.pop() if scales else None
+        # A part that does not rotate keys leaves them alone, which is as static as can be.
+        self.static_rotation = all(
+            p.static_rotation or not overrides(p, "rotate_keys") for p in parts
+        )
+        self.additive = all(p.additive for p in parts)
+        self.whole_row = next((i for i, p in enumerate(parts) if overrides(p, "attend")), None)
+
+    @property
+    def softmax_scale(self) -> float | None:
+        return self.scale
+
+    def rotate_queries(self, queries: Tensor, tables: Tables, state: State) -> Tensor:
+        for i, part in enumerate(self.parts):
+            queries = part.rotate_queries(queries, tables[i], state[i])
+        return queries
+
+    def rotate_keys(self, keys: Tensor, tables: Tables, state: State) -> Tensor:
+        for i, part in enumerate(self.parts):
+            keys = part.rotate_keys(keys, tables[i], state[i])
+        return keys
+
+    def distance_bias(self, distance: Tensor) -> Tensor | None:
+        biases = [p.distance_bias(distance) for p in self.parts]
+        present = [bias for bias in biases if bias is not None]
+        return sum(present[1:], start=present[0]) if present else None
+
+    def score(self, queries: Tensor, keys: Tensor, tables: Tables, state: State) -> Score | None:
+        scores = [p.score(queries, keys, tables[i], state[i]) for i, p in enumerate(self.parts)]
+        present = [score for score in scores if score is not None]
+        if len(present) < 2:
+            return present[0] if present else None
+
+        def composed(value: Tensor, *where: Tensor) -> Tensor:
+            for score in present:
+                value = score(value, *where)
+            return value
+
+        return composed
+
+    def attend(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        tables: Tables,
+        state: State,
+        visible: Tensor,
+        score: Score | None,
+    ) -> Tensor | None:
+        if self.whole_row is None:
+            return None
+        i = self.whole_row
+        return self.parts[i].attend(queries, keys, values, tables[i], state[i], visible, score)
+
+    def state(self, x: Tensor, geometry: Geometry, previous: State) -> State:
+        before = previous if previous is not None else (None,) * len(self.parts)
+        return tuple(p.state(x, geometry, before[i]) for i, p in enumerate(self.parts))
+
+
+class Composed(nn.Module):
+    """All embeddings of a model: what acts at the input, and a `Sum` for each layer.
+
+    An embedding without parameters, or declared `shared`, is one instance for all
+    layers; one with parameters is made anew in each layer.
+    """
+
+    def __init__(
+        self,
+        pattern: list[tuple[Part, ...]],
+        shape: ModelShape,
+        catalogue: Mapping[str, type[Position]],
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.instances = nn.ModuleList()
+        made: dict[Part, int] = {}
+        layers = []
+        for parts in pattern:
+            layers.append(tuple(self._instance(part, made, catalogue) for part in parts))
+        self.indices = tuple(layers)
+        self.sums = tuple(
+            Sum(shape, tuple(self.instances[i] for i in layer)) for layer in self.indices
+        )
+
+    def _instance(
+        self, part: Part, made: dict[Part, int], catalogue: Mapping[str, type[Position]]
+    ) -> int:
+        if part in made:
+            return made[part]
+        instance = catalogue[part.name](self.shape, **dict(part.options))
+        self.instances.append(instance)
+        index = len(self.instances) - 1
+        once = instance.shared or instance.door == "input"
+        if once or not list(instance.parameters()):
+            made[part] = index
+        return index
+
+    @property
+    def longest(self) -> int | None:
+        """The largest position that all of them can represent; None: no limit."""
+        limits = [p.longest for p in self.instances if p.longest is not None]
+        return min(limits) if limits else None
+
+    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        """Return the input with every position that comes in at the first door."""
+        for instance in self.instances:
+            x = instance.embed(x, geometry)
+        return x
+
+    def prepare(self, geometry: Geometry, rotated_keys: bool = False) -> list[Tables]:
+        """Return each layer's tables, computed once per instance.
+
+        Args:
+            rotated_keys: the cache keeps rotated keys, so that tables of embeddings with
+                a static rotation need cover only the new ones.
+        """
+        newest = geometry.newest() if rotated_keys else geometry
+        tables = [
+            p.prepare(newest if p.static_rotation else geometry) for p in self.instances
+        ]
+        return [tuple(tables[i] for i in layer) for layer in self.indices]
+
+    def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the positions that training feeds."""
+        for instance in self.instances:
+            positions = instance.place(positions, generator)
+        return positions
+
+
+def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part:
+    name, colon, rest = text.partition(":")
+    if name not in catalogue:
+        near = difflib.get_close_matches(name, catalogue, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(catalogue)}"
+        raise PositionError(f"{name!r} in --position {spec!r} is no positional embedding: {hint}")
+    allowed = catalogue[name].options()
+    options = []
+    for option in _split(rest, ",") if colon else []:
+        key, equals, value = (piece.strip() for piece in option.partition("="))
+        if not equals or not value:
+            raise PositionError(f"{option!r} in --position {spec!r} must read key=value")
+        if key not in allowed:
+            known = ", ".join(f"{k} ({v})" for k, v in allowed.items()) or "none"
+            raise PositionError(f"{name} has no option {key!r}; its options are: {known}")
+        options.append((key, _value(value, name, key, allowed[key])))
+    return Part(name, tuple(options))
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split at a separator that does not stand within brackets."""
+    return re.split(rf"{re.escape(separator)}(?![^\[]*\])", text)
+
+
+def _value(text: str, name: str, key: str, default: Any) -> Any:
+    """Return an option's value, of its default's type."""
+    if isinstance(default, bool):
+        if text in ("true", "false"):
+            return text == "true"
+        raise PositionError(f"{name}: {key}={text} must be true or false")
+    if isinstance(default, tuple):
+        return tuple(float(item) for item in text.strip("[]").split(","))
+    if isinstance(default, (int, float)):
+        try:
+            number = float(text)
+            return int(text) if isinstance(default, int) else number
+        except ValueError:
+            kind = "a whole number" if isinstance(default, int) else "a number"
+            raise PositionError(f"{name}: {key}={text} must be {kind}") from None
+    return text
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ",".join(f"{item:g}" for item in value) + "]"
+    return f"{value:.17g}" if isinstance(value, float) else str(value)
