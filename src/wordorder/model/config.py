@@ -1,0 +1,122 @@
+"""What a model is: one frozen dataclass that covers GPT-2's shape to Qwen3's.
+
+The default is a shape that a stock class of other tools holds exactly (Qwen3's: RMSNorm
+with weights, QK-norm, SwiGLU, no biases, rotary), so that what people train without
+thinking ships everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from ..errors import BadInput
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture of a language model.
+
+    Raises:
+        BadInput: sizes that do not fit one another.
+    """
+
+    kind: Literal["transformer", "gru"] = "transformer"
+    """a transformer, or the contrast that reads in order"""
+    position: str = "rotary"
+    """positional embedding, such as rotary:base=500000 or learned+alibi or rotary/none"""
+    vocabulary_size: int = 4096
+    """number of tokens; training sets it from the tokenizer"""
+    width: int = 256
+    """width of the residual stream"""
+    layers: int = 6
+    heads: int = 8
+    """query heads"""
+    key_value_heads: int = 0
+    """heads of keys and values, which groups of query heads share; 0: as many as heads"""
+    head_dim: int = 0
+    """width of one head; 0: width / heads"""
+    feed_forward: Literal["swiglu", "gelu", "gelu_tanh", "relu2"] = "swiglu"
+    feed_forward_width: int = 0
+    """0: four times the width, or 8/3 of it for swiglu, as many parameters"""
+    norm: Literal["rms", "layer"] = "rms"
+    norm_placement: Literal["before", "after"] = "before"
+    """before each branch (GPT-2, Llama) or after its sum (BERT)"""
+    norm_epsilon: float = 1e-6
+    embedding_norm: bool = False
+    """a norm on the embeddings (BLOOM, BERT)"""
+    biases: bool = False
+    """biases in linear layers and layer norms"""
+    parallel_residual: bool = False
+    """attention and feed-forward read the same input (GPT-NeoX)"""
+    qk_norm: bool = True
+    """RMSNorm with weights on the queries and keys of each head (Qwen3)"""
+    tied_embeddings: bool = True
+    """the output layer is the embedding table"""
+    embedding_scale: float = 1.0
+    """what word embeddings are multiplied by"""
+    logit_softcap: float = 0.0
+    """logits c become cap * tanh(c / cap); 0: none"""
+    windows: tuple[int, ...] = ()
+    """sliding window of each layer, as a pattern over layers; 0: none"""
+    causal: bool = True
+    """the future is hidden"""
+    dropout: float = 0.0
+    """dropout on the two residual branches"""
+    trained_length: int = 256
+    """tokens in one training sequence"""
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary_size", "width", "layers", "heads", "trained_length"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if not self.head_dim:
+            if self.width % self.heads:
+                raise BadInput(
+                    f"{self.heads} heads do not divide the width {self.width}: "
+                    f"choose --width {self.width // self.heads * self.heads + self.heads}, "
+                    "other --heads, or give --head-dim"
+                )
+            object.__setattr__(self, "head_dim", self.width // self.heads)
+        if not self.key_value_heads:
+            object.__setattr__(self, "key_value_heads", self.heads)
+        if self.heads % self.key_value_heads:
+            raise BadInput(
+                f"{self.key_value_heads} key-value heads do not divide {self.heads} heads"
+            )
+        if not self.feed_forward_width:
+            wide = self.width * 8 // 3 if self.feed_forward == "swiglu" else 4 * self.width
+            object.__setattr__(self, "feed_forward_width", -(-wide // 32) * 32)
+        if not 0 <= self.dropout < 1:
+            raise BadInput(f"dropout is {self.dropout}: it must be at least 0 and below 1")
+        if any(window < 0 for window in self.windows):
+            raise BadInput(f"windows {self.windows}: each must be at least 1, or 0 for none")
+        object.__setattr__(self, "windows", tuple(self.windows))
+
+    def window(self, layer: int) -> int | None:
+        """Return the sliding window of a layer; None: it sees everything."""
+        return (self.windows[layer % len(self.windows)] or None) if self.windows else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON holds them."""
+        return {**asdict(self), "windows": list(self.windows)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Return the configuration that `to_dict` wrote.
+
+        Raises:
+            BadInput: a field that no configuration has.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := set(values) - known:
+            raise BadInput(f"unknown model fields: {', '.join(sorted(unknown))}")
+        return cls(**{**values, "windows": tuple(values.get("windows", ()))})
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "nano": {"width": 128, "layers": 4, "heads": 4, "trained_length": 128},
+    "tiny": {"width": 256, "layers": 6, "heads": 8, "trained_length": 256},
+    "small": {"width": 384, "layers": 6, "heads": 6, "trained_length": 512},
+    "medium": {"width": 768, "layers": 12, "heads": 12, "trained_length": 1024},
+}

@@ -1,0 +1,249 @@
+"""The language model: token embedding, blocks, output layer; an ordinary nn.Module.
+
+Positions are always passed on, never assumed: a forward pass makes one `Geometry` from
+the positions and documents it is given (0, 1, 2, ... and one document by default), and
+every layer reads that.
+
+Initial values (standard deviations): embeddings 0.02; matrices 1/sqrt(inputs); the two
+projections that write to the residual stream 0, so that a new block is the identity
+(nanochat, modded-nanogpt); norms 1; biases 0; a position's parameters by its own rule.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import BadInput
+from ..positions import Geometry, ModelShape, build
+from .attention import Kernel, mask_and_bias, plainly_causal
+from .config import ModelConfig
+from .layers import Block, Linear, RMSNorm, Scene, make_norm
+
+if TYPE_CHECKING:
+    from .decoding import Cache
+
+
+class TokenModel(nn.Module):
+    """What every language model of ours shares: loss, parameter counts, initial values.
+
+    Attributes:
+        compute_dtype: dtype of the activations; weights stay as they are.
+        attention_kernel: "auto", "plain" or "fused".
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.compute_dtype = torch.float32
+        self.attention_kernel: Kernel = "auto"
+        self.embedding = nn.Embedding(config.vocabulary_size, config.width)
+        self.head = None
+        if not config.tied_embeddings:
+            self.head = Linear(config.width, config.vocabulary_size, bias=False)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return logits (..., vocabulary) of final hidden states (..., width)."""
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        logits = F.linear(x, weight.to(x.dtype))
+        cap = self.config.logit_softcap
+        return cap * torch.tanh(logits.float() / cap) if cap else logits
+
+    def token_losses(self, tokens: Tensor, targets: Tensor, **where: Tensor | None) -> Tensor:
+        """Return the loss of every target in nats, (batch, time) float32.
+
+        Args:
+            targets: (batch, time) int64; -1 is not counted and gives 0.
+            where: positions and documents, as `forward` takes them.
+        """
+        logits = self(tokens, **where).float()
+        losses = F.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="none"
+        )
+        return losses.view_as(targets)
+
+    def loss(
+        self,
+        tokens: Tensor,
+        targets: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean loss over the targets that count, in nats."""
+        losses = self.token_losses(tokens, targets, positions=positions, documents=documents)
+        counted = (targets >= 0).float() if weights is None else weights * (targets >= 0)
+        return (losses * counted).sum() / counted.sum().clamp(min=1)
+
+    def next_logits(self, tokens: Tensor, cache: object = None) -> Tensor:
+        """Return the logits (batch, vocabulary) of the token after these."""
+        return self.logits(self.hidden(tokens, cache=cache)[:, -1])
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Set every weight from a seed.
+
+        Each parameter draws from a generator of its own, seeded by its name, so that two
+        models share every initial weight of the same name and shape.
+        """
+        modules = dict(self.named_modules())
+        for name, parameter in self.named_parameters():
+            owner, _, kind = name.rpartition(".")
+            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) ^ (seed * 0x9E3779B1))
+            if hasattr(modules[owner], "shape"):  # a positional embedding
+                modules[owner].reset_parameters(generator)
+                continue
+            parameter.copy_(self.initial_value(owner, kind, parameter, generator))
+
+    def initial_value(
+        self, owner: str, kind: str, parameter: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return the first value of one parameter (see the module's docstring)."""
+        if parameter.dim() < 2:
+            return torch.ones(parameter.shape) if kind == "weight" else torch.zeros(parameter.shape)
+        if owner.endswith((".output", ".down")):
+            return torch.zeros(parameter.shape)
+        deviation = 0.02 if owner in ("embedding", "head") else parameter.shape[1] ** -0.5
+        return torch.randn(parameter.shape, generator=generator) * deviation
+
+    def muon_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return the hidden matrices, which Muon updates; AdamW takes the rest."""
+        return [
+            (name, p)
+            for name, p in self.named_parameters()
+            if p.dim() == 2 and name.startswith("blocks.")
+        ]
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Return the number of parameters: in all, of positions, of embeddings, of matrices."""
+        named = dict(self.named_parameters())
+        return {
+            "total": sum(p.numel() for p in named.values()),
+            "position": sum(p.numel() for n, p in named.items() if n.startswith("position.")),
+            "embedding": sum(
+                p.numel() for n, p in named.items() if n.startswith(("embedding.", "head."))
+            ),
+            "matrices": sum(p.numel() for _, p in self.muon_parameters()),
+        }
+
+
+class LanguageModel(TokenModel):
+    """A transformer with any positional embedding.
+
+    Shapes: tokens (batch, time) int64 -> logits (batch, time, vocabulary).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        shape = ModelShape(
+            config.heads,
+            config.head_dim,
+            config.width,
+            config.layers,
+            config.trained_length,
+            config.causal,
+        )
+        self.position = build(config.position, shape)
+        self.embedding_norm = make_norm(config, config.width) if config.embedding_norm else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        before = config.norm_placement == "before"
+        self.final_norm = make_norm(config, config.width) if before else None
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return the logits of every token.
+
+        Args:
+            positions: (batch, time) what the positional embedding sees; None goes on
+                from the cache, or from 0.
+            documents: (batch, time) ids; tokens see their own document only, -1 is
+                padding; None is one document.
+            cache: keys and values of the tokens before these; it is extended.
+
+        Raises:
+            BadInput: a position past the longest that the embedding can represent.
+        """
+        return self.logits(self.hidden(tokens, positions, documents, cache))
+
+    def hidden(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return the final hidden states (batch, time, width)."""
+        geometry = self.geometry(tokens, positions, documents, cache)
+        x = self.embedding(tokens) * self.config.embedding_scale
+        x = self.position.embed(x, geometry)
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        x = x.to(self.compute_dtype)
+        scenes = self.scenes(geometry, cache is not None and cache.rotated)
+        for i, block in enumerate(self.blocks):
+            x = block(x, scenes[i], cache.layers[i] if cache is not None else None)
+        return x if self.final_norm is None else self.final_norm(x)
+
+    def geometry(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None,
+        documents: Tensor | None,
+        cache: Cache | None,
+    ) -> Geometry:
+        """Return where these tokens stand, and extend the cache's record of it."""
+        first = 0 if cache is None else cache.length
+        last = first + tokens.shape[1] - 1
+        consecutive = positions is None
+        if positions is None:
+            positions = torch.arange(first, last + 1, device=tokens.device)[None]
+            positions = positions.expand(len(tokens), -1) if cache is not None else positions
+        elif not torch.compiler.is_compiling():
+            last = int(positions.max())
+        longest = self.position.longest
+        if longest is not None and last > longest:
+            raise BadInput(
+                f"position {last} is past the longest that --position {self.config.position} "
+                f"can represent ({longest}): use a shorter text, or train with --position rotary"
+            )
+        if cache is not None:
+            return cache.geometry(positions, documents, consecutive)
+        # Positions that restart in each document keep the distance of slots within it.
+        return Geometry.of(
+            positions,
+            documents,
+            context_length=tokens.shape[1],
+            causal=self.config.causal,
+            consecutive=consecutive,
+        )
+
+    def scenes(self, geometry: Geometry, rotated_keys: bool) -> list[Scene]:
+        """Return what each layer is told; layers that agree share masks and biases."""
+        tables = self.position.prepare(geometry, rotated_keys)
+        biases: dict[tuple, Tensor | None] = {}
+        scenes = []
+        for i, position in enumerate(self.position.sums):
+            window = self.config.window(i)
+            causal = plainly_causal(position, geometry, window)
+            key = (self.position.indices[i], window)
+            fused = causal and self.attention_kernel != "plain" and not position.needs_mask
+            if key not in biases:
+                biases[key] = None if fused else mask_and_bias(position, geometry, window)
+            scenes.append(
+                Scene(geometry, position, tables[i], biases[key], causal, self.attention_kernel)
+            )
+        return scenes
+
+
+__all__ = ["LanguageModel", "RMSNorm", "TokenModel"]

@@ -1,0 +1,164 @@
+"""The parts of a block: norms, linear layers, attention layer, feed-forward.
+
+Weights stay in float32 while training and are cast where they are used, to the dtype of
+the activations: the same arithmetic as autocast, without its bookkeeping per operation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..positions import Geometry, Sum
+from .attention import Kernel, attention
+from .config import ModelConfig
+
+
+class Linear(nn.Linear):
+    """A linear layer that computes in the dtype of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm in float32, returned in the dtype of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x32 = x.float()
+        scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
+        return (x32 * scale * self.weight).to(x.dtype)
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm in float32, returned in the dtype of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+def make_norm(config: ModelConfig, width: int) -> nn.Module:
+    """Return the configured norm of a width."""
+    if config.norm == "rms":
+        return RMSNorm(width, eps=config.norm_epsilon)
+    return LayerNorm(width, eps=config.norm_epsilon, bias=config.biases)
+
+
+class FeedForward(nn.Module):
+    """The feed-forward branch: swiglu (gated), gelu, or squared relu."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        wide, biases = config.feed_forward_width, config.biases
+        self.activation = config.feed_forward
+        if self.activation == "swiglu":
+            self.gate = Linear(config.width, wide, bias=biases)
+        self.up = Linear(config.width, wide, bias=biases)
+        self.down = Linear(wide, config.width, bias=biases)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.activation == "swiglu":
+            return self.down(F.silu(self.gate(x)) * self.up(x))
+        if self.activation == "relu2":
+            return self.down(F.relu(self.up(x)).square())
+        approximate = "tanh" if self.activation == "gelu_tanh" else "none"
+        return self.down(F.gelu(self.up(x), approximate=approximate))
+
+
+class Attention(nn.Module):
+    """The attention branch: projections, QK-norm, positions, kernel."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.head_dim = config.heads, config.head_dim
+        inner, kv = config.heads * config.head_dim, config.key_value_heads * config.head_dim
+        self.query = Linear(config.width, inner, bias=config.biases)
+        self.key = Linear(config.width, kv, bias=config.biases)
+        self.value = Linear(config.width, kv, bias=config.biases)
+        self.output = Linear(inner, config.width, bias=config.biases)
+        self.query_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon) if config.qk_norm else None
+        self.key_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon) if config.qk_norm else None
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values (batch, heads, time, head_dim), raw of positions."""
+        queries, keys, values = (
+            layer(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        if self.query_norm is not None and self.key_norm is not None:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
+        return queries, keys, values
+
+    def forward(self, x: Tensor, scene: Scene, cache: Any = None) -> Tensor:
+        position, tables = scene.position, scene.tables
+        queries, keys, values = self.project(x)
+        state = position.state(x, scene.geometry, cache.state if cache else None)
+        if cache is None:
+            keys = position.rotate_keys(keys, tables, state)
+        elif cache.rotated:
+            keys, values, state = cache.append(
+                position.rotate_keys(keys, tables, state), values, state
+            )
+        else:
+            keys, values, state = cache.append(keys, values, state)
+            keys = position.rotate_keys(keys, tables, state)
+        queries = position.rotate_queries(queries, tables, state)
+        attended = attention(
+            queries,
+            keys,
+            values,
+            position,
+            tables,
+            state,
+            scene.bias,
+            causal=scene.causal,
+            slots=scene.geometry.query_slots,
+            kernel=scene.kernel,
+        )
+        return self.output(attended.transpose(1, 2).flatten(-2))
+
+
+class Scene:
+    """What one layer is told in a forward pass: its positions, tables, bias and kernel."""
+
+    __slots__ = ("bias", "causal", "geometry", "kernel", "position", "tables")
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        position: Sum,
+        tables: tuple,
+        bias: Tensor | None,
+        causal: bool,
+        kernel: Kernel,
+    ) -> None:
+        self.geometry, self.position, self.tables = geometry, position, tables
+        self.bias, self.causal, self.kernel = bias, causal, kernel
+
+
+class Block(nn.Module):
+    """Attention and feed-forward on the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.parallel, self.after = config.parallel_residual, config.norm_placement == "after"
+        self.attention_norm = make_norm(config, config.width)
+        self.attention = Attention(config)
+        self.feed_forward_norm = make_norm(config, config.width)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, scene: Scene, cache: Any = None) -> Tensor:
+        drop = self.dropout
+        if self.after:
+            x = self.attention_norm(x + drop(self.attention(x, scene, cache)))
+            return self.feed_forward_norm(x + drop(self.feed_forward(x)))
+        attended = drop(self.attention(self.attention_norm(x), scene, cache))
+        if self.parallel:
+            return x + attended + drop(self.feed_forward(self.feed_forward_norm(x)))
+        x = x + attended
+        return x + drop(self.feed_forward(self.feed_forward_norm(x)))

@@ -1,0 +1,94 @@
+"""A GRU language model: the contrast, which reads in order and needs no positions.
+
+It reads word by word, so "I love AI" and "AI love I" differ to it without any
+positional embedding; the price is that its steps cannot run at once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BadInput
+from .config import ModelConfig
+from .language_model import TokenModel
+from .layers import make_norm
+
+
+class RecurrentLanguageModel(TokenModel):
+    """A stack of GRU layers, each on a normalised residual branch.
+
+    Shapes: tokens (batch, time) int64 -> logits (batch, time, vocabulary).
+
+    Source: Cho et al. 2014 (the gated recurrent unit).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        if not config.causal:
+            raise BadInput("a GRU reads from left to right: it cannot be bidirectional")
+        self.norms = nn.ModuleList(make_norm(config, config.width) for _ in range(config.layers))
+        self.recurrences = nn.ModuleList(
+            nn.GRU(config.width, config.width, batch_first=True) for _ in range(config.layers)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.final_norm = make_norm(config, config.width)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: RecurrentCache | None = None,
+    ) -> Tensor:
+        """Return the logits of every token; positions are read past, order is enough.
+
+        Args:
+            cache: the hidden state after the tokens before these; it is replaced.
+
+        Raises:
+            BadInput: more than one document in a row, which a GRU cannot keep apart.
+        """
+        return self.logits(self.hidden(tokens, documents, cache))
+
+    def hidden(
+        self, tokens: Tensor, documents: Tensor | None = None, cache: RecurrentCache | None = None
+    ) -> Tensor:
+        """Return the final hidden states (batch, time, width) in the compute dtype."""
+        if documents is not None and bool((documents.clamp(min=0) != documents[:, :1]).any()):
+            raise BadInput("a GRU cannot keep packed documents apart: leave out --isolate-documents")
+        x = self.embedding(tokens) * self.config.embedding_scale
+        for i, (norm, recurrence) in enumerate(zip(self.norms, self.recurrences, strict=True)):
+            before = cache.states[i] if cache is not None and cache.states else None
+            read, after = recurrence(norm(x), before)
+            if cache is not None:
+                cache.following.append(after)
+            x = x + self.dropout(read)
+        if cache is not None:
+            cache.advance(tokens.shape[1])
+        return self.final_norm(x).to(self.compute_dtype)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        super().initialise(seed)
+        for recurrence in self.recurrences:  # the gates start from an orthogonal memory
+            generator = torch.Generator().manual_seed(seed)
+            nn.init.orthogonal_(recurrence.weight_hh_l0, generator=generator)
+            nn.init.zeros_(recurrence.bias_ih_l0)
+            nn.init.zeros_(recurrence.bias_hh_l0)
+
+
+class RecurrentCache:
+    """The hidden state of a GRU after the tokens read so far."""
+
+    rotated = False
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.states: list[Tensor] = []
+        self.following: list[Tensor] = []
+
+    def advance(self, tokens: int) -> None:
+        """Take the states that a forward pass left as those to go on from."""
+        self.states, self.following, self.length = self.following, [], self.length + tokens
