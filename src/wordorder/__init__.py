@@ -4,8 +4,7 @@ The public names are resolved when first used, so that `import wordorder` (and
 with it `wordorder --help`) does not import torch.
 
     import wordorder as wo
-    run = wo.train(wo.TrainConfig(...))
-    print(run.generate("The if statement"))
+    model = wo.make_model(wo.ModelConfig(position="rotary"))
 """
 
 from __future__ import annotations
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
     from wordorder.errors import BadInput
     from wordorder.model import make_model
     from wordorder.model.config import ModelConfig
-    from wordorder.training.config import TrainConfig
-    from wordorder.training.loop import resume, train
-    from wordorder.training.run import Run
-
-    load = Run.load
 
 __version__ = "0.1.0"
 
@@ -29,22 +23,14 @@ __version__ = "0.1.0"
 _HOME = {
     "BadInput": ("wordorder.errors", "BadInput"),
     "ModelConfig": ("wordorder.model.config", "ModelConfig"),
-    "TrainConfig": ("wordorder.training.config", "TrainConfig"),
-    "load": ("wordorder.training.run", "Run.load"),
     "make_model": ("wordorder.model", "make_model"),
-    "resume": ("wordorder.training.loop", "resume"),
-    "train": ("wordorder.training.loop", "train"),
 }
 
 __all__ = [
     "BadInput",
     "ModelConfig",
-    "TrainConfig",
     "__version__",
-    "load",
     "make_model",
-    "resume",
-    "train",
 ]
 
 
