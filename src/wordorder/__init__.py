@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from wordorder.errors import BadInput
     from wordorder.model import make_model
     from wordorder.model.config import ModelConfig
+    from wordorder.training.run import Run
+
+    load = Run.load
 
 __version__ = "0.1.0"
 
@@ -23,6 +26,7 @@ __version__ = "0.1.0"
 _HOME = {
     "BadInput": ("wordorder.errors", "BadInput"),
     "ModelConfig": ("wordorder.model.config", "ModelConfig"),
+    "load": ("wordorder.training.run", "Run.load"),
     "make_model": ("wordorder.model", "make_model"),
 }
 
@@ -30,6 +34,7 @@ __all__ = [
     "BadInput",
     "ModelConfig",
     "__version__",
+    "load",
     "make_model",
 ]
 

@@ -1,0 +1,132 @@
+"""Muon for the hidden matrices, AdamW for everything else, and what they must save.
+
+Muon's momentum is orthogonalised, so that every direction of a matrix moves as fast as
+every other. Matrices of one shape are stacked and orthogonalised in one batched product:
+on a small model the many small products are otherwise the slowest part of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalise(matrices: Tensor, dtype: torch.dtype, rounds: int = 5) -> Tensor:
+    """Return matrices (count, rows, columns) with all singular values brought near 1.
+
+    Args:
+        dtype: of the products; bfloat16 where the machine is faster at it.
+    """
+    a, b, c = NEWTON_SCHULZ
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).to(dtype)
+    x = x / (x.float().norm(dim=(1, 2), keepdim=True) + 1e-7).to(dtype)
+    for _ in range(rounds):
+        gram = x @ x.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return (x.mT if tall else x).float()
+
+
+class Muon:
+    """Momentum, orthogonalised by shape.
+
+    Args:
+        named: (name, matrix) pairs; matrices of one shape are updated at once.
+        momentum: of the running mean of gradients; Nesterov's form.
+        dtype: of the orthogonalisation.
+    """
+
+    def __init__(
+        self,
+        named: Sequence[tuple[str, nn.Parameter]],
+        *,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.momentum, self.dtype = momentum, dtype
+        self.groups: dict[str, list[nn.Parameter]] = {}
+        for _, p in named:
+            self.groups.setdefault(f"{p.shape[0]}x{p.shape[1]}", []).append(p)
+        self.buffers = {
+            shape: torch.zeros(len(group), *group[0].shape, device=group[0].device)
+            for shape, group in self.groups.items()
+        }
+
+    @torch.no_grad()
+    def step(self, rate: float, weight_decay: float = 0.0) -> None:
+        """Move every matrix by `rate`, its shape's scale included."""
+        for shape, group in self.groups.items():
+            gradients = torch.stack([p.grad for p in group])
+            buffer = self.buffers[shape].lerp_(gradients, 1 - self.momentum)
+            update = orthogonalise(gradients.lerp_(buffer, self.momentum), self.dtype)
+            rows, columns = group[0].shape
+            scale = max(1.0, rows / columns) ** 0.5
+            if weight_decay:
+                torch._foreach_mul_(group, 1 - rate * weight_decay)
+            torch._foreach_add_(group, list(update.unbind()), alpha=-rate * scale)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint holds."""
+        return {f"muon.{shape}": buffer for shape, buffer in self.buffers.items()}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take the tensors that `state` gave."""
+        for shape, buffer in self.buffers.items():
+            buffer.copy_(tensors[f"muon.{shape}"])
+
+
+class Optimizer:
+    """Both optimizers of one model, stepped and saved as one."""
+
+    def __init__(
+        self, model: nn.Module, *, muon_dtype: torch.dtype, use_muon: bool, weight_decay: float
+    ) -> None:
+        named = model.muon_parameters() if use_muon else []
+        own = {id(p) for _, p in named}
+        rest = [(n, p) for n, p in model.named_parameters() if id(p) not in own]
+        self.weight_decay = weight_decay
+        self.muon = Muon(named, dtype=muon_dtype)
+        self.names = [n for n, _ in rest]
+        decayed = [p for _, p in rest if p.dim() >= 2]
+        plain = [p for _, p in rest if p.dim() < 2]
+        self.parameters = list(model.parameters())
+        groups = [
+            {"params": decayed, "weight_decay": weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self.adam = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-10, fused=True)
+        self.by_name = dict(rest)
+
+    def step(self, *, matrix_rate: float, rate: float) -> None:
+        """Update every weight from its gradient."""
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        self.muon.step(matrix_rate, self.weight_decay)
+
+    def zero_gradients(self) -> None:
+        for p in self.parameters:
+            p.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint holds, by name."""
+        tensors = self.muon.state()
+        for name, p in self.by_name.items():
+            for key, value in self.adam.state.get(p, {}).items():
+                tensors[f"adam.{name}.{key}"] = value
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take the tensors that `state` gave."""
+        self.muon.load_state(tensors)
+        for name, p in self.by_name.items():
+            prefix = f"adam.{name}."
+            found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if found:
+                self.adam.state[p] = {k: v.to(p.device) for k, v in found.items()}
