@@ -1,0 +1,168 @@
+"""What a training run is asked to do: one frozen dataclass, the model's inside it.
+
+Every field is a command-line option of `wordorder train`; the model's fields too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from wordorder.errors import BadInput
+from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.text.batches import Objective
+from wordorder.training.schedules import Schedule
+
+DEFAULT_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Raises:
+        BadInput: values that cannot be, or that contradict one another.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: tuple[str, ...] = ("python-docs",)
+    """python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]"""
+    field: str = "text"
+    """field of .jsonl, .parquet and datasets that holds the text"""
+    tokenizer: str = "bpe"
+    """bpe, bytes, characters, or the path of a tokenizer.json"""
+    validation_fraction: float = 0.1
+    """share of the text that is never trained on"""
+    isolate_documents: bool = False
+    """documents packed in one sequence do not see each other"""
+    objective: Objective = "next-token"
+    """predict the next token, or hidden ones (with --no-causal)"""
+    out: str | None = None
+    """run folder; by default runs/DATA-POSITION"""
+    overwrite: bool = False
+    """replace an existing run folder"""
+    init: str | None = None
+    """fine-tune: start from the weights and tokenizer of this run"""
+    time: str | None = None
+    """how long to train, such as 90s, 3m or 1h; turned into steps by a measured warm-up"""
+    steps: int | None = None
+    """how many steps to train, instead of --time"""
+    tokens: int | None = None
+    """how many tokens to train on, instead of --time"""
+    batch_size: int = 16
+    """sequences in a batch"""
+    accumulate: int = 1
+    """batches whose gradients are summed before one step"""
+    learning_rate: float = 3e-3
+    """peak rate of AdamW: embeddings, norms, biases"""
+    matrix_learning_rate: float = 0.02
+    """peak rate of Muon: the hidden matrices"""
+    muon: bool = True
+    """Muon for the hidden matrices; otherwise AdamW for all"""
+    schedule: Schedule = "warmup-stable-decay"
+    warmup: float = 0.02
+    """share of the steps in which the rate rises"""
+    decay: float = 0.4
+    """share of the steps in which it falls, with warmup-stable-decay"""
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """largest norm of the whole gradient; 0: no limit"""
+    seed: int = 0
+    """of initial weights, order of the data, and dropout"""
+    evaluate_every: int = 0
+    """steps between validations; 0: ten in all"""
+    checkpoint_every: int = 0
+    """steps between checkpoints; 0: every half minute or so"""
+    sample_prompt: str = ""
+    """what samples during training go on from"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """dtype of activations; auto measures"""
+    kernel: Literal["auto", "plain", "fused"] = "auto"
+    """how attention is computed; auto measures"""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """torch.compile; auto where the run is long enough to repay it"""
+    threads: int = 0
+    """CPU threads; 0: as many as PyTorch takes"""
+    tensorboard: bool = False
+    """write TensorBoard events too"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", tuple(self.data))
+        given = [n for n in ("time", "steps", "tokens") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise BadInput(f"--{' and --'.join(given)} are two lengths for one run: give one")
+        for name in ("batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name in ("steps", "tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadInput(f"{name} is {value}: it must be at least 1")
+        if self.seed < 0:
+            raise BadInput(f"seed is {self.seed}: it must be 0 or more")
+        if self.time is not None:
+            seconds(self.time)
+        masked = self.objective == "masked-token"
+        if masked and self.model.causal and self.model.kind == "transformer":
+            raise BadInput("masked-token hides tokens among seen ones: add --no-causal")
+        if not masked and not self.model.causal:
+            raise BadInput(
+                "a model that sees the future cannot learn to predict it: leave out --no-causal, "
+                "or add --objective masked-token"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON holds them, the model's apart."""
+        values = {k: v for k, v in asdict(self).items() if k != "model"}
+        return {**values, "data": list(self.data)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], model: ModelConfig) -> TrainConfig:
+        """Return the configuration that `to_dict` wrote.
+
+        Raises:
+            BadInput: a field that no configuration has.
+        """
+        if unknown := set(values) - {f.name for f in fields(cls)}:
+            raise BadInput(f"unknown training fields: {', '.join(sorted(unknown))}")
+        return cls(model=model, **values)
+
+
+def seconds(text: str) -> float:
+    """Return the seconds that `90s`, `3m`, `1.5h` or a plain number of seconds spell."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
+    value = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"] if match else 0
+    if not value:
+        raise BadInput(f"time {text!r} is no length of time: write 90s, 3m or 1h")
+    return value
+
+
+def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConfig:
+    """Return a configuration from flat names, a preset's values under them.
+
+    Args:
+        values: fields of TrainConfig and ModelConfig by name, as a YAML file holds them.
+        preset: nano, tiny, small or medium; sizes of the model.
+
+    Raises:
+        BadInput: an unknown name, with what was probably meant.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise BadInput(f"unknown preset {preset!r}: it is one of {', '.join(PRESETS)}")
+    model_fields = {f.name for f in fields(ModelConfig)}
+    train_fields = {f.name for f in fields(TrainConfig)} - {"model"}
+    if unknown := set(values) - model_fields - train_fields - {"model"}:
+        raise BadInput(f"unknown option {sorted(unknown)[0]!r} in the configuration")
+    chosen = dict(PRESETS[preset or "tiny"])
+    chosen.update({k: v for k, v in values.items() if k in model_fields})
+    if "model" in values:
+        chosen["kind"] = values["model"]
+    model = ModelConfig(**chosen)
+    return TrainConfig(model=model, **{k: v for k, v in values.items() if k in train_fields})
+
+
+def with_vocabulary(config: TrainConfig, size: int) -> TrainConfig:
+    """Return the configuration with the size that the tokenizer turned out to have."""
+    return replace(config, model=replace(config.model, vocabulary_size=size))

@@ -1,0 +1,79 @@
+"""A checkpoint comes back whole, or the one before does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from wordorder.errors import BadInput
+from wordorder.training import checkpoints
+from wordorder.training.config import TrainConfig, from_mapping, seconds
+
+
+def two(folder: Path) -> None:
+    for step in (5, 10):
+        checkpoints.save(folder, step, {"w": torch.full((3,), float(step))}, {"note": step})
+
+
+def test_the_newest_comes_back(tmp_path: Path) -> None:
+    two(tmp_path)
+    found = checkpoints.load(tmp_path)
+    assert found.step == 10
+    assert found.extra == {"note": 10}
+    assert found.tensors["w"].tolist() == [10.0] * 3
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
+def test_a_truncated_file_falls_back_and_says_so(tmp_path: Path, name: str) -> None:
+    two(tmp_path)
+    damaged = tmp_path / "step-00000010" / name
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    said: list[str] = []
+    assert checkpoints.load(tmp_path, said.append).step == 5
+    assert "step-00000010 is damaged" in said[0]
+
+
+def test_a_full_disk_keeps_the_last_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(tmp_path, 15, {"w": torch.zeros(3)}, {})
+    assert checkpoints.load(tmp_path).step == 10
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000005", "step-00000010"]
+
+
+def test_none_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no whole checkpoint"):
+        checkpoints.load(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("3m", 180), ("1.5h", 5400), ("20", 20)])
+def test_time_is_read(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+def test_what_contradicts_is_refused() -> None:
+    with pytest.raises(BadInput, match="--time and --steps are two lengths"):
+        TrainConfig(time="3m", steps=5)
+    with pytest.raises(BadInput, match="time '3 parsecs' is no length of time"):
+        TrainConfig(time="3 parsecs")
+    with pytest.raises(BadInput, match="unknown preset 'huge'"):
+        from_mapping({}, "huge")
+
+
+def test_values_win_over_the_preset() -> None:
+    config = from_mapping({"width": 64, "steps": 7}, "nano")
+    assert (config.model.width, config.model.layers, config.steps) == (64, 4, 7)
+
+
+def test_a_configuration_comes_back() -> None:
+    config = from_mapping({"windows": (4, 0), "data": ["a", "b"], "steps": 7})
+    assert TrainConfig.from_dict(config.to_dict(), config.model) == config
