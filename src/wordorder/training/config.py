@@ -77,7 +77,7 @@ class TrainConfig:
     sample_prompt: str = ""
     """what samples during training go on from"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """dtype of activations; auto measures"""
     kernel: Literal["auto", "plain", "fused"] = "auto"
     """how attention is computed; auto measures"""

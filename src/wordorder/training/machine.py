@@ -1,0 +1,192 @@
+"""What this machine does fast, found by a moment's measurement and never by its name.
+
+Machines differ a hundredfold: on CPUs with AMX or AVX-512 bfloat16 units bfloat16 is
+three to eight times faster than float32, on others hundreds of times slower; PyTorch's
+fused attention has a slow bfloat16 backward on CPUs, but wins at long contexts. So a few
+real steps of each candidate decide, and the choice is recorded with the run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wordorder.errors import BadInput, Refused
+from wordorder.text.batches import Batch
+from wordorder.training.config import TrainConfig
+from wordorder.training.optimizers import orthogonalise
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+STEPS_TIMED = 3
+# A candidate whose first step takes this many times the best one's step is given up.
+HOPELESS = 4.0
+# Compiling costs 10 to 35 s on the machines seen and saves a sixth to almost a half of a step.
+SECONDS_WORTH_COMPILING = 150.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a run computes: recorded with it, because other choices give other last bits."""
+
+    device: str
+    threads: int
+    dtype: str = "float32"
+    kernel: str = "plain"
+    compile: bool = False
+    muon_dtype: str = "float32"
+    torch: str = torch.__version__
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def pick_device(name: str) -> str:
+    """Return the device that `auto` means here, or the named one where it exists."""
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not mps):
+        raise BadInput(f"--device {name}: PyTorch finds none here; use --device auto or cpu")
+    return name
+
+
+def compiler_found() -> bool:
+    """Return whether torch.compile finds the C++ compiler that it needs on a CPU."""
+    named = os.environ.get("CXX")
+    return any(shutil.which(c) for c in ([named] if named else ["c++", "g++", "clang++"]))
+
+
+def measure(
+    config: TrainConfig, model: nn.Module, batch: Batch, worth_seconds: Callable[[float], float]
+) -> Machine:
+    """Return the fastest way to run these steps here.
+
+    Args:
+        model: any weights; they are not changed, only given gradients, which are dropped.
+        batch: one real batch, on the model's device.
+        worth_seconds: from the seconds of one step to those of the whole run, which decides
+            whether compiling would be repaid.
+    """
+    device = next(model.parameters()).device.type
+    machine = Machine(device, torch.get_num_threads())
+    best, timings = None, {}
+    for dtype in _choices(config.dtype, ("bfloat16", "float32")):
+        for kernel in _choices(config.kernel, ("plain", "fused")):
+            use(model, machine_with(machine, dtype=dtype, kernel=kernel))
+            fastest = best[0] if best else None
+            took = step_seconds(model, model.token_losses, batch, fastest)
+            timings[f"{dtype} {kernel}"] = took
+            if best is None or took < best[0]:
+                best = (took, dtype, kernel)
+    took, dtype, kernel = best
+    shown = ", ".join(f"{name} {1e3 * t:.0f} ms" for name, t in timings.items())
+    machine = machine_with(machine, dtype=dtype, kernel=kernel, muon_dtype=_muon_dtype(model))
+    compiled, why = _compile(config, device, worth_seconds(took))
+    use(model, machine)
+    return machine_with(machine, compile=compiled, reason=f"measured: {shown}; {why}")
+
+
+def machine_with(machine: Machine, **changes: Any) -> Machine:
+    """Return the machine with some choices changed."""
+    return Machine(**{**asdict(machine), **changes})
+
+
+def use(model: nn.Module, machine: Machine) -> None:
+    """Set a model to compute as the machine was found to do best."""
+    model.compute_dtype = DTYPES[machine.dtype]
+    model.attention_kernel = machine.kernel
+
+
+def losses_of(model: nn.Module, machine: Machine) -> Callable[..., Tensor]:
+    """Return the model's `token_losses`, compiled where that was chosen."""
+    return torch.compile(model.token_losses) if machine.compile else model.token_losses
+
+
+def check_same(recorded: Machine, config: TrainConfig, inexact: bool) -> Machine:
+    """Return the machine to resume on: as recorded, or the nearest thing where asked.
+
+    Raises:
+        Refused: where this machine cannot do it as recorded and `inexact` is not set.
+    """
+    differs = []
+    device = recorded.device
+    if device == "cuda" and not torch.cuda.is_available():
+        differs.append("it ran on cuda, which is not here")
+        device = "cpu"
+    if recorded.compile and device == "cpu" and not compiler_found():
+        differs.append("it was compiled, and there is no C++ compiler here")
+    if recorded.torch != torch.__version__:
+        differs.append(f"it ran on torch {recorded.torch}, this is {torch.__version__}")
+    if device == "cpu" and recorded.threads > (os.cpu_count() or 1):
+        differs.append(f"it used {recorded.threads} threads of {os.cpu_count()} cores here")
+    if differs and not inexact:
+        raise Refused(
+            f"this machine cannot go on to the bit: {'; '.join(differs)}. "
+            "Add --inexact to go on all the same"
+        )
+    can_compile = recorded.compile and (device != "cpu" or compiler_found())
+    return machine_with(recorded, device=device, compile=can_compile, torch=torch.__version__)
+
+
+def step_seconds(
+    model: nn.Module, losses: Callable[..., Tensor], batch: Batch, best: float | None = None
+) -> float:
+    """Return the seconds of one forward and backward, the best of a few."""
+    tokens, targets, documents, positions = batch
+    times = []
+    for _ in range(1 + STEPS_TIMED):
+        start = time.perf_counter()
+        losses(tokens, targets, positions=positions, documents=documents).mean().backward()
+        if tokens.is_cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+        model.zero_grad(set_to_none=True)
+        if best is not None and times[0] > HOPELESS * best:
+            return times[0]
+    return min(times[1:])
+
+
+def _choices(asked: str, all_of_them: tuple[str, ...]) -> tuple[str, ...]:
+    return all_of_them if asked == "auto" else (asked,)
+
+
+def _compile(config: TrainConfig, device: str, run_seconds: float) -> tuple[bool, str]:
+    if config.compile == "no" or config.model.kind == "gru":
+        return False, "eager"
+    if device == "cpu" and not compiler_found():
+        if config.compile == "yes":
+            raise BadInput("--compile yes needs a C++ compiler: install g++, or set CXX")
+        return False, "eager: no C++ compiler found"
+    if config.compile == "yes":
+        return True, "compiled, as asked"
+    if run_seconds < SECONDS_WORTH_COMPILING:
+        return False, "eager: the run is too short to repay compiling"
+    return True, "compiled: the run is long enough to repay it"
+
+
+def _muon_dtype(model: nn.Module) -> str:
+    """Return the dtype in which this machine orthogonalises the model's matrices faster."""
+    matrices = [p for _, p in model.muon_parameters()]
+    if not matrices:
+        return "float32"
+    largest = max(matrices, key=lambda p: p.numel()).detach()
+    stack = torch.randn(2, *largest.shape, device=largest.device)
+    times = {}
+    for name, dtype in DTYPES.items():
+        runs = []
+        for _ in range(3):
+            start = time.perf_counter()
+            orthogonalise(stack, dtype)
+            if stack.is_cuda:
+                torch.cuda.synchronize()
+            runs.append(time.perf_counter() - start)
+        times[name] = min(runs)
+    return min(times, key=times.__getitem__)
