@@ -4,7 +4,8 @@ The public names are resolved when first used, so that `import wordorder` (and
 with it `wordorder --help`) does not import torch.
 
     import wordorder as wo
-    model = wo.make_model(wo.ModelConfig(position="rotary"))
+    run = wo.train(wo.TrainConfig(...))
+    print(run.generate("The if statement"))
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from wordorder.errors import BadInput
     from wordorder.model import make_model
     from wordorder.model.config import ModelConfig
+    from wordorder.training.config import TrainConfig
     from wordorder.training.run import Run
+    from wordorder.training.start import resume, train
 
     load = Run.load
 
@@ -26,16 +29,22 @@ __version__ = "0.1.0"
 _HOME = {
     "BadInput": ("wordorder.errors", "BadInput"),
     "ModelConfig": ("wordorder.model.config", "ModelConfig"),
+    "TrainConfig": ("wordorder.training.config", "TrainConfig"),
     "load": ("wordorder.training.run", "Run.load"),
     "make_model": ("wordorder.model", "make_model"),
+    "resume": ("wordorder.training.start", "resume"),
+    "train": ("wordorder.training.start", "train"),
 }
 
 __all__ = [
     "BadInput",
     "ModelConfig",
+    "TrainConfig",
     "__version__",
     "load",
     "make_model",
+    "resume",
+    "train",
 ]
 
 

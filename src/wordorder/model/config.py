@@ -7,7 +7,7 @@ thinking ships everywhere.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from ..errors import BadInput
@@ -70,28 +70,36 @@ class ModelConfig:
         for name in ("vocabulary_size", "width", "layers", "heads", "trained_length"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if not self.head_dim:
-            if self.width % self.heads:
-                raise BadInput(
-                    f"{self.heads} heads do not divide the width {self.width}: "
-                    f"choose --width {self.width // self.heads * self.heads + self.heads}, "
-                    "other --heads, or give --head-dim"
-                )
-            object.__setattr__(self, "head_dim", self.width // self.heads)
-        if not self.key_value_heads:
-            object.__setattr__(self, "key_value_heads", self.heads)
-        if self.heads % self.key_value_heads:
+        if not self.head_dim and self.width % self.heads:
+            raise BadInput(
+                f"{self.heads} heads do not divide the width {self.width}: "
+                f"choose --width {self.width // self.heads * self.heads + self.heads}, "
+                "other --heads, or give --head-dim"
+            )
+        if self.heads % (self.key_value_heads or self.heads):
             raise BadInput(
                 f"{self.key_value_heads} key-value heads do not divide {self.heads} heads"
             )
-        if not self.feed_forward_width:
-            wide = self.width * 8 // 3 if self.feed_forward == "swiglu" else 4 * self.width
-            object.__setattr__(self, "feed_forward_width", -(-wide // 32) * 32)
         if not 0 <= self.dropout < 1:
             raise BadInput(f"dropout is {self.dropout}: it must be at least 0 and below 1")
         if any(window < 0 for window in self.windows):
             raise BadInput(f"windows {self.windows}: each must be at least 1, or 0 for none")
         object.__setattr__(self, "windows", tuple(self.windows))
+
+    @property
+    def resolved(self) -> ModelConfig:
+        """The same architecture with every size that was left to others (0) worked out.
+
+        A configuration keeps what was asked for, so that `replace(config, width=512)`
+        changes what follows from the width; a model has the resolved one.
+        """
+        wide = self.width * 8 // 3 if self.feed_forward == "swiglu" else 4 * self.width
+        return replace(
+            self,
+            head_dim=self.head_dim or self.width // self.heads,
+            key_value_heads=self.key_value_heads or self.heads,
+            feed_forward_width=self.feed_forward_width or -(-wide // 32) * 32,
+        )
 
     def window(self, layer: int) -> int | None:
         """Return the sliding window of a layer; None: it sees everything."""

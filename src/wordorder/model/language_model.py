@@ -38,7 +38,7 @@ class TokenModel(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = config.resolved
         self.compute_dtype = torch.float32
         self.attention_kernel: Kernel = "auto"
         self.embedding = nn.Embedding(config.vocabulary_size, config.width)
@@ -140,6 +140,7 @@ class LanguageModel(TokenModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
+        config = self.config
         shape = ModelShape(
             config.heads,
             config.head_dim,

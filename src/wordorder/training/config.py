@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from wordorder.errors import BadInput
@@ -128,6 +129,16 @@ class TrainConfig:
         if unknown := set(values) - {f.name for f in fields(cls)}:
             raise BadInput(f"unknown training fields: {', '.join(sorted(unknown))}")
         return cls(model=model, **values)
+
+
+def folder_of(config: TrainConfig) -> Path:
+    """Return the run folder: as asked for, or runs/DATA-POSITION."""
+    if config.out is not None:
+        return Path(config.out).expanduser()
+    names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in config.data]
+    model = config.model
+    reader = model.position if model.kind == "transformer" else model.kind
+    return Path("runs") / re.sub(r"[^\w.+=-]+", "_", f"{'+'.join(names)}-{reader}")
 
 
 def seconds(text: str) -> float:

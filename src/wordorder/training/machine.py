@@ -78,8 +78,9 @@ def measure(
     device = next(model.parameters()).device.type
     machine = Machine(device, torch.get_num_threads())
     best, timings = None, {}
+    kernels = ("plain",) if config.model.kind == "gru" else ("plain", "fused")
     for dtype in _choices(config.dtype, ("bfloat16", "float32")):
-        for kernel in _choices(config.kernel, ("plain", "fused")):
+        for kernel in _choices(config.kernel, kernels):
             use(model, machine_with(machine, dtype=dtype, kernel=kernel))
             fastest = best[0] if best else None
             took = step_seconds(model, model.token_losses, batch, fastest)

@@ -65,6 +65,7 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,
         "content_hash": corpus.content_hash,
+        "tokenizer": tokenizer.kind,
         "training_tokens": len(training),
         "validation_tokens": len(validation),
         "notes": list(corpus.notes),

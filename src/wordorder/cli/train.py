@@ -1,0 +1,229 @@
+"""`wordorder train`: train a language model on text, or go on with a run that was stopped.
+
+The run folder's name goes to stdout when it is done; the plan and the progress go to
+stderr, as a live line in a terminal and as a line now and then elsewhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import shlex
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from wordorder.cli.arguments import parse
+from wordorder.errors import BadInput
+from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.training.config import TrainConfig, from_mapping
+from wordorder.training.display import Display
+from wordorder.training.metrics import read
+from wordorder.training.plan import Plan, readable_seconds
+from wordorder.training.run import Run
+from wordorder.training.start import resume, train
+
+SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to draw a live line in
+ALLOWED_WITH_RESUME = ("--resume", "--inexact", "--json")
+
+
+@dataclass(frozen=True)
+class _Model(ModelConfig):
+    kind: Annotated[Literal["transformer", "gru"], tyro.conf.arg(name="model")] = "transformer"
+    """a transformer, or the contrast that reads in order"""
+
+
+@dataclass(frozen=True)
+class _Train(TrainConfig):
+    model: _Model = field(default_factory=_Model)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a language model on text, or --resume a run.
+
+    Args:
+        preset: sizes of the model: nano, tiny, small or medium; other options win.
+        config: a YAML file with options by name, as trained_length: 128; the command line wins.
+        resume: go on with the run in this folder, to the bit.
+        inexact: with --resume: go on also where it cannot be to the bit.
+        json: print the result as one JSON object.
+        train: the run
+    """
+
+    preset: Literal["nano", "tiny", "small", "medium"] | None = None
+    config: str | None = None
+    resume: str | None = None
+    inexact: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    train: _Train = field(default_factory=_Train)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    keep_large_blocks()
+    options = _options(arguments)
+    show = Terminal()
+    if options.resume is not None:
+        _only_resume(arguments)
+        run = resume(options.resume, inexact=options.inexact, show=show)
+    else:
+        command = shlex.join(["wordorder", "train", *arguments])
+        run = train(_plain(options.train), show=show, command=command)
+    _print_result(run, options.json)
+    return 0
+
+
+def _options(arguments: list[str]) -> TrainOptions:
+    """Read the options, over the configuration file's, over the preset's, over the defaults."""
+    early = _peek(arguments, ("--preset", "--config", "--init"))
+    values = _read_yaml(early["--config"]) if "--config" in early else {}
+    preset = early.get("--preset") or values.pop("preset", None)
+    first = early.get("--init") or values.get("init")
+    if first is not None and not preset:
+        values = {**Run.load(first).model_config.to_dict(), **values}
+    config = from_mapping(values, preset)
+    model = _Model(**asdict(config.model))
+    rest = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "model"}
+    default = TrainOptions(preset=preset, train=_Train(model=model, **rest))
+    return parse(
+        tyro.conf.OmitArgPrefixes[TrainOptions],
+        arguments,
+        command="wordorder train",
+        default=default,
+    )
+
+
+def _peek(arguments: list[str], names: tuple[str, ...]) -> dict[str, str]:
+    """Return the values of options that decide the defaults of others."""
+    found = {}
+    for number, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name in names and (equals or number + 1 < len(arguments)):
+            found[name] = value if equals else arguments[number + 1]
+    if found.get("--preset", "nano") not in PRESETS:
+        raise BadInput(f"no preset {found['--preset']!r}: choose from {', '.join(PRESETS)}")
+    return found
+
+
+def _read_yaml(name: str) -> dict[str, Any]:
+    path = Path(name)
+    if not path.is_file():
+        raise BadInput(f"--config {name}: no such file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"--config {name} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise BadInput(f"--config {name} must hold options by name, as trained_length: 128")
+    return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+def _plain(config: _Train) -> TrainConfig:
+    """Return the configuration without what only the command line knows."""
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return TrainConfig(**{**values, "model": ModelConfig(**asdict(config.model))})
+
+
+def _only_resume(arguments: list[str]) -> None:
+    for word in arguments:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in ALLOWED_WITH_RESUME:
+            raise BadInput(
+                f"--resume goes on as the run was configured: leave out {name}, or start anew "
+                "from its weights with --init"
+            )
+
+
+def keep_large_blocks() -> None:
+    """Let glibc keep freed blocks, which it would give back and take again at every step."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+    except (OSError, AttributeError):
+        return  # not glibc
+
+
+def _print_result(run: Run, as_json: bool) -> None:
+    records = read(run.folder / "metrics.jsonl")
+    steps = [r for r in records if "loss" in r]
+    final = next(r for r in reversed(records) if "validation_loss" in r)
+    if as_json:
+        last = {k: v for k, v in steps[-1].items() if k in ("step", "tokens", "loss")}
+        print(json.dumps({"run": str(run.folder), **last, **final}))
+    else:
+        print(run.folder)
+
+
+class Terminal(Display):
+    """The plan as a table, a live line in a terminal, plain lines elsewhere; all on stderr."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.live = self.console.is_terminal
+        self.started = self.shown = time.perf_counter()
+        self.progress: Progress | None = None
+        self.steps = 0
+
+    def say(self, line: str) -> None:
+        self.console.print(line, style="dim", markup=False, soft_wrap=True)
+
+    def plan(self, plan: Plan, done: int) -> None:
+        self.steps = plan.steps
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for what, value in plan.rows():
+            table.add_row(what, Text(value))
+        self.console.print(table)
+        if done:
+            self.say(f"going on after step {done:,}")
+        if self.live:
+            self.progress = Progress(
+                BarColumn(bar_width=20), TextColumn("{task.description}"), console=self.console
+            )
+            self.progress.start()
+            self.task = self.progress.add_task("", total=plan.steps, completed=done)
+
+    def step(self, record: dict[str, Any], seconds_left: float) -> None:
+        now = time.perf_counter()
+        line = self._line(record, seconds_left)
+        if self.progress is not None:
+            self.progress.update(self.task, completed=record["step"], description=line)
+        elif record["step"] in (1, self.steps) or now - self.shown > SECONDS_BETWEEN_LINES:
+            self.shown = now
+            self.say(line)
+
+    def _line(self, record: dict[str, Any], seconds_left: float) -> str:
+        return (
+            f"step {record['step']:,}/{self.steps:,}  loss {record['loss']:.3f}  "
+            f"{record['bits_per_byte']:.3f} bits/byte  "
+            f"{record['tokens_per_second']:,.0f} tokens/s  {readable_seconds(seconds_left)} left"
+        )
+
+    def validated(self, record: dict[str, Any]) -> None:
+        bits = record["validation_bits_per_byte"]
+        per_byte = f"  {bits:.3f} bits/byte" if bits else ""
+        text = f"step {record['step']:,}  validation loss {record['validation_loss']:.3f}"
+        perplexity = math.exp(min(record["validation_loss"], 50))
+        self.console.print(f"{text}{per_byte}  perplexity {perplexity:.1f}", style="bold")
+
+    def sample(self, record: dict[str, Any]) -> None:
+        self.console.print(Text("  " + " ".join(record["sample"].split()), style="italic"))
+
+    def close(self) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None
+
+

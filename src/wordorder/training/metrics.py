@@ -1,0 +1,83 @@
+"""`metrics.jsonl`: one JSON object a line for every step, validation and sample of a run.
+
+It is a file of truth: the plot, the samples and the model card are made again from it.
+Lines are held back for a few steps and are on the disk before any checkpoint that
+counts them; resuming drops what came after the checkpoint, and so repeats nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from wordorder.errors import BadInput
+
+HELD_BACK = 10  # lines
+# What depends on how fast the machine was, and so differs between two equal runs.
+TIMING_FIELDS = ("seconds", "tokens_per_second")
+
+
+class Metrics:
+    """The growing record of a run, and its TensorBoard events where they are asked for.
+
+    Raises:
+        BadInput: where TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
+        self.path = folder / "metrics.jsonl"
+        self.waiting: list[str] = []
+        self.events = _events(folder / "tensorboard") if tensorboard else None
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add one line; `step` in it counts the steps that are done."""
+        self.waiting.append(json.dumps(record))
+        if self.events is not None:
+            for name, value in record.items():
+                if isinstance(value, float):
+                    self.events.add_scalar(name, value, record["step"])
+        if len(self.waiting) >= HELD_BACK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what is held back on the disk."""
+        if self.waiting:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in self.waiting))
+                file.flush()
+                os.fsync(file.fileno())
+            self.waiting.clear()
+        if self.events is not None:
+            self.events.flush()
+
+    def cut(self, step: int) -> None:
+        """Drop what came after `step` steps, and a line that a kill left half written."""
+        kept = [r for r in read(self.path) if r["step"] <= step and "final" not in r]
+        beside = self.path.with_name(f".{self.path.name}.writing")
+        beside.write_text("".join(f"{json.dumps(r)}\n" for r in kept), encoding="utf-8")
+        beside.replace(self.path)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a `metrics.jsonl`; a last line that is half written is left out."""
+    records = []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise BadInput(f"{path} is damaged in line {number}: {error}") from None
+    return records
+
+
+def _events(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise BadInput(
+            "--tensorboard needs an extra: pip install 'wordorder[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(folder))

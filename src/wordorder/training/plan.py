@@ -1,0 +1,203 @@
+"""What a run is going to take, said before its first step: size, memory, epochs, time.
+
+The memory is an estimate from shapes, made before anything large is allocated, so that
+a run that cannot fit is refused with a way to make it fit, not killed by the system.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wordorder.errors import Failed
+from wordorder.model import ModelConfig, TokenModel
+from wordorder.training.config import TrainConfig
+from wordorder.training.machine import Machine
+from wordorder.training.material import Material
+
+MiB = 1 << 20
+INTERPRETER_BYTES = 400 * MiB  # Python, torch and its kernels, before any tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The facts of a run before its first step.
+
+    Args:
+        steps: optimizer steps in all.
+        tokens_per_step: tokens that one step reads.
+        epochs: how often the training text is gone through.
+        peak_bytes: the most memory it should take, estimated from shapes.
+        seconds: what the steps should take, from those of the warm-up; None: not measured.
+    """
+
+    config: TrainConfig
+    machine: Machine
+    data: dict[str, Any]
+    parameters: dict[str, int]
+    steps: int
+    tokens_per_step: int
+    epochs: float
+    peak_bytes: int
+    seconds: float | None
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the plan as (what, value) lines for people."""
+        data, model, counts = self.data, self.config.model, self.parameters
+        adds = f"{counts['position']:,}" if counts["position"] else "none"
+        machine, compiled = self.machine, "compiled" if self.machine.compile else "eager"
+        rows = [
+            (
+                "data",
+                f"{data['name']}: {data['documents']:,} documents, "
+                f"{data['training_tokens']:,} tokens to train on, "
+                f"{data['validation_tokens']:,} to validate",
+            ),
+            ("tokenizer", f"{data['tokenizer']} of {model.vocabulary_size:,} tokens"),
+            (
+                "model",
+                f"{model.kind}, {counts['total']:,} parameters: {model.layers} layers of "
+                f"width {model.width}, context {model.trained_length}",
+            ),
+            ("position", f"{model.position}, which adds {adds} of the parameters"),
+            (
+                "steps",
+                f"{self.steps:,} of {self.tokens_per_step:,} tokens, {self.epochs:.1f} epochs",
+            ),
+            ("memory", f"about {readable_bytes(self.peak_bytes)}"),
+            (
+                "machine",
+                f"{machine.device}, {machine.threads} threads, {machine.dtype}, "
+                f"{machine.kernel} attention, {compiled} ({machine.reason})",
+            ),
+        ]
+        if model.kind == "gru":
+            rows[3] = ("position", "none: a GRU reads in order")
+        if self.seconds is not None:
+            rows.append(("time", f"about {readable_seconds(self.seconds)}"))
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON holds them."""
+        names = ("steps", "tokens_per_step", "epochs", "peak_bytes", "seconds")
+        return {
+            "parameters": self.parameters,
+            **{name: getattr(self, name) for name in names},
+        }
+
+
+def plan_of(
+    config: TrainConfig,
+    machine: Machine,
+    material: Material,
+    model: TokenModel,
+    steps: int,
+    seconds: float | None,
+) -> Plan:
+    """Return the plan of a run."""
+    epochs = material.batches(config).epoch(steps * config.accumulate)
+    return Plan(
+        config=config,
+        machine=machine,
+        data=material.facts,
+        parameters=model.parameter_counts(),
+        steps=steps,
+        tokens_per_step=tokens_per_step(config),
+        epochs=epochs,
+        peak_bytes=peak_bytes(config, model),
+        seconds=seconds,
+    )
+
+
+def tokens_per_step(config: TrainConfig) -> int:
+    """Return how many tokens one optimizer step reads."""
+    return config.batch_size * config.accumulate * config.model.trained_length
+
+
+def peak_bytes(config: TrainConfig, model: TokenModel) -> int:
+    """Return the memory that training takes at most, in bytes, estimated from shapes.
+
+    Weights, gradients and two moments in float32; what the backward pass needs of each
+    layer; the scores of plain attention; logits, their float32 copy and two gradients.
+    """
+    shape = model.config
+    tokens = config.batch_size * shape.trained_length
+    parameters = 4 * 4 * sum(p.numel() for p in model.parameters())
+    activations = tokens * shape.layers * _layer_bytes(shape)
+    logits = tokens * shape.vocabulary_size * 4 * 3
+    return INTERPRETER_BYTES + parameters + activations + logits
+
+
+def _layer_bytes(shape: ModelConfig) -> int:
+    """Return what one token leaves for the backward pass of one layer, in float32."""
+    if shape.kind == "gru":
+        return 4 * 12 * shape.width
+    inner = shape.heads * shape.head_dim
+    scores = 3 * shape.heads * shape.trained_length
+    gates = 4 if shape.feed_forward == "swiglu" else 2
+    return 4 * (6 * shape.width + 9 * inner + gates * shape.feed_forward_width + scores)
+
+
+def check_memory(config: TrainConfig, model: TokenModel, device: str) -> None:
+    """Refuse a run that cannot fit, before it allocates anything large.
+
+    Raises:
+        Failed: with the estimate, what there is, and two options that would make it fit.
+    """
+    there_is = memory_bytes(device)
+    needed = peak_bytes(config, model)
+    if there_is is not None and needed > there_is:
+        raise Failed(too_large(config, model, there_is))
+
+
+def too_large(config: TrainConfig, model: TokenModel, there_is: int | None = None) -> str:
+    """Return what to say where memory does not do: the estimate, and what would fit."""
+    needed = peak_bytes(config, model)
+    batch, length = config.batch_size, config.model.trained_length
+    share = min(1.0, 0.7 * (there_is or needed) / needed)
+    rows = max(1, int(batch * share))
+    shorter = max(1, int(length * share))
+    held = f", and {readable_bytes(there_is)} are there" if there_is is not None else ""
+    accumulate = -(-batch * config.accumulate // rows)
+    return (
+        f"out of memory: batches of {batch} x {length} tokens need about "
+        f"{readable_bytes(needed)}{held}: use --batch-size {rows} --accumulate {accumulate}, "
+        f"or --trained-length {shorter}"
+    )
+
+
+def memory_bytes(device: str) -> int | None:
+    """Return how much memory this process may take, None where that is not to be known."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    limits = [_read_number(Path("/sys/fs/cgroup/memory.max"))]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    known = [limit for limit in limits if limit]
+    return min(known) if known else None
+
+
+def _read_number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # not Linux, or "max"
+        return None
+
+
+def readable_bytes(count: int) -> str:
+    """Return a size as people read it."""
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / MiB:.0f} MiB"
+
+
+def readable_seconds(seconds: float) -> str:
+    """Return a length of time as people read it."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {left:02d} s"

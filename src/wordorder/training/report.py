@@ -1,0 +1,169 @@
+"""What a run says of itself: loss.png, samples.txt, and README.md, the model card.
+
+All three are made again from `config.json` and `metrics.jsonl` and from nothing else, so
+they cannot say what did not happen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from wordorder.training.checkpoints import write_beside
+from wordorder.training.metrics import read
+from wordorder.training.plan import readable_seconds
+
+Records = list[dict[str, Any]]
+
+
+def write(folder: Path) -> None:
+    """Make the plot, the samples and the model card of a run folder."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    records = read(folder / "metrics.jsonl")
+    steps = [r for r in records if "loss" in r]
+    if not steps:
+        return
+    samples = [r for r in records if "sample" in r]
+    if samples:
+        write_beside(folder / "samples.txt", _samples(samples))
+    draw_losses(folder / "loss.png", config, records)
+    write_beside(folder / "README.md", model_card(folder.name, config, records))
+
+
+def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
+    """Draw training and validation loss by step, in nats per token and bits per byte."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    steps = [r for r in records if "loss" in r]
+    validations = [r for r in records if "validation_loss" in r]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    x, y = [r["step"] for r in steps], [r["loss"] for r in steps]
+    axes.plot(x, y, color="#9db8d2", linewidth=0.8, label="training, each step")
+    axes.plot(x, _running_mean(y), color="#1f5a99", linewidth=1.8, label="training, running mean")
+    if validations:
+        axes.plot(
+            [r["step"] for r in validations],
+            [r["validation_loss"] for r in validations],
+            "o-",
+            color="#c8501e",
+            linewidth=1.5,
+            markersize=4,
+            label="validation",
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss (nats per token)")
+    axes.set_title(_title(config), fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    if steps[-1]["bits_per_byte"]:
+        ratio = steps[-1]["bits_per_byte"] / steps[-1]["loss"]
+        other = axes.secondary_yaxis("right", functions=(lambda n: n * ratio, lambda b: b / ratio))
+        other.set_ylabel("bits per byte")
+    beside = path.with_name(f".{path.stem}.writing.png")
+    figure.savefig(beside, dpi=120)
+    beside.replace(path)
+
+
+def _title(config: dict[str, Any]) -> str:
+    model = config["model"]
+    reader = model["position"] if model["kind"] == "transformer" else "GRU"
+    parameters = config["plan"]["parameters"]["total"]
+    return f"{reader}, {parameters / 1e6:.2f} M parameters, on {config['data']['name']}"
+
+
+def _running_mean(values: list[float], weight: float = 0.95) -> list[float]:
+    """Return the exponential mean, corrected for its start."""
+    mean, means = 0.0, []
+    for number, value in enumerate(values, start=1):
+        mean = weight * mean + (1 - weight) * value
+        means.append(mean / (1 - weight**number))
+    return means
+
+
+def _samples(samples: Records) -> str:
+    return "".join(f"--- after step {r['step']}\n{r['sample'].strip()}\n\n" for r in samples)
+
+
+def model_card(name: str, config: dict[str, Any], records: Records) -> str:
+    """Return the model card: what it is, what it read, what it scored, how to do it again."""
+    model, data, plan = config["model"], config["data"], config["plan"]
+    steps = [r for r in records if "loss" in r]
+    validations = [r for r in records if "validation_loss" in r]
+    done, counts = steps[-1]["step"], plan["parameters"]
+    state = "" if done == config["steps"] else f" Stopped at step {done} of {config['steps']}."
+    sizes = f"{model['layers']} layers, width {model['width']}"
+    if model["kind"] == "transformer":
+        reads = (
+            f"a transformer with the positional embedding `{model['position']}`, which adds "
+            f"{counts['position']:,} of its {counts['total']:,} parameters ({sizes}, "
+            f"{model['heads']} heads, feed-forward {model['feed_forward']} of width "
+            f"{model['feed_forward_width']})"
+        )
+    else:
+        reads = f"a GRU with {counts['total']:,} parameters ({sizes})"
+    lines = [
+        f"# {name}",
+        "",
+        f"A small language model: {reads}, trained from scratch on sequences of "
+        f"{model['trained_length']} tokens by wordorder {config['wordorder']}.{state}",
+        "",
+        "![loss](loss.png)",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| data | {data['name']}: {data['documents']:,} documents, {data['bytes']:,} bytes; "
+        f"{data['training_tokens']:,} tokens to train on, {data['validation_tokens']:,} held out |",
+        f"| tokenizer | {data['tokenizer']}, {model['vocabulary_size']:,} tokens |",
+        f"| trained on | {steps[-1]['tokens']:,} tokens in {done:,} steps, "
+        f"{plan['epochs'] * done / config['steps']:.1f} epochs |",
+        f"| training loss, last tenth | {_last_tenth(steps):.4f} nats per token |",
+    ]
+    if validations:
+        lines.append(f"| validation loss | {_loss_line(validations[-1])} |")
+    lines += [
+        f"| time | {readable_seconds(steps[-1]['seconds'])} on {_machine(config['machine'])} |",
+        f"| seed | {config['training']['seed']} |",
+        "",
+        *_how(config),
+    ]
+    samples = [r for r in records if "sample" in r]
+    if samples:
+        quoted = [f"> {line}" for line in samples[-1]["sample"].strip().splitlines()]
+        lines += ["", f"It wrote, after step {samples[-1]['step']}:", "", *quoted]
+    return "\n".join(lines) + "\n"
+
+
+def _loss_line(record: dict[str, Any]) -> str:
+    error = record["validation_standard_error"]
+    between = f" ± {1.96 * error:.4f} (95%, over windows)" if error else ""
+    bits = record["validation_bits_per_byte"]
+    per_byte = f", {bits:.4f} bits per byte" if bits else ""
+    perplexity = math.exp(min(record["validation_loss"], 50))
+    return (
+        f"{record['validation_loss']:.4f}{between} nats per token, perplexity {perplexity:.1f}"
+        f"{per_byte}, on {record['validation_tokens']:,} tokens after step {record['step']}"
+    )
+
+
+def _last_tenth(steps: Records) -> float:
+    last = steps[-max(1, len(steps) // 10) :]
+    return sum(r["loss"] for r in last) / len(last)
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    compiled = "compiled" if machine["compile"] else "eager"
+    return (
+        f"{machine['device']}, {machine['threads']} threads, {machine['dtype']}, "
+        f"{machine['kernel']} attention, {compiled}, torch {machine['torch']}"
+    )
+
+
+def _how(config: dict[str, Any]) -> list[str]:
+    if not config["command"]:
+        return ["Trained from Python; `config.json` has every setting."]
+    return ["Trained by", "", "```", config["command"], "```"]

@@ -1,0 +1,363 @@
+"""From a configuration, or from a run that was stopped, to a trained model in its folder.
+
+How the machine does best is measured once, before the first step, and recorded with the
+number of steps: resuming uses what was recorded, so that it ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from wordorder import __version__
+from wordorder.errors import BadInput, Failed, Refused
+from wordorder.model import TokenModel, make_model
+from wordorder.model.config import ModelConfig
+from wordorder.training import checkpoints, loop, metrics, report
+from wordorder.training.config import (
+    DEFAULT_SECONDS,
+    TrainConfig,
+    folder_of,
+    seconds,
+    with_vocabulary,
+)
+from wordorder.training.display import Display
+from wordorder.training.machine import (
+    Machine,
+    check_same,
+    losses_of,
+    measure,
+    pick_device,
+    use,
+)
+from wordorder.training.material import Material, read_material, tokenizer_of
+from wordorder.training.plan import (
+    Plan,
+    check_memory,
+    plan_of,
+    tokens_per_step,
+    too_large,
+)
+from wordorder.training.run import Run
+
+# What a run leaves, and so what --overwrite removes: nothing else in the folder is touched.
+OURS = (
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "metrics.jsonl",
+    "loss.png",
+    "samples.txt",
+    "README.md",
+    "training",
+    "tensorboard",
+)
+WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
+
+
+def train(
+    config: TrainConfig, *, show: Display | None = None, command: str | None = None
+) -> Run:
+    """Train a model as configured and return its run.
+
+    Args:
+        config: what to train, on what, for how long, and into which folder.
+        show: what is told while it works; None: nothing.
+        command: how it was asked for, for the model card.
+
+    Raises:
+        BadInput: a configuration, text or folder that cannot be.
+        Failed: a loss that is not finite, too little memory or room on the disk.
+        KeyboardInterrupt: after Ctrl-C; the run is saved and can be resumed.
+    """
+    started, show = time.perf_counter(), show or Display()
+    folder = _free(config)
+    # Paths are kept whole, so that the run can be resumed from another folder.
+    data = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in config.data)
+    config = replace(config, out=str(folder), data=data)
+    first = Run.load(config.init) if config.init else None
+    material = read_material(config, first.tokenizer if first else None)
+    config = with_vocabulary(config, material.tokenizer.vocabulary_size)
+    device = pick_device(config.device)
+    model = make_model(config.model)
+    with _threads(config.threads), _memory_explained(config, model):
+        check_memory(config, model, device)
+        set_weights(model, config, first)
+        model.to(device)
+        settled = _settle(config, material, model, started, show)
+        set_weights(model, config, first)
+        show.say("ready")
+        _write_folder(folder, config, material, settled, command)
+        training = loop.Training(
+            config, settled.machine, material, model, settled.losses, settled.steps
+        )
+        return _finish(training, folder, show, settled.plan)
+
+
+def resume(folder: str | Path, *, inexact: bool = False, show: Display | None = None) -> Run:
+    """Go on with a run that was stopped, to the bit, and return it.
+
+    Args:
+        inexact: go on also where this machine, or the text, is not what it was.
+
+    Raises:
+        BadInput: no run there, or a missing or damaged file (which one).
+        Refused: where it would end with other weights, and `inexact` is not set.
+    """
+    folder, show = Path(folder), show or Display()
+    recorded = read_record(folder)
+    config = TrainConfig.from_dict(recorded["training"], ModelConfig.from_dict(recorded["model"]))
+    machine = check_same(Machine(**recorded["machine"]), config, inexact)
+    tokenizer = tokenizer_of(folder)
+    checkpoint = checkpoints.load(folder / "training", show.say)
+    _check_architecture(folder, config.model, checkpoint)
+    material = read_material(config, tokenizer)
+    if material.facts["content_hash"] != recorded["data"]["content_hash"] and not inexact:
+        raise Refused(
+            f"the text of {' '.join(config.data)} is not what {folder} was trained on: "
+            "bring back the old text, or add --inexact to go on with this one"
+        )
+    model = make_model(config.model).to(machine.device)
+    use(model, machine)
+    with _threads(machine.threads), _memory_explained(config, model):
+        losses = losses_of(model, machine)
+        training = loop.Training(config, machine, material, model, losses, recorded["steps"])
+        training.load(checkpoint)
+        metrics.Metrics(folder).cut(training.done)
+        plan = plan_of(config, machine, material, model, training.steps, None)
+        return _finish(training, folder, show, plan)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what `config.json` of a run folder holds.
+
+    Raises:
+        BadInput: where it is missing, damaged, or not of a training run.
+    """
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise BadInput(f"no run folder {folder}: train one with wordorder train --out {folder}")
+    if not path.is_file():
+        raise BadInput(f"{folder} is no run folder: config.json is missing")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        _ = record["training"], record["model"], record["machine"], record["steps"], record["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is damaged: {error!r}") from None
+    return record
+
+
+def set_weights(model: TokenModel, config: TrainConfig, first: Run | None) -> None:
+    """Initialise a model from the seed, or from the weights of another run.
+
+    Raises:
+        BadInput: another run of another architecture.
+    """
+    model.initialise(config.seed)
+    if first is None:
+        return
+    tensors = load_file(first.folder / "model.safetensors")
+    own = model.state_dict()
+    odd = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape]
+    odd += [n for n in tensors if n not in own]
+    if odd:
+        raise BadInput(
+            f"--init {first.folder}: its architecture is another, {odd[0]} does not fit: "
+            "leave out the options that change the model"
+        )
+    model.load_state_dict(tensors)
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """What is decided before the first step."""
+
+    machine: Machine
+    losses: Callable[..., Tensor]
+    steps: int
+    plan: Plan
+
+
+def _settle(
+    config: TrainConfig, material: Material, model: TokenModel, started: float, show: Display
+) -> _Settled:
+    """Measure how this machine does best and how long a step takes; fix the number of steps."""
+    asked = asked_steps(config)
+    budget = seconds(config.time) if config.time else DEFAULT_SECONDS
+    device = next(model.parameters()).device
+    batch = material.batches(config).at(0)
+    batch = type(batch)(*(None if part is None else part.to(device) for part in batch))
+    show.say("measuring what this machine does fast")
+    machine = measure(
+        config, model, batch, lambda step: budget if asked is None else 1.2 * asked * step
+    )
+    use(model, machine)
+    if machine.compile:
+        show.say("compiling, which takes half a minute or so")
+    losses = losses_of(model, machine)
+    trial = loop.Training(config, machine, material, model, losses, steps=1000)
+    step_seconds = _step_seconds(trial)
+    steps = asked or _steps_in(config, material, budget - time.perf_counter() + started, step_seconds)
+    extra = _validation_steps(config, material)
+    plan = plan_of(config, machine, material, model, steps, step_seconds * (steps + extra))
+    return _Settled(machine, losses, steps, plan)
+
+
+def asked_steps(config: TrainConfig) -> int | None:
+    """Return the number of steps where it was asked for, in steps or in tokens."""
+    if config.tokens is not None:
+        return -(-config.tokens // tokens_per_step(config))
+    return config.steps
+
+
+def _step_seconds(training: loop.Training) -> float:
+    """Return what a real step takes; the first, which may compile, is not counted."""
+    training.step()
+    start, times = time.perf_counter(), []
+    while len(times) < WARM_UP_STEPS or time.perf_counter() - start < WARM_UP_SECONDS / 4:
+        before = time.perf_counter()
+        training.step()
+        times.append(time.perf_counter() - before)
+        if time.perf_counter() - start > WARM_UP_SECONDS:
+            break
+    return sum(times) / len(times)
+
+
+def _validation_steps(config: TrainConfig, material: Material) -> float:
+    """Return how many steps' time all validations take; a forward pass is a third of a step."""
+    there = len(material.validation)
+    small = min(there, loop.validation_tokens(config)) * loop.VALIDATIONS
+    tokens = small + min(there, loop.FINAL_VALIDATION_TOKENS)
+    return tokens / tokens_per_step(config) / 3
+
+
+def _steps_in(
+    config: TrainConfig, material: Material, seconds_left: float, step_seconds: float
+) -> int:
+    return max(1, round(seconds_left / step_seconds - _validation_steps(config, material)))
+
+
+def _free(config: TrainConfig) -> Path:
+    """Return the run folder, where it may be written.
+
+    Raises:
+        BadInput: a run that is there already and not to be overwritten, or something else.
+    """
+    folder = folder_of(config)
+    if not folder.exists():
+        return folder
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is a file: choose another --out")
+    if not (folder / "config.json").exists():
+        if any(folder.iterdir()):
+            raise BadInput(f"{folder} is a folder of other things: choose another --out")
+        return folder
+    if not config.overwrite:
+        raise BadInput(
+            f"{folder} holds a run: go on with it by --resume {folder}, replace it by "
+            "--overwrite, or choose another --out"
+        )
+    if config.init and Path(config.init).resolve() == folder.resolve():
+        raise BadInput(f"--init {config.init} would overwrite itself: choose another --out")
+    return folder
+
+
+def _write_folder(
+    folder: Path,
+    config: TrainConfig,
+    material: Material,
+    settled: _Settled,
+    command: str | None,
+) -> None:
+    """Replace what an old run left, and write what every command reads."""
+    record = {
+        "wordorder": __version__,
+        "command": command,
+        "model": config.model.resolved.to_dict(),
+        "training": config.to_dict(),
+        "machine": settled.machine.to_dict(),
+        "steps": settled.steps,
+        "plan": settled.plan.to_dict(),
+        "data": material.facts,
+    }
+    try:
+        for name in OURS:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        material.tokenizer.save(folder / "tokenizer.json")
+        checkpoints.write_beside(folder / "config.json", json.dumps(record, indent=1) + "\n")
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be written: {error.strerror}: choose another --out") from None
+
+
+def _finish(training: loop.Training, folder: Path, show: Display, plan: Plan) -> Run:
+    """Train to the last step and write the report; also what there is of one when stopped."""
+    show.plan(plan, training.done)
+    try:
+        loop.run(training, folder, show, _seconds_before(folder))
+    except KeyboardInterrupt:
+        show.say(
+            f"stopped and saved at step {training.done} of {training.steps}: "
+            f"go on with wordorder train --resume {folder}"
+        )
+        raise
+    except Failed as error:
+        raise Failed(f"{error} (the last good checkpoint is kept in {folder})") from None
+    finally:
+        show.close()
+        report.write(folder)
+    return Run.load(folder)
+
+
+def _seconds_before(folder: Path) -> float:
+    records = metrics.read(folder / "metrics.jsonl")
+    return max((r.get("seconds", 0.0) for r in records), default=0.0)
+
+
+def _check_architecture(
+    folder: Path, model: ModelConfig, checkpoint: checkpoints.Checkpoint
+) -> None:
+    saved, now = checkpoint.extra["model"], model.resolved.to_dict()
+    differs = [name for name in now if saved.get(name) != now[name]]
+    if differs:
+        name = differs[0]
+        raise BadInput(
+            f"{folder / 'config.json'} says {name} {now[name]}, the checkpoint was made with "
+            f"{saved.get(name)}: a run goes on with its own architecture; for another, train anew"
+        )
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with this many threads; 0: as many as PyTorch takes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _memory_explained(config: TrainConfig, model: TokenModel) -> Iterator[None]:
+    """Turn what PyTorch says when memory runs out into what to do about it."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        out = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not out and "allocate memory" not in str(error):
+            raise
+        raise Failed(too_large(config, model)) from None
+
+
