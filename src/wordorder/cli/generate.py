@@ -1,0 +1,175 @@
+"""`wordorder generate`: a trained model continues a text, piece by piece as it comes.
+
+The text goes to stdout and nothing else does; what a reader should know of it (that it
+grows past the trained length, how fast it came, from which seed) goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from wordorder.cli.arguments import parse
+from wordorder.errors import BadInput
+from wordorder.model import LanguageModel
+from wordorder.model.decoding import Sampling, generate
+from wordorder.text.tokenizer import StreamDecoder
+from wordorder.training.machine import pick_device
+from wordorder.training.run import Run
+
+BETWEEN = "\n---\n"  # what parts several texts on stdout
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Let a trained model continue a text.
+
+    Args:
+        run: the run folder that `wordorder train` wrote.
+        prompt: what to go on from; `-` reads standard input; without any the model begins a
+            document of its own.
+        prompt_file: read the prompt from this file.
+        max_tokens: most tokens to write; the end of the document ends it sooner.
+        count: how many texts to write, each from a seed of its own.
+        temperature: 0 always takes the likeliest token, 1 draws as the model would have it.
+        top_k: draw from this many likeliest tokens only; 0: all.
+        top_p: draw from the likeliest tokens that together reach this probability; 1: all.
+        min_p: leave out tokens less likely than this share of the likeliest one; 0: none.
+        repetition_penalty: above 1 makes tokens that are in the text already less likely.
+        seed: of the draws, the same seed writes the same text; by default a new one each time.
+        cache: keep keys and values; without it every token reads the whole text again.
+        device: auto, cpu, cuda or mps.
+        json: print one JSON object, when all is written.
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    prompt: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PROMPT]")] = None
+    prompt_file: str | None = None
+    max_tokens: int = 200
+    count: int = 1
+    temperature: float = Sampling.temperature
+    top_k: int = Sampling.top_k
+    top_p: float = Sampling.top_p
+    min_p: float = Sampling.min_p
+    repetition_penalty: float = Sampling.repetition_penalty
+    seed: int | None = None
+    cache: bool = True
+    device: str = "auto"
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    options = parse(GenerateOptions, arguments, command="wordorder generate")
+    if options.count < 1:
+        raise BadInput(f"--count is {options.count}: it must be at least 1")
+    run = Run.load(options.run)
+    if not run.model_config.causal:
+        raise BadInput(f"{run.folder} fills in hidden tokens: it cannot continue a text")
+    model = run.load_model(pick_device(options.device))
+    prompt = _prompt(options)
+    start = [run.tokenizer.end_of_text, *run.tokenizer.encode(prompt)]
+    first = _sampling(options)
+    sampling = replace(first, max_tokens=_room(model, len(start), first.max_tokens))
+    texts = []
+    for number in range(options.count):
+        one = replace(sampling, seed=sampling.seed + number)
+        if number and not options.json:
+            print(BETWEEN, flush=True)
+        written = generate(
+            model, start, one, stop=run.tokenizer.end_of_text, use_cache=options.cache
+        )
+        texts.append(_write(written, prompt, StreamDecoder(run.tokenizer), one, options.json))
+    if options.json:
+        result = {"run": str(run.folder), "prompt": prompt, "sampling": asdict(sampling)}
+        print(json.dumps({**result, "texts": texts}))
+    return 0
+
+
+def _sampling(options: GenerateOptions) -> Sampling:
+    seed = secrets.randbelow(1 << 31) if options.seed is None else options.seed
+    names = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+    return Sampling(**{name: getattr(options, name) for name in names}, seed=seed)
+
+
+def _prompt(options: GenerateOptions) -> str:
+    if options.prompt_file is not None:
+        if options.prompt is not None:
+            raise BadInput("a prompt and --prompt-file are two prompts: give one")
+        path = Path(options.prompt_file)
+        if not path.is_file():
+            raise BadInput(f"--prompt-file {path}: no such file")
+        return _decoded(path.read_bytes(), str(path))
+    if options.prompt == "-":
+        return _decoded(sys.stdin.buffer.read(), "standard input")
+    return options.prompt or ""
+
+
+def _decoded(data: bytes, source: str) -> str:
+    try:
+        return data.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{source} is not UTF-8 at byte {error.start}") from None
+
+
+def _room(model: Any, start: int, asked: int) -> int:
+    """Return how many tokens can be written, and say so where the length matters."""
+    config, last = model.config, start + asked - 2  # the last token written is not read again
+    if not isinstance(model, LanguageModel):
+        return asked
+    longest = model.position.longest
+    if longest is not None and start - 1 <= longest < last:
+        fits = longest - start + 2
+        _say(
+            f"{config.position} has no position past {longest}: "
+            f"writing at most {fits} tokens instead of {asked}"
+        )
+        return fits
+    if last >= config.trained_length and longest is None:
+        _say(
+            f"trained on {config.trained_length} tokens: past them {config.position} goes on, "
+            f"how well is measured by wordorder eval RUN --length {2 * config.trained_length}"
+        )
+    return asked
+
+
+def _write(
+    written: Iterator[int], prompt: str, decoder: StreamDecoder, sampling: Sampling, quiet: bool
+) -> dict[str, Any]:
+    """Stream one text to stdout and return what is to be said of it."""
+
+    def show(piece: str) -> None:
+        if not quiet:
+            print(piece, end="", flush=True)
+
+    show(prompt)
+    started, pieces, tokens = time.perf_counter(), [], 0
+    for token in written:
+        tokens += 1
+        pieces.append(decoder.feed(token))
+        show(pieces[-1])
+    pieces.append(decoder.finish())
+    show(pieces[-1] + "\n")
+    seconds = time.perf_counter() - started
+    rate = tokens / seconds
+    if not quiet:
+        _say(f"{tokens} tokens, {rate:,.0f} tokens/s, seed {sampling.seed}")
+    return {
+        "text": "".join(pieces),
+        "tokens": tokens,
+        "seed": sampling.seed,
+        "ended": tokens < sampling.max_tokens,
+        "tokens_per_second": round(rate, 1),
+    }
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
