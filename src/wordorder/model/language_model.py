@@ -22,6 +22,7 @@ from ..errors import BadInput
 from ..positions import Geometry, ModelShape, build
 from .attention import Kernel, mask_and_bias, plainly_causal
 from .config import ModelConfig
+from .cross_entropy import cross_entropy
 from .layers import Block, Linear, RMSNorm, Scene, make_norm
 
 if TYPE_CHECKING:
@@ -48,23 +49,41 @@ class TokenModel(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., vocabulary) of final hidden states (..., width)."""
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        logits = F.linear(x, weight.to(x.dtype))
+        logits = F.linear(x, self.output_weight.to(x.dtype))
         cap = self.config.logit_softcap
         return cap * torch.tanh(logits.float() / cap) if cap else logits
 
-    def token_losses(self, tokens: Tensor, targets: Tensor, **where: Tensor | None) -> Tensor:
+    def token_losses(
+        self,
+        tokens: Tensor,
+        targets: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss of every target in nats, (batch, time) float32.
 
         Args:
             targets: (batch, time) int64; -1 is not counted and gives 0.
-            where: positions and documents, as `forward` takes them.
+            positions, documents: as `forward` takes them.
         """
-        logits = self(tokens, **where).float()
-        losses = F.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="none"
-        )
+        return self.losses_of(self.hidden(tokens, positions, documents), targets)
+
+    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Return the losses (batch, time) of final hidden states (batch, time, width)."""
+        flat = targets.flatten()
+        if self.config.logit_softcap:
+            logits = self.logits(hidden).float().flatten(0, 1)
+            losses = F.cross_entropy(logits, flat, ignore_index=-1, reduction="none")
+        else:
+            weight = self.output_weight.to(hidden.dtype)
+            losses = cross_entropy(hidden.flatten(0, 1), weight, flat)
         return losses.view_as(targets)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The output layer's matrix (vocabulary, width): the embedding table where tied."""
+        return self.embedding.weight if self.head is None else self.head.weight
 
     def loss(
         self,
@@ -240,7 +259,9 @@ class LanguageModel(TokenModel):
             key = (self.position.indices[i], window)
             fused = causal and self.attention_kernel != "plain" and not position.needs_mask
             if key not in biases:
-                biases[key] = None if fused else mask_and_bias(position, geometry, window)
+                biases[key] = None if fused else mask_and_bias(
+                    position, geometry, window, self.compute_dtype
+                )
             scenes.append(
                 Scene(geometry, position, tables[i], biases[key], causal, self.attention_kernel)
             )

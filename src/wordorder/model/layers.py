@@ -116,6 +116,7 @@ class Attention(nn.Module):
             state,
             scene.bias,
             causal=scene.causal,
+            past_only=scene.geometry.causal and scene.geometry.whole,
             slots=scene.geometry.query_slots,
             kernel=scene.kernel,
         )

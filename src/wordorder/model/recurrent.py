@@ -50,10 +50,14 @@ class RecurrentLanguageModel(TokenModel):
         Raises:
             BadInput: more than one document in a row, which a GRU cannot keep apart.
         """
-        return self.logits(self.hidden(tokens, documents, cache))
+        return self.logits(self.hidden(tokens, positions, documents, cache))
 
     def hidden(
-        self, tokens: Tensor, documents: Tensor | None = None, cache: RecurrentCache | None = None
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: RecurrentCache | None = None,
     ) -> Tensor:
         """Return the final hidden states (batch, time, width) in the compute dtype."""
         if documents is not None and bool((documents.clamp(min=0) != documents[:, :1]).any()):
