@@ -1,8 +1,8 @@
 """The one place that chooses how attention is computed.
 
 Kernels:
-    plain  matrix product, softmax in float32, matrix product; in query chunks beyond a
-           memory bound. Carries any bias and any score.
+    plain  matrix product, softmax, matrix product, in pieces that stay in cache. Carries
+           any bias and any score.
     fused  PyTorch's scaled_dot_product_attention. Carries the causal mask and, in
            float32, a bias: in bfloat16 a bias would lose distances (ALiBi's 1000 to
            1007 collapse into 3 values), so such layers run plain.
@@ -20,16 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..positions import Geometry, Sum
-from ..positions.base import Score
+from .plain_attention import plain_attention
 
 Kernel = Literal["auto", "plain", "fused"]
-
-# Scores held at once by the plain kernel; 2^26 float32 numbers are 256 MiB.
-LARGEST_SCORES = 1 << 26
-# Rows at once where a row sees the past only: an eighth of them, but not so few that the
-# products become too small to be fast. Measured from 64 to 4096 tokens on two CPUs.
-CHUNKS, SMALLEST_CHUNK = 8, 256
-
 
 def mask_and_bias(
     position: Sum, geometry: Geometry, window: int | None, dtype: torch.dtype
@@ -97,74 +90,7 @@ def attention(
         return F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=causal, scale=scale
         )
-    batch, heads, time, _ = queries.shape
-    rows = _chunk(batch, heads, time, keys.shape[2], past_only)
-    return _plain(queries, keys, values, scale, bias, score, slots, rows, past_only)
-
-
-def _plain(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    scale: float,
-    bias: Tensor | None,
-    score: Score | None,
-    slots: Tensor,
-    rows: int,
-    past_only: bool,
-) -> Tensor:
-    """Attend in chunks of rows, each to the keys that any of its rows may see."""
-    time = queries.shape[2]
-    queries = queries * scale
-    if time <= rows:
-        return _rows(queries, keys, values, bias, score, slots)
-    parts = []
-    for start in range(0, time, rows):
-        part = slice(start, min(start + rows, time))
-        seen = slice(0, part.stop if past_only else None)
-        piece = bias[..., part, seen] if bias is not None else None
-        chunk = queries[:, :, part], keys[:, :, seen], values[:, :, seen]
-        parts.append(_rows(*chunk, piece, score, slots[part]))
-    return torch.cat(parts, dim=2)
-
-
-def _rows(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    bias: Tensor | None,
-    score: Score | None,
-    slots: Tensor,
-) -> Tensor:
-    scores = queries @ keys.transpose(-1, -2)
-    if score is None and (bias is None or bias.dtype is scores.dtype):
-        # The softmax of a bfloat16 matrix is computed in float32 all the same.
-        scores = scores if bias is None else scores + bias
-        return scores.softmax(-1) @ values
-    scores = scores.float()
-    if score is not None:
-        batch, heads, _, source = scores.shape
-        device = scores.device
-        where = (
-            torch.arange(batch, device=device)[:, None, None, None],
-            torch.arange(heads, device=device)[:, None, None],
-            slots[:, None],
-            torch.arange(source, device=device),
-        )
-        scores = score(scores, *where)
-    if bias is not None:
-        scores = scores + bias
-    return scores.softmax(-1).to(values.dtype) @ values
-
-
-def _chunk(batch: int, heads: int, time: int, source: int, past_only: bool) -> int:
-    """Return how many rows of scores are computed at once.
-
-    As many as memory holds; where a row sees the past only, an eighth of them, so that
-    nearly half of the scores are never computed.
-    """
-    rows = max(1, LARGEST_SCORES // (batch * heads * source))
-    return min(rows, max(SMALLEST_CHUNK, -(-time // CHUNKS))) if past_only else rows
+    return plain_attention(queries * scale, keys, values, bias, score, slots, past_only)
 
 
 def _distance_bias(position: Sum, geometry: Geometry) -> Tensor | None:

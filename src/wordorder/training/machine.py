@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wordorder.errors import BadInput, Refused
+from wordorder.model import TokenModel
 from wordorder.text.batches import Batch
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import orthogonalise
@@ -65,7 +66,7 @@ def compiler_found() -> bool:
 
 
 def measure(
-    config: TrainConfig, model: nn.Module, batch: Batch, worth_seconds: Callable[[float], float]
+    config: TrainConfig, model: TokenModel, batch: Batch, worth_seconds: Callable[[float], float]
 ) -> Machine:
     """Return the fastest way to run these steps here.
 
@@ -100,15 +101,28 @@ def machine_with(machine: Machine, **changes: Any) -> Machine:
     return Machine(**{**asdict(machine), **changes})
 
 
-def use(model: nn.Module, machine: Machine) -> None:
+def use(model: TokenModel, machine: Machine) -> None:
     """Set a model to compute as the machine was found to do best."""
     model.compute_dtype = DTYPES[machine.dtype]
     model.attention_kernel = machine.kernel
 
 
-def losses_of(model: nn.Module, machine: Machine) -> Callable[..., Tensor]:
-    """Return the model's `token_losses`, compiled where that was chosen."""
-    return torch.compile(model.token_losses) if machine.compile else model.token_losses
+def losses_of(model: TokenModel, machine: Machine) -> Callable[..., Tensor]:
+    """Return the model's `token_losses`, compiled up to the output layer where that was chosen."""
+    if not machine.compile:
+        return model.token_losses
+    hidden = torch.compile(model.hidden)
+
+    def losses(
+        tokens: Tensor,
+        targets: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+    ) -> Tensor:
+        return model.losses_of(hidden(tokens, positions, documents), targets)
+
+    return losses
 
 
 def check_same(recorded: Machine, config: TrainConfig, inexact: bool) -> Machine:
@@ -138,7 +152,7 @@ def check_same(recorded: Machine, config: TrainConfig, inexact: bool) -> Machine
 
 
 def step_seconds(
-    model: nn.Module, losses: Callable[..., Tensor], batch: Batch, best: float | None = None
+    model: TokenModel, losses: Callable[..., Tensor], batch: Batch, best: float | None = None
 ) -> float:
     """Return the seconds of one forward and backward, the best of a few."""
     tokens, targets, documents, positions = batch
@@ -173,7 +187,7 @@ def _compile(config: TrainConfig, device: str, run_seconds: float) -> tuple[bool
     return True, "compiled: the run is long enough to repay it"
 
 
-def _muon_dtype(model: nn.Module) -> str:
+def _muon_dtype(model: TokenModel) -> str:
     """Return the dtype in which this machine orthogonalises the model's matrices faster."""
     matrices = [p for _, p in model.muon_parameters()]
     if not matrices:
