@@ -51,9 +51,8 @@ def plain_attention(
     heads, key, head_dim).
     """
     trained = bias is not None and bias.requires_grad and torch.is_grad_enabled()
-    if score is None and not trained and not torch.compiler.is_compiling():
-        attended: Tensor = _Pieces.apply(queries, keys, values, bias, past_only)
-        return attended
+    if score is None and not trained:
+        return _in_pieces(queries, keys, values, bias, past_only)
     batch, heads, time, _ = queries.shape
     at_once = max(1, LARGEST_SCORES // (batch * heads * keys.shape[2]))
     if time <= at_once:
@@ -64,6 +63,14 @@ def plain_attention(
         piece = bias[..., part, :] if bias is not None else None
         parts.append(_rows(queries[:, :, part], keys, values, piece, score, slots[part]))
     return torch.cat(parts, dim=2)
+
+
+@torch.compiler.disable  # which would unroll the pieces: twice as long to compile, and slower
+def _in_pieces(
+    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, past_only: bool
+) -> Tensor:
+    attended: Tensor = _Pieces.apply(queries, keys, values, bias, past_only)
+    return attended
 
 
 class _Pieces(torch.autograd.Function):
