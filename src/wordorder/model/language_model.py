@@ -113,7 +113,8 @@ class TokenModel(nn.Module):
         modules = dict(self.named_modules())
         for name, parameter in self.named_parameters():
             owner, _, kind = name.rpartition(".")
-            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) ^ (seed * 0x9E3779B1))
+            own_seed = zlib.crc32(name.encode()) ^ (seed * 0x9E3779B1)
+            generator = torch.Generator().manual_seed(own_seed)
             if hasattr(modules[owner], "shape"):  # a positional embedding
                 modules[owner].reset_parameters(generator)
                 continue

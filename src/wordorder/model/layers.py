@@ -29,9 +29,30 @@ class RMSNorm(nn.RMSNorm):
     """RMSNorm in float32, returned in the dtype of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x32 = x.float()
-        scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
-        return (x32 * scale * self.weight).to(x.dtype)
+        normed: Tensor = _RMSNorm.apply(x, self.weight, self.eps)
+        return normed
+
+
+class _RMSNorm(torch.autograd.Function):
+    """The backward pass is written out: autograd's takes twice as many passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        wide = x.to(weight.dtype)
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
+        unit = wide * scale
+        ctx.save_for_backward(unit, scale, weight)
+        return (unit * weight).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        unit, scale, weight = ctx.saved_tensors
+        wide = gradient.to(weight.dtype)
+        to_weight = (wide * unit).flatten(0, -2).sum(0)
+        to_unit = wide * weight
+        along = (to_unit * unit).mean(-1, keepdim=True)
+        to_x = torch.addcmul(to_unit, unit, along, value=-1) * scale
+        return to_x.to(gradient.dtype), to_weight, None
 
 
 class LayerNorm(nn.LayerNorm):
@@ -80,8 +101,10 @@ class Attention(nn.Module):
         self.key = Linear(config.width, kv, bias=config.biases)
         self.value = Linear(config.width, kv, bias=config.biases)
         self.output = Linear(inner, config.width, bias=config.biases)
-        self.query_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon) if config.qk_norm else None
-        self.key_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon) if config.qk_norm else None
+        self.query_norm = self.key_norm = None
+        if config.qk_norm:
+            self.query_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon)
+            self.key_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values (batch, heads, time, head_dim), raw of positions."""

@@ -61,7 +61,9 @@ class RecurrentLanguageModel(TokenModel):
     ) -> Tensor:
         """Return the final hidden states (batch, time, width) in the compute dtype."""
         if documents is not None and bool((documents.clamp(min=0) != documents[:, :1]).any()):
-            raise BadInput("a GRU cannot keep packed documents apart: leave out --isolate-documents")
+            raise BadInput(
+                "a GRU cannot keep packed documents apart: leave out --isolate-documents"
+            )
         x = self.embedding(tokens) * self.config.embedding_scale
         for i, (norm, recurrence) in enumerate(zip(self.norms, self.recurrences, strict=True)):
             before = cache.states[i] if cache is not None and cache.states else None

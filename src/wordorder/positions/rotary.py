@@ -29,16 +29,19 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     Shapes: x (batch, heads, time, head_dim); the result has its shape and dtype.
     """
     pairs = rotation.cosine.shape[-1]
-    turned, kept = x[..., : 2 * pairs], x[..., 2 * pairs :]
-    if torch.compiler.is_compiling() or x.dtype is not torch.float32 or x.device.type != "cpu":
-        first, second = turned.unflatten(-1, (pairs, 2)).float().unbind(-1)
+    turned, kept = x[..., : 2 * pairs].float(), x[..., 2 * pairs :]
+    if torch.compiler.is_compiling() or x.device.type != "cpu":
+        first, second = turned.unflatten(-1, (pairs, 2)).unbind(-1)
         cosine, sine = rotation
         real, imaginary = first * cosine - second * sine, first * sine + second * cosine
-        turned = torch.stack((real, imaginary), dim=-1).flatten(-2).to(x.dtype)
+        turned = torch.stack((real, imaginary), dim=-1).flatten(-2)
     else:
+        if any(stride % 2 for stride in turned.stride()[:-1]):
+            turned = turned.contiguous()
         angle = torch.complex(rotation.cosine, rotation.sine)
-        numbers = torch.view_as_complex(turned.unflatten(-1, (pairs, 2)).contiguous())
+        numbers = torch.view_as_complex(turned.unflatten(-1, (pairs, 2)))
         turned = torch.view_as_real(numbers * angle).flatten(-2)
+    turned = turned.to(x.dtype)
     return turned if not kept.shape[-1] else torch.cat((turned, kept), dim=-1)
 
 

@@ -39,7 +39,7 @@ from wordorder.training.schedules import learning_rate_factor
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 VALIDATIONS = 10  # over a run
 # A validation while training reads as much as four steps, which takes as long as one or two.
-VALIDATION_STEPS, LEAST_VALIDATION_TOKENS = 4, 16384
+VALIDATION_STEPS, LEAST_VALIDATION_TOKENS = 4, 8192
 FINAL_VALIDATION_TOKENS = 1 << 18
 SAMPLE_TOKENS = 48
 
@@ -109,7 +109,7 @@ class Training:
         return len(self.material.training) / self.material.training.bytes
 
     def gradient(self, index: int) -> tuple[float, float]:
-        """Leave the gradient of a step in the weights; return the loss and the norm before clipping.
+        """Leave a step's gradient in the weights; return the loss and the norm before clipping.
 
         Batches are weighted by their tokens that count, so that two of 8 sequences give
         what one of 16 gives.
@@ -229,6 +229,7 @@ def run(training: Training, folder: Path, show: Display, seconds_before: float =
         with torch.random.fork_rng(), _interruption(show) as interrupted:
             if training.done == 0:
                 training.save(folder)
+            clock.step_begins()
             while training.done < training.steps:
                 _one_step(training, folder, show, metrics, clock)
                 if interrupted.is_set():
@@ -260,6 +261,7 @@ def _one_step(
             show.sample(sample)
     if clock.checkpoint_is_due():
         _save(training, folder, metrics, clock)
+    clock.step_begins()
 
 
 def validation_tokens(config: TrainConfig) -> int:
@@ -284,10 +286,13 @@ class _Clock:
     def seconds(self) -> float:
         return self.before + time.perf_counter() - self.start
 
+    def step_begins(self) -> None:
+        """Count from now: what was done since the last step was no step."""
+        self.last = time.perf_counter()
+
     def timing(self) -> dict[str, float]:
         """Return the timing fields of a step that is just done."""
-        now = time.perf_counter()
-        took, self.last = now - self.last, now
+        took = time.perf_counter() - self.last
         rate = tokens_per_step(self.training.config) / took
         return {"seconds": round(self.seconds(), 3), "tokens_per_second": round(rate, 1)}
 
