@@ -96,7 +96,6 @@ def train(
         model.to(device)
         settled = _settle(config, material, model, started, show)
         set_weights(model, config, first)
-        show.say("ready")
         _write_folder(folder, config, material, settled, command)
         training = loop.Training(
             config, settled.machine, material, model, settled.losses, settled.steps
@@ -205,9 +204,11 @@ def _settle(
     if machine.compile:
         show.say("compiling, which takes half a minute or so")
     losses = losses_of(model, machine)
-    trial = loop.Training(config, machine, material, model, losses, steps=1000)
+    at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
+    trial = loop.Training(at_rest, machine, material, model, losses, steps=1000)
     step_seconds = _step_seconds(trial)
-    steps = asked or _steps_in(config, material, budget - time.perf_counter() + started, step_seconds)
+    left = budget - (time.perf_counter() - started)
+    steps = asked or _steps_in(config, material, left, step_seconds)
     extra = _validation_steps(config, material)
     plan = plan_of(config, machine, material, model, steps, step_seconds * (steps + extra))
     return _Settled(machine, losses, steps, plan)
@@ -298,7 +299,9 @@ def _write_folder(
         material.tokenizer.save(folder / "tokenizer.json")
         checkpoints.write_beside(folder / "config.json", json.dumps(record, indent=1) + "\n")
     except OSError as error:
-        raise BadInput(f"{folder} cannot be written: {error.strerror}: choose another --out") from None
+        raise BadInput(
+            f"{folder} cannot be written: {error.strerror}: choose another --out"
+        ) from None
 
 
 def _finish(training: loop.Training, folder: Path, show: Display, plan: Plan) -> Run:

@@ -1,0 +1,155 @@
+"""Every bad input: one clear line, the right exit code, no traceback, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from wordorder.cli.main import main
+
+SMALL = (
+    "--width 32 --layers 1 --heads 2 --trained-length 16 --batch-size 2 --tokenizer bytes "
+    "--dtype float32 --kernel plain --compile no"
+).split()
+
+
+@pytest.fixture
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("a small text of words in order. " * 40, encoding="utf-8")
+    return "text.txt"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run that the tests damage copies of."""
+    folder = tmp_path_factory.mktemp("finished")
+    data = folder / "text.txt"
+    data.write_text("a small text of words in order. " * 40, encoding="utf-8")
+    assert train("--data", str(data), "--steps", "3", "--out", str(folder / "r")) == 0
+    return folder / "r"
+
+
+def train(*words: str) -> int:
+    return main(["train", *SMALL, *words])
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was said last: the error."""
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "nothere.txt"], "nothere.txt"),
+        (["--position", "rotery"], "did you mean rotary?"),
+        (["--position", "rotary:bass=1"], "its options are: base (10000.0), fraction (1.0)"),
+        (["--heads", "5"], "5 heads do not divide the width 32"),
+        (["--tokens", "3", "--time", "3m"], "give one"),
+        (["--time", "soon"], "write 90s, 3m or 1h"),
+        (["--widht", "3"], "did you mean --width"),
+        (["--objective", "masked-token"], "add --no-causal"),
+        (["--config", "no.yaml"], "no such file"),
+        (["--resume", "nothing"], "leave out --width"),
+        (["--init", "nothing"], "no run folder nothing"),
+        (["--trained-length", "100000"], "shorter than one context"),
+    ],
+)
+def test_wrong_options(
+    text: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [] if "--data" in words else ["--data", text]
+    length = [] if "--time" in words else ["--steps", "2"]
+    assert train("--out", "r", *length, *data, *words) == 2
+    assert said in one_line(capsys)
+    assert not Path("r").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "empty"), (b"ab\x00\x01" * 50, "offset 2"), (b"abc\xff" * 50, "offset 3")],
+)
+def test_files_that_are_no_text(
+    text: str, content: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("bad.txt").write_bytes(content)
+    assert train("--data", "bad.txt", "--steps", "2", "--out", "r") == 2
+    assert said in one_line(capsys)
+
+
+def test_an_existing_run_is_kept(
+    text: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", text, "--steps", "3", "--out", "r"]
+    shutil.copytree(finished, "r")
+    before = Path("r/model.safetensors").read_bytes()
+    assert train(*words) == 2
+    assert "replace it by --overwrite" in one_line(capsys)
+    assert Path("r/model.safetensors").read_bytes() == before
+    assert train(*words, "--overwrite", "--seed", "1") == 0
+    assert Path("r/model.safetensors").read_bytes() != before
+
+
+def test_a_folder_of_other_things_is_never_overwritten(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("home").mkdir()
+    Path("home/letter").write_text("dear", encoding="utf-8")
+    assert train("--data", text, "--steps", "3", "--out", "home", "--overwrite") == 2
+    assert "folder of other things" in one_line(capsys)
+    assert Path("home/letter").read_text(encoding="utf-8") == "dear"
+
+
+def test_an_architecture_that_is_not_the_runs(
+    text: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, "r")
+    record = json.loads(Path("r/config.json").read_text(encoding="utf-8"))
+    record["model"]["layers"] = 2
+    Path("r/config.json").write_text(json.dumps(record), encoding="utf-8")
+    assert main(["train", "--resume", "r"]) == 2
+    assert "says layers 2, the checkpoint was made with 1" in one_line(capsys)
+    assert main(["generate", "r", "a"]) == 2
+    assert "model.safetensors does not fit" in one_line(capsys)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_file_that_is_missing_or_damaged_is_named(
+    text: str, finished: Path, name: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, "r")
+    path = Path("r") / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert main(["generate", "r", "a"]) == 2
+    assert name in one_line(capsys)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", text, "--steps", "50", "--out", "r", "--checkpoint-every", "1"]
+    assert train(*words, "--learning-rate", "1e30", "--clip", "0") == 1
+    line = one_line(capsys)
+    assert "at step" in line and "learning rate" in line and "is kept in r" in line
+    kept = sorted(Path("r/training").glob("step-*"))
+    assert kept
+
+
+def test_what_cannot_fit_is_refused_before_it_starts(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--data", text, "--steps", "2", "--out", "r", "--batch-size", "100000000") == 1
+    line = one_line(capsys)
+    assert "out of memory: batches of 100000000 x 16 tokens need about" in line
+    assert "--batch-size" in line and "--trained-length" in line
+    assert not Path("r").exists()
