@@ -58,9 +58,7 @@ def make_random() -> MakeModel:
         model = make_model(ModelConfig(**given))  # type: ignore[arg-type]
         if catalogue:
             c = model.config
-            shape = ModelShape(
-                c.heads, c.head_dim, c.width, c.layers, c.trained_length, c.causal
-            )
+            shape = ModelShape(c.heads, c.head_dim, c.width, c.layers, c.trained_length, c.causal)
             spec = composed.parse(position, catalogue)
             model.position = composed.build(spec, shape, catalogue)
         fill(model, seed)
