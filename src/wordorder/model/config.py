@@ -27,10 +27,10 @@ class ModelConfig:
     """positional embedding, such as rotary:base=500000 or learned+alibi or rotary/none"""
     vocabulary_size: int = 4096
     """number of tokens; training sets it from the tokenizer"""
-    width: int = 256
+    width: int = 192
     """width of the residual stream"""
-    layers: int = 6
-    heads: int = 8
+    layers: int = 4
+    heads: int = 6
     """query heads"""
     key_value_heads: int = 0
     """heads of keys and values, which groups of query heads share; 0: as many as heads"""
@@ -124,7 +124,7 @@ class ModelConfig:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {"width": 128, "layers": 4, "heads": 4, "trained_length": 128},
-    "tiny": {"width": 256, "layers": 6, "heads": 8, "trained_length": 256},
+    "tiny": {"width": 192, "layers": 4, "heads": 6, "trained_length": 256},
     "small": {"width": 384, "layers": 6, "heads": 6, "trained_length": 512},
     "medium": {"width": 768, "layers": 12, "heads": 12, "trained_length": 1024},
 }

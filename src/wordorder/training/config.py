@@ -51,11 +51,11 @@ class TrainConfig:
     """how many steps to train, instead of --time"""
     tokens: int | None = None
     """how many tokens to train on, instead of --time"""
-    batch_size: int = 16
+    batch_size: int = 8
     """sequences in a batch"""
     accumulate: int = 1
     """batches whose gradients are summed before one step"""
-    learning_rate: float = 3e-3
+    learning_rate: float = 0.01
     """peak rate of AdamW: embeddings, norms, biases"""
     matrix_learning_rate: float = 0.02
     """peak rate of Muon: the hidden matrices"""
