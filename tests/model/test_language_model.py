@@ -1,0 +1,247 @@
+"""The model around its positions: losses, logits, first values, counts, dtypes, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wordorder.errors import BadInput
+from wordorder.model import LanguageModel, ModelConfig, make_model
+from wordorder.model.decoding import Cache
+
+# Float32 sums in another order.
+ROUNDING = 1e-5
+TOKENS = torch.randint(40, (2, 12), generator=torch.Generator().manual_seed(0))
+TARGETS = TOKENS.roll(-1, 1).masked_fill(torch.arange(12) % 5 == 4, -1)
+
+MakeModel = Callable[..., LanguageModel]
+
+
+def manual_losses(model: LanguageModel, targets: Tensor = TARGETS) -> Tensor:
+    logits = model(TOKENS).double()
+    own = logits.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+    return torch.where(targets < 0, 0.0, -own)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"tied_embeddings": False}, {"logit_softcap": 2.0}, {"kind": "gru"}, {"dropout": 0.5}],
+)
+def test_losses_are_negative_log_probabilities(make_random: MakeModel, options: dict) -> None:
+    model = make_random(**options)
+    expected = manual_losses(model)
+    found = model.token_losses(TOKENS, TARGETS)
+    assert found.dtype is torch.float32
+    assert (found[TARGETS < 0] == 0).all()
+    torch.testing.assert_close(found.double(), expected, atol=ROUNDING, rtol=ROUNDING)
+    parameters = list(model.parameters())
+    slopes = torch.autograd.grad(found.sum(), parameters)
+    for slope, own in zip(slopes, torch.autograd.grad(expected.sum(), parameters), strict=True):
+        torch.testing.assert_close(slope, own, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_loss_is_the_mean_of_what_counts(make_random: MakeModel) -> None:
+    model = make_random()
+    losses = manual_losses(model)
+    counted = TARGETS >= 0
+    assert float(model.loss(TOKENS, TARGETS)) == pytest.approx(float(losses[counted].mean()))
+    weights = torch.rand(TARGETS.shape, generator=torch.Generator().manual_seed(1))
+    expected = (losses * weights)[counted].sum() / weights[counted].sum()
+    found = model.loss(TOKENS, TARGETS, weights=weights)
+    assert float(found) == pytest.approx(float(expected))
+    nothing = model.loss(TOKENS, torch.full_like(TOKENS, -1))
+    assert float(nothing) == 0
+
+
+@torch.no_grad()
+def test_losses_see_positions_and_documents(make_random: MakeModel) -> None:
+    model = make_random()
+    where = {
+        "positions": (torch.arange(12) * 3)[None],
+        "documents": (torch.arange(12) // 5)[None].expand(2, -1),
+    }
+    logits = model(TOKENS, **where)
+    expected = functional.cross_entropy(logits.mT, TARGETS, ignore_index=-1, reduction="none")
+    found = model.token_losses(TOKENS, TARGETS, **where)
+    torch.testing.assert_close(found, expected, atol=ROUNDING, rtol=ROUNDING)
+    assert float(model.loss(TOKENS, TARGETS, **where)) == pytest.approx(
+        float(expected[TARGETS >= 0].mean())
+    )
+    assert (found - model.token_losses(TOKENS, TARGETS)).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_a_softcap_bends_logits(make_random: MakeModel) -> None:
+    plain, capped = make_random()(TOKENS), make_random(logit_softcap=2.0)(TOKENS)
+    assert plain.abs().max() > 4
+    torch.testing.assert_close(capped, 2 * torch.tanh(plain / 2))
+
+
+@torch.no_grad()
+def test_tied_embeddings_are_the_output_layer(make_random: MakeModel) -> None:
+    tied, untied = make_random(), make_random(tied_embeddings=False)
+    assert tied.head is None
+    assert "head.weight" in untied.state_dict()
+    untied.load_state_dict({**tied.state_dict(), "head.weight": tied.embedding.weight})
+    torch.testing.assert_close(untied(TOKENS), tied(TOKENS))
+    untied.head.weight.zero_()
+    assert (untied(TOKENS) == 0).all()
+
+
+@torch.no_grad()
+def test_options_of_the_embedding(make_random: MakeModel) -> None:
+    model = make_random(embedding_scale=3.0)
+    scaled = make_random()
+    scaled.embedding.weight *= 3
+    expected = scaled.hidden(TOKENS)
+    torch.testing.assert_close(model.hidden(TOKENS), expected)
+    normed = make_random("learned", embedding_norm=True)
+    assert normed.embedding_norm is not None
+    seen: list[Tensor] = []
+    normed.blocks[0].register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    normed(TOKENS)
+    words = normed.embedding(TOKENS) + normed.position.instances[0].weight[:12]
+    torch.testing.assert_close(seen[0], normed.embedding_norm(words))
+
+
+def test_parameters_are_counted_by_what_they_are(make_random: MakeModel) -> None:
+    """Width 32, 4 heads of 8 and 2 of keys and values, swiglu of 48, vocabulary 40."""
+    matrices = 2 * (32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48)
+    norms = 2 * (2 * 32 + 2 * 8) + 32
+    expected = {
+        "total": matrices + norms + 40 * 32,
+        "position": 0,
+        "embedding": 40 * 32,
+        "matrices": matrices,
+    }
+    assert make_random("rotary").parameter_counts() == expected
+    learned = {**expected, "total": expected["total"] + 64 * 32, "position": 64 * 32}
+    assert make_random("learned").parameter_counts() == learned
+    untied = {**expected, "total": expected["total"] + 40 * 32, "embedding": 2 * 40 * 32}
+    assert make_random(tied_embeddings=False).parameter_counts() == untied
+
+
+def test_muon_takes_the_matrices_of_the_blocks(make_random: MakeModel) -> None:
+    model = make_random("learned", tied_embeddings=False, biases=True, norm="layer")
+    kinds = ["query", "key", "value", "output"]
+    names = [f"blocks.{i}.attention.{kind}.weight" for i in (0, 1) for kind in kinds]
+    names += [f"blocks.{i}.feed_forward.{k}.weight" for i in (0, 1) for k in ("gate", "up", "down")]
+    assert sorted(name for name, _ in model.muon_parameters()) == sorted(names)
+    assert all(p is model.get_parameter(name) for name, p in model.muon_parameters())
+
+
+def initialised(seed: int = 0, **options: object) -> LanguageModel:
+    sizes = {"width": 128, "layers": 2, "heads": 4, "vocabulary_size": 512}
+    model = make_model(ModelConfig(**{**sizes, **options}))  # type: ignore[arg-type]
+    model.initialise(seed)
+    return model
+
+
+def test_a_seed_is_a_model() -> None:
+    torch.manual_seed(3)
+    first = initialised(7, position="learned").state_dict()
+    torch.manual_seed(4)
+    again = initialised(7, position="learned").state_dict()
+    other = initialised(8, position="learned").state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    drawn = ["embedding.weight", "position.instances.0.weight", "blocks.0.attention.key.weight"]
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)
+
+
+def test_models_share_the_first_values_of_what_they_share() -> None:
+    """So that two positions are compared from the same start."""
+    first = initialised(position="rotary").state_dict()
+    for options in ({"position": "learned+alibi"}, {"layers": 3}, {"tied_embeddings": False}):
+        other = initialised(**options).state_dict()
+        assert all(torch.equal(other[name], value) for name, value in first.items())
+
+
+@torch.no_grad()
+def test_first_values_are_the_documented_ones() -> None:
+    model = initialised(position="learned", biases=True, norm="layer", tied_embeddings=False)
+    for name, value in model.named_parameters():
+        if name.endswith("bias"):
+            assert (value == 0).all(), name
+        elif "norm" in name:
+            assert (value == 1).all(), name
+        elif name.endswith(("output.weight", "down.weight")):
+            assert (value == 0).all(), name
+        else:
+            drawn = 128**-0.5 if name.startswith("blocks.") else 0.02
+            assert float(value.std()) == pytest.approx(drawn, rel=0.05), name
+            assert abs(float(value.mean())) < 0.05 * drawn, name
+    matrices = [p for _, p in model.muon_parameters() if p.shape == (128, 128) and p.any()]
+    assert len({float(p[0, 0]) for p in matrices}) == len(matrices) == 6
+
+
+@torch.no_grad()
+def test_a_new_model_gives_every_token_its_due() -> None:
+    """New blocks are the identity, so that the first loss is near that of a guess."""
+    model = initialised()
+    losses = model.token_losses(TOKENS, TOKENS.roll(-1, 1))
+    assert float(losses.mean()) == pytest.approx(torch.tensor(512.0).log().item(), abs=0.3)
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": "layer", "biases": True}, {"kind": "gru"}])
+def test_bfloat16_is_for_activations_alone(make_random: MakeModel, options: dict) -> None:
+    model = make_random("rotary+alibi", **options)
+    expected = model.token_losses(TOKENS, TARGETS)
+    model.compute_dtype = torch.bfloat16
+    assert model(TOKENS).dtype is torch.bfloat16
+    losses = model.token_losses(TOKENS, TARGETS)
+    losses.sum().backward()
+    assert losses.dtype is torch.float32
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert 0 < (losses - expected).abs().mean() < 0.3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("spec", ["rotary", "learned+alibi"])
+def test_a_state_dict_is_the_model(make_random: MakeModel, spec: str) -> None:
+    model = make_random(spec, biases=True, norm="layer", embedding_norm=True)
+    twin = make_model(model.config)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(twin(TOKENS), model(TOKENS))
+    assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}
+
+
+@torch.no_grad()
+def test_a_position_past_the_longest_says_what_to_do(make_random: MakeModel) -> None:
+    model = make_random("learned", trained_length=16)
+    text = (
+        "position {} is past the longest that --position learned can represent (15): "
+        "use a shorter text, or train with --position rotary"
+    )
+    tokens = torch.zeros(1, 17, dtype=torch.long)
+    cache = Cache(model)
+    model(tokens[:, :16], cache=cache)
+    for last, given in (
+        (16, {"tokens": tokens}),
+        (99, {"tokens": tokens[:, :2], "positions": torch.tensor([[99, 0]])}),
+        (16, {"tokens": tokens[:, :1], "cache": cache}),
+    ):
+        with pytest.raises(BadInput) as caught:
+            model(**given)
+        assert str(caught.value) == text.format(last)
+    assert cache.length == 16
+    assert model(tokens[:, :16]).shape == (1, 16, 40)
+
+
+def test_a_model_has_the_sizes_it_was_asked_for(make_random: MakeModel) -> None:
+    asked = ModelConfig(width=48, heads=6, key_value_heads=2, head_dim=16, feed_forward="relu2")
+    model = LanguageModel(replace(asked, layers=3))
+    block = model.blocks[0]
+    assert len(model.blocks) == 3
+    assert block.attention.query.weight.shape == (96, 48)
+    assert block.attention.key.weight.shape == (32, 48)
+    assert block.attention.output.weight.shape == (48, 96)
+    assert block.feed_forward.up.weight.shape == (192, 48)
+    assert not hasattr(block.feed_forward, "gate")
