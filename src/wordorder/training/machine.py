@@ -28,8 +28,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 STEPS_TIMED = 3
 # A candidate whose first step takes this many times the best one's step is given up.
 HOPELESS = 4.0
-# Compiling costs 10 to 35 s on the machines seen and saves a sixth to almost a half of a step.
-SECONDS_WORTH_COMPILING = 150.0
+# Compiling costs 10 to 35 s on the machines seen and saves a twentieth to a quarter of a step.
+SECONDS_WORTH_COMPILING = 300.0
 
 
 @dataclass(frozen=True)
