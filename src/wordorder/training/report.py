@@ -38,7 +38,9 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
     from matplotlib.figure import Figure
 
     steps = [r for r in records if "loss" in r]
-    validations = [r for r in records if "validation_loss" in r]
+    # While training only the beginning of the validation text is read, at the end all of it.
+    validations = [r for r in records if "validation_loss" in r and "final" not in r]
+    final = [r for r in records if "final" in r]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -53,7 +55,16 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
             color="#c8501e",
             linewidth=1.5,
             markersize=4,
-            label="validation",
+            label="validation, its beginning",
+        )
+    for record in final:
+        axes.plot(
+            record["step"],
+            record["validation_loss"],
+            "*",
+            color="#c8501e",
+            markersize=12,
+            label="validation, all of it",
         )
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
@@ -63,7 +74,7 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
     if steps[-1]["bits_per_byte"]:
         ratio = steps[-1]["bits_per_byte"] / steps[-1]["loss"]
         other = axes.secondary_yaxis("right", functions=(lambda n: n * ratio, lambda b: b / ratio))
-        other.set_ylabel("bits per byte")
+        other.set_ylabel("bits per byte of the training text")
     beside = path.with_name(f".{path.stem}.writing.png")
     figure.savefig(beside, dpi=120)
     beside.replace(path)
