@@ -189,6 +189,22 @@ def test_packed_documents_are_separate_in_a_cache(
 
 
 @each_spec
+@pytest.mark.parametrize("first", [0, 5])
+def test_a_cache_goes_on_from_the_last_position(
+    make_random: MakeModel, spec: str, first: int
+) -> None:
+    """Not from how many tokens it keeps, which is another number after a gap."""
+    model = make_random(spec)
+    tokens = some_tokens(2, 12)
+    prompt = torch.arange(first, first + 8)[None] * torch.tensor([[3], [1]])
+    after = prompt[:, -1:] + torch.arange(1, 5)
+    expected = model(tokens, positions=torch.cat((prompt, after), 1))
+    cache = Cache(model, context_length=12)
+    model(tokens[:, :8], positions=prompt, cache=cache)
+    same(in_chunks(model, cache, tokens[:, 8:], [3]), expected[:, 8:])
+
+
+@each_spec
 @few
 @hypothesis.given(lengths=st.tuples(st.integers(1, 9), st.integers(1, 9)), windows=windows)
 def test_padding_on_the_left_changes_nothing(

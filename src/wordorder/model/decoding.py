@@ -68,6 +68,17 @@ class Cache:
         self.positions: Tensor | None = None
         self.documents: Tensor | None = None
 
+    def following(self, tokens: Tensor) -> Tensor:
+        """Return the positions of new tokens that go on, by one, from the last position.
+
+        Not from the number of tokens kept: with padding on the left, or with gaps, that
+        is another number.
+        """
+        steps = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        if self.positions is None:
+            return steps.expand(len(tokens), -1)
+        return self.positions[:, -1:] + 1 + steps
+
     def geometry(
         self, positions: Tensor, documents: Tensor | None, consecutive: bool
     ) -> Geometry:

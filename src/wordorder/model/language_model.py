@@ -224,15 +224,16 @@ class LanguageModel(TokenModel):
         cache: Cache | None,
     ) -> Geometry:
         """Return where these tokens stand, and extend the cache's record of it."""
-        first = 0 if cache is None else cache.length
-        last = first + tokens.shape[1] - 1
+        last = tokens.shape[1] - 1 + (0 if cache is None else cache.length)
         consecutive = positions is None
-        if positions is None:
-            positions = torch.arange(first, last + 1, device=tokens.device)[None]
-            positions = positions.expand(len(tokens), -1) if cache is not None else positions
-        elif not torch.compiler.is_compiling():
-            last = int(positions.max())
+        if positions is None and cache is not None:
+            positions = cache.following(tokens)
+        elif positions is None:
+            positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         longest = self.position.longest
+        stepwise = consecutive and (cache is None or cache.consecutive)
+        if longest is not None and not stepwise and not torch.compiler.is_compiling():
+            last = int(positions.max())
         if longest is not None and last > longest:
             raise BadInput(
                 f"position {last} is past the longest that --position {self.config.position} "
