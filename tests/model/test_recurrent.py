@@ -93,6 +93,8 @@ def test_first_values() -> None:
         assert not recurrence.bias_ih_l0.any()
         assert not recurrence.bias_hh_l0.any()
         assert float(recurrence.weight_ih_l0.std()) == pytest.approx(64**-0.5, rel=0.05)
+    first_layer, second_layer = models[0].recurrences
+    assert not torch.equal(first_layer.weight_hh_l0, second_layer.weight_hh_l0)
     first, again, other = (model.state_dict() for model in models)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["recurrences.0.weight_hh_l0"], other["recurrences.0.weight_hh_l0"])

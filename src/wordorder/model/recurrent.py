@@ -78,8 +78,8 @@ class RecurrentLanguageModel(TokenModel):
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         super().initialise(seed)
-        for recurrence in self.recurrences:  # the gates start from an orthogonal memory
-            generator = torch.Generator().manual_seed(seed)
+        for layer, recurrence in enumerate(self.recurrences):  # an orthogonal memory in each
+            generator = torch.Generator().manual_seed(seed * len(self.recurrences) + layer)
             nn.init.orthogonal_(recurrence.weight_hh_l0, generator=generator)
             nn.init.zeros_(recurrence.bias_ih_l0)
             nn.init.zeros_(recurrence.bias_hh_l0)
