@@ -204,6 +204,19 @@ def test_bfloat16_is_for_activations_alone(make_random: MakeModel, options: dict
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("norm", ["rms", "layer"])
+def test_a_model_of_float64_is_one_throughout(make_random: MakeModel, norm: str) -> None:
+    model = make_random("learned+alibi", norm=norm, biases=True)
+    expected = model(TOKENS)
+    model = model.double()
+    model.compute_dtype = torch.float64
+    found = model(TOKENS)
+    assert found.dtype is torch.float64
+    torch.testing.assert_close(found.float(), expected, atol=1e-4, rtol=0)
+    assert not torch.equal(found, found.float().double())
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("spec", ["rotary", "learned+alibi"])
 def test_a_state_dict_is_the_model(make_random: MakeModel, spec: str) -> None:
     model = make_random(spec, biases=True, norm="layer", embedding_norm=True)

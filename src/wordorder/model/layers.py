@@ -26,7 +26,7 @@ class Linear(nn.Linear):
 
 
 class RMSNorm(nn.RMSNorm):
-    """RMSNorm in float32, returned in the dtype of its input."""
+    """RMSNorm in the dtype of its weights, returned in the dtype of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         normed: Tensor = _RMSNorm.apply(x, self.weight, self.eps)
@@ -56,10 +56,10 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class LayerNorm(nn.LayerNorm):
-    """LayerNorm in float32, returned in the dtype of its input."""
+    """LayerNorm in the dtype of its weights, returned in the dtype of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.float()).to(x.dtype)
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
 
 
 def make_norm(config: ModelConfig, width: int) -> nn.Module:
