@@ -188,6 +188,16 @@ def test_packed_documents_are_separate_in_a_cache(
     same(torch.cat(read, 1), model(text)[:, own:])
 
 
+def test_a_cache_that_had_one_document_takes_another(make_random: MakeModel) -> None:
+    model, tokens = make_random(), some_tokens(2, 12)
+    documents = torch.tensor([[0] * 6 + [1] * 6]).expand(2, -1)
+    cache = Cache(model)
+    found = [model(tokens[:, :4], cache=cache)]
+    found.append(model(tokens[:, 4:9], documents=documents[:, 4:9], cache=cache))
+    found.append(model(tokens[:, 9:], cache=cache))
+    same(torch.cat(found, 1), model(tokens, documents=documents))
+
+
 @each_spec
 @pytest.mark.parametrize("first", [0, 5])
 def test_a_cache_goes_on_from_the_last_position(

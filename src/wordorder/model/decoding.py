@@ -87,6 +87,8 @@ class Cache:
         before = self.positions
         if before is not None and documents is None and self.documents is not None:
             documents = self.documents[:, -1:].expand(-1, positions.shape[1])
+        elif before is not None and documents is not None and self.documents is None:
+            self.documents = documents.new_zeros(len(documents), first)  # None was document 0
         self.consecutive = self.consecutive and consecutive
         self.positions = positions if before is None else torch.cat((before, positions), 1)
         self.documents = _joined(self.documents, documents)
