@@ -23,7 +23,7 @@ from ..positions import Geometry, ModelShape, build
 from .attention import Kernel, mask_and_bias, plainly_causal
 from .config import ModelConfig
 from .cross_entropy import cross_entropy
-from .layers import Block, Linear, RMSNorm, Scene, make_norm
+from .layers import Block, Linear, RMSNorm, Scene, linear, make_norm
 
 if TYPE_CHECKING:
     from .decoding import Cache
@@ -49,7 +49,7 @@ class TokenModel(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., vocabulary) of final hidden states (..., width)."""
-        logits = F.linear(x, self.output_weight.to(x.dtype))
+        logits = linear(x, self.output_weight)
         cap = self.config.logit_softcap
         return cap * torch.tanh(logits.float() / cap) if cap else logits
 
