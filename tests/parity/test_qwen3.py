@@ -25,7 +25,8 @@ def half_split(weight: Tensor, head_dim: int) -> Tensor:
     return heads.transpose(1, 2).flatten(0, 2)
 
 
-def as_qwen3(model: LanguageModel) -> torch.nn.Module:
+def as_qwen3(model: LanguageModel, attention: str = "eager") -> torch.nn.Module:
+    """Return transformers' Qwen3 with a model's weights; `benchmarks/decode.py` uses it too."""
     config = model.config
     there = transformers.Qwen3ForCausalLM(
         transformers.Qwen3Config(
@@ -40,7 +41,7 @@ def as_qwen3(model: LanguageModel) -> torch.nn.Module:
             rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
             tie_word_embeddings=True,
             max_position_embeddings=config.trained_length,
-            attn_implementation="eager",
+            attn_implementation=attention,
         )
     ).eval()
     own, weights = dict(model.named_parameters()), {}

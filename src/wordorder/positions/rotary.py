@@ -17,10 +17,14 @@ from .base import Geometry, ModelShape, Position, PositionError, State
 
 
 class Rotation(NamedTuple):
-    """Cosine and sine of each pair's angle, (batch, 1, time, pairs) float32."""
+    """Cosine and sine of each pair's angle, (batch, 1, time, pairs) float32.
+
+    Where numbers are turned as complex ones, `unit` is both in one, complex64.
+    """
 
     cosine: Tensor
     sine: Tensor
+    unit: Tensor | None = None
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
@@ -28,21 +32,20 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
 
     Shapes: x (batch, heads, time, head_dim); the result has its shape and dtype.
     """
-    pairs = rotation.cosine.shape[-1]
-    turned, kept = x[..., : 2 * pairs].float(), x[..., 2 * pairs :]
-    if torch.compiler.is_compiling() or x.device.type != "cpu":
+    cosine, sine, unit = rotation
+    pairs = cosine.shape[-1]
+    if 2 * pairs < x.shape[-1]:
+        turned, kept = x.split((2 * pairs, x.shape[-1] - 2 * pairs), dim=-1)
+        return torch.cat((rotate(turned, rotation), kept), dim=-1)
+    turned = x.float()
+    if unit is None:
         first, second = turned.unflatten(-1, (pairs, 2)).unbind(-1)
-        cosine, sine = rotation
         real, imaginary = first * cosine - second * sine, first * sine + second * cosine
-        turned = torch.stack((real, imaginary), dim=-1).flatten(-2)
-    else:
-        if any(stride % 2 for stride in turned.stride()[:-1]):
-            turned = turned.contiguous()
-        angle = torch.complex(rotation.cosine, rotation.sine)
-        numbers = torch.view_as_complex(turned.unflatten(-1, (pairs, 2)))
-        turned = torch.view_as_real(numbers * angle).flatten(-2)
-    turned = turned.to(x.dtype)
-    return turned if not kept.shape[-1] else torch.cat((turned, kept), dim=-1)
+        return torch.stack((real, imaginary), dim=-1).flatten(-2).to(x.dtype)
+    if any(stride % 2 for stride in turned.stride()[:-1]):
+        turned = turned.contiguous()
+    numbers = torch.view_as_complex(turned.unflatten(-1, (pairs, 2)))
+    return torch.view_as_real(numbers * unit).flatten(-2).to(x.dtype)
 
 
 class Rotary(Position):
@@ -93,11 +96,13 @@ class Rotary(Position):
     def rotation(self, positions: Tensor) -> Rotation:
         """Return cosines and sines of positions (batch, time)."""
         if positions.device.type == "mps":  # has no float64
-            on_cpu = self.rotation(positions.cpu())
-            return Rotation(on_cpu.cosine.to(positions.device), on_cpu.sine.to(positions.device))
+            there = self.rotation(positions.cpu())
+            return Rotation(there.cosine.to(positions.device), there.sine.to(positions.device))
         frequencies = self.frequencies().to(positions.device)
         angles = (positions.double()[..., None] * frequencies)[:, None]
-        return Rotation(angles.cos().float(), angles.sin().float())
+        cosine, sine = angles.cos().float(), angles.sin().float()
+        eager = positions.device.type == "cpu" and not torch.compiler.is_compiling()
+        return Rotation(cosine, sine, torch.complex(cosine, sine) if eager else None)
 
     def prepare(self, geometry: Geometry) -> tuple[Rotation, Rotation]:
         queries = self.rotation(geometry.query_positions)

@@ -1,0 +1,135 @@
+"""How fast a model writes, against transformers and against reading its weights once a token.
+
+    python benchmarks/decode.py [--json]
+
+Both decode the same weights (random ones, of the default shape, which transformers' Qwen3
+holds exactly) in the same dtype with a cache, greedily, batch 1, from the same prompt; the
+tokens must be the same, or nothing is printed. They take turns, so that a slow moment hits
+both. The limit is a sum over as many bytes as the model has weights, timed in between: a
+token cannot be had for less than reading every weight once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import runpy
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wordorder.model import LanguageModel, ModelConfig
+from wordorder.model.decoding import Sampling, generate
+from wordorder.training.machine import DTYPES
+
+PROMPT_TOKENS = 16
+QWEN3 = Path(__file__).parents[1] / "tests" / "parity" / "test_qwen3.py"
+
+
+def main() -> None:
+    options = _options()
+    model = make_model(options)
+    theirs = runpy.run_path(str(QWEN3))["as_qwen3"](model, attention="sdpa")
+    theirs = theirs.to(DTYPES[options.dtype])
+    model = model.to(DTYPES[options.dtype])
+    model.compute_dtype = DTYPES[options.dtype]
+    prompt = torch.randint(0, options.vocabulary, (PROMPT_TOKENS,)).tolist()
+    weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+    contenders: dict[str, Callable[[], Any]] = {
+        "wordorder": lambda: ours_writes(model, prompt, options.tokens),
+        "transformers": lambda: they_write(theirs, prompt, options.tokens),
+        "limit": lambda: [weights.sum() for _ in range(options.tokens)],
+    }
+    first = {name: write() for name, write in contenders.items()}
+    same = first["wordorder"] == first["transformers"]
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(options.rounds):
+        for name, write in contenders.items():
+            start = time.perf_counter()
+            write()
+            times[name].append(time.perf_counter() - start)
+    rates = {name: options.tokens / statistics.median(taken) for name, taken in times.items()}
+    result = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "dtype": options.dtype,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "tokens": options.tokens,
+        "same_tokens": same,
+        "tokens_per_second": rates,
+        "over_transformers": rates["wordorder"] / rates["transformers"],
+        "of_limit": rates["wordorder"] / rates["limit"],
+    }
+    if not same and options.dtype == "float32":  # in bfloat16 two near tokens may change places
+        raise SystemExit("the two wrote different tokens: their speeds cannot be compared")
+    print(json.dumps(result)) if options.json else show(result)
+
+
+def make_model(options: argparse.Namespace) -> LanguageModel:
+    """Return a model with non-zero random weights."""
+    config = ModelConfig(
+        width=options.width,
+        layers=options.layers,
+        heads=options.width // 64,
+        vocabulary_size=options.vocabulary,
+        trained_length=PROMPT_TOKENS + options.tokens,
+    )
+    torch.manual_seed(0)
+    model = LanguageModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=parameter.shape[1] ** -0.5)
+    return model
+
+
+def ours_writes(model: LanguageModel, prompt: list[int], tokens: int) -> list[int]:
+    """Return what `generate` writes, greedily."""
+    return list(generate(model, prompt, Sampling(temperature=0, max_tokens=tokens)))
+
+
+@torch.inference_mode()
+def they_write(model: Any, prompt: list[int], tokens: int) -> list[int]:
+    """Return what transformers' `generate` writes, greedily."""
+    given = torch.tensor([prompt])
+    written = model.generate(
+        given,
+        attention_mask=torch.ones_like(given),
+        max_new_tokens=tokens,
+        min_new_tokens=tokens,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=None,
+    )
+    return written[0, len(prompt) :].tolist()
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table for people."""
+    print(
+        f"{result['parameters'] / 1e6:.1f} M parameters, {result['dtype']}, batch 1, "
+        f"{result['tokens']} tokens, {result['threads']} threads, torch {result['torch']}"
+    )
+    for name, rate in result["tokens_per_second"].items():
+        print(f"{name:<13}{rate:>8.0f} tokens/s")
+    print(f"{result['over_transformers']:.2f} x transformers, {result['of_limit']:.2f} of the limit")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=384)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
