@@ -26,8 +26,9 @@ from wordorder.training.optimizers import orthogonalise
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 STEPS_TIMED = 3
-# A candidate whose first step takes this many times the best one's step is given up.
-HOPELESS = 4.0
+# A candidate is given up when its first step, which warms up, or its second takes this many
+# times the best one's step.
+HOPELESS, BEATEN = 4.0, 1.2
 # Compiling costs 10 to 35 s on the machines seen and saves a twentieth to a quarter of a step.
 SECONDS_WORTH_COMPILING = 300.0
 
@@ -164,9 +165,9 @@ def step_seconds(
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
         model.zero_grad(set_to_none=True)
-        if best is not None and times[0] > HOPELESS * best:
-            return times[0]
-    return min(times[1:])
+        if best is not None and times[-1] > (HOPELESS if len(times) == 1 else BEATEN) * best:
+            break
+    return min(times[1:] or times)
 
 
 def _choices(asked: str, all_of_them: tuple[str, ...]) -> tuple[str, ...]:

@@ -206,7 +206,7 @@ def _settle(
     losses = losses_of(model, machine)
     at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
     trial = loop.Training(at_rest, machine, material, model, losses, steps=1000)
-    step_seconds = _step_seconds(trial)
+    step_seconds = _step_seconds(trial, WARM_UP_SECONDS / 4 if asked is None else 0.0)
     left = budget - (time.perf_counter() - started)
     steps = asked or _steps_in(config, material, left, step_seconds)
     extra = _validation_steps(config, material)
@@ -221,11 +221,16 @@ def asked_steps(config: TrainConfig) -> int | None:
     return config.steps
 
 
-def _step_seconds(training: loop.Training) -> float:
-    """Return what a real step takes; the first, which may compile, is not counted."""
+def _step_seconds(training: loop.Training, least_seconds: float) -> float:
+    """Return what a real step takes; the first, which may compile, is not counted.
+
+    Args:
+        least_seconds: time steps for so long, where there are fast ones; how many steps a
+            run takes depends on it where a length of time was asked for.
+    """
     training.step()
     start, times = time.perf_counter(), []
-    while len(times) < WARM_UP_STEPS or time.perf_counter() - start < WARM_UP_SECONDS / 4:
+    while len(times) < WARM_UP_STEPS or time.perf_counter() - start < least_seconds:
         before = time.perf_counter()
         training.step()
         times.append(time.perf_counter() - before)

@@ -1,0 +1,219 @@
+"""How long until a model of characters is as good as nanoGPT's recipe leaves it.
+
+    python benchmarks/time_to_loss.py --data tinyshakespeare.txt [--peer nanoGPT] [--json]
+    python benchmarks/time_to_loss.py --data tinyshakespeare.txt --recipe large
+
+The first 90% of the file train, the last 10% validate, all of them. `small` (context 64, at
+most 0.81 M parameters) is for the loss 1.8857 at which nanoGPT's recipe for a CPU ends,
+`large` (context 256, at most 11 M) for the 1.4697 that nanoGPT reaches on a GPU.
+
+A run is `wordorder.train` from Python, and its seconds go from the call to the end of the
+last step: reading, tokenizing, measuring the machine and compiling are counted, the import
+of torch and the validation after the last step are not. Of the peer, run in the same way on
+the same threads, the seconds go from its first evaluation to its last, without those of its
+evaluations. The recipe's number of steps is fixed: no run is stopped at a lucky moment, and
+a run that ends above the loss is reported as not reaching it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import wordorder as wo
+from wordorder.cli.train import keep_large_blocks
+from wordorder.training.display import Display
+from wordorder.training.metrics import read
+from wordorder.training.plan import Plan
+
+NEVER = 1 << 40  # steps between validations and samples: none but the last
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # Two layers see more text in a second than four and lose little in so few steps; a table of
+    # its own for the output, and a norm on the embedding, let the first steps go further.
+    "small": {
+        "target": 1.8857,
+        "model": {
+            "width": 128,
+            "layers": 2,
+            "heads": 4,
+            "feed_forward_width": 256,
+            "trained_length": 64,
+            "tied_embeddings": False,
+            "embedding_norm": True,
+        },
+        "train": {
+            "batch_size": 24,
+            "steps": 150,
+            "learning_rate": 0.03,
+            "matrix_learning_rate": 0.04,
+        },
+    },
+    "large": {
+        "target": 1.4697,
+        "model": {
+            "width": 256,
+            "layers": 6,
+            "heads": 4,
+            "trained_length": 256,
+            "dropout": 0.15,
+        },
+        "train": {"batch_size": 16, "time": "10m"},
+    },
+}
+
+
+def main() -> None:
+    options = _options()
+    keep_large_blocks()
+    recipe = RECIPES[options.recipe]
+    rate = product_gflops()
+    runs = [train_once(options, recipe, seed) for seed in range(options.seeds)]
+    peer = None if options.peer is None else run_peer(options.peer, options.data)
+    result = {
+        "recipe": options.recipe,
+        "target": recipe["target"],
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "float32_product_gflops": [rate, product_gflops()],
+        "runs": runs,
+        "seconds": statistics.mean(run["seconds"] for run in runs),
+        "reached": all(run["validation_loss"] <= recipe["target"] for run in runs),
+        "peer": peer,
+    }
+    if peer is not None:
+        result["share_of_peer"] = result["seconds"] / peer["seconds"]
+    print(json.dumps(result)) if options.json else show(result)
+
+
+class Watch(Display):
+    """Notes the plan, and when the last step was done."""
+
+    def __init__(self) -> None:
+        self.last = 0.0
+        self.planned: Plan | None = None
+
+    def plan(self, plan: Plan, done: int) -> None:
+        self.planned = plan
+
+    def step(self, record: dict[str, Any], seconds_left: float) -> None:
+        self.last = time.perf_counter()
+
+
+def train_once(options: argparse.Namespace, recipe: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Train one seed in a folder that is thrown away, and return what it reached and when."""
+    given = dict(recipe["train"])
+    if options.time is not None:
+        given.pop("steps", None)
+        given["time"] = options.time
+    watch = Watch()
+    with tempfile.TemporaryDirectory() as folder:
+        config = wo.TrainConfig(
+            model=wo.ModelConfig(**recipe["model"]),
+            data=(str(options.data),),
+            tokenizer="characters",
+            evaluate_every=NEVER,
+            seed=seed,
+            out=f"{folder}/run",
+            **given,
+        )
+        start = time.perf_counter()
+        run = wo.train(config, show=watch)
+        records = read(run.folder / "metrics.jsonl")
+    final = next(record for record in records if "final" in record)
+    return {
+        "seed": seed,
+        "seconds": watch.last - start,
+        "validation_loss": final["validation_loss"],
+        "validation_tokens": final["validation_tokens"],
+        "steps": watch.planned.steps,
+        "tokens": watch.planned.steps * watch.planned.tokens_per_step,
+        "parameters": watch.planned.parameters["total"],
+        "machine": watch.planned.machine.to_dict(),
+    }
+
+
+def product_gflops() -> float:
+    """Return the GFLOP/s of a float32 product of two matrices of 1,024."""
+    a, b, times = torch.randn(1024, 1024), torch.randn(1024, 1024), []
+    for _ in range(10):
+        start = time.perf_counter()
+        _ = a @ b
+        times.append(time.perf_counter() - start)
+    return 2 * 1024**3 / min(times) / 1e9
+
+
+# nanoGPT's README, the recipe for a computer without a GPU.
+PEER_OPTIONS = (
+    "--device=cpu --compile=False --eval_iters=20 --log_interval=1 --block_size=64 "
+    "--batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 "
+    "--lr_decay_iters=2000 --dropout=0.0"
+).split()
+
+
+def run_peer(peer: Path, data: Path) -> dict[str, Any]:
+    """Run nanoGPT's recipe in a copy of its folder; return its seconds and its last loss."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(peer, Path(folder) / "peer")
+        shutil.copy(data, copy / "data" / "shakespeare_char" / "input.txt")
+        prepare = [sys.executable, "data/shakespeare_char/prepare.py"]
+        subprocess.run(prepare, cwd=copy, check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *PEER_OPTIONS]
+        done = subprocess.run(command, cwd=copy, check=True, capture_output=True, text=True)
+    times = [float(t) for t in re.findall(r"iter \d+: loss \S+, time (\S+)ms", done.stdout)]
+    losses = re.findall(r"val loss (\S+)", done.stdout)
+    usual = statistics.median(times)  # an iteration that evaluates takes ten times as long
+    steps = [t for t in times if t < 5 * usual]
+    return {
+        "seconds": statistics.mean(steps) * len(times) / 1e3,
+        "validation_loss": float(losses[-1]),
+        "steps": len(times) - 1,
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table for people."""
+    before, after = result["float32_product_gflops"]
+    print(
+        f"recipe {result['recipe']}, {result['threads']} threads, torch {result['torch']}, "
+        f"float32 product {before:.0f} GFLOP/s before, {after:.0f} after\n"
+    )
+    print(f"{'':<10}{'seconds':>8}{'loss':>9}{'steps':>8}{'parameters':>12}")
+    for run in result["runs"]:
+        machine = run["machine"]
+        how = f"{machine['dtype']} {machine['kernel']}{' compiled' if machine['compile'] else ''}"
+        print(
+            f"seed {run['seed']:<5}{run['seconds']:>8.1f}{run['validation_loss']:>9.4f}"
+            f"{run['steps']:>8,}{run['parameters']:>12,}  {how}"
+        )
+    if (peer := result["peer"]) is not None:
+        print(f"{'nanoGPT':<10}{peer['seconds']:>8.1f}{peer['validation_loss']:>9.4f}{peer['steps']:>8,}")
+    reached = "all reach" if result["reached"] else "not all reach"
+    print(f"\n{reached} {result['target']}; {result['seconds']:.1f} s in the mean", end="")
+    print(f", 1/{1 / result['share_of_peer']:.1f} of the peer's" if peer is not None else "")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="a text of one file")
+    parser.add_argument("--peer", type=Path, help="nanoGPT's folder, run beside")
+    parser.add_argument("--recipe", choices=tuple(RECIPES), default="small")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--time", help="train this long, such as 5m, instead of as the recipe says")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
