@@ -69,6 +69,7 @@ class Training:
             model,
             muon_dtype=DTYPES[machine.muon_dtype],
             use_muon=config.muon,
+            momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
         self.parameters = list(model.parameters())

@@ -85,13 +85,19 @@ class Optimizer:
     """Both optimizers of one model, stepped and saved as one."""
 
     def __init__(
-        self, model: nn.Module, *, muon_dtype: torch.dtype, use_muon: bool, weight_decay: float
+        self,
+        model: nn.Module,
+        *,
+        muon_dtype: torch.dtype,
+        use_muon: bool = True,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
     ) -> None:
         named = model.muon_parameters() if use_muon else []
         own = {id(p) for _, p in named}
         rest = [(n, p) for n, p in model.named_parameters() if id(p) not in own]
         self.weight_decay = weight_decay
-        self.muon = Muon(named, dtype=muon_dtype)
+        self.muon = Muon(named, momentum=momentum, dtype=muon_dtype)
         self.names = [n for n, _ in rest]
         decayed = [p for _, p in rest if p.dim() >= 2]
         plain = [p for _, p in rest if p.dim() < 2]
