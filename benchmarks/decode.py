@@ -116,7 +116,8 @@ def show(result: dict[str, Any]) -> None:
     )
     for name, rate in result["tokens_per_second"].items():
         print(f"{name:<13}{rate:>8.0f} tokens/s")
-    print(f"{result['over_transformers']:.2f} x transformers, {result['of_limit']:.2f} of the limit")
+    ratio, share = result["over_transformers"], result["of_limit"]
+    print(f"{ratio:.2f} x transformers, {share:.2f} of the limit")
 
 
 def _options() -> argparse.Namespace:

@@ -41,7 +41,7 @@ def main() -> None:
     rows = []
     for context in options.contexts:
         results = time_positions(options, context)
-        for name, (step, row) in results.items():
+        for step, row in results.values():
             row["limit_gflops"], row["of_limit"] = limit, row["gflops"] / limit
             row["against_none"] = step / results["none"][0]
             rows.append(row)

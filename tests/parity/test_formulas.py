@@ -49,7 +49,10 @@ def formula(queries: list, keys: list, values: list, start: int, turn, bias) -> 
             total = sum(math.exp(s) for s in scores)
             weights = [math.exp(s) / total for s in scores]
             rows.append(
-                [sum(w * values[head][j][d] for j, w in enumerate(weights)) for d in range(HEAD_DIM)]
+                [
+                    sum(w * values[head][j][d] for j, w in enumerate(weights))
+                    for d in range(HEAD_DIM)
+                ]
             )
         result.append(rows)
     return result

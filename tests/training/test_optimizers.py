@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -12,7 +14,8 @@ from wordorder.training.schedules import learning_rate_factor
 @pytest.mark.parametrize("shape", [(3, 16, 48), (2, 48, 16), (1, 32, 32)])
 def test_orthogonalised_singular_values_are_near_one(shape: tuple[int, int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
-    values = torch.linalg.svdvals(orthogonalise(torch.randn(shape, generator=generator), torch.float32))
+    matrices = torch.randn(shape, generator=generator)
+    values = torch.linalg.svdvals(orthogonalise(matrices, torch.float32))
     assert values.max() < 1.3  # Jordan et al.: the coefficients bring them to [0.7, 1.2]
     assert values.median() > 0.6
 
@@ -40,7 +43,7 @@ def test_schedule_rises_stays_and_falls() -> None:
     assert factors[0] == pytest.approx(0.1)
     assert factors[10:61] == [1.0] * 51
     assert factors[99] == pytest.approx(1 / 40)
-    assert all(a >= b for a, b in zip(factors[60:], factors[61:], strict=False))
+    assert all(a >= b for a, b in pairwise(factors[60:]))
 
 
 def test_cosine_ends_at_a_tenth() -> None:

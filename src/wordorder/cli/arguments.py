@@ -69,15 +69,13 @@ def _ours(leaving: SystemExit) -> ValueError | None:
 
 
 def _flat(box: str, command: str) -> str:
-    """A box's first section as one line; boxes are drawn with `│` or, without UTF-8, with blanks."""
+    """A box's first section as one line; boxes are drawn with `│`, without UTF-8 with blanks."""
     plain = re.sub(r"\033\[[\d;]*m", "", box)
     below_title = "\n".join(line.strip("│ ") for line in plain.splitlines()[1:])
     first = re.split(r"(?m)^[─╰-][─╯-]*$", below_title.strip("-\n"))[0]
     lines = first.strip().splitlines()
-    if lines[0].startswith("Missing from"):
-        message = f"{lines[1]} is missing"
-    else:
-        message = " ".join(lines)
+    missing = lines[0].startswith("Missing from")
+    message = f"{lines[1]} is missing" if missing else " ".join(lines)
     message = re.sub(r"^Error parsing (\S+): ", r"\1: ", message)
     message = message.replace("invalid literal for int() with base 10: ", "not a whole number: ")
     message = message.replace("could not convert string to float: ", "not a number: ")

@@ -40,7 +40,7 @@ class _CrossEntropy(torch.autograd.Function):
             probabilities = logits.softmax(-1)
             if kept is not None:
                 kept[rows] = probabilities
-            # The softmax kernel and two maxima give the normaliser five times faster than logsumexp.
+            # Softmax and two maxima give the normaliser five times faster than logsumexp.
             normaliser = logits.amax(-1) - probabilities.amax(-1).log()
             own = logits.gather(-1, targets[rows, None].clamp(min=0)).squeeze(-1)
             losses[rows] = normaliser - own

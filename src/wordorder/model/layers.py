@@ -26,10 +26,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     on some processors PyTorch's product reads the weights for it in one thread only (10 GB/s
     on the one measured); its dot product row by row then reads them faster (22 GB/s).
     """
-    if x.numel() == weight.shape[1] and x.dtype is weight.dtype is torch.float32 and x.is_cpu:
-        if not torch.is_grad_enabled() and dot_products_are_faster():
-            row = torch.linalg.vecdot(weight, x.view(-1)).view(*x.shape[:-1], -1)
-            return row if bias is None else row + bias
+    single = x.numel() == weight.shape[1] and x.dtype is weight.dtype is torch.float32
+    if single and x.is_cpu and not torch.is_grad_enabled() and dot_products_are_faster():
+        row = torch.linalg.vecdot(weight, x.view(-1)).view(*x.shape[:-1], -1)
+        return row if bias is None else row + bias
     return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
