@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import BadInput
 from .config import ModelConfig
 from .language_model import TokenModel
-from .layers import make_norm
+from .layers import Dropout, make_norm
 
 
 class RecurrentLanguageModel(TokenModel):
@@ -31,7 +31,7 @@ class RecurrentLanguageModel(TokenModel):
         self.recurrences = nn.ModuleList(
             nn.GRU(config.width, config.width, batch_first=True) for _ in range(config.layers)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.final_norm = make_norm(config, config.width)
 
     def forward(
