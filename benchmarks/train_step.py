@@ -98,6 +98,7 @@ def make_step(
         heads=options.width // 64,
         vocabulary_size=options.vocabulary,
         trained_length=context,
+        dropout=0.0,  # which peers and limits have none of
     )
     batch_size = max(1, TOKENS // context)
     model = make_model(config)

@@ -61,8 +61,8 @@ class ModelConfig:
     """sliding window of each layer, as a pattern over layers; 0: none"""
     causal: bool = True
     """the future is hidden"""
-    dropout: float = 0.0
-    """dropout on the two residual branches"""
+    dropout: float = 0.1
+    """dropout on the two residual branches; 0 where no text is read more than once or twice"""
     trained_length: int = 256
     """tokens in one training sequence"""
 
