@@ -47,7 +47,7 @@ install: .venv/wordorder
 
 quickstart: .venv/wordorder
 	$(BIN)/wordorder train --out $(RUN) --overwrite
-	$(BIN)/wordorder generate $(RUN) "The "
+	$(BIN)/wordorder generate $(RUN) "This module"
 	@echo "Go on: $(BIN)/wordorder generate $(RUN) 'your own beginning' · $(BIN)/wordorder eval $(RUN) · $(BIN)/wordorder --help"
 
 test: .venv/wordorder-test
