@@ -9,10 +9,10 @@ most 0.81 M parameters) is for the loss 1.8857 at which nanoGPT's recipe for a C
 
 A run is `wordorder.train` from Python, and its seconds go from the call to the end of the
 last step: reading, tokenizing, measuring the machine and compiling are counted, the import
-of torch and the validation after the last step are not. Of the peer, run in the same way on
-the same threads, the seconds go from its first evaluation to its last, without those of its
-evaluations. The recipe's number of steps is fixed: no run is stopped at a lucky moment, and
-a run that ends above the loss is reported as not reaching it.
+of torch and the validation after the last step are not. The peer's seconds are its mean
+iteration, those that evaluate left out, times its iterations. How long a recipe runs is
+fixed, in steps or in minutes: no run is stopped at a lucky moment, and one that ends above
+the loss is reported as not reaching it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from pathlib import Path
 from typing import Any
 
@@ -148,12 +149,8 @@ def train_once(options: argparse.Namespace, recipe: dict[str, Any], seed: int) -
 
 def product_gflops() -> float:
     """Return the GFLOP/s of a float32 product of two matrices of 1,024."""
-    a, b, times = torch.randn(1024, 1024), torch.randn(1024, 1024), []
-    for _ in range(10):
-        start = time.perf_counter()
-        _ = a @ b
-        times.append(time.perf_counter() - start)
-    return 2 * 1024**3 / min(times) / 1e9
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    return 2 * 1024**3 / min(timeit.repeat(lambda: a @ b, number=1, repeat=10)) / 1e9
 
 
 # nanoGPT's README, the recipe for a computer without a GPU.

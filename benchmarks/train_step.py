@@ -110,7 +110,11 @@ def make_step(
     use(model, machine)
     losses = losses_of(model, machine)
     optimizer = Optimizer(
-        model, muon_dtype=DTYPES[machine.muon_dtype], use_muon=True, weight_decay=0.0
+        model,
+        muon_dtype=DTYPES[machine.muon_dtype],
+        use_muon=True,
+        momentum=asked.momentum,
+        weight_decay=0.0,
     )
 
     def step() -> None:

@@ -89,9 +89,9 @@ class Optimizer:
         model: nn.Module,
         *,
         muon_dtype: torch.dtype,
-        use_muon: bool = True,
-        momentum: float = 0.95,
-        weight_decay: float = 0.0,
+        use_muon: bool,
+        momentum: float,
+        weight_decay: float,
     ) -> None:
         named = model.muon_parameters() if use_muon else []
         own = {id(p) for _, p in named}
