@@ -132,8 +132,22 @@ def test_muon_takes_the_matrices_of_the_blocks(make_random: MakeModel) -> None:
     kinds = ["query", "key", "value", "output"]
     names = [f"blocks.{i}.attention.{kind}.weight" for i in (0, 1) for kind in kinds]
     names += [f"blocks.{i}.feed_forward.{k}.weight" for i in (0, 1) for k in ("gate", "up", "down")]
-    assert sorted(name for name, _ in model.muon_parameters()) == sorted(names)
-    assert all(p is model.get_parameter(name) for name, p in model.muon_parameters())
+    assert sorted(part.name for part in model.muon_parts()) == sorted(names)
+
+
+def test_parts_are_the_parameters_cut_where_layers_are_joined(make_random: MakeModel) -> None:
+    model = make_random("learned", biases=True, key_value_heads=1)
+    parts = {part.name: part.value for part in model.parts()}
+    joined = {name: p for name, p in model.named_parameters() if ".input." in name}
+    assert {name for name, _ in model.named_parameters()} - parts.keys() == joined.keys()
+    for name, p in joined.items():
+        kinds = ("query", "key", "value") if "attention" in name else ("gate", "up")
+        own = [parts[name.replace("input", kind)] for kind in kinds]
+        assert torch.equal(torch.cat(own), p)
+    parts["blocks.0.attention.value.weight"].zero_()
+    parts["blocks.0.attention.value.bias"].zero_()
+    queries, keys, values = model.blocks[0].attention.project(torch.randn(1, 3, 32))
+    assert queries.any() and keys.any() and not values.any()
 
 
 def initialised(seed: int = 0, **options: object) -> LanguageModel:
@@ -150,7 +164,7 @@ def test_a_seed_is_a_model() -> None:
     again = initialised(7, position="learned").state_dict()
     other = initialised(8, position="learned").state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
-    drawn = ["embedding.weight", "position.instances.0.weight", "blocks.0.attention.key.weight"]
+    drawn = ["embedding.weight", "position.instances.0.weight", "blocks.0.attention.input.weight"]
     assert not any(torch.equal(first[name], other[name]) for name in drawn)
 
 
@@ -176,7 +190,8 @@ def test_first_values_are_the_documented_ones() -> None:
             drawn = 128**-0.5 if name.startswith("blocks.") else 0.02
             assert float(value.std()) == pytest.approx(drawn, rel=0.05), name
             assert abs(float(value.mean())) < 0.05 * drawn, name
-    matrices = [p for _, p in model.muon_parameters() if p.shape == (128, 128) and p.any()]
+    values = [part.value for part in model.muon_parts()]
+    matrices = [value for value in values if value.shape == (128, 128) and value.any()]
     assert len({float(p[0, 0]) for p in matrices}) == len(matrices) == 6
 
 
@@ -253,8 +268,9 @@ def test_a_model_has_the_sizes_it_was_asked_for(make_random: MakeModel) -> None:
     model = LanguageModel(replace(asked, layers=3))
     block = model.blocks[0]
     assert len(model.blocks) == 3
-    assert block.attention.query.weight.shape == (96, 48)
-    assert block.attention.key.weight.shape == (32, 48)
+    shapes = {part.name: tuple(part.value.shape) for part in model.parts()}
+    assert shapes["blocks.0.attention.query.weight"] == (96, 48)
+    assert shapes["blocks.0.attention.key.weight"] == (32, 48)
     assert block.attention.output.weight.shape == (48, 96)
-    assert block.feed_forward.up.weight.shape == (192, 48)
-    assert not hasattr(block.feed_forward, "gate")
+    assert shapes["blocks.0.feed_forward.up.weight"] == (192, 48)
+    assert "blocks.0.feed_forward.gate.weight" not in shapes

@@ -128,7 +128,7 @@ def test_the_kernels_agree(
         model.attention_kernel = kernel
         with torch.enable_grad():
             logits = torch.cat((model(tokens), model(tokens, documents=documents)))
-            weight = model.blocks[0].attention.key.weight
+            weight = model.blocks[0].attention.input.weight
             (slopes,) = torch.autograd.grad(logits.square().mean(), weight)
         found[kernel] = logits, slopes, len(calls)
     assert found["plain"][2] == 0

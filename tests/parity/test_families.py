@@ -102,8 +102,8 @@ def random_model(**options: object) -> LanguageModel:
 def layer(model: LanguageModel, index: int) -> dict[str, Tensor]:
     """The weights of one layer by their names here, without `blocks.N.`."""
     prefix = f"blocks.{index}."
-    named = model.named_parameters()
-    return {name.removeprefix(prefix): p.data for name, p in named if name.startswith(prefix)}
+    parts = (part for part in model.parts() if part.name.startswith(prefix))
+    return {part.name.removeprefix(prefix): part.value for part in parts}
 
 
 def half_split(weight: Tensor, head_dim: int, turned: int) -> Tensor:

@@ -44,7 +44,7 @@ def as_qwen3(model: LanguageModel, attention: str = "eager") -> torch.nn.Module:
             attn_implementation=attention,
         )
     ).eval()
-    own, weights = dict(model.named_parameters()), {}
+    own, weights = {part.name: part.value for part in model.parts()}, {}
     weights["model.embed_tokens.weight"] = own["embedding.weight"]
     weights["model.norm.weight"] = own["final_norm.weight"]
     names = {

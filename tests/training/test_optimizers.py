@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from wordorder.model.language_model import Part
 from wordorder.training.optimizers import Muon, orthogonalise
 from wordorder.training.schedules import learning_rate_factor
 
@@ -24,7 +25,7 @@ def test_muon_moves_as_pytorchs_does() -> None:
     generator = torch.Generator().manual_seed(0)
     ours = torch.nn.Parameter(torch.randn(24, 40, generator=generator))
     theirs = torch.nn.Parameter(ours.detach().clone())
-    muon = Muon([("w", ours)])
+    muon = Muon([Part("w", ours)])
     reference = torch.optim.Muon([theirs], lr=0.1, momentum=0.95, weight_decay=0.0)
     for _ in range(3):
         ours.grad = torch.randn(24, 40, generator=generator)
@@ -33,6 +34,22 @@ def test_muon_moves_as_pytorchs_does() -> None:
         reference.step()
     # PyTorch orthogonalises in bfloat16: three steps of 0.1 with entries near 0.15 each.
     torch.testing.assert_close(ours, theirs, atol=3e-3, rtol=0)
+
+
+def test_rows_of_a_joined_matrix_move_as_matrices_of_their_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+    joined = torch.nn.Parameter(torch.randn(40, 24, generator=generator))
+    alone = [torch.nn.Parameter(rows.clone()) for rows in joined.detach().split((24, 8, 8))]
+    ends = (slice(0, 24), slice(24, 32), slice(32, 40))
+    one = Muon([Part("rows", joined, rows) for rows in ends])
+    three = Muon([Part("whole", p) for p in alone])
+    for _ in range(3):
+        joined.grad = torch.randn(40, 24, generator=generator)
+        for p, rows in zip(alone, ends, strict=True):
+            p.grad = joined.grad[rows].clone()
+        one.step(0.1, weight_decay=0.1)
+        three.step(0.1, weight_decay=0.1)
+    assert torch.equal(joined, torch.cat(alone))
 
 
 def test_schedule_rises_stays_and_falls() -> None:

@@ -12,7 +12,8 @@ projections that write to the residual stream 0, so that a new block is the iden
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +24,23 @@ from ..positions import Geometry, ModelShape, build
 from .attention import Kernel, mask_and_bias, plainly_causal
 from .config import ModelConfig
 from .cross_entropy import cross_entropy
-from .layers import Block, Linear, RMSNorm, Scene, linear, make_norm
+from .layers import Block, JoinedLinear, Linear, RMSNorm, Scene, linear, make_norm
 
 if TYPE_CHECKING:
     from .decoding import Cache
+
+
+class Part(NamedTuple):
+    """A parameter, or those rows of it that would be one if layers were not joined."""
+
+    name: str
+    parameter: nn.Parameter
+    rows: slice = slice(None)
+
+    @property
+    def value(self) -> Tensor:
+        """The values, which share the parameter's memory."""
+        return self.parameter.detach()[self.rows]
 
 
 class TokenModel(nn.Module):
@@ -107,18 +121,18 @@ class TokenModel(nn.Module):
     def initialise(self, seed: int) -> None:
         """Set every weight from a seed.
 
-        Each parameter draws from a generator of its own, seeded by its name, so that two
+        Each part draws from a generator of its own, seeded by its name, so that two
         models share every initial weight of the same name and shape.
         """
         modules = dict(self.named_modules())
-        for name, parameter in self.named_parameters():
-            owner, _, kind = name.rpartition(".")
-            own_seed = zlib.crc32(name.encode()) ^ (seed * 0x9E3779B1)
+        for part in self.parts():
+            owner, _, kind = part.name.rpartition(".")
+            own_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1)
             generator = torch.Generator().manual_seed(own_seed)
-            if hasattr(modules[owner], "shape"):  # a positional embedding
+            if hasattr(modules.get(owner), "shape"):  # a positional embedding
                 modules[owner].reset_parameters(generator)
                 continue
-            parameter.copy_(self.initial_value(owner, kind, parameter, generator))
+            part.value.copy_(self.initial_value(owner, kind, part.value, generator))
 
     def initial_value(
         self, owner: str, kind: str, parameter: Tensor, generator: torch.Generator
@@ -131,13 +145,25 @@ class TokenModel(nn.Module):
         deviation = 0.02 if owner in ("embedding", "head") else parameter.shape[1] ** -0.5
         return torch.randn(parameter.shape, generator=generator) * deviation
 
-    def muon_parameters(self) -> list[tuple[str, nn.Parameter]]:
+    def parts(self) -> Iterator[Part]:
+        """Yield every parameter, joined ones part by part.
+
+        The query's rows of `blocks.0.attention.input.weight` are the part
+        `blocks.0.attention.query.weight`.
+        """
+        for owner, module in self.named_modules():
+            prefix = f"{owner}." if owner else ""
+            for kind, parameter in module.named_parameters(recurse=False):
+                if isinstance(module, JoinedLinear):
+                    for name, rows in module.parts.items():
+                        yield Part(f"{owner.rpartition('.')[0]}.{name}.{kind}", parameter, rows)
+                else:
+                    yield Part(prefix + kind, parameter)
+
+    def muon_parts(self) -> list[Part]:
         """Return the hidden matrices, which Muon updates; AdamW takes the rest."""
-        return [
-            (name, p)
-            for name, p in self.named_parameters()
-            if p.dim() == 2 and name.startswith("blocks.")
-        ]
+        parts = (part for part in self.parts() if part.name.startswith("blocks."))
+        return [part for part in parts if part.value.dim() == 2]
 
     def parameter_counts(self) -> dict[str, int]:
         """Return the number of parameters: in all, of positions, of embeddings, of matrices."""
@@ -148,7 +174,7 @@ class TokenModel(nn.Module):
             "embedding": sum(
                 p.numel() for n, p in named.items() if n.startswith(("embedding.", "head."))
             ),
-            "matrices": sum(p.numel() for _, p in self.muon_parameters()),
+            "matrices": sum(part.value.numel() for part in self.muon_parts()),
         }
 
 
@@ -270,4 +296,4 @@ class LanguageModel(TokenModel):
         return scenes
 
 
-__all__ = ["LanguageModel", "RMSNorm", "TokenModel"]
+__all__ = ["LanguageModel", "Part", "RMSNorm", "TokenModel"]

@@ -190,10 +190,10 @@ def _compile(config: TrainConfig, device: str, run_seconds: float) -> tuple[bool
 
 def _muon_dtype(model: TokenModel) -> str:
     """Return the dtype in which this machine orthogonalises the model's matrices faster."""
-    matrices = [p for _, p in model.muon_parameters()]
+    matrices = [part.value for part in model.muon_parts()]
     if not matrices:
         return "float32"
-    largest = max(matrices, key=lambda p: p.numel()).detach()
+    largest = max(matrices, key=lambda matrix: matrix.numel())
     stack = torch.randn(2, *largest.shape, device=largest.device)
     times = {}
     for name, dtype in DTYPES.items():

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from ..model.language_model import Part, TokenModel
 
 # Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -37,24 +39,24 @@ class Muon:
     """Momentum, orthogonalised by shape.
 
     Args:
-        named: (name, matrix) pairs; matrices of one shape are updated at once.
+        parts: matrices, whole parameters or rows of them; those of one shape move at once.
         momentum: of the running mean of gradients; Nesterov's form.
         dtype: of the orthogonalisation.
     """
 
     def __init__(
         self,
-        named: Sequence[tuple[str, nn.Parameter]],
+        parts: Sequence[Part],
         *,
         momentum: float = 0.95,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.momentum, self.dtype = momentum, dtype
-        self.groups: dict[str, list[nn.Parameter]] = {}
-        for _, p in named:
-            self.groups.setdefault(f"{p.shape[0]}x{p.shape[1]}", []).append(p)
+        self.groups: dict[str, list[Part]] = {}
+        for part in parts:
+            self.groups.setdefault("x".join(map(str, part.value.shape)), []).append(part)
         self.buffers = {
-            shape: torch.zeros(len(group), *group[0].shape, device=group[0].device)
+            shape: torch.stack([torch.zeros_like(part.value) for part in group])
             for shape, group in self.groups.items()
         }
 
@@ -62,14 +64,15 @@ class Muon:
     def step(self, rate: float, weight_decay: float = 0.0) -> None:
         """Move every matrix by `rate`, its shape's scale included."""
         for shape, group in self.groups.items():
-            gradients = torch.stack([p.grad for p in group])
+            weights = [part.value for part in group]
+            gradients = torch.stack([part.parameter.grad[part.rows] for part in group])
             buffer = self.buffers[shape].lerp_(gradients, 1 - self.momentum)
             update = orthogonalise(gradients.lerp_(buffer, self.momentum), self.dtype)
-            rows, columns = group[0].shape
+            rows, columns = weights[0].shape
             scale = max(1.0, rows / columns) ** 0.5
             if weight_decay:
-                torch._foreach_mul_(group, 1 - rate * weight_decay)
-            torch._foreach_add_(group, list(update.unbind()), alpha=-rate * scale)
+                torch._foreach_mul_(weights, 1 - rate * weight_decay)
+            torch._foreach_add_(weights, list(update.unbind()), alpha=-rate * scale)
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint holds."""
@@ -86,18 +89,18 @@ class Optimizer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: TokenModel,
         *,
         muon_dtype: torch.dtype,
         use_muon: bool,
         momentum: float,
         weight_decay: float,
     ) -> None:
-        named = model.muon_parameters() if use_muon else []
-        own = {id(p) for _, p in named}
+        parts = model.muon_parts() if use_muon else []
+        own = {id(part.parameter) for part in parts}
         rest = [(n, p) for n, p in model.named_parameters() if id(p) not in own]
         self.weight_decay = weight_decay
-        self.muon = Muon(named, momentum=momentum, dtype=muon_dtype)
+        self.muon = Muon(parts, momentum=momentum, dtype=muon_dtype)
         self.names = [n for n, _ in rest]
         decayed = [p for _, p in rest if p.dim() >= 2]
         plain = [p for _, p in rest if p.dim() < 2]
