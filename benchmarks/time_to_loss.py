@@ -135,10 +135,12 @@ def train_once(options: argparse.Namespace, recipe: dict[str, Any], seed: int) -
         run = wo.train(config, show=watch)
         records = read(run.folder / "metrics.jsonl")
     final = next(record for record in records if "final" in record)
+    loss, seconds = final["validation_loss"], watch.last - start
+    print(f"seed {seed}: {loss:.4f} after {seconds:.1f} s", file=sys.stderr)
     return {
         "seed": seed,
-        "seconds": watch.last - start,
-        "validation_loss": final["validation_loss"],
+        "seconds": seconds,
+        "validation_loss": loss,
         "validation_tokens": final["validation_tokens"],
         "steps": watch.planned.steps,
         "tokens": watch.planned.steps * watch.planned.tokens_per_step,

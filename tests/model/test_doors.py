@@ -76,11 +76,11 @@ class Row(Position):
         super().__init__(shape)
         self.strength = strength
 
-    def prepare(self, geometry: Geometry) -> tuple[Tensor, Tensor]:
-        return geometry.distances(), geometry.query_slots
+    def prepare(self, geometry: Geometry) -> Tensor:
+        return geometry.key_positions
 
-    def attend(self, queries, keys, values, tables, state, visible, score):
-        distances, slots = tables
+    def attend(self, queries, keys, values, tables, state, visible, score, slots):
+        distances = tables[:, slots, None] - tables[:, None]
         scores = queries @ keys.mT / math.sqrt(queries.shape[-1])
         steep = self.strength * queries[..., :1].tanh()
         scores = scores - steep * distances[:, None]

@@ -8,13 +8,16 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from wordorder.model import attention as attention_module
 from wordorder.model import cross_entropy as loss_module
-from wordorder.model import plain_attention as attention_module
+from wordorder.model import plain_attention as plain_module
+from wordorder.model.attention import attention, with_slopes
+from wordorder.model.bias import Bias
 from wordorder.model.cross_entropy import cross_entropy
 from wordorder.model.layers import RMSNorm, _RMSNorm
-from wordorder.model.plain_attention import plain_attention
+from wordorder.positions import Alibi, Geometry, ModelShape, NoPosition, Position, Sum
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -37,32 +40,150 @@ def test_cross_entropy_of_logits_that_overflow_an_exponential() -> None:
     assert losses.tolist() == [1000.0, 1000.0]
 
 
-@pytest.mark.parametrize("past_only", [True, False])
-@pytest.mark.parametrize("bias_batch", [1, 3])
+class Table(Position):
+    """A trained bias for each distance and head, in float64 for the sake of gradcheck."""
+
+    def __init__(self, shape: ModelShape, /) -> None:
+        super().__init__(shape)
+        self.weight = nn.Parameter(random(shape.heads, 41, seed=7).detach())
+
+    def distance_bias(self, distance: Tensor) -> Tensor:
+        return self.weight[:, distance + 20]
+
+
+class Plain(Position):
+    """Plain attention with whatever stands beside it, through the door of the whole row."""
+
+    def attend(self, queries, keys, values, tables, state, visible, score, slots):
+        scores = queries @ keys.mT / queries.shape[-1] ** 0.5
+        if score is not None:
+            batch, heads, _, source = scores.shape
+            grid = torch.arange(batch)[:, None, None, None], torch.arange(heads)[:, None, None]
+            scores = score(scores, *grid, slots[:, None], torch.arange(source))
+        return scores.masked_fill(~visible, float("-inf")).softmax(-1) @ values
+
+
+class Content(Position):
+    """A score with the query in it, at each distance."""
+
+    def prepare(self, geometry: Geometry) -> Tensor:
+        return geometry.key_positions
+
+    def score(self, queries, keys, tables, state):
+        places = tables.expand(len(queries), -1)
+
+        def scored(score, batch, head, query, key):
+            return score * (1 + (places[batch, query] - places[batch, key]).abs())
+
+        return scored
+
+
+GEOMETRIES = {
+    "plain": (None, None),
+    "packed": (torch.tensor([[0, 0, 0, 1, 1, 1, 1]]), None),
+    "padded": (torch.tensor([[-1, -1, 0, 0, 0, 0, 0], [0] * 7, [0] * 7]), None),
+    "gaps": (None, torch.tensor([[0, 1, 3, 4, 9, 10, 12]])),
+    "rows apart": (None, torch.arange(7) * torch.tensor([[1], [2], [1]])),
+}
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_module, "PIECE", 60)
+    monkeypatch.setattr(plain_module, "FEWEST_ROWS", 2)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("where", GEOMETRIES)
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("scores_at_once", [1 << 26, 120])
+@pytest.mark.parametrize("kinds", [(), (Table,), (Table, Plain), (Table, Content), (Plain,)])
 def test_attention_in_pieces_is_attention(
-    past_only: bool, bias_batch: int, monkeypatch: pytest.MonkeyPatch
+    where: str,
+    causal: bool,
+    window: int | None,
+    scores_at_once: int,
+    kinds: tuple,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attention_module, "PIECE", 60)
-    monkeypatch.setattr(attention_module, "FEWEST_ROWS", 2)
-    queries, keys, values = (random(3, 2, 7, 4, seed=n) for n in range(3))
-    bias = random(bias_batch, 1, 7, 7, seed=9).detach()
-    if past_only:
-        bias = bias.masked_fill(torch.ones(7, 7).triu(1).bool(), float("-inf"))
-    slots = torch.arange(7)
+    """With and without room to keep what the backward pass needs, gradients of all."""
+    monkeypatch.setattr(plain_module, "LARGEST_SCORES", scores_at_once)
+    shape = ModelShape(2, 4, causal=causal)
+    position = Sum(shape, tuple(kind(shape) for kind in kinds) or (NoPosition(shape),))
+    documents, positions = GEOMETRIES[where]
+    given = torch.arange(7)[None] if positions is None else positions
+    geometry = Geometry.of(given, documents, causal=causal, consecutive=positions is None)
+    tables = tuple(part.prepare(geometry) for part in position.parts)
+    bias = Bias(position, geometry, window, torch.float64)
+    parameters = [p for part in position.parts for p in part.parameters()]
 
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return plain_attention(q, k, v, bias, None, slots, past_only)
+    def attend(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> Tensor:
+        fresh = Bias(position, geometry, window, torch.float64)
+        state = (None,) * len(position.parts)
+        return attention(q, k, v, position, tables, state, fresh, kernel="plain")
 
-    expected = (queries @ keys.mT + bias).softmax(-1) @ values
-    torch.testing.assert_close(attend(queries, keys, values), expected)
-    assert torch.autograd.gradcheck(attend, (queries, keys, values))
+    q, k, v = (random(3, 2, 7, 4, seed=n) for n in range(3))
+    scores = q @ k.mT / 2
+    if Content in kinds:
+        scores = scores * (1 + (given[:, :, None] - given[:, None]).abs())[:, None]
+    if Table in kinds:
+        weight = position.parts[0].weight
+        distances = given[:, :, None] - given[:, None]
+        scores = scores + weight[:, distances + 20].transpose(0, 1)
+    visible = geometry.visible(window)
+    expected = scores.masked_fill(~visible, float("-inf")).softmax(-1) @ v
+    torch.testing.assert_close(attend(q, k, v), expected)
+    assert bias.trained_pairs == (Table in kinds and positions is not None)
+    loss = random(3, 2, 7, 4, seed=5).detach()
+    found = torch.autograd.grad((attend(q, k, v) * loss).sum(), [q, k, v, *parameters])
+    slopes = torch.autograd.grad((expected * loss).sum(), [q, k, v, *parameters])
+    for ours, theirs in zip(found, slopes, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
-def test_a_trained_bias_gets_its_gradient() -> None:
-    queries, keys, values = (random(1, 2, 5, 4, seed=n) for n in range(3))
-    bias, slots = random(1, 2, 5, 5, seed=3), torch.arange(5)
-    plain_attention(queries, keys, values, bias, None, slots, False).sum().backward()
-    assert bias.grad is not None and bias.grad.abs().max() > 0
+@pytest.mark.parametrize("where", GEOMETRIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("heads", [2, 6])
+def test_slopes_in_a_channel_are_a_bias(
+    where: str, dtype: torch.dtype, heads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_module, "CHANNEL_FROM", 1)
+    shape = ModelShape(heads, 4)
+    position = Sum(shape, (Alibi(shape),))
+    documents, positions = GEOMETRIES[where]
+    given = torch.arange(7)[None] if positions is None else positions
+    geometry = Geometry.of(given, documents, consecutive=positions is None)
+    calls = []
+    fused = F.scaled_dot_product_attention
+    with monkeypatch.context() as patch:
+        record = lambda *a, **k: calls.append(a) or fused(*a, **k)  # noqa: E731
+        patch.setattr(F, "scaled_dot_product_attention", record)
+        found = {}
+        for kernel in ("plain", "fused"):
+            q, k, v = (random(3, heads, 7, 4, seed=n).detach().to(dtype) for n in range(3))
+            q.requires_grad_()
+            bias = Bias(position, geometry, None, dtype)
+            attended = attention(q, k, v, position, (None,), (None,), bias, kernel=kernel)
+            (slope,) = torch.autograd.grad(attended.float().square().sum(), q)
+            found[kernel] = attended, slope
+    assert len(calls) == 1 and calls[0][0].shape[-1] == (5 if dtype is torch.float32 else 7)
+    tolerance = 1e-5 if dtype is torch.float32 else 0.06
+    for ours, theirs in zip(found["fused"], found["plain"], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+
+
+def test_far_slopes_in_bfloat16_keep_their_distances() -> None:
+    """One channel would be off by 8 at 4,096; three are exact to what float32 sums are."""
+    shape = ModelShape(4, 8)
+    position = Sum(shape, (Alibi(shape),))
+    geometry = Geometry.of(torch.arange(4096)[None], consecutive=True)
+    bias = Bias(position, geometry, None, torch.bfloat16)
+    zeros = torch.zeros(1, 4, 4096, 8, dtype=torch.bfloat16)
+    q, k, _ = with_slopes(zeros, zeros, zeros, position.slopes(), bias, 0.5)
+    found = (q.float() @ k.float().mT)[0, :, -1] * 0.5
+    expected = position.distance_bias(4095 - torch.arange(4096))
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
 
 
 def test_rms_norm_is_rms_norm() -> None:

@@ -328,5 +328,5 @@ def test_far_distances_stay_apart_in_bfloat16(make_random: MakeModel, spec: str)
     geometry = model.geometry(torch.zeros(1, 9, dtype=torch.long), positions, None, None)
     for scene in model.scenes(geometry, rotated_keys=False):
         if scene.position.has_distance_bias:
-            for head in scene.bias[0]:
+            for head in scene.bias.whole()[0]:
                 assert len(set(head[-1, :8].tolist())) == 8

@@ -11,7 +11,8 @@ import math
 import pytest
 import torch
 
-from wordorder.model.attention import attention, mask_and_bias
+from wordorder.model.attention import attention
+from wordorder.model.bias import Bias
 from wordorder.positions import Geometry, ModelShape, build
 
 HEADS, HEAD_DIM, TIME = 3, 4, 6
@@ -27,11 +28,8 @@ def attended(spec: str, queries: list, keys: list, values: list, start: int) -> 
     q, k, v = (torch.tensor([part], dtype=torch.float32) for part in (queries, keys, values))
     q = position.rotate_queries(q, tables, (None,))
     k = position.rotate_keys(k, tables, (None,))
-    bias = mask_and_bias(position, geometry, None, torch.float32)
-    slots = torch.arange(TIME)
-    return attention(
-        q, k, v, position, tables, (None,), bias, slots=slots, past_only=True, kernel="plain"
-    )[0]
+    bias = Bias(position, geometry, None, torch.float32)
+    return attention(q, k, v, position, tables, (None,), bias, kernel="plain")[0]
 
 
 def formula(queries: list, keys: list, values: list, start: int, turn, bias) -> list:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from ..errors import BadInput
 from ..positions import Geometry, ModelShape, build
-from .attention import Kernel, mask_and_bias, plainly_causal
+from .attention import Kernel
+from .bias import Bias
 from .config import ModelConfig
 from .cross_entropy import cross_entropy
 from .layers import Block, JoinedLinear, Linear, RMSNorm, Scene, linear, make_norm
@@ -279,20 +280,14 @@ class LanguageModel(TokenModel):
     def scenes(self, geometry: Geometry, rotated_keys: bool) -> list[Scene]:
         """Return what each layer is told; layers that agree share masks and biases."""
         tables = self.position.prepare(geometry, rotated_keys)
-        biases: dict[tuple, Tensor | None] = {}
+        biases: dict[tuple, Bias] = {}
         scenes = []
         for i, position in enumerate(self.position.sums):
             window = self.config.window(i)
-            causal = plainly_causal(position, geometry, window)
             key = (self.position.indices[i], window)
-            fused = causal and self.attention_kernel != "plain" and not position.needs_mask
             if key not in biases:
-                biases[key] = None if fused else mask_and_bias(
-                    position, geometry, window, self.compute_dtype
-                )
-            scenes.append(
-                Scene(geometry, position, tables[i], biases[key], causal, self.attention_kernel)
-            )
+                biases[key] = Bias(position, geometry, window, self.compute_dtype)
+            scenes.append(Scene(position, tables[i], biases[key], self.attention_kernel))
         return scenes
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..positions import Geometry, Sum
+from ..positions import Sum
 from .attention import Kernel, attention
+from .bias import Bias
 from .config import ModelConfig
 
 
@@ -183,7 +184,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, scene: Scene, cache: Any = None) -> Tensor:
         position, tables = scene.position, scene.tables
         queries, keys, values = self.project(x)
-        state = position.state(x, scene.geometry, cache.state if cache else None)
+        state = position.state(x, scene.bias.geometry, cache.state if cache else None)
         if cache is None:
             keys = position.rotate_keys(keys, tables, state)
         elif cache.rotated:
@@ -195,37 +196,18 @@ class Attention(nn.Module):
             keys = position.rotate_keys(keys, tables, state)
         queries = position.rotate_queries(queries, tables, state)
         attended = attention(
-            queries,
-            keys,
-            values,
-            position,
-            tables,
-            state,
-            scene.bias,
-            causal=scene.causal,
-            past_only=scene.geometry.causal and scene.geometry.whole,
-            slots=scene.geometry.query_slots,
-            kernel=scene.kernel,
+            queries, keys, values, position, tables, state, scene.bias, kernel=scene.kernel
         )
         return self.output(attended.transpose(1, 2).flatten(-2))
 
 
-class Scene:
+class Scene(NamedTuple):
     """What one layer is told in a forward pass: its positions, tables, bias and kernel."""
 
-    __slots__ = ("bias", "causal", "geometry", "kernel", "position", "tables")
-
-    def __init__(
-        self,
-        geometry: Geometry,
-        position: Sum,
-        tables: tuple,
-        bias: Tensor | None,
-        causal: bool,
-        kernel: Kernel,
-    ) -> None:
-        self.geometry, self.position, self.tables = geometry, position, tables
-        self.bias, self.causal, self.kernel = bias, causal, kernel
+    position: Sum
+    tables: tuple
+    bias: Bias
+    kernel: Kernel
 
 
 class Block(nn.Module):

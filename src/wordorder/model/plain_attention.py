@@ -8,106 +8,98 @@ Measured on two cores, bfloat16, 4096 tokens, six heads of 64, forward and backw
 context 256, 37 ms in one piece, 23 in pieces (with a float32 bias 70 and 25); context
 1024, 166 and 66 (with a bias 337 and 67).
 
-Two roads give the same numbers: `pieces` for biases that are not trained, and `rows`,
-which autograd follows, for what an embedding computes from scores or trains.
+Roads that give the same numbers: `in_pieces` for a bias that is fixed or a trained list of
+distances, `in_rows`, which autograd follows, for what an embedding computes from scores,
+and `whole_rows` for embeddings that replace attention. Long texts come in pieces on all of
+them, and what the backward pass needs is computed again where keeping it would fill memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from ..positions.base import Score
+from ..positions import Sum
+from ..positions.base import Score, wide
+from .bias import Bias, diagonal_sums
 
 # Scores at once: 4 MiB where they are bfloat16, 16 in float32. A GPU wants more at once.
 PIECE, PIECE_ON_GPU = 1 << 21, 1 << 26
 # Where rows see the past only, a quarter of them at a time leaves out three eighths of the
 # scores; fewer than 64 rows make products too small to be fast.
 ROW_PIECES, FEWEST_ROWS = 4, 64
-# Scores that autograd may hold at once for one layer; 2^26 float32 numbers are 256 MiB.
+# Scores kept for one layer's backward pass, or at once where autograd follows; 2^26 float32
+# numbers are 256 MiB. Beyond it they are computed again.
 LARGEST_SCORES = 1 << 26
 
 
-def plain_attention(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    bias: Tensor | None,
-    score: Score | None,
-    slots: Tensor,
-    past_only: bool,
-) -> Tensor:
-    """Return softmax(queries @ keys.T + bias) @ values, after what `score` does to scores.
-
-    Args:
-        bias: broadcasts to (batch, heads, query, key); minus infinity hides. In the dtype of
-            the queries, or in float32, in which the scores are then taken too.
-        slots: (query,) index of each query into the key axis.
-        past_only: row i sees no key past i.
+@torch.compiler.disable  # which would unroll the pieces: twice as long to compile, and slower
+def in_pieces(queries: Tensor, keys: Tensor, values: Tensor, bias: Bias) -> Tensor:
+    """Return softmax(queries @ keys.T + bias) @ values.
 
     Shapes: queries (batch, heads, query, head_dim), already scaled; keys, values (batch,
     heads, key, head_dim).
     """
-    trained = bias is not None and bias.requires_grad and torch.is_grad_enabled()
-    if score is None and not trained:
-        return _in_pieces(queries, keys, values, bias, past_only)
-    batch, heads, time, _ = queries.shape
-    at_once = max(1, LARGEST_SCORES // (batch * heads * keys.shape[2]))
-    if time <= at_once:
-        return _rows(queries, keys, values, bias, score, slots)
-    parts = []
-    for start in range(0, time, at_once):
-        part = slice(start, start + at_once)
-        piece = bias[..., part, :] if bias is not None else None
-        parts.append(_rows(queries[:, :, part], keys, values, piece, score, slots[part]))
-    return torch.cat(parts, dim=2)
-
-
-@torch.compiler.disable  # which would unroll the pieces: twice as long to compile, and slower
-def _in_pieces(
-    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, past_only: bool
-) -> Tensor:
-    attended: Tensor = _Pieces.apply(queries, keys, values, bias, past_only)
+    attended: Tensor = _Pieces.apply(queries, keys, values, bias.by_distance, bias)
     return attended
 
 
 class _Pieces(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, past: bool
+        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, by_distance: Any, bias: Bias
     ) -> Tensor:
-        keep = any(ctx.needs_input_grad)
         attended, kept = torch.empty_like(queries), []
-        for sequences, rows, seen in _pieces(queries, keys, past):
-            scores = queries[sequences, :, rows] @ keys[sequences, :, seen].mT
-            if bias is not None:
-                own = bias[sequences] if len(bias) > 1 else bias
-                scores = scores + own[..., rows, seen]  # float32 where the bias is
-            weights = scores.softmax(-1).to(values.dtype)
+        keep = any(ctx.needs_input_grad) and _scores(queries, keys) <= LARGEST_SCORES
+        for piece in _pieces(queries, keys, bias.past_only):
+            sequences, rows, seen = piece
+            weights = _weights(queries, keys, bias, piece)
             attended[sequences, :, rows] = weights @ values[sequences, :, seen]
             if keep:
                 kept.append(weights)
-        if keep:
+        if any(ctx.needs_input_grad):
             ctx.save_for_backward(queries, keys, values, *kept)
-            ctx.past = past
+            ctx.bias = bias
         return attended
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, values, *kept = ctx.saved_tensors
+        bias, to_distances = ctx.bias, None
         to_queries = torch.empty_like(queries)
         to_keys, to_values = torch.zeros_like(keys), torch.zeros_like(values)
-        pieces = _pieces(queries, keys, ctx.past)
-        for (sequences, rows, seen), weights in zip(pieces, kept, strict=True):
+        if ctx.needs_input_grad[3]:
+            to_distances = torch.zeros_like(bias.by_distance)
+        for i, piece in enumerate(_pieces(queries, keys, bias.past_only)):
+            sequences, rows, seen = piece
+            weights = kept[i] if kept else _weights(queries, keys, bias, piece)
             own = gradient[sequences, :, rows]
             to_values[sequences, :, seen] += weights.mT @ own
             slopes = own @ values[sequences, :, seen].mT
             slopes = torch._softmax_backward_data(slopes, weights, -1, weights.dtype)
             to_queries[sequences, :, rows] = slopes @ keys[sequences, :, seen]
             to_keys[sequences, :, seen] += slopes.mT @ queries[sequences, :, rows]
-        return to_queries, to_keys, to_values, None, None
+            if to_distances is not None:
+                part, _ = bias.span(rows, seen)
+                own = slopes.sum(0, dtype=to_distances.dtype)
+                to_distances[:, part] += diagonal_sums(own)
+        return to_queries, to_keys, to_values, to_distances, None
+
+
+def _weights(
+    queries: Tensor, keys: Tensor, bias: Bias, piece: tuple[slice, slice, slice]
+) -> Tensor:
+    """Return the attention weights of a piece, in the dtype of the keys."""
+    sequences, rows, seen = piece
+    scores = queries[sequences, :, rows] @ keys[sequences, :, seen].mT
+    added = bias.piece(sequences, rows, seen)
+    if added is not None:
+        scores = scores + added  # float32 where the bias is
+    return scores.softmax(-1).to(keys.dtype)
 
 
 def _pieces(queries: Tensor, keys: Tensor, past_only: bool) -> list[tuple[slice, slice, slice]]:
@@ -128,25 +120,90 @@ def _pieces(queries: Tensor, keys: Tensor, past_only: bool) -> list[tuple[slice,
     return pieces
 
 
-def _rows(
+def in_rows(
+    queries: Tensor, keys: Tensor, values: Tensor, score: Score | None, bias: Bias
+) -> Tensor:
+    """Return attention after what `score` does to the scores; autograd follows.
+
+    Shapes: as for `in_pieces`.
+    """
+
+    def rows_of(rows: slice) -> Tensor:
+        seen = slice(0, rows.stop if bias.past_only else bias.keys)
+        scores = queries[:, :, rows] @ keys[:, :, seen].mT
+        if score is not None:
+            scores = score(wide(scores), *_grid(scores, bias.geometry.query_slots[rows]))
+        added = bias.bias(rows, seen)
+        if added is not None:
+            scores = scores + added
+        if bias.hides:
+            scores = scores.masked_fill(~bias.visible(rows, seen), float("-inf"))
+        return scores.softmax(-1).to(values.dtype) @ values[:, :, seen]
+
+    return _some_at_a_time(rows_of, queries, keys)
+
+
+def whole_rows(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    bias: Tensor | None,
+    position: Sum,
+    tables: tuple,
+    state: tuple,
     score: Score | None,
-    slots: Tensor,
+    bias: Bias,
 ) -> Tensor:
-    scores = queries @ keys.mT
-    if score is not None:
-        batch, heads, _, source = scores.shape
-        device = scores.device
-        where = (
-            torch.arange(batch, device=device)[:, None, None, None],
-            torch.arange(heads, device=device)[:, None, None],
-            slots[:, None],
-            torch.arange(source, device=device),
-        )
-        scores = score(scores.float(), *where)
-    if bias is not None:
-        scores = scores + bias
-    return scores.softmax(-1).to(values.dtype) @ values
+    """Return what an embedding puts in place of attention, some rows at a time."""
+
+    def rows_of(rows: slice) -> Tensor:
+        added = bias.bias(rows)
+
+        def total(value: Tensor, *where: Tensor) -> Tensor:
+            value = value if score is None else score(value, *where)
+            return value if added is None else value + added
+
+        plain = score is None and added is None
+        return position.attend(
+            queries[:, :, rows],
+            keys,
+            values,
+            tables,
+            state,
+            bias.visible(rows),
+            None if plain else total,
+            bias.geometry.query_slots[rows],
+        ).to(values.dtype)
+
+    return _some_at_a_time(rows_of, queries, keys)
+
+
+def _some_at_a_time(rows_of: Callable[[slice], Tensor], queries: Tensor, keys: Tensor) -> Tensor:
+    """Return all rows, in parts small enough to hold; the backward pass makes them again."""
+    time = queries.shape[2]
+    at_once = max(1, time * LARGEST_SCORES // _scores(queries, keys))
+    if time <= at_once:
+        return rows_of(slice(0, time))
+    parts = []
+    for start in range(0, time, at_once):
+        rows = slice(start, min(start + at_once, time))
+        if torch.is_grad_enabled():
+            parts.append(checkpoint(rows_of, rows, use_reentrant=False))
+        else:
+            parts.append(rows_of(rows))
+    return torch.cat(parts, dim=2)
+
+
+def _scores(queries: Tensor, keys: Tensor) -> int:
+    batch, heads, time, _ = queries.shape
+    return batch * heads * time * keys.shape[2]
+
+
+def _grid(scores: Tensor, slots: Tensor) -> tuple[Tensor, ...]:
+    batch, heads, _, source = scores.shape
+    device = scores.device
+    return (
+        torch.arange(batch, device=device)[:, None, None, None],
+        torch.arange(heads, device=device)[:, None, None],
+        slots[:, None],
+        torch.arange(source, device=device),
+    )

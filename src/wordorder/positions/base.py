@@ -144,28 +144,32 @@ class Geometry:
         narrow = window is not None and keys > window
         return self.key_documents is not None or (self.causal and not single) or narrow
 
-    def visible(self, window: int | None = None) -> Tensor:
+    def visible(
+        self, window: int | None = None, rows: slice = slice(None), seen: slice = slice(None)
+    ) -> Tensor:
         """Return which keys each query may attend to.
 
         Args:
             window: this layer's sliding window: a query sees at most this many slots,
                 its own included; without `causal` as many on either side.
+            rows, seen: only these queries and these keys.
 
         Shapes: (batch or 1, 1, query, key) bool. The mask comes from slots and
         documents, never from positions. A padding query sees itself alone, so that no
         row is empty and no softmax divides by zero.
         """
-        keys = torch.arange(self.key_positions.shape[1], device=self.key_positions.device)
-        behind = self.query_slots[:, None] - keys[None, :]  # (query, key)
-        seen = behind >= 0 if self.causal else torch.ones_like(behind, dtype=torch.bool)
+        keys = torch.arange(self.key_positions.shape[1], device=self.key_positions.device)[seen]
+        behind = self.query_slots[rows, None] - keys[None, :]  # (query, key)
+        visible = behind >= 0 if self.causal else torch.ones_like(behind, dtype=torch.bool)
         if window is not None:
-            seen = seen & (behind.abs() < window)
-        seen = seen[None]  # (1, query, key)
+            visible = visible & (behind.abs() < window)
+        visible = visible[None]  # (1, query, key)
         if self.query_documents is not None and self.key_documents is not None:
-            queries, sources = self.query_documents[:, :, None], self.key_documents[:, None, :]
+            queries = self.query_documents[:, rows, None]
+            sources = self.key_documents[:, None, seen]
             own = (behind == 0)[None]
-            seen = (seen & (queries == sources) & (sources >= 0)) | own
-        return seen[:, None]
+            visible = (visible & (queries == sources) & (sources >= 0)) | own
+        return visible[:, None]
 
 
 class Position(nn.Module):
@@ -177,6 +181,7 @@ class Position(nn.Module):
 
     Facts are class attributes (or properties where they depend on options):
         summary, source: one sentence; paper, section, equation.
+        formula, traps: to be read in a terminal; what goes wrong in practice.
         door: "none", "input", "query-key", "score" or "row".
         absolute: sees positions themselves; otherwise only their differences.
         shift_invariant: adding one number to all positions changes nothing.
@@ -187,6 +192,8 @@ class Position(nn.Module):
 
     summary: ClassVar[str] = ""
     source: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    traps: ClassVar[tuple[str, ...]] = ()
     door: ClassVar[str] = "none"
     absolute: bool = False
     shift_invariant: bool = True
@@ -277,10 +284,16 @@ class Position(nn.Module):
         state: State,
         visible: Tensor,
         score: Score | None,
+        slots: Tensor,
     ) -> Tensor | None:
         """Return (batch, heads, query, head_dim) in place of attention, or None.
 
-        `score` is what the other embeddings of this layer do to the scores.
+        Long texts come in pieces: some queries at a time, with all keys.
+
+        Args:
+            visible: (batch or 1, 1, query, key) bool, which keys each query may attend to.
+            score: what the other embeddings of this layer do to the scores, or None.
+            slots: (query,) int64, where these queries stand on the key axis.
         """
         return None
 
@@ -294,6 +307,11 @@ class Position(nn.Module):
             previous: the state cached for the tokens before these, None at the start.
         """
         return None
+
+
+def wide(x: Tensor) -> Tensor:
+    """Return x in float32, or in float64 if it is: the dtype that positions are worked in."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def overrides(position: Position, hook: str) -> bool:

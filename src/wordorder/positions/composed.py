@@ -116,6 +116,17 @@ class Sum(Position):
             keys = part.rotate_keys(keys, tables[i], state[i])
         return keys
 
+    @property
+    def trains(self) -> bool:
+        """Whether any of them has parameters."""
+        return any(True for part in self.parts for _ in part.parameters())
+
+    def slopes(self) -> Tensor | None:
+        biased = [p for p in self.parts if overrides(p, "distance_bias")]
+        slopes = [p.slopes() for p in biased]
+        whole = biased and all(each is not None for each in slopes)
+        return sum(slopes[1:], start=slopes[0]) if whole else None
+
     def distance_bias(self, distance: Tensor) -> Tensor | None:
         biases = [p.distance_bias(distance) for p in self.parts]
         present = [bias for bias in biases if bias is not None]
@@ -143,11 +154,13 @@ class Sum(Position):
         state: State,
         visible: Tensor,
         score: Score | None,
+        slots: Tensor,
     ) -> Tensor | None:
         if self.whole_row is None:
             return None
         i = self.whole_row
-        return self.parts[i].attend(queries, keys, values, tables[i], state[i], visible, score)
+        own = self.parts[i]
+        return own.attend(queries, keys, values, tables[i], state[i], visible, score, slots)
 
     def state(self, x: Tensor, geometry: Geometry, previous: State) -> State:
         before = previous if previous is not None else (None,) * len(self.parts)

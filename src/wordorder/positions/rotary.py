@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .base import Geometry, ModelShape, Position, PositionError, State
+from .base import Geometry, ModelShape, Position, PositionError, State, wide
 
 
 class Rotation(NamedTuple):
@@ -37,7 +37,7 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     if 2 * pairs < x.shape[-1]:
         turned, kept = x.split((2 * pairs, x.shape[-1] - 2 * pairs), dim=-1)
         return torch.cat((rotate(turned, rotation), kept), dim=-1)
-    turned = x.float()
+    turned = wide(x)
     if unit is None:
         first, second = turned.unflatten(-1, (pairs, 2)).unbind(-1)
         real, imaginary = first * cosine - second * sine, first * sine + second * cosine

@@ -1,0 +1,120 @@
+"""The conformance kit: every property a positional embedding must have, tried on anyone's.
+
+    from wordorder.positions.conformance import check
+    print(check("rotary:base=500000"))
+    print(check(MyEmbedding))
+
+    @pytest.mark.parametrize("name", PROPERTIES)
+    def test_my_embedding(name):
+        report = check(MyEmbedding, only=(name,))
+        assert report.holds, report
+
+Properties are not enough: a flipped sign has them all. An embedding is also to be held to
+its paper's formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import CATALOGUE, composed
+from .base import Position
+from .case import Broken, Case, NotApplicable
+from .composed import Part, Spec
+from .properties import PROPERTIES
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One property tried: `holds` is None where it does not apply."""
+
+    name: str
+    statement: str
+    holds: bool | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found about one embedding; `str` gives a page to read."""
+
+    embedding: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether no property is broken."""
+        return not self.broken
+
+    @property
+    def broken(self) -> list[str]:
+        """The names of the properties that do not hold."""
+        return [finding.name for finding in self.findings if finding.holds is False]
+
+    def __str__(self) -> str:
+        marks = {True: "holds", False: "BROKEN", None: "-"}
+        lines = [self.embedding]
+        for finding in self.findings:
+            lines.append(f"  {marks[finding.holds]:<7} {finding.name:<15} {finding.statement}")
+            if finding.detail:
+                lines.append(f"{'':26}{finding.detail}")
+        return "\n".join(lines)
+
+
+def check(
+    embedding: str | Spec | type[Position],
+    *,
+    heads: tuple[int, ...] = (6,),
+    causal: bool = True,
+    only: tuple[str, ...] = (),
+    **options: Any,
+) -> Report:
+    """Return which properties an embedding has.
+
+    Args:
+        embedding: a spec, or a class of one's own.
+        heads: head counts to try; six is no power of two, where slopes go wrong.
+        causal: in a model that hides the future, or in a bidirectional one.
+        only: names of properties; all if empty.
+        options: of the class.
+
+    Raises:
+        PositionError: a spec or option that is wrong.
+    """
+    spec, catalogue = _named(embedding, options)
+    findings = []
+    for name, function in PROPERTIES.items():
+        if not only or name in only:
+            findings.append(_try(name, function, Case(spec, catalogue, causal=causal), heads))
+    return Report(str(spec), tuple(findings))
+
+
+def _named(
+    embedding: str | Spec | type[Position], options: Mapping[str, Any]
+) -> tuple[Spec, Mapping[str, type[Position]]]:
+    if isinstance(embedding, Spec):
+        return embedding, CATALOGUE
+    if isinstance(embedding, str):
+        return composed.parse(embedding, CATALOGUE), CATALOGUE
+    part = Part(embedding.__name__, tuple(options.items()))
+    return Spec(((part,),)), {embedding.__name__: embedding}
+
+
+def _try(
+    name: str, function: Callable[[Case], None], case: Case, heads: tuple[int, ...]
+) -> Finding:
+    statement = (function.__doc__ or "").partition("\n")[0]
+    for count in heads:
+        groups = count // 2 if count % 2 == 0 else count
+        try:
+            function(replace(case, heads=count, key_value_heads=groups))
+        except NotApplicable as why:
+            return Finding(name, statement, None, str(why))
+        except Broken as broken:
+            return Finding(name, statement, False, f"{broken} ({count} heads)")
+    return Finding(name, statement, True)
+
+
+__all__ = ["PROPERTIES", "Finding", "Report", "check"]

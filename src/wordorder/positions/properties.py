@@ -1,0 +1,359 @@
+"""The properties that every positional embedding must have: what `conformance` tries.
+
+Each is a function of a case that reads small random texts in two ways that must agree, from
+the smallest up, and raises `Broken` where they first part; its docstring's first line is
+its statement. Every weight is random and none is zero: with zero-initialised projections
+the context has no effect, and half of this would hold of any code at all.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from . import CATALOGUE
+from .base import Geometry, Position, PositionError, overrides
+from .case import APART, CLOSE, HEAD_DIM, Broken, Case, NotApplicable, same
+from .composed import Composed, Part, Spec
+from .reader import Past, Reader
+
+
+def has_effect(case: Case) -> None:
+    """It changes what a model reads."""
+    position = case.bare()
+    hooks = ("embed", "rotate_queries", "score", "distance_bias", "attend")
+    if not any(overrides(p, hook) for p in position.instances for hook in hooks):
+        raise NotApplicable("nothing acts at any door")
+    none = replace(case, spec=Spec(((Part("none"),),)), catalogue=CATALOGUE)
+    x = case.text(2, 9)
+    apart = (case.reader().read(x) - none.reader().read(x)).detach().abs().max()
+    if apart < APART:
+        raise Broken(f"9 tokens: reads as without any embedding, to {float(apart):.2g}")
+
+
+def cached(case: Case) -> None:
+    """Read in pieces through a cache, a text is what it is read at once."""
+    if not case.causal:
+        raise NotApplicable("only a causal model reads in pieces")
+    reader = case.reader()
+    static = all(p.static_rotation for p in reader.position.sums)
+    for time, cuts in ((2, (1,)), (3, (1, 2)), (9, (2, 3, 7)), (17, (5, 6, 13))):
+        x = case.text(2, time)
+        for rotated in (False, True) if static else (False,):
+            past = Past(rotated)
+            pieces = [reader.read(piece, past=past) for piece in x.tensor_split(cuts, 1)]
+            kept = "rotated keys" if rotated else "raw keys"
+            what = f"{time} tokens, cut at {cuts}, {kept} kept"
+            same(torch.cat(pieces, 1), reader.read(x), what)
+
+
+def packed(case: Case) -> None:
+    """Documents packed into one row are read as they are alone."""
+    reader = case.reader()
+    for texts, time in ((2, 1), (2, 2), (3, 6)):
+        x = case.text(texts, time)
+        slots = torch.arange(texts * time)[None]
+        found = reader.read(x.view(1, texts * time, -1), slots % time, slots // time)
+        same(found.view_as(x), reader.read(x), f"{texts} documents of {time} tokens")
+
+
+def padded(case: Case) -> None:
+    """Padding on the left changes nothing."""
+    reader = case.reader()
+    for time, padding in ((2, 1), (9, 4)):
+        x = case.text(1, time + padding)
+        positions = (torch.arange(time + padding)[None] - padding).clamp(min=0)
+        documents = torch.where(torch.arange(time + padding)[None] < padding, -1, 0)
+        found = reader.read(x, positions, documents)[:, padding:]
+        same(found, reader.read(x[:, padding:]), f"{time} tokens after {padding} of padding")
+
+
+def masked(case: Case) -> None:
+    """Masked tokens are absent tokens: what is left has positions with a gap.
+
+    A bias taken from the length of the cache has every property but this one.
+    """
+    reader = case.reader()
+    for time, hidden in ((3, (1,)), (9, (3, 4))):
+        x = case.text(1, time)
+        kept = [i for i in range(time) if i not in hidden]
+        documents = torch.zeros(1, time, dtype=torch.int64)
+        documents[:, list(hidden)] = -1
+        found = reader.read(x, torch.arange(time)[None], documents)[:, kept]
+        alone = reader.read(x[:, kept], torch.tensor([kept]))
+        same(found, alone, f"{time} tokens without {hidden}")
+
+
+def shifted(case: Case) -> None:
+    """Added to all positions, a number changes nothing, or is declared to."""
+    reader, x = case.reader(), case.text(1, 9)
+    plain = torch.arange(9)[None]
+    shifts = sorted({case.far(shift, 9) for shift in (1, 7, 1000, 100_000)})
+    readings = [(shift, reader.read(x, plain + shift)) for shift in shifts]
+    if all(p.shift_invariant for p in reader.position.instances):
+        for shift, found in readings:
+            same(found, reader.read(x, plain), f"positions from {shift} on")
+    elif all((found - reader.read(x, plain)).abs().max() < CLOSE for _, found in readings):
+        raise Broken("declares that a shift changes what is read, and none does")
+
+
+def positions_alone(case: Case) -> None:
+    """Only positions count, however they are given: at once, by row, out of step."""
+    reader, x = case.reader(), case.text(3, 9)
+    expected = reader.read(x)
+    rows = torch.arange(9).expand(3, 9)
+    same(reader.read(x, rows), expected, "positions given for each row")
+    alone = torch.cat([reader.read(x[i : i + 1]) for i in range(3)])
+    same(alone, expected, "rows read one by one")
+    apart = torch.stack([torch.arange(9), torch.arange(9) + 3, torch.arange(9) * 2])
+    alone = [reader.read(x[i : i + 1], apart[i : i + 1]) for i in range(3)]
+    same(torch.cat(alone), reader.read(x, apart), "rows at positions of their own")
+
+
+def blind_to_the_future(case: Case) -> None:
+    """No token is read differently for what comes after it."""
+    if not case.causal:
+        raise NotApplicable("the model is bidirectional")
+    reader, x = case.reader(), case.text(1, 9)
+    other = torch.cat((x[:, :5], case.text(1, 4, seed=9)), 1)
+    same(reader.read(other)[:, :5], reader.read(x)[:, :5], "9 tokens, the last 4 replaced")
+    same(reader.read(x[:, :5]), reader.read(x)[:, :5], "9 tokens, the last 4 left out")
+
+
+def forgetful(case: Case) -> None:
+    """What was read before leaves no trace: the same text is always the same."""
+    reader, x = case.reader(), case.text(1, 5)
+    expected = case.reader().read(x)
+    for what, read in (
+        ("a longer text", lambda: reader.read(case.text(1, 40))),
+        ("far positions", lambda: reader.read(x, torch.arange(5)[None] + case.far(5000, 5))),
+        ("another context length", lambda: reader.read(x, context_length=500)),
+        ("float16 inputs", lambda: Reader(reader.position, 1, torch.float16).read(x)),
+    ):
+        read()
+        same(reader.read(x), expected, f"5 tokens after {what}", 0.0)
+
+
+def side_by_side(case: Case) -> None:
+    """Two with other options do not disturb each other."""
+    x, ours = case.text(1, 9), case.reader()
+    expected, tried = ours.read(x), 0
+    for other in _variants(case):
+        theirs = other.reader()
+        first = theirs.read(x)
+        same(ours.read(x), expected, f"after one of {other.spec}", 0.0)
+        same(theirs.read(x), first, f"{other.spec} after this one", 0.0)
+        tried += 1
+    if not tried:
+        raise NotApplicable("no option has another value to try")
+
+
+def _variants(case: Case) -> Iterator[Case]:
+    """Yield the case with one option changed, where the constructor takes it."""
+    for place, part in enumerate(case.spec.layers[0]):
+        given = dict(part.options)
+        for name, default in case.catalogue[part.name].options().items():
+            value = given.get(name, default)
+            for changed in _other_values(value):
+                options = tuple({**given, name: changed}.items())
+                parts = list(case.spec.layers[0])
+                parts[place] = Part(part.name, options)
+                other = replace(case, spec=Spec((tuple(parts), *case.spec.layers[1:])))
+                try:
+                    longest = other.bare().longest
+                except PositionError:
+                    continue
+                if longest is None or longest >= 9:
+                    yield other
+
+
+def _other_values(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, bool):
+        return (not value,)
+    if isinstance(value, int):
+        return value + 2, 2 * value
+    return (value / 2, 2 * value) if isinstance(value, float) else ()
+
+
+def coarse(case: Case) -> None:
+    """In a bfloat16 or float16 model, far positions are as exact as in a float32 one."""
+    x = case.text(1, 9)
+    for start in sorted({0, case.far(3001, 9), case.far(100_000, 9)}):
+        positions = torch.arange(start, start + 9)[None]
+        for dtype in (torch.bfloat16, torch.float16):
+            rounded = case.build().to(dtype)
+            kept = copy.deepcopy(rounded).float()
+            found = Reader(rounded, case.key_value_heads, torch.float32).read(x, positions)
+            expected = Reader(kept, case.key_value_heads, torch.float32).read(x, positions)
+            name = str(dtype).removeprefix("torch.")
+            same(found, expected, f"positions from {start} on, {name} weights", 1e-3)
+            found = Reader(rounded, case.key_value_heads, dtype).read(x, positions)
+            # Activations have 8 or 11 bits; what is read spreads by about 2.
+            same(found, expected, f"positions from {start} on, {name} model", 0.15)
+
+
+def movable(case: Case) -> None:
+    """Made on `meta`, moved, copied, saved and loaded, it is the same."""
+    x, ours = case.text(1, 9), case.build()
+    expected = Reader(ours, case.key_value_heads).read(x)
+    if list(ours.buffers()):
+        raise Broken("holds a buffer: what follows from the options must not be rounded or saved")
+    with torch.device("meta"):
+        moved = case.bare()
+    moved = moved.to_empty(device="cpu")
+    moved.load_state_dict(ours.state_dict())
+    other = case.build(seed=5)
+    other.load_state_dict(ours.state_dict())
+    for what, position in (
+        ("made on meta, then loaded", moved),
+        ("loaded from a state dict", other),
+        ("copied", copy.deepcopy(ours)),
+        ("to float64 and back", copy.deepcopy(ours).double().float()),
+    ):
+        same(Reader(position, case.key_value_heads).read(x), expected, what)
+
+
+def initialised(case: Case) -> None:
+    """Its own rule gives finite first values, the same ones for the same generator."""
+    for instance in case.bare().instances:
+        if not list(instance.parameters()):
+            continue
+        if not hasattr(instance, "reset_parameters"):
+            raise Broken(f"{type(instance).__name__} has parameters and no reset_parameters")
+        values = []
+        for _ in range(2):
+            instance.reset_parameters(torch.Generator().manual_seed(3))
+            values.append([p.detach().clone() for p in instance.parameters()])
+        if not all(torch.isfinite(value).all() for value in values[0]):
+            raise Broken("a first value is not finite")
+        if not all(torch.equal(a, b) for a, b in zip(*values, strict=True)):
+            raise Broken("one generator gave two different starts")
+
+
+def gradients(case: Case) -> None:
+    """Slopes are those of the function, and reach every parameter."""
+    reader, x = case.reader(), case.text(1, 7)
+    reader.position.double()
+    parameters = list(reader.position.parameters())
+    loss = reader.read(x.requires_grad_()).square().mean()
+    slopes = torch.autograd.grad(loss, [x, *parameters], allow_unused=True)
+    if any(slope is None or not slope.any() for slope in slopes[1:]):
+        raise Broken("7 tokens: a parameter gets no slope")
+    step = 1e-3
+    generator = torch.Generator().manual_seed(2)
+    for values, slope in zip([x, *parameters], slopes, strict=True):
+        direction = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+        direction = direction / direction.norm() + slope / slope.norm()
+        losses = []
+        with torch.no_grad():
+            for sign in (1, -1):
+                values += sign * step * direction
+                losses.append(float(reader.read(x).square().mean()))
+                values -= sign * step * direction
+        found, expected = (losses[0] - losses[1]) / (2 * step), float((slope * direction).sum())
+        if abs(found - expected) > 0.02 * abs(expected) + 1e-4:
+            raise Broken(f"7 tokens: the loss moves by {found:.4g}, its slope says {expected:.4g}")
+
+
+def facts(case: Case) -> None:
+    """What it declares is so: slopes, additive scores, a static rotation, its limit."""
+    position = case.build()
+    for instance in position.instances:
+        _slopes_are_the_bias(instance)
+        if overrides(instance, "distance_bias"):
+            found = instance.distance_bias(torch.arange(-4, 5).reshape(3, 3))
+            if found.shape != (case.heads, 3, 3) or found.dtype not in (torch.float32,):
+                raise Broken(f"distance_bias gave {tuple(found.shape)} {found.dtype}")
+        longest = instance.longest
+        if longest is not None:
+            start = longest - 2
+            Reader(position, case.key_value_heads).read(
+                case.text(1, 3), torch.arange(start, longest + 1)[None]
+            )
+    _additive(case, position)
+    _static(case, position)
+
+
+def _slopes_are_the_bias(instance: Position) -> None:
+    slopes = instance.slopes()
+    if slopes is None:
+        return
+    distance = torch.tensor([0, 1, 5, 1000])
+    bias = instance.distance_bias(distance)
+    if bias is None or not torch.allclose(bias, -slopes[:, None] * distance, rtol=1e-6):
+        raise Broken("distance_bias is not minus slopes times distance")
+
+
+def _additive(case: Case, position: Composed) -> None:
+    geometry = Geometry.of(torch.arange(6)[None])
+    q, k = torch.randn(2, 1, case.heads, 6, HEAD_DIM, dtype=torch.float64).unbind()
+    x = case.text(1, 6)
+    for instance in position.instances:
+        state = instance.state(x, geometry, None)
+        score = instance.score(q, k, instance.prepare(geometry), state)
+        if score is None:
+            continue
+        where = [torch.tensor([index]) for index in (0, case.heads - 1, 4, 2)]
+        at = [score(torch.tensor([value], dtype=torch.float64), *where) for value in (0.0, 3.0)]
+        adds = abs(float(at[1] - at[0]) - 3) < 1e-4
+        if adds != instance.additive:
+            raise Broken(f"declares additive={instance.additive}: a score 3 higher gave {at}")
+        grid = [torch.arange(6).view(shape) for shape in ((1, 6, 1), (1, 1, 6))]
+        heads = torch.arange(case.heads)[:, None, None]
+        zeros = torch.zeros(1, case.heads, 6, 6, dtype=torch.float64)
+        table = score(zeros, torch.zeros(1, 1, 1, 1, dtype=torch.int64), heads, *grid)
+        if abs(float(table[0, -1, 4, 2] - at[0])) > CLOSE:
+            raise Broken("a score by itself is not the score in its row")
+
+
+def _static(case: Case, position: Composed) -> None:
+    keys = torch.randn(1, case.heads, 6, HEAD_DIM, dtype=torch.float64)
+    for instance in position.instances:
+        if not instance.static_rotation:
+            continue
+        geometry = Geometry.of(torch.arange(6)[None])
+        alone = Geometry.of(torch.tensor([[2]]), context_length=999)
+        together = instance.rotate_keys(keys, instance.prepare(geometry), None)[:, :, 2:3]
+        single = instance.rotate_keys(keys[:, :, 2:3], instance.prepare(alone), None)
+        if (together - single).abs().max() > CLOSE:
+            raise Broken("declares a static rotation, and a key turns with its surroundings")
+
+
+def placing(case: Case) -> None:
+    """The positions that training feeds are in order and the generator's alone."""
+    position = case.build()
+    if not any(overrides(p, "place") for p in position.instances):
+        raise NotApplicable("training feeds plain positions")
+    plain = torch.arange(9).expand(3, 9)
+    drawn = [position.place(plain, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    if not torch.equal(drawn[0], drawn[1]) or torch.equal(drawn[0], drawn[2]):
+        raise Broken("what is drawn does not follow from the generator")
+    if drawn[0].shape != plain.shape or not (drawn[0].diff(dim=1) > 0).all() or drawn[0].min() < 0:
+        raise Broken(f"positions that do not rise, or below 0: {drawn[0].tolist()}")
+    longest = position.longest
+    if longest is not None and drawn[0].max() > longest:
+        raise Broken(f"a position past the longest, {longest}")
+
+
+PROPERTIES: dict[str, Callable[[Case], None]] = {
+    "has effect": has_effect,
+    "cached": cached,
+    "packed": packed,
+    "padded": padded,
+    "masked": masked,
+    "shifted": shifted,
+    "positions alone": positions_alone,
+    "causal": blind_to_the_future,
+    "forgetful": forgetful,
+    "side by side": side_by_side,
+    "coarse": coarse,
+    "movable": movable,
+    "initialised": initialised,
+    "gradients": gradients,
+    "facts": facts,
+    "placing": placing,
+}

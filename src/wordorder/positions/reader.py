@@ -1,0 +1,165 @@
+"""A transformer as plain as it can be, with any embedding: what the others are held to.
+
+It shares no kernel, cache or mask with `wordorder.model`, computes every score of every
+pair, and is slow. Read it to see exactly where each door of an embedding is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Geometry
+from .composed import Composed, Sum
+
+
+def plain_attention(
+    position: Sum,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    tables: Any,
+    state: Any,
+    geometry: Geometry,
+    *,
+    rotated: bool = False,
+) -> Tensor:
+    """Return attention with any embedding, as the definition reads, one score at a time.
+
+    Shapes: queries (batch, heads, query, head_dim), keys and values (batch, key_value_heads,
+    key, head_dim); the result is as queries.
+    """
+    scale = position.softmax_scale or queries.shape[-1] ** -0.5
+    queries = position.rotate_queries(queries, tables, state)
+    keys = keys if rotated else position.rotate_keys(keys, tables, state)
+    group = queries.shape[1] // keys.shape[1]
+    keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
+    bias = position.distance_bias(geometry.distances())  # (heads, batch, query, key)
+    score = position.score(queries, keys, tables, state)
+    grid = _grid(queries, keys, geometry.query_slots)
+
+    def total(value: Tensor, *where: Tensor) -> Tensor:
+        value = value if score is None else score(value, *where)
+        return value if bias is None else value + bias.transpose(0, 1)
+
+    visible = geometry.visible()
+    if position.whole_row is not None:
+        slots = geometry.query_slots
+        return position.attend(queries, keys, values, tables, state, visible, total, slots)
+    scores = total(queries @ keys.mT * scale, *grid)
+    return scores.masked_fill(~visible, float("-inf")).softmax(-1).to(values.dtype) @ values
+
+
+def _grid(queries: Tensor, keys: Tensor, slots: Tensor) -> tuple[Tensor, ...]:
+    batch, heads = torch.arange(queries.shape[0]), torch.arange(queries.shape[1])
+    sources = torch.arange(keys.shape[2])
+    return batch[:, None, None, None], heads[:, None, None], slots[:, None], sources
+
+
+class Reader:
+    """Two layers of plain attention with an embedding, and nothing else.
+
+    Args:
+        position: the embedding, built for the shape.
+        key_value_heads: fewer than heads for grouped queries.
+        dtype: of weights and activations; the embedding's own weights are left alone.
+    """
+
+    def __init__(
+        self, position: Composed, key_value_heads: int, dtype: torch.dtype = torch.float64
+    ) -> None:
+        self.position, self.shape, self.dtype = position, position.shape, dtype
+        generator = torch.Generator().manual_seed(1)
+        width, inner = self.shape.width, self.shape.heads * self.shape.head_dim
+        narrow = key_value_heads * self.shape.head_dim
+
+        def matrix(rows: int, columns: int) -> Tensor:
+            drawn = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+            return (drawn * columns**-0.5).to(dtype)
+
+        sizes = (inner, width), (narrow, width), (narrow, width), (width, inner)
+        self.weights = [[matrix(*size) for size in sizes] for _ in range(self.shape.layers)]
+
+    def read(
+        self,
+        x: Tensor,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        *,
+        past: Past | None = None,
+        context_length: int = 0,
+    ) -> Tensor:
+        """Return the last layer's output (batch, time, width) for inputs of that shape."""
+        past = past if past is not None else Past()
+        context_length = context_length or self.shape.trained_length
+        geometry = past.geometry(x, positions, documents, context_length, self.shape.causal)
+        x = self.position.embed(x.to(self.dtype), geometry)
+        tables = self.position.prepare(geometry, past.rotated)
+        for i, (query, key, value, output) in enumerate(self.weights):
+            position = self.position.sums[i]
+            normed = x * x.square().mean(-1, keepdim=True).add(1e-6).rsqrt()
+            queries, keys, values = (
+                (normed @ weight.T).unflatten(-1, (-1, self.shape.head_dim)).transpose(1, 2)
+                for weight in (query, key, value)
+            )
+            queries, keys = 2 * queries, 2 * keys  # scores that matter
+            state = position.state(normed, geometry, past.state(i))
+            if past.rotated:
+                keys = position.rotate_keys(keys, tables[i], state)
+            keys, values, state = past.append(i, keys, values, state)
+            attended = plain_attention(
+                position, queries, keys, values, tables[i], state, geometry, rotated=past.rotated
+            )
+            x = x + attended.transpose(1, 2).flatten(-2) @ output.T
+        return x
+
+
+class Past:
+    """What was read before: keys (raw, or rotated), values, state and positions, all kept."""
+
+    def __init__(self, rotated: bool = False) -> None:
+        self.rotated = rotated
+        self.layers: dict[int, tuple[Tensor, Tensor, Any]] = {}
+        self.positions: Tensor | None = None
+        self.documents: Tensor | None = None
+
+    def state(self, layer: int) -> Any:
+        return self.layers[layer][2] if layer in self.layers else None
+
+    def append(self, layer: int, *new: Any) -> tuple[Tensor, Tensor, Any]:
+        if layer in self.layers:
+            before = self.layers[layer]
+            keys, values = (torch.cat(pair, 2) for pair in zip(before[:2], new[:2], strict=True))
+            new = keys, values, _join(before[2], new[2])
+        self.layers[layer] = new
+        return new
+
+    def geometry(
+        self,
+        x: Tensor,
+        positions: Tensor | None,
+        documents: Tensor | None,
+        context_length: int,
+        causal: bool,
+    ) -> Geometry:
+        first = 0 if self.positions is None else self.positions.shape[1]
+        slots = torch.arange(first, first + x.shape[1])
+        consecutive = positions is None
+        if positions is None:
+            positions = slots[None]
+        if documents is None and self.documents is not None:
+            documents = self.documents[:, -1:].expand(-1, x.shape[1])
+        every = positions if first == 0 else torch.cat((self.positions, positions), 1)
+        papers = documents if self.documents is None else torch.cat((self.documents, documents), 1)
+        self.positions, self.documents = every, papers
+        return Geometry(
+            positions, every, slots, documents, papers, context_length, causal, consecutive
+        )
+
+
+def _join(before: Any, new: Any) -> Any:
+    if isinstance(new, tuple):
+        return tuple(_join(b, n) for b, n in zip(before, new, strict=True))
+    return None if new is None else torch.cat((before, new), 1)
