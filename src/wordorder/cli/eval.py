@@ -34,6 +34,7 @@ class EvalOptions:
         length: tokens in a window, past the trained length too; 0: the trained length.
         isolate_documents: documents in one window do not see each other; as trained by default.
         device: auto, cpu, cuda or mps.
+        trust: run the code of an embedding of one's own that the run names.
         json: print one JSON object instead of a table.
     """
 
@@ -43,6 +44,7 @@ class EvalOptions:
     length: int = 0
     isolate_documents: bool | None = None
     device: str = "auto"
+    trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
@@ -51,7 +53,7 @@ def main(arguments: list[str]) -> int:
     options = parse(EvalOptions, arguments, command="wordorder eval")
     if options.length < 0:
         raise BadInput(f"--length is {options.length}: it must be at least 1")
-    run = Run.load(options.run)
+    run = Run.load(options.run, trust=options.trust)
     config = TrainConfig.from_dict(run.config["training"], run.model_config)
     name, store = _text(run, config, options)
     model = run.load_model(pick_device(options.device))

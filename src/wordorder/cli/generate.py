@@ -47,6 +47,7 @@ class GenerateOptions:
         seed: of the draws, the same seed writes the same text; by default a new one each time.
         cache: keep keys and values; without it every token reads the whole text again.
         device: auto, cpu, cuda or mps.
+        trust: run the code of an embedding of one's own that the run names.
         json: print one JSON object, when all is written.
     """
 
@@ -63,6 +64,7 @@ class GenerateOptions:
     seed: int | None = None
     cache: bool = True
     device: str = "auto"
+    trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
@@ -71,7 +73,7 @@ def main(arguments: list[str]) -> int:
     options = parse(GenerateOptions, arguments, command="wordorder generate")
     if options.count < 1:
         raise BadInput(f"--count is {options.count}: it must be at least 1")
-    run = Run.load(options.run)
+    run = Run.load(options.run, trust=options.trust)
     if not run.model_config.causal:
         raise BadInput(f"{run.folder} fills in hidden tokens: it cannot continue a text")
     model = run.load_model(pick_device(options.device))

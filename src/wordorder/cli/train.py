@@ -33,7 +33,7 @@ from wordorder.training.run import Run
 from wordorder.training.start import resume, train
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to draw a live line in
-ALLOWED_WITH_RESUME = ("--resume", "--inexact", "--json")
+ALLOWED_WITH_RESUME = ("--resume", "--inexact", "--trust", "--json")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class TrainOptions:
         config: a YAML file with options by name, as trained_length: 128; the command line wins.
         resume: go on with the run in this folder, to the bit.
         inexact: with --resume: go on also where it cannot be to the bit.
+        trust: with --resume or --init: run the code of an embedding that the run names.
         json: print the result as one JSON object.
         train: the run
     """
@@ -64,6 +65,7 @@ class TrainOptions:
     config: str | None = None
     resume: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
+    trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     train: _Train = field(default_factory=_Train)
 
@@ -75,10 +77,10 @@ def main(arguments: list[str]) -> int:
     show = Terminal()
     if options.resume is not None:
         _only_resume(arguments)
-        run = resume(options.resume, inexact=options.inexact, show=show)
+        run = resume(options.resume, inexact=options.inexact, trust=options.trust, show=show)
     else:
         command = shlex.join(["wordorder", "train", *arguments])
-        run = train(_plain(options.train), show=show, command=command)
+        run = train(_plain(options.train), show=show, command=command, trust=options.trust)
     _print_result(run, options.json)
     return 0
 
@@ -90,7 +92,8 @@ def _options(arguments: list[str]) -> TrainOptions:
     preset = early.get("--preset") or values.pop("preset", None)
     first = early.get("--init") or values.get("init")
     if first is not None and not preset:
-        values = {**Run.load(first).model_config.to_dict(), **values}
+        trust = "--trust" in arguments
+        values = {**Run.load(first, trust=trust).model_config.to_dict(), **values}
     config = from_mapping(values, preset)
     model = _Model(**asdict(config.model))
     rest = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "model"}

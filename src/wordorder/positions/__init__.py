@@ -6,25 +6,67 @@
 
 from . import composed
 from .alibi import Alibi
+from .axial import Axial
 from .base import Geometry, ModelShape, Position, PositionError
-from .composed import Composed, Part, Spec, Sum
+from .composed import Composed, Part, Spec, Sum, foreign
+from .cope import Cope
+from .dape import Dape
+from .deberta import Deberta
+from .fire import Fire
+from .forgetting import Forgetting
+from .kerple import Kerple
 from .learned import Learned
 from .none import NoPosition
+from .offset import Offset
+from .path import Path
+from .pope import Pope
+from .randomized import Randomized
+from .relative import Relative
 from .rotary import Rotary
+from .sandwich import Sandwich
+from .selective import Selective
+from .shaw import Shaw, ShawValues
 from .sinusoidal import Sinusoidal
+from .t5 import T5
+from .transformer_xl import TransformerXL
+from .xpos import XPos
 
 CATALOGUE: dict[str, type[Position]] = {
     "none": NoPosition,
     "sinusoidal": Sinusoidal,
     "learned": Learned,
     "rotary": Rotary,
+    "xpos": XPos,
+    "axial": Axial,
     "alibi": Alibi,
+    "shaw": Shaw,
+    "shaw-values": ShawValues,
+    "transformer-xl": TransformerXL,
+    "deberta": Deberta,
+    "forgetting": Forgetting,
+    "t5": T5,
+    "kerple": Kerple,
+    "fire": Fire,
+    "sandwich": Sandwich,
+    "relative": Relative,
+    "randomized": Randomized,
+    "offset": Offset,
+    "cope": Cope,
+    "dape": Dape,
+    "path": Path,
+    "pope": Pope,
+    "selective": Selective,
 }
 
 
 def parse(text: str) -> Spec:
     """Return the spec that a string such as `rotary:base=500000/none` spells."""
     return composed.parse(text, CATALOGUE)
+
+
+def find(name: str) -> type[Position]:
+    """Return the class of a name in the catalogue, or of package.module.Class."""
+    return composed.find(name, CATALOGUE)
 
 
 def build(spec: Spec | str, shape: ModelShape) -> Composed:
@@ -34,19 +76,40 @@ def build(spec: Spec | str, shape: ModelShape) -> Composed:
 
 __all__ = [
     "CATALOGUE",
+    "T5",
     "Alibi",
+    "Axial",
     "Composed",
+    "Cope",
+    "Dape",
+    "Deberta",
+    "Fire",
+    "Forgetting",
     "Geometry",
+    "Kerple",
     "Learned",
     "ModelShape",
     "NoPosition",
+    "Offset",
     "Part",
+    "Path",
+    "Pope",
     "Position",
     "PositionError",
+    "Randomized",
+    "Relative",
     "Rotary",
+    "Sandwich",
+    "Selective",
+    "Shaw",
+    "ShawValues",
     "Sinusoidal",
     "Spec",
     "Sum",
+    "TransformerXL",
+    "XPos",
     "build",
+    "find",
+    "foreign",
     "parse",
 ]

@@ -18,6 +18,19 @@ class Alibi(Position):
 
     summary = "Scores fall linearly with distance, at another slope in each head."
     source = "Press et al. 2022, section 3"
+    formula = (
+        "scoreᵢⱼ = qᵢ·kⱼ / √d − m[head] · |i − j|\n"
+        "m[head n of H] = 2^(−8n/H);   H no power of two: those of the largest power of two\n"
+        "below it, then every other one of the next power of two"
+    )
+    traps = (
+        "Head counts that are no power of two: one geometric row over all heads has other "
+        "slopes than the paper's, BLOOM's and MPT's.",
+        "The bias is subtracted: with the sign turned a model attends to the farthest first.",
+        "The bias is not divided by sqrt(head_dim): Falcon does, and is another model.",
+        "A bidirectional model needs the absolute value, or it favours what lies ahead.",
+        "Distances from 1,000 to 1,007 are three numbers in bfloat16: the bias is float32.",
+    )
     door = "score"
 
     def __init__(self, shape: ModelShape, /) -> None:

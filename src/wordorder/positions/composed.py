@@ -2,7 +2,7 @@
 
     spec   = layer { "/" layer }          a pattern over layers, repeated
     layer  = part { "+" part }            several at once
-    part   = name [ ":" option { "," option } ]
+    part   = name [ ":" option { "," option } ]     of the catalogue, or package.module.Class
     option = key "=" value                number, word, true, false or [a,b,c]
 
 A spec is parsed once to data and then built for one model. What comes in at the input
@@ -12,7 +12,10 @@ acts once, before all layers, so it stands in every layer of a pattern or in non
 from __future__ import annotations
 
 import difflib
+import importlib
+import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +62,38 @@ def parse(text: str, catalogue: Mapping[str, type[Position]]) -> Spec:
     return Spec(layers)
 
 
+def foreign(text: str) -> list[str]:
+    """Return the classes of one's own that a spec names, without importing any."""
+    parts = (part.partition(":")[0].strip() for part in re.split(r"[/+](?![^\[]*\])", text))
+    return [name for name in parts if "." in name]
+
+
+def find(name: str, catalogue: Mapping[str, type[Position]]) -> type[Position]:
+    """Return the class of a name in the catalogue, or of package.module.Class.
+
+    A module in the current folder counts. Importing it runs its code.
+
+    Raises:
+        PositionError: no such module or class, or one that is no `Position`.
+    """
+    if name in catalogue:
+        return catalogue[name]
+    module, _, kind = name.rpartition(".")
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), kind, None)
+    except ImportError as error:
+        raise PositionError(f"{name}: {module} cannot be imported: {error}") from None
+    finally:
+        sys.path.remove(here)
+    if found is None:
+        raise PositionError(f"{name}: the module {module} has no class {kind}")
+    if not (isinstance(found, type) and issubclass(found, Position)):
+        raise PositionError(f"{name} is no positional embedding: derive it from Position")
+    return found
+
+
 def build(spec: Spec, shape: ModelShape, catalogue: Mapping[str, type[Position]]) -> Composed:
     """Return the embeddings of a spec, made for one model.
 
@@ -69,7 +104,7 @@ def build(spec: Spec, shape: ModelShape, catalogue: Mapping[str, type[Position]]
     pattern = [spec.layers[i % len(spec.layers)] for i in range(shape.layers)]
     for part in {part for layer in pattern for part in layer}:
         everywhere = all(part in layer for layer in pattern)
-        if catalogue[part.name].door == "input" and not everywhere:
+        if find(part.name, catalogue).door == "input" and not everywhere:
             raise PositionError(
                 f"{spec}: {part.name} comes in at the input, before all layers: "
                 "put it in every layer of the pattern, or in none"
@@ -197,7 +232,7 @@ class Composed(nn.Module):
     ) -> int:
         if part in made:
             return made[part]
-        instance = catalogue[part.name](self.shape, **dict(part.options))
+        instance = find(part.name, catalogue)(self.shape, **dict(part.options))
         self.instances.append(instance)
         index = len(self.instances) - 1
         once = instance.shared or instance.door == "input"
@@ -239,11 +274,11 @@ class Composed(nn.Module):
 
 def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part:
     name, colon, rest = text.partition(":")
-    if name not in catalogue:
+    if name not in catalogue and "." not in name:
         near = difflib.get_close_matches(name, catalogue, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(catalogue)}"
         raise PositionError(f"{name!r} in --position {spec!r} is no positional embedding: {hint}")
-    allowed = catalogue[name].options()
+    allowed = find(name, catalogue).options()
     options = []
     for option in _split(rest, ",") if colon else []:
         key, equals, value = (piece.strip() for piece in option.partition("="))

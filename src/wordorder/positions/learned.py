@@ -1,9 +1,15 @@
-"""Learned positional embedding: one trained vector per position, added at the input."""
+"""Learned positional embedding: one trained vector per position, added at the input.
+
+The table may start at the sinusoids, be the product of two thin ones, or not be trained at
+all: what is left to learn is then less, or nothing. It ends at its last row; `resampled`
+stretches it to another length.
+"""
 
 import torch
 from torch import Tensor, nn
 
-from .base import Geometry, ModelShape, Position, PositionError
+from .base import Geometry, ModelShape, Position, PositionError, wide
+from .sinusoidal import Sinusoidal
 
 
 class Learned(Position):
@@ -11,9 +17,15 @@ class Learned(Position):
 
     Args:
         length: positions in the table; 0 takes the model's trained length.
+        start: first values: normal, N(0, 0.02) as in GPT-2; or sinusoidal, the table of
+            the sinusoidal embedding.
+        rank: 0 for a whole table; otherwise it is the product of (length, rank) and
+            (rank, width), as embeddings are in ALBERT.
+        frozen: keep the first values: nothing is trained.
 
     Raises:
-        PositionError: a negative length; at run time, a position past the table.
+        PositionError: a negative length or rank, or another start; at run time, a position
+            past the table (where finding it does not wait for another device).
 
     Source: Gehring et al. 2017, section 3.1; Devlin et al. 2018.
     Not here: the offset of 2 that OPT and BART add, which is the importer's knowledge.
@@ -21,27 +33,131 @@ class Learned(Position):
 
     summary = "One trained vector per position, added to the word embeddings."
     source = "Gehring et al. 2017, section 3.1"
+    formula = "input = word embedding + P[p],   P of (length, width); with rank: P = A B"
+    traps = (
+        "A table ends: a position past its last row is an error, on a GPU a device assert that "
+        "names neither.",
+        "Rows that training never reached stay as they were drawn: a longer table alone does "
+        "not read longer texts.",
+        "OPT and BART add 2 to every position, RoBERTa counts from padding_idx + 1: their "
+        "tables have rows that no position uses.",
+        "Rows of size 0.02 fit words of size 0.02; the sinusoidal start has rows of size 1.",
+    )
     door = "input"
     absolute = True
     shift_invariant = False
 
-    def __init__(self, shape: ModelShape, /, *, length: int = 0) -> None:
+    def __init__(
+        self,
+        shape: ModelShape,
+        /,
+        *,
+        length: int = 0,
+        start: str = "normal",
+        rank: int = 0,
+        frozen: bool = False,
+    ) -> None:
         super().__init__(shape)
         if length < 0:
             raise PositionError(
                 f"learned: length={length} must be 0 (the trained length) or more"
             )
+        if start not in ("normal", "sinusoidal"):
+            raise PositionError(f"learned: start={start} is none: use normal or sinusoidal")
+        rows = length or shape.trained_length
+        if not 0 <= rank <= min(rows, shape.width):
+            raise PositionError(
+                f"learned: rank={rank} must be from 1 to {min(rows, shape.width)}, "
+                "or 0 for a whole table"
+            )
         self.length = length
-        self.weight = nn.Parameter(torch.empty(length or shape.trained_length, shape.width))
+        self.start = start
+        self.rank = rank
+        self.frozen = frozen
+        self.rows = rows
+        train = not frozen
+        if rank:
+            self.left = nn.Parameter(torch.empty(rows, rank), requires_grad=train)
+            self.right = nn.Parameter(torch.empty(rank, shape.width), requires_grad=train)
+        else:
+            self.weight = nn.Parameter(torch.empty(rows, shape.width), requires_grad=train)
         self.reset_parameters()
 
+    @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the table from N(0, 0.02), as GPT-2 does."""
-        nn.init.normal_(self.weight, std=0.02, generator=generator)
+        """Draw the table from N(0, 0.02), as GPT-2 does, or take the sinusoids.
+
+        With a rank the numbers of the product have that size, and the factors one size;
+        the sinusoids are then the nearest table of that rank.
+        """
+        if self.start == "sinusoidal":
+            device = (self.left if self.rank else self.weight).device
+            sines = Sinusoidal(self.shape).table(torch.arange(self.rows, device=device))
+            self._take(sines)
+        elif self.rank:
+            size = (0.02 * self.rank**-0.5) ** 0.5
+            nn.init.normal_(self.left, std=size, generator=generator)
+            nn.init.normal_(self.right, std=size, generator=generator)
+        else:
+            nn.init.normal_(self.weight, std=0.02, generator=generator)
+
+    def _take(self, table: Tensor) -> None:
+        if not self.rank:
+            self.weight.copy_(table)
+            return
+        left, sizes, right = torch.linalg.svd(table.double(), full_matrices=False)
+        roots = sizes[: self.rank].sqrt()
+        self.left.copy_(left[:, : self.rank] * roots)
+        self.right.copy_(roots[:, None] * right[: self.rank])
 
     @property
     def longest(self) -> int:
-        return len(self.weight) - 1
+        return self.rows - 1
+
+    def table(self) -> Tensor:
+        """Return the vectors of all positions, (length, width)."""
+        return wide(self.left) @ wide(self.right) if self.rank else self.weight
 
     def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        return x + nn.functional.embedding(geometry.query_positions, self.weight).to(x.dtype)
+        positions = geometry.query_positions
+        near = positions.device.type == "cpu" and not torch.compiler.is_compiling()
+        if near and int(positions.max()) > self.longest:
+            raise PositionError(
+                f"position {int(positions.max())} is past the longest this learned table holds "
+                f"({self.longest}): resample it, or train with --position rotary"
+            )
+        if self.rank:
+            left = wide(nn.functional.embedding(positions, self.left))
+            return x + (left @ wide(self.right)).to(x.dtype)
+        return x + nn.functional.embedding(positions, self.weight).to(x.dtype)
+
+    @torch.no_grad()
+    def resampled(self, length: int) -> "Learned":
+        """Return a new embedding of another length, its table interpolated over positions.
+
+        The first and the last row are kept, and those between lie on straight lines
+        between their neighbours; a factored table is stretched in its left factor.
+
+        Raises:
+            PositionError: a length below 2.
+        """
+        if length < 2:
+            raise PositionError(f"learned: a table of {length} has no two ends to keep: use 2")
+        options = {name: getattr(self, name) for name in self.options()}
+        made = Learned(self.shape, **{**options, "length": length})
+        old = dict(self.named_parameters())
+        made.to(next(iter(old.values())))
+        for name, parameter in made.named_parameters():
+            along = name != "right"
+            parameter.copy_(_stretched(old[name], length) if along else old[name])
+        return made
+
+
+def _stretched(rows: Tensor, length: int) -> Tensor:
+    """Return `length` rows, the first and last as they were, in straight lines between."""
+    places = torch.arange(length, dtype=torch.float64, device=rows.device)
+    places = places * (len(rows) - 1) / (length - 1)
+    before = places.long().clamp(max=max(0, len(rows) - 2))
+    after = (before + 1).clamp(max=len(rows) - 1)
+    share = (places - before)[:, None]
+    return torch.lerp(wide(rows)[before].double(), wide(rows)[after].double(), share)

@@ -5,7 +5,7 @@ cast once, so no buffer can be rounded, lost on the meta device or grown too sho
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import Geometry, ModelShape, Position, PositionError
 
@@ -15,22 +15,40 @@ class Sinusoidal(Position):
 
     Args:
         base: the longest wavelength is 2 pi times this, above 1.
+        learned_scale: multiply the sines and cosines by one trained number, 1 at first, so
+            that the model weighs positions against words.
 
     Raises:
         PositionError: an odd width, or a base not above 1.
 
     Source: Vaswani et al. 2017, section 3.5: PE(p, 2i) = sin(p / base^(2i/width)),
-    PE(p, 2i+1) = cos(the same).
+    PE(p, 2i+1) = cos(the same). The scale: Li et al. 2019, "Neural Speech Synthesis with
+    Transformer Network", the scaled positional encoding.
     Not here: the layout of fairseq and XGLM (sines, then cosines; other frequencies).
     """
 
     summary = "Fixed sines and cosines of the position, added to the word embeddings."
     source = "Vaswani et al. 2017, section 3.5"
+    formula = (
+        "input = word embedding + α · PE(p),   α = 1, or trained with learned_scale\n"
+        "PE(p, 2i) = sin(p / base^(2i/width)),   PE(p, 2i+1) = cos(p / base^(2i/width))"
+    )
+    traps = (
+        "Sine and cosine alternate here, as in the paper; fairseq and XGLM have all sines "
+        "first: the same information, but tables and weights of one are wrong for the other.",
+        "The exponent is 2i/width; tensor2tensor and fairseq divide i by width/2 - 1 and have "
+        "other frequencies.",
+        "Sines are of size 1: word embeddings of size 0.02 drown in them, unless they are "
+        "scaled up (by sqrt(width) in the paper) or the scale is learned.",
+        "Angles in float32 are off by hundredths near position 1,000,000.",
+    )
     door = "input"
     absolute = True
     shift_invariant = False
 
-    def __init__(self, shape: ModelShape, /, *, base: float = 10000.0) -> None:
+    def __init__(
+        self, shape: ModelShape, /, *, base: float = 10000.0, learned_scale: bool = False
+    ) -> None:
         super().__init__(shape)
         if shape.width % 2:
             raise PositionError(
@@ -39,6 +57,15 @@ class Sinusoidal(Position):
         if not base > 1:
             raise PositionError(f"sinusoidal: base={base} must be above 1; 10000 is the paper's")
         self.base = base
+        self.learned_scale = learned_scale
+        self.scale = nn.Parameter(torch.empty(())) if learned_scale else None
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Start the scale at 1: what is fixed without it."""
+        if self.scale is not None:
+            self.scale.fill_(1.0)
 
     def table(self, positions: Tensor) -> Tensor:
         """Return the vectors (..., width) float32 of positions (...) of any number type."""
@@ -50,4 +77,7 @@ class Sinusoidal(Position):
         return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2).float()
 
     def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        return x + self.table(geometry.query_positions).to(x.dtype)
+        table = self.table(geometry.query_positions)
+        if self.scale is not None:
+            table = self.scale * table
+        return x + table.to(x.dtype)

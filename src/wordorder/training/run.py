@@ -16,9 +16,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from wordorder.errors import BadInput
+from wordorder.errors import BadInput, Refused
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.model.decoding import Sampling, generate
+from wordorder.positions import foreign
 from wordorder.text.tokenizer import Tokenizer
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
@@ -27,11 +28,16 @@ NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 class Run:
     """A trained model in its folder.
 
+    Args:
+        folder: the run folder.
+        trust: import a positional embedding of one's own that the run names, which runs code.
+
     Raises:
         BadInput: a file that is missing or damaged (which one).
+        Refused: a run with an embedding of one's own, and no trust.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, trust: bool = False) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise BadInput(f"no run folder {self.folder}: train one with wordorder train --out")
@@ -45,11 +51,12 @@ class Run:
             self.model_config = ModelConfig.from_dict(self.config["model"])
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{self.folder / 'config.json'} is damaged: {error}") from None
+        check_trust(self.folder, self.model_config, trust)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Run:
+    def load(cls, folder: str | Path, *, trust: bool = False) -> Run:
         """Return the run in a folder."""
-        return cls(folder)
+        return cls(folder, trust=trust)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -84,3 +91,17 @@ class Run:
             self.model, start, Sampling(**sampling), stop=self.tokenizer.end_of_text
         )
         return prompt + self.tokenizer.decode(list(written))
+
+
+def check_trust(folder: Path, model: ModelConfig, trust: bool) -> None:
+    """Refuse to import a class that a run names, unless its code is trusted.
+
+    Raises:
+        Refused: a run with a positional embedding of one's own, and no trust.
+    """
+    own = foreign(model.position)
+    if own and not trust:
+        raise Refused(
+            f"{folder} has a positional embedding of its own, {own[0]}, whose code would run: "
+            "add --trust if you know it"
+        )

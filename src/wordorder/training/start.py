@@ -48,7 +48,7 @@ from wordorder.training.plan import (
     tokens_per_step,
     too_large,
 )
-from wordorder.training.run import Run
+from wordorder.training.run import Run, check_trust
 
 # What a run leaves, and so what --overwrite removes: nothing else in the folder is touched.
 OURS = (
@@ -66,7 +66,11 @@ WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
 
 
 def train(
-    config: TrainConfig, *, show: Display | None = None, command: str | None = None
+    config: TrainConfig,
+    *,
+    show: Display | None = None,
+    command: str | None = None,
+    trust: bool = False,
 ) -> Run:
     """Train a model as configured and return its run.
 
@@ -74,6 +78,7 @@ def train(
         config: what to train, on what, for how long, and into which folder.
         show: what is told while it works; None: nothing.
         command: how it was asked for, for the model card.
+        trust: run the code of an embedding that `config.init` names.
 
     Raises:
         BadInput: a configuration, text or folder that cannot be.
@@ -85,7 +90,7 @@ def train(
     # Paths are kept whole, so that the run can be resumed from another folder.
     data = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in config.data)
     config = replace(config, out=str(folder), data=data)
-    first = Run.load(config.init) if config.init else None
+    first = Run.load(config.init, trust=trust) if config.init else None
     material = read_material(config, first.tokenizer if first else None)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
     device = pick_device(config.device)
@@ -103,11 +108,18 @@ def train(
         return _finish(training, folder, show, settled.plan)
 
 
-def resume(folder: str | Path, *, inexact: bool = False, show: Display | None = None) -> Run:
+def resume(
+    folder: str | Path,
+    *,
+    inexact: bool = False,
+    trust: bool = False,
+    show: Display | None = None,
+) -> Run:
     """Go on with a run that was stopped, to the bit, and return it.
 
     Args:
         inexact: go on also where this machine, or the text, is not what it was.
+        trust: run the code of an embedding of one's own that the run names.
 
     Raises:
         BadInput: no run there, or a missing or damaged file (which one).
@@ -116,6 +128,7 @@ def resume(folder: str | Path, *, inexact: bool = False, show: Display | None = 
     folder, show = Path(folder), show or Display()
     recorded = read_record(folder)
     config = TrainConfig.from_dict(recorded["training"], ModelConfig.from_dict(recorded["model"]))
+    check_trust(folder, config.model, trust)
     machine = check_same(Machine(**recorded["machine"]), config, inexact)
     tokenizer = tokenizer_of(folder)
     checkpoint = checkpoints.load(folder / "training", show.say)
@@ -325,7 +338,7 @@ def _finish(training: loop.Training, folder: Path, show: Display, plan: Plan) ->
     finally:
         show.close()
         report.write(folder)
-    return Run.load(folder)
+    return Run.load(folder, trust=True)  # whose code ran already
 
 
 def _seconds_before(folder: Path) -> float:

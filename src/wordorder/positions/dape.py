@@ -1,0 +1,155 @@
+"""DAPE, data-adaptive positional encoding: a small network corrects each score and its bias.
+
+A static bias, such as ALiBi's, is the same for every text. Here a two-layer network sees,
+for each pair of tokens, the scores of all heads and their biases together, and adds to each
+head's score what it makes of them. It mixes heads, so it replaces attention.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .alibi import Alibi
+from .base import Geometry, ModelShape, Position, PositionError, Score, State
+from .kerple import Kerple
+from .whole_row import PART, PART_ON_GPU, Part, attend_in_parts, products, worked
+
+STATIC: dict[str, type[Alibi] | type[Kerple] | None] = {
+    "alibi": Alibi,
+    "kerple": Kerple,
+    "none": None,
+}
+
+
+class Dape(Position):
+    """Adds to scores what a network across heads makes of them and of a static bias.
+
+    Args:
+        bias: the static bias: "alibi"; "kerple", the paper's best, whose numbers are trained
+            with the network; or "none" for a network on the scores alone.
+        hidden: units of the network's hidden layer; the paper's 32. At least as many as
+            heads loses nothing.
+        residual: add the bias itself too (equation 3), not only what the network makes of
+            it (equation 2).
+
+    Raises:
+        PositionError: another bias, or `hidden` below 1.
+
+    Source: Zheng et al. 2024, section 3.2, equations 2 and 3, and appendix J: the score of
+    head h is a_h + b_h + f(a_1, ..., a_H, b_1, ..., b_H)_h, where a are scaled products, b
+    biases, and f a linear layer, LeakyReLU, a linear layer.
+    Not here: FIRE's bias, the network on a + b (which the paper found worse), and the
+    convolutions along keys of its successor, DAPE V2.
+    """
+
+    summary = "A small network across heads corrects each score and its static bias."
+    source = "Zheng et al. 2024, section 3.2, equations 2 and 3"
+    door = "row"
+    formula = (
+        "aₕ = qᵢ·kⱼ/√d,  bₕ = −mₕ |i − j|  (of head h; bias=kerple has its own)\n"
+        "score = aₕ + bₕ + f(a₁, …, a_H, b₁, …, b_H)ₕ\n"
+        "f = linear → LeakyReLU → linear, from 2H to `hidden` to H"
+    )
+    traps = (
+        "The network works across heads, on all scores and biases of one pair of tokens at "
+        "once: one network per head is another method.",
+        "Its hidden layer is a tensor of `hidden` numbers per pair: memory, unless rows are "
+        "computed some at a time.",
+        "Heads cannot be split between devices without exchanging all scores.",
+        "With bias=none it holds no position at all: order comes from the causal mask alone.",
+    )
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        /,
+        *,
+        bias: str = "alibi",
+        hidden: int = 32,
+        residual: bool = True,
+    ) -> None:
+        super().__init__(shape)
+        if bias not in STATIC:
+            raise PositionError(f"dape: bias={bias} must be one of {', '.join(STATIC)}")
+        if hidden < 1:
+            raise PositionError(f"dape: hidden={hidden} must be at least 1; the paper's is 32")
+        self.bias = bias
+        self.hidden = hidden
+        self.residual = residual
+        static, heads = STATIC[bias], shape.heads
+        self.static = None if static is None else static(shape)
+        inputs = heads if static is None else 2 * heads
+        self.input_weight = nn.Parameter(torch.empty(hidden, inputs))
+        self.input_bias = nn.Parameter(torch.empty(hidden))
+        self.output_weight = nn.Parameter(torch.empty(heads, hidden))
+        self.output_bias = nn.Parameter(torch.empty(heads))
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw uniformly up to 1/sqrt(inputs), as PyTorch's linear layer and the authors do."""
+        for weight, bias in (
+            (self.input_weight, self.input_bias),
+            (self.output_weight, self.output_bias),
+        ):
+            bound = 1 / math.sqrt(weight.shape[1])
+            nn.init.uniform_(weight, -bound, bound, generator=generator)
+            nn.init.uniform_(bias, -bound, bound, generator=generator)
+        if isinstance(self.static, Kerple):
+            self.static.reset_parameters(generator)
+
+    def prepare(self, geometry: Geometry) -> Tensor:
+        return geometry.key_positions
+
+    def attend(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        tables: Tensor,
+        state: State,
+        visible: Tensor,
+        score: Score | None,
+        slots: Tensor,
+    ) -> Tensor:
+        scale = self.shape.head_dim**-0.5
+        places = tables[:, slots]  # (batch or 1, query)
+
+        def scores_of(part: Part) -> Tensor:
+            sequences, rows, seen = part
+            scores = worked(products(queries, keys, scale, part), score, slots)
+            if self.static is None:
+                return scores + self.correction(scores, None)
+            own = sequences if len(tables) > 1 else slice(None)
+            distances = places[own, rows, None] - tables[own, None, seen]
+            bias = self.static.distance_bias(distances).transpose(0, 1).to(scores.dtype)
+            added = self.correction(scores, bias)
+            return scores + bias + added if self.residual else scores + added
+
+        # The hidden layer, not the scores, is what must fit.
+        held = PART_ON_GPU if values.is_cuda else PART
+        return attend_in_parts(
+            scores_of,
+            values,
+            visible,
+            slots,
+            causal=self.shape.causal,
+            together=score is not None,
+            at_once=max(1, held * self.shape.heads // self.hidden),
+        )
+
+    def correction(self, scores: Tensor, bias: Tensor | None) -> Tensor:
+        """Return what the network makes of scores (batch, heads, query, key) and biases."""
+        weights = [self.input_weight, self.input_bias, self.output_weight, self.output_bias]
+        input_weight, input_bias, output_weight, output_bias = (
+            weight.to(scores.dtype) for weight in weights
+        )
+        heads, pairs = self.shape.heads, scores.flatten(2)
+        hidden = input_weight[:, :heads] @ pairs + input_bias[:, None]
+        if bias is not None:
+            hidden = hidden + input_weight[:, heads:] @ bias.flatten(2)
+        added = output_weight @ F.leaky_relu(hidden) + output_bias[:, None]
+        return added.view_as(scores)

@@ -1,0 +1,112 @@
+"""DeBERTa's disentangled attention: content meets position, and position meets content.
+
+A score has three terms: query content with key content, query content with the distance,
+and key content with the distance seen from the key. Each side of a distance has a vector
+of its own, a projection of one trained table. The three terms are three times the variance
+of one, so scores are divided by the square root of three head sizes.
+
+Both sides multiply all vectors at once, which is linear in the length, and each pair picks
+its two products.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
+from .pairs import Pairs, picked
+
+
+class Reach(NamedTuple):
+    """The pairs of a forward pass, and the least distance that can be seen among them."""
+
+    pairs: Pairs
+    least: int
+
+
+class Deberta(Position):
+    """Adds products of queries and of keys with projected vectors of their clipped distance.
+
+    Every layer has its own table and its own two projections. In a causal model the vectors
+    of the future are never read. Distances between whole numbers take the nearest.
+
+    Args:
+        span: distances of at least this, either way, share a vector; at least 1. The
+            paper's is 512, the length of its texts; the tables are multiplied anew in every
+            forward pass, and 128 keeps that small beside a small model.
+
+    Raises:
+        PositionError: a span below 1.
+
+    Source: He et al. 2020, section 3.1, equations 3 and 4:
+    A(i, j) = q_i · k_j + q_i · K[δ(i, j)] + k_j · Q[δ(j, i)], K = P W_k, Q = P W_q,
+    δ(i, j) = clip(i - j, -span, span - 1) + span, and scores are A / sqrt(3 head_dim).
+    Not here: one table for all layers; projections shared with the content's and distances
+    in logarithmic buckets (its successors); absolute positions before the output layer.
+    """
+
+    summary = "Queries and keys each meet a projected vector of their clipped distance."
+    source = "He et al. 2020, section 3.1, equations 3 and 4"
+    formula = (
+        "score(i, j) = (q_i · k_j + q_i · K[δ(i, j)] + k_j · Q[δ(j, i)]) / √(3 head_dim)\n"
+        "δ(i, j) = clip(i − j, −span, span − 1) + span; K = P W_k, Q = P W_q"
+    )
+    traps = (
+        "Three terms: scores are divided by √(3 head_dim), not by √head_dim.",
+        "The key's term reads the distance from the key, δ(j, i), not δ(i, j).",
+        "The authors' code and transformers read δ(i, j) there: Q is mirrored in checkpoints.",
+    )
+    door = "score"
+
+    def __init__(self, shape: ModelShape, /, *, span: int = 128) -> None:
+        super().__init__(shape)
+        if span < 1:
+            raise PositionError(f"deberta: span={span} must be 1 or more; 512 is the paper's")
+        self.span = span
+        inner = shape.heads, shape.head_dim, shape.width
+        self.table = nn.Parameter(torch.empty(2 * span, shape.width))
+        self.key_weight = nn.Parameter(torch.empty(inner))
+        self.query_weight = nn.Parameter(torch.empty(inner))
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw everything from N(0, 0.02), as the authors' code does."""
+        for parameter in (self.table, self.key_weight, self.query_weight):
+            nn.init.normal_(parameter, std=0.02, generator=generator)
+
+    @property
+    def softmax_scale(self) -> float:
+        return (3 * self.shape.head_dim) ** -0.5
+
+    def prepare(self, geometry: Geometry) -> Reach:
+        past_only = geometry.causal and geometry.consecutive
+        return Reach(Pairs.of(geometry), 0 if past_only else -self.span)
+
+    def score(self, queries: Tensor, keys: Tensor, tables: Reach, state: State) -> Score:
+        pairs, least = tables
+        most, span = self.span - 1, self.span
+        queries, keys = wide(queries) * self.softmax_scale, wide(keys) * self.softmax_scale
+        table = self.table.to(queries.dtype)
+        # Only distances that can be seen: from the query `least` to `most`, from the key back.
+        farthest = min(-least, most)
+        of_key = self.key_weight.to(table.dtype) @ table[span + least :].mT
+        of_query = table[: span + farthest + 1] @ self.query_weight.to(table.dtype).mT
+        asked, answered = queries @ of_key, of_query @ keys.mT
+
+        def disentangled(
+            score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
+        ) -> Tensor:
+            if pairs.consecutive and query.dim() > 1:
+                own = pairs.of_rows(asked, query)
+                return _banded(score, own, answered, pairs.causal, batch, head, query, key)
+            distance = pairs.distance(batch, query, key)
+            ahead = distance.clamp(least, most) - least
+            back = (-distance).clamp(-span, farthest) + span
+            # What is picked is new memory, and ours to add to.
+            found = picked(asked, batch, head, pairs.rows[query], ahead)
+            return found.add_(picked(answered, batch, head, back, key)).add_(score)
+
+        return disentangled

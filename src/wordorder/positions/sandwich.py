@@ -1,0 +1,89 @@
+"""Sandwich: the inner product of two positions' sinusoids, as a bias by distance.
+
+The product of the sinusoidal embeddings of two positions depends on their distance alone
+and falls about like its logarithm. Taken out of the input and put on the scores, it is a
+bias without parameters that lasts beyond the trained length.
+"""
+
+import torch
+from torch import Tensor
+
+from .base import ModelShape, Position, PositionError
+
+
+class Sandwich(Position):
+    """A fixed bias by distance: the inner product of sinusoids, scaled by head.
+
+    The product at distance 0 is taken off: the softmax ignores it, and what is left is a
+    sum of squares, exact however small. Heads divide it by 8/n, 16/n, ... 8, the exponents
+    of ALiBi's slopes.
+
+    Args:
+        dimensions: of the sinusoids, of which there is a pair for every two.
+        base: the longest wavelength is about 2 pi times this, above 1.
+
+    Raises:
+        PositionError: dimensions that are odd or below 2, or a base not above 1.
+
+    Source: Chi et al. 2023, "Dissecting Transformer Length Extrapolation via the Lens of
+    Receptive Field Analysis", where Sandwich is introduced; pairs from 0 on, as Vaswani's.
+    """
+
+    summary = "The inner product of two positions' sinusoids, as a fixed bias."
+    source = "Chi et al. 2023, Sandwich"
+    formula = (
+        "scoreᵢⱼ = qᵢ·kⱼ / √d + (pᵢ·pⱼ − D/2) / h,   h = 8n/H for head n = 1 … H\n"
+        "pᵢ·pⱼ = Σₖ cos((i − j) / base^(2k/D)),   k = 0 … D/2 − 1,   D = dimensions"
+    )
+    traps = (
+        "The constant D/2 changes nothing, for the softmax ignores it; the scale by head does.",
+        "D is its own number (128), not the width of the model: more dimensions are a steeper "
+        "bias.",
+        "NeMo's version sums the angles and forgets their cosine: it is another bias.",
+    )
+    door = "score"
+
+    def __init__(
+        self, shape: ModelShape, /, *, dimensions: int = 128, base: float = 10000.0
+    ) -> None:
+        super().__init__(shape)
+        if dimensions < 2 or dimensions % 2:
+            raise PositionError(
+                f"sandwich: dimensions={dimensions} must be even and at least 2; "
+                "128 is the paper's"
+            )
+        if not base > 1:
+            raise PositionError(f"sandwich: base={base} must be above 1; 10000 is the paper's")
+        self.dimensions = dimensions
+        self.base = base
+
+    def distance_bias(self, distance: Tensor) -> Tensor:
+        if distance.device.type == "mps":  # has no float64
+            return self.distance_bias(distance.cpu()).to(distance.device)
+        if distance.dim() < 2 or distance.is_floating_point():
+            return self.scaled(self.fall(distance))
+        near, far = int(distance.min()), int(distance.max())
+        if far - near >= distance.numel():
+            return self.scaled(self.fall(distance))
+        # Many pairs at few distances: each distance once.
+        heads, every = self.shape.heads, torch.arange(near, far + 1, device=distance.device)
+        where = (distance - near).flatten().expand(heads, -1)
+        return self.scaled(self.fall(every)).gather(1, where).view(heads, *distance.shape)
+
+    def fall(self, distance: Tensor) -> Tensor:
+        """Return what the product loses from distance 0 on, float64 of the same shape.
+
+        cos(a) - 1 = -2 sin(a / 2)^2; a pass for each pair, so that nothing larger than the
+        distances is held.
+        """
+        half = distance.double() / 2
+        total = torch.zeros_like(half)
+        for k in range(self.dimensions // 2):
+            total += (half * self.base ** (-2 * k / self.dimensions)).sin().square()
+        return 2 * total
+
+    def scaled(self, fall: Tensor) -> Tensor:
+        """Return the bias (heads, *fall.shape) float32."""
+        heads = self.shape.heads
+        scales = 8 * torch.arange(1, heads + 1, dtype=torch.float64, device=fall.device) / heads
+        return -(fall / scales.view(-1, *[1] * fall.dim())).float()

@@ -1,0 +1,167 @@
+"""Transformer-XL's relative positions: queries meet the distance as a projected sinusoid.
+
+The score of two absolute encodings has four terms. Transformer-XL keeps them, but writes
+the distance where the key's position stood, and a trained vector where the query's did.
+
+Two roads give the same numbers. Where positions are consecutive, there is one vector per
+distance: queries are multiplied by all of them, and each row is shifted to its place, by
+reading rows as if they were one longer. In a causal model that reads the next row's
+numbers above the diagonal, where the mask hides them. Anywhere else (gaps, documents with
+positions of their own, fractions, a cache) the sinusoid of a distance is taken apart into
+sinusoids of both positions, which costs a longer product but knows no distances at all.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
+
+
+class Waves(NamedTuple):
+    """Sinusoids of the positions at each slot, and where the queries stand.
+
+    Args:
+        places: (batch or 1, key), positions; slots where positions are consecutive.
+        values: (batch or 1, key, width) float32, their sines, then their cosines.
+        rows: (key,) int64, the row of the query at each slot.
+        consecutive: all slots are queries too, at consecutive positions.
+        causal: whether the future is hidden.
+    """
+
+    places: Tensor
+    values: Tensor
+    rows: Tensor
+    consecutive: bool
+    causal: bool
+
+
+class TransformerXL(Position):
+    """Adds a query's product with the projected sinusoid of the distance, and two biases.
+
+    Sines come first and then cosines, as in the authors' code.
+
+    Raises:
+        PositionError: an odd width.
+
+    Source: Dai et al. 2019, section 3.3: score(i, j) = (q_i · k_j + q_i · W R_{i-j}
+    + u · k_j + v · W R_{i-j}) / sqrt(head_dim), R of Vaswani et al. 2017, section 3.5.
+    Not here: recurrence over segments; a cache of keys and values gives the same.
+    """
+
+    summary = "Queries and a trained bias meet the projected sinusoid of each distance."
+    source = "Dai et al. 2019, section 3.3"
+    formula = (
+        "score(i, j) = ((q_i + u) · k_j + (q_i + v) · W R_{i−j}) / √head_dim\n"
+        "R_d = sin(d ω₀), sin(d ω₁), … cos(d ω₀), cos(d ω₁), …; ω_n = 10000^(−2n/width)"
+    )
+    traps = (
+        "The relative shift reads garbage above the diagonal, so the mask must hide it.",
+        "The shift assumes consecutive positions: with gaps or packed texts it is wrong.",
+        "Two biases: u meets the key's content, v its distance; they are not one.",
+    )
+    door = "score"
+
+    def __init__(self, shape: ModelShape, /) -> None:
+        super().__init__(shape)
+        if shape.width % 2:
+            raise PositionError(
+                f"transformer-xl needs an even width, got {shape.width}: sines and cosines pair up"
+            )
+        self.weight = nn.Parameter(torch.empty(shape.heads, shape.head_dim, shape.width))
+        self.content_bias = nn.Parameter(torch.empty(shape.heads, shape.head_dim))
+        self.position_bias = nn.Parameter(torch.empty(shape.heads, shape.head_dim))
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw everything from N(0, 0.02), as the authors' code does."""
+        for parameter in (self.weight, self.content_bias, self.position_bias):
+            nn.init.normal_(parameter, std=0.02, generator=generator)
+
+    def waves(self, places: Tensor) -> Tensor:
+        """Return sines, then cosines (..., width) float32 of numbers (...)."""
+        device = places.device
+        if device.type == "mps":  # has no float64
+            return self.waves(places.cpu()).to(device)
+        pairs = torch.arange(0, self.shape.width, 2, dtype=torch.float64, device=device)
+        angles = places.double()[..., None] * 10000.0 ** (-pairs / self.shape.width)
+        return torch.cat((angles.sin().float(), angles.cos().float()), dim=-1)
+
+    def prepare(self, geometry: Geometry) -> Waves:
+        places, slots = geometry.key_positions, geometry.query_slots
+        every = torch.arange(places.shape[1], device=places.device)
+        if geometry.consecutive:
+            places = every[None]
+        rows = torch.zeros_like(every).scatter(0, slots, every[: len(slots)])
+        consecutive = geometry.consecutive and len(slots) == len(every)
+        return Waves(places, self.waves(places), rows, consecutive, geometry.causal)
+
+    def score(self, queries: Tensor, keys: Tensor, tables: Waves, state: State) -> Score:
+        queries = wide(queries)
+        dtype, scale = queries.dtype, queries.shape[-1] ** -0.5
+        weight = self.weight.to(dtype)
+        asking = (queries + self.position_bias[:, None]) * scale
+        content = (wide(keys) @ self.content_bias.to(dtype)[..., None])[..., 0] * scale
+        waves = tables._replace(values=tables.values.to(dtype))
+
+        def related(
+            score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
+        ) -> Tensor:
+            by_content = content[batch, head, key]
+            if query.dim() < 2:  # a few pairs by themselves
+                batch = batch * (len(waves.places) > 1)
+                distance = waves.places[batch, query] - waves.places[batch, key]
+                vectors = weight[head] @ self.waves(distance).to(dtype)[..., None]
+                asked = asking[batch, head, waves.rows[query]]
+                return score + by_content + (asked * vectors[..., 0]).sum(-1)
+            square = query.numel() == key.numel() == len(waves.rows)
+            if waves.consecutive and square:
+                by_distance = _shifted(asking, weight, waves)
+            else:
+                by_distance = _apart(asking, weight, waves, query.flatten(), key.flatten())
+            # The sum is new memory, and ours to add to.
+            return (score + by_distance).add_(by_content)
+
+        return related
+
+
+def _shifted(asking: Tensor, weight: Tensor, waves: Waves) -> Tensor:
+    """Return the products with every distance, each row moved to its place.
+
+    Row i of the products goes from distance T-1 down: key j stands at T-1-i+j. Read as if
+    rows were one shorter, each row starts one column after the one above it.
+
+    Shapes: asking (batch, heads, T, head_dim), already scaled; the result (batch, heads, T, T).
+    """
+    time = asking.shape[2]
+    near = waves.values[0]  # of distances 0 to T-1
+    spare = near[:1]  # one column is read over the edge
+    if waves.causal:
+        vectors = torch.cat((near.flip(0), spare))
+    else:
+        sines, cosines = near[1:].chunk(2, dim=-1)
+        vectors = torch.cat((near.flip(0), torch.cat((-sines, cosines), -1), spare))
+    products = asking @ (weight @ vectors.mT)
+    shorter = len(vectors) - 1
+    rows = products.flatten(-2)[..., time - 1 : time - 1 + time * shorter]
+    return rows.unflatten(-1, (time, shorter))[..., :time]
+
+
+def _apart(asking: Tensor, weight: Tensor, waves: Waves, queries: Tensor, keys: Tensor) -> Tensor:
+    """Return the products as ones of each query with the sinusoids of each key's position.
+
+    a sin(i - j) + b cos(i - j) = (b sin i - a cos i) sin j + (a sin i + b cos i) cos j.
+
+    Shapes: asking (batch, heads, rows, head_dim), already scaled; queries (query,) and keys
+    (key,) slots; the result (batch, heads, query, key).
+    """
+    if len(queries) < asking.shape[2]:
+        asking = asking[:, :, waves.rows[queries]]
+    a, b = (asking @ weight).chunk(2, dim=-1)
+    sines, cosines = waves.values[:, None, queries].chunk(2, dim=-1)
+    turned = torch.cat((b * sines - a * cosines, a * sines + b * cosines), dim=-1)
+    there = waves.values[:, keys]
+    return turned @ (there[0].mT if len(there) == 1 else there[:, None].mT)

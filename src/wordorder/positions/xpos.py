@@ -1,0 +1,148 @@
+"""xPos: rotary whose scores also fall with distance, faster in the pairs that turn faster.
+
+Queries are multiplied by a power of their position and keys by its inverse, so that a
+product keeps zeta^(distance). Powers of positions themselves leave float32 soon: 10^17 at
+position 16,000, and nothing is left of the products. Only differences count, so positions
+are taken from the middle of the queries that are read: a key far behind only gets small, as
+it should, and generating goes on without end. What remains bounded is how far apart the
+queries of one reading may be (32,000 positions): past that it raises, and the text is to be
+read in pieces. The middle moves as reading goes on, so keys are never kept rotated.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .base import Geometry, ModelShape, Position, PositionError, State
+from .rotary import Rotation, rotate, rotation
+
+# The largest natural logarithm of a scale. A hidden pair, with the key at one end of the
+# queries and the query at the other, gets the square: e^80 times its product, in float32.
+LARGEST = 40.0
+
+
+class XPos(Position):
+    """Turns queries and keys as rotary does, and lets each pair's product decay.
+
+    Args:
+        base: frequencies are base^(-2i/dim), as in rotary.
+        scale_base: positions it takes to decay by zeta once; more is slower.
+        gamma: zeta of pair i is (2i/dim + gamma) / (1 + gamma); more is slower.
+
+    Raises:
+        PositionError: an odd head size, a bidirectional model (scores would grow with the
+            distance to what comes after), an option not above 0; at run time, queries too
+            far apart to be read at once.
+
+    Source: Sun et al. 2022, A Length-Extrapolatable Transformer, Algorithm 1; scale_base 512
+    is the authors' code's: q'_m . k'_n = Re sum_i q_i conj(k_i) zeta_i^((m - n) / scale_base)
+    exp(i (m - n) theta_i).
+    Not here: the paper's blockwise attention, which is a sliding window of the model.
+    """
+
+    summary = "Rotary whose scores also decay with distance, faster in fast pairs."
+    source = "Sun et al. 2022, Algorithm 1"
+    formula = (
+        "q′ₘ = q · exp(𝑖 m θᵢ) · ζᵢ^((m−c)/scale_base)\n"
+        "k′ₙ = k · exp(𝑖 n θᵢ) · ζᵢ^((c−n)/scale_base)\n"
+        "ζᵢ = (2i/dim + γ) / (1 + γ),   θᵢ = base^(−2i/dim);   the centre c cancels"
+    )
+    traps = (
+        "Scales are powers of the position: about a fixed centre they overflow (10¹⁷ at 16,000 "
+        "positions from it). Here the centre follows the queries, which at once may span 32,000.",
+        "In a float16 model scales and hidden products overflow sooner: read at most 2,000 "
+        "tokens at once.",
+        "Keys take the inverse scale: with the same one scores grow with distance.",
+        "It is causal: after the query the same formula grows instead of decaying.",
+        "Keys kept rotated about an older centre are wrong for a newer one.",
+    )
+    door = "query-key"
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        /,
+        *,
+        base: float = 10000.0,
+        scale_base: float = 512.0,
+        gamma: float = 0.4,
+    ) -> None:
+        super().__init__(shape)
+        if shape.head_dim % 2:
+            raise PositionError(
+                f"xpos turns pairs, but the head size is {shape.head_dim}: choose an even one"
+            )
+        if not shape.causal:
+            raise PositionError(
+                "xpos grows with the distance to what comes after: use it in a causal model, "
+                "or rotary in a bidirectional one"
+            )
+        for name, value in (("base", base), ("scale_base", scale_base), ("gamma", gamma)):
+            if not value > 0:
+                raise PositionError(f"xpos: {name}={value} must be above 0")
+        self.base = base
+        self.scale_base = scale_base
+        self.gamma = gamma
+        self.pairs = shape.head_dim // 2
+        # The largest difference of positions among the queries of one reading.
+        self.widest = int(2 * LARGEST / float(self.decays()[0]))
+
+    def frequencies(self) -> Tensor:
+        """Return the angle per position of each pair, (pairs,) float64 on the CPU."""
+        index = torch.arange(self.pairs, dtype=torch.float64, device="cpu")
+        return self.base ** (-index / self.pairs)
+
+    def decays(self) -> Tensor:
+        """Return what each pair's logarithm loses per position, (pairs,) float64 on the CPU."""
+        index = torch.arange(self.pairs, dtype=torch.float64, device="cpu")
+        return -((index / self.pairs + self.gamma) / (1 + self.gamma)).log() / self.scale_base
+
+    def centre(self, geometry: Geometry) -> Tensor:
+        """Return the middle of each row's query positions, (batch or 1, 1) float64.
+
+        Padding is left out. What the middle is does not matter, only that queries and keys
+        have the same one.
+        """
+        low = high = _exact(geometry.query_positions)
+        if geometry.query_documents is not None:
+            padding = geometry.query_documents.to(low.device) < 0
+            low, high = torch.where(padding, math.inf, low), torch.where(padding, -math.inf, high)
+        low, high = low.amin(1, keepdim=True), high.amax(1, keepdim=True)
+        if not torch.compiler.is_compiling() and (high - low).max() > self.widest:
+            raise PositionError(
+                f"xpos: positions {float((high - low).max()):.0f} apart are read at once, and its "
+                f"scales hold {self.widest}: read the text in shorter pieces, with a cache"
+            )
+        return ((low + high) / 2).nan_to_num(0.0)  # a row of padding alone has no middle
+
+    def prepare(self, geometry: Geometry) -> tuple[Rotation, Rotation]:
+        centre, frequencies = self.centre(geometry), self.frequencies()
+        queries = keys = rotation(geometry.query_positions[..., None], frequencies)
+        if not geometry.whole:
+            keys = rotation(geometry.key_positions[..., None], frequencies)
+        return (
+            self._scaled(queries, _exact(geometry.query_positions) - centre),
+            self._scaled(keys, centre - _exact(geometry.key_positions)),
+        )
+
+    def _scaled(self, turned: Rotation, ahead: Tensor) -> Rotation:
+        """Return a rotation times zeta to the power of how far `ahead` (batch, time) it is."""
+        exponent = ahead[:, None, :, None] * -self.decays().to(ahead.device)
+        # What is that large is hidden from every query: it has only to stay finite.
+        scale = exponent.clamp(max=LARGEST).exp().float().to(turned.cosine.device)
+        unit = None if turned.unit is None else turned.unit * scale
+        return Rotation(turned.cosine * scale, turned.sine * scale, unit)
+
+    def rotate_queries(
+        self, queries: Tensor, tables: tuple[Rotation, Rotation], state: State
+    ) -> Tensor:
+        return rotate(queries, tables[0])
+
+    def rotate_keys(self, keys: Tensor, tables: tuple[Rotation, Rotation], state: State) -> Tensor:
+        return rotate(keys, tables[1])
+
+
+def _exact(positions: Tensor) -> Tensor:
+    """Return positions in float64, on the CPU where a device lacks it."""
+    return (positions.cpu() if positions.device.type == "mps" else positions).double()

@@ -1,0 +1,300 @@
+"""The kit passes what is right and names what is wrong: one broken toy for each property."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wordorder.positions import CATALOGUE, Geometry, ModelShape, Position, PositionError, Rotary
+from wordorder.positions.conformance import PROPERTIES, check
+from wordorder.positions.rotary import rotate
+
+SUMS = ["learned+alibi", "rotary/none", "rotary+alibi"]
+
+
+@pytest.mark.parametrize("spec", [*CATALOGUE, *SUMS])
+def test_every_embedding_of_the_catalogue_holds(spec: str) -> None:
+    report = check(spec)
+    assert report.holds, str(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("heads", [1, 8, 12])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("spec", CATALOGUE)
+def test_it_holds_for_other_heads_and_directions(spec: str, heads: int, causal: bool) -> None:
+    try:
+        CATALOGUE[spec](ModelShape(heads, 8, causal=causal))
+    except PositionError as error:
+        pytest.skip(str(error))
+    report = check(spec, heads=(heads,), causal=causal)
+    assert report.holds, str(report)
+
+
+class Slots(Position):
+    """Takes slots for positions: left padding and packing stand elsewhere."""
+
+    door, shift_invariant = "input", True
+
+    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        places = geometry.query_slots.to(x.dtype)
+        return x + torch.sin(places[:, None] * torch.linspace(0.1, 1, x.shape[-1])).to(x.dtype)
+
+
+class SlotDistances(Position):
+    """A bias of the distance of slots: a gap in the positions is lost on it."""
+
+    door = "score"
+
+    def score(self, queries, keys, tables, state):
+        return lambda score, batch, head, query, key: score - 0.3 * (query - key).abs()
+
+
+class Restarting(Position):
+    """A running sum that does not go on from what was cached."""
+
+    door = "score"
+
+    def state(self, x, geometry, previous):
+        return x[..., :1].sigmoid().cumsum(1)
+
+    def score(self, queries, keys, tables, state):
+        return lambda score, batch, head, query, key: score + (
+            state[batch, query, 0] - state[batch, key, 0]
+        )
+
+
+class Absolute(Position):
+    """Declares that a shift changes nothing, and adds sines of the position."""
+
+    door = "input"
+
+    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        places = geometry.query_positions.double()[..., None]
+        return x + torch.sin(places * torch.linspace(0.1, 1, x.shape[-1])).to(x.dtype)
+
+
+class FirstRow(Position):
+    """Takes the positions of the first row for everyone's."""
+
+    door = "score"
+
+    def prepare(self, geometry: Geometry) -> Tensor:
+        return geometry.key_positions[:1]
+
+    def score(self, queries, keys, tables, state):
+        return lambda score, batch, head, query, key: score - 0.3 * (
+            tables[0, query] - tables[0, key]
+        )
+
+
+class Foreseeing(Position):
+    """Adds a mean over the whole text."""
+
+    door = "input"
+
+    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        return x + x.mean(1, keepdim=True)
+
+
+class Remembering(Position):
+    """A table that is kept in the dtype it was first asked for in."""
+
+    door, shift_invariant = "input", False
+
+    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        most = int(geometry.query_positions.max()) + 1
+        if len(getattr(self, "table", ())) < most:
+            self.table = torch.arange(most, dtype=x.dtype)[:, None].sin()
+        return x + self.table[geometry.query_positions].to(x.dtype)
+
+
+class OneTable(Position):
+    """A table of the class, made for the first one's base."""
+
+    door, shift_invariant = "input", False
+    tables: ClassVar[dict] = {}
+
+    def __init__(self, shape: ModelShape, /, *, base: float = 10.0) -> None:
+        super().__init__(shape)
+        self.base = base
+
+    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        places = geometry.query_positions.double()
+        scale = self.tables.setdefault("scale", self.base)
+        self.tables["scale"] = self.base
+        return x + (places / scale).sin()[..., None].to(x.dtype)
+
+
+class Rounding(Position):
+    """Rotary whose positions are in the queries' dtype."""
+
+    door = "query-key"
+
+    def prepare(self, geometry: Geometry):
+        return geometry, Rotary(self.shape)
+
+    def turned(self, x: Tensor, positions: Tensor, tables) -> Tensor:
+        return rotate(x, tables[1].rotation(positions.to(x.dtype)))
+
+    def rotate_queries(self, queries, tables, state):
+        return self.turned(queries, tables[0].query_positions, tables)
+
+    def rotate_keys(self, keys, tables, state):
+        return self.turned(keys, tables[0].key_positions, tables)
+
+
+class Buffered(Position):
+    """Rotary with its frequencies in a buffer, which the meta device leaves empty."""
+
+    door = "query-key"
+
+    def __init__(self, shape: ModelShape, /) -> None:
+        super().__init__(shape)
+        self.register_buffer("frequencies", Rotary(shape).frequencies(), persistent=False)
+
+    def prepare(self, geometry: Geometry):
+        angles = geometry.query_positions.double()[..., None] * self.frequencies
+        return angles[:, None].cos().float(), angles[:, None].sin().float()
+
+    def rotate_queries(self, queries, tables, state):
+        first, second = queries[..., ::2], queries[..., 1::2]
+        cosine, sine = tables
+        pairs = first * cosine - second * sine, first * sine + second * cosine
+        return torch.stack(pairs, -1).flatten(-2).to(queries.dtype)
+
+
+class Unset(Position):
+    """Parameters without a rule for their first values."""
+
+    door = "score"
+
+    def __init__(self, shape: ModelShape, /) -> None:
+        super().__init__(shape)
+        self.weight = nn.Parameter(torch.ones(shape.heads))
+
+    def distance_bias(self, distance: Tensor) -> Tensor:
+        return -self.weight.view(-1, *[1] * distance.dim()) * distance.abs()
+
+
+class Detached(Unset):
+    """Parameters that no slope reaches."""
+
+    def reset_parameters(self, generator=None):
+        self.weight.data.fill_(1.0)
+
+    def distance_bias(self, distance: Tensor) -> Tensor:
+        return super().distance_bias(distance).detach() + 0 * self.weight.sum()
+
+
+class Multiplying(Position):
+    """Declares that it adds, and multiplies."""
+
+    door = "score"
+
+    def score(self, queries, keys, tables, state):
+        return lambda score, batch, head, query, key: score * (1.0 + head)
+
+
+class WrongSlopes(Position):
+    """Slopes of the other sign than its bias."""
+
+    door = "score"
+
+    def slopes(self) -> Tensor:
+        return torch.ones(self.shape.heads)
+
+    def distance_bias(self, distance: Tensor) -> Tensor:
+        return self.slopes().view(-1, *[1] * distance.dim()) * distance.abs()
+
+
+class Unstatic(Position):
+    """Declares a static rotation, and turns slower in a longer context."""
+
+    door, static_rotation = "query-key", True
+
+    def prepare(self, geometry: Geometry):
+        return Rotary(self.shape, base=100.0 + geometry.context_length).prepare(geometry)
+
+    def rotate_queries(self, queries, tables, state):
+        return rotate(queries, tables[0])
+
+    def rotate_keys(self, keys, tables, state):
+        return rotate(keys, tables[1])
+
+
+class Shuffled(Position):
+    """Feeds positions out of order."""
+
+    def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:
+        order = torch.randperm(positions.shape[1], generator=generator)
+        return positions[:, order]
+
+
+class Idle(Position):
+    """Goes through a door and does nothing."""
+
+    door = "score"
+
+    def score(self, queries, keys, tables, state):
+        return lambda score, batch, head, query, key: score
+
+
+BROKEN = {
+    "has effect": Idle,
+    "cached": Restarting,
+    "packed": Slots,
+    "padded": Slots,
+    "masked": SlotDistances,
+    "shifted": Absolute,
+    "positions alone": FirstRow,
+    "causal": Foreseeing,
+    "forgetful": Remembering,
+    "side by side": OneTable,
+    "coarse": Rounding,
+    "movable": Buffered,
+    "initialised": Unset,
+    "gradients": Detached,
+    "placing": Shuffled,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_property_can_be_broken(name: str) -> None:
+    report = check(BROKEN[name], only=(name,))
+    assert report.broken == [name], str(report)
+    (finding,) = report.findings
+    assert finding.detail and f"({6} heads)" in finding.detail
+
+
+@pytest.mark.parametrize("kind", [Multiplying, WrongSlopes, Unstatic])
+def test_each_fact_can_be_false(kind: type[Position]) -> None:
+    assert check(kind, only=("facts",)).broken == ["facts"]
+
+
+def test_a_bias_from_the_length_of_the_cache_has_every_property_but_one() -> None:
+    assert check(SlotDistances).broken == ["masked"]
+
+
+def test_every_property_is_broken_by_a_toy() -> None:
+    assert {*BROKEN, "facts"} == set(PROPERTIES)
+
+
+def test_the_report_reads_as_a_page() -> None:
+    shown = str(check("alibi", only=("cached", "placing")))
+    assert shown.splitlines() == [
+        "alibi",
+        "  holds   cached          Read in pieces through a cache, a text is what it is read at once.",
+        "  -       placing         The positions that training feeds are in order and the "
+        "generator's alone.",
+        "                          training feeds plain positions",
+    ]
+
+
+def test_options_of_a_class_are_given_as_arguments() -> None:
+    assert check(Rotary, base=100.0, only=("cached",)).embedding == "Rotary:base=100"
+    with pytest.raises(PositionError, match="must be above 0"):
+        check(Rotary, base=-1.0)
