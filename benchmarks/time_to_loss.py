@@ -199,7 +199,9 @@ def show(result: dict[str, Any]) -> None:
             f"{run['steps']:>8,}{run['parameters']:>12,}  {how}"
         )
     if (peer := result["peer"]) is not None:
-        print(f"{'nanoGPT':<10}{peer['seconds']:>8.1f}{peer['validation_loss']:>9.4f}{peer['steps']:>8,}")
+        print(
+            f"{'nanoGPT':<10}{peer['seconds']:>8.1f}{peer['validation_loss']:>9.4f}{peer['steps']:>8,}"
+        )
     reached = "all reach" if result["reached"] else "not all reach"
     print(f"\n{reached} {result['target']}; {result['seconds']:.1f} s in the mean", end="")
     print(f", 1/{1 / result['share_of_peer']:.1f} of the peer's" if peer is not None else "")

@@ -40,7 +40,7 @@ def test_a_position_tells_the_order(make_random: MakeModel, spec: str) -> None:
 
 
 def test_a_repeated_word_is_one_word_without_positions(make_random: MakeModel) -> None:
-    """"I love AI" and "AI love I": the same word has the same logits wherever it stands."""
+    """ "I love AI" and "AI love I": the same word has the same logits wherever it stands."""
     tokens = torch.tensor([[4, 7, 4, 9, 4]])
     with torch.no_grad():
         bag = make_random("none", causal=False)(tokens)[0, ::2]
@@ -73,9 +73,7 @@ def reach(model: LanguageModel, asked: int, **where: Tensor) -> list[int]:
 
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
 @pytest.mark.parametrize("spec", CATALOGUE)
-def test_the_future_never_reaches_the_past(
-    make_random: MakeModel, spec: str, kernel: str
-) -> None:
+def test_the_future_never_reaches_the_past(make_random: MakeModel, spec: str, kernel: str) -> None:
     model = make_random(spec, tied_embeddings=False)
     model.attention_kernel = kernel
     for asked in (0, 4, 11):

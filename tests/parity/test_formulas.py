@@ -58,8 +58,10 @@ def formula(queries: list, keys: list, values: list, start: int, turn, bias) -> 
 
 def numbers(seed: int) -> list:
     return [
-        [[math.sin(1 + seed + 7 * h + 3.1 * t + 1.7 * d) for d in range(HEAD_DIM)]
-         for t in range(TIME)]
+        [
+            [math.sin(1 + seed + 7 * h + 3.1 * t + 1.7 * d) for d in range(HEAD_DIM)]
+            for t in range(TIME)
+        ]
         for h in range(HEADS)
     ]
 

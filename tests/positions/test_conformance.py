@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wordorder.positions import CATALOGUE, Geometry, ModelShape, Position, PositionError, Rotary
 from wordorder.positions.conformance import PROPERTIES, check
-from wordorder.positions.rotary import rotate
+from wordorder.positions.rotary import rotate, rotation
 
 SUMS = ["learned+alibi", "rotary/none", "rotary+alibi"]
 
@@ -62,8 +62,8 @@ class Restarting(Position):
         return x[..., :1].sigmoid().cumsum(1)
 
     def score(self, queries, keys, tables, state):
-        return lambda score, batch, head, query, key: score + (
-            state[batch, query, 0] - state[batch, key, 0]
+        return lambda score, batch, head, query, key: (
+            score + (state[batch, query, 0] - state[batch, key, 0])
         )
 
 
@@ -86,8 +86,8 @@ class FirstRow(Position):
         return geometry.key_positions[:1]
 
     def score(self, queries, keys, tables, state):
-        return lambda score, batch, head, query, key: score - 0.3 * (
-            tables[0, query] - tables[0, key]
+        return lambda score, batch, head, query, key: (
+            score - 0.3 * (tables[0, query] - tables[0, key])
         )
 
 
@@ -134,17 +134,18 @@ class Rounding(Position):
 
     door = "query-key"
 
-    def prepare(self, geometry: Geometry):
-        return geometry, Rotary(self.shape)
+    def prepare(self, geometry: Geometry) -> Geometry:
+        return geometry
 
-    def turned(self, x: Tensor, positions: Tensor, tables) -> Tensor:
-        return rotate(x, tables[1].rotation(positions.to(x.dtype)))
+    def turned(self, x: Tensor, positions: Tensor) -> Tensor:
+        places = positions.to(x.dtype)[..., None]
+        return rotate(x, rotation(places, Rotary(self.shape).frequencies()))
 
     def rotate_queries(self, queries, tables, state):
-        return self.turned(queries, tables[0].query_positions, tables)
+        return self.turned(queries, tables.query_positions)
 
     def rotate_keys(self, keys, tables, state):
-        return self.turned(keys, tables[0].key_positions, tables)
+        return self.turned(keys, tables.key_positions)
 
 
 class Buffered(Position):
@@ -287,7 +288,8 @@ def test_the_report_reads_as_a_page() -> None:
     shown = str(check("alibi", only=("cached", "placing")))
     assert shown.splitlines() == [
         "alibi",
-        "  holds   cached          Read in pieces through a cache, a text is what it is read at once.",
+        "  holds   cached          "
+        "Read in pieces through a cache, a text is what it is read at once.",
         "  -       placing         The positions that training feeds are in order and the "
         "generator's alone.",
         "                          training feeds plain positions",

@@ -228,5 +228,3 @@ class Terminal(Display):
         if self.progress is not None:
             self.progress.stop()
             self.progress = None
-
-

@@ -48,9 +48,7 @@ def attention(
     key_value_heads, key, head_dim), result as queries.
     """
     scale = position.softmax_scale or queries.shape[-1] ** -0.5
-    group = queries.shape[1] // keys.shape[1]
-    if group > 1:
-        keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
+    keys, values = (_for_each_head(each, queries.shape[1]) for each in (keys, values))
     score = position.score(queries, keys, tables, state)
     if position.whole_row is not None:
         return whole_rows(queries, keys, values, position, tables, state, score, bias)
@@ -68,6 +66,11 @@ def attention(
             mask = bias.whole()
             return F.scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
     return in_pieces(queries * scale, keys, values, bias)
+
+
+def _for_each_head(x: Tensor, heads: int) -> Tensor:
+    """Return keys or values repeated for the query heads that share them."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
 
 
 def _fused(queries: Tensor, keys: Tensor, values: Tensor, bias: Bias, scale: float) -> Tensor:

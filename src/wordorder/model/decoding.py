@@ -79,9 +79,7 @@ class Cache:
             return steps.expand(len(tokens), -1)
         return self.positions[:, -1:] + 1 + steps
 
-    def geometry(
-        self, positions: Tensor, documents: Tensor | None, consecutive: bool
-    ) -> Geometry:
+    def geometry(self, positions: Tensor, documents: Tensor | None, consecutive: bool) -> Geometry:
         """Return where new tokens stand among those kept, and keep them too."""
         first, self.length = self.length, self.length + positions.shape[1]
         before = self.positions

@@ -247,7 +247,10 @@ class Position(nn.Module):
         return queries
 
     def rotate_keys(self, keys: Tensor, tables: Tables, state: State) -> Tensor:
-        """Return keys (batch, key_value_heads, key, head_dim) with positions worked in."""
+        """Return keys (batch, key_value_heads, key, head_dim) with positions worked in.
+
+        Where every query head turns its keys in its own way, there may come as many heads.
+        """
         return keys
 
     # -- door 3: the scores, from the most special form to the most general -------------

@@ -260,9 +260,7 @@ class Composed(nn.Module):
                 a static rotation need cover only the new ones.
         """
         newest = geometry.newest() if rotated_keys else geometry
-        tables = [
-            p.prepare(newest if p.static_rotation else geometry) for p in self.instances
-        ]
+        tables = [p.prepare(newest if p.static_rotation else geometry) for p in self.instances]
         return [tuple(tables[i] for i in layer) for layer in self.indices]
 
     def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:

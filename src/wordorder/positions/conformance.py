@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from . import CATALOGUE, composed
 from .base import Position
 from .case import Broken, Case, NotApplicable
@@ -84,10 +86,17 @@ def check(
         PositionError: a spec or option that is wrong.
     """
     spec, catalogue = _named(embedding, options)
-    findings = []
-    for name, function in PROPERTIES.items():
-        if not only or name in only:
-            findings.append(_try(name, function, Case(spec, catalogue, causal=causal), heads))
+    case = Case(spec, catalogue, causal=causal)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several wait for one another, and texts here are small
+    try:
+        findings = [
+            _try(name, function, case, heads)
+            for name, function in PROPERTIES.items()
+            if not only or name in only
+        ]
+    finally:
+        torch.set_num_threads(threads)
     return Report(str(spec), tuple(findings))
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import ModelShape, Position, PositionError, Score, State, Tables, wide
-from .whole_row import Part, attend_in_parts, cut, products, worked
+from .whole_row import Part, attend_in_parts, products, worked
 
 
 class Cope(Position):
@@ -87,16 +87,22 @@ class Cope(Position):
         asked = wide(queries)
         asked = asked @ self.embeddings.to(asked.dtype).mT  # (batch, heads, query, most + 1)
 
-        def scores_of(part: Part) -> Tensor:
+        def scores_of(part: Part, queries: Tensor, keys: Tensor, asked: Tensor) -> Tensor:
             scaled = products(queries, keys, scale, part)
-            gates = scaled.sigmoid() * cut(visible, part)
+            gates = scaled.sigmoid() * part.of(visible)
             # Summed from the query on, not as a difference of sums from the start of the
             # text: far from the start float32 would lose what is small near the query.
             counts = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.most)
-            return worked(scaled, score, slots) + interpolated(asked[part[0], :, part[1]], counts)
+            return worked(scaled, score, slots) + interpolated(asked[:, :, part.rows], counts)
 
         return attend_in_parts(
-            scores_of, values, visible, slots, causal=True, together=score is not None
+            scores_of,
+            (queries, keys, asked),
+            values,
+            visible,
+            slots,
+            causal=True,
+            together=score is not None,
         )
 
 

@@ -118,13 +118,12 @@ class Dape(Position):
         scale = self.shape.head_dim**-0.5
         places = tables[:, slots]  # (batch or 1, query)
 
-        def scores_of(part: Part) -> Tensor:
-            sequences, rows, seen = part
+        def scores_of(part: Part, queries: Tensor, keys: Tensor) -> Tensor:
             scores = worked(products(queries, keys, scale, part), score, slots)
             if self.static is None:
                 return scores + self.correction(scores, None)
-            own = sequences if len(tables) > 1 else slice(None)
-            distances = places[own, rows, None] - tables[own, None, seen]
+            own = part.sequences if len(tables) > 1 else slice(None)
+            distances = places[own, part.rows, None] - tables[own, None, part.seen]
             bias = self.static.distance_bias(distances).transpose(0, 1).to(scores.dtype)
             added = self.correction(scores, bias)
             return scores + bias + added if self.residual else scores + added
@@ -133,6 +132,7 @@ class Dape(Position):
         held = PART_ON_GPU if values.is_cuda else PART
         return attend_in_parts(
             scores_of,
+            (queries, keys),
             values,
             visible,
             slots,
@@ -147,9 +147,10 @@ class Dape(Position):
         input_weight, input_bias, output_weight, output_bias = (
             weight.to(scores.dtype) for weight in weights
         )
-        heads, pairs = self.shape.heads, scores.flatten(2)
-        hidden = input_weight[:, :heads] @ pairs + input_bias[:, None]
-        if bias is not None:
-            hidden = hidden + input_weight[:, heads:] @ bias.flatten(2)
-        added = output_weight @ F.leaky_relu(hidden) + output_bias[:, None]
+        # One product with a row of ones for the constant: each pass over the hidden layer costs
+        # as much as all else.
+        known = [scores] if bias is None else [scores, bias.expand_as(scores)]
+        known = torch.cat((*known, torch.ones_like(scores[:, :1])), 1).flatten(2)
+        hidden = torch.cat((input_weight, input_bias[:, None]), 1) @ known
+        added = output_weight @ F.leaky_relu(hidden, inplace=True) + output_bias[:, None]
         return added.view_as(scores)

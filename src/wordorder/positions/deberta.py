@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
-from .pairs import Pairs, picked
+from .pairs import Band, Pairs, ahead, gathered, less_far, picked
 
 
 class Reach(NamedTuple):
@@ -87,26 +87,53 @@ class Deberta(Position):
 
     def score(self, queries: Tensor, keys: Tensor, tables: Reach, state: State) -> Score:
         pairs, least = tables
-        most, span = self.span - 1, self.span
+        span, most = self.span, self.span - 1
         queries, keys = wide(queries) * self.softmax_scale, wide(keys) * self.softmax_scale
         table = self.table.to(queries.dtype)
-        # Only distances that can be seen: from the query `least` to `most`, from the key back.
-        farthest = min(-least, most)
-        of_key = self.key_weight.to(table.dtype) @ table[span + least :].mT
-        of_query = table[: span + farthest + 1] @ self.query_weight.to(table.dtype).mT
+        # Only distances that can be seen, farthest back first: `most` to `least` from the
+        # query, and what is the same seen from the key, `span` to `nearest`.
+        nearest = max(least, -most)
+        of_key = self.key_weight.to(table.dtype) @ table[span + least :].flip(0).mT
+        of_query = table[: span - nearest + 1] @ self.query_weight.to(table.dtype).mT
         asked, answered = queries @ of_key, of_query @ keys.mT
 
         def disentangled(
             score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
         ) -> Tensor:
             if pairs.consecutive and query.dim() > 1:
-                own = pairs.of_rows(asked, query)
-                return _banded(score, own, answered, pairs.causal, batch, head, query, key)
+                return _banded(score, asked, answered, pairs, query, key)
             distance = pairs.distance(batch, query, key)
-            ahead = distance.clamp(least, most) - least
-            back = (-distance).clamp(-span, farthest) + span
+            from_query, from_key = (
+                most - distance.clamp(least, most),
+                span - distance.clamp(nearest, span),
+            )
             # What is picked is new memory, and ours to add to.
-            found = picked(asked, batch, head, pairs.rows[query], ahead)
-            return found.add_(picked(answered, batch, head, back, key)).add_(score)
+            found = picked(asked, batch, head, pairs.rows[query], from_query)
+            return found.add_(picked(answered, batch, head, from_key, key)).add_(score)
 
         return disentangled
+
+
+def _banded(
+    score: Tensor, asked: Tensor, answered: Tensor, pairs: Pairs, query: Tensor, key: Tensor
+) -> Tensor:
+    """Return scores with both products of consecutive positions added.
+
+    All keys beyond the span get one product of their row and one of their own, those within
+    the difference.
+
+    Shapes: asked (batch, heads, rows, distances), answered (batch, heads, distances, keys).
+    """
+    asked, answered = pairs.of_rows(asked, query), answered[..., : key.numel()]
+    past, future = asked[..., :1], asked[..., -1:]
+    past_key, future_key = answered[..., :1, :], answered[..., -1:, :]
+    scores, near = (score + past).add_(past_key), answered.shape[-2] - 1
+    span = near if pairs.causal else near // 2 + 1
+    if not pairs.causal:
+        before = ahead(query, key, scores.dtype)
+        scores = scores.addcmul_(before, future - past).addcmul_(before, future_key - past_key)
+    from_query = less_far(asked[..., :near], past, future, span)
+    from_key = less_far(answered[..., 1:, :], past_key, future_key, span, axis=-2)
+    band = Band.of(query, key, span - 1, span - near)
+    order = torch.arange(near, device=answered.device)
+    return band.add_to(scores, from_query.add_(gathered(from_key, order, band.keys)))

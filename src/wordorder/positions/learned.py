@@ -59,9 +59,7 @@ class Learned(Position):
     ) -> None:
         super().__init__(shape)
         if length < 0:
-            raise PositionError(
-                f"learned: length={length} must be 0 (the trained length) or more"
-            )
+            raise PositionError(f"learned: length={length} must be 0 (the trained length) or more")
         if start not in ("normal", "sinusoidal"):
             raise PositionError(f"learned: start={start} is none: use normal or sinusoidal")
         rows = length or shape.trained_length

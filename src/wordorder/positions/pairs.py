@@ -67,9 +67,14 @@ def picked(table: Tensor, batch: Tensor, head: Tensor, row: Tensor, column: Tens
         batch, head: on a grid these are all of them, in order.
         row, column: int64; together (batch or 1, 1, query, key) or (query, key) on a grid.
     """
-    cell = row * table.shape[-1] + column
-    if cell.dim() < 2:  # a few pairs by themselves
+    if max(row.dim(), column.dim()) < 2:  # a few pairs by themselves
         return table[batch, head, row, column]
+    return gathered(table, row, column)
+
+
+def gathered(table: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Return table[:, :, row, column] on a grid of rows and columns, in new memory."""
+    cell = row * table.shape[-1] + column
     flat = cell.flatten(-2).expand(*table.shape[:2], -1)
     return table.flatten(-2).gather(-1, flat).unflatten(-1, cell.shape[-2:])
 
@@ -101,7 +106,26 @@ class Band(NamedTuple):
         near = near.masked_fill(self.outside, 0.0)
         return scores.scatter_add_(-1, self.keys.expand(near.shape), near)
 
+    def taken(self, weights: Tensor) -> Tensor:
+        """Return the weights of these keys, 0 where there is none.
+
+        Shapes: weights (batch, heads, query, key); the result (batch, heads, query, distances).
+        """
+        keys = self.keys.expand(*weights.shape[:2], -1, -1)
+        return weights.gather(-1, keys).masked_fill(self.outside, 0.0)
+
 
 def ahead(query: Tensor, key: Tensor, dtype: torch.dtype) -> Tensor:
     """Return 1 for keys after the query and 0 for the others, of slots on a grid."""
     return (query < key).to(dtype)
+
+
+def less_far(near: Tensor, past: Tensor, future: Tensor, behind: int, axis: int = -1) -> Tensor:
+    """Return numbers by distance less those of far keys on the same side.
+
+    Args:
+        near: farthest back first along `axis`; the first `behind` are not ahead.
+        past, future: of far keys; one along `axis`.
+    """
+    back, front = near.split((behind, near.shape[axis] - behind), axis)
+    return torch.cat((back - past, front - future), axis)

@@ -146,15 +146,19 @@ class Path(Position):
         directions, betas = state[0].transpose(1, 2), state[1].transpose(1, 2)
         blocks = blocks_of(wide(keys), directions, betas)
 
-        def scores_of(part: Part) -> Tensor:
-            sequences, rows, seen = part
-            own = Blocks(*(each[sequences] for each in blocks))
-            end = seen.indices(keys.shape[2])[1]
-            scores = carried(queries[sequences, :, rows], own, slots[rows], end)
-            return worked(scores, score, slots)
+        def scores_of(part: Part, queries: Tensor, *blocks: Tensor) -> Tensor:
+            end = part.seen.indices(keys.shape[2])[1]
+            own = queries[:, :, part.rows]
+            return worked(carried(own, Blocks(*blocks), slots[part.rows], end), score, slots)
 
         return attend_in_parts(
-            scores_of, values, visible, slots, causal=True, together=score is not None
+            scores_of,
+            (queries, *blocks),
+            values,
+            visible,
+            slots,
+            causal=True,
+            together=score is not None,
         )
 
 
@@ -187,14 +191,15 @@ def carried(queries: Tensor, blocks: Blocks, slots: Tensor, end: int) -> Tensor:
     starts = range(0, end, BLOCK)
     # Rows from `first` on stand in a block or past it: earlier ones have not come this far.
     firsts = torch.searchsorted(slots, torch.tensor(list(starts), device=slots.device)).tolist()
+    sides, on_keys, on_queries = (each.unbind(2) for each in blocks)
     found = []
     past = queries[:, :, :0]
     for i in reversed(range(len(starts))):
         first = firsts[i]
         past = torch.cat((queries[:, :, first : queries.shape[2] - past.shape[2]], past), 2)
-        direct, along = (past @ blocks.sides[:, :, i].mT).split(BLOCK, -1)
+        direct, along = (past @ sides[i].mT).split(BLOCK, -1)
         own = torch.arange(starts[i], starts[i] + BLOCK, device=slots.device)
         along = along * (slots[first:, None] >= own)
-        found.append(F.pad(direct - along @ blocks.on_keys[:, :, i], (0, 0, first, 0)))
-        past = past - along @ blocks.on_queries[:, :, i]
+        found.append(F.pad(direct - along @ on_keys[i], (0, 0, first, 0)))
+        past = past - along @ on_queries[i]
     return torch.cat(found[::-1], -1)[..., :end]

@@ -197,9 +197,8 @@ def coarse(case: Case) -> None:
             found = Reader(rounded, case.key_value_heads, dtype).read(x, positions)
             error = (found.float() - expected).square().mean().sqrt() / expected.std()
             if not error < COARSE:
-                raise Broken(
-                    f"positions from {start} on, {name} model: off by {float(error):.2g} of the spread"
-                )
+                what = f"positions from {start} on, {name} model"
+                raise Broken(f"{what}: off by {float(error):.2g} of the spread")
 
 
 def movable(case: Case) -> None:

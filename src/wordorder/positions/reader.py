@@ -34,8 +34,8 @@ def plain_attention(
     scale = position.softmax_scale or queries.shape[-1] ** -0.5
     queries = position.rotate_queries(queries, tables, state)
     keys = keys if rotated else position.rotate_keys(keys, tables, state)
-    group = queries.shape[1] // keys.shape[1]
-    keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
+    keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], 1)
+    values = values.repeat_interleave(queries.shape[1] // values.shape[1], 1)
     bias = position.distance_bias(geometry.distances())  # (heads, batch, query, key)
     score = position.score(queries, keys, tables, state)
     grid = _grid(queries, keys, geometry.query_slots)

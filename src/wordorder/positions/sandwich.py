@@ -49,8 +49,7 @@ class Sandwich(Position):
         super().__init__(shape)
         if dimensions < 2 or dimensions % 2:
             raise PositionError(
-                f"sandwich: dimensions={dimensions} must be even and at least 2; "
-                "128 is the paper's"
+                f"sandwich: dimensions={dimensions} must be even and at least 2; 128 is the paper's"
             )
         if not base > 1:
             raise PositionError(f"sandwich: base={base} must be above 1; 10000 is the paper's")

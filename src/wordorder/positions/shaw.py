@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
-from .pairs import Band, Pairs, ahead, picked
+from .pairs import Band, Pairs, ahead, less_far, picked
 
 
 class Shaw(Position):
@@ -125,16 +125,23 @@ class ShawValues(Position):
         score: Score | None,
         slots: Tensor,
     ) -> Tensor:
-        batch, head, query, key = grid = _grid(queries, keys, slots)
-        which = _which(tables.distance(batch, query, key), self.clip)
-        rows = torch.arange(len(slots), device=slots.device)[:, None]
+        grid = _grid(queries, keys, slots)
+        products = _products(queries, self.weight)
         scores = wide(queries @ keys.mT * queries.shape[-1] ** -0.5)
-        scores = scores + picked(_products(queries, self.weight), batch, head, rows, which)
+        if tables.consecutive:
+            scores = _banded(scores, products, tables.causal, *grid[2:])
+        else:
+            which = _which(tables.distance(grid[0], *grid[2:]), self.clip)
+            row = torch.arange(len(slots), device=slots.device)[:, None]
+            scores = picked(products, *grid[:2], row, which).add_(scores)
         scores = scores if score is None else score(scores, *grid)
         weights = scores.masked_fill(~visible, float("-inf")).softmax(-1)
-        sums = weights.new_zeros(*queries.shape[:3], 2 * self.clip + 1)
-        sums = sums.scatter_add(-1, which.expand(weights.shape), weights)
-        related = sums @ self.value_weight.to(sums.dtype)
+        vectors = self.value_weight.to(weights.dtype)
+        if tables.consecutive:
+            related = _mixed(weights, vectors, tables.causal, *grid[2:])
+        else:
+            sums = weights.new_zeros(*weights.shape[:3], len(vectors))
+            related = sums.scatter_add(-1, which.expand(weights.shape), weights) @ vectors
         return weights.to(values.dtype) @ values + related.to(values.dtype)
 
 
@@ -157,14 +164,27 @@ def _banded(score: Tensor, products: Tensor, causal: bool, query: Tensor, key: T
     """
     clip = products.shape[-1] // 2
     past, future = products[..., :1], products[..., -1:]
-    scores = score + past
+    scores, least = score + past, 0
+    if not causal:
+        scores, least = scores.addcmul_(ahead(query, key, scores.dtype), future - past), 1 - clip
+    near = less_far(products[..., 1 : 1 + clip - least], past, future, behind=clip)
+    return Band.of(query, key, clip - 1, least).add_to(scores, near)
+
+
+def _mixed(weights: Tensor, vectors: Tensor, causal: bool, query: Tensor, key: Tensor) -> Tensor:
+    """Return the vectors of consecutive positions, each times the weights at its distance.
+
+    Weights sum to 1, so the far past has what the near and the future leave.
+    """
+    clip = len(vectors) // 2
+    past, future = vectors[:1], vectors[-1:]
+    least = 0 if causal else 1 - clip
+    near = less_far(vectors[1 : 1 + clip - least], past, future, behind=clip, axis=0)
+    mixed = Band.of(query, key, clip - 1, least).taken(weights) @ near + past
     if causal:
-        near = products[..., 1 : clip + 1] - past
-        return Band.of(query, key, clip - 1, 0).add_to(scores, near)
-    scores = scores.addcmul_(ahead(query, key, scores.dtype), future - past)
-    behind, before = products[..., 1 : clip + 1] - past, products[..., clip + 1 : -1] - future
-    band = Band.of(query, key, clip - 1, 1 - clip)
-    return band.add_to(scores, torch.cat((behind, before), dim=-1))
+        return mixed
+    after = (weights * ahead(query, key, weights.dtype)).sum(-1, keepdim=True)
+    return mixed + after * (future - past)
 
 
 def _which(distance: Tensor, clip: int) -> Tensor:

@@ -28,7 +28,7 @@ class Waves(NamedTuple):
         places: (batch or 1, key), positions; slots where positions are consecutive.
         values: (batch or 1, key, width) float32, their sines, then their cosines.
         rows: (key,) int64, the row of the query at each slot.
-        consecutive: all slots are queries too, at consecutive positions.
+        consecutive: the distance of visible positions is the distance of slots.
         causal: whether the future is hidden.
     """
 
@@ -37,6 +37,12 @@ class Waves(NamedTuple):
     rows: Tensor
     consecutive: bool
     causal: bool
+
+    def of_rows(self, asking: Tensor, queries: Tensor) -> Tensor:
+        """Return what is asked (batch, heads, rows, head_dim) by some queries, in order."""
+        if len(queries) == asking.shape[2]:
+            return asking
+        return asking[:, :, self.rows[queries]]
 
 
 class TransformerXL(Position):
@@ -96,8 +102,8 @@ class TransformerXL(Position):
         if geometry.consecutive:
             places = every[None]
         rows = torch.zeros_like(every).scatter(0, slots, every[: len(slots)])
-        consecutive = geometry.consecutive and len(slots) == len(every)
-        return Waves(places, self.waves(places), rows, consecutive, geometry.causal)
+        values = self.waves(places)
+        return Waves(places, values, rows, geometry.consecutive, geometry.causal)
 
     def score(self, queries: Tensor, keys: Tensor, tables: Waves, state: State) -> Score:
         queries = wide(queries)
@@ -117,37 +123,36 @@ class TransformerXL(Position):
                 vectors = weight[head] @ self.waves(distance).to(dtype)[..., None]
                 asked = asking[batch, head, waves.rows[query]]
                 return score + by_content + (asked * vectors[..., 0]).sum(-1)
-            square = query.numel() == key.numel() == len(waves.rows)
-            if waves.consecutive and square:
-                by_distance = _shifted(asking, weight, waves)
-            else:
-                by_distance = _apart(asking, weight, waves, query.flatten(), key.flatten())
+            along = query.flatten(), key.flatten()
+            # One vector per distance is a product of its own, which few queries do not repay.
+            many = len(asking) * query.numel() > 2 * asking.shape[-1]
+            road = _shifted if waves.consecutive and many else _apart
+            by_distance = road(asking, weight, waves, *along)
             # The sum is new memory, and ours to add to.
             return (score + by_distance).add_(by_content)
 
         return related
 
 
-def _shifted(asking: Tensor, weight: Tensor, waves: Waves) -> Tensor:
+def _shifted(asking: Tensor, weight: Tensor, waves: Waves, queries: Tensor, keys: Tensor) -> Tensor:
     """Return the products with every distance, each row moved to its place.
 
-    Row i of the products goes from distance T-1 down: key j stands at T-1-i+j. Read as if
-    rows were one shorter, each row starts one column after the one above it.
+    Rows of the products go from the farthest distance down, that of the last query and the
+    first key: key j is Q-1-i+j in row i of Q. Read as if rows were one shorter, each row
+    starts one column after the one above it.
 
-    Shapes: asking (batch, heads, T, head_dim), already scaled; the result (batch, heads, T, T).
+    Shapes: as for `_apart`; slots of queries and of keys are consecutive.
     """
-    time = asking.shape[2]
-    near = waves.values[0]  # of distances 0 to T-1
-    spare = near[:1]  # one column is read over the edge
-    if waves.causal:
-        vectors = torch.cat((near.flip(0), spare))
-    else:
-        sines, cosines = near[1:].chunk(2, dim=-1)
-        vectors = torch.cat((near.flip(0), torch.cat((-sines, cosines), -1), spare))
+    asking = waves.of_rows(asking, queries)
+    count, width = len(queries), len(keys) + (0 if waves.causal else len(queries) - 1)
+    # One column more, to make rows longer; what is read past the edge is hidden, or none.
+    distances = queries[-1] - torch.arange(width + 1, device=keys.device)
+    near = waves.values[0]  # of distances 0, 1, ...
+    sines, cosines = near[distances.abs().clamp(max=len(near) - 1)].chunk(2, dim=-1)
+    vectors = torch.cat((sines * distances.sign()[:, None], cosines), dim=-1)
     products = asking @ (weight @ vectors.mT)
-    shorter = len(vectors) - 1
-    rows = products.flatten(-2)[..., time - 1 : time - 1 + time * shorter]
-    return rows.unflatten(-1, (time, shorter))[..., :time]
+    rows = products.flatten(-2)[..., count - 1 : count - 1 + count * width]
+    return rows.unflatten(-1, (count, width))[..., : len(keys)]
 
 
 def _apart(asking: Tensor, weight: Tensor, waves: Waves, queries: Tensor, keys: Tensor) -> Tensor:
@@ -158,9 +163,7 @@ def _apart(asking: Tensor, weight: Tensor, waves: Waves, queries: Tensor, keys: 
     Shapes: asking (batch, heads, rows, head_dim), already scaled; queries (query,) and keys
     (key,) slots; the result (batch, heads, query, key).
     """
-    if len(queries) < asking.shape[2]:
-        asking = asking[:, :, waves.rows[queries]]
-    a, b = (asking @ weight).chunk(2, dim=-1)
+    a, b = (waves.of_rows(asking, queries) @ weight).chunk(2, dim=-1)
     sines, cosines = waves.values[:, None, queries].chunk(2, dim=-1)
     turned = torch.cat((b * sines - a * cosines, a * sines + b * cosines), dim=-1)
     there = waves.values[:, keys]

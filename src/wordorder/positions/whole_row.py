@@ -9,6 +9,8 @@ again. Nothing here depends on any one embedding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,24 +18,22 @@ from torch.utils.checkpoint import checkpoint
 
 from .base import Score, wide
 
-Part = tuple[slice, slice, slice]  # sequences, rows, and the keys that these rows may see
-
 # Scores in a part: 2 MiB in float32, for a handful of steps each. A GPU wants more at once.
 PART, PART_ON_GPU = 1 << 19, 1 << 26
 # Fewer rows make products too small to be fast.
 FEWEST_ROWS = 64
 
 
-def products(queries: Tensor, keys: Tensor, scale: float, part: Part) -> Tensor:
-    """Return scaled products of queries and keys (sequences, heads, rows, seen), wide."""
-    sequences, rows, seen = part
-    return wide(queries[sequences, :, rows] @ keys[sequences, :, seen].mT) * scale
+class Part(NamedTuple):
+    """Some sequences, some rows of them, and the keys that these rows may see."""
 
+    sequences: slice
+    rows: slice
+    seen: slice
 
-def cut(pairs: Tensor, part: Part) -> Tensor:
-    """Return the part of a matrix (batch or 1, heads or 1, query, key)."""
-    sequences, rows, seen = part
-    return (pairs[sequences] if len(pairs) > 1 else pairs)[:, :, rows, seen]
+    def of(self, pairs: Tensor) -> Tensor:
+        """Return the part of a matrix (batch or 1, heads or 1, query, key)."""
+        return (pairs[self.sequences] if len(pairs) > 1 else pairs)[:, :, self.rows, self.seen]
 
 
 def worked(scores: Tensor, score: Score | None, slots: Tensor) -> Tensor:
@@ -51,9 +51,15 @@ def worked(scores: Tensor, score: Score | None, slots: Tensor) -> Tensor:
     )
 
 
+def products(queries: Tensor, keys: Tensor, scale: float, part: Part) -> Tensor:
+    """Return scaled products (sequences, heads, rows, seen), wide, of some sequences."""
+    return wide(queries[:, :, part.rows] @ keys[:, :, part.seen].mT) * scale
+
+
 @torch.compiler.disable  # which would unroll the parts
 def attend_in_parts(
-    scores_of: Callable[[Part], Tensor],
+    scores_of: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
     values: Tensor,
     visible: Tensor,
     slots: Tensor,
@@ -65,8 +71,11 @@ def attend_in_parts(
     """Return softmax(scores) @ values; autograd follows.
 
     Args:
-        scores_of: returns the scores of a part, wide; what it gives for hidden keys is
+        scores_of: called as (part, *inputs), with the inputs of the part's sequences; returns
+            its scores (sequences, heads, rows, seen), wide. What it gives for hidden keys is
             ignored, if it is finite.
+        inputs: (batch, ...) each, split by sequences once: slices would each carry back a
+            gradient of everything.
         visible: (batch or 1, 1, query, key) bool.
         slots: (query,) int64, where the queries stand on the key axis, in order.
         causal: whether no query sees past its own slot.
@@ -75,42 +84,26 @@ def attend_in_parts(
 
     Shapes: values (batch, heads, key, head_dim); the result (batch, heads, query, head_dim).
     """
-
-    def attended(part: Part) -> Tensor:
-        sequences, _, seen = part
-        weights = scores_of(part).masked_fill(~cut(visible, part), float("-inf")).softmax(-1)
-        return weights.to(values.dtype) @ values[sequences, :, seen]
-
-    everything: Part = (slice(None), slice(None), slice(None))
-    parts = [[everything]] if together else _parts(values, slots, causal, at_once)
-    if len(parts) == len(parts[0]) == 1:
-        return attended(parts[0][0])
-    batches = []
-    for row_parts in parts:
-        found = []
-        for part in row_parts:
-            if torch.is_grad_enabled():
-                made = checkpoint(attended, part, use_reentrant=False, preserve_rng_state=False)
-                found.append(made)
-            else:
-                found.append(attended(part))
-        batches.append(torch.cat(found, 2))
-    return torch.cat(batches)
-
-
-def _parts(values: Tensor, slots: Tensor, causal: bool, at_once: int) -> list[list[Part]]:
-    """Return the parts: for some sequences at a time, some rows at a time."""
     batch, heads, source, _ = values.shape
-    at_once = at_once or (PART_ON_GPU if values.is_cuda else PART)
     time = len(slots)
-    tall = min(time, max(FEWEST_ROWS, at_once // (heads * source)))
-    deep = max(1, at_once // (heads * tall * source))
+    at_once = at_once or (PART_ON_GPU if values.is_cuda else PART)
+    tall = time if together else min(time, max(FEWEST_ROWS, at_once // (heads * source)))
+    deep = batch if together else max(1, at_once // (heads * tall * source))
     rows = [slice(start, min(start + tall, time)) for start in range(0, time, tall)]
-    ends = [int(slots[part.stop - 1]) + 1 if causal and len(rows) > 1 else source for part in rows]
-    return [
-        [
-            (slice(first, first + deep), part, slice(0, end))
-            for part, end in zip(rows, ends, strict=True)
-        ]
-        for first in range(0, batch, deep)
-    ]
+    ends = [int(slots[row.stop - 1]) + 1 if causal and len(rows) > 1 else source for row in rows]
+    again = torch.is_grad_enabled() and (len(rows) > 1 or deep < batch)
+
+    def attended(part: Part, values: Tensor, *own: Tensor) -> Tensor:
+        scores = scores_of(part, *own)
+        weights = scores.masked_fill(~part.of(visible), float("-inf")).softmax(-1)
+        return weights.to(values.dtype) @ values[:, :, part.seen]
+
+    run = partial(checkpoint, attended, use_reentrant=False, preserve_rng_state=False)
+    splits = zip(*(each.split(deep) for each in (values, *inputs)), strict=True)
+    found = []
+    for i, own in enumerate(splits):
+        sequences = slice(i * deep, (i + 1) * deep)
+        parts = [Part(sequences, row, slice(0, end)) for row, end in zip(rows, ends, strict=True)]
+        made = [run(part, *own) if again else attended(part, *own) for part in parts]
+        found.append(torch.cat(made, 2))
+    return torch.cat(found)

@@ -1,8 +1,8 @@
 """A run folder: what training leaves and every other command reads.
 
-    config.json  tokenizer.json  model.safetensors    what the model is
-    metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
-    training/                                          what resuming needs
+config.json  tokenizer.json  model.safetensors    what the model is
+metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
+training/                                          what resuming needs
 """
 
 from __future__ import annotations
@@ -87,9 +87,7 @@ class Run:
             sampling: fields of `wordorder.model.decoding.Sampling`.
         """
         start = [self.tokenizer.end_of_text, *self.tokenizer.encode(prompt)]
-        written = generate(
-            self.model, start, Sampling(**sampling), stop=self.tokenizer.end_of_text
-        )
+        written = generate(self.model, start, Sampling(**sampling), stop=self.tokenizer.end_of_text)
         return prompt + self.tokenizer.decode(list(written))
 
 

@@ -380,5 +380,3 @@ def _memory_explained(config: TrainConfig, model: TokenModel) -> Iterator[None]:
         if not out and "allocate memory" not in str(error):
             raise
         raise Failed(too_large(config, model)) from None
-
-
