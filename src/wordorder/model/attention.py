@@ -45,16 +45,17 @@ def attention(
         bias: the layer's masks and biases.
 
     Shapes: queries (batch, heads, query, head_dim), keys and values (batch,
-    key_value_heads, key, head_dim), result as queries.
+    key_value_heads, key, head_dim), result as queries. An embedding may have made queries
+    and keys wider.
     """
-    scale = position.softmax_scale or queries.shape[-1] ** -0.5
+    scale = position.softmax_scale or position.shape.head_dim**-0.5
     keys, values = (_for_each_head(each, queries.shape[1]) for each in (keys, values))
     score = position.score(queries, keys, tables, state)
     if position.whole_row is not None:
         return whole_rows(queries, keys, values, position, tables, state, score, bias)
     if score is not None or bias.trained_pairs:
         return in_rows(queries * scale, keys, values, score, bias)
-    if kernel != "plain":
+    if kernel != "plain" and queries.shape[-1] == values.shape[-1]:
         if not bias.biased:
             return _fused(queries, keys, values, bias, scale)
         slopes = position.slopes() if bias.geometry.causal else None

@@ -53,7 +53,7 @@ class _Pieces(torch.autograd.Function):
     def forward(
         ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, by_distance: Any, bias: Bias
     ) -> Tensor:
-        attended, kept = torch.empty_like(queries), []
+        attended, kept = queries.new_empty(*queries.shape[:3], values.shape[-1]), []
         keep = any(ctx.needs_input_grad) and _scores(queries, keys) <= LARGEST_SCORES
         for piece in _pieces(queries, keys, bias.past_only):
             sequences, rows, seen = piece

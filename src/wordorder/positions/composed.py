@@ -68,16 +68,23 @@ def foreign(text: str) -> list[str]:
     return [name for name in parts if "." in name]
 
 
-def find(name: str, catalogue: Mapping[str, type[Position]]) -> type[Position]:
+def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") -> type[Position]:
     """Return the class of a name in the catalogue, or of package.module.Class.
 
     A module in the current folder counts. Importing it runs its code.
+
+    Args:
+        where: what a message says of where the name stands.
 
     Raises:
         PositionError: no such module or class, or one that is no `Position`.
     """
     if name in catalogue:
         return catalogue[name]
+    if "." not in name:
+        near = difflib.get_close_matches(name, catalogue, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(catalogue)}"
+        raise PositionError(f"{name!r}{where} is no positional embedding: {hint}")
     module, _, kind = name.rpartition(".")
     here = os.getcwd()
     sys.path.insert(0, here)
@@ -272,11 +279,7 @@ class Composed(nn.Module):
 
 def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part:
     name, colon, rest = text.partition(":")
-    if name not in catalogue and "." not in name:
-        near = difflib.get_close_matches(name, catalogue, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(catalogue)}"
-        raise PositionError(f"{name!r} in --position {spec!r} is no positional embedding: {hint}")
-    allowed = find(name, catalogue).options()
+    allowed = find(name, catalogue, f" in --position {spec!r}").options()
     options = []
     for option in _split(rest, ",") if colon else []:
         key, equals, value = (piece.strip() for piece in option.partition("="))

@@ -157,7 +157,7 @@ class _Network(torch.autograd.Function):
         for row, piece in _pieces(x):
             own, numbers = gradient[row, :, piece], x[row, piece]
             hidden = torch.outer(into, numbers).add_(bias[:, None]).relu_()
-            slopes = (out.T @ own).mul_(hidden > 0)
+            slopes = torch.ops.aten.threshold_backward(out.T @ own, hidden, 0)
             to_out += own @ hidden.T
             to_x[row, piece] = into @ slopes
             to_into += slopes @ numbers

@@ -31,7 +31,7 @@ def plain_attention(
     Shapes: queries (batch, heads, query, head_dim), keys and values (batch, key_value_heads,
     key, head_dim); the result is as queries.
     """
-    scale = position.softmax_scale or queries.shape[-1] ** -0.5
+    scale = position.softmax_scale or position.shape.head_dim**-0.5
     queries = position.rotate_queries(queries, tables, state)
     keys = keys if rotated else position.rotate_keys(keys, tables, state)
     keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], 1)

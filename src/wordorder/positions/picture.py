@@ -1,0 +1,60 @@
+"""What an embedding does by itself: how the last of many copies of one word attends to them.
+
+The words are the same, so that only positions can tell them apart: without an embedding
+every copy gets the same weight.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .base import Geometry, ModelShape, Position, overrides
+from .composed import Sum
+from .reader import plain_attention
+
+HEADS, HEAD_DIM = 4, 64
+STEPS = "▁▂▃▄▅▆▇█"
+
+
+@torch.no_grad()
+def weights_of_copies(kind: type[Position], copies: int) -> Tensor | None:
+    """Return the weights (heads, copies) of the last of `copies` words, nearest last.
+
+    Four heads of 64, with the first values of what is trained; queries and keys are the
+    normalised word itself. None for an embedding that only says which positions are fed, or
+    that gives more than weighted values.
+    """
+    position = kind(ModelShape(HEADS, HEAD_DIM, trained_length=copies))
+    if overrides(position, "place"):
+        return None
+    generator = torch.Generator().manual_seed(0)
+    if hasattr(position, "reset_parameters"):
+        position.reset_parameters(generator)
+    whole = Sum(position.shape, (position,))
+    geometry = Geometry.of(torch.arange(copies)[None], consecutive=True)
+    word = torch.randn(HEADS * HEAD_DIM, generator=generator)
+    x = position.embed(word.expand(1, copies, -1), geometry)
+    x = x * x.square().mean(-1, keepdim=True).rsqrt()
+    heads = x.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
+    tables = (position.prepare(geometry),)
+    state = whole.state(x, geometry, None)
+    identity = torch.eye(copies).expand(1, HEADS, -1, -1)  # so that the result is the weights
+    weights = plain_attention(whole, heads, heads, identity, tables, state, geometry)[0, :, -1]
+    return weights if (weights.sum(-1) - 1).abs().max() < 1e-3 else None
+
+
+def sparkline(weights: Tensor) -> str:
+    """Return one character for each weight, the highest the largest."""
+    steps = (weights / weights.max() * (len(STEPS) - 1)).round().int().tolist()
+    return "".join(STEPS[step] for step in steps)
+
+
+def placed(kind: type[Position], count: int = 12) -> list[int]:
+    """Return the positions that training feeds to the first `count` words."""
+    position = kind(ModelShape(HEADS, HEAD_DIM, trained_length=count))
+    drawn = position.place(torch.arange(count)[None], torch.Generator().manual_seed(0))
+    return drawn[0].tolist()
+
+
+__all__ = ["placed", "sparkline", "weights_of_copies"]

@@ -1,0 +1,116 @@
+"""Scores with the query in them take several roads, which must be one function.
+
+Where positions are consecutive, far pairs share a number and near ones are scattered, or
+rows are shifted; where positions are given, each pair is looked up. Long texts come some
+rows at a time, with the keys that these may see, and a cache has more keys than queries.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from wordorder.model import plain_attention
+from wordorder.model.attention import attention
+from wordorder.model.bias import Bias
+from wordorder.positions import Geometry, ModelShape, build
+from wordorder.positions.pairs import Band, Pairs, picked
+
+BATCH, HEADS, HEAD_DIM, TIME = 3, 2, 4, 23
+# Sums of float64 in another order; the sinusoids of transformer-xl are float32.
+CLOSE = {"transformer-xl": 2e-6}
+SPECS = ["shaw", "shaw:clip=1", "shaw:clip=5", "shaw-values:clip=1", "shaw-values:clip=5"]
+SPECS += ["transformer-xl", "deberta", "deberta:span=1", "deberta:span=5", "forgetting"]
+each_spec = pytest.mark.parametrize("spec", SPECS)
+
+
+def read(lab, spec: str, geometry: Geometry) -> list[Tensor]:
+    """Return what attention gives, and its slopes, of the queries that a geometry has."""
+    composed = build(spec, ModelShape(HEADS, HEAD_DIM, causal=geometry.causal)).double()
+    for instance in composed.instances:
+        lab.filled(instance)
+    slots = geometry.query_slots
+    q, k, v = (lab.numbers(BATCH, HEADS, TIME, HEAD_DIM, seed=seed) for seed in range(3))
+    x = lab.numbers(BATCH, TIME, HEADS * HEAD_DIM, seed=3)
+    inputs = [each.requires_grad_() for each in (q, k, v, x)]
+    position, tables = composed.sums[0], composed.prepare(geometry)[0]
+    whole = Geometry.of(geometry.key_positions, geometry.key_documents)
+    state = position.state(x, whole, None)
+    bias = Bias(position, geometry, None, q.dtype)
+    out = attention(q[:, :, slots], k, v, position, tables, state, bias, kernel="plain")
+    weighing = lab.numbers(BATCH, HEADS, TIME, HEAD_DIM, seed=4)[:, :, slots]
+    parameters = list(composed.parameters())
+    slopes = torch.autograd.grad(out, [*inputs, *parameters], weighing, allow_unused=True)
+    return [out, *(slope for slope in slopes if slope is not None)]
+
+
+def same(spec: str, found: list[Tensor], expected: list[Tensor]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        close = CLOSE.get(spec.partition(":")[0], 1e-10)
+        torch.testing.assert_close(one, other, rtol=0, atol=close)
+
+
+@each_spec
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_consecutive_positions_are_positions(
+    lab, monkeypatch: pytest.MonkeyPatch, spec: str, causal: bool, in_parts: bool
+) -> None:
+    if spec == "forgetting" and not causal:
+        pytest.skip("forgetting is causal")
+    places = torch.arange(TIME)[None]
+    expected = read(lab, spec, Geometry.of(places, causal=causal))
+    if in_parts:  # of nine rows, nine and five
+        monkeypatch.setattr(plain_attention, "LARGEST_SCORES", BATCH * HEADS * TIME * 9)
+    for consecutive in (True, False):
+        geometry = Geometry.of(places, causal=causal, consecutive=consecutive)
+        same(spec, read(lab, spec, geometry), expected)
+    rows = (places + torch.tensor([[0], [1000], [70]])).expand(BATCH, -1)
+    same(spec, read(lab, spec, Geometry.of(rows, causal=causal)), expected)
+
+
+@each_spec
+def test_packed_documents_may_be_declared_consecutive(lab, spec: str) -> None:
+    slots = torch.arange(TIME)[None]
+    documents = slots // 9
+    found = read(lab, spec, Geometry.of(slots, documents, consecutive=True))
+    same(spec, found, read(lab, spec, Geometry.of(slots % 9, documents)))
+
+
+@each_spec
+@pytest.mark.parametrize("last", [1, 2, 9])
+def test_with_a_cache_the_last_rows_are_the_last_rows(lab, spec: str, last: int) -> None:
+    places = torch.arange(TIME)[None]
+    expected = read(lab, spec, Geometry.of(places))[0][:, :, -last:]
+    for consecutive in (True, False):
+        slots = torch.arange(TIME - last, TIME)
+        geometry = Geometry(places[:, -last:], places, slots, consecutive=consecutive)
+        same(spec, [read(lab, spec, geometry)[0]], [expected])
+
+
+def test_fractional_distances_take_the_nearest() -> None:
+    pairs = Pairs.of(Geometry.of(torch.arange(8)[None] / 4))
+    slots = torch.arange(8)
+    found = pairs.distance(torch.tensor([0]), slots[:, None], slots)
+    assert found.dtype == torch.int64
+    assert found[7].tolist() == [2, 2, 1, 1, 1, 0, 0, 0]
+
+
+def test_what_is_picked_is_what_an_index_finds(lab) -> None:
+    table = lab.numbers(2, 3, 4, 5)
+    batch, head = torch.arange(2)[:, None, None, None], torch.arange(3)[:, None, None]
+    row = torch.tensor([[3], [1]])
+    column = torch.randint(5, (2, 1, 2, 7), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(picked(table, batch, head, row, column), table[batch, head, row, column])
+    single = [torch.tensor([index]) for index in (1, 2, 3, 4)]
+    assert torch.equal(picked(table, *single), table[1, 2, 3, 4][None])
+
+
+def test_a_band_ends_with_the_keys() -> None:
+    band = Band.of(torch.tensor([[0], [3]]), torch.arange(4), most=2, least=-1)
+    assert band.outside.tolist() == [[True, True, False, False], [False, False, False, True]]
+    scores = band.add_to(torch.zeros(1, 1, 2, 4), torch.tensor([[[[1.0, 2, 3, 4]] * 2]])[0])
+    assert scores[0, 0].tolist() == [[3, 4, 0, 0], [0, 1, 2, 3]]
+    taken = band.taken(torch.arange(8.0).view(1, 1, 2, 4))
+    assert taken[0, 0].tolist() == [[0, 0, 0, 1], [5, 6, 7, 0]]
