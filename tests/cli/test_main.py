@@ -53,10 +53,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("given", "line"),
     [
         ("trian", "error: no command 'trian': did you mean 'train'?\n"),
-        ("zzz", "error: no command 'zzz': choose from train, generate, eval, positions, data\n"),
+        ("zzz", "error: no command 'zzz': choose from train, generate, eval, positions, check, data\n"),
         (
             "--hlep",
-            "error: no command '--hlep': choose from train, generate, eval, positions, data\n",
+            "error: no command '--hlep': choose from train, generate, eval, positions, check, data\n",
         ),
     ],
 )

@@ -29,6 +29,7 @@ def read(lab, spec: str, geometry: Geometry) -> list[Tensor]:
     """Return what attention gives, and its slopes, of the queries that a geometry has."""
     composed = build(spec, ModelShape(HEADS, HEAD_DIM, causal=geometry.causal)).double()
     for instance in composed.instances:
+        instance.reset_parameters(torch.Generator().manual_seed(5))
         lab.filled(instance)
     slots = geometry.query_slots
     q, k, v = (lab.numbers(BATCH, HEADS, TIME, HEAD_DIM, seed=seed) for seed in range(3))
@@ -110,7 +111,7 @@ def test_what_is_picked_is_what_an_index_finds(lab) -> None:
 def test_a_band_ends_with_the_keys() -> None:
     band = Band.of(torch.tensor([[0], [3]]), torch.arange(4), most=2, least=-1)
     assert band.outside.tolist() == [[True, True, False, False], [False, False, False, True]]
-    scores = band.add_to(torch.zeros(1, 1, 2, 4), torch.tensor([[[[1.0, 2, 3, 4]] * 2]])[0])
+    scores = band.add_to(torch.zeros(1, 1, 2, 4), torch.tensor([1.0, 2, 3, 4]).expand(1, 1, 2, 4))
     assert scores[0, 0].tolist() == [[3, 4, 0, 0], [0, 1, 2, 3]]
     taken = band.taken(torch.arange(8.0).view(1, 1, 2, 4))
     assert taken[0, 0].tolist() == [[0, 0, 0, 1], [5, 6, 7, 0]]

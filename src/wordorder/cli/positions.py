@@ -109,10 +109,10 @@ def _written(value: Any) -> str:
 
 def _show_all(console: Console, found: dict[str, dict[str, Any]]) -> None:
     for name, about in found.items():
-        console.print(Text(name, style="bold"), Text(about["summary"]), sep="  ")
+        console.print(Text.assemble((name, "bold"), "  ", about["summary"]))
         console.print(_table(about))
     console.print(
-        "\nwordorder positions NAME shows one: its formula, its traps and what it does to attention.\n"
+        "\nwordorder positions NAME shows one: its formula, its traps, what it does to attention.\n"
         "Combine them: learned+alibi acts at once in every layer, rotary/none is a pattern over\n"
         "layers; options follow a colon: wordorder train --position rotary:base=500000,fraction=0.5"
     )
@@ -128,7 +128,7 @@ def _table(about: dict[str, Any]) -> Table:
 
 
 def _show_one(console: Console, name: str, kind: type[Position], about: dict[str, Any]) -> None:
-    console.print(Text(name, style="bold"), Text(about["summary"]), sep="  ")
+    console.print(Text.assemble((name, "bold"), "  ", about["summary"]))
     console.print(_table(about))
     if about["formula"]:
         console.print(Text("\nFormula", style="bold"))

@@ -15,3 +15,9 @@ class NoPosition(Position):
 
     summary = "Nothing is added; order reaches a causal model through its mask alone."
     source = "Haviv et al. 2022; Kazemnejad et al. 2023"
+    formula = "score(i, j) = q_i · k_j / √head_dim,   j ≤ i in a causal model"
+    traps = (
+        "A bidirectional model without positions reads a bag of words.",
+        "A causal one is blind to the order of what came before in its first layer only: "
+        "positions leak through the mask, through sliding windows, convolutions and token shifts.",
+    )

@@ -19,7 +19,7 @@ STEPS = "▁▂▃▄▅▆▇█"
 
 @torch.no_grad()
 def weights_of_copies(kind: type[Position], copies: int) -> Tensor | None:
-    """Return the weights (heads, copies) of the last of `copies` words, nearest last.
+    """Return the weights (heads, copies) of the last of at most 64 words, nearest last.
 
     Four heads of 64, with the first values of what is trained; queries and keys are the
     normalised word itself. None for an embedding that only says which positions are fed, or
@@ -39,8 +39,9 @@ def weights_of_copies(kind: type[Position], copies: int) -> Tensor | None:
     heads = x.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
     tables = (position.prepare(geometry),)
     state = whole.state(x, geometry, None)
-    identity = torch.eye(copies).expand(1, HEADS, -1, -1)  # so that the result is the weights
-    weights = plain_attention(whole, heads, heads, identity, tables, state, geometry)[0, :, -1]
+    identity = torch.eye(copies, HEAD_DIM).expand(1, HEADS, -1, -1)  # the result is the weights
+    attended = plain_attention(whole, heads, heads, identity, tables, state, geometry)
+    weights = attended[0, :, -1, :copies]
     return weights if (weights.sum(-1) - 1).abs().max() < 1e-3 else None
 
 

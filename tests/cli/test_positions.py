@@ -1,0 +1,115 @@
+"""`wordorder positions` and `wordorder check`, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wordorder.cli.main import main
+from wordorder.positions import CATALOGUE
+
+OWN = """
+import torch
+from wordorder.positions import Position
+
+class Nearby(Position):
+    summary = "Scores fall with distance."
+    door = "score"
+
+    def __init__(self, shape, /, *, steep: float = 0.5) -> None:
+        super().__init__(shape)
+        self.steep = steep
+
+    def distance_bias(self, distance):
+        return -self.steep * distance.abs().float().expand(self.shape.heads, *distance.shape)
+
+class Slots(Position):
+    door = "score"
+
+    def score(self, queries, keys, tables, state):
+        return lambda score, batch, head, query, key: score - 0.3 * (query - key).abs()
+
+class Other:
+    pass
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module in the current folder, another one in each test."""
+    name = f"own_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+def test_the_list_names_every_embedding(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["positions"]) == 0
+    shown = capsys.readouterr().out
+    for name, kind in CATALOGUE.items():
+        assert f"{name}  " in shown
+        assert kind.summary.split()[0] in shown
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_one_is_shown_with_all_there_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = CATALOGUE[name]
+    assert main(["positions", name]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "What it does" in shown
+    assert "Formula" in shown and kind.formula
+    for trap in kind.traps:
+        assert trap.split()[0] in shown
+
+
+def test_facts_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["positions", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == list(CATALOGUE)
+    assert found["learned"]["longest"] == 255 and found["learned"]["parameters"] == 256 * 192
+    assert found["rotary"]["options"]["base"] == 10000.0
+
+
+def test_an_embedding_of_ones_own_is_shown_and_checked(
+    own: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["positions", f"{own}.Nearby"]) == 0
+    assert "Scores fall with distance." in capsys.readouterr().out
+    assert main(["check", f"{own}.Nearby:steep=2", "--heads", "2"]) == 0
+    assert capsys.readouterr().out.endswith("all hold\n")
+
+
+def test_what_is_broken_is_named(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"{own}.Slots"]) == 3
+    shown = capsys.readouterr().out
+    assert shown.endswith("broken: masked\n")
+    assert "3 tokens without (1,): differs by" in " ".join(shown.split())
+    assert main(["check", f"{own}.Slots", "--only", "masked", "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["holds"] is False and found["findings"][0]["name"] == "masked"
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["positions", "rotery"], "'rotery' is no positional embedding: did you mean rotary?"),
+        (["check", "rotery"], "'rotery' in --position 'rotery' is no positional embedding"),
+        (["check", "rotary:base=-1"], "rotary: base=-1.0 must be above 0"),
+        (["check", "alibi", "--only", "nothing"], "--only 'nothing': the properties are has"),
+        (["check", "alibi", "--heads", "0"], "--heads (0,): each must be at least 1"),
+        (["check", "nowhere.Class"], "nowhere.Class: nowhere cannot be imported"),
+        (["check", "OWN.Missing"], "OWN.Missing: the module OWN has no class Missing"),
+        (["check", "OWN.Other"], "OWN.Other is no positional embedding: derive it from Position"),
+        (["check", "OWN.Nearby:bass=1"], "OWN.Nearby has no option 'bass'; its options are: steep"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    own: str, typed: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word.replace("OWN", own) for word in typed]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: {line.replace('OWN', own)}")
+    assert said.err.count("\n") == 1 and not said.out
