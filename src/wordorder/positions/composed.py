@@ -304,7 +304,10 @@ def _value(text: str, name: str, key: str, default: Any) -> Any:
             return text == "true"
         raise PositionError(f"{name}: {key}={text} must be true or false")
     if isinstance(default, tuple):
-        return tuple(float(item) for item in text.strip("[]").split(","))
+        try:
+            return tuple(float(item) for item in text.strip("[]").split(",") if text != "[]")
+        except ValueError:
+            raise PositionError(f"{name}: {key}={text} must be a list as [1,2.5]") from None
     if isinstance(default, (int, float)):
         try:
             number = float(text)
@@ -319,5 +322,5 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return "[" + ",".join(f"{item:g}" for item in value) + "]"
+        return "[" + ",".join(_written(float(item)) for item in value) + "]"
     return f"{value:.17g}" if isinstance(value, float) else str(value)

@@ -151,6 +151,7 @@ class Dape(Position):
         # as much as all else.
         known = [scores] if bias is None else [scores, bias.expand_as(scores)]
         known = torch.cat((*known, torch.ones_like(scores[:, :1])), 1).flatten(2)
-        hidden = torch.cat((input_weight, input_bias[:, None]), 1) @ known
-        added = output_weight @ F.leaky_relu(hidden, inplace=True) + output_bias[:, None]
-        return added.view_as(scores)
+        inward = torch.cat((input_weight, input_bias[:, None]), 1).expand(len(scores), -1, -1)
+        hidden = F.leaky_relu(torch.bmm(inward, known), inplace=True)
+        added = torch.bmm(output_weight.expand(len(scores), -1, -1), hidden)
+        return (added + output_bias[:, None]).view_as(scores)

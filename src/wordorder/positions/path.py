@@ -33,13 +33,15 @@ class Blocks(NamedTuple):
     """What a block of keys does to scores and to the queries that pass it.
 
     With L the products of queries and directions, zero for directions past the query, a
-    block's scores are q kᵀ - L `on_keys`, and queries leave it as q - L `on_queries`.
+    block's scores are q kᵀ - L `on_keys`, and queries leave it as q - L `on_queries`. For
+    queries past the block the first is q `led`ᵀ: keys that all of the block has acted on.
 
-    Shapes: sides (batch, heads, blocks, 2 * block, head_dim), keys and then directions;
-    on_keys (batch, heads, blocks, block, block); on_queries (..., block, head_dim).
+    Shapes: sides (batch, heads, blocks, 2 * block, head_dim), keys and then directions; led
+    likewise; on_keys (batch, heads, blocks, block, block); on_queries (..., block, head_dim).
     """
 
     sides: Tensor
+    led: Tensor
     on_keys: Tensor
     on_queries: Tensor
 
@@ -177,7 +179,9 @@ def blocks_of(keys: Tensor, directions: Tensor, betas: Tensor) -> Blocks:
     sides = torch.cat(((scaled @ keys.mT).tril(-1), scaled), -1)
     solved = torch.linalg.solve_triangular(chain, sides, upper=False, unitriangular=True)
     on_keys, on_queries = solved.split((BLOCK, keys.shape[-1]), -1)
-    return Blocks(torch.cat((keys, directions), -2), on_keys, on_queries)
+    led = keys - on_keys.mT @ directions
+    both = [torch.cat((each, directions), -2) for each in (keys, led)]
+    return Blocks(*both, on_keys, on_queries)
 
 
 def carried(queries: Tensor, blocks: Blocks, slots: Tensor, end: int) -> Tensor:
@@ -188,18 +192,25 @@ def carried(queries: Tensor, blocks: Blocks, slots: Tensor, end: int) -> Tensor:
         slots: (query,) where they stand, in order.
         end: how many keys to score.
     """
-    starts = range(0, end, BLOCK)
-    # Rows from `first` on stand in a block or past it: earlier ones have not come this far.
-    firsts = torch.searchsorted(slots, torch.tensor(list(starts), device=slots.device)).tolist()
-    sides, on_keys, on_queries = (each.unbind(2) for each in blocks)
+    device = slots.device
+    starts = torch.arange(0, end, BLOCK, device=device)
+    # Rows from `first` on stand in a block or past it: earlier ones have not come this far;
+    # those from `last` on are past it.
+    firsts = torch.searchsorted(slots, starts).tolist()
+    lasts = torch.searchsorted(slots, starts + BLOCK - 1).tolist()
+    sides, led, on_keys, on_queries = (each.unbind(2) for each in blocks)
     found = []
     past = queries[:, :, :0]
     for i in reversed(range(len(starts))):
         first = firsts[i]
         past = torch.cat((queries[:, :, first : queries.shape[2] - past.shape[2]], past), 2)
-        direct, along = (past @ sides[i].mT).split(BLOCK, -1)
-        own = torch.arange(starts[i], starts[i] + BLOCK, device=slots.device)
-        along = along * (slots[first:, None] >= own)
-        found.append(F.pad(direct - along @ on_keys[i], (0, 0, first, 0)))
+        if first == lasts[i]:
+            scores, along = (past @ led[i].mT).split(BLOCK, -1)
+        else:
+            direct, along = (past @ sides[i].mT).split(BLOCK, -1)
+            own = starts[i] + torch.arange(BLOCK, device=device)
+            along = along * (slots[first:, None] >= own)
+            scores = direct - along @ on_keys[i]
+        found.append(F.pad(scores, (0, 0, first, 0)))
         past = past - along @ on_queries[i]
     return torch.cat(found[::-1], -1)[..., :end]

@@ -74,7 +74,8 @@ def yarn(
     A pair that turns `beta_fast` times within the original length stays, one that turns
     `beta_slow` times is divided in full; between them falls a straight line. The paper
     draws it over the number of turns (equation 18); the authors' code, and so every
-    released model, over the pair's index, between ends rounded outwards: that is here.
+    released model, over the pair's index, between ends rounded outwards: that is here. In
+    the middle of the ramp it divides less, by up to 4 at factor 40.
 
     Source: Peng et al. 2023, sections 3.2 and 3.4, equations 17 to 22.
     """

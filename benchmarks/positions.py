@@ -1,0 +1,269 @@
+"""What each positional embedding costs: time and memory of an attention layer, against none.
+
+    python benchmarks/positions.py [--contexts 256 1024] [--positions alibi t5] [--json]
+
+A layer is `wordorder.model`'s attention with its projections, as `wordorder train` runs it,
+with what the embedding does at the input and once per forward pass; forward and backward,
+width 384, 6 heads, 8,192 tokens at a time (16,384 at the longest), with the faster of the
+two attention kernels. It takes turns with the same layer without an embedding, in a process of
+its own, whose largest resident memory beyond the imports is the peak.
+
+Rotary's own product is timed against a copy of the same bytes into existing memory, and
+against transformers, rotary-embedding-torch and x-transformers where they are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wordorder.cli.train import keep_large_blocks
+from wordorder.model import LanguageModel, ModelConfig
+from wordorder.positions import CATALOGUE, ModelShape, Rotary, parse
+from wordorder.positions.base import Geometry
+from wordorder.training.machine import DTYPES
+
+CONTEXTS = (256, 1024, 4096, 16384)
+TOKENS = 8192
+WIDTH, HEADS = 384, 6
+
+
+def main() -> None:
+    options = _options()
+    for spec in options.positions:
+        parse(spec)
+    rows = []
+    for context in options.contexts:
+        for spec in options.positions:
+            row = in_a_process(measure_layer, options, spec, context)
+            rows.append({"position": spec, "context": context, **row})
+            print(line(rows[-1]), file=sys.stderr if options.json else sys.stdout, flush=True)
+    rotary = None if options.layers_only else in_a_process(measure_rotary, options)
+    facts = {
+        "device": options.device,
+        "dtype": options.dtype,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    if options.json:
+        print(json.dumps({**facts, "layers": rows, "rotary": rotary}))
+    elif rotary is not None:
+        show_rotary(rotary)
+
+
+def in_a_process(measure: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
+    """Return what a function measures in a process of its own, or what went wrong there."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, measure, given))
+    process.start()
+    sender.close()
+    try:
+        found: dict[str, Any] = receiver.recv()
+    except EOFError:
+        found = {"error": "the process died: out of memory?"}
+    process.join()
+    return found
+
+
+def _send(sender: Any, measure: Callable[..., dict[str, Any]], given: tuple) -> None:
+    try:
+        keep_large_blocks()
+        sender.send(measure(*given))
+    except Exception as error:
+        sender.send({"error": f"{type(error).__name__}: {error}"})
+
+
+def measure_layer(options: argparse.Namespace, spec: str, context: int) -> dict[str, Any]:
+    """Return seconds of a layer with an embedding, as a ratio to none, and its peak memory."""
+    device = torch.device(options.device)
+    before = memory(device)
+    step = layer_step(options, spec, context)
+    kernels = ("fused",) if context > 4096 else ("plain", "fused")
+    first = {kernel: timed(step, kernel, device) for kernel in kernels}
+    peak = memory(device) - before
+    kernel = min(first, key=first.__getitem__)
+    bare = layer_step(options, "none", context)
+    bare_first = {name: timed(bare, name, device) for name in kernels}
+    bare_kernel = min(bare_first, key=bare_first.__getitem__)
+    rounds = 1 if context > 4096 else options.rounds
+    taken, against = [], []
+    for _ in range(rounds):
+        taken.append(timed(step, kernel, device))
+        against.append(timed(bare, bare_kernel, device))
+    ratio = statistics.median(a / b for a, b in zip(taken, against, strict=True))
+    return {
+        "seconds": min(taken),
+        "against_none": ratio,
+        "peak_gib": peak,
+        "kernel": kernel,
+        "batch": batch_of(context),
+    }
+
+
+def batch_of(context: int) -> int:
+    return max(1, TOKENS // context)
+
+
+def layer_step(options: argparse.Namespace, spec: str, context: int) -> Callable[[str], None]:
+    """Return a function that runs a layer forward and backward with an attention kernel."""
+    config = ModelConfig(
+        position=spec, width=WIDTH, heads=HEADS, layers=1, trained_length=context, dropout=0.0
+    )
+    torch.manual_seed(0)
+    model = LanguageModel(config).to(options.device)
+    model.compute_dtype = DTYPES[options.dtype]
+    batch = batch_of(context)
+    x = torch.randn(batch, context, WIDTH, device=options.device, requires_grad=True)
+    gradient = torch.randn(batch, context, WIDTH, device=options.device).to(model.compute_dtype)
+    tokens = torch.zeros(1, context, dtype=torch.long, device=options.device)
+    parameters = [*model.blocks[0].attention.parameters(), *model.position.parameters()]
+
+    def forward() -> Tensor:
+        geometry = model.geometry(tokens, None, None, None)
+        embedded = model.position.embed(x, geometry).to(model.compute_dtype)
+        return model.blocks[0].attention(embedded, model.scenes(geometry, False)[0])
+
+    forward = torch.compile(forward) if options.compile else forward
+
+    def step(kernel: str) -> None:
+        model.attention_kernel = kernel
+        used = [x, *(p for p in parameters if p.requires_grad)]
+        torch.autograd.grad(forward(), used, gradient, allow_unused=True)
+
+    return step
+
+
+def timed(step: Callable[[str], None], kernel: str, device: torch.device) -> float:
+    start = time.perf_counter()
+    step(kernel)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def memory(device: torch.device) -> float:
+    """Return the largest memory held so far, in GiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def measure_rotary(options: argparse.Namespace) -> dict[str, Any]:
+    """Return milliseconds of turning queries and keys (8, 6, 1024, 64), ours and others'."""
+    torch.set_grad_enabled(False)
+    q, k = torch.randn(2, 8, 6, 1024, 64, device=options.device).to(DTYPES[options.dtype])
+    there = torch.empty_like(q)
+    rotary = Rotary(ModelShape(6, 64))
+    tables = rotary.prepare(Geometry.of(torch.arange(1024, device=options.device)[None]))
+    ways: dict[str, Callable[[], Any]] = {
+        "copy": lambda: (there.copy_(q), there.copy_(k)),
+        "wordorder": lambda: (
+            rotary.rotate_queries(q, tables, None),
+            rotary.rotate_keys(k, tables, None),
+        ),
+    }
+    missing = []
+    for name, make in (
+        ("transformers", _transformers),
+        ("rotary-embedding-torch", _rotary_embedding_torch),
+        ("x-transformers", _x_transformers),
+    ):
+        try:
+            ways[name] = make(q, k)
+        except ImportError:
+            missing.append(name)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(10 * options.rounds):
+        for name, way in ways.items():
+            times[name].append(timed(lambda _, way=way: way(), "", torch.device(options.device)))
+    found = {name: 1000 * statistics.median(taken) for name, taken in times.items()}
+    peers = [found[name] for name in found if name not in ("copy", "wordorder")]
+    return {
+        "milliseconds": found,
+        "over_copy": found["wordorder"] / found["copy"],
+        "fastest_peer_over_ours": min(peers) / found["wordorder"] if peers else None,
+        "not_installed": missing,
+    }
+
+
+def _transformers(q: Tensor, k: Tensor) -> Callable[[], Any]:
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import (
+        LlamaRotaryEmbedding,
+        apply_rotary_pos_emb,
+    )
+
+    config = LlamaConfig(hidden_size=384, num_attention_heads=6, max_position_embeddings=1024)
+    table = LlamaRotaryEmbedding(config).to(q.device)
+    cosine, sine = table(q, torch.arange(1024, device=q.device)[None])
+    return lambda: apply_rotary_pos_emb(q, k, cosine, sine)
+
+
+def _rotary_embedding_torch(q: Tensor, k: Tensor) -> Callable[[], Any]:
+    from rotary_embedding_torch import RotaryEmbedding
+
+    rotary = RotaryEmbedding(dim=64).to(q.device)
+    return lambda: (rotary.rotate_queries_or_keys(q), rotary.rotate_queries_or_keys(k))
+
+
+def _x_transformers(q: Tensor, k: Tensor) -> Callable[[], Any]:
+    from x_transformers.x_transformers import RotaryEmbedding, apply_rotary_pos_emb
+
+    rotary = RotaryEmbedding(64).to(q.device)
+    frequencies, scale = rotary(torch.arange(1024, device=q.device))
+    return lambda: (
+        apply_rotary_pos_emb(q, frequencies, scale),
+        apply_rotary_pos_emb(k, frequencies, scale),
+    )
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return the row of one embedding at one context."""
+    head = f"{row['context']:>6}  {row['position']:<16}"
+    if "error" in row:
+        return f"{head}{row['error']}"
+    return (
+        f"{head}{1000 * row['seconds']:>9.0f} ms {row['against_none']:>6.2f} x none "
+        f"{row['peak_gib']:>6.2f} GiB  {row['kernel']}"
+    )
+
+
+def show_rotary(found: dict[str, Any]) -> None:
+    print("\nturning queries and keys (8, 6, 1024, 64)")
+    for name, taken in found["milliseconds"].items():
+        print(f"  {name:<24}{taken:>7.2f} ms")
+    print(f"  {found['over_copy']:.2f} x a copy", end="")
+    if found["fastest_peer_over_ours"] is not None:
+        print(f", {found['fastest_peer_over_ours']:.1f} x faster than the fastest peer", end="")
+    print()
+    if found["not_installed"]:
+        print(f"  not installed: pip install {' '.join(found['not_installed'])}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--positions", nargs="+", default=list(CATALOGUE))
+    parser.add_argument("--contexts", nargs="+", type=int, default=CONTEXTS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--layers-only", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
