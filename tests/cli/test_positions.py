@@ -58,7 +58,7 @@ def test_one_is_shown_with_all_there_is(name: str, capsys: pytest.CaptureFixture
     kind = CATALOGUE[name]
     assert main(["positions", name]) == 0
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
     assert "What it does" in shown
     assert "Formula" in shown and kind.formula
     for trap in kind.traps:

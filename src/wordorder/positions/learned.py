@@ -5,6 +5,8 @@ all: what is left to learn is then less, or nothing. It ends at its last row; `r
 stretches it to another length.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 
@@ -85,8 +87,9 @@ class Learned(Position):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the table from N(0, 0.02), as GPT-2 does, or take the sinusoids.
 
-        With a rank the numbers of the product have that size, and the factors one size;
-        the sinusoids are then the nearest table of that rank.
+        With a rank the numbers of the product have that size, and its factors one size. The
+        sinusoids are then the nearest table of that rank, and no column of the left factor
+        is small, so that every row of the right one has a slope.
         """
         if self.start == "sinusoidal":
             device = (self.left if self.rank else self.weight).device
@@ -104,9 +107,9 @@ class Learned(Position):
             self.weight.copy_(table)
             return
         left, sizes, right = torch.linalg.svd(table.double(), full_matrices=False)
-        roots = sizes[: self.rank].sqrt()
-        self.left.copy_(left[:, : self.rank] * roots)
-        self.right.copy_(roots[:, None] * right[: self.rank])
+        size, kept = self.rows**0.5, slice(self.rank)
+        self.left.copy_(left[:, kept] * size)
+        self.right.copy_(sizes[kept, None] * right[kept] / size)
 
     @property
     def longest(self) -> int:
@@ -130,7 +133,7 @@ class Learned(Position):
         return x + nn.functional.embedding(positions, self.weight).to(x.dtype)
 
     @torch.no_grad()
-    def resampled(self, length: int) -> "Learned":
+    def resampled(self, length: int) -> Learned:
         """Return a new embedding of another length, its table interpolated over positions.
 
         The first and the last row are kept, and those between lie on straight lines

@@ -166,5 +166,5 @@ def _apart(asking: Tensor, weight: Tensor, waves: Waves, queries: Tensor, keys: 
     a, b = (waves.of_rows(asking, queries) @ weight).chunk(2, dim=-1)
     sines, cosines = waves.values[:, None, queries].chunk(2, dim=-1)
     turned = torch.cat((b * sines - a * cosines, a * sines + b * cosines), dim=-1)
-    there = waves.values[:, keys]
+    there = waves.values[:, : len(keys)]
     return turned @ (there[0].mT if len(there) == 1 else there[:, None].mT)

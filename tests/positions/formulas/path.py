@@ -5,7 +5,9 @@ import math
 
 def multiply(a, b):
     columns = list(zip(*b, strict=True))
-    return [[sum(x * y for x, y in zip(row, column, strict=True)) for column in columns] for row in a]
+    return [
+        [sum(x * y for x, y in zip(row, column, strict=True)) for column in columns] for row in a
+    ]
 
 
 def identity(d):

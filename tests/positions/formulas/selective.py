@@ -19,7 +19,9 @@ def angles(xs, down, up, convolution, gate, heads, d, base):
             open_ = 1.0
             if gate:
                 u, b = gate
-                open_ = 1 / (1 + math.exp(-(sum(a * c for a, c in zip(u[h], x, strict=True)) + b[h])))
+                open_ = 1 / (
+                    1 + math.exp(-(sum(a * c for a, c in zip(u[h], x, strict=True)) + b[h]))
+                )
             for p in range(pairs):
                 place = h * pairs + p
                 step = sum(

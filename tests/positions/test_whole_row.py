@@ -1,0 +1,57 @@
+"""Parts of a whole row against the row at once, with their slopes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from wordorder.model.attention import attention
+from wordorder.model.bias import Bias
+from wordorder.positions import Geometry, ModelShape, build, dape, whole_row
+
+# float64 sums in another order.
+CLOSE = 1e-11
+# Biases of distances are float32.
+FLOAT32 = 2e-6
+ROWS = ["cope", "cope:most=3", "dape", "dape:bias=kerple", "dape:bias=none", "path", "alibi+path"]
+BATCH, HEADS, TIME, HEAD_DIM = 3, 2, 90, 4
+
+
+def read(spec: str, documents: Tensor | None, positions: Tensor, lab) -> list[Tensor]:
+    """Return what is attended to, and the slopes of inputs and parameters."""
+    made = build(spec, ModelShape(HEADS, HEAD_DIM, 6))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
+    inputs = [lab.numbers(BATCH, HEADS, TIME, HEAD_DIM, seed=seed) for seed in range(3)]
+    inputs = [each.requires_grad_() for each in (*inputs, lab.numbers(BATCH, TIME, 6, seed=3))]
+    queries, keys, values, x = inputs
+    geometry = Geometry.of(positions, documents)
+    position, tables = made.sums[0], made.prepare(geometry)[0]
+    state = position.state(x, geometry, None)
+    bias = Bias(position, geometry, None, torch.float64)
+    found = attention(queries, keys, values, position, tables, state, bias)
+    wanted = [*inputs, *made.parameters()]
+    slopes = torch.autograd.grad(found.square().sum(), wanted, allow_unused=True)
+    return [found.detach(), *(slope for slope in slopes if slope is not None)]
+
+
+@pytest.mark.parametrize("spec", ROWS)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("at_once", "fewest"), [(1, 1), (1, 7), (2000, 7), (HEADS * TIME * 95, 7)])
+def test_parts_are_the_whole(
+    lab, monkeypatch, spec: str, packed: bool, at_once: int, fewest: int
+) -> None:
+    """A row, some rows, or some sequences at a time."""
+    positions = torch.arange(TIME).expand(BATCH, -1) * torch.tensor([[1], [2], [1]])
+    documents = (torch.arange(TIME) // torch.tensor([[30], [90], [17]])) if packed else None
+    expected = read(spec, documents, positions, lab)
+    for module in (whole_row, dape):
+        monkeypatch.setattr(module, "PART", at_once)
+    monkeypatch.setattr(whole_row, "FEWEST_ROWS", fewest)
+    found = read(spec, documents, positions, lab)
+    tolerance = FLOAT32 if "dape" in spec or "alibi" in spec else CLOSE
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
