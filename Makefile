@@ -1,6 +1,7 @@
 # make quickstart   install, train the default model on the built-in corpus, print what it writes
 # make test         install the test extra and run the tests
 # make test-all     ... and the slow ones
+# make docs         write the page of each embedding anew
 # make mutants      put known mistakes into the code and see the tests catch each
 #
 # Only Python 3.11+ and make are assumed. Another Python: make PYTHON=python3.13 quickstart
@@ -15,7 +16,7 @@ RUN := runs/quickstart
 # elsewhere. `make TORCH_INDEX= quickstart` asks no other index.
 TORCH_INDEX ?= $(shell test "$$(uname)" = Linux && ! command -v nvidia-smi >/dev/null && echo https://download.pytorch.org/whl/cpu)
 
-.PHONY: help install quickstart test test-all mutants lint clean
+.PHONY: help install quickstart test test-all docs mutants lint clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -56,6 +57,9 @@ test: .venv/wordorder-test
 
 test-all: .venv/wordorder-test
 	$(BIN)/python -m pytest
+
+docs: .venv/wordorder
+	$(BIN)/python docs/write_positions.py
 
 mutants: .venv/wordorder-test
 	$(BIN)/python tests/mutants.py

@@ -13,6 +13,8 @@ from wordorder.cli import main as entry
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.positions import PositionError
 
+ALL = "train, generate, eval, positions, check, data"
+
 
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
@@ -53,10 +55,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("given", "line"),
     [
         ("trian", "error: no command 'trian': did you mean 'train'?\n"),
-        ("zzz", "error: no command 'zzz': choose from train, generate, eval, positions, check, data\n"),
+        ("zzz", f"error: no command 'zzz': choose from {ALL}\n"),
         (
             "--hlep",
-            "error: no command '--hlep': choose from train, generate, eval, positions, check, data\n",
+            f"error: no command '--hlep': choose from {ALL}\n",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Deberta, Geometry, ModelShape, PositionError
+from wordorder.positions import Deberta, Geometry, ModelShape, PositionError, index_grid
 from wordorder.positions.conformance import check
 
 # Everything here is float64, but for the values of the expected rows, which are float32.
@@ -113,10 +113,8 @@ def grid_of(position: Deberta, q: Tensor, k: Tensor, consecutive: bool) -> Tenso
         torch.arange(q.shape[2])[None], causal=position.shape.causal, consecutive=consecutive
     )
     score = position.score(q, k, position.prepare(geometry), None)
-    batch, heads = torch.arange(len(q))[:, None, None, None], torch.arange(q.shape[1])
-    slots = geometry.query_slots
-    zeros = q.new_zeros(*q.shape[:3], len(slots))
-    return score(zeros, batch, heads[:, None, None], slots[:, None], slots).detach()
+    zeros = q.new_zeros(*q.shape[:3], k.shape[2])
+    return score(zeros, *index_grid(zeros, geometry.query_slots)).detach()
 
 
 def bidirectional(lab, span: int) -> Deberta:

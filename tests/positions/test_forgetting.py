@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Forgetting, Geometry, ModelShape, PositionError, build
+from wordorder.positions import Forgetting, Geometry, ModelShape, PositionError, build, index_grid
 from wordorder.positions.conformance import check
 from wordorder.positions.reader import Past, Reader
 
@@ -27,11 +27,10 @@ def inputs(lab, heads: int, time: int = 7) -> tuple[Tensor, ...]:
 def grid_of(position: Forgetting, state: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return what is added to the score of every pair, (batch, heads, query, key)."""
     batch, time, heads = state.shape
-    queries, slots = torch.zeros(batch, heads, time, 4, dtype=dtype), torch.arange(time)
-    score = position.score(queries, queries, None, state)
-    rows, every = torch.arange(batch)[:, None, None, None], torch.arange(heads)[:, None, None]
+    queries = torch.zeros(batch, heads, time, 4, dtype=dtype)
     zeros = torch.zeros(batch, heads, time, time, dtype=dtype)
-    return score(zeros, rows, every, slots[:, None], slots).detach()
+    score = position.score(queries, queries, None, state)
+    return score(zeros, *index_grid(zeros, torch.arange(time))).detach()
 
 
 def geometry_of(time: int, documents: Tensor | None = None) -> Geometry:

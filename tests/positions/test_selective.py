@@ -33,7 +33,7 @@ def made(lab, heads: int = 2, causal: bool = True, **options) -> Selective:
     position.reset_parameters(torch.Generator().manual_seed(1))
     lab.filled(position)
     with torch.no_grad():
-        position.up.mul_(300)
+        position.up.mul_(3000)
     return position
 
 

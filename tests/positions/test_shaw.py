@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Alibi, Geometry, ModelShape, PositionError, Shaw, ShawValues, Sum
+from wordorder.positions import (
+    Alibi,
+    Geometry,
+    ModelShape,
+    PositionError,
+    Shaw,
+    ShawValues,
+    Sum,
+    index_grid,
+)
 from wordorder.positions.conformance import check
 from wordorder.positions.reader import plain_attention
 
@@ -92,10 +101,8 @@ def grid_of(shaw: Shaw, q: Tensor, k: Tensor, consecutive: bool) -> Tensor:
         torch.arange(q.shape[2])[None], causal=shaw.shape.causal, consecutive=consecutive
     )
     score = shaw.score(q, k, shaw.prepare(geometry), None)
-    batch, heads = torch.arange(len(q))[:, None, None, None], torch.arange(q.shape[1])
-    slots = geometry.query_slots
-    zeros = q.new_zeros(*q.shape[:3], len(slots))
-    return score(zeros, batch, heads[:, None, None], slots[:, None], slots).detach()
+    zeros = q.new_zeros(*q.shape[:3], k.shape[2])
+    return score(zeros, *index_grid(zeros, geometry.query_slots)).detach()
 
 
 # -- traps ------------------------------------------------------------------------------------

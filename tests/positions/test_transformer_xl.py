@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Geometry, ModelShape, PositionError, TransformerXL
+from wordorder.positions import Geometry, ModelShape, PositionError, TransformerXL, index_grid
 from wordorder.positions.conformance import check
 
 # Sines and cosines are float32, 6e-8 each, and a score of size 1 to 5 sums a few dozen.
@@ -107,10 +107,8 @@ def attention_of(position: TransformerXL, q: Tensor, k: Tensor, v: Tensor, geome
 def grid_of(position: TransformerXL, q: Tensor, k: Tensor, geometry: Geometry) -> Tensor:
     """Return what is added to the score of every pair, (batch, heads, query, key)."""
     score = position.score(q, k, position.prepare(geometry), None)
-    batch, heads = torch.arange(len(q))[:, None, None, None], torch.arange(q.shape[1])
-    keys = torch.arange(k.shape[2])
-    zeros = q.new_zeros(*q.shape[:3], len(keys))
-    return score(zeros, batch, heads[:, None, None], geometry.query_slots[:, None], keys).detach()
+    zeros = q.new_zeros(*q.shape[:3], k.shape[2])
+    return score(zeros, *index_grid(zeros, geometry.query_slots)).detach()
 
 
 def test_it_is_wav2vec2_berts(lab, make) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..positions import Sum
-from ..positions.base import Score, wide
+from ..positions.base import Score, index_grid, wide
 from .bias import Bias, diagonal_sums
 
 # Scores at once: 4 MiB where they are bfloat16, 16 in float32. A GPU wants more at once.
@@ -132,7 +132,7 @@ def in_rows(
         seen = slice(0, rows.stop if bias.past_only else bias.keys)
         scores = queries[:, :, rows] @ keys[:, :, seen].mT
         if score is not None:
-            scores = score(wide(scores), *_grid(scores, bias.geometry.query_slots[rows]))
+            scores = score(wide(scores), *index_grid(scores, bias.geometry.query_slots[rows]))
         added = bias.bias(rows, seen)
         if added is not None:
             scores = scores + added
@@ -196,14 +196,3 @@ def _some_at_a_time(rows_of: Callable[[slice], Tensor], queries: Tensor, keys: T
 def _scores(queries: Tensor, keys: Tensor) -> int:
     batch, heads, time, _ = queries.shape
     return batch * heads * time * keys.shape[2]
-
-
-def _grid(scores: Tensor, slots: Tensor) -> tuple[Tensor, ...]:
-    batch, heads, _, source = scores.shape
-    device = scores.device
-    return (
-        torch.arange(batch, device=device)[:, None, None, None],
-        torch.arange(heads, device=device)[:, None, None],
-        slots[:, None],
-        torch.arange(source, device=device),
-    )

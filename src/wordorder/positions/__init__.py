@@ -7,7 +7,7 @@ rotary = Rotary(ModelShape(heads=6, head_dim=64), base=500000)
 from . import composed
 from .alibi import Alibi
 from .axial import Axial
-from .base import Geometry, ModelShape, Position, PositionError
+from .base import Geometry, ModelShape, Position, PositionError, index_grid
 from .composed import Composed, Part, Spec, Sum, foreign
 from .cope import Cope
 from .dape import Dape
@@ -111,5 +111,6 @@ __all__ = [
     "build",
     "find",
     "foreign",
+    "index_grid",
     "parse",
 ]

@@ -317,6 +317,21 @@ def wide(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def index_grid(scores: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the indices (batch, head, query_slot, key_slot) of scores, as grids that broadcast.
+
+    Shapes: scores (batch, heads, query, key), slots (query,) of these queries.
+    """
+    batch, heads, _, source = scores.shape
+    device = scores.device
+    return (
+        torch.arange(batch, device=device)[:, None, None, None],
+        torch.arange(heads, device=device)[:, None, None],
+        slots[:, None],
+        torch.arange(source, device=device),
+    )
+
+
 def overrides(position: Position, hook: str) -> bool:
     """Return whether an embedding does anything at this hook."""
     return getattr(type(position), hook) is not getattr(Position, hook)

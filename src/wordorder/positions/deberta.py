@@ -103,10 +103,8 @@ class Deberta(Position):
             if pairs.consecutive and query.dim() > 1:
                 return _banded(score, asked, answered, pairs, query, key)
             distance = pairs.distance(batch, query, key)
-            from_query, from_key = (
-                most - distance.clamp(least, most),
-                span - distance.clamp(nearest, span),
-            )
+            from_query = most - distance.clamp(least, most)
+            from_key = span - distance.clamp(nearest, span)
             # What is picked is new memory, and ours to add to.
             found = picked(asked, batch, head, pairs.rows[query], from_query)
             return found.add_(picked(answered, batch, head, from_key, key)).add_(score)
@@ -132,8 +130,8 @@ def _banded(
     if not pairs.causal:
         before = ahead(query, key, scores.dtype)
         scores = scores.addcmul_(before, future - past).addcmul_(before, future_key - past_key)
-    from_query = less_far(asked[..., :near], past, future, span)
-    from_key = less_far(answered[..., 1:, :], past_key, future_key, span, axis=-2)
-    band = Band.of(query, key, span - 1, span - near)
-    order = torch.arange(near, device=answered.device)
-    return band.add_to(scores, from_query.add_(gathered(from_key, order, band.keys)))
+    near_products = less_far(asked[..., :near], past, future, span)
+    band, order = Band.of(query, key, span - 1, span - near), torch.arange(near, device=key.device)
+    far = torch.where(order < span, 0, near)  # where the key's product of far pairs stands
+    near_products.add_(gathered(answered, order + 1, band.keys))
+    return band.add_to(scores, near_products.sub_(gathered(answered, far, band.keys)))

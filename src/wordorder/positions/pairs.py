@@ -4,8 +4,9 @@ Embeddings with the query in their scores multiply it by one vector per distance
 linear in the length; what is left is to give each pair its number. Where positions are
 consecutive, all far pairs of a query share one, and only a band of near ones differs: a sum
 along rows and a narrow scatter. Anywhere else one gather finds them, whose backward pass,
-which adds up one number at a time, is what costs (8 sequences of 1024, 6 heads, forward and
-backward: 90 ms the first way, 340 the second, beside 700 for attention that carries any score).
+which adds up one number at a time, is what costs. Measured on one core, float32, 8 sequences
+of 1024 tokens, 6 heads of 64, forward and backward: attention that carries any score takes
+700 ms, Shaw's 50 more the first way and 300 the second.
 """
 
 from __future__ import annotations

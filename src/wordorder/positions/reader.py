@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Geometry
+from .base import Geometry, index_grid
 from .composed import Composed, Sum
 
 
@@ -38,7 +38,6 @@ def plain_attention(
     values = values.repeat_interleave(queries.shape[1] // values.shape[1], 1)
     bias = position.distance_bias(geometry.distances())  # (heads, batch, query, key)
     score = position.score(queries, keys, tables, state)
-    grid = _grid(queries, keys, geometry.query_slots)
 
     def total(value: Tensor, *where: Tensor) -> Tensor:
         value = value if score is None else score(value, *where)
@@ -48,14 +47,9 @@ def plain_attention(
     if position.whole_row is not None:
         slots = geometry.query_slots
         return position.attend(queries, keys, values, tables, state, visible, total, slots)
-    scores = total(queries @ keys.mT * scale, *grid)
+    scores = queries @ keys.mT * scale
+    scores = total(scores, *index_grid(scores, geometry.query_slots))
     return scores.masked_fill(~visible, float("-inf")).softmax(-1).to(values.dtype) @ values
-
-
-def _grid(queries: Tensor, keys: Tensor, slots: Tensor) -> tuple[Tensor, ...]:
-    batch, heads = torch.arange(queries.shape[0]), torch.arange(queries.shape[1])
-    sources = torch.arange(keys.shape[2])
-    return batch[:, None, None, None], heads[:, None, None], slots[:, None], sources
 
 
 class Reader:

@@ -61,10 +61,14 @@ class Sandwich(Position):
             return self.distance_bias(distance.cpu()).to(distance.device)
         if distance.dim() < 2 or distance.is_floating_point():
             return self.scaled(self.fall(distance))
+        return self.of_pairs(distance)
+
+    @torch.compiler.disable  # how many distances there are is known when it runs
+    def of_pairs(self, distance: Tensor) -> Tensor:
+        """Return the bias of many pairs, working out once each distance that they have."""
         near, far = int(distance.min()), int(distance.max())
         if far - near >= distance.numel():
             return self.scaled(self.fall(distance))
-        # Many pairs at few distances: each distance once.
         heads, every = self.shape.heads, torch.arange(near, far + 1, device=distance.device)
         where = (distance - near).flatten().expand(heads, -1)
         return self.scaled(self.fall(every)).gather(1, where).view(heads, *distance.shape)

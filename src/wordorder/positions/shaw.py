@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
+from .base import Geometry, ModelShape, Position, PositionError, Score, State, index_grid, wide
 from .pairs import Band, Pairs, ahead, less_far, picked
 
 
@@ -125,9 +125,9 @@ class ShawValues(Position):
         score: Score | None,
         slots: Tensor,
     ) -> Tensor:
-        grid = _grid(queries, keys, slots)
         products = _products(queries, self.weight)
         scores = wide(queries @ keys.mT * queries.shape[-1] ** -0.5)
+        grid = index_grid(scores, slots)
         if tables.consecutive:
             scores = _banded(scores, products, tables.causal, *grid[2:])
         else:
@@ -190,13 +190,3 @@ def _mixed(weights: Tensor, vectors: Tensor, causal: bool, query: Tensor, key: T
 def _which(distance: Tensor, clip: int) -> Tensor:
     """Return the index of a distance's vector: they are in the order of key minus query."""
     return (-distance).clamp(-clip, clip) + clip
-
-
-def _grid(queries: Tensor, keys: Tensor, slots: Tensor) -> tuple[Tensor, ...]:
-    batch, heads, device = len(queries), queries.shape[1], slots.device
-    return (
-        torch.arange(batch, device=device)[:, None, None, None],
-        torch.arange(heads, device=device)[:, None, None],
-        slots[:, None],
-        torch.arange(keys.shape[2], device=device),
-    )
