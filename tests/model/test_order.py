@@ -6,7 +6,7 @@ words. And the one behind every causal model: the future never reaches the past.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from wordorder.model import LanguageModel
 from wordorder.positions import CATALOGUE
+from wordorder.positions.base import overrides
 
 # Float32 sums in another order, of logits that spread by about 6; and what is no rounding.
 ROUNDING, APART = 1e-4, 1e-2
-ORDERED = [name for name in CATALOGUE if name != "none"]
+DOORS = {name: kind.door for name, kind in CATALOGUE.items()}
+ORDERED = [name for name, door in DOORS.items() if door != "none"]
 TOKENS = torch.arange(10)[None]
 
 MakeModel = Callable[..., LanguageModel]
@@ -35,7 +37,9 @@ def test_without_positions_attention_reads_a_bag_of_words(make_random: MakeModel
 
 
 @pytest.mark.parametrize("spec", ORDERED)
-def test_a_position_tells_the_order(make_random: MakeModel, spec: str) -> None:
+def test_a_position_tells_the_order(make_random: MakeModel, both_ways, spec: str) -> None:
+    if not both_ways(spec):
+        pytest.skip("for causal models, which see order anyway")
     assert moved(make_random(spec, causal=False), TOKENS) > APART
 
 
@@ -61,26 +65,35 @@ def test_a_mask_alone_tells_order_from_the_second_layer_on(
     assert difference > APART if sees else difference < ROUNDING
 
 
-def reach(model: LanguageModel, asked: int, **where: Tensor) -> list[int]:
-    """The places whose word embedding the logits at one place depend on at all."""
+def reaches(model: LanguageModel, asked: int, expected: Iterable[int], **where: Tensor) -> None:
+    """Assert which places' word embeddings the logits at one place depend on at all."""
     tokens = torch.arange(12)[None]
     logits = model(tokens, **where)[0, asked]
     generator = torch.Generator().manual_seed(2)
     total = (logits * torch.randn(logits.shape, generator=generator)).sum()
     (slopes,) = torch.autograd.grad(total, model.embedding.weight)
-    return slopes[:12].abs().sum(1).nonzero().flatten().tolist()
+    slopes = slopes[:12].abs().sum(1)
+    assert slopes[list(expected)].all()
+    beyond = [place for place in range(12) if place not in expected]
+    # Differences of running sums, which some embeddings cache, leave a rounding.
+    cached = any(overrides(p, "state") for p in model.position.instances)
+    assert (slopes[beyond] <= (1e-5 * slopes.max() if cached else 0)).all()
 
 
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
 @pytest.mark.parametrize("spec", CATALOGUE)
-def test_the_future_never_reaches_the_past(make_random: MakeModel, spec: str, kernel: str) -> None:
+def test_the_future_never_reaches_the_past(
+    make_random: MakeModel, both_ways, spec: str, kernel: str
+) -> None:
     model = make_random(spec, tied_embeddings=False)
     model.attention_kernel = kernel
     for asked in (0, 4, 11):
-        assert reach(model, asked) == list(range(asked + 1))
+        reaches(model, asked, range(asked + 1))
+    if not both_ways(spec):
+        return
     both = make_random(spec, tied_embeddings=False, causal=False)
     both.attention_kernel = kernel
-    assert reach(both, 4) == list(range(12))
+    reaches(both, 4, range(12))
 
 
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
@@ -102,9 +115,11 @@ def test_a_layer_sees_its_window(
     make_random: MakeModel, spec: str, kernel: str, options: dict, asked: int, expected: range
 ) -> None:
     """A window of w is the token itself and w - 1 before it; layers add up."""
+    if "taps" in CATALOGUE[spec].options():  # a short convolution reaches beyond the window
+        spec += ":taps=1"
     model = make_random(spec, tied_embeddings=False, **options)
     model.attention_kernel = kernel
-    assert reach(model, asked) == list(expected)
+    reaches(model, asked, expected)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -115,7 +130,9 @@ def test_documents_and_padding_are_out_of_reach(
     model = make_random(spec, tied_embeddings=False, causal=causal)
     documents = torch.tensor([[0, 0, 0, -1, 0, 1, 1, 1, 1, -1, -1, 0]])
     expected = {2: [0, 1, 2], 4: [0, 1, 2, 4], 8: [5, 6, 7, 8], 11: [0, 1, 2, 4, 11]}
+    if any(overrides(p, "state") for p in model.position.instances):
+        documents[:, 11], expected[11] = 2, [11]  # running sums: each document is in one piece
     for asked, seen in expected.items():
         full = seen if causal else [i for i in range(12) if documents[0, i] == documents[0, asked]]
-        assert reach(model, asked, documents=documents) == full
-    assert reach(model, 9, documents=documents) == [9]
+        reaches(model, asked, full, documents=documents)
+    reaches(model, 9, [9], documents=documents)

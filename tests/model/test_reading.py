@@ -23,9 +23,10 @@ from wordorder.positions import CATALOGUE
 
 SPECS = [*CATALOGUE, "learned+alibi", "rotary/none", "rotary:fraction=0.5"]
 
-# Logits here spread by about 6. Two orders of the same float32 sums differ by some 1e-5;
-# the mildest mistake tried, one position off by one in one layer, by more than 0.1.
-FLOAT32 = 1e-4
+# Logits here spread by about 6. Two orders of the same float32 sums differ by some 1e-5, by
+# 1.5e-4 where angles or gates are summed too; the mildest mistake tried, one position off by
+# one in one layer, by more than 0.1.
+FLOAT32 = 3e-4
 # bfloat16 keeps 8 bits; two layers of it gave up to 0.02 of the spread.
 BFLOAT16 = 0.04
 # What must differ, differs by far more than rounding.
@@ -135,7 +136,9 @@ def test_the_kernels_agree(
     for kernel in ("fused", "auto"):
         same(found[kernel][0], found["plain"][0])
         same(found[kernel][1], found["plain"][1])
-    if all(not position.needs_mask for position in model.position.sums):
+    # PoPE makes queries wider than values, which the fused kernel does not take.
+    plain = (position.needs_mask or position.trains_bias for position in model.position.sums)
+    if spec != "pope" and not any(plain):
         assert found["fused"][2] == 4
 
 
@@ -148,8 +151,15 @@ def test_the_kernels_agree(
     seed=seeds,
 )
 def test_packed_documents_are_separate(
-    make_random: MakeModel, spec: str, lengths: list[int], windows: tuple, causal: bool, seed: int
+    make_random: MakeModel,
+    both_ways: Callable[[str], bool],
+    spec: str,
+    lengths: list[int],
+    windows: tuple,
+    causal: bool,
+    seed: int,
 ) -> None:
+    causal = causal or not both_ways(spec)
     model = make_random(spec, windows=windows, causal=causal, seed=seed)
     texts = [some_tokens(1, n, seed=seed + i) for i, n in enumerate(lengths)]
     packed = torch.cat(texts, 1)
@@ -160,7 +170,7 @@ def test_packed_documents_are_separate(
     going_on = model(packed, documents=documents)
     if all(position.shift_invariant for position in model.position.instances):
         same(going_on, expected)
-    elif lengths[0] > 1:
+    elif lengths[0] > 1 and model.position.instances[0].door == "input":
         assert (going_on - expected)[:, lengths[0] :].abs().max() > APART
     whole = model(packed, positions=positions)
     assert (whole - expected)[:, lengths[0] :].abs().max() > APART
@@ -254,9 +264,16 @@ def test_padding_on_the_left_changes_nothing(
     seed=seeds,
 )
 def test_a_masked_token_is_an_absent_one(
-    make_random: MakeModel, spec: str, kept: list[bool], causal: bool, cached: bool, seed: int
+    make_random: MakeModel,
+    both_ways: Callable[[str], bool],
+    spec: str,
+    kept: list[bool],
+    causal: bool,
+    cached: bool,
+    seed: int,
 ) -> None:
     """Its position stays empty: a bias taken from how many keys there are would be off."""
+    causal = causal or not both_ways(spec)
     model = make_random(spec, causal=causal, seed=seed)
     tokens, present = some_tokens(1, len(kept), seed=seed), torch.tensor([kept])
     positions = torch.arange(len(kept))[None]
@@ -328,5 +345,6 @@ def test_far_distances_stay_apart_in_bfloat16(make_random: MakeModel, spec: str)
     geometry = model.geometry(torch.zeros(1, 9, dtype=torch.long), positions, None, None)
     for scene in model.scenes(geometry, rotated_keys=False):
         if scene.position.has_distance_bias:
-            for head in scene.bias.whole()[0]:
-                assert len(set(head[-1, :8].tolist())) == 8
+            exact = scene.position.distance_bias(torch.arange(1000, 1008).flip(0)).tolist()
+            for head, expected in zip(scene.bias.whole()[0], exact, strict=True):
+                assert len(set(head[-1, :8].tolist())) == len(set(expected))

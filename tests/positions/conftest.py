@@ -77,7 +77,8 @@ def _softmax_rows(score: Callable[[int, int, int], float], values: Any, causal: 
             scores = [score(h, i, j) for j in range(i + 1 if causal else time)]
             total = sum(math.exp(s) for s in scores)
             for j, s in enumerate(scores):
-                rows[h, i] += math.exp(s) / total * torch.tensor(values[h][j])
+                value = torch.tensor(values[h][j], dtype=torch.float64)
+                rows[h, i] += math.exp(s) / total * value
     return rows
 
 

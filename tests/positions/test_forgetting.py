@@ -91,13 +91,13 @@ def test_bias_is_that_of_x_transformers(lab) -> None:
 def test_sums_are_in_float64_whatever_the_model_is_in(lab, dtype: torch.dtype) -> None:
     """Far into a text the gates of the last tokens are still exact, and added in float32.
 
-    After 20,000 tokens a sum is near -14,000: bfloat16 steps by 64 there, float32 by 0.001.
+    After 20,000 tokens a sum is near -17,000: bfloat16 steps by 128 there, float32 by 0.002.
     """
     position = lab.filled(Forgetting(ModelShape(2, 4))).to(dtype)
     x = lab.numbers(1, 20_000, 8).to(dtype)
     state = position.state(x, geometry_of(20_000), None).detach()
     assert state.shape == (1, 20_000, 2) and state.dtype == torch.float64
-    assert state[0, -1].max() < -5000
+    assert state[0, -1].max() < -10_000
     gates = torch.nn.functional.logsigmoid(
         x[0].float() @ position.weight.float().mT + position.bias.float()
     )

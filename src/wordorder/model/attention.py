@@ -63,7 +63,7 @@ def attention(
             width = values.shape[-1]
             widened = with_slopes(queries, keys, values, slopes, bias, scale)
             return _fused(*widened, bias, scale)[..., :width]
-        if queries.dtype is torch.float32:
+        if queries.dtype is torch.float32 and not bias.trained:
             mask = bias.whole()
             return F.scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
     return in_pieces(queries * scale, keys, values, bias)

@@ -54,10 +54,14 @@ class Bias:
         self.kept: dict[tuple, Tensor] = {}
 
     @property
+    def trained(self) -> bool:
+        """Whether the bias of distances has a slope to carry back."""
+        return self.biased and torch.is_grad_enabled() and self.position.trains_bias
+
+    @property
     def trained_pairs(self) -> bool:
-        """Whether the bias has a slope to carry back that no list of distances can take."""
-        pairs = self.biased and self.by_distance is None
-        return pairs and torch.is_grad_enabled() and self.position.trains
+        """Whether it has one that no list of distances can take."""
+        return self.trained and self.by_distance is None
 
     def bias(self, rows: slice = EVERYTHING, seen: slice = EVERYTHING) -> Tensor | None:
         """Return the bias of some rows, (batch or 1, heads, rows, seen) float32, or None.

@@ -140,7 +140,7 @@ def in_rows(
             scores = scores.masked_fill(~bias.visible(rows, seen), float("-inf"))
         return scores.softmax(-1).to(values.dtype) @ values[:, :, seen]
 
-    return _some_at_a_time(rows_of, queries, keys)
+    return _some_at_a_time(rows_of, queries, keys, bias.past_only)
 
 
 def whole_rows(
@@ -174,23 +174,23 @@ def whole_rows(
             bias.geometry.query_slots[rows],
         ).to(values.dtype)
 
-    return _some_at_a_time(rows_of, queries, keys)
+    return _some_at_a_time(rows_of, queries, keys, False)
 
 
-def _some_at_a_time(rows_of: Callable[[slice], Tensor], queries: Tensor, keys: Tensor) -> Tensor:
-    """Return all rows, in parts small enough to hold; the backward pass makes them again."""
+def _some_at_a_time(
+    rows_of: Callable[[slice], Tensor], queries: Tensor, keys: Tensor, past_only: bool
+) -> Tensor:
+    """Return all rows, in parts; what is too much to keep, the backward pass makes again."""
     time = queries.shape[2]
     at_once = max(1, time * LARGEST_SCORES // _scores(queries, keys))
-    if time <= at_once:
-        return rows_of(slice(0, time))
+    again = time > at_once and torch.is_grad_enabled()
+    if past_only:
+        at_once = min(at_once, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
     parts = []
     for start in range(0, time, at_once):
         rows = slice(start, min(start + at_once, time))
-        if torch.is_grad_enabled():
-            parts.append(checkpoint(rows_of, rows, use_reentrant=False))
-        else:
-            parts.append(rows_of(rows))
-    return torch.cat(parts, dim=2)
+        parts.append(checkpoint(rows_of, rows, use_reentrant=False) if again else rows_of(rows))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 def _scores(queries: Tensor, keys: Tensor) -> int:

@@ -159,9 +159,10 @@ class Sum(Position):
         return keys
 
     @property
-    def trains(self) -> bool:
-        """Whether any of them has parameters."""
-        return any(True for part in self.parts for _ in part.parameters())
+    def trains_bias(self) -> bool:
+        """Whether a bias of distances among them has parameters."""
+        biased = (part for part in self.parts if overrides(part, "distance_bias"))
+        return any(True for part in biased for _ in part.parameters())
 
     def slopes(self) -> Tensor | None:
         biased = [p for p in self.parts if overrides(p, "distance_bias")]

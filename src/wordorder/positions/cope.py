@@ -19,7 +19,7 @@ from .whole_row import Part, attend_in_parts, products, worked
 
 
 class Cope(Position):
-    """Contextual position encoding: positions are counts of what the query finds in between.
+    """Contextual positions: counts of what the query finds worth counting.
 
     Args:
         most: the largest position; farther keys all have this one. The paper's 64 served

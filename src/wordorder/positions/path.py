@@ -47,7 +47,7 @@ class Blocks(NamedTuple):
 
 
 class Path(Position):
-    """Position encoding by accumulated transformations I - beta w wᵀ between key and query.
+    """Carries keys to queries by I - beta w wᵀ of every token in between.
 
     Args:
         rank: of the projection that gives directions w; the authors' 32.

@@ -30,8 +30,7 @@ class Angles(NamedTuple):
 
 
 class Pope(Position):
-    """Polar coordinates: softplus of each dimension as magnitude, position times frequency
-    as angle.
+    """Polar coordinates: content is magnitude, position alone is angle.
 
     Args:
         base: dimension c turns by base^(-c/head_dim) per position.

@@ -55,7 +55,7 @@ class TransformerXL(Position):
 
     Source: Dai et al. 2019, section 3.3: score(i, j) = (q_i · k_j + q_i · W R_{i-j}
     + u · k_j + v · W R_{i-j}) / sqrt(head_dim), R of Vaswani et al. 2017, section 3.5.
-    Not here: recurrence over segments; a cache of keys and values gives the same.
+    Not here: recurrence over segments, which in reading is a cache of keys and values.
     """
 
     summary = "Queries and a trained bias meet the projected sinusoid of each distance."

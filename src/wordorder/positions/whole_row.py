@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .base import Score, wide
+from .base import Score, index_grid, wide
 
 # Scores in a part: 2 MiB in float32, for a handful of steps each. A GPU wants more at once.
 PART, PART_ON_GPU = 1 << 19, 1 << 26
@@ -40,15 +40,7 @@ def worked(scores: Tensor, score: Score | None, slots: Tensor) -> Tensor:
     """Return what the other embeddings of a layer make of all scores of these queries."""
     if score is None:
         return scores
-    batch, heads, _, source = scores.shape
-    device = scores.device
-    return score(
-        scores,
-        torch.arange(batch, device=device)[:, None, None, None],
-        torch.arange(heads, device=device)[:, None, None],
-        slots[:, None],
-        torch.arange(source, device=device),
-    )
+    return score(scores, *index_grid(scores, slots))
 
 
 def products(queries: Tensor, keys: Tensor, scale: float, part: Part) -> Tensor:
