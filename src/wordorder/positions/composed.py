@@ -131,6 +131,17 @@ class Sum(Position):
         rows = [type(p).__name__ for p in parts if overrides(p, "attend")]
         if len(rows) > 1:
             raise PositionError(f"{' and '.join(rows)} both replace attention: keep one of them")
+        scaled = [p for p in parts if p.softmax_scale is not None]
+        if rows and any(not overrides(p, "attend") for p in scaled):
+            raise PositionError(
+                f"{rows[0]} replaces attention, and cannot take the softmax scale of "
+                f"{type(scaled[0]).__name__}: keep one of them"
+            )
+        if other := [p for p in parts if p.shape.heads != shape.heads]:
+            raise PositionError(
+                f"{type(other[0]).__name__} was made for {other[0].shape.heads} heads, and the "
+                f"model has {shape.heads}: make it with the model's shape"
+            )
         scales = {p.softmax_scale for p in parts} - {None}
         if len(scales) > 1:
             raise PositionError(f"softmax scales {sorted(scales)} cannot be summed: keep one")
