@@ -30,6 +30,5 @@ def test_compiled_is_eager(make_random: Callable[..., LanguageModel], spec: str)
         slopes = () if spec in NO_SLOPES else torch.autograd.grad(losses.sum(), weight)
         found[name] = losses.detach(), *slopes
     for ours, theirs in zip(found["compiled"], found["eager"], strict=True):
-    for ours, theirs in zip(found["compiled"], found["eager"], strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
     torch._dynamo.reset()
