@@ -63,15 +63,17 @@ class Bias:
         """Whether it has one that no list of distances can take."""
         return self.trained and self.by_distance is None
 
-    def bias(self, rows: slice = EVERYTHING, seen: slice = EVERYTHING) -> Tensor | None:
-        """Return the bias of some rows, (batch or 1, heads, rows, seen) float32, or None.
+    def bias(
+        self, rows: slice = EVERYTHING, seen: slice = EVERYTHING, sequences: slice = EVERYTHING
+    ) -> Tensor | None:
+        """Return the bias of some rows, (sequences or 1, heads, rows, seen) float32, or None.
 
         Autograd follows it. `seen` starts at the first key.
         """
         if not self.biased:
             return None
         if self.by_distance is None:
-            geometry = self.geometry
+            geometry = self.geometry.of_sequences(sequences)
             queries = geometry.query_positions[:, rows, None]
             distances = queries - geometry.key_positions[:, None, seen]
             return self.position.distance_bias(distances).transpose(0, 1)
@@ -102,20 +104,18 @@ class Bias:
         shared = self.geometry.key_positions.shape[0] == 1 and self.geometry.key_documents is None
         name = (None if shared else sequences.start, rows.start, rows.stop, seen.stop)
         if name not in self.kept:
-            made = self._piece(rows, seen)
-            if len(made) > 1:
-                made = made[sequences]
+            made = self._piece(sequences, rows, seen)
             if made.numel() * self.queries * self.keys > MOST_KEPT * made.shape[2] * made.shape[3]:
                 return made
             self.kept[name] = made
         return self.kept[name]
 
     @torch.no_grad()
-    def _piece(self, rows: slice, seen: slice) -> Tensor:
-        bias = self.bias(rows, seen)
+    def _piece(self, sequences: slice, rows: slice, seen: slice) -> Tensor:
+        bias = self.bias(rows, seen, sequences)
         if not self.hides:
             return bias
-        hidden = ~self.visible(rows, seen)
+        hidden = ~self.geometry.of_sequences(sequences).visible(self.window, rows, seen)
         if bias is None:
             bias = torch.zeros((), device=hidden.device, dtype=self.dtype)
         return bias.masked_fill(hidden, float("-inf"))

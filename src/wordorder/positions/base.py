@@ -133,6 +133,20 @@ class Geometry:
             trailing=True,
         )
 
+    def of_sequences(self, sequences: slice) -> Geometry:
+        """Return the geometry of some rows of the batch; what all rows share stays."""
+
+        def cut(each: Tensor | None) -> Tensor | None:
+            return each if each is None or len(each) == 1 else each[sequences]
+
+        return replace(
+            self,
+            query_positions=cut(self.query_positions),
+            key_positions=cut(self.key_positions),
+            query_documents=cut(self.query_documents),
+            key_documents=cut(self.key_documents),
+        )
+
     def distances(self) -> Tensor:
         """Return query position minus key position, (batch, query, key)."""
         return self.query_positions[:, :, None] - self.key_positions[:, None, :]
