@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wordorder.positions import CATALOGUE, Geometry, ModelShape, Position, PositionError, Rotary
+from wordorder.positions import (
+    CATALOGUE,
+    Geometry,
+    ModelShape,
+    Position,
+    PositionError,
+    Rotary,
+    Sum,
+    build,
+)
 from wordorder.positions.conformance import PROPERTIES, check
 from wordorder.positions.rotary import rotate, rotation
 
@@ -300,3 +309,32 @@ def test_options_of_a_class_are_given_as_arguments() -> None:
     assert check(Rotary, base=100.0, only=("cached",)).embedding == "Rotary:base=100"
     with pytest.raises(PositionError, match="must be above 0"):
         check(Rotary, base=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        ("pope+cope", "Cope replaces attention, and cannot take the softmax scale of Pope"),
+        ("path+cope", "Path and Cope both replace attention"),
+        ("t5:scaled=false+deberta", "softmax scales"),
+        ("offset+learned", "Offset feeds positions up to 95, and the longest that can be"),
+        ("randomized:limit=64+learned", "Randomized feeds positions up to 63, and the longest"),
+        ("randomized:limit=64+offset:most=8+learned:length=71", "feeds positions up to 71"),
+        ("learned/rotary", "learned comes in at the input, before all layers"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_at_construction(spec: str, line: str) -> None:
+    with pytest.raises(PositionError, match=line):
+        build(spec, ModelShape(4, 8, layers=2, trained_length=48))
+
+
+def test_what_goes_together_is_built() -> None:
+    shape = ModelShape(4, 8, layers=2, trained_length=48)
+    build("randomized:limit=64+offset:most=8+learned:length=72", shape)
+    build("offset+rotary", shape)
+
+
+def test_an_embedding_for_other_heads_is_refused() -> None:
+    other = CATALOGUE["alibi"](ModelShape(8, 8))
+    with pytest.raises(PositionError, match="Alibi was made for 8 heads, and the model has 4"):
+        Sum(ModelShape(4, 8), (other,))

@@ -32,9 +32,11 @@ PIECE, PIECE_ON_GPU = 1 << 21, 1 << 26
 # Where rows see the past only, a quarter of them at a time leaves out three eighths of the
 # scores; fewer than 64 rows make products too small to be fast.
 ROW_PIECES, FEWEST_ROWS = 4, 64
-# Scores kept for one layer's backward pass, or at once where autograd follows; 2^26 float32
-# numbers are 256 MiB. Beyond it they are computed again.
+# Scores kept for one layer's backward pass; 2^26 float32 numbers are 256 MiB. Beyond it they
+# are computed again.
 LARGEST_SCORES = 1 << 26
+# Scores of a part that is computed again: a dozen matrices of this size live at once.
+PART = 1 << 22
 
 
 @torch.compiler.disable  # which would unroll the pieces: twice as long to compile, and slower
@@ -182,15 +184,18 @@ def _some_at_a_time(
 ) -> Tensor:
     """Return all rows, in parts; what is too much to keep, the backward pass makes again."""
     time = queries.shape[2]
-    at_once = max(1, time * LARGEST_SCORES // _scores(queries, keys))
-    again = time > at_once and torch.is_grad_enabled()
+    scores = _scores(queries, keys)
+    large = scores > LARGEST_SCORES
+    at_once = max(FEWEST_ROWS, time * PART // scores) if large else time
+    again = large and torch.is_grad_enabled()
     if past_only:
         at_once = min(at_once, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
     parts = []
-    for start in range(0, time, at_once):
+    # The last rows see most: what they leave free in memory, the ones before fit into.
+    for start in reversed(range(0, time, at_once)):
         rows = slice(start, min(start + at_once, time))
         parts.append(checkpoint(rows_of, rows, use_reentrant=False) if again else rows_of(rows))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    return parts[0] if len(parts) == 1 else torch.cat(parts[::-1], dim=2)
 
 
 def _scores(queries: Tensor, keys: Tensor) -> int:

@@ -225,6 +225,11 @@ class Position(nn.Module):
         return None
 
     @property
+    def farthest_fed(self) -> int | None:
+        """The largest position that `place` feeds for a text of the trained length; None: as is."""
+        return None
+
+    @property
     def softmax_scale(self) -> float | None:
         """What attention multiplies q.k by; None: 1/sqrt(head_dim)."""
         return None

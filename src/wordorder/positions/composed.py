@@ -242,6 +242,7 @@ class Composed(nn.Module):
         for parts in pattern:
             layers.append(tuple(self._instance(part, made, catalogue) for part in parts))
         self.indices = tuple(layers)
+        self._check_fed()
         self.sums = tuple(
             Sum(shape, tuple(self.instances[i] for i in layer)) for layer in self.indices
         )
@@ -258,6 +259,16 @@ class Composed(nn.Module):
         if once or not list(instance.parameters()):
             made[part] = index
         return index
+
+    def _check_fed(self) -> None:
+        last = self.shape.trained_length - 1
+        fed = [p for p in self.instances if p.farthest_fed is not None]
+        farthest = last + sum(p.farthest_fed - last for p in fed)
+        if fed and self.longest is not None and farthest > self.longest:
+            raise PositionError(
+                f"{type(fed[0]).__name__} feeds positions up to {farthest}, and the longest that "
+                f"can be represented is {self.longest}: give learned:length={farthest + 1}"
+            )
 
     @property
     def longest(self) -> int | None:

@@ -44,6 +44,10 @@ class Offset(Position):
             raise PositionError(f"offset: most={most} must be 0 (the trained length) or more")
         self.most = most
 
+    @property
+    def farthest_fed(self) -> int:
+        return self.shape.trained_length - 1 + (self.most or self.shape.trained_length)
+
     def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:
         most = self.most or self.shape.trained_length
         begins = torch.zeros_like(positions, dtype=torch.bool)

@@ -58,8 +58,12 @@ class Randomized(Position):
             )
         self.limit = limit
 
+    @property
+    def farthest_fed(self) -> int:
+        return (self.limit or 4 * self.shape.trained_length) - 1
+
     def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:
-        limit, count = self.limit or 4 * self.shape.trained_length, int(positions.max()) + 1
+        limit, count = self.farthest_fed + 1, int(positions.max()) + 1
         if count > limit:
             raise PositionError(
                 f"randomized: {count} positions, but limit={limit} are to be drawn: raise the limit"
