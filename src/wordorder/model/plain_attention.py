@@ -142,7 +142,7 @@ def in_rows(
             scores = scores.masked_fill(~bias.visible(rows, seen), float("-inf"))
         return scores.softmax(-1).to(values.dtype) @ values[:, :, seen]
 
-    return _some_at_a_time(rows_of, queries, keys, bias.past_only)
+    return _some_at_a_time(rows_of, queries, keys, bias.past_only, PART)
 
 
 def whole_rows(
@@ -176,17 +176,18 @@ def whole_rows(
             bias.geometry.query_slots[rows],
         ).to(values.dtype)
 
-    return _some_at_a_time(rows_of, queries, keys, False)
+    # Such embeddings cut what they are given once more, and prepare all keys every time.
+    return _some_at_a_time(rows_of, queries, keys, False, LARGEST_SCORES)
 
 
 def _some_at_a_time(
-    rows_of: Callable[[slice], Tensor], queries: Tensor, keys: Tensor, past_only: bool
+    rows_of: Callable[[slice], Tensor], queries: Tensor, keys: Tensor, past_only: bool, part: int
 ) -> Tensor:
     """Return all rows, in parts; what is too much to keep, the backward pass makes again."""
     time = queries.shape[2]
     scores = _scores(queries, keys)
     large = scores > LARGEST_SCORES
-    at_once = max(FEWEST_ROWS, time * PART // scores) if large else time
+    at_once = max(FEWEST_ROWS, time * part // scores) if large else time
     again = large and torch.is_grad_enabled()
     if past_only:
         at_once = min(at_once, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
