@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel
 from wordorder.model.decoding import Cache
-from wordorder.positions import Alibi, Geometry, ModelShape, NoPosition, Position, Rotary
+from wordorder.positions import (
+    Alibi,
+    Geometry,
+    ModelShape,
+    NoPosition,
+    Position,
+    Rotary,
+    index_grid,
+)
 from wordorder.positions.rotary import rotate
 
 # As in test_decoding: float32 sums in another order, and what no rounding explains.
@@ -85,9 +93,7 @@ class Row(Position):
         steep = self.strength * queries[..., :1].tanh()
         scores = scores - steep * distances[:, None]
         if score is not None:
-            rows, heads, _, width = scores.shape
-            grid = torch.arange(rows)[:, None, None, None], torch.arange(heads)[:, None, None]
-            scores = score(scores, *grid, slots[:, None], torch.arange(width))
+            scores = score(scores, *index_grid(scores, slots))
         weights = scores.masked_fill(~visible, -math.inf).softmax(-1)
         return weights @ values
 

@@ -17,7 +17,7 @@ from wordorder.model.attention import attention, with_slopes
 from wordorder.model.bias import Bias
 from wordorder.model.cross_entropy import cross_entropy
 from wordorder.model.layers import RMSNorm, _RMSNorm
-from wordorder.positions import Alibi, Geometry, ModelShape, NoPosition, Position, Sum
+from wordorder.positions import Alibi, Geometry, ModelShape, NoPosition, Position, Sum, index_grid
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -57,9 +57,7 @@ class Plain(Position):
     def attend(self, queries, keys, values, tables, state, visible, score, slots):
         scores = queries @ keys.mT / queries.shape[-1] ** 0.5
         if score is not None:
-            batch, heads, _, source = scores.shape
-            grid = torch.arange(batch)[:, None, None, None], torch.arange(heads)[:, None, None]
-            scores = score(scores, *grid, slots[:, None], torch.arange(source))
+            scores = score(scores, *index_grid(scores, slots))
         return scores.masked_fill(~visible, float("-inf")).softmax(-1) @ values
 
 

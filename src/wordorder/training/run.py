@@ -1,8 +1,8 @@
 """A run folder: what training leaves and every other command reads.
 
-config.json  tokenizer.json  model.safetensors    what the model is
-metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
-training/                                          what resuming needs
+    config.json  tokenizer.json  model.safetensors    what the model is
+    metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
+    training/                                          what resuming needs
 """
 
 from __future__ import annotations
