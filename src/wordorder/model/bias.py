@@ -104,14 +104,14 @@ class Bias:
         shared = self.geometry.key_positions.shape[0] == 1 and self.geometry.key_documents is None
         name = (None if shared else sequences.start, rows.start, rows.stop, seen.stop)
         if name not in self.kept:
-            made = self._piece(sequences, rows, seen)
+            with torch.no_grad():
+                made = self._masked(sequences, rows, seen)
             if made.numel() * self.queries * self.keys > MOST_KEPT * made.shape[2] * made.shape[3]:
                 return made
             self.kept[name] = made
         return self.kept[name]
 
-    @torch.no_grad()
-    def _piece(self, sequences: slice, rows: slice, seen: slice) -> Tensor:
+    def _masked(self, sequences: slice, rows: slice, seen: slice) -> Tensor:
         bias = self.bias(rows, seen, sequences)
         if not self.hides:
             return bias
@@ -122,13 +122,9 @@ class Bias:
 
     def whole(self) -> Tensor | None:
         """Return everything at once, as `piece`, with slopes to carry back."""
-        bias = self.bias()
-        if not self.hides:
-            return bias
-        hidden = ~self.visible()
-        if bias is None:
-            return self.piece(EVERYTHING, EVERYTHING, EVERYTHING)
-        return bias.masked_fill(hidden, float("-inf"))
+        if not self.biased and not self.hides:
+            return None
+        return self._masked(EVERYTHING, EVERYTHING, EVERYTHING)
 
 
 def diagonal_sums(matrices: Tensor) -> Tensor:
