@@ -27,11 +27,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordorder.cli.train import keep_large_blocks
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import CATALOGUE, ModelShape, Rotary, parse
 from wordorder.positions.base import Geometry
-from wordorder.training.machine import DTYPES
+from wordorder.training.machine import DTYPES, keep_large_blocks
 
 CONTEXTS = (256, 1024, 4096, 16384)
 TOKENS = 8192

@@ -22,12 +22,11 @@ from typing import Any
 
 import torch
 
-from wordorder.cli.train import keep_large_blocks
 from wordorder.model import ModelConfig, make_model
 from wordorder.positions import CATALOGUE
 from wordorder.text.batches import Batch
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import DTYPES, losses_of, measure, use
+from wordorder.training.machine import DTYPES, keep_large_blocks, losses_of, measure, use
 from wordorder.training.optimizers import Optimizer
 
 CONTEXTS = (256, 1024, 4096)

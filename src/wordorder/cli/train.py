@@ -6,27 +6,24 @@ stderr, as a live line in a terminal and as a line now and then elsewhere.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import shlex
 import time
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import tyro
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from wordorder.cli.arguments import parse
+from wordorder.cli.run_options import RunOptions, defaults
 from wordorder.errors import BadInput
-from wordorder.model.config import PRESETS, ModelConfig
-from wordorder.training.config import TrainConfig, from_mapping
 from wordorder.training.display import Display
+from wordorder.training.machine import keep_large_blocks
 from wordorder.training.metrics import read
 from wordorder.training.plan import Plan, readable_seconds
 from wordorder.training.run import Run
@@ -34,17 +31,6 @@ from wordorder.training.start import resume, train
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to draw a live line in
 ALLOWED_WITH_RESUME = ("--resume", "--inexact", "--trust", "--json")
-
-
-@dataclass(frozen=True)
-class _Model(ModelConfig):
-    kind: Annotated[Literal["transformer", "gru"], tyro.conf.arg(name="model")] = "transformer"
-    """a transformer, or the contrast that reads in order"""
-
-
-@dataclass(frozen=True)
-class _Train(TrainConfig):
-    model: _Model = field(default_factory=_Model)
 
 
 @dataclass(frozen=True)
@@ -67,7 +53,7 @@ class TrainOptions:
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
-    train: _Train = field(default_factory=_Train)
+    train: RunOptions = field(default_factory=RunOptions)
 
 
 def main(arguments: list[str]) -> int:
@@ -80,61 +66,19 @@ def main(arguments: list[str]) -> int:
         run = resume(options.resume, inexact=options.inexact, trust=options.trust, show=show)
     else:
         command = shlex.join(["wordorder", "train", *arguments])
-        run = train(_plain(options.train), show=show, command=command, trust=options.trust)
+        run = train(options.train.plain(), show=show, command=command, trust=options.trust)
     _print_result(run, options.json)
     return 0
 
 
 def _options(arguments: list[str]) -> TrainOptions:
-    """Read the options, over the configuration file's, over the preset's, over the defaults."""
-    early = _peek(arguments, ("--preset", "--config", "--init"))
-    values = _read_yaml(early["--config"]) if "--config" in early else {}
-    preset = early.get("--preset") or values.pop("preset", None)
-    first = early.get("--init") or values.get("init")
-    if first is not None and not preset:
-        trust = "--trust" in arguments
-        values = {**Run.load(first, trust=trust).model_config.to_dict(), **values}
-    config = from_mapping(values, preset)
-    model = _Model(**asdict(config.model))
-    rest = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "model"}
-    default = TrainOptions(preset=preset, train=_Train(model=model, **rest))
+    preset, run = defaults(arguments)
     return parse(
         tyro.conf.OmitArgPrefixes[TrainOptions],
         arguments,
         command="wordorder train",
-        default=default,
+        default=TrainOptions(preset=preset, train=run),
     )
-
-
-def _peek(arguments: list[str], names: tuple[str, ...]) -> dict[str, str]:
-    """Return the values of options that decide the defaults of others."""
-    found = {}
-    for number, word in enumerate(arguments):
-        name, equals, value = word.partition("=")
-        if name in names and (equals or number + 1 < len(arguments)):
-            found[name] = value if equals else arguments[number + 1]
-    if found.get("--preset", "nano") not in PRESETS:
-        raise BadInput(f"no preset {found['--preset']!r}: choose from {', '.join(PRESETS)}")
-    return found
-
-
-def _read_yaml(name: str) -> dict[str, Any]:
-    path = Path(name)
-    if not path.is_file():
-        raise BadInput(f"--config {name}: no such file")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"--config {name} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise BadInput(f"--config {name} must hold options by name, as trained_length: 128")
-    return {key.replace("-", "_"): value for key, value in values.items()}
-
-
-def _plain(config: _Train) -> TrainConfig:
-    """Return the configuration without what only the command line knows."""
-    values = {f.name: getattr(config, f.name) for f in fields(config)}
-    return TrainConfig(**{**values, "model": ModelConfig(**asdict(config.model))})
 
 
 def _only_resume(arguments: list[str]) -> None:
@@ -145,16 +89,6 @@ def _only_resume(arguments: list[str]) -> None:
                 f"--resume goes on as the run was configured: leave out {name}, or start anew "
                 "from its weights with --init"
             )
-
-
-def keep_large_blocks() -> None:
-    """Let glibc keep freed blocks, which it would give back and take again at every step."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-    except (OSError, AttributeError):
-        return  # not glibc
 
 
 def _print_result(run: Run, as_json: bool) -> None:

@@ -132,9 +132,7 @@ def _bucket_sums(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Losses and counts of each window (row) in each bucket (column), float64."""
     device = next(model.parameters()).device
-    tokens, targets, documents, positions = (
-        None if part is None else part.to(device) for part in batch
-    )
+    tokens, targets, documents, positions = batch.to(device)
     was_training = model.training
     model.eval()
     try:

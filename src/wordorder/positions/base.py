@@ -202,6 +202,7 @@ class Position(nn.Module):
         additive: its score is the score plus something independent of the score.
         static_rotation: a rotated key never changes while its position does not.
         shared: one instance with its parameters serves all layers.
+        order_leak: what in it shows order beside positions, such as a convolution; "": nothing.
     """
 
     summary: ClassVar[str] = ""
@@ -214,6 +215,7 @@ class Position(nn.Module):
     additive: bool = True
     static_rotation: bool = False
     shared: bool = False
+    order_leak: str = ""
 
     def __init__(self, shape: ModelShape, /) -> None:
         super().__init__()

@@ -102,6 +102,10 @@ class Path(Position):
         self.beta_bias = nn.Parameter(torch.empty(shape.heads))
         self.reset_parameters()
 
+    @property
+    def order_leak(self) -> str:
+        return f"its convolution shows the order of {self.taps} tokens" if self.taps > 1 else ""
+
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw uniformly up to 1/sqrt(inputs), PyTorch's own rule, which the authors leave."""
         width = self.shape.width

@@ -47,6 +47,10 @@ class Batch(NamedTuple):
     documents: torch.Tensor | None
     positions: torch.Tensor | None
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device."""
+        return Batch(*(None if part is None else part.to(device) for part in self))
+
 
 class Batches:
     """Random batches of a store, each window once an epoch.

@@ -124,9 +124,7 @@ class Training:
         counted = max(1, sum(int((batch.targets >= 0).sum()) for batch in batches))
         total = torch.zeros((), device=device)
         for number, batch in zip(numbers, batches, strict=True):
-            tokens, targets, documents, positions = (
-                None if part is None else part.to(device) for part in batch
-            )
+            tokens, targets, documents, positions = batch.to(device)
             positions = self.place(positions, tokens, number)
             losses = self.losses(tokens, targets, positions=positions, documents=documents)
             loss = losses.sum() / counted

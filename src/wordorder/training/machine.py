@@ -8,6 +8,7 @@ real steps of each candidate decide, and the choice is recorded with the run.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import time
@@ -64,6 +65,16 @@ def compiler_found() -> bool:
     """Return whether torch.compile finds the C++ compiler that it needs on a CPU."""
     named = os.environ.get("CXX")
     return any(shutil.which(c) for c in ([named] if named else ["c++", "g++", "clang++"]))
+
+
+def keep_large_blocks() -> None:
+    """Let glibc keep freed blocks, which it would give back and take again at every step."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+    except (OSError, AttributeError):
+        return  # not glibc
 
 
 def measure(

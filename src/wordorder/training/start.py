@@ -71,6 +71,7 @@ def train(
     show: Display | None = None,
     command: str | None = None,
     trust: bool = False,
+    machine: Machine | None = None,
 ) -> Run:
     """Train a model as configured and return its run.
 
@@ -79,6 +80,7 @@ def train(
         show: what is told while it works; None: nothing.
         command: how it was asked for, for the model card.
         trust: run the code of an embedding that `config.init` names.
+        machine: how to compute, as runs that are to be compared must agree; None measures.
 
     Raises:
         BadInput: a configuration, text or folder that cannot be.
@@ -93,13 +95,13 @@ def train(
     first = Run.load(config.init, trust=trust) if config.init else None
     material = read_material(config, first.tokenizer if first else None)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
-    device = pick_device(config.device)
+    device = machine.device if machine else pick_device(config.device)
     model = make_model(config.model)
-    with _threads(config.threads), _memory_explained(config, model):
+    with _threads(machine.threads if machine else config.threads), _memory_explained(config, model):
         check_memory(config, model, device)
         set_weights(model, config, first)
         model.to(device)
-        settled = _settle(config, material, model, started, show)
+        settled = _settle(config, material, model, started, show, machine)
         set_weights(model, config, first)
         _write_folder(folder, config, material, settled, command)
         training = loop.Training(
@@ -201,18 +203,23 @@ class _Settled:
 
 
 def _settle(
-    config: TrainConfig, material: Material, model: TokenModel, started: float, show: Display
+    config: TrainConfig,
+    material: Material,
+    model: TokenModel,
+    started: float,
+    show: Display,
+    machine: Machine | None,
 ) -> _Settled:
     """Measure how this machine does best and how long a step takes; fix the number of steps."""
     asked = asked_steps(config)
     budget = seconds(config.time) if config.time else DEFAULT_SECONDS
     device = next(model.parameters()).device
-    batch = material.batches(config).at(0)
-    batch = type(batch)(*(None if part is None else part.to(device) for part in batch))
-    show.say("measuring what this machine does fast")
-    machine = measure(
-        config, model, batch, lambda step: budget if asked is None else 1.2 * asked * step
-    )
+    batch = material.batches(config).at(0).to(device)
+    if machine is None:
+        show.say("measuring what this machine does fast")
+        machine = measure(
+            config, model, batch, lambda step: budget if asked is None else 1.2 * asked * step
+        )
     use(model, machine)
     if machine.compile:
         show.say("compiling, which takes half a minute or so")
@@ -221,7 +228,7 @@ def _settle(
     trial = loop.Training(at_rest, machine, material, model, losses, steps=1000)
     step_seconds = _step_seconds(trial, WARM_UP_SECONDS / 4 if asked is None else 0.0)
     left = budget - (time.perf_counter() - started)
-    steps = asked or _steps_in(config, material, left, step_seconds)
+    steps = asked or steps_in(config, material, left, step_seconds)
     extra = _validation_steps(config, material)
     plan = plan_of(config, machine, material, model, steps, step_seconds * (steps + extra))
     return _Settled(machine, losses, steps, plan)
@@ -260,9 +267,10 @@ def _validation_steps(config: TrainConfig, material: Material) -> float:
     return tokens / tokens_per_step(config) / 3
 
 
-def _steps_in(
+def steps_in(
     config: TrainConfig, material: Material, seconds_left: float, step_seconds: float
 ) -> int:
+    """Return how many steps fit into some seconds, validations counted; at least one."""
     return max(1, round(seconds_left / step_seconds - _validation_steps(config, material)))
 
 

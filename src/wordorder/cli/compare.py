@@ -1,0 +1,202 @@
+"""`wordorder compare`: which positional embedding, with evidence.
+
+The verdict and the table go to stdout; how far it is goes to stderr, as bars in a terminal
+and as a line for every run that ends elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from wordorder.cli.arguments import parse
+from wordorder.cli.run_options import ModelOptions, RunOptions, defaults
+from wordorder.experiments.compare import (
+    LENGTHS,
+    POSITIONS,
+    TRAINED_LENGTH,
+    CompareConfig,
+    compare,
+)
+from wordorder.experiments.grid import Cell, Display
+from wordorder.experiments.report import write_report
+from wordorder.experiments.side_by_side import Job, Outcome
+from wordorder.training.plan import readable_seconds
+
+Hidden = tyro.conf.Suppress
+
+
+@dataclass(frozen=True)
+class _Model(ModelOptions):
+    position: Annotated[str, Hidden] = "rotary"
+
+
+@dataclass(frozen=True)
+class _Run(RunOptions):
+    model: _Model = field(default_factory=_Model)
+    init: Annotated[str | None, Hidden] = None
+    objective: Annotated[Literal["next-token", "masked-token"], Hidden] = "next-token"
+    sample_prompt: Annotated[str, Hidden] = ""
+    tensorboard: Annotated[bool, Hidden] = False
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Train the same model with several positional embeddings and say what differs.
+
+    Asked again, it goes on: runs that are done are reused, and embeddings, seeds and lengths
+    are added to those there. Without --time, --steps or --tokens a run takes two minutes alone.
+
+    Args:
+        positions: specs, such as none rotary:base=500000 learned+alibi or one of your own.
+        baseline: what differences are taken to; by default rotary where it is compared.
+        seeds: how many runs of each; one gives no intervals, 0 trains nothing.
+        lengths: contexts to measure, in trained lengths.
+        pack: longer contexts than the documents have may cross into others.
+        tune_lr: choose the learning rates for each embedding, on a seed of its own.
+        preset: sizes of the model: nano, tiny, small or medium; other options win.
+        config: a YAML file with options by name, as trained_length: 128; the command line wins.
+        json: print the result as one JSON object.
+        train: what all runs share; --seed is the first of the seeds.
+    """
+
+    positions: tuple[str, ...] = POSITIONS
+    baseline: str | None = None
+    seeds: int = 3
+    lengths: tuple[int, ...] = LENGTHS
+    pack: tyro.conf.FlagCreatePairsOff[bool] = False
+    tune_lr: tyro.conf.FlagCreatePairsOff[bool] = False
+    preset: Literal["nano", "tiny", "small", "medium"] | None = None
+    config: str | None = None
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    train: _Run = field(default_factory=_Run)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    options = _options(arguments)
+    train = options.train.plain()
+    config = CompareConfig(
+        train=replace(train, out=None, overwrite=False),
+        positions=options.positions,
+        baseline=options.baseline,
+        seeds=options.seeds,
+        lengths=options.lengths,
+        pack=options.pack,
+        tune=options.tune_lr,
+        out=train.out or "runs/compare",
+        overwrite=train.overwrite,
+    )
+    command = shlex.join(["wordorder", "compare", *arguments])
+    show, folder = Terminal(), Path(config.out)
+    try:
+        folder = compare(config, show=show, command=command)
+    except KeyboardInterrupt:
+        show.close()
+        show.say(f"stopped and saved: the same command goes on with {folder}")
+        raise
+    finally:
+        show.close()
+    summary = write_report(folder)
+    if options.json:
+        print(json.dumps({"folder": str(folder), **summary.to_dict()}))
+    else:
+        Console(highlight=False).print(summary)
+        print(f"\n{folder / 'report.html'}")
+    return 0
+
+
+def _options(arguments: list[str]) -> CompareOptions:
+    length = {} if {"--preset", "--config"} & set(arguments) else {"trained_length": TRAINED_LENGTH}
+    asked, run = defaults(arguments, "nano", **length)
+    values = {name: getattr(run, name) for name in run.__dataclass_fields__}
+    model = _Model(**{n: getattr(run.model, n) for n in run.model.__dataclass_fields__})
+    return parse(
+        tyro.conf.OmitArgPrefixes[CompareOptions],
+        arguments,
+        command="wordorder compare",
+        default=CompareOptions(preset=asked, train=_Run(**{**values, "model": model})),
+    )
+
+
+class Terminal(Display):
+    """Bars for the whole and for what runs now in a terminal, plain lines elsewhere; on stderr."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.progress: Progress | None = None
+        self.tasks: dict[int, TaskID] = {}
+
+    def say(self, line: str) -> None:
+        self.console.print(line, style="dim", markup=False, soft_wrap=True)
+
+    def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
+        self.close()
+        self.cells, self.seconds, self.began = cells, seconds, time.perf_counter()
+        self.shares = dict.fromkeys(range(len(cells)), 0.0)
+        machine, processes = record["machine"], record["processes"]
+        at_once = "one at a time" if processes == 1 else f"{processes} at once"
+        self.say(
+            f"{len(cells)} runs of {cells[0].steps:,} steps, {at_once} with {machine['threads']} "
+            f"threads each, {machine['dtype']}: about {readable_seconds(seconds)}"
+        )
+        for note in record["notes"]:
+            self.say(note)
+        if self.console.is_terminal:
+            columns = BarColumn(bar_width=20), TextColumn("{task.description}")
+            self.progress = Progress(*columns, console=self.console)
+            self.whole = self.progress.add_task("", total=len(cells))
+            self.progress.start()
+
+    def started(self, number: int, job: Job) -> None:
+        if self.progress is not None:
+            self.tasks[number] = self.progress.add_task(self._name(number), total=1.0)
+
+    def told(self, number: int, share: float, line: str) -> None:
+        self.shares[number] = share
+        if self.progress is not None:
+            text = f"{self._name(number)}  {line}"
+            self.progress.update(self.tasks[number], completed=share, description=text)
+            self._update()
+
+    def ended(self, number: int, outcome: Outcome) -> None:
+        self.shares[number] = 1.0
+        if self.progress is not None:
+            self.progress.remove_task(self.tasks.pop(number))
+            self._update()
+        said = outcome.error or f"validation loss {outcome.result['validation_loss']:.4f}"
+        done = sum(share == 1.0 for share in self.shares.values())
+        self.say(f"{done}/{len(self.cells)}  {self._name(number)}  {said}{self._left()}")
+        if outcome.error is not None and "Traceback" in outcome.details:
+            self.say(outcome.details)
+
+    def close(self) -> None:
+        """Take the bars away."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None
+        self.tasks.clear()
+
+    def _update(self) -> None:
+        done = sum(self.shares.values())
+        text = f"{int(done)} of {len(self.cells)} runs{self._left()}"
+        self.progress.update(self.whole, completed=done, description=text)
+
+    def _left(self) -> str:
+        """Return the time left, from what is done; the plan's guess at first."""
+        share, took = sum(self.shares.values()) / len(self.cells), time.perf_counter() - self.began
+        seconds = took / share - took if share > 0.02 else self.seconds - took
+        return f"  {readable_seconds(max(0.0, seconds))} left" if share < 1 else ""
+
+    def _name(self, number: int) -> str:
+        cell = self.cells[number]
+        rate = f" {cell.rate:g}x" if cell.rate != 1 else ""
+        return f"{cell.position} seed {cell.seed}{rate}"

@@ -1,0 +1,90 @@
+"""The options of a training run, as every command that trains takes them.
+
+What is not typed comes from the --config file, then from the --preset, then from the
+defaults; so these two are looked for before the rest is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+import yaml
+
+from wordorder.errors import BadInput
+from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.training.config import TrainConfig, from_mapping
+from wordorder.training.run import Run
+
+
+@dataclass(frozen=True)
+class ModelOptions(ModelConfig):
+    """A model, as the command line spells it."""
+
+    kind: Annotated[Literal["transformer", "gru"], tyro.conf.arg(name="model")] = "transformer"
+    """a transformer, or the contrast that reads in order"""
+
+
+@dataclass(frozen=True)
+class RunOptions(TrainConfig):
+    """A training run, as the command line spells it."""
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+
+    def plain(self) -> TrainConfig:
+        """Return the configuration without what only the command line knows."""
+        values = {f.name: getattr(self, f.name) for f in fields(TrainConfig)}
+        return TrainConfig(**{**values, "model": ModelConfig(**asdict(self.model))})
+
+
+def defaults(
+    arguments: list[str], preset: str | None = None, **values: Any
+) -> tuple[str | None, RunOptions]:
+    """Return the preset that was asked for, and what is not typed.
+
+    Args:
+        arguments: what was typed after the command.
+        preset: where none is asked for.
+        values: fields that are this command's own defaults.
+
+    Raises:
+        BadInput: an unknown preset, or a file that is no configuration.
+    """
+    early = _peek(arguments, ("--preset", "--config", "--init"))
+    written = _read_yaml(early["--config"]) if "--config" in early else {}
+    asked = early.get("--preset") or written.pop("preset", None)
+    first = early.get("--init") or written.get("init")
+    if first is not None and not asked:
+        trust = "--trust" in arguments
+        values = {**values, **Run.load(first, trust=trust).model_config.to_dict()}
+    config = from_mapping({**values, **written}, asked or preset)
+    model = ModelOptions(**asdict(config.model))
+    rest = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "model"}
+    return asked, RunOptions(model=model, **rest)
+
+
+def _peek(arguments: list[str], names: tuple[str, ...]) -> dict[str, str]:
+    """Return the values of options that decide the defaults of others."""
+    found = {}
+    for number, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name in names and (equals or number + 1 < len(arguments)):
+            found[name] = value if equals else arguments[number + 1]
+    if found.get("--preset", "nano") not in PRESETS:
+        raise BadInput(f"no preset {found['--preset']!r}: choose from {', '.join(PRESETS)}")
+    return found
+
+
+def _read_yaml(name: str) -> dict[str, Any]:
+    path = Path(name)
+    if not path.is_file():
+        raise BadInput(f"--config {name}: no such file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"--config {name} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise BadInput(f"--config {name} must hold options by name, as trained_length: 128")
+    return {key.replace("-", "_"): value for key, value in values.items()}

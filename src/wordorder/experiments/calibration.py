@@ -1,0 +1,190 @@
+"""What this machine does best with a grid of runs, measured for a moment before it starts.
+
+Two questions whose answers all runs of a comparison share. How many runs at once, with how
+many threads each: small models leave cores idle, so several side by side are often done
+sooner; the candidates are timed as they would run, at the same time. And what a step costs
+with each embedding: a few real steps, in turn, so that whatever else the machine is doing
+falls on all alike.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from wordorder.errors import Failed
+from wordorder.experiments.side_by_side import Job, Outcome, Progress, Tell, run_jobs
+from wordorder.model import ModelConfig, make_model
+from wordorder.training import loop
+from wordorder.training.config import TrainConfig
+from wordorder.training.machine import Machine, losses_of, measure, pick_device, use
+from wordorder.training.material import read_material
+from wordorder.training.plan import memory_bytes, peak_bytes
+from wordorder.training.start import set_weights
+
+SECONDS_TIMED = 3.0  # of steps at the same time as the others' steps
+ROUNDS = 7  # of one step with each embedding
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a grid of runs is computed.
+
+    Args:
+        machine: the same for every run.
+        processes: runs at once.
+        step_seconds: of one of them, with the baseline, while the others run too.
+        alone_seconds: of a step of the baseline that has all cores to itself.
+    """
+
+    machine: Machine
+    processes: int
+    step_seconds: float
+    alone_seconds: float
+
+
+def calibrate(config: TrainConfig, runs: int, show: Progress | None = None) -> Calibration:
+    """Return the fastest way to do some runs of a configuration here.
+
+    Args:
+        config: with the baseline's position.
+        runs: how many there will be.
+
+    Raises:
+        Failed: where not one run can be timed; with its reason.
+    """
+    best, alone = None, None
+    for processes, threads in candidates(config, runs):
+        job = {**as_job(config), "threads": threads}
+        outcomes = run_jobs(
+            time_baseline, [job] * processes, processes=processes, threads=threads, show=show
+        )
+        timed = [outcome.result for outcome in outcomes if outcome.error is None]
+        if len(timed) < processes:
+            if processes == 1:
+                raise Failed(_why(outcomes))
+            continue
+        step = processes / sum(1 / result["step_seconds"] for result in timed)
+        alone = alone or step
+        if best is None or step / processes < best.step_seconds / best.processes:
+            best = Calibration(Machine(**timed[0]["machine"]), processes, step, alone)
+    return best
+
+
+def candidates(config: TrainConfig, runs: int) -> list[tuple[int, int]]:
+    """Return (runs at once, threads of each), one run with all cores first."""
+    cores = config.threads or torch.get_num_threads()
+    device = pick_device(config.device)
+    there_is = memory_bytes(device)
+    fit = runs if there_is is None else int(0.8 * there_is // _peak_bytes(config))
+    found = [(1, cores)]
+    while device == "cpu" and 2 * found[-1][0] <= min(runs, cores, fit):
+        processes = 2 * found[-1][0]
+        found.append((processes, cores // processes))
+    return found
+
+
+def costs(config: TrainConfig, positions: Sequence[str], machine: Machine) -> dict[str, Any]:
+    """Return what each embedding costs: parameters, those it adds, seconds of a step.
+
+    Raises:
+        Failed: where a step cannot be taken, with its reason.
+    """
+    job = {**as_job(config), "machine": machine.to_dict(), "positions": list(positions)}
+    outcome = run_jobs(time_positions, [job], processes=1, threads=machine.threads)[0]
+    if outcome.error is not None:
+        raise Failed(_why([outcome]))
+    return outcome.result
+
+
+def time_baseline(job: Job, tell: Tell) -> dict[str, Any]:
+    """Return how a process like this one computes fastest, and its seconds a step."""
+    config = config_of(job)
+    material = read_material(config)
+    config = replace(
+        config, model=replace(config.model, vocabulary_size=material.tokenizer.vocabulary_size)
+    )
+    model = make_model(config.model)
+    set_weights(model, config, None)
+    device = pick_device(config.device)
+    model.to(device)
+    tell(0.2, "measuring what this machine does fast")
+    batch = material.batches(config).at(0).to(device)
+    machine = measure(config, model, batch, lambda step: 0.0)
+    training = _at_rest(config, machine, material)
+    training.step()
+    tell(0.6, "timing steps")
+    start, steps = time.perf_counter(), 0
+    while steps < 3 or time.perf_counter() - start < SECONDS_TIMED:
+        training.step()
+        steps += 1
+    return {
+        "machine": machine.to_dict(),
+        "step_seconds": (time.perf_counter() - start) / steps,
+    }
+
+
+def time_positions(job: Job, tell: Tell) -> dict[str, Any]:
+    """Return the costs of every embedding, timed in turn."""
+    config, machine = config_of(job), Machine(**job["machine"])
+    material = read_material(config)
+    trainings = {}
+    for position in job["positions"]:
+        model = replace(
+            config.model,
+            position=position,
+            vocabulary_size=material.tokenizer.vocabulary_size,
+        )
+        trainings[position] = _at_rest(replace(config, model=model), machine, material)
+    times: dict[str, list[float]] = {position: [] for position in trainings}
+    for number in range(1 + ROUNDS):
+        for position, training in trainings.items():
+            start = time.perf_counter()
+            training.step()
+            times[position].append(time.perf_counter() - start)
+        tell((1 + number) / (1 + ROUNDS), "timing a step with each embedding")
+    return {
+        position: {
+            **_parameters(training),
+            "step_seconds": statistics.median(times[position][1:]),
+        }
+        for position, training in trainings.items()
+    }
+
+
+def as_job(config: TrainConfig) -> dict[str, Any]:
+    """Return a configuration as JSON holds it."""
+    return {"training": config.to_dict(), "model": config.model.to_dict()}
+
+
+def config_of(job: Job) -> TrainConfig:
+    """Return the configuration that `as_job` wrote."""
+    return TrainConfig.from_dict(job["training"], ModelConfig.from_dict(job["model"]))
+
+
+def _at_rest(config: TrainConfig, machine: Machine, material: Any) -> loop.Training:
+    """Return a training whose steps cost what they cost and change nothing."""
+    config = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
+    model = make_model(config.model)
+    set_weights(model, config, None)
+    model.to(machine.device)
+    use(model, machine)
+    return loop.Training(config, machine, material, model, losses_of(model, machine), steps=1000)
+
+
+def _parameters(training: loop.Training) -> dict[str, int]:
+    counts = training.model.parameter_counts()
+    return {"parameters": counts["total"], "added": counts["position"]}
+
+
+def _peak_bytes(config: TrainConfig) -> int:
+    return peak_bytes(config, make_model(config.model))
+
+
+def _why(outcomes: Sequence[Outcome]) -> str:
+    return next(outcome.error for outcome in outcomes if outcome.error is not None)

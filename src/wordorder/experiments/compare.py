@@ -1,0 +1,260 @@
+"""The same model with each of several positional embeddings, and what can be said of them.
+
+Runs are paired: with one seed every embedding sees the same batches, starts from the same
+weights wherever names and shapes agree, reads the same number of tokens, and computes in the
+same way. What is left to differ is the embedding, and the luck of the seed, which several
+seeds measure.
+
+    OUT/comparison.json    what was asked, what was held equal, what each embedding costs
+    OUT/results.jsonl      one line for each run
+    OUT/runs/NAME-seedN/   ordinary run folders
+    OUT/table.csv, figures/, report.html: made again from the first two
+
+Asked again, it goes on: runs that are done are reused, one that was stopped is resumed, and
+more embeddings, seeds or lengths are added to those there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wordorder import __version__
+from wordorder.errors import BadInput
+from wordorder.evaluation.context import FACTORS as LENGTHS
+from wordorder.evaluation.context import measurable
+from wordorder.experiments import fairness, grid
+from wordorder.experiments.calibration import calibrate, costs
+from wordorder.experiments.grid import Display
+from wordorder.model import make_model
+from wordorder.training.checkpoints import write_beside
+from wordorder.training.config import TrainConfig, seconds, with_vocabulary
+from wordorder.training.machine import Machine
+from wordorder.training.material import Material, read_material
+from wordorder.training.plan import tokens_per_step
+from wordorder.training.start import asked_steps, steps_in
+
+POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
+BASELINE = "rotary"  # the default of `wordorder train`: the question is whether to leave it
+DEFAULT_TIME = "2m"
+# 16 times 64 tokens is what 13 documents of the built-in text's held-out part reach.
+TRAINED_LENGTH = 64
+OURS = ("comparison.json", "results.jsonl", "table.csv", "report.html", "figures", "runs", "tuning")
+# What runs do not share, or what does not change them.
+NOT_SHARED = ("position", "out", "overwrite", "vocabulary_size", "sample_prompt", "tensorboard")
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """A comparison.
+
+    Raises:
+        BadInput: values that cannot be.
+    """
+
+    train: TrainConfig
+    """what all runs share; its seed is the first, its position is not looked at"""
+    positions: tuple[str, ...] = POSITIONS
+    baseline: str | None = None
+    """what differences are taken to; None: rotary where it is compared, else the first"""
+    seeds: int = 3
+    lengths: tuple[int, ...] = LENGTHS
+    """in trained lengths"""
+    pack: bool = False
+    """contexts longer than documents may cross into others"""
+    tune: bool = False
+    """choose the learning rates for each embedding"""
+    out: str = "runs/compare"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.positions) < 2:
+            raise BadInput("a comparison needs at least two --positions")
+        twice = [p for p in self.positions if self.positions.count(p) > 1]
+        if twice:
+            raise BadInput(f"--positions names {twice[0]} twice: once is enough")
+        if self.seeds < 0:
+            raise BadInput(f"--seeds is {self.seeds}: it must be 0 or more")
+        if not self.lengths or min(self.lengths) < 1:
+            raise BadInput(
+                f"--lengths {' '.join(map(str, self.lengths))}: each is a multiple of the trained "
+                "length and must be at least 1"
+            )
+        if self.baseline is not None and self.baseline not in self.positions:
+            raise BadInput(
+                f"--baseline {self.baseline} is not compared: it is one of "
+                f"{', '.join(self.positions)}"
+            )
+        if self.train.objective != "next-token":
+            raise BadInput("a comparison is of models that predict the next token")
+
+    @property
+    def against(self) -> str:
+        """The baseline's spec."""
+        return self.baseline or (BASELINE if BASELINE in self.positions else self.positions[0])
+
+
+def compare(
+    config: CompareConfig, *, show: Display | None = None, command: str | None = None
+) -> Path:
+    """Run a comparison, or what is left of one, and return its folder.
+
+    Args:
+        show: what is told while it works; None: nothing.
+        command: how it was asked for, for the report.
+
+    Raises:
+        BadInput: a configuration, text or folder that cannot be.
+        Failed: where not even the baseline can take a step.
+        KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
+    """
+    show, folder = show or Display(), Path(config.out).expanduser()
+    config = replace(config, train=_shared_training(config))
+    for position in config.positions:  # a wrong spec is known at once
+        make_model(replace(config.train.model, position=position, vocabulary_size=8))
+    before = _before(folder, config)
+    material = read_material(config.train)
+    if before and before["data"]["content_hash"] != material.facts["content_hash"]:
+        raise BadInput(
+            f"the text of {' '.join(config.train.data)} is not what {folder} was made from: "
+            "bring back the old text, or choose another --out"
+        )
+    train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
+    config = replace(config, train=train)
+    settled = before["settled"] if before else _settled(config, material, show)
+    record = _record(config, material, settled, command)
+    record["costs"] = _costs(config, record, before, show)
+    record["tuned"] = before["tuned"] if before else None
+    record |= fairness.facts(record)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, record)
+    if config.tune:
+        record["tuned"] = grid.tune(folder, record, show)
+        record |= fairness.facts(record)
+        _write(folder, record)
+    grid.run(folder, record, show)
+    return folder
+
+
+def _shared_training(config: CompareConfig) -> TrainConfig:
+    """Return the training of the baseline, with paths that hold from every folder."""
+    train = config.train
+    data = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in train.data)
+    length = {} if asked_steps(train) else {"time": train.time or DEFAULT_TIME}
+    # Every run would compile anew, which small ones do not repay.
+    compiled = {"compile": "no"} if train.compile == "auto" else {}
+    model = replace(train.model, position=config.against)
+    return replace(train, model=model, data=data, **length, **compiled)
+
+
+def _asked(config: CompareConfig) -> dict[str, Any]:
+    """Return what all runs share, which cannot change from one call for a folder to the next."""
+    values = {**config.train.to_dict(), **config.train.model.to_dict(), "tune": config.tune}
+    return {name: value for name, value in values.items() if name not in NOT_SHARED}
+
+
+def _before(folder: Path, config: CompareConfig) -> dict[str, Any] | None:
+    """Return the record of a comparison that is there and can be gone on with.
+
+    Raises:
+        BadInput: another configuration, a damaged record, a folder of other things.
+    """
+    path = folder / "comparison.json"
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is a file: choose another --out")
+    if not path.exists():
+        if any(folder.iterdir()):
+            raise BadInput(f"{folder} is a folder of other things: choose another --out")
+        return None
+    if config.overwrite:
+        for there in (folder / name for name in OURS):
+            shutil.rmtree(there) if there.is_dir() else there.unlink(missing_ok=True)
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        before = record["asked"], record["settled"], record["costs"], record["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
+    for name, value in json.loads(json.dumps(_asked(config))).items():
+        if before[0].get(name) != value:
+            raise BadInput(
+                f"{folder} holds a comparison with {name} {before[0].get(name)}, not {value}: "
+                "choose another --out, or replace it by --overwrite"
+            )
+    return record
+
+
+def _settled(config: CompareConfig, material: Material, show: Display) -> dict[str, Any]:
+    """Measure the machine, and turn a length of time into one number of steps for all."""
+    show.say("measuring how this machine does several runs best")
+    train, runs = config.train, len(config.positions) * max(1, config.seeds)
+    found = calibrate(train, runs)
+    steps = asked_steps(train)
+    if steps is None:
+        steps = steps_in(train, material, seconds(train.time), found.alone_seconds)
+    return {**asdict(found), "steps": steps}
+
+
+def _costs(
+    config: CompareConfig, record: dict[str, Any], before: dict[str, Any] | None, show: Display
+) -> dict[str, Any]:
+    """Return what each embedding costs; those timed before are not timed again."""
+    known = before["costs"] if before else {}
+    new = [p for p in config.positions if p not in known]
+    if new:
+        show.say("timing a step with each embedding")
+        timed = costs(config.train, [config.against, *new], Machine(**record["machine"]))
+        known = {**known, **{p: timed[p] for p in new}}
+    return {p: known[p] for p in config.positions}
+
+
+def _record(
+    config: CompareConfig, material: Material, settled: dict[str, Any], command: str | None
+) -> dict[str, Any]:
+    """Return what comparison.json holds, but for what each embedding costs."""
+    train, trained = config.train, config.train.model.trained_length
+    lengths = sorted({trained * factor for factor in config.lengths})
+    whole = [length for length in lengths if length <= len(material.validation)]
+    contexts = measurable(
+        material.validation, whole, trained_length=trained, across_documents=config.pack
+    )
+    short = [
+        f"windows of {length:,} tokens are left out: the held-out text has "
+        f"{len(material.validation):,} tokens"
+        for length in lengths
+        if length not in whole
+    ]
+    return {
+        "wordorder": __version__,
+        "command": command,
+        "positions": list(config.positions),
+        "baseline": config.against,
+        "seeds": config.seeds,
+        "lengths": list(config.lengths),
+        "steps": settled["steps"],
+        "tokens": settled["steps"] * tokens_per_step(train),
+        "trained_length": trained,
+        "model": train.model.resolved.to_dict(),
+        "training": train.to_dict(),
+        "machine": settled["machine"],
+        "processes": settled["processes"],
+        "data": material.facts,
+        "notes": [*contexts.left_out, *short],
+        "measure": {"lengths": whole, "contexts": list(contexts.lengths), "pack": config.pack},
+        "asked": _asked(config),
+        "settled": settled,
+    }
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
+    try:
+        write_beside(folder / "comparison.json", json.dumps(record, indent=1) + "\n")
+    except OSError as error:
+        raise BadInput(
+            f"{folder} cannot be written: {error.strerror}: choose another --out"
+        ) from None

@@ -1,0 +1,216 @@
+"""The runs of a comparison: which there are, which are left, and what each scored.
+
+Every run that ends puts its line into results.jsonl at once, in the order of the grid, so
+that what has been found is there whenever the comparison is stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wordorder.evaluation.order import PROBES
+from wordorder.evaluation.windows import MOST_TARGETS
+from wordorder.experiments.calibration import as_job, config_of
+from wordorder.experiments.paired_run import recorded, train_and_measure
+from wordorder.experiments.side_by_side import Job, Outcome, Progress, run_jobs
+from wordorder.training.checkpoints import write_beside
+
+FACTORS = (0.5, 1.0, 2.0)  # of both learning rates, tried for each embedding
+TUNING_SHARE = 0.5  # of the steps
+TUNING_SEED = 1_000_000  # far from those that are compared
+SECONDS_TO_START = 5.0  # a process, with its imports and its text
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: an embedding with a seed, in its folder, with its learning rates times a factor."""
+
+    position: str
+    seed: int
+    folder: Path
+    rate: float = 1.0
+    steps: int = 0
+
+
+class Display(Progress):
+    """What a comparison tells while it works, beside the progress of its runs."""
+
+    def say(self, line: str) -> None:
+        """One line about something that happened."""
+
+    def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
+        """Runs are about to start, and how long they should take."""
+
+
+def run(folder: Path, record: dict[str, Any], show: Display) -> list[dict[str, Any]]:
+    """Do what is left of the grid; return and write the line of every run."""
+    cells = cells_of(folder, record)
+    lines: dict[Cell, dict[str, Any]] = {}
+    for cell in cells:
+        measures = recorded(cell.folder, record["measure"])
+        if measures is not None:
+            lines[cell] = line_of(folder, cell, measures)
+    left = [cell for cell in cells if cell not in lines]
+
+    def write() -> None:
+        text = "".join(f"{json.dumps(lines[cell])}\n" for cell in cells if cell in lines)
+        write_beside(folder / "results.jsonl", text)
+
+    def ended(cell: Cell, outcome: Outcome) -> None:
+        if outcome.error is None:
+            lines[cell] = line_of(folder, cell, outcome.result)
+        else:
+            lines[cell] = {
+                "position": cell.position,
+                "seed": cell.seed,
+                "run": str(cell.folder.relative_to(folder)),
+                "failed": outcome.error,
+            }
+        write()
+
+    write()
+    _run(record, left, record["measure"], show, ended)
+    return [lines[cell] for cell in cells]
+
+
+def cells_of(folder: Path, record: dict[str, Any]) -> list[Cell]:
+    """Return every run of the grid: all embeddings with the first seed, then with the next."""
+    tuned = record["tuned"] or {}
+    first = record["training"]["seed"]
+    return [
+        Cell(
+            position,
+            seed,
+            folder / "runs" / f"{folder_name(position)}-seed{seed}",
+            tuned.get(position, 1.0),
+            record["steps"],
+        )
+        for seed in range(first, first + record["seeds"])
+        for position in record["positions"]
+    ]
+
+
+def line_of(folder: Path, cell: Cell, measures: dict[str, Any]) -> dict[str, Any]:
+    """Return the line of results.jsonl of one run."""
+    return {
+        "position": cell.position,
+        "seed": cell.seed,
+        "run": str(cell.folder.relative_to(folder)),
+        **measures,
+    }
+
+
+def tune(folder: Path, record: dict[str, Any], show: Display) -> dict[str, float]:
+    """Return the factor of both learning rates with which each embedding learns best.
+
+    Shorter runs with a seed of their own decide, by their validation loss.
+    """
+    tuned = dict(record["tuned"] or {})
+    cells = [
+        Cell(
+            position,
+            TUNING_SEED,
+            folder / "tuning" / f"{folder_name(position)}-{factor:g}x",
+            factor,
+            math.ceil(TUNING_SHARE * record["steps"]),
+        )
+        for position in record["positions"]
+        if position not in tuned
+        for factor in FACTORS
+    ]
+    losses: dict[str, dict[float, float]] = {}
+
+    def ended(cell: Cell, outcome: Outcome) -> None:
+        if outcome.error is None:
+            found = losses.setdefault(cell.position, {})
+            found[cell.rate] = outcome.result["validation_loss"]
+
+    _run(record, cells, None, show, ended)
+    best = {position: min(found, key=found.__getitem__) for position, found in losses.items()}
+    return {position: {**tuned, **best}.get(position, 1.0) for position in record["positions"]}
+
+
+def folder_name(position: str) -> str:
+    """Return a spec as a folder's name; what a name cannot hold is told apart by a number."""
+    name = re.sub(r"[^\w.+=-]+", "_", position)
+    return name if name == position else f"{name}-{zlib.crc32(position.encode()):08x}"
+
+
+def seconds_of(record: dict[str, Any], cells: list[Cell]) -> float:
+    """Return how long some runs should take, from what a step with each embedding took."""
+    costs, settled = record["costs"], record["settled"]
+    slower = settled["step_seconds"] / costs[record["baseline"]]["step_seconds"]
+    # Reading is a third of a training step.
+    reading = _tokens_read(record) / 3 * record["steps"] / record["tokens"]
+    work = sum((cell.steps + reading) * costs[cell.position]["step_seconds"] for cell in cells)
+    start = SECONDS_TO_START * len(cells)
+    return (slower * work + start) / min(max(1, len(cells)), record["processes"])
+
+
+def _tokens_read(record: dict[str, Any]) -> float:
+    """Return about how many tokens the measures of one run read."""
+    held_out, trained = record["data"]["validation_tokens"], record["trained_length"]
+    contexts = MOST_TARGETS / (trained / 2) * sum(record["measure"]["contexts"])
+    whole = held_out * (1 + len(record["measure"]["lengths"]))
+    return contexts + whole + MOST_TARGETS * 4 * (1 + len(PROBES))
+
+
+def _run(
+    record: dict[str, Any],
+    cells: list[Cell],
+    measure: dict[str, Any] | None,
+    show: Display,
+    ended: Callable[[Cell, Outcome], None],
+) -> None:
+    """Run cells side by side and tell of each as it ends."""
+    if not cells:
+        return
+    show.plan(record, cells, seconds_of(record, cells))
+
+    class Telling(Progress):
+        def started(self, number: int, job: Job) -> None:
+            show.started(number, job)
+
+        def told(self, number: int, share: float, line: str) -> None:
+            show.told(number, share, line)
+
+        def ended(self, number: int, outcome: Outcome) -> None:
+            ended(cells[number], outcome)
+            show.ended(number, outcome)
+
+    run_jobs(
+        train_and_measure,
+        [_job(record, cell, measure) for cell in cells],
+        processes=record["processes"],
+        threads=record["machine"]["threads"],
+        show=Telling(),
+    )
+
+
+def _job(record: dict[str, Any], cell: Cell, measure: dict[str, Any] | None) -> dict[str, Any]:
+    shared = config_of(record)
+    config = replace(
+        shared,
+        model=replace(shared.model, position=cell.position),
+        seed=cell.seed,
+        out=str(cell.folder),
+        time=None,
+        tokens=None,
+        steps=cell.steps,
+        threads=record["machine"]["threads"],
+        learning_rate=cell.rate * shared.learning_rate,
+        matrix_learning_rate=cell.rate * shared.matrix_learning_rate,
+    )
+    return {
+        **as_job(config),
+        "machine": record["machine"],
+        "measure": measure,
+        "command": record["command"],
+    }

@@ -1,0 +1,212 @@
+"""One run of a comparison: trained, or gone on with, and then measured.
+
+It is an ordinary run folder, which every other command reads, with one file more:
+`measures.json`, what the comparison wants to know of it. A run that is there already is not
+trained again, and one that has been measured in the same way is not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wordorder.errors import BadInput
+from wordorder.evaluation.context import context_losses
+from wordorder.evaluation.loss import evaluate
+from wordorder.evaluation.order import order_losses
+from wordorder.experiments.calibration import config_of
+from wordorder.experiments.side_by_side import Job, Tell
+from wordorder.model import TokenModel
+from wordorder.text.store import TokenStore
+from wordorder.training.checkpoints import write_beside
+from wordorder.training.display import Display
+from wordorder.training.machine import DTYPES, Machine
+from wordorder.training.material import read_material, tokenizer_of
+from wordorder.training.metrics import read
+from wordorder.training.run import Run
+from wordorder.training.start import resume, train
+
+MEASURES = "measures.json"
+TRAINING_SHARE = 0.8  # of what there is to do, for the progress line
+
+
+def train_and_measure(job: Job, tell: Tell) -> dict[str, Any]:
+    """Return what a run scored, and leave it in its folder.
+
+    Args:
+        job: `training` and `model` as JSON, `machine`, `measure` (what is asked of it: see
+            `measures_of`), `command`.
+        tell: is called with the share that is done.
+    """
+    folder = Path(job["training"]["out"])
+    run, peak = _trained(folder, job, tell)
+    if job["measure"] is None:
+        return {"validation_loss": _validations(folder)[-1]["validation_loss"]}
+    found = measures_of(run, job["measure"], lambda share: _tell_measuring(tell, share))
+    found["peak_bytes"] = peak or recorded_peak(folder)
+    record = {"asked": job["measure"], "measures": found}
+    write_beside(folder / MEASURES, json.dumps(record, indent=1) + "\n")
+    return found
+
+
+def recorded(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the measures of a run that is done and was asked the same; None otherwise."""
+    record = _read(folder)
+    return record["measures"] if record and record["asked"] == asked else None
+
+
+def recorded_peak(folder: Path) -> int | None:
+    """Return the most memory that training took, where that was once seen."""
+    record = _read(folder)
+    return record["measures"]["peak_bytes"] if record else None
+
+
+def measures_of(
+    run: Run, asked: dict[str, Any], tell: Callable[[float], None]
+) -> dict[str, Any]:
+    """Return a run's losses: in validation, by context length, on whole windows, out of order.
+
+    Args:
+        asked: `lengths`, in tokens, `contexts`, those of them with the same targets, and `pack`,
+            whether windows may cross documents there.
+        tell: called with the share that is done.
+    """
+    config = config_of(run.config)
+    store = read_material(config, tokenizer_of(run.folder)).validation
+    model, trained = run.model, config.model.trained_length
+    model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]  # as its validation loss
+    last = _validations(run.folder)[-1]
+    found = {
+        "validation_loss": last["validation_loss"],
+        "bits_per_byte": last["validation_bits_per_byte"],
+        "validation_tokens": last["validation_tokens"],
+        "curve": _curve(run.folder),
+    }
+    found["same_targets"] = _same_targets(model, store, asked, trained, lambda s: tell(0.5 * s))
+    found["whole_windows"] = [
+        _whole(model, store, length, trained, config.isolate_documents)
+        for length in asked["lengths"]
+    ]
+    tell(0.9)
+    order = order_losses(model, store, trained_length=trained)
+    found["order"] = [
+        {
+            "change": probe.name,
+            "meaning": probe.meaning,
+            "plain": order.loss_nats,
+            **({"cannot": probe.cannot} if probe.cannot else {"loss": probe.loss_nats}),
+        }
+        for probe in order.probes
+    ]
+    tell(1.0)
+    return found
+
+
+def _same_targets(
+    model: TokenModel,
+    store: TokenStore,
+    asked: dict[str, Any],
+    trained: int,
+    tell: Callable[[float], None],
+) -> dict[str, Any] | None:
+    """Return the loss of the same targets at every length that the text can measure."""
+    if not asked["contexts"]:
+        return None
+    losses = context_losses(
+        model,
+        store,
+        asked["contexts"],
+        trained_length=trained,
+        across_documents=asked["pack"],
+        progress=tell,
+    )
+    return {
+        "targets": losses.targets,
+        "documents": losses.documents,
+        "lengths": [
+            _at(part.context_length, trained, part.loss_nats, part.cannot)
+            for part in losses.lengths
+        ],
+    }
+
+
+def _at(length: int, trained: int, loss: float | None, cannot: str | None) -> dict[str, Any]:
+    said = {"cannot": cannot} if cannot else {"loss": loss}
+    return {"factor": length / trained, "length": length, **said}
+
+
+def _whole(
+    model: TokenModel, store: TokenStore, length: int, trained: int, isolate: bool
+) -> dict[str, Any]:
+    """Return the loss over windows of one length, or why there is none."""
+    try:
+        loss = evaluate(model, store, context_length=length, isolate_documents=isolate)
+    except BadInput as error:
+        return _at(length, trained, None, str(error))
+    return {**_at(length, trained, loss.loss_nats, None), "windows": loss.windows}
+
+
+class _Told(Display):
+    """Tells a training run's steps as shares of the whole job."""
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell, self.steps = tell, 1
+
+    def plan(self, plan: Any, done: int) -> None:
+        self.steps = plan.steps
+
+    def step(self, record: dict[str, Any], seconds_left: float) -> None:
+        done = record["step"]
+        if done % max(1, self.steps // 100) == 0:
+            rate = f"{record['tokens_per_second']:,.0f} tokens/s"
+            line = f"step {done:,}/{self.steps:,}  loss {record['loss']:.3f}  {rate}"
+            self.tell(TRAINING_SHARE * done / self.steps, line)
+
+
+def _tell_measuring(tell: Tell, share: float) -> None:
+    tell(TRAINING_SHARE + (1 - TRAINING_SHARE) * share, "measuring")
+
+
+def _trained(folder: Path, job: Job, tell: Tell) -> tuple[Run, int | None]:
+    """Return the run, and the memory that this process took at most to train it."""
+    if any("final" in record for record in read(folder / "metrics.jsonl")):
+        return Run.load(folder, trust=True), None
+    show = _Told(tell)
+    if any(folder.glob("training/step-*")):
+        run = resume(folder, trust=True, show=show)
+    else:
+        config = replace(config_of(job), overwrite=True)
+        machine = Machine(**job["machine"])
+        run = train(config, machine=machine, show=show, command=job["command"], trust=True)
+    return run, _peak_bytes()
+
+
+def _peak_bytes() -> int:
+    """Return the most memory this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _validations(folder: Path) -> list[dict[str, Any]]:
+    return [r for r in read(folder / "metrics.jsonl") if "validation_loss" in r]
+
+
+def _curve(folder: Path) -> list[tuple[int, float]]:
+    """Return (tokens, validation loss) while training, then at the end."""
+    records = read(folder / "metrics.jsonl")
+    tokens = {r["step"]: r["tokens"] for r in records if "loss" in r}
+    return [(tokens[r["step"]], r["validation_loss"]) for r in _validations(folder)]
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((folder / MEASURES).read_text(encoding="utf-8"))
+        _ = record["asked"], record["measures"]["peak_bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record

@@ -1,0 +1,169 @@
+"""What a handful of seeds allows one to say: paired differences, intervals, corrected tests.
+
+Runs that share a seed share their data order and initial weights, so they are compared seed by
+seed: what a seed makes easier for both cancels. Few seeds make wide intervals (with three, the
+t-interval is 4.3 standard errors either way), and several comparisons make a chance find likely,
+so a difference is declared only where its interval excludes zero and its p-value survives Holm's
+correction over everything that was compared with the same baseline.
+
+Source: Student 1908 (the paired t); Holm 1979, A simple sequentially rejective multiple test
+procedure; Fisher 1935, The Design of Experiments, section 21 (flipping the signs of differences).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wordorder.errors import BadInput
+
+try:
+    from scipy import stats
+except ImportError:
+    raise BadInput("statistics need an extra: pip install 'wordorder[compare]'") from None
+
+CONFIDENCE = 0.95
+SIGNIFICANT = 0.05  # an adjusted p-value below it
+
+# With 6 pairs the smallest two-sided p of a sign-flip test is 2/64 = 0.03; with 5 it is 0.06, so
+# that nothing could ever be found.
+FEWEST_TO_PERMUTE = 6
+# Up to 16 seeds every flip is counted; beyond, this many are drawn.
+MOST_FLIPS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95% t-interval; `low` and `high` are None where there is one value."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How something differs from a baseline, seed by seed.
+
+    Args:
+        mean: of the differences, value minus baseline.
+        low, high: the 95% t-interval of the mean; None with one seed.
+        p: of the paired t-test, two-sided; None with one seed.
+        p_permutation: of the test that flips signs, exact up to 16 seeds; None below 6 seeds.
+        seeds: how many pairs there are.
+        values: the difference of each pair, in the order given.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_permutation: float | None
+    seeds: int
+    values: tuple[float, ...]
+
+
+def difference(values: Sequence[float], baseline: Sequence[float]) -> Difference:
+    """Return the paired difference of values to a baseline.
+
+    Args:
+        values, baseline: one finite number a seed, the same seed at the same place.
+
+    Raises:
+        BadInput: no pairs, pairs that do not match, numbers that are not finite.
+    """
+    if len(values) != len(baseline):
+        raise BadInput(
+            f"{len(values)} values and {len(baseline)} of the baseline make no pairs: "
+            "give one of each for every seed"
+        )
+    pairs = zip(values, baseline, strict=True)
+    differences = tuple(float(value) - float(base) for value, base in pairs)
+    return Difference(
+        **vars(interval(differences)),
+        p=_paired_t(differences),
+        p_permutation=_sign_flips(differences),
+        seeds=len(differences),
+        values=differences,
+    )
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return the mean of some values and its 95% t-interval.
+
+    Raises:
+        BadInput: no values, or one that is not finite.
+    """
+    mean, error = _mean_and_error(values)
+    if error is None:
+        return Interval(mean, None, None)
+    reach = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for there being several, each at its own place.
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on, none falling below the
+    one before it: the chance of any false find among them stays below the level asked for,
+    however they depend on one another.
+
+    Source: Holm 1979.
+    """
+    adjusted, reached = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        reached = max(reached, min(1.0, (len(p_values) - rank) * float(p_values[index])))
+        adjusted[index] = reached
+    return adjusted
+
+
+def differs(difference: Difference, adjusted_p: float | None) -> bool:
+    """Whether a difference may be claimed: its interval excludes zero and Holm's p is below 0.05.
+
+    Args:
+        adjusted_p: of this difference, by `holm`; None, as `p` is with one seed, claims nothing.
+    """
+    if difference.low is None or difference.high is None or adjusted_p is None:
+        return False
+    return not difference.low <= 0 <= difference.high and adjusted_p < SIGNIFICANT
+
+
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and its standard error, None with one value."""
+    if not len(values):
+        raise BadInput("there are no values to take the mean of: at least one run must end well")
+    if not all(math.isfinite(value) for value in values):
+        raise BadInput("a value is not a finite number: leave out runs that failed")
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return mean, None
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return mean, math.sqrt(squares / (len(values) - 1) / len(values))
+
+
+def _paired_t(differences: Sequence[float]) -> float | None:
+    """Return the two-sided p of the mean being zero, also where all differences are equal."""
+    mean, error = _mean_and_error(differences)
+    if error is None:
+        return None
+    if error == 0:  # scipy's own test warns here and answers NaN where the mean is zero too
+        return 0.0 if mean else 1.0
+    return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
+
+
+def _sign_flips(differences: Sequence[float]) -> float | None:
+    """Return the share of flipped signs whose mean is as far from zero as what was found."""
+    if len(differences) < FEWEST_TO_PERMUTE:
+        return None
+    test = stats.permutation_test(
+        (np.asarray(differences),),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=MOST_FLIPS,
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)

@@ -1,0 +1,293 @@
+"""The same tokens with growing context: over models whose losses are known by formula."""
+
+from __future__ import annotations
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from wordorder.errors import BadInput
+from wordorder.evaluation.context import context_losses, measurable
+from wordorder.evaluation.windows import cut_windows, mean_and_error
+from wordorder.model import ModelConfig, make_model
+from wordorder.text.store import TokenStore
+
+END = 0  # no document holds it but at its end
+ROUNDING = 1e-5  # float32 sums in another order
+
+
+def store_of(*sizes: int) -> TokenStore:
+    """Documents of so many tokens, the end included; each token is its own place, from 1."""
+    tokens = np.arange(1, sum(sizes) + 1, dtype=np.uint32)
+    ends = np.cumsum(sizes)
+    tokens[ends - 1] = END
+    return TokenStore(tokens, ends - np.array(sizes), sum(sizes), END, sum(sizes) + 1)
+
+
+class Echo(nn.Module):
+    """Gives what it reads as hidden states, and remembers what it is asked."""
+
+    def __init__(self, causal: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.config = ModelConfig(causal=causal)
+        self.read: list[Tensor] = []
+        self.asked: list[Tensor] = []
+
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        assert not self.training
+        assert positions is None
+        self.read.append(tokens)
+        return torch.arange(tokens.shape[1]).expand_as(tokens)[..., None].float()
+
+    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        self.asked.append(targets)
+        return self.formula(hidden.squeeze(-1), targets)
+
+    def formula(self, places: Tensor, targets: Tensor) -> Tensor:
+        return torch.ones_like(places)
+
+
+class NeedsFarBack(Echo):
+    """Predicts a target, at no loss, where it has at least so many tokens before it."""
+
+    def __init__(self, far: int) -> None:
+        super().__init__()
+        self.far = far
+
+    def formula(self, places: Tensor, targets: Tensor) -> Tensor:
+        return (places + 1 < self.far).float()
+
+
+def random_model(position: str = "rotary", **options: object):  # type: ignore[no-untyped-def]
+    """A small model with no zero weight, or context would have no effect."""
+    shape = {"width": 32, "heads": 4, "layers": 2, "trained_length": 8, "dropout": 0.0}
+    config = ModelConfig(position=position, **{"vocabulary_size": 301, **shape, **options})
+    model = make_model(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
+            parameter.copy_(noise * fan_in**-0.5)
+    return model
+
+
+def test_the_targets_are_the_same_at_every_length_and_the_context_grows() -> None:
+    model = Echo()
+    found = context_losses(model, store_of(100, 90, 20), [8, 16, 64], trained_length=8)
+    by_length = asked_by_length(model)
+    assert torch.equal(by_length[8][1], by_length[16][1])
+    assert torch.equal(by_length[8][1], by_length[64][1])
+    assert torch.equal(by_length[64][0][:, -8:], by_length[8][0])
+    assert found.targets == by_length[8][1].numel() == 4 * (10 + 7)
+    assert found.documents == 2
+
+
+def asked_by_length(model: Echo) -> dict[int, tuple[Tensor, Tensor]]:
+    """What was read, and what asked for, at each length."""
+    found: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    for read, asked in zip(model.read, model.asked, strict=True):
+        found.setdefault(read.shape[1], []).append((read, asked))
+    return {length: tuple(map(torch.cat, zip(*p, strict=True))) for length, p in found.items()}
+
+
+def test_targets_follow_what_is_read_and_no_token_is_asked_twice() -> None:
+    model = Echo()
+    context_losses(model, store_of(100, 90), [16], trained_length=8)
+    read, asked = asked_by_length(model)[16]
+    assert torch.equal(read[:, -3:], asked[:, :-1])
+    ordinary = asked[asked != END].tolist()
+    assert len(ordinary) == len(set(ordinary))
+
+
+def test_windows_cross_no_document_and_open_with_the_end_of_text() -> None:
+    """A token's value is its place, so that a window inside a document counts up by one."""
+    model = Echo()
+    context_losses(model, store_of(40, 33, 31, 8), [32], trained_length=8)
+    read, asked = asked_by_length(model)[32]
+    windows = torch.cat([read, asked[:, -1:]], 1)
+    assert windows[:, 1].tolist() == [1, 5, 9, 41]
+    assert (windows[:, 0] == torch.tensor([END, 4, 8, END])).all()
+    inside = windows[:, 1:-1]
+    assert (inside.diff(dim=1) == 1).all()
+    assert windows[:, -1].tolist() == [32, 36, END, 72]
+
+
+def test_windows_may_cross_documents_where_asked() -> None:
+    model = Echo()
+    found = context_losses(model, store_of(*[8] * 8), [32], trained_length=8, across_documents=True)
+    read, asked = asked_by_length(model)[32]
+    assert read[:, 0].tolist() == [END, 4, END, 12, END, 20, END, 28, END]
+    assert (found.targets, found.documents) == (36, 5)
+    assert asked[-1].tolist() == [61, 62, 63, END]
+
+
+@pytest.mark.parametrize(("far", "losses"), [(5, [0, 0, 0]), (7, [0.5, 0, 0]), (20, [1, 1, 0])])
+def test_a_model_that_needs_so_much_context_falls_where_it_has_it(
+    far: int, losses: list[float]
+) -> None:
+    """At 8 tokens the four targets have 5, 6, 7 and 8 tokens before them."""
+    found = context_losses(NeedsFarBack(far), store_of(90, 90), [32, 8, 16], trained_length=8)
+    assert [each.context_length for each in found.lengths] == [8, 16, 32]
+    assert [each.loss_nats for each in found.lengths] == pytest.approx(losses)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "gru"])
+def test_losses_are_those_of_each_text_read_alone(kind: str) -> None:
+    """Window by window, with the model's own loss: at the trained length, and at four times it."""
+    model, store = random_model(kind=kind), store_of(100, 120, 80)
+    found = context_losses(model, store, [8, 32], trained_length=8)
+    tokens = cut_windows(store, 32, 4).tokens
+    for length, each in zip((8, 32), found.lengths, strict=True):
+        expected = []
+        for window in tokens[:, -length - 1 :]:
+            with torch.no_grad():
+                losses = model.eval().token_losses(window[None, :-1], window[None, 1:])
+            expected.append(float(losses[0, -4:].mean()))
+        assert each.window_losses == pytest.approx(expected, abs=ROUNDING)
+        assert each.loss_nats == pytest.approx(np.mean(expected), abs=ROUNDING)
+    assert found.lengths[0].loss_nats != pytest.approx(found.lengths[1].loss_nats, abs=0.001)
+
+
+def test_a_length_past_the_table_cannot_be_and_has_no_number() -> None:
+    found = context_losses(random_model("learned"), store_of(90, 90), [8, 16], trained_length=8)
+    inside, beyond = found.lengths
+    assert inside.cannot is None
+    assert inside.loss_nats is not None
+    assert (beyond.loss_nats, beyond.standard_error, beyond.window_losses) == (None, None, ())
+    assert beyond.cannot == (
+        "position 15 is past the longest that --position learned can represent (7): "
+        "use a shorter text, or train with --position rotary"
+    )
+
+
+def test_what_is_not_finite_is_no_number() -> None:
+    class Overflows(Echo):
+        def formula(self, places: Tensor, targets: Tensor) -> Tensor:
+            return places.where(places < 9, torch.inf)
+
+    found = context_losses(Overflows(), store_of(90, 90), [8, 16], trained_length=8)
+    assert found.lengths[0].loss_nats is not None
+    assert found.lengths[1].loss_nats is None
+    assert found.lengths[1].cannot == "its losses there are no finite numbers"
+
+
+def test_only_lengths_that_enough_documents_reach_are_kept() -> None:
+    """Documents of 1,000 tokens reach 512; three of them reach 1,024 too."""
+    store = store_of(*[1000] * 6, *[3000] * 3)
+    found = measurable(store, [64, 512, 1024, 4096], trained_length=64)
+    assert found.lengths == (64, 512)
+    assert found.left_out == (
+        "a context of 1,024 tokens is left out: of the text's documents 3 reach it, and 4 are "
+        "needed: give longer documents, or let windows cross them with --pack",
+        "a context of 4,096 tokens is left out: of the text's documents none reach it, and 4 are "
+        "needed: give longer documents, or let windows cross them with --pack",
+    )
+    packed = measurable(store, [64, 4096], trained_length=64, across_documents=True)
+    assert packed.lengths == (64, 4096)
+
+
+def test_only_lengths_with_enough_targets_are_kept() -> None:
+    """Four documents of 128 + 7 * 32 tokens have 8 windows of 32 targets each."""
+    assert measurable(store_of(*[352] * 4), [128], trained_length=64).lengths == (128,)
+    found = measurable(store_of(351, 352, 352, 352), [128], trained_length=64)
+    assert found.lengths == ()
+    assert found.left_out == (
+        "a context of 128 tokens is left out: the text has 992 tokens with so much before them "
+        "to ask for, and 1,024 are needed: give more text",
+    )
+
+
+def test_many_documents_are_thinned_evenly() -> None:
+    """The long document has 180 windows, the others 3 and 1: of 12 it gives what they lack."""
+    windows = cut_windows(store_of(740, 32, 24, 20), 24, 4, most_targets=48)
+    assert np.bincount(windows.documents).tolist() == [8, 3, 1]
+    starts = windows.tokens[:8, 1].numpy()
+    assert set(np.diff(starts)) == {88, 92}  # 22.5 windows apart
+    assert (starts[0], 740 - (starts[-1] + 23)) == (45, 44)  # as much left out before as after
+
+
+def test_of_many_documents_each_gives_one() -> None:
+    windows = cut_windows(store_of(*[40] * 100), 24, 4, most_targets=40)
+    assert windows.documents.tolist() == list(range(5, 100, 10))
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12),
+    length=st.integers(1, 40),
+    targets=st.integers(1, 40),
+    most=st.integers(1, 60),
+)
+def test_never_fewer_windows_than_there_are_and_none_over_a_boundary(
+    sizes: list[int], length: int, targets: int, most: int
+) -> None:
+    targets = min(targets, length)
+    store = store_of(*sizes)
+    windows = cut_windows(store, length, targets, most_targets=most)
+    available = sum(max(0, (size - length) // targets + 1) for size in sizes)
+    assert len(windows) == min(available, max(4, most // targets))
+    assert (windows.tokens[:, 1:-1] != END).all()
+
+
+def test_the_error_is_that_of_documents() -> None:
+    """Documents with windows 1, 1 and 3, 3 have mean 2 and error 1; as windows they look surer."""
+    losses = torch.tensor([1.0, 1.0, 3.0, 3.0], dtype=torch.float64)
+    assert mean_and_error(losses, np.array([4, 4, 7, 7])) == pytest.approx((2, 1))
+    assert mean_and_error(losses) == pytest.approx((2, 1 / 3**0.5))
+    assert mean_and_error(losses, np.array([4, 4, 4, 4])) == (2, None)
+
+
+def test_the_model_is_left_training_and_progress_reaches_the_end() -> None:
+    model, shares = Echo().train(), []
+    context_losses(model, store_of(90, 90), [8, 16], trained_length=8, progress=shares.append)
+    assert model.training
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_batches_are_bounded_by_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wordorder.evaluation.windows.TOKENS_PER_BATCH", 40)
+    model = Echo()
+    context_losses(model, store_of(100, 100), [8, 64], trained_length=8)
+    assert {tuple(each.shape) for each in model.read} == {(5, 8), (1, 64)}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([], "there is no context length to measure: give longer documents, or --pack"),
+        (
+            [64],
+            "no document of the text reaches 64 tokens: "
+            "measure shorter contexts, or let windows cross documents with --pack",
+        ),
+        (
+            [3, 8],
+            "a context of 3 tokens is shorter than the 4 that are asked for: "
+            "measure the trained length and multiples of it",
+        ),
+    ],
+)
+def test_lengths_that_are_none_are_refused(lengths: list[int], message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        context_losses(Echo(), store_of(20, 20), lengths, trained_length=8)
+    assert str(caught.value) == message
+
+
+def test_a_model_that_sees_its_targets_has_no_loss() -> None:
+    found = context_losses(Echo(causal=False), store_of(20, 20), [8], trained_length=8)
+    assert found.lengths[0].cannot == (
+        "a bidirectional model sees the tokens it would be asked for: measure one that is "
+        "trained with --objective next-token"
+    )
+
+
+def test_one_trained_token_is_enough() -> None:
+    store = store_of(9, 9)
+    found = context_losses(Echo(), store, [1, 16], trained_length=1, across_documents=True)
+    assert found.targets == 3
