@@ -27,7 +27,7 @@ from wordorder.experiments.compare import (
     compare,
 )
 from wordorder.experiments.grid import Cell, Display
-from wordorder.experiments.report import write_report
+from wordorder.experiments.report import for_terminal, write_report
 from wordorder.experiments.side_by_side import Job, Outcome
 from wordorder.training.plan import readable_seconds
 
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"folder": str(folder), **summary.to_dict()}))
     else:
-        Console(highlight=False).print(summary)
+        Console(highlight=False).print(for_terminal(summary))
         print(f"\n{folder / 'report.html'}")
     return 0
 
@@ -141,7 +141,7 @@ class Terminal(Display):
     def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
         self.close()
         self.cells, self.seconds, self.began = cells, seconds, time.perf_counter()
-        self.shares = dict.fromkeys(range(len(cells)), 0.0)
+        self.shares, self.over = dict.fromkeys(range(len(cells)), 0.0), 0
         machine, processes = record["machine"], record["processes"]
         at_once = "one at a time" if processes == 1 else f"{processes} at once"
         self.say(
@@ -169,12 +169,12 @@ class Terminal(Display):
 
     def ended(self, number: int, outcome: Outcome) -> None:
         self.shares[number] = 1.0
+        self.over += 1
         if self.progress is not None:
             self.progress.remove_task(self.tasks.pop(number))
             self._update()
         said = outcome.error or f"validation loss {outcome.result['validation_loss']:.4f}"
-        done = sum(share == 1.0 for share in self.shares.values())
-        self.say(f"{done}/{len(self.cells)}  {self._name(number)}  {said}{self._left()}")
+        self.say(f"{self.over}/{len(self.cells)}  {self._name(number)}  {said}{self._left()}")
         if outcome.error is not None and "Traceback" in outcome.details:
             self.say(outcome.details)
 
@@ -186,8 +186,8 @@ class Terminal(Display):
         self.tasks.clear()
 
     def _update(self) -> None:
+        text = f"{self.over} of {len(self.cells)} runs{self._left()}"
         done = sum(self.shares.values())
-        text = f"{int(done)} of {len(self.cells)} runs{self._left()}"
         self.progress.update(self.whole, completed=done, description=text)
 
     def _left(self) -> str:

@@ -124,18 +124,16 @@ def _decoded(data: bytes, source: str) -> str:
 
 def _room(model: Any, start: int, asked: int) -> int:
     """Return how many tokens can be written, and say so where the length matters."""
-    config, last = model.config, start + asked - 2  # the last token written is not read again
+    config, room = model.config, model.room(start)
+    if room is not None and 0 < room < asked:
+        _say(
+            f"{config.position} has no position past {model.position.longest}: "
+            f"writing at most {room} tokens instead of {asked}"
+        )
+        return room
     if not isinstance(model, LanguageModel):
         return asked
-    longest = model.position.longest
-    if longest is not None and start - 1 <= longest < last:
-        fits = longest - start + 2
-        _say(
-            f"{config.position} has no position past {longest}: "
-            f"writing at most {fits} tokens instead of {asked}"
-        )
-        return fits
-    if last >= config.trained_length and longest is None:
+    if start + asked - 2 >= config.trained_length and room is None:
         _say(
             f"trained on {config.trained_length} tokens: past them {config.position} goes on, "
             f"how well is measured by wordorder eval RUN --length {2 * config.trained_length}"

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("wordorder.cli.train", "train a language model on text, or --resume a run"),
     "generate": ("wordorder.cli.generate", "let a trained model continue a text"),
     "eval": ("wordorder.cli.eval", "measure a model's loss, in all and by position"),
+    "compare": ("wordorder.cli.compare", "compare positional embeddings, with evidence"),
     "positions": ("wordorder.cli.positions", "list the positional embeddings, or show one"),
     "check": ("wordorder.cli.check", "try what an embedding must hold, ours or your own"),
     "data": ("wordorder.cli.data", "show what a corpus holds before training on it"),

@@ -118,6 +118,10 @@ class TokenModel(nn.Module):
         """Return the logits (batch, vocabulary) of the token after these."""
         return self.logits(self.hidden(tokens, cache=cache)[:, -1])
 
+    def room(self, tokens: int) -> int | None:
+        """Return how many tokens can be written after some; None: as many as one likes."""
+        return None
+
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         """Set every weight from a seed.
@@ -223,6 +227,11 @@ class LanguageModel(TokenModel):
             BadInput: a position past the longest that the embedding can represent.
         """
         return self.logits(self.hidden(tokens, positions, documents, cache))
+
+    def room(self, tokens: int) -> int | None:
+        """Return how many tokens the embedding leaves room for; the last one is not read."""
+        longest = self.position.longest
+        return None if longest is None else max(0, longest - tokens + 2)
 
     def hidden(
         self,

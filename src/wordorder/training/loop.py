@@ -173,11 +173,15 @@ class Training:
         spelled = self.material.tokenizer.token_bytes(tokens)
         return replace(store, tokens=tokens, starts=starts, bytes=spelled)
 
-    def sample(self) -> dict[str, Any]:
-        """Return a short text by the model as it is, as a record."""
+    def sample(self) -> dict[str, Any] | None:
+        """Return a short text by the model as it is, as a record; None: it can write none."""
         tokenizer, prompt = self.material.tokenizer, self.config.sample_prompt
         start = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
-        sampling = Sampling(max_tokens=SAMPLE_TOKENS, seed=self.config.seed)
+        room = self.model.room(len(start))
+        tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
+        if not tokens or not self.config.model.causal:
+            return None
+        sampling = Sampling(max_tokens=tokens, seed=self.config.seed)
         written = generate(self.model, start, sampling, stop=tokenizer.end_of_text)
         return {"step": self.done, "sample": prompt + tokenizer.decode(list(written))}
 
@@ -254,8 +258,8 @@ def _one_step(
         validation = training.validate(validation_tokens(config))
         metrics.add(validation)
         show.validated(validation)
-        if config.model.causal:
-            sample = training.sample()
+        sample = training.sample()
+        if sample is not None:
             metrics.add(sample)
             show.sample(sample)
     if clock.checkpoint_is_due():

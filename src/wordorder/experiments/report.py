@@ -1,0 +1,249 @@
+"""What people read of a comparison: table.csv, figures and report.html.
+
+All of it is made from two files of truth, `comparison.json` (what was compared and how) and
+`results.jsonl` (a line for each run), and from nothing else: made again it is the same to the
+byte, and it cannot say what did not happen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text as Line
+
+from wordorder.errors import BadInput
+from wordorder.experiments import tables, views
+from wordorder.experiments.figures import save_figure
+from wordorder.experiments.page import (
+    Code,
+    Emphasis,
+    Figure,
+    Heading,
+    Items,
+    Part,
+    Section,
+    Table,
+    Text,
+    page,
+)
+from wordorder.experiments.panels import Panel
+from wordorder.experiments.summary import TOLERANCE_NATS, AtLength, Result, Summary, summarise
+from wordorder.experiments.verdict import MOST_LISTED, listed, times, verdict
+from wordorder.training.checkpoints import write_beside
+from wordorder.training.metrics import read
+
+INTERVALS = (
+    "Differences are paired: runs of the same seed share their data order and every initial "
+    "weight that has the same shape and meaning. Bars are 95% t-intervals over seeds of the "
+    "paired difference, small marks the single seeds. A difference is called one only where its "
+    "interval excludes zero and Holm's correction for the number of embeddings allows it."
+)
+GROWING = (
+    "Each model predicts the same tokens again and again with more of the text before them, so "
+    "what changes is the context alone. Uses it: the loss falls against the trained length, shown, "
+    f"and the interval of the change reaches past the tolerance of {TOLERANCE_NATS} nats. Breaks: "
+    "it rises so. Survives: neither, and the interval ends at or below "
+    f"+{TOLERANCE_NATS}. Undecided: it may rise by more, or not. Cannot: the embedding has no such "
+    "position. Holm's correction is over the embeddings at each length."
+)
+WHOLE = (
+    "Windows of each length laid side by side, every token counted. Longer windows have fewer "
+    "tokens with little before them, so the loss may fall although no long context is used: "
+    "it is not to be compared with the figures above."
+)
+DISTURBED = (
+    "How much the loss of the same tokens rises where the context before them is disturbed, with "
+    "95% intervals over seeds. What does not rise was predicted without that order."
+)
+COSTS = (
+    "Times of one training step, measured one embedding after another before the runs, at the same "
+    "number of threads; memory is the most that a run's whole process took, mean over seeds. Ratio "
+    "and more are against the baseline; added are the embedding's own parameters."
+)
+
+
+def write_report(folder: Path) -> Summary:
+    """Write table.csv, figures/ and report.html of a comparison's folder; return its summary.
+
+    Raises:
+        BadInput: no comparison is there, it is damaged, or a package is missing.
+    """
+    summary = read_summary(folder)
+    groups = views.panels(summary)
+    write_beside(folder / "table.csv", tables.table_csv(summary))
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    for group in groups:
+        save_figure(figures, group)
+    write_beside(folder / "report.html", report_page(summary))
+    return summary
+
+
+def read_summary(folder: Path) -> Summary:
+    """Return the summary of a comparison's folder.
+
+    Raises:
+        BadInput: no comparison is there, or it is damaged.
+    """
+    path = folder / "comparison.json"
+    try:
+        comparison = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"{folder} has no comparison.json: give a folder that wordorder compare made"
+        ) from None
+    except ValueError as error:
+        raise BadInput(f"{path} is damaged: {error}") from None
+    return summarise(comparison, read(folder / "results.jsonl"))
+
+
+def for_terminal(summary: Summary) -> RenderableType:
+    """Return the verdict and a short table, for a rich console."""
+    said = verdict(summary)
+    parts: list[RenderableType] = [Line(said.headline, style="bold")]
+    for found in said.findings:
+        parts += [Line(), Line(found.heading, style="bold")]
+        parts += [Padding(Line(line), (0, 0, 0, 2)) for line in found.lines]
+    table = tables.overview(summary)
+    return Group(*parts, Line(), terminal_table(table), Line(), Line(said.scope))
+
+
+def terminal_table(table: Table) -> RenderableType:
+    """Return a table for a rich console."""
+    from rich.table import Table as RichTable
+
+    shown = RichTable(box=None, padding=(0, 2, 0, 0))
+    for column, name in enumerate(table.header):
+        left = column == 0 or column in table.left
+        shown.add_column(Line(name), justify="left" if left else "right", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Line(cell) for cell in row))
+    return Group(shown, Line(table.caption, style="dim")) if table.caption else shown
+
+
+def report_page(summary: Summary) -> str:
+    """Return the page of a comparison."""
+    comparison = summary.comparison
+    model, data = comparison["model"], comparison["data"]
+    names = [result.position for result in summary.results]
+    seeds = f"{summary.seeds} seed{'s' if summary.seeds != 1 else ''}"
+    lead = (
+        f"{len(names)} positional embeddings, {seeds} each, {comparison['tokens']:,} tokens a run; "
+        f"{model['layers']} layers of width {model['width']}, trained on sequences of "
+        f"{comparison['trained_length']:,} tokens of {data['name']}."
+    )
+    sections = [
+        Section("", _verdict(summary)),
+        Section("Validation loss", list(_loss_parts(summary))),
+        Section("Longer context: the same tokens", list(_length_parts(summary))),
+        Section("Longer context: whole windows", list(_window_parts(summary))),
+        Section("Order", list(_order_parts(summary))),
+        Section("Speed, memory, parameters", [tables.costs(summary), Text(COSTS)]),
+        *_conditions(comparison),
+        Section("Make it again", list(_again(comparison))),
+    ]
+    few = len(names) <= MOST_LISTED
+    title = f"Compared: {listed(names)}" if few else f"{len(names)} positional embeddings compared"
+    return page(title, lead, [s for s in sections if s.parts])
+
+
+def _verdict(summary: Summary) -> list[Part]:
+    said = verdict(summary)
+    parts: list[Heading | Text | Items] = []
+    for found in said.findings:
+        parts += [Heading(found.heading), Items(found.lines)]
+    return [Emphasis(said.headline, [*parts, Text(said.scope)]), tables.overview(summary)]
+
+
+def _figures(panels: Iterable[Panel | None], caption: str) -> list[Part]:
+    drawn = [panel for panel in panels if panel is not None]
+    return [Figure(p, caption if p is drawn[-1] else "") for p in drawn]
+
+
+def _loss_parts(summary: Summary) -> Iterable[Part]:
+    yield from _figures([views.losses(summary)], INTERVALS)
+    if any(result.losses for result in summary.results):
+        yield tables.losses(summary)
+    yield from _figures(
+        [views.curves(summary)],
+        "Thick: mean over seeds; thin: single seeds. The first quarter may lie above the frame.",
+    )
+
+
+def _length_parts(summary: Summary) -> Iterable[Part]:
+    targets, documents = summary.targets or 0, summary.target_documents or 0
+    caption = (
+        f"{targets:,} target tokens in {documents:,} documents. The grey band is the tolerance; "
+        f"lines that leave the frame are whole in the figure before. {GROWING}"
+    )
+    drawn = [views.same_targets(summary), views.changes(summary)]
+    yield from _figures(drawn, caption)
+    if any(panel is not None for panel in drawn):
+        yield tables.by_length(summary, lambda result: result.same_targets)
+        yield from _cannot(summary, lambda result: result.same_targets)
+
+
+def _window_parts(summary: Summary) -> Iterable[Part]:
+    drawn = views.whole_windows(summary)
+    if drawn is not None:
+        yield Figure(drawn, WHOLE)
+        yield tables.by_length(summary, lambda result: result.whole_windows)
+        yield from _cannot(summary, lambda result: result.whole_windows)
+
+
+def _cannot(summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]]) -> Iterable[Part]:
+    """Yield why embeddings cannot, each at the first length that they cannot."""
+    firsts = [
+        (result, next((at for at in lengths(result) if at.cannot), None))
+        for result in summary.results
+    ]
+    said = [
+        f"{result.position} cannot at {times(at.factor)}: {at.cannot}"
+        for result, at in firsts
+        if at
+    ]
+    if said:
+        yield Items(said)
+
+
+def _order_parts(summary: Summary) -> Iterable[Part]:
+    yield from _figures([views.order(summary)], DISTURBED)
+    meanings = {d.how: d.meaning for result in summary.results for d in result.order}
+    if meanings:
+        yield Items([f"{how}: {meaning}" for how, meaning in meanings.items() if meaning])
+        yield tables.order(summary)
+    if leaks := summary.comparison.get("leaks"):
+        yield Text("What shows order in these models beside their positional embeddings:")
+        yield Items(leaks)
+
+
+def _conditions(comparison: Mapping[str, Any]) -> list[Section]:
+    listing = {
+        "What was held equal": comparison.get("held_equal"),
+        "What was not equal": comparison.get("not_equal"),
+        "Left out": comparison.get("notes"),
+    }
+    if tuned := comparison.get("tuned"):
+        rates = [f"{name}: {factor:g} times" for name, factor in tuned.items()]
+        listing["Both learning rates, tuned for each embedding"] = rates
+    return [Section(heading, [Items(items)]) for heading, items in listing.items() if items]
+
+
+def _again(comparison: Mapping[str, Any]) -> Iterable[Part]:
+    yield Code(comparison["command"] or "made from Python: comparison.json has every setting")
+    machine = comparison["machine"]
+    compiled = "compiled" if machine["compile"] else "eager"
+    yield Text(
+        f"wordorder {comparison['wordorder']}, torch {machine['torch']}, {machine['device']}, "
+        f"{machine['threads']} threads a run, {comparison['processes']} runs at once, "
+        f"{machine['dtype']}, {machine['kernel']} attention, {compiled}. This page is made from "
+        "comparison.json and results.jsonl alone; table.csv has every number:"
+    )
+    yield Table(
+        ["column of table.csv", "meaning"], list(tables.COLUMNS.items()), left=frozenset({1})
+    )

@@ -1,0 +1,229 @@
+"""The views of a comparison: its summary as panels, each ready to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from wordorder.experiments.judgement import Change
+from wordorder.experiments.panels import Forest, Line, Lines, Look, Mark, Panel, Row, looks
+from wordorder.experiments.summary import TOLERANCE_NATS, AtLength, Result, Summary
+from wordorder.experiments.verdict import signed, times, with_interval
+
+# Changes with length are looked at closely: what breaks leaves the frame, and is seen whole in
+# the figure of the losses themselves.
+CLOSE_UP_NATS = 0.15
+CURVE_SHARE = 0.25  # of the training: the fall before it would flatten what comes after
+DODGE = 0.05  # octaves between the intervals of two embeddings at one length
+
+
+def panels(summary: Summary) -> list[list[Panel]]:
+    """Return the views that a comparison has numbers for; those of one list belong together."""
+    groups = (
+        [losses(summary)],
+        [curves(summary)],
+        [same_targets(summary), changes(summary)],
+        [whole_windows(summary)],
+        [order(summary)],
+    )
+    kept = ([panel for panel in group if panel is not None] for group in groups)
+    return [group for group in kept if group]
+
+
+def losses(summary: Summary) -> Forest | None:
+    """Return the paired differences of the validation loss to the baseline's."""
+    drawn = _looks(summary)
+    rows = []
+    for result in summary.ranked:
+        look, change = drawn[result.position], result.against_baseline
+        if change is not None:
+            rows.append(Row(result.position, (_mark(result.position, look, change),)))
+        elif result.position == summary.baseline and result.losses:
+            loss = f"loss {result.loss_nats:.4f} nats"
+            mark = Mark(result.position, look, 0.0, None, (), ("the baseline", loss), "baseline")
+            rows.append(Row(result.position, (mark,)))
+    if len(rows) < 2:
+        return None
+    return Forest(
+        name="losses",
+        title=f"Validation loss against {summary.baseline}",
+        x_label="nats per token (left: better)",
+        rows=tuple(rows),
+    )
+
+
+def curves(summary: Summary) -> Lines | None:
+    """Return the validation loss while training."""
+    lines, late = [], []
+    for result in summary.results:
+        common = _common_curve(result)
+        if common:
+            seeds = result.curves if len(result.curves) > 1 else ()
+            hover = tuple((f"{t:,.0f} tokens", f"loss {y:.4f} nats") for t, y in common)
+            look = _looks(summary)[result.position]
+            lines.append(Line(result.position, look, common, hover, seeds=seeds, seeds_joined=True))
+            end = common[-1][0]
+            late += [y for c in result.curves for t, y in c if t >= CURVE_SHARE * end]
+    if not lines:
+        return None
+    low, high = min(late), max(late)
+    margin = 0.06 * (high - low) or 0.1
+    return Lines(
+        name="curves",
+        title="Validation loss while training",
+        x_label="tokens trained on",
+        y_label="nats per token",
+        lines=tuple(lines),
+        y_range=(low - margin, high + margin),
+    )
+
+
+def same_targets(summary: Summary) -> Lines | None:
+    """Return the loss of the same tokens with growing context."""
+    return _by_length(
+        summary,
+        lambda result: result.same_targets,
+        name="lengths",
+        title="Loss of the same tokens with growing context",
+    )
+
+
+def whole_windows(summary: Summary) -> Lines | None:
+    """Return the loss over whole windows of growing length."""
+    return _by_length(
+        summary,
+        lambda result: result.whole_windows,
+        name="whole-windows",
+        title="Loss over whole windows, short and long contexts together",
+    )
+
+
+def _by_length(
+    summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]], *, name: str, title: str
+) -> Lines | None:
+    lines = []
+    for result in summary.results:
+        measured = [at for at in lengths(result) if not at.cannot]
+        if measured:
+            points = tuple((float(at.length), at.loss_nats or 0.0) for at in measured)
+            seeds = tuple((float(at.length), loss) for at in measured for loss in at.losses)
+            lines.append(
+                Line(
+                    result.position,
+                    _looks(summary)[result.position],
+                    points,
+                    tuple(_length_hover(at) for at in measured),
+                    seeds=(seeds,) if len(result.losses) > 1 else (),
+                    note=_cannot(lengths(result)),
+                )
+            )
+    ticks = _ticks(at for result in summary.results for at in lengths(result))
+    if not lines or len(ticks) < 2:
+        return None
+    return Lines(name, title, "tokens of context", "nats per token", tuple(lines), ticks)
+
+
+def changes(summary: Summary) -> Lines | None:
+    """Return the changes with growing context of the same tokens' loss, close up."""
+    lines, drawn = [], _looks(summary)
+    base = float(summary.comparison["trained_length"])
+    shown = [r for r in summary.results if any(at.change for at in r.same_targets)]
+    for number, result in enumerate(shown):
+        moved = 2 ** (DODGE * (number - (len(shown) - 1) / 2))
+        at = [a for a in result.same_targets if a.change]
+        points = [(base * moved, 0.0)]
+        intervals: list[tuple[float, float] | None] = [None]
+        for a in at:
+            assert a.change is not None
+            points.append((a.length * moved, a.change.mean))
+            intervals.append(_interval(a.change))
+        hover = (("1x",), *(_length_hover(a) for a in at))
+        lines.append(
+            Line(
+                result.position,
+                drawn[result.position],
+                tuple(points),
+                hover,
+                tuple(intervals),
+                note=_cannot(result.same_targets),
+            )
+        )
+    if not lines:
+        return None
+    lowest = min(y for line in lines for _, y in line.points)
+    ticks = _ticks(a for result in shown for a in result.same_targets)
+    return Lines(
+        name="length-changes",
+        title="The same, as change from the trained length, close up",
+        x_label="tokens of context",
+        y_label="nats per token",
+        lines=tuple(lines),
+        ticks=ticks,
+        y_range=(min(1.2 * lowest, 0.0) - 0.05, max(CLOSE_UP_NATS, -1.2 * lowest)),
+        band=(-TOLERANCE_NATS, TOLERANCE_NATS),
+    )
+
+
+def order(summary: Summary) -> Forest | None:
+    """Return how much the loss rises under each disturbance of the order."""
+    drawn = _looks(summary)
+    marks: dict[str, list[Mark]] = {d.how: [] for r in summary.results for d in r.order}
+    for result in summary.results:
+        for disturbed in result.order:
+            if disturbed.rise is not None:
+                look = drawn[result.position]
+                marks[disturbed.how].append(_mark(result.position, look, disturbed.rise))
+    rows = tuple(Row(how, tuple(found)) for how, found in marks.items() if found)
+    if not rows:
+        return None
+    return Forest("order", "Rise of the loss where order is disturbed", "nats per token", rows)
+
+
+def _looks(summary: Summary) -> dict[str, Look]:
+    return looks([r.position for r in summary.results], summary.baseline)
+
+
+def _mark(name: str, look: Look, change: Change) -> Mark:
+    values = change.difference.values
+    seeds = "; ".join(f"seed {s}: {signed(v)}" for s, v in zip(change.seeds, values, strict=True))
+    shown = "one seed: no interval" if change.low is None else "95% interval of paired differences"
+    return Mark(
+        name=name,
+        look=look,
+        mean=change.mean,
+        interval=_interval(change),
+        values=values if len(values) > 1 else (),
+        hover=(f"{with_interval(change)} nats", shown, seeds),
+        text=with_interval(change),
+    )
+
+
+def _interval(change: Change) -> tuple[float, float] | None:
+    return None if change.low is None or change.high is None else (change.low, change.high)
+
+
+def _length_hover(at: AtLength) -> tuple[str, ...]:
+    lines = [f"{times(at.factor)}: {at.length:,} tokens", f"loss {at.loss_nats:.4f} nats"]
+    if at.change is not None:
+        lines.append(f"change from 1x: {with_interval(at.change)}")
+    return (*lines, at.word) if at.word else tuple(lines)
+
+
+def _cannot(lengths: tuple[AtLength, ...]) -> str:
+    first = next((times(at.factor) for at in lengths if at.cannot), "")
+    return f"(cannot at {first})" if first else ""
+
+
+def _ticks(lengths: Iterable[AtLength]) -> tuple[tuple[float, str], ...]:
+    found = {at.length: at.factor for at in lengths}
+    return tuple((float(n), f"{n:,}\n{times(found[n])}") for n in sorted(found))
+
+
+def _common_curve(result: Result) -> tuple[tuple[float, float], ...]:
+    """Return the mean over seeds, where all were validated at the same moments."""
+    if not result.curves or not all(result.curves):
+        return ()
+    moments = [t for t, _ in result.curves[0]]
+    if any([t for t, _ in curve] != moments for curve in result.curves):
+        return ()
+    ys = zip(*([y for _, y in curve] for curve in result.curves), strict=True)
+    return tuple((t, sum(y) / len(y)) for t, y in zip(moments, ys, strict=True))

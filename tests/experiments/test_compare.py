@@ -1,0 +1,384 @@
+"""A comparison: what is paired, what is reused, what fails alone, and what is refused.
+
+Jobs run in this process here; `test_side_by_side` and the journeys run them in their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from wordorder.errors import BadInput, Failed
+from wordorder.experiments import calibration, grid
+from wordorder.experiments.compare import CompareConfig, compare
+from wordorder.experiments.grid import Cell, Display
+from wordorder.experiments.side_by_side import Outcome
+from wordorder.model import ModelConfig, make_model
+from wordorder.positions import PositionError
+from wordorder.training.config import TrainConfig
+from wordorder.training.metrics import TIMING_FIELDS, read
+from wordorder.training.run import Run
+
+MODEL = ModelConfig(width=32, layers=2, heads=2, trained_length=8, dropout=0.1, position="none")
+POSITIONS = ("none", "learned", "alibi")
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> TrainConfig:
+    """Four steps on documents that are long enough for four trained lengths."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    words = ("cat", "dog", "sees", "the", "a", "finds", "bird", "one", "or", "two")
+    for n in range(24):
+        text = " ".join(words[(n * k + k * k) % len(words)] for k in range(200))
+        (folder / f"{n}.txt").write_text(text, encoding="utf-8")
+    return TrainConfig(
+        model=MODEL,
+        data=(str(folder),),
+        tokenizer="bytes",
+        steps=4,
+        batch_size=4,
+        dtype="float32",
+        kernel="plain",
+        threads=1,
+        validation_fraction=0.3,
+    )
+
+
+@pytest.fixture
+def config(train: TrainConfig, tmp_path: Path) -> CompareConfig:
+    return CompareConfig(
+        train=train, positions=POSITIONS, seeds=2, lengths=(1, 2, 4), out=str(tmp_path / "out")
+    )
+
+
+@pytest.fixture(autouse=True)
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run jobs in this process, and note which functions had how many."""
+    names: list[str] = []
+
+    def run_jobs(function: Any, jobs: list[Any], *, show: Any = None, **_: Any) -> list[Outcome]:
+        outcomes = []
+        for number, job in enumerate(json.loads(json.dumps(jobs))):
+            names.append(function.__name__)
+            try:
+                result = json.loads(json.dumps(function(job, lambda share, line: None)))
+                outcomes.append(Outcome(job, result))
+            except (BadInput, Failed) as error:
+                outcomes.append(Outcome(job, error=str(error)))
+            if show is not None:
+                show.ended(number, outcomes[-1])
+        return outcomes
+
+    monkeypatch.setattr(calibration, "SECONDS_TIMED", 0.0)
+    for module in (calibration, grid):
+        monkeypatch.setattr(module, "run_jobs", run_jobs)
+    return names
+
+
+def results(config: CompareConfig) -> list[dict[str, Any]]:
+    path = Path(config.out) / "results.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def record(config: CompareConfig) -> dict[str, Any]:
+    return json.loads((Path(config.out) / "comparison.json").read_text(encoding="utf-8"))
+
+
+def test_every_run_has_its_line(config: CompareConfig) -> None:
+    compare(config)
+    lines = results(config)
+    assert [(line["position"], line["seed"]) for line in lines] == [
+        (position, seed) for seed in (0, 1) for position in POSITIONS
+    ]
+    assert not any("failed" in line for line in lines), lines
+    for line in lines:
+        lengths = {at["factor"]: at for at in line["same_targets"]["lengths"]}
+        assert set(lengths) == {1, 2, 4}
+        past = "cannot" if line["position"] == "learned" else "loss"
+        assert all(past in lengths[factor] for factor in (2, 4))
+        assert [past in at for at in line["whole_windows"]][1:] == [True, True]
+        assert line["peak_bytes"] > 1 << 20
+        assert Run.load(Path(config.out) / line["run"]).config["steps"] == 4
+    assert {line["same_targets"]["targets"] for line in lines} == {
+        lines[0]["same_targets"]["targets"]
+    }
+
+
+def test_runs_of_a_seed_see_the_same_batches(config: CompareConfig) -> None:
+    """Every batch and every dropout mask of one seed, whatever the embedding."""
+    seen: dict[tuple[str, int], list[Any]] = {}
+    original = grid.train_and_measure
+
+    def watched(job: Any, tell: Any) -> Any:
+        key = job["model"]["position"], job["training"]["seed"]
+        from wordorder.training.loop import Training
+
+        step = Training.gradient
+
+        def gradient(self: Training, index: int) -> Any:
+            if self.steps == 4:
+                batch = self.batches.at(index)
+                seen.setdefault(key, []).append((batch.tokens, batch.targets))
+            found = step(self, index)
+            if self.steps == 4:  # what is drawn after the step tells what was drawn in it
+                seen[key].append((torch.get_rng_state(),))
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Training, "gradient", gradient)
+            return original(job, tell)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "train_and_measure", watched)
+        compare(config)
+    assert len(seen) == 6
+    for (_, seed), parts in seen.items():
+        assert len(parts) == 8
+        for mine, first in zip(parts, seen[POSITIONS[0], seed], strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(mine, first, strict=True))
+    assert not torch.equal(seen["none", 0][0][0], seen["none", 1][0][0])
+
+
+@pytest.mark.parametrize("position", ["learned", "alibi", "shaw", "path", "rotary/none"])
+def test_runs_of_a_seed_share_initial_weights(position: str) -> None:
+    one, other = (make_model(replace(MODEL, position=p)) for p in ("none", position))
+    one.initialise(3)
+    other.initialise(3)
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert set(mine) == {name for name in theirs if not name.startswith("position.")}
+    for name, value in mine.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_a_run_is_what_it_would_be_alone(config: CompareConfig, tmp_path: Path) -> None:
+    """The same weights and metrics as `train` leaves with the same machine."""
+    from wordorder.training.machine import Machine
+    from wordorder.training.start import train
+
+    compare(config)
+    folder = Path(config.out) / "runs" / "alibi-seed1"
+    alone = train(
+        replace(
+            config.train, model=replace(MODEL, position="alibi"), seed=1, out=str(tmp_path / "a")
+        ),
+        machine=Machine(**record(config)["machine"]),
+    )
+    ours, theirs = Run.load(folder).model.state_dict(), alone.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+    def said(path: Path) -> list[dict[str, Any]]:
+        return [
+            {k: v for k, v in line.items() if k not in TIMING_FIELDS}
+            for line in read(path / "metrics.jsonl")
+        ]
+
+    assert said(folder) == said(alone.folder)
+
+
+def test_what_is_there_is_used_again(config: CompareConfig, ran: list[str]) -> None:
+    compare(config)
+    before = results(config)
+    ran.clear()
+    compare(config)
+    assert not ran and results(config) == before
+    more = replace(config, positions=(*POSITIONS, "sinusoidal"), seeds=3)
+    compare(more)
+    assert ran.count("time_positions") == 1
+    assert ran.count("train_and_measure") == 4 * 3 - 6
+    assert [line for line in results(more) if line in before] == before
+    ran.clear()
+    weights = Path(config.out) / "runs/none-seed0/model.safetensors"
+    written = weights.stat().st_mtime_ns
+    compare(replace(more, lengths=(1, 2)))
+    assert ran.count("train_and_measure") == 12  # measured again,
+    assert weights.stat().st_mtime_ns == written  # not trained again
+    assert results(more)[0]["peak_bytes"] == before[0]["peak_bytes"]
+
+
+def test_a_run_that_was_stopped_goes_on(
+    config: CompareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare(config)
+    before, folder = results(config), Path(config.out)
+    from wordorder.training.loop import Training
+
+    original = Training.step
+
+    def stopping(self: Training) -> Any:
+        if self.steps == 4 and self.done == 2:
+            self.save(folder / "runs" / "none-seed0")
+            raise KeyboardInterrupt
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            compare(replace(config, overwrite=True))
+    assert (folder / "comparison.json").exists()
+    compare(config)
+    for mine, theirs in zip(results(config), before, strict=True):
+        assert {**mine, "peak_bytes": 0} == {**theirs, "peak_bytes": 0}
+
+
+def test_a_failed_run_is_named_and_the_rest_goes_on(
+    config: CompareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = grid.train_and_measure
+
+    def failing(job: Any, tell: Any) -> Any:
+        if (job["model"]["position"], job["training"]["seed"]) == ("alibi", 0):
+            raise Failed("loss nan at step 2")
+        return original(job, tell)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grid, "train_and_measure", failing)
+        compare(config)
+    lines = results(config)
+    assert len(lines) == 6 and lines[2]["failed"] == "loss nan at step 2"
+    compare(config)
+    assert not any("failed" in line for line in results(config))
+
+
+def test_learning_rates_are_tuned_for_each(config: CompareConfig, ran: list[str]) -> None:
+    compare(replace(config, tune=True, seeds=1))
+    tuned = record(config)["tuned"]
+    assert set(tuned) == set(POSITIONS)
+    assert ran.count("train_and_measure") == 3 * 3 + 3
+    for line in results(config):
+        used = Run.load(Path(config.out) / line["run"]).config["training"]["learning_rate"]
+        assert used == pytest.approx(tuned[line["position"]] * config.train.learning_rate)
+    for position in POSITIONS:
+        tried = {
+            factor: read(Path(config.out) / f"tuning/{position}-{factor:g}x/metrics.jsonl")[-1]
+            for factor in grid.FACTORS
+        }
+        best = min(tried, key=lambda factor: tried[factor]["validation_loss"])
+        assert tuned[position] == best
+
+
+def test_no_seed_trains_nothing(config: CompareConfig, ran: list[str]) -> None:
+    compare(replace(config, seeds=0))
+    assert "train_and_measure" not in ran
+    assert results(config) == []
+    assert record(config)["costs"]["learned"]["added"] == 8 * 32
+
+
+def test_what_was_equal_and_what_was_not_is_said(config: CompareConfig) -> None:
+    windowed = replace(config.train, model=replace(MODEL, windows=(4, 0)))
+    compare(replace(config, train=windowed, positions=("none", "learned", "path"), seeds=1))
+    said = record(config)
+    assert any("learned adds 256" in line for line in said["not_equal"])
+    assert any("128 tokens in 4 steps" in line for line in said["held_equal"])
+    leaks = " ".join(said["leaks"])
+    assert "second layer" in leaks
+    assert "Sliding windows (4, none)" in leaks
+    assert "path: its convolution" in leaks
+
+
+def test_lengths_that_the_text_is_too_short_for_are_left_out(config: CompareConfig) -> None:
+    compare(replace(config, seeds=1, lengths=(1, 4, 256, 4096)))
+    notes = record(config)["notes"]
+    assert any("2,048 tokens is left out" in note for note in notes)
+    assert any("windows of 32,768 tokens are left out" in note for note in notes)
+    assert [at["factor"] for at in results(config)[0]["same_targets"]["lengths"]] == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"positions": ("none",)}, "at least two"),
+        ({"positions": ("none", "none")}, "names none twice"),
+        ({"seeds": -1}, "--seeds is -1"),
+        ({"lengths": (0, 1)}, "must be at least 1"),
+        ({"baseline": "t5"}, "--baseline t5 is not compared"),
+    ],
+)
+def test_values_that_cannot_be(config: CompareConfig, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        replace(config, **changes)
+
+
+def test_a_wrong_spec_is_known_before_anything_is_done(config: CompareConfig) -> None:
+    with pytest.raises(PositionError, match="did you mean rotary"):
+        compare(replace(config, positions=("none", "rotery")))
+    assert not Path(config.out).exists()
+
+
+def test_a_folder_made_otherwise_is_kept(config: CompareConfig, tmp_path: Path) -> None:
+    compare(replace(config, seeds=1))
+    before = results(config)
+    other = replace(config.train, learning_rate=0.02)
+    with pytest.raises(BadInput, match=r"with learning_rate 0\.01, not 0\.02: choose another"):
+        compare(replace(config, train=other))
+    (tmp_path / "texts/new.txt").write_text("one more " * 60, encoding="utf-8")
+    with pytest.raises(BadInput, match="bring back the old text"):
+        compare(replace(config, seeds=1))
+    assert results(config) == before
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/letter").touch()
+    with pytest.raises(BadInput, match="folder of other things"):
+        compare(replace(config, out=str(tmp_path / "home"), overwrite=True))
+    assert (tmp_path / "home/letter").exists()
+
+
+def test_a_folder_is_replaced_where_asked(config: CompareConfig, ran: list[str]) -> None:
+    compare(replace(config, seeds=1))
+    ran.clear()
+    other = replace(config.train, learning_rate=0.02)
+    compare(replace(config, seeds=1, train=other, overwrite=True))
+    assert ran.count("train_and_measure") == 3
+
+
+def test_specs_have_folders_of_their_own() -> None:
+    names = [grid.folder_name(spec) for spec in ("a/b", "a:b", "rotary:base=500,fraction=0.5")]
+    assert len(set(names)) == 3 and not any("/" in name or ":" in name for name in names)
+    assert grid.folder_name("learned+alibi") == "learned+alibi"
+
+
+def test_the_plan_is_told_before_the_runs(config: CompareConfig) -> None:
+    class Noted(Display):
+        cells: list[Cell]
+
+        def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
+            self.cells, self.seconds = cells, seconds
+            assert not (Path(config.out) / "runs").exists()
+
+    show = Noted()
+    compare(config, show=show)
+    assert len(show.cells) == 6 and show.seconds > 0
+
+
+def test_candidates_share_the_cores(train: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "memory_bytes", lambda device: 1 << 40)
+    eight = replace(train, threads=8)
+    assert calibration.candidates(eight, 18) == [(1, 8), (2, 4), (4, 2), (8, 1)]
+    assert calibration.candidates(eight, 3) == [(1, 8), (2, 4)]
+    monkeypatch.setattr(calibration, "memory_bytes", lambda device: 1 << 29)
+    assert calibration.candidates(eight, 18)[-1] == (1, 8)
+
+
+def test_the_faster_way_is_taken(train: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wordorder.training.machine import Machine
+
+    monkeypatch.setattr(calibration, "memory_bytes", lambda device: 1 << 40)
+
+    def took(side_by_side: float) -> Callable[..., list[Outcome]]:
+        def run_jobs(function: Any, jobs: list[Any], *, processes: int, **_: Any) -> list[Outcome]:
+            step = 1.0 if processes == 1 else side_by_side
+            machine = Machine("cpu", jobs[0]["threads"]).to_dict()
+            return [Outcome(job, {"machine": machine, "step_seconds": step}) for job in jobs]
+
+        return run_jobs
+
+    for step, processes in ((1.5, 2), (2.5, 1)):
+        monkeypatch.setattr(calibration, "run_jobs", took(step))
+        found = calibration.calibrate(replace(train, threads=2), 6)
+        assert (found.processes, found.alone_seconds) == (processes, 1.0)
+        assert found.machine.threads == 2 // processes
