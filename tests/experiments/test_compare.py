@@ -296,6 +296,7 @@ def test_lengths_that_the_text_is_too_short_for_are_left_out(config: CompareConf
         ({"positions": ("none",)}, "at least two"),
         ({"positions": ("none", "none")}, "names none twice"),
         ({"seeds": -1}, "--seeds is -1"),
+        ({"processes": -1}, "--processes is -1"),
         ({"lengths": (0, 1)}, "must be at least 1"),
         ({"baseline": "t5"}, "--baseline t5 is not compared"),
     ],
@@ -379,6 +380,8 @@ def test_the_faster_way_is_taken(train: TrainConfig, monkeypatch: pytest.MonkeyP
 
     for step, processes in ((1.5, 2), (2.5, 1)):
         monkeypatch.setattr(calibration, "run_jobs", took(step))
+        forced = calibration.calibrate(replace(train, threads=2), 6, 3 - processes)
+        assert forced.processes == 3 - processes
         found = calibration.calibrate(replace(train, threads=2), 6)
         assert (found.processes, found.alone_seconds) == (processes, 1.0)
         assert found.machine.threads == 2 // processes

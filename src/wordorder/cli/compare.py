@@ -62,6 +62,7 @@ class CompareOptions:
         lengths: contexts to measure, in trained lengths.
         pack: longer contexts than the documents have may cross into others.
         tune_lr: choose the learning rates for each embedding, on a seed of its own.
+        processes: runs at once, which share the cores; 0 measures how many are done soonest.
         preset: sizes of the model: nano, tiny, small or medium; other options win.
         config: a YAML file with options by name, as trained_length: 128; the command line wins.
         json: print the result as one JSON object.
@@ -74,6 +75,7 @@ class CompareOptions:
     lengths: tuple[int, ...] = LENGTHS
     pack: tyro.conf.FlagCreatePairsOff[bool] = False
     tune_lr: tyro.conf.FlagCreatePairsOff[bool] = False
+    processes: int = 0
     preset: Literal["nano", "tiny", "small", "medium"] | None = None
     config: str | None = None
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -92,6 +94,7 @@ def main(arguments: list[str]) -> int:
         lengths=options.lengths,
         pack=options.pack,
         tune=options.tune_lr,
+        processes=options.processes,
         out=train.out or "runs/compare",
         overwrite=train.overwrite,
     )

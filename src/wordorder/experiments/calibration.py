@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from wordorder.errors import Failed
-from wordorder.experiments.side_by_side import Job, Outcome, Progress, Tell, run_jobs
+from wordorder.experiments.side_by_side import Job, Outcome, Tell, run_jobs
 from wordorder.model import ModelConfig, make_model
 from wordorder.training import loop
 from wordorder.training.config import TrainConfig
@@ -48,21 +48,21 @@ class Calibration:
     alone_seconds: float
 
 
-def calibrate(config: TrainConfig, runs: int, show: Progress | None = None) -> Calibration:
+def calibrate(config: TrainConfig, runs: int, asked: int = 0) -> Calibration:
     """Return the fastest way to do some runs of a configuration here.
 
     Args:
         config: with the baseline's position.
         runs: how many there will be.
+        asked: how many at once; 0: as is fastest.
 
     Raises:
         Failed: where not one run can be timed; with its reason.
     """
     best, alone = None, None
-    for processes, threads in candidates(config, runs):
-        job = {**as_job(config), "threads": threads}
+    for processes, threads in candidates(config, runs, asked):
         outcomes = run_jobs(
-            time_baseline, [job] * processes, processes=processes, threads=threads, show=show
+            time_baseline, [as_job(config)] * processes, processes=processes, threads=threads
         )
         timed = [outcome.result for outcome in outcomes if outcome.error is None]
         if len(timed) < processes:
@@ -71,14 +71,22 @@ def calibrate(config: TrainConfig, runs: int, show: Progress | None = None) -> C
             continue
         step = processes / sum(1 / result["step_seconds"] for result in timed)
         alone = alone or step
-        if best is None or step / processes < best.step_seconds / best.processes:
+        chosen = processes == asked
+        if best is None or chosen or step / processes < best.step_seconds / best.processes:
             best = Calibration(Machine(**timed[0]["machine"]), processes, step, alone)
     return best
 
 
-def candidates(config: TrainConfig, runs: int) -> list[tuple[int, int]]:
-    """Return (runs at once, threads of each), one run with all cores first."""
+def candidates(config: TrainConfig, runs: int, asked: int = 0) -> list[tuple[int, int]]:
+    """Return (runs at once, threads of each), one run with all cores first.
+
+    Args:
+        runs: how many there will be.
+        asked: how many at once, where that is not to be measured; 0: it is.
+    """
     cores = config.threads or torch.get_num_threads()
+    if asked:
+        return [(1, cores), (asked, max(1, cores // asked))][asked == 1 :]
     device = pick_device(config.device)
     there_is = memory_bytes(device)
     fit = runs if there_is is None else int(0.8 * there_is // _peak_bytes(config))

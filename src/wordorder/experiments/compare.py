@@ -67,6 +67,8 @@ class CompareConfig:
     """contexts longer than documents may cross into others"""
     tune: bool = False
     """choose the learning rates for each embedding"""
+    processes: int = 0
+    """runs at once, which share the cores; 0: as many as are done soonest, measured"""
     out: str = "runs/compare"
     overwrite: bool = False
 
@@ -76,6 +78,8 @@ class CompareConfig:
         twice = [p for p in self.positions if self.positions.count(p) > 1]
         if twice:
             raise BadInput(f"--positions names {twice[0]} twice: once is enough")
+        if self.processes < 0:
+            raise BadInput(f"--processes is {self.processes}: it must be 0 or more")
         if self.seeds < 0:
             raise BadInput(f"--seeds is {self.seeds}: it must be 0 or more")
         if not self.lengths or min(self.lengths) < 1:
@@ -193,7 +197,7 @@ def _settled(config: CompareConfig, material: Material, show: Display) -> dict[s
     """Measure the machine, and turn a length of time into one number of steps for all."""
     show.say("measuring how this machine does several runs best")
     train, runs = config.train, len(config.positions) * max(1, config.seeds)
-    found = calibrate(train, runs)
+    found = calibrate(train, runs, config.processes)
     steps = asked_steps(train)
     if steps is None:
         steps = steps_in(train, material, seconds(train.time), found.alone_seconds)

@@ -46,11 +46,15 @@ class Bias:
         narrow = window is not None and window < self.keys
         self.plainly_causal = self.past_only and geometry.key_documents is None and not narrow
         self.by_distance: Tensor | None = None
+        self.past_by_distance: Tensor | None = None  # with the mask in it, if that is causal alone
         if self.biased and geometry.consecutive and (geometry.whole or geometry.trailing):
             device = geometry.key_positions.device
             # Row i of Q and key j are `index` Q-1-i+j in the list: j's distance falls by one.
             indices = torch.arange(self.queries + self.keys - 1, device=device)
-            self.by_distance = position.distance_bias(geometry.query_slots[-1] - indices)
+            distances = geometry.query_slots[-1] - indices
+            self.by_distance = position.distance_bias(distances)
+            if self.plainly_causal:
+                self.past_by_distance = self.by_distance.masked_fill(distances < 0, float("-inf"))
         self.kept: dict[tuple, Tensor] = {}
 
     @property
@@ -112,6 +116,8 @@ class Bias:
         return self.kept[name]
 
     def _masked(self, sequences: slice, rows: slice, seen: slice) -> Tensor:
+        if self.past_by_distance is not None:
+            return self.windows(self.past_by_distance, rows, seen)
         bias = self.bias(rows, seen, sequences)
         if not self.hides:
             return bias

@@ -1,0 +1,103 @@
+"""`wordorder compare` as a user runs it: to the report, stopped and gone on with, and refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wordorder.cli.main import main
+
+SMALL = (
+    "--width 32 --layers 1 --heads 2 --trained-length 8 --batch-size 4 --tokenizer bytes "
+    "--dtype float32 --kernel plain --threads 2 --lengths 1 2 4 --positions none alibi"
+).split()
+
+
+@pytest.fixture
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Path("texts").mkdir()
+    for n in range(24):
+        words = " ".join(f"{(n * k + k * k) % 97} sees {k}" for k in range(100))
+        Path(f"texts/{n}.txt").write_text(words, encoding="utf-8")
+    return "texts"
+
+
+def compare(*words: str) -> list[str]:
+    return [sys.executable, "-m", "wordorder", "compare", *SMALL, *words]
+
+
+def test_from_the_command_to_the_report(text: str) -> None:
+    words = ("--data", text, "--seeds", "1", "--steps", "3", "--out", "c")
+    first = subprocess.run(compare(*words), capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stderr
+    assert "one seed: no interval" in first.stdout
+    assert first.stdout.rstrip().endswith("report.html")
+    assert "2 runs of 3 steps" in first.stderr and "about" in first.stderr
+    assert "2/2" in first.stderr
+    assert {"comparison.json", "results.jsonl", "table.csv", "report.html"} <= set(os.listdir("c"))
+    assert list(Path("c/figures").glob("*.png")) and list(Path("c/figures").glob("*.svg"))
+    again = subprocess.run(compare(*words, "--json"), capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["folder"] == "c"
+    assert "runs of" not in again.stderr  # nothing was left to run
+    assert "baseline" in Path("c/table.csv").read_text(encoding="utf-8").splitlines()[0]
+
+
+def test_stopped_it_says_how_to_go_on(text: str) -> None:
+    words = ("--data", text, "--seeds", "1", "--out", "c")
+    process = subprocess.Popen(
+        compare(*words, "--steps", "100000", "--checkpoint-every", "20"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(Path("c").glob("runs/*/training/step-*[1-9]0")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on with c" in said
+    assert "Traceback" not in said
+    assert json.loads(Path("c/comparison.json").read_text(encoding="utf-8"))["steps"] == 100000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--positions", "none", "rotery"], "did you mean rotary?"),
+        (["--positions", "none"], "at least two"),
+        (["--seeds", "-1"], "--seeds is -1"),
+        (["--lengths", "0", "1"], "must be at least 1"),
+        (["--baseline", "t5"], "--baseline t5 is not compared"),
+        (["--data", "nothere.txt"], "nothere.txt"),
+        (["--postions", "none"], "did you mean --positions"),
+        (["--steps", "3", "--time", "2m"], "give one"),
+    ],
+)
+def test_bad_input(
+    text: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [] if "--data" in words else ["--data", text]
+    steps = [] if "--time" in words else ["--steps", "3"]
+    assert main(["compare", *SMALL, *data, *steps, "--out", "c", *words]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: ") and said in line
+    assert not Path("c").exists()
+
+
+def test_a_folder_of_other_things(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("home").mkdir()
+    Path("home/letter").touch()
+    assert main(["compare", *SMALL, "--data", text, "--steps", "3", "--out", "home"]) == 2
+    assert "folder of other things" in capsys.readouterr().err
+    assert os.listdir("home") == ["letter"]
