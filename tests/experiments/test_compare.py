@@ -371,9 +371,11 @@ def test_the_faster_way_is_taken(train: TrainConfig, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(calibration, "memory_bytes", lambda device: 1 << 40)
 
     def took(side_by_side: float) -> Callable[..., list[Outcome]]:
-        def run_jobs(function: Any, jobs: list[Any], *, processes: int, **_: Any) -> list[Outcome]:
+        def run_jobs(
+            function: Any, jobs: list[Any], *, processes: int, threads: int
+        ) -> list[Outcome]:
             step = 1.0 if processes == 1 else side_by_side
-            machine = Machine("cpu", jobs[0]["threads"]).to_dict()
+            machine = Machine("cpu", threads).to_dict()
             return [Outcome(job, {"machine": machine, "step_seconds": step}) for job in jobs]
 
         return run_jobs
