@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from wordorder.evaluation.context import context_losses
-from wordorder.experiments.compare import TRAINED_LENGTH, CompareConfig, compare
+from wordorder.experiments.compare import BATCH_SIZE, TRAINED_LENGTH, CompareConfig, compare
 from wordorder.experiments.side_by_side import run_jobs
 from wordorder.model import ModelConfig, make_model
 from wordorder.model.config import PRESETS
@@ -64,7 +64,12 @@ def side_by_side(options: argparse.Namespace) -> dict[str, Any]:
     model = ModelConfig(**{**PRESETS["nano"], "trained_length": TRAINED_LENGTH})
     with tempfile.TemporaryDirectory() as folder:
         config = CompareConfig(
-            train=TrainConfig(model=model, data=(options.data,), time=f"{options.seconds}s"),
+            train=TrainConfig(
+                model=model,
+                data=(options.data,),
+                batch_size=BATCH_SIZE,
+                time=f"{options.seconds:g}s",
+            ),
             positions=tuple(options.positions),
             seeds=options.seeds,
             out=f"{folder}/chosen",

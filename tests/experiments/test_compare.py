@@ -337,6 +337,13 @@ def test_a_folder_is_replaced_where_asked(config: CompareConfig, ran: list[str])
     assert ran.count("train_and_measure") == 3
 
 
+def test_a_time_too_short_to_learn_in_is_refused(config: CompareConfig) -> None:
+    hurried = replace(config.train, steps=None, time="0.01s")
+    with pytest.raises(BadInput, match=r"in 0\.01s a run takes 1 steps here.*--steps 20 or more"):
+        compare(replace(config, train=hurried))
+    assert not Path(config.out).exists()
+
+
 def test_specs_have_folders_of_their_own() -> None:
     names = [grid.folder_name(spec) for spec in ("a/b", "a:b", "rotary:base=500,fraction=0.5")]
     assert len(set(names)) == 3 and not any("/" in name or ":" in name for name in names)

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_options import ModelOptions, RunOptions, defaults
 from wordorder.experiments.compare import (
+    BATCH_SIZE,
     LENGTHS,
     POSITIONS,
     TRAINED_LENGTH,
@@ -118,8 +119,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _options(arguments: list[str]) -> CompareOptions:
-    length = {} if {"--preset", "--config"} & set(arguments) else {"trained_length": TRAINED_LENGTH}
-    asked, run = defaults(arguments, "nano", **length)
+    own = {"trained_length": TRAINED_LENGTH, "batch_size": BATCH_SIZE}
+    own = {} if {"--preset", "--config"} & set(arguments) else own
+    asked, run = defaults(arguments, "nano", **own)
     values = {name: getattr(run, name) for name in run.__dataclass_fields__}
     model = _Model(**{n: getattr(run.model, n) for n in run.model.__dataclass_fields__})
     return parse(

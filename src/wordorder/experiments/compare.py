@@ -41,7 +41,8 @@ POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
 BASELINE = "rotary"  # the default of `wordorder train`: the question is whether to leave it
 DEFAULT_TIME = "2m"
 # 16 times 64 tokens is what 13 documents of the built-in text's held-out part reach.
-TRAINED_LENGTH = 64
+TRAINED_LENGTH, BATCH_SIZE = 64, 32
+FEWEST_STEPS = 20  # below, embeddings have had no time to differ
 OURS = ("comparison.json", "results.jsonl", "table.csv", "report.html", "figures", "runs", "tuning")
 # What runs do not share, or what does not change them.
 NOT_SHARED = ("position", "out", "overwrite", "vocabulary_size", "sample_prompt", "tensorboard")
@@ -201,6 +202,11 @@ def _settled(config: CompareConfig, material: Material, show: Display) -> dict[s
     steps = asked_steps(train)
     if steps is None:
         steps = steps_in(train, material, seconds(train.time), found.alone_seconds)
+        if steps < FEWEST_STEPS:
+            raise BadInput(
+                f"in {train.time} a run takes {steps} steps here, beside measuring its loss: give "
+                f"a longer --time, or --steps {FEWEST_STEPS} or more"
+            )
     return {**asdict(found), "steps": steps}
 
 
