@@ -13,6 +13,7 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.context import context_losses, measurable
 from wordorder.evaluation.windows import cut_windows, mean_and_error
 from wordorder.model import ModelConfig, make_model
+from wordorder.model.bias import Bias
 from wordorder.text.store import TokenStore
 
 END = 0  # no document holds it but at its end
@@ -240,6 +241,39 @@ def test_the_error_is_that_of_documents() -> None:
     assert mean_and_error(losses, np.array([4, 4, 7, 7])) == pytest.approx((2, 1))
     assert mean_and_error(losses) == pytest.approx((2, 1 / 3**0.5))
     assert mean_and_error(losses, np.array([4, 4, 4, 4])) == (2, None)
+
+
+def test_a_length_has_the_error_of_its_documents() -> None:
+    """The loss is the first token of the window: two documents, four windows of each."""
+
+    class First(Echo):
+        def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+            return tokens[:, :1, None].expand(*tokens.shape, 1).double()
+
+        def formula(self, places: Tensor, targets: Tensor) -> Tensor:
+            return places
+
+    found = context_losses(First(), store_of(28, 28), [16], trained_length=8).lengths[0]
+    assert found.window_losses == (0, 4, 8, 12, 0, 32, 36, 40)
+    assert found.standard_error == pytest.approx((27 - 6) / 2)
+
+
+def test_biases_of_long_contexts_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One matrix for 16,384 tokens would take 4 GiB: past a size there is none, and it is equal."""
+    model, store = random_model("t5"), store_of(100, 100)
+    expected = context_losses(model, store, [8, 16, 64], trained_length=8)
+    whole, lengths = Bias.whole, set()
+
+    def recorded(bias: Bias) -> Tensor | None:
+        lengths.add(bias.keys)
+        return whole(bias)
+
+    monkeypatch.setattr(Bias, "whole", recorded)
+    monkeypatch.setattr("wordorder.model.attention.LARGEST_MATRIX", 4 * 16 * 16)
+    found = context_losses(model, store, [8, 16, 64], trained_length=8)
+    assert lengths == {8, 16}
+    for each, other in zip(found.lengths, expected.lengths, strict=True):
+        assert each.window_losses == pytest.approx(other.window_losses, abs=ROUNDING)
 
 
 def test_the_model_is_left_training_and_progress_reaches_the_end() -> None:

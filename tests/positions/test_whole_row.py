@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,13 +16,30 @@ from wordorder.positions import Geometry, ModelShape, build, dape, whole_row
 CLOSE = 1e-11
 # Biases of distances are float32, and so are the sums of their slopes.
 FLOAT32 = 2e-5
-ROWS = ["cope", "cope:most=3", "dape", "dape:bias=kerple", "dape:bias=none", "path", "alibi+path"]
+ROWS = [
+    "cope",
+    "cope:most=3",
+    "dape",
+    "dape:bias=kerple",
+    "dape:bias=none",
+    "path",
+    "alibi+path",
+    "shaw-values:clip=3",
+    "alibi+shaw-values:clip=3",
+]
 BATCH, HEADS, TIME, HEAD_DIM = 3, 2, 90, 4
 
 
-def read(spec: str, documents: Tensor | None, positions: Tensor, lab) -> list[Tensor]:
+def read(
+    spec: str,
+    documents: Tensor | None,
+    positions: Tensor | None,
+    lab,
+    *,
+    causal: bool = True,
+) -> list[Tensor]:
     """Return what is attended to, and the slopes of inputs and parameters."""
-    made = build(spec, ModelShape(HEADS, HEAD_DIM, 6))
+    made = build(spec, ModelShape(HEADS, HEAD_DIM, 6, causal=causal))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -28,7 +47,9 @@ def read(spec: str, documents: Tensor | None, positions: Tensor, lab) -> list[Te
     inputs = [lab.numbers(BATCH, HEADS, TIME, HEAD_DIM, seed=seed) for seed in range(3)]
     inputs = [each.requires_grad_() for each in (*inputs, lab.numbers(BATCH, TIME, 6, seed=3))]
     queries, keys, values, x = inputs
-    geometry = Geometry.of(positions, documents)
+    consecutive = positions is None
+    positions = torch.arange(TIME)[None] if positions is None else positions
+    geometry = Geometry.of(positions, documents, causal=causal, consecutive=consecutive)
     position, tables = made.sums[0], made.prepare(geometry)[0]
     state = position.state(x, geometry, None)
     bias = Bias(position, geometry, None, torch.float64)
@@ -38,20 +59,40 @@ def read(spec: str, documents: Tensor | None, positions: Tensor, lab) -> list[Te
     return [found.detach(), *(slope for slope in slopes if slope is not None)]
 
 
-@pytest.mark.parametrize("spec", ROWS)
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize(("at_once", "fewest"), [(1, 1), (1, 7), (2000, 7), (HEADS * TIME * 95, 7)])
-def test_parts_are_the_whole(
-    lab, monkeypatch, spec: str, packed: bool, at_once: int, fewest: int
-) -> None:
-    """A row, some rows, or some sequences at a time."""
-    positions = torch.arange(TIME).expand(BATCH, -1) * torch.tensor([[1], [2], [1]])
-    documents = (torch.arange(TIME) // torch.tensor([[30], [90], [17]])) if packed else None
-    expected = read(spec, documents, positions, lab)
-    for module in (whole_row, dape):
-        monkeypatch.setattr(module, "PART", at_once)
-    monkeypatch.setattr(whole_row, "FEWEST_ROWS", fewest)
-    found = read(spec, documents, positions, lab)
+@pytest.fixture(params=[(1, 1), (1, 7), (2000, 7), (HEADS * TIME * 95, 7)])
+def in_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A row, some rows, or some sequences at a time, once it is called."""
+    at_once, fewest = request.param
+
+    def cut() -> None:
+        for module in (whole_row, dape):
+            monkeypatch.setattr(module, "PART", at_once)
+        monkeypatch.setattr(whole_row, "FEWEST_ROWS", fewest)
+
+    return cut
+
+
+def close(spec: str, found: list[Tensor], expected: list[Tensor]) -> None:
     tolerance = FLOAT32 if "dape" in spec or "alibi" in spec else CLOSE
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("spec", ROWS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_parts_are_the_whole(lab, in_parts: Callable[[], None], spec: str, packed: bool) -> None:
+    positions = torch.arange(TIME).expand(BATCH, -1) * torch.tensor([[1], [2], [1]])
+    documents = (torch.arange(TIME) // torch.tensor([[30], [90], [17]])) if packed else None
+    expected = read(spec, documents, positions, lab)
+    in_parts()
+    close(spec, read(spec, documents, positions, lab), expected)
+
+
+@pytest.mark.parametrize("spec", ["dape", "shaw-values:clip=3"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_parts_of_consecutive_positions(
+    lab, in_parts: Callable[[], None], spec: str, causal: bool
+) -> None:
+    expected = read(spec, None, None, lab, causal=causal)
+    in_parts()
+    close(spec, read(spec, None, None, lab, causal=causal), expected)

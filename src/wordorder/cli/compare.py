@@ -119,9 +119,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _options(arguments: list[str]) -> CompareOptions:
+    typed = {word.partition("=")[0] for word in arguments}
     own = {"trained_length": TRAINED_LENGTH, "batch_size": BATCH_SIZE}
-    own = {} if {"--preset", "--config"} & set(arguments) else own
-    asked, run = defaults(arguments, "nano", **own)
+    asked, run = defaults(arguments, "nano", **({} if typed & {"--preset", "--config"} else own))
     values = {name: getattr(run, name) for name in run.__dataclass_fields__}
     model = _Model(**{n: getattr(run.model, n) for n in run.model.__dataclass_fields__})
     return parse(

@@ -156,6 +156,7 @@ def whole_rows(
     bias: Bias,
 ) -> Tensor:
     """Return what an embedding puts in place of attention, some rows at a time."""
+    plain = score is None and not bias.biased
 
     def rows_of(rows: slice) -> Tensor:
         added = bias.bias(rows)
@@ -164,7 +165,6 @@ def whole_rows(
             value = value if score is None else score(value, *where)
             return value if added is None else value + added
 
-        plain = score is None and added is None
         return position.attend(
             queries[:, :, rows],
             keys,
@@ -176,8 +176,9 @@ def whole_rows(
             bias.geometry.query_slots[rows],
         ).to(values.dtype)
 
-    # Such embeddings cut what they are given once more, and prepare all keys every time.
-    return _some_at_a_time(rows_of, queries, keys, False, LARGEST_SCORES)
+    # Such embeddings prepare all keys every time; what stands alone they cut once more.
+    part = LARGEST_SCORES if plain else LARGEST_SCORES // 2
+    return _some_at_a_time(rows_of, queries, keys, False, part)
 
 
 def _some_at_a_time(
@@ -192,9 +193,12 @@ def _some_at_a_time(
     if past_only:
         at_once = min(at_once, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
     parts = []
-    # The last rows see most: what they leave free in memory, the ones before fit into.
-    for start in reversed(range(0, time, at_once)):
-        rows = slice(start, min(start + at_once, time))
+    # What a part leaves free in memory, the one after fits into if it needs less: the last
+    # rows, which see most, come first, and each part of a long text is a row shorter.
+    stop = time
+    while stop > 0:
+        rows = slice(max(0, stop - at_once), stop)
+        stop, at_once = rows.start, max(FEWEST_ROWS, at_once - 1) if large else at_once
         parts.append(checkpoint(rows_of, rows, use_reentrant=False) if again else rows_of(rows))
     return parts[0] if len(parts) == 1 else torch.cat(parts[::-1], dim=2)
 

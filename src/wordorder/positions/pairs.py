@@ -53,6 +53,11 @@ class Pairs(NamedTuple):
             distance = self.positions[batch, query] - self.positions[batch, key]
         return distance.round().long() if distance.is_floating_point() else distance.long()
 
+    def of_sequences(self, sequences: slice) -> Pairs:
+        """Return the pairs of some rows of the batch; what all rows share stays."""
+        shared = len(self.positions) == 1
+        return self if shared else self._replace(positions=self.positions[sequences])
+
     def of_rows(self, table: Tensor, query: Tensor) -> Tensor:
         """Return a table (batch, heads, rows, ...) with the rows of some queries, in order."""
         if query.numel() == table.shape[2]:

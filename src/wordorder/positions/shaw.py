@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .base import Geometry, ModelShape, Position, PositionError, Score, State, index_grid, wide
 from .pairs import Band, Pairs, ahead, less_far, picked
+from .whole_row import Part, attend_in_parts, products, worked
 
 
 class Shaw(Position):
@@ -125,24 +126,41 @@ class ShawValues(Position):
         score: Score | None,
         slots: Tensor,
     ) -> Tensor:
-        products = _products(queries, self.weight)
-        scores = wide(queries @ keys.mT * queries.shape[-1] ** -0.5)
-        grid = index_grid(scores, slots)
-        if tables.consecutive:
-            scores = _banded(scores, products, tables.causal, *grid[2:])
-        else:
-            which = _which(tables.distance(grid[0], *grid[2:]), self.clip)
-            row = torch.arange(len(slots), device=slots.device)[:, None]
-            scores = picked(products, *grid[:2], row, which).add_(scores)
-        scores = scores if score is None else score(scores, *grid)
-        weights = scores.masked_fill(~visible, float("-inf")).softmax(-1)
-        vectors = self.value_weight.to(weights.dtype)
-        if tables.consecutive:
-            related = _mixed(weights, vectors, tables.causal, *grid[2:])
-        else:
+        scale, asked = self.shape.head_dim**-0.5, _products(queries, self.weight)
+        vectors = self.value_weight.to(asked.dtype)  # once: slopes of parts add up unrounded
+
+        def which(part: Part, batch: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            own = tables.of_sequences(part.sequences)
+            return _which(own.distance(batch, query, key), self.clip)
+
+        def scores_of(part: Part, queries: Tensor, keys: Tensor, asked: Tensor) -> Tensor:
+            scores, asked = products(queries, keys, scale, part), asked[:, :, part.rows]
+            batch, _, query, key = index_grid(scores, slots[part.rows])
+            if tables.consecutive:
+                scores = _banded(scores, asked, tables.causal, query, key)
+            else:
+                pick = which(part, batch, query, key).expand(scores.shape)
+                scores = asked.gather(-1, pick).add_(scores)
+            return worked(scores, score, slots)
+
+        def related(part: Part, weights: Tensor) -> Tensor:
+            batch, _, query, key = index_grid(weights, slots[part.rows])
+            if tables.consecutive:
+                return _mixed(weights, vectors, tables.causal, query, key)
             sums = weights.new_zeros(*weights.shape[:3], len(vectors))
-            related = sums.scatter_add(-1, which.expand(weights.shape), weights) @ vectors
-        return weights.to(values.dtype) @ values + related.to(values.dtype)
+            pick = which(part, batch, query, key).expand(weights.shape)
+            return sums.scatter_add(-1, pick, weights) @ vectors
+
+        return attend_in_parts(
+            scores_of,
+            (queries, keys, asked),
+            values,
+            visible,
+            slots,
+            causal=tables.causal,
+            together=score is not None,
+            more=related,
+        )
 
 
 def _vectors(shape: ModelShape, clip: int, name: str) -> nn.Parameter:

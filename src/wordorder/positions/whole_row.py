@@ -59,6 +59,7 @@ def attend_in_parts(
     causal: bool,
     together: bool,
     at_once: int = 0,
+    more: Callable[[Part, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Return softmax(scores) @ values; autograd follows.
 
@@ -73,6 +74,8 @@ def attend_in_parts(
         causal: whether no query sees past its own slot.
         together: take all scores at once, as `worked` needs them where there are others.
         at_once: scores in a part; 0 takes what suits the device.
+        more: called as (part, weights), with weights as the scores; returns what they give
+            beside values, (sequences, heads, rows, head_dim).
 
     Shapes: values (batch, heads, key, head_dim); the result (batch, heads, query, head_dim).
     """
@@ -88,7 +91,8 @@ def attend_in_parts(
     def attended(part: Part, values: Tensor, *own: Tensor) -> Tensor:
         scores = scores_of(part, *own)
         weights = scores.masked_fill(~part.of(visible), float("-inf")).softmax(-1)
-        return weights.to(values.dtype) @ values[:, :, part.seen]
+        mixed = weights.to(values.dtype) @ values[:, :, part.seen]
+        return mixed if more is None else mixed + more(part, weights).to(values.dtype)
 
     run = partial(checkpoint, attended, use_reentrant=False, preserve_rng_state=False)
     splits = zip(*(each.split(deep) for each in (values, *inputs)), strict=True)
@@ -96,6 +100,7 @@ def attend_in_parts(
     for i, own in enumerate(splits):
         sequences = slice(i * deep, (i + 1) * deep)
         parts = [Part(sequences, row, slice(0, end)) for row, end in zip(rows, ends, strict=True)]
-        made = [run(part, *own) if again else attended(part, *own) for part in parts]
-        found.append(torch.cat(made, 2))
+        # The last rows, which see most, first: what they leave free in memory holds the others.
+        made = [run(part, *own) if again else attended(part, *own) for part in parts[::-1]]
+        found.append(torch.cat(made[::-1], 2))
     return torch.cat(found)
