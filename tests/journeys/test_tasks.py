@@ -26,7 +26,7 @@ def run(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProc
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         stdin=subprocess.DEVNULL,
         check=False,
         env={**os.environ, **variables},

@@ -21,6 +21,7 @@ COMMANDS = {
     "generate": ("wordorder.cli.generate", "let a trained model continue a text"),
     "eval": ("wordorder.cli.eval", "measure a model's loss, in all and by position"),
     "compare": ("wordorder.cli.compare", "compare positional embeddings, with evidence"),
+    "tasks": ("wordorder.cli.tasks", "test embeddings on algorithmic tasks past their length"),
     "positions": ("wordorder.cli.positions", "list the positional embeddings, or show one"),
     "check": ("wordorder.cli.check", "try what an embedding must hold, ours or your own"),
     "data": ("wordorder.cli.data", "show what a corpus holds before training on it"),
