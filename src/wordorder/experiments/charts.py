@@ -11,6 +11,8 @@ from wordorder.experiments.panels import Forest, Line, Lines, Look, Mark, Panel
 
 try:
     import plotly.graph_objects as go
+    import plotly.io
+    from plotly.offline import get_plotlyjs
 except ImportError:
     raise BadInput("the page needs an extra: pip install 'wordorder[compare]'") from None
 
@@ -23,6 +25,22 @@ LEGEND_ROW, MARK, GROUPED_MARK = 22, 40, 16  # px
 NAME_WIDTH, LEGEND_WIDTH = 20, 36  # characters
 # Above the frame: below, it would lie on the axis title where the page is narrow.
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 13}}
+
+
+def script() -> str:
+    """Return plotly.js."""
+    return get_plotlyjs()
+
+
+def html(panel: Panel) -> str:
+    """Return a panel as HTML, to be drawn by `script`."""
+    return plotly.io.to_html(
+        chart(panel),
+        config={"displayModeBar": False, "responsive": True},
+        include_plotlyjs=False,
+        full_html=False,
+        div_id=f"figure-{panel.name}",
+    )
 
 
 def chart(panel: Panel) -> go.Figure:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from wordorder.errors import BadInput
+from wordorder.experiments import charts
 from wordorder.experiments.panels import Panel
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
@@ -175,17 +175,7 @@ class Figure:
     caption: str = ""
 
     def html(self) -> str:
-        import plotly.io
-
-        from wordorder.experiments.charts import chart
-
-        drawn = plotly.io.to_html(
-            chart(self.panel),
-            config={"displayModeBar": False, "responsive": True},
-            include_plotlyjs=False,
-            full_html=False,
-            div_id=f"figure-{self.panel.name}",
-        )
+        drawn = charts.html(self.panel)
         caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
         return f"<figure><h3>{escape(self.panel.title)}</h3>{drawn}{caption}</figure>"
 
@@ -211,14 +201,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     Args:
         title, lead: the heading, and the line under it.
         sections: in order; the names of their panels are unlike.
-
-    Raises:
-        BadInput: plotly is not installed.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise BadInput("the page needs an extra: pip install 'wordorder[compare]'") from None
     body = "\n".join(section.html() for section in sections)
     return f"""<!doctype html>
 <html lang="en">
@@ -229,7 +212,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 <title>{escape(title)}</title>
 <link rel="icon" href="data:,">
 <style>{STYLE}</style>
-<script>{get_plotlyjs()}</script>
+<script>{charts.script()}</script>
 </head>
 <body>
 <main>

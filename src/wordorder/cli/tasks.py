@@ -1,0 +1,160 @@
+"""`wordorder tasks`: which positional embedding still answers right past its trained length.
+
+The verdict and the tables go to stdout; how far it is goes to stderr, as a bar in a terminal
+and as a line for every run that ends elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from wordorder.cli.arguments import parse
+from wordorder.errors import BadInput, Failed
+from wordorder.experiments.algorithms import TASKS
+from wordorder.experiments.side_by_side import Job, Outcome
+from wordorder.experiments.task_report import for_terminal, write_report
+from wordorder.experiments.task_training import in_words
+from wordorder.experiments.tasks import (
+    DEFAULT_TASKS,
+    POSITIONS,
+    THREADS,
+    Display,
+    TasksConfig,
+    run_tasks,
+)
+from wordorder.training.plan import readable_seconds
+
+
+@dataclass(frozen=True)
+class TasksOptions:
+    """Train small models on algorithmic tasks and test them past their trained length.
+
+    Asked again, it goes on: runs that are done are reused, and tasks, embeddings and seeds are
+    added to those there.
+
+    Args:
+        tasks: of copy, repeat, reverse, sort, addition, addition-reversed, parity, count,
+            associative-recall, selective-copy, flip-flop.
+        positions: specs, such as none rotary:base=500000 learned+alibi or one of your own.
+        seeds: how many runs of each; one gives no idea of how much chance there is.
+        steps: how long to train; by default each task's own number.
+        length: the longest length that is trained on; by default each task's own.
+        all: every task; how long it takes is said first.
+        out: the folder.
+        overwrite: replace the results in the folder.
+        json: print the result as one JSON object.
+    """
+
+    tasks: tuple[str, ...] = DEFAULT_TASKS
+    positions: tuple[str, ...] = POSITIONS
+    seeds: int = 3
+    steps: int | None = None
+    length: int | None = None
+    all: tyro.conf.FlagCreatePairsOff[bool] = False
+    out: str = "runs/tasks"
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    options = parse(TasksOptions, arguments, command="wordorder tasks")
+    if options.all and options.tasks != DEFAULT_TASKS:
+        raise BadInput("--all is every task and --tasks some: give one of the two")
+    config = TasksConfig(
+        tasks=tuple(TASKS) if options.all else options.tasks,
+        positions=options.positions,
+        seeds=options.seeds,
+        steps=options.steps,
+        length=options.length,
+        out=options.out,
+        overwrite=options.overwrite,
+    )
+    show, folder = Terminal(), Path(config.out).expanduser()
+    try:
+        run_tasks(config, show=show, command=shlex.join(["wordorder", "tasks", *arguments]))
+    except KeyboardInterrupt:
+        show.close()
+        show.say(f"stopped: what is done is kept, and the same command goes on with {folder}")
+        raise
+    finally:
+        show.close()
+    found = write_report(folder)
+    if options.json:
+        print(json.dumps({"folder": str(folder), **found.to_dict()}))
+    else:
+        Console(highlight=False).print(for_terminal(found))
+        print(f"\n{folder / 'report.html'}")
+    if found.failed:
+        raise Failed(
+            f"{len(found.failed)} of {len(config.jobs())} runs failed, the first {found.failed[0]}"
+        )
+    return 0
+
+
+class Terminal(Display):
+    """A bar for the whole in a terminal, plain lines elsewhere; on stderr."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.progress: Progress | None = None
+
+    def say(self, line: str) -> None:
+        self.console.print(line, style="dim", markup=False, soft_wrap=True)
+
+    def plan(self, jobs: Sequence[Job], seconds: float, processes: int) -> None:
+        self.jobs, self.seconds, self.began = jobs, seconds, time.perf_counter()
+        self.shares, self.over = dict.fromkeys(range(len(jobs)), 0.0), 0
+        at_once = "one at a time" if processes == 1 else f"{processes} at once"
+        threads = "one thread" if THREADS == 1 else f"{THREADS} threads"
+        self.say(
+            f"{len(jobs)} runs, {at_once} with {threads} each: about {readable_seconds(seconds)}"
+        )
+        if self.console.is_terminal:
+            columns = BarColumn(bar_width=20), TextColumn("{task.description}")
+            self.progress = Progress(*columns, console=self.console)
+            self.whole = self.progress.add_task("", total=len(jobs))
+            self.progress.start()
+
+    def told(self, number: int, share: float, line: str) -> None:
+        self.shares[number] = share
+        self._update(f"{self._name(number)}  {line}")
+
+    def ended(self, number: int, outcome: Outcome) -> None:
+        self.shares[number], self.over = 1.0, self.over + 1
+        said = outcome.error or in_words(outcome.result["curve"][-1]["trials"])
+        self._update("")
+        self.say(f"{self.over}/{len(self.jobs)}  {self._name(number)}  {said}{self._left()}")
+        if outcome.error is not None and "Traceback" in outcome.details:
+            self.say(outcome.details)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None
+
+    def _update(self, line: str) -> None:
+        if self.progress is not None:
+            done = sum(self.shares.values())
+            text = f"{self.over} of {len(self.jobs)} runs{self._left()}  {line}"
+            self.progress.update(self.whole, completed=done, description=text)
+
+    def _left(self) -> str:
+        """Return the time left, from what is done; the plan's guess at first."""
+        share, took = sum(self.shares.values()) / len(self.jobs), time.perf_counter() - self.began
+        seconds = took / share - took if share > 0.02 else self.seconds - took
+        return f"  {readable_seconds(max(0.0, seconds))} left" if share < 1 else ""
+
+    def _name(self, number: int) -> str:
+        job = self.jobs[number]
+        return f"{job['protocol']['task']} {job['position']} seed {job['seed']}"

@@ -1,0 +1,370 @@
+"""Algorithmic tasks, by which the literature measures whether a model reads past its length.
+
+Each is a function of a random generator and a length. Its answer follows from its prompt, so
+nothing is to be known and nothing to be guessed, and a longer one differs in nothing but its
+length. An example is framed as
+
+    start  prompt  answer-mark  answer  end
+
+and the end counts as answer: when to stop is half of repeating one token. In associative
+recall and flip-flop, questions and answers take turns. Only answers are trained on and scored.
+
+Not here: index hints, scratchpads and padded numbers, by which papers make these easier.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from wordorder.errors import BadInput
+
+START, ANSWER, END = 0, 1, 2
+MARKS = ("start", "->", "end")
+FIRST_SYMBOL = len(MARKS)
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+BLANK = "_"
+WRITE, READ, IGNORE = 2, 3, 4  # after the two bits
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example.
+
+    Args:
+        tokens: (time,) int64, all of it, the answer included.
+        answered: (time,) bool, which tokens are the answer.
+    """
+
+    tokens: NDArray[np.int64]
+    answered: NDArray[np.bool_]
+
+
+# (random, length, symbols) -> an example of exactly this length
+Draw = Callable[[Generator, int, int], Example]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trained model is tested on.
+
+    Args:
+        name: as 1.5x.
+        factor: of the trained length.
+        draw: where examples come from; None: as in training.
+        beyond: whether training has seen none like it.
+    """
+
+    name: str
+    factor: float = 1.0
+    draw: Draw | None = None
+    beyond: bool = True
+
+    def length(self, trained: int) -> int:
+        """Return the length that is tested, rounded up."""
+        return math.ceil(self.factor * trained)
+
+
+LENGTHS = (Trial("1x", beyond=False), Trial("1.5x", 1.5), Trial("2x", 2.0), Trial("3x", 3.0))
+
+
+@dataclass(frozen=True)
+class Task:
+    """An algorithmic task.
+
+    Args:
+        asks: what it asks for, in a few words.
+        counts: what its length counts.
+        source: where it comes from, as it is here or nearly so.
+        draw: makes an example of a length.
+        tokens: from a length to the most tokens of an example.
+        length: trained on lengths up to this one, by default.
+        letters: symbols that are written as letters.
+        numbers: from the longest length tested to how many more symbols there are.
+        varied: trained on every length from 1 up; otherwise on the longest alone.
+        trials: what is tested.
+        beyond: how the trials that training has seen none like are called.
+        part: what a part of an answer is called where its share of right ones is told too.
+        by_part: scored by the share of right parts, not of right answers.
+        chance: what a model that knows the form of the answer alone scores.
+    """
+
+    asks: str
+    counts: str
+    source: str
+    draw: Draw
+    tokens: Callable[[int], int]
+    length: int
+    letters: str = ""
+    numbers: Callable[[int], int] = field(default=lambda longest: 0)
+    varied: bool = True
+    trials: tuple[Trial, ...] = LENGTHS
+    beyond: str = "beyond the length"
+    part: str = ""
+    by_part: bool = False
+    chance: float = 0.0
+
+    def longest(self, trained: int) -> int:
+        """Return the longest length that is tested."""
+        return max(trial.length(trained) for trial in self.trials)
+
+    def symbols(self, trained: int) -> int:
+        """Return how many symbols there are, those of the longest test included."""
+        return len(self.letters) + self.numbers(self.longest(trained))
+
+    def written(self, example: Example) -> str:
+        """Return an example as people read it."""
+        return " ".join(self._word(int(token)) for token in example.tokens)
+
+    def _word(self, token: int) -> str:
+        if token < FIRST_SYMBOL:
+            return MARKS[token]
+        symbol = token - FIRST_SYMBOL
+        is_letter = symbol < len(self.letters)
+        return self.letters[symbol] if is_letter else str(symbol - len(self.letters))
+
+
+def find(name: str) -> Task:
+    """Return a task by its name.
+
+    Raises:
+        BadInput: an unknown name, with what was probably meant.
+    """
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(TASKS)}"
+        raise BadInput(f"no task {name!r}: {hint}")
+    return TASKS[name]
+
+
+def _framed(prompt: Sequence[int], answer: Sequence[int]) -> Example:
+    """Return the example of a prompt and an answer, both symbols from 0."""
+    asked = [START, *(FIRST_SYMBOL + int(s) for s in prompt), ANSWER]
+    tokens = [*asked, *(FIRST_SYMBOL + int(s) for s in answer), END]
+    return Example(np.array(tokens), np.arange(len(tokens)) >= len(asked))
+
+
+def _copy(random: Generator, length: int, symbols: int) -> Example:
+    chosen = random.permutation(symbols)[:length]
+    return _framed(chosen, chosen)
+
+
+def _repeat(random: Generator, length: int, symbols: int) -> Example:
+    same = [random.integers(symbols)] * length
+    return _framed(same, same)
+
+
+def _reverse(random: Generator, length: int, symbols: int) -> Example:
+    chosen = random.integers(symbols, size=length)
+    return _framed(chosen, chosen[::-1])
+
+
+def _sort(random: Generator, length: int, symbols: int) -> Example:
+    chosen = random.permutation(symbols)[:length]
+    return _framed(chosen, np.sort(chosen))
+
+
+def _addition(random: Generator, length: int, symbols: int) -> Example:
+    return _sum(random, length, step=-1)
+
+
+def _addition_reversed(random: Generator, length: int, symbols: int) -> Example:
+    return _sum(random, length, step=1)
+
+
+def _sum(random: Generator, length: int, step: int) -> Example:
+    """Return a + b = c, its digits from the least significant on, or with step -1 the other way."""
+    plus = 10
+    a, b = (_number(random, length) for _ in range(2))
+    digits, carry = [], 0
+    for x, y in zip(a, b, strict=True):
+        carry, digit = divmod(x + y + carry, 10)
+        digits.append(digit)
+    total = [*digits, carry] if carry else digits
+    return _framed([*a[::step], plus, *b[::step]], total[::step])
+
+
+def _number(random: Generator, length: int) -> list[int]:
+    """Return the digits of a number from the least significant on; the last is no 0, but alone."""
+    least = 1 if length > 1 else 0
+    return [*random.integers(10, size=length - 1).tolist(), int(random.integers(least, 10))]
+
+
+def _parity(random: Generator, length: int, symbols: int) -> Example:
+    bits = random.integers(2, size=length)
+    return _framed(bits, [bits.sum() % 2])
+
+
+def _count(random: Generator, length: int, symbols: int) -> Example:
+    first = int(random.integers(symbols - length + 1))
+    return _framed([first, first + length - 1], range(first, first + length))
+
+
+VALUES = 16
+
+
+def _recall(random: Generator, length: int, symbols: int) -> Example:
+    """Pairs of key and value, then every key once more with its value, in another order."""
+    keys = VALUES + random.permutation(symbols - VALUES)[:length]
+    pairs = FIRST_SYMBOL + np.stack([keys, random.integers(VALUES, size=length)], axis=1)
+    asked = random.permutation(pairs)
+    tokens = np.array([START, *pairs.ravel(), ANSWER, *asked.ravel()])
+    answered = np.zeros(len(tokens), bool)
+    answered[-1 : -2 * length : -2] = True
+    return Example(tokens, answered)
+
+
+def _selective_copy(random: Generator, length: int, symbols: int) -> Example:
+    """As many blanks as symbols to copy, mixed."""
+    blank = symbols - 1
+    prompt = np.full(2 * length, blank)
+    chosen = random.integers(blank, size=length)
+    prompt[np.sort(random.permutation(2 * length)[:length])] = chosen
+    return _framed(prompt, chosen)
+
+
+def _flip_flop(ignored: float) -> Draw:
+    """Instructions write, read or ignore, each with a bit; a read's bit is the last one written.
+
+    The first instruction is a write and the last a read; between them an ignore has a
+    probability, and write and read share the rest.
+    """
+
+    def draw(random: Generator, length: int, symbols: int) -> Example:
+        rest = (1 - ignored) / 2
+        middle = random.choice([WRITE, READ, IGNORE], size=length - 1, p=[rest, rest, ignored])
+        instructions = np.array([WRITE, *middle, READ])
+        bits = random.integers(2, size=length + 1)
+        writes = np.where(instructions == WRITE, np.arange(length + 1), 0)
+        reads = instructions == READ
+        bits[reads] = bits[np.maximum.accumulate(writes)][reads]
+        pairs = FIRST_SYMBOL + np.stack([instructions, bits], axis=1).ravel()
+        answered = np.stack([np.zeros_like(reads), reads], axis=1).ravel()
+        return Example(np.array([START, *pairs]), np.array([False, *answered]))
+
+    return draw
+
+
+TASKS: dict[str, Task] = {
+    "copy": Task(
+        asks="write the same tokens, all of them distinct",
+        counts="tokens to copy",
+        source="Zhou et al. 2023, What Algorithms can Transformers Learn?: copy, unique tokens",
+        draw=_copy,
+        tokens=lambda n: 2 * n + 3,
+        length=10,
+        numbers=lambda longest: max(16, longest),
+    ),
+    "repeat": Task(
+        asks="write one token as often as it stands there, which is counting",
+        counts="times the token stands there",
+        source="Kazemnejad et al. 2023: the copy of one token, in the best-known figure",
+        draw=_repeat,
+        tokens=lambda n: 2 * n + 3,
+        length=10,
+        letters=LETTERS,
+    ),
+    "reverse": Task(
+        asks="write the same tokens from the last to the first",
+        counts="tokens to reverse",
+        source="Kazemnejad et al. 2023, Positional Encoding and Length Generalization",
+        draw=_reverse,
+        tokens=lambda n: 2 * n + 3,
+        length=10,
+        letters=LETTERS,
+    ),
+    "sort": Task(
+        asks="write the same distinct tokens in order",
+        counts="tokens to sort",
+        source="Zhou et al. 2023, What Algorithms can Transformers Learn?: sort",
+        draw=_sort,
+        tokens=lambda n: 2 * n + 3,
+        length=10,
+        numbers=lambda longest: 2 * max(16, longest),
+    ),
+    "addition": Task(
+        asks="add two numbers of as many digits, the most significant first",
+        counts="digits of each number",
+        source="Kazemnejad et al. 2023, Positional Encoding and Length Generalization",
+        draw=_addition,
+        tokens=lambda n: 3 * n + 5,
+        length=5,
+        letters="0123456789+",
+        part="digit",
+    ),
+    "addition-reversed": Task(
+        asks="add two numbers of as many digits, the least significant first",
+        counts="digits of each number",
+        source="Lee et al. 2023, Teaching Arithmetic to Small Transformers; McLeish et al. 2024",
+        draw=_addition_reversed,
+        tokens=lambda n: 3 * n + 5,
+        length=5,
+        letters="0123456789+",
+        part="digit",
+    ),
+    "parity": Task(
+        asks="say whether the number of ones is odd",
+        counts="bits",
+        source="Kazemnejad et al. 2023, Positional Encoding and Length Generalization",
+        draw=_parity,
+        tokens=lambda n: n + 4,
+        length=10,
+        letters="01",
+        chance=0.5,
+    ),
+    "count": Task(
+        asks="write all numbers from one to another",
+        counts="numbers to write",
+        source="Zhou et al. 2023, What Algorithms can Transformers Learn?: count",
+        draw=_count,
+        tokens=lambda n: n + 5,
+        length=10,
+        numbers=lambda longest: 2 * longest,
+    ),
+    "associative-recall": Task(
+        asks="say the value that stood beside each key",
+        counts="pairs of key and value",
+        source="Arora et al. 2023, Zoology: multi-query associative recall",
+        draw=_recall,
+        tokens=lambda n: 4 * n + 2,
+        length=8,
+        letters=LETTERS[:VALUES],
+        numbers=lambda longest: max(16, longest),
+        part="value",
+    ),
+    "selective-copy": Task(
+        asks="write the tokens among as many blanks",
+        counts="tokens to copy",
+        source="Gu and Dao 2023, Mamba: selective copying; Golovneva et al. 2024",
+        draw=_selective_copy,
+        tokens=lambda n: 3 * n + 3,
+        length=8,
+        letters=LETTERS[:16] + BLANK,
+    ),
+    "flip-flop": Task(
+        asks="at each read say the bit that was written last, and ignore the others",
+        counts="instructions after the first write",
+        source="Liu et al. 2023, Exposing Attention Glitches with Flip-Flop Language Modeling",
+        draw=_flip_flop(0.8),
+        tokens=lambda n: 2 * n + 3,
+        length=31,
+        letters="01wri",
+        varied=False,
+        trials=(
+            Trial("trained", beyond=False),
+            Trial("sparse", draw=_flip_flop(0.98)),
+            Trial("dense", draw=_flip_flop(0.1)),
+        ),
+        beyond="with other shares of ignores",
+        part="read",
+        by_part=True,
+        chance=0.5,
+    ),
+}

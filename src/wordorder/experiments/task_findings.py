@@ -1,0 +1,312 @@
+"""What a grid of tasks, embeddings and seeds found, and what may be said of it.
+
+Whether a model is right beyond its length differs from seed to seed as nothing does within
+it, often all or nothing, and no interval of a mean describes that. So every seed stands
+beside the mean, and an embedding is called the furthest only where its worst seed is better
+than the best of every other.
+
+There are two checkpoints: the last, and the best, chosen by looking at the very trials it is
+scored on. The best is an oracle: it says what a model passed through, not what one would get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wordorder.experiments.algorithms import Task, find
+from wordorder.experiments.task_training import Protocol
+
+LEARNED = 0.95  # within the length; below it nothing is said of what is beyond
+RIGHT, WRONG = 0.95, 0.05  # what is called right, and what is called not right at all
+PASSED = 0.2  # by how much an earlier checkpoint must be better to be called so
+
+Checkpoint = Literal["last", "best"]
+Curve = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one embedding scored in one trial.
+
+    Args:
+        scores: of each seed, 0 to 1; None where the embedding cannot represent the length.
+        parts: of each seed, the share of right tokens of answers; None likewise.
+    """
+
+    trial: str
+    length: int
+    scores: tuple[float, ...] | None
+    parts: tuple[float, ...] | None
+
+    @property
+    def mean(self) -> float | None:
+        return None if self.scores is None else _mean(self.scores)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One embedding on one task, at its last or at its best checkpoint.
+
+    Args:
+        seeds: those whose runs are done, as the scores of cells are ordered.
+        steps: of each seed's checkpoint.
+        beyond: of each seed, the mean of the trials beyond; None: it cannot represent them all.
+    """
+
+    task: str
+    position: str
+    checkpoint: Checkpoint
+    seeds: tuple[int, ...]
+    steps: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    beyond: tuple[float, ...] | None
+
+    @property
+    def within(self) -> float:
+        """What it scores where it was trained."""
+        return self.cells[0].mean or 0.0
+
+    @property
+    def learned(self) -> bool:
+        """Whether it may be judged beyond."""
+        return self.within >= LEARNED
+
+    @property
+    def right_at(self) -> list[str]:
+        """The trials beyond in which it is right; none where it has not learned."""
+        beyond = self.cells[1:] if self.learned else ()
+        return [cell.trial for cell in beyond if cell.mean is not None and cell.mean >= RIGHT]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A grid's results.
+
+    Args:
+        rows: for each task and embedding the last checkpoint and the best.
+        failed: a line for each run that failed.
+        seeds: how many were asked for.
+    """
+
+    protocols: tuple[Protocol, ...]
+    positions: tuple[str, ...]
+    seeds: int
+    rows: tuple[Row, ...]
+    failed: tuple[str, ...]
+
+    def of(self, task: str, checkpoint: Checkpoint = "last") -> list[Row]:
+        """Return the rows of a task at one kind of checkpoint."""
+        return [r for r in self.rows if r.task == task and r.checkpoint == checkpoint]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was found as JSON holds it."""
+        return {
+            "verdict": [headline(self), *verdict(self)],
+            "learned_at": LEARNED,
+            "rows": [_plain(row) for row in self.rows],
+            "failed": list(self.failed),
+        }
+
+
+def findings(
+    protocols: Sequence[Protocol],
+    positions: Sequence[str],
+    seeds: int,
+    results: Iterable[Mapping[str, Any]],
+    failed: Iterable[str],
+) -> Findings:
+    """Return what runs found.
+
+    Args:
+        results: of `train_on_task`.
+        failed: a line for each run that has none.
+    """
+    curves = {(r["protocol"]["task"], r["position"], r["seed"]): r["curve"] for r in results}
+    rows = []
+    for protocol in protocols:
+        for position in positions:
+            keys = [(protocol.task, position, seed) for seed in range(seeds)]
+            done = {key[2]: curves[key] for key in keys if key in curves}
+            if done:
+                rows += [_row(protocol, position, done, kind) for kind in ("last", "best")]
+    return Findings(tuple(protocols), tuple(positions), seeds, tuple(rows), tuple(failed))
+
+
+def _row(
+    protocol: Protocol, position: str, curves: Mapping[int, Curve], checkpoint: Checkpoint
+) -> Row:
+    task = find(protocol.task)
+    chosen = [c[-1] if checkpoint == "last" else best(task, c) for c in curves.values()]
+    cells = []
+    for trial in task.trials:
+        found = [record["trials"][trial.name] for record in chosen]
+        can = None not in found
+        cells.append(
+            Cell(
+                trial.name,
+                trial.length(protocol.length),
+                tuple(f[measure(task)] for f in found) if can else None,
+                tuple(f["token"] for f in found) if can else None,
+            )
+        )
+    beyond = [beyond_of(task, record) for record in chosen]
+    return Row(
+        protocol.task,
+        position,
+        checkpoint,
+        tuple(curves),
+        tuple(record["step"] for record in chosen),
+        tuple(cells),
+        None if None in beyond else tuple(b for b in beyond if b is not None),
+    )
+
+
+def best(task: Task, curve: Curve) -> Mapping[str, Any]:
+    """Return the checkpoint that scores most beyond, of those that have learned; else of all."""
+    name = task.trials[0].name
+    learned = [r for r in curve if r["trials"][name][measure(task)] >= LEARNED]
+    return max(learned or curve, key=lambda record: beyond_of(task, record) or 0.0)
+
+
+def beyond_of(task: Task, record: Mapping[str, Any]) -> float | None:
+    """Return the mean of the trials beyond; None where the embedding cannot represent them all.
+
+    The mean of fewer trials would be that of the easier ones.
+    """
+    found = [record["trials"][trial.name] for trial in task.trials if trial.beyond]
+    return None if None in found else _mean([f[measure(task)] for f in found])
+
+
+def measure(task: Task) -> str:
+    """Return which of a trial's numbers is the task's score."""
+    return "token" if task.by_part else "exact"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return {
+        "task": row.task,
+        "position": row.position,
+        "checkpoint": row.checkpoint,
+        "learned": row.learned,
+        "right_at": row.right_at,
+        "seeds": list(row.seeds),
+        "steps": list(row.steps),
+        "trials": [
+            {
+                "trial": cell.trial,
+                "length": cell.length,
+                "mean": "cannot" if cell.scores is None else cell.mean,
+                "scores": "cannot" if cell.scores is None else list(cell.scores),
+                "parts": "cannot" if cell.parts is None else list(cell.parts),
+            }
+            for cell in row.cells
+        ],
+    }
+
+
+def headline(found: Findings) -> str:
+    """Return the first sentence: who is still right past the length of which task."""
+    said, nobody = [], []
+    for protocol in found.protocols:
+        rows = found.of(protocol.task)
+        far = [f"{_name(row)} at {_and(row.right_at)}" for row in rows if row.right_at]
+        if far:
+            said.append(f"{protocol.task}: {_and(far)}")
+        else:
+            nobody.append(protocol.task)
+    if nobody:
+        said.append(f"{_and(nobody)}: nobody")
+    return f"Still right ({RIGHT:.2f} and more) beyond what was trained: {'; '.join(said)}."
+
+
+def verdict(found: Findings) -> list[str]:
+    """Return what was found in plain words, at the last checkpoint, a line for each task.
+
+    Runs that failed come first.
+    """
+    lines = []
+    if found.failed:
+        runs = "run" if len(found.failed) == 1 else "runs"
+        lines.append(f"{len(found.failed)} {runs} failed: {'; '.join(found.failed)}.")
+    lines += [_on_task(protocol, found) for protocol in found.protocols]
+    if found.seeds == 1:
+        lines.append("One seed: no interval, and another seed may say the opposite.")
+    return lines
+
+
+def _on_task(protocol: Protocol, found: Findings) -> str:
+    task, rows = find(protocol.task), found.of(protocol.task)
+    learned = [row for row in rows if row.learned]
+    judged = [row for row in learned if row.beyond is not None]
+    said = [_furthest(judged, task), _passed(judged, found, protocol.task)]
+    if cannot := [row.position for row in learned if row.beyond is None]:
+        said.append(f"cannot represent every length: {_and(cannot)}")
+    if others := [f"{r.position} ({r.within:.2f})" for r in rows if not r.learned]:
+        said.append(f"not learned, and so not judged: {_and(others)}")
+    return f"{protocol.task}: {'; '.join(line for line in said if line)}."
+
+
+def _furthest(judged: Sequence[Row], task: Task) -> str:
+    """Say who is right beyond, and whether the seeds tell them apart."""
+    if not judged:
+        return f"nobody is judged {task.beyond}"
+    judged = sorted(judged, key=_mean_beyond, reverse=True)
+    first, others = judged[0], judged[1:]
+    floor = max(WRONG, task.chance + WRONG)
+    if _mean_beyond(first) < floor:
+        chance = f", chance being {task.chance:.2f}" if task.chance else ""
+        return f"learned, but hardly ever right {task.beyond}: {_scored(judged)}{chance}"
+    return _leader(first, others, task)
+
+
+def _leader(first: Row, others: Sequence[Row], task: Task) -> str:
+    if not others:
+        return f"{_scored([first])} {task.beyond}"
+    level = [row for row in others if _overlap(first, row)]
+    rest = [row for row in others if row not in level]
+    line = f"{_scored([first, *level])} {task.beyond}"
+    if level:
+        line += ", which their seeds do not tell apart"
+    else:
+        seeds = "in every seed" if len(first.seeds) > 1 else "in its one seed"
+        line = f"{_name(first)} reads furthest {seeds}: {_mean_beyond(first):.2f} {task.beyond}"
+    return f"{line}; then {_scored(rest)}" if rest else line
+
+
+def _passed(judged: Sequence[Row], found: Findings, task: str) -> str:
+    """Say who was better earlier in training."""
+    best_rows = {row.position: row for row in found.of(task, "best")}
+    lines = []
+    for row in judged:
+        before = best_rows[row.position]
+        if before.beyond and _mean_beyond(before) - _mean_beyond(row) >= PASSED:
+            lines.append(f"{row.position} {_mean_beyond(before):.2f}")
+    return f"better at an earlier checkpoint: {_and(lines)}" if lines else ""
+
+
+def _name(row: Row) -> str:
+    """Return an embedding's name as a subject: 'none reads furthest' would say that nobody does."""
+    return "none (no embedding)" if row.position == "none" else row.position
+
+
+def _overlap(first: Row, other: Row) -> bool:
+    """Whether some seed of the other is as good as some seed of the first."""
+    return max(other.beyond or (0.0,)) >= min(first.beyond or (0.0,))
+
+
+def _scored(rows: Sequence[Row]) -> str:
+    return _and([f"{row.position} {_mean_beyond(row):.2f}" for row in rows])
+
+
+def _mean_beyond(row: Row) -> float:
+    return _mean(row.beyond) if row.beyond else 0.0
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,279 @@
+"""What people read of a grid of tasks: table.csv, figures and report.html.
+
+All of it is made from `tasks.json` (what was asked for, and how) and `results.jsonl` (a line
+for each run), and from nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.random import default_rng
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text as Line
+
+from wordorder.errors import BadInput
+from wordorder.experiments.algorithms import Task, find
+from wordorder.experiments.figures import save_figure
+from wordorder.experiments.page import (
+    Code,
+    Emphasis,
+    Figure,
+    Items,
+    Part,
+    Section,
+    Table,
+    Text,
+    page,
+)
+from wordorder.experiments.report import terminal_table
+from wordorder.experiments.task_findings import (
+    LEARNED,
+    Cell,
+    Findings,
+    Row,
+    findings,
+    headline,
+    verdict,
+)
+from wordorder.experiments.task_training import Protocol
+from wordorder.experiments.task_views import curves, lengths
+from wordorder.training.checkpoints import write_beside
+from wordorder.training.metrics import read
+
+# What the header of table.csv means.
+COLUMNS = {
+    "task, position": "what was asked, and of which positional embedding",
+    "checkpoint": (
+        "last: after the last step; best: of those tested, the one that scores most beyond, "
+        "chosen by the scores it is given here (an oracle)"
+    ),
+    "learned": f"yes: it scores {LEARNED} or more as trained; only then the rest is judged",
+    "trial, length": "what is tested: the trained length times a factor, or another mixture",
+    "score": "share of right answers (of right reads for flip-flop), mean over seeds, or cannot",
+    "score_by_seed": "seed:score of each run",
+    "parts": "share of right tokens of answers, the end left out, mean over seeds, or cannot",
+    "parts_by_seed": "seed:share of each run",
+    "step_by_seed": "seed:step of the checkpoint",
+}
+MEANING = (
+    "Share of answers with every token right, mean over seeds above every seed. Last: after the "
+    "last step. Best: of the checkpoints tested along the way the one that is right most often "
+    "beyond, chosen by these very scores, so an oracle. An embedding is judged beyond only "
+    f"where it is right in {LEARNED} within. Cannot: it has no such position."
+)
+CURVE = "Thick: mean over seeds; thin: single seeds. Tested on the same examples every time."
+HELD_EQUAL = (
+    "The same examples in the same order for all embeddings with one seed, and the same examples "
+    "tested; every initial weight of the same name and shape; steps, batch size, model, optimizer "
+    "and learning rates, which are not tuned for any embedding.",
+    "Causal models: the mask alone tells order from the second layer on, with every embedding.",
+    "Within the length a tested example may have been trained on, where there are few of them; "
+    "beyond it none has.",
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid's folder, read: what was asked for, the line of each run, and what was found."""
+
+    record: dict[str, Any]
+    lines: list[dict[str, Any]]
+    found: Findings
+
+
+def write_report(folder: Path) -> Findings:
+    """Write table.csv, figures/ and report.html of a grid's folder; return what was found.
+
+    Raises:
+        BadInput: no grid is there, it is damaged, or a package is missing.
+    """
+    grid = read_grid(folder)
+    write_beside(folder / "table.csv", table_csv(grid.found))
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    for protocol in grid.found.protocols:
+        if grid.found.of(protocol.task):
+            save_figure(figures, [lengths(protocol, grid.found)])
+            save_figure(figures, curves(protocol, grid.found, grid.lines))
+    write_beside(folder / "report.html", report_page(grid))
+    return grid.found
+
+
+def read_grid(folder: Path) -> Grid:
+    """Return what a grid's folder holds.
+
+    Raises:
+        BadInput: no grid is there, or it is damaged.
+    """
+    path = folder / "tasks.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        protocols = [Protocol(**protocol) for protocol in record["protocols"]]
+        positions, seeds = record["positions"], record["seeds"]
+    except FileNotFoundError:
+        raise BadInput(f"{folder} has no tasks.json: wordorder tasks makes one") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
+    lines = read(folder / "results.jsonl")
+    done = [line for line in lines if "failed" not in line]
+    failed = [
+        f"{line['protocol']['task']} {line['position']} seed {line['seed']}: {line['failed']}"
+        for line in lines
+        if "failed" in line
+    ]
+    return Grid(record, done, findings(protocols, positions, seeds, done, failed))
+
+
+def table_csv(found: Findings) -> str:
+    """Return table.csv: a row for each task, embedding, checkpoint and trial (see `COLUMNS`)."""
+    header = [name for names in COLUMNS for name in names.split(", ")]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, header, lineterminator="\n")
+    writer.writeheader()
+    for row in found.rows:
+        writer.writerows(_record(row, cell) for cell in row.cells)
+    return out.getvalue()
+
+
+def _record(row: Row, cell: Cell) -> dict[str, Any]:
+    return {
+        "task": row.task,
+        "position": row.position,
+        "checkpoint": row.checkpoint,
+        "learned": "yes" if row.learned else "no",
+        "trial": cell.trial,
+        "length": cell.length,
+        "score": _number(cell.scores),
+        "score_by_seed": _by_seed(row.seeds, cell.scores),
+        "parts": _number(cell.parts),
+        "parts_by_seed": _by_seed(row.seeds, cell.parts),
+        "step_by_seed": _by_seed(row.seeds, row.steps),
+    }
+
+
+def _number(values: Sequence[float] | None) -> str:
+    return "cannot" if values is None else f"{sum(values) / len(values):.6g}"
+
+
+def _by_seed(seeds: Sequence[int], values: Sequence[float] | None) -> str:
+    pairs = zip(seeds, values or (), strict=values is not None)
+    return " ".join(f"{seed}:{value:.6g}" for seed, value in pairs)
+
+
+def task_table(task_name: str, found: Findings) -> Table:
+    """Return the table of one task: each embedding at its last and its best checkpoint."""
+    task = find(task_name)
+    header = ["embedding", "checkpoint", *(trial.name for trial in task.trials)]
+    rows = []
+    for last, best in zip(found.of(task_name), found.of(task_name, "best"), strict=True):
+        rows.append([last.position, "last", *_cells(last)])
+        if task.by_part or (task.part and last.learned):
+            rows.append(["", _part_title(task), *_parts(last, task)])
+        rows.append(["", "best", *_cells(best)])
+    return Table(header, rows, left=frozenset({1}))
+
+
+def _cells(row: Row) -> list[str]:
+    return [_cell(row, cell, judged=row.learned or cell is row.cells[0]) for cell in row.cells]
+
+
+def _cell(row: Row, cell: Cell, judged: bool) -> str:
+    if cell.scores is None:
+        return "cannot"
+    if not judged:
+        return "not learned"
+    seeds = " ".join(f"{score:.2f}".removeprefix("0")[:3] for score in cell.scores)
+    return f"{cell.mean:.2f}\n{seeds}" if len(row.seeds) > 1 else f"{cell.mean:.2f}"
+
+
+def _part_title(task: Task) -> str:
+    return f"{task.part}s wrong" if task.by_part else f"{task.part}s right"
+
+
+def _parts(row: Row, task: Task) -> list[str]:
+    """Return the share of right parts, or of wrong ones where right parts are the score."""
+    means = [None if c.parts is None else sum(c.parts) / len(c.parts) for c in row.cells]
+    if task.by_part:
+        return ["cannot" if mean is None else f"{100 * (1 - mean):.2g}%" for mean in means]
+    return ["cannot" if mean is None else f"{mean:.2f}" for mean in means]
+
+
+def for_terminal(found: Findings) -> RenderableType:
+    """Return the verdict and a table for each task, for a rich console."""
+    shown: list[RenderableType] = [Line(headline(found), style="bold")]
+    shown += [Padding(Line(line), (0, 0, 0, 2)) for line in verdict(found)]
+    for protocol in found.protocols:
+        shown += [Line(), Line(_title(protocol), style="bold")]
+        shown.append(terminal_table(task_table(protocol.task, found)))
+    seeds = "the mean above every seed" if found.seeds > 1 else "one seed"
+    how = f"\nShare of right answers, {seeds}; best is an oracle: chosen by these scores."
+    return Group(*shown, Line(how, style="dim"))
+
+
+def _title(protocol: Protocol) -> str:
+    task = find(protocol.task)
+    trained = f"1 to {protocol.length}" if task.varied else str(protocol.length)
+    return f"{protocol.task}: {task.asks} (trained on {trained} {task.counts})"
+
+
+def report_page(grid: Grid) -> str:
+    """Return the page of a grid."""
+    found = grid.found
+    runs = f"{len(found.protocols)} tasks, {len(found.positions)} embeddings"
+    lead = f"{runs}, {found.seeds} seed{'s' if found.seeds != 1 else ''} of each."
+    sections = [
+        Section("", [Emphasis(headline(found), [Items(verdict(found))]), Text(MEANING)]),
+        *(Section(p.task, list(_task_parts(p, grid))) for p in found.protocols),
+        Section("What was held equal, and what was not", list(_conditions(grid))),
+        Section("Make it again", list(_again(grid))),
+    ]
+    return page("Algorithmic tasks beyond the trained length", lead, sections)
+
+
+def _task_parts(protocol: Protocol, grid: Grid) -> Iterable[Part]:
+    task = find(protocol.task)
+    yield Text(f"{_title(protocol)}. Source: {task.source}.")
+    symbols = task.symbols(protocol.length)
+    example = task.draw(default_rng(1), min(4, protocol.length), symbols)
+    yield Code(task.written(example))
+    if grid.found.of(protocol.task):
+        yield Figure(lengths(protocol, grid.found), "Large: mean over seeds; small: single seeds.")
+        yield task_table(protocol.task, grid.found)
+        for panel in curves(protocol, grid.found, grid.lines):
+            yield Figure(panel, CURVE)
+
+
+def _conditions(grid: Grid) -> Iterable[Part]:
+    yield Items(HELD_EQUAL)
+    header = ["embedding", "adds parameters", "seconds a run"]
+    rows = []
+    for position in grid.found.positions:
+        own = [line for line in grid.lines if line["position"] == position]
+        if own:
+            added = sorted({line["parameters"]["position"] for line in own})
+            shown = " to ".join(f"{n:,}" for n in sorted({added[0], added[-1]}))
+            took = sum(line["seconds"] for line in own) / len(own)
+            rows.append([position, shown, f"{took:.0f}"])
+    yield Table(header, rows, "Seconds while as many runs went side by side as there are cores.")
+
+
+def _again(grid: Grid) -> Iterable[Part]:
+    if grid.record["command"]:
+        yield Code(grid.record["command"])
+    header = ["task", *(name for name in vars(grid.found.protocols[0]) if name != "task")]
+    rows = [[str(vars(p)[name]) for name in header] for p in grid.found.protocols]
+    yield Table([name.replace("_", " ") for name in header], rows)
+    yield Text(
+        f"wordorder {grid.record['wordorder']}, torch {grid.record['torch']}, one thread a run, "
+        "float32. This page is made from tasks.json and results.jsonl alone; table.csv has every "
+        "number:"
+    )
+    yield Table(["column of table.csv", "meaning"], list(COLUMNS.items()), left=frozenset({1}))

@@ -1,0 +1,302 @@
+"""A small model trained on one algorithmic task and tested past its length along the way.
+
+It is `wordorder train`'s loop with other material: examples instead of text, the loss on
+answers alone. Batches are a function of the seed and the step, so that embeddings with the
+same seed read the same examples in the same order and share their initial weights.
+
+A model's answer is right where every token of it is the likeliest after the true ones before
+it. That is what greedy decoding would write: its first token is the same, and as long as it
+has written the true ones it reads them too. So one forward pass tests many examples at once.
+
+The curve matters: past the trained length a model is often right for some time and then
+not, while within it nothing changes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import default_rng
+from torch import Tensor
+
+from wordorder.experiments.algorithms import END, FIRST_SYMBOL, START, Example, Task, Trial, find
+from wordorder.model import LanguageModel, ModelConfig, make_model
+from wordorder.text.batches import NOT_COUNTED, Batch
+from wordorder.training.config import TrainConfig
+from wordorder.training.loop import Training
+from wordorder.training.machine import Machine, use
+
+TRAINING, TESTING = 0, 1  # which examples a generator draws
+TOKENS_AT_ONCE = 1 << 14  # in a test
+STEPS_TIMED = 4
+
+STEPS = 600
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "addition": {"steps": 1200},
+    "addition-reversed": {"steps": 1200},
+    # Source: Yang et al. 2025, PaTH Attention, table 1: one layer, two heads, width 64.
+    "flip-flop": {"steps": 1200, "layers": 1, "heads": 2},
+}
+
+Tell = Callable[[float, str], Any]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How models are trained on a task and tested: all but embedding and seed.
+
+    Args:
+        length: trained on lengths up to this one.
+        steps: optimizer steps, of `batch_size` examples each.
+        examples: tested in every trial.
+        tests: how often it is tested, the last time after the last step.
+    """
+
+    task: str
+    length: int
+    steps: int
+    batch_size: int = 64
+    width: int = 64
+    layers: int = 3
+    heads: int = 4
+    learning_rate: float = 0.01
+    matrix_learning_rate: float = 0.02
+    momentum: float = 0.9
+    examples: int = 128
+    tests: int = 10
+
+    def training(self, position: str, seed: int) -> TrainConfig:
+        """Return the configuration of one run."""
+        task = find(self.task)
+        model = ModelConfig(
+            position=position,
+            vocabulary_size=FIRST_SYMBOL + task.symbols(self.length),
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            dropout=0.0,
+            trained_length=task.tokens(self.length) - 1,  # the last token is never read
+        )
+        return TrainConfig(
+            model=model,
+            batch_size=self.batch_size,
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            matrix_learning_rate=self.matrix_learning_rate,
+            momentum=self.momentum,
+            seed=seed,
+        )
+
+
+def protocol_of(name: str, steps: int | None = None, length: int | None = None) -> Protocol:
+    """Return how a task is trained, its own number of steps and its own length but where given.
+
+    Raises:
+        BadInput: an unknown task.
+    """
+    task = find(name)
+    own: dict[str, Any] = {"steps": STEPS, **OTHERWISE.get(name, {})}
+    given = {"steps": steps or own["steps"], "length": length or task.length}
+    return Protocol(task=name, **{**own, **given})
+
+
+class TaskBatches:
+    """Training examples, each batch a function of (seed, index).
+
+    Args:
+        length: the longest; each example has one drawn from 1 up, where the task varies it.
+    """
+
+    def __init__(self, task: Task, length: int, batch_size: int, seed: int) -> None:
+        self.task, self.length, self.batch_size, self.seed = task, length, batch_size, seed
+
+    def at(self, index: int) -> Batch:
+        """The batch with this number; the same for the same seed, whatever came before."""
+        random = default_rng([self.seed, index, TRAINING])
+        least = 1 if self.task.varied else self.length
+        lengths = random.integers(least, self.length + 1, size=self.batch_size)
+        symbols = self.task.symbols(self.length)
+        return batch_of([self.task.draw(random, int(n), symbols) for n in lengths])
+
+
+class _Counted:
+    """What `Training` asks of a text: how many bytes its tokens spell. Here each is one."""
+
+    bytes = 1
+
+    def __len__(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class TaskMaterial:
+    """What `Training` reads instead of a text."""
+
+    task: Task
+    length: int
+    training = _Counted()
+
+    def batches(self, config: TrainConfig) -> TaskBatches:
+        """Return the training batches of a configuration."""
+        return TaskBatches(self.task, self.length, config.batch_size, config.seed)
+
+
+def batch_of(examples: Sequence[Example]) -> Batch:
+    """Return examples as rows: what is read, and the answers as what should come out.
+
+    Rows are filled up on the right, which no token before sees, and there nothing is counted.
+    """
+    shape = len(examples), max(len(example.tokens) for example in examples)
+    tokens, targets = np.full(shape, START), np.full(shape, NOT_COUNTED)
+    for row, example in enumerate(examples):
+        end = len(example.tokens)
+        tokens[row, :end] = example.tokens
+        targets[row, :end] = np.where(example.answered, example.tokens, NOT_COUNTED)
+    read, expected = tokens[:, :-1].copy(), targets[:, 1:].copy()
+    return Batch(torch.from_numpy(read), torch.from_numpy(expected), None, None)
+
+
+def trial_examples(protocol: Protocol, number: int) -> list[Example]:
+    """Return what a trial tests: the same examples for every embedding and seed."""
+    task = find(protocol.task)
+    trial = task.trials[number]
+    random = default_rng([0, number, TESTING])
+    draw, length = trial.draw or task.draw, trial.length(protocol.length)
+    symbols = task.symbols(protocol.length)
+    return [draw(random, length, symbols) for _ in range(protocol.examples)]
+
+
+def can_read(model: LanguageModel, task: Task, length: int) -> bool:
+    """Whether a model's embedding can represent every position of an example of this length."""
+    longest = model.position.longest
+    return longest is None or task.tokens(length) - 2 <= longest
+
+
+def score(model: LanguageModel, examples: Iterable[Example]) -> dict[str, float]:
+    """Return the share of answers that are right, and that of their tokens, ends left out.
+
+    Not here: an embedding that scales with the length of the text (rotary, dynamic) is told the
+    whole length here, and one token more at every step of a generation.
+    """
+    answers, tokens, right_answers, right_tokens = 0, 0, 0, 0
+    for batch in _parts(list(examples)):
+        expected = batch.targets
+        right = likeliest(model, batch) == expected
+        counted = expected != NOT_COUNTED
+        inner = counted & (expected != END)
+        answers += len(expected)
+        right_answers += int((right | ~counted).all(1).sum())
+        tokens += int(inner.sum())
+        right_tokens += int((right & inner).sum())
+    return {"exact": right_answers / answers, "token": right_tokens / tokens}
+
+
+@torch.no_grad()
+def likeliest(model: LanguageModel, batch: Batch) -> Tensor:
+    """Return the likeliest token at every place of an answer, -1 elsewhere; (batch, time)."""
+    was_training = model.training
+    model.eval()
+    counted = batch.targets != NOT_COUNTED
+    found = torch.full_like(batch.targets, NOT_COUNTED)
+    found[counted] = model.logits(model.hidden(batch.tokens)[counted]).argmax(-1)
+    model.train(was_training)
+    return found
+
+
+def _parts(examples: list[Example]) -> list[Batch]:
+    rows = max(1, TOKENS_AT_ONCE // max(len(example.tokens) for example in examples))
+    return [batch_of(examples[at : at + rows]) for at in range(0, len(examples), rows)]
+
+
+class TaskRun:
+    """One model on one task, at its first step.
+
+    Raises:
+        PositionError: an embedding that does not fit this model.
+    """
+
+    def __init__(self, protocol: Protocol, position: str, seed: int) -> None:
+        self.protocol, self.task = protocol, find(protocol.task)
+        config = protocol.training(position, seed)
+        machine = Machine("cpu", torch.get_num_threads(), kernel="plain")
+        model = make_model(config.model)
+        assert isinstance(model, LanguageModel)
+        model.initialise(seed)
+        use(model, machine)
+        self.model = model
+        material: Any = TaskMaterial(self.task, protocol.length)
+        self.training = Training(
+            config, machine, material, model, model.token_losses, protocol.steps
+        )
+
+    def test(self) -> dict[str, dict[str, float] | None]:
+        """Return the score of each trial; None where the embedding cannot represent its length."""
+        return {t.name: self.try_one(n, t) for n, t in enumerate(self.task.trials)}
+
+    def try_one(self, number: int, trial: Trial) -> dict[str, float] | None:
+        if not can_read(self.model, self.task, trial.length(self.protocol.length)):
+            return None
+        return score(self.model, trial_examples(self.protocol, number))
+
+
+def train_on_task(
+    protocol: Protocol, position: str, seed: int, tell: Tell = lambda share, line: None
+) -> dict[str, Any]:
+    """Train one model and return its curve and what it cost, as JSON holds it.
+
+    Args:
+        position: the spec of a positional embedding.
+        seed: of initial weights and examples.
+        tell: called with the share that is done and a line about it.
+
+    Raises:
+        Failed: a loss that is not finite.
+        PositionError: an embedding that does not fit this model.
+    """
+    started = time.perf_counter()
+    run = TaskRun(protocol, position, seed)
+    due = {round(n * protocol.steps / protocol.tests) for n in range(1, protocol.tests + 1)} - {0}
+    curve, losses = [], []
+    while run.training.done < protocol.steps:
+        losses.append(run.training.step()["loss"])
+        step = run.training.done
+        if step in due:
+            curve.append({"step": step, "loss": sum(losses) / len(losses), "trials": run.test()})
+            tell(step / protocol.steps, _line(step, protocol.steps, curve[-1]))
+            losses = []
+    return {
+        "protocol": asdict(protocol),
+        "position": position,
+        "seed": seed,
+        "parameters": run.model.parameter_counts(),
+        "seconds": round(time.perf_counter() - started, 2),
+        "curve": curve,
+    }
+
+
+def seconds_of(protocol: Protocol, position: str) -> float:
+    """Return what a run should take, from a few steps and one trial of each length."""
+    run = TaskRun(protocol, position, seed=0)
+    run.training.step()
+    before = time.perf_counter()
+    for _ in range(STEPS_TIMED):
+        run.training.step()
+    step = (time.perf_counter() - before) / STEPS_TIMED
+    before = time.perf_counter()
+    run.test()
+    return protocol.steps * step + protocol.tests * (time.perf_counter() - before)
+
+
+def in_words(trials: Mapping[str, Mapping[str, float] | None]) -> str:
+    """Return the scores of all trials as a line that people read."""
+    shown = (f"{k} cannot" if v is None else f"{k} {v['exact']:.2f}" for k, v in trials.items())
+    return f"right: {', '.join(shown)}"
+
+
+def _line(step: int, steps: int, record: dict[str, Any]) -> str:
+    return f"step {step:,}/{steps:,}, loss {record['loss']:.3f}, {in_words(record['trials'])}"

@@ -1,0 +1,302 @@
+"""A grid of algorithmic tasks, embeddings and seeds, each run a process of its own.
+
+A run takes about a minute, so it is done whole or not at all: the file it leaves says what it
+was trained by, a run that has one is not done again, and what was stopped in the middle starts
+anew. The folder that is left:
+
+    tasks.json                    what was asked for, and how
+    runs/TASK/POSITION-seedN.json    one run: its protocol and its curve
+    results.jsonl                 all of them, a line each, failed ones too
+    table.csv  figures/  report.html    what people read, made from these
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wordorder import __version__
+from wordorder.errors import BadInput, Failed
+from wordorder.experiments.algorithms import find
+from wordorder.experiments.grid import folder_name
+from wordorder.experiments.side_by_side import Job, Outcome, Progress, Tell, run_jobs
+from wordorder.experiments.task_training import (
+    Protocol,
+    protocol_of,
+    seconds_of,
+    train_on_task,
+)
+from wordorder.model import make_model
+from wordorder.training.checkpoints import write_beside
+
+DEFAULT_TASKS = ("copy", "repeat", "reverse", "sort")
+POSITIONS = ("none", "sinusoidal", "rotary", "alibi", "t5")
+THREADS = 1  # of a run: these models do not keep two busy, and a run is the same on every machine
+
+# What a grid leaves, and so what --overwrite removes: nothing else in the folder is touched.
+OURS = ("tasks.json", "results.jsonl", "table.csv", "figures", "report.html", "runs")
+
+RunJobs = Callable[..., list[Outcome]]
+
+
+@dataclass(frozen=True)
+class TasksConfig:
+    """What is asked for.
+
+    Args:
+        tasks, positions: names of tasks, specs of embeddings.
+        seeds: how many runs of each, numbered from 0.
+        steps, length: of training, instead of each task's own.
+
+    Raises:
+        BadInput: an unknown task, or numbers that cannot be.
+    """
+
+    tasks: tuple[str, ...] = DEFAULT_TASKS
+    positions: tuple[str, ...] = POSITIONS
+    seeds: int = 3
+    steps: int | None = None
+    length: int | None = None
+    out: str = "runs/tasks"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "positions"):
+            if not getattr(self, name):
+                raise BadInput(f"--{name} names none: give at least one")
+        for task in self.tasks:
+            find(task)
+        for name in ("seeds", "steps", "length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadInput(f"--{name} is {value}: it must be at least 1")
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """How each task is trained."""
+        return tuple(protocol_of(t, self.steps, self.length) for t in dict.fromkeys(self.tasks))
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return every run: of each task, all embeddings with the first seed, then the next."""
+        runs = Path(self.out).expanduser() / "runs"
+        return [
+            {
+                "protocol": asdict(protocol),
+                "position": position,
+                "seed": seed,
+                "path": str(runs / protocol.task / f"{folder_name(position)}-seed{seed}.json"),
+            }
+            for protocol in self.protocols
+            for seed in range(self.seeds)
+            for position in dict.fromkeys(self.positions)
+        ]
+
+
+class Display(Progress):
+    """What a grid tells while it works, beside the progress of its runs."""
+
+    def say(self, line: str) -> None:
+        """One line about something that happened."""
+
+    def plan(self, jobs: Sequence[Job], seconds: float, processes: int) -> None:
+        """Runs are about to start, and how long they should take."""
+
+
+def run_tasks(
+    config: TasksConfig,
+    *,
+    show: Display | None = None,
+    command: str | None = None,
+    processes: int = 0,
+    run: RunJobs = run_jobs,
+) -> Path:
+    """Run a grid, or what is left of one, and return its folder.
+
+    Args:
+        show: what is told while it works; None: nothing.
+        command: how it was asked for, for the report.
+        processes: how many runs at once; 0: as many as there are cores.
+        run: what runs jobs.
+
+    Raises:
+        BadInput: an embedding or a folder that cannot be.
+        KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
+    """
+    show, folder = show or Display(), Path(config.out).expanduser()
+    _check_positions(config)
+    _make_free(folder, config.overwrite)
+    jobs = config.jobs()
+    lines = {job["path"]: _finished(job, folder) for job in jobs}
+    _write(folder, config, command)
+    _write_results(folder, lines.values())
+    left = [job for job in jobs if lines[job["path"]] is None]
+    if not left:
+        return folder
+    if len(left) < len(jobs):
+        show.say(f"{len(jobs) - len(left)} of {len(jobs)} runs are there already")
+    processes = min(processes or cores(), len(left))
+    show.say("measuring what a step takes with each embedding")
+    show.plan(left, expected_seconds(left, processes, run), processes)
+    _run(folder, left, lines, processes, show, run)
+    return folder
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_one(job: Job, tell: Tell) -> dict[str, Any]:
+    """Train one model, write its file, and return what the file holds."""
+    try:
+        protocol = Protocol(**job["protocol"])
+        result = train_on_task(protocol, job["position"], job["seed"], tell)
+    except Failed as error:  # what it tells to try are options of `wordorder train`
+        raise Failed(str(error).partition(": try ")[0]) from None
+    path = Path(job["path"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_beside(path, json.dumps(result) + "\n")
+    return result
+
+
+def time_some(job: Job, tell: Tell) -> dict[str, Any]:
+    """Return what some runs should take, and what it took to find out, in seconds."""
+    began, found = time.perf_counter(), []
+    for run in job["runs"]:
+        try:
+            found.append(seconds_of(Protocol(**run["protocol"]), run["position"]))
+        except Exception:  # it fails in its own run too, where it is told
+            found.append(0.0)
+    return {"seconds": found, "took": time.perf_counter() - began}
+
+
+def expected_seconds(jobs: Sequence[Job], processes: int, run: RunJobs = run_jobs) -> float:
+    """Return how long runs should take, by a few steps of each, as many at once as they will be."""
+    kinds = {_kind(job): job for job in jobs}
+    shares = [list(kinds)[first::processes] for first in range(min(processes, len(kinds)))]
+    began = time.perf_counter()
+    timings = [{"runs": [kinds[kind] for kind in share]} for share in shares]
+    outcomes = run(time_some, timings, processes=processes, threads=THREADS)
+    elapsed = time.perf_counter() - began
+    seconds: dict[str, float] = {}
+    for share, outcome in zip(shares, outcomes, strict=True):
+        if outcome.error is None:
+            seconds |= zip(share, outcome.result["seconds"], strict=True)
+            elapsed = min(elapsed, max(0.0, elapsed - outcome.result["took"]))
+    start = elapsed  # what a process takes before it can compute
+    return sum(start + seconds.get(_kind(job), 0.0) for job in jobs) / processes
+
+
+def _kind(job: Job) -> str:
+    return f"{job['protocol']['task']} {job['position']}"
+
+
+def _check_positions(config: TasksConfig) -> None:
+    """Build every model once, so that a wrong spec is known before anything is written."""
+    for protocol in config.protocols:
+        for position in config.positions:
+            make_model(protocol.training(position, seed=0).model)
+
+
+def _make_free(folder: Path, overwrite: bool) -> None:
+    """Make the folder ready to hold a grid.
+
+    Raises:
+        BadInput: a file, or a folder of other things.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is a file: choose another --out")
+    if not (folder / "tasks.json").exists():
+        if any(folder.iterdir()):
+            raise BadInput(f"{folder} is a folder of other things: choose another --out")
+        return
+    if overwrite:
+        for there in (folder / name for name in OURS):
+            shutil.rmtree(there) if there.is_dir() else there.unlink(missing_ok=True)
+
+
+def _finished(job: Job, folder: Path) -> dict[str, Any] | None:
+    """Return what a run that is done has left; None where there is none, or a damaged one.
+
+    Raises:
+        BadInput: it was trained by another protocol.
+    """
+    try:
+        result = json.loads(Path(job["path"]).read_text(encoding="utf-8"))
+        protocol, _ = result["protocol"], result["curve"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    for name, value in job["protocol"].items():
+        if protocol.get(name) != value:
+            raise BadInput(
+                f"{folder} holds {job['protocol']['task']} with {name} {protocol.get(name)}, not "
+                f"{value}: choose another --out, or replace it by --overwrite"
+            )
+    return result
+
+
+def _write(folder: Path, config: TasksConfig, command: str | None) -> None:
+    record = {
+        "wordorder": __version__,
+        "torch": torch.__version__,
+        "command": command,
+        "positions": list(dict.fromkeys(config.positions)),
+        "seeds": config.seeds,
+        "protocols": [asdict(protocol) for protocol in config.protocols],
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_beside(folder / "tasks.json", json.dumps(record, indent=1) + "\n")
+    except OSError as error:
+        raise BadInput(
+            f"{folder} cannot be written: {error.strerror}: choose another --out"
+        ) from None
+
+
+def _write_results(folder: Path, lines: Iterable[dict[str, Any] | None]) -> None:
+    text = "".join(f"{json.dumps(line)}\n" for line in lines if line is not None)
+    write_beside(folder / "results.jsonl", text)
+
+
+def _run(
+    folder: Path,
+    left: Sequence[Job],
+    lines: dict[str, dict[str, Any] | None],
+    processes: int,
+    show: Display,
+    run: RunJobs,
+) -> None:
+    """Run what is left, and write down how each run ended as it ends."""
+
+    class Telling(Progress):
+        def started(self, number: int, job: Job) -> None:
+            show.started(number, job)
+
+        def told(self, number: int, share: float, line: str) -> None:
+            show.told(number, share, line)
+
+        def ended(self, number: int, outcome: Outcome) -> None:
+            job = left[number]
+            lines[job["path"]] = outcome.result if outcome.error is None else _failed(job, outcome)
+            _write_results(folder, lines.values())
+            show.ended(number, outcome)
+
+    run(run_one, left, processes=processes, threads=THREADS, show=Telling())
+
+
+def _failed(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """Return the line of a run that failed; it has no file, and so is tried again."""
+    kept = {name: job[name] for name in ("protocol", "position", "seed")}
+    return {**kept, "failed": outcome.error}

@@ -1,0 +1,210 @@
+"""What may be said of made-up scores: who learned, who is told apart, what passed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from wordorder.experiments.page import Table
+from wordorder.experiments.task_findings import Findings, findings, headline, verdict
+from wordorder.experiments.task_report import for_terminal, task_table
+from wordorder.experiments.task_training import Protocol
+from wordorder.experiments.task_views import curves, lengths
+
+COPY = Protocol("copy", 10, 100)
+FLIP_FLOP = Protocol("flip-flop", 10, 100)
+NAMES = {"copy": ("1x", "1.5x", "2x", "3x"), "flip-flop": ("trained", "sparse", "dense")}
+Scores = Sequence[float | None]
+
+
+def result(
+    position: str, seed: int, *curve: Scores, protocol: Protocol = COPY, part: float = 0.5
+) -> dict[str, Any]:
+    """A run whose checkpoints scored so, in the order of the trials."""
+    key, other = ("token", "exact") if protocol is FLIP_FLOP else ("exact", "token")
+    records = [
+        {
+            "step": 10 * (number + 1),
+            "loss": 0.1,
+            "trials": {
+                name: None if score is None else {key: score, other: part}
+                for name, score in zip(NAMES[protocol.task], scores, strict=True)
+            },
+        }
+        for number, scores in enumerate(curve)
+    ]
+    shown = {"task": protocol.task}
+    return {"protocol": shown, "position": position, "seed": seed, "curve": records}
+
+
+def found_of(*results: dict[str, Any], seeds: int = 3, protocol: Protocol = COPY) -> Findings:
+    positions = list(dict.fromkeys(each["position"] for each in results))
+    return findings([protocol], positions, seeds, results, [])
+
+
+def same(position: str, *scores: Scores, **options: Any) -> list[dict[str, Any]]:
+    """One run for each seed, with one checkpoint."""
+    return [result(position, seed, each, **options) for seed, each in enumerate(scores)]
+
+
+def test_the_one_whose_worst_seed_beats_every_other_reads_furthest() -> None:
+    found = found_of(
+        *same("none", (1, 1, 0.9, 0.5), (1, 0.9, 0.7, 0.2), (1, 1, 1, 1)),
+        *same("t5", (1, 0.5, 0.1, 0), (1, 0.6, 0, 0), (1, 0.4, 0, 0)),
+    )
+    assert verdict(found) == [
+        "copy: none (no embedding) reads furthest in every seed: 0.80 beyond the length; "
+        "then t5 0.18."
+    ]
+    assert headline(found) == (
+        "Still right (0.95 and more) beyond what was trained: copy: none (no embedding) at 1.5x."
+    )
+
+
+def test_embeddings_whose_seeds_overlap_are_not_told_apart() -> None:
+    found = found_of(
+        *same("none", (1, 1, 1, 1), (1, 0, 0, 0)),
+        *same("t5", (1, 0.5, 0.4, 0.3), (1, 0.6, 0.4, 0.2)),
+        seeds=2,
+    )
+    assert verdict(found) == [
+        "copy: none 0.50 and t5 0.40 beyond the length, which their seeds do not tell apart."
+    ]
+
+
+def test_one_seed_is_said_to_be_one() -> None:
+    found = found_of(result("none", 0, (1, 1, 1, 1)), result("t5", 0, (1, 0, 0, 0)), seeds=1)
+    first, last = verdict(found)
+    assert "none (no embedding) reads furthest in its one seed: 1.00" in first
+    assert last == "One seed: no interval, and another seed may say the opposite."
+
+
+def test_what_has_not_learned_is_not_judged_beyond() -> None:
+    found = found_of(
+        *same("none", (0.96, 0, 0, 0), (0.94, 0, 0, 0)),
+        *same("alibi", (0.95, 0.9, 0.9, 0.9), (0.93, 0.9, 0.9, 0.9)),
+        seeds=2,
+    )
+    assert [row.learned for row in found.of("copy")] == [True, False]
+    (line,) = verdict(found)
+    assert line == (
+        "copy: learned, but hardly ever right beyond the length: none 0.00; "
+        "not learned, and so not judged: alibi (0.94)."
+    )
+    assert headline(found).endswith("copy: nobody.")
+    cells = table_cells(task_table("copy", found))
+    assert cells["alibi", "last"] == ["0.94\n.95 .93", *["not learned"] * 3]
+
+
+def test_what_cannot_be_is_said_and_never_a_number() -> None:
+    found = found_of(*same("learned", (1, None, None, None)), seeds=1)
+    row = found.of("copy")[0]
+    assert row.beyond is None and row.cells[1].mean is None
+    assert "cannot represent every length: learned" in verdict(found)[0]
+    assert table_cells(task_table("copy", found))["learned", "last"] == ["1.00", *["cannot"] * 3]
+    assert [cell["mean"] for cell in found.to_dict()["rows"][0]["trials"]] == [1, *["cannot"] * 3]
+    drawn = lengths(COPY, found).lines[0]
+    assert drawn.points == ((1.0, 1.0),) and drawn.note == "(cannot read every length)"
+
+
+def test_what_can_read_some_of_it_is_not_ranked_by_the_easier_part() -> None:
+    found = found_of(
+        *same("learned", (1, 0.9, None, None)), *same("none", (1, 0.8, 0.4, 0)), seeds=1
+    )
+    assert (
+        "none 0.40 beyond the length; cannot represent every length: learned" in verdict(found)[0]
+    )
+    assert table_cells(task_table("copy", found))["learned", "last"][1] == "0.90"
+    assert len(lengths(COPY, found).lines[0].points) == 2
+
+
+def test_the_best_checkpoint_is_the_best_beyond_of_those_that_have_learned() -> None:
+    curve = [(0.5, 1, 1, 1), (1, 0.9, 0.6, 0.3), (0.97, 0.9, 0.7, 0.5), (1, 0.1, 0, 0)]
+    found = found_of(result("none", 0, *curve), seeds=1)
+    (best,) = found.of("copy", "best")
+    assert best.steps == (30,) and best.beyond == pytest.approx((0.7,))
+    assert "better at an earlier checkpoint: none 0.70" in verdict(found)[0]
+    assert found.of("copy")[0].steps == (40,)
+
+
+def test_without_a_checkpoint_that_has_learned_the_best_is_of_all() -> None:
+    found = found_of(result("none", 0, (0.5, 0.2, 0, 0), (0.6, 0.1, 0, 0)), seeds=1)
+    (best,) = found.of("copy", "best")
+    assert best.steps == (10,) and not best.learned
+
+
+def test_every_seed_chooses_its_own_best() -> None:
+    found = found_of(
+        result("none", 0, (1, 1, 1, 1), (1, 0, 0, 0)), result("none", 1, (1, 0, 0, 0), (1, 1, 0, 0))
+    )
+    (best,) = found.of("copy", "best")
+    assert best.steps == (10, 20)
+
+
+def test_flip_flop_is_scored_by_reads_and_shows_errors() -> None:
+    found = found_of(
+        *same("rotary", (0.99, 0.6, 1.0), protocol=FLIP_FLOP),
+        *same("path", (1.0, 0.9999, 1.0), protocol=FLIP_FLOP),
+        seeds=1,
+        protocol=FLIP_FLOP,
+    )
+    assert "with other shares of ignores" in verdict(found)[0]
+    assert headline(found).endswith("flip-flop: rotary at dense and path at sparse and dense.")
+    cells = table_cells(task_table("flip-flop", found))
+    assert cells["rotary", "reads wrong"] == ["1%", "40%", "0%"]
+    assert cells["path", "reads wrong"][1] == "0.01%"
+    places = [x for x, _ in lengths(FLIP_FLOP, found).ticks]
+    assert places == [1.0, 2.0, 4.0]
+
+
+def test_chance_is_no_merit() -> None:
+    parity = Protocol("parity", 10, 100)
+    runs = same("none", (1, 0.5, 0.48, 0.52)) + same("t5", (1, 0.5, 0.5, 0.5))
+    for each in runs:
+        each["protocol"] = {"task": "parity"}
+    assert verdict(findings([parity], ["none", "t5"], 1, runs, []))[0] == (
+        "parity: learned, but hardly ever right beyond the length: none 0.50 and t5 0.50, "
+        "chance being 0.50."
+    )
+
+
+def test_runs_that_failed_come_first() -> None:
+    found = findings([COPY], ["none"], 1, [], ["copy none seed 0: loss nan", "b: c"])
+    assert verdict(found)[0] == "2 runs failed: copy none seed 0: loss nan; b: c."
+
+
+def test_curves_hold_every_seed_and_leave_out_what_cannot() -> None:
+    runs = [
+        result("none", 0, (0, 0, 0, 0), (1, 0.9, 0.6, 0.3)),
+        result("none", 1, (0, 0, 0, 0), (1, 0.3, 0.0, 0.0)),
+        result("learned", 0, (0, None, None, None), (1, None, None, None)),
+    ]
+    beyond, within = curves(COPY, found_of(*runs, seeds=2), runs)
+    assert [line.name for line in beyond.lines] == ["none"]
+    assert beyond.lines[0].points == ((10.0, 0.0), (20.0, pytest.approx(0.35)))
+    assert len(beyond.lines[0].seeds) == 2
+    assert [line.name for line in within.lines] == ["none", "learned"]
+
+
+def test_the_terminal_shows_verdict_and_tables() -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    found = found_of(*same("none", (1, 0.25, 0, 0), (1, 0.75, 0, 0)), seeds=2)
+    out = StringIO()
+    Console(file=out, width=80).print(for_terminal(found))
+    text = out.getvalue()
+    assert text.startswith("Still right")
+    assert "0.50" in text and ".25 .75" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def table_cells(table: Table) -> dict[tuple[str, str], list[str]]:
+    cells, position = {}, ""
+    for first, checkpoint, *rest in table.rows:
+        position = first or position
+        cells[position, checkpoint.strip()] = list(rest)
+    return cells
