@@ -63,7 +63,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Run jobs in this process, and note which functions had how many."""
     names: list[str] = []
 
-    def run_jobs(function: Any, jobs: list[Any], *, show: Any = None, **_: Any) -> list[Outcome]:
+    def run_jobs(
+        function: Any, jobs: list[Any], *, show: Any = None, record: Any = None, **_: Any
+    ) -> list[Outcome]:
         outcomes = []
         for number, job in enumerate(json.loads(json.dumps(jobs))):
             names.append(function.__name__)
@@ -72,6 +74,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 outcomes.append(Outcome(job, result))
             except (BadInput, Failed) as error:
                 outcomes.append(Outcome(job, error=str(error)))
+            if record is not None:
+                record(number, outcomes[-1])
             if show is not None:
                 show.ended(number, outcomes[-1])
         return outcomes
@@ -321,6 +325,10 @@ def test_a_folder_made_otherwise_is_kept(config: CompareConfig, tmp_path: Path) 
     (tmp_path / "texts/new.txt").write_text("one more " * 60, encoding="utf-8")
     with pytest.raises(BadInput, match="bring back the old text"):
         compare(replace(config, seeds=1))
+    assert results(config) == before
+    nowhere = replace(config.train, data=("not there",))
+    with pytest.raises(BadInput, match="not there"):
+        compare(replace(config, train=nowhere, overwrite=True))
     assert results(config) == before
     (tmp_path / "home").mkdir()
     (tmp_path / "home/letter").touch()

@@ -28,6 +28,7 @@ def run_here(
     processes: int,
     threads: int,
     show: Progress | None = None,
+    record: Any = None,
 ) -> list[Outcome]:
     """What `run_jobs` does, in this process."""
     outcomes = []
@@ -37,6 +38,8 @@ def run_here(
         except (BadInput, Failed, Refused) as error:
             outcome = Outcome(job, error=str(error))
         outcomes.append(outcome)
+        if record is not None:
+            record(number, outcome)
         if show is not None:
             show.ended(number, outcome)
     return outcomes

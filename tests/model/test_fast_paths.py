@@ -89,6 +89,7 @@ GEOMETRIES = {
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_module, "PIECE", 60)
     monkeypatch.setattr(plain_module, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(plain_module, "MOST_WIDTHS", 2)
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -17,7 +17,6 @@ more embeddings, seeds or lengths are added to those there.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,9 @@ from wordorder.evaluation.context import FACTORS as LENGTHS
 from wordorder.evaluation.context import measurable
 from wordorder.experiments import fairness, grid
 from wordorder.experiments.calibration import calibrate, costs
+from wordorder.experiments.folder import holds, write_record
 from wordorder.experiments.grid import Display
 from wordorder.model import make_model
-from wordorder.training.checkpoints import write_beside
 from wordorder.training.config import TrainConfig, seconds, with_vocabulary
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, read_material
@@ -120,8 +119,8 @@ def compare(
     config = replace(config, train=_shared_training(config))
     for position in config.positions:  # a wrong spec is known at once
         make_model(replace(config.train.model, position=position, vocabulary_size=8))
-    before = _before(folder, config)
     material = read_material(config.train)
+    before = _before(folder, config)
     if before and before["data"]["content_hash"] != material.facts["content_hash"]:
         raise BadInput(
             f"the text of {' '.join(config.train.data)} is not what {folder} was made from: "
@@ -134,7 +133,6 @@ def compare(
     record["costs"] = _costs(config, record, before, show)
     record["tuned"] = before["tuned"] if before else None
     record |= fairness.facts(record)
-    folder.mkdir(parents=True, exist_ok=True)
     _write(folder, record)
     if config.tune:
         record["tuned"] = grid.tune(folder, record, show)
@@ -168,17 +166,7 @@ def _before(folder: Path, config: CompareConfig) -> dict[str, Any] | None:
         BadInput: another configuration, a damaged record, a folder of other things.
     """
     path = folder / "comparison.json"
-    if not folder.exists():
-        return None
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is a file: choose another --out")
-    if not path.exists():
-        if any(folder.iterdir()):
-            raise BadInput(f"{folder} is a folder of other things: choose another --out")
-        return None
-    if config.overwrite:
-        for there in (folder / name for name in OURS):
-            shutil.rmtree(there) if there.is_dir() else there.unlink(missing_ok=True)
+    if not holds(folder, path.name, ours=OURS, overwrite=config.overwrite):
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -262,9 +250,4 @@ def _record(
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:
-    try:
-        write_beside(folder / "comparison.json", json.dumps(record, indent=1) + "\n")
-    except OSError as error:
-        raise BadInput(
-            f"{folder} cannot be written: {error.strerror}: choose another --out"
-        ) from None
+    write_record(folder / "comparison.json", json.dumps(record, indent=1) + "\n")

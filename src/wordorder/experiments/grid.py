@@ -19,7 +19,7 @@ from wordorder.evaluation.order import PROBES
 from wordorder.evaluation.windows import MOST_TARGETS
 from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.paired_run import recorded, train_and_measure
-from wordorder.experiments.side_by_side import Job, Outcome, Progress, run_jobs
+from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
 from wordorder.training.checkpoints import write_beside
 
 FACTORS = (0.5, 1.0, 2.0)  # of both learning rates, tried for each embedding
@@ -173,24 +173,13 @@ def _run(
     if not cells:
         return
     show.plan(record, cells, seconds_of(record, cells))
-
-    class Telling(Progress):
-        def started(self, number: int, job: Job) -> None:
-            show.started(number, job)
-
-        def told(self, number: int, share: float, line: str) -> None:
-            show.told(number, share, line)
-
-        def ended(self, number: int, outcome: Outcome) -> None:
-            ended(cells[number], outcome)
-            show.ended(number, outcome)
-
     run_jobs(
         train_and_measure,
         [_job(record, cell, measure) for cell in cells],
         processes=record["processes"],
         threads=record["machine"]["threads"],
-        show=Telling(),
+        show=show,
+        record=lambda number, outcome: ended(cells[number], outcome),
     )
 
 

@@ -71,6 +71,7 @@ def run_jobs(
     processes: int,
     threads: int,
     show: Progress | None = None,
+    record: Callable[[int, Outcome], None] = lambda number, outcome: None,
 ) -> list[Outcome]:
     """Run every job and return how each ended, in the order given.
 
@@ -80,6 +81,8 @@ def run_jobs(
         jobs: what JSON can hold; a failed one does not stop the rest.
         processes: how many run at once.
         threads: CPU threads of each.
+        show: is told what happens.
+        record: called as (number, outcome) when a job is over, before it is shown.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, when every job has saved and gone.
@@ -102,6 +105,7 @@ def run_jobs(
                 running[number].last = message
             else:
                 outcomes[number] = running.pop(number).outcome()
+                record(number, outcomes[number])
                 show.ended(number, outcomes[number])
     finally:
         for process in running.values():

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ import torch
 from wordorder import __version__
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import find
+from wordorder.experiments.folder import holds, write_record
 from wordorder.experiments.grid import folder_name
 from wordorder.experiments.side_by_side import Job, Outcome, Progress, Tell, run_jobs
 from wordorder.experiments.task_training import (
@@ -132,7 +132,7 @@ def run_tasks(
     """
     show, folder = show or Display(), Path(config.out).expanduser()
     _check_positions(config)
-    _make_free(folder, config.overwrite)
+    holds(folder, "tasks.json", ours=OURS, overwrite=config.overwrite)
     jobs = config.jobs()
     lines = {job["path"]: _finished(job, folder) for job in jobs}
     _write(folder, config, command)
@@ -208,25 +208,6 @@ def _check_positions(config: TasksConfig) -> None:
             make_model(protocol.training(position, seed=0).model)
 
 
-def _make_free(folder: Path, overwrite: bool) -> None:
-    """Make the folder ready to hold a grid.
-
-    Raises:
-        BadInput: a file, or a folder of other things.
-    """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is a file: choose another --out")
-    if not (folder / "tasks.json").exists():
-        if any(folder.iterdir()):
-            raise BadInput(f"{folder} is a folder of other things: choose another --out")
-        return
-    if overwrite:
-        for there in (folder / name for name in OURS):
-            shutil.rmtree(there) if there.is_dir() else there.unlink(missing_ok=True)
-
-
 def _finished(job: Job, folder: Path) -> dict[str, Any] | None:
     """Return what a run that is done has left; None where there is none, or a damaged one.
 
@@ -256,13 +237,7 @@ def _write(folder: Path, config: TasksConfig, command: str | None) -> None:
         "seeds": config.seeds,
         "protocols": [asdict(protocol) for protocol in config.protocols],
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_beside(folder / "tasks.json", json.dumps(record, indent=1) + "\n")
-    except OSError as error:
-        raise BadInput(
-            f"{folder} cannot be written: {error.strerror}: choose another --out"
-        ) from None
+    write_record(folder / "tasks.json", json.dumps(record, indent=1) + "\n")
 
 
 def _write_results(folder: Path, lines: Iterable[dict[str, Any] | None]) -> None:
@@ -280,20 +255,12 @@ def _run(
 ) -> None:
     """Run what is left, and write down how each run ended as it ends."""
 
-    class Telling(Progress):
-        def started(self, number: int, job: Job) -> None:
-            show.started(number, job)
+    def record(number: int, outcome: Outcome) -> None:
+        job = left[number]
+        lines[job["path"]] = outcome.result if outcome.error is None else _failed(job, outcome)
+        _write_results(folder, lines.values())
 
-        def told(self, number: int, share: float, line: str) -> None:
-            show.told(number, share, line)
-
-        def ended(self, number: int, outcome: Outcome) -> None:
-            job = left[number]
-            lines[job["path"]] = outcome.result if outcome.error is None else _failed(job, outcome)
-            _write_results(folder, lines.values())
-            show.ended(number, outcome)
-
-    run(run_one, left, processes=processes, threads=THREADS, show=Telling())
+    run(run_one, left, processes=processes, threads=THREADS, show=show, record=record)
 
 
 def _failed(job: Job, outcome: Outcome) -> dict[str, Any]:

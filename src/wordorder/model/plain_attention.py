@@ -31,7 +31,7 @@ from .bias import Bias, diagonal_sums
 PIECE, PIECE_ON_GPU = 1 << 21, 1 << 26
 # Where rows see the past only, a quarter of them at a time leaves out three eighths of the
 # scores; fewer than 64 rows make products too small to be fast.
-ROW_PIECES, FEWEST_ROWS = 4, 64
+ROW_PIECES, FEWEST_ROWS, MOST_WIDTHS = 4, 64, 32
 # Scores kept for one layer's backward pass; 2^26 float32 numbers are 256 MiB. Beyond it they
 # are computed again.
 LARGEST_SCORES = 1 << 26
@@ -113,11 +113,13 @@ def _pieces(queries: Tensor, keys: Tensor, past_only: bool) -> list[tuple[slice,
     if past_only:
         tall = min(tall, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
     deep = max(1, held // (heads * tall * source))
+    # Keys end at steps: oneDNN keeps code for every shape it meets, 3 GB for 512 bfloat16 ones.
+    step = max(tall, source // MOST_WIDTHS)
     pieces = []
     for first in range(0, batch, deep):
         for start in range(0, time, tall):
             stop = min(start + tall, time)
-            seen = slice(0, stop if past_only else source)
+            seen = slice(0, min(source, -(-stop // step) * step) if past_only else source)
             pieces.append((slice(first, first + deep), slice(start, stop), seen))
     return pieces
 
