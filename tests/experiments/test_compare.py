@@ -6,7 +6,6 @@ Jobs run in this process here; `test_side_by_side` and the journeys run them in 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -369,36 +368,3 @@ def test_the_plan_is_told_before_the_runs(config: CompareConfig) -> None:
     show = Noted()
     compare(config, show=show)
     assert len(show.cells) == 6 and show.seconds > 0
-
-
-def test_candidates_share_the_cores(train: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "memory_bytes", lambda device: 1 << 40)
-    eight = replace(train, threads=8)
-    assert calibration.candidates(eight, 18) == [(1, 8), (2, 4), (4, 2), (8, 1)]
-    assert calibration.candidates(eight, 3) == [(1, 8), (2, 4)]
-    monkeypatch.setattr(calibration, "memory_bytes", lambda device: 1 << 29)
-    assert calibration.candidates(eight, 18)[-1] == (1, 8)
-
-
-def test_the_faster_way_is_taken(train: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wordorder.training.machine import Machine
-
-    monkeypatch.setattr(calibration, "memory_bytes", lambda device: 1 << 40)
-
-    def took(side_by_side: float) -> Callable[..., list[Outcome]]:
-        def run_jobs(
-            function: Any, jobs: list[Any], *, processes: int, threads: int
-        ) -> list[Outcome]:
-            step = 1.0 if processes == 1 else side_by_side
-            machine = Machine("cpu", threads).to_dict()
-            return [Outcome(job, {"machine": machine, "step_seconds": step}) for job in jobs]
-
-        return run_jobs
-
-    for step, processes in ((1.5, 2), (2.5, 1)):
-        monkeypatch.setattr(calibration, "run_jobs", took(step))
-        forced = calibration.calibrate(replace(train, threads=2), 6, 3 - processes)
-        assert forced.processes == 3 - processes
-        found = calibration.calibrate(replace(train, threads=2), 6)
-        assert (found.processes, found.alone_seconds) == (processes, 1.0)
-        assert found.machine.threads == 2 // processes
