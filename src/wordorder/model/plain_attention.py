@@ -113,7 +113,8 @@ def _pieces(queries: Tensor, keys: Tensor, past_only: bool) -> list[tuple[slice,
     if past_only:
         tall = min(tall, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
     deep = max(1, held // (heads * tall * source))
-    # Keys end at steps: oneDNN keeps code for every shape it meets, 3 GB for 512 bfloat16 ones.
+    # Keys end at steps: a product in bfloat16 keeps memory for every shape it has met. At 16,384
+    # tokens and four heads 512 shapes held 2.5 GB, 32 hold 0.1.
     step = max(tall, source // MOST_WIDTHS)
     pieces = []
     for first in range(0, batch, deep):
