@@ -66,9 +66,7 @@ def recorded_peak(folder: Path) -> int | None:
     return record["measures"]["peak_bytes"] if record else None
 
 
-def measures_of(
-    run: Run, asked: dict[str, Any], tell: Callable[[float], None]
-) -> dict[str, Any]:
+def measures_of(run: Run, asked: dict[str, Any], tell: Callable[[float], None]) -> dict[str, Any]:
     """Return a run's losses: in validation, by context length, on whole windows, out of order.
 
     Args:
@@ -197,10 +195,15 @@ def _validations(folder: Path) -> list[dict[str, Any]]:
 
 
 def _curve(folder: Path) -> list[tuple[int, float]]:
-    """Return (tokens, validation loss) while training, then at the end."""
+    """Return (tokens, validation loss) while training.
+
+    The last one is left out: it is of all the held-out text, these of its beginning.
+    """
     records = read(folder / "metrics.jsonl")
     tokens = {r["step"]: r["tokens"] for r in records if "loss" in r}
-    return [(tokens[r["step"]], r["validation_loss"]) for r in _validations(folder)]
+    return [
+        (tokens[r["step"]], r["validation_loss"]) for r in _validations(folder) if "final" not in r
+    ]
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
