@@ -171,8 +171,8 @@ def _loss_parts(summary: Summary) -> Iterable[Part]:
         yield tables.losses(summary)
     yield from _figures(
         [views.curves(summary)],
-        "Thick: mean over seeds; thin: single seeds; the first quarter may lie above the frame. Read "
-        "on the beginning of the held-out text, so not the loss above, which is of all of it.",
+        "Thick: mean over seeds; thin: single seeds; the first quarter may lie above the frame. "
+        "Read on the beginning of the held-out text: not the loss above, which is of all of it.",
     )
 
 
