@@ -129,6 +129,12 @@ def test_the_best_checkpoint_is_the_best_beyond_of_those_that_have_learned() -> 
     assert found.of("copy")[0].steps == (40,)
 
 
+def test_of_equal_checkpoints_the_best_is_the_last() -> None:
+    found = found_of(result("none", 0, (0.96, 0.2, 0, 0), (1, 0.2, 0, 0), (1, 0, 0, 0)), seeds=1)
+    (best,) = found.of("copy", "best")
+    assert best.steps == (20,) and best.within == 1
+
+
 def test_without_a_checkpoint_that_has_learned_the_best_is_of_all() -> None:
     found = found_of(result("none", 0, (0.5, 0.2, 0, 0), (0.6, 0.1, 0, 0)), seeds=1)
     (best,) = found.of("copy", "best")

@@ -164,10 +164,14 @@ def _row(
 
 
 def best(task: Task, curve: Curve) -> Mapping[str, Any]:
-    """Return the checkpoint that scores most beyond, of those that have learned; else of all."""
+    """Return the checkpoint that scores most beyond, of those that have learned; else of all.
+
+    Of equals it is the last.
+    """
     name = task.trials[0].name
     learned = [r for r in curve if r["trials"][name][measure(task)] >= LEARNED]
-    return max(learned or curve, key=lambda record: beyond_of(task, record) or 0.0)
+    latest_first = reversed(learned or curve)
+    return max(latest_first, key=lambda record: beyond_of(task, record) or 0.0)
 
 
 def beyond_of(task: Task, record: Mapping[str, Any]) -> float | None:
