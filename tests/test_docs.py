@@ -59,3 +59,13 @@ def test_an_embedding_of_ones_own_holds() -> None:
     scope: dict = {"__name__": "mine"}
     exec("".join(code_of("add-an-embedding.md")), scope)
     scope["test_root_decay_holds"]()
+
+
+@pytest.mark.slow
+def test_a_comparison_in_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = code_of("compare.md")
+    scope: dict = {}
+    exec(code.replace("steps=500", "steps=2").replace("seeds=6", "seeds=1"), scope)
+    assert scope["summary"].baseline == "rotary"
+    assert (scope["folder"] / "report.html").is_file()
