@@ -20,6 +20,7 @@ from wordorder.experiments.grid import Cell, Display
 from wordorder.experiments.side_by_side import Outcome
 from wordorder.model import ModelConfig, make_model
 from wordorder.positions import PositionError
+from wordorder.training import report
 from wordorder.training.config import TrainConfig
 from wordorder.training.metrics import TIMING_FIELDS, read
 from wordorder.training.run import Run
@@ -35,7 +36,7 @@ def train(tmp_path: Path) -> TrainConfig:
     folder.mkdir()
     words = ("cat", "dog", "sees", "the", "a", "finds", "bird", "one", "or", "two")
     for n in range(24):
-        text = " ".join(words[(n * k + k * k) % len(words)] for k in range(200))
+        text = " ".join(words[(n * k + k * k) % len(words)] for k in range(80))
         (folder / f"{n}.txt").write_text(text, encoding="utf-8")
     return TrainConfig(
         model=MODEL,
@@ -80,6 +81,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return outcomes
 
     monkeypatch.setattr(calibration, "SECONDS_TIMED", 0.0)
+    monkeypatch.setattr(report, "draw_losses", lambda *_: None)  # of every run, which takes longest
     for module in (calibration, grid):
         monkeypatch.setattr(module, "run_jobs", run_jobs)
     return names
