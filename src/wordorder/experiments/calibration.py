@@ -21,7 +21,7 @@ from wordorder.errors import Failed
 from wordorder.experiments.side_by_side import Job, Outcome, Tell, run_jobs
 from wordorder.model import ModelConfig, make_model
 from wordorder.training import loop
-from wordorder.training.config import TrainConfig
+from wordorder.training.config import TrainConfig, with_vocabulary
 from wordorder.training.machine import Machine, losses_of, measure, pick_device, use
 from wordorder.training.material import read_material
 from wordorder.training.plan import memory_bytes, peak_bytes
@@ -114,9 +114,7 @@ def time_baseline(job: Job, tell: Tell) -> dict[str, Any]:
     """Return how a process like this one computes fastest, and its seconds a step."""
     config = config_of(job)
     material = read_material(config)
-    config = replace(
-        config, model=replace(config.model, vocabulary_size=material.tokenizer.vocabulary_size)
-    )
+    config = with_vocabulary(config, material.tokenizer.vocabulary_size)
     model = make_model(config.model)
     set_weights(model, config, None)
     device = pick_device(config.device)
@@ -141,13 +139,10 @@ def time_positions(job: Job, tell: Tell) -> dict[str, Any]:
     """Return the costs of every embedding, timed in turn."""
     config, machine = config_of(job), Machine(**job["machine"])
     material = read_material(config)
+    config = with_vocabulary(config, material.tokenizer.vocabulary_size)
     trainings = {}
     for position in job["positions"]:
-        model = replace(
-            config.model,
-            position=position,
-            vocabulary_size=material.tokenizer.vocabulary_size,
-        )
+        model = replace(config.model, position=position)
         trainings[position] = _at_rest(replace(config, model=model), machine, material)
     times: dict[str, list[float]] = {position: [] for position in trainings}
     for number in range(1 + ROUNDS):

@@ -30,7 +30,7 @@ from wordorder.experiments.calibration import calibrate, costs
 from wordorder.experiments.folder import holds, write_record
 from wordorder.experiments.grid import Display
 from wordorder.model import make_model
-from wordorder.training.config import TrainConfig, seconds, with_vocabulary
+from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vocabulary
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, read_material
 from wordorder.training.plan import tokens_per_step
@@ -145,12 +145,11 @@ def compare(
 def _shared_training(config: CompareConfig) -> TrainConfig:
     """Return the training of the baseline, with paths that hold from every folder."""
     train = config.train
-    data = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in train.data)
     length = {} if asked_steps(train) else {"time": train.time or DEFAULT_TIME}
     # Every run would compile anew, which small ones do not repay.
     compiled = {"compile": "no"} if train.compile == "auto" else {}
     model = replace(train.model, position=config.against)
-    return replace(train, model=model, data=data, **length, **compiled)
+    return replace(train, model=model, data=whole_paths(train.data), **length, **compiled)
 
 
 def _asked(config: CompareConfig) -> dict[str, Any]:

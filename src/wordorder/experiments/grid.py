@@ -49,8 +49,8 @@ class Display(Progress):
         """Runs are about to start, and how long they should take."""
 
 
-def run(folder: Path, record: dict[str, Any], show: Display) -> list[dict[str, Any]]:
-    """Do what is left of the grid; return and write the line of every run."""
+def run(folder: Path, record: dict[str, Any], show: Display) -> None:
+    """Do what is left of the grid, and write the line of every run."""
     cells = cells_of(folder, record)
     lines: dict[Cell, dict[str, Any]] = {}
     for cell in cells:
@@ -64,20 +64,12 @@ def run(folder: Path, record: dict[str, Any], show: Display) -> list[dict[str, A
         write_beside(folder / "results.jsonl", text)
 
     def ended(cell: Cell, outcome: Outcome) -> None:
-        if outcome.error is None:
-            lines[cell] = line_of(folder, cell, outcome.result)
-        else:
-            lines[cell] = {
-                "position": cell.position,
-                "seed": cell.seed,
-                "run": str(cell.folder.relative_to(folder)),
-                "failed": outcome.error,
-            }
+        failed = {"failed": outcome.error}
+        lines[cell] = line_of(folder, cell, outcome.result if outcome.error is None else failed)
         write()
 
     write()
     _run(record, left, record["measure"], show, ended)
-    return [lines[cell] for cell in cells]
 
 
 def cells_of(folder: Path, record: dict[str, Any]) -> list[Cell]:
@@ -97,13 +89,13 @@ def cells_of(folder: Path, record: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def line_of(folder: Path, cell: Cell, measures: dict[str, Any]) -> dict[str, Any]:
-    """Return the line of results.jsonl of one run."""
+def line_of(folder: Path, cell: Cell, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the line of results.jsonl of one run: what was found of it, or why it failed."""
     return {
         "position": cell.position,
         "seed": cell.seed,
         "run": str(cell.folder.relative_to(folder)),
-        **measures,
+        **found,
     }
 
 

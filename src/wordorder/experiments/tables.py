@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from wordorder.experiments.judgement import Change
 from wordorder.experiments.page import Table
 from wordorder.experiments.summary import AtLength, Result, Summary
-from wordorder.experiments.verdict import MiB, signed, times, with_interval, with_reach
+from wordorder.experiments.verdict import signed, times, with_interval, with_reach
+from wordorder.training.plan import MiB
 
 # What the header of table.csv means; F is a factor of the trained length, HOW a disturbance.
 COLUMNS = {

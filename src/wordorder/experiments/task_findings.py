@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from wordorder.experiments.algorithms import Task, find
 from wordorder.experiments.task_training import Protocol
+from wordorder.experiments.verdict import listed
 
 LEARNED = 0.95  # within the length; below it nothing is said of what is beyond
 RIGHT, WRONG = 0.95, 0.05  # what is called right, and what is called not right at all
@@ -219,13 +220,13 @@ def headline(found: Findings) -> str:
     said, nobody = [], []
     for protocol in found.protocols:
         rows = found.of(protocol.task)
-        far = [f"{_name(row)} at {_and(row.right_at)}" for row in rows if row.right_at]
+        far = [f"{_name(row)} at {listed(row.right_at)}" for row in rows if row.right_at]
         if far:
-            said.append(f"{protocol.task}: {_and(far)}")
+            said.append(f"{protocol.task}: {listed(far)}")
         else:
             nobody.append(protocol.task)
     if nobody:
-        said.append(f"{_and(nobody)}: nobody")
+        said.append(f"{listed(nobody)}: nobody")
     return f"Still right ({RIGHT:.2f} and more) beyond what was trained: {'; '.join(said)}."
 
 
@@ -250,9 +251,9 @@ def _on_task(protocol: Protocol, found: Findings) -> str:
     judged = [row for row in learned if row.beyond is not None]
     said = [_furthest(judged, task), _passed(judged, found, protocol.task)]
     if cannot := [row.position for row in learned if row.beyond is None]:
-        said.append(f"cannot represent every length: {_and(cannot)}")
+        said.append(f"cannot represent every length: {listed(cannot)}")
     if others := [f"{r.position} ({r.within:.2f})" for r in rows if not r.learned]:
-        said.append(f"not learned, and so not judged: {_and(others)}")
+        said.append(f"not learned, and so not judged: {listed(others)}")
     return f"{protocol.task}: {'; '.join(line for line in said if line)}."
 
 
@@ -291,7 +292,7 @@ def _passed(judged: Sequence[Row], found: Findings, task: str) -> str:
         before = best_rows[row.position]
         if before.beyond and _mean_beyond(before) - _mean_beyond(row) >= PASSED:
             lines.append(f"{row.position} {_mean_beyond(before):.2f}")
-    return f"better at an earlier checkpoint: {_and(lines)}" if lines else ""
+    return f"better at an earlier checkpoint: {listed(lines)}" if lines else ""
 
 
 def _name(row: Row) -> str:
@@ -305,12 +306,8 @@ def _overlap(first: Row, other: Row) -> bool:
 
 
 def _scored(rows: Sequence[Row]) -> str:
-    return _and([f"{row.position} {_mean_beyond(row):.2f}" for row in rows])
+    return listed([f"{row.position} {_mean_beyond(row):.2f}" for row in rows])
 
 
 def _mean_beyond(row: Row) -> float:
     return _mean(row.beyond) if row.beyond else 0.0
-
-
-def _and(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from wordorder.experiments.judgement import SMALLEST_NATS, Change
 from wordorder.experiments.summary import AtLength, Disturbed, Result, Summary
+from wordorder.training.plan import MiB
 
-MiB = 1 << 20
 MOST_LISTED = 6  # of more embeddings a sentence gives the range
 WORDS = ("uses it", "survives", "undecided", "breaks", "cannot", "")
 

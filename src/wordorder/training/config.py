@@ -154,6 +154,11 @@ def seconds(text: str) -> float:
     return value
 
 
+def whole_paths(data: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of data whose paths hold from every folder."""
+    return tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in data)
+
+
 def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConfig:
     """Return a configuration from flat names, a preset's values under them.
 

@@ -29,6 +29,7 @@ from wordorder.training.config import (
     TrainConfig,
     folder_of,
     seconds,
+    whole_paths,
     with_vocabulary,
 )
 from wordorder.training.display import Display
@@ -90,8 +91,7 @@ def train(
     started, show = time.perf_counter(), show or Display()
     folder = _free(config)
     # Paths are kept whole, so that the run can be resumed from another folder.
-    data = tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in config.data)
-    config = replace(config, out=str(folder), data=data)
+    config = replace(config, out=str(folder), data=whole_paths(config.data))
     first = Run.load(config.init, trust=trust) if config.init else None
     material = read_material(config, first.tokenizer if first else None)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
