@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import TaskID
 
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_options import ModelOptions, RunOptions, defaults
+from wordorder.cli.runs_bar import RunsBar
 from wordorder.experiments.compare import (
     BATCH_SIZE,
     LENGTHS,
@@ -132,21 +132,16 @@ def _options(arguments: list[str]) -> CompareOptions:
     )
 
 
-class Terminal(Display):
-    """Bars for the whole and for what runs now in a terminal, plain lines elsewhere; on stderr."""
+class Terminal(RunsBar, Display):
+    """Bars for the whole and for what runs now in a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
-        self.progress: Progress | None = None
+        super().__init__()
         self.tasks: dict[int, TaskID] = {}
-
-    def say(self, line: str) -> None:
-        self.console.print(line, style="dim", markup=False, soft_wrap=True)
 
     def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
         self.close()
-        self.cells, self.seconds, self.began = cells, seconds, time.perf_counter()
-        self.shares, self.over = dict.fromkeys(range(len(cells)), 0.0), 0
+        self.cells = cells
         machine, processes = record["machine"], record["processes"]
         at_once = "one at a time" if processes == 1 else f"{processes} at once"
         self.say(
@@ -155,11 +150,7 @@ class Terminal(Display):
         )
         for note in record["notes"]:
             self.say(note)
-        if self.console.is_terminal:
-            columns = BarColumn(bar_width=20), TextColumn("{task.description}")
-            self.progress = Progress(*columns, console=self.console)
-            self.whole = self.progress.add_task("", total=len(cells))
-            self.progress.start()
+        self.begin(len(cells), seconds)
 
     def started(self, number: int, job: Job) -> None:
         if self.progress is not None:
@@ -170,36 +161,18 @@ class Terminal(Display):
         if self.progress is not None:
             text = f"{self._name(number)}  {line}"
             self.progress.update(self.tasks[number], completed=share, description=text)
-            self._update()
+        self.update()
 
     def ended(self, number: int, outcome: Outcome) -> None:
-        self.shares[number] = 1.0
-        self.over += 1
         if self.progress is not None:
             self.progress.remove_task(self.tasks.pop(number))
-            self._update()
-        said = outcome.error or f"validation loss {outcome.result['validation_loss']:.4f}"
-        self.say(f"{self.over}/{len(self.cells)}  {self._name(number)}  {said}{self._left()}")
-        if outcome.error is not None and "Traceback" in outcome.details:
-            self.say(outcome.details)
+        loss = "" if outcome.error else f"validation loss {outcome.result['validation_loss']:.4f}"
+        self.finish(number, self._name(number), loss, outcome)
 
     def close(self) -> None:
         """Take the bars away."""
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
+        super().close()
         self.tasks.clear()
-
-    def _update(self) -> None:
-        text = f"{self.over} of {len(self.cells)} runs{self._left()}"
-        done = sum(self.shares.values())
-        self.progress.update(self.whole, completed=done, description=text)
-
-    def _left(self) -> str:
-        """Return the time left, from what is done; the plan's guess at first."""
-        share, took = sum(self.shares.values()) / len(self.cells), time.perf_counter() - self.began
-        seconds = took / share - took if share > 0.02 else self.seconds - took
-        return f"  {readable_seconds(max(0.0, seconds))} left" if share < 1 else ""
 
     def _name(self, number: int) -> str:
         cell = self.cells[number]

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from wordorder.cli.arguments import parse
+from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import TASKS
 from wordorder.experiments.side_by_side import Job, Outcome
@@ -101,59 +100,25 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-class Terminal(Display):
-    """A bar for the whole in a terminal, plain lines elsewhere; on stderr."""
-
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
-        self.progress: Progress | None = None
-
-    def say(self, line: str) -> None:
-        self.console.print(line, style="dim", markup=False, soft_wrap=True)
+class Terminal(RunsBar, Display):
+    """A bar for the whole in a terminal, plain lines elsewhere."""
 
     def plan(self, jobs: Sequence[Job], seconds: float, processes: int) -> None:
-        self.jobs, self.seconds, self.began = jobs, seconds, time.perf_counter()
-        self.shares, self.over = dict.fromkeys(range(len(jobs)), 0.0), 0
+        self.jobs = jobs
         at_once = "one at a time" if processes == 1 else f"{processes} at once"
         threads = "one thread" if THREADS == 1 else f"{THREADS} threads"
         self.say(
             f"{len(jobs)} runs, {at_once} with {threads} each: about {readable_seconds(seconds)}"
         )
-        if self.console.is_terminal:
-            columns = BarColumn(bar_width=20), TextColumn("{task.description}")
-            self.progress = Progress(*columns, console=self.console)
-            self.whole = self.progress.add_task("", total=len(jobs))
-            self.progress.start()
+        self.begin(len(jobs), seconds)
 
     def told(self, number: int, share: float, line: str) -> None:
         self.shares[number] = share
-        self._update(f"{self._name(number)}  {line}")
+        self.update(f"{self._name(number)}  {line}")
 
     def ended(self, number: int, outcome: Outcome) -> None:
-        self.shares[number], self.over = 1.0, self.over + 1
-        said = outcome.error or in_words(outcome.result["curve"][-1]["trials"])
-        self._update("")
-        self.say(f"{self.over}/{len(self.jobs)}  {self._name(number)}  {said}{self._left()}")
-        if outcome.error is not None and "Traceback" in outcome.details:
-            self.say(outcome.details)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
-
-    def _update(self, line: str) -> None:
-        if self.progress is not None:
-            done = sum(self.shares.values())
-            text = f"{self.over} of {len(self.jobs)} runs{self._left()}  {line}"
-            self.progress.update(self.whole, completed=done, description=text)
-
-    def _left(self) -> str:
-        """Return the time left, from what is done; the plan's guess at first."""
-        share, took = sum(self.shares.values()) / len(self.jobs), time.perf_counter() - self.began
-        seconds = took / share - took if share > 0.02 else self.seconds - took
-        return f"  {readable_seconds(max(0.0, seconds))} left" if share < 1 else ""
+        scored = "" if outcome.error else in_words(outcome.result["curve"][-1]["trials"])
+        self.finish(number, self._name(number), scored, outcome)
 
     def _name(self, number: int) -> str:
         job = self.jobs[number]
