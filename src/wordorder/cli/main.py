@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": ("wordorder.cli.eval", "measure a model's loss, in all and by position"),
     "compare": ("wordorder.cli.compare", "compare positional embeddings, with evidence"),
     "tasks": ("wordorder.cli.tasks", "test embeddings on algorithmic tasks past their length"),
+    "claims": ("wordorder.cli.claims", "try what is said of embeddings, the article first"),
     "positions": ("wordorder.cli.positions", "list the positional embeddings, or show one"),
     "check": ("wordorder.cli.check", "try what an embedding must hold, ours or your own"),
     "data": ("wordorder.cli.data", "show what a corpus holds before training on it"),

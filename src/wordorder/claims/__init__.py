@@ -1,0 +1,1 @@
+"""Statements about positional embeddings that could be false, each with its experiment."""

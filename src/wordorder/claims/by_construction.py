@@ -1,0 +1,285 @@
+"""Claims that hold by construction or not at all: models with random weights, exact arithmetic.
+
+To attention without positions a text is a bag of tokens; the mask, an embedding or recurrence
+is what gives it an order. That is a property of the architecture, not of training: random
+weights, none of them zero, show it to the rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Work
+from wordorder.experiments.side_by_side import Tell
+from wordorder.model import LanguageModel, TokenModel, make_model
+from wordorder.model.config import ModelConfig
+from wordorder.positions import CATALOGUE, Geometry, ModelShape, PositionError
+from wordorder.positions.base import overrides
+
+ARTICLE = "the article, 'Transformers have no sense of order'"
+SMALL = ModelConfig(
+    vocabulary_size=40, width=64, heads=4, layers=2, trained_length=32, dropout=0.0, causal=False
+)
+TEXT = (3, 1, 4, 15, 9, 2, 6, 5, 35, 8, 97 % 40, 13)  # no token twice
+SENTENCE = (0, 1, 2)  # I love AI
+PERMUTATIONS = 8
+DEPTHS = (1, 2, 3, 4)
+ROUNDING = 1e-5
+DOORS = ("embed", "rotate_queries", "score", "distance_bias", "attend")
+
+
+@torch.no_grad()
+def random_model(config: ModelConfig, seed: int) -> TokenModel:
+    """Return a model in float64 with random weights, none of them zero.
+
+    With the zero-initialised projections of training nothing would depend on the context.
+    """
+    model = make_model(config)
+    model.initialise(seed)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        scale = parameter.shape[1] ** -0.5 if parameter.dim() == 2 else 0.3
+        parameter.add_(scale * noise)
+    model.compute_dtype = torch.float64
+    return model.double().eval()
+
+
+@torch.no_grad()
+def order_seen(model: TokenModel, tokens: tuple[int, ...], order: torch.Tensor) -> float:
+    """Return how far a text's outputs are from those of its words in another order.
+
+    Outputs are compared word by word, wherever the word now stands; the largest difference of
+    any of their numbers, which have size 1 after the last norm.
+    """
+    text = torch.tensor(tokens)[None]
+    return float((model.hidden(text)[:, order] - model.hidden(text[:, order])).abs().max())
+
+
+def orders(length: int, seed: int) -> list[torch.Tensor]:
+    """Return some random orders of so many words, none of them their own or reversed."""
+    generator = torch.Generator().manual_seed(seed)
+    own, found = torch.arange(length), []
+    while len(found) < PERMUTATIONS:
+        order = torch.randperm(length, generator=generator)
+        if not (order == own).all() and not (order == own.flip(0)).all():
+            found.append(order)
+    return found
+
+
+def try_bidirectional(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Return what order every embedding of the catalogue shows a bidirectional model."""
+    found, cannot = {}, []
+    for name in CATALOGUE:
+        try:
+            model = random_model(replace(SMALL, position=name), job["seed"])
+        except PositionError:
+            cannot.append(name)
+            continue
+        assert isinstance(model, LanguageModel)
+        acts = any(overrides(p, door) for p in model.position.instances for door in DOORS)
+        if not acts and name != "none":
+            continue  # says which positions training feeds, and does nothing by itself
+        mirrored = torch.arange(len(SENTENCE)).flip(0)
+        found[name] = {
+            "permuted": max(order_seen(model, TEXT, o) for o in orders(len(TEXT), job["seed"])),
+            "mirrored": order_seen(model, SENTENCE, mirrored),
+        }
+    return {"seen": found, "cannot": cannot}
+
+
+def _bidirectional(plan: Plan) -> list[Work]:
+    return [
+        Work(f"exact/bidirectional-seed{s}", try_bidirectional, {"seed": s}, 10.0)
+        for s in range(plan.seeds)
+    ]
+
+
+def _read_bidirectional(plan: Plan, results: Results) -> Reading:
+    parts = [results[w.name] for w in _bidirectional(plan) if w.name in results]
+    if not parts:
+        return Reading({})
+    others = [{n: v for n, v in part["seen"].items() if n != "none"} for part in parts]
+    blind = sorted(n for n, v in others[0].items() if v["mirrored"] < ROUNDING)
+    least = min(others[0], key=lambda n: others[0][n]["permuted"])
+    said = [
+        f"{len(others[0])} embeddings tried; the least is seen with {least}",
+        "I love AI and AI love I, mirror images, are one to "
+        + (", ".join(blind) or "none of them")
+        + (", which see how far apart two words are but not which comes first" if blind else ""),
+    ]
+    if parts[0]["cannot"]:
+        said.append(f"cannot be bidirectional: {', '.join(parts[0]['cannot'])}")
+    return Reading(
+        {
+            "difference without embedding": [
+                max(part["seen"]["none"].values()) for part in parts
+            ],
+            "least difference with one": [
+                min(v["permuted"] for v in other.values()) for other in others
+            ],
+        },
+        tuple(said),
+    )
+
+
+def try_causal(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Return what the last token's output shows of the order before it, by depth and for a GRU."""
+    found = {}
+    models = {f"{d} layers": replace(SMALL, position="none", layers=d) for d in DEPTHS}
+    models["GRU"] = replace(SMALL, kind="gru")
+    for name, config in models.items():
+        model = random_model(replace(config, causal=True), job["seed"])
+        found[name] = max(_last(model, o) for o in orders(len(TEXT) - 1, job["seed"]))
+    return found
+
+
+@torch.no_grad()
+def _last(model: TokenModel, order: torch.Tensor) -> float:
+    """Return how far the last token's output moves when the tokens before it are reordered."""
+    text = torch.tensor(TEXT)[None]
+    moved = torch.cat([text[:, order], text[:, -1:]], 1)
+    model.compute_dtype = torch.float64
+    return float((model.hidden(text)[:, -1] - model.hidden(moved)[:, -1]).abs().max())
+
+
+def _causal(plan: Plan) -> list[Work]:
+    return [
+        Work(f"exact/causal-seed{s}", try_causal, {"seed": s}, 5.0) for s in range(plan.seeds)
+    ]
+
+
+def _read_causal(plan: Plan, results: Results) -> Reading:
+    parts = [results[w.name] for w in _causal(plan) if w.name in results]
+    layers = {d: [part[f"{d} layers"] for part in parts] for d in DEPTHS}
+    said = [
+        f"{d} layer{'s' * (d > 1)}: the last token moves by at most {max(values):.2g}"
+        for d, values in layers.items()
+        if values
+    ]
+    return Reading({"one layer": layers[1], "two layers": layers[2]}, tuple(said))
+
+
+def _read_recurrent(plan: Plan, results: Results) -> Reading:
+    names = [w.name for w in _causal(plan)]
+    return Reading({"a GRU": [results[name]["GRU"] for name in names if name in results]})
+
+
+def try_sinusoids(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Return the distances of the sinusoidal vector of position 0 to those of all others.
+
+    The distance of two vectors depends on how far apart their positions are alone, so these
+    are all distances there are.
+    """
+    width, count = job["width"], job["positions"]
+    embedding = CATALOGUE["sinusoidal"](ModelShape(1, width, width))
+    parts = []
+    for positions in torch.arange(count).split(1 << 14):
+        nothing = torch.zeros(1, len(positions), width)
+        parts.append(embedding.embed(nothing, Geometry.of(positions[None]))[0])
+    vectors = torch.cat(parts)
+    apart = (vectors - vectors[0]).norm(dim=1) / vectors[0].norm()
+    found = {}
+    for name, first in (("any", 1), ("far", FAR)):
+        if first < count:
+            lag = first + int(apart[first:].argmin())
+            found[name] = {"apart": lag, "difference": float(apart[lag])}
+    return found
+
+
+WIDTHS, POSITIONS = (64, 192, 512), (256, 100_000)
+FAR = 1000  # positions apart: neighbours are near by intention
+
+
+def _sinusoids(plan: Plan) -> list[Work]:
+    return [
+        Work(
+            f"exact/sinusoids-{width}-{count}",
+            try_sinusoids,
+            {"width": width, "positions": count},
+            4.0,
+        )
+        for width in WIDTHS
+        for count in POSITIONS
+    ]
+
+
+def _read_sinusoids(plan: Plan, results: Results) -> Reading:
+    said, values = [], []
+    for work in _sinusoids(plan):
+        if work.name in results:
+            part, job = results[work.name], work.job
+            values.append(part["any"]["difference"])
+            said += [
+                f"width {job['width']}, {job['positions']:,} positions: the nearest two"
+                f"{' of those far apart' if name == 'far' else ''} are {at['apart']:,} apart and "
+                f"differ by {at['difference']:.3f} of their length"
+                for name, at in part.items()
+            ]
+    return Reading({"smallest difference over length": values}, tuple(said))
+
+
+CLAIMS = (
+    Claim(
+        "bag-of-words",
+        "article",
+        "Without positional embedding I love AI and AI love I are the same to a bidirectional "
+        "transformer; with any embedding they are not.",
+        ARTICLE,
+        "by construction",
+        "Random weights in float64, two layers; 12 words in 8 other orders, and the mirrored "
+        "sentence; every embedding of the catalogue.",
+        (
+            Criterion("difference without embedding", most=ROUNDING, exact=True),
+            Criterion("least difference with one", least=1e-2, exact=True),
+        ),
+        _bidirectional,
+        _read_bidirectional,
+        unit="of outputs of size 1",
+    ),
+    Claim(
+        "causal-order",
+        "literature",
+        "One causal layer without positions is blind to the order of what comes before its last "
+        "token; two layers are not.",
+        "Haviv et al. 2022; Kazemnejad et al. 2023, theorem 1",
+        "by construction",
+        "Random weights in float64; 11 words before the last in 8 other orders; one to four layers.",
+        (
+            Criterion("one layer", most=ROUNDING, exact=True),
+            Criterion("two layers", least=1e-3, exact=True),
+        ),
+        _causal,
+        _read_causal,
+        unit="of outputs of size 1",
+    ),
+    Claim(
+        "recurrent-order",
+        "article",
+        "A recurrent model, which reads word by word, tells orders apart with no embedding.",
+        ARTICLE,
+        "by construction",
+        "A GRU of two layers with random weights, as above.",
+        (Criterion("a GRU", least=1e-2, exact=True),),
+        _causal,
+        _read_recurrent,
+        unit="of outputs of size 1",
+    ),
+    Claim(
+        "sinusoids-unique",
+        "article",
+        "Sines and cosines give every position a vector of its own.",
+        "the article, 'Sinusoidal positional embeddings'; Vaswani et al. 2017, section 3.5",
+        "no figures",
+        "The smallest distance between any two positions, over the length of a vector, up to a "
+        "million positions at widths 64, 192 and 512.",
+        (Criterion("smallest difference over length", least=0.01, exact=True),),
+        _sinusoids,
+        _read_sinusoids,
+        unit="of a vector's length",
+    ),
+)

@@ -1,0 +1,232 @@
+"""Runs claims: the jobs they need, once each, and the verdicts as soon as they can be told.
+
+    OUT/claims.json       what all claims share, and how the machine computes
+    OUT/results/NAME.json one job: what it was, how long it took, what came out
+    OUT/runs/             the models, ordinary run folders
+    OUT/verdicts.jsonl    one line for each claim
+
+A job whose result is there is not done again, so that a command that was stopped goes on and
+a claim asked for later reuses what others left. A job that fails takes no claim along but
+those that need it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wordorder import __version__
+from wordorder.claims.claim import Claim, Plan, Verdict, Work, judge
+from wordorder.errors import BadInput, Failed
+from wordorder.experiments.calibration import as_job, time_baseline
+from wordorder.experiments.folder import holds, write_record
+from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
+from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.training.checkpoints import write_beside
+from wordorder.training.config import TrainConfig
+
+RECORD = "claims.json"
+OURS = (RECORD, "results", "runs", "verdicts.jsonl")
+
+
+class Display(Progress):
+    """What is told while claims are tried."""
+
+    def say(self, line: str) -> None:
+        """One line about something that happened."""
+
+    def plan(self, works: Sequence[Work], seconds: float, processes: int) -> None:
+        """Jobs are about to start, and how long they should take."""
+
+
+@dataclass
+class Bench:
+    """A folder of results, and how jobs are computed here."""
+
+    folder: Path
+    machine: dict[str, Any]
+    show: Display
+    results: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def path(self, work: Work) -> Path:
+        return self.folder / "results" / f"{work.name}.json"
+
+    def job(self, work: Work) -> dict[str, Any]:
+        """Return the job as it is handed over."""
+        folder = {"folder": str(self.folder / work.folder)} if work.folder else {}
+        threads = torch.get_num_threads() if work.alone else self.machine["threads"]
+        return {**work.job, **folder, "machine": {**self.machine, "threads": threads}}
+
+    def find(self, work: Work) -> bool:
+        """Take a job's result from its file; returns whether it was there."""
+        try:
+            record = json.loads(self.path(work).read_text(encoding="utf-8"))
+            if record["job"] != json.loads(json.dumps(work.job)):
+                return False
+            self.results[work.name], self.seconds[work.name] = record["result"], record["seconds"]
+        except (OSError, ValueError, KeyError):
+            return False
+        return True
+
+    def keep(self, work: Work, outcome: Outcome, seconds: float) -> None:
+        """Note how a job ended."""
+        if outcome.error is not None:
+            self.errors[work.name] = outcome.error
+            return
+        self.results[work.name], self.seconds[work.name] = outcome.result, seconds
+        record = {"job": work.job, "seconds": seconds, "result": outcome.result}
+        self.path(work).parent.mkdir(parents=True, exist_ok=True)
+        write_beside(self.path(work), json.dumps(record) + "\n")
+
+
+def seconds_of(works: Sequence[Work], processes: int) -> float:
+    """Return about how long jobs take side by side."""
+    alone = sum(w.seconds for w in works if w.alone)
+    return alone + sum(w.seconds for w in works if not w.alone) / processes
+
+
+def within(claims: Sequence[Claim], plan: Plan, budget: float, processes: int) -> list[Claim]:
+    """Return the claims that fit into a budget of seconds, in order; shared jobs count once."""
+    chosen: list[Claim] = []
+    works: dict[str, Work] = {}
+    for claim in claims:
+        more = {**works, **{w.name: w for w in claim.works(plan)}}
+        if seconds_of(list(more.values()), processes) <= budget:
+            chosen.append(claim)
+            works = more
+    return chosen
+
+
+def run_claims(
+    claims: Sequence[Claim],
+    plan: Plan,
+    *,
+    out: str,
+    overwrite: bool = False,
+    show: Display | None = None,
+) -> list[Verdict]:
+    """Do what is left of the jobs that claims need, and return the verdicts.
+
+    Args:
+        out: the folder that keeps everything.
+        overwrite: take away what it holds first.
+        show: what is told meanwhile; None: nothing.
+
+    Raises:
+        BadInput: a folder of other things, or of claims about another text or machine.
+        Failed: where not even the machine can be measured.
+        KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
+    """
+    folder, show = Path(out).expanduser(), show or Display()
+    holds(folder, RECORD, ours=OURS, overwrite=overwrite)
+    bench = Bench(folder, _machine(folder, plan, show), show)
+    works = {w.name: w for claim in claims for w in claim.works(plan)}
+    left = [w for w in works.values() if not bench.find(w)]
+    processes = torch.get_num_threads()
+    if left:
+        show.plan(left, seconds_of(left, processes), processes)
+    done = 0
+    order = sorted(left, key=lambda w: (w.alone, w.function.__module__, w.function.__qualname__))
+    for alone, group in groupby(order, key=lambda w: (w.alone, w.function)):
+        part = list(group)
+        _run(bench, part, 1 if alone[0] else processes, done)
+        done += len(part)
+    verdicts = [_verdict(bench, claim, plan) for claim in claims]
+    lines = "".join(json.dumps(as_json(verdict)) + "\n" for verdict in verdicts)
+    write_beside(folder / "verdicts.jsonl", lines)
+    return verdicts
+
+
+def _run(bench: Bench, works: list[Work], processes: int, before: int) -> None:
+    """Run jobs of one function, telling of each by its place among all."""
+    began: dict[int, float] = {}
+
+    class Shown(Progress):
+        def started(self, number: int, job: Any) -> None:
+            began[number] = time.perf_counter()
+            bench.show.started(before + number, works[number].job)
+
+        def told(self, number: int, share: float, line: str) -> None:
+            bench.show.told(before + number, share, line)
+
+        def ended(self, number: int, outcome: Outcome) -> None:
+            bench.show.ended(before + number, outcome)
+
+    def record(number: int, outcome: Outcome) -> None:
+        bench.keep(works[number], outcome, time.perf_counter() - began[number])
+
+    threads = torch.get_num_threads() if works[0].alone else bench.machine["threads"]
+    run_jobs(
+        works[0].function,
+        [bench.job(work) for work in works],
+        processes=processes,
+        threads=threads,
+        show=Shown(),
+        record=record,
+    )
+
+
+def _verdict(bench: Bench, claim: Claim, plan: Plan) -> Verdict:
+    works = claim.works(plan)
+    reading = claim.read(plan, bench.results)
+    failed = [f"{w.name}: {bench.errors[w.name]}" for w in works if w.name in bench.errors]
+    if failed:
+        reading = type(reading)(reading.quantities, (*reading.said, *failed))
+    return judge(claim, reading, sum(bench.seconds.get(w.name, 0.0) for w in works))
+
+
+def _machine(folder: Path, plan: Plan, show: Display) -> dict[str, Any]:
+    """Return how jobs compute here: measured once, then as recorded."""
+    path = folder / RECORD
+    if path.exists():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return dict(record["machine"])
+        except (ValueError, KeyError) as error:
+            raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
+    show.say("measuring how this machine computes several small runs best")
+    config = TrainConfig(model=ModelConfig(**PRESETS["nano"]), data=plan.data, batch_size=16)
+    processes = torch.get_num_threads()
+    outcomes = run_jobs(time_baseline, [as_job(config)] * processes, processes=processes, threads=1)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise Failed(outcome.error)
+    machine = outcomes[0].result["machine"]
+    record = {"wordorder": __version__, "machine": machine, "plan": asdict(plan)}
+    write_record(path, json.dumps(record, indent=1) + "\n")
+    return dict(machine)
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON holds it."""
+    claim = verdict.claim
+    return {
+        "claim": claim.name,
+        "of": claim.of,
+        "verdict": verdict.word,
+        "statement": claim.statement,
+        "source": claim.source,
+        "theirs": claim.theirs,
+        "protocol": claim.protocol,
+        "criteria": [
+            {"criterion": str(criterion), "verdict": word}
+            for criterion, word in zip(claim.criteria, verdict.by_criterion, strict=True)
+        ],
+        "quantities": {
+            name: {**asdict(verdict.intervals[name]), "values": list(values)}
+            for name, values in verdict.reading.quantities.items()
+            if name in verdict.intervals
+        },
+        "unit": claim.unit,
+        "said": list(verdict.reading.said),
+        "seconds": round(verdict.seconds, 1),
+    }

@@ -1,0 +1,102 @@
+"""Verdicts as people read them: a table for the terminal, and one in Markdown for a README.
+
+The figures stand beside the source's own, each with its interval; a criterion is never shown
+without them, nor a verdict without its criterion.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from wordorder.claims.claim import DIRECTION, FAILS, HOLDS, UNDECIDED, Claim, Verdict, Work
+from wordorder.experiments.statistics import Interval
+from wordorder.training.plan import readable_seconds
+
+STYLES = {HOLDS: "green", DIRECTION: "yellow", FAILS: "red", UNDECIDED: "dim"}
+SMALL = 5e-4  # below it three decimals say nothing
+
+
+def for_terminal(verdicts: Sequence[Verdict]) -> Group:
+    """Return every verdict with its statement, figures and source, and how many of each."""
+    parts: list[RenderableType] = []
+    for verdict in verdicts:
+        claim = verdict.claim
+        head = Text(f"{verdict.word}", style=f"bold {STYLES[verdict.word]}")
+        head.append(f"  {claim.name}", style="bold")
+        lines = Text(f"{claim.statement}\n")
+        for line in figures(verdict):
+            lines.append(f"  {line}\n")
+        lines.append(f"  source   {claim.source}: {claim.theirs}\n", style="dim")
+        for line in verdict.reading.said:
+            lines.append(f"  {line}\n", style="dim")
+        lines.rstrip()
+        parts += [head, Padding(lines, (0, 0, 1, 2))]
+    return Group(*parts, Text(summary(verdicts)))
+
+
+def figures(verdict: Verdict) -> list[str]:
+    """Return each criterion with what was measured, then the other quantities."""
+    lines, shown = [], set()
+    for criterion, word in zip(verdict.claim.criteria, verdict.by_criterion, strict=True):
+        found = verdict.intervals.get(criterion.quantity)
+        said = "nothing measured" if found is None else in_words(found, verdict.claim.unit)
+        shown.add(criterion.quantity)
+        lines.append(f"{criterion}: {said}" + (f" ({word})" if len(verdict.by_criterion) > 1 else ""))
+    for name, found in verdict.intervals.items():
+        if name not in shown:
+            lines.append(f"{name}: {in_words(found, verdict.claim.unit)}")
+    return lines
+
+
+def in_words(found: Interval, unit: str) -> str:
+    """Return a figure with its interval."""
+    if found.low is None or found.high is None:
+        return f"{number(found.mean)} {unit} (one seed: no interval)"
+    if found.low == found.high:
+        return f"{number(found.mean)} {unit}"
+    return f"{number(found.mean)} {unit} [{number(found.low)}, {number(found.high)}]"
+
+
+def number(value: float) -> str:
+    """Return a number in three decimals, or in powers of ten where those say nothing."""
+    if value and (abs(value) < SMALL or abs(value) >= 1e4):
+        return f"{value:.1e}"
+    return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """Return how many claims came out how."""
+    counts = Counter(verdict.word for verdict in verdicts)
+    words = ", ".join(f"{counts[w]} {w}" for w in (HOLDS, DIRECTION, FAILS, UNDECIDED) if counts[w])
+    return f"{len(verdicts)} claims: {words}"
+
+
+def markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return the verdicts as a table in Markdown."""
+    lines = ["| claim | verdict | measured | source |", "| --- | --- | --- | --- |"]
+    for verdict in verdicts:
+        claim = verdict.claim
+        measured = "<br>".join(figures(verdict))
+        lines.append(
+            f"| **{claim.name}** {claim.statement} | {verdict.word} | {measured} | "
+            f"{claim.source}: {claim.theirs} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def listing(claims: Sequence[Claim], costs: Sequence[Sequence[Work]]) -> Table:
+    """Return the claims with their criteria and what each costs by itself."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=True, header_style="bold")
+    for title in ("claim", "says", "if", "alone, one thread"):
+        table.add_column(title)
+    for claim, works in zip(claims, costs, strict=True):
+        criteria = "; ".join(str(criterion) for criterion in claim.criteria)
+        seconds = readable_seconds(sum(work.seconds for work in works))
+        table.add_row(claim.name, claim.statement, criteria, seconds)
+    return table

@@ -1,0 +1,143 @@
+"""`wordorder claims`: statements about positional embeddings, tried, with a verdict on each."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from rich.console import Console
+
+from wordorder.claims.catalogue import find
+from wordorder.claims.claim import HOLDS, Plan, Work
+from wordorder.claims.run import Display, as_json, run_claims, within
+from wordorder.claims.table import for_terminal, listing, markdown
+from wordorder.cli.arguments import parse
+from wordorder.cli.runs_bar import RunsBar
+from wordorder.errors import BadInput
+from wordorder.experiments.side_by_side import Job, Outcome
+from wordorder.training.config import seconds, whole_paths
+from wordorder.training.plan import readable_seconds
+
+STRICT_EXIT = 3
+
+
+@dataclass(frozen=True)
+class ClaimsOptions:
+    """Try statements about positional embeddings: the article's, and the literature's.
+
+    Each has a criterion that was fixed before it was run, and comes out as holds, direction
+    only (the effect has the claimed sign, and misses the threshold), does not hold, or
+    undecided (the interval contains the threshold). Asked again, it goes on: what was trained
+    is reused.
+
+    Args:
+        only: claims by name, or article or literature; by default all.
+        budget: only those that fit in this much time, such as 10m, in order.
+        list: say which claims there are, and train nothing.
+        seeds: runs of each model; one gives no interval, and so decides little.
+        steps: optimizer steps of each language model.
+        data: the text that language models are trained on.
+        languages: two files, the same sentences line by line, for the claims on two languages;
+            by default English and its clone, other tokens for the same text.
+        words: word vectors, or a large text to train them on, for the claim on analogies.
+        out: the folder.
+        overwrite: replace what the folder holds.
+        strict: exit with 3 where any claim is not found to hold.
+        json: print one JSON object instead of a table.
+        markdown: print a table in Markdown.
+    """
+
+    only: tuple[str, ...] = ()
+    budget: str | None = None
+    list: tyro.conf.FlagCreatePairsOff[bool] = False
+    seeds: int = 3
+    steps: int = 500
+    data: tuple[str, ...] = ("python-docs",)
+    languages: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    out: str = "runs/claims"
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    strict: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    markdown: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    options = parse(ClaimsOptions, arguments, command="wordorder claims")
+    plan, claims, console = _plan(options), find(options.only), Console(highlight=False)
+    if options.list:
+        console.print(listing(claims, [claim.works(plan) for claim in claims]))
+        return 0
+    show, folder = Terminal(), Path(options.out).expanduser()
+    if options.budget is not None:
+        chosen = within(claims, plan, seconds(options.budget), torch.get_num_threads())
+        left_out = [claim.name for claim in claims if claim not in chosen]
+        if not chosen:
+            raise BadInput(f"no claim fits in {options.budget}: give more, or fewer --seeds")
+        if left_out:
+            show.say(f"not within {options.budget}: {', '.join(left_out)}")
+        claims = chosen
+    try:
+        verdicts = run_claims(claims, plan, out=options.out, overwrite=options.overwrite, show=show)
+    except KeyboardInterrupt:
+        show.close()
+        show.say(f"stopped: what is done is kept, and the same command goes on with {folder}")
+        raise
+    finally:
+        show.close()
+    if options.json:
+        command = shlex.join(["wordorder", "claims", *arguments])
+        found = [as_json(verdict) for verdict in verdicts]
+        print(json.dumps({"command": command, "folder": str(folder), "claims": found}))
+    elif options.markdown:
+        print(markdown(verdicts), end="")
+    else:
+        console.print(for_terminal(verdicts))
+    held = all(verdict.word == HOLDS for verdict in verdicts)
+    return STRICT_EXIT if options.strict and not held else 0
+
+
+def _plan(options: ClaimsOptions) -> Plan:
+    for name in ("seeds", "steps"):
+        if getattr(options, name) < 1:
+            raise BadInput(f"--{name} is {getattr(options, name)}: it must be at least 1")
+    if options.languages and len(options.languages) != 2:
+        raise BadInput(
+            f"--languages names {len(options.languages)} files: give two, line by line the same"
+        )
+    for name in (*options.languages, *options.words):
+        if not Path(name).exists():
+            raise BadInput(f"no file {name}")
+    return Plan(
+        options.seeds,
+        whole_paths(options.data),
+        options.steps,
+        whole_paths(options.languages),
+        whole_paths(options.words),
+    )
+
+
+class Terminal(RunsBar, Display):
+    """What is told on stderr while claims are tried."""
+
+    def plan(self, works: Sequence[Work], seconds: float, processes: int) -> None:
+        self.works = works
+        at_once = "one at a time" if processes == 1 else f"{processes} at once"
+        self.say(f"{len(works)} jobs, {at_once}: about {readable_seconds(seconds)}")
+        self.begin(len(works), seconds)
+
+    def told(self, number: int, share: float, line: str) -> None:
+        self.shares[number] = share
+        self.update(f"{self.works[number].name}  {line}")
+
+    def ended(self, number: int, outcome: Outcome) -> None:
+        self.finish(number, self.works[number].name, "done", outcome)
+
+    def started(self, number: int, job: Job) -> None:
+        """A bar says nothing of a beginning."""
