@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from wordorder.claims import by_construction
+from wordorder.claims import by_construction, learning, lengths, speed
 from wordorder.claims.claim import Claim
 from wordorder.errors import BadInput
 
-_ALL = (*by_construction.CLAIMS,)
+_ALL = (*by_construction.CLAIMS, *learning.CLAIMS, *lengths.CLAIMS, *speed.CLAIMS)
 CLAIMS: dict[str, Claim] = {
     claim.name: claim for claim in sorted(_ALL, key=lambda claim: claim.of != "article")
 }

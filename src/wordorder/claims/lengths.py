@@ -1,0 +1,273 @@
+"""Claims about texts longer than those a model was trained on.
+
+Whole windows of another length ask for other tokens, most of them with more context than
+before, so that their loss may fall although no token is predicted better; the same targets
+with growing context say what more context does. Papers mostly give the first, and so the
+first is what their criteria are about; both are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results
+from wordorder.claims.text_models import FACTORS, loss, per_seed, rise, text_models
+
+TOLERANCE = 0.03  # what ALiBi's loss rises by at six times its length is .018
+PROTOCOL = (
+    "Models of 4 layers and width 128, trained on 128 tokens at a time, on the same batches; "
+)
+WHOLE = PROTOCOL + "whole windows of each length."
+TARGETS = PROTOCOL + "the same targets with growing context."
+PRESS = "Press et al. 2022, table 2 (whole windows, 247 M parameters, L = 512)"
+SEVERAL = ("kerple", "fire", "alibi", "rotary")
+
+
+def rises(
+    plan: Plan, results: Results, position: str, factor: float, *, same_targets: bool = False
+) -> dict[int, float]:
+    """Return by seed what the loss rises by at a multiple of the length; what cannot is left out."""
+    found = {
+        seed: rise(part, factor, same_targets=same_targets)
+        for seed, part in per_seed(plan, results, position).items()
+    }
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def curve(plan: Plan, results: Results, position: str, *, same_targets: bool) -> str:
+    """Return the rises at every length in one line, means over seeds."""
+    words = []
+    for factor in FACTORS[1:]:
+        values = rises(plan, results, position, factor, same_targets=same_targets).values()
+        mean = f"{sum(values) / len(values):+.3f}" if values else "cannot"
+        words.append(f"{mean} at {factor}L")
+    kind = "the same targets" if same_targets else "whole windows"
+    return f"{position}, {kind}: {', '.join(words)}"
+
+
+def curves(plan: Plan, results: Results, *positions: str) -> tuple[str, ...]:
+    """Return the lines of some embeddings, both kinds of each."""
+    return tuple(
+        curve(plan, results, position, same_targets=same)
+        for position in positions
+        if per_seed(plan, results, position)
+        for same in (False, True)
+    )
+
+
+def _sinusoidal(plan: Plan, results: Results) -> Reading:
+    found = rises(plan, results, "sinusoidal", 2)
+    return Reading(
+        {"rise at 2L": list(found.values())}, curves(plan, results, "sinusoidal")
+    )
+
+
+def _sinusoidal_survives(plan: Plan, results: Results) -> Reading:
+    found = rises(plan, results, "sinusoidal", 2, same_targets=True)
+    return Reading(
+        {"rise at 2L, same targets": list(found.values())}, curves(plan, results, "sinusoidal")
+    )
+
+
+def _rotary(plan: Plan, results: Results) -> Reading:
+    rotary = rises(plan, results, "rotary", 5)
+    sinusoidal = rises(plan, results, "sinusoidal", 5)
+    return Reading(
+        {
+            "rise at 5L": list(rotary.values()),
+            "rise at 5L over sinusoidal's": [
+                rotary[s] - sinusoidal[s] for s in rotary if s in sinusoidal
+            ],
+        },
+        curves(plan, results, "rotary", "sinusoidal"),
+    )
+
+
+def _t5(plan: Plan, results: Results) -> Reading:
+    return Reading(
+        {"rise at 2L": list(rises(plan, results, "t5", 2).values())}, curves(plan, results, "t5")
+    )
+
+
+def _alibi(plan: Plan, results: Results) -> Reading:
+    same = rises(plan, results, "alibi", 8, same_targets=True)
+    return Reading(
+        {
+            "rise at 8L, whole windows": list(rises(plan, results, "alibi", 8).values()),
+            "rise at 8L, same targets": list(same.values()),
+        },
+        curves(plan, results, "alibi"),
+    )
+
+
+def _several(plan: Plan, results: Results) -> Reading:
+    found = {p: per_seed(plan, results, p) for p in SEVERAL}
+    seeds = [s for s in range(plan.seeds) if all(s in part for part in found.values())]
+    losses = [[loss(part[s]) for part in found.values()] for s in seeds]
+    said = tuple(
+        f"{p}: loss {sum(loss(part[s]) for s in seeds) / len(seeds):.3f} within the length"
+        for p, part in found.items()
+        if seeds
+    )
+    return Reading(
+        {
+            "largest difference in length": [max(each) - min(each) for each in losses],
+            "KERPLE's rise at 2L": list(rises(plan, results, "kerple", 2).values()),
+        },
+        (*said, *curves(plan, results, "kerple", "fire")),
+    )
+
+
+def _learned(plan: Plan, results: Results) -> Reading:
+    found = [
+        part["resampled"]
+        for part in per_seed(plan, results, "learned").values()
+        if "resampled" in part
+    ]
+    said = [found[0]["refused"]] if found and found[0]["refused"] else []
+    return Reading(
+        {
+            "refused past L": [float(bool(part["refused"])) for part in found],
+            "rise at 2L, table stretched": [part["rise"] for part in found],
+        },
+        tuple(said),
+    )
+
+
+def _rotary_long(plan: Plan, results: Results) -> Reading:
+    parts = per_seed(plan, results, "rotary")
+    found = [part["scalings"] for part in parts.values() if "scalings" in part]
+    shift = [abs(_shift(part)) for part in parts.values() if _shift(part) is not None]
+    said = []
+    for factor in ("2", "5", "8"):
+        names = [name for name in (found[0][factor] if found else {})]
+        words = [
+            f"{name} {sum(part[factor][name] for part in found) / len(found):+.3f}"
+            for name in names
+        ]
+        said.append(f"at {factor}L, the same targets: {', '.join(words)}")
+    return Reading(
+        {
+            "change when all positions grow by L": shift,
+            "rise at 2L, same targets": [part["2"]["plain"] for part in found],
+        },
+        tuple(said) if found else (),
+    )
+
+
+def _shift(found: Mapping[str, Any]) -> Any:
+    """Return what the loss changes by when all positions grow; None where that cannot be told."""
+    for part in found["order"]:
+        if part["change"] == "shifted" and "loss" in part:
+            return part["loss"] - part["plain"]
+    return None
+
+
+CLAIMS = (
+    Claim(
+        "sinusoidal-generalises",
+        "article",
+        "Sinusoids let a model generalise to sequences longer than it has seen.",
+        "the article, 'Why use sinusoids?'; Vaswani et al. 2017, section 3.5, who hoped for it",
+        "no figures; the literature says poorly (see sinusoidal-breaks)",
+        TARGETS + " Surviving is a rise of at most .03.",
+        (Criterion("rise at 2L, same targets", most=TOLERANCE),),
+        lambda plan: text_models(plan, "sinusoidal"),
+        _sinusoidal_survives,
+    ),
+    Claim(
+        "learned-ends",
+        "article",
+        "Learned positions struggle with sequences longer than those they were trained on.",
+        "the article, 'Learned positional embeddings'",
+        "by construction: there is no vector to add",
+        PROTOCOL + "what it says to one token more than L; then the table stretched to 2L by "
+        "interpolation, whole windows of 2L against L.",
+        (
+            Criterion("refused past L", least=1, exact=True),
+            Criterion("rise at 2L, table stretched", least=0),
+        ),
+        lambda plan: text_models(plan, "learned"),
+        _learned,
+    ),
+    Claim(
+        "rotary-suits-long",
+        "article",
+        "Rotary suits long contexts: it sees distances alone, and reads twice its trained length.",
+        "the article, 'What about new techniques?'",
+        "no figures; Press et al. 2022: 20.07 to 21.37 at 2L (+.063)",
+        TARGETS + " Surviving is a rise of at most .03, without any scaling; each scaling, "
+        "untuned, is told beside.",
+        (
+            Criterion("change when all positions grow by L", most=0.001),
+            Criterion("rise at 2L, same targets", most=TOLERANCE),
+        ),
+        lambda plan: text_models(plan, "rotary"),
+        _rotary_long,
+    ),
+    Claim(
+        "sinusoidal-breaks",
+        "literature",
+        "Sinusoidal positions break soon past the trained length.",
+        PRESS,
+        "perplexity 20.05 at L, 43.54 at 2L (+.78)",
+        WHOLE,
+        (Criterion("rise at 2L", least=0.30),),
+        lambda plan: text_models(plan, "sinusoidal"),
+        _sinusoidal,
+    ),
+    Claim(
+        "rotary-breaks-later",
+        "literature",
+        "Rotary breaks too, later than sinusoidal.",
+        PRESS,
+        "20.07 at L, 21.37 at 2L, 31.58 at 5L (+.45); sinusoidal 132.4 (+1.89)",
+        WHOLE,
+        (
+            Criterion("rise at 5L", least=0.10),
+            Criterion("rise at 5L over sinusoidal's", most=0),
+        ),
+        lambda plan: text_models(plan, "rotary", "sinusoidal"),
+        _rotary,
+    ),
+    Claim(
+        "t5-lasts",
+        "literature",
+        "T5's bias lasts to twice the trained length.",
+        PRESS,
+        "19.65 at L, 18.79 at 2L (-.045), 20.41 at 5L, 29.54 at 11L",
+        WHOLE,
+        (Criterion("rise at 2L", most=0),),
+        lambda plan: text_models(plan, "t5"),
+        _t5,
+    ),
+    Claim(
+        "alibi-survives",
+        "literature",
+        "ALiBi survives any length, but does not use it.",
+        f"{PRESS}; tables 13 to 15 (sliding windows)",
+        "19.73 at L, 18.31 at 30L (-.075) on whole windows; 17.98 to 18.30 at 6L (+.018) on sliding",
+        PROTOCOL + "whole windows, and the same targets with growing context.",
+        (
+            Criterion("rise at 8L, whole windows", most=0),
+            Criterion("rise at 8L, same targets", least=-TOLERANCE, most=TOLERANCE),
+        ),
+        lambda plan: text_models(plan, "alibi"),
+        _alibi,
+    ),
+    Claim(
+        "biases-agree",
+        "literature",
+        "KERPLE, FIRE, ALiBi and rotary agree within the trained length; KERPLE improves at twice.",
+        "CABLE, table 4 (44 M); DAPE V2 (125 M)",
+        "perplexity 28.81 to 29.56 (.026 apart); KERPLE 4.57 at L, 4.37 at 2L (-.045), 9.08 at 16L",
+        WHOLE,
+        (
+            Criterion("largest difference in length", most=0.03),
+            Criterion("KERPLE's rise at 2L", most=0),
+        ),
+        lambda plan: text_models(plan, *SEVERAL),
+        _several,
+    ),
+)

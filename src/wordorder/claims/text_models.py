@@ -1,0 +1,124 @@
+"""The language models that claims share: small, on real text, one for each embedding and seed.
+
+They are trained and measured as `wordorder compare` trains and measures its runs, paired by
+seed; what single claims ask of a trained model beyond that is measured at once, so that a
+model is read once and its results are all that claims need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wordorder.claims.claim import Plan, Results, Work
+from wordorder.claims.questions import QUESTIONS
+from wordorder.experiments.calibration import as_job, config_of
+from wordorder.experiments.grid import folder_name
+from wordorder.experiments.paired_run import train_and_measure
+from wordorder.experiments.side_by_side import Tell
+from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.training.config import TrainConfig
+from wordorder.training.machine import DTYPES
+from wordorder.training.material import read_material, tokenizer_of
+from wordorder.training.run import Run
+
+LENGTH = 128  # 8 times that is what 13 documents of the built-in text's held-out part reach
+FACTORS = (1, 2, 5, 8)
+TOKENS_PER_STEP = 2048
+
+# What is asked of a trained model beside its losses, by embedding.
+ASKED: dict[str, tuple[str, ...]] = {
+        "sinusoidal": ("removed",),
+    "learned": ("removed", "resampled"),
+    "rotary": ("scalings",),
+}
+
+
+def text_model(
+    plan: Plan,
+    position: str,
+    seed: int,
+    *,
+    length: int = LENGTH,
+    steps: float = 1.0,
+    masked: bool = False,
+) -> Work:
+    """Return the work of one language model.
+
+    Args:
+        length: tokens of a training sequence.
+        steps: times the plan's.
+        masked: it sees both sides, and predicts hidden tokens.
+    """
+    model = ModelConfig(
+        **{**PRESETS["nano"], "trained_length": length}, position=position, causal=not masked
+    )
+    config = TrainConfig(
+        model=model,
+        data=plan.data,
+        batch_size=TOKENS_PER_STEP // length,
+        steps=round(steps * plan.steps),
+        seed=seed,
+        objective="masked-token" if masked else "next-token",
+        evaluate_every=round(steps * plan.steps),
+        compile="no",
+    )
+    lengths = [factor * length for factor in FACTORS]
+    usual = length == LENGTH and steps == 1 and not masked
+    job = {
+        **as_job(config),
+        "measure": None if masked else {"lengths": lengths, "contexts": lengths, "pack": False},
+        "questions": list(ASKED.get(position, ())) if usual else [],
+    }
+    kind = f"{'masked' if masked else 'text'}-{length}{f'-x{steps:g}' if steps != 1 else ''}"
+    name = f"{kind}/{folder_name(position)}-seed{seed}"
+    return Work(name, train_text_model, job, 0.11 * steps * plan.steps + 12, folder=f"runs/{name}")
+
+
+def text_models(plan: Plan, *positions: str, **kind: Any) -> list[Work]:
+    """Return the work of language models with some embeddings, every seed of the plan."""
+    return [text_model(plan, p, s, **kind) for s in range(plan.seeds) for p in positions]
+
+
+def train_text_model(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Train one language model and return everything that claims ask of it.
+
+    Args:
+        job: that of `text_model`, with `folder`, where the run goes, and `machine`.
+    """
+    shared = config_of(job)
+    config = replace(shared, out=job["folder"], threads=job["machine"]["threads"])
+    found = train_and_measure({**job, **as_job(config), "command": None}, tell)
+    if job["questions"]:
+        run = Run.load(job["folder"])
+        run.model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]
+        material = read_material(config, tokenizer_of(Path(job["folder"])))
+        for name in job["questions"]:
+            tell(0.95, name)
+            found[name] = QUESTIONS[name](run, material)
+    return found
+
+
+def per_seed(plan: Plan, results: Results, position: str, **kind: Any) -> dict[int, Any]:
+    """Return the results of one embedding's models by seed; runs that failed are not there."""
+    works = {s: text_model(plan, position, s, **kind).name for s in range(plan.seeds)}
+    return {seed: results[name] for seed, name in works.items() if name in results}
+
+
+def loss(found: Mapping[str, Any]) -> float:
+    """Return a model's validation loss."""
+    return float(found["validation_loss"])
+
+
+def rise(found: Mapping[str, Any], factor: float, *, same_targets: bool = False) -> float | None:
+    """Return what a loss at a multiple of the trained length is above that at the length.
+
+    Args:
+        same_targets: of the same tokens with growing context; otherwise of whole windows.
+    """
+    lengths = found["same_targets"]["lengths"] if same_targets else found["whole_windows"]
+    at = {part["factor"]: part.get("loss") for part in lengths}
+    there, base = at.get(factor), at.get(1.0)
+    return None if there is None or base is None else there - base
