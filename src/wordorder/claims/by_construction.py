@@ -116,9 +116,7 @@ def _read_bidirectional(plan: Plan, results: Results) -> Reading:
         said.append(f"cannot be bidirectional: {', '.join(parts[0]['cannot'])}")
     return Reading(
         {
-            "difference without embedding": [
-                max(part["seen"]["none"].values()) for part in parts
-            ],
+            "difference without embedding": [max(part["seen"]["none"].values()) for part in parts],
             "least difference with one": [
                 min(v["permuted"] for v in other.values()) for other in others
             ],
@@ -148,9 +146,7 @@ def _last(model: TokenModel, order: torch.Tensor) -> float:
 
 
 def _causal(plan: Plan) -> list[Work]:
-    return [
-        Work(f"exact/causal-seed{s}", try_causal, {"seed": s}, 5.0) for s in range(plan.seeds)
-    ]
+    return [Work(f"exact/causal-seed{s}", try_causal, {"seed": s}, 5.0) for s in range(plan.seeds)]
 
 
 def _read_causal(plan: Plan, results: Results) -> Reading:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from wordorder.claims import by_construction, learning, lengths, speed
+from wordorder.claims import by_construction, learning, lengths, speed, word_space
 from wordorder.claims.claim import Claim
 from wordorder.errors import BadInput
 
-_ALL = (*by_construction.CLAIMS, *learning.CLAIMS, *lengths.CLAIMS, *speed.CLAIMS)
+_ALL = (
+    *by_construction.CLAIMS,
+    *learning.CLAIMS,
+    *lengths.CLAIMS,
+    *speed.CLAIMS,
+    *word_space.CLAIMS,
+)
 CLAIMS: dict[str, Claim] = {
     claim.name: claim for claim in sorted(_ALL, key=lambda claim: claim.of != "article")
 }

@@ -64,6 +64,7 @@ class Plan:
         steps: optimizer steps of a language model.
         languages: two files, the same sentences line by line; empty: English and its clone.
         words: a vectors file, or text to train word vectors on; empty: none is at hand.
+        questions: a file of analogies as questions-words.txt; "": none.
     """
 
     seeds: int = 3
@@ -71,6 +72,7 @@ class Plan:
     steps: int = 500
     languages: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    questions: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ def paired(
 def mean_loss(plan: Plan, results: Results, position: str, **kind: Any) -> str:
     """Return the mean validation loss of an embedding's models, in words."""
     found = [loss(part) for part in per_seed(plan, results, position, **kind).values()]
-    return f"{position} {sum(found) / len(found):.3f}" if found else f"{position}: no run ended well"
+    return (
+        f"{position} {sum(found) / len(found):.3f}" if found else f"{position}: no run ended well"
+    )
 
 
 def _sum(plan: Plan, results: Results) -> Reading:
@@ -113,14 +115,14 @@ def _probe(plan: Plan, results: Results) -> Reading:
     ]
     layers = range(len(found[0])) if found else ()
     said = tuple(
-        f"layer {n}: error {_mean(found, n, 'mlp'):.0%} of chance with a probe of two layers, "
+        f"layer {n}: error {_mean(found, n, 'network'):.0%} of chance with a probe of two layers, "
         f"{_mean(found, n, 'linear'):.0%} with a linear one"
         for n in layers
     )
     return Reading(
         {
-            "error over chance, layer 0": [part[0]["mlp"] for part in found],
-            "error over chance, middle layer": [part[len(part) // 2]["mlp"] for part in found],
+            "error over chance, layer 0": [part[0]["network"] for part in found],
+            "error over chance, middle layer": [part[len(part) // 2]["network"] for part in found],
         },
         said,
     )
@@ -228,8 +230,8 @@ CLAIMS = (
         "A probe reads a token's position from the middle of a causal model without positions.",
         "Haviv et al. 2022, figure 2",
         "chance at layer 0, near 0 of it in the middle",
-        MODELS + "a probe of two layers on hidden states, fitted on training text, scored on "
-        "held-out documents; mean absolute error over that of chance.",
+        MODELS + "a probe of two layers on hidden states, fitted on half of the held-out documents "
+        "and even positions, scored on the others and odd ones; mean absolute error over that of chance.",
         (
             Criterion("error over chance, layer 0", least=0.9),
             Criterion("error over chance, middle layer", most=0.30),

@@ -58,9 +58,7 @@ def curves(plan: Plan, results: Results, *positions: str) -> tuple[str, ...]:
 
 def _sinusoidal(plan: Plan, results: Results) -> Reading:
     found = rises(plan, results, "sinusoidal", 2)
-    return Reading(
-        {"rise at 2L": list(found.values())}, curves(plan, results, "sinusoidal")
-    )
+    return Reading({"rise at 2L": list(found.values())}, curves(plan, results, "sinusoidal"))
 
 
 def _sinusoidal_survives(plan: Plan, results: Results) -> Reading:

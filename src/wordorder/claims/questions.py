@@ -11,6 +11,8 @@ from torch import Tensor
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import evaluate
+from wordorder.evaluation.order import losses_shuffled_at
+from wordorder.evaluation.position_probe import position_probe
 from wordorder.evaluation.windows import cut_windows, target_losses
 from wordorder.model import LanguageModel, make_model
 from wordorder.text.store import TokenStore
@@ -21,6 +23,8 @@ SCALED = (2, 5, 8)  # times the trained length
 # YaRN's ramp is made for an original length of 4,096: with its 32 turns every frequency of a model
 # trained on 128 tokens would be divided, the fastest of which makes 20 turns in them.
 YARN_TURNS = 8
+FAR, NEAR = 50, 20  # tokens before the one that is asked for (Khandelwal et al. 2018)
+ONE_TARGET = 2048  # windows, of which the last token alone is asked for
 
 
 def removed(run: Run, material: Material) -> dict[str, float]:
@@ -91,7 +95,34 @@ def scalings(run: Run, material: Material) -> dict[str, dict[str, float]]:
     return found
 
 
+def position_readings(run: Run, material: Material) -> list[dict[str, float]]:
+    """Return by layer the error of two probes that read positions, over that of chance."""
+    length = run.model_config.trained_length
+    linear, network = (
+        position_probe(run.model, material.validation, trained_length=length, network=network)
+        for network in (False, True)
+    )
+    return [
+        {"linear": one.error / linear.chance, "network": two.error / network.chance}
+        for one, two in zip(linear.layers, network.layers, strict=True)
+    ]
+
+
+def near_and_far(run: Run, material: Material) -> dict[str, float]:
+    """Return what the loss of one token rises by when those far before it, or near, are shuffled."""
+    length = run.model_config.trained_length
+    windows = cut_windows(
+        material.validation, length, 1, across_documents=True, most_targets=ONE_TARGET
+    )
+    base = target_losses(run.model, windows.tokens, 1)
+    far = losses_shuffled_at(run.model, windows.tokens, FAR + 1)
+    near = losses_shuffled_at(run.model, windows.tokens, 1, NEAR)
+    return {"far": float((far - base).mean()), "near": float((near - base).mean())}
+
+
 QUESTIONS: dict[str, Callable[[Run, Material], Any]] = {
+    "near-far": near_and_far,
+    "position-probe": position_readings,
     "removed": removed,
     "resampled": resampled,
     "scalings": scalings,

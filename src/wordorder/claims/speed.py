@@ -88,7 +88,9 @@ def _read(plan: Plan, results: Results) -> Reading:
             continue
         length, rates = work.job["length"], results[work.name]
         pairs = zip(rates["transformer"], rates["gru"], strict=True)
-        quantities[f"GRU's tokens/s, times, at {length}"] = [ours / theirs for ours, theirs in pairs]
+        quantities[f"GRU's tokens/s, times, at {length}"] = [
+            ours / theirs for ours, theirs in pairs
+        ]
         medians = {kind: statistics.median(values) for kind, values in rates.items()}
         said.append(
             f"{length} tokens: transformer {medians['transformer']:,.0f} tokens/s, "

@@ -47,7 +47,9 @@ def figures(verdict: Verdict) -> list[str]:
         found = verdict.intervals.get(criterion.quantity)
         said = "nothing measured" if found is None else in_words(found, verdict.claim.unit)
         shown.add(criterion.quantity)
-        lines.append(f"{criterion}: {said}" + (f" ({word})" if len(verdict.by_criterion) > 1 else ""))
+        lines.append(
+            f"{criterion}: {said}" + (f" ({word})" if len(verdict.by_criterion) > 1 else "")
+        )
     for name, found in verdict.intervals.items():
         if name not in shown:
             lines.append(f"{name}: {in_words(found, verdict.claim.unit)}")

@@ -30,9 +30,10 @@ TOKENS_PER_STEP = 2048
 
 # What is asked of a trained model beside its losses, by embedding.
 ASKED: dict[str, tuple[str, ...]] = {
-        "sinusoidal": ("removed",),
+    "none": ("position-probe",),
+    "sinusoidal": ("removed",),
     "learned": ("removed", "resampled"),
-    "rotary": ("scalings",),
+    "rotary": ("near-far", "scalings"),
 }
 
 

@@ -44,7 +44,8 @@ class ClaimsOptions:
         data: the text that language models are trained on.
         languages: two files, the same sentences line by line, for the claims on two languages;
             by default English and its clone, other tokens for the same text.
-        words: word vectors, or a large text to train them on, for the claim on analogies.
+        words: word vectors, or a large text to train them on, for the claims on analogies.
+        questions: a file of analogies, as questions-words.txt.
         out: the folder.
         overwrite: replace what the folder holds.
         strict: exit with 3 where any claim is not found to hold.
@@ -60,6 +61,7 @@ class ClaimsOptions:
     data: tuple[str, ...] = ("python-docs",)
     languages: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    questions: str = ""
     out: str = "runs/claims"
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     strict: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -111,7 +113,8 @@ def _plan(options: ClaimsOptions) -> Plan:
         raise BadInput(
             f"--languages names {len(options.languages)} files: give two, line by line the same"
         )
-    for name in (*options.languages, *options.words):
+    questions = (options.questions,) if options.questions else ()
+    for name in (*options.languages, *options.words, *questions):
         if not Path(name).exists():
             raise BadInput(f"no file {name}")
     return Plan(
@@ -120,6 +123,7 @@ def _plan(options: ClaimsOptions) -> Plan:
         options.steps,
         whole_paths(options.languages),
         whole_paths(options.words),
+        *whole_paths(questions),
     )
 
 
