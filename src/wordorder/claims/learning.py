@@ -67,11 +67,11 @@ def _none_learns(plan: Plan, results: Results) -> Reading:
         f"{loss(more[s]):.3f} after {MORE:g} times as many"
         for s in ratios
     ]
-    if any(ratio > MORE for ratio in ratios.values()):
+    if any(MORE < ratio < math.inf for ratio in ratios.values()):
         said.append(f"beyond {MORE:g} times the tokens, the ratio is the trend carried on")
     return Reading(
         {
-            "tokens needed, times rotary's": list(ratios.values()),
+            "tokens needed, times rotary's": [r for r in ratios.values() if r < math.inf],
             "loss over rotary's": list(gaps.values()),
         },
         tuple(said),
@@ -83,6 +83,9 @@ def tokens_needed(usual: float, more: float, target: float) -> float:
 
     Args:
         usual, more: the loss after the usual tokens and after twice as many.
+
+    Returns:
+        Infinity where more tokens do not lower the loss.
     """
     if more >= usual:
         return math.inf if target < usual else 1.0

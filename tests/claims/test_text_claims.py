@@ -1,0 +1,176 @@
+"""Claims about language models, read from planted results."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from wordorder.claims.catalogue import CLAIMS
+from wordorder.claims.claim import DIRECTION, FAILS, HOLDS, UNDECIDED, Plan, judge
+from wordorder.claims.learning import tokens_needed
+from wordorder.claims.text_models import FACTORS, LENGTH, text_model, train_text_model
+
+PLAN = Plan(seeds=3)
+LOSS = 4.5
+SPREAD = (0.0, 0.002, -0.002)  # of seeds
+
+
+def planted(seed: int) -> dict[str, Any]:
+    """What a model would score whose loss is the same everywhere."""
+    loss = LOSS + SPREAD[seed]
+    lengths = [{"factor": float(f), "length": f * LENGTH, "loss": loss} for f in FACTORS]
+    return {
+        "validation_loss": loss,
+        "whole_windows": lengths,
+        "same_targets": {"lengths": copy.deepcopy(lengths)},
+        "order": [{"change": "shifted", "meaning": "", "plain": loss, "loss": loss}],
+        "removed": {"remainder": 1e-7, "positions": 0.3 + SPREAD[seed], "words": 2 + SPREAD[seed]},
+        "resampled": {"refused": "position 128 is past the longest", "rise": 0.2 + SPREAD[seed]},
+        "near-far": {"far": 0.01 + SPREAD[seed], "near": 0.6 + SPREAD[seed]},
+        "position-probe": [{"linear": 1.0, "network": e + SPREAD[seed]} for e in (1, 0.2, 0.1)],
+        "scalings": {str(f): {"plain": 0.01 + SPREAD[seed]} for f in FACTORS[1:]},
+    }
+
+
+Change = Callable[[str, dict[str, Any], int], None]
+
+
+def verdict(name: str, *changes: Change) -> str:
+    """Return the verdict on a claim after changing what its works' names ask for."""
+    claim = CLAIMS[name]
+    results = {}
+    for work in claim.works(PLAN):
+        seed = int(work.name.rpartition("seed")[2])
+        results[work.name] = planted(seed)
+        for change in changes:
+            change(work.name, results[work.name], seed)
+    return judge(claim, claim.read(PLAN, results)).word
+
+
+def worse(prefix: str, by: float) -> Change:
+    """The validation loss of models whose name begins so is higher."""
+
+    def change(name: str, found: dict[str, Any], seed: int) -> None:
+        if name.startswith(prefix):
+            found["validation_loss"] += by + SPREAD[2 - seed]
+
+    return change
+
+
+def rises(prefix: str, factor: int, by: float, *, same_targets: bool = False) -> Change:
+    """The loss of models whose name begins so is higher at a length."""
+
+    def change(name: str, found: dict[str, Any], seed: int) -> None:
+        if name.startswith(prefix):
+            kind = found["same_targets"]["lengths"] if same_targets else found["whole_windows"]
+            kind[FACTORS.index(factor)]["loss"] += by + SPREAD[2 - seed]
+
+    return change
+
+
+def sets(key: str, inner: str, value: float) -> Change:
+    """What was asked of every model."""
+
+    def change(name: str, found: dict[str, Any], seed: int) -> None:
+        found[key][inner] = value + SPREAD[seed]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "word"),
+    [
+        ("sinusoidal-breaks", [rises("text-128/sinus", 2, 0.5)], HOLDS),
+        ("sinusoidal-breaks", [rises("text-128/sinus", 2, 0.1)], DIRECTION),
+        ("sinusoidal-breaks", [], FAILS),
+        ("sinusoidal-generalises", [], HOLDS),
+        ("sinusoidal-generalises", [rises("text-128/sinus", 2, 0.5, same_targets=True)], FAILS),
+        ("rotary-breaks-later", [], FAILS),
+        (
+            "rotary-breaks-later",
+            [rises("text-128/rotary", 5, 0.3), rises("text-128/sinus", 5, 0.9)],
+            HOLDS,
+        ),
+        ("rotary-breaks-later", [rises("text-128/rotary", 5, 0.3)], FAILS),
+        ("t5-lasts", [rises("text-128/t5", 2, -0.05)], HOLDS),
+        ("t5-lasts", [rises("text-128/t5", 2, 0.05)], FAILS),
+        ("alibi-survives", [rises("text-128/alibi", 8, -0.05)], HOLDS),
+        (
+            "alibi-survives",
+            [rises("text-128/alibi", 8, -0.05), rises("text-128/al", 8, 0.2, same_targets=True)],
+            FAILS,
+        ),
+        ("biases-agree", [rises("text-128/kerple", 2, -0.05)], HOLDS),
+        ("biases-agree", [worse("text-128/fire", 0.1)], FAILS),
+        ("learned-ends", [], HOLDS),
+        ("learned-ends", [sets("resampled", "rise", -0.1)], FAILS),
+        ("rotary-suits-long", [], HOLDS),
+        (
+            "rotary-suits-long",
+            [lambda n, found, seed: found["scalings"]["2"].update(plain=0.2 + SPREAD[seed])],
+            FAILS,
+        ),
+        ("input-is-a-sum", [], HOLDS),
+        ("input-is-a-sum", [sets("removed", "positions", 0.05)], DIRECTION),
+        ("input-is-a-sum", [sets("removed", "remainder", 1.0)], FAILS),
+        ("none-learns-slower", [worse("text-128/none", 0.2)], HOLDS),
+        ("none-learns-slower", [worse("text-128/none", -0.2)], FAILS),
+        ("none-comes-close", [worse("text-128/none", 0.05), worse("masked-128/none", 1)], HOLDS),
+        ("none-comes-close", [worse("text-128/none", 0.3), worse("masked-128/none", 1)], FAILS),
+        ("none-comes-close", [worse("masked-128/none", 0.2)], DIRECTION),
+        ("none-knows-position", [], HOLDS),
+        (
+            "none-knows-position",
+            [lambda n, found, seed: found["position-probe"][1].update(network=0.9 + SPREAD[seed])],
+            FAILS,
+        ),
+        ("alibi-no-better-short", [], HOLDS),
+        ("alibi-no-better-short", [worse("text-64/sinus", 0.2)], FAILS),
+        ("order-matters-near", [], HOLDS),
+        ("order-matters-near", [sets("near-far", "far", 0.3)], FAILS),
+        ("order-matters-near", [sets("near-far", "far", 0.02)], UNDECIDED),
+        ("partial-rotary-no-gain", [], HOLDS),
+        ("partial-rotary-no-gain", [worse("text-128/rotary_fraction=0.2", 0.1)], FAILS),
+    ],
+)
+def test_each_criterion_can_hold_and_can_fail(name: str, changes: list[Change], word: str) -> None:
+    assert verdict(name, *changes) == word
+
+
+def test_a_failed_run_leaves_the_other_seeds() -> None:
+    claim = CLAIMS["sinusoidal-breaks"]
+    works = claim.works(PLAN)
+    results = {work.name: planted(0) for work in works[:2]}
+    assert len(claim.read(PLAN, results).quantities["rise at 2L"]) == 2
+
+
+def test_tokens_needed_are_read_in_log_tokens() -> None:
+    assert tokens_needed(4.6, 4.4, 4.6) == pytest.approx(1)
+    assert tokens_needed(4.6, 4.4, 4.5) == pytest.approx(2**0.5)
+    assert tokens_needed(4.6, 4.4, 4.3) == pytest.approx(2**1.5)
+    assert tokens_needed(4.6, 4.6, 4.3) == float("inf")
+
+
+def test_a_loss_that_more_tokens_do_not_lower_decides_nothing() -> None:
+    higher = worse("text-128-x2/none", 0.5)
+    assert verdict("none-learns-slower", worse("text-128/none", 0.2), higher) == UNDECIDED
+
+
+@pytest.mark.slow
+def test_a_text_model_answers_what_is_asked(tmp_path: Any) -> None:
+    plan = Plan(seeds=1, steps=4)
+    machine = {"device": "cpu", "threads": 1}
+    for position, asked in (
+        ("none", "position-probe"),
+        ("learned", "resampled"),
+        ("learned", "removed"),
+        ("rotary", "scalings"),
+        ("rotary", "near-far"),
+    ):
+        work = text_model(plan, position, 0)
+        job = {**work.job, "folder": str(tmp_path / position), "machine": machine}
+        found = train_text_model(job, lambda *told: None)
+        assert found[asked] and found["validation_loss"] > 0
