@@ -51,8 +51,8 @@ class Bench:
     """A folder of results, and how jobs are computed here."""
 
     folder: Path
-    machine: dict[str, Any]
     show: Display
+    machine: dict[str, Any]
     results: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
@@ -128,10 +128,14 @@ def run_claims(
     """
     folder, show = Path(out).expanduser(), show or Display()
     holds(folder, RECORD, ours=OURS, overwrite=overwrite)
-    bench = Bench(folder, _machine(folder, plan, show), show)
+    bench = Bench(folder, show, _machine(folder))
     works = {w.name: w for claim in claims for w in claim.works(plan)}
     left = [w for w in works.values() if not bench.find(w)]
     processes = torch.get_num_threads()
+    if left and not bench.machine:
+        show.say("measuring how this machine computes several small runs best")
+        bench.machine = _measured(plan)
+    _write(folder, plan, bench.machine)
     if left:
         show.plan(left, seconds_of(left, processes), processes)
     done = 0
@@ -184,26 +188,35 @@ def _verdict(bench: Bench, claim: Claim, plan: Plan) -> Verdict:
     return judge(claim, reading, sum(bench.seconds.get(w.name, 0.0) for w in works))
 
 
-def _machine(folder: Path, plan: Plan, show: Display) -> dict[str, Any]:
-    """Return how jobs compute here: measured once, then as recorded."""
+def _machine(folder: Path) -> dict[str, Any]:
+    """Return how jobs were computed in this folder before; nothing where there were none.
+
+    Raises:
+        BadInput: a record that is damaged.
+    """
     path = folder / RECORD
-    if path.exists():
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            return dict(record["machine"])
-        except (ValueError, KeyError) as error:
-            raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
-    show.say("measuring how this machine computes several small runs best")
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["machine"])
+    except (ValueError, KeyError) as error:
+        raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
+
+
+def _write(folder: Path, plan: Plan, machine: dict[str, Any]) -> None:
+    record = {"wordorder": __version__, "machine": machine, "plan": asdict(plan)}
+    write_record(folder / RECORD, json.dumps(record, indent=1) + "\n")
+
+
+def _measured(plan: Plan) -> dict[str, Any]:
+    """Return how a small model is trained fastest here while as many others are."""
     config = TrainConfig(model=ModelConfig(**PRESETS["nano"]), data=plan.data, batch_size=16)
     processes = torch.get_num_threads()
     outcomes = run_jobs(time_baseline, [as_job(config)] * processes, processes=processes, threads=1)
     for outcome in outcomes:
         if outcome.error is not None:
             raise Failed(outcome.error)
-    machine = outcomes[0].result["machine"]
-    record = {"wordorder": __version__, "machine": machine, "plan": asdict(plan)}
-    write_record(path, json.dumps(record, indent=1) + "\n")
-    return dict(machine)
+    return dict(outcomes[0].result["machine"])
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""`wordorder claims` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wordorder.cli.main import main
+
+QUICK = ["--only", "causal-order", "recurrent-order", "--seeds", "1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only", "sinusoidal-brakes"], "did you mean sinusoidal-breaks? They are "),
+        (["--seeds", "0"], "--seeds is 0: it must be at least 1"),
+        (["--budget", "soon"], "time 'soon' is no length of time"),
+        (["--only", "sinusoidal-breaks", "--budget", "1s"], "no claim fits in 1s"),
+        (["--languages", "one.txt"], "give two, line by line the same"),
+        (["--words", "absent.vec"], "no file absent.vec"),
+        (["--lst"], "did you mean --list?"),
+    ],
+)
+def test_wrong_options(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["claims", *words]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: ") and said in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_list_trains_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["claims", "--list"]) == 0
+    assert "bag-of-words" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_claims_are_tried_told_and_reused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["claims", *QUICK, "--strict"]) == 0
+    first = capsys.readouterr()
+    assert "holds  causal-order" in first.out and "2 claims: 2 holds" in first.out
+    assert "exact/causal-seed0" in first.err
+    assert main(["claims", *QUICK, "--json"]) == 0
+    again = capsys.readouterr()
+    found = json.loads(again.out)["claims"]
+    assert [claim["verdict"] for claim in found] == ["holds", "holds"]
+    assert "exact/causal-seed0" not in again.err  # nothing was done again
+    assert main(["claims", *QUICK, "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("| claim | verdict |")
+
+
+def test_strict_is_for_claims_that_are_not_found_to_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["claims", "--only", "king-and-queen", "--seeds", "1"]
+    assert main(asked) == 0
+    assert "undecided  king-and-queen" in capsys.readouterr().out
+    assert main([*asked, "--strict"]) == 3
