@@ -69,7 +69,7 @@ class Plan:
 
     seeds: int = 3
     data: tuple[str, ...] = ("python-docs",)
-    steps: int = 500
+    steps: int = 300
     languages: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     questions: str = ""

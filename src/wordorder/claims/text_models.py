@@ -75,7 +75,7 @@ def text_model(
     }
     kind = f"{'masked' if masked else 'text'}-{length}{f'-x{steps:g}' if steps != 1 else ''}"
     name = f"{kind}/{folder_name(position)}-seed{seed}"
-    return Work(name, train_text_model, job, 0.11 * steps * plan.steps + 12, folder=f"runs/{name}")
+    return Work(name, train_text_model, job, 0.25 * steps * plan.steps + 25, folder=f"runs/{name}")
 
 
 def text_models(plan: Plan, *positions: str, **kind: Any) -> list[Work]:

@@ -57,7 +57,7 @@ class ClaimsOptions:
     budget: str | None = None
     list: tyro.conf.FlagCreatePairsOff[bool] = False
     seeds: int = 3
-    steps: int = 500
+    steps: int = 300
     data: tuple[str, ...] = ("python-docs",)
     languages: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
