@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
 from wordorder.errors import BadInput
-from wordorder.evaluation.order import PROBES, OrderLosses, order_losses
+from wordorder.evaluation.order import (
+    ALL_PROBES,
+    PROBES,
+    OrderLosses,
+    losses_shuffled_at,
+    order_losses,
+    order_reach,
+)
+from wordorder.evaluation.windows import cut_windows, target_losses
 from wordorder.model import ModelConfig, make_model
 from wordorder.text.store import TokenStore
 
@@ -71,16 +79,17 @@ class Recorder(nn.Module):
         return hidden.squeeze(-1)
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", ALL_PROBES | PROBES)
 @hypothesis.settings(max_examples=40, deadline=None)
 @hypothesis.given(rows=st.integers(1, 4), time=st.integers(0, 40), seed=st.integers(0, 1000))
 def test_a_probe_moves_tokens_and_changes_none(name: str, rows: int, time: int, seed: int) -> None:
     tokens = torch.randint(20, (rows, time), generator=Generator().manual_seed(seed))
     before = tokens.clone()
-    moved = PROBES[name].change(tokens, Generator().manual_seed(seed))
+    change = (ALL_PROBES | PROBES)[name].change
+    moved = change(tokens, Generator().manual_seed(seed))
     assert torch.equal(tokens, before)
     assert torch.equal(moved.sort(1).values, tokens.sort(1).values)
-    assert torch.equal(moved, PROBES[name].change(tokens, Generator().manual_seed(seed)))
+    assert torch.equal(moved, change(tokens, Generator().manual_seed(seed)))
 
 
 def test_probes_are_what_they_say() -> None:
@@ -208,3 +217,151 @@ def test_a_text_shorter_than_a_window_is_refused() -> None:
 def test_a_window_of_one_token_has_no_context_to_change() -> None:
     found = order_losses(random_model("rotary"), random_store(), trained_length=1)
     assert all(abs(each) < ROUNDING for each in effects(found).values() if each is not None)
+
+
+class Known(nn.Module):
+    """A model whose loss is a formula: what it reads of the tokens so far, and a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(40, 40, generator=generator, dtype=torch.float64))
+        self.config = ModelConfig(trained_length=LENGTH)
+
+    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        return hidden.gather(-1, targets[..., None]).squeeze(-1)
+
+
+class BagOfWords(Known):
+    """What it makes of a target depends on which tokens were read, not on where they stood."""
+
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        return self.weight[tokens].cumsum(1)
+
+
+class LooksBack(Known):
+    """What it makes of a target depends on one token, so many before it."""
+
+    def __init__(self, distance: int) -> None:
+        super().__init__()
+        self.distance = distance
+
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        return self.weight[tokens.roll(self.distance - 1, 1)]
+
+
+def test_the_order_of_a_bag_of_words_is_worth_nothing() -> None:
+    model = BagOfWords()
+    found = order_losses(model, random_store(), trained_length=LENGTH, probes=ALL_PROBES)  # type: ignore[arg-type]
+    reach = order_reach(model, random_store(), trained_length=LENGTH)  # type: ignore[arg-type]
+    assert reach.loss_nats != 0
+    told = [each for each in (*found.probes, *reach.probes) if each.cannot is None]
+    assert all(abs(each.increase_nats) < 1e-12 for each in told)
+    assert [each.name for each in found.probes if each.cannot] == ["shuffled-64"]
+
+
+@pytest.mark.parametrize("distance", [1, 2, 3, 9, 16])
+def test_order_reaches_as_far_back_as_a_model_looks(distance: int) -> None:
+    """A model of neighbours loses where its neighbour moves and nowhere else, and so on."""
+    model = LooksBack(distance)
+    found = order_reach(model, random_store(), trained_length=LENGTH)  # type: ignore[arg-type]
+    assert [each.name for each in found.probes] == [f"beyond-{n}" for n in (0, 1, 2, 4, 8, 16)]
+    for each, kept in zip(found.probes, (0, 1, 2, 4, 8, 16), strict=True):
+        assert (abs(each.increase_nats) > 1e-3) == (distance > kept), each.name
+
+
+@pytest.mark.parametrize("distance", [1, 9, 12, 20])
+def test_neighbours_of_the_targets_stay_and_what_is_farther_moves(distance: int) -> None:
+    """Of 8 targets the first d - 1 look at what was moved, where d is how far back they look."""
+    found = effects(probed(LooksBack(distance)))
+    moved = {name for name in PROBES if abs(found[name]) > 1e-3}
+    assert moved == (set(PROBES) if distance > 1 else set())
+
+
+def test_what_is_shuffled_lies_at_the_distances_asked_for() -> None:
+    tokens = torch.arange(41)[None].repeat(50, 1)
+    for nearest, farthest, moved in (
+        (1, 20, range(20, 40)),
+        (31, None, range(10)),
+        (5, 99, range(36)),
+    ):
+        model = Recorder()
+        losses_shuffled_at(model, tokens, nearest, farthest)  # type: ignore[arg-type]
+        (read,) = model.read
+        assert (read != tokens[:, :-1]).any(0).nonzero().flatten().tolist() == [*moved]
+        assert torch.equal(model.asked[0], tokens[:, -1:])
+
+
+def test_losses_of_what_is_shuffled_pair_with_those_of_what_is_not() -> None:
+    windows = cut_windows(random_store(), LENGTH, 1, across_documents=True, most_targets=64)
+    for distance, near, far in ((3, False, True), (30, True, False)):
+        model = LooksBack(distance)
+        plain = target_losses(model, windows.tokens, 1)  # type: ignore[arg-type]
+        within = losses_shuffled_at(model, windows.tokens, 1, 20)  # type: ignore[arg-type]
+        beyond = losses_shuffled_at(model, windows.tokens, 21)  # type: ignore[arg-type]
+        assert plain.shape == within.shape == beyond.shape == (64,)
+        assert torch.equal(within, plain) == near
+        assert torch.equal(beyond, plain) == far
+
+
+@pytest.mark.parametrize("nearest", [0, 32, 40])
+def test_a_window_too_short_to_shuffle_is_refused(nearest: int) -> None:
+    with pytest.raises(BadInput) as caught:
+        losses_shuffled_at(Recorder(), torch.zeros(3, 33, dtype=torch.int64), nearest)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        f"a window of 32 tokens has fewer than two at distances from {nearest} on: "
+        "take longer windows"
+    )
+
+
+def test_blocks_move_whole() -> None:
+    tokens = torch.arange(40)[None].repeat(5, 1)
+    moved = ALL_PROBES["blocks"].change(tokens, Generator().manual_seed(0)).view(5, 8, 5)
+    assert (moved.diff(dim=2) == 1).all()
+    assert (moved % 5 == torch.arange(5)).all()
+    order = moved[:, :, 0] // 5
+    assert not torch.equal(order[0], order[1])
+    assert (order != torch.arange(8)).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("size", [8, 20, 64])
+def test_stretches_keep_their_tokens(size: int) -> None:
+    tokens = torch.arange(150)[None].repeat(3, 1)
+    moved = ALL_PROBES[f"shuffled-{size}"].change(tokens, Generator().manual_seed(0))
+    assert torch.equal(moved // size, tokens // size)
+    assert (moved != tokens).float().mean() > 0.5
+
+
+def test_a_context_too_short_for_a_change_is_said() -> None:
+    found = order_losses(Recorder(), random_store(), trained_length=LENGTH, probes=ALL_PROBES)  # type: ignore[arg-type]
+    said = {each.name: each.cannot for each in found.probes if each.cannot}
+    assert said == {
+        "shuffled-64": "of its 32 tokens of context only 24 can be moved, and 65 are needed"
+    }
+
+
+def test_a_gap_lies_between_the_context_and_what_follows_it() -> None:
+    model = Recorder()
+    found = probed(model, shift=5, gap=100)
+    assert [each.name for each in found.probes[-2:]] == ["shifted", "gap"]
+    assert model.positions[-1].tolist() == [[*range(24), *range(124, 132)]]
+
+
+@pytest.mark.parametrize(("position", "costs"), [("none", False), ("rotary", True)])
+def test_a_gap_costs_what_looks_at_positions_something(position: str, costs: bool) -> None:
+    found = effects(probed(random_model(position), gap=8))
+    assert (abs(found["gap"]) > ROUNDING * 10) == costs
+
+
+def test_bits_per_byte_are_over_the_bytes_of_the_targets() -> None:
+    """Token 7 has three bytes, the end none, the others one."""
+    sizes = np.ones(40)
+    sizes[[0, 7]] = 0, 3
+    model = Recorder()
+    found = order_losses(model, random_store(), trained_length=LENGTH, bytes_per_token=sizes)  # type: ignore[arg-type]
+    asked = model.asked[0]
+    assert found.bytes == int((asked != 0).sum() + 2 * (asked == 7).sum())
+    for each in found.probes:
+        bits = each.increase_nats * found.targets / np.log(2) / found.bytes
+        assert each.increase_bits_per_byte == pytest.approx(bits)
+    assert probed(Recorder()).probes[0].increase_bits_per_byte is None

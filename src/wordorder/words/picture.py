@@ -1,0 +1,83 @@
+"""A picture of some words: the plane through their vectors in which they lie farthest apart.
+
+The two directions are the first principal components of the words that are drawn, and of no
+others: the plane is the one that shows these words best. How much of their spread it shows
+stands on its axes, since two directions of a hundred never show all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordorder.errors import BadInput
+from wordorder.words.vectors import Vectors
+
+POINT, ARROW = "#1f5a99", "#c8501e"
+
+
+def plane(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the places of rows on their first two principal components, and their shares.
+
+    Shapes: matrix (words, dimensions); places (words, 2), shares of the variance (2,).
+    """
+    centred = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    places = np.zeros((len(matrix), 2))
+    shown = min(2, len(sizes))
+    places[:, :shown] = left[:, :shown] * sizes[:shown]
+    shares = np.zeros(2)
+    shares[:shown] = (sizes**2 / max((sizes**2).sum(), 1e-30))[:shown]
+    return places, shares
+
+
+def draw(
+    path: str | Path,
+    vectors: Vectors,
+    words: Sequence[str],
+    arrows: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Draw words as points of a plane, and arrows from the first of a pair to the second.
+
+    Args:
+        path: its suffix decides the kind: .png, .svg or .pdf.
+        words: at least two that have vectors; those of `arrows` are drawn too.
+
+    Raises:
+        BadInput: another suffix, no such folder, a word without a vector, fewer than two words.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    path = Path(path).expanduser()
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise BadInput(f"--picture {path}: its name must end in .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise BadInput(f"--picture {path}: there is no folder {path.parent}")
+    drawn = list(dict.fromkeys([*words, *(word for pair in arrows for word in pair)]))
+    if len(drawn) < 2:
+        raise BadInput("a picture needs two words at least: name more, or an --analogy")
+    rows = [vectors.row(word) for word in drawn]
+    places, shares = plane(vectors.matrix[rows])
+    at = dict(zip(drawn, places, strict=True))
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.scatter(*places.T, color=POINT, s=18, zorder=2)
+    for word, place in at.items():
+        axes.annotate(word, place, xytext=(4, 4), textcoords="offset points", fontsize=10)
+    for first, second in arrows:
+        style = {"arrowstyle": "->", "color": ARROW, "shrinkA": 4, "shrinkB": 4}
+        axes.annotate("", at[second], at[first], arrowprops=style)
+    axes.set_xlabel(f"first direction ({shares[0]:.0%} of their spread)")
+    axes.set_ylabel(f"second direction ({shares[1]:.0%})")
+    axes.set_title(vectors.source, fontsize=11)
+    axes.set_aspect("equal", "datalim")
+    axes.margins(0.15)
+    axes.grid(alpha=0.25)
+    beside = path.with_name(f".{path.stem}.writing{path.suffix}")
+    figure.savefig(beside, dpi=120)
+    beside.replace(path)

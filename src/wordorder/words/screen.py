@@ -1,0 +1,270 @@
+"""An explanation as a page of a terminal: 80 columns, the two orders side by side.
+
+Every number on it is the model's own. What is said of them is chosen by them, never by an
+embedding's name: an embedding that nobody has met is explained like any other.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from wordorder.words.explanation import Explanation, Reading
+
+WIDTH = 80
+LABEL, SIDE = 16, 32  # the first column, and each order's
+NUMBERS = 4  # of a vector that are shown
+TOKENS = 4  # of a text that are shown
+
+# Vectors of the same things differ by less where sums are taken in another order: float32.
+ROUNDING = 1e-5
+
+DOORS = {
+    "query-key": "on the queries and keys of attention",
+    "score": "on the scores of attention",
+    "row": "on whole rows of attention",
+}
+
+
+def page(explained: Explanation, model: str) -> list[str]:
+    """Return the lines of the page.
+
+    Args:
+        model: what to say of the model, in a line.
+    """
+    lines = [*_said(model), "", *_texts(explained), "", *_input(explained), "", *_place(explained), ""]
+    return [line.rstrip() for line in [*lines, *_outcome(explained), "", *_verdict(explained)]]
+
+
+def written(token: str) -> str:
+    """Return a token with its blanks and line ends to be seen."""
+    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
+
+
+def _texts(explained: Explanation) -> list[str]:
+    readings = explained.readings
+    return [
+        _row("text", (reading.text for reading in readings)),
+        _row("tokens", (" ".join(map(written, r.tokens)) for r in readings)),
+        _row("ids", (" ".join(map(str, r.ids)) for r in readings)),
+        *_said("A token is a word or a piece of one, ␣ the blank before it; an id its number."),
+    ]
+
+
+def _input(explained: Explanation) -> list[str]:
+    width = explained.readings[0].words.shape[1]
+    added = any(entrance.at_input for entrance in explained.entrances)
+    what = "WORD VECTOR + POSITION VECTOR" if added else "WORD VECTOR, and nothing else"
+    lines = _said(
+        f"1  INPUT = {what}. Each id has a row of {width} numbers, learned in training: its word "
+        f"vector. The first {NUMBERS} of them:"
+    )
+    for place in range(_shown(explained)):
+        lines.append(_row(f"position {place}", _at(explained, place, _token)))
+        lines.append(_row("  word", _at(explained, place, lambda r, i: _vector(r.words[i]))))
+        if added:
+            position = _at(explained, place, lambda r, i: _vector(r.added[i]))
+            lines.append(_row("  + position", position))
+        if added or explained.input_norm:
+            label = "  normalised" if explained.input_norm else "  = input"
+            inputs = _at(explained, place, lambda r, i: _vector(r.inputs[i]))
+            lines.append(_row(label, inputs))
+    if not added:
+        lines += _said("The same word has the same input wherever it stands.", "   ")
+    return lines
+
+
+def _place(explained: Explanation) -> list[str]:
+    """Where order comes in after the input."""
+    if not explained.position:
+        return _steps(explained)
+    lines: list[str] = []
+    for entrance in explained.entrances:
+        if entrance.layers:
+            door = DOORS.get(entrance.door, "on attention")
+            lines += _said(
+                f"2  {entrance.name.upper()} ACTS {door}, in {_layers(entrance.layers)}. "
+                f"{entrance.summary}"
+            )
+            for line in entrance.formula.splitlines():
+                lines += textwrap.wrap(
+                    line, WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 9
+                )
+        if entrance.order_leak:
+            lines += _said(f"Beside positions, order comes in by {entrance.order_leak}.", "   ")
+        if entrance.feeds:
+            lines += _said(f"{entrance.name}: {entrance.summary} Here they are 0, 1, 2, …", "   ")
+    if explained.readings[0].attention is not None:
+        return [*lines, *_attention(explained)]
+    if any(entrance.at_input for entrance in explained.entrances):
+        said = (
+            "2  ATTENTION compares these inputs. Positions come in nowhere else: all it knows of "
+            "them is in the sums above."
+        )
+    else:
+        said = f"2  POSITIONS COME IN NOWHERE ({explained.position}). {_mask(explained)}"
+    return [*lines, *_said(said)]
+
+
+def _mask(explained: Explanation) -> str:
+    """What order is left where there are no positions."""
+    if not explained.causal:
+        return "Every word sees every other, and nothing says where any of them stands."
+    first, second = explained.readings
+    told = "The causal mask is all there is: each word sees only those before it."
+    for word in sorted(explained.words, key=lambda word: max(word.places)):
+        a, b = word.places
+        if a and b and sorted(first.ids[:a]) != sorted(second.ids[:b]):
+            return (
+                f"{told} Before {written(word.token)} it is {_before(first, a)} on the left and "
+                f"{_before(second, b)} on the right."
+            )
+    return told
+
+
+def _before(reading: Reading, place: int) -> str:
+    return " ".join(map(written, reading.tokens[:place]))
+
+
+def _steps(explained: Explanation) -> list[str]:
+    lines = _said(
+        "2  A GRU READS IN ORDER and needs no positions: after each word it holds a state, made "
+        f"of the word and of the state before. The first {NUMBERS} numbers of its first layer's:"
+    )
+    for place in range(_shown(explained)):
+        lines.append(_row("state after", _at(explained, place, lambda r, i: _token(r, i))))
+        lines.append(_row("", _at(explained, place, lambda r, i: _vector(r.steps[i]))))
+    return lines
+
+
+def _attention(explained: Explanation) -> list[str]:
+    """How the last token looks at the last few, itself included."""
+    readings = explained.readings
+    rows = [reading.attention for reading in readings if reading.attention is not None]
+    lines = _said(
+        f"Layer {rows[0].layer + 1}, first head: how the last word looks at each word, and how it "
+        "would if positions did not act there (plain).",
+        "   ",
+    )
+    if any((row.query != row.placed_query[: len(row.query)]).any() for row in rows):
+        lines.append(_row("query of", (f"{_token(reading, -1)[:7]:>7}" for reading in readings)))
+        lines.append(_row("  plain", (_vector(row.query) for row in rows)))
+        lines.append(_row("  with position", (_vector(row.placed_query) for row in rows)))
+    looks = ([f"{written(token)[:7]:>7}" for token in r.tokens[-TOKENS:]] for r in readings)
+    lines.append(_row("looks at", (" ".join(each) for each in looks)))
+    told = {
+        "  distance": [row.distances for row in rows],
+        "  plain score": [row.scores_without for row in rows],
+        "  score": [row.scores for row in rows],
+        "  change": [row.scores - row.scores_without for row in rows if row.scores is not None],
+        "  plain weight": [row.weights_without for row in rows],
+        "  weight": [row.weights for row in rows],
+    }
+    for name, of in told.items():
+        if rows[0].scores is not None or name not in ("  score", "  plain score", "  change"):
+            lines.append(_row(name, (_vector(each[-TOKENS:]) for each in of)))
+    return lines
+
+
+def _outcome(explained: Explanation) -> list[str]:
+    asked = "next word" if explained.causal else "word after them, hidden"
+    lines = _said(f"3  WHAT COMES OUT. The likeliest {asked}, and its probability:")
+    for number in range(len(explained.readings[0].likeliest)):
+        tops = (reading.likeliest[number] for reading in explained.readings)
+        lines.append(_row("", (f"{written(token)[:18]:<18}{share:>8.2%}" for token, share in tops)))
+    lines += _said(f"Of their probability the two have {explained.shared:.1%} in common.", "   ")
+    if explained.words:
+        lines += _said(
+            "How far apart each word's final vectors are in the two orders, as a share of their "
+            "length:",
+            "   ",
+        )
+        words = [f"{written(w.token)} {_share(w.apart.relative)}" for w in explained.words[:6]]
+        lines += _said("   ".join(words), "     ")
+    parts = [_share(apart.relative) for apart in explained.after_apart]
+    names = ["input", *(f"layer {i}" for i in range(1, len(parts)))]
+    told = "   ".join(f"{name} {part}" for name, part in zip(names, parts, strict=True))
+    after = written(explained.after)
+    lines += _said(f"And of the same {after!r} after both orders, layer after layer:", "   ")
+    return [*lines, *_said(told, "     ")]
+
+
+def _verdict(explained: Explanation) -> list[str]:
+    if not explained.same_tokens:
+        return _said(
+            "=> The two texts hold different tokens, so that more than their order differs."
+        )
+    after = written(explained.after)
+    apart = [apart.relative > ROUNDING for apart in explained.after_apart]
+    words_apart = any(word.apart.relative > ROUNDING for word in explained.words)
+    acts = any(e.layers or e.at_input or e.order_leak for e in explained.entrances)
+    if not any(apart) and not words_apart:
+        said = (
+            "To this model the two orders are the same: each word comes out as the same vector "
+            "wherever it stands. It reads a bag of words."
+        )
+    elif not any(apart):
+        said = (
+            f"{after!r} cannot tell the two orders apart: to it both hold the same words, added "
+            "up in any order. The words themselves differ, because the causal mask lets each see "
+            "only those before it."
+        )
+    elif apart.index(True) > 1 and not acts and explained.position:
+        said = (
+            f"Layer 1 cannot tell the two orders apart: to {after!r} both hold the same words, "
+            f"added up in any order. From layer {apart.index(True)} on they differ although "
+            "nothing says where a word stands: the words it reads there have themselves read "
+            "those before them, by the causal mask, and these are others."
+        )
+    else:
+        said = (
+            f"This model tells the two orders apart, from layer {apart.index(True)} on: {after!r} "
+            "follows the same words, and comes out otherwise."
+        )
+    return _said(f"=> {said}")
+
+
+def _said(text: str, indent: str = "") -> list[str]:
+    later = indent or " " * 3
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=later)
+
+
+def _row(label: str, sides: Iterable[str]) -> str:
+    left, right = (side if len(side) < SIDE else f"{side[: SIDE - 2]}…" for side in sides)
+    return f"{label:<{LABEL}}{left:<{SIDE}}{right}"
+
+
+def _at(explained: Explanation, place: int, of: Callable[[Reading, int], str]) -> Iterator[str]:
+    """What both orders have at a place; nothing where one is shorter."""
+    return (of(r, place) if place < len(r.ids) else "" for r in explained.readings)
+
+
+def _shown(explained: Explanation) -> int:
+    return min(TOKENS, max(len(reading.ids) for reading in explained.readings))
+
+
+def _token(reading: Reading, place: int) -> str:
+    return written(reading.tokens[place])
+
+
+def _vector(numbers: Sequence[float]) -> str:
+    return " ".join(_number(float(number)) for number in numbers[:NUMBERS])
+
+
+def _number(value: float) -> str:
+    """A number in seven columns."""
+    if value == int(value) and abs(value) < 1000:
+        return f"{value:>7.0f}" if value else "      0"
+    return f"{value:>7.3f}" if abs(value) < 100 else f"{value:>7.1f}"
+
+
+def _share(value: float) -> str:
+    return "0" if value <= ROUNDING else f"{value:.2g}"
+
+
+def _layers(layers: Sequence[int]) -> str:
+    if len(layers) == 1:
+        return f"layer {layers[0] + 1}"
+    if list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"layers {layers[0] + 1} to {layers[-1] + 1}"
+    return f"layers {', '.join(str(layer + 1) for layer in layers)}"

@@ -1,0 +1,51 @@
+"""The token embeddings of a language model as word vectors.
+
+A byte-level tokenizer spells a word in the middle of a text with the blank before it, so a word
+here is a token that is a blank and a whole word: of " king" and "king", which also ends "making",
+the first. A word that the tokenizer cuts into several tokens has no vector in the table. Where
+tokens are characters, they are the words.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wordorder.model import TokenModel
+from wordorder.text.tokenizer import Tokenizer
+from wordorder.words.vectors import Vectors
+
+# How tokenizers mark that a blank comes before: GPT-2's way of writing byte 32, SentencePiece's.
+WORD_STARTS = ("Ġ", "▁")
+CONTINUES = "##"  # WordPiece marks the other ones
+
+
+def token_vectors(model: TokenModel, tokenizer: Tokenizer, source: str) -> Vectors:
+    """Return the input embeddings of the tokens that are words, in the order of their ids.
+
+    Ids of a byte-pair encoding go from frequent to rare, as the words of vector files do.
+    """
+    words = word_tokens(tokenizer)
+    table = model.embedding.weight.detach().float().cpu().numpy()
+    matrix = table[np.array(list(words), np.int64)]
+
+    def absent(word: str) -> str:
+        pieces = [tokenizer.decode([token]) for token in tokenizer.encode(f" {word}")]
+        if len(pieces) < 2:
+            return ""
+        return f" ({len(pieces)} tokens: {' '.join(map(repr, pieces))})"
+
+    return Vectors.of(source, list(words.values()), matrix, absent)
+
+
+def word_tokens(tokenizer: Tokenizer) -> dict[int, str]:
+    """Return the tokens that are words, by id, each spelt without what marks its beginning."""
+    vocabulary = tokenizer.backend.get_vocab(with_added_tokens=False)
+    spelt = sorted((token, spelling) for spelling, token in vocabulary.items())
+    marked = any(spelling.startswith(WORD_STARTS) and spelling[1:] for _, spelling in spelt)
+    words = {}
+    for token, spelling in spelt:
+        begins = spelling.startswith(WORD_STARTS) if marked else not spelling.startswith(CONTINUES)
+        word = tokenizer.decode([token]).removeprefix(" ")
+        if begins and "\ufffd" not in word and any(map(str.isalnum, word)):
+            words[token] = word
+    return words

@@ -1,0 +1,267 @@
+"""An explanation's numbers are the model's own, and what it says of order is so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wordorder.errors import BadInput
+from wordorder.model import LanguageModel, TokenModel
+from wordorder.positions import CATALOGUE, ModelShape, Position, PositionError, composed
+from wordorder.positions.reader import plain_attention
+from wordorder.text.corpus import Corpus, Document
+from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+from wordorder.words.explanation import Explanation, explain
+from wordorder.words.observed import attention_row, layer_states
+from wordorder.words.screen import page
+
+MakeModel = Callable[..., TokenModel]
+ORDERS = ("I love AI", "AI love I")
+ROUNDING, APART = 1e-5, 1e-3
+# Attention in another order of sums.
+CLOSE = {"rtol": 0, "atol": 1e-5}
+SPECS = [*CATALOGUE, "learned+alibi", "none/rotary", "rotary:fraction=0.5"]
+
+
+@pytest.fixture(params=SPECS)
+def model(request: pytest.FixtureRequest, make_random: MakeModel) -> TokenModel:
+    return make_random(request.param)
+
+
+def explained(model: TokenModel, tokenizer: Tokenizer, *texts: str) -> Explanation:
+    return explain(model, tokenizer, *(texts or ORDERS))
+
+
+def entering(model: LanguageModel, ids: list[int]) -> Tensor:
+    """What the first block is given."""
+    given: list[Tensor] = []
+    hook = model.blocks[0].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    with torch.no_grad():
+        model(torch.tensor([ids]))
+    hook.remove()
+    return given[0][0]
+
+
+def test_word_vector_plus_position_vector_is_what_enters(
+    model: LanguageModel, tokenizer: Tokenizer
+) -> None:
+    found = explained(model, tokenizer)
+    for reading, text in zip(found.readings, ORDERS, strict=True):
+        ids = tokenizer.encode(f" {text}")
+        assert list(reading.ids) == ids and reading.tokens == (
+            (" I", " love", " AI") if text == ORDERS[0] else (" AI", " love", " I")
+        )
+        assert torch.equal(reading.words, model.embedding.weight[ids].detach())
+        torch.testing.assert_close(reading.words + reading.added, entering(model, ids), **CLOSE)
+        assert torch.equal(reading.inputs, entering(model, ids))
+    at_input = any(entrance.at_input for entrance in found.entrances)
+    assert at_input == bool(found.readings[0].added.any())
+
+
+def test_scores_and_weights_are_those_of_plain_attention(
+    model: LanguageModel, tokenizer: Tokenizer
+) -> None:
+    ids = tokenizer.encode(" I love AI the king")
+    row = attention_row(model, ids)
+    assert (row is None) == (not any(e.layers for e in explained(model, tokenizer).entrances))
+    if row is None:
+        return
+    if row.scores is not None:  # the last token sees all, so that nothing is masked
+        torch.testing.assert_close(row.scores.softmax(-1), row.weights, **CLOSE)
+    assert row.weights.sum() == pytest.approx(1, abs=1e-4)
+    assert row.distances.tolist() == [4, 3, 2, 1, 0]
+    torch.testing.assert_close(row.weights, plainly(model, ids, row.layer), **CLOSE)
+    torch.testing.assert_close(row.scores_without.softmax(-1), row.weights_without, **CLOSE)
+
+
+@torch.no_grad()
+def plainly(model: LanguageModel, ids: list[int], layer: int) -> Tensor:
+    """The last token's weights in the first head, by the definition: values tell who is read."""
+    block = model.blocks[layer]
+    x = block.attention_norm(layer_states(model, ids)[layer][None])
+    queries, keys, values = block.attention.project(x)
+    geometry = model.geometry(torch.tensor([ids]), None, None, None)
+    position, tables = model.position.sums[layer], model.position.prepare(geometry)[layer]
+    state = position.state(x, geometry, None)
+    found = []
+    for token in range(len(ids)):
+        given = []
+        for size in (0.0, 1.0):
+            own = torch.zeros_like(values)
+            own[:, :, token] = size
+            read = plain_attention(position, queries, keys, own, tables, state, geometry)
+            given.append(read[0, 0, -1, 0])
+        found.append(given[1] - given[0])
+    return torch.stack(found)
+
+
+def test_every_embedding_tells_two_orders_apart_and_its_page_fits(
+    model: LanguageModel, tokenizer: Tokenizer
+) -> None:
+    found = explained(model, tokenizer)
+    assert found.same_tokens and found.after == "."
+    relative = [apart.relative for apart in found.after_apart]
+    assert len(relative) == model.config.layers + 1
+    assert relative[0] == 0 and relative[-1] > APART
+    assert 0 <= found.shared < 1
+    lines = page(found, "a model")
+    assert all(len(line) <= 80 for line in lines) and len(lines) < 60
+    json.dumps(asdict(found), default=Tensor.tolist)
+
+
+def test_without_embedding_the_first_layer_is_blind_and_the_mask_tells(
+    make_random: MakeModel, tokenizer: Tokenizer
+) -> None:
+    found = explained(make_random("none"), tokenizer)
+    relative = [apart.relative for apart in found.after_apart]
+    assert relative[0] == 0 and relative[1] < ROUNDING and relative[2] > APART
+    told = " ".join(" ".join(page(found, "")).split())
+    assert "Before ␣love it is ␣I on the left and ␣AI on the right." in told
+    assert "Layer 1 cannot tell the two orders apart" in told and "From layer 2 on" in told
+
+
+def test_two_words_have_none_between_them_that_saw_others(
+    make_random: MakeModel, tokenizer: Tokenizer
+) -> None:
+    told = " ".join(page(explained(make_random("none"), tokenizer, "love AI", "AI love"), ""))
+    assert "The causal mask is all there is" in told and "Before" not in told
+
+
+def test_one_layer_without_embedding_differs_in_the_words_alone(
+    make_random: MakeModel, tokenizer: Tokenizer
+) -> None:
+    found = explained(make_random("none", layers=1), tokenizer)
+    assert all(apart.relative < ROUNDING for apart in found.after_apart)
+    assert all(word.apart.relative > APART for word in found.words)
+    assert "cannot tell the two orders apart" in " ".join(page(found, "")[-4:])
+
+
+def test_both_ways_without_embedding_it_is_a_bag_of_words(
+    make_random: MakeModel, tokenizer: Tokenizer
+) -> None:
+    found = explained(make_random("none", causal=False), tokenizer)
+    assert found.after == "<|mask|>"
+    assert all(apart.relative < ROUNDING for apart in found.after_apart)
+    assert all(word.apart.relative < ROUNDING for word in found.words)
+    assert [(word.token, word.places) for word in found.words] == [
+        (" I", (0, 2)),
+        (" love", (1, 1)),
+        (" AI", (2, 0)),
+    ]
+    assert found.shared == pytest.approx(1, abs=1e-5)
+    assert "It reads a bag of words." in " ".join(page(found, "")[-3:])
+
+    other = explained(make_random("sinusoidal", causal=False), tokenizer)
+    assert other.after_apart[1].relative > APART
+    assert "tells the two orders apart, from layer 1 on" in " ".join(page(other, "")[-3:])
+
+
+def test_where_only_a_later_layer_has_positions_it_is_said_which(
+    make_random: MakeModel, tokenizer: Tokenizer
+) -> None:
+    found = explained(make_random("none/rotary"), tokenizer)
+    names = {entrance.name: entrance.layers for entrance in found.entrances}
+    assert names == {"none": (), "rotary": (1,)}
+    assert found.readings[0].attention.layer == 1
+    told = " ".join(" ".join(page(found, "")).split())
+    assert "ROTARY ACTS on the queries and keys of attention, in layer 2." in told
+    assert "apart, from layer 2 on" in told
+
+
+def test_a_recurrent_model_reads_in_order(make_random: MakeModel, tokenizer: Tokenizer) -> None:
+    model = make_random(kind="gru")
+    found = explained(model, tokenizer)
+    assert found.position == "" and found.entrances == ()
+    assert [apart.relative > APART for apart in found.after_apart] == [False, True, True]
+    first, second = found.readings
+    assert first.attention is None and not first.added.any()
+    assert torch.equal(first.inputs, first.words)
+    steps = model.recurrences[0](model.norms[0](first.words[None]))[0][0]
+    torch.testing.assert_close(first.steps, steps.detach(), **CLOSE)
+    assert not torch.allclose(first.steps[-1], second.steps[-1])
+    told = page(found, "")
+    assert any("A GRU READS IN ORDER" in line for line in told)
+    assert all(len(line) <= 80 for line in told)
+
+
+def test_the_next_token_is_the_models_own(make_random: MakeModel, tokenizer: Tokenizer) -> None:
+    model = make_random()
+    found = explained(model, tokenizer)
+    chances = []
+    for reading in found.readings:
+        with torch.no_grad():
+            chances.append(model(torch.tensor([reading.ids]))[0, -1].softmax(-1))
+        token, share = reading.likeliest[0]
+        assert share == pytest.approx(float(chances[-1].max()), abs=1e-6)
+        top = int(chances[-1].argmax())
+        assert token == (tokenizer.decode([top]) or tokenizer.backend.id_to_token(top))
+    difference = 0.5 * float((chances[0] - chances[1]).abs().sum())
+    assert found.shared == pytest.approx(1 - difference, abs=1e-5)
+
+
+class Raised(Position):
+    """Raises the first word: an embedding that nobody has met."""
+
+    summary = "Raises the first word."
+    door = "input"
+    absolute, shift_invariant = True, False
+
+    def __init__(self, shape: ModelShape, /) -> None:
+        super().__init__(shape)
+
+    def embed(self, x: Tensor, geometry) -> Tensor:  # type: ignore[no-untyped-def]
+        first = (geometry.query_positions == 0)[..., None]
+        return torch.where(first, x + 1, x)
+
+
+def test_an_embedding_of_ones_own_is_explained_like_any_other(
+    make_random: MakeModel, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = {"mine.Raised": Raised}
+    monkeypatch.setattr("wordorder.words.explanation.parse", lambda s: composed.parse(s, catalogue))
+    model = make_random("none")
+    model.position = composed.build(
+        composed.parse("mine.Raised", catalogue), model.position.shape, catalogue
+    )
+    object.__setattr__(model.config, "position", "mine.Raised")
+    found = explained(model, tokenizer)
+    assert found.entrances[0].at_input and found.entrances[0].summary == "Raises the first word."
+    torch.testing.assert_close(found.readings[0].added[0], torch.ones(32))
+    assert not found.readings[0].added[1:].any()
+    assert found.after_apart[1].relative > APART
+
+
+def test_texts_that_are_no_two_orders(make_random: MakeModel, tokenizer: Tokenizer) -> None:
+    model = make_random()
+    with pytest.raises(BadInput, match="'love' is no order of words: give two words at least"):
+        explained(model, tokenizer, "love", "love")
+    with pytest.raises(BadInput, match="the same text in the same order"):
+        explained(model, tokenizer, "I love I", "I love I")
+    found = explained(model, tokenizer, "I love AI", "the king")
+    assert not found.same_tokens
+    assert "hold different tokens" in " ".join(page(found, "")[-2:])
+    with pytest.raises((BadInput, PositionError), match="position"):
+        explained(make_random("learned"), tokenizer, "I love " * 20, "love I " * 20)
+
+
+def test_long_texts_are_shown_in_part(make_random: MakeModel, tokenizer: Tokenizer) -> None:
+    text = "the king and the queen love the man and the woman"  # more tokens than a head is wide
+    model = make_random("alibi")
+    row = attention_row(model, tokenizer.encode(f" {text}"))
+    assert row is not None and len(row.weights) == 11 > model.config.head_dim
+    assert row.weights.sum() == pytest.approx(1, abs=1e-5)
+    lines = page(explained(model, tokenizer, text, " ".join(text.split()[::-1])), "")
+    assert all(len(line) <= 80 for line in lines) and len(lines) < 60
+
+
+def test_characters_without_a_full_stop(make_random: MakeModel) -> None:
+    tokenizer = make_tokenizer("characters", Corpus("c", (Document("ab c", "c"),)))
+    model = make_random(vocabulary_size=tokenizer.vocabulary_size)
+    found = explained(model, tokenizer, "ab c", "c ab")
+    assert found.after == "<|endoftext|>" and found.same_tokens
+    assert isinstance(model.embedding, nn.Embedding)

@@ -1,0 +1,108 @@
+"""Sentences as vectors: what they are made of, and what each kind knows of order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wordorder.errors import BadInput
+from wordorder.model import TokenModel
+from wordorder.text.tokenizer import Tokenizer
+from wordorder.words import sentences
+from wordorder.words.sentences import (
+    Apart,
+    nearest_sentences,
+    read_sentences,
+    reversed_words,
+    sentence_vectors,
+)
+
+MakeModel = Callable[..., TokenModel]
+ROUNDING, APART = 1e-5, 1e-2
+
+
+def apart(model: TokenModel, tokenizer: Tokenizer) -> dict[str, float]:
+    found = sentence_vectors(model, tokenizer, ["I love AI", "AI love I"])
+    return {kind: Apart.of(rows[0], rows[1]).relative for kind, rows in found.items()}
+
+
+def test_the_mean_of_embeddings_is_the_same_in_every_order_and_hidden_states_are_not(
+    tokenizer: Tokenizer, make_random: MakeModel
+) -> None:
+    for kind in ("rotary", "none"):
+        found = apart(make_random(kind), tokenizer)
+        assert found["words"] < ROUNDING
+        assert found["mean"] > APART and found["last"] > APART
+
+
+def test_both_ways_without_embedding_no_mean_knows_order(
+    tokenizer: Tokenizer, make_random: MakeModel
+) -> None:
+    found = apart(make_random("none", causal=False), tokenizer)
+    assert found["words"] < ROUNDING and found["mean"] < ROUNDING
+    assert apart(make_random("learned", causal=False), tokenizer)["mean"] > APART
+
+
+@pytest.mark.parametrize("at_once", [1, 8192])
+def test_vectors_are_the_models_own(
+    tokenizer: Tokenizer,
+    make_random: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+) -> None:
+    monkeypatch.setattr(sentences, "TOKENS_AT_ONCE", at_once)
+    model = make_random()
+    texts = ["the king", "I love AI", "the man", "the queen love the woman"]
+    shares: list[float] = []
+    found = sentence_vectors(model, tokenizer, texts, shares.append)
+    assert shares[-1] == 1
+    for number, text in enumerate(texts):
+        ids = tokenizer.encode(f" {text}")
+        with torch.no_grad():
+            hidden = model.hidden(torch.tensor([[tokenizer.end_of_text, *ids]]))[0, 1:]
+        words = model.embedding.weight[ids].detach()
+        for kind, expected in (
+            ("words", words.mean(0)),
+            ("mean", hidden.mean(0)),
+            ("last", hidden[-1]),
+        ):
+            np.testing.assert_allclose(found[kind][number], expected.numpy(), atol=1e-5)
+
+
+def test_the_nearest_sentence_is_the_one_that_says_the_same(
+    tokenizer: Tokenizer, make_random: MakeModel
+) -> None:
+    lines = ["the man", "the queen love the king", "I love AI"]
+    found = sentence_vectors(make_random(), tokenizer, ["I love AI", *lines])
+    for rows in found.values():
+        near = nearest_sentences(lines, rows[1:], rows[0], 2)
+        assert len(near) == 2 and near[0].word == "I love AI"
+        assert near[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_how_far_two_vectors_are_apart() -> None:
+    found = Apart.of(np.array([3.0, 0.0], np.float32), np.array([0.0, 4.0], np.float32))
+    assert (found.cosine, found.distance, found.relative) == (0, 5, pytest.approx(5 / 3.5))
+    assert Apart.of(np.zeros(2, np.float32), np.zeros(2, np.float32)).relative == 0
+
+
+def test_words_from_the_last_to_the_first() -> None:
+    assert reversed_words(" I  love AI ") == "AI love I"
+
+
+def test_sentences_are_the_lines_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.txt"
+    path.write_text("one\n\n two \n", encoding="utf-8")
+    assert read_sentences(path) == ["one", "two"]
+    path.write_text("\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="is empty"):
+        read_sentences(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(BadInput, match="cannot be read as UTF-8"):
+        read_sentences(path)
+    with pytest.raises(BadInput, match="no such file"):
+        read_sentences(tmp_path / "nothing")

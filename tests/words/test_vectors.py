@@ -1,0 +1,85 @@
+"""What is near what, and what is said of a word that is not there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from wordorder.errors import BadInput
+from wordorder.words.vectors import Vectors, neighbour_rank, neighbours
+
+
+def cosine(first: list[float], second: list[float]) -> float:
+    """As the definition reads, in Python's own numbers."""
+    product = sum(a * b for a, b in zip(first, second, strict=True))
+    sizes = math.sqrt(sum(a * a for a in first)) * math.sqrt(sum(b * b for b in second))
+    return product / sizes
+
+
+def test_neighbours_are_those_of_the_largest_cosine(make_drawn: Callable[..., Vectors]) -> None:
+    vectors = make_drawn(200, 7)
+    rows = vectors.matrix.tolist()
+    cosines = {name: cosine(rows[17], row) for name, row in zip(vectors.names, rows, strict=True)}
+    del cosines["w17"]
+    expected = sorted(cosines, key=cosines.__getitem__, reverse=True)
+    found = neighbours(vectors, "w17", 12)
+    assert [near.word for near in found] == expected[:12]
+    assert [near.score for near in found] == pytest.approx(
+        [cosines[name] for name in expected[:12]], abs=1e-6
+    )
+    assert neighbour_rank(vectors, "w17", expected[0]) == 1
+    assert neighbour_rank(vectors, "w17", expected[198]) == 199
+
+
+def test_more_neighbours_than_there_are_are_all_of_them(planted: Vectors) -> None:
+    assert len(neighbours(planted, "king", 100)) == len(planted) - 1
+    assert neighbours(planted, "king", 100)[0].word == "queen"
+
+
+def test_how_long_a_vector_is_makes_no_difference(planted: Vectors) -> None:
+    longer = planted.matrix * np.arange(1, 7, dtype=np.float32)[:, None]
+    found = neighbours(Vectors.of("longer", planted.names, longer), "king")
+    assert [near.word for near in found] == [near.word for near in neighbours(planted, "king")]
+
+
+def test_a_vector_of_zeros_is_near_nothing() -> None:
+    matrix = np.array([[1, 0], [0, 0], [1, 1], [-1, -1]], np.float32)
+    vectors = Vectors.of("zeros", ["a", "nought", "b", "c"], matrix)
+    assert [(n.word, round(n.score, 3)) for n in neighbours(vectors, "a")] == [
+        ("b", 0.707),
+        ("nought", 0.0),
+        ("c", -0.707),
+    ]
+    assert all(near.score == 0 for near in neighbours(vectors, "nought"))
+
+
+def test_a_word_is_found_as_written_or_in_lower_case() -> None:
+    vectors = Vectors.of("case", ["Turkey", "turkey", "king"], np.eye(3, dtype=np.float32))
+    assert [vectors.find(word) for word in ("Turkey", "turkey", "King", "kings")] == [0, 1, 2, None]
+
+
+def test_of_a_word_that_is_there_twice_the_first_counts() -> None:
+    vectors = Vectors.of("twice", ["a", "b", "a"], np.eye(3, dtype=np.float32))
+    assert vectors.row("a") == 0
+
+
+def test_a_word_that_is_not_there_is_told_with_the_nearest_spelt(planted: Vectors) -> None:
+    with pytest.raises(BadInput) as raised:
+        planted.row("womann")
+    assert str(raised.value) == "planted has no word 'womann'; the nearest spelt is 'woman'"
+    with pytest.raises(BadInput, match="'1234'; and none is spelt like it"):
+        planted.row("1234")
+
+
+def test_the_first_words_alone(planted: Vectors) -> None:
+    few = planted.first(3)
+    assert len(few) == 3 and few.find("woman") is None
+    assert [near.word for near in neighbours(few, "king")] == ["queen", "man"]
+
+
+def test_a_word_has_no_rank_among_its_own_neighbours(planted: Vectors) -> None:
+    with pytest.raises(BadInput, match="'King' is the word itself"):
+        neighbour_rank(planted, "king", "King")
