@@ -10,14 +10,12 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wordorder.words.explanation import Explanation, Reading
+from wordorder.words.sentences import Apart
 
 WIDTH = 80
 LABEL, SIDE = 16, 32  # the first column, and each order's
 NUMBERS = 4  # of a vector that are shown
 TOKENS = 4  # of a text that are shown
-
-# Vectors of the same things differ by less where sums are taken in another order: float32.
-ROUNDING = 1e-5
 
 DOORS = {
     "query-key": "on the queries and keys of attention",
@@ -32,13 +30,23 @@ def page(explained: Explanation, model: str) -> list[str]:
     Args:
         model: what to say of the model, in a line.
     """
-    lines = [*_said(model), "", *_texts(explained), "", *_input(explained), "", *_place(explained), ""]
+    lines = [
+        *_said(model),
+        "",
+        *_texts(explained),
+        "",
+        *_input(explained),
+        "",
+        *_place(explained),
+        "",
+    ]
     return [line.rstrip() for line in [*lines, *_outcome(explained), "", *_verdict(explained)]]
 
 
 def written(token: str) -> str:
-    """Return a token with its blanks and line ends to be seen."""
-    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
+    """Return a token with its blanks and line ends to be seen, and nothing that moves a cursor."""
+    shown = token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
 
 
 def _texts(explained: Explanation) -> list[str]:
@@ -78,32 +86,29 @@ def _place(explained: Explanation) -> list[str]:
     """Where order comes in after the input."""
     if not explained.position:
         return _steps(explained)
+    acting = [entrance for entrance in explained.entrances if entrance.layers]
     lines: list[str] = []
-    for entrance in explained.entrances:
-        if entrance.layers:
-            door = DOORS.get(entrance.door, "on attention")
-            lines += _said(
-                f"2  {entrance.name.upper()} ACTS {door}, in {_layers(entrance.layers)}. "
-                f"{entrance.summary}"
-            )
-            for line in entrance.formula.splitlines():
-                lines += textwrap.wrap(
-                    line, WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 9
-                )
-        if entrance.order_leak:
-            lines += _said(f"Beside positions, order comes in by {entrance.order_leak}.", "   ")
-        if entrance.feeds:
-            lines += _said(f"{entrance.name}: {entrance.summary} Here they are 0, 1, 2, …", "   ")
-    if explained.readings[0].attention is not None:
-        return [*lines, *_attention(explained)]
-    if any(entrance.at_input for entrance in explained.entrances):
-        said = (
+    for entrance in acting:
+        door = DOORS.get(entrance.door, "on attention")
+        lines += _said(
+            f"2  {entrance.name.upper()} ACTS {door}, in {_layers(entrance.layers)}. "
+            f"{entrance.summary}"
+        )
+        for line in entrance.formula.splitlines():
+            lines += textwrap.wrap(line, WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 9)
+    if not acting and any(entrance.at_input for entrance in explained.entrances):
+        lines += _said(
             "2  ATTENTION compares these inputs. Positions come in nowhere else: all it knows of "
             "them is in the sums above."
         )
-    else:
-        said = f"2  POSITIONS COME IN NOWHERE ({explained.position}). {_mask(explained)}"
-    return [*lines, *_said(said)]
+    elif not acting:
+        lines += _said(f"2  POSITIONS COME IN NOWHERE ({explained.position}). {_mask(explained)}")
+    for entrance in explained.entrances:
+        if entrance.feeds:
+            lines += _said(f"{entrance.name}: {entrance.summary} Here they are 0, 1, 2, …", "   ")
+        if entrance.order_leak:
+            lines += _said(f"Beside positions: {entrance.order_leak}.", "   ")
+    return lines + _attention(explained) if acting else lines
 
 
 def _mask(explained: Explanation) -> str:
@@ -179,9 +184,9 @@ def _outcome(explained: Explanation) -> list[str]:
             "length:",
             "   ",
         )
-        words = [f"{written(w.token)} {_share(w.apart.relative)}" for w in explained.words[:6]]
+        words = [f"{written(w.token)} {_share(w.apart)}" for w in explained.words[:6]]
         lines += _said("   ".join(words), "     ")
-    parts = [_share(apart.relative) for apart in explained.after_apart]
+    parts = [_share(apart) for apart in explained.after_apart]
     names = ["input", *(f"layer {i}" for i in range(1, len(parts)))]
     told = "   ".join(f"{name} {part}" for name, part in zip(names, parts, strict=True))
     after = written(explained.after)
@@ -195,8 +200,8 @@ def _verdict(explained: Explanation) -> list[str]:
             "=> The two texts hold different tokens, so that more than their order differs."
         )
     after = written(explained.after)
-    apart = [apart.relative > ROUNDING for apart in explained.after_apart]
-    words_apart = any(word.apart.relative > ROUNDING for word in explained.words)
+    apart = [not apart.same for apart in explained.after_apart]
+    words_apart = not all(word.apart.same for word in explained.words)
     acts = any(e.layers or e.at_input or e.order_leak for e in explained.entrances)
     if not any(apart) and not words_apart:
         said = (
@@ -258,8 +263,8 @@ def _number(value: float) -> str:
     return f"{value:>7.3f}" if abs(value) < 100 else f"{value:>7.1f}"
 
 
-def _share(value: float) -> str:
-    return "0" if value <= ROUNDING else f"{value:.2g}"
+def _share(apart: Apart) -> str:
+    return "0" if apart.same else f"{apart.relative:.2g}"
 
 
 def _layers(layers: Sequence[int]) -> str:

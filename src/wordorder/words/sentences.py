@@ -32,6 +32,9 @@ KINDS = {
 }
 TOKENS_AT_ONCE = 8192
 
+# Vectors of the same things differ by less where sums are taken in another order: float32.
+ROUNDING = 1e-5
+
 
 @dataclass(frozen=True)
 class Apart:
@@ -46,6 +49,11 @@ class Apart:
     cosine: float
     distance: float
     relative: float
+
+    @property
+    def same(self) -> bool:
+        """Whether the two are one, to rounding."""
+        return self.relative <= ROUNDING
 
     @classmethod
     def of(cls, first: Floats, second: Floats) -> Apart:

@@ -11,8 +11,6 @@ from rich.text import Text
 
 from wordorder.words.analogies import METHODS
 
-ROUNDING = 1e-5  # float32 sums in another order differ by less
-
 
 def show(console: Console, source: str, found: dict[str, Any]) -> None:
     """Print everything found, a section for each thing asked."""
@@ -68,7 +66,7 @@ def _show_analogy(console: Console, found: dict[str, Any], words: int) -> None:
         console.print(Text(f"{expected} is number {counted['left_out']}, of {words - 3:,} words"))
     console.print(Text(f"with {a}, {b} and {c} as answers too: {counted['included']}"))
     first = "left_out" if "left_out" in counted else "included"
-    if found["small"] and any(each[first] > 1 for each in ranks.values()):
+    if found["of_a_run"] and any(each[first] > 1 for each in ranks.values()):
         console.print(
             Text(
                 f"\n{expected} does not come first. A language model's own table seldom answers "
@@ -109,7 +107,7 @@ def _show_sentences(console: Console, found: dict[str, Any]) -> None:
         table.add_column(title, justify="right")
     table.add_column("")
     for kind, apart in found["apart"].items():
-        same = "the same" if apart["relative"] <= ROUNDING else "not the same"
+        same = "the same" if apart["same"] else "not the same"
         numbers = f"{apart['cosine']:.5f}", f"{apart['distance']:.5f}"
         table.add_row(kinds[kind], *numbers, same)
     console.print(table)

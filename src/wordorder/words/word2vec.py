@@ -49,22 +49,14 @@ def train_vectors(
     Raises:
         BadInput: gensim is not installed; no word comes as often as `min_count`.
 
-    Source: Mikolov et al. 2013, Distributed Representations of Words and Phrases: the
-    continuous bag of words with negative sampling, gensim's defaults (window 5, 5 negatives).
+    Source: Mikolov et al. 2013, Efficient Estimation of Word Representations, section 3.1, and
+    Distributed Representations of Words and Phrases, section 2.2: a continuous bag of words with
+    negative sampling; gensim's defaults, window 5 and 5 negatives.
     """
     try:
         from gensim.models import Word2Vec
-        from gensim.models.callbacks import CallbackAny2Vec
     except ImportError:
         raise BadInput("training vectors needs an extra: pip install 'wordorder[words]'") from None
-
-    class Epochs(CallbackAny2Vec):
-        done = 0
-
-        def on_epoch_end(self, model: Any) -> None:
-            self.done += 1
-            progress(self.done / epochs)
-
     with tempfile.TemporaryDirectory(prefix="wordorder-") as folder:
         lines = Path(folder) / "lines.txt"
         with lines.open("w", encoding="utf-8", newline="\n") as file:
@@ -84,10 +76,24 @@ def train_vectors(
             corpus_file=str(lines),
             total_words=model.corpus_total_words,
             epochs=epochs,
-            callbacks=[Epochs()],
+            callbacks=[_epochs(epochs, progress)],
         )
     matrix = np.ascontiguousarray(model.wv.vectors, np.float32)
     return Vectors.of(corpus.name, list(model.wv.index_to_key), matrix)
+
+
+def _epochs(epochs: int, progress: Callable[[float], Any]) -> Any:
+    """What gensim calls after each epoch."""
+    from gensim.models.callbacks import CallbackAny2Vec
+
+    class Epochs(CallbackAny2Vec):
+        done = 0
+
+        def on_epoch_end(self, model: Any) -> None:
+            self.done += 1
+            progress(self.done / epochs)
+
+    return Epochs()
 
 
 def lines_of(corpus: Corpus) -> Iterator[list[str]]:

@@ -1,0 +1,315 @@
+"""`wordorder words`: what a table of vectors knows of words, and training such a table.
+
+A file of vectors is asked without importing torch, so that the answer comes at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+from wordorder.cli.arguments import parse
+from wordorder.errors import BadInput
+from wordorder.words.analogies import METHODS, VOCABULARY, accuracy, analogy, rank, read_questions
+from wordorder.words.cache import open_vectors
+from wordorder.words.vectors import Vectors, neighbour_rank, neighbours
+from wordorder.words.views import show
+
+if TYPE_CHECKING:
+    from wordorder.training.run import Run
+
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+TERMS = re.compile(r"\s*(\S+)\s+-\s+(\S+)\s+\+\s+(\S+)\s*")
+
+
+@dataclass(frozen=True)
+class WordsOptions:
+    """Ask a table of word vectors what is near what: neighbours, analogies, sentences.
+
+    `wordorder words train --help` tells how to learn one from text.
+
+    Args:
+        source: a run folder, whose token embeddings are taken, or a file of vectors: word2vec's
+            text or binary form or GloVe's, also as .gz.
+        words: whose neighbours to show; with --sentences a sentence, and another order of it.
+        analogy: three words, as king man woman for king - man + woman.
+        expect: a word whose rank to tell, in the analogy or among the neighbours.
+        include_inputs: the words asked about may be answers to an analogy.
+        questions: a file as questions-words.txt: how many analogies come out, by section.
+        vocabulary: only the first words of the table, its most frequent, count; by default all,
+            for --questions 30,000.
+        count: how many to show.
+        picture: draw the words into this file (.png, .svg or .pdf).
+        export: write the table into this folder for the TensorBoard projector.
+        sentences: a file with a sentence on each line: which are nearest to the one given, and
+            whether a run tells its words from the same in another order, the last first.
+        trust: run the code of an embedding of one's own that the run names.
+        json: print one JSON object.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    words: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[WORD ...]")
+    ] = ()
+    analogy: tuple[str, ...] = ()
+    expect: str | None = None
+    include_inputs: Flag = False
+    questions: str | None = None
+    vocabulary: int | None = None
+    count: int = 10
+    picture: str | None = None
+    export: str | None = None
+    sentences: str | None = None
+    trust: Flag = False
+    json: Flag = False
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Learn word vectors from text with gensim's word2vec, on every core.
+
+    Args:
+        data: files, folders, python-docs or hf:NAME.
+        out: the file: word2vec's text form, binary where it ends in .bin, either also .gz.
+        field: field of .jsonl, .parquet and datasets that holds the text.
+        dimensions: numbers in a vector.
+        epochs: how often the text is read.
+        min_count: words that come less often have no vector.
+        threads: 0 takes every core; only with 1 is the result the same every time.
+        overwrite: replace the file.
+        json: print one JSON object.
+    """
+
+    data: tuple[str, ...]
+    out: str
+    field: str = "text"
+    dimensions: int = 100
+    epochs: int = 5
+    min_count: int = 5
+    threads: int = 0
+    overwrite: Flag = False
+    json: Flag = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    if arguments[:1] == ["train"]:
+        return _train(parse(TrainOptions, arguments[1:], command="wordorder words train"))
+    options = parse(WordsOptions, arguments, command="wordorder words")
+    _at_least(options, "count", "vocabulary")
+    run = _run(options)
+    if options.sentences is not None:
+        found = _sentences(run, options)
+    else:
+        vectors = _vectors(run, options)
+        whole = vectors if options.vocabulary is None else vectors.first(options.vocabulary)
+        found = _asked(whole, options, of_a_run=run is not None)
+    if options.json:
+        print(json.dumps({"source": options.source, **found}))
+    else:
+        show(Console(highlight=False), options.source, found)
+    return 0
+
+
+def _run(options: WordsOptions) -> Run | None:
+    """The run that is asked; None for a file of vectors."""
+    if not Path(options.source).expanduser().is_dir():
+        if options.sentences is not None:
+            raise BadInput(f"--sentences needs a run, whose model reads them: {options.source}")
+        return None
+    from wordorder.training.run import Run
+
+    return Run.load(Path(options.source).expanduser(), trust=options.trust)
+
+
+def _vectors(run: Run | None, options: WordsOptions) -> Vectors:
+    if run is not None:
+        from wordorder.words.token_table import token_vectors
+
+        return token_vectors(run.model, run.tokenizer, str(run.folder))
+    with _progress("reading, once: it is kept in the cache") as told:
+        return open_vectors(options.source, told)
+
+
+def _asked(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict[str, Any]:
+    """Everything that was asked of a table of vectors.
+
+    Args:
+        of_a_run: it is a language model's own table.
+    """
+    found: dict[str, Any] = {"words": len(vectors), "dimensions": vectors.matrix.shape[1]}
+    if not (options.words or options.analogy or options.questions or options.export):
+        found["first"] = list(vectors.names[: options.count])
+    if options.words:
+        near = {word: neighbours(vectors, word, options.count) for word in options.words}
+        found["neighbours"] = {word: list(map(asdict, those)) for word, those in near.items()}
+        if options.expect and not options.analogy:
+            ranks = {word: neighbour_rank(vectors, word, options.expect) for word in options.words}
+            found |= {"expected": options.expect, "ranks": ranks}
+    if options.analogy:
+        found["analogy"] = _analogy(vectors, options, of_a_run=of_a_run)
+    elif options.expect and not options.words:
+        raise BadInput("--expect is a word to be near another: name one, or an --analogy")
+    if options.questions:
+        questions, counted = read_questions(options.questions), options.vocabulary or VOCABULARY
+        found["questions"] = {"vocabulary": min(counted, len(vectors))} | {
+            method: asdict(
+                accuracy(
+                    vectors,
+                    questions,
+                    vocabulary=counted,
+                    method=method,
+                    include_inputs=options.include_inputs,
+                )
+            )
+            for method in METHODS
+        }
+    if options.picture:
+        found["picture"] = _picture(vectors, options, found)
+    if options.export:
+        from wordorder.words.projector import export
+
+        found["export"] = list(map(str, export(vectors, options.export)))
+    return found
+
+
+def _analogy(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict[str, Any]:
+    whole = TERMS.fullmatch(options.analogy[0]) if len(options.analogy) == 1 else None
+    words = whole.groups() if whole else options.analogy
+    if len(words) != 3:
+        raise BadInput(
+            f"--analogy has {len(words)} words: give three, as king man woman "
+            "or 'king - man + woman'"
+        )
+    found: dict[str, Any] = {"words": list(words), "of_a_run": of_a_run}
+    for method in METHODS:
+        answers = analogy(
+            vectors,
+            *words,
+            method=method,
+            count=options.count,
+            include_inputs=options.include_inputs,
+        )
+        found[method] = list(map(asdict, answers))
+    if options.expect:
+        found["expected"] = options.expect
+        found["ranks"] = {
+            method: {
+                # An expected word that is left out has a rank only where it is not.
+                "left_out": rank(vectors, options.expect, *words, method=method)
+                if not options.include_inputs
+                else None,
+                "included": rank(
+                    vectors, options.expect, *words, method=method, include_inputs=True
+                ),
+            }
+            for method in METHODS
+        }
+    return found
+
+
+def _picture(vectors: Vectors, options: WordsOptions, found: dict[str, Any]) -> str:
+    from wordorder.words.picture import draw
+
+    assert options.picture is not None
+    drawn, arrows = list(options.words), []
+    if options.analogy:
+        a, b, c = found["analogy"]["words"]
+        answer = options.expect or found["analogy"]["add"][0]["word"]
+        arrows = [(b, a), (c, answer)]
+    elif len(drawn) == 1:  # alone it would be a point: it and what is near it
+        drawn += [near["word"] for near in found["neighbours"][drawn[0]]]
+    draw(options.picture, vectors, drawn, arrows)
+    return options.picture
+
+
+def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
+    """The nearest sentences of a file, and what two orders of the same words are to a run."""
+    from wordorder.words import sentences as of
+
+    assert run is not None and options.sentences is not None
+    if not 1 <= len(options.words) <= 2:
+        raise BadInput(
+            f"--sentences compares one sentence with those of a file, and {len(options.words)} "
+            "are given: quote it, and another order of it if you like"
+        )
+    first = options.words[0]
+    other = options.words[1] if len(options.words) == 2 else of.reversed_words(first)
+    lines = of.read_sentences(options.sentences)
+    with _progress("reading") as told:
+        found = of.sentence_vectors(run.model, run.tokenizer, [first, other, *lines], told)
+    aparts = {kind: of.Apart.of(rows[0], rows[1]) for kind, rows in found.items()}
+    apart = {kind: {**asdict(each), "same": each.same} for kind, each in aparts.items()}
+    near = {
+        kind: list(map(asdict, of.nearest_sentences(lines, rows[2:], rows[0], options.count)))
+        for kind, rows in found.items()
+    }
+    return {"sentence": first, "other": other, "kinds": of.KINDS, "apart": apart, "nearest": near}
+
+
+def _train(options: TrainOptions) -> int:
+    from wordorder.text.corpus import load_corpus
+    from wordorder.words.formats import write
+    from wordorder.words.word2vec import train_vectors
+
+    _at_least(options, "dimensions", "epochs", "min_count")
+    out = Path(options.out).expanduser()
+    if out.exists() and not options.overwrite:
+        raise BadInput(
+            f"{out} is there already: replace it by --overwrite, or choose another --out"
+        )
+    if not out.parent.is_dir():
+        raise BadInput(f"--out {out}: there is no folder {out.parent}")
+    logs, start = Console(stderr=True, highlight=False), time.perf_counter()
+    with logs.status("reading"):
+        corpus = load_corpus(options.data, field=options.field)
+    if options.threads != 1:
+        logs.print("several threads change one table at once: another run gives other numbers")
+    with _progress("learning") as told:
+        vectors = train_vectors(
+            corpus,
+            dimensions=options.dimensions,
+            epochs=options.epochs,
+            min_count=options.min_count,
+            threads=options.threads,
+            progress=told,
+        )
+    write(out, vectors)
+    seconds = round(time.perf_counter() - start, 1)
+    if options.json:
+        print(json.dumps({"out": str(out), "words": len(vectors), "seconds": seconds}))
+    else:
+        print(f"{out}: {len(vectors):,} words of {options.dimensions} numbers, {seconds:.0f} s")
+    return 0
+
+
+def _at_least(options: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise BadInput(f"--{name.replace('_', '-')} is {value}: it must be at least 1")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr that comes with the first share it is told."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        tasks: list[Any] = []
+
+        def told(share: float) -> None:
+            if not tasks:
+                tasks.append(progress.add_task(what, total=1.0))
+            progress.update(tasks[0], completed=share)
+
+        yield told
