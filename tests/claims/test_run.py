@@ -106,7 +106,7 @@ def test_figures_are_written_with_their_intervals(tmp_path: Path) -> None:
     found = run_claims([claim_of("a", 1, 2)], Plan(), out=str(tmp_path / "claims"))
     assert figures(found[0]) == ["twice at least 0: 3.000 nats [2.000, 4.000]"]
     assert summary(found) == "1 claims: 1 holds"
-    assert "| **a** It doubles. | holds | twice at least 0: 3.000" in markdown(found)
+    assert "| **a**: It doubles. | holds | twice at least 0: 3.000" in markdown(found)
     assert in_words(Interval(1.0, None, None), "nats") == "1.000 nats (one seed: no interval)"
     assert [number(x) for x in (0, 1.5e-7, 0.25, 123.4, 12345)] == [
         "0.000",

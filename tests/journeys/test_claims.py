@@ -61,7 +61,7 @@ def test_claims_are_tried_told_and_reused(
     assert [claim["verdict"] for claim in found] == ["holds", "holds"]
     assert "exact/causal-seed0" not in again.err  # nothing was done again
     assert main(["claims", *QUICK, "--markdown"]) == 0
-    assert capsys.readouterr().out.startswith("| claim | verdict |")
+    assert capsys.readouterr().out.startswith("| claim | verdict | measured here |")
 
 
 def test_strict_is_for_claims_that_are_not_found_to_hold(

@@ -244,7 +244,7 @@ CLAIMS = (
         "token; two layers are not.",
         "Haviv et al. 2022; Kazemnejad et al. 2023, theorem 1",
         "by construction",
-        "Random weights in float64; 11 words before the last in 8 other orders; one to four layers.",
+        "Random weights in float64; the 11 words before the last in 8 other orders; 1 to 4 layers.",
         (
             Criterion("one layer", most=ROUNDING, exact=True),
             Criterion("two layers", least=1e-3, exact=True),

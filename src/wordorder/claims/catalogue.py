@@ -5,17 +5,32 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from wordorder.claims import by_construction, learning, lengths, speed, word_space
+from wordorder.claims import (
+    by_construction,
+    counting,
+    flip_flop,
+    languages,
+    learning,
+    lengths,
+    randomized,
+    speed,
+    word_space,
+)
 from wordorder.claims.claim import Claim
 from wordorder.errors import BadInput
 
-_ALL = (
-    *by_construction.CLAIMS,
-    *learning.CLAIMS,
-    *lengths.CLAIMS,
-    *speed.CLAIMS,
-    *word_space.CLAIMS,
+MODULES = (
+    by_construction,
+    word_space,
+    learning,
+    lengths,
+    languages,
+    speed,
+    counting,
+    randomized,
+    flip_flop,
 )
+_ALL = tuple(claim for module in MODULES for claim in module.CLAIMS)
 CLAIMS: dict[str, Claim] = {
     claim.name: claim for claim in sorted(_ALL, key=lambda claim: claim.of != "article")
 }

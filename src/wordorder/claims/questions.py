@@ -109,7 +109,7 @@ def position_readings(run: Run, material: Material) -> list[dict[str, float]]:
 
 
 def near_and_far(run: Run, material: Material) -> dict[str, float]:
-    """Return what the loss of one token rises by when those far before it, or near, are shuffled."""
+    """Return what the loss of a token rises by when those far before it, or near, are shuffled."""
     length = run.model_config.trained_length
     windows = cut_windows(
         material.validation, length, 1, across_documents=True, most_targets=ONE_TARGET

@@ -80,14 +80,17 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return the verdicts as a table in Markdown."""
-    lines = ["| claim | verdict | measured | source |", "| --- | --- | --- | --- |"]
+    """Return the verdicts as a table in Markdown.
+
+    What a claim took is the time of its jobs one after another; claims share jobs.
+    """
+    lines = ["| claim | verdict | measured here | the source's own | took |", "| --- " * 5 + "|"]
     for verdict in verdicts:
         claim = verdict.claim
         measured = "<br>".join(figures(verdict))
         lines.append(
-            f"| **{claim.name}** {claim.statement} | {verdict.word} | {measured} | "
-            f"{claim.source}: {claim.theirs} |"
+            f"| **{claim.name}**: {claim.statement} | {verdict.word} | {measured} | "
+            f"{claim.source}: {claim.theirs} | {readable_seconds(verdict.seconds)} |"
         )
     return "\n".join(lines) + "\n"
 
