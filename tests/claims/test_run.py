@@ -43,14 +43,14 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     from wordorder.experiments.side_by_side import Outcome
 
     def run_jobs(function: Any, jobs: Any, *, show: Any, record: Any, **how: Any) -> None:
-        for number, job in enumerate(jobs):
-            show.started(number, job)
+        for place, job in enumerate(jobs):
+            show.started(place, job)
             try:
                 outcome = Outcome(job, result=function(job, lambda *told: None))
             except BadInput as error:
                 outcome = Outcome(job, error=str(error))
-            record(number, outcome)
-            show.ended(number, outcome)
+            record(place, outcome)
+            show.ended(place, outcome)
 
     monkeypatch.setattr(runner, "run_jobs", run_jobs)
     monkeypatch.setattr(runner, "_measured", lambda *asked: {"device": "cpu", "threads": 1})

@@ -234,7 +234,7 @@ CLAIMS = (
         "Haviv et al. 2022, figure 2",
         "chance at layer 0, near 0 of it in the middle",
         MODELS + "a probe of two layers on hidden states, fitted on half of the held-out documents "
-        "and even positions, scored on the others and odd ones; mean absolute error, over chance's.",
+        "and even positions, scored on the others and odd ones; mean error, over chance's.",
         (
             Criterion("error over chance, layer 0", least=0.9),
             Criterion("error over chance, middle layer", most=0.30),

@@ -155,7 +155,7 @@ class _Sums:
             except BadInput as error:
                 self.cannot[layer] = f"layer {layer + 1}: {error}"
                 return
-            mass = self._mass(weights[:, :, -self.asked :].double().cpu())
+            mass = self._mass(weights[:, :, -self.asked :].cpu().double())
             before = self.masses[layer]
             self.masses[layer] = mass if before is None else before + mass
 

@@ -339,7 +339,7 @@ def order_reach(
     kept = [0] + [1 << i for i in range(trained_length.bit_length()) if 2 << i <= trained_length]
     found = []
     for number, near in enumerate(kept, start=1):
-        left = f"all but the {near} nearest" if near else "every token"
+        left = {0: "every token", 1: "all but the nearest"}.get(near, f"all but the nearest {near}")
         losses = partial(losses_shuffled_at, model, plain.windows.tokens, near + 1, seed=seed)
         found.append(plain.compared(f"beyond-{near}", f"{left} in random order", losses))
         progress(number / len(kept))

@@ -113,7 +113,7 @@ def position_probe(
     layers = []
     for layer, (states, others) in enumerate(zip(seen, asked, strict=True)):
         # On the CPU: a device may lack float64.
-        states, others = _standardised(states.double().cpu(), others.double().cpu())
+        states, others = _standardised(states.cpu().double(), others.cpu().double())
         known = places[0::2].expand(len(fitted), -1).flatten()
         answered = read(states.flatten(0, 1), known, others.flatten(0, 1), seed)
         off = answered.view_as(answers).clamp(-1, 1) - answers

@@ -231,7 +231,7 @@ def log_probabilities(
                 except (BadInput, PositionError) as error:
                     where = f"{sources[numbers[0]]}: " if sources else ""
                     raise BadInput(f"{where}{length} tokens are too long: {error}") from None
-                found[part] = -losses.double().sum(1).cpu()
+                found[part] = -losses.cpu().double().sum(1)
                 done += len(part)
                 progress(done / len(sentences))
     finally:

@@ -1,0 +1,255 @@
+"""`wordorder probe`: what a trained model knows of order, in tables and in one picture.
+
+The tables go to stdout and the picture into the run's folder; how far it is goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console, Group, RenderableType
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from wordorder.cli.arguments import parse
+from wordorder.cli.run_text import text_of
+from wordorder.errors import BadInput
+from wordorder.evaluation.attention_mass import AttentionMass
+from wordorder.evaluation.order import OrderLosses
+from wordorder.evaluation.position_probe import PositionReading
+from wordorder.evaluation.preferences import Preference, read_pairs
+from wordorder.evaluation.probe import Findings, check_parts, probe
+from wordorder.evaluation.probe_picture import draw_findings
+from wordorder.training.machine import pick_device
+from wordorder.training.run import Run
+
+PICTURE = "probe.png"
+# A screen of them; more are in the picture and in --json.
+MOST_HEADS = 48
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """Find out what a trained model knows of order.
+
+    Args:
+        run: the run folder that `wordorder train` wrote.
+        data: files, folders, python-docs or hf:NAME to probe on; by default the part of the
+            run's own text that it was not trained on.
+        field: field of .jsonl, .parquet and datasets that holds the text.
+        only: parts, of order, removed, attention, position, sentences; all by default.
+        pairs: .jsonl files of minimal pairs, plain or .gz, with the fields sentence_good and
+            sentence_bad, as BLiMP's.
+        seed: of what is shuffled.
+        device: auto, cpu, cuda or mps.
+        trust: run the code of an embedding of one's own that the run names.
+        json: print one JSON object instead of tables.
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    data: tuple[str, ...] = ()
+    field: str = "text"
+    only: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+    trust: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    options = parse(ProbeOptions, arguments, command="wordorder probe")
+    check_parts(options.only)
+    pairs = [(Path(name).name, read_pairs(name)) for name in options.pairs]
+    run = Run.load(options.run, trust=options.trust)
+    if not run.model_config.causal:
+        raise BadInput(
+            f"{run.folder} fills in hidden tokens, and a probe asks for the next one: probe a run "
+            "trained with --objective next-token"
+        )
+    name, store = text_of(run, options.data, options.field)
+    model = run.load_model(pick_device(options.device))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=1.0)
+        found = probe(
+            model,
+            store,
+            run.tokenizer,
+            only=options.only,
+            pairs=pairs,
+            seed=options.seed,
+            progress=lambda share, part: progress.update(bar, completed=share, description=part),
+        )
+    picture = _draw(run.folder / PICTURE, found, f"{run.folder.name} on {name}")
+    if options.json:
+        record = {"run": str(run.folder), "data": name, "picture": picture, **asdict(found)}
+        print(json.dumps(record))
+    else:
+        console = Console(highlight=False)
+        console.print(name, style="bold", markup=False)
+        for part in _tables(found):
+            console.print()
+            console.print(part)
+        if picture:
+            print(f"\n{picture}")
+    return 0
+
+
+def _draw(path: Path, found: Findings, title: str) -> str | None:
+    """Return where the picture is, or None where there is nothing to draw or no right to write."""
+    try:
+        return str(path) if draw_findings(path, found, title) else None
+    except OSError as error:
+        print(f"{path} could not be written: {error.strerror}", file=sys.stderr)
+        return None
+
+
+def _tables(found: Findings) -> Iterator[RenderableType]:
+    length = found.trained_length
+    if found.reach:
+        yield _changes(
+            "How far back order is used: the loss of one token with those before it shuffled",
+            found.reach,
+        )
+    if found.order:
+        yield _changes(
+            f"What the order of the context is worth to the last {length // 4:,} tokens of "
+            f"{length:,}",
+            found.order,
+        )
+    if found.moved:
+        yield _changes(
+            f"Positions moved to others that training has fed, in windows of {length // 2:,}",
+            found.moved,
+        )
+    if found.removed:
+        yield _changes("The embedding taken out, nothing trained again", found.removed)
+    if found.attention:
+        yield _attention(found.attention)
+    if found.position:
+        yield _position(found.position)
+    if found.sentences:
+        yield _preferences("Sentences against shuffles of their own words", found.sentences)
+    if found.pairs:
+        yield _preferences("Minimal pairs", found.pairs)
+    for part, why in found.cannot.items():
+        yield Text(f"{part}: cannot: {why}")
+
+
+def _titled(title: str, below: str, table: Table) -> Group:
+    return Group(Text(title, style="bold"), Text(below, style="dim"), table)
+
+
+def _table(*right: str, first: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(first)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _changes(title: str, losses: OrderLosses) -> Group:
+    table = _table("nats", "bits/byte", first="change")
+    for each in losses.probes:
+        if each.increase_nats is None:
+            table.add_row(f"{each.meaning}\ncannot: {each.cannot}", "cannot", "")
+            continue
+        bits = each.increase_bits_per_byte
+        table.add_row(
+            each.meaning,
+            _with_error(each.increase_nats, each.standard_error),
+            "" if bits is None else _signed(bits),
+        )
+    plain = (
+        f"{losses.targets:,} tokens in {losses.windows:,} windows, undisturbed "
+        f"{losses.loss_nats:.4f} nats"
+    )
+    return _titled(title, plain, table)
+
+
+def _attention(mass: AttentionMass) -> Group:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    first, *others = mass.buckets
+    names = ["layer", "head", str(first[0])]
+    names += [str(a) if a == b else f"{a}+" for a, b in others]
+    for name in (*names, "mean", "first"):
+        table.add_column(name, justify="right", no_wrap=True)
+    rows = [
+        ((str(h.layer), str(h.head)), h.by_distance, f"{h.mean_distance:.1f}", h.first_token)
+        for h in mass.heads
+    ]
+    for (layer, head), shares, mean, sink in rows if len(rows) <= MOST_HEADS else ():
+        table.add_row(layer, head, *map(_percent, shares), mean, _percent(sink))
+    if len(rows) > MOST_HEADS:
+        _add_layers(table, mass)
+    table.add_row("even", "", *map(_percent, mass.even), "", "", style="dim")
+    below = (
+        f"percent at each distance, seen from the last quarter of {mass.windows:,} windows of "
+        f"{mass.context_length:,}\nmean: distance in tokens; first: share of the window's first "
+        "token; even: all attended alike"
+    )
+    if len(rows) > MOST_HEADS:
+        below += f"\nmeans of each layer; its heads are in {PICTURE} and in --json"
+    return Group(_titled("Where attention goes", below, table), *map(Text, mass.cannot))
+
+
+def _add_layers(table: Table, mass: AttentionMass) -> None:
+    """One row for each layer, the mean of its heads."""
+    for layer in sorted({head.layer for head in mass.heads}):
+        own = [head for head in mass.heads if head.layer == layer]
+        shares = [sum(each) / len(own) for each in zip(*(h.by_distance for h in own), strict=True)]
+        mean = sum(head.mean_distance for head in own) / len(own)
+        sink = sum(head.first_token for head in own) / len(own)
+        table.add_row(str(layer), "all", *map(_percent, shares), f"{mean:.1f}", _percent(sink))
+
+
+def _position(reading: PositionReading) -> Group:
+    table = _table("error", "of chance", "R²", first="after layer")
+    for each in reading.layers:
+        error = f"{each.error:.1f}"
+        if each.standard_error is not None:
+            error += f" ± {1.96 * each.standard_error:.1f}"
+        table.add_row(
+            str(each.layer) if each.layer else "0 (input)",
+            error,
+            f"{each.error / reading.chance:.0%}",
+            f"{each.r_squared:.2f}",
+        )
+    below = (
+        f"a {reading.reader} probe, fitted on even positions of {reading.fitted:,} windows, "
+        f"scored on odd ones of {reading.scored:,} others\nmean error in positions; always "
+        f"answering the middle: {reading.chance:.1f}"
+    )
+    return _titled("Reading the position from hidden states", below, table)
+
+
+def _preferences(title: str, found: tuple[Preference, ...]) -> Group:
+    table = _table("pairs", "preferred", "nats", first="")
+    for each in found:
+        share = f"{each.accuracy:.1%}"
+        if each.standard_error is not None:
+            share += f" ± {1.96 * each.standard_error:.1%}"
+        table.add_row(each.name, f"{each.pairs:,}", share, f"{each.difference_nats:+.1f}")
+    below = "how often the whole sentence is likelier, and by how much on average"
+    return _titled(title, below, table)
+
+
+def _with_error(value: float, error: float | None) -> str:
+    """A change with its 95% interval over windows."""
+    return _signed(value) if error is None else f"{_signed(value)} ± {1.96 * error:.4f}"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:+.4f}"  # no minus before a zero
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
