@@ -112,6 +112,24 @@ def test_what_cannot_be_is_said_in_its_place(
     assert "sentences: cannot: " in shown and "Where attention goes" not in shown
 
 
+def test_many_heads_are_shown_by_layer(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(runs)
+    rows = []
+    for most in (4, 3):
+        monkeypatch.setattr("wordorder.cli.probe.MOST_HEADS", most)
+        assert main(["probe", "rotary", "--only", "attention"]) == 0
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        rows.append([line for line in lines if line[:1] in (["1"], ["2"])])
+    heads, layers = rows
+    assert [row[:2] for row in heads] == [["1", "1"], ["1", "2"], ["2", "1"], ["2", "2"]]
+    assert [row[:2] for row in layers] == [["1", "all"], ["2", "all"]]
+    assert len({len(row) for row in (*heads, *layers)}) == 1
+    mean = (float(heads[0][-2]) + float(heads[1][-2])) / 2
+    assert float(layers[0][-2]) == pytest.approx(mean, abs=0.11)
+
+
 def test_another_text_may_be_given(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from transformers.models.gpt_neox import modeling_gpt_neox
 from transformers.models.gptj import modeling_gptj
 from transformers.models.llama import modeling_llama
 
-from wordorder.positions import Geometry, ModelShape, PositionError, Rotary
+from wordorder.positions import Geometry, ModelShape, PositionError, Rotary, parse
 from wordorder.positions.conformance import check
 from wordorder.positions.rotary import rotate
 
@@ -293,3 +293,10 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> Non
 def test_an_odd_head_is_refused() -> None:
     with pytest.raises(PositionError, match="turns pairs, but the head size is 7"):
         Rotary(ModelShape(1, 7))
+
+
+@pytest.mark.parametrize("base", [1e4, 1e6, 1.5e20, 1e-7, 1 / 3])
+def test_a_spec_is_written_as_it_can_be_read(base: float) -> None:
+    spec = parse(f"rotary:base={base!r}".replace("e+", "e"))
+    assert parse(str(spec)) == spec
+    assert dict(spec.layers[0][0].options)["base"] == base

@@ -13,10 +13,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from wordorder.cli.arguments import parse
+from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import Loss, evaluate
-from wordorder.text.corpus import load_corpus
-from wordorder.text.store import TokenStore, open_store
 from wordorder.training.config import TrainConfig
 from wordorder.training.machine import pick_device
 from wordorder.training.run import Run
@@ -55,7 +54,7 @@ def main(arguments: list[str]) -> int:
         raise BadInput(f"--length is {options.length}: it must be at least 1")
     run = Run.load(options.run, trust=options.trust)
     config = TrainConfig.from_dict(run.config["training"], run.model_config)
-    name, store = _text(run, config, options)
+    name, store = text_of(run, options.data, options.field)
     model = run.load_model(pick_device(options.device))
     isolate = options.isolate_documents
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -74,21 +73,6 @@ def main(arguments: list[str]) -> int:
     else:
         _show(loss, name, run.model_config.trained_length)
     return 0
-
-
-def _text(run: Run, config: TrainConfig, options: EvalOptions) -> tuple[str, TokenStore]:
-    """Return the text's name and tokens: what was given, or what training held out."""
-    if options.data:
-        corpus = load_corpus(options.data, field=options.field)
-        return corpus.name, open_store(corpus, run.tokenizer)
-    corpus = load_corpus(config.data, field=config.field)
-    if corpus.content_hash != run.config["data"]["content_hash"]:
-        raise BadInput(
-            f"the text of {' '.join(config.data)} is not what {run.folder} was trained on, so "
-            "what it held out cannot be told: give another text with --data"
-        )
-    _, validation = corpus.split(config.validation_fraction)
-    return validation.name, open_store(validation, run.tokenizer)
 
 
 def _plain(loss: Loss) -> dict[str, Any]:

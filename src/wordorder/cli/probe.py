@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ from rich.text import Text
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
-from wordorder.evaluation.attention_mass import AttentionMass
+from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
 from wordorder.evaluation.order import OrderLosses
 from wordorder.evaluation.position_probe import PositionReading
 from wordorder.evaluation.preferences import Preference, read_pairs
@@ -177,38 +177,31 @@ def _changes(title: str, losses: OrderLosses) -> Group:
 
 def _attention(mass: AttentionMass) -> Group:
     table = Table(box=None, padding=(0, 1, 0, 0))
-    first, *others = mass.buckets
-    names = ["layer", "head", str(first[0])]
-    names += [str(a) if a == b else f"{a}+" for a, b in others]
-    for name in (*names, "mean", "first"):
+    distances = [str(a) if a == b else f"{a}+" for a, b in mass.buckets]
+    for name in ("layer", "head", *distances, "mean", "first"):
         table.add_column(name, justify="right", no_wrap=True)
-    rows = [
-        ((str(h.layer), str(h.head)), h.by_distance, f"{h.mean_distance:.1f}", h.first_token)
-        for h in mass.heads
-    ]
-    for (layer, head), shares, mean, sink in rows if len(rows) <= MOST_HEADS else ():
-        table.add_row(layer, head, *map(_percent, shares), mean, _percent(sink))
-    if len(rows) > MOST_HEADS:
-        _add_layers(table, mass)
-    table.add_row("even", "", *map(_percent, mass.even), "", "", style="dim")
     below = (
         f"percent at each distance, seen from the last quarter of {mass.windows:,} windows of "
         f"{mass.context_length:,}\nmean: distance in tokens; first: share of the window's first "
         "token; even: all attended alike"
     )
-    if len(rows) > MOST_HEADS:
+    if len(mass.heads) <= MOST_HEADS:
+        for head in mass.heads:
+            table.add_row(str(head.layer), str(head.head), *_shares([head]))
+    else:
         below += f"\nmeans of each layer; its heads are in {PICTURE} and in --json"
+        for layer in dict.fromkeys(head.layer for head in mass.heads):
+            own = [head for head in mass.heads if head.layer == layer]
+            table.add_row(str(layer), "all", *_shares(own))
+    table.add_row("even", "", *map(_percent, mass.even), "", "", style="dim")
     return Group(_titled("Where attention goes", below, table), *map(Text, mass.cannot))
 
 
-def _add_layers(table: Table, mass: AttentionMass) -> None:
-    """One row for each layer, the mean of its heads."""
-    for layer in sorted({head.layer for head in mass.heads}):
-        own = [head for head in mass.heads if head.layer == layer]
-        shares = [sum(each) / len(own) for each in zip(*(h.by_distance for h in own), strict=True)]
-        mean = sum(head.mean_distance for head in own) / len(own)
-        sink = sum(head.first_token for head in own) / len(own)
-        table.add_row(str(layer), "all", *map(_percent, shares), f"{mean:.1f}", _percent(sink))
+def _shares(heads: Sequence[HeadMass]) -> list[str]:
+    """The cells of a row: the means of some heads."""
+    columns = zip(*((*h.by_distance, h.mean_distance, h.first_token) for h in heads), strict=True)
+    *shares, distance, first = (sum(each) / len(heads) for each in columns)
+    return [*map(_percent, shares), f"{distance:.1f}", _percent(first)]
 
 
 def _position(reading: PositionReading) -> Group:

@@ -123,9 +123,7 @@ def without_position(model: TokenModel, layer: int | None = None) -> TokenModel:
         pattern.append(here if some == everything else _in_place(left, acting))
     if pattern == parts:
         raise BadInput(_why_not(position, layer))
-    # In a spec a plus sign parts embeddings: a base of 1e+06 is written 1e06.
-    text = re.sub(r"(?<=\de)\+(?=\d)", "", str(Spec(tuple(pattern))))
-    other = make_model(replace(model.config, position=text))
+    other = make_model(replace(model.config, position=str(Spec(tuple(pattern)))))
     # The very tensors, on whatever device and in whatever dtype they are.
     weights = _renamed(model.state_dict(), _moved(position, other.position, kept))
     other.load_state_dict(weights, assign=True)

@@ -347,5 +347,6 @@ def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ",".join(_written(float(item)) for item in value) + "]"
     if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+        text = f"{value:.15g}" if float(f"{value:.15g}") == value else repr(value)
+        return text.replace("e+", "e")  # a plus sign parts embeddings
     return str(value)
