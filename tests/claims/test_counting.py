@@ -60,6 +60,11 @@ def verdict(claim: Claim, results: dict[str, Any]) -> Verdict:
         (COPYING, {("repeat", "none"): 0.9, ("copy", "none"): 0.2}, HOLDS),
         (COPYING, {("repeat", "none"): 0.9, ("copy", "rotary"): 0.5}, HOLDS),
         (COPYING, {("repeat", "none"): 0.5, ("copy", "none"): 0.9}, FAILS),
+        (
+            COPYING,
+            {("repeat", "none"): 0.5, ("copy", "none"): 0.9, ("copy", "rotary"): 0.8},
+            HOLDS,
+        ),
         (COPYING, {("repeat", "rotary"): 0.5}, UNDECIDED),  # no advantage to be smaller than
         (ADDING, {}, HOLDS),
         (ADDING, {("addition", "t5"): 0.5}, FAILS),
