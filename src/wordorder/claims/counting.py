@@ -108,21 +108,22 @@ REPEAT = Practice(
     Protocol("repeat", length=20, steps=600, batch_size=32),
     lengths=(20, NEAR, FAR, 32, 40),
     positions=(NONE, ROTARY, SINUSOIDAL),
-    seconds=18,
+    seconds=28,
 )
 COPY = Practice(
     "copy",
-    Protocol("copy", length=20, steps=900, batch_size=32),
+    Protocol("copy", length=20, steps=1200, batch_size=32),
     lengths=REPEAT.lengths,
     positions=REPEAT.positions,
-    seconds=28,
+    seconds=55,
 )
 ADDITION = Practice(
     "addition",
-    Protocol("addition-reversed", length=8, steps=1000, batch_size=128),
+    Protocol("addition-reversed", length=8, steps=1300, batch_size=128),
     lengths=(8, 9, 10),
-    positions=(NONE, "t5", "alibi", ROTARY, SINUSOIDAL),
-    seconds=60,
+    # Sinusoidal is left out: of pilots of 900 to 1,500 steps one in three had learned 8 digits.
+    positions=(NONE, "t5", "alibi", ROTARY),
+    seconds=124,
     learned=0.92,  # what the source's own models reach with none and T5
 )
 
@@ -222,7 +223,7 @@ CLAIMS: tuple[Claim, ...] = (
         "repeating one.",
         source=f"{KAZEMNEJAD}, averages over variants of copying",
         theirs="over all variants T5 .568, none .368, rotary .014, sinusoidal .013",
-        protocol=f"{MODEL} copy 1 to 20 distinct tokens of 60, {COPY.protocol.steps} steps of "
+        protocol=f"{MODEL} copy 1 to 20 distinct tokens of 60, {COPY.protocol.steps:,} steps of "
         f"{COPY.protocol.batch_size}. What none has at 28 over the better of rotary and "
         f"sinusoidal, against the same in repeating. {JUDGED}",
         criteria=(Criterion("advantage lost", least=0.0),),
@@ -236,9 +237,10 @@ CLAIMS: tuple[Claim, ...] = (
         statement="Trained to add numbers of up to 8 digits, no embedding adds those of 10.",
         source=f"{KAZEMNEJAD}, the figure of addition",
         theirs="at 8 digits .92 to .94; at 10 none .11, T5 .03, ALiBi, rotary and sinusoidal 0",
-        protocol=f"{MODEL} add, {ADDITION.protocol.steps} steps of "
+        protocol=f"{MODEL} add, {ADDITION.protocol.steps:,} steps of "
         f"{ADDITION.protocol.batch_size}; the sum is written from the least significant digit, "
-        "which is easier than the source's way and the only one learned so soon. " + JUDGED,
+        "which is easier than the source's way and the only one learned so soon; sinusoidal is "
+        f"left out, which did not learn it reliably. {JUDGED}",
         criteria=tuple(Criterion(f"{p} at 10", most=0.2) for p in ADDITION.positions),
         works=ADDITION.works,
         read=_adding,

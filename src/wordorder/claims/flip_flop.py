@@ -73,7 +73,7 @@ ONE = Depth(
     Protocol(
         "flip-flop",
         length=LENGTH,
-        steps=2000,
+        steps=1500,
         batch_size=16,
         layers=1,
         heads=2,
@@ -83,7 +83,7 @@ ONE = Depth(
         tests=4,
     ),
     told=("forgetting", "cope"),
-    seconds={"rotary": 65, "path": 180, "forgetting": 80, "cope": 200},
+    seconds={"rotary": 72, "path": 193, "forgetting": 85, "cope": 175},
     least={"path": LEARNED},
 )
 TWO = Depth(
@@ -98,7 +98,7 @@ TWO = Depth(
         tests=4,
     ),
     told=(),
-    seconds={"rotary": 50, "path": 145},
+    seconds={"rotary": 79, "path": 216},
     least=dict.fromkeys(JUDGED, LEARNED),
 )
 

@@ -81,8 +81,8 @@ def sorted_(strings: Symbols) -> Symbols:
 
 
 TASKS = {
-    "reverse-string": StringTask(2, reversed_, steps=1000, seconds=60),
-    "bucket-sort": StringTask(5, sorted_, steps=500, seconds=31),
+    "reverse-string": StringTask(2, reversed_, steps=800, seconds=81),
+    "bucket-sort": StringTask(5, sorted_, steps=500, seconds=50),
 }
 
 
