@@ -25,7 +25,6 @@ from wordorder.training.config import TrainConfig, with_vocabulary
 from wordorder.training.machine import Machine, losses_of, measure, pick_device, use
 from wordorder.training.material import read_material
 from wordorder.training.plan import memory_bytes, peak_bytes
-from wordorder.training.start import set_weights
 
 SECONDS_TIMED = 3.0  # of steps at the same time as the others' steps
 ROUNDS = 7  # of one step with each embedding
@@ -116,7 +115,7 @@ def time_baseline(job: Job, tell: Tell) -> dict[str, Any]:
     material = read_material(config)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
     model = make_model(config.model)
-    set_weights(model, config, None)
+    model.initialise(config.seed)
     device = pick_device(config.device)
     model.to(device)
     tell(0.2, "measuring what this machine does fast")
@@ -174,7 +173,7 @@ def _at_rest(config: TrainConfig, machine: Machine, material: Any) -> loop.Train
     """Return a training whose steps cost what they cost and change nothing."""
     config = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
     model = make_model(config.model)
-    set_weights(model, config, None)
+    model.initialise(config.seed)
     model.to(machine.device)
     use(model, machine)
     return loop.Training(config, machine, material, model, losses_of(model, machine), steps=1000)

@@ -242,6 +242,13 @@ class Position(nn.Module):
         parameters = inspect.signature(cls.__init__).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
+    def pinned(self) -> Mapping[str, Any]:
+        """Return the options that stand for the trained length, with what they come to here.
+
+        Written out, they hold where the trained length is another.
+        """
+        return {}
+
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options())
 

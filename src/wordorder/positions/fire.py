@@ -85,6 +85,9 @@ class Fire(Position):
         self.out = nn.Parameter(torch.empty(shape.heads, hidden))
         self.reset_parameters()
 
+    def pinned(self) -> dict[str, float]:
+        return {"threshold": self.threshold or self.shape.trained_length / 4}
+
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Set c and L, and draw the layers as PyTorch's `Linear` does, which the paper uses.

@@ -115,6 +115,9 @@ class Learned(Position):
     def longest(self) -> int:
         return self.rows - 1
 
+    def pinned(self) -> dict[str, int]:
+        return {"length": self.rows}
+
     def table(self) -> Tensor:
         """Return the vectors of all positions, (length, width)."""
         return wide(self.left) @ wide(self.right) if self.rank else self.weight

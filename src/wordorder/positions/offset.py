@@ -44,6 +44,9 @@ class Offset(Position):
             raise PositionError(f"offset: most={most} must be 0 (the trained length) or more")
         self.most = most
 
+    def pinned(self) -> dict[str, int]:
+        return {"most": self.most or self.shape.trained_length}
+
     @property
     def farthest_fed(self) -> int:
         return self.shape.trained_length - 1 + (self.most or self.shape.trained_length)

@@ -58,6 +58,9 @@ class Randomized(Position):
             )
         self.limit = limit
 
+    def pinned(self) -> dict[str, int]:
+        return {"limit": self.farthest_fed + 1}
+
     @property
     def farthest_fed(self) -> int:
         return (self.limit or 4 * self.shape.trained_length) - 1

@@ -223,6 +223,11 @@ class Rotary(Position):
         given = {name: value for name, value in options.items() if name in taken}
         return partial(rotary_scaling.SCALINGS[self.scaling], **given)
 
+    def pinned(self) -> dict[str, int]:
+        if "original_length" not in rotary_scaling.takes(self.scaling):
+            return {}
+        return {"original_length": self.original_length or self.shape.trained_length}
+
     @property
     def softmax_scale(self) -> float | None:
         """1/sqrt(head_dim), times what the scaling multiplies scores by; None for that alone.

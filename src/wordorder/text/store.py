@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +77,15 @@ def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
             _write(entry, *made)
         arrays = _opened(entry) or made
     return TokenStore(*arrays, corpus.bytes, tokenizer.end_of_text, tokenizer.vocabulary_size)
+
+
+def beginning(store: TokenStore, most_tokens: int, tokenizer: Tokenizer) -> TokenStore:
+    """Return the first tokens of a store, and how many bytes they spell."""
+    if len(store) <= most_tokens:
+        return store
+    tokens = store.tokens[:most_tokens]
+    starts = store.starts[store.starts < most_tokens]
+    return replace(store, tokens=tokens, starts=starts, bytes=tokenizer.token_bytes(tokens))
 
 
 def _encode(corpus: Corpus, tokenizer: Tokenizer) -> Arrays:

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from wordorder.evaluation.loss import evaluate
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.model.decoding import Sampling, generate
 from wordorder.positions.base import overrides
-from wordorder.text.store import TokenStore
+from wordorder.text.store import beginning
 from wordorder.training import checkpoints
 from wordorder.training.config import TrainConfig
 from wordorder.training.display import Display
@@ -146,14 +145,15 @@ class Training:
 
     def validate(self, most_tokens: int) -> dict[str, Any]:
         """Return the loss on the first tokens of the validation text, as a record."""
-        store = self.beginning(most_tokens)
+        material = self.material
+        store = beginning(material.validation, most_tokens, material.tokenizer)
         loss = evaluate(
             self.model,
             store,
             context_length=self.config.model.trained_length,
             isolate_documents=self.config.isolate_documents,
             objective=self.config.objective,
-            mask_id=self.material.tokenizer.mask,
+            mask_id=material.tokenizer.mask,
         )
         return {
             "step": self.done,
@@ -162,16 +162,6 @@ class Training:
             "validation_bits_per_byte": loss.bits_per_byte,
             "validation_tokens": loss.tokens,
         }
-
-    def beginning(self, most_tokens: int) -> TokenStore:
-        """Return the first tokens of the validation text, and how many bytes they spell."""
-        store = self.material.validation
-        if len(store) <= most_tokens:
-            return store
-        tokens = store.tokens[:most_tokens]
-        starts = store.starts[store.starts < most_tokens]
-        spelled = self.material.tokenizer.token_bytes(tokens)
-        return replace(store, tokens=tokens, starts=starts, bytes=spelled)
 
     def sample(self) -> dict[str, Any] | None:
         """Return a short text by the model as it is, as a record; None: it can write none."""

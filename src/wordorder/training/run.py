@@ -3,6 +3,7 @@
     config.json  tokenizer.json  model.safetensors    what the model is
     metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
     training/                                          what resuming needs
+    extension.json  extension.md  extension.png        of a run that `wordorder extend` made
 """
 
 from __future__ import annotations
@@ -23,6 +24,21 @@ from wordorder.positions import foreign
 from wordorder.text.tokenizer import Tokenizer
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
+# What a run leaves, and so what --overwrite removes: nothing else in the folder is touched.
+OURS = (
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "metrics.jsonl",
+    "loss.png",
+    "samples.txt",
+    "README.md",
+    "training",
+    "tensorboard",
+    "extension.json",
+    "extension.md",
+    "extension.png",
+)
 
 
 class Run:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,20 +49,8 @@ from wordorder.training.plan import (
     tokens_per_step,
     too_large,
 )
-from wordorder.training.run import Run, check_trust
+from wordorder.training.run import OURS, Run, check_trust
 
-# What a run leaves, and so what --overwrite removes: nothing else in the folder is touched.
-OURS = (
-    "config.json",
-    "tokenizer.json",
-    "model.safetensors",
-    "metrics.jsonl",
-    "loss.png",
-    "samples.txt",
-    "README.md",
-    "training",
-    "tensorboard",
-)
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
 
 
@@ -73,6 +61,8 @@ def train(
     command: str | None = None,
     trust: bool = False,
     machine: Machine | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train a model as configured and return its run.
 
@@ -82,6 +72,9 @@ def train(
         command: how it was asked for, for the model card.
         trust: run the code of an embedding that `config.init` names.
         machine: how to compute, as runs that are to be compared must agree; None measures.
+        weights: what to start from instead of the seed's weights or those of `config.init`, whose
+            tokenizer is taken all the same.
+        about: what else `config.json` is to say of the run.
 
     Raises:
         BadInput: a configuration, text or folder that cannot be.
@@ -99,11 +92,13 @@ def train(
     model = make_model(config.model)
     with _threads(machine.threads if machine else config.threads), _memory_explained(config, model):
         check_memory(config, model, device)
-        set_weights(model, config, first)
+        if first and weights is None:
+            weights = _weights_of(first, model)
+        _set_weights(model, config.seed, weights)
         model.to(device)
         settled = _settle(config, material, model, started, show, machine)
-        set_weights(model, config, first)
-        _write_folder(folder, config, material, settled, command)
+        _set_weights(model, config.seed, weights)
+        _write_folder(folder, config, material, settled, {"command": command, **(about or {})})
         training = loop.Training(
             config, settled.machine, material, model, settled.losses, settled.steps
         )
@@ -171,17 +166,13 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def set_weights(model: TokenModel, config: TrainConfig, first: Run | None) -> None:
-    """Initialise a model from the seed, or from the weights of another run.
+def _weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
+    """Return the weights of another run for a model.
 
     Raises:
         BadInput: another run of another architecture.
     """
-    model.initialise(config.seed)
-    if first is None:
-        return
-    tensors = load_file(first.folder / "model.safetensors")
-    own = model.state_dict()
+    tensors, own = load_file(first.folder / "model.safetensors"), model.state_dict()
     odd = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape]
     odd += [n for n in tensors if n not in own]
     if odd:
@@ -189,7 +180,14 @@ def set_weights(model: TokenModel, config: TrainConfig, first: Run | None) -> No
             f"--init {first.folder}: its architecture is another, {odd[0]} does not fit: "
             "leave out the options that change the model"
         )
-    model.load_state_dict(tensors)
+    return tensors
+
+
+def _set_weights(model: TokenModel, seed: int, weights: Mapping[str, Tensor] | None) -> None:
+    """Begin with these weights, or with those of a seed."""
+    model.initialise(seed)
+    if weights is not None:
+        model.load_state_dict(weights)
 
 
 @dataclass(frozen=True)
@@ -304,12 +302,12 @@ def _write_folder(
     config: TrainConfig,
     material: Material,
     settled: _Settled,
-    command: str | None,
+    about: Mapping[str, Any],
 ) -> None:
     """Replace what an old run left, and write what every command reads."""
     record = {
         "wordorder": __version__,
-        "command": command,
+        **about,
         "model": config.model.resolved.to_dict(),
         "training": config.to_dict(),
         "machine": settled.machine.to_dict(),

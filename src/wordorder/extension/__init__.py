@@ -1,0 +1,1 @@
+"""Longer context: a trained model carried past the length it was trained on."""
