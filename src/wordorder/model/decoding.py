@@ -103,9 +103,11 @@ class Cache:
         )
 
 
-def make_cache(model: TokenModel) -> Cache | RecurrentCache:
-    """Return an empty cache for a model."""
-    return RecurrentCache() if isinstance(model, RecurrentLanguageModel) else Cache(model)
+def make_cache(model: TokenModel, *, context_length: int = 0) -> Cache | RecurrentCache:
+    """Return an empty cache for a model; the context length is as `Cache` takes it."""
+    if isinstance(model, RecurrentLanguageModel):
+        return RecurrentCache()
+    return Cache(model, context_length=context_length)
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,10 @@ def generate(
 ) -> Iterator[int]:
     """Yield new tokens, one at a time, until `stop` or `sampling.max_tokens`.
 
+    Scaling that depends on the length divides throughout by how long the text may become, the
+    prompt and `max_tokens`, not by how far it has come: so it is at every step what it was
+    for the tokens before, with a cache and without.
+
     Args:
         prompt: token ids to go on from, at least one.
         use_cache: read each token once; without, the whole text again at every step,
@@ -194,10 +200,12 @@ def generate(
     device = model.embedding.weight.device
     generator = torch.Generator().manual_seed(sampling.seed)
     tokens = torch.tensor([list(prompt)], device=device)
-    cache = make_cache(model) if use_cache else None
+    length = len(prompt) + sampling.max_tokens
+    cache = make_cache(model, context_length=length) if use_cache else None
     unread = tokens
     for _ in range(sampling.max_tokens):
-        logits = model.next_logits(unread if use_cache else tokens, cache=cache)[0]
+        read = unread if use_cache else tokens
+        logits = model.next_logits(read, cache=cache, context_length=length)[0]
         token = choose(logits, tokens[0], sampling, generator)
         if token == stop:
             return

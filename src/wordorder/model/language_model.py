@@ -114,9 +114,16 @@ class TokenModel(nn.Module):
         counted = (targets >= 0).float() if weights is None else weights * (targets >= 0)
         return (losses * counted).sum() / counted.sum().clamp(min=1)
 
-    def next_logits(self, tokens: Tensor, cache: object = None) -> Tensor:
-        """Return the logits (batch, vocabulary) of the token after these."""
-        return self.logits(self.hidden(tokens, cache=cache)[:, -1])
+    def next_logits(
+        self, tokens: Tensor, cache: object = None, *, context_length: int = 0
+    ) -> Tensor:
+        """Return the logits (batch, vocabulary) of the token after these.
+
+        Args:
+            cache, context_length: as `forward` takes them.
+        """
+        hidden = self.hidden(tokens, cache=cache, context_length=context_length)
+        return self.logits(hidden[:, -1])
 
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be written after some; None: as many as one likes."""
@@ -213,6 +220,7 @@ class LanguageModel(TokenModel):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         cache: Cache | None = None,
+        context_length: int = 0,
     ) -> Tensor:
         """Return the logits of every token.
 
@@ -222,11 +230,16 @@ class LanguageModel(TokenModel):
             documents: (batch, time) ids; tokens see their own document only, -1 is
                 padding; None is one document.
             cache: keys and values of the tokens before these; it is extended.
+            context_length: what scaling that depends on the length divides by: how long the
+                text is, or may yet become. 0: what the cache was made with; without one, the
+                number of tokens.
 
         Raises:
-            BadInput: a position past the longest that the embedding can represent.
+            BadInput: a position past the longest that the embedding can represent; a context
+                length that is not the cache's.
         """
-        return self.logits(self.hidden(tokens, positions, documents, cache))
+        hidden = self.hidden(tokens, positions, documents, cache, context_length=context_length)
+        return self.logits(hidden)
 
     def room(self, tokens: int) -> int | None:
         """Return how many tokens the embedding leaves room for; the last one is not read."""
@@ -239,9 +252,11 @@ class LanguageModel(TokenModel):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         cache: Cache | None = None,
+        *,
+        context_length: int = 0,
     ) -> Tensor:
-        """Return the final hidden states (batch, time, width)."""
-        geometry = self.geometry(tokens, positions, documents, cache)
+        """Return the final hidden states (batch, time, width); `forward` says of what."""
+        geometry = self.geometry(tokens, positions, documents, cache, context_length)
         x = self.embedding(tokens) * self.config.embedding_scale
         x = self.position.embed(x, geometry)
         if self.embedding_norm is not None:
@@ -258,8 +273,14 @@ class LanguageModel(TokenModel):
         positions: Tensor | None,
         documents: Tensor | None,
         cache: Cache | None,
+        context_length: int = 0,
     ) -> Geometry:
         """Return where these tokens stand, and extend the cache's record of it."""
+        if cache is not None and context_length not in (0, cache.context_length):
+            raise BadInput(
+                f"a context length of {context_length:,}, and a cache that was made for "
+                f"{cache.context_length:,}: give it to Cache, and here none"
+            )
         last = tokens.shape[1] - 1 + (0 if cache is None else cache.length)
         consecutive = positions is None
         if positions is None and cache is not None:
@@ -281,7 +302,7 @@ class LanguageModel(TokenModel):
         return Geometry.of(
             positions,
             documents,
-            context_length=tokens.shape[1],
+            context_length=context_length or tokens.shape[1],
             causal=self.config.causal,
             consecutive=consecutive,
         )

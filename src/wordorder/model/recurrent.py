@@ -41,11 +41,13 @@ class RecurrentLanguageModel(TokenModel):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         cache: RecurrentCache | None = None,
+        context_length: int = 0,
     ) -> Tensor:
         """Return the logits of every token; positions are read past, order is enough.
 
         Args:
             cache: the hidden state after the tokens before these; it is replaced.
+            context_length: changes nothing: a GRU does not ask how long a text is.
 
         Raises:
             BadInput: more than one document in a row, which a GRU cannot keep apart.
@@ -58,6 +60,8 @@ class RecurrentLanguageModel(TokenModel):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         cache: RecurrentCache | None = None,
+        *,
+        context_length: int = 0,
     ) -> Tensor:
         """Return the final hidden states (batch, time, width) in the compute dtype."""
         if documents is not None and bool((documents.clamp(min=0) != documents[:, :1]).any()):
