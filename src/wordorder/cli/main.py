@@ -24,6 +24,7 @@ COMMANDS = {
     "tasks": ("wordorder.cli.tasks", "test embeddings on algorithmic tasks past their length"),
     "claims": ("wordorder.cli.claims", "try what is said of embeddings, the article first"),
     "probe": ("wordorder.cli.probe", "find out what a model knows of order"),
+    "extend": ("wordorder.cli.extend", "make a trained model reach past its trained length"),
     "words": ("wordorder.cli.words", "ask word vectors what is near what, or train them"),
     "explain": ("wordorder.cli.explain", "show how order gets into a model, number by number"),
     "positions": ("wordorder.cli.positions", "list the positional embeddings, or show one"),

@@ -68,11 +68,13 @@ class ContextLosses:
         targets: tokens asked for, the same at every length.
         documents: in which they begin.
         lengths: shortest first.
+        window_documents: the number of the document in which each window's targets begin.
     """
 
     targets: int
     documents: int
     lengths: tuple[ContextLoss, ...]
+    window_documents: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,8 @@ def context_losses(
 
     found = tuple(_at_length(model, windows, length, count) for length in lengths)
     progress(1.0)
-    return ContextLosses(
-        len(windows) * windows.targets, len(set(windows.documents.tolist())), found
-    )
+    documents = tuple(windows.documents.tolist())
+    return ContextLosses(len(windows) * windows.targets, len(set(documents)), found, documents)
 
 
 def _targets(trained_length: int, length: int) -> int:

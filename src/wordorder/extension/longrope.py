@@ -75,15 +75,15 @@ def _mutated(candidate: Factors, factor: float, random: Generator) -> Factors:
     drawn = np.exp(random.uniform(0, np.log(WIDEST * factor), len(divisors)))
     near = divisors * np.exp(random.normal(0, 0.2, len(divisors)))
     fresh = np.where(random.random(len(divisors)) < 0.5, drawn, near)
-    return _ordered(np.clip(np.where(chosen, fresh, divisors), 1.0, WIDEST * factor))
+    return never_falling(np.clip(np.where(chosen, fresh, divisors), 1.0, WIDEST * factor))
 
 
 def _crossed(best: Sequence[Factors], random: Generator) -> Factors:
     """Return a child that has each divisor from one of two parents."""
     one, two = (np.array(best[random.integers(len(best))]) for _ in range(2))
-    return _ordered(np.where(random.random(len(one)) < 0.5, one, two))
+    return never_falling(np.where(random.random(len(one)) < 0.5, one, two))
 
 
-def _ordered(divisors: NDArray[np.float64]) -> Factors:
+def never_falling(divisors: NDArray[np.float64]) -> Factors:
     """Return divisors that never fall from one pair to the next, to two places as the paper's."""
     return tuple(round(float(d), 2) for d in np.maximum.accumulate(divisors))

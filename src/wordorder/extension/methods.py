@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import smallest_base
 from wordorder.model import ModelConfig
-from wordorder.positions import ModelShape, Part, Spec, find, parse
+from wordorder.positions import ModelShape, Part, Rotary, Spec, find, parse
 
 # YaRN's authors let pairs be that turn 32 times or more within 4,096 tokens.
 PUBLISHED_TURNS, PUBLISHED_LENGTH = 32.0, 4096
@@ -80,7 +80,7 @@ class Method:
     source: str
 
 
-def _plain(part: Part) -> Part:
+def unscaled(part: Part) -> Part:
     """Return a rotary part without its scaling."""
     return Part("rotary", tuple((k, v) for k, v in part.options if k in KEPT_OF_ROTARY))
 
@@ -90,13 +90,13 @@ def _scaled(scaling: str, *names: str) -> Respell:
 
     def respell(part: Part, stretch: Stretch) -> Part:
         options = (("scaling", scaling), *((name, getattr(stretch, name)) for name in names))
-        return Part("rotary", (*_plain(part).options, *options))
+        return Part("rotary", (*unscaled(part).options, *options))
 
     return respell
 
 
 def _base(part: Part, stretch: Stretch) -> Part:
-    plain = dict(_plain(part).options)
+    plain = dict(unscaled(part).options)
     plain["base"] = stretch.base or larger_base(part, stretch)
     return Part("rotary", tuple(plain.items()))
 
@@ -106,7 +106,7 @@ def larger_base(part: Part, stretch: Stretch) -> float:
 
     The second where it is larger, so that a base that is above the bound already grows too.
     """
-    own = dict(part.options).get("base", find("rotary").options()["base"])
+    own = dict(part.options).get("base", Rotary.options()["base"])
     bound = smallest_base(stretch.length, turning_pairs(part, stretch.head_dim)) or 0.0
     return float(f"{max(bound, own * stretch.factor):.6g}")
 
@@ -128,7 +128,7 @@ def _self_extend(part: Part, stretch: Stretch) -> Part:
             f"group: use at most {stretch.original_length - 1}"
         )
     group = math.ceil((stretch.length - near) / (stretch.original_length - near))
-    return Part("self-extend", (*_plain(part).options, ("group", group), ("neighbours", near)))
+    return Part("self-extend", (*unscaled(part).options, ("group", group), ("neighbours", near)))
 
 
 def _resample(part: Part, stretch: Stretch) -> Part:
@@ -274,6 +274,16 @@ def original_length(model: ModelConfig) -> int:
     scaled = [dict(part.options) for part in parts if part.name == "rotary"]
     lengths = [int(o["original_length"]) for o in scaled if o.get("original_length")]
     return min(lengths, default=model.trained_length)
+
+
+def rotary_pairs(model: ModelConfig) -> tuple[float, int] | None:
+    """Return the base and the turning pairs of a model's first rotary part; None: it has none."""
+    parts = (part for layer in parse(model.position).layers for part in layer)
+    part = next((part for part in parts if part.name == "rotary"), None)
+    if part is None:
+        return None
+    base = dict(part.options).get("base", Rotary.options()["base"])
+    return base, turning_pairs(part, model.resolved.head_dim)
 
 
 def shape_of(model: ModelConfig) -> ModelShape:

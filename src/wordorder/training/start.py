@@ -82,7 +82,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C; the run is saved and can be resumed.
     """
     started, show = time.perf_counter(), show or Display()
-    folder = _free(config)
+    folder = free_folder(config)
     # Paths are kept whole, so that the run can be resumed from another folder.
     config = replace(config, out=str(folder), data=whole_paths(config.data))
     first = Run.load(config.init, trust=trust) if config.init else None
@@ -272,7 +272,7 @@ def steps_in(
     return max(1, round(seconds_left / step_seconds - _validation_steps(config, material)))
 
 
-def _free(config: TrainConfig) -> Path:
+def free_folder(config: TrainConfig) -> Path:
     """Return the run folder, where it may be written.
 
     Raises:

@@ -1,0 +1,206 @@
+"""`wordorder extend`: make a trained model reach past the length it was trained on.
+
+The tables go to stdout, and into the new run's folder with a picture; how far it is goes to
+stderr, and the new run's name to stdout's last line.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console, Group
+from rich.progress import Progress
+from rich.table import Table as Drawn
+from rich.text import Text
+
+from wordorder.cli.arguments import parse
+from wordorder.cli.train import Terminal
+from wordorder.errors import BadInput
+from wordorder.extension.base_bound import served_length, smallest_base
+from wordorder.extension.extend import RATE, Extended, Extension, extend, go_on
+from wordorder.extension.methods import rotary_pairs
+from wordorder.extension.reach import KINDS
+from wordorder.extension.report import write_report
+from wordorder.extension.tables import Table, of_methods, tables
+from wordorder.extension.trial import Tried
+from wordorder.model import ModelConfig
+from wordorder.training.machine import keep_large_blocks
+
+
+@dataclass(frozen=True)
+class ExtendOptions:
+    """Make a trained model reach past the length it was trained on, as a new run.
+
+    Without --steps, --tokens or --time nothing is trained: the embedding is spelled anew and the
+    weights stay. With one of them the new run is fine-tuned at the new length.
+
+    Args:
+        run: the run folder that `wordorder train` wrote; with --resume, the new run's.
+        to: the new length, as 4x or 8192.
+        method: auto tries all that fit and takes the best; or unchanged, interpolate, ntk,
+            dynamic-ntk, yarn, yarn-published, longrope, llama3, base, drop, self-extend, resample.
+        steps: fine-tune for so many steps.
+        tokens: fine-tune on so many tokens.
+        time: fine-tune for so long, as 5m.
+        out: the new run's folder; by default the run's name with the new length.
+        overwrite: replace what is there.
+        data: the text, whose held-out part everything is measured on; by default the run's own.
+        field: field of .jsonl, .parquet and datasets that holds the text.
+        pack: let windows begin in one document and end in another.
+        base: of --method base; by default the smallest that serves the new length.
+        neighbours: of --method self-extend: tokens seen at their own distance; by default half of
+            the trained length.
+        rate: learning rates of the fine-tune, as a share of the run's own.
+        batch_size: sequences at once in the fine-tune; by default as many tokens a step as the
+            run had.
+        seed: of the fine-tune's batches.
+        retrieval: what is to be found again, of passkey, multi-key, variable-tracking, recall;
+            none to leave it out.
+        resume: go on with an extension that was stopped.
+        parent: with --resume: where the run that it came from is now.
+        inexact: with --resume: go on also where it cannot be to the bit.
+        device: auto, cpu, cuda or mps.
+        trust: run the code of an embedding of one's own that the run names.
+        json: print one JSON object instead of tables.
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    to: str = ""
+    method: str = "auto"
+    steps: int | None = None
+    tokens: int | None = None
+    time: str | None = None
+    out: str | None = None
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    data: tuple[str, ...] = ()
+    field: str | None = None
+    pack: tyro.conf.FlagCreatePairsOff[bool] = False
+    base: float = 0.0
+    neighbours: int = 0
+    rate: float = RATE
+    batch_size: int = 0
+    seed: int = 0
+    retrieval: tuple[str, ...] = KINDS
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    parent: str | None = None
+    inexact: tyro.conf.FlagCreatePairsOff[bool] = False
+    device: str = "auto"
+    trust: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    keep_large_blocks()
+    options = parse(ExtendOptions, arguments, command="wordorder extend")
+    show = Screen(quiet=options.json)
+    try:
+        if options.resume:
+            found = go_on(
+                options.run,
+                show,
+                parent=options.parent,
+                inexact=options.inexact,
+                device=options.device,
+                trust=options.trust,
+            )
+        else:
+            command = shlex.join(["wordorder", "extend", *arguments])
+            found = extend(_asked(options), show, trust=options.trust, command=command)
+    finally:
+        show.close()
+    write_report(found)
+    if options.json:
+        print(json.dumps(_plain(found)))
+        return 0
+    for table in tables(found):
+        show.table(table)
+    if bound := _bound(found.run.model_config):
+        show.console.print(Text(bound, style="dim"))
+    print(found.run.folder)
+    return 0
+
+
+def _asked(options: ExtendOptions) -> Extension:
+    if not options.to:
+        raise BadInput("--to is missing: how long texts are to get, as --to 4x or --to 8192")
+    values = {f.name: getattr(options, f.name) for f in fields(Extension)}
+    if options.retrieval == ("none",):
+        values["retrieval"] = ()
+    return Extension(**values)
+
+
+def _plain(found: Extended) -> dict[str, Any]:
+    return {
+        "run": str(found.run.folder),
+        "parent": str(found.parent.folder),
+        **found.run.config["extension"],
+        "position": found.run.model_config.position,
+        "before": asdict(found.before),
+        "after": asdict(found.after),
+    }
+
+
+def _bound(model: ModelConfig) -> str | None:
+    """Return what the base of a rotary embedding bounds, for this model's own head size."""
+    found = rotary_pairs(model)
+    if found is None:
+        return None
+    base, pairs = found
+    needed = smallest_base(model.trained_length, pairs)
+    return (
+        f"Base {base:g} with {pairs} turning pairs prefers like keys up to "
+        f"{served_length(base, pairs):,} tokens; {model.trained_length:,} need a base of "
+        f"{needed or float('inf'):,.0f} (Men et al. 2024: a bound on what can be found, not on "
+        "the loss)"
+    )
+
+
+class Screen:
+    """A bar while it measures, the training's own lines while it trains, tables on stdout."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(highlight=False)
+        self.training = Terminal()
+        self.quiet = quiet
+        self.bar: Progress | None = None
+
+    def say(self, line: str) -> None:
+        self.close()
+        print(line, file=sys.stderr)
+
+    def progress(self, share: float, what: str) -> None:
+        if self.bar is None:
+            self.bar = Progress(console=Console(stderr=True), transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task("", total=1.0)
+        self.bar.update(self.task, completed=share, description=what)
+        if share >= 1:
+            self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def tried(self, tried: list[Tried], old: int, new: int) -> None:
+        self.close()
+        if not self.quiet:
+            self.table(of_methods(tried, old, new))
+
+    def table(self, table: Table) -> None:
+        """Print a table on stdout."""
+        drawn = Drawn(box=None, padding=(0, 2, 0, 0))
+        for i, name in enumerate(table.head):
+            last = i == len(table.head) - 1 and name.startswith("what")
+            drawn.add_column(name, justify="left" if not i or last else "right", no_wrap=not last)
+        for row in table.rows:
+            drawn.add_row(*map(Text, row))
+        says = Text(table.says, style="dim")
+        self.console.print(Group(Text(table.title, style="bold"), says, drawn, Text("")))

@@ -1,0 +1,150 @@
+"""What an extension found, as tables: for a terminal, and for the run's `extension.md`.
+
+Every figure stands beside the one before it, on the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from wordorder.evaluation.retrieval import Retrieved
+from wordorder.extension.extend import Extended
+from wordorder.extension.methods import METHODS
+from wordorder.extension.reach import Change, Reach, between, gain, in_words
+from wordorder.extension.trial import Tried
+
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its title, what is to be said of it, its head and its rows."""
+
+    title: str
+    says: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        lines = [f"### {self.title}", "", self.says, ""] if self.says else [f"### {self.title}", ""]
+        lines += [
+            "| " + " | ".join(self.head) + " |",
+            "| --- " + "| ---: " * (len(self.head) - 1) + "|",
+        ]
+        return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in self.rows)]) + "\n"
+
+
+def of_methods(tried: Sequence[Tried], old: int, new: int) -> Table:
+    """Return what each method does, nothing trained."""
+    rows = []
+    for each in tried:
+        does = METHODS[each.method].does
+        if each.context is None or each.loss is None:
+            rows.append((each.method, NONE, NONE, NONE, each.cannot or does))
+            continue
+        change = gain(each.context)
+        rows.append((each.method, _loss(each.loss), _loss(each.short_loss), _change(change), does))
+    return Table(
+        "The methods that fit, nothing trained",
+        f"Loss in nats of the same tokens, with all {new:,} tokens before them and with {old:,}.",
+        ("method", f"at {new:,}", f"at {old:,}", "difference", "what it does"),
+        tuple(rows),
+    )
+
+
+def of_context(found: Extended) -> Table:
+    """Return the loss of the same targets with growing context, before and after."""
+    before, after = found.before.context, found.after.context
+    rows = []
+    for one, two in zip(before.lengths, after.lengths, strict=True):
+        length = one.context_length
+        rows.append(
+            (
+                f"{length:,}",
+                _loss(one.loss_nats),
+                _loss(two.loss_nats),
+                _change(between(before, after, length, length)),
+            )
+        )
+    return Table(
+        "The same tokens, with more and more before them",
+        f"{before.targets:,} tokens of {before.documents:,} documents. {in_words(gain(after))}",
+        ("context", "before", "after", "difference"),
+        tuple(rows),
+    )
+
+
+def of_short(found: Extended, old: int) -> Table:
+    """Return the loss at the old length, before and after."""
+    one, two = found.before, found.after
+    return Table(
+        f"At the old length of {old:,}",
+        f"{one.short_tokens:,} held-out tokens in whole windows: what short texts lost.",
+        ("", "before", "after", "difference"),
+        (
+            (
+                "loss",
+                _with_error(one.short_loss, one.short_error),
+                _with_error(two.short_loss, two.short_error),
+                f"{two.short_loss - one.short_loss:+.3f}",
+            ),
+        ),
+    )
+
+
+def of_retrieval(found: Extended, kind: str) -> Table:
+    """Return what is found again, by length and depth."""
+    one, two = (_cells(reach, kind) for reach in (found.before, found.after))
+    depths = sorted({depth for _, depth in one})
+    rows = []
+    for length in sorted({length for length, _ in one}):
+        cells = [f"{_share(one[length, d])} → {_share(two[length, d])}" for d in depths]
+        means = [_mean([cells[length, d] for d in depths]) for cells in (one, two)]
+        rows.append((f"{length:,}", *cells, " → ".join(means)))
+    chance = next(iter(one.values())).chance
+    return Table(
+        f"{kind.capitalize()}: found again, by how deep it stands",
+        f"Percent of right choices among those there are, before → after; guessing gives "
+        f"{100 * chance:.0f}. Depth 0 is the beginning of the text.",
+        ("length", *(f"depth {depth:g}" for depth in depths), "all"),
+        tuple(rows),
+    )
+
+
+def tables(found: Extended) -> list[Table]:
+    """Return everything that was measured before and after."""
+    old = found.before.context.lengths[0].context_length
+    kinds = dict.fromkeys(each.kind for each in found.before.retrieved)
+    return [of_context(found), of_short(found, old), *(of_retrieval(found, k) for k in kinds)]
+
+
+def _cells(reach: Reach, kind: str) -> dict[tuple[int, float], Retrieved]:
+    return {(each.length, each.depth): each for each in reach.retrieved if each.kind == kind}
+
+
+def _share(cell: Retrieved) -> str:
+    return NONE if cell.chosen is None else f"{100 * cell.chosen:.0f}"
+
+
+def _mean(cells: Sequence[Retrieved]) -> str:
+    known = [cell.chosen for cell in cells if cell.chosen is not None]
+    return f"{100 * fmean(known):.0f}" if known else NONE
+
+
+def _loss(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return _loss(value) if error is None else f"{value:.3f} ± {1.96 * error:.3f}"
+
+
+def _change(change: Change | None) -> str:
+    """A difference with its 95% interval."""
+    if change is None:
+        return NONE
+    if change.error is None:
+        return f"{change.mean:+.3f}"
+    return f"{change.mean:+.3f} ± {1.96 * change.error:.3f}"

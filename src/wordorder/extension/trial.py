@@ -1,0 +1,190 @@
+"""Methods tried on a model as it is, nothing trained: which of them reads longer texts best?
+
+The figure that decides is the loss of the same targets with the whole new length before them. The
+loss at the old length stands beside it, since most methods pay there. The search of LongRoPE reads
+training text; all others have nothing to fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordorder.errors import BadInput
+from wordorder.evaluation.context import ContextLoss, ContextLosses, context_losses
+from wordorder.evaluation.windows import cut_windows, target_losses
+from wordorder.extension.carried import carried
+from wordorder.extension.longrope import Factors, never_falling, search
+from wordorder.extension.methods import METHODS, Stretch, respelled, shape_of, unscaled
+from wordorder.extension.reach import Text
+from wordorder.model import LanguageModel
+from wordorder.positions import Part, PositionError, Rotary, parse
+from wordorder.text.store import TokenStore
+
+# The search begins with what these do.
+SEARCH_FROM = ("interpolate", "ntk", "yarn", "llama3")
+SEARCH_WINDOWS = 4
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What one method does to a model that is not trained any further.
+
+    Args:
+        method: its name.
+        spec: how it spells the embedding; "" where it does not get so far.
+        context: loss of the same targets at the old length and at the new one.
+        cannot: why there is no loss.
+    """
+
+    method: str
+    spec: str
+    context: ContextLosses | None
+    cannot: str | None = None
+
+    @property
+    def loss(self) -> float | None:
+        """Of the targets with the whole new length before them."""
+        return None if self.context is None else self.context.lengths[-1].loss_nats
+
+    @property
+    def short_loss(self) -> float | None:
+        """Of the same targets with the old length before them."""
+        return None if self.context is None else self.context.lengths[0].loss_nats
+
+
+def tried_of(records: Sequence[Mapping[str, Any]]) -> list[Tried]:
+    """Return what `asdict` made of several, and JSON kept."""
+    found = []
+    for each in records:
+        context = each["context"]
+        if context is not None:
+            lengths = tuple(ContextLoss(**length) for length in context["lengths"])
+            context = ContextLosses(**{**context, "lengths": lengths})
+        found.append(Tried(**{**each, "context": context}))
+    return found
+
+
+def try_methods(
+    model: LanguageModel,
+    methods: Sequence[str],
+    stretch: Stretch,
+    text: Text,
+    training: TokenStore,
+    *,
+    progress: Callable[[float, str], Any] = lambda share, what: None,
+) -> list[Tried]:
+    """Return what each of some methods does, the best first and those without a loss last.
+
+    Args:
+        model: as it was trained.
+        text: held-out text, that the losses are of.
+        training: text for the search of LongRoPE.
+        progress: called with the share that is done, 0 to 1, and with what is being done.
+    """
+    tried = []
+    for number, method in enumerate(methods):
+
+        def share_of(part: float, number: int = number, method: str = method) -> None:
+            progress((number + part) / len(methods), method)
+
+        share_of(0.0)
+        tried.append(_try_one(model, method, stretch, text, training, share_of))
+    return sorted(tried, key=lambda each: (each.loss is None, each.loss))
+
+
+def _try_one(
+    model: LanguageModel,
+    method: str,
+    stretch: Stretch,
+    text: Text,
+    training: TokenStore,
+    progress: Callable[[float], Any],
+) -> Tried:
+    try:
+        spec = spelled(model, method, stretch, training, progress)
+        other = carried(model, spec, stretch.length)
+    except PositionError as error:
+        return Tried(method, "", None, str(error))
+    old = model.config.trained_length
+    context = context_losses(
+        other,
+        text.store,
+        (old, stretch.length),
+        trained_length=old,
+        across_documents=text.across_documents,
+    )
+    return Tried(method, spec, context, context.lengths[-1].cannot)
+
+
+def spelled(
+    model: LanguageModel,
+    method: str,
+    stretch: Stretch,
+    training: TokenStore,
+    progress: Callable[[float], Any] = lambda share: None,
+) -> str:
+    """Return the spec of a method, searched for where it must be.
+
+    Args:
+        training: what the search reads.
+    """
+    if method == "longrope" and not stretch.long_factors:
+        found = searched(model, stretch, training, progress)
+        stretch = replace(stretch, long_factors=found)
+    return respelled(method, model.config, stretch)
+
+
+def searched(
+    model: LanguageModel,
+    stretch: Stretch,
+    training: TokenStore,
+    progress: Callable[[float], Any] = lambda share: None,
+) -> Factors:
+    """Return LongRoPE's divisors for a model: those that read some training text best.
+
+    The targets are those past the original length, in a few windows of the new one.
+
+    Raises:
+        BadInput: training text shorter than one window.
+    """
+    targets = max(1, stretch.length - stretch.original_length)
+    windows = cut_windows(
+        training,
+        stretch.length,
+        targets,
+        across_documents=True,
+        most_targets=SEARCH_WINDOWS * targets,
+    )
+    if not len(windows):
+        raise BadInput(f"the training text has no {stretch.length:,} tokens to search on")
+
+    def with_divisors(found: Factors) -> LanguageModel:
+        spec = respelled("longrope", model.config, replace(stretch, long_factors=found))
+        return carried(model, spec, stretch.length)
+
+    def loss(found: Factors) -> float:
+        return float(target_losses(with_divisors(found), windows.tokens, targets).mean())
+
+    return search(loss, _first(model, stretch), stretch.factor, progress=progress)
+
+
+def _first(model: LanguageModel, stretch: Stretch) -> list[Factors]:
+    """Return what other scalings divide the frequencies of a model by."""
+    shape = shape_of(model.config)
+    parts = (part for layer in parse(model.config.position).layers for part in layer)
+    part = next(part for part in parts if part.name == "rotary")
+
+    def frequencies(part: Part) -> NDArray[np.float64]:
+        rotary = Rotary(shape, **dict(part.options))
+        return rotary.frequencies()[: rotary.pairs].numpy()
+
+    plain = frequencies(unscaled(part))
+    return [
+        never_falling(plain / frequencies(METHODS[method].respell(part, stretch)))
+        for method in SEARCH_FROM
+    ]

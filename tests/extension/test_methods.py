@@ -1,0 +1,165 @@
+"""Methods spell embeddings anew: what fits what, and how it is written."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from wordorder.errors import BadInput
+from wordorder.extension.base_bound import smallest_base
+from wordorder.extension.carried import carried
+from wordorder.extension.methods import (
+    METHODS,
+    Stretch,
+    check_fits,
+    fitting,
+    original_length,
+    respelled,
+    rotary_pairs,
+    shape_of,
+)
+from wordorder.model import LanguageModel, ModelConfig
+from wordorder.positions import CATALOGUE, build, parse
+
+OLD, NEW = 64, 256
+SIZES = {
+    "vocabulary_size": 40,
+    "width": 32,
+    "layers": 2,
+    "heads": 4,
+    "feed_forward_width": 48,
+    "trained_length": OLD,
+}
+
+
+def config_of(position: str) -> ModelConfig:
+    return ModelConfig(**SIZES, position=position).resolved
+
+
+def stretch_of(**more: object) -> Stretch:
+    return Stretch(OLD, NEW, 8, **more)
+
+
+def random_model(position: str) -> LanguageModel:
+    """A model none of whose weights is zero."""
+    torch.manual_seed(0)
+    model = LanguageModel(config_of(position))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape) / 4)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("method", "spelled"),
+    [
+        ("unchanged", "rotary:base=500"),
+        ("interpolate", "rotary:base=500,scaling=linear,factor=4"),
+        ("ntk", "rotary:base=500,scaling=ntk,factor=4"),
+        ("dynamic-ntk", "rotary:base=500,scaling=dynamic,original_length=64"),
+        ("yarn", "rotary:base=500,scaling=yarn,factor=4,original_length=64,beta_fast=4"),
+        ("yarn-published", "rotary:base=500,scaling=yarn,factor=4,original_length=64"),
+        ("llama3", "rotary:base=500,scaling=llama3,factor=4,original_length=64"),
+        ("drop", "none"),
+        ("self-extend", "self-extend:base=500,group=7,neighbours=32"),
+    ],
+)
+def test_rotary_is_spelled_as(method: str, spelled: str) -> None:
+    assert respelled(method, config_of("rotary:base=500"), stretch_of()) == spelled
+
+
+def test_only_the_rotary_parts_of_a_pattern_change_and_tables_reach_the_new_length() -> None:
+    spec = respelled("interpolate", config_of("learned+rotary/learned+none"), stretch_of())
+    rotary = "rotary:scaling=linear,factor=4"
+    assert spec == f"learned:length=256+{rotary}/learned:length=256+none"
+
+
+def test_a_scaled_embedding_is_scaled_anew_from_its_first_length() -> None:
+    config = config_of("rotary:scaling=yarn,factor=2,original_length=32")
+    assert original_length(config) == 32
+    stretch = Stretch(32, NEW, 8)
+    assert respelled("ntk", config, stretch) == "rotary:scaling=ntk,factor=8"
+    unchanged = respelled("unchanged", config, stretch)
+    assert unchanged == "rotary:scaling=yarn,factor=2,original_length=32"
+
+
+def test_base_is_the_smallest_that_serves_or_grows_with_the_length() -> None:
+    (small,) = parse(respelled("base", config_of("rotary:base=100"), stretch_of())).layers[0]
+    assert dict(small.options)["base"] == pytest.approx(smallest_base(NEW, 4), rel=1e-5)
+    (large,) = parse(respelled("base", config_of("rotary:base=1e9"), stretch_of())).layers[0]
+    assert dict(large.options)["base"] == 4e9
+    (own,) = parse(respelled("base", config_of("rotary"), stretch_of(base=7e5))).layers[0]
+    assert dict(own.options)["base"] == 7e5
+
+
+def test_self_extend_fills_the_trained_distances() -> None:
+    (part,) = parse(respelled("self-extend", config_of("rotary"), stretch_of())).layers[0]
+    options = dict(part.options)
+    group, near = options["group"], options["neighbours"]
+    # Jin et al. 2024 reach (L - near) * group + near, with no larger group than needed.
+    assert (OLD - near) * group + near >= NEW > (OLD - near) * (group - 1) + near
+    with pytest.raises(BadInput, match="--neighbours 64 leaves nothing of the trained 64"):
+        respelled("self-extend", config_of("rotary"), stretch_of(neighbours=64))
+
+
+def test_yarns_ramp_is_scaled_below_4096() -> None:
+    assert Stretch(4096, 8192, 64).beta_fast == 32
+    assert Stretch(256, 2048, 64).beta_fast == 8
+    assert Stretch(2, 4, 64).beta_fast == 1.5  # it must stay above one turn
+
+
+@pytest.mark.parametrize(
+    ("position", "fits"),
+    [
+        ("rotary", [m for m in METHODS if m != "resample"]),
+        ("alibi", ["unchanged"]),
+        ("t5/none", ["unchanged"]),
+        ("learned", ["resample"]),
+        ("sinusoidal", ["unchanged", "resample"]),
+        ("alibi+rotary", [m for m in METHODS if m != "resample"]),
+    ],
+)
+def test_what_fits(position: str, fits: list[str]) -> None:
+    assert fitting(parse(position)) == fits
+
+
+def test_what_does_not_fit_is_told_with_what_does() -> None:
+    with pytest.raises(BadInput, match="yarn acts on rotary, and the run has alibi: those that"):
+        check_fits("yarn", parse("alibi"))
+    with pytest.raises(BadInput, match="no method 'yarm': choose from auto, unchanged"):
+        check_fits("yarm", parse("rotary"))
+    with pytest.raises(BadInput, match="acts on what has no end, and the run has learned"):
+        check_fits("unchanged", parse("learned"))
+
+
+def test_pairs_and_base_of_a_model() -> None:
+    assert rotary_pairs(config_of("none/rotary:base=77,fraction=0.5")) == (77.0, 2)
+    assert rotary_pairs(config_of("alibi")) is None
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_longer_trained_length_changes_nothing_before_the_old_one(name: str) -> None:
+    """Every option that stands for the trained length is written out."""
+    method = "unchanged" if "unchanged" in fitting(parse(name)) else "resample"
+    model = random_model(name)
+    longer = carried(model, respelled("unchanged", model.config, stretch_of()), NEW)
+    tokens = torch.randint(40, (2, 12), generator=torch.Generator().manual_seed(1))
+    if method == "resample":  # a table is stretched: only what is not one can stay
+        assert longer.position.longest == NEW - 1
+        return
+    torch.testing.assert_close(longer(tokens), model(tokens))
+    assert longer.config.trained_length == NEW
+
+
+def test_pinned_options_are_read_from_the_trained_length() -> None:
+    shape = shape_of(config_of("rotary"))
+    pinned = {name: dict(CATALOGUE[name](shape).pinned()) for name in CATALOGUE}
+    assert {name: found for name, found in pinned.items() if found} == {
+        "fire": {"threshold": OLD / 4},
+        "learned": {"length": OLD},
+        "offset": {"most": OLD},
+        "randomized": {"limit": 4 * OLD},
+        "self-extend": {"neighbours": OLD // 8},
+    }
+    dynamic = build("rotary:scaling=dynamic", shape).instances[0]
+    assert dynamic.pinned() == {"original_length": OLD}
