@@ -25,6 +25,7 @@ from .relative import Relative
 from .rotary import Rotary
 from .sandwich import Sandwich
 from .selective import Selective
+from .self_extend import SelfExtend
 from .shaw import Shaw, ShawValues
 from .sinusoidal import Sinusoidal
 from .t5 import T5
@@ -56,6 +57,7 @@ CATALOGUE: dict[str, type[Position]] = {
     "path": Path,
     "pope": Pope,
     "selective": Selective,
+    "self-extend": SelfExtend,
 }
 
 
@@ -101,6 +103,7 @@ __all__ = [
     "Rotary",
     "Sandwich",
     "Selective",
+    "SelfExtend",
     "Shaw",
     "ShawValues",
     "Sinusoidal",
