@@ -74,6 +74,19 @@ def test_one_scale_serves_the_model() -> None:
     assert sum(p.numel() for p in made.parameters()) == 1
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.5, 4.0])
+def test_a_factor_divides_positions(formula, factor: float) -> None:
+    """A text that many times longer spans the positions that were trained."""
+    stretched = Sinusoidal(ModelShape(6, 4), factor=factor)
+    positions = [0, 1, 2, 7, 1000, 1_000_000]
+    expected = [formula("sinusoidal").embedding(p / factor, 24, 10000.0) for p in positions]
+    found = embedded(stretched, positions)
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=CLOSE)
+    if factor == 4:
+        trained = embedded(Sinusoidal(ModelShape(6, 4)), [0, 1, 2, 3])
+        assert torch.equal(embedded(stretched, [0, 4, 8, 12]), trained)
+
+
 @pytest.mark.parametrize(
     "shape,options,message",
     [
@@ -87,6 +100,11 @@ def test_one_scale_serves_the_model() -> None:
             {"base": 1.0},
             "sinusoidal: base=1.0 must be above 1; 10000 is the paper's",
         ),
+        (
+            ModelShape(1, 4),
+            {"factor": 0.5},
+            "sinusoidal: factor=0.5 must be 1 or more: how many times longer texts get",
+        ),
     ],
 )
 def test_refused(shape, options, message) -> None:
@@ -95,7 +113,9 @@ def test_refused(shape, options, message) -> None:
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("spec", ["sinusoidal", "sinusoidal:learned_scale=true"])
+@pytest.mark.parametrize(
+    "spec", ["sinusoidal", "sinusoidal:learned_scale=true", "sinusoidal:factor=4"]
+)
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)

@@ -17,20 +17,23 @@ class Sinusoidal(Position):
         base: the longest wavelength is 2 pi times this, above 1.
         learned_scale: multiply the sines and cosines by one trained number, 1 at first, so
             that the model weighs positions against words.
+        factor: what positions are divided by, 1 or more, so that a text so many times longer
+            spans the positions that were trained.
 
     Raises:
-        PositionError: an odd width, or a base not above 1.
+        PositionError: an odd width, a base not above 1, or a factor below 1.
 
     Source: Vaswani et al. 2017, section 3.5: PE(p, 2i) = sin(p / base^(2i/width)),
     PE(p, 2i+1) = cos(the same). The scale: Li et al. 2019, "Neural Speech Synthesis with
-    Transformer Network", the scaled positional encoding.
+    Transformer Network", the scaled positional encoding. The factor: position interpolation,
+    Chen et al. 2023, section 2.3, equation 4, there for rotary.
     Not here: the layout of fairseq and XGLM (sines, then cosines; other frequencies).
     """
 
     summary = "Fixed sines and cosines of the position, added to the word embeddings."
     source = "Vaswani et al. 2017, section 3.5"
     formula = (
-        "input = word embedding + α · PE(p),   α = 1, or trained with learned_scale\n"
+        "input = word embedding + α · PE(p / factor),   α = 1, or trained with learned_scale\n"
         "PE(p, 2i) = sin(p / base^(2i/width)),   PE(p, 2i+1) = cos(p / base^(2i/width))"
     )
     traps = (
@@ -41,13 +44,21 @@ class Sinusoidal(Position):
         "Sines are of size 1: word embeddings of size 0.02 drown in them, unless they are "
         "scaled up (by sqrt(width) in the paper) or the scale is learned.",
         "Angles in float32 are off by hundredths near position 1,000,000.",
+        "A factor changes what short texts read too: neighbours stand nearer than any that were "
+        "trained, until the model is tuned to it.",
     )
     door = "input"
     absolute = True
     shift_invariant = False
 
     def __init__(
-        self, shape: ModelShape, /, *, base: float = 10000.0, learned_scale: bool = False
+        self,
+        shape: ModelShape,
+        /,
+        *,
+        base: float = 10000.0,
+        learned_scale: bool = False,
+        factor: float = 1.0,
     ) -> None:
         super().__init__(shape)
         if shape.width % 2:
@@ -56,8 +67,13 @@ class Sinusoidal(Position):
             )
         if not base > 1:
             raise PositionError(f"sinusoidal: base={base} must be above 1; 10000 is the paper's")
+        if not factor >= 1:
+            raise PositionError(
+                f"sinusoidal: factor={factor} must be 1 or more: how many times longer texts get"
+            )
         self.base = base
         self.learned_scale = learned_scale
+        self.factor = factor
         self.scale = nn.Parameter(torch.empty(())) if learned_scale else None
         self.reset_parameters()
 
@@ -73,7 +89,8 @@ class Sinusoidal(Position):
         if device.type == "mps":  # has no float64
             return self.table(positions.cpu()).to(device)
         pairs = torch.arange(0, self.shape.width, 2, dtype=torch.float64, device=device)
-        angles = positions.double()[..., None] * self.base ** (-pairs / self.shape.width)
+        places = positions.double()[..., None] / self.factor
+        angles = places * self.base ** (-pairs / self.shape.width)
         return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2).float()
 
     def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
