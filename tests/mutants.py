@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     Mutant(
         "position offset by one",
-        "model/decoding.py",
+        "model/cache.py",
         (("return self.positions[:, -1:] + 1 + steps", "return self.positions[:, -1:] + 2 + steps"),),
         (READING, "tests/model/test_decoding.py"),
     ),

@@ -1,113 +1,17 @@
-"""Decoding: the cache of keys and values, and how the next token is chosen.
-
-The cache keeps keys raw, with their positions and each embedding's state, and attention
-rotates them on read: so scaling that depends on the length, eviction, and dropping an
-embedding are right by construction. Where every embedding declares a static rotation,
-keys are kept rotated, the fast path, for as long as positions do not move.
-"""
+"""Decoding: how a text is read on, and how its next token is chosen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import BadInput
-from ..positions import Geometry
-from .language_model import LanguageModel, TokenModel
-from .recurrent import RecurrentCache, RecurrentLanguageModel
-
-
-class LayerCache:
-    """Keys, values and state of one layer, in buffers that grow by doubling."""
-
-    def __init__(self, rotated: bool) -> None:
-        self.rotated = rotated
-        self.length = 0
-        self.keys: Tensor | None = None
-        self.values: Tensor | None = None
-        self.state: Any = None
-
-    def append(self, keys: Tensor, values: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
-        """Add the new tokens' and return everything so far."""
-        end = self.length + keys.shape[2]
-        self.keys = _room(self.keys, keys, end)
-        self.values = _room(self.values, values, end)
-        self.keys[:, :, self.length : end] = keys
-        self.values[:, :, self.length : end] = values
-        self.state = _joined(self.state, state)
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end], self.state
-
-
-class Cache:
-    """What a transformer remembers of the tokens it has read.
-
-    Args:
-        model: the model whose forward pass it is given to.
-        rotated: keep rotated keys; None: where every embedding's rotation is static.
-        context_length: what length-dependent scaling divides by; 0: the trained length.
-            Fixed here, never taken from how far the text has come.
-    """
-
-    def __init__(
-        self, model: LanguageModel, *, rotated: bool | None = None, context_length: int = 0
-    ) -> None:
-        static = all(position.static_rotation for position in model.position.sums)
-        if rotated and not static:
-            raise BadInput(f"--position {model.config.position} rotates keys anew at every length")
-        self.rotated = static if rotated is None else rotated
-        self.context_length = context_length or model.config.trained_length
-        self.causal = model.config.causal
-        self.layers = [LayerCache(self.rotated) for _ in range(model.config.layers)]
-        self.length = 0
-        self.consecutive = True
-        self.positions: Tensor | None = None
-        self.documents: Tensor | None = None
-
-    def following(self, tokens: Tensor) -> Tensor:
-        """Return the positions of new tokens that go on, by one, from the last position.
-
-        Not from the number of tokens kept: with padding on the left, or with gaps, that
-        is another number.
-        """
-        steps = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        if self.positions is None:
-            return steps.expand(len(tokens), -1)
-        return self.positions[:, -1:] + 1 + steps
-
-    def geometry(self, positions: Tensor, documents: Tensor | None, consecutive: bool) -> Geometry:
-        """Return where new tokens stand among those kept, and keep them too."""
-        first, self.length = self.length, self.length + positions.shape[1]
-        before = self.positions
-        if before is not None and documents is None and self.documents is not None:
-            documents = self.documents[:, -1:].expand(-1, positions.shape[1])
-        elif before is not None and documents is not None and self.documents is None:
-            self.documents = documents.new_zeros(len(documents), first)  # None was document 0
-        self.consecutive = self.consecutive and consecutive
-        self.positions = positions if before is None else torch.cat((before, positions), 1)
-        self.documents = _joined(self.documents, documents)
-        return Geometry(
-            positions,
-            positions if before is None else self.positions,
-            torch.arange(first, self.length, device=positions.device),
-            documents,
-            self.documents,
-            self.context_length,
-            self.causal,
-            self.consecutive,
-            trailing=True,
-        )
-
-
-def make_cache(model: TokenModel, *, context_length: int = 0) -> Cache | RecurrentCache:
-    """Return an empty cache for a model; the context length is as `Cache` takes it."""
-    if isinstance(model, RecurrentLanguageModel):
-        return RecurrentCache()
-    return Cache(model, context_length=context_length)
+from .cache import Cache, make_cache
+from .language_model import TokenModel
+from .recurrent import RecurrentCache
 
 
 @dataclass(frozen=True)
@@ -176,7 +80,6 @@ def choose(logits: Tensor, seen: Tensor, sampling: Sampling, generator: torch.Ge
     return int(torch.multinomial(probabilities.cpu(), 1, generator=generator))
 
 
-@torch.inference_mode()
 def generate(
     model: TokenModel,
     prompt: Sequence[int],
@@ -184,51 +87,105 @@ def generate(
     *,
     stop: int | None = None,
     use_cache: bool = True,
+    window: int = 0,
+    sinks: int = 0,
 ) -> Iterator[int]:
     """Yield new tokens, one at a time, until `stop` or `sampling.max_tokens`.
 
     Scaling that depends on the length divides throughout by how long the text may become, the
     prompt and `max_tokens`, not by how far it has come: so it is at every step what it was
-    for the tokens before, with a cache and without.
+    for the tokens before, with a cache and without. With a window it is how much of the text
+    is ever seen at once.
 
     Args:
         prompt: token ids to go on from, at least one.
         use_cache: read each token once; without, the whole text again at every step,
             which must give the same logits.
+        window: how many of the last tokens the cache keeps, for a text of any length in
+            bounded memory; 0: all. A prompt that is longer is read a token at a time past
+            them, so that a text is read as it would have been written.
+        sinks: how many of the first tokens it keeps besides.
+
+    Raises:
+        BadInput: a window that this model cannot have (`Cache.evict` says why), sinks without
+            one, or one without a cache.
     """
     model.eval()
-    device = model.embedding.weight.device
+    check_window(model, window, sinks, use_cache=use_cache)
+    length = len(prompt) + sampling.max_tokens
+    rotated = None
+    if window:
+        length, rotated = min(length, sinks + window + 1), False
+    cache = make_cache(model, context_length=length, rotated=rotated) if use_cache else None
+    return _written(_Reading(model, cache, length, sinks, window), prompt, sampling, stop)
+
+
+def check_window(model: TokenModel, window: int, sinks: int, *, use_cache: bool = True) -> None:
+    """Raise where a model cannot write with such a window and such sinks.
+
+    Raises:
+        BadInput: as `generate` does.
+    """
+    for name, value in (("window", window), ("sinks", sinks)):
+        if value < 0:
+            raise BadInput(f"{name} is {value}: it must be 0 (none) or more")
+    if sinks and not window:
+        raise BadInput(f"{sinks} sinks without a window: say how many of the last tokens are kept")
+    if window and not use_cache:
+        raise BadInput("a window is what the cache keeps of a text: leave out --no-cache")
+    if window:
+        make_cache(model, rotated=False).evict(sinks, window)
+
+
+class _Reading:
+    """How a text is read on: through a cache, in one that does not grow, or whole every time."""
+
+    def __init__(
+        self,
+        model: TokenModel,
+        cache: Cache | RecurrentCache | None,
+        context_length: int,
+        sinks: int,
+        window: int,
+    ) -> None:
+        self.model, self.cache, self.context_length = model, cache, context_length
+        self.sinks, self.window = sinks, window
+        self.read = 0
+
+    def next_logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits after all tokens of a text, (1, vocabulary)."""
+        if self.cache is None:
+            return self.model.next_logits(tokens, context_length=self.context_length)
+        unread, self.read = tokens[:, self.read :], tokens.shape[1]
+        while self.window and unread.shape[1] > (some := self._room()):
+            self._take(unread[:, :some])
+            unread = unread[:, some:]
+        return self._take(unread)
+
+    def _room(self) -> int:
+        """How many tokens see no more than what is kept, and themselves."""
+        return self.sinks + self.window + 1 - self.cache.length
+
+    def _take(self, tokens: Tensor) -> Tensor:
+        logits = self.model.next_logits(tokens, self.cache)
+        if self.window:
+            self.cache.evict(self.sinks, self.window)
+        return logits
+
+
+@torch.inference_mode()
+def _written(
+    reading: _Reading, prompt: Sequence[int], sampling: Sampling, stop: int | None
+) -> Iterator[int]:
+    device = reading.model.embedding.weight.device
     generator = torch.Generator().manual_seed(sampling.seed)
     tokens = torch.tensor([list(prompt)], device=device)
-    length = len(prompt) + sampling.max_tokens
-    cache = make_cache(model, context_length=length) if use_cache else None
-    unread = tokens
     for _ in range(sampling.max_tokens):
-        read = unread if use_cache else tokens
-        logits = model.next_logits(read, cache=cache, context_length=length)[0]
-        token = choose(logits, tokens[0], sampling, generator)
+        token = choose(reading.next_logits(tokens)[0], tokens[0], sampling, generator)
         if token == stop:
             return
         yield token
-        unread = torch.tensor([[token]], device=device)
-        tokens = torch.cat((tokens, unread), 1)
+        tokens = torch.cat((tokens, tokens.new_tensor([[token]])), 1)
 
 
-def _room(buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
-    """Return a buffer (batch, heads, at least `end`, head_dim) that holds the old one."""
-    if buffer is not None and buffer.shape[2] >= end:
-        return buffer
-    batch, heads, _, head_dim = new.shape
-    grown = new.new_empty(batch, heads, max(64, 2 * end), head_dim)
-    if buffer is not None:
-        grown[:, :, : buffer.shape[2]] = buffer
-    return grown
-
-
-def _joined(before: Any, new: Any) -> Any:
-    """Return state of old and new tokens, every tensor joined on its time axis, 1."""
-    if new is None or before is None:
-        return new
-    if isinstance(new, tuple):
-        return tuple(_joined(b, n) for b, n in zip(before, new, strict=True))
-    return torch.cat((before, new), dim=1)
+__all__ = ["Cache", "Sampling", "check_window", "choose", "generate", "make_cache"]

@@ -28,7 +28,7 @@ from .cross_entropy import cross_entropy
 from .layers import Block, JoinedLinear, Linear, RMSNorm, Scene, linear, make_norm
 
 if TYPE_CHECKING:
-    from .decoding import Cache
+    from .cache import Cache
 
 
 class Part(NamedTuple):

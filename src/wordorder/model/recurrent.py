@@ -102,3 +102,13 @@ class RecurrentCache:
     def advance(self, tokens: int) -> None:
         """Take the states that a forward pass left as those to go on from."""
         self.states, self.following, self.length = self.following, [], self.length + tokens
+
+    def evict(self, sinks: int, window: int) -> None:
+        """Refuse: there are no tokens to drop.
+
+        Raises:
+            BadInput: always.
+        """
+        raise BadInput(
+            "a GRU keeps no tokens, only what it made of them, and never more: leave out the window"
+        )
