@@ -19,8 +19,8 @@ import tyro
 
 from wordorder.cli.arguments import parse
 from wordorder.errors import BadInput
-from wordorder.model import LanguageModel
-from wordorder.model.decoding import Sampling, generate
+from wordorder.model import LanguageModel, TokenModel
+from wordorder.model.decoding import Sampling, check_window, generate
 from wordorder.text.tokenizer import StreamDecoder
 from wordorder.training.machine import pick_device
 from wordorder.training.run import Run
@@ -46,6 +46,9 @@ class GenerateOptions:
         repetition_penalty: above 1 makes tokens that are in the text already less likely.
         seed: of the draws, the same seed writes the same text; by default a new one each time.
         cache: keep keys and values; without it every token reads the whole text again.
+        window: keep this many of the last tokens only, for a text of any length in the same
+            memory; 0: all.
+        sinks: keep this many of the first tokens besides, on which attention rests; 4 is usual.
         device: auto, cpu, cuda or mps.
         trust: run the code of an embedding of one's own that the run names.
         json: print one JSON object, when all is written.
@@ -63,6 +66,8 @@ class GenerateOptions:
     repetition_penalty: float = Sampling.repetition_penalty
     seed: int | None = None
     cache: bool = True
+    window: int = 0
+    sinks: int = 0
     device: str = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -77,22 +82,25 @@ def main(arguments: list[str]) -> int:
     if not run.model_config.causal:
         raise BadInput(f"{run.folder} fills in hidden tokens: it cannot continue a text")
     model = run.load_model(pick_device(options.device))
+    window = {"window": options.window, "sinks": options.sinks}
+    check_window(model, **window, use_cache=options.cache)
     prompt = _prompt(options)
     start = [run.tokenizer.end_of_text, *run.tokenizer.encode(prompt)]
     first = _sampling(options)
-    sampling = replace(first, max_tokens=_room(model, len(start), first.max_tokens))
+    kept = options.window and options.window + options.sinks
+    sampling = replace(first, max_tokens=_room(run, model, len(start), first.max_tokens, kept))
     texts = []
     for number in range(options.count):
         one = replace(sampling, seed=sampling.seed + number)
         if number and not options.json:
             print(BETWEEN, flush=True)
         written = generate(
-            model, start, one, stop=run.tokenizer.end_of_text, use_cache=options.cache
+            model, start, one, stop=run.tokenizer.end_of_text, use_cache=options.cache, **window
         )
         texts.append(_write(written, prompt, StreamDecoder(run.tokenizer), one, options.json))
     if options.json:
         result = {"run": str(run.folder), "prompt": prompt, "sampling": asdict(sampling)}
-        print(json.dumps({**result, "texts": texts}))
+        print(json.dumps({**result, **window, "texts": texts}))
     return 0
 
 
@@ -122,23 +130,43 @@ def _decoded(data: bytes, source: str) -> str:
         raise BadInput(f"{source} is not UTF-8 at byte {error.start}") from None
 
 
-def _room(model: Any, start: int, asked: int) -> int:
-    """Return how many tokens can be written, and say so where the length matters."""
-    config, room = model.config, model.room(start)
-    if room is not None and 0 < room < asked:
-        _say(
-            f"{config.position} has no position past {model.position.longest}: "
-            f"writing at most {room} tokens instead of {asked}"
-        )
-        return room
+def _room(run: Run, model: TokenModel, start: int, asked: int, kept: int) -> int:
+    """Return how many tokens can be written, and say so where the length matters.
+
+    Args:
+        start: tokens of the prompt.
+        kept: how many tokens the cache keeps at most, behind which the newest one stands; 0: all.
+    """
     if not isinstance(model, LanguageModel):
         return asked
-    if start + asked - 2 >= config.trained_length and room is None:
+    position, longest, room = model.config.position, model.position.longest, model.room(start)
+    if kept and (longest is None or kept <= longest):
+        room = None
+    if room is not None and 0 < room < asked:
         _say(
-            f"trained on {config.trained_length} tokens: past them {config.position} goes on, "
-            f"how well is measured by wordorder eval RUN --length {2 * config.trained_length}"
+            f"{position} has no position past {longest}: "
+            f"writing at most {room} tokens instead of {asked}"
         )
+        asked = room
+    last = start + asked - 2  # what is written last is not read
+    _say_how_far(run, min(last, kept) if kept else last, ends=room is not None)
     return asked
+
+
+def _say_how_far(run: Run, last: int, *, ends: bool) -> None:
+    """Say where a position stands to the length that the model was trained at, if past it."""
+    position, reached = run.model_config.position, run.model_config.trained_length
+    about = f"trained on {reached} tokens"
+    if extension := run.config.get("extension"):
+        before, reached = extension["from_length"], extension["to_length"]
+        about = f"extended from {before:,} to {reached:,} tokens by {extension['method']}"
+        if before <= last < reached:
+            _say(about)
+    if last >= reached and not ends:
+        _say(
+            f"{about}: past them {position} goes on, "
+            f"how well is measured by wordorder eval RUN --length {2 * reached}"
+        )
 
 
 def _write(

@@ -1,0 +1,132 @@
+"""`wordorder generate` past the trained length: what it says, and a text without end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wordorder.cli.main import main
+
+SMALL = (
+    "--width 32 --layers 1 --heads 2 --trained-length 16 --batch-size 2 --tokenizer bytes "
+    "--dtype float32 --kernel plain --compile no --steps 3"
+).split()
+WORDS = ("r", "a small", "--seed", "1", "--temperature", "1", "--min-p", "0")
+Said = Callable[[], tuple[str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    data = folder / "text.txt"
+    data.write_text("a small text of words in order. " * 40, encoding="utf-8")
+    for name in ("rotary", "learned"):
+        words = ["--position", name, "--data", str(data), "--out", str(folder / name)]
+        assert main(["train", *SMALL, *words]) == 0
+    return {name: folder / name for name in ("rotary", "learned")}
+
+
+@pytest.fixture
+def here(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a copy of the rotary run, `r`."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(runs["rotary"], "r")
+    return tmp_path
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Said:
+    """Return a function that gives what went to stdout, and to stderr line by line."""
+
+    def read() -> tuple[str, list[str]]:
+        captured = capsys.readouterr()
+        return captured.out, captured.err.strip().splitlines()
+
+    read()  # what training said
+    return read
+
+
+def write(*more: str) -> int:
+    return main(["generate", *WORDS, *more])
+
+
+def extended(to: int) -> None:
+    """Make the run one that was extended from 16 tokens, as its configuration says."""
+    path = Path("r/config.json")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["extension"] = {"method": "yarn", "from_length": 16, "to_length": to}
+    config["model"]["trained_length"] = to
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+PAST = "past them rotary goes on, how well is measured by wordorder eval RUN --length"
+
+
+def test_past_the_trained_length_it_says_so(here: Path, said: Said) -> None:
+    """Eight tokens of a prompt, its beginning among them, and as many as are asked for."""
+    assert write("--max-tokens", "9") == 0
+    _, lines = said()
+    assert len(lines) == 1 and "tokens/s" in lines[0]
+    assert write("--max-tokens", "10") == 0
+    assert said()[1][0] == f"trained on 16 tokens: {PAST} 32"
+
+
+def test_an_extended_run_says_what_carries_it(here: Path, said: Said) -> None:
+    extended(2048)
+    for tokens, expected in (
+        ("9", []),
+        ("30", ["extended from 16 to 2,048 tokens by yarn"]),
+    ):
+        assert write("--max-tokens", tokens) == 0
+        assert said()[1][:-1] == expected
+    extended(32)
+    assert write("--max-tokens", "26") == 0
+    assert said()[1][:-1] == [f"extended from 16 to 32 tokens by yarn: {PAST} 64"]
+
+
+def test_in_a_window_a_text_has_no_end(here: Path, said: Said) -> None:
+    """Nothing is past the trained length, as long as the window is not."""
+    window = ("--window", "10", "--sinks", "4", "--max-tokens", "100")
+    assert write(*window, "--json") == 0
+    out, lines = said()
+    found = json.loads(out)
+    assert (found["window"], found["sinks"], lines) == (10, 4, [])
+    assert found["texts"][0]["tokens"] == 100
+    assert write(*window) == 0
+    assert said()[0] == "a small" + found["texts"][0]["text"] + "\n"
+    assert write("--window", "12", "--sinks", "4", "--max-tokens", "100") == 0
+    assert said()[1][0] == f"trained on 16 tokens: {PAST} 32"
+    assert write("--window", "200", "--max-tokens", "40") == 0
+    longer = said()[0]
+    assert write("--max-tokens", "40") == 0
+    assert said()[0] == longer
+
+
+@pytest.mark.parametrize(
+    ("run", "words", "expected"),
+    [
+        ("rotary", ["--sinks", "4"], "4 sinks without a window: say how many of the last"),
+        ("rotary", ["--window", "-4"], "window is -4: it must be 0 (none) or more"),
+        ("rotary", ["--window", "4", "--no-cache"], "leave out --no-cache"),
+        ("learned", ["--window", "4"], "--position learned adds positions to the words"),
+    ],
+)
+def test_windows_that_cannot_be(
+    runs: dict[str, Path], said: Said, run: str, words: list[str], expected: str
+) -> None:
+    """One line, and nothing of the text: not even its beginning."""
+    assert main(["generate", str(runs[run]), "a small", "--max-tokens", "100", *words]) == 2
+    out, lines = said()
+    assert out == "" and len(lines) == 1
+    assert lines[0].startswith("error: ") and expected in lines[0]
+
+
+def test_a_table_ends_a_text_where_it_ends(runs: dict[str, Path], said: Said) -> None:
+    assert main(["generate", str(runs["learned"]), "a small", "--max-tokens", "100"]) == 0
+    assert said()[1][0] == (
+        "learned has no position past 15: writing at most 9 tokens instead of 100"
+    )
