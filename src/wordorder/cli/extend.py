@@ -27,7 +27,7 @@ from wordorder.extension.methods import rotary_pairs
 from wordorder.extension.reach import KINDS
 from wordorder.extension.report import write_report
 from wordorder.extension.tables import Table, of_methods, tables
-from wordorder.extension.trial import Tried
+from wordorder.extension.trial import Streamed, Tried
 from wordorder.model import ModelConfig
 from wordorder.training.machine import keep_large_blocks
 
@@ -189,10 +189,10 @@ class Screen:
             self.bar.stop()
             self.bar = None
 
-    def tried(self, tried: list[Tried], old: int, new: int) -> None:
+    def tried(self, tried: list[Tried], streamed: list[Streamed], old: int, new: int) -> None:
         self.close()
         if not self.quiet:
-            self.table(of_methods(tried, old, new))
+            self.table(of_methods(tried, streamed, old, new))
 
     def table(self, table: Table) -> None:
         """Print a table on stdout."""

@@ -22,7 +22,7 @@ from wordorder.extension import record
 from wordorder.extension.carried import carried
 from wordorder.extension.methods import Stretch, check_fits, fitting, original_length
 from wordorder.extension.reach import KINDS, Reach, Text, check_long_enough, reach
-from wordorder.extension.trial import Tried, try_methods
+from wordorder.extension.trial import Streamed, Tried, try_methods, try_streaming
 from wordorder.model import LanguageModel
 from wordorder.positions import parse
 from wordorder.training.checkpoints import save_weights, write_beside
@@ -111,7 +111,7 @@ class Show(Protocol):
 
     def say(self, line: str) -> None: ...
     def progress(self, share: float, what: str) -> None: ...
-    def tried(self, tried: list[Tried], old: int, new: int) -> None: ...
+    def tried(self, tried: list[Tried], streamed: list[Streamed], old: int, new: int) -> None: ...
 
 
 def target_length(to: str, trained: int) -> int:
@@ -158,6 +158,8 @@ def extend(
         original_length(model.config), new, model.config.head_dim, ask.base, ask.neighbours
     )
     tried = _tried(ask, model, stretch, text, material, show)
+    streamed = try_streaming(model, text, new, progress=show.progress)
+    show.tried(tried, streamed, old, new)
     method, spec = tried[0].method, tried[0].spec
     about = {
         "command": command,
@@ -169,6 +171,7 @@ def extend(
             pack=ask.pack,
             retrieval=list(ask.retrieval),
             tried=[asdict(each) for each in tried],
+            streamed=[asdict(each) for each in streamed],
         ),
     }
     child = carried(model, spec, new)
@@ -286,7 +289,6 @@ def _tried(
         material.training,
         progress=show.progress,
     )
-    show.tried(tried, model.config.trained_length, stretch.length)
     if tried[0].loss is None:
         raise Failed(f"{tried[0].method} cannot reach {stretch.length:,} tokens: {tried[0].cannot}")
     return tried

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
-from wordorder.evaluation.context import ContextLosses, context_losses
+from wordorder.evaluation.context import FEWEST_DOCUMENTS, ContextLosses, context_losses
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.retrieval import Retrieved, retrieval
 from wordorder.evaluation.windows import mean_and_error, places
@@ -141,7 +142,8 @@ class Change:
 
     Args:
         mean: below 0 where the second is lower.
-        error: its standard error, over documents; None where there is only one.
+        error: its standard error, over documents where there are at least four, else over
+            windows; None where there is only one.
     """
 
     mean: float
@@ -172,8 +174,13 @@ def between(
     )
     if one.loss_nats is None or two.loss_nats is None:
         return None
-    pairs = torch.tensor(two.window_losses) - torch.tensor(one.window_losses)
-    return Change(*mean_and_error(pairs.double(), np.array(first.window_documents)))
+    pairs = torch.tensor(two.window_losses).double() - torch.tensor(one.window_losses).double()
+    return Change(*mean_and_error(pairs, documents_of(first.window_documents)))
+
+
+def documents_of(windows: Sequence[int]) -> NDArray[np.int64] | None:
+    """Return what windows belong to, for an error; None where they are of too few documents."""
+    return np.array(windows) if len(set(windows)) >= FEWEST_DOCUMENTS else None
 
 
 def in_words(change: Change | None) -> str:

@@ -9,7 +9,7 @@ from wordorder.extension import record
 from wordorder.extension.extend import Extended
 from wordorder.extension.reach import Reach
 from wordorder.extension.tables import of_methods, tables
-from wordorder.extension.trial import tried_of
+from wordorder.extension.trial import streamed_of, tried_of
 from wordorder.training.checkpoints import write_beside
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ def write_report(found: Extended) -> None:
     folder = found.run.folder
     made = record.extension_of(found.run)
     old, new = made["from_length"], made["to_length"]
-    parts = [of_methods(tried_of(made["tried"]), old, new), *tables(found)]
+    tried, streamed = tried_of(made["tried"]), streamed_of(made["streamed"])
+    parts = [of_methods(tried, streamed, old, new), *tables(found)]
     title = f"# {folder.name}: from {old:,} to {new:,} tokens by {found.method}"
     lines = [
         title,

@@ -13,7 +13,7 @@ from wordorder.evaluation.retrieval import Retrieved
 from wordorder.extension.extend import Extended
 from wordorder.extension.methods import METHODS
 from wordorder.extension.reach import Change, Reach, between, gain, in_words
-from wordorder.extension.trial import Tried
+from wordorder.extension.trial import Streamed, Tried
 
 NONE = "-"
 
@@ -36,7 +36,7 @@ class Table:
         return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in self.rows)]) + "\n"
 
 
-def of_methods(tried: Sequence[Tried], old: int, new: int) -> Table:
+def of_methods(tried: Sequence[Tried], streamed: Sequence[Streamed], old: int, new: int) -> Table:
     """Return what each method does, nothing trained."""
     rows = []
     for each in tried:
@@ -46,6 +46,13 @@ def of_methods(tried: Sequence[Tried], old: int, new: int) -> Table:
             continue
         change = gain(each.context)
         rows.append((each.method, _loss(each.loss), _loss(each.short_loss), _change(change), does))
+    for contrast in streamed:
+        keeps = (
+            f"no method: a cache of {old:,} tokens, {contrast.sinks or 'none'} of them the first"
+        )
+        name = f"{contrast.sinks} sinks" if contrast.sinks else "window"
+        does = contrast.cannot or keeps
+        rows.append((name, _loss(contrast.loss), NONE, _change(contrast.change), does))
     return Table(
         "The methods that fit, nothing trained",
         f"Loss in nats of the same tokens, with all {new:,} tokens before them and with {old:,}.",

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import ContextLoss, ContextLosses, context_losses
-from wordorder.evaluation.windows import cut_windows, target_losses
+from wordorder.evaluation.sinks import streamed_losses
+from wordorder.evaluation.windows import cut_windows, mean_and_error, target_losses
 from wordorder.extension.carried import carried
 from wordorder.extension.longrope import Factors, never_falling, search
 from wordorder.extension.methods import METHODS, Stretch, respelled, shape_of, unscaled
-from wordorder.extension.reach import Text
+from wordorder.extension.reach import Change, Text, documents_of
 from wordorder.model import LanguageModel
 from wordorder.positions import Part, PositionError, Rotary, parse
 from wordorder.text.store import TokenStore
@@ -28,6 +29,7 @@ from wordorder.text.store import TokenStore
 # The search begins with what these do.
 SEARCH_FROM = ("interpolate", "ntk", "yarn", "llama3")
 SEARCH_WINDOWS = 4
+SINKS = (0, 4)  # the second is what Xiao et al. 2024, table 2, find enough
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,56 @@ class Tried:
         return None if self.context is None else self.context.lengths[0].loss_nats
 
 
+@dataclass(frozen=True)
+class Streamed:
+    """What the model does with a cache no longer than what it was trained on: the contrast.
+
+    Args:
+        sinks: first tokens of the text that the cache keeps beside the newest.
+        loss: of the same targets, at the end of texts of the new length.
+        change: of that against the loss with the old length before them.
+        cannot: why there is no loss.
+    """
+
+    sinks: int
+    loss: float | None
+    change: Change | None
+    cannot: str | None = None
+
+
+def try_streaming(
+    model: LanguageModel,
+    text: Text,
+    length: int,
+    *,
+    progress: Callable[[float, str], Any] = lambda share, what: None,
+) -> list[Streamed]:
+    """Return the losses at the end of long texts that are read through a bounded cache.
+
+    Args:
+        model: as it was trained; the cache holds as many tokens as it was trained on.
+        length: of the texts, in tokens.
+    """
+    old = model.config.trained_length
+    targets = max(1, old // 2)
+    windows = cut_windows(text.store, length, targets, across_documents=text.across_documents)
+    documents = documents_of(windows.documents.tolist())
+    near = target_losses(model, windows.tokens[:, -old - 1 :], targets)
+    found = []
+    for number, sinks in enumerate(SINKS):
+        if sinks >= old - 1:
+            continue
+        progress(number / len(SINKS), "a window that slides")
+        try:
+            losses = streamed_losses(model, windows.tokens, targets, window=old, sinks=sinks)
+        except BadInput as error:
+            found.append(Streamed(sinks, None, None, str(error)))
+            continue
+        change = Change(*mean_and_error(losses - near, documents))
+        found.append(Streamed(sinks, float(losses.mean()), change))
+    return found
+
+
 def tried_of(records: Sequence[Mapping[str, Any]]) -> list[Tried]:
     """Return what `asdict` made of several, and JSON kept."""
     found = []
@@ -67,6 +119,14 @@ def tried_of(records: Sequence[Mapping[str, Any]]) -> list[Tried]:
             context = ContextLosses(**{**context, "lengths": lengths})
         found.append(Tried(**{**each, "context": context}))
     return found
+
+
+def streamed_of(records: Sequence[Mapping[str, Any]]) -> list[Streamed]:
+    """Return what `asdict` made of several, and JSON kept."""
+    return [
+        Streamed(**{**each, "change": each["change"] and Change(**each["change"])})
+        for each in records
+    ]
 
 
 def try_methods(
