@@ -24,7 +24,7 @@ from torch import Tensor
 from wordorder.errors import BadInput
 from wordorder.evaluation.windows import cut_windows
 from wordorder.model import TokenModel
-from wordorder.model.attention import attention
+from wordorder.model.attention import attention, mixing_weights
 from wordorder.model.layers import Attention, Scene
 from wordorder.text.store import TokenStore
 
@@ -216,15 +216,7 @@ def attention_weights(
             queries, keys, values, position, tables, state, scene.bias, kernel=scene.kernel
         )
 
-    beside = mixed(torch.zeros_like(values))
-    time, width = values.shape[2:]
-    found = []
-    for first in range(0, time, width):
-        identity = torch.zeros_like(values)
-        columns = torch.arange(min(width, time - first), device=values.device)
-        identity[:, :, first + columns, columns] = 1
-        found.append((mixed(identity) - beside)[..., : len(columns)])
-    weights = torch.cat(found, -1)
+    weights, beside = mixing_weights(mixed, values)
     half = weights.dtype in (torch.bfloat16, torch.float16)
     rounding = ROUNDING_OF_HALF if half else ROUNDING
     shared = values.repeat_interleave(queries.shape[1] // values.shape[1], 1)

@@ -13,6 +13,7 @@ kernel is slow on some CPUs), so training measures both and sets `kernel`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -72,6 +73,29 @@ def attention(
             mask = bias.whole()
             return F.scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
     return in_pieces(queries * scale, keys, values, bias)
+
+
+def mixing_weights(attend: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weights by which attention mixes values, on whatever road, and what it adds.
+
+    A value that is 1 for one token and in one dimension comes out as that token's weight, so that
+    as many tokens are asked for at once as a head is wide.
+
+    Args:
+        attend: from values to what attention makes of them, everything else as it was.
+
+    Shapes: values (batch, key_value_heads, key, head_dim); weights (batch, heads, query, key), what
+    is added (batch, heads, query, head_dim).
+    """
+    added = attend(torch.zeros_like(values))
+    keys, width = values.shape[2:]
+    found = []
+    for first in range(0, keys, width):
+        ones = torch.zeros_like(values)
+        columns = torch.arange(min(width, keys - first), device=values.device)
+        ones[:, :, first + columns, columns] = 1
+        found.append((attend(ones) - added)[..., : len(columns)])
+    return torch.cat(found, -1), added
 
 
 def _for_each_head(x: Tensor, heads: int) -> Tensor:

@@ -5,7 +5,7 @@ The model runs as it always does and is listened to, so that what is shown is wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wordorder.model import LanguageModel, TokenModel
-from wordorder.model.attention import attention
+from wordorder.model.attention import attention, mixing_weights
 from wordorder.model.layers import Attention, Scene
 from wordorder.positions import Position
 from wordorder.positions.base import index_grid, overrides
@@ -120,8 +120,7 @@ def _row_of(part: Attention, layer: int, x: Tensor, scene: Scene) -> AttentionRo
     hidden = without.masked_fill(~visible, float("-inf"))
 
     def gives(values: Tensor) -> Tensor:
-        given = attention(queries, keys, values, position, tables, state, bias)
-        return given[0, 0, -1]
+        return attention(queries, keys, values, position, tables, state, bias)
 
     return AttentionRow(
         layer=layer,
@@ -131,25 +130,10 @@ def _row_of(part: Attention, layer: int, x: Tensor, scene: Scene) -> AttentionRo
         scores_without=without[0, 0, -1],
         scores=None if scores is None else scores[0, 0, -1],
         weights_without=hidden.softmax(-1)[0, 0, -1],
-        weights=_weights(gives, values),
+        weights=mixing_weights(gives, values)[0][0, 0, -1],
     )
 
 
 def _products(queries: Tensor, keys: Tensor) -> Tensor:
     groups = queries.shape[1] // keys.shape[1]
     return queries @ keys.repeat_interleave(groups, 1).mT
-
-
-def _weights(gives: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    """The weights behind what attention gives: of values that are 1 for one token each.
-
-    What is given beside weighted values is what values of zero give.
-    """
-    time, size = values.shape[2:]
-    zeros = torch.zeros_like(values)
-    weights = []
-    for start in range(0, time, size):
-        ones = torch.eye(time, dtype=values.dtype)[:, start : start + size]
-        ones = nn.functional.pad(ones, (0, size - ones.shape[1]))
-        weights.append(gives(ones.expand_as(values)) - gives(zeros))
-    return torch.cat(weights)[:time]

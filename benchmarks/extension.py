@@ -1,0 +1,197 @@
+"""What does each way to a longer context give, without training and with a few minutes of it?
+
+    python benchmarks/extension.py --data books/*.txt.gz --out runs/extension
+
+A rotary model is trained at 256 tokens and carried to 2,048 by every method that fits, once as it
+is and once fine-tuned at 2,048 on as many tokens as one core reads in `--minutes`. Beside them
+stands a control: the same tokens at 256, at the same rates, the embedding as it is. All are asked
+for the same held-out tokens, the last 128 of windows of 2,048:
+
+    whole    their loss with all 2,048 tokens, of which they are the last
+    near     with the last 256 alone; whole below near: the model uses its context
+    short    loss in whole windows of 256: what short texts lost
+    passkey  percent of digits chosen right among ten, over depths, at 2,048
+
+Every cell is a run that `wordorder train` and `wordorder extend` made, as anyone would; runs are
+folders in --out, and a command that was stopped goes on with those that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from wordorder.experiments.statistics import interval
+from wordorder.extension.extend import RATE
+from wordorder.extension.methods import fitting
+from wordorder.model.config import PRESETS
+from wordorder.positions import parse
+from wordorder.training.run import Run
+
+OLD, NEW = 256, 2048
+MEASURES = ("whole", "near", "difference", "short", "passkey")
+TIMED_STEPS = 8
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="+", default=["python-docs"])
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--preset", default="nano", choices=tuple(PRESETS))
+    parser.add_argument("--steps", type=int, default=3000, help="of the parent")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of one core, to fine-tune")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--methods", nargs="+", default=fitting(parse("rotary")))
+    parser.add_argument("--dtype", default="auto", help="of all runs; auto: each measures")
+    parser.add_argument("--at-once", type=int, default=os.cpu_count())
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = {name: [] for name, _, _ in cells(options.methods)}
+    for seed in range(options.seeds):
+        for name, found in one_seed(options, seed).items():
+            rows[name].append(found)
+    if options.json:
+        print(json.dumps({"seeds": options.seeds, "rows": rows}))
+    else:
+        print(readable(rows))
+    return 0
+
+
+def cells(methods: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
+    """Yield every row's name, its method, and whether it is fine-tuned."""
+    for method in methods:
+        yield method, method, False
+        yield f"{method}, tuned", method, True
+    yield "control at 256", "unchanged", False
+
+
+def one_seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, float | None]]:
+    """Train a parent and what comes from it; return what each row measured."""
+    folder = Path(options.out) / f"seed{seed}"
+    parent, control = folder / "parent", folder / "control"
+    common = ["--data", *options.data, "--seed", str(seed), "--threads", "1", "--compile", "no"]
+    dtype = ["--dtype", options.dtype]
+    if not done(parent):
+        sizes = ["--preset", options.preset, "--trained-length", str(OLD), "--steps"]
+        wordorder("train", *sizes, str(options.steps), *common, *dtype, "--out", str(parent))
+    tokens = tokens_in(options, folder, parent)
+    rates = Run.load(parent).config["training"]
+    rate = {n: str(rates[n] * RATE) for n in ("learning_rate", "matrix_learning_rate")}
+
+    def make(cell: tuple[str, str, bool]) -> None:
+        name, method, tuned = cell
+        out = folder / name.replace(", ", "-").replace(" ", "-")
+        source = parent
+        if name.startswith("control"):
+            source = control
+            if not done(control):
+                slower = ["--learning-rate", rate["learning_rate"], "--matrix-learning-rate"]
+                slower += [rate["matrix_learning_rate"], "--tokens", str(tokens)]
+                start = ["--init", str(parent), "--out", str(control)]
+                wordorder("train", *start, *slower, *common, *dtype)
+        if not (out / "extension.json").exists():
+            tune = ["--tokens", str(tokens)] if tuned else []
+            asked = ["--to", str(NEW), "--method", method, "--pack", "--out", str(out), *tune]
+            wordorder("extend", str(source), *asked, "--seed", str(seed), "--json", "--overwrite")
+
+    with ThreadPoolExecutor(options.at_once) as pool:
+        list(pool.map(make, cells(options.methods)))
+    return {
+        name: figures(folder / name.replace(", ", "-").replace(" ", "-"))
+        for name, _, _ in cells(options.methods)
+    }
+
+
+def done(folder: Path) -> bool:
+    """Return whether a training run is there, to its end."""
+    if not (folder / "config.json").exists():
+        return False
+    if '"final": true' in (folder / "metrics.jsonl").read_text():
+        return True
+    shutil.rmtree(folder)
+    return False
+
+
+def tokens_in(options: argparse.Namespace, folder: Path, parent: Path) -> int:
+    """Return how many tokens one core fine-tunes on at the new length in some minutes."""
+    path = folder.parent / "tokens.json"
+    if not path.exists():
+        trial = folder / "trial"
+        wordorder(
+            "extend", str(parent), "--to", str(NEW), "--method", "interpolate", "--pack",
+            "--steps", str(TIMED_STEPS), "--retrieval", "none", "--out", str(trial), "--json",
+            "--overwrite",
+        )  # fmt: skip
+        lines = (trial / "metrics.jsonl").read_text().splitlines()
+        steps = [r for r in map(json.loads, lines) if "tokens_per_second" in r]
+        rate = median(record["tokens_per_second"] for record in steps[2:])
+        path.write_text(json.dumps({"tokens_per_second": rate, "minutes": options.minutes}))
+    found = json.loads(path.read_text())
+    return round(found["tokens_per_second"] * 60 * found["minutes"])
+
+
+def wordorder(*arguments: str) -> None:
+    """Run one command with one thread, as a user would; what it says goes to stderr."""
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "wordorder", *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    name = arguments[arguments.index("--out") + 1]
+    print(f"{name}  {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def figures(folder: Path) -> dict[str, float | None]:
+    """Return what one row shows of a run."""
+    after = json.loads((folder / "extension.json").read_text())["after"]
+    lengths = after["context"]["lengths"]
+    near, whole = lengths[0]["loss_nats"], lengths[-1]["loss_nats"]
+    keys = [
+        each["chosen"]
+        for each in after["retrieved"]
+        if each["kind"] == "passkey" and each["length"] == NEW and each["chosen"] is not None
+    ]
+    return {
+        "whole": whole,
+        "near": near,
+        "difference": whole - near,
+        "short": after["short_loss"],
+        "passkey": 100 * fmean(keys) if keys else None,
+    }
+
+
+def readable(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """Return a table in Markdown; with several seeds the means and their 95% intervals."""
+    lines = ["| | " + " | ".join(MEASURES) + " |", "| --- |" + " ---: |" * len(MEASURES)]
+    for name, found in rows.items():
+        written = [cell([each[m] for each in found], m) for m in MEASURES]
+        lines.append(f"| {name} | " + " | ".join(written) + " |")
+    return "\n".join(lines)
+
+
+def cell(values: list[float | None], measure: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    places = 0 if measure == "passkey" else 3
+    sign = "+" if measure == "difference" else ""
+    found = interval(known)
+    text = f"{found.mean:{sign}.{places}f}"
+    return text if found.low is None else f"{text} ± {found.high - found.mean:.{places}f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
