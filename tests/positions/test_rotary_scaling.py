@@ -25,7 +25,7 @@ EXACT = 1e-12
 CLOSE = 2e-6
 APART = 1e-2
 
-SIZES, BASES, FACTORS = (32, 64, 80, 128), (1e4, 5e5, 1e6), (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+SIZES, BASES, FACTORS = (32, 64, 80, 128), (1e4, 5e5, 1e6), (2.0, 4.0, 8.0, 16.0, 40.0, 64.0)
 LENGTHS = (128, 4096, 8192)
 
 
@@ -240,6 +240,34 @@ def test_yarn_of_a_short_original_length() -> None:
     # So short that none turns once: transformers' ends cross there, and divide nothing.
     short = Rotary(shape, scaling="yarn", factor=4.0, original_length=3).frequencies()
     torch.testing.assert_close(short[1:], plain[1:] / 4, rtol=EXACT, atol=0)
+
+
+@pytest.mark.parametrize(
+    "original,size,beta,stay,between,divided",
+    [
+        (256, 32, 32.0, 1, 6, 9),
+        (256, 32, 8.0, 3, 4, 9),
+        (256, 32, 2.0, 6, 1, 9),
+        (4096, 32, 32.0, 6, 6, 4),
+        (4096, 128, 32.0, 21, 25, 18),
+    ],
+)
+def test_yarns_ramp_in_pairs(
+    original: int, size: int, beta: float, stay: int, between: int, divided: int
+) -> None:
+    """How many of a head's pairs stay, lie between and are divided in full.
+
+    The ramp was made for 4,096 tokens and heads of 128, a third of whose pairs stay. At 256
+    tokens the fastest pair turns 41 times and the second 23: with 32 one stays. The nine that
+    turn less than once are divided whatever the other end is.
+    """
+    shape = ModelShape(1, size, trained_length=original)
+    plain = Rotary(shape).frequencies()
+    found = Rotary(shape, scaling="yarn", factor=4.0, beta_fast=beta).frequencies()
+    share = (1 - found / plain) / (1 - 1 / 4)  # 0 as it was, 1 divided in full
+    steps = torch.arange(1, between + 1, dtype=torch.float64) / (between + 1)
+    expected = torch.cat((torch.zeros(stay), steps, torch.ones(divided)))
+    torch.testing.assert_close(share, expected, rtol=0, atol=EXACT)
 
 
 def reader(**options: Any) -> Reader:
