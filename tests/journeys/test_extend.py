@@ -1,0 +1,182 @@
+"""`wordorder extend` as a user runs it: a new run, tables, a picture, and where it must say no."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from wordorder.cli.main import main
+
+SMALL = (
+    "--width 32 --layers 1 --heads 2 --trained-length 16 --batch-size 4 --tokenizer bytes "
+    "--dtype float32 --kernel plain --compile no --threads 1 --steps 2"
+).split()
+BARE = ["--retrieval", "none", "--json"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs to extend: rotary, learned, ALiBi, a GRU; on a text whose documents are long."""
+    folder = tmp_path_factory.mktemp("extend")
+    long = "the dog and the man, in words and in order. " * 60
+    for name in "ab":
+        (folder / f"{name}.txt").write_text(f"{name} {long}", encoding="utf-8")
+    data = ["--data", str(folder / "a.txt"), str(folder / "b.txt")]
+    for name, words in {
+        "rotary": [],
+        "learned": ["--position", "learned"],
+        "alibi": ["--position", "alibi"],
+        "gru": ["--model", "gru"],
+    }.items():
+        assert main(["train", *SMALL, *words, *data, "--out", str(folder / name)]) == 0
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Run `wordorder extend`; returns its exit code, stdout and stderr."""
+    capsys.readouterr()
+    code = main(["extend", *words])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_auto_tries_everything_and_takes_the_best(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "long"
+    code, printed, _ = run(capsys, str(runs / "rotary"), "--to", "4x", "--out", str(out))
+    assert code == 0
+    assert printed.splitlines()[-1] == str(out)
+    for title in (
+        "The methods that fit, nothing trained",
+        "The same tokens, with more and more before them",
+        "At the old length of 16",
+        "Passkey: found again",
+        "Base 10000 with 8 turning pairs",
+    ):
+        assert title in printed
+    found = json.loads((out / "extension.json").read_text())
+    losses = [t["context"]["lengths"][-1]["loss_nats"] for t in found["tried"]]
+    assert losses == sorted(losses)
+    names = [t["method"] for t in found["tried"]]
+    assert len(names) == 11 and found["method"] == names[0]
+    assert [s["sinks"] for s in found["streamed"]] == [0, 4]
+    assert found["parent"] == str(runs / "rotary")
+    for name in ("config.json", "tokenizer.json", "extension.md", "extension.png"):
+        assert (out / name).stat().st_size > 0
+    for name, tensor in weights_of(runs / "rotary").items():
+        assert torch.equal(tensor, weights_of(out)[name])
+    config = json.loads((out / "config.json").read_text())
+    assert config["model"]["trained_length"] == 64
+    # What it carries is used where it writes on past the old length.
+    assert main(["generate", str(out), "the dog", "--max-tokens", "40", "--seed", "1"]) == 0
+
+
+def test_fine_tuned_runs_go_on_to_the_bit(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "tuned"
+    asked = ["--to", "64", "--method", "yarn", "--steps", "3", "--out", str(out), *BARE]
+    code, printed, _ = run(capsys, str(runs / "rotary"), *asked)
+    assert code == 0
+    found = json.loads(printed)
+    assert found["position"].startswith("rotary:scaling=yarn,factor=4,original_length=16")
+    assert found["before"]["context"]["targets"] == found["after"]["context"]["targets"]
+    straight = weights_of(out)
+    changed = weights_of(runs / "rotary")
+    assert any(not torch.equal(straight[name], changed[name]) for name in straight)
+
+    # As if it had been killed before it was done: the last checkpoint is not there.
+    shutil.rmtree(out / "training" / "step-00000003")
+    (out / "extension.json").unlink()
+    code, printed, _ = run(capsys, str(out), "--resume", "--json")
+    assert code == 0
+    assert json.loads(printed)["after"] == found["after"]
+    again = weights_of(out)
+    assert all(torch.equal(again[name], straight[name]) for name in straight)
+
+
+def test_parent_that_has_moved(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent, moved, out = tmp_path / "parent", tmp_path / "moved", tmp_path / "child"
+    shutil.copytree(runs / "alibi", parent)
+    asked = ["--to", "2x", "--out", str(out), *BARE]
+    assert run(capsys, str(parent), *asked)[0] == 0
+    parent.rename(moved)
+    code, _, said = run(capsys, str(out), "--resume")
+    assert code == 2
+    assert f"extended from {parent}, which is not there any more" in said
+    assert "--parent FOLDER" in said
+    assert run(capsys, str(out), "--resume", "--parent", str(moved), "--json")[0] == 0
+    code, _, said = run(capsys, str(out), "--resume", "--parent", str(runs / "rotary"))
+    assert code == 2
+    assert "no longer holds the weights" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "position"),
+    [("learned", "resample", "learned:length=64"), ("alibi", "unchanged", "alibi")],
+)
+def test_tables_are_stretched_and_biases_need_nothing(
+    runs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    method: str,
+    position: str,
+) -> None:
+    out = tmp_path / "long"
+    code, printed, _ = run(capsys, str(runs / name), "--to", "64", "--out", str(out), *BARE)
+    assert code == 0
+    found = json.loads(printed)
+    assert (found["method"], found["position"]) == (method, position)
+    ends = found["before"]["context"]["lengths"][-1]
+    assert (ends["loss_nats"] is None) == (name == "learned")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("rotary", "--to is missing"),
+        ("rotary --to 16", "--to 16 is 16 tokens, not above the 16 the run was trained on"),
+        ("rotary --to 0.5x", "not above the 16"),
+        ("rotary --to far", "--to far is no length: write 4x"),
+        ("alibi --to 4x --method yarn", "yarn acts on rotary, and the run has alibi: those that"),
+        ("rotary --to 4x --method yarm", "no method 'yarm': choose from auto, unchanged"),
+        (
+            "rotary --to 99999",
+            "b.txt has 99,999 tokens, the longest has 530: give",
+        ),
+        ("rotary --to 99999 --pack", "fewer than 99,999"),
+        ("gru --to 4x", "only a transformer that predicts the next token"),
+        ("rotary --to 4x --steps 2 --time 3s", "--time and --steps are two lengths for one run"),
+        ("rotary --to 4x --out rotary", "holds a run"),
+        ("rotary --resume", "was not made by wordorder extend"),
+        ("rotary --to 4x --retrieval passkeys", "passkey, multi-key, variable-tracking, recall"),
+    ],
+)
+def test_bad_input_is_one_line(
+    runs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(runs)
+    before = sorted(runs.iterdir())
+    code, printed, line = run(capsys, *words.split())
+    assert code == 2
+    assert not printed
+    assert line.startswith("error: ") and len(line.splitlines()) == 1
+    assert said in line
+    assert sorted(runs.iterdir()) == before
