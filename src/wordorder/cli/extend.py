@@ -24,7 +24,7 @@ from wordorder.errors import BadInput
 from wordorder.extension.base_bound import served_length, smallest_base
 from wordorder.extension.extend import RATE, Extended, Extension, extend, go_on
 from wordorder.extension.methods import rotary_pairs
-from wordorder.extension.reach import KINDS
+from wordorder.extension.reach import MEASURED
 from wordorder.extension.report import write_report
 from wordorder.extension.tables import Table, of_methods, tables
 from wordorder.extension.trial import Streamed, Tried
@@ -85,7 +85,7 @@ class ExtendOptions:
     rate: float = RATE
     batch_size: int = 0
     seed: int = 0
-    retrieval: tuple[str, ...] = KINDS
+    retrieval: tuple[str, ...] = MEASURED
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     parent: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from wordorder.errors import BadInput, Failed
+from wordorder.evaluation.retrieval import check_kinds
 from wordorder.extension import record
 from wordorder.extension.carried import carried
 from wordorder.extension.methods import Stretch, check_fits, fitting, original_length
-from wordorder.extension.reach import KINDS, Reach, Text, check_long_enough, reach
+from wordorder.extension.reach import MEASURED, Reach, Text, check_long_enough, reach
 from wordorder.extension.trial import Streamed, Tried, try_methods, try_streaming
 from wordorder.model import LanguageModel
 from wordorder.positions import parse
@@ -76,7 +77,7 @@ class Extension:
     rate: float = RATE
     batch_size: int = 0
     seed: int = 0
-    retrieval: tuple[str, ...] = KINDS
+    retrieval: tuple[str, ...] = MEASURED
     device: str = "auto"
 
     @property
@@ -149,6 +150,7 @@ def extend(
     model = _transformer(parent, ask.device)
     old = parent.model_config.trained_length
     new = target_length(ask.to, old)
+    check_kinds(ask.retrieval)
     if ask.method != "auto":
         check_fits(ask.method, parse(parent.model_config.position))
     config = _configured(ask, parent, new)

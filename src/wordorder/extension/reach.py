@@ -26,8 +26,7 @@ from wordorder.text.store import TokenStore, beginning
 from wordorder.text.tokenizer import Tokenizer
 
 SHORT_TOKENS = 1 << 16  # read for the loss at the old length
-KINDS = ("passkey", "recall")
-EXAMPLES = 8  # of each kind, length and depth
+MEASURED = ("passkey", "recall")  # kinds of retrieval
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def reach(
     old: int,
     new: int,
     *,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = MEASURED,
     progress: Callable[[float], Any] = lambda _: None,
 ) -> Reach:
     """Measure how far a model reaches.
@@ -129,7 +128,6 @@ def reach(
             text.tokenizer,
             kind,
             lengths,
-            examples=EXAMPLES,
             progress=lambda share, start=start, part=part: progress(start + part * share),
         )
     progress(1.0)
