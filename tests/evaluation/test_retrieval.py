@@ -176,20 +176,26 @@ def test_a_length_that_the_embedding_cannot_represent_is_told() -> None:
     assert long.chosen is None and "past the longest" in str(long.cannot)
 
 
+def test_where_nothing_can_be_asked_the_reason_is_told() -> None:
+    store, own = text_of("bytes")
+    short, enough = retrieval(Knows(400, 1), store, own, "passkey", [56, 57], [0.0], examples=1)
+    assert short.cannot == "this cannot be asked within 56 tokens: it needs 57"
+    assert short.exact is None and enough.cannot is None
+    poor = text_of("bytes", "abc, " * 50)
+    (found,) = retrieval(Knows(400, 1), *poor, "recall", [200], [0.0])
+    assert str(found.cannot).startswith("the text has 5 kinds of tokens, and recall pairs 10")
+
+
 def test_bad_input() -> None:
     store, own = text_of("bytes")
     with pytest.raises(BadInput, match="no retrieval 'pass-key': choose from passkey, multi-key"):
         check_kinds(["pass-key"])
-    with pytest.raises(BadInput, match="cannot be asked within 20 tokens: it needs 57"):
-        retrieval(Knows(400, 1), store, own, "passkey", [20])
     with pytest.raises(BadInput, match=r"depth 1\.5 is none"):
         retrieval(Knows(400, 1), store, own, "passkey", [200], [1.5])
     blind = Knows(400, 1)
     blind.config = ModelConfig(causal=False)
     with pytest.raises(BadInput, match="bidirectional"):
         retrieval(blind, store, own, "passkey", [200])
-    with pytest.raises(BadInput, match="5 kinds of tokens, and recall pairs 10"):
-        retrieval(Knows(400, 1), *text_of("bytes", "abc, " * 50), "recall", [200])
     with pytest.raises(BadInput, match="letters that are tokens by themselves"):
         haystack(*text_of("characters", "abc " * 50))
 

@@ -41,7 +41,7 @@ class Retrieved:
         kind: of `KINDS`.
         length: tokens that are read.
         depth: where it stood, 0 at the beginning and 1 just before the question.
-        examples: how many texts.
+        examples: how many texts; 0 where none could be asked.
         exact: share of them whose whole answer was the likeliest of all tokens.
         chosen: share of the answers' tokens that were the likeliest of the ten they could be.
         asked: how many tokens that is a share of.
@@ -94,8 +94,8 @@ def retrieval(
         progress: called with the share that is done, 0 to 1.
 
     Raises:
-        BadInput: a bidirectional model, an unknown kind, a depth out of range, or a length in
-            which nothing can be asked.
+        BadInput: a bidirectional model, an unknown kind, or a depth out of range. A length that
+            is too short or too long has no shares, and says why.
     """
     check_kinds([kind])
     if not model.config.causal:
@@ -106,8 +106,11 @@ def retrieval(
     total = sum(lengths) * len(depths)
     for length in lengths:
         for depth in depths:
-            texts = [drawn(hay, kind, length, depth, seed, n) for n in range(examples)]
-            found.append(_asked(model, kind, length, depth, texts))
+            try:
+                texts = [drawn(hay, kind, length, depth, seed, n) for n in range(examples)]
+                found.append(_asked(model, kind, length, depth, texts))
+            except (BadInput, PositionError) as error:
+                found.append(Retrieved(kind, length, depth, 0, None, None, 0, cannot=str(error)))
             progress(sum(each.length for each in found) / total)
     return tuple(found)
 
@@ -134,8 +137,6 @@ def _asked(
             right = part[:, -answer:]
             exact += int((logits.argmax(-1) == right).all(1).sum())
             chosen += int((alphabet[logits[..., alphabet].argmax(-1)] == right).sum())
-    except (BadInput, PositionError) as error:
-        return Retrieved(kind, length, depth, len(texts), None, None, 0, cannot=str(error))
     finally:
         model.train(was_training)
     asked = len(texts) * answer
