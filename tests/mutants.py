@@ -25,6 +25,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 READING = "tests/model/test_reading.py"
 KIT = "tests/positions/test_conformance.py"
+SCALINGS = "tests/parity/test_rotary_scalings.py"
+CONTEXT = "tests/model/test_context_length.py"
+EVICTION = "tests/model/test_eviction.py"
+SELF_EXTEND = "tests/positions/test_self_extend.py"
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,85 @@ MUTANTS = (
         "ramp inverted",
         "positions/rotary_scaling.py",
         (("frequencies * (1 - divided) + frequencies / factor * divided", "frequencies * divided + frequencies / factor * (1 - divided)"),),
-        ("tests/positions/test_rotary_scaling.py",),
+        (SCALINGS, "tests/positions/test_rotary_scaling.py"),
     ),
     Mutant(
         "temperature twice",
         "positions/rotary.py",
         (("else sharper * self.shape.head_dim", "else sharper * sharper * self.shape.head_dim"),),
-        ("tests/positions/test_rotary_scaling.py", "tests/positions/test_rotary.py"),
+        (SCALINGS, "tests/positions/test_rotary_scaling.py", "tests/positions/test_rotary.py"),
+    ),
+    Mutant(
+        "temperature forgotten",
+        "positions/rotary.py",
+        (("return None if sharper == 1 else", "return None if sharper != 1 else"),),
+        (SCALINGS, "tests/positions/test_rotary_scaling.py"),
+    ),
+    Mutant(
+        "exponent of NTK over the head",
+        "positions/rotary_scaling.py",
+        (("    last = max(len(frequencies) - 1, 1)", "    last = len(frequencies)"),),
+        (SCALINGS, "tests/positions/test_rotary_scaling.py"),
+    ),
+    Mutant(
+        "scaled by how far a text has come",
+        "model/decoding.py",
+        (
+            ("context_length=self.context_length)", "context_length=0)"),
+            ("length = len(prompt) + sampling.max_tokens", "length = len(prompt)"),
+        ),
+        (CONTEXT,),
+    ),
+    Mutant(
+        "context length lost on the way",
+        "model/language_model.py",
+        (("context_length=context_length or tokens.shape[1]", "context_length=tokens.shape[1]"),),
+        (CONTEXT,),
+    ),
+    Mutant(
+        "keys kept rotated as contexts grow",
+        "positions/rotary.py",
+        (('self.static_rotation = "context_length" not in rotary_scaling.takes(scaling)', "self.static_rotation = True"),),
+        (CONTEXT, "tests/positions/test_rotary_scaling.py"),
+    ),
+    Mutant(
+        "positions not closed up",
+        "model/cache.py",
+        (
+            ("            self.positions = steps.expand(len(self.positions), -1)", "            self.positions = _ends(self.positions, sinks, window)"),
+            ("self.consecutive = self.documents is None", "self.consecutive = False"),
+        ),
+        (EVICTION,),
+    ),
+    Mutant(
+        "values not evicted with their keys",
+        "model/cache.py",
+        (("            for buffer in (self.keys, self.values)\n", "            for buffer in (self.keys, self.keys)\n"),),
+        (EVICTION,),
+    ),
+    Mutant(
+        "one token more kept than a window",
+        "model/decoding.py",
+        (("return self.sinks + self.window + 1 - self.cache.length", "return self.sinks + self.window + 2 - self.cache.length"),),
+        (EVICTION,),
+    ),
+    Mutant(
+        "shift of far queries forgotten",
+        "positions/self_extend.py",
+        (("self.shift = self.near - self.near // group", "self.shift = 0"),),
+        (SELF_EXTEND,),
+    ),
+    Mutant(
+        "groups of slots",
+        "positions/self_extend.py",
+        (("positions = geometry.key_positions\n", "positions = torch.arange(geometry.key_positions.shape[1])[None]\n"),),
+        (SELF_EXTEND, KIT),
+    ),
+    Mutant(
+        "neighbours one too many",
+        "positions/self_extend.py",
+        ((">= self.near)", "> self.near)"),),
+        (SELF_EXTEND,),
     ),
     Mutant(
         "original length from the context",
