@@ -7,7 +7,7 @@ is and once fine-tuned at 2,048 on as many tokens as one core reads in `--minute
 stands a control: the same tokens at 256, at the same rates, the embedding as it is. All are asked
 for the same held-out tokens, the last 128 of windows of 2,048:
 
-    whole    their loss with all 2,048 tokens, of which they are the last
+    whole    their loss with all 2,048 tokens, the last of which they are
     near     with the last 256 alone; whole below near: the model uses its context
     short    loss in whole windows of 256: what short texts lost
     passkey  percent of digits chosen right among ten, over depths, at 2,048
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from wordorder.experiments.statistics import interval
@@ -36,11 +37,13 @@ from wordorder.extension.extend import RATE
 from wordorder.extension.methods import fitting
 from wordorder.model.config import PRESETS
 from wordorder.positions import parse
+from wordorder.training.config import TrainConfig
+from wordorder.training.plan import tokens_per_step
 from wordorder.training.run import Run
 
 OLD, NEW = 256, 2048
 MEASURES = ("whole", "near", "difference", "short", "passkey")
-TIMED_STEPS = 8
+TIMED_STEPS = (4, 24)
 
 
 def main() -> int:
@@ -102,7 +105,8 @@ def one_seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, floa
         if not (out / "extension.json").exists():
             tune = ["--tokens", str(tokens)] if tuned else []
             asked = ["--to", str(NEW), "--method", method, "--pack", "--out", str(out), *tune]
-            wordorder("extend", str(source), *asked, "--seed", str(seed), "--json", "--overwrite")
+            found = ["--retrieval", "passkey", "--seed", str(seed), "--overwrite"]
+            wordorder("extend", str(source), *asked, *found)
 
     with ThreadPoolExecutor(options.at_once) as pool:
         list(pool.map(make, cells(options.methods)))
@@ -123,21 +127,25 @@ def done(folder: Path) -> bool:
 
 
 def tokens_in(options: argparse.Namespace, folder: Path, parent: Path) -> int:
-    """Return how many tokens one core fine-tunes on at the new length in some minutes."""
+    """Return how many tokens one core fine-tunes on at the new length in some minutes.
+
+    From processor time, which others at work on the machine do not lengthen much.
+    """
     path = folder.parent / "tokens.json"
     if not path.exists():
-        trial = folder / "trial"
-        wordorder(
-            "extend", str(parent), "--to", str(NEW), "--method", "interpolate", "--pack",
-            "--steps", str(TIMED_STEPS), "--retrieval", "none", "--out", str(trial), "--json",
-            "--overwrite",
-        )  # fmt: skip
-        lines = (trial / "metrics.jsonl").read_text().splitlines()
-        steps = [r for r in map(json.loads, lines) if "tokens_per_second" in r]
-        rate = median(record["tokens_per_second"] for record in steps[2:])
-        path.write_text(json.dumps({"tokens_per_second": rate, "minutes": options.minutes}))
-    found = json.loads(path.read_text())
-    return round(found["tokens_per_second"] * 60 * found["minutes"])
+        took = []
+        for steps in TIMED_STEPS:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+            out = ["--out", str(folder / "trial"), "--overwrite", "--retrieval", "none"]
+            asked = ["--to", str(NEW), "--method", "interpolate", "--pack", "--steps", str(steps)]
+            wordorder("extend", str(parent), *asked, *out)
+            took.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
+        step = (took[1] - took[0]) / (TIMED_STEPS[1] - TIMED_STEPS[0])
+        trial = Run.load(folder / "trial")
+        config = TrainConfig.from_dict(trial.config["training"], trial.model_config)
+        path.write_text(json.dumps({"tokens_per_second": tokens_per_step(config) / step}))
+    rate = json.loads(path.read_text())["tokens_per_second"]
+    return round(rate * 60 * options.minutes)
 
 
 def wordorder(*arguments: str) -> None:

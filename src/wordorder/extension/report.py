@@ -58,6 +58,7 @@ def draw(path: Path, found: Extended, title: str) -> None:
             above, below = part.subplots(2, 1, sharex=True)
             _draw_found(above, found.before, kind, f"{kind}, before")
             _draw_found(below, found.after, kind, f"{kind}, after")
+            below.set_xlabel("tokens of context")
         beside = path.with_name(f".{path.stem}.writing.png")
         figure.savefig(beside)
         beside.replace(path)
@@ -82,11 +83,12 @@ def _draw_losses(axes: Axes, found: Extended) -> None:
             label=name,
         )
     lengths = [each.context_length for each in found.before.context.lengths]
+    known = any(each.standard_error for each in found.before.context.lengths)
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("tokens of context")
-    axes.set_ylabel("loss of the same tokens, nats (95% interval)")
+    axes.set_ylabel("loss of the same tokens, nats" + (" (95% interval)" if known else ""))
     axes.set_title("Does more context help?", loc="left", fontsize=10)
     axes.grid(alpha=0.2)
     axes.legend(frameon=False)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from wordorder.evaluation.retrieval import Retrieved
+from wordorder.evaluation.retrieval import Retrieved, wilson
 from wordorder.extension.extend import Extended
 from wordorder.extension.methods import METHODS
 from wordorder.extension.reach import Change, Reach, between, gain, in_words
@@ -77,7 +77,8 @@ def of_context(found: Extended) -> Table:
         )
     return Table(
         "The same tokens, with more and more before them",
-        f"{before.targets:,} tokens of {before.documents:,} documents. {in_words(gain(after))}",
+        f"{before.targets:,} tokens, {before.documents:,} document"
+        f"{'s' if before.documents > 1 else ''}. {in_words(gain(after))}",
         ("context", "before", "after", "difference"),
         tuple(rows),
     )
@@ -111,10 +112,14 @@ def of_retrieval(found: Extended, kind: str) -> Table:
         means = [_mean([cells[length, d] for d in depths]) for cells in (one, two)]
         rows.append((f"{length:,}", *cells, " → ".join(means)))
     chance = next(iter(one.values())).chance
+    asked = sum(cell.asked for cell in two.values())
+    right = sum(cell.asked * cell.chosen for cell in two.values() if cell.chosen is not None)
+    shown = bool(asked) and wilson(right / asked, asked)[0] > chance
     return Table(
         f"{kind.capitalize()}: found again, by how deep it stands",
         f"Percent of right choices among those there are, before → after; guessing gives "
-        f"{100 * chance:.0f}. Depth 0 is the beginning of the text.",
+        f"{100 * chance:.0f}{'' if shown else ', and no more is shown here'}. "
+        "Depth 0 is the beginning of the text.",
         ("length", *(f"depth {depth:g}" for depth in depths), "all"),
         tuple(rows),
     )
