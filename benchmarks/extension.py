@@ -32,12 +32,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from wordorder.evaluation.retrieval import retrieval
 from wordorder.experiments.statistics import interval
 from wordorder.extension.extend import RATE
 from wordorder.extension.methods import fitting
 from wordorder.model.config import PRESETS
 from wordorder.positions import parse
 from wordorder.training.config import TrainConfig
+from wordorder.training.material import read_material
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.run import Run
 
@@ -72,10 +74,10 @@ def main() -> int:
 
 def cells(methods: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
     """Yield every row's name, its method, and whether it is fine-tuned."""
+    yield "control at 256", "unchanged", False
     for method in methods:
         yield method, method, False
         yield f"{method}, tuned", method, True
-    yield "control at 256", "unchanged", False
 
 
 def one_seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, float | None]]:
@@ -105,7 +107,7 @@ def one_seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, floa
         if not (out / "extension.json").exists():
             tune = ["--tokens", str(tokens)] if tuned else []
             asked = ["--to", str(NEW), "--method", method, "--pack", "--out", str(out), *tune]
-            found = ["--retrieval", "passkey", "--seed", str(seed), "--overwrite"]
+            found = ["--retrieval", "none", "--seed", str(seed), "--overwrite"]
             wordorder("extend", str(source), *asked, *found)
 
     with ThreadPoolExecutor(options.at_once) as pool:
@@ -167,10 +169,13 @@ def figures(folder: Path) -> dict[str, float | None]:
     after = json.loads((folder / "extension.json").read_text())["after"]
     lengths = after["context"]["lengths"]
     near, whole = lengths[0]["loss_nats"], lengths[-1]["loss_nats"]
+    run = Run.load(folder)
+    config = TrainConfig.from_dict(run.config["training"], run.model_config)
+    store = read_material(config, run.tokenizer).validation
     keys = [
-        each["chosen"]
-        for each in after["retrieved"]
-        if each["kind"] == "passkey" and each["length"] == NEW and each["chosen"] is not None
+        each.chosen
+        for each in retrieval(run.model, store, run.tokenizer, "passkey", [NEW])
+        if each.chosen is not None
     ]
     return {
         "whole": whole,

@@ -160,7 +160,8 @@ def extend(
         original_length(model.config), new, model.config.head_dim, ask.base, ask.neighbours
     )
     tried = _tried(ask, model, stretch, text, material, show)
-    streamed = try_streaming(model, text, new, progress=show.progress)
+    every = ask.method == "auto"
+    streamed = try_streaming(model, text, new, progress=show.progress) if every else []
     show.tried(tried, streamed, old, new)
     method, spec = tried[0].method, tried[0].spec
     about = {
