@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import Tensor
 
 from wordorder.errors import BadInput
-from wordorder.evaluation.streaming import hidden_chunks, last_hidden
+from wordorder.evaluation.loss import evaluate
+from wordorder.evaluation.streaming import CHUNK, chunked_losses, hidden_chunks, last_hidden
+from wordorder.evaluation.windows import target_losses
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.positions import CATALOGUE
+from wordorder.text.corpus import Corpus, Document
+from wordorder.text.store import TokenStore, open_store
+from wordorder.text.tokenizer import make_tokenizer
 
 TIME, TRAINED = 45, 16
 # Products of other shapes are summed in another order; of float64 that is the rest.
@@ -120,3 +127,58 @@ def test_a_position_too_far_is_told_before_anything_is_read() -> None:
 def test_nothing_is_kept_for_a_backward_pass() -> None:
     for _, hidden in hidden_chunks(random_model("t5"), tokens(), chunk=8):
         assert not hidden.requires_grad
+
+
+def test_losses_of_chunks_are_those_of_the_whole() -> None:
+    model, read = random_model("t5"), tokens()
+    targets = tokens().roll(-1, 1)
+    targets[:, 40:] = -1
+    with torch.no_grad():
+        whole = model.token_losses(read, targets)
+    found = chunked_losses(model, read, targets, chunk=16)
+    torch.testing.assert_close(found, whole, rtol=0, atol=ROUNDING)
+    assert (found[:, 40:] == 0).all() and (found[:, :40] > 0).all()
+
+
+def test_the_last_losses_of_long_windows_are_those_of_the_whole() -> None:
+    model, read = random_model("rotary:scaling=dynamic"), tokens(CHUNK + 80)
+    with torch.no_grad():
+        hidden = model.hidden(read[:, :-1])[:, -100:]  # from both sides of the chunks' border
+        expected = model.losses_of(hidden, read[:, -100:]).mean(1)
+    assert target_losses(model, read, 100).tolist() == pytest.approx(expected.tolist())
+
+
+def test_windows_past_a_chunk_are_read_in_chunks_and_score_what_they_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No others are: not shorter ones, and not those whose documents are kept apart."""
+    model = random_model("rotary:scaling=dynamic", vocabulary_size=257, layers=1)
+    store, hidden, read = words_of(CHUNK + 50), model.hidden, []
+    monkeypatch.setattr(
+        model, "hidden", lambda t, *a, **k: read.append(t.shape[1]) or hidden(t, *a, **k)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("wordorder.evaluation.loss.CHUNK", CHUNK + 40)
+        whole = evaluate(model, store, context_length=CHUNK + 40)
+    found = evaluate(model, store, context_length=CHUNK + 40)
+    assert [asdict(part) for part in found.by_position] == [
+        pytest.approx(asdict(part), abs=ROUNDING) for part in whole.by_position
+    ]
+    evaluate(model, store, context_length=CHUNK)
+    evaluate(model, store, context_length=CHUNK + 40, isolate_documents=True)
+    assert read == [CHUNK + 40, CHUNK, 40, CHUNK, CHUNK + 40]
+
+
+def test_a_model_that_sees_both_ways_is_read_in_one_piece() -> None:
+    model = random_model("rotary", causal=False, vocabulary_size=258)
+    found = evaluate(
+        model, words_of(CHUNK + 8), context_length=CHUNK + 8, objective="masked-token", mask_id=257
+    )
+    assert found.windows == 1
+
+
+def words_of(tokens: int) -> TokenStore:
+    """A text of so many tokens."""
+    text = ("in words and in order, one after another; " * tokens)[: tokens - 1]
+    corpus = Corpus("test", (Document(text, "test"),))
+    return open_store(corpus, make_tokenizer("bytes", corpus))

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.streaming import CHUNK, chunked_losses
 from wordorder.text.batches import NOT_COUNTED, Batch, Objective, evaluation_windows
 from wordorder.text.store import TokenStore
 
@@ -81,7 +82,8 @@ def evaluate(
     """Measure a model's loss over a whole store.
 
     Args:
-        model: anything with `token_losses(tokens, targets, *, positions, documents)`.
+        model: anything with `token_losses(tokens, targets, *, positions, documents)`; past `CHUNK`
+            tokens a language model.
         store: the tokens; at least one window of them.
         context_length: tokens in a window; past the trained length too.
         isolate_documents: positions restart in each document, and documents do not see each other.
@@ -136,7 +138,11 @@ def _bucket_sums(
     was_training = model.training
     model.eval()
     try:
-        losses = model.token_losses(tokens, targets, positions=positions, documents=documents)
+        # What stands apart, or sees what comes after it, cannot be read a chunk at a time.
+        if tokens.shape[1] > CHUNK and documents is None and model.config.causal:
+            losses = chunked_losses(model, tokens, targets)
+        else:
+            losses = model.token_losses(tokens, targets, positions=positions, documents=documents)
     finally:
         model.train(was_training)
     if positions is None:

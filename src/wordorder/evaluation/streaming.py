@@ -73,3 +73,14 @@ def last_hidden(
         if first + hidden.shape[1] > kept
     ]
     return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+
+def chunked_losses(
+    model: TokenModel, tokens: Tensor, targets: Tensor, *, chunk: int = CHUNK
+) -> Tensor:
+    """Return the loss of every target in nats, (batch, time), as a model's `token_losses`."""
+    losses = [
+        model.losses_of(hidden, targets[:, first : first + hidden.shape[1]])
+        for first, hidden in hidden_chunks(model, tokens, chunk=chunk)
+    ]
+    return torch.cat(losses, 1)

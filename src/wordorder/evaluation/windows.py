@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
+from wordorder.evaluation.streaming import last_hidden
 from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore
 
@@ -142,7 +143,7 @@ def target_losses(
         for part in tokens.split(rows):
             read, asked = part[:, :-1].to(device), part[:, -targets:].to(device)
             # Logits only where a target is: of 16 times the trained length it is one in 32.
-            hidden = model.hidden(read, positions)[:, -targets:]
+            hidden = last_hidden(model, read, targets, positions=positions)
             losses.append(model.losses_of(hidden, asked).double().mean(1).cpu())
             progress(read.numel())
     finally:
