@@ -96,11 +96,11 @@ def test_dropping_the_oldest_is_a_sliding_window(make_random: MakeModel, spec: s
     if spec == "path":  # its window hides keys, and leaves what acts on them from between
         model, sliding = (exact(make_random, "path:taps=1", windows=w) for w in ((), (7,)))
     tokens = some_tokens(1, 40)
-    cache = Cache(model, rotated=False)
+    cache, expected = Cache(model, rotated=False), sliding(tokens)
     for step in range(40):
         found = model(tokens[:, step : step + 1], cache=cache)
         cache.evict(0, 6)
-        same(found[:, 0], sliding(tokens[:, : step + 1])[:, -1], ROUNDED)
+        same(found[:, 0], expected[:, step], ROUNDED)
 
 
 def test_gates_of_what_was_dropped_still_count(make_random: MakeModel) -> None:
@@ -130,7 +130,7 @@ def test_gates_of_what_was_dropped_still_count(make_random: MakeModel) -> None:
 def test_memory_does_not_grow(make_random: MakeModel) -> None:
     model = exact(make_random, "rotary+forgetting")
     cache = Cache(model, rotated=False)
-    for token in some_tokens(300)[:, None, None]:
+    for token in some_tokens(160)[:, None, None]:
         model(token, cache=cache)
         cache.evict(2, 8)
     for layer in cache.layers:
@@ -257,27 +257,26 @@ def test_a_gru_has_nothing_to_drop(make_random: MakeModel) -> None:
 # -- writing without end -------------------------------------------------------------------------
 
 # The penalty keeps random weights from saying one word for ever.
-GREEDY = Sampling(temperature=0.0, max_tokens=60, repetition_penalty=1.5)
+GREEDY = Sampling(temperature=0.0, max_tokens=40, repetition_penalty=1.5)
 
 
-@pytest.mark.parametrize("spec", ["rotary", "alibi", "t5", "none", "forgetting", "xpos"])
+@pytest.mark.parametrize("spec", ["rotary", "t5", "forgetting"])
 def test_a_text_is_read_as_it_was_written(make_random: MakeModel, spec: str) -> None:
     """Given what it wrote as a prompt, longer than the window, a model goes on as it did."""
     model = exact(make_random, spec, tied_embeddings=False)
     whole = list(generate(model, [3, 1, 4], GREEDY, window=7, sinks=2))
-    assert len(whole) == 60 and len(set(whole)) > 3
-    for cut_at in (6, 7, 30):
+    assert len(whole) == 40 and len(set(whole)) > 3
+    for cut_at in (7, 30):
         rest = generate(model, [3, 1, 4, *whole[:cut_at]], GREEDY, window=7, sinks=2)
-        assert [next(rest) for _ in range(60 - cut_at)] == whole[cut_at:]
+        assert [next(rest) for _ in range(40 - cut_at)] == whole[cut_at:]
     if spec != "forgetting":  # which had forgotten all of that by itself
         assert whole != list(generate(model, [3, 1, 4], GREEDY))
 
 
-@pytest.mark.parametrize("spec", ["rotary", "alibi"])
-def test_a_window_as_long_as_the_text_changes_nothing(make_random: MakeModel, spec: str) -> None:
-    model = exact(make_random, spec, tied_embeddings=False)
+def test_a_window_as_long_as_the_text_changes_nothing(make_random: MakeModel) -> None:
+    model = exact(make_random, "rotary+alibi", tied_embeddings=False)
     whole = list(generate(model, [3, 1, 4], GREEDY))
-    for sinks, window in ((0, 62), (4, 58), (10, 1000)):
+    for sinks, window in ((4, 38), (10, 1000)):
         assert list(generate(model, [3, 1, 4], GREEDY, window=window, sinks=sinks)) == whole
 
 

@@ -356,8 +356,8 @@ def test_a_mistake_shows_where_it_is(
     reference: str,
 ) -> None:
     monkeypatch.setitem(SCALINGS, scaling, mutate(SCALINGS[scaling]))
-    for setting in (Setting(scaling, 64, 1e4, 8.0), Setting(scaling, 128, 5e5, 2.0)):
-        assert disagreements(setting, REFERENCES[reference]) == wrong, setting
+    setting = Setting(scaling, 64, 1e4, 8.0)
+    assert disagreements(setting, REFERENCES[reference]) == wrong
 
 
 def test_the_ramp_of_litgpt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,9 +76,7 @@ def test_it_is_transformers_rotary_twice(lab) -> None:
     [
         "self-extend:group=3,neighbours=4",
         "self-extend:layout=half,fraction=0.5,neighbours=2",
-        "self-extend:proportional=true,fraction=0.5",
-        "self-extend+alibi",
-        "self-extend/none",
+        "self-extend:proportional=true,fraction=0.5+alibi/none",
     ],
 )
 def test_it_conforms(spec: str) -> None:
