@@ -163,12 +163,12 @@ def _summary(
     context_length: int,
     objective: Objective,
 ) -> Loss:
-    loss, error = _mean(sums.sum(1), counts.sum(1))
+    loss, error = mean_per_token(sums.sum(1), counts.sum(1))
     buckets = []
     for column, first in enumerate(edges[:-1]):
         tokens = int(counts[:, column].sum())
         if tokens:
-            mean = _mean(sums[:, column], counts[:, column])
+            mean = mean_per_token(sums[:, column], counts[:, column])
             buckets.append(PositionLoss(first, edges[column + 1] - 1, *mean, tokens))
     bits = float(sums.sum()) / math.log(2) / text_bytes
     return Loss(
@@ -183,7 +183,7 @@ def _summary(
     )
 
 
-def _mean(sums: torch.Tensor, counts: torch.Tensor) -> tuple[float, float | None]:
+def mean_per_token(sums: torch.Tensor, counts: torch.Tensor) -> tuple[float, float | None]:
     """Mean per token and its standard error over windows.
 
     Source: Cochran 1977, Sampling Techniques, eq. 6.13: the error of a ratio of sums.

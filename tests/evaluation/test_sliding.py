@@ -1,0 +1,208 @@
+"""Windows that move by less than their length: what is asked of whom, and what it sums to."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wordorder.errors import BadInput
+from wordorder.evaluation.loss import evaluate
+from wordorder.evaluation.sliding import sliding_loss
+from wordorder.model import ModelConfig, TokenModel, make_model
+from wordorder.text.store import TokenStore
+
+END = 0  # no document holds it but at its end
+
+
+def store_of(*sizes: int) -> TokenStore:
+    """Documents of so many tokens, the end included; each token is its own place, from 1."""
+    tokens = np.arange(1, sum(sizes) + 1, dtype=np.uint32)
+    ends = np.cumsum(sizes)
+    tokens[ends - 1] = END
+    return TokenStore(tokens, ends - np.array(sizes), sum(sizes) - len(sizes), END, sum(sizes) + 1)
+
+
+def bytes_of(store: TokenStore) -> np.ndarray:
+    return (np.arange(store.vocabulary_size) != END).astype(np.int64)
+
+
+class Recorder(nn.Module):
+    """Costs as many nats as a token has before it in its window; remembers what it was asked."""
+
+    def __init__(self, causal: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.config = ModelConfig(causal=causal)
+        self.read: list[Tensor] = []
+        self.asked: list[Tensor] = []
+
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        assert not self.training and positions is None
+        self.read.append(tokens)
+        return torch.arange(1, tokens.shape[1] + 1).expand_as(tokens)[..., None].float()
+
+    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        self.asked.append(targets)
+        return torch.where(targets >= 0, hidden.squeeze(-1), 0.0)
+
+
+def random_model(position: str = "rotary", **options: object) -> TokenModel:
+    shape = {"width": 32, "heads": 4, "layers": 2, "trained_length": 16, "dropout": 0.0}
+    config = ModelConfig(position=position, **{"vocabulary_size": 121, **shape, **options})
+    model = make_model(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
+            parameter.copy_(noise * fan_in**-0.5)
+    return model.eval()
+
+
+def test_every_token_that_has_enough_before_it_is_asked_for_once() -> None:
+    model, store = Recorder(), store_of(30, 17)
+    found = sliding_loss(model, store, context_length=10, stride=4)  # type: ignore[arg-type]
+    asked = torch.cat([part.flatten() for part in model.asked])
+    assert asked[asked >= 0].tolist() == store.tokens[6:].tolist()
+    assert (found.tokens, found.left_out, found.windows) == (41, 6, 11)
+    assert (found.context_length, found.stride, found.fewest_before) == (10, 4, 7)
+    (read,) = model.read
+    assert read[0].tolist() == [END, *store.tokens[:9].tolist()]
+    assert read[:, 0].tolist() == [END, *store.tokens[3:43:4].tolist()]
+
+
+def test_the_loss_is_that_of_tokens_and_the_error_that_of_windows() -> None:
+    """Three windows of 7, 8 and 9, 10 tokens before, the last with its first one alone."""
+    found = sliding_loss(Recorder(), store_of(11), context_length=10, stride=4)  # type: ignore[arg-type]
+    assert (found.windows, found.tokens) == (2, 5)
+    assert found.loss_nats == pytest.approx((7 + 8 + 9 + 10 + 7) / 5)
+    off = [34 - 4 * 8.2, 7 - 8.2]
+    assert found.standard_error == pytest.approx(math.sqrt((off[0] ** 2 + off[1] ** 2) * 2) / 5)
+    one = sliding_loss(Recorder(), store_of(10), context_length=10, stride=4)  # type: ignore[arg-type]
+    assert (one.windows, one.standard_error) == (1, None)
+
+
+def test_documents_that_stand_apart_are_texts_of_their_own() -> None:
+    model, store = Recorder(), store_of(12, 5, 9)
+    found = sliding_loss(
+        model,
+        store,
+        context_length=8,
+        stride=3,
+        isolate_documents=True,  # type: ignore[arg-type]
+    )
+    asked = torch.cat([part.flatten() for part in model.asked])
+    own = [*store.tokens[5:12].tolist(), *store.tokens[22:26].tolist()]
+    assert asked[asked >= 0].tolist() == own
+    assert (found.tokens, found.left_out, found.windows) == (11, 15, 5)
+    (read,) = model.read
+    assert read[:, 0].tolist() == [END, 3, 6, END, 20]
+
+
+@pytest.mark.parametrize("options", [{}, {"kind": "gru"}], ids=["transformer", "gru"])
+def test_windows_that_move_by_their_length_are_whole_windows(options: dict[str, object]) -> None:
+    model, store = random_model(**options), store_of(70, 45)
+    whole = evaluate(model, store, context_length=16)
+    found = sliding_loss(
+        model, store, context_length=16, stride=16, bytes_per_token=bytes_of(store)
+    )
+    assert (found.tokens, found.left_out, found.windows) == (whole.tokens, 0, whole.windows)
+    for name in ("loss_nats", "standard_error", "bits_per_byte"):
+        assert getattr(found, name) == pytest.approx(getattr(whole, name), rel=1e-5)
+
+
+def test_a_scored_token_has_its_window_before_it_and_nothing_else() -> None:
+    """By hand, one window at a time; scaling by length sees the same length in all of them."""
+    model, store = random_model("rotary:scaling=dynamic"), store_of(60)
+    found = sliding_loss(model, store, context_length=24, stride=10)
+    ring = [END, *store.tokens.tolist()]
+    losses = []
+    for begin in range(0, 60 - 14, 10):
+        window = torch.tensor([(ring + ring[1:])[begin : begin + 25]])
+        with torch.no_grad():
+            each = model.token_losses(window[:, :-1], window[:, 1:])[0, 14:]
+        losses += each[: 60 - begin - 14].tolist()
+    assert len(losses) == found.tokens == 46
+    assert found.loss_nats == pytest.approx(sum(losses) / 46, rel=1e-5)
+
+
+def test_bits_are_over_the_bytes_of_what_is_scored() -> None:
+    store = store_of(30, 17)
+    found = sliding_loss(
+        Recorder(),
+        store,
+        context_length=10,
+        stride=4,
+        bytes_per_token=bytes_of(store),  # type: ignore[arg-type]
+    )
+    assert found.bytes == 47 - 6 - 2
+    assert found.bits_per_byte == pytest.approx(found.loss_nats * 41 / math.log(2) / 39)
+
+
+def test_where_bytes_are_not_exact_there_are_no_bits() -> None:
+    store = store_of(30, 17)
+    for sizes in (None, 2 * bytes_of(store)):
+        found = sliding_loss(
+            Recorder(),
+            store,
+            context_length=10,
+            stride=4,
+            bytes_per_token=sizes,  # type: ignore[arg-type]
+        )
+        assert (found.bytes, found.bits_per_byte) == (None, None)
+
+
+def test_the_model_is_left_training_and_progress_reaches_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wordorder.evaluation.sliding.TOKENS_PER_BATCH", 20)
+    model, shares = Recorder().train(), []
+    sliding_loss(model, store_of(47), context_length=10, stride=4, progress=shares.append)  # type: ignore[arg-type]
+    assert model.training
+    assert shares == sorted(shares) and len(shares) == 6 and shares[-1] == 1.0
+    assert {len(each) for each in model.read} == {2, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"stride": 0},
+            "a stride of 0: windows of 10 tokens move by at least 1 and at most 10, or tokens "
+            "between them would be left out",
+        ),
+        (
+            {"stride": 11},
+            "a stride of 11: windows of 10 tokens move by at least 1 and at most 10, or tokens "
+            "between them would be left out",
+        ),
+        (
+            {"context_length": 90, "stride": 9},
+            "windows of 90 that move by 9 need a text longer than 81 tokens, and this one has "
+            "26: give more text, a shorter length or a larger stride",
+        ),
+        (
+            {"stride": 1, "context_length": 13, "isolate_documents": True},
+            "windows of 13 that move by 1 need a document longer than 12 tokens, and the longest "
+            "has 12: give longer ones, a shorter length, a larger stride, or "
+            "--no-isolate-documents",
+        ),
+    ],
+)
+def test_bad_input(options: dict[str, int], message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        sliding_loss(
+            Recorder(),
+            store_of(12, 5, 9),
+            **{"context_length": 10, "stride": 4, **options},  # type: ignore[arg-type]
+        )
+    assert str(caught.value) == message
+
+
+def test_a_model_that_sees_both_ways_is_refused() -> None:
+    with pytest.raises(BadInput, match="a bidirectional model sees the tokens it would be asked"):
+        sliding_loss(Recorder(causal=False), store_of(30), context_length=10, stride=4)  # type: ignore[arg-type]
