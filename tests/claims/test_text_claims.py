@@ -11,6 +11,7 @@ import pytest
 from wordorder.claims.catalogue import CLAIMS
 from wordorder.claims.claim import DIRECTION, FAILS, HOLDS, UNDECIDED, Plan, judge
 from wordorder.claims.learning import tokens_needed
+from wordorder.claims.questions import SCALED
 from wordorder.claims.text_models import FACTORS, LENGTH, text_model, train_text_model
 
 PLAN = Plan(seeds=3)
@@ -31,7 +32,7 @@ def planted(seed: int) -> dict[str, Any]:
         "resampled": {"refused": "position 128 is past the longest", "rise": 0.2 + SPREAD[seed]},
         "near-far": {"far": 0.01 + SPREAD[seed], "near": 0.6 + SPREAD[seed]},
         "position-probe": [{"linear": 1.0, "network": e + SPREAD[seed]} for e in (1, 0.2, 0.1)],
-        "scalings": {str(f): {"plain": 0.01 + SPREAD[seed]} for f in FACTORS[1:]},
+        "scalings": {str(f): {"plain": 0.01 + SPREAD[seed]} for f in SCALED},
     }
 
 
@@ -169,6 +170,7 @@ def test_a_text_model_answers_what_is_asked(tmp_path: Any) -> None:
         ("learned", "removed"),
         ("rotary", "scalings"),
         ("rotary", "near-far"),
+        ("rotary", "sinks"),
     ):
         work = text_model(plan, position, 0)
         job = {**work.job, "folder": str(tmp_path / position), "machine": machine}

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results
+from wordorder.claims.questions import SCALED
 from wordorder.claims.text_models import FACTORS, loss, per_seed, rise, text_models
 
 TOLERANCE = 0.03  # what ALiBi's loss rises by at six times its length is .018
@@ -138,7 +139,7 @@ def _rotary_long(plan: Plan, results: Results) -> Reading:
     found = [part["scalings"] for part in parts.values() if "scalings" in part]
     shift = [abs(_shift(part)) for part in parts.values() if _shift(part) is not None]
     said = []
-    for factor in ("2", "5", "8"):
+    for factor in map(str, SCALED):
         names = [name for name in (found[0][factor] if found else {})]
         words = [
             f"{name} {sum(part[factor][name] for part in found) / len(found):+.3f}"

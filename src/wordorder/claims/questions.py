@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import losses_shuffled_at
 from wordorder.evaluation.position_probe import position_probe
-from wordorder.evaluation.windows import cut_windows, target_losses
-from wordorder.model import LanguageModel, make_model
+from wordorder.evaluation.sinks import streamed_losses
+from wordorder.evaluation.windows import Windows, cut_windows, target_losses
+from wordorder.extension.carried import carried
+from wordorder.extension.methods import Stretch, respelled
+from wordorder.model import LanguageModel
 from wordorder.text.store import TokenStore
 from wordorder.training.material import Material
 from wordorder.training.run import Run
 
-SCALED = (2, 5, 8)  # times the trained length
-# YaRN's ramp is made for an original length of 4,096: with its 32 turns every frequency of a model
-# trained on 128 tokens would be divided, the fastest of which makes 20 turns in them.
-YARN_TURNS = 8
+SCALED = (2, 4, 8)  # times the trained length
+# Methods of `wordorder extend` by what the literature calls them. YaRN's ramp is the one fitted to
+# the length: with the published one every frequency of so short a model would be divided.
+SCALINGS = {
+    "plain": "unchanged",
+    "interpolation": "interpolate",
+    "NTK": "ntk",
+    "dynamic NTK": "dynamic-ntk",
+    "YaRN": "yarn",
+}
+STREAMED, SINKS = 4, (0, 1, 4)  # times the trained length; first tokens that are kept
 FAR, NEAR = 50, 20  # tokens before the one that is asked for (Khandelwal et al. 2018)
 ONE_TARGET = 2048  # windows, of which the last token alone is asked for
 
@@ -40,7 +48,7 @@ def removed(run: Run, material: Material) -> dict[str, float]:
     positions = model.position.embed(torch.zeros_like(words), geometry)
     remainder = model.position.embed(words, geometry) - words - positions
     whole = _loss(model, store)
-    without = with_position(model, "none")
+    without = carried(model, "none")
     hook = model.embedding.register_forward_hook(lambda m, i, output: torch.zeros_like(output))
     wordless = _loss(model, store)
     hook.remove()
@@ -60,9 +68,7 @@ def resampled(run: Run, material: Material) -> dict[str, Any]:
         evaluate(model, store, context_length=length + 1)
     except BadInput as error:
         refused = str(error)
-    longer = with_position(model, f"learned:length={2 * length}")
-    for old, new in zip(model.position.instances, longer.position.instances, strict=True):
-        new.load_state_dict(old.resampled(2 * length).state_dict())
+    longer = carried(model, f"learned:length={2 * length}")
     rise = _loss(longer, store, 2 * length) - _loss(model, store)
     return {"refused": refused, "rise": rise}
 
@@ -71,28 +77,37 @@ def scalings(run: Run, material: Material) -> dict[str, dict[str, float]]:
     """Return by length and scaling what the loss of the same targets rises by, nothing tuned."""
     model, length = run.model, run.model_config.trained_length
     assert isinstance(model, LanguageModel)
-    windows = cut_windows(material.validation, SCALED[-1] * length, length // 2)
-    if not len(windows):
-        raise BadInput(f"no document of the text reaches {SCALED[-1] * length} tokens")
+    windows = _long_windows(run, material, SCALED[-1])
+    base = target_losses(model, windows.tokens[:, -length - 1 :], windows.targets)
 
-    def losses(spec: str, factor: int) -> Tensor:
-        scaled = with_position(model, spec)
-        return target_losses(scaled, windows.tokens[:, -factor * length - 1 :], windows.targets)
+    def rise(method: str, factor: int) -> float:
+        stretch = Stretch(length, factor * length, model.config.head_dim)
+        scaled = carried(model, respelled(method, model.config, stretch), stretch.length)
+        tokens = windows.tokens[:, -stretch.length - 1 :]
+        return float((target_losses(scaled, tokens, windows.targets) - base).mean())
 
-    base = losses("rotary", 1)
-    found = {}
-    for factor in SCALED:
-        specs = {
-            "plain": "rotary",
-            "interpolation": f"rotary:scaling=linear,factor={factor}",
-            "NTK": f"rotary:scaling=ntk,factor={factor}",
-            "dynamic NTK": "rotary:scaling=dynamic",
-            "YaRN": f"rotary:scaling=yarn,factor={factor},beta_fast={YARN_TURNS}",
-        }
-        found[str(factor)] = {
-            name: float((losses(spec, factor) - base).mean()) for name, spec in specs.items()
-        }
-    return found
+    return {
+        str(factor): {name: rise(method, factor) for name, method in SCALINGS.items()}
+        for factor in SCALED
+    }
+
+
+def sinks(run: Run, material: Material) -> dict[str, float]:
+    """Return the loss of the same targets, streamed, by how many first tokens the cache keeps.
+
+    The cache holds as many tokens as the model was trained on, first ones included.
+    """
+    model, length = run.model, run.model_config.trained_length
+    assert isinstance(model, LanguageModel)
+    windows = _long_windows(run, material, STREAMED)
+    return {
+        str(kept): float(
+            streamed_losses(
+                model, windows.tokens, windows.targets, window=length, sinks=kept
+            ).mean()
+        )
+        for kept in SINKS
+    }
 
 
 def position_readings(run: Run, material: Material) -> list[dict[str, float]]:
@@ -126,18 +141,21 @@ QUESTIONS: dict[str, Callable[[Run, Material], Any]] = {
     "removed": removed,
     "resampled": resampled,
     "scalings": scalings,
+    "sinks": sinks,
 }
 
 
-def with_position(model: LanguageModel, spec: str) -> LanguageModel:
-    """Return a model with the same weights and another embedding, whose own are its first ones."""
-    other = make_model(replace(model.config, position=spec))
-    assert isinstance(other, LanguageModel)
-    other.initialise(0)
-    weights = {n: w for n, w in model.state_dict().items() if not n.startswith("position.")}
-    other.load_state_dict(weights, strict=False)
-    other.compute_dtype = model.compute_dtype
-    return other.eval()
+def _long_windows(run: Run, material: Material, factor: int) -> Windows:
+    """Return windows of a multiple of the trained length L that end in L/2 targets.
+
+    Raises:
+        BadInput: no document as long.
+    """
+    length = run.model_config.trained_length
+    windows = cut_windows(material.validation, factor * length, length // 2)
+    if not len(windows):
+        raise BadInput(f"no document of the text reaches {factor * length} tokens")
+    return windows
 
 
 def _loss(model: LanguageModel, store: TokenStore, length: int = 0) -> float:

@@ -36,7 +36,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "none": ("position-probe",),
     "sinusoidal": ("removed",),
     "learned": ("removed", "resampled"),
-    "rotary": ("near-far", "scalings"),
+    "rotary": ("near-far", "scalings", "sinks"),
 }
 
 
