@@ -149,7 +149,7 @@ def _whole(
     return {**_at(length, trained, loss.loss_nats, None), "windows": loss.windows}
 
 
-class _Told(Display):
+class Told(Display):
     """Tells a training run's steps as shares of the whole job."""
 
     def __init__(self, tell: Tell) -> None:
@@ -174,7 +174,7 @@ def _trained(folder: Path, job: Job, tell: Tell) -> tuple[Run, int | None]:
     """Return the run, and the memory that this process took at most to train it."""
     if any("final" in record for record in read(folder / "metrics.jsonl")):
         return Run.load(folder, trust=True), None
-    show = _Told(tell)
+    show = Told(tell)
     if any(folder.glob("training/step-*")):
         run = resume(folder, trust=True, show=show)
     else:
