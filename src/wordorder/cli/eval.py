@@ -1,21 +1,40 @@
-"""`wordorder eval`: a model's loss over a text, in all and by position, up to any length."""
+"""`wordorder eval`: a model's loss over a text, and whether it uses what it read far back.
+
+Whole windows always; on request windows that slide, the same tokens with growing context, and what
+is found again. Each is a part of its own, because no two of them measure the same thing.
+"""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from wordorder.cli.arguments import parse
+from wordorder.cli.eval_screen import Measured, plain, show
 from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
-from wordorder.evaluation.loss import Loss, evaluate
+from wordorder.evaluation.context import FACTORS, Measurable, context_losses, measurable
+from wordorder.evaluation.loss import evaluate
+from wordorder.evaluation.needles import KINDS, haystack
+from wordorder.evaluation.retrieval import (
+    DEPTHS,
+    EXAMPLES,
+    Retrieved,
+    check_kinds,
+    drawn,
+    retrieval,
+)
+from wordorder.evaluation.sliding import check_stride, sliding_loss
+from wordorder.extension.reach import lengths_between
+from wordorder.text.store import TokenStore
 from wordorder.training.config import TrainConfig
 from wordorder.training.machine import pick_device
 from wordorder.training.run import Run
@@ -25,6 +44,8 @@ from wordorder.training.run import Run
 class EvalOptions:
     """Measure a model's loss over a text, in all and by position.
 
+    With --stride, --context and --retrieval also whether it uses what it read far back.
+
     Args:
         run: the run folder that `wordorder train` wrote.
         data: files, folders, python-docs or hf:NAME, read whole; by default the part of the
@@ -32,9 +53,21 @@ class EvalOptions:
         field: field of .jsonl, .parquet and datasets that holds the text.
         length: tokens in a window, past the trained length too; 0: the trained length.
         isolate_documents: documents in one window do not see each other; as trained by default.
+        stride: also windows of that length that move by so many tokens, and are asked for their
+            last ones alone.
+        context: also the loss of the same tokens with growing context, up to --length, or to 16
+            times the trained length where no --length is given.
+        pack: let windows of --context begin in one document and end in another.
+        retrieval: also what is found again of what was read, of passkey, multi-key,
+            variable-tracking, recall; or all.
+        lengths: of --retrieval, in tokens; by default the trained length, and --length where
+            that is longer.
+        depths: of --retrieval: where it stands, from 0, the beginning, to 1, the end.
+        examples: of --retrieval: texts of each length and depth.
+        seed: of --retrieval: what texts are drawn from.
         device: auto, cpu, cuda or mps.
         trust: run the code of an embedding of one's own that the run names.
-        json: print one JSON object instead of a table.
+        json: print one JSON object instead of tables.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -42,65 +75,175 @@ class EvalOptions:
     field: str = "text"
     length: int = 0
     isolate_documents: bool | None = None
+    stride: int | None = None
+    context: tyro.conf.FlagCreatePairsOff[bool] = False
+    pack: tyro.conf.FlagCreatePairsOff[bool] = False
+    retrieval: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
+    depths: tuple[float, ...] = DEPTHS
+    examples: int = EXAMPLES
+    seed: int = 0
     device: str = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
+
+    def __post_init__(self) -> None:
+        for name, value, holds, allowed in (
+            ("length", self.length, self.length >= 0, "at least 1"),
+            ("lengths", min(self.lengths, default=1), min(self.lengths, default=1) > 0, "above 0"),
+            ("depths", self.depths, bool(self.depths), "at least one depth"),
+            ("examples", self.examples, self.examples >= 1, "at least 1"),
+            ("seed", self.seed, self.seed >= 0, "at least 0"),
+        ):
+            if not holds:
+                raise BadInput(f"--{name} is {value}: it must be {allowed}")
+        if odd := [depth for depth in self.depths if not 0 <= depth <= 1]:
+            raise BadInput(f"--depths {odd[0]:g}: from 0, the beginning, to 1, the end")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What is to be found again, each once."""
+        return tuple(KINDS) if "all" in self.retrieval else tuple(dict.fromkeys(self.retrieval))
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = parse(EvalOptions, arguments, command="wordorder eval")
-    if options.length < 0:
-        raise BadInput(f"--length is {options.length}: it must be at least 1")
+    check_kinds(options.kinds)
     run = Run.load(options.run, trust=options.trust)
-    config = TrainConfig.from_dict(run.config["training"], run.model_config)
+    _check_objective(options, run)
     name, store = text_of(run, options.data, options.field)
-    model = run.load_model(pick_device(options.device))
-    isolate = options.isolate_documents
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("reading", total=1.0)
-        loss = evaluate(
-            model,
+        bar = progress.add_task("", total=1.0)
+        measured = _measured(
+            options,
+            run,
             store,
-            context_length=options.length or run.model_config.trained_length,
-            isolate_documents=config.isolate_documents if isolate is None else isolate,
-            objective=config.objective,
-            mask_id=run.tokenizer.mask,
-            progress=lambda share: progress.update(task, completed=share),
+            lambda part, share: progress.update(bar, completed=share, description=part),
         )
     if options.json:
-        print(json.dumps({"run": str(run.folder), "data": name, **_plain(loss)}))
+        print(json.dumps({"run": str(run.folder), "data": name, **plain(measured)}))
     else:
-        _show(loss, name, run.model_config.trained_length)
+        show(name, run.model_config.trained_length, measured)
     return 0
 
 
-def _plain(loss: Loss) -> dict[str, Any]:
-    return {**asdict(loss), "perplexity": math.exp(loss.loss_nats)}
+def _check_objective(options: EvalOptions, run: Run) -> None:
+    """Raise where a model that fills in hidden tokens is to be asked for the next one."""
+    asked = {
+        "--stride": options.stride is not None,
+        "--context": options.context,
+        "--retrieval": bool(options.retrieval),
+    }
+    next_token = run.model_config.causal and _config(run).objective == "next-token"
+    if any(asked.values()) and not next_token:
+        raise BadInput(
+            f"{run.folder} fills in hidden tokens, and {next(n for n in asked if asked[n])} asks "
+            "for the next one: leave it out, or take a run trained with --objective next-token"
+        )
 
 
-def _show(loss: Loss, name: str, trained_length: int) -> None:
-    console = Console(highlight=False)
-    console.print(name, style="bold", markup=False)
-    console.print(
-        f"{loss.tokens:,} tokens in {loss.windows:,} windows of {loss.context_length:,}\n"
-        f"loss {_with_error(loss.loss_nats, loss.standard_error)} nats per token, "
-        f"perplexity {math.exp(loss.loss_nats):.2f}"
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be measured, after everything that cannot be has been said.
+
+    Args:
+        windows: how they lie, whole ones and those that slide.
+        contexts: lengths of growing context.
+        lengths: of what is to be found again.
+    """
+
+    windows: dict[str, Any]
+    contexts: Measurable
+    lengths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, options: EvalOptions, run: Run, store: TokenStore) -> _Plan:
+        trained = run.model_config.trained_length
+        length = options.length or trained
+        isolate = options.isolate_documents
+        if isolate is None:
+            isolate = _config(run).isolate_documents
+        if options.stride is not None:
+            check_stride(options.stride, length)
+        contexts = _contexts(options, store, trained) if options.context else Measurable((), ())
+        lengths = options.lengths or tuple(sorted({trained, max(trained, length)}))
+        _check_room(options, store, run, lengths)
+        return cls({"context_length": length, "isolate_documents": isolate}, contexts, lengths)
+
+
+def _config(run: Run) -> TrainConfig:
+    return TrainConfig.from_dict(run.config["training"], run.model_config)
+
+
+def _measured(
+    options: EvalOptions, run: Run, store: TokenStore, progress: Callable[[str, float], Any]
+) -> Measured:
+    plan, tokenizer = _Plan.of(options, run, store), run.tokenizer
+    model = run.load_model(pick_device(options.device))
+    loss = evaluate(
+        model,
+        store,
+        **plan.windows,
+        objective=_config(run).objective,
+        mask_id=tokenizer.mask,
+        progress=partial(progress, "windows"),
     )
-    if loss.bits_per_byte is not None:
-        console.print(f"{loss.bits_per_byte:.4f} bits per byte")
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("position", "loss", "tokens"):
-        table.add_column(title, justify="right")
-    table.add_column("")
-    for part in loss.by_position:
-        beyond = "past the trained length" if part.first >= trained_length else ""
-        shown = _with_error(part.loss_nats, part.standard_error)
-        table.add_row(f"{part.first:,}-{part.last:,}", shown, f"{part.tokens:,}", beyond)
-    console.print()
-    console.print(table)
+    sliding = context = None
+    if options.stride is not None:
+        sliding = sliding_loss(
+            model,
+            store,
+            **plan.windows,
+            stride=options.stride,
+            bytes_per_token=tokenizer.bytes_per_token,
+            progress=partial(progress, "sliding windows"),
+        )
+    if options.context:
+        context = context_losses(
+            model,
+            store,
+            plan.contexts.lengths,
+            trained_length=run.model_config.trained_length,
+            across_documents=options.pack,
+            progress=partial(progress, "growing context"),
+        )
+    retrieved: list[Retrieved] = []
+    for kind in options.kinds:
+        retrieved += retrieval(
+            model,
+            store,
+            tokenizer,
+            kind,
+            plan.lengths,
+            options.depths,
+            examples=options.examples,
+            seed=options.seed,
+            progress=partial(progress, kind),
+        )
+    return Measured(loss, sliding, context, plan.contexts.left_out, tuple(retrieved))
 
 
-def _with_error(value: float, error: float | None) -> str:
-    """A value with its 95% interval over windows."""
-    return f"{value:.4f}" if error is None else f"{value:.4f} ± {1.96 * error:.4f}"
+def _contexts(options: EvalOptions, store: TokenStore, trained: int) -> Measurable:
+    """Return the lengths of growing context that the text has enough for."""
+    most = options.length or FACTORS[-1] * trained
+    lengths = lengths_between(trained, most) if most > trained else (most,)
+    found = measurable(store, lengths, trained_length=trained, across_documents=options.pack)
+    if found.lengths:
+        return found
+    longest = int(np.diff(store.starts, append=len(store)).max())
+    raise BadInput(f"--context: {found.left_out[0]}; the longest has {longest:,} tokens")
+
+
+def _check_room(
+    options: EvalOptions, store: TokenStore, run: Run, lengths: tuple[int, ...]
+) -> None:
+    """Raise where a text of none of the lengths can hold what is to be found in it."""
+    if not options.kinds:
+        return
+    hay = haystack(store, run.tokenizer)
+    for kind in options.kinds:
+        try:
+            drawn(hay, kind, max(lengths), 0.0, options.seed, 0)
+        except BadInput as error:
+            raise BadInput(f"--retrieval {kind}: {error}; --lengths gives longer ones") from None
