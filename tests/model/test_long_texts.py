@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.model import attention as attention_module
 from wordorder.model import plain_attention as plain_module
+from wordorder.model.decoding import Cache
 from wordorder.positions import CATALOGUE, dape, fire, whole_row
 
 TIME, HEADS, HEAD_DIM = 512, 2, 4
@@ -68,4 +69,50 @@ def test_no_tensor_holds_the_scores_of_a_long_text(name: str, kernel: str) -> No
         geometry = model.geometry(torch.zeros(1, TIME, dtype=torch.long), None, None, None)
         scene = model.scenes(geometry, False)[0]
         model.blocks[0].attention(model.position.embed(x, geometry), scene).sum().backward()
+    assert sizes.largest < LARGEST
+
+
+def read(model: LanguageModel, how: str) -> torch.Tensor:
+    """Return hidden states of two texts, read so that a mask beyond the causal one is needed."""
+    tokens = torch.randint(40, (2, TIME), generator=torch.Generator().manual_seed(0))
+    documents = (torch.arange(TIME) // 200).expand(2, -1)
+    with torch.no_grad():
+        if how == "packed":
+            return model.hidden(tokens, None, documents)
+        if how == "after others":
+            cache = Cache(model, context_length=TIME)
+            model.hidden(tokens[:, :100], cache=cache)
+            return model.hidden(tokens[:, 100:], cache=cache)
+        return model.hidden(tokens)
+
+
+@pytest.mark.parametrize(
+    ("how", "position", "options"),
+    [
+        ("packed", "rotary", {}),
+        ("after others", "rotary", {}),
+        ("after others", "alibi", {}),
+        ("in a window", "alibi", {"windows": (30,)}),
+        ("both ways", "rotary", {"windows": (30,), "causal": False}),
+    ],
+)
+def test_no_mask_of_a_fused_kernel_holds_all_pairs(
+    how: str, position: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rows of a batch share a mask of queries and keys, so that half the pairs are enough."""
+    config = ModelConfig(
+        position=position, vocabulary_size=40, width=8, heads=2, layers=2, trained_length=TIME,
+        dropout=0.0, **options,
+    )  # fmt: skip
+    model = LanguageModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+    model.attention_kernel = "fused"
+    monkeypatch.setattr(attention_module, "CHANNEL_FROM", 1)
+    whole = read(model, how)
+    monkeypatch.setattr(attention_module, "LARGEST_MATRIX", 1 << 13)
+    with Sizes() as sizes:
+        parts = read(model, how)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
     assert sizes.largest < LARGEST

@@ -94,6 +94,13 @@ class Bias:
         width = seen.indices(self.keys)[1]
         return slice(self.queries - stop, self.queries - 1 - start + width), width
 
+    def seen(self, rows: slice) -> slice:
+        """Return the keys, from the first, that these rows may see any of."""
+        geometry = self.geometry
+        if not (geometry.causal and geometry.trailing):
+            return EVERYTHING
+        return slice(0, self.keys - self.queries + rows.indices(self.queries)[1])
+
     def visible(self, rows: slice = EVERYTHING, seen: slice = EVERYTHING) -> Tensor:
         """Return which keys these rows may attend to, (batch or 1, 1, rows, seen) bool."""
         return self.geometry.visible(self.window, rows, seen)
