@@ -13,7 +13,10 @@ from wordorder.cli import main as entry
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.positions import PositionError
 
-ALL = "train, generate, eval, compare, tasks, claims, probe, words, explain, positions, check, data"
+ALL = (
+    "train, generate, eval, compare, tasks, claims, probe, extend, words, explain, positions, check, "
+    "data"
+)
 
 
 @pytest.fixture
