@@ -72,15 +72,17 @@ def text_model(
     )
     lengths = [factor * length for factor in FACTORS]
     usual = length == LENGTH and steps == 1 and not masked
+    questions = list(ASKED.get(position, ())) if usual else []
     job = {
         **as_job(config),
         "measure": None if masked else {"lengths": lengths, "contexts": lengths, "pack": False},
-        "questions": list(ASKED.get(position, ())) if usual else [],
+        "questions": questions,
     }
     longer = "" if steps == 1 or masked else f"-x{steps:g}"
     kind = f"{'masked' if masked else 'text'}-{length}{longer}"
     name = f"{kind}/{folder_name(position)}-seed{seed}"
-    return Work(name, train_text_model, job, 0.25 * steps * plan.steps + 25, folder=f"runs/{name}")
+    seconds = 0.25 * steps * plan.steps + 25 + 10 * len(questions)
+    return Work(name, train_text_model, job, seconds, folder=f"runs/{name}")
 
 
 def text_models(plan: Plan, *positions: str, **kind: Any) -> list[Work]:
