@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -164,3 +166,18 @@ def test_bad_input(words: str, said: str, capsys: pytest.CaptureFixture[str]) ->
     assert main(["eval", *words.split()]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("error: ") and said in line
+
+
+def test_the_example_of_the_docs_runs(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/eval.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(runs / "rotary", tmp_path / "runs/mine")
+    shutil.copy(runs / "a.txt", tmp_path / "my.txt")
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    exec(code, {})
+    first, *depths = capsys.readouterr().out.splitlines()
+    assert first.endswith(" nats, with at least 49 tokens before each")
+    assert [line.split()[0] for line in depths] == ["0.0", "0.25", "0.5", "0.75", "1.0"]
