@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import evaluate
-from wordorder.evaluation.streaming import CHUNK, chunked_losses, hidden_chunks, last_hidden
+from wordorder.evaluation.streaming import chunked_losses, hidden_chunks, last_hidden
 from wordorder.evaluation.windows import target_losses
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.positions import CATALOGUE
@@ -18,7 +18,7 @@ from wordorder.text.corpus import Corpus, Document
 from wordorder.text.store import TokenStore, open_store
 from wordorder.text.tokenizer import make_tokenizer
 
-TIME, TRAINED = 45, 16
+TIME, TRAINED, CHUNK = 45, 16, 128
 # Products of other shapes are summed in another order; of float64 that is the rest.
 ROUNDING = 1e-10
 # xpos grows from the middle of the queries at hand, which moves, in tables of float32.
@@ -48,6 +48,13 @@ def random_model(position: str, **options: object) -> TokenModel:
             fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
             parameter.copy_(noise * fan_in**-0.5)
     return model.eval()
+
+
+@pytest.fixture
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of `CHUNK` tokens, whoever reads."""
+    for module in ("streaming", "loss"):
+        monkeypatch.setattr(f"wordorder.evaluation.{module}.CHUNK", CHUNK)
 
 
 def tokens(time: int = TIME, batch: int = 2) -> Tensor:
@@ -140,6 +147,7 @@ def test_losses_of_chunks_are_those_of_the_whole() -> None:
     assert (found[:, 40:] == 0).all() and (found[:, :40] > 0).all()
 
 
+@pytest.mark.usefixtures("short_chunks")
 def test_the_last_losses_of_long_windows_are_those_of_the_whole() -> None:
     model, read = random_model("rotary:scaling=dynamic"), tokens(CHUNK + 80)
     with torch.no_grad():
@@ -148,6 +156,7 @@ def test_the_last_losses_of_long_windows_are_those_of_the_whole() -> None:
     assert target_losses(model, read, 100).tolist() == pytest.approx(expected.tolist())
 
 
+@pytest.mark.usefixtures("short_chunks")
 def test_windows_past_a_chunk_are_read_in_chunks_and_score_what_they_did(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -169,6 +178,7 @@ def test_windows_past_a_chunk_are_read_in_chunks_and_score_what_they_did(
     assert read == [CHUNK + 40, CHUNK, 40, CHUNK, CHUNK + 40]
 
 
+@pytest.mark.usefixtures("short_chunks")
 def test_a_model_that_sees_both_ways_is_read_in_one_piece() -> None:
     model = random_model("rotary", causal=False, vocabulary_size=258)
     found = evaluate(
