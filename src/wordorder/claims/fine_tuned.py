@@ -48,7 +48,7 @@ def tuned(plan: Plan, seed: int) -> Work:
     job = {"training": parent.job["training"], "model": parent.job["model"], "steps": STEPS}
     name = f"tuned-{LENGTH}/rotary-seed{seed}"
     steps = plan.steps + (1 + len(TUNED)) * STEPS
-    return Work(name, train_tuned, job, 0.25 * steps + 60, folder=f"runs/{name}")
+    return Work(name, train_tuned, job, 0.25 * steps + 75, folder=f"runs/{name}")
 
 
 def dropped(plan: Plan, seed: int) -> Work:

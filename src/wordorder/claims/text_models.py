@@ -81,7 +81,7 @@ def text_model(
     longer = "" if steps == 1 or masked else f"-x{steps:g}"
     kind = f"{'masked' if masked else 'text'}-{length}{longer}"
     name = f"{kind}/{folder_name(position)}-seed{seed}"
-    seconds = 0.25 * steps * plan.steps + 25 + 10 * len(questions)
+    seconds = 0.25 * steps * plan.steps + 25 + 20 * len(questions)
     return Work(name, train_text_model, job, seconds, folder=f"runs/{name}")
 
 
