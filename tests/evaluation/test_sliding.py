@@ -75,15 +75,31 @@ def test_every_token_that_has_enough_before_it_is_asked_for_once() -> None:
     assert read[:, 0].tolist() == [END, *store.tokens[3:43:4].tolist()]
 
 
-def test_the_loss_is_that_of_tokens_and_the_error_that_of_windows() -> None:
-    """Three windows of 7, 8 and 9, 10 tokens before, the last with its first one alone."""
-    found = sliding_loss(Recorder(), store_of(11), context_length=10, stride=4)  # type: ignore[arg-type]
-    assert (found.windows, found.tokens) == (2, 5)
-    assert found.loss_nats == pytest.approx((7 + 8 + 9 + 10 + 7) / 5)
-    off = [34 - 4 * 8.2, 7 - 8.2]
-    assert found.standard_error == pytest.approx(math.sqrt((off[0] ** 2 + off[1] ** 2) * 2) / 5)
-    one = sliding_loss(Recorder(), store_of(10), context_length=10, stride=4)  # type: ignore[arg-type]
-    assert (one.windows, one.standard_error) == (1, None)
+def test_the_loss_is_that_of_tokens_and_the_error_that_of_stretches() -> None:
+    """Windows begin at 0, 4, 8 and 12 of stretches of 10, the last one with three tokens left."""
+    found = sliding_loss(Recorder(), store_of(21), context_length=10, stride=4)  # type: ignore[arg-type]
+    assert (found.windows, found.tokens) == (4, 15)
+    assert found.loss_nats == pytest.approx((3 * 34 + 24) / 15)
+    off = [3 * 34 - 12 * 8.4, 24 - 3 * 8.4]
+    assert found.standard_error == pytest.approx(math.sqrt((off[0] ** 2 + off[1] ** 2) * 2) / 15)
+    one = sliding_loss(Recorder(), store_of(12), context_length=10, stride=4)  # type: ignore[arg-type]
+    assert (one.windows, one.standard_error) == (2, None)
+
+
+def test_an_error_does_not_shrink_with_the_stride() -> None:
+    """Tokens of 60 alike cost the same: they say as much however often windows begin among them."""
+
+    class ByStretch(Recorder):
+        def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+            return torch.where(targets >= 0, (targets // 60 % 7).double(), 0.0)
+
+    store = store_of(1200)
+    wide, narrow = (
+        sliding_loss(ByStretch(), store, context_length=60, stride=stride)  # type: ignore[arg-type]
+        for stride in (60, 6)
+    )
+    assert wide.standard_error is not None and narrow.standard_error is not None
+    assert 0.8 < narrow.standard_error / wide.standard_error < 1.2
 
 
 def test_documents_that_stand_apart_are_texts_of_their_own() -> None:

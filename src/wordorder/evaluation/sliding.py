@@ -9,6 +9,10 @@ contexts, and their losses are no two values of one thing.
 
 It reads the text length / stride times.
 
+Errors are those of stretches as long as a window, as they are for whole windows: the few tokens
+that one window is asked for are about what its neighbours' are, and counted one by one they would
+look the surer the smaller the stride.
+
 Not here: whole windows: see loss.py. The same tokens with growing context: see context.py.
 """
 
@@ -37,7 +41,8 @@ class SlidingLoss:
 
     Args:
         loss_nats: per token, the end of each document included.
-        standard_error: of `loss_nats`, over windows; None where there is only one.
+        standard_error: of `loss_nats`, over stretches of the text as long as a window; None where
+            there is only one.
         bits_per_byte: all bits over `bytes`; None where those are not known.
         tokens: how many were scored.
         left_out: how many were not, too near the beginning.
@@ -97,7 +102,7 @@ def sliding_loss(
         done += len(tokens)
         progress(done / len(begins))
     total, counts = torch.cat(sums), torch.from_numpy(asked).double()
-    loss, error = mean_per_token(total, counts)
+    loss, error = mean_per_token(*_of_stretches(total, counts, (begins + 1) // context_length))
     # Tokens that do not add up to the whole text do not to a part of it either.
     exact = bytes_per_token is not None and bytes_per_token[store.tokens].sum() == store.bytes
     return SlidingLoss(
@@ -152,6 +157,15 @@ def _windows(
     number = np.concatenate([np.arange(count) for count in counts])
     begins = np.repeat(firsts, counts) + stride * number
     return begins, np.minimum(stride, np.repeat(askable, counts) - stride * number)
+
+
+def _of_stretches(
+    sums: torch.Tensor, counts: torch.Tensor, stretches: NDArray[np.int64]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return sums and counts of the windows that begin in the same stretch, added up."""
+    names, numbers = np.unique(stretches, return_inverse=True)
+    index, empty = torch.from_numpy(numbers), torch.zeros(len(names), dtype=torch.float64)
+    return empty.index_add(0, index, sums), empty.index_add(0, index, counts)
 
 
 def _batches(
