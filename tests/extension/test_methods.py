@@ -11,12 +11,13 @@ from wordorder.extension.carried import carried
 from wordorder.extension.methods import (
     METHODS,
     Stretch,
+    base_of,
     check_fits,
     fitting,
     original_length,
     respelled,
-    rotary_pairs,
-    shape_of,
+    rotary_part,
+    turning_pairs,
 )
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import CATALOGUE, build, parse
@@ -133,8 +134,10 @@ def test_what_does_not_fit_is_told_with_what_does() -> None:
 
 
 def test_pairs_and_base_of_a_model() -> None:
-    assert rotary_pairs(config_of("none/rotary:base=77,fraction=0.5")) == (77.0, 2)
-    assert rotary_pairs(config_of("alibi")) is None
+    part = rotary_part(config_of("none/rotary:base=77,fraction=0.5"))
+    assert part is not None
+    assert (base_of(part), turning_pairs(part, 8)) == (77.0, 2)
+    assert rotary_part(config_of("alibi")) is None
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -152,7 +155,7 @@ def test_a_longer_trained_length_changes_nothing_before_the_old_one(name: str) -
 
 
 def test_pinned_options_are_read_from_the_trained_length() -> None:
-    shape = shape_of(config_of("rotary"))
+    shape = config_of("rotary").shape
     pinned = {name: dict(CATALOGUE[name](shape).pinned()) for name in CATALOGUE}
     assert {name: found for name, found in pinned.items() if found} == {
         "fire": {"threshold": OLD / 4},

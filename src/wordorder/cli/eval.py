@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import Progress
@@ -231,7 +230,7 @@ def _contexts(options: EvalOptions, store: TokenStore, trained: int) -> Measurab
     found = measurable(store, lengths, trained_length=trained, across_documents=options.pack)
     if found.lengths:
         return found
-    longest = int(np.diff(store.starts, append=len(store)).max())
+    longest = int(store.sizes.max())
     raise BadInput(f"--context: {found.left_out[0]}; the longest has {longest:,} tokens")
 
 

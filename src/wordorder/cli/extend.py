@@ -23,7 +23,7 @@ from wordorder.cli.train import Terminal
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import served_length, smallest_base
 from wordorder.extension.extend import RATE, Extended, Extension, extend, go_on
-from wordorder.extension.methods import rotary_pairs
+from wordorder.extension.methods import base_of, rotary_part, turning_pairs
 from wordorder.extension.reach import MEASURED
 from wordorder.extension.report import write_report
 from wordorder.extension.tables import Table, of_methods, tables
@@ -148,10 +148,10 @@ def _plain(found: Extended) -> dict[str, Any]:
 
 def _bound(model: ModelConfig) -> str | None:
     """Return what the base of a rotary embedding bounds, for this model's own head size."""
-    found = rotary_pairs(model)
-    if found is None:
+    part = rotary_part(model)
+    if part is None:
         return None
-    base, pairs = found
+    base, pairs = base_of(part), turning_pairs(part, model.shape.head_dim)
     needed = smallest_base(model.trained_length, pairs)
     return (
         f"Base {base:g} with {pairs} turning pairs prefers like keys up to "

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from wordorder.cli.arguments import parse
 from wordorder.model import ModelConfig
-from wordorder.positions import CATALOGUE, ModelShape, Position, build, find
+from wordorder.positions import CATALOGUE, Position, build, find
 from wordorder.positions.base import overrides
 from wordorder.positions.picture import placed, sparkline, weights_of_copies
 
@@ -51,15 +51,7 @@ def main(arguments: list[str]) -> int:
 
 def facts(name: str, kind: type[Position]) -> dict[str, Any]:
     """Return what an embedding declares, and what it adds to the default model."""
-    config = ModelConfig(position=name).resolved
-    shape = ModelShape(
-        config.heads,
-        config.head_dim,
-        config.width,
-        config.layers,
-        config.trained_length,
-        config.causal,
-    )
+    shape = ModelConfig(position=name).shape
     made = kind(shape)
     return {
         "summary": kind.summary,

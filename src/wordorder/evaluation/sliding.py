@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import TOKENS_PER_BATCH, mean_per_token
 from wordorder.evaluation.streaming import last_hidden
+from wordorder.evaluation.windows import texts
 from wordorder.model import TokenModel
 from wordorder.text.batches import NOT_COUNTED
 from wordorder.text.store import TokenStore
@@ -135,13 +136,8 @@ def check_stride(stride: int, context_length: int) -> None:
 def _windows(
     store: TokenStore, length: int, stride: int, isolate: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where windows begin, and how many tokens each is asked for: `stride`, or what is left.
-
-    A text, or a document, begins with the end-of-text before it, beyond its own size.
-    """
-    firsts, sizes = np.array([-1]), np.array([len(store)])
-    if isolate:
-        firsts, sizes = store.starts - 1, np.diff(store.starts, append=len(store))
+    """Return where windows begin, and how many tokens each is asked for: `stride`, or the rest."""
+    firsts, sizes = texts(store, not isolate)
     askable = np.maximum(0, sizes - (length - stride))
     counts = -(-askable // stride)
     if not counts.sum():

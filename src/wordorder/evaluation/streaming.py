@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from wordorder.model import LanguageModel, TokenModel
-from wordorder.model.decoding import Cache, make_cache
+from wordorder.model.cache import make_cache
 
 # The measured road of 16,384 tokens is one piece: 9 s of one core where chunks of 2,048 take 14.
 CHUNK = 1 << 14
@@ -56,10 +56,9 @@ def hidden_chunks(
     if time <= chunk:
         yield 0, model.hidden(tokens, positions)
         return
-    cache = make_cache(model)
-    if isinstance(model, LanguageModel):
+    if isinstance(model, LanguageModel):  # refuses what is too long
         model.geometry(tokens, positions, None, None)
-        cache = Cache(model, context_length=time)
+    cache = make_cache(model, context_length=time)
     for first in range(0, time, chunk):
         own = slice(first, first + chunk)
         given = None if positions is None else positions[:, own]

@@ -79,17 +79,22 @@ def cut_windows(
     return Windows(torch.from_numpy(tokens.astype(np.int64)), targets, documents)
 
 
+def texts(store: TokenStore, across_documents: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where what is read of each document begins, and how many tokens are asked for.
+
+    The end-of-text before a document opens it, beyond its own size. Without boundaries the whole
+    text counts as one document.
+    """
+    if across_documents:
+        return np.array([-1]), np.array([len(store)])
+    return store.starts - 1, store.sizes
+
+
 def places(
     store: TokenStore, length: int, targets: int, across_documents: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each document's windows begin and how many there are.
-
-    Without boundaries the whole text counts as one document.
-    """
-    sizes = np.diff(store.starts, append=len(store))
-    firsts = store.starts - 1  # the end-of-text before a document opens it, beyond its own size
-    if across_documents:
-        sizes, firsts = np.array([len(store)]), np.array([-1])
+    """Return where each document's windows begin and how many there are."""
+    firsts, sizes = texts(store, across_documents)
     return firsts, np.maximum(0, (sizes - length) // targets + 1)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -31,7 +30,7 @@ from wordorder.training.config import TrainConfig, whole_paths
 from wordorder.training.display import Display
 from wordorder.training.machine import pick_device
 from wordorder.training.material import Material, read_material
-from wordorder.training.run import OURS, Run
+from wordorder.training.run import Run, emptied
 from wordorder.training.start import free_folder, resume, train
 
 # Of the parent's rates: a fine-tune moves weights that are good already.
@@ -302,10 +301,7 @@ def _write_untrained(
 ) -> Run:
     """Write a run that is its parent but for the embedding's spelling and the length."""
     folder = free_folder(config)
-    for name in OURS:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    emptied(folder)
     recorded = {
         **parent.config,
         **about,

@@ -106,9 +106,8 @@ def larger_base(part: Part, stretch: Stretch) -> float:
 
     The second where it is larger, so that a base that is above the bound already grows too.
     """
-    own = dict(part.options).get("base", Rotary.options()["base"])
     bound = smallest_base(stretch.length, turning_pairs(part, stretch.head_dim)) or 0.0
-    return float(f"{max(bound, own * stretch.factor):.6g}")
+    return float(f"{max(bound, base_of(part) * stretch.factor):.6g}")
 
 
 def turning_pairs(part: Part, head_dim: int) -> int:
@@ -215,7 +214,7 @@ METHODS: dict[str, Method] = {
 
 def fitting(spec: Spec) -> list[str]:
     """Return the methods that fit an embedding."""
-    names = {part.name for layer in spec.layers for part in layer}
+    names = {part.name for part in spec.parts}
     ends = "learned" in names
     return [
         name
@@ -246,11 +245,10 @@ def respelled(method: str, model: ModelConfig, stretch: Stretch) -> str:
     Args:
         model: as it was trained.
     """
-    shape = shape_of(model)
     kind = METHODS[method]
 
     def of(part: Part) -> Part:
-        part = with_lengths(part, shape, stretch.length)
+        part = with_lengths(part, model.shape, stretch.length)
         acts = part.name in kind.acts_on or not kind.acts_on
         return kind.respell(part, stretch) if acts else part
 
@@ -270,30 +268,18 @@ def with_lengths(part: Part, shape: ModelShape, length: int) -> Part:
 
 def original_length(model: ModelConfig) -> int:
     """Return the length that a model was trained at before its rotary embedding was scaled."""
-    parts = [part for layer in parse(model.position).layers for part in layer]
+    parts = parse(model.position).parts
     scaled = [dict(part.options) for part in parts if part.name == "rotary"]
     lengths = [int(o["original_length"]) for o in scaled if o.get("original_length")]
     return min(lengths, default=model.trained_length)
 
 
-def rotary_pairs(model: ModelConfig) -> tuple[float, int] | None:
-    """Return the base and the turning pairs of a model's first rotary part; None: it has none."""
-    parts = (part for layer in parse(model.position).layers for part in layer)
-    part = next((part for part in parts if part.name == "rotary"), None)
-    if part is None:
-        return None
-    base = dict(part.options).get("base", Rotary.options()["base"])
-    return base, turning_pairs(part, model.resolved.head_dim)
+def rotary_part(model: ModelConfig) -> Part | None:
+    """Return the first rotary part of a model's embedding; None: it has none."""
+    parts = parse(model.position).parts
+    return next((part for part in parts if part.name == "rotary"), None)
 
 
-def shape_of(model: ModelConfig) -> ModelShape:
-    """Return what an embedding knows of a model."""
-    model = model.resolved
-    return ModelShape(
-        model.heads,
-        model.head_dim,
-        model.width,
-        model.layers,
-        model.trained_length,
-        model.causal,
-    )
+def base_of(part: Part) -> float:
+    """Return the base of a rotary part."""
+    return float(dict(part.options).get("base", Rotary.options()["base"]))

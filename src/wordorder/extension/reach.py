@@ -83,8 +83,7 @@ def check_long_enough(text: Text, old: int, new: int, name: str) -> None:
             f"the held-out part of {name} has {len(text.store):,} tokens, fewer than {new:,}: give "
             "more text with --data"
         )
-    starts = torch.from_numpy(text.store.starts)
-    longest = int(torch.diff(starts, append=torch.tensor([len(text.store)])).max())
+    longest = int(text.store.sizes.max())
     raise BadInput(
         f"no held-out document of {name} has {new:,} tokens, the longest has {longest:,}: give "
         "longer ones with --data, a shorter --to, or let windows cross documents with --pack"

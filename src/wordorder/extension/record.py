@@ -6,7 +6,6 @@ tried and measured, and nothing that could not be measured again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from wordorder import __version__
 from wordorder.errors import BadInput
 from wordorder.extension.reach import Reach
-from wordorder.training.checkpoints import write_beside
+from wordorder.training.checkpoints import digest, write_beside
 from wordorder.training.run import Run
 
 RECORD = "extension.json"
@@ -29,7 +28,7 @@ def about(parent: Run, method: str, old: int, new: int, **asked: Any) -> dict[st
     """
     return {
         "parent": str(parent.folder.resolve()),
-        "parent_weights": weights_digest(parent.folder),
+        "parent_weights": _weights_digest(parent.folder),
         "method": method,
         "from_length": old,
         "to_length": new,
@@ -66,7 +65,7 @@ def find_parent(run: Run, folder: str | None, *, trust: bool = False) -> Run:
             "say where it is by --parent FOLDER"
         )
     parent = Run.load(place, trust=trust)
-    if weights_digest(place) != found["parent_weights"]:
+    if _weights_digest(place) != found["parent_weights"]:
         raise BadInput(
             f"{place} no longer holds the weights that {run.folder} was extended from: "
             "give the folder that does by --parent FOLDER"
@@ -74,10 +73,8 @@ def find_parent(run: Run, folder: str | None, *, trust: bool = False) -> Run:
     return parent
 
 
-def weights_digest(folder: Path) -> str:
-    """Return the SHA-256 of a run's weights."""
-    with (folder / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _weights_digest(folder: Path) -> str:
+    return digest(folder / "model.safetensors")
 
 
 def write(run: Run, before: Reach, after: Reach) -> None:

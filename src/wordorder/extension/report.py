@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wordorder.extension import record
 from wordorder.extension.extend import Extended
 from wordorder.extension.reach import Reach
-from wordorder.extension.tables import of_methods, tables
+from wordorder.extension.tables import cells_of, of_methods, tables
 from wordorder.extension.trial import streamed_of, tried_of
 from wordorder.training.checkpoints import write_beside
 
@@ -96,7 +96,7 @@ def _draw_losses(axes: Axes, found: Extended) -> None:
 
 def _draw_found(axes: Axes, reach: Reach, kind: str, title: str) -> None:
     """A map: a row for each depth, a column for each length."""
-    cells = {(e.length, e.depth): e for e in reach.retrieved if e.kind == kind}
+    cells = cells_of(reach, kind)
     lengths = sorted({length for length, _ in cells})
     depths = sorted({depth for _, depth in cells})
     shown = [

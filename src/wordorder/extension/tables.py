@@ -104,7 +104,7 @@ def of_short(found: Extended, old: int) -> Table:
 
 def of_retrieval(found: Extended, kind: str) -> Table:
     """Return what is found again, by length and depth."""
-    one, two = (_cells(reach, kind) for reach in (found.before, found.after))
+    one, two = (cells_of(reach, kind) for reach in (found.before, found.after))
     depths = sorted({depth for _, depth in one})
     rows = []
     for length in sorted({length for length, _ in one}):
@@ -132,7 +132,8 @@ def tables(found: Extended) -> list[Table]:
     return [of_context(found), of_short(found, old), *(of_retrieval(found, k) for k in kinds)]
 
 
-def _cells(reach: Reach, kind: str) -> dict[tuple[int, float], Retrieved]:
+def cells_of(reach: Reach, kind: str) -> dict[tuple[int, float], Retrieved]:
+    """Return what was found of one kind, by length and depth."""
     return {(each.length, each.depth): each for each in reach.retrieved if each.kind == kind}
 
 

@@ -20,10 +20,10 @@ from wordorder.evaluation.sinks import streamed_losses
 from wordorder.evaluation.windows import cut_windows, mean_and_error, target_losses
 from wordorder.extension.carried import carried
 from wordorder.extension.longrope import Factors, never_falling, search
-from wordorder.extension.methods import METHODS, Stretch, respelled, shape_of, unscaled
+from wordorder.extension.methods import METHODS, Stretch, respelled, rotary_part, unscaled
 from wordorder.extension.reach import Change, Text, documents_of
 from wordorder.model import LanguageModel
-from wordorder.positions import Part, PositionError, Rotary, parse
+from wordorder.positions import Part, PositionError, Rotary
 from wordorder.text.store import TokenStore
 
 # The search begins with what these do.
@@ -235,12 +235,11 @@ def searched(
 
 def _first(model: LanguageModel, stretch: Stretch) -> list[Factors]:
     """Return what other scalings divide the frequencies of a model by."""
-    shape = shape_of(model.config)
-    parts = (part for layer in parse(model.config.position).layers for part in layer)
-    part = next(part for part in parts if part.name == "rotary")
+    part = rotary_part(model.config)
+    assert part is not None
 
     def frequencies(part: Part) -> NDArray[np.float64]:
-        rotary = Rotary(shape, **dict(part.options))
+        rotary = Rotary(model.config.shape, **dict(part.options))
         return rotary.frequencies()[: rotary.pairs].numpy()
 
     plain = frequencies(unscaled(part))

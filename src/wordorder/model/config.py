@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from ..errors import BadInput
+from ..positions import ModelShape
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,19 @@ class ModelConfig:
             head_dim=self.head_dim or self.width // self.heads,
             key_value_heads=self.key_value_heads or self.heads,
             feed_forward_width=self.feed_forward_width or -(-wide // 32) * 32,
+        )
+
+    @property
+    def shape(self) -> ModelShape:
+        """What a positional embedding knows of the model."""
+        whole = self.resolved
+        return ModelShape(
+            whole.heads,
+            whole.head_dim,
+            whole.width,
+            whole.layers,
+            whole.trained_length,
+            whole.causal,
         )
 
     def window(self, layer: int) -> int | None:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import BadInput
-from ..positions import Geometry, ModelShape, build
+from ..positions import Geometry, build
 from .attention import Kernel
 from .bias import Bias
 from .config import ModelConfig
@@ -199,15 +199,7 @@ class LanguageModel(TokenModel):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         config = self.config
-        shape = ModelShape(
-            config.heads,
-            config.head_dim,
-            config.width,
-            config.layers,
-            config.trained_length,
-            config.causal,
-        )
-        self.position = build(config.position, shape)
+        self.position = build(config.position, config.shape)
         self.embedding_norm = make_norm(config, config.width) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         before = config.norm_placement == "before"

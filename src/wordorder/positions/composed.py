@@ -44,6 +44,11 @@ class Spec:
 
     layers: tuple[tuple[Part, ...], ...]
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of all its layers, one after another."""
+        return tuple(part for layer in self.layers for part in layer)
+
     def __str__(self) -> str:
         return "/".join("+".join(str(part) for part in layer) for layer in self.layers)
 

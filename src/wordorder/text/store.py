@@ -52,6 +52,11 @@ class TokenStore:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Tokens of each document, the end included."""
+        return np.diff(self.starts, append=len(self))
+
 
 def cache_folder() -> Path:
     """Where stores are kept: $XDG_CACHE_HOME/wordorder/tokens, ~/.cache by default."""

@@ -43,7 +43,7 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, A
     try:
         state = beside / "state.safetensors"
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, state)
-        record = {"step": step, "sha256": _digest(state), **extra}
+        record = {"step": step, "sha256": digest(state), **extra}
         (beside / "state.json").write_text(json.dumps(record), encoding="utf-8")
         for path in (state, beside / "state.json", beside):
             _flush(path)
@@ -67,7 +67,7 @@ def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
         try:
             record = json.loads((path / "state.json").read_text(encoding="utf-8"))
             state = path / "state.safetensors"
-            if _digest(state) != record.pop("sha256"):
+            if digest(state) != record.pop("sha256"):
                 raise ValueError("its checksum does not fit")
             record_step = int(record.pop("step"))
             return Checkpoint(record_step, load_file(state), record)
@@ -92,7 +92,8 @@ def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     beside.replace(path)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

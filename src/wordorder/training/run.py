@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,18 @@ OURS = (
     "extension.md",
     "extension.png",
 )
+
+
+def emptied(folder: Path) -> None:
+    """Make a folder for a run, without what an old run left in it.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    for name in OURS:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 class Run:

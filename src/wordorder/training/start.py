@@ -7,7 +7,6 @@ number of steps: resuming uses what was recorded, so that it ends with the same 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,7 +48,7 @@ from wordorder.training.plan import (
     tokens_per_step,
     too_large,
 )
-from wordorder.training.run import OURS, Run, check_trust
+from wordorder.training.run import Run, check_trust, emptied
 
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
 
@@ -316,10 +315,7 @@ def _write_folder(
         "data": material.facts,
     }
     try:
-        for name in OURS:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        emptied(folder)
         material.tokenizer.save(folder / "tokenizer.json")
         checkpoints.write_beside(folder / "config.json", json.dumps(record, indent=1) + "\n")
     except OSError as error:
