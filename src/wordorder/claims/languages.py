@@ -24,7 +24,7 @@ from wordorder.evaluation.loss import evaluate
 from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.side_by_side import Tell
 from wordorder.experiments.statistics import interval
-from wordorder.model import LanguageModel, make_model
+from wordorder.model import LanguageModel, evaluating, make_model
 from wordorder.model.config import ModelConfig
 from wordorder.training.config import TrainConfig, with_vocabulary
 from wordorder.training.loop import Training
@@ -160,25 +160,23 @@ def sentence_vectors(model: LanguageModel, sentences: Rows, end: int) -> Tensor:
     """
     seen: list[Tensor] = []
     hook = model.blocks[MIDDLE - 1].register_forward_hook(lambda m, i, out: seen.append(out))
-    was_training = model.training
-    model.eval()
     found = []
     try:
-        for at in range(0, len(sentences), ROWS_AT_ONCE):
-            part = sentences[at : at + ROWS_AT_ONCE]
-            tokens = torch.full((len(part), 1 + max(map(len, part))), end)
-            there = torch.zeros(tokens.shape, dtype=torch.bool)
-            for row, sentence in enumerate(part):
-                tokens[row, 1 : 1 + len(sentence)] = torch.tensor(sentence)
-                there[row, 1 : 1 + len(sentence)] = True
-            documents = torch.where(there, 0, -1)
-            documents[:, 0] = 0
-            model.hidden(tokens, documents=documents)
-            states = seen.pop().float() * there[..., None]
-            found.append(states.sum(1) / there.sum(1, keepdim=True))
+        with evaluating(model):
+            for at in range(0, len(sentences), ROWS_AT_ONCE):
+                part = sentences[at : at + ROWS_AT_ONCE]
+                tokens = torch.full((len(part), 1 + max(map(len, part))), end)
+                there = torch.zeros(tokens.shape, dtype=torch.bool)
+                for row, sentence in enumerate(part):
+                    tokens[row, 1 : 1 + len(sentence)] = torch.tensor(sentence)
+                    there[row, 1 : 1 + len(sentence)] = True
+                documents = torch.where(there, 0, -1)
+                documents[:, 0] = 0
+                model.hidden(tokens, documents=documents)
+                states = seen.pop().float() * there[..., None]
+                found.append(states.sum(1) / there.sum(1, keepdim=True))
     finally:
         hook.remove()
-        model.train(was_training)
     return torch.cat(found)
 
 

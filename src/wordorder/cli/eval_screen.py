@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from wordorder.cli.printed import percent, titled
 from wordorder.evaluation.context import ContextLosses
 from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, wilson
@@ -95,17 +96,13 @@ def _parts(measured: Measured) -> Iterator[RenderableType]:
         yield _retrieval([each for each in measured.retrieved if each.kind == kind])
 
 
-def _titled(title: str, below: str, *parts: RenderableType) -> Group:
-    return Group(Text(title, style="bold"), Text(below, style="dim"), *parts)
-
-
 def _sliding(loss: SlidingLoss) -> Group:
     below = (
         f"{loss.tokens:,} tokens in {loss.windows:,} windows, each with {loss.fewest_before:,} to "
         f"{loss.context_length:,} before it\n{loss.left_out:,} with fewer are left out"
     )
     title = f"Windows of {loss.context_length:,} that move by {loss.stride:,}"
-    return _titled(title, below, Text(_loss_in_words(loss)))
+    return titled(title, below, Text(_loss_in_words(loss)))
 
 
 def _context(context: ContextLosses) -> Group:
@@ -125,7 +122,7 @@ def _context(context: ContextLosses) -> Group:
     documents = f"{context.documents:,} document{'s' if context.documents > 1 else ''}"
     below = f"{context.targets:,} tokens of {documents}; differences are to the first row"
     title = "The same tokens, with more and more before them"
-    return _titled(title, below, table, *reasons)
+    return titled(title, below, table, *reasons)
 
 
 def _retrieval(cells: Sequence[Retrieved]) -> Group:
@@ -146,14 +143,14 @@ def _retrieval(cells: Sequence[Retrieved]) -> Group:
         f"chosen: tokens that were the likeliest of the ten they could be; guessing: {chance:.0f}\n"
         "exact: whole answers, each token the likeliest of all"
     )
-    return _titled(f"Found again: {cells[0].kind}", below, table, *reasons)
+    return titled(f"Found again: {cells[0].kind}", below, table, *reasons)
 
 
 def _shares(shares: Sequence[float], count: int) -> list[str]:
     """Shares of so many each, and that of all with its 95% interval."""
     whole = sum(shares) / len(shares)
     low, high = wilson(whole, count * len(shares))
-    return [*map(_percent, shares), f"{_percent(whole)} [{_percent(low)}, {_percent(high)}]"]
+    return [*map(percent, shares), f"{percent(whole)} [{percent(low)}, {percent(high)}]"]
 
 
 def _table(*titles: str) -> Table:
@@ -176,7 +173,3 @@ def _loss_in_words(loss: Loss | SlidingLoss) -> str:
 def _with_error(value: float, error: float | None, form: str = ".4f") -> str:
     """A value with its 95% interval."""
     return f"{value:{form}}" if error is None else f"{value:{form}} ± {1.96 * error:.4f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}"

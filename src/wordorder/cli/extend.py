@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console, Group
+from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Drawn
 from rich.text import Text
 
 from wordorder.cli.arguments import parse
+from wordorder.cli.printed import titled
 from wordorder.cli.train import Terminal
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import served_length, smallest_base
@@ -202,5 +203,4 @@ class Screen:
             drawn.add_column(name, justify="left" if not i or last else "right", no_wrap=not last)
         for row in table.rows:
             drawn.add_row(*map(Text, row))
-        says = Text(table.says, style="dim")
-        self.console.print(Group(Text(table.title, style="bold"), says, drawn, Text("")))
+        self.console.print(titled(table.title, table.says, drawn, Text("")))

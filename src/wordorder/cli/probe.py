@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wordorder.cli.arguments import parse
+from wordorder.cli.printed import percent, titled
 from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
@@ -144,10 +145,6 @@ def _tables(found: Findings) -> Iterator[RenderableType]:
         yield Text(f"{part}: cannot: {why}")
 
 
-def _titled(title: str, below: str, table: Table) -> Group:
-    return Group(Text(title, style="bold"), Text(below, style="dim"), table)
-
-
 def _table(*right: str, first: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column(first)
@@ -172,7 +169,7 @@ def _changes(title: str, losses: OrderLosses) -> Group:
         f"{losses.targets:,} tokens in {losses.windows:,} windows, undisturbed "
         f"{losses.loss_nats:.4f} nats"
     )
-    return _titled(title, plain, table)
+    return titled(title, plain, table)
 
 
 def _attention(mass: AttentionMass) -> Group:
@@ -193,15 +190,15 @@ def _attention(mass: AttentionMass) -> Group:
         for layer in dict.fromkeys(head.layer for head in mass.heads):
             own = [head for head in mass.heads if head.layer == layer]
             table.add_row(str(layer), "all", *_shares(own))
-    table.add_row("even", "", *map(_percent, mass.even), "", "", style="dim")
-    return Group(_titled("Where attention goes", below, table), *map(Text, mass.cannot))
+    table.add_row("even", "", *map(percent, mass.even), "", "", style="dim")
+    return Group(titled("Where attention goes", below, table), *map(Text, mass.cannot))
 
 
 def _shares(heads: Sequence[HeadMass]) -> list[str]:
     """The cells of a row: the means of some heads."""
     columns = zip(*((*h.by_distance, h.mean_distance, h.first_token) for h in heads), strict=True)
     *shares, distance, first = (sum(each) / len(heads) for each in columns)
-    return [*map(_percent, shares), f"{distance:.1f}", _percent(first)]
+    return [*map(percent, shares), f"{distance:.1f}", percent(first)]
 
 
 def _position(reading: PositionReading) -> Group:
@@ -221,7 +218,7 @@ def _position(reading: PositionReading) -> Group:
         f"scored on odd ones of {reading.scored:,} others\nmean error in positions; always "
         f"answering the middle: {reading.chance:.1f}"
     )
-    return _titled("Reading the position from hidden states", below, table)
+    return titled("Reading the position from hidden states", below, table)
 
 
 def _preferences(title: str, found: tuple[Preference, ...]) -> Group:
@@ -232,7 +229,7 @@ def _preferences(title: str, found: tuple[Preference, ...]) -> Group:
             share += f" ± {1.96 * each.standard_error:.1%}"
         table.add_row(each.name, f"{each.pairs:,}", share, f"{each.difference_nats:+.1f}")
     below = "how often the whole sentence is likelier, and by how much on average"
-    return _titled(title, below, table)
+    return titled(title, below, table)
 
 
 def _with_error(value: float, error: float | None) -> str:
@@ -242,7 +239,3 @@ def _with_error(value: float, error: float | None) -> str:
 
 def _signed(value: float) -> str:
     return f"{round(value, 4) + 0.0:+.4f}"  # no minus before a zero
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}"

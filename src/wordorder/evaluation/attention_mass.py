@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.windows import cut_windows
-from wordorder.model import TokenModel
+from wordorder.model import TokenModel, evaluating
 from wordorder.model.attention import attention, mixing_weights
 from wordorder.model.layers import Attention, Scene
 from wordorder.text.store import TokenStore
@@ -106,18 +106,15 @@ def attention_mass(
     sums = _Sums(len(layers), buckets, trained_length, asked)
     rows = max(1, WEIGHTS_AT_ONCE // (model.config.heads * trained_length**2))
     parts = cut.tokens[:, :-1].split(rows)
-    was_training = model.training
     hooks = [
         layer.register_forward_hook(sums.watching(number)) for number, layer in enumerate(layers)
     ]
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             for number, part in enumerate(parts, start=1):
                 model.hidden(part.to(next(model.parameters()).device))
                 progress(number / len(parts))
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     return sums.summary(len(cut))

@@ -23,6 +23,7 @@ from torch import nn
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.streaming import CHUNK, chunked_losses
+from wordorder.model import evaluating
 from wordorder.text.batches import NOT_COUNTED, Batch, Objective, evaluation_windows
 from wordorder.text.store import TokenStore
 
@@ -135,16 +136,12 @@ def _bucket_sums(
     """Losses and counts of each window (row) in each bucket (column), float64."""
     device = next(model.parameters()).device
     tokens, targets, documents, positions = batch.to(device)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         # What stands apart, or sees what comes after it, cannot be read a chunk at a time.
         if tokens.shape[1] > CHUNK and documents is None and model.config.causal:
             losses = chunked_losses(model, tokens, targets)
         else:
             losses = model.token_losses(tokens, targets, positions=positions, documents=documents)
-    finally:
-        model.train(was_training)
     if positions is None:
         positions = torch.arange(tokens.shape[1], device=device).expand_as(tokens)
     starts = torch.tensor(edges[1:-1], device=device)

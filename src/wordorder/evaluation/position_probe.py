@@ -25,7 +25,7 @@ from torch import Tensor
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.evaluation.windows import cut_windows, mean_and_error
-from wordorder.model import TokenModel
+from wordorder.model import TokenModel, evaluating
 from wordorder.text.store import TokenStore
 
 # Tokens read for either side, half of which count; windows, where those are long.
@@ -150,15 +150,13 @@ def hidden_states(model: TokenModel, tokens: Tensor, places: slice = slice(None)
 
     readers = [*layers] if last is None else [*layers, last]
     hooks = [reader.register_forward_pre_hook(keep(n)) for n, reader in enumerate(readers)]
-    was_training = model.training
-    model.eval()
     try:
-        for part in tokens.split(max(1, TOKENS_PER_BATCH // tokens.shape[1])):
-            out = model.hidden(part.to(next(model.parameters()).device))
-            if last is None:  # each block ends in a norm of its own
-                found[-1].append(out[:, places])
+        with evaluating(model):
+            for part in tokens.split(max(1, TOKENS_PER_BATCH // tokens.shape[1])):
+                out = model.hidden(part.to(next(model.parameters()).device))
+                if last is None:  # each block ends in a norm of its own
+                    found[-1].append(out[:, places])
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     return [torch.cat(parts) for parts in found]

@@ -29,7 +29,7 @@ from torch import Tensor
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.evaluation.windows import mean_and_error
-from wordorder.model import TokenModel
+from wordorder.model import TokenModel, evaluating
 from wordorder.positions import PositionError
 from wordorder.text.tokenizer import Tokenizer
 
@@ -219,9 +219,7 @@ def log_probabilities(
         by_length.setdefault(len(sentence), []).append(number)
     device = next(model.parameters()).device
     found, done = torch.empty(len(sentences), dtype=torch.float64), 0
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for length, numbers in sorted(by_length.items()):
             for part in torch.tensor(numbers).split(max(1, TOKENS_PER_BATCH // (length + 1))):
                 rows = [[end_of_text, *sentences[i], end_of_text] for i in part.tolist()]
@@ -234,6 +232,4 @@ def log_probabilities(
                 found[part] = -losses.cpu().double().sum(1)
                 done += len(part)
                 progress(done / len(sentences))
-    finally:
-        model.train(was_training)
     return found

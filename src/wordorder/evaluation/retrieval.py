@@ -24,7 +24,7 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.evaluation.needles import KINDS, SYMBOLS, Example, Haystack, haystack
 from wordorder.evaluation.streaming import last_hidden
-from wordorder.model import TokenModel
+from wordorder.model import TokenModel, evaluating
 from wordorder.positions import PositionError
 from wordorder.text.store import TokenStore
 from wordorder.text.tokenizer import Tokenizer
@@ -128,17 +128,13 @@ def _asked(
     answer, alphabet = texts[0].answer, torch.from_numpy(texts[0].alphabet)
     tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     exact = chosen = 0
-    try:
+    with evaluating(model):
         for part in tokens.split(max(1, TOKENS_PER_BATCH // length)):
             logits = model.logits(last_hidden(model, part[:, :-1].to(device), answer)).cpu()
             right = part[:, -answer:]
             exact += int((logits.argmax(-1) == right).all(1).sum())
             chosen += int((alphabet[logits[..., alphabet].argmax(-1)] == right).sum())
-    finally:
-        model.train(was_training)
     asked = len(texts) * answer
     return Retrieved(kind, length, depth, len(texts), exact / len(texts), chosen / asked, asked)
 

@@ -31,7 +31,7 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.loss import TOKENS_PER_BATCH, mean_per_token
 from wordorder.evaluation.streaming import last_hidden
 from wordorder.evaluation.windows import texts
-from wordorder.model import TokenModel
+from wordorder.model import TokenModel, evaluating
 from wordorder.text.batches import NOT_COUNTED
 from wordorder.text.store import TokenStore
 
@@ -186,11 +186,7 @@ def _sums(model: TokenModel, tokens: NDArray[np.int64], counted: NDArray[np.bool
     device = next(model.parameters()).device
     stride = counted.shape[1]
     targets = np.where(counted, tokens[:, -stride:], NOT_COUNTED)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         hidden = last_hidden(model, torch.from_numpy(tokens[:, :-1]).to(device), stride)
         losses = model.losses_of(hidden, torch.from_numpy(targets).to(device))
-    finally:
-        model.train(was_training)
     return losses.double().sum(1).cpu()

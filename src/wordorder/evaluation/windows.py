@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.evaluation.streaming import last_hidden
-from wordorder.model import TokenModel
+from wordorder.model import TokenModel, evaluating
 from wordorder.text.store import TokenStore
 
 # Single tokens differ by about 2 nats: an error of 0.03, and few seconds.
@@ -141,18 +141,14 @@ def target_losses(
     device = next(model.parameters()).device
     rows = max(1, TOKENS_PER_BATCH // (tokens.shape[1] - 1))
     positions = None if positions is None else positions.to(device)
-    was_training = model.training
-    model.eval()
     losses = []
-    try:
+    with evaluating(model):
         for part in tokens.split(rows):
             read, asked = part[:, :-1].to(device), part[:, -targets:].to(device)
             # Logits only where a target is: of 16 times the trained length it is one in 32.
             hidden = last_hidden(model, read, targets, positions=positions)
             losses.append(model.losses_of(hidden, asked).double().mean(1).cpu())
             progress(read.numel())
-    finally:
-        model.train(was_training)
     return torch.cat(losses)
 
 

@@ -25,7 +25,7 @@ from numpy.random import default_rng
 from torch import Tensor
 
 from wordorder.experiments.algorithms import END, FIRST_SYMBOL, START, Example, Task, Trial, find
-from wordorder.model import LanguageModel, ModelConfig, make_model
+from wordorder.model import LanguageModel, ModelConfig, evaluating, make_model
 from wordorder.text.batches import NOT_COUNTED, Batch
 from wordorder.training.config import TrainConfig
 from wordorder.training.loop import Training
@@ -199,12 +199,10 @@ def score(model: LanguageModel, examples: Iterable[Example]) -> dict[str, float]
 @torch.no_grad()
 def likeliest(model: LanguageModel, batch: Batch) -> Tensor:
     """Return the likeliest token at every place of an answer, -1 elsewhere; (batch, time)."""
-    was_training = model.training
-    model.eval()
     counted = batch.targets != NOT_COUNTED
     found = torch.full_like(batch.targets, NOT_COUNTED)
-    found[counted] = model.logits(model.hidden(batch.tokens)[counted]).argmax(-1)
-    model.train(was_training)
+    with evaluating(model):
+        found[counted] = model.logits(model.hidden(batch.tokens)[counted]).argmax(-1)
     return found
 
 

@@ -1,7 +1,7 @@
 """Small language models that one can read in one sitting."""
 
 from .config import PRESETS, ModelConfig
-from .language_model import LanguageModel, TokenModel
+from .language_model import LanguageModel, TokenModel, evaluating
 from .recurrent import RecurrentLanguageModel
 
 
@@ -16,5 +16,6 @@ __all__ = [
     "ModelConfig",
     "RecurrentLanguageModel",
     "TokenModel",
+    "evaluating",
     "make_model",
 ]

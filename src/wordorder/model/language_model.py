@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -42,6 +43,17 @@ class Part(NamedTuple):
     def value(self) -> Tensor:
         """The values, which share the parameter's memory."""
         return self.parameter.detach()[self.rows]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Read with a model as in evaluation, without dropout, and leave it as it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 class TokenModel(nn.Module):
