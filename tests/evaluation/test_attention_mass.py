@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from random_weights import filled
 from torch import Tensor
 
 from wordorder.errors import BadInput
@@ -26,13 +27,7 @@ ROUNDING = 1e-5
 def random_model(position: str, **options: object) -> TokenModel:
     shape = {"width": 32, "heads": 4, "layers": 2, "trained_length": LENGTH, "dropout": 0.0}
     config = ModelConfig(position=position, **{"vocabulary_size": 40, **shape, **options})
-    model = make_model(config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * fan_in**-0.5)
-    return model.eval()
+    return filled(make_model(config)).eval()
 
 
 def random_store(tokens: int = 600) -> TokenStore:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
+from random_weights import filled
 from torch import Tensor, nn
 
 from wordorder.errors import BadInput
@@ -67,14 +68,7 @@ def random_model(position: str = "rotary", **options: object):  # type: ignore[n
     """A small model with no zero weight, or context would have no effect."""
     shape = {"width": 32, "heads": 4, "layers": 2, "trained_length": 8, "dropout": 0.0}
     config = ModelConfig(position=position, **{"vocabulary_size": 301, **shape, **options})
-    model = make_model(config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
-            parameter.copy_(noise * fan_in**-0.5)
-    return model
+    return filled(make_model(config))
 
 
 def test_the_targets_are_the_same_at_every_length_and_the_context_grows() -> None:

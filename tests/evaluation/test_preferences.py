@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_weights import filled
 from torch import Tensor, nn
 
 from wordorder.errors import BadInput
@@ -67,13 +68,9 @@ class Alphabetical(ByFormula):
 
 def random_model(position: str = "rotary", **options: object) -> TokenModel:
     shape = {"width": 32, "heads": 4, "layers": 2, "trained_length": 48, "dropout": 0.0}
-    model = make_model(ModelConfig(position=position, vocabulary_size=257, **{**shape, **options}))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * fan_in**-0.5)
-    return model.eval()
+    return filled(
+        make_model(ModelConfig(position=position, vocabulary_size=257, **{**shape, **options}))
+    ).eval()
 
 
 def preferred(model: nn.Module, tokenizer: Tokenizer, pairs: list[Pair]) -> Preference:

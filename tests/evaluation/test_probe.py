@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from random_weights import filled
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.preferences import Pair
@@ -49,13 +49,9 @@ def store(text: Corpus, tokenizer: Tokenizer) -> TokenStore:
 
 def random_model(position: str = "rotary", **options: object) -> TokenModel:
     shape = {"width": 16, "heads": 2, "layers": 2, "trained_length": LENGTH, "dropout": 0.0}
-    model = make_model(ModelConfig(position=position, vocabulary_size=257, **{**shape, **options}))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * fan_in**-0.5)
-    return model.eval()
+    return filled(
+        make_model(ModelConfig(position=position, vocabulary_size=257, **{**shape, **options}))
+    ).eval()
 
 
 @pytest.mark.parametrize(

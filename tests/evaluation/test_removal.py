@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_weights import filled
 from torch import Tensor
 
 from wordorder.errors import BadInput
@@ -28,12 +29,7 @@ def random_model(position: str, **options: object) -> TokenModel:
     """A small model in float64 with no zero weight, or context would have no effect."""
     shape = {"width": 32, "heads": 4, "layers": 3, "trained_length": LENGTH, "dropout": 0.0}
     config = ModelConfig(position=position, **{"vocabulary_size": 40, **shape, **options})
-    model = make_model(config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * fan_in**-0.5)
+    model = filled(make_model(config))
     model.compute_dtype = torch.float64
     return model.double().eval()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from random_weights import filled
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.sinks import streamed_losses
@@ -15,13 +16,9 @@ TOKENS = torch.randint(30, (3, 21), generator=torch.Generator().manual_seed(1))
 
 
 def random_model(position: str = "rotary", layers: int = 1) -> LanguageModel:
-    torch.manual_seed(0)
     sizes = {"vocabulary_size": 30, "width": 16, "heads": 2, "trained_length": WINDOW}
     model = LanguageModel(ModelConfig(**sizes, layers=layers, position=position))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape) / 4)
-    return model.eval()
+    return filled(model).eval()
 
 
 @pytest.mark.parametrize("position", ["rotary", "alibi", "t5", "none"])

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from random_weights import filled
 from torch import Tensor, nn
 
 from wordorder.errors import BadInput
@@ -53,14 +54,7 @@ class Recorder(nn.Module):
 def random_model(position: str = "rotary", **options: object) -> TokenModel:
     shape = {"width": 32, "heads": 4, "layers": 2, "trained_length": 16, "dropout": 0.0}
     config = ModelConfig(position=position, **{"vocabulary_size": 121, **shape, **options})
-    model = make_model(config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
-            parameter.copy_(noise * fan_in**-0.5)
-    return model.eval()
+    return filled(make_model(config)).eval()
 
 
 def test_every_token_that_has_enough_before_it_is_asked_for_once() -> None:

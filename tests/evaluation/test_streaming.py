@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from random_weights import filled
 from torch import Tensor
 
 from wordorder.errors import BadInput
@@ -39,14 +40,8 @@ def random_model(position: str, **options: object) -> TokenModel:
     """A model in float64 with no zero weight, or context would have no effect."""
     shape = {"width": 32, "heads": 4, "layers": 2, "trained_length": TRAINED, "dropout": 0.0}
     config = ModelConfig(position=position, **{"vocabulary_size": 40, **shape, **options})
-    model = make_model(config).double()
+    model = filled(make_model(config).double())
     model.compute_dtype = torch.float64
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
-            parameter.copy_(noise * fan_in**-0.5)
     return model.eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from random_weights import filled
 
 from wordorder.extension.carried import carried
 from wordorder.model import LanguageModel, ModelConfig
@@ -11,15 +12,10 @@ TOKENS = torch.randint(30, (2, 16), generator=torch.Generator().manual_seed(1))
 
 
 def random_model(position: str) -> LanguageModel:
-    torch.manual_seed(0)
     config = ModelConfig(
         vocabulary_size=30, width=16, layers=2, heads=2, trained_length=16, position=position
     )
-    model = LanguageModel(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape) / 4)
-    return model.eval()
+    return filled(LanguageModel(config)).eval()
 
 
 def test_same_spec_is_the_same_model() -> None:

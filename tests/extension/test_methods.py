@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from random_weights import filled
 
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import smallest_base
@@ -43,12 +44,7 @@ def stretch_of(**more: object) -> Stretch:
 
 def random_model(position: str) -> LanguageModel:
     """A model none of whose weights is zero."""
-    torch.manual_seed(0)
-    model = LanguageModel(config_of(position))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape) / 4)
-    return model.eval()
+    return filled(LanguageModel(config_of(position))).eval()
 
 
 @pytest.mark.parametrize(
