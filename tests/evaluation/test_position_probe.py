@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from random_weights import filled
 from torch import Tensor, nn
 
 from wordorder.errors import BadInput
@@ -136,7 +135,11 @@ def test_errors_have_the_error_of_windows() -> None:
 )
 def test_states_are_those_of_the_layers(options: dict[str, object]) -> None:
     shape = {"width": 32, "heads": 4, "layers": 3, "trained_length": LENGTH, "vocabulary_size": 40}
-    model = filled(make_model(ModelConfig(**{**shape, **options})).train())
+    model = make_model(ModelConfig(**{**shape, **options})).train()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
     tokens = torch.from_numpy(random_store().tokens[: 5 * LENGTH].astype(np.int64)).view(5, -1)
     states = hidden_states(model, tokens)
     assert model.training
