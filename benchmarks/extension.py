@@ -34,7 +34,7 @@ from typing import Any
 
 from wordorder.evaluation.retrieval import retrieval
 from wordorder.experiments.statistics import interval
-from wordorder.extension.extend import RATE
+from wordorder.extension.fine_tune import LATER, RATE
 from wordorder.extension.methods import fitting
 from wordorder.model.config import PRESETS
 from wordorder.positions import parse
@@ -84,11 +84,12 @@ def one_seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, floa
     """Train a parent and what comes from it; return what each row measured."""
     folder = Path(options.out) / f"seed{seed}"
     parent, control = folder / "parent", folder / "control"
-    common = ["--data", *options.data, "--seed", str(seed), "--threads", "1", "--compile", "no"]
+    common = ["--data", *options.data, "--threads", "1", "--compile", "no"]
     dtype = ["--dtype", options.dtype]
     if not done(parent):
         sizes = ["--preset", options.preset, "--trained-length", str(OLD), "--steps"]
-        wordorder("train", *sizes, str(options.steps), *common, *dtype, "--out", str(parent))
+        start = ["--seed", str(seed), "--out", str(parent)]
+        wordorder("train", *sizes, str(options.steps), *common, *dtype, *start)
     tokens = tokens_in(options, folder, parent)
     rates = Run.load(parent).config["training"]
     rate = {n: str(rates[n] * RATE) for n in ("learning_rate", "matrix_learning_rate")}
@@ -102,12 +103,12 @@ def one_seed(options: argparse.Namespace, seed: int) -> dict[str, dict[str, floa
             if not done(control):
                 slower = ["--learning-rate", rate["learning_rate"], "--matrix-learning-rate"]
                 slower += [rate["matrix_learning_rate"], "--tokens", str(tokens)]
-                start = ["--init", str(parent), "--out", str(control)]
+                start = ["--init", str(parent), "--seed", str(LATER + seed), "--out", str(control)]
                 wordorder("train", *start, *slower, *common, *dtype)
         if not (out / "extension.json").exists():
             tune = ["--tokens", str(tokens)] if tuned else []
             asked = ["--to", str(NEW), "--method", method, "--pack", "--out", str(out), *tune]
-            found = ["--retrieval", "none", "--seed", str(seed), "--overwrite"]
+            found = ["--retrieval", "none", "--overwrite"]
             wordorder("extend", str(source), *asked, *found)
 
     with ThreadPoolExecutor(options.at_once) as pool:

@@ -69,6 +69,18 @@ def test_a_job_is_done_once(tmp_path: Path) -> None:
     assert [json.loads(line)["verdict"] for line in lines] == [HOLDS, FAILS]
 
 
+def test_a_verdict_stays_until_its_claim_is_asked_for_again(tmp_path: Path) -> None:
+    out, path = str(tmp_path / "claims"), tmp_path / "claims/verdicts.jsonl"
+    run_claims([claim_of("a", 1), claim_of("b", 2)], Plan(), out=out)
+    run_claims([claim_of("b", 2, least=5)], Plan(seeds=5), out=out)
+    a, b = (json.loads(line) for line in path.read_text().splitlines())
+    assert (a["claim"], a["verdict"], a["plan"]["seeds"]) == ("a", HOLDS, 3)
+    assert (b["claim"], b["verdict"], b["plan"]["seeds"]) == ("b", FAILS, 5)
+    path.write_text("{")
+    run_claims([claim_of("a", 1)], Plan(), out=out)
+    assert [json.loads(line)["claim"] for line in path.read_text().splitlines()] == ["a"]
+
+
 def test_another_job_of_the_same_name_is_done_anew(tmp_path: Path) -> None:
     log, out = tmp_path / "log", str(tmp_path / "claims")
     run_claims([claim_of("a", 1, log=str(log))], Plan(), out=out)

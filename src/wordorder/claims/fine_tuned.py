@@ -25,7 +25,7 @@ from wordorder.experiments.calibration import config_of
 from wordorder.experiments.paired_run import TRAINING_SHARE, Told, measures_of
 from wordorder.experiments.side_by_side import Tell
 from wordorder.extension.carried import carried
-from wordorder.extension.extend import RATE
+from wordorder.extension.fine_tune import RATE, fine_tune
 from wordorder.extension.methods import Stretch, respelled
 from wordorder.model import LanguageModel
 from wordorder.training.config import TrainConfig
@@ -39,7 +39,6 @@ STEPS = 100
 TUNED = {"PI": "interpolate", "NTK": "ntk", "YaRN": "yarn"}
 PARENT, CONTROL = "not tuned", "as long at L"
 KEPT = 0.875  # of the steps are taken with rotary (DroPE drops it at 14,000 of 16,000)
-LATER = 1000  # added to the seed of what follows
 
 
 def tuned(plan: Plan, seed: int) -> Work:
@@ -115,18 +114,14 @@ def _further(
         rate: share of the parent's learning rates.
     """
     assert isinstance(parent.model, LanguageModel)
-    child, config = carried(parent.model, spec, length), config_of(job)
+    child = carried(parent.model, spec, length)
     config = replace(
-        config,
+        fine_tune(config_of(job), length, rate=rate),
         model=child.config,
         out=str(Path(job["folder"]) / name),
         init=str(parent.folder),
         steps=job["steps"],
         evaluate_every=job["steps"],
-        batch_size=config.batch_size * LENGTH // length,
-        learning_rate=rate * config.learning_rate,
-        matrix_learning_rate=rate * config.matrix_learning_rate,
-        seed=LATER + config.seed,
     )
     return _train(config, job, show, weights=child.state_dict())
 

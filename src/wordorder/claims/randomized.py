@@ -28,7 +28,7 @@ from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Wor
 from wordorder.experiments.grid import folder_name
 from wordorder.experiments.side_by_side import Tell
 from wordorder.experiments.task_findings import LEARNED
-from wordorder.experiments.task_training import TESTING, TRAINING
+from wordorder.experiments.task_training import TESTING, TRAINING, EachTokenAByte
 from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.text.batches import NOT_COUNTED, Batch
 from wordorder.training.config import TrainConfig
@@ -98,21 +98,12 @@ class Strings:
         return self.task.draw(random, BATCH_SIZE, int(random.integers(1, LENGTH + 1)))
 
 
-class _Counted:
-    """What `Training` asks of a text: how many bytes its tokens spell. Here each is one."""
-
-    bytes = 1
-
-    def __len__(self) -> int:
-        return 1
-
-
 @dataclass(frozen=True)
 class StringMaterial:
     """What `Training` reads instead of a text."""
 
     task: StringTask
-    training = _Counted()
+    training = EachTokenAByte()
 
     def batches(self, config: TrainConfig) -> Strings:
         """Return the training batches of a configuration."""

@@ -3,7 +3,7 @@
     OUT/claims.json       what all claims share, and how the machine computes
     OUT/results/NAME.json one job: what it was, how long it took, what came out
     OUT/runs/             the models, ordinary run folders
-    OUT/verdicts.jsonl    one line for each claim
+    OUT/verdicts.jsonl    one line for each claim that was ever asked for here, and how it was run
 
 A job whose result is there is not done again, so that a command that was stopped goes on and
 a claim asked for later reuses what others left. A job that fails takes no claim along but
@@ -122,7 +122,7 @@ def run_claims(
         show: what is told meanwhile; None: nothing.
 
     Raises:
-        BadInput: a folder of other things, or of claims about another text or machine.
+        BadInput: a folder of other things, or one whose record is damaged.
         Failed: where not even the machine can be measured.
         KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
     """
@@ -145,9 +145,20 @@ def run_claims(
         _run(bench, part, 1 if alone[0] else processes, done)
         done += len(part)
     verdicts = [_verdict(bench, claim, plan) for claim in claims]
-    lines = "".join(json.dumps(as_json(verdict)) + "\n" for verdict in verdicts)
-    write_beside(folder / "verdicts.jsonl", lines)
+    _note(folder / "verdicts.jsonl", verdicts, plan)
     return verdicts
+
+
+def _note(path: Path, verdicts: Sequence[Verdict], plan: Plan) -> None:
+    """Write verdicts down, each in the place of an earlier one of the same claim."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        noted = {each["claim"]: each for each in map(json.loads, lines)}
+    except (OSError, ValueError, KeyError):
+        noted = {}  # none yet, or a damaged file: a verdict is told again from its jobs
+    for verdict in verdicts:
+        noted[verdict.claim.name] = {**as_json(verdict), "plan": asdict(plan)}
+    write_beside(path, "".join(json.dumps(each) + "\n" for each in noted.values()))
 
 
 def _run(bench: Bench, works: list[Work], processes: int, before: int) -> None:

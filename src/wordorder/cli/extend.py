@@ -23,7 +23,8 @@ from wordorder.cli.printed import titled
 from wordorder.cli.train import Terminal
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import served_length, smallest_base
-from wordorder.extension.extend import RATE, Extended, Extension, extend, go_on
+from wordorder.extension.extend import Extended, Extension, extend, go_on
+from wordorder.extension.fine_tune import RATE
 from wordorder.extension.methods import base_of, rotary_part, turning_pairs
 from wordorder.extension.reach import MEASURED
 from wordorder.extension.report import write_report
@@ -59,7 +60,7 @@ class ExtendOptions:
         rate: learning rates of the fine-tune, as a share of the run's own.
         batch_size: sequences at once in the fine-tune; by default as many tokens a step as the
             run had.
-        seed: of the fine-tune's batches.
+        seed: of the fine-tune's batches; by default another than the run's.
         retrieval: what is to be found again, of passkey, multi-key, variable-tracking, recall;
             none to leave it out.
         resume: go on with an extension that was stopped.
@@ -85,7 +86,7 @@ class ExtendOptions:
     neighbours: int = 0
     rate: float = RATE
     batch_size: int = 0
-    seed: int = 0
+    seed: int | None = None
     retrieval: tuple[str, ...] = MEASURED
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     parent: str | None = None

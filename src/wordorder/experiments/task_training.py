@@ -124,7 +124,7 @@ class TaskBatches:
         return batch_of([self.task.draw(random, int(n), symbols) for n in lengths])
 
 
-class _Counted:
+class EachTokenAByte:
     """What `Training` asks of a text: how many bytes its tokens spell. Here each is one."""
 
     bytes = 1
@@ -139,7 +139,7 @@ class TaskMaterial:
 
     task: Task
     length: int
-    training = _Counted()
+    training = EachTokenAByte()
 
     def batches(self, config: TrainConfig) -> TaskBatches:
         """Return the training batches of a configuration."""

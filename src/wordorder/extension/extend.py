@@ -20,6 +20,7 @@ from wordorder.errors import BadInput, Failed
 from wordorder.evaluation.retrieval import check_kinds
 from wordorder.extension import record
 from wordorder.extension.carried import carried
+from wordorder.extension.fine_tune import RATE, fine_tune
 from wordorder.extension.methods import Stretch, check_fits, fitting, original_length
 from wordorder.extension.reach import MEASURED, Reach, Text, check_long_enough, reach
 from wordorder.extension.trial import Streamed, Tried, try_methods, try_streaming
@@ -32,9 +33,6 @@ from wordorder.training.machine import pick_device
 from wordorder.training.material import Material, read_material
 from wordorder.training.run import Run, emptied
 from wordorder.training.start import free_folder, resume, train
-
-# Of the parent's rates: a fine-tune moves weights that are good already.
-RATE = 0.1
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Extension:
         neighbours: of `self-extend`; 0: half of the original length.
         rate: share of the parent's learning rates that a fine-tune has.
         batch_size: sequences at once; 0: as many as make the parent's tokens a step.
-        seed: of the fine-tune's batches.
+        seed: of the fine-tune's batches; None: one that no parent's begin with.
         retrieval: kinds of retrieval to measure.
         device: auto, cpu, cuda or mps.
     """
@@ -75,7 +73,7 @@ class Extension:
     neighbours: int = 0
     rate: float = RATE
     batch_size: int = 0
-    seed: int = 0
+    seed: int | None = None
     retrieval: tuple[str, ...] = MEASURED
     device: str = "auto"
 
@@ -230,9 +228,7 @@ def _transformer(run: Run, device: str) -> LanguageModel:
 def _configured(ask: Extension, parent: Run, new: int) -> TrainConfig:
     """Return the new run's training: the parent's, at the new length and at lower rates."""
     config = TrainConfig.from_dict(parent.config["training"], parent.model_config)
-    old = parent.model_config.trained_length
-    tokens = config.batch_size * config.accumulate * old
-    rows = ask.batch_size or max(1, config.batch_size * old // new)
+    config = fine_tune(config, new, rate=ask.rate, rows=ask.batch_size)
     return replace(
         config,
         data=whole_paths(ask.data) or config.data,
@@ -243,13 +239,7 @@ def _configured(ask: Extension, parent: Run, new: int) -> TrainConfig:
         steps=ask.steps,
         tokens=ask.tokens,
         time=ask.time,
-        batch_size=rows,
-        accumulate=max(1, round(tokens / (rows * new))),
-        learning_rate=config.learning_rate * ask.rate,
-        matrix_learning_rate=config.matrix_learning_rate * ask.rate,
-        evaluate_every=0,
-        checkpoint_every=0,
-        seed=ask.seed,
+        seed=config.seed if ask.seed is None else ask.seed,
         device=ask.device,
     )
 
