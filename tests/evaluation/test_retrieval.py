@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.needles import KINDS, NAMES, haystack
-from wordorder.evaluation.retrieval import check_kinds, drawn, retrieval, wilson
+from wordorder.evaluation.retrieval import check_kinds, drawn, interval_of, retrieval, wilson
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.store import TokenStore, open_store
@@ -87,7 +87,7 @@ def test_a_copier_finds_everything(kind: str, tokenizer: str) -> None:
     model = Pairs(400) if kind == "recall" else Copier(400)
     for found in retrieval(model, store, own, kind, [300], [0.0, 0.5, 1.0], examples=2):
         assert (found.exact, found.chosen) == (1.0, 1.0)
-        assert found.asked == 2 * (1 if kind == "recall" else 5)
+        assert found.by_text == (1.0, 1.0)
 
 
 def test_a_copier_does_not_resolve_names() -> None:
@@ -102,6 +102,14 @@ def test_who_always_says_the_same_is_right_by_chance() -> None:
     found = retrieval(Knows(400, seven), store, own, "passkey", [64], [0.5], examples=400)[0]
     assert found.exact == 0.0
     assert found.chosen == pytest.approx(found.chance, abs=0.03)
+
+
+def test_an_interval_counts_what_is_right_together_as_one() -> None:
+    alone, together = [0.2] * 24 + [0.0, 0.4] * 8, [1.0] * 8 + [0.0] * 32
+    (low, high), (lower, higher) = interval_of(alone), interval_of(together)
+    assert lower < low < 0.2 < high < higher
+    assert interval_of(together) == pytest.approx(wilson(0.2, 39))
+    assert interval_of([0.0] * 40) == wilson(0.0, 40)
 
 
 @pytest.mark.parametrize("kind", KINDS)

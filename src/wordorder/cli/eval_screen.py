@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -14,7 +15,7 @@ from rich.text import Text
 from wordorder.cli.printed import percent, titled
 from wordorder.evaluation.context import ContextLosses
 from wordorder.evaluation.loss import Loss
-from wordorder.evaluation.retrieval import Retrieved, wilson
+from wordorder.evaluation.retrieval import Retrieved, interval_of, wilson
 from wordorder.evaluation.sliding import SlidingLoss
 from wordorder.extension.reach import between
 
@@ -134,9 +135,11 @@ def _retrieval(cells: Sequence[Retrieved]) -> Group:
             table.add_row(f"{length:,}", "cannot", *[""] * (len(own) + 1))
             reasons.append(Text(f"{length:,} cannot: {cannot[0]}"))
             continue
-        chosen, exact = ([getattr(c, name) for c in own] for name in ("chosen", "exact"))
-        table.add_row(f"{length:,}", "chosen", *_shares(chosen, own[0].asked))
-        table.add_row("", "exact", *_shares(exact, own[0].examples))
+        chosen = [cell.chosen for cell in own if cell.chosen is not None]
+        exact = [cell.exact for cell in own if cell.exact is not None]
+        by_text = [share for cell in own for share in cell.by_text]
+        table.add_row(f"{length:,}", "chosen", *_shares(chosen, interval_of(by_text)))
+        table.add_row("", "exact", *_shares(exact, wilson(fmean(exact), len(by_text))))
     texts, chance = max(cell.examples for cell in cells), 100 * cells[0].chance
     below = (
         f"percent, by how deep it stands, of {texts} texts each\n"
@@ -146,11 +149,10 @@ def _retrieval(cells: Sequence[Retrieved]) -> Group:
     return titled(f"Found again: {cells[0].kind}", below, table, *reasons)
 
 
-def _shares(shares: Sequence[float], count: int) -> list[str]:
-    """Shares of so many each, and that of all with its 95% interval."""
-    whole = sum(shares) / len(shares)
-    low, high = wilson(whole, count * len(shares))
-    return [*map(percent, shares), f"{percent(whole)} [{percent(low)}, {percent(high)}]"]
+def _shares(shares: Sequence[float], interval: tuple[float, float]) -> list[str]:
+    """Shares of as many texts each, and that of all with its 95% interval."""
+    low, high = map(percent, interval)
+    return [*map(percent, shares), f"{percent(fmean(shares))} [{low}, {high}]"]
 
 
 def _table(*titles: str) -> Table:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean, variance
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Retrieved:
         examples: how many texts; 0 where none could be asked.
         exact: share of them whose whole answer was the likeliest of all tokens.
         chosen: share of the answers' tokens that were the likeliest of the ten they could be.
-        asked: how many tokens that is a share of.
+        by_text: the same share of each text; the texts are the same before and after a change.
         chance: what guessing gives of `chosen`.
         cannot: why there are no shares; None where there are.
     """
@@ -55,7 +56,7 @@ class Retrieved:
     examples: int
     exact: float | None
     chosen: float | None
-    asked: int
+    by_text: tuple[float, ...] = ()
     chance: float = 1 / SYMBOLS
     cannot: str | None = None
 
@@ -110,7 +111,7 @@ def retrieval(
                 texts = [drawn(hay, kind, length, depth, seed, n) for n in range(examples)]
                 found.append(_asked(model, kind, length, depth, texts))
             except (BadInput, PositionError) as error:
-                found.append(Retrieved(kind, length, depth, 0, None, None, 0, cannot=str(error)))
+                found.append(Retrieved(kind, length, depth, 0, None, None, cannot=str(error)))
             progress(sum(each.length for each in found) / total)
     return tuple(found)
 
@@ -128,18 +129,30 @@ def _asked(
     answer, alphabet = texts[0].answer, torch.from_numpy(texts[0].alphabet)
     tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     device = next(model.parameters()).device
-    exact = chosen = 0
+    exact, chosen = 0, list[float]()
     with evaluating(model):
         for part in tokens.split(max(1, TOKENS_PER_BATCH // length)):
             logits = model.logits(last_hidden(model, part[:, :-1].to(device), answer)).cpu()
             right = part[:, -answer:]
             exact += int((logits.argmax(-1) == right).all(1).sum())
-            chosen += int((alphabet[logits[..., alphabet].argmax(-1)] == right).sum())
-    asked = len(texts) * answer
-    return Retrieved(kind, length, depth, len(texts), exact / len(texts), chosen / asked, asked)
+            likeliest = alphabet[logits[..., alphabet].argmax(-1)]
+            chosen += (likeliest == right).double().mean(1).tolist()
+    found = exact / len(texts), fmean(chosen), tuple(chosen)
+    return Retrieved(kind, length, depth, len(texts), *found)
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
+def interval_of(by_text: Sequence[float]) -> tuple[float, float]:
+    """Return the 95% interval of the mean of shares, one of each text.
+
+    Wilson's, with as many trials as the spread between texts is worth: five tokens of a key that
+    are right or wrong together count as one. At 0 and 1 there is no spread, and a text is one.
+    """
+    mean, count = fmean(by_text), len(by_text)
+    error = variance(by_text) / count if count > 1 else 0.0
+    return wilson(mean, mean * (1 - mean) / error if error else count)
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
     """Return the 95% interval of a share of independent trials.
 
     Source: Wilson 1927, "Probable inference", which stays within 0 and 1.

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from wordorder.evaluation.retrieval import Retrieved, wilson
+import torch
+
+from wordorder.evaluation.retrieval import Retrieved, interval_of
+from wordorder.evaluation.windows import mean_and_error
 from wordorder.extension.extend import Extended
 from wordorder.extension.methods import METHODS
 from wordorder.extension.reach import Change, Reach, between, gain, in_words
@@ -109,18 +112,19 @@ def of_retrieval(found: Extended, kind: str) -> Table:
     rows = []
     for length in sorted({length for length, _ in one}):
         cells = [f"{_share(one[length, d])} → {_share(two[length, d])}" for d in depths]
-        means = [_mean([cells[length, d] for d in depths]) for cells in (one, two)]
-        rows.append((f"{length:,}", *cells, " → ".join(means)))
+        before, after = ([of[length, d] for d in depths] for of in (one, two))
+        rows.append(
+            (f"{length:,}", *cells, _mean(before) + " → " + _mean(after), _more(before, after))
+        )
     chance = next(iter(one.values())).chance
-    asked = sum(cell.asked for cell in two.values())
-    right = sum(cell.asked * cell.chosen for cell in two.values() if cell.chosen is not None)
-    shown = bool(asked) and wilson(right / asked, asked)[0] > chance
+    by_text = _by_text(list(two.values()))
+    shown = bool(by_text) and interval_of(by_text)[0] > chance
     return Table(
         f"{kind.capitalize()}: found again, by how deep it stands",
         f"Percent of right choices among those there are, before → after; guessing gives "
         f"{100 * chance:.0f}{'' if shown else ', and no more is shown here'}. "
         "Depth 0 is the beginning of the text.",
-        ("length", *(f"depth {depth:g}" for depth in depths), "all"),
+        ("length", *(f"depth {depth:g}" for depth in depths), "all", "difference"),
         tuple(rows),
     )
 
@@ -144,6 +148,19 @@ def _share(cell: Retrieved) -> str:
 def _mean(cells: Sequence[Retrieved]) -> str:
     known = [cell.chosen for cell in cells if cell.chosen is not None]
     return f"{100 * fmean(known):.0f}" if known else NONE
+
+
+def _by_text(cells: Sequence[Retrieved]) -> list[float]:
+    return [share for cell in cells for share in cell.by_text]
+
+
+def _more(before: Sequence[Retrieved], after: Sequence[Retrieved]) -> str:
+    """What more is found, with its 95% interval over the same texts."""
+    one, two = _by_text(before), _by_text(after)
+    if not one or len(one) != len(two):
+        return NONE
+    mean, error = mean_and_error(100 * (torch.tensor(two) - torch.tensor(one)))
+    return f"{mean:+.0f}" if error is None else f"{mean:+.0f} ± {1.96 * error:.0f}"
 
 
 def _loss(value: float | None) -> str:
