@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,29 @@ def test_a_failed_job_is_told_and_takes_no_other_claim_along(tmp_path: Path) -> 
     failed, fine = run_claims(claims, Plan(), out=str(tmp_path / "claims"))
     assert (failed.word, fine.word) == (UNDECIDED, HOLDS)
     assert failed.reading.said == ("double/-1: x is below zero",)
+
+
+def test_a_job_is_told_by_its_place_in_the_plan(tmp_path: Path) -> None:
+    planned: list[Work] = []
+    ended: dict[int, float] = {}
+
+    class Shown(runner.Display):
+        def plan(self, works: Any, seconds: float, processes: int) -> None:
+            planned.extend(works)
+
+        def ended(self, number: int, outcome: Any) -> None:
+            ended[number] = outcome.job["x"]
+
+    first, last = claim_of("a", 1), claim_of("b", 2)
+    alone = [replace(work, alone=True) for work in first.works(Plan())]
+    run_claims(
+        [replace(first, works=lambda plan: alone), last],
+        Plan(),
+        out=str(tmp_path / "claims"),
+        show=Shown(),
+    )
+    assert [work.name for work in planned] == ["double/2", "double/1"]  # alone comes last
+    assert ended == {0: 2, 1: 1}
 
 
 def test_a_budget_counts_shared_jobs_once() -> None:

@@ -43,7 +43,7 @@ class Display(Progress):
         """One line about something that happened."""
 
     def plan(self, works: Sequence[Work], seconds: float, processes: int) -> None:
-        """Jobs are about to start, and how long they should take."""
+        """Jobs are about to start, in this order, and how long they should take."""
 
 
 @dataclass
@@ -130,7 +130,7 @@ def run_claims(
     holds(folder, RECORD, ours=OURS, overwrite=overwrite)
     bench = Bench(folder, show, _machine(folder))
     works = {w.name: w for claim in claims for w in claim.works(plan)}
-    left = [w for w in works.values() if not bench.find(w)]
+    left = sorted((w for w in works.values() if not bench.find(w)), key=_turn)
     processes = torch.get_num_threads()
     if left and not bench.machine:
         show.say("measuring how this machine computes several small runs best")
@@ -139,14 +139,18 @@ def run_claims(
     if left:
         show.plan(left, seconds_of(left, processes), processes)
     done = 0
-    order = sorted(left, key=lambda w: (w.alone, w.function.__module__, w.function.__qualname__))
-    for alone, group in groupby(order, key=lambda w: (w.alone, w.function)):
+    for turn, group in groupby(left, key=_turn):
         part = list(group)
-        _run(bench, part, 1 if alone[0] else processes, done)
+        _run(bench, part, 1 if turn[0] else processes, done)
         done += len(part)
     verdicts = [_verdict(bench, claim, plan) for claim in claims]
     _note(folder / "verdicts.jsonl", verdicts, plan)
     return verdicts
+
+
+def _turn(work: Work) -> tuple[bool, str, str]:
+    """Return what jobs that run in one go share; those that need the machine alone come last."""
+    return work.alone, work.function.__module__, work.function.__qualname__
 
 
 def _note(path: Path, verdicts: Sequence[Verdict], plan: Plan) -> None:

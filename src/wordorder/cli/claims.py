@@ -134,7 +134,7 @@ class Terminal(RunsBar, Display):
         self.works = works
         at_once = "one at a time" if processes == 1 else f"{processes} at once"
         self.say(f"{len(works)} jobs, {at_once}: about {readable_seconds(seconds)}")
-        self.begin(len(works), seconds)
+        self.begin(len(works), seconds, [work.seconds for work in works])
 
     def told(self, number: int, share: float, line: str) -> None:
         self.shares[number] = share

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -25,27 +26,29 @@ class RunsBar:
         """Print one line."""
         self.console.print(line, style="dim", markup=False, soft_wrap=True)
 
-    def begin(self, count: int, seconds: float) -> None:
+    def begin(self, count: int, seconds: float, weights: Sequence[float] = ()) -> None:
         """Runs start now.
 
         Args:
             count: how many.
             seconds: what all of them should take.
+            weights: how much of that each takes, in any unit; none: all as much.
         """
         self.count, self.seconds, self.began = count, seconds, time.perf_counter()
+        whole = sum(weights)
+        self.weights = [each / whole for each in weights] if whole else [1 / max(1, count)] * count
         self.shares, self.over = dict.fromkeys(range(count), 0.0), 0
         if self.console.is_terminal:
             columns = BarColumn(bar_width=20), TextColumn("{task.description}")
             self.progress = Progress(*columns, console=self.console)
-            self.whole = self.progress.add_task("", total=count)
+            self.whole = self.progress.add_task("", total=1)
             self.progress.start()
 
     def update(self, line: str = "") -> None:
         """Draw the bar anew, with a line beside it."""
         if self.progress is not None:
             text = f"{self.over} of {self.count} runs{self._left()}  {line}"
-            done = sum(self.shares.values())
-            self.progress.update(self.whole, completed=done, description=text)
+            self.progress.update(self.whole, completed=self._done(), description=text)
 
     def finish(self, number: int, name: str, scored: str, outcome: Outcome) -> None:
         """Say how run `number` ended: what it scored, or why it failed."""
@@ -62,8 +65,11 @@ class RunsBar:
             self.progress.stop()
             self.progress = None
 
+    def _done(self) -> float:
+        return sum(weight * self.shares[n] for n, weight in enumerate(self.weights))
+
     def _left(self) -> str:
         """Return the time left, from what is done; the plan's guess at first."""
-        share, took = sum(self.shares.values()) / self.count, time.perf_counter() - self.began
+        share, took = self._done(), time.perf_counter() - self.began
         seconds = took / share - took if share > 0.02 else self.seconds - took
-        return f"  {readable_seconds(max(0.0, seconds))} left" if share < 1 else ""
+        return f"  {readable_seconds(max(0.0, seconds))} left" if self.over < self.count else ""
