@@ -1,7 +1,7 @@
 """Claims about carrying a model past its trained length without training it any further.
 
 Its embedding is spelled anew, its cache keeps some tokens and drops others, or its base is chosen
-for a length: each is tried on the rotary models that all claims share, or needs none. What a
+for a length: tried on rotary models that other claims share, on such alone, or on none. What a
 fine-tune adds is in fine_tuned.py.
 """
 
@@ -56,8 +56,8 @@ def _untuned(plan: Plan, results: Results) -> Reading:
 
 
 def _sinks(plan: Plan, results: Results) -> Reading:
-    parts = per_seed(plan, results, "rotary").values()
-    found = [part["sinks"] for part in parts if "sinks" in part]
+    parts = per_seed(plan, results, "rotary", asked=("sinks",)).values()
+    found = [part["sinks"] for part in parts]
     if not found:
         return Reading({})
     means = {kept: sum(part[kept] for part in found) / len(found) for kept in found[0]}
@@ -170,7 +170,7 @@ CLAIMS = (
         f"{PROTOCOL}texts of 512 tokens through a cache of 128 that keeps 0, 1 or 4 first ones; "
         f"the loss of the same last 64. Below {SINK:g} nothing is decided.",
         (Criterion("0 kept minus 4 kept", least=SINK),),
-        lambda plan: text_models(plan, "rotary"),
+        lambda plan: text_models(plan, "rotary", asked=("sinks",)),
         _sinks,
     ),
     Claim(

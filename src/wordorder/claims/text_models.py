@@ -36,7 +36,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "none": ("position-probe",),
     "sinusoidal": ("removed",),
     "learned": ("removed", "resampled"),
-    "rotary": ("near-far", "scalings", "sinks"),
+    "rotary": ("near-far", "scalings"),
 }
 
 
@@ -48,6 +48,7 @@ def text_model(
     length: int = LENGTH,
     steps: float = 1.0,
     masked: bool = False,
+    asked: tuple[str, ...] = (),
 ) -> Work:
     """Return the work of one language model.
 
@@ -55,6 +56,9 @@ def text_model(
         length: tokens of a training sequence.
         steps: times the plan's.
         masked: it sees both sides, and predicts hidden tokens, of fewer kinds and longer.
+        asked: what is asked of it instead of what is asked of its like.
+
+    How far it reaches is measured where all of these are as they usually are.
     """
     sizes = {**PRESETS["nano"], "trained_length": length}
     if masked:
@@ -71,17 +75,17 @@ def text_model(
         compile="no",
     )
     lengths = [factor * length for factor in FACTORS]
-    usual = length == LENGTH and steps == 1 and not masked
-    questions = list(ASKED.get(position, ())) if usual else []
+    usual = length == LENGTH and steps == 1 and not masked and not asked
+    questions = list(ASKED.get(position, ())) if usual else list(asked)
     job = {
         **as_job(config),
-        "measure": None if masked else {"lengths": lengths, "contexts": lengths, "pack": False},
+        "measure": {"lengths": lengths, "contexts": lengths, "pack": False} if usual else None,
         "questions": questions,
     }
     longer = "" if steps == 1 or masked else f"-x{steps:g}"
-    kind = f"{'masked' if masked else 'text'}-{length}{longer}"
-    name = f"{kind}/{folder_name(position)}-seed{seed}"
-    seconds = 0.25 * steps * plan.steps + 25 + 20 * len(questions)
+    kind = "masked" if masked else "-".join(asked) or "text"
+    name = f"{kind}-{length}{longer}/{folder_name(position)}-seed{seed}"
+    seconds = 0.22 * steps * plan.steps + 25 * usual + 22 * len(questions)
     return Work(name, train_text_model, job, seconds, folder=f"runs/{name}")
 
 
