@@ -111,6 +111,14 @@ def test_several_sources_are_one_corpus(tmp_path: Path) -> None:
     assert corpus.name == f"{tmp_path}/a.txt + {tmp_path}/b.txt"
 
 
+def test_many_sources_have_a_short_name(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n}.txt" for n in range(20)]
+    for path in paths:
+        path.write_text("some text")
+    assert load_corpus(list(map(str, paths))).name == f"{paths[0]} + {paths[1]} + 18 more"
+    assert load_corpus(list(map(str, paths[:4]))).name == " + ".join(map(str, paths[:4]))
+
+
 def test_no_data_is_bad_input() -> None:
     with pytest.raises(BadInput, match="no data given"):
         load_corpus([])

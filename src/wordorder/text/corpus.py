@@ -155,7 +155,13 @@ def load_corpus(data: str | Sequence[str] = BUILT_IN, *, field: str = "text") ->
     corpora = [_load_one(name, field) for name in names]
     documents = tuple(document for corpus in corpora for document in corpus.documents)
     notes = tuple(note for corpus in corpora for note in corpus.notes)
-    return Corpus(" + ".join(corpus.name for corpus in corpora), documents, notes)
+    return Corpus(_joined([corpus.name for corpus in corpora]), documents, notes)
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Return one name for several; of many, which a shell may have written out, the first two."""
+    rest = len(names) - 2
+    return " + ".join(names if rest < 3 else [*names[:2], f"{rest} more"])
 
 
 def _load_one(name: str, field: str) -> Corpus:
