@@ -10,7 +10,7 @@ for the same held-out tokens, the last 128 of windows of 2,048:
     whole    their loss with all 2,048 tokens, the last of which they are
     near     with the last 256 alone; whole below near: the model uses its context
     short    loss in whole windows of 256: what short texts lost
-    passkey  percent of digits chosen right among ten, over depths, at 2,048
+    passkey  percent of digits chosen right among ten at 2,048, over depths; then by depth
 
 Every cell is a run that `wordorder train` and `wordorder extend` made, as anyone would; runs are
 folders in --out, and a command that was stopped goes on with those that are missing.
@@ -32,7 +32,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from wordorder.evaluation.retrieval import retrieval
+from wordorder.evaluation.retrieval import DEPTHS, retrieval
 from wordorder.experiments.statistics import interval
 from wordorder.extension.fine_tune import LATER, RATE
 from wordorder.extension.methods import fitting
@@ -166,41 +166,43 @@ def wordorder(*arguments: str) -> None:
 
 
 def figures(folder: Path) -> dict[str, float | None]:
-    """Return what one row shows of a run."""
+    """Return what one row shows of a run, and what it finds at each depth."""
     after = json.loads((folder / "extension.json").read_text())["after"]
     lengths = after["context"]["lengths"]
     near, whole = lengths[0]["loss_nats"], lengths[-1]["loss_nats"]
     run = Run.load(folder)
     config = TrainConfig.from_dict(run.config["training"], run.model_config)
     store = read_material(config, run.tokenizer).validation
-    keys = [
-        each.chosen
-        for each in retrieval(run.model, store, run.tokenizer, "passkey", [NEW])
-        if each.chosen is not None
-    ]
+    found = retrieval(run.model, store, run.tokenizer, "passkey", [NEW], DEPTHS)
+    keys = [None if each.chosen is None else 100 * each.chosen for each in found]
+    known = [share for share in keys if share is not None]
     return {
         "whole": whole,
         "near": near,
         "difference": whole - near,
         "short": after["short_loss"],
-        "passkey": 100 * fmean(keys) if keys else None,
+        "passkey": fmean(known) if known else None,
+        **{f"depth {depth:g}": share for depth, share in zip(DEPTHS, keys, strict=True)},
     }
 
 
 def readable(rows: dict[str, list[dict[str, Any]]]) -> str:
-    """Return a table in Markdown; with several seeds the means and their 95% intervals."""
-    lines = ["| | " + " | ".join(MEASURES) + " |", "| --- |" + " ---: |" * len(MEASURES)]
-    for name, found in rows.items():
-        written = [cell([each[m] for each in found], m) for m in MEASURES]
-        lines.append(f"| {name} | " + " | ".join(written) + " |")
-    return "\n".join(lines)
+    """Return two tables in Markdown; with several seeds the means and their 95% intervals."""
+    tables = []
+    for measures in (MEASURES, [f"depth {depth:g}" for depth in DEPTHS]):
+        lines = ["| | " + " | ".join(measures) + " |", "| --- |" + " ---: |" * len(measures)]
+        for name, found in rows.items():
+            written = [cell([each[m] for each in found], m) for m in measures]
+            lines.append(f"| {name} | " + " | ".join(written) + " |")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
 
 
 def cell(values: list[float | None], measure: str) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "-"
-    places = 0 if measure == "passkey" else 3
+    places = 3 if measure in MEASURES[:-1] else 0
     sign = "+" if measure == "difference" else ""
     found = interval(known)
     text = f"{found.mean:{sign}.{places}f}"
