@@ -21,7 +21,7 @@ def test_what_more_is_found_has_an_interval_over_the_same_texts() -> None:
     table = of_retrieval(
         cast(Any, SimpleNamespace(before=found(*before), after=found(*after))), "passkey"
     )
-    assert table.head == ("length", "depth 0.5", "all", "difference")
+    assert table.head == ("length", "0.5", "all", "difference")
     # Differences of 60, 60, 60 and 40: 55, with a standard error of 5.
     assert table.rows == (("64", "15 → 70", "15 → 70", "+55 ± 10"),)
     assert "and no more is shown here" not in table.says

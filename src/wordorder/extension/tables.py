@@ -124,7 +124,7 @@ def of_retrieval(found: Extended, kind: str) -> Table:
         f"Percent of right choices among those there are, before → after; guessing gives "
         f"{100 * chance:.0f}{'' if shown else ', and no more is shown here'}. "
         "Depth 0 is the beginning of the text.",
-        ("length", *(f"depth {depth:g}" for depth in depths), "all", "difference"),
+        ("length", *(f"{depth:g}" for depth in depths), "all", "difference"),
         tuple(rows),
     )
 
