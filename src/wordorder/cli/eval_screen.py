@@ -60,8 +60,9 @@ def plain(measured: Measured) -> dict[str, Any]:
     if context is not None:
         context["left_out"] = measured.left_out
     for cell in found["retrieved"]:
-        for name, count in (("exact", cell["examples"]), ("chosen", cell["asked"])):
-            cell[f"{name}_interval"] = wilson(cell[name], count) if count else None
+        count, by_text = cell["examples"], cell["by_text"]
+        cell["exact_interval"] = wilson(cell["exact"], count) if count else None
+        cell["chosen_interval"] = interval_of(by_text) if by_text else None
     return {
         **found["loss"],
         "sliding": sliding,
