@@ -35,8 +35,7 @@ class RunsBar:
             weights: how much of that each takes, in any unit; none: all as much.
         """
         self.count, self.seconds, self.began = count, seconds, time.perf_counter()
-        whole = sum(weights)
-        self.weights = [each / whole for each in weights] if whole else [1 / max(1, count)] * count
+        self.weights = list(weights) or [1.0] * count
         self.shares, self.over = dict.fromkeys(range(count), 0.0), 0
         if self.console.is_terminal:
             columns = BarColumn(bar_width=20), TextColumn("{task.description}")
@@ -66,7 +65,8 @@ class RunsBar:
             self.progress = None
 
     def _done(self) -> float:
-        return sum(weight * self.shares[n] for n, weight in enumerate(self.weights))
+        done = sum(weight * self.shares[n] for n, weight in enumerate(self.weights))
+        return done / sum(self.weights)
 
     def _left(self) -> str:
         """Return the time left, from what is done; the plan's guess at first."""

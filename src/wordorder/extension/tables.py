@@ -111,8 +111,8 @@ def of_retrieval(found: Extended, kind: str) -> Table:
     depths = sorted({depth for _, depth in one})
     rows = []
     for length in sorted({length for length, _ in one}):
-        cells = [f"{_share(one[length, d])} → {_share(two[length, d])}" for d in depths]
         before, after = ([of[length, d] for d in depths] for of in (one, two))
+        cells = [f"{_share(b)} → {_share(a)}" for b, a in zip(before, after, strict=True)]
         rows.append(
             (f"{length:,}", *cells, _mean(before) + " → " + _mean(after), _more(before, after))
         )
@@ -159,8 +159,7 @@ def _more(before: Sequence[Retrieved], after: Sequence[Retrieved]) -> str:
     one, two = _by_text(before), _by_text(after)
     if not one or len(one) != len(two):
         return NONE
-    mean, error = mean_and_error(100 * (torch.tensor(two) - torch.tensor(one)))
-    return f"{mean:+.0f}" if error is None else f"{mean:+.0f} ± {1.96 * error:.0f}"
+    return _signed(*mean_and_error(100 * (torch.tensor(two) - torch.tensor(one))), ".0f")
 
 
 def _loss(value: float | None) -> str:
@@ -172,9 +171,9 @@ def _with_error(value: float, error: float | None) -> str:
 
 
 def _change(change: Change | None) -> str:
+    return NONE if change is None else _signed(change.mean, change.error, ".3f")
+
+
+def _signed(mean: float, error: float | None, form: str) -> str:
     """A difference with its 95% interval."""
-    if change is None:
-        return NONE
-    if change.error is None:
-        return f"{change.mean:+.3f}"
-    return f"{change.mean:+.3f} ± {1.96 * change.error:.3f}"
+    return f"{mean:+{form}}" if error is None else f"{mean:+{form}} ± {1.96 * error:{form}}"
