@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from wordorder.cli import generate as command
 from wordorder.cli.main import main
+from wordorder.training.machine import compiler_found
 
 SMALL = (
     "--width 32 --layers 1 --heads 2 --trained-length 16 --batch-size 2 --tokenizer bytes "
@@ -130,3 +132,42 @@ def test_a_table_ends_a_text_where_it_ends(runs: dict[str, Path], said: Said) ->
     assert said()[1][0] == (
         "learned has no position past 15: writing at most 9 tokens instead of 100"
     )
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.skipif(not compiler_found(), reason="compiling needs a C++ compiler")
+def test_compiled_it_writes_the_same(said: Said) -> None:
+    assert write("--max-tokens", "12", "--temperature", "0", "--compile", "no") == 0
+    eager, _ = said()
+    assert write("--max-tokens", "12", "--temperature", "0", "--compile", "yes") == 0
+    compiled, lines = said()
+    assert compiled == eager
+    assert any(line.startswith("compiling the decoding step") for line in lines)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [(["--no-cache"], "keeps the whole text"), (["--window", "8"], "keeps the whole text")],
+)
+def test_what_cannot_be_compiled_is_said(options: list[str], why: str, said: Said) -> None:
+    assert write("--compile", "yes", *options) == 2
+    _, lines = said()
+    assert why in lines[-1]
+
+
+@pytest.mark.usefixtures("here")
+def test_it_compiles_by_itself_where_that_is_repaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(command, "compiler_found", lambda: True)
+    monkeypatch.setattr(command, "CompiledStep", lambda model: compiled.append(model))
+    assert write("--max-tokens", "4", "--count", "2", "--json") == 0
+    monkeypatch.setattr(command, "FEWEST_WORTH_COMPILING", 1)
+    assert write("--max-tokens", "4", "--json") == 0  # it takes no minute
+    assert not compiled
+    monkeypatch.setattr(command, "SECONDS_WORTH_COMPILING", 1e-6)
+    assert write("--max-tokens", "4", "--json") == 0
+    assert write("--max-tokens", "4", "--json", "--compile", "no") == 0
+    assert write("--max-tokens", "4", "--json", "--window", "4") == 0
+    assert len(compiled) == 1

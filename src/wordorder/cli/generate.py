@@ -13,19 +13,23 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from wordorder.cli.arguments import parse
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
+from wordorder.model.compiled_step import CompiledStep, why_not
 from wordorder.model.decoding import Sampling, check_window, generate
+from wordorder.positions import foreign
 from wordorder.text.tokenizer import StreamDecoder
-from wordorder.training.machine import pick_device
+from wordorder.training.machine import compiler_found, pick_device
 from wordorder.training.run import Run
 
 BETWEEN = "\n---\n"  # what parts several texts on stdout
+# Compiled, a token takes a third of the time; a few are written to see how long it is.
+SECONDS_WORTH_COMPILING, FEWEST_WORTH_COMPILING, TRIED = 60, 1000, 16
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class GenerateOptions:
             memory; 0: all.
         sinks: keep this many of the first tokens besides, on which attention rests; 4 is usual.
         device: auto, cpu, cuda or mps.
+        compile: write by compiled code, which takes some 20 s to make, less the next time; auto: on
+            a CPU, where the texts asked for take a minute or more without.
         trust: run the code of an embedding of one's own that the run names.
         json: print one JSON object, when all is written.
     """
@@ -69,6 +75,7 @@ class GenerateOptions:
     window: int = 0
     sinks: int = 0
     device: str = "auto"
+    compile: Literal["auto", "yes", "no"] = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
@@ -89,13 +96,15 @@ def main(arguments: list[str]) -> int:
     first = _sampling(options)
     kept = options.window and options.window + options.sinks
     sampling = replace(first, max_tokens=_room(run, model, len(start), first.max_tokens, kept))
+    step = _compiled_step(options, model, start, sampling)
     texts = []
     for number in range(options.count):
         one = replace(sampling, seed=sampling.seed + number)
         if number and not options.json:
             print(BETWEEN, flush=True)
+        end = run.tokenizer.end_of_text
         written = generate(
-            model, start, one, stop=run.tokenizer.end_of_text, use_cache=options.cache, **window
+            model, start, one, stop=end, use_cache=options.cache, step=step, **window
         )
         texts.append(_write(written, prompt, StreamDecoder(run.tokenizer), one, options.json))
     if options.json:
@@ -108,6 +117,33 @@ def _sampling(options: GenerateOptions) -> Sampling:
     seed = secrets.randbelow(1 << 31) if options.seed is None else options.seed
     names = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
     return Sampling(**{name: getattr(options, name) for name in names}, seed=seed)
+
+
+def _compiled_step(
+    options: GenerateOptions, model: TokenModel, start: list[int], sampling: Sampling
+) -> CompiledStep | None:
+    """Return the model's step to be compiled where that was asked for or is repaid."""
+    asked = options.compile == "yes"
+    on_cpu = model.embedding.weight.device.type == "cpu"
+    why = why_not(model)
+    if options.window or not options.cache:
+        why = "a compiled step reads through a cache that keeps the whole text"
+    elif on_cpu and not compiler_found():
+        why = "it needs a C++ compiler: install g++, or set CXX"
+    if asked and why:
+        raise BadInput(f"--compile yes: {why}")
+    tokens = options.count * sampling.max_tokens
+    if not asked:
+        if why or options.compile == "no" or not on_cpu or tokens < FEWEST_WORTH_COMPILING:
+            return None
+        if foreign(model.config.position):
+            return None  # whether a compiler can read it is not known
+        started = time.perf_counter()
+        list(generate(model, start, replace(sampling, max_tokens=TRIED)))
+        if (time.perf_counter() - started) / TRIED * tokens < SECONDS_WORTH_COMPILING:
+            return None
+    _say("compiling the decoding step: some 20 s, less when it was compiled before")
+    return CompiledStep(model)
 
 
 def _prompt(options: GenerateOptions) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 from .cache import Cache, make_cache
+from .compiled_step import CompiledStep
 from .language_model import TokenModel
 from .recurrent import RecurrentCache
 
@@ -89,6 +90,7 @@ def generate(
     use_cache: bool = True,
     window: int = 0,
     sinks: int = 0,
+    step: CompiledStep | None = None,
 ) -> Iterator[int]:
     """Yield new tokens, one at a time, until `stop` or `sampling.max_tokens`.
 
@@ -105,19 +107,22 @@ def generate(
             bounded memory; 0: all. A prompt that is longer is read a token at a time past
             them, so that a text is read as it would have been written.
         sinks: how many of the first tokens it keeps besides.
+        step: the model's, compiled: what reads every token after the prompt.
 
     Raises:
         BadInput: a window that this model cannot have (`Cache.evict` says why), sinks without
-            one, or one without a cache.
+            one, or one without a cache; a compiled step with a window or without a cache.
     """
     model.eval()
     check_window(model, window, sinks, use_cache=use_cache)
+    if step is not None and (window or not use_cache):
+        raise BadInput("a compiled step reads through a cache that keeps the whole text")
     length = len(prompt) + sampling.max_tokens
     rotated = None
     if window:
         length, rotated = min(length, sinks + window + 1), False
     cache = make_cache(model, context_length=length, rotated=rotated) if use_cache else None
-    return _written(_Reading(model, cache, length, sinks, window), prompt, sampling, stop)
+    return _written(_Reading(model, cache, length, sinks, window, step), prompt, sampling, stop)
 
 
 def check_window(model: TokenModel, window: int, sinks: int, *, use_cache: bool = True) -> None:
@@ -138,7 +143,7 @@ def check_window(model: TokenModel, window: int, sinks: int, *, use_cache: bool 
 
 
 class _Reading:
-    """How a text is read on: through a cache, in one that does not grow, or whole every time."""
+    """How a text is read on: through a cache that grows, or does not, or whole every time."""
 
     def __init__(
         self,
@@ -147,9 +152,11 @@ class _Reading:
         context_length: int,
         sinks: int,
         window: int,
+        step: CompiledStep | None,
     ) -> None:
         self.model, self.cache, self.context_length = model, cache, context_length
         self.sinks, self.window = sinks, window
+        self.step, self.fixed = step, None
         self.read = 0
 
     def next_logits(self, tokens: Tensor) -> Tensor:
@@ -157,10 +164,15 @@ class _Reading:
         if self.cache is None:
             return self.model.next_logits(tokens, context_length=self.context_length)
         unread, self.read = tokens[:, self.read :], tokens.shape[1]
+        if self.fixed is not None:
+            return self.step.next_logits(unread, self.fixed)
         while self.window and unread.shape[1] > (some := self._room()):
             self._take(unread[:, :some])
             unread = unread[:, some:]
-        return self._take(unread)
+        logits = self._take(unread)
+        if self.step is not None:
+            self.fixed = self.step.cache(self.cache, self.context_length)
+        return logits
 
     def _room(self) -> int:
         """How many tokens see no more than what is kept, and themselves."""
@@ -188,4 +200,4 @@ def _written(
         tokens = torch.cat((tokens, tokens.new_tensor([[token]])), 1)
 
 
-__all__ = ["Cache", "Sampling", "check_window", "choose", "generate", "make_cache"]
+__all__ = ["Cache", "CompiledStep", "Sampling", "check_window", "choose", "generate", "make_cache"]

@@ -30,6 +30,7 @@ from .layers import Block, JoinedLinear, Linear, RMSNorm, Scene, linear, make_no
 
 if TYPE_CHECKING:
     from .cache import Cache
+    from .compiled_step import FixedCache
 
 
 class Part(NamedTuple):
@@ -223,7 +224,7 @@ class LanguageModel(TokenModel):
         *,
         positions: Tensor | None = None,
         documents: Tensor | None = None,
-        cache: Cache | None = None,
+        cache: Cache | FixedCache | None = None,
         context_length: int = 0,
     ) -> Tensor:
         """Return the logits of every token.
@@ -255,7 +256,7 @@ class LanguageModel(TokenModel):
         tokens: Tensor,
         positions: Tensor | None = None,
         documents: Tensor | None = None,
-        cache: Cache | None = None,
+        cache: Cache | FixedCache | None = None,
         *,
         context_length: int = 0,
     ) -> Tensor:
@@ -276,7 +277,7 @@ class LanguageModel(TokenModel):
         tokens: Tensor,
         positions: Tensor | None,
         documents: Tensor | None,
-        cache: Cache | None,
+        cache: Cache | FixedCache | None,
         context_length: int = 0,
     ) -> Geometry:
         """Return where these tokens stand, and extend the cache's record of it."""

@@ -123,7 +123,8 @@ class Fire(Position):
     def network(self, x: Tensor, head: Tensor) -> Tensor:
         """Return the heads' values of numbers x, which have one for all heads."""
         into, bias, out = wide(self.into), wide(self.bias), wide(self.out)
-        if head.dim() == 3 and x.dim() > 1 and x.shape[-3:-2] in ((), (1,)):  # index grids
+        grids = head.dim() == 3 and x.dim() > 1 and x.shape[-3:-2] in ((), (1,))
+        if grids and not (torch.compiler.is_compiling() and x.shape[-2] == 1):
             pairs = x if x.dim() == 2 else x.squeeze(-3)
             return _of_pairs(pairs, into, bias, out[head.flatten()])
         return ((x[..., None] * into + bias).relu() * out[head]).sum(-1)

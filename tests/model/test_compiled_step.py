@@ -1,0 +1,115 @@
+"""A compiled decoding step gives what the full forward pass gives, for every embedding it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+import torch
+
+from wordorder.errors import BadInput, Refused
+from wordorder.model import LanguageModel, ModelConfig, RecurrentLanguageModel
+from wordorder.model.compiled_step import CompiledStep, FixedCache, why_not
+from wordorder.model.decoding import Sampling, generate, make_cache
+from wordorder.positions import CATALOGUE
+from wordorder.training.machine import compiler_found
+
+SPECS = [*CATALOGUE, "learned+alibi", "rotary/none", "rotary:scaling=dynamic,factor=2"]
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+GREEDY = Sampling(temperature=0, max_tokens=20)
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Trace a step as for compiling it, and run what was traced as it is."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("changes", [{}, {"key_value_heads": 2, "windows": (5, 0)}])
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.usefixtures("traced")
+def test_it_gives_the_full_logits(
+    make_random: Callable[..., LanguageModel], spec: str, changes: dict
+) -> None:
+    model = make_random(spec, **changes)
+    tokens = torch.randint(40, (1, 14), generator=torch.Generator().manual_seed(0))
+    if why := why_not(model):
+        with pytest.raises(BadInput, match="cannot be compiled"):
+            CompiledStep(model)
+        assert spec in why
+        return
+    step = CompiledStep(model)
+    with torch.inference_mode():
+        full = model(tokens, context_length=14)
+        cache = make_cache(model, context_length=14)
+        model.next_logits(tokens[:, :5], cache)
+        fixed = step.cache(cache, 14)
+        for i in range(5, 14):
+            found = step.next_logits(tokens[:, i : i + 1], fixed)
+            torch.testing.assert_close(found, full[:, i], **CLOSE)
+
+
+@pytest.mark.skipif(not compiler_found(), reason="compiling needs a C++ compiler")
+def test_two_models_have_code_of_their_own(make_random: Callable[..., LanguageModel]) -> None:
+    """No guard tells whose compiled code it is, so none may be shared."""
+    for seed, options in ((0, {}), (1, {}), (2, {"width": 16, "heads": 2})):
+        model = make_random("rotary", seed=seed, layers=1, **options)
+        step = CompiledStep(model)
+        for prompt in ([1, 2, 3], [4, 5]):
+            eager = list(generate(model, prompt, GREEDY))
+            assert list(generate(model, prompt, GREEDY, step=step)) == eager
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("traced")
+def test_texts_of_another_length_have_code_of_their_own(
+    make_random: Callable[..., LanguageModel],
+) -> None:
+    model = make_random("alibi")
+    step = CompiledStep(model)
+    for tokens in (20, 300):
+        sampling = Sampling(temperature=0, max_tokens=tokens)
+        eager = list(generate(model, [1, 2], sampling))
+        assert list(generate(model, [1, 2], sampling, step=step)) == eager
+    assert sorted(step.steps) == [256, 512]
+
+
+def test_what_it_cannot_do_is_said(make_random: Callable[..., LanguageModel]) -> None:
+    model = make_random("rotary")
+    step = CompiledStep(model)
+    for options in ({"window": 4}, {"use_cache": False}):
+        with pytest.raises(BadInput, match="keeps the whole text"):
+            generate(model, [1], GREEDY, step=step, **options)
+    gru = RecurrentLanguageModel(ModelConfig(kind="gru", vocabulary_size=9, width=6, layers=1))
+    with pytest.raises(BadInput, match="a GRU"):
+        CompiledStep(gru)
+
+
+def test_it_goes_on_with_one_text(make_random: Callable[..., LanguageModel]) -> None:
+    model = make_random("rotary")
+    cache = make_cache(model)
+    with pytest.raises(BadInput, match="begun before"):
+        FixedCache(cache, 256)
+    model.next_logits(torch.zeros(2, 3, dtype=torch.int64), cache)
+    with pytest.raises(BadInput, match="one text"):
+        FixedCache(cache, 256)
+
+
+def test_a_failing_compiler_is_one_line(
+    make_random: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An embedding of one's own may do what no compiler follows."""
+    model = make_random("rotary")
+    asks = type(model.position.instances[0]).rotate_queries
+
+    def branching(self, queries, *rest):
+        return asks(self, queries if queries.sum() > 0 else -queries, *rest)
+
+    monkeypatch.setattr(type(model.position.instances[0]), "rotate_queries", branching)
+    with pytest.raises(Refused, match=r"--compile no\): \S"):
+        list(generate(model, [1, 2], GREEDY, step=CompiledStep(model)))
+    torch._dynamo.reset()
