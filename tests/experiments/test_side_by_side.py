@@ -67,7 +67,8 @@ def test_jobs_run_at_the_same_time(jobs: Any, tmp_path: Path) -> None:
     assert [o.result for o in run_jobs(jobs.meeting, pair, processes=2, threads=1)] == [True, True]
 
 
-def test_control_c_lets_every_job_save(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_when_the_command_is_stopped_every_job_saves(tmp_path: Path, how: signal.Signals) -> None:
     code = (
         "import jobs; from wordorder.experiments.side_by_side import run_jobs; "
         f"run_jobs(jobs.sleeping, [dict(folder={str(tmp_path)!r}, number=n) for n in (0, 1, 2)], "
@@ -79,8 +80,11 @@ def test_control_c_lets_every_job_save(tmp_path: Path) -> None:
     while not all((tmp_path / f"began-{n}").exists() for n in (0, 1)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     assert process.wait(30) != 0
+    while how is signal.SIGKILL and len(list(tmp_path.iterdir())) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["began-0", "began-1", "saved-0", "saved-1"]
 

@@ -5,7 +5,8 @@ before two runs one after the other with two. Each job has a fresh Python, so th
 threads are set before anything computes, the memory it takes at most is its own, and one
 that dies takes no other along. What passes between the processes is lines of JSON.
 
-Ctrl-C reaches the command alone, which passes it on once: a job then saves what it has.
+Ctrl-C reaches the command alone, which passes it on once: a job then saves what it has. So it
+does where the command is killed, which it knows by the end of its own standard input.
 """
 
 from __future__ import annotations
@@ -143,12 +144,14 @@ class _Process:
     def _listen(self) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
         with suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(self.job))
-            self.process.stdin.close()
+            self.process.stdin.write(json.dumps(self.job) + "\n")
+            self.process.stdin.flush()  # and left open for as long as this process lives
         with self.process.stdout as lines:
             for line in lines:
                 self.heard.put((self.number, json.loads(line)))
         self.process.wait()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.heard.put((self.number, None))
 
     def outcome(self) -> Outcome:
@@ -190,7 +193,8 @@ def _job(named: str, threads: int) -> int:
         print(json.dumps(message), file=out, flush=True)
 
     try:
-        job = json.loads(sys.stdin.read())
+        job = json.loads(sys.stdin.readline())
+        threading.Thread(target=_end_with_the_command, daemon=True).start()
         say({"result": function(job, lambda share, line: say({"share": share, "line": line}))})
     except KeyboardInterrupt:
         return 130
@@ -202,6 +206,12 @@ def _job(named: str, threads: int) -> int:
         say({"error": " ".join(f"{type(error).__name__}: {error}".split())})
         return 1
     return 0
+
+
+def _end_with_the_command() -> None:
+    """Interrupt this process when its standard input ends, which the command held open."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 if __name__ == "__main__":
