@@ -89,6 +89,28 @@ def test_what_it_cannot_do_is_said(make_random: Callable[..., LanguageModel]) ->
         CompiledStep(gru)
 
 
+@pytest.mark.usefixtures("traced")
+def test_it_ends_where_positions_do(make_random: Callable[..., LanguageModel]) -> None:
+    model = make_random("learned")
+    written = generate(
+        model, [1, 2], Sampling(temperature=0, max_tokens=90), step=CompiledStep(model)
+    )
+    with pytest.raises(BadInput, match=r"position 64 is past"):
+        list(written)
+
+
+@pytest.mark.usefixtures("traced")
+def test_a_full_cache_is_said(make_random: Callable[..., LanguageModel]) -> None:
+    model = make_random("rotary")
+    cache, token = make_cache(model), torch.zeros(1, 1, dtype=torch.int64)
+    with torch.inference_mode():
+        model.next_logits(token, cache)
+        step, fixed = CompiledStep(model), FixedCache(cache, 2)
+        step.next_logits(token, fixed)
+        with pytest.raises(BadInput, match="made for 2 tokens"):
+            step.next_logits(token, fixed)
+
+
 def test_it_goes_on_with_one_text(make_random: Callable[..., LanguageModel]) -> None:
     model = make_random("rotary")
     cache = make_cache(model)

@@ -122,28 +122,32 @@ def _sampling(options: GenerateOptions) -> Sampling:
 def _compiled_step(
     options: GenerateOptions, model: TokenModel, start: list[int], sampling: Sampling
 ) -> CompiledStep | None:
-    """Return the model's step to be compiled where that was asked for or is repaid."""
-    asked = options.compile == "yes"
+    """Return the model's step to be compiled, where that was asked for or is repaid."""
+    if options.compile == "no":
+        return None
     on_cpu = model.embedding.weight.device.type == "cpu"
     why = why_not(model)
     if options.window or not options.cache:
         why = "a compiled step reads through a cache that keeps the whole text"
     elif on_cpu and not compiler_found():
         why = "it needs a C++ compiler: install g++, or set CXX"
-    if asked and why:
-        raise BadInput(f"--compile yes: {why}")
-    tokens = options.count * sampling.max_tokens
-    if not asked:
-        if why or options.compile == "no" or not on_cpu or tokens < FEWEST_WORTH_COMPILING:
-            return None
-        if foreign(model.config.position):
-            return None  # whether a compiler can read it is not known
-        started = time.perf_counter()
-        list(generate(model, start, replace(sampling, max_tokens=TRIED)))
-        if (time.perf_counter() - started) / TRIED * tokens < SECONDS_WORTH_COMPILING:
-            return None
+    if options.compile == "yes":
+        if why:
+            raise BadInput(f"--compile yes: {why}")
+    elif why or not on_cpu or not _repaid(model, start, sampling, options.count):
+        return None
     _say("compiling the decoding step: some 20 s, less when it was compiled before")
     return CompiledStep(model)
+
+
+def _repaid(model: TokenModel, start: list[int], sampling: Sampling, count: int) -> bool:
+    """Return whether writing takes long enough, by a few tokens written to see."""
+    tokens = count * sampling.max_tokens
+    if tokens < FEWEST_WORTH_COMPILING or foreign(model.config.position):
+        return False  # nobody knows whether a compiler follows an embedding of one's own
+    started = time.perf_counter()
+    list(generate(model, start, replace(sampling, max_tokens=TRIED)))
+    return (time.perf_counter() - started) / TRIED * tokens >= SECONDS_WORTH_COMPILING
 
 
 def _prompt(options: GenerateOptions) -> str:

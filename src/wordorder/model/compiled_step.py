@@ -106,10 +106,14 @@ class CompiledStep:
         """Return the logits (1, vocabulary) after one more token, (1, 1) int64.
 
         Raises:
+            BadInput: no slot left; a position that the embedding cannot represent.
             Refused: where the compiler fails, as on an embedding of one's own that branches on
                 the values of a tensor.
         """
-        slots = cache.positions.shape[1]
+        slot, slots = int(cache.slot), cache.positions.shape[1]
+        if slot == slots:
+            raise BadInput(f"the cache was made for {slots} tokens, and holds as many")
+        self.model.check_reach(int(cache.positions[0, slot]))
         if slots not in self.steps:
             self.steps[slots] = _compiled(self.model)
         try:

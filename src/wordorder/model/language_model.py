@@ -296,11 +296,7 @@ class LanguageModel(TokenModel):
         stepwise = consecutive and (cache is None or cache.consecutive)
         if longest is not None and not stepwise and not torch.compiler.is_compiling():
             last = int(positions.max())
-        if longest is not None and last > longest:
-            raise BadInput(
-                f"position {last} is past the longest that --position {self.config.position} "
-                f"can represent ({longest}): use a shorter text, or train with --position rotary"
-            )
+        self.check_reach(last)
         if cache is not None:
             return cache.geometry(positions, documents, consecutive)
         # Positions that restart in each document keep the distance of slots within it.
@@ -311,6 +307,15 @@ class LanguageModel(TokenModel):
             causal=self.config.causal,
             consecutive=consecutive,
         )
+
+    def check_reach(self, last: int) -> None:
+        """Raise where a position is past the longest that the embedding can represent."""
+        longest = self.position.longest
+        if longest is not None and last > longest:
+            raise BadInput(
+                f"position {last} is past the longest that --position {self.config.position} "
+                f"can represent ({longest}): use a shorter text, or train with --position rotary"
+            )
 
     def scenes(self, geometry: Geometry, rotated_keys: bool) -> list[Scene]:
         """Return what each layer is told; layers that agree share masks and biases."""
