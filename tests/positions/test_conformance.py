@@ -244,6 +244,19 @@ class Shuffled(Position):
         return positions[:, order]
 
 
+class Gridded(Position):
+    """Takes the first text's keys for every text, where it is asked for pairs one by one."""
+
+    door = "score"
+
+    def score(self, queries, keys, tables, state):
+        def biased(score, batch, head, query, key):
+            batch = batch if query.dim() else 0 * batch
+            return score + keys[batch, 0, key, 0]
+
+        return biased
+
+
 class Idle(Position):
     """Goes through a door and does nothing."""
 
@@ -261,6 +274,7 @@ BROKEN = {
     "masked": SlotDistances,
     "shifted": Absolute,
     "positions alone": FirstRow,
+    "pair by pair": Gridded,
     "causal": Foreseeing,
     "forgetful": Remembering,
     "side by side": OneTable,

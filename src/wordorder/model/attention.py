@@ -7,6 +7,9 @@ Kernels:
            in an extra channel and, in float32, a bias: in bfloat16 a bias would lose
            distances (ALiBi's 1000 to 1007 collapse into 3 values), so such layers run plain.
 
+    flex   one kernel made from the score function, with masks by blocks: for GPUs, and there
+           for all but the plainly causal, which fused carries, and whole rows.
+
 Which is faster depends on the machine and the length (bfloat16 backward of the fused
 kernel is slow on some CPUs), so training measures both and sets `kernel`.
 """
@@ -22,9 +25,10 @@ from torch import Tensor
 
 from ..positions import Sum
 from .bias import Bias
+from .flexible_attention import flexible, is_flexible
 from .plain_attention import in_pieces, in_rows, whole_rows
 
-Kernel = Literal["auto", "plain", "fused"]
+Kernel = Literal["auto", "plain", "fused", "flex"]
 # From this many keys on slopes cost less in a channel of their own than as a bias.
 CHANNEL_FROM = 512
 # Biases in one matrix up to this many: then pieces are as fast (1,024 tokens, four heads; at
@@ -57,6 +61,9 @@ def attention(
     score = position.score(queries, keys, tables, state)
     if position.whole_row is not None:
         return whole_rows(queries, keys, values, position, tables, state, score, bias)
+    unusual = score is not None or bias.biased or not bias.plainly_causal
+    if kernel == "flex" and unusual and is_flexible(bias):
+        return flexible(queries, keys, values, score, bias, scale)
     if score is not None or bias.trained_pairs:
         return in_rows(queries * scale, keys, values, score, bias)
     if kernel != "plain" and queries.shape[-1] == values.shape[-1]:

@@ -62,7 +62,7 @@ class TokenModel(nn.Module):
 
     Attributes:
         compute_dtype: dtype of the activations; weights stay as they are.
-        attention_kernel: "auto", "plain" or "fused".
+        attention_kernel: "auto", "plain", "fused" or "flex".
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -117,6 +117,18 @@ def positions_alone(case: Case) -> None:
     same(torch.cat(alone), reader.read(x, apart), "rows at positions of their own")
 
 
+def pair_by_pair(case: Case) -> None:
+    """Asked for one score by itself, as a fused kernel asks, it says what it says of all."""
+    reader = case.reader()
+    if not any(overrides(p, "score") for p in reader.position.instances):
+        raise NotApplicable("it has no function of scores")
+    x = case.text(2, 5)
+    apart = torch.stack([torch.arange(5), torch.arange(5) * 2])
+    for what, positions in (("2 texts of 5 tokens", None), ("at positions of their own", apart)):
+        found = reader.read(x, positions, one_by_one=True)
+        same(found, reader.read(x, positions), what)
+
+
 def blind_to_the_future(case: Case) -> None:
     """No token is read differently for what comes after it."""
     if not case.causal:
@@ -353,6 +365,7 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
     "masked": masked,
     "shifted": shifted,
     "positions alone": positions_alone,
+    "pair by pair": pair_by_pair,
     "causal": blind_to_the_future,
     "forgetful": forgetful,
     "side by side": side_by_side,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Geometry, index_grid
+from .base import Geometry, Score, index_grid
 from .composed import Composed, Sum
 
 
@@ -25,6 +25,7 @@ def plain_attention(
     geometry: Geometry,
     *,
     rotated: bool = False,
+    one_by_one: bool = False,
 ) -> Tensor:
     """Return attention with any embedding, as the definition reads, one score at a time.
 
@@ -38,6 +39,8 @@ def plain_attention(
     values = values.repeat_interleave(queries.shape[1] // values.shape[1], 1)
     bias = position.distance_bias(geometry.distances())  # (heads, batch, query, key)
     score = position.score(queries, keys, tables, state)
+    if one_by_one and score is not None:
+        score = _one_by_one(score)
 
     def total(value: Tensor, *where: Tensor) -> Tensor:
         value = value if score is None else score(value, *where)
@@ -50,6 +53,15 @@ def plain_attention(
     scores = queries @ keys.mT * scale
     scores = total(scores, *index_grid(scores, geometry.query_slots))
     return scores.masked_fill(~visible, float("-inf")).softmax(-1).to(values.dtype) @ values
+
+
+def _one_by_one(score: Score) -> Score:
+    def asked(*grids: Tensor) -> Tensor:
+        grids = torch.broadcast_tensors(*grids)
+        found: Tensor = torch.vmap(score)(*(grid.flatten() for grid in grids))
+        return found.view(grids[0].shape)
+
+    return asked
 
 
 class Reader:
@@ -84,8 +96,13 @@ class Reader:
         *,
         past: Past | None = None,
         context_length: int = 0,
+        one_by_one: bool = False,
     ) -> Tensor:
-        """Return the last layer's output (batch, time, width) for inputs of that shape."""
+        """Return the last layer's output (batch, time, width) for inputs of that shape.
+
+        Args:
+            one_by_one: ask for each score by itself, as a fused kernel does.
+        """
         past = past if past is not None else Past()
         context_length = context_length or self.shape.trained_length
         geometry = past.geometry(x, positions, documents, context_length, self.shape.causal)
@@ -104,7 +121,15 @@ class Reader:
                 keys = position.rotate_keys(keys, tables[i], state)
             keys, values, state = past.append(i, keys, values, state)
             attended = plain_attention(
-                position, queries, keys, values, tables[i], state, geometry, rotated=past.rotated
+                position,
+                queries,
+                keys,
+                values,
+                tables[i],
+                state,
+                geometry,
+                rotated=past.rotated,
+                one_by_one=one_by_one,
             )
             x = x + attended.transpose(1, 2).flatten(-2) @ output.T
         return x

@@ -118,8 +118,8 @@ class TransformerXL(Position):
         ) -> Tensor:
             by_content = content[batch, head, key]
             if query.dim() < 2:  # a few pairs by themselves
-                batch = batch * (len(waves.places) > 1)
-                distance = waves.places[batch, query] - waves.places[batch, key]
+                text = batch * (len(waves.places) > 1)
+                distance = waves.places[text, query] - waves.places[text, key]
                 vectors = weight[head] @ self.waves(distance).to(dtype)[..., None]
                 asked = asking[batch, head, waves.rows[query]]
                 return score + by_content + (asked * vectors[..., 0]).sum(-1)

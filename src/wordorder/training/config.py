@@ -82,8 +82,8 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """dtype of activations; auto measures"""
-    kernel: Literal["auto", "plain", "fused"] = "auto"
-    """how attention is computed; auto measures"""
+    kernel: Literal["auto", "plain", "fused", "flex"] = "auto"
+    """how attention is computed, flex on CUDA alone; auto measures"""
     compile: Literal["auto", "yes", "no"] = "auto"
     """torch.compile; auto where the run is long enough to repay it"""
     threads: int = 0

@@ -1,0 +1,48 @@
+"""How a machine is measured: what cannot be computed on it is no candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from wordorder.errors import BadInput
+from wordorder.model import LanguageModel, ModelConfig
+from wordorder.text.batches import Batch
+from wordorder.training import machine
+from wordorder.training.config import TrainConfig
+
+MODEL = ModelConfig(
+    position="alibi", vocabulary_size=20, width=16, layers=1, heads=2, trained_length=8
+)
+
+
+@pytest.fixture
+def measured() -> Callable[..., machine.Machine]:
+    """Return a function that measures this machine with options of a training."""
+    model = LanguageModel(MODEL)
+    model.initialise(0)
+    tokens = torch.randint(20, (2, 8), generator=torch.Generator().manual_seed(0))
+    batch = Batch(tokens, tokens, None, None)
+
+    def measure(**options: object) -> machine.Machine:
+        config = TrainConfig(model=MODEL, dtype="float32", compile="no", **options)
+        return machine.measure(config, model, batch, lambda seconds: seconds)
+
+    return measure
+
+
+def test_the_flexible_kernel_is_for_gpus(measured: Callable[..., machine.Machine]) -> None:
+    with pytest.raises(BadInput, match="on cpu use auto"):
+        measured(kernel="flex")
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_what_cannot_be_computed_is_no_candidate(
+    measured: Callable[..., machine.Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "KERNELS", {False: ("flex", "plain")})  # no backward on a CPU
+    chosen = measured()
+    assert chosen.kernel == "plain"
+    assert "float32 flex cannot, float32 plain" in chosen.reason
