@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -150,11 +151,12 @@ def test_where_the_folder_cannot_be_written_the_tables_are_shown(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(runs)
-    Path("rotary/.probe.writing.png").mkdir()
+    there = Path(f"rotary/.probe.{os.getpid()}.writing.png")
+    there.mkdir()
     try:
         assert main(["probe", "rotary", "--only", "position"]) == 0
     finally:
-        Path("rotary/.probe.writing.png").rmdir()
+        there.rmdir()
     captured = capsys.readouterr()
     assert "Reading the position" in captured.out and "probe.png" not in captured.out
     assert "rotary/probe.png could not be written: Is a directory" in captured.err

@@ -23,13 +23,13 @@ from typing import Any
 import torch
 
 from wordorder import __version__
+from wordorder.atomic import write_text
 from wordorder.claims.claim import Claim, Plan, Verdict, Work, judge
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.calibration import as_job, time_baseline
 from wordorder.experiments.folder import holds, write_record
 from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
 from wordorder.model.config import PRESETS, ModelConfig
-from wordorder.training.checkpoints import write_beside
 from wordorder.training.config import TrainConfig
 
 RECORD = "claims.json"
@@ -85,7 +85,7 @@ class Bench:
         self.results[work.name], self.seconds[work.name] = outcome.result, seconds
         record = {"job": work.job, "seconds": seconds, "result": outcome.result}
         self.path(work).parent.mkdir(parents=True, exist_ok=True)
-        write_beside(self.path(work), json.dumps(record) + "\n")
+        write_text(self.path(work), json.dumps(record) + "\n")
 
 
 def seconds_of(works: Sequence[Work], processes: int) -> float:
@@ -162,7 +162,7 @@ def _note(path: Path, verdicts: Sequence[Verdict], plan: Plan) -> None:
         noted = {}  # none yet, or a damaged file: a verdict is told again from its jobs
     for verdict in verdicts:
         noted[verdict.claim.name] = {**as_json(verdict), "plan": asdict(plan)}
-    write_beside(path, "".join(json.dumps(each) + "\n" for each in noted.values()))
+    write_text(path, "".join(json.dumps(each) + "\n" for each in noted.values()))
 
 
 def _run(bench: Bench, works: list[Work], processes: int, before: int) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from wordorder.atomic import replacing
 from wordorder.evaluation.attention_mass import AttentionMass
 from wordorder.evaluation.order import ProbeLoss
 from wordorder.evaluation.position_probe import PositionReading
@@ -59,9 +60,8 @@ def draw_findings(path: Path, found: Findings, title: str) -> bool:
             axes = part.subplots(len(column), squeeze=False, gridspec_kw={"height_ratios": heights})
             for place, panel in zip(axes[:, 0], column, strict=True):
                 panel.draw(place)
-        beside = path.with_name(f".{path.stem}.writing.png")
-        figure.savefig(beside)
-        beside.replace(path)
+        with replacing(path) as beside:
+            figure.savefig(beside)
     return True
 
 

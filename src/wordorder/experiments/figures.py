@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator
 
+from wordorder.atomic import replacing
 from wordorder.experiments.panels import Forest, Line, Lines, Mark, Panel
 
 MARKERS = {
@@ -53,9 +54,8 @@ def save_figure(folder: Path, panels: Sequence[Panel]) -> None:
                 _draw_forest(axes, panel)
         for kind, metadata in (("png", {}), ("svg", {"Date": None})):
             path = folder / f"{panels[0].name}.{kind}"
-            beside = path.with_name(f".{path.stem}.writing.{kind}")
-            figure.savefig(beside, dpi=150, metadata=metadata)
-            beside.replace(path)
+            with replacing(path) as beside:
+                figure.savefig(beside, dpi=150, metadata=metadata)
 
 
 def _height(panel: Panel) -> float:

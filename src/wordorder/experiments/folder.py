@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput
-from wordorder.training.checkpoints import write_beside
 
 
 def holds(folder: Path, record: str, *, ours: Iterable[str] = (), overwrite: bool = False) -> bool:
@@ -43,7 +43,7 @@ def write_record(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_beside(path, text)
+        write_text(path, text)
     except OSError as error:
         raise BadInput(
             f"{path.parent} cannot be written: {error.strerror}: choose another --out"

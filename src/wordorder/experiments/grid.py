@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wordorder.atomic import write_text
 from wordorder.evaluation.order import PROBES
 from wordorder.evaluation.windows import MOST_TARGETS
 from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.paired_run import recorded, train_and_measure
 from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
-from wordorder.training.checkpoints import write_beside
 
 FACTORS = (0.5, 1.0, 2.0)  # of both learning rates, tried for each embedding
 TUNING_SHARE = 0.5  # of the steps
@@ -61,7 +61,7 @@ def run(folder: Path, record: dict[str, Any], show: Display) -> None:
 
     def write() -> None:
         text = "".join(f"{json.dumps(lines[cell])}\n" for cell in cells if cell in lines)
-        write_beside(folder / "results.jsonl", text)
+        write_text(folder / "results.jsonl", text)
 
     def ended(cell: Cell, outcome: Outcome) -> None:
         failed = {"failed": outcome.error}

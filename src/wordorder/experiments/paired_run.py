@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import context_losses
 from wordorder.evaluation.loss import evaluate
@@ -23,7 +24,6 @@ from wordorder.experiments.calibration import config_of
 from wordorder.experiments.side_by_side import Job, Tell
 from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore
-from wordorder.training.checkpoints import write_beside
 from wordorder.training.display import Display
 from wordorder.training.machine import DTYPES, Machine
 from wordorder.training.material import read_material, tokenizer_of
@@ -50,7 +50,7 @@ def train_and_measure(job: Job, tell: Tell) -> dict[str, Any]:
     found = measures_of(run, job["measure"], lambda share: _tell_measuring(tell, share))
     found["peak_bytes"] = peak or recorded_peak(folder)
     record = {"asked": job["measure"], "measures": found}
-    write_beside(folder / MEASURES, json.dumps(record, indent=1) + "\n")
+    write_text(folder / MEASURES, json.dumps(record, indent=1) + "\n")
     return found
 
 

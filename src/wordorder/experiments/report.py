@@ -16,6 +16,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text as Line
 
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.experiments import tables, views
 from wordorder.experiments.figures import save_figure
@@ -34,7 +35,6 @@ from wordorder.experiments.page import (
 from wordorder.experiments.panels import Panel
 from wordorder.experiments.summary import TOLERANCE_NATS, AtLength, Result, Summary, summarise
 from wordorder.experiments.verdict import MOST_LISTED, listed, times, verdict
-from wordorder.training.checkpoints import write_beside
 from wordorder.training.metrics import read
 
 INTERVALS = (
@@ -75,12 +75,12 @@ def write_report(folder: Path) -> Summary:
     """
     summary = read_summary(folder)
     groups = views.panels(summary)
-    write_beside(folder / "table.csv", tables.table_csv(summary))
+    write_text(folder / "table.csv", tables.table_csv(summary))
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for group in groups:
         save_figure(figures, group)
-    write_beside(folder / "report.html", report_page(summary))
+    write_text(folder / "report.html", report_page(summary))
     return summary
 
 

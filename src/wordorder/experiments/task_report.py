@@ -19,6 +19,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text as Line
 
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.experiments.algorithms import Task, find
 from wordorder.experiments.figures import save_figure
@@ -45,7 +46,6 @@ from wordorder.experiments.task_findings import (
 )
 from wordorder.experiments.task_training import Protocol
 from wordorder.experiments.task_views import curves, lengths
-from wordorder.training.checkpoints import write_beside
 from wordorder.training.metrics import read
 
 # What the header of table.csv means.
@@ -96,14 +96,14 @@ def write_report(folder: Path) -> Findings:
         BadInput: no grid is there, it is damaged, or a package is missing.
     """
     grid = read_grid(folder)
-    write_beside(folder / "table.csv", table_csv(grid.found))
+    write_text(folder / "table.csv", table_csv(grid.found))
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for protocol in grid.found.protocols:
         if grid.found.of(protocol.task):
             save_figure(figures, [lengths(protocol, grid.found)])
             save_figure(figures, curves(protocol, grid.found, grid.lines))
-    write_beside(folder / "report.html", report_page(grid))
+    write_text(folder / "report.html", report_page(grid))
     return grid.found
 
 

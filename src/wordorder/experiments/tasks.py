@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from wordorder import __version__
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import find
 from wordorder.experiments.folder import holds, write_record
@@ -35,7 +36,6 @@ from wordorder.experiments.task_training import (
     train_on_task,
 )
 from wordorder.model import make_model
-from wordorder.training.checkpoints import write_beside
 
 DEFAULT_TASKS = ("copy", "repeat", "reverse", "sort")
 POSITIONS = ("none", "sinusoidal", "rotary", "alibi", "t5")
@@ -165,7 +165,7 @@ def run_one(job: Job, tell: Tell) -> dict[str, Any]:
         raise Failed(str(error).partition(": try ")[0]) from None
     path = Path(job["path"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_beside(path, json.dumps(result) + "\n")
+    write_text(path, json.dumps(result) + "\n")
     return result
 
 
@@ -242,7 +242,7 @@ def _write(folder: Path, config: TasksConfig, command: str | None) -> None:
 
 def _write_results(folder: Path, lines: Iterable[dict[str, Any] | None]) -> None:
     text = "".join(f"{json.dumps(line)}\n" for line in lines if line is not None)
-    write_beside(folder / "results.jsonl", text)
+    write_text(folder / "results.jsonl", text)
 
 
 def _run(

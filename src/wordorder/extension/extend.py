@@ -16,6 +16,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed
 from wordorder.evaluation.retrieval import check_kinds
 from wordorder.extension import record
@@ -26,7 +27,7 @@ from wordorder.extension.reach import MEASURED, Reach, Text, check_long_enough, 
 from wordorder.extension.trial import Streamed, Tried, try_methods, try_streaming
 from wordorder.model import LanguageModel
 from wordorder.positions import parse
-from wordorder.training.checkpoints import save_weights, write_beside
+from wordorder.training.checkpoints import save_weights
 from wordorder.training.config import TrainConfig, whole_paths
 from wordorder.training.display import Display
 from wordorder.training.machine import pick_device
@@ -300,7 +301,7 @@ def _write_untrained(
     }
     parent.tokenizer.save(folder / "tokenizer.json")
     save_weights(folder / "model.safetensors", child.state_dict())
-    write_beside(folder / "config.json", json.dumps(recorded, indent=1) + "\n")
+    write_text(folder / "config.json", json.dumps(recorded, indent=1) + "\n")
     return Run.load(folder, trust=True)
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from wordorder import __version__
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.extension.reach import Reach
-from wordorder.training.checkpoints import digest, write_beside
+from wordorder.training.checkpoints import digest
 from wordorder.training.run import Run
 
 RECORD = "extension.json"
@@ -85,4 +86,4 @@ def write(run: Run, before: Reach, after: Reach) -> None:
         "before": asdict(before),
         "after": asdict(after),
     }
-    write_beside(run.folder / RECORD, json.dumps(record, indent=1) + "\n")
+    write_text(run.folder / RECORD, json.dumps(record, indent=1) + "\n")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wordorder.atomic import replacing, write_text
 from wordorder.extension import record
 from wordorder.extension.extend import Extended
 from wordorder.extension.reach import Reach
 from wordorder.extension.tables import cells_of, of_methods, tables
 from wordorder.extension.trial import streamed_of, tried_of
-from wordorder.training.checkpoints import write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def write_report(found: Extended) -> None:
         f"![before and after]({PICTURE})",
         "",
     ]
-    write_beside(folder / REPORT, "\n".join(lines) + "\n" + "\n".join(p.markdown() for p in parts))
+    write_text(folder / REPORT, "\n".join(lines) + "\n" + "\n".join(p.markdown() for p in parts))
     draw(folder / PICTURE, found, title.removeprefix("# "))
 
 
@@ -59,9 +59,8 @@ def draw(path: Path, found: Extended, title: str) -> None:
             _draw_found(above, found.before, kind, f"{kind}, before")
             _draw_found(below, found.after, kind, f"{kind}, after")
             below.set_xlabel("tokens of context")
-        beside = path.with_name(f".{path.stem}.writing.png")
-        figure.savefig(beside)
-        beside.replace(path)
+        with replacing(path) as beside:
+            figure.savefig(beside)
 
 
 def _draw_losses(axes: Axes, found: Extended) -> None:

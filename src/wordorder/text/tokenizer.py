@@ -26,6 +26,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.text.corpus import END_OF_TEXT, Corpus
 
@@ -94,10 +95,8 @@ class Tokenizer:
         return cls(_read(path))
 
     def save(self, path: str | Path) -> None:
-        """Write tokenizer.json, beside first and then renamed into place."""
-        beside = Path(f"{path}.{os.getpid()}.part")
-        beside.write_text(self.backend.to_str(pretty=True), encoding="utf-8")
-        os.replace(beside, path)
+        """Write tokenizer.json, whole or not at all."""
+        write_text(path, self.backend.to_str(pretty=True))
 
     @cached_property
     def content_hash(self) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from wordorder.atomic import flush, replacing
 from wordorder.errors import BadInput
 
 KEPT = 2
@@ -46,11 +47,11 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, A
         record = {"step": step, "sha256": digest(state), **extra}
         (beside / "state.json").write_text(json.dumps(record), encoding="utf-8")
         for path in (state, beside / "state.json", beside):
-            _flush(path)
+            flush(path)
         target = folder / f"step-{step:08d}"
         shutil.rmtree(target, ignore_errors=True)
         beside.rename(target)
-        _flush(folder)
+        flush(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
@@ -76,31 +77,13 @@ def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
     raise BadInput(f"{folder} holds no whole checkpoint: train again with --overwrite")
 
 
-def write_beside(path: Path, text: str) -> None:
-    """Replace a text file whole or not at all."""
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(text, encoding="utf-8")
-    _flush(beside)
-    beside.replace(path)
-
-
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     """Replace a safetensors file whole or not at all."""
-    beside = path.with_name(f".{path.name}.writing")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside)
-    _flush(beside)
-    beside.replace(path)
+    with replacing(path) as beside:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside)
 
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 
 HELD_BACK = 10  # lines
@@ -55,9 +56,7 @@ class Metrics:
     def cut(self, step: int) -> None:
         """Drop what came after `step` steps, and a line that a kill left half written."""
         kept = [r for r in read(self.path) if r["step"] <= step and "final" not in r]
-        beside = self.path.with_name(f".{self.path.name}.writing")
-        beside.write_text("".join(f"{json.dumps(r)}\n" for r in kept), encoding="utf-8")
-        beside.replace(self.path)
+        write_text(self.path, "".join(f"{json.dumps(r)}\n" for r in kept))
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from wordorder.training.checkpoints import write_beside
+from wordorder.atomic import replacing, write_text
 from wordorder.training.metrics import read
 from wordorder.training.plan import readable_seconds
 
@@ -27,9 +27,9 @@ def write(folder: Path) -> None:
         return
     samples = [r for r in records if "sample" in r]
     if samples:
-        write_beside(folder / "samples.txt", _samples(samples))
+        write_text(folder / "samples.txt", _samples(samples))
     draw_losses(folder / "loss.png", config, records)
-    write_beside(folder / "README.md", model_card(folder.name, config, records))
+    write_text(folder / "README.md", model_card(folder.name, config, records))
 
 
 def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
@@ -75,9 +75,8 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
         ratio = steps[-1]["bits_per_byte"] / steps[-1]["loss"]
         other = axes.secondary_yaxis("right", functions=(lambda n: n * ratio, lambda b: b / ratio))
         other.set_ylabel("bits per byte of the training text")
-    beside = path.with_name(f".{path.stem}.writing.png")
-    figure.savefig(beside, dpi=120)
-    beside.replace(path)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=120)
 
 
 def _title(config: dict[str, Any]) -> str:

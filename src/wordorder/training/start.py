@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wordorder import __version__
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.model import TokenModel, make_model
 from wordorder.model.config import ModelConfig
@@ -317,7 +318,7 @@ def _write_folder(
     try:
         emptied(folder)
         material.tokenizer.save(folder / "tokenizer.json")
-        checkpoints.write_beside(folder / "config.json", json.dumps(record, indent=1) + "\n")
+        write_text(folder / "config.json", json.dumps(record, indent=1) + "\n")
     except OSError as error:
         raise BadInput(
             f"{folder} cannot be written: {error.strerror}: choose another --out"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from wordorder.atomic import replacing
 from wordorder.errors import BadInput
 from wordorder.words.vectors import Floats, Vectors
 
@@ -75,22 +75,21 @@ def read_blocks(path: Path, progress: Callable[[float], Any] = lambda _: None) -
 
 
 def write(path: Path, vectors: Vectors) -> None:
-    """Write vectors beside, then rename them into place.
+    """Write vectors, all or none.
 
     Word2vec's binary form where the name ends in .bin, its text form otherwise; both also .gz.
     """
     name = path.name.lower()
     binary = name.removesuffix(".gz").endswith(".bin")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with gzip.open(beside, "wb", 6) if name.endswith(".gz") else beside.open("wb") as file:
-            file.write(f"{len(vectors)} {vectors.matrix.shape[1]}\n".encode())
-            for word, row in zip(vectors.names, vectors.matrix, strict=True):
-                numbers = row.astype("<f4").tobytes() if binary else _spelt(row)
-                file.write(word.encode() + b" " + numbers + b"\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    packed = name.endswith(".gz")
+    with (
+        replacing(path) as beside,
+        gzip.open(beside, "wb", 6) if packed else beside.open("wb") as file,
+    ):
+        file.write(f"{len(vectors)} {vectors.matrix.shape[1]}\n".encode())
+        for word, row in zip(vectors.names, vectors.matrix, strict=True):
+            numbers = row.astype("<f4").tobytes() if binary else _spelt(row)
+            file.write(word.encode() + b" " + numbers + b"\n")
 
 
 def _spelt(row: Floats) -> bytes:

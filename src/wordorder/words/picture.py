@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wordorder.atomic import replacing
 from wordorder.errors import BadInput
 from wordorder.words.vectors import Vectors
 
@@ -78,6 +79,5 @@ def draw(
     axes.set_aspect("equal", "datalim")
     axes.margins(0.15)
     axes.grid(alpha=0.25)
-    beside = path.with_name(f".{path.stem}.writing{path.suffix}")
-    figure.savefig(beside, dpi=120)
-    beside.replace(path)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=120)
