@@ -26,7 +26,7 @@ from torch import Tensor
 from ..positions import Sum
 from .bias import Bias
 from .flexible_attention import flexible, is_flexible
-from .plain_attention import in_pieces, in_rows, whole_rows
+from .plain_attention import in_pieces, in_rows, one_row, whole_rows
 
 Kernel = Literal["auto", "plain", "fused", "flex"]
 # From this many keys on slopes cost less in a channel of their own than as a bias.
@@ -66,6 +66,9 @@ def attention(
         return flexible(queries, keys, values, score, bias, scale)
     if score is not None or bias.trained_pairs:
         return in_rows(queries * scale, keys, values, score, bias)
+    step = bias.queries == 1 and torch.compiler.is_compiling()  # of decoding
+    if step and queries.is_cpu:
+        return one_row(queries * scale, keys, values, bias)
     if kernel != "plain" and queries.shape[-1] == values.shape[-1]:
         if not bias.biased:
             return _fused(queries, keys, values, bias, scale)
@@ -79,8 +82,8 @@ def attention(
         if queries.dtype is torch.float32 and small and not bias.trained:
             mask = bias.whole()
             return F.scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
-    if bias.queries == 1 and torch.compiler.is_compiling():
-        return in_rows(queries * scale, keys, values, None, bias)  # which a compiler can follow
+    if step:  # which pieces are not compiled for
+        return one_row(queries * scale, keys, values, bias)
     return in_pieces(queries * scale, keys, values, bias)
 
 

@@ -10,8 +10,9 @@ context 256, 37 ms in one piece, 23 in pieces (with a float32 bias 70 and 25); c
 
 Roads that give the same numbers: `in_pieces` for a bias that is fixed or a trained list of
 distances, `in_rows`, which autograd follows, for what an embedding computes from scores,
-and `whole_rows` for embeddings that replace attention. Long texts come in pieces on all of
-them, and what the backward pass needs is computed again where keeping it would fill memory.
+`whole_rows` for embeddings that replace attention, and `one_row` for a compiled step of
+decoding. Long texts come in pieces on all others, and what the backward pass needs is computed
+again where keeping it would fill memory.
 """
 
 from __future__ import annotations
@@ -146,6 +147,17 @@ def in_rows(
         return scores.softmax(-1).to(values.dtype) @ values[:, :, seen]
 
     return _some_at_a_time(rows_of, queries, keys, bias.past_only, PART)
+
+
+def one_row(queries: Tensor, keys: Tensor, values: Tensor, bias: Bias) -> Tensor:
+    """Return attention of one query, written as sums, which a compiler puts into its own loops.
+
+    Shapes: as for `in_pieces`, of one query.
+    """
+    scores = (wide(queries) * wide(keys)).sum(-1)[:, :, None]
+    added = bias.whole()
+    weights = (scores if added is None else scores + added).softmax(-1)
+    return (weights.mT * wide(values)).sum(2, keepdim=True).to(values.dtype)
 
 
 def whole_rows(
