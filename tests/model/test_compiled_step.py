@@ -87,6 +87,8 @@ def test_what_it_cannot_do_is_said(make_random: Callable[..., LanguageModel]) ->
     gru = RecurrentLanguageModel(ModelConfig(kind="gru", vocabulary_size=9, width=6, layers=1))
     with pytest.raises(BadInput, match="a GRU"):
         CompiledStep(gru)
+    with pytest.raises(BadInput, match="both ways"):
+        CompiledStep(make_random("rotary", causal=False))
 
 
 @pytest.mark.usefixtures("traced")

@@ -129,6 +129,8 @@ def why_not(model: TokenModel) -> str:
     """Return why a model's decoding step cannot be compiled, or nothing."""
     if not isinstance(model, LanguageModel):
         return "it is of a transformer, and this is a GRU"
+    if not model.config.causal:
+        return "slots to come are hidden by causality, and this model looks both ways"
     if any(overrides(p, hook) for p in model.position.instances for hook in GROWING):
         return f"--position {model.config.position} keeps a state of its own, or replaces attention"
     return ""

@@ -55,11 +55,8 @@ def _blocks(bias: Bias, batch: int) -> BlockMask:
     """Return which blocks of the scores anything is seen of; all layers share it."""
     if "blocks" not in bias.kept:
         geometry, window = bias.geometry, bias.window
-        slots, asking, asked = (
-            geometry.query_slots,
-            geometry.query_documents,
-            geometry.key_documents,
-        )
+        slots = geometry.query_slots
+        asking, asked = geometry.query_documents, geometry.key_documents
 
         def visible(sequence: Tensor, head: Tensor, row: Tensor, key: Tensor) -> Tensor:
             behind = slots[row] - key
@@ -72,10 +69,8 @@ def _blocks(bias: Bias, batch: int) -> BlockMask:
             return (seen & (own == its) & (its >= 0)) | (behind == 0)
 
         rows = batch if asked is not None else None
-        device = slots.device
-        bias.kept["blocks"] = create_block_mask(
-            visible, rows, None, bias.queries, bias.keys, device=device
-        )
+        sizes = rows, None, bias.queries, bias.keys
+        bias.kept["blocks"] = create_block_mask(visible, *sizes, device=slots.device)
     return bias.kept["blocks"]
 
 
