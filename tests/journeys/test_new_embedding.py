@@ -118,7 +118,8 @@ def test_every_embedding_trains_and_writes(name: str, tmp_path: Path) -> None:
     run = wo.train(
         wo.TrainConfig(model, data=(str(text),), tokenizer="bytes", steps=20, out=f"{tmp_path}/r")
     )
-    records = [json.loads(line) for line in (run.folder / "metrics.jsonl").open()]
+    lines = (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
     losses = [record["loss"] for record in records if "loss" in record]
     assert losses[-1] < losses[0]
     assert run.generate("one", max_tokens=8).startswith("one")
