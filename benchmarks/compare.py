@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import sys
 import tempfile
@@ -27,7 +28,6 @@ import torch
 
 from wordorder.evaluation.context import context_losses
 from wordorder.experiments.compare import BATCH_SIZE, TRAINED_LENGTH, CompareConfig, compare
-from wordorder.experiments.side_by_side import run_jobs
 from wordorder.model import ModelConfig, make_model
 from wordorder.model.config import PRESETS
 from wordorder.text.store import TokenStore
@@ -109,16 +109,13 @@ def same_alone(folder: Path, record: dict[str, Any]) -> bool:
 
 def contexts() -> list[dict[str, Any]]:
     """Return memory and time of far contexts for embeddings that go there in unlike ways."""
-    jobs = [{"position": position} for position in ("none", "rotary", "alibi", "t5", "fire")]
-    outcomes = run_jobs(read_far, jobs, processes=1, threads=torch.get_num_threads())
-    return [outcome.result or {**outcome.job, "error": outcome.error} for outcome in outcomes]
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
+        return fresh.map(read_far, ("none", "rotary", "alibi", "t5", "fire"), chunksize=1)
 
 
-def read_far(job: dict[str, Any], tell: Any) -> dict[str, Any]:
+def read_far(position: str) -> dict[str, Any]:
     """Return the seconds per token read at every length, and the process's most memory."""
-    config = ModelConfig(
-        **{**PRESETS["nano"], "trained_length": LENGTHS[0], "position": job["position"]}
-    )
+    config = ModelConfig(**{**PRESETS["nano"], "trained_length": LENGTHS[0], "position": position})
     model = make_model(config).eval()
     model.initialise(0)
     random = np.random.default_rng(0)
@@ -134,7 +131,7 @@ def read_far(job: dict[str, Any], tell: Any) -> dict[str, Any]:
         per_token.append((time.perf_counter() - start) / windows / length)
     unit = 1 if sys.platform == "darwin" else 1024
     peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {**job, "seconds_per_token": per_token, "peak_bytes": peak}
+    return {"position": position, "seconds_per_token": per_token, "peak_bytes": peak}
 
 
 def readable(found: dict[str, Any]) -> str:
@@ -155,9 +152,6 @@ def readable(found: dict[str, Any]) -> str:
         names = "".join(f"{length:>9,}" for length in LENGTHS)
         lines += ["", f"seconds a token over those at 1,024     peak GiB\n{'':12}{names}"]
         for row in far:
-            if "error" in row:
-                lines.append(f"{row['position']:12}{row['error']}")
-                continue
             first = row["seconds_per_token"][0]
             cells = "".join(f"{seconds / first:9.2f}" for seconds in row["seconds_per_token"])
             lines.append(f"{row['position']:12}{cells}{row['peak_bytes'] / (1 << 30):9.2f}")

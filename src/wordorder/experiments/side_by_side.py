@@ -187,7 +187,6 @@ def _job(named: str, threads: int) -> int:
     keep_large_blocks()
     torch.set_num_threads(threads)
     module, _, name = named.partition(":")
-    function = getattr(importlib.import_module(module), name)
 
     def say(message: dict[str, Any]) -> None:
         print(json.dumps(message), file=out, flush=True)
@@ -195,6 +194,7 @@ def _job(named: str, threads: int) -> int:
     try:
         job = json.loads(sys.stdin.readline())
         threading.Thread(target=_end_with_the_command, daemon=True).start()
+        function = getattr(importlib.import_module(module), name)
         say({"result": function(job, lambda share, line: say({"share": share, "line": line}))})
     except KeyboardInterrupt:
         return 130
