@@ -72,6 +72,12 @@ def test_many_pairs_are_the_few_distances_they_have() -> None:
     assert torch.equal(sandwich.distance_bias(distance), expected)
 
 
+def test_one_distance_is_one_of_a_list() -> None:
+    position = Sandwich(ModelShape(6, 8))
+    one = position.distance_bias(torch.tensor(3))
+    torch.testing.assert_close(one, position.distance_bias(torch.arange(5))[:, 3], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     "options,message",
     [

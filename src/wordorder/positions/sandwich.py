@@ -59,7 +59,8 @@ class Sandwich(Position):
     def distance_bias(self, distance: Tensor) -> Tensor:
         if distance.device.type == "mps":  # has no float64
             return self.distance_bias(distance.cpu()).to(distance.device)
-        if distance.numel() == distance.shape[-1] or distance.is_floating_point():
+        one_row = distance.dim() < 2 or distance.numel() == distance.shape[-1]
+        if one_row or distance.is_floating_point():
             return self.scaled(self.fall(distance))
         return self.of_pairs(distance)
 
