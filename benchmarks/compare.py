@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import resource
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from own_process import in_a_process
 
 from wordorder.evaluation.context import context_losses
 from wordorder.experiments.compare import BATCH_SIZE, TRAINED_LENGTH, CompareConfig, compare
@@ -109,8 +109,8 @@ def same_alone(folder: Path, record: dict[str, Any]) -> bool:
 
 def contexts() -> list[dict[str, Any]]:
     """Return memory and time of far contexts for embeddings that go there in unlike ways."""
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
-        return fresh.map(read_far, ("none", "rotary", "alibi", "t5", "fire"), chunksize=1)
+    positions = ("none", "rotary", "alibi", "t5", "fire")
+    return [{"position": name, **in_a_process(read_far, name)} for name in positions]
 
 
 def read_far(position: str) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def read_far(position: str) -> dict[str, Any]:
         per_token.append((time.perf_counter() - start) / windows / length)
     unit = 1 if sys.platform == "darwin" else 1024
     peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"position": position, "seconds_per_token": per_token, "peak_bytes": peak}
+    return {"seconds_per_token": per_token, "peak_bytes": peak}
 
 
 def readable(found: dict[str, Any]) -> str:
@@ -152,6 +152,9 @@ def readable(found: dict[str, Any]) -> str:
         names = "".join(f"{length:>9,}" for length in LENGTHS)
         lines += ["", f"seconds a token over those at 1,024     peak GiB\n{'':12}{names}"]
         for row in far:
+            if "error" in row:
+                lines.append(f"{row['position']:12}{row['error']}")
+                continue
             first = row["seconds_per_token"][0]
             cells = "".join(f"{seconds / first:9.2f}" for seconds in row["seconds_per_token"])
             lines.append(f"{row['position']:12}{cells}{row['peak_bytes'] / (1 << 30):9.2f}")

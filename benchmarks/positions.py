@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import resource
 import statistics
 import sys
@@ -26,12 +25,13 @@ from contextlib import suppress
 from typing import Any
 
 import torch
+from own_process import in_a_process
 from torch import Tensor
 
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import CATALOGUE, ModelShape, Rotary, parse
 from wordorder.positions.base import Geometry
-from wordorder.training.machine import DTYPES, keep_large_blocks
+from wordorder.training.machine import DTYPES
 
 CONTEXTS = (256, 1024, 4096, 16384)
 TOKENS = 8192
@@ -59,29 +59,6 @@ def main() -> None:
         print(json.dumps({**facts, "layers": rows, "rotary": rotary}))
     elif rotary is not None:
         show_rotary(rotary)
-
-
-def in_a_process(measure: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
-    """Return what a function measures in a process of its own, or what went wrong there."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(sender, measure, given))
-    process.start()
-    sender.close()
-    try:
-        found: dict[str, Any] = receiver.recv()
-    except EOFError:
-        found = {"error": "the process died: out of memory?"}
-    process.join()
-    return found
-
-
-def _send(sender: Any, measure: Callable[..., dict[str, Any]], given: tuple) -> None:
-    try:
-        keep_large_blocks()
-        sender.send(measure(*given))
-    except Exception as error:
-        sender.send({"error": f"{type(error).__name__}: {error}"})
 
 
 def measure_layer(options: argparse.Namespace, spec: str, context: int) -> dict[str, Any]:

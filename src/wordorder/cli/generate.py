@@ -92,7 +92,8 @@ def main(arguments: list[str]) -> int:
     window = {"window": options.window, "sinks": options.sinks}
     check_window(model, **window, use_cache=options.cache)
     prompt = _prompt(options)
-    start = [run.tokenizer.end_of_text, *run.tokenizer.encode(prompt)]
+    end = run.tokenizer.end_of_text
+    start = [end, *run.tokenizer.encode(prompt)]
     first = _sampling(options)
     kept = options.window and options.window + options.sinks
     sampling = replace(first, max_tokens=_room(run, model, len(start), first.max_tokens, kept))
@@ -102,7 +103,6 @@ def main(arguments: list[str]) -> int:
         one = replace(sampling, seed=sampling.seed + number)
         if number and not options.json:
             print(BETWEEN, flush=True)
-        end = run.tokenizer.end_of_text
         written = generate(
             model, start, one, stop=end, use_cache=options.cache, step=step, **window
         )
@@ -126,10 +126,8 @@ def _compiled_step(
     if options.compile == "no":
         return None
     on_cpu = model.embedding.weight.device.type == "cpu"
-    why = why_not(model)
-    if options.window or not options.cache:
-        why = "a compiled step reads through a cache that keeps the whole text"
-    elif on_cpu and not compiler_found():
+    why = why_not(model, window=options.window, use_cache=options.cache)
+    if not why and on_cpu and not compiler_found():
         why = "it needs a C++ compiler: install g++, or set CXX"
     if options.compile == "yes":
         if why:

@@ -6,12 +6,11 @@ Kernels:
     fused  PyTorch's scaled_dot_product_attention. Carries the causal mask, ALiBi's slopes
            in an extra channel and, in float32, a bias: in bfloat16 a bias would lose
            distances (ALiBi's 1000 to 1007 collapse into 3 values), so such layers run plain.
-
     flex   one kernel made from the score function, with masks by blocks: for GPUs, and there
            for all but the plainly causal, which fused carries, and whole rows.
 
 Which is faster depends on the machine and the length (bfloat16 backward of the fused
-kernel is slow on some CPUs), so training measures both and sets `kernel`.
+kernel is slow on some CPUs), so training measures them and sets `kernel`.
 """
 
 from __future__ import annotations

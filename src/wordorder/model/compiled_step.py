@@ -125,8 +125,14 @@ class CompiledStep:
         return logits
 
 
-def why_not(model: TokenModel) -> str:
-    """Return why a model's decoding step cannot be compiled, or nothing."""
+def why_not(model: TokenModel, *, window: int = 0, use_cache: bool = True) -> str:
+    """Return why a model cannot write so by a compiled step, or nothing.
+
+    Args:
+        window, use_cache: as `generate` takes them.
+    """
+    if window or not use_cache:
+        return "a compiled step reads through a cache that keeps the whole text"
     if not isinstance(model, LanguageModel):
         return "it is of a transformer, and this is a GRU"
     if not model.config.causal:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 from .cache import Cache, make_cache
-from .compiled_step import CompiledStep
+from .compiled_step import CompiledStep, FixedCache, why_not
 from .language_model import TokenModel
 from .recurrent import RecurrentCache
 
@@ -115,8 +115,8 @@ def generate(
     """
     model.eval()
     check_window(model, window, sinks, use_cache=use_cache)
-    if step is not None and (window or not use_cache):
-        raise BadInput("a compiled step reads through a cache that keeps the whole text")
+    if step is not None and (why := why_not(model, window=window, use_cache=use_cache)):
+        raise BadInput(why)
     length = len(prompt) + sampling.max_tokens
     rotated = None
     if window:
@@ -148,7 +148,7 @@ class _Reading:
     def __init__(
         self,
         model: TokenModel,
-        cache: Cache | RecurrentCache | None,
+        cache: Cache | RecurrentCache | FixedCache | None,
         context_length: int,
         sinks: int,
         window: int,
@@ -156,7 +156,7 @@ class _Reading:
     ) -> None:
         self.model, self.cache, self.context_length = model, cache, context_length
         self.sinks, self.window = sinks, window
-        self.step, self.fixed = step, None
+        self.step = step
         self.read = 0
 
     def next_logits(self, tokens: Tensor) -> Tensor:
@@ -164,14 +164,14 @@ class _Reading:
         if self.cache is None:
             return self.model.next_logits(tokens, context_length=self.context_length)
         unread, self.read = tokens[:, self.read :], tokens.shape[1]
-        if self.fixed is not None:
-            return self.step.next_logits(unread, self.fixed)
+        if isinstance(self.cache, FixedCache):
+            return self.step.next_logits(unread, self.cache)
         while self.window and unread.shape[1] > (some := self._room()):
             self._take(unread[:, :some])
             unread = unread[:, some:]
         logits = self._take(unread)
         if self.step is not None:
-            self.fixed = self.step.cache(self.cache, self.context_length)
+            self.cache = self.step.cache(self.cache, self.context_length)
         return logits
 
     def _room(self) -> int:

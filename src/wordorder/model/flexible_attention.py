@@ -46,31 +46,23 @@ def flexible(
         keys,
         values,
         score_mod=None if simple else changed,
-        block_mask=_blocks(bias, len(queries)) if bias.hides else None,
+        block_mask=_blocks(bias) if bias.hides else None,
         scale=scale,
     )
 
 
-def _blocks(bias: Bias, batch: int) -> BlockMask:
+def _blocks(bias: Bias) -> BlockMask:
     """Return which blocks of the scores anything is seen of; all layers share it."""
     if "blocks" not in bias.kept:
-        geometry, window = bias.geometry, bias.window
-        slots = geometry.query_slots
-        asking, asked = geometry.query_documents, geometry.key_documents
+        geometry = bias.geometry
 
         def visible(sequence: Tensor, head: Tensor, row: Tensor, key: Tensor) -> Tensor:
-            behind = slots[row] - key
-            seen = behind >= 0 if geometry.causal else behind == behind
-            if window is not None:
-                seen = seen & (behind.abs() < window)
-            if asking is None or asked is None:
-                return seen
-            own, its = asking[sequence, row], asked[sequence, key]
-            return (seen & (own == its) & (its >= 0)) | (behind == 0)
+            return geometry.sees(sequence, row, key, bias.window)
 
-        rows = batch if asked is not None else None
-        sizes = rows, None, bias.queries, bias.keys
-        bias.kept["blocks"] = create_block_mask(visible, *sizes, device=slots.device)
+        texts = None if geometry.key_documents is None else len(geometry.key_documents)
+        sizes = texts, None, bias.queries, bias.keys
+        device = geometry.query_slots.device
+        bias.kept["blocks"] = create_block_mask(visible, *sizes, device=device)
     return bias.kept["blocks"]
 
 

@@ -172,18 +172,31 @@ class Geometry:
         documents, never from positions. A padding query sees itself alone, so that no
         row is empty and no softmax divides by zero.
         """
-        keys = torch.arange(self.key_positions.shape[1], device=self.key_positions.device)[seen]
-        behind = self.query_slots[rows, None] - keys[None, :]  # (query, key)
-        visible = behind >= 0 if self.causal else torch.ones_like(behind, dtype=torch.bool)
+        device = self.key_positions.device
+        query = torch.arange(len(self.query_slots), device=device)[None, rows, None]
+        key = torch.arange(self.key_positions.shape[1], device=device)[seen]
+        texts = 1 if self.query_documents is None else len(self.query_documents)
+        sequence = torch.arange(texts, device=device)[:, None, None]
+        return self.sees(sequence, query, key, window)[:, None]
+
+    def sees(
+        self, sequence: Tensor, query: Tensor, key: Tensor, window: int | None = None
+    ) -> Tensor:
+        """Return whether a query may attend to a key, bool: the rule of `visible`, pair by pair.
+
+        Args:
+            sequence, query, key: indices, as grids that broadcast, or scalars inside a fused
+                kernel.
+        """
+        behind = self.query_slots[query] - key
+        seen = behind >= 0 if self.causal else torch.ones_like(behind, dtype=torch.bool)
         if window is not None:
-            visible = visible & (behind.abs() < window)
-        visible = visible[None]  # (1, query, key)
-        if self.query_documents is not None and self.key_documents is not None:
-            queries = self.query_documents[:, rows, None]
-            sources = self.key_documents[:, None, seen]
-            own = (behind == 0)[None]
-            visible = (visible & (queries == sources) & (sources >= 0)) | own
-        return visible[:, None]
+            seen = seen & (behind.abs() < window)
+        if self.query_documents is None or self.key_documents is None:
+            return seen
+        source = self.key_documents[sequence, key]
+        same = self.query_documents[sequence, query] == source
+        return (seen & same & (source >= 0)) | (behind == 0)
 
 
 class Position(nn.Module):

@@ -26,7 +26,7 @@ from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import orthogonalise
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-KERNELS = {False: ("plain", "fused"), True: ("plain", "fused", "flex")}  # by whether on CUDA
+KERNELS = ("plain", "fused")
 STEPS_TIMED = 3
 # A candidate is given up when its first step, which warms up, or its second takes this many
 # times the best one's step.
@@ -94,7 +94,9 @@ def measure(
         raise BadInput(f"--kernel flex is for GPUs of NVIDIA and AMD: on {device} use auto")
     machine = Machine(device, torch.get_num_threads())
     best, timings = None, {}
-    kernels = ("plain",) if config.model.kind == "gru" else KERNELS[device == "cuda"]
+    kernels = (*KERNELS, "flex") if device == "cuda" else KERNELS
+    if config.model.kind == "gru":
+        kernels = ("plain",)
     for dtype in _choices(config.dtype, ("bfloat16", "float32")):
         for kernel in _choices(config.kernel, kernels):
             use(model, machine_with(machine, dtype=dtype, kernel=kernel))

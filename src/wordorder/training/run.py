@@ -124,9 +124,9 @@ class Run:
         Raises:
             BadInput: a model whose decoding step cannot be compiled.
         """
-        start = [self.tokenizer.end_of_text, *self.tokenizer.encode(prompt)]
-        step = self.compiled_step if compile else None
         end = self.tokenizer.end_of_text
+        start = [end, *self.tokenizer.encode(prompt)]
+        step = self.compiled_step if compile else None
         written = generate(self.model, start, Sampling(**sampling), stop=end, step=step)
         return prompt + self.tokenizer.decode(list(written))
 
