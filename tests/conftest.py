@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import Phase, settings
+
+# For mutants, which break many at once: finding the smallest example takes minutes for each.
+settings.register_profile("first-found", phases=[Phase.explicit, Phase.generate])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -229,7 +229,7 @@ def try_one(mutant: Mutant) -> tuple[Counter[str], str]:
         path.write_text(code, encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-m", "not slow", *mutant.tests]
-        command += ["-p", "no:cacheprovider"]
+        command += ["-p", "no:cacheprovider", "--hypothesis-profile=first-found"]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     red = re.findall(r"^(?:FAILED|ERROR) ([^:\s]+)", done.stdout, re.MULTILINE)
     if done.returncode not in (0, 1):

@@ -234,6 +234,15 @@ class Position(nn.Module):
         super().__init__()
         self.shape = shape
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        taken = getattr(Position, name, None)
+        if callable(taken) or isinstance(taken, property):
+            raise PositionError(
+                f"{type(self).__name__} sets self.{name}, and every Position has a {name} that "
+                "means something else: give the option or weight another name"
+            )
+        super().__setattr__(name, value)
+
     @property
     def longest(self) -> int | None:
         """The largest position this embedding can represent; None: no limit."""
@@ -253,7 +262,7 @@ class Position(nn.Module):
     def options(cls) -> Mapping[str, Any]:
         """Return the options and their defaults, read from the constructor."""
         parameters = inspect.signature(cls.__init__).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return {p.name: p.default for p in parameters if p.default is not p.empty}
 
     def pinned(self) -> Mapping[str, Any]:
         """Return the options that stand for the trained length, with what they come to here.

@@ -16,6 +16,7 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,8 +96,9 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
     sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), kind, None)
-    except ImportError as error:
-        raise PositionError(f"{name}: {module} cannot be imported: {error}") from None
+    except Exception as error:
+        said = error if isinstance(error, (ImportError, SyntaxError)) else as_line(error)
+        raise PositionError(f"{name}: {module} cannot be imported: {said}") from error
     finally:
         sys.path.remove(here)
     if found is None:
@@ -257,7 +259,7 @@ class Composed(nn.Module):
     ) -> int:
         if part in made:
             return made[part]
-        instance = find(part.name, catalogue)(self.shape, **dict(part.options))
+        instance = _make(part, self.shape, catalogue)
         self.instances.append(instance)
         index = len(self.instances) - 1
         once = instance.shared or instance.door == "input"
@@ -303,6 +305,30 @@ class Composed(nn.Module):
         for instance in self.instances:
             positions = instance.place(positions, generator)
         return positions
+
+
+def as_line(error: Exception) -> str:
+    """Return what was raised and where, on a line: the last place outside of PyTorch."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "/torch/" not in frame.filename.replace(os.sep, "/")]
+    last = (ours or frames)[-1]
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__} at {os.path.basename(last.filename)}:{last.lineno}: {said}"
+
+
+def _make(part: Part, shape: ModelShape, catalogue: Mapping[str, type[Position]]) -> Position:
+    kind = find(part.name, catalogue)
+    if part.name in catalogue:
+        return kind(shape, **dict(part.options))
+    try:
+        instance = kind(shape, **dict(part.options))
+    except PositionError:
+        raise
+    except Exception as error:
+        raise PositionError(f"{part.name} cannot be made: {as_line(error)}") from error
+    if not hasattr(instance, "shape"):
+        raise PositionError(f"{part.name}: its constructor must begin with super().__init__(shape)")
+    return instance
 
 
 def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from . import CATALOGUE, composed
-from .base import Position
+from .base import Position, PositionError
 from .case import Broken, Case, NotApplicable
 from .composed import Part, Spec
 from .properties import PROPERTIES
@@ -123,6 +123,10 @@ def _try(
             return Finding(name, statement, None, str(why))
         except Broken as broken:
             return Finding(name, statement, False, f"{broken} ({count} heads)")
+        except PositionError:
+            raise
+        except Exception as error:  # of somebody's hook: the properties after it may still hold
+            return Finding(name, statement, False, f"{composed.as_line(error)} ({count} heads)")
     return Finding(name, statement, True)
 
 

@@ -277,9 +277,12 @@ def gradients(case: Case) -> None:
 
 
 def facts(case: Case) -> None:
-    """What it declares is so: slopes, additive scores, a static rotation, its limit."""
+    """What it declares is so: options, slopes, additive scores, a static rotation, its limit."""
     position = case.build()
     for instance in position.instances:
+        for option in instance.options():
+            if not hasattr(instance, option):
+                raise Broken(f"its option {option} is not stored: say self.{option} = {option}")
         _slopes_are_the_bias(instance)
         if overrides(instance, "distance_bias"):
             found = instance.distance_bias(torch.arange(-4, 5).reshape(3, 3))

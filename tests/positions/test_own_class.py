@@ -1,0 +1,110 @@
+"""What goes wrong in an embedding of one's own is said in a line, with its place in the file."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from wordorder.cli.main import main
+from wordorder.positions import ModelShape, Position, PositionError
+from wordorder.positions.conformance import check
+
+FILE = """
+import torch
+from torch import nn
+from wordorder.positions import Position
+
+
+class Mine(Position):
+    door = "score"
+
+    def __init__(self, shape, {star}{option}=0.5):
+        {first}
+        self.{option} = {option}
+        {then}
+
+    def distance_bias(self, distance):
+        {bias}
+        return -distance.abs().float().expand(self.shape.heads, *distance.shape)
+
+{last}
+"""
+GOOD = {
+    "star": "/, *, ",
+    "option": "rate",
+    "first": "super().__init__(shape)",
+    "then": "",
+    "bias": "",
+    "last": "",
+}
+NUMBERS = count()
+TAKEN = "sets self.{0}, and every Position has a {0} that means something else"
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that writes a module with a class Mine and returns its spec."""
+
+    def written(**changes: str) -> str:
+        module = f"own{next(NUMBERS)}"  # Python keeps modules by name
+        code = FILE.format(**{**GOOD, **changes})
+        (tmp_path / f"{module}.py").write_text(code, encoding="utf-8")
+        return f"{module}.Mine"
+
+    monkeypatch.chdir(tmp_path)
+    return written
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"option": "longest"}, TAKEN.format("longest")),
+        ({"option": "slopes"}, TAKEN.format("slopes")),
+        ({"then": "self.score = nn.Linear(4, 4)"}, TAKEN.format("score")),
+        ({"then": "self.half = nn.Parameter(torch.ones(2))"}, TAKEN.format("half")),
+        ({"then": "1 / 0"}, "cannot be made: ZeroDivisionError at {file}:13: division by zero"),
+        ({"then": "torch.ones(2) + torch.ones(3)"}, "cannot be made: RuntimeError at {file}:13:"),
+        ({"first": "pass"}, "its constructor must begin with super().__init__(shape)"),
+        ({"first": "super().__init__(shape"}, "cannot be imported: '(' was never closed ({file}"),
+        ({"last": "1 / 0"}, "cannot be imported: ZeroDivisionError at {file}:19: division"),
+    ],
+)
+def test_a_class_that_cannot_be_made_is_refused_in_a_line(
+    write, capsys: pytest.CaptureFixture[str], changes: dict[str, str], line: str
+) -> None:
+    spec = write(**changes)
+    assert main(["check", spec]) == 2
+    said = capsys.readouterr().err
+    assert line.format(file=spec.replace(".Mine", ".py")) in said
+    assert said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_a_hook_that_raises_breaks_its_property_and_no_other(
+    write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write(bias="assert distance.dim() == 1")
+    assert main(["check", spec, "--heads", "2"]) == 3
+    shown = capsys.readouterr().out
+    assert f"AssertionError at {spec.replace('.Mine', '.py')}:16:" in " ".join(shown.split())
+    assert "holds" in shown
+
+
+def test_an_option_that_is_not_stored_is_found() -> None:
+    class Forgets(Position):
+        def __init__(self, shape: ModelShape, /, *, rate: float = 0.5) -> None:
+            super().__init__(shape)
+
+    (finding,) = check(Forgets, only=("facts",)).findings
+    assert finding.holds is False
+    assert finding.detail == "its option rate is not stored: say self.rate = rate (6 heads)"
+
+
+def test_an_option_need_not_be_keyword_only(write) -> None:
+    assert check(write(star="") + ":rate=2", only=("cached",)).holds
+
+
+def test_a_name_that_is_taken_is_refused_in_ones_own_model_too() -> None:
+    with pytest.raises(PositionError, match="another name"):
+        Position(ModelShape(2, 4)).prepare = 3
