@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from wordorder.cli.positions import facts, rows
-from wordorder.positions import CATALOGUE, Position
+from wordorder.positions import CATALOGUE, Part, Position
 from wordorder.positions.picture import HEADS, placed, weights_of_copies
 
 FOLDER = Path(__file__).parent / "positions"
@@ -32,7 +32,7 @@ def main() -> None:
 
 def page(name: str, kind: type[Position]) -> str:
     """Return the page of one embedding."""
-    about = facts(name, kind)
+    about = facts(Part(name))
     lines = [f"# {name}", "", kind.summary, "", explanation(kind), ""]
     lines += ["| | |", "| --- | --- |"]
     lines += [f"| {what} | {value} |" for what, value in rows(about) if what != "options"]

@@ -195,7 +195,7 @@ MUTANTS = (
     Mutant(
         "packed documents see each other",
         "positions/base.py",
-        (("(visible & (queries == sources) & (sources >= 0)) | own", "(visible & (sources >= 0)) | own"),),
+        (("(seen & same & (source >= 0)) | (behind == 0)", "(seen & (source >= 0)) | (behind == 0)"),),
         (READING, KIT),
     ),
 )

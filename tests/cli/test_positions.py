@@ -96,7 +96,9 @@ def test_what_is_broken_is_named(own: str, capsys: pytest.CaptureFixture[str]) -
     ("typed", "line"),
     [
         (["positions", "rotery"], "'rotery' is no positional embedding: did you mean rotary?"),
-        (["check", "rotery"], "'rotery' in --position 'rotery' is no positional embedding"),
+        (["check", "rotery"], "'rotery' is no positional embedding: did you"),
+        (["check", "alibi+rotery"], "'rotery' in 'alibi+rotery' is no positional embedding"),
+        (["positions", "alibi:slope"], "'slope' in 'alibi:slope' must read key=value"),
         (["check", "rotary:base=-1"], "rotary: base=-1.0 must be above 0"),
         (["check", "alibi", "--only", "nothing"], "--only 'nothing': the properties are has"),
         (["check", "alibi", "--heads", "0"], "--heads (0,): each must be at least 1"),

@@ -6,9 +6,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from wordorder.cli.main import main
 from wordorder.positions import ModelShape, Position, PositionError
+from wordorder.positions.base import wide
 from wordorder.positions.conformance import check
 
 FILE = """
@@ -99,6 +102,30 @@ def test_an_option_that_is_not_stored_is_found() -> None:
     (finding,) = check(Forgets, only=("facts",)).findings
     assert finding.holds is False
     assert finding.detail == "its option rate is not stored: say self.rate = rate (6 heads)"
+
+
+class FarOff(Position):
+    """A rate of the distance past 16, which short texts do not reach."""
+
+    def __init__(self, shape: ModelShape, /, *, cut: bool = False) -> None:
+        super().__init__(shape)
+        self.cut = cut
+        self.rate = nn.Parameter(torch.empty(shape.heads))
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        nn.init.ones_(self.rate)
+
+    def distance_bias(self, distance: torch.Tensor) -> torch.Tensor:
+        rate = (self.rate.detach() if self.cut else self.rate).view(-1, *[1] * distance.dim())
+        return wide(rate) * -(1 + (distance.abs() - 16).clamp(min=0)).log()
+
+
+def test_a_weight_of_far_distances_is_reached_and_a_slope_that_is_lost_is_named() -> None:
+    assert check(FarOff).holds
+    (finding,) = check(FarOff, cut=True, only=("gradients",)).findings
+    assert finding.holds is False
+    assert finding.detail.startswith("tokens at [0, 1, 3, 9, 30, 90, 300]: moved along 0.rate")
 
 
 def test_an_option_need_not_be_keyword_only(write) -> None:

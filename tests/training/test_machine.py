@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,6 +37,18 @@ def measured() -> Callable[..., machine.Machine]:
 def test_the_flexible_kernel_is_for_gpus(measured: Callable[..., machine.Machine]) -> None:
     with pytest.raises(BadInput, match="on cpu use auto"):
         measured(kernel="flex")
+
+
+def test_a_kernel_that_was_asked_for_and_cannot_be_made_is_refused_in_a_line() -> None:
+    def cannot(*_: object, **__: object) -> None:
+        raise RuntimeError("Buffers cannot be created\nin a pointwise subgraph")
+
+    on_gpu = SimpleNamespace(device=torch.device("cuda"))
+    model = SimpleNamespace(parameters=lambda: iter([on_gpu]), token_losses=cannot)
+    batch = Batch(torch.zeros(2, 8), torch.zeros(2, 8), None, None)
+    config = TrainConfig(model=MODEL, dtype="float32", kernel="flex")
+    with pytest.raises(BadInput, match=r"no kernel of alibi \(Buffers cannot be created in"):
+        machine.measure(config, model, batch, lambda seconds: seconds)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")

@@ -1,4 +1,4 @@
-"""`wordorder positions`: the positional embeddings there are, and all about one of them."""
+"""`wordorder positions`: the positional embeddings there are, and all about one or some."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.text import Text
 
 from wordorder.cli.arguments import parse
 from wordorder.model import ModelConfig
-from wordorder.positions import CATALOGUE, Position, build, find
+from wordorder.positions import CATALOGUE, Part, Spec, build, find
+from wordorder.positions import parse as parse_spec
 from wordorder.positions.base import overrides
 from wordorder.positions.picture import placed, sparkline, weights_of_copies
 
@@ -26,37 +27,41 @@ class PositionsOptions:
     """List the positional embeddings and their facts, or show all about one.
 
     Args:
-        name: an embedding of the list, or mymodule.MyEmbedding of one's own.
+        spec: an embedding of the list, as rotary:base=500000, or mymodule.MyEmbedding of one's
+            own; of several, as learned+alibi, each.
         json: print one JSON object, by name.
     """
 
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    spec: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[SPEC]")] = None
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = parse(PositionsOptions, arguments, command="wordorder positions")
-    chosen = CATALOGUE if options.name is None else {options.name: find(options.name)}
-    found = {name: facts(name, kind) for name, kind in chosen.items()}
+    parts = map(Part, CATALOGUE) if options.spec is None else parse_spec(options.spec).parts
+    chosen = {str(part): part for part in parts}
+    found = {name: facts(part) for name, part in chosen.items()}
     console = Console(highlight=False)
     if options.json:
         print(json.dumps(found))
-    elif options.name is not None:
-        _show_one(console, options.name, chosen[options.name], found[options.name])
-    else:
+    elif options.spec is None:
         _show_all(console, found)
+    else:
+        for name, part in chosen.items():
+            _show_one(console, part, found[name])
     return 0
 
 
-def facts(name: str, kind: type[Position]) -> dict[str, Any]:
+def facts(part: Part) -> dict[str, Any]:
     """Return what an embedding declares, and what it adds to the default model."""
-    shape = ModelConfig(position=name).shape
-    made = kind(shape)
+    shape, spec = ModelConfig(position=str(part)).shape, Spec(((part,),))
+    kind, built = find(part.name), build(spec, shape)
+    made = built.instances[0]
     return {
         "summary": kind.summary,
         "door": kind.door,
-        "options": dict(kind.options()),
+        "options": {**kind.options(), **dict(part.options)},
         "absolute": made.absolute,
         "shift_invariant": made.shift_invariant,
         "additive": made.additive,
@@ -64,7 +69,7 @@ def facts(name: str, kind: type[Position]) -> dict[str, Any]:
         "shared": made.shared,
         "places": overrides(made, "place"),
         "longest": made.longest,
-        "parameters": sum(p.numel() for p in build(name, shape).parameters()),
+        "parameters": sum(p.numel() for p in built.parameters()),
         "source": kind.source,
         "formula": kind.formula,
         "traps": list(kind.traps),
@@ -87,7 +92,9 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("adds", f"{added:,} parameters to the default model" if added else "no parameters"),
     ]
     if about["longest"] is not None:
-        lines.append(("longest", f"position {about['longest']:,} (the trained length - 1)"))
+        trained = about["longest"] == ModelConfig().trained_length - 1
+        whose = " (the trained length - 1)" if trained else ""
+        lines.append(("longest", f"position {about['longest']:,}{whose}"))
     if about["source"]:
         lines.append(("source", about["source"]))
     return lines
@@ -104,7 +111,7 @@ def _show_all(console: Console, found: dict[str, dict[str, Any]]) -> None:
         console.print(Text.assemble((name, "bold"), "  ", about["summary"]))
         console.print(_table(about))
     console.print(
-        "\nwordorder positions NAME shows one: its formula, its traps, what it does to attention.\n"
+        "\nwordorder positions SPEC shows one: its formula, its traps, what it does to attention.\n"
         "Combine them: learned+alibi acts at once in every layer, rotary/none is a pattern over\n"
         "layers; options follow a colon: wordorder train --position rotary:base=500000,fraction=0.5"
     )
@@ -119,32 +126,33 @@ def _table(about: dict[str, Any]) -> Table:
     return table
 
 
-def _show_one(console: Console, name: str, kind: type[Position], about: dict[str, Any]) -> None:
-    console.print(Text.assemble((name, "bold"), "  ", about["summary"]))
+def _show_one(console: Console, part: Part, about: dict[str, Any]) -> None:
+    console.print(Text.assemble((str(part), "bold"), "  ", about["summary"]))
     console.print(_table(about))
     if about["formula"]:
         console.print(Text("\nFormula", style="bold"))
         console.print(Padding(Text(about["formula"]), (0, 2)))
     console.print(Text("\nWhat it does", style="bold"))
-    console.print(Padding(Text("\n".join(_picture(kind))), (0, 2)))
+    console.print(Padding(Text("\n".join(_picture(part))), (0, 2)))
     if about["traps"]:
         console.print(Text("\nTraps", style="bold"))
         for trap in about["traps"]:
             console.print(Padding(Text(f"- {trap}"), (0, 2)))
 
 
-def _picture(kind: type[Position]) -> list[str]:
+def _picture(part: Part) -> list[str]:
     """Return lines that show how copies of one word are attended to, or which positions are fed."""
-    weights = weights_of_copies(kind, COPIES)
+    kind, options = find(part.name), dict(part.options)
+    weights = weights_of_copies(kind, COPIES, **options)
     if weights is not None:
         lines = [
-            f"The last of {COPIES} copies of one word attends to them so (the nearest",
+            f"The last of {weights.shape[1]} copies of one word attends to them so (the nearest",
             "on the right; what is trained has its first values):",
         ]
         for head, each in enumerate(weights, 1):
             lines.append(f"head {head}  {sparkline(each)}  {100 * float(each.max()):.1f}%")
         return lines
-    positions = placed(kind)
+    positions = placed(kind, **options)
     if positions == list(range(len(positions))):
         return ["It changes values too: no picture of weights alone."]
     return [f"Training feeds {len(positions)} words positions such as", f"{positions}"]

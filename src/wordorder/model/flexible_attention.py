@@ -4,7 +4,8 @@ PyTorch's FlexAttention writes a fused kernel from a function of one score, and 
 blocks that a mask hides; neither scores nor biases are ever in memory. So a bias costs what it
 takes to look up one number, and documents packed into a row cost less than one long text.
 
-A CPU has no backward pass of it: there it is computed step by step, which is for tests.
+A score that is made of vectors (fire, transformer-xl) it cannot take, and PyTorch says so. A CPU
+has no backward pass of it: there it is computed step by step, which is for tests.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def flexible(
         return value if by_distance is None else value + by_distance[head, last - row + key]
 
     simple = score is None and by_distance is None
-    return _kernel(queries.device.type)(
+    # Code that is compiled as a whole has the kernel compiled with it.
+    alone = not (queries.is_cpu or torch.compiler.is_compiling())
+    return (_compiled() if alone else flex_attention)(
         queries,
         keys,
         values,
@@ -67,5 +70,5 @@ def _blocks(bias: Bias) -> BlockMask:
 
 
 @cache
-def _kernel(device: str) -> Callable[..., Tensor]:
-    return flex_attention if device == "cpu" else torch.compile(flex_attention)
+def _compiled() -> Callable[..., Tensor]:
+    return torch.compile(flex_attention)

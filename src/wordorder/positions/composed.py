@@ -98,6 +98,8 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
         found = getattr(importlib.import_module(module), kind, None)
     except Exception as error:
         said = error if isinstance(error, (ImportError, SyntaxError)) else as_line(error)
+        if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+            said = f"{error}: go to the folder that holds it, or put that in PYTHONPATH"
         raise PositionError(f"{name}: {module} cannot be imported: {said}") from error
     finally:
         sys.path.remove(here)
@@ -333,12 +335,12 @@ def _make(part: Part, shape: ModelShape, catalogue: Mapping[str, type[Position]]
 
 def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part:
     name, colon, rest = text.partition(":")
-    allowed = find(name, catalogue, f" in --position {spec!r}").options()
+    allowed = find(name, catalogue, "" if spec == name else f" in {spec!r}").options()
     options = []
     for option in _split(rest, ",") if colon else []:
         key, equals, value = (piece.strip() for piece in option.partition("="))
         if not equals or not value:
-            raise PositionError(f"{option!r} in --position {spec!r} must read key=value")
+            raise PositionError(f"{option!r} in {spec!r} must read key=value")
         if key not in allowed:
             known = ", ".join(f"{k} ({v})" for k, v in allowed.items()) or "none"
             raise PositionError(f"{name} has no option {key!r}; its options are: {known}")

@@ -122,12 +122,16 @@ def _try(
         except NotApplicable as why:
             return Finding(name, statement, None, str(why))
         except Broken as broken:
-            return Finding(name, statement, False, f"{broken} ({count} heads)")
+            return Finding(name, statement, False, f"{broken} ({_heads(count)})")
         except PositionError:
             raise
         except Exception as error:  # of somebody's hook: the properties after it may still hold
-            return Finding(name, statement, False, f"{composed.as_line(error)} ({count} heads)")
+            return Finding(name, statement, False, f"{composed.as_line(error)} ({_heads(count)})")
     return Finding(name, statement, True)
+
+
+def _heads(count: int) -> str:
+    return "1 head" if count == 1 else f"{count} heads"
 
 
 __all__ = ["PROPERTIES", "Finding", "Report", "check"]

@@ -6,6 +6,8 @@ every copy gets the same weight.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,14 +20,16 @@ STEPS = "▁▂▃▄▅▆▇█"
 
 
 @torch.no_grad()
-def weights_of_copies(kind: type[Position], copies: int) -> Tensor | None:
+def weights_of_copies(kind: type[Position], copies: int, **options: Any) -> Tensor | None:
     """Return the weights (heads, copies) of the last of at most 64 words, nearest last.
 
     Four heads of 64, with the first values of what is trained; queries and keys are the
     normalised word itself. None for an embedding that only says which positions are fed, or
     that gives more than weighted values.
     """
-    position = kind(ModelShape(HEADS, HEAD_DIM, trained_length=copies))
+    position = kind(ModelShape(HEADS, HEAD_DIM, trained_length=copies), **options)
+    if position.longest is not None:
+        copies = min(copies, position.longest + 1)
     if overrides(position, "place"):
         return None
     generator = torch.Generator().manual_seed(0)
@@ -51,9 +55,9 @@ def sparkline(weights: Tensor) -> str:
     return "".join(STEPS[step] for step in steps)
 
 
-def placed(kind: type[Position], count: int = 12) -> list[int]:
+def placed(kind: type[Position], count: int = 12, **options: Any) -> list[int]:
     """Return the positions that training feeds to the first `count` words."""
-    position = kind(ModelShape(HEADS, HEAD_DIM, trained_length=count))
+    position = kind(ModelShape(HEADS, HEAD_DIM, trained_length=count), **options)
     drawn = position.place(torch.arange(count)[None], torch.Generator().manual_seed(0))
     return drawn[0].tolist()
 

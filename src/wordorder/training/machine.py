@@ -103,9 +103,15 @@ def measure(
             fastest = best[0] if best else None
             try:
                 took = step_seconds(model, model.token_losses, batch, fastest)
-            except Exception:
-                if kernel != "flex" or config.kernel == "flex":
+            except Exception as error:
+                if kernel != "flex":
                     raise
+                if config.kernel == "flex":
+                    said = " ".join(str(error).split())[:200]
+                    raise BadInput(
+                        f"--kernel flex: PyTorch makes no kernel of {config.model.position} "
+                        f"({said}): use auto"
+                    ) from error
                 timings[f"{dtype} {kernel}"] = "cannot"  # what PyTorch's compiler does not take
                 continue
             timings[f"{dtype} {kernel}"] = f"{1e3 * took:.0f} ms"
