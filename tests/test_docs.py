@@ -55,10 +55,14 @@ def test_the_example_of_plain_attention_runs(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "torch.Size([2, 4, 32, 16])\n"
 
 
-def test_an_embedding_of_ones_own_holds() -> None:
-    scope: dict = {"__name__": "mine"}
-    exec("".join(code_of("add-an-embedding.md")), scope)
-    scope["test_root_decay_holds"]()
+def test_an_embedding_of_ones_own_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedding, tests = code_of("add-an-embedding.md")
+    (tmp_path / "mine.py").write_text(embedding, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    scope: dict = {}
+    exec(tests, scope)
+    scope["test_it_has_every_property"]()
+    scope["test_it_is_its_formula"]()
 
 
 @pytest.mark.slow
