@@ -26,7 +26,7 @@ class ByPosition(nn.Module):
         self.step = step
         self.seen: list[torch.Tensor] = []
 
-    def token_losses(self, tokens, targets, *, positions=None, documents=None):  # type: ignore[no-untyped-def]
+    def token_losses(self, tokens, targets, *, positions=None, documents=None, consecutive=False):  # type: ignore
         assert not self.training
         self.seen.append(targets[targets >= 0])
         places = torch.arange(tokens.shape[1]).expand_as(tokens) if positions is None else positions
@@ -68,7 +68,7 @@ def test_the_error_is_that_of_windows() -> None:
     """Two windows of 10 tokens at 1 and 3 nats: mean 2, error 1, however many tokens they have."""
 
     class ByWindow(ByPosition):
-        def token_losses(self, tokens, targets, *, positions=None, documents=None):  # type: ignore[no-untyped-def]
+        def token_losses(self, tokens, targets, **given):  # type: ignore
             return torch.tensor([1.0, 3.0])[:, None].expand(2, 10) + 0 * self.first
 
     found = evaluate(ByWindow(0.0, 0.0), store_of("x" * 19), context_length=10)

@@ -25,6 +25,7 @@ pytestmark = [
 ]
 VECTORS = ["fire", "transformer-xl"]
 SPECS = [*CATALOGUE, "rotary/none", "learned+alibi", "t5+forgetting"]
+DECLARED = {"consecutive": True}
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
@@ -41,8 +42,16 @@ def test_it_is_the_plain_road(
     with torch.inference_mode():
         for kernel in ("plain", "flex"):
             model.attention_kernel = kernel
-            found[kernel] = model(tokens, documents=ids)
+            given = {"positions": restarting(ids), **DECLARED} if documents else {}
+            found[kernel] = model(tokens, documents=ids, **given)
     torch.testing.assert_close(found["flex"], found["plain"], **CLOSE)
+
+
+def restarting(documents: torch.Tensor) -> torch.Tensor:
+    """Return positions as training feeds them: they restart where a document ends."""
+    places = torch.arange(documents.shape[1]).expand_as(documents)
+    ends = documents.diff(dim=1, prepend=documents[:, :1]) != 0
+    return places - torch.where(ends, places, 0).cummax(1).values
 
 
 def slopes(model: LanguageModel, documents: torch.Tensor | None = None) -> dict[str, list]:
@@ -53,7 +62,9 @@ def slopes(model: LanguageModel, documents: torch.Tensor | None = None) -> dict[
     for kernel in ("plain", "flex"):
         model.attention_kernel = kernel
         model.zero_grad()
-        model.token_losses(tokens, tokens.roll(-1, 1), documents=documents).mean().backward()
+        given = {} if documents is None else {"positions": restarting(documents), **DECLARED}
+        losses = model.token_losses(tokens, tokens.roll(-1, 1), documents=documents, **given)
+        losses.mean().backward()
         found[kernel] = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     return found
 

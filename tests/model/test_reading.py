@@ -143,6 +143,28 @@ def test_the_kernels_agree(
 
 
 @each_spec
+@pytest.mark.parametrize("kernel", ["plain", "fused"])
+@pytest.mark.parametrize("windows", [(), (3, 0)])
+def test_positions_that_restart_with_documents_need_not_be_declared(
+    make_random: MakeModel, spec: str, kernel: str, windows: tuple
+) -> None:
+    """Declared, as training does, biases come from a list of distances; both are the same."""
+    model = make_random(spec, windows=windows)
+    model.attention_kernel = kernel
+    tokens, documents = some_tokens(2, 9), torch.tensor([[0] * 4 + [1] * 5, [0] * 7 + [1] * 2])
+    positions = torch.tensor([[*range(4), *range(5)], [*range(7), *range(2)]])
+    found = []
+    for consecutive in (False, True):
+        with torch.enable_grad():
+            given = {"positions": positions, "documents": documents, "consecutive": consecutive}
+            logits = model(tokens, **given)
+            weight = model.blocks[0].attention.input.weight
+            found.append((logits, *torch.autograd.grad(logits.square().mean(), weight)))
+    for declared, undeclared in zip(*found, strict=True):
+        same(declared, undeclared)
+
+
+@each_spec
 @few
 @hypothesis.given(
     lengths=st.lists(st.integers(1, 7), min_size=2, max_size=4),

@@ -17,6 +17,7 @@ from wordorder.positions import (
     Rotary,
     Sum,
     build,
+    composed,
 )
 from wordorder.positions.conformance import PROPERTIES, check
 from wordorder.positions.rotary import rotate, rotation
@@ -221,6 +222,24 @@ class WrongSlopes(Position):
         return self.slopes().view(-1, *[1] * distance.dim()) * distance.abs()
 
 
+class Rows(Position):
+    """Takes positions for the rows of a table."""
+
+    door, absolute, shift_invariant = "input", True, False
+
+    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        return x + torch.eye(len(x[0, 0]))[geometry.query_positions]
+
+
+class Undeclared(Position):
+    """Adds to the input, and declares no door."""
+
+    absolute, shift_invariant = True, False
+
+    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        return x + geometry.query_positions[..., None]
+
+
 class Unstatic(Position):
     """Declares a static rotation, and turns slower in a longer context."""
 
@@ -274,6 +293,7 @@ BROKEN = {
     "masked": SlotDistances,
     "shifted": Absolute,
     "positions alone": FirstRow,
+    "between": Rows,
     "pair by pair": Gridded,
     "causal": Foreseeing,
     "forgetful": Remembering,
@@ -294,7 +314,7 @@ def test_each_property_can_be_broken(name: str) -> None:
     assert finding.detail and f"({6} heads)" in finding.detail
 
 
-@pytest.mark.parametrize("kind", [Multiplying, WrongSlopes, Unstatic])
+@pytest.mark.parametrize("kind", [Multiplying, Undeclared, WrongSlopes, Unstatic])
 def test_each_fact_can_be_false(kind: type[Position]) -> None:
     assert check(kind, only=("facts",)).broken == ["facts"]
 
@@ -331,9 +351,10 @@ def test_options_of_a_class_are_given_as_arguments() -> None:
         ("pope+cope", "Cope replaces attention, and cannot take the softmax scale of Pope"),
         ("path+cope", "Path and Cope both replace attention"),
         ("t5:scaled=false+deberta", "softmax scales"),
-        ("offset+learned", "Offset feeds positions up to 95, and the longest that can be"),
+        ("offset+learned", "Offset feeds positions up to 95, and the longest that Learned can"),
         ("randomized:limit=64+learned", "Randomized feeds positions up to 63, and the longest"),
         ("randomized:limit=64+offset:most=8+learned:length=71", "feeds positions up to 71"),
+        ("learned:length=47", "has positions up to 47, and .* give it length=48"),
         ("learned/rotary", "learned comes in at the input, before all layers"),
     ],
 )
@@ -346,6 +367,20 @@ def test_what_goes_together_is_built() -> None:
     shape = ModelShape(4, 8, layers=2, trained_length=48)
     build("randomized:limit=64+offset:most=8+learned:length=72", shape)
     build("offset+rotary", shape)
+
+
+def test_what_comes_in_at_the_input_is_added_once_whatever_it_declares() -> None:
+    class Counted(Undeclared):
+        def __init__(self, shape: ModelShape, /) -> None:
+            super().__init__(shape)
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+    catalogue = {"counted": Counted, "none": CATALOGUE["none"]}
+    shape = ModelShape(4, 8, layers=4)
+    made = composed.build(composed.parse("counted", catalogue), shape, catalogue)
+    assert len(made.instances) == 1
+    with pytest.raises(PositionError, match="comes in at the input"):
+        composed.build(composed.parse("counted/none", catalogue), shape, catalogue)
 
 
 def test_an_embedding_for_other_heads_is_refused() -> None:

@@ -73,8 +73,14 @@ def test_past_the_table_is_one_clear_error() -> None:
         embedded(learned, [0, 8])
     assert str(caught.value) == (
         "position 8 is past the longest this learned table holds (7): resample it, or train with "
-        "--position rotary"
+        "rotary"
     )
+
+
+@pytest.mark.parametrize(("where", "line"), [(0.5, "between two rows"), (-1, "-1 is below 0")])
+def test_what_has_no_row_is_one_clear_error(where: float, line: str) -> None:
+    with pytest.raises(PositionError, match=line):
+        embedded(Learned(SHAPE), [where, 1])
 
 
 def test_rows_never_fed_stay_as_drawn() -> None:

@@ -107,6 +107,8 @@ def test_an_option_that_is_not_stored_is_found() -> None:
 class FarOff(Position):
     """A rate of the distance past 16, which short texts do not reach."""
 
+    door = "score"
+
     def __init__(self, shape: ModelShape, /, *, cut: bool = False) -> None:
         super().__init__(shape)
         self.cut = cut

@@ -49,6 +49,12 @@ def test_clipping_is_at_k(lab) -> None:
     assert len(bias[0].unique()) == 7
 
 
+def test_between_two_distances_the_nearer_counts(lab) -> None:
+    relative = lab.filled(Relative(ModelShape(2, 4, causal=False), clip=3))
+    between = relative.distance_bias(torch.tensor([1.6, -2.4]))
+    assert torch.equal(between, relative.distance_bias(torch.tensor([2, -2])))
+
+
 def test_before_is_not_after(lab) -> None:
     relative = lab.filled(Relative(ModelShape(2, 4, causal=False), clip=3))
     assert torch.equal(relative.distance_bias(torch.tensor([2])), relative.weight[:, 5:6])

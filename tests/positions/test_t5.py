@@ -144,6 +144,11 @@ def test_the_boundary_at_max_distance() -> None:
         assert t5.bucket(distances).tolist() == [last - 1, *[last] * 5]
 
 
+def test_between_two_distances_the_nearer_counts() -> None:
+    t5 = T5(ModelShape(1, 4))
+    assert t5.bucket(torch.tensor([2.4, 2.6, -0.6])).tolist() == [2, 3, 0]
+
+
 def test_one_table_serves_all_layers() -> None:
     made = build("t5", ModelShape(6, 4, layers=3))
     assert len(made.instances) == 1

@@ -141,7 +141,9 @@ def _bucket_sums(
         if tokens.shape[1] > CHUNK and documents is None and model.config.causal:
             losses = chunked_losses(model, tokens, targets)
         else:
-            losses = model.token_losses(tokens, targets, positions=positions, documents=documents)
+            losses = model.token_losses(
+                tokens, targets, positions=positions, documents=documents, consecutive=True
+            )
     if positions is None:
         positions = torch.arange(tokens.shape[1], device=device).expand_as(tokens)
     starts = torch.tensor(edges[1:-1], device=device)

@@ -71,8 +71,8 @@ def attention(
     if kernel != "plain" and queries.shape[-1] == values.shape[-1]:
         if not bias.biased:
             return _fused(queries, keys, values, bias, scale)
-        slopes = position.slopes() if bias.geometry.causal else None
-        if slopes is not None and bias.keys >= CHANNEL_FROM and bias.queries > 1:
+        slopes = position.slopes() if bias.geometry.causal and bias.queries > 1 else None
+        if slopes is not None and bias.keys >= CHANNEL_FROM and bias.rising:
             width = values.shape[-1]
             widened = with_slopes(queries, keys, values, slopes, bias, scale)
             return _fused(*widened, bias, scale)[..., :width]
@@ -150,7 +150,8 @@ def with_slopes(
     """Return queries, keys and values whose products hold -m * distance for each head.
 
     The softmax ignores what is constant along a row, so the bias -m(i - j) of a key j is
-    m * j: a channel with 1 in the queries and m * j in the keys, counted from the last key.
+    m * j: a channel with 1 in the queries and m * j in the keys, counted from the last key. That
+    is where no key that is seen lies ahead: ahead the bias falls, and m * j rises.
     In bfloat16 it is split over three channels, whose products are added in float32. Far
     apart scores are large numbers: at 16,384 keys they are exact to 0.0005.
 

@@ -8,6 +8,8 @@ list: 16,384 tokens need 32,767 values a head, not 268 million.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -66,6 +68,13 @@ class Bias:
     def trained_pairs(self) -> bool:
         """Whether it has one that no list of distances can take."""
         return self.trained and self.by_distance is None
+
+    @cached_property
+    def rising(self) -> bool:
+        """Whether every key that a causal row sees is known to stand at no later position."""
+        if self.geometry.consecutive or torch.compiler.is_compiling():
+            return self.geometry.consecutive
+        return bool((self.geometry.key_positions.diff(dim=1) >= 0).all())
 
     def bias(
         self, rows: slice = EVERYTHING, seen: slice = EVERYTHING, sequences: slice = EVERYTHING

@@ -42,12 +42,14 @@ class RecurrentLanguageModel(TokenModel):
         documents: Tensor | None = None,
         cache: RecurrentCache | None = None,
         context_length: int = 0,
+        consecutive: bool = False,
     ) -> Tensor:
         """Return the logits of every token; positions are read past, order is enough.
 
         Args:
             cache: the hidden state after the tokens before these; it is replaced.
-            context_length: changes nothing: a GRU does not ask how long a text is.
+            context_length, consecutive: change nothing: a GRU asks neither how long a text is
+                nor where its tokens stand.
 
         Raises:
             BadInput: more than one document in a row, which a GRU cannot keep apart.
@@ -62,6 +64,7 @@ class RecurrentLanguageModel(TokenModel):
         cache: RecurrentCache | None = None,
         *,
         context_length: int = 0,
+        consecutive: bool = False,
     ) -> Tensor:
         """Return the final hidden states (batch, time, width) in the compute dtype."""
         if documents is not None and bool((documents.clamp(min=0) != documents[:, :1]).any()):

@@ -382,6 +382,7 @@ def index_grid(scores: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor, T
     )
 
 
-def overrides(position: Position, hook: str) -> bool:
-    """Return whether an embedding does anything at this hook."""
-    return getattr(type(position), hook) is not getattr(Position, hook)
+def overrides(position: Position | type[Position], hook: str) -> bool:
+    """Return whether an embedding, or a class of them, does anything at this hook."""
+    kind = position if isinstance(position, type) else type(position)
+    return getattr(kind, hook) is not getattr(Position, hook)

@@ -120,7 +120,7 @@ def build(spec: Spec, shape: ModelShape, catalogue: Mapping[str, type[Position]]
     pattern = [spec.layers[i % len(spec.layers)] for i in range(shape.layers)]
     for part in {part for layer in pattern for part in layer}:
         everywhere = all(part in layer for layer in pattern)
-        if find(part.name, catalogue).door == "input" and not everywhere:
+        if overrides(find(part.name, catalogue), "embed") and not everywhere:
             raise PositionError(
                 f"{spec}: {part.name} comes in at the input, before all layers: "
                 "put it in every layer of the pattern, or in none"
@@ -264,7 +264,7 @@ class Composed(nn.Module):
         instance = _make(part, self.shape, catalogue)
         self.instances.append(instance)
         index = len(self.instances) - 1
-        once = instance.shared or instance.door == "input"
+        once = instance.shared or overrides(instance, "embed")
         if once or not list(instance.parameters()):
             made[part] = index
         return index
@@ -273,10 +273,13 @@ class Composed(nn.Module):
         last = self.shape.trained_length - 1
         fed = [p for p in self.instances if p.farthest_fed is not None]
         farthest = last + sum(p.farthest_fed - last for p in fed)
-        if fed and self.longest is not None and farthest > self.longest:
+        if self.longest is not None and farthest > self.longest:
+            by = f"{type(fed[0]).__name__} feeds" if fed else "a text of the trained length has"
+            short = next(p for p in self.instances if p.longest == self.longest)
+            longer = f": give it length={farthest + 1}" if "length" in short.options() else ""
             raise PositionError(
-                f"{type(fed[0]).__name__} feeds positions up to {farthest}, and the longest that "
-                f"can be represented is {self.longest}: give learned:length={farthest + 1}"
+                f"{by} positions up to {farthest}, and the longest that "
+                f"{type(short).__name__} can represent is {self.longest}{longer}"
             )
 
     @property

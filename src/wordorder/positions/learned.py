@@ -124,11 +124,18 @@ class Learned(Position):
 
     def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
         positions = geometry.query_positions
+        if positions.is_floating_point():
+            raise PositionError(
+                "learned: a position between two rows has no vector: round positions, or resample "
+                "the table to another length"
+            )
         near = positions.device.type == "cpu" and not torch.compiler.is_compiling()
+        if near and int(positions.min()) < 0:
+            raise PositionError(f"learned: position {int(positions.min())} is below 0")
         if near and int(positions.max()) > self.longest:
             raise PositionError(
                 f"position {int(positions.max())} is past the longest this learned table holds "
-                f"({self.longest}): resample it, or train with --position rotary"
+                f"({self.longest}): resample it, or train with rotary"
             )
         if self.rank:
             left = wide(nn.functional.embedding(positions, self.left))

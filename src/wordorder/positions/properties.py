@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from . import CATALOGUE
-from .base import Geometry, Position, PositionError, overrides
-from .case import APART, CLOSE, HEAD_DIM, Broken, Case, NotApplicable, same
-from .composed import Composed, Part, Spec, find
+from .base import PositionError, overrides
+from .case import APART, CLOSE, Broken, Case, NotApplicable, same
+from .composed import Part, Spec, find
+from .declared import facts
 from .reader import Past, Reader
 
 # What activations of 8 bits cost two layers: 0.01 of the spread; one wrong position, 0.3.
@@ -118,6 +119,16 @@ def positions_alone(case: Case) -> None:
     apart = torch.stack([torch.arange(9), torch.arange(9) + 3, torch.arange(9) * 2])
     alone = [reader.read(x[i : i + 1], apart[i : i + 1]) for i in range(3)]
     same(torch.cat(alone), reader.read(x, apart), "rows at positions of their own")
+
+
+def between(case: Case) -> None:
+    """Positions between whole numbers are read, or refused in a line."""
+    x, halves = case.text(1, 5), torch.arange(5)[None] / 2
+    try:
+        found = case.reader().read(x, halves)
+    except PositionError:
+        return
+    same(found, found, "5 tokens half a position apart")
 
 
 def pair_by_pair(case: Case) -> None:
@@ -296,73 +307,6 @@ def _slopes(
     return slopes
 
 
-def facts(case: Case) -> None:
-    """What it declares is so: options, slopes, additive scores, a static rotation, its limit."""
-    position = case.build()
-    for instance in position.instances:
-        if lost := [name for name in instance.options() if not hasattr(instance, name)]:
-            raise Broken(f"its option {lost[0]} is not stored: say self.{lost[0]} = {lost[0]}")
-        _slopes_are_the_bias(instance)
-        if overrides(instance, "distance_bias"):
-            found = instance.distance_bias(torch.arange(-4, 5).reshape(3, 3))
-            if found.shape != (case.heads, 3, 3) or found.dtype not in (torch.float32,):
-                raise Broken(f"distance_bias gave {tuple(found.shape)} {found.dtype}")
-        longest = instance.longest
-        if longest is not None:
-            start = longest - 2
-            Reader(position, case.key_value_heads).read(
-                case.text(1, 3), torch.arange(start, longest + 1)[None]
-            )
-    _additive(case, position)
-    _static(case, position)
-
-
-def _slopes_are_the_bias(instance: Position) -> None:
-    slopes = instance.slopes()
-    if slopes is None:
-        return
-    distance = torch.tensor([0, 1, 5, 1000])
-    bias = instance.distance_bias(distance)
-    if bias is None or not torch.allclose(bias, -slopes[:, None] * distance, rtol=1e-6):
-        raise Broken("distance_bias is not minus slopes times distance")
-
-
-@torch.no_grad()
-def _additive(case: Case, position: Composed) -> None:
-    geometry = Geometry.of(torch.arange(6)[None])
-    q, k = torch.randn(2, 1, case.heads, 6, HEAD_DIM, dtype=torch.float64).unbind()
-    x = case.text(1, 6)
-    for instance in position.instances:
-        state = instance.state(x, geometry, None)
-        score = instance.score(q, k, instance.prepare(geometry), state)
-        if score is None:
-            continue
-        where = [torch.tensor([index]) for index in (0, case.heads - 1, 4, 2)]
-        at = [score(torch.tensor([value], dtype=torch.float64), *where) for value in (0.0, 3.0)]
-        adds = abs(float(at[1] - at[0]) - 3) < 1e-4
-        if adds != instance.additive:
-            raise Broken(f"declares additive={instance.additive}: a score 3 higher gave {at}")
-        grid = [torch.arange(6).view(shape) for shape in ((1, 6, 1), (1, 1, 6))]
-        heads = torch.arange(case.heads)[:, None, None]
-        zeros = torch.zeros(1, case.heads, 6, 6, dtype=torch.float64)
-        table = score(zeros, torch.zeros(1, 1, 1, 1, dtype=torch.int64), heads, *grid)
-        if abs(float(table[0, -1, 4, 2] - at[0])) > CLOSE:
-            raise Broken("a score by itself is not the score in its row")
-
-
-def _static(case: Case, position: Composed) -> None:
-    keys = torch.randn(1, case.heads, 6, HEAD_DIM, dtype=torch.float64)
-    for instance in position.instances:
-        if not instance.static_rotation:
-            continue
-        geometry = Geometry.of(torch.arange(6)[None])
-        alone = Geometry.of(torch.tensor([[2]]), context_length=999)
-        together = instance.rotate_keys(keys, instance.prepare(geometry), None)[:, :, 2:3]
-        single = instance.rotate_keys(keys[:, :, 2:3], instance.prepare(alone), None)
-        if (together - single).abs().max() > CLOSE:
-            raise Broken("declares a static rotation, and a key turns with its surroundings")
-
-
 def placing(case: Case) -> None:
     """The positions that training feeds are in order and the generator's alone."""
     position = case.build()
@@ -387,6 +331,7 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
     "masked": masked,
     "shifted": shifted,
     "positions alone": positions_alone,
+    "between": between,
     "pair by pair": pair_by_pair,
     "causal": blind_to_the_future,
     "forgetful": forgetful,

@@ -57,6 +57,6 @@ class Relative(Position):
 
     def distance_bias(self, distance: Tensor) -> Tensor:
         heads = self.shape.heads
-        where = distance.clamp(-self.ahead, self.clip) + self.ahead
+        where = distance.round().long().clamp(-self.ahead, self.clip) + self.ahead
         where = where.flatten().expand(heads, -1)
         return wide(self.weight).gather(1, where).view(heads, *distance.shape)

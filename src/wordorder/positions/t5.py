@@ -93,7 +93,8 @@ class T5(Position):
         return None if self.scaled else 1.0
 
     def bucket(self, distance: Tensor) -> Tensor:
-        """Return the bucket of each distance, an int64 of the same shape."""
+        """Return the bucket of each distance, rounded where it is no whole number, as int64."""
+        distance = distance.round().long()
         back = distance.clamp(min=0) if self.shape.causal else distance.abs()
         borders = torch.tensor(self.borders, dtype=distance.dtype, device=distance.device)
         far = self.single + torch.bucketize(back, borders, right=True)

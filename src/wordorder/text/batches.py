@@ -39,7 +39,7 @@ class Batch(NamedTuple):
         tokens: what goes in.
         targets: what should come out at each place; -1 is not counted.
         documents: which document each token is of, -1 for padding; None where it does not matter.
-        positions: each token's place in its document; None for 0, 1, 2, ...
+        positions: each token's place in its document, going up by one; None for 0, 1, 2, ...
     """
 
     tokens: torch.Tensor

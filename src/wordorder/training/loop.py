@@ -124,8 +124,10 @@ class Training:
         total = torch.zeros((), device=device)
         for number, batch in zip(numbers, batches, strict=True):
             tokens, targets, documents, positions = batch.to(device)
-            positions = self.place(positions, tokens, number)
-            losses = self.losses(tokens, targets, positions=positions, documents=documents)
+            fed = self.place(positions, tokens, number)
+            losses = self.losses(
+                tokens, targets, positions=fed, documents=documents, consecutive=fed is positions
+            )
             loss = losses.sum() / counted
             loss.backward()
             total += loss.detach()

@@ -148,8 +148,11 @@ def losses_of(model: TokenModel, machine: Machine) -> Callable[..., Tensor]:
         *,
         positions: Tensor | None = None,
         documents: Tensor | None = None,
+        consecutive: bool = False,
     ) -> Tensor:
-        return model.losses_of(hidden(tokens, positions, documents), targets)
+        return model.losses_of(
+            hidden(tokens, positions, documents, consecutive=consecutive), targets
+        )
 
     return losses
 
@@ -188,7 +191,8 @@ def step_seconds(
     times = []
     for _ in range(1 + STEPS_TIMED):
         start = time.perf_counter()
-        losses(tokens, targets, positions=positions, documents=documents).mean().backward()
+        found = losses(tokens, targets, positions=positions, documents=documents, consecutive=True)
+        found.mean().backward()
         if tokens.is_cuda:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
