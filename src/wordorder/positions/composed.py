@@ -159,10 +159,8 @@ class Sum(Position):
         self.static_rotation = all(
             p.static_rotation or not overrides(p, "rotate_keys") for p in parts
         )
-        self.additive = all(p.additive for p in parts)
         self.whole_row = next((i for i, p in enumerate(parts) if overrides(p, "attend")), None)
         self.has_distance_bias = any(overrides(p, "distance_bias") for p in parts)
-        self.needs_mask = self.whole_row is not None or any(overrides(p, "score") for p in parts)
 
     @property
     def softmax_scale(self) -> float | None:

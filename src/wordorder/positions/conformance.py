@@ -116,7 +116,8 @@ def _try(
 ) -> Finding:
     statement = (function.__doc__ or "").partition("\n")[0]
     for count in heads:
-        groups = count // 2 if count % 2 == 0 else count
+        # One key head for all where they are many, one for two, and one for each.
+        groups = 1 if count % 4 == 0 else count // 2 if count % 2 == 0 else count
         try:
             function(replace(case, heads=count, key_value_heads=groups))
         except NotApplicable as why:

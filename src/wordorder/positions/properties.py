@@ -51,11 +51,18 @@ def cached(case: Case) -> None:
     for time, cuts in ((2, (1,)), (3, (1, 2)), (9, (2, 3, 7)), (17, (5, 6, 13))):
         x = case.text(2, time)
         for rotated in (False, True) if static else (False,):
-            past = Past(rotated)
-            pieces = [reader.read(piece, past=past) for piece in x.tensor_split(cuts, 1)]
             kept = "rotated keys" if rotated else "raw keys"
             what = f"{time} tokens, cut at {cuts}, {kept} kept"
-            same(torch.cat(pieces, 1), reader.read(x), what)
+            same(_in_pieces(reader, x, cuts, Past(rotated)), reader.read(x), what)
+
+
+def _in_pieces(
+    reader: Reader, x: Tensor, cuts: tuple[int, ...], past: Past, positions: Tensor | None = None
+) -> Tensor:
+    pieces = x.tensor_split(cuts, 1)
+    places = [None] * len(pieces) if positions is None else positions.tensor_split(cuts, 1)
+    read = [reader.read(piece, at, past=past) for piece, at in zip(pieces, places, strict=True)]
+    return torch.cat(read, 1)
 
 
 def packed(case: Case) -> None:
@@ -209,7 +216,7 @@ def _other_values(value: Any) -> tuple[Any, ...]:
 
 
 def coarse(case: Case) -> None:
-    """In a bfloat16 or float16 model, far positions are as exact as in a float32 one."""
+    """In a bfloat16 or float16 model, far positions are as exact as in float32, cached or not."""
     x = case.text(1, 9)
     for start in sorted({0, case.far(3001, 9), case.far(100_000, 9)}):
         positions = torch.arange(start, start + 9)[None]
@@ -220,11 +227,15 @@ def coarse(case: Case) -> None:
             expected = Reader(kept, case.key_value_heads, torch.float32).read(x, positions)
             name = str(dtype).removeprefix("torch.")
             same(found, expected, f"positions from {start} on, {name} weights", 1e-3)
-            found = Reader(rounded, case.key_value_heads, dtype).read(x, positions)
-            error = (found.float() - expected).square().mean().sqrt() / expected.std()
-            if not error < COARSE:
-                what = f"positions from {start} on, {name} model"
-                raise Broken(f"{what}: off by {float(error):.2g} of the spread")
+            reader = Reader(rounded, case.key_value_heads, dtype)
+            readings = {"at once": reader.read(x, positions)}
+            if case.causal:
+                readings["in pieces"] = _in_pieces(reader, x, (3, 4), Past(), positions)
+            for how, found in readings.items():
+                error = (found.float() - expected).square().mean().sqrt() / expected.std()
+                if not error < COARSE:
+                    what = f"positions from {start} on, {name} model, {how}"
+                    raise Broken(f"{what}: off by {float(error):.2g} of the spread")
 
 
 def movable(case: Case) -> None:
