@@ -17,7 +17,7 @@ from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Wor
 from wordorder.experiments.side_by_side import Tell
 from wordorder.model import LanguageModel, TokenModel, make_model
 from wordorder.model.config import ModelConfig
-from wordorder.positions import CATALOGUE, Geometry, ModelShape, PositionError
+from wordorder.positions import CATALOGUE, ModelShape, PositionError
 from wordorder.positions.base import overrides
 
 ARTICLE = "the article, 'Transformers have no sense of order'"
@@ -173,12 +173,10 @@ def try_sinusoids(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """
     width, count = job["width"], job["positions"]
     embedding = CATALOGUE["sinusoidal"](ModelShape(1, width, width))
-    parts = []
+    first, parts = embedding.table(torch.zeros(1)), []
     for positions in torch.arange(count).split(1 << 14):
-        nothing = torch.zeros(1, len(positions), width)
-        parts.append(embedding.embed(nothing, Geometry.of(positions[None]))[0])
-    vectors = torch.cat(parts)
-    apart = (vectors - vectors[0]).norm(dim=1) / vectors[0].norm()
+        parts.append((embedding.table(positions) - first).norm(dim=1) / first.norm())
+    apart = torch.cat(parts)
     found = {}
     for name, first in (("any", 1), ("far", FAR)):
         if first < count:
@@ -187,7 +185,7 @@ def try_sinusoids(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     return found
 
 
-WIDTHS, POSITIONS = (64, 192, 512), (256, 100_000)
+WIDTHS, POSITIONS = (64, 192, 512), (256, 1_000_000)
 FAR = 1000  # positions apart: neighbours are near by intention
 
 
