@@ -111,16 +111,22 @@ def test_one_kernel_serves_all_layers_and_steps(
     assert counted.frame_count == 2  # of any length
 
 
+@pytest.mark.parametrize("documents", [False, True])
+@pytest.mark.parametrize("windows", [(), (5, 0), (5, 7)])
+@pytest.mark.parametrize("spec", ["none", "t5", "forgetting"])
 def test_code_compiled_as_a_whole_has_the_kernel_in_it(
-    make_random: Callable[..., LanguageModel],
+    make_random: Callable[..., LanguageModel], spec: str, windows: tuple, documents: bool
 ) -> None:
-    model = make_random("t5", windows=(5, 0))
+    model = make_random(spec, windows=windows)
     tokens = torch.randint(40, (2, 14), generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[0] * 6 + [1] * 8, [0] * 9 + [1] * 5])
+    given = {"documents": ids, "positions": restarting(ids), **DECLARED} if documents else {}
+    torch._dynamo.reset()
     counted = CompileCounterWithBackend("aot_eager")
     with torch.no_grad():
-        expected = model(tokens)
+        expected = model(tokens, **given)
         model.attention_kernel = "flex"
-        found = torch.compile(model.forward, backend=counted, fullgraph=True)(tokens)
+        found = torch.compile(model.forward, backend=counted, fullgraph=True)(tokens, **given)
     torch.testing.assert_close(found, expected, **CLOSE)
     assert counted.frame_count == 1
 

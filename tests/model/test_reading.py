@@ -371,3 +371,16 @@ def test_far_distances_stay_apart_in_bfloat16(make_random: MakeModel, spec: str)
             exact = scene.position.distance_bias(torch.arange(1000, 1008).flip(0)).tolist()
             for head, expected in zip(scene.bias.whole()[0], exact, strict=True):
                 assert len(set(head[-1, :8].tolist())) == len(set(expected))
+
+
+@pytest.mark.parametrize("kernel", ["plain", "fused"])
+def test_is_causal_of_few_queries_counts_from_the_last_key(
+    make_random: MakeModel, kernel: str
+) -> None:
+    """PyTorch's is top-left: of five keys its two queries see one and two, not four and five."""
+    zeros, keys = torch.zeros(1, 1, 2, 5), torch.eye(5)[None, None]
+    seen = functional.scaled_dot_product_attention(zeros, keys, keys, is_causal=True) > 0
+    assert seen[0, 0].sum(-1).tolist() == [1, 2]
+    model, tokens = make_random(), some_tokens(1, 5)
+    model.attention_kernel = kernel
+    same(in_chunks(model, Cache(model), tokens, [3, 2]), model(tokens))

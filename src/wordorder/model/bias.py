@@ -9,6 +9,7 @@ list: 16,384 tokens need 32,767 values a head, not 268 million.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ class Bias:
             self.by_distance = position.distance_bias(distances)
             if self.plainly_causal:
                 self.past_by_distance = self.by_distance.masked_fill(distances < 0, float("-inf"))
-        self.kept: dict[tuple, Tensor] = {}
+        self.kept: dict[tuple, Any] = {}
 
     @property
     def trained(self) -> bool:

@@ -56,7 +56,8 @@ def flexible(
 
 def _blocks(bias: Bias) -> BlockMask:
     """Return which blocks of the scores anything is seen of; all layers share it."""
-    if "blocks" not in bias.kept:
+    # Not an attribute: as one, PyTorch 2.13's compiler took one window's blocks for the other's.
+    if ("blocks",) not in bias.kept:
         geometry = bias.geometry
 
         def visible(sequence: Tensor, head: Tensor, row: Tensor, key: Tensor) -> Tensor:
@@ -65,8 +66,8 @@ def _blocks(bias: Bias) -> BlockMask:
         texts = None if geometry.key_documents is None else len(geometry.key_documents)
         sizes = texts, None, bias.queries, bias.keys
         device = geometry.query_slots.device
-        bias.kept["blocks"] = create_block_mask(visible, *sizes, device=device)
-    return bias.kept["blocks"]
+        bias.kept[("blocks",)] = create_block_mask(visible, *sizes, device=device)
+    return bias.kept[("blocks",)]
 
 
 @cache
