@@ -138,8 +138,9 @@ def test_the_kernels_agree(
         same(found[kernel][0], found["plain"][0])
         same(found[kernel][1], found["plain"][1])
     # PoPE makes queries wider than values, which the fused kernel does not take.
-    plain = any(overrides(p, hook) for p in model.position.instances for hook in ("score", "attend"))
-    if spec != "pope" and not plain and not any(p.trains_bias for p in model.position.sums):
+    instances, sums = model.position.instances, model.position.sums
+    plain = any(overrides(p, hook) for p in instances for hook in ("score", "attend"))
+    if spec != "pope" and not plain and not any(p.trains_bias for p in sums):
         assert found["fused"][2] == 4
 
 
