@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from wordorder.model import LanguageModel
+from wordorder.model import LanguageModel, attention
 from wordorder.positions import CATALOGUE
 
 # PyTorch 2.13's backward of softplus fails under this backend; under inductor it does not.
@@ -32,3 +32,20 @@ def test_compiled_is_eager(make_random: Callable[..., LanguageModel], spec: str)
     for ours, theirs in zip(found["compiled"], found["eager"], strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
     torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("spec", ["rotary", "alibi"])
+def test_what_the_fused_kernel_takes_is_one_graph(
+    make_random: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    monkeypatch.setattr(attention, "CHANNEL_FROM", 1)
+    model = make_random(spec, windows=(5, 7))
+    tokens = torch.randint(40, (2, 14), generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[0] * 6 + [1] * 8, [0] * 14])
+    places = torch.tensor([[*range(6), *range(8)], [*range(14)]])
+    torch._dynamo.reset()
+    compiled = torch.compile(model.forward, backend="eager", fullgraph=True)
+    for given in ({}, {"documents": ids, "positions": places, "consecutive": True}):
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(tokens, **given), model(tokens, **given))

@@ -8,7 +8,6 @@ list: 16,384 tokens need 32,767 values a head, not 268 million.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -70,12 +69,14 @@ class Bias:
         """Whether it has one that no list of distances can take."""
         return self.trained and self.by_distance is None
 
-    @cached_property
+    @property
     def rising(self) -> bool:
         """Whether every key that a causal row sees is known to stand at no later position."""
         if self.geometry.consecutive or torch.compiler.is_compiling():
             return self.geometry.consecutive
-        return bool((self.geometry.key_positions.diff(dim=1) >= 0).all())
+        if ("rising",) not in self.kept:
+            self.kept[("rising",)] = bool((self.geometry.key_positions.diff(dim=1) >= 0).all())
+        return self.kept[("rising",)]
 
     def bias(
         self, rows: slice = EVERYTHING, seen: slice = EVERYTHING, sequences: slice = EVERYTHING

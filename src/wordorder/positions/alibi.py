@@ -30,6 +30,8 @@ class Alibi(Position):
         "The bias is not divided by sqrt(head_dim): Falcon does, and is another model.",
         "A bidirectional model needs the absolute value, or it favours what lies ahead.",
         "Distances from 1,000 to 1,007 are three numbers in bfloat16: the bias is float32.",
+        "Heads split over devices keep their slices of the whole model's slopes: a model with as "
+        "many heads as a slice has others.",
     )
     door = "score"
 
