@@ -6,8 +6,11 @@ import warnings
 
 import pytest
 import torch
+from random_weights import filled
 from torch import Tensor
 
+from wordorder.model import LanguageModel, ModelConfig
+from wordorder.model.decoding import Cache
 from wordorder.positions import Forgetting, Geometry, ModelShape, PositionError, build, index_grid
 from wordorder.positions.conformance import check
 from wordorder.positions.reader import Past, Reader
@@ -133,6 +136,36 @@ def test_a_cache_goes_on_from_its_sum(lab) -> None:
         pieces = [reader.read(piece, past=past) for piece in x.tensor_split((3, 7), 1)]
         apart = (torch.cat(pieces, 1) - expected).detach().abs().max()
         assert apart > APART if forgetful else apart < CLOSE
+
+
+def test_x_transformers_with_a_cache_forgets_the_gates_before() -> None:
+    """Its gates are those of the tokens at hand; of the cached ones it has keys alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        there = pytest.importorskip("x_transformers.x_transformers")
+    tokens = torch.randint(40, (1, 16), generator=torch.Generator().manual_seed(0))
+
+    def apart(gated: bool) -> float:
+        layers = there.Decoder(
+            dim=32, depth=2, heads=4, attn_dim_head=8, attn_data_dependent_alibi=gated
+        )
+        model = there.TransformerWrapper(
+            num_tokens=40, max_seq_len=16, use_abs_pos_emb=False, attn_layers=layers
+        )
+        model = filled(model).eval()
+        with torch.no_grad():
+            expected = model(tokens)
+            _, cache = model(tokens[:, :8], return_intermediates=True)
+            found = model(tokens[:, :9], cache=cache)[:, -1]
+        return float((found - expected[:, 8]).abs().max() / expected.std())
+
+    assert apart(gated=False) < THEIRS < 1 < apart(gated=True)
+    config = ModelConfig(position="forgetting", vocabulary_size=40, width=32, layers=2, heads=4)
+    ours = filled(LanguageModel(config)).eval()
+    cache = Cache(ours)
+    with torch.no_grad():
+        found = torch.cat([ours(some, cache=cache) for some in tokens.split((8, 1, 5, 2), 1)], 1)
+        torch.testing.assert_close(found, ours(tokens), rtol=0, atol=THEIRS)
 
 
 def test_padding_forgets_nothing(lab) -> None:

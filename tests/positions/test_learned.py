@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, GPT2Config, GPT2Model
+from transformers import BertConfig, GPT2Config, GPT2Model, RobertaConfig
+from transformers.models.bart.modeling_bart import BartLearnedPositionalEmbedding
 from transformers.models.bert.modeling_bert import BertEmbeddings
 from transformers.models.opt.modeling_opt import OPTLearnedPositionalEmbedding
+from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
 from wordorder.positions import Geometry, Learned, ModelShape, PositionError, Sinusoidal
 from wordorder.positions.conformance import PROPERTIES, check
@@ -63,6 +65,35 @@ def test_opt_adds_2_to_every_position() -> None:
         ours.weight.copy_(theirs.weight[2:])
         expected = theirs(torch.ones(1, 5, dtype=torch.int64))
     assert torch.equal(embedded(ours, [0, 1, 2, 3, 4]), expected)
+
+
+def test_bart_adds_2_to_every_position() -> None:
+    theirs, ours = BartLearnedPositionalEmbedding(32, 24), Learned(SHAPE)
+    assert theirs.weight.shape[0] == 34
+    with torch.no_grad():
+        ours.weight.copy_(theirs.weight[2:])
+        expected = theirs(torch.ones(1, 5, dtype=torch.int64), past_key_values_length=3)
+    assert torch.equal(embedded(ours, [3, 4, 5, 6, 7]), expected)
+
+
+@pytest.mark.parametrize("padding", [1, 3])
+def test_roberta_counts_from_padding_idx_plus_1(padding: int) -> None:
+    """Its first word has row padding_idx + 1, wherever padding puts it."""
+    config = RobertaConfig(
+        vocab_size=9,
+        hidden_size=24,
+        max_position_embeddings=32 + padding + 1,
+        pad_token_id=padding,
+        hidden_dropout_prob=0,
+    )
+    theirs, ours = RobertaEmbeddings(config), Learned(SHAPE)
+    tokens = torch.tensor([[padding, padding, 5, 8, 5, 6, padding]])
+    with torch.no_grad():
+        theirs.token_type_embeddings.weight.zero_()
+        ours.weight.copy_(theirs.position_embeddings.weight[padding + 1 :])
+        words, expected = theirs.word_embeddings(tokens[:, 2:6]), theirs(tokens)[:, 2:6]
+    found = torch.nn.functional.layer_norm(embedded(ours, [0, 1, 2, 3], words), (24,), eps=1e-12)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_past_the_table_is_one_clear_error() -> None:

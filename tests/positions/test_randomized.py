@@ -7,9 +7,29 @@ from collections import Counter
 
 import pytest
 import torch
+from random_weights import filled
+from torch import Tensor
 
-from wordorder.positions import ModelShape, PositionError, Randomized, build
+from wordorder.evaluation.loss import evaluate
+from wordorder.model import LanguageModel, ModelConfig
+from wordorder.positions import (
+    Composed,
+    Geometry,
+    ModelShape,
+    PositionError,
+    Randomized,
+    Rotary,
+    build,
+)
 from wordorder.positions.conformance import check
+from wordorder.positions.rotary import Rotation
+from wordorder.text.corpus import Corpus, Document
+from wordorder.text.store import open_store
+from wordorder.text.tokenizer import make_tokenizer
+from wordorder.training.config import TrainConfig
+from wordorder.training.loop import Training
+from wordorder.training.machine import Machine
+from wordorder.training.material import Material
 
 SHAPE = ModelShape(6, 4, layers=2, trained_length=16)
 PLAIN = torch.arange(16)[None]
@@ -60,21 +80,84 @@ def test_packed_documents_are_fed_what_they_would_be_alone() -> None:
     assert torch.equal(fed.diff(dim=1) > 0, packed.diff(dim=1) > 0)
 
 
-def test_evaluation_uses_plain_positions() -> None:
-    """It acts at no door: what a model reads, it reads as without it."""
-    made = build("randomized:limit=64+rotary", SHAPE)
-    assert [type(part).__name__ for part in made.sums[0].parts] == ["Randomized", "Rotary"]
-    report = check("randomized:limit=64+rotary")
-    assert report.holds, str(report)
-    assert not list(made.parameters()) and made.longest is None
+ONE = "randomized:limit=2000+rotary"
+SPECS = [ONE, f"{ONE}/randomized:limit=2000+rotary:base=500"]
 
 
-def test_queries_and_keys_of_all_layers_are_fed_the_same() -> None:
+def training_of(spec: str) -> Training:
+    """Return a run of a small model with random weights, before its first step."""
+    model = ModelConfig(
+        position=spec, vocabulary_size=257, width=24, layers=2, heads=6, trained_length=16
+    )
+    corpus = Corpus("test", (Document("a bee sees the sea, the sea sees a bee " * 3, "test"),))
+    tokenizer = make_tokenizer("bytes", corpus)
+    store = open_store(corpus, tokenizer)
+    made = filled(LanguageModel(model))
+    return Training(
+        TrainConfig(model, batch_size=2),
+        Machine("cpu", 1),
+        Material(tokenizer, store, store, {}),
+        made,
+        made.token_losses,
+        steps=1,
+    )
+
+
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The positions of every forward pass of a model."""
+    seen: list[Tensor] = []
+    prepare = Composed.prepare
+
+    def recording(self: Composed, geometry: Geometry, *given: bool) -> list:
+        seen.extend((geometry.query_positions, geometry.key_positions))
+        return prepare(self, geometry, *given)
+
+    monkeypatch.setattr(Composed, "prepare", recording)
+    return seen
+
+
+def test_evaluation_uses_plain_positions(fed: list[Tensor]) -> None:
+    """Training draws them; its validation, and `evaluate` afterwards, are as without it."""
+    training = training_of(ONE)
+    training.gradient(0)
+    assert fed and not any(torch.equal(each[:1], PLAIN) for each in fed)
+    fed.clear()
+    store = training.material.validation
+    validation = training.validate(len(store))
+    found = evaluate(training.model, store, context_length=16)
+    assert fed and all(torch.equal(each[:1], PLAIN) for each in fed)
+    assert validation["validation_loss"] == found.loss_nats
+    plain = evaluate(training_of("rotary").model, store, context_length=16)
+    assert found == plain
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_queries_and_keys_of_all_layers_are_fed_the_same(
+    monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
     """However many layers name it, positions are drawn once."""
-    once = build("randomized:limit=64+rotary", SHAPE)
-    twice = build("randomized:limit=64+rotary/randomized:limit=64", SHAPE)
-    fed = [made.place(PLAIN, generator(3)) for made in (once, twice)]
-    assert torch.equal(*fed)
+    seen: dict[str, list[tuple[Rotary, Rotation]]] = {"queries": [], "keys": []}
+
+    def turning(name: str, side: int) -> None:
+        turn = getattr(Rotary, f"rotate_{name}")
+
+        def recording(self: Rotary, x: Tensor, tables: tuple, state: object) -> Tensor:
+            seen[name].append((self, tables[side]))
+            return turn(self, x, tables, state)
+
+        monkeypatch.setattr(Rotary, f"rotate_{name}", recording)
+
+    turning("queries", 0)
+    turning("keys", 1)
+    training_of(spec).gradient(0)
+    placed = Randomized(SHAPE, limit=2000).place(PLAIN, generator(0))  # of seed 0 and batch 0
+    for sides in seen.values():
+        assert len(sides) == 2
+        for rotary, table in sides:
+            angles = placed[..., None] * rotary.base ** -(torch.arange(2).double() / 2)
+            expected = angles.cos().float()[:, None].expand_as(table.cosine)
+            torch.testing.assert_close(table.cosine, expected, rtol=0, atol=1e-6)
 
 
 def test_beside_a_learned_table() -> None:

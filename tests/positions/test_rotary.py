@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from random_weights import filled
 from torch import Tensor
 from transformers.models.gpt_neox import modeling_gpt_neox
 from transformers.models.gptj import modeling_gptj
 from transformers.models.llama import modeling_llama
 
+from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import Geometry, ModelShape, PositionError, Rotary, parse
 from wordorder.positions.conformance import check
 from wordorder.positions.rotary import rotate
@@ -190,6 +192,80 @@ def test_made_on_the_meta_device_it_is_the_same() -> None:
     rotary = rotary.to_empty(device="cpu")
     expected = tables(made(scaling="yarn", factor=4.0), positions)
     assert all(map(torch.equal, tables(rotary, positions), expected))
+
+
+SCALED: dict[str, dict[str, Any]] = {
+    "none": {},
+    "proportional": {"fraction": 0.5, "proportional": True},
+    "linear": {"factor": 2.0},
+    "ntk": {"factor": 2.0},
+    "dynamic": {"factor": 2.0},
+    "yarn": {"factor": 2.0},
+    "longrope": {"factor": 2.0, "short_factors": (1.0,) * 4, "long_factors": (1.0, 2.0, 3.0, 4.0)},
+    "llama3": {"factor": 2.0},
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_no_cache_is_built_on_the_wrong_device(name: str) -> None:
+    """Tables are where positions are, whatever the default device when they are made."""
+    scaling = name if name != "proportional" else "none"
+    positions = torch.tensor([[0, 1, 5, 3001]])
+    expected = tables(made(scaling=scaling, **SCALED[name]), positions, 2048)
+    with torch.device("meta"):
+        rotary = made(scaling=scaling, **SCALED[name])
+        found = tables(rotary, positions, 2048)
+    assert all(table.device == positions.device for table in found)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_bfloat16_callers_leave_no_bad_table_for_float32_ones() -> None:
+    """rotary-embedding-torch makes positions in the queries' dtype, and keeps their table.
+
+    In bfloat16 it turns position 511 as 512, and 2,044 as 2,048.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        there = pytest.importorskip("rotary_embedding_torch")
+    for time, worst in ((512, 1.35), (2048, 2.5)):  # pairs are 1.41 long, so 2.83 is opposite
+        theirs, ours = there.RotaryEmbedding(dim=16), Rotary(ModelShape(1, 16))
+        x = torch.ones(1, 1, time, 16)
+        exact = turned(Rotary(ModelShape(1, 16)), x)
+        for dtype in (torch.bfloat16, torch.float32):  # in this order
+            found = theirs.rotate_queries_or_keys(x.to(dtype)).float()
+            assert (found - exact).unflatten(-1, (-1, 2)).norm(dim=-1).max() > worst
+            rounding = 2.0**-8 if dtype is torch.bfloat16 else 0
+            assert (turned(ours, x.to(dtype)).float() - exact).abs().max() <= rounding
+
+
+def test_transformers_rounds_inv_freq_with_the_model() -> None:
+    """After model.to(bfloat16) its cosine is off by 0.33 at position 3,001; ours is as it was."""
+    positions, x = torch.tensor([[3001]]), torch.zeros(1, 1, 32)
+    theirs = modeling_llama.LlamaRotaryEmbedding(llama_config(32))
+    exact, rounded = theirs(x, positions)[0], theirs.to(torch.bfloat16)(x, positions)[0]
+    assert (rounded - exact).abs().max() == pytest.approx(0.33, abs=0.01)
+    ours = Rotary(ModelShape(1, 32), layout="half")
+    frequencies = [10000.0 ** (-i / 16) for i in range(16)]
+    cosine = torch.tensor([math.cos(3001 * each) for each in frequencies], dtype=torch.float64)
+    for dtype in (torch.float32, torch.bfloat16, torch.float32):
+        found = tables(ours.to(dtype), positions)[0][0, 0].double()
+        assert (found - cosine).abs().max() < ROUNDED_ONCE
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_no_cache_grows_inside_torch_compile() -> None:
+    """A longer text after a shorter one, and one that goes on far from both."""
+    config = ModelConfig(vocabulary_size=40, width=32, layers=2, heads=4, trained_length=64)
+    model = filled(LanguageModel(config)).eval()
+    model.attention_kernel = "fused"
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        for start, time in ((0, 9), (0, 100), (5000, 33), (0, 9)):
+            tokens = torch.arange(time)[None] % 40
+            given = {"positions": torch.arange(start, start + time)[None], "consecutive": True}
+            found = compiled(tokens, **given)
+            torch.testing.assert_close(found, model(tokens, **given), rtol=0, atol=1e-5)
+    torch._dynamo.reset()
 
 
 def test_the_denominator_of_partial_rotary(formula) -> None:

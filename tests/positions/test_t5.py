@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+
 import pytest
 import torch
+from random_weights import filled
 from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Attention
 
+from wordorder.model import LanguageModel, ModelConfig
+from wordorder.model.decoding import Cache
 from wordorder.positions import T5, ModelShape, PositionError, Rotary, Sum, build
 from wordorder.positions.conformance import check
 
 CLOSE = 2e-6  # the table and the bias are float32, of size 1 here
 FLOAT32 = 5e-6  # both sides compute attention in float32 there
+LOGITS, APART = 1e-5, 1e-2  # of two readings in float32; what no rounding explains
 
 EVERY_DISTANCE = torch.arange(-1_000_000, 1_000_001)
 SHAPES = [(32, 128), (32, 256), (64, 1024), (16, 64), (8, 5), (32, 20), (4, 128), (10, 100)]
@@ -119,6 +126,69 @@ def test_t5_itself_does_not_divide_by_the_root_of_the_head_size() -> None:
     assert T5(shape, scaled=False).softmax_scale == 1.0
     both = Sum(shape, (T5(shape, scaled=False), Rotary(shape)))
     assert both.softmax_scale == 1.0
+
+
+def small_model() -> tuple[LanguageModel, torch.Tensor]:
+    """Return a model with random weights, and a text."""
+    config = ModelConfig(position="t5", vocabulary_size=40, width=32, layers=2, heads=4)
+    tokens = torch.randint(40, (1, 10), generator=torch.Generator().manual_seed(0))
+    return filled(LanguageModel(config)).eval(), tokens
+
+
+def x_transformers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("x_transformers.x_transformers")
+
+
+def test_x_transformers_multiplies_the_bias_by_the_root_of_the_head_size(lab) -> None:
+    """transformers and we do not: a table is theirs only after it is multiplied once."""
+    there, seen = x_transformers(), torch.ones(9, 9).tril().bool()
+    theirs = there.Decoder(dim=48, depth=1, heads=3, attn_dim_head=16, rel_pos_bias=True).rel_pos
+    transformers = T5Attention(T5Config(d_kv=16, num_heads=3, is_decoder=True), True, 0)
+    ours = lab.filled(T5(ModelShape(3, 16)))
+    distances = torch.arange(9)[:, None] - torch.arange(9)
+    with torch.no_grad():
+        for table in (theirs, transformers):
+            table.relative_attention_bias.weight.copy_(ours.weight.T)
+        plain = ours.distance_bias(distances)[:, seen]
+        assert torch.equal(transformers.compute_bias(9, 9)[0][:, seen], plain)
+        assert theirs.scale == 16**0.5
+        assert torch.equal(theirs(9, 9)[:, seen], 4 * plain)
+        assert (theirs(9, 9)[:, seen] - plain).abs().max() > APART
+        ours.weight.mul_(4)
+        assert torch.equal(theirs(9, 9)[:, seen], ours.distance_bias(distances)[:, seen])
+
+
+def test_x_transformers_refuses_positions_and_we_pack_texts() -> None:
+    there = x_transformers()
+    theirs = there.Decoder(dim=8, depth=1, heads=2, attn_dim_head=4, rel_pos_bias=True)
+    positions = torch.tensor([[*range(4), *range(6)]])
+    with pytest.raises(AssertionError, match="only alibi allowed for custom positions"):
+        theirs(torch.zeros(1, 10, 8), pos=positions)
+    model, tokens = small_model()
+    documents = torch.tensor([[0] * 4 + [1] * 6])
+    with torch.no_grad():
+        found = model(tokens, positions=positions, documents=documents)
+        expected = torch.cat([model(text) for text in tokens.split((4, 6), 1)], 1)
+        apart = model(tokens, positions=2 * positions, documents=documents) - expected
+    torch.testing.assert_close(found, expected, rtol=0, atol=LOGITS)
+    assert apart.abs().max() > APART
+
+
+@pytest.mark.parametrize("kernel", ["plain", "fused"])
+def test_the_bias_is_not_dropped_when_decoding_from_a_cache(kernel: str) -> None:
+    model, tokens = small_model()
+    without = copy.deepcopy(model)
+    read = []
+    with torch.no_grad():
+        without.position.instances[0].weight.zero_()
+        for each in (model, without):
+            each.attention_kernel, cache = kernel, Cache(each)
+            read.append(torch.cat([each(some, cache=cache) for some in tokens.split(1, 1)], 1))
+        expected = model(tokens)
+    torch.testing.assert_close(read[0], expected, rtol=0, atol=LOGITS)
+    assert (read[1] - expected)[0, 2:].abs().amax(1).min() > APART
 
 
 def test_causal_uses_all_buckets_for_the_past() -> None:

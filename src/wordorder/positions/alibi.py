@@ -43,7 +43,7 @@ class Alibi(Position):
         whole = 1 << (heads.bit_length() - 1)  # largest power of two at most `heads`
         exponents = [8 * (i + 1) / whole for i in range(whole)]
         exponents += [8 * (2 * i + 1) / (2 * whole) for i in range(heads - whole)]
-        return torch.tensor([2.0**-e for e in exponents], dtype=torch.float32)
+        return torch.tensor([2.0**-e for e in exponents], dtype=torch.float32, device="cpu")
 
     def distance_bias(self, distance: Tensor) -> Tensor:
         slopes = self.slopes().to(distance.device).view(-1, *[1] * distance.dim())

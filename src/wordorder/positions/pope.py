@@ -86,7 +86,8 @@ class Pope(Position):
 
     def frequencies(self) -> Tensor:
         """Return the angle per position of each dimension, (head_dim,) float64 on the CPU."""
-        exponent = torch.arange(self.shape.head_dim, dtype=torch.float64) / self.shape.head_dim
+        exponent = torch.arange(self.shape.head_dim, dtype=torch.float64, device="cpu")
+        exponent = exponent / self.shape.head_dim
         return self.base**-exponent
 
     def angles(self, positions: Tensor) -> Angles:
