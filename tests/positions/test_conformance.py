@@ -23,6 +23,8 @@ from wordorder.positions.conformance import PROPERTIES, check
 from wordorder.positions.rotary import rotate, rotation
 
 SUMS = ["learned+alibi", "rotary/none", "rotary+alibi"]
+BOTH_WAYS = [f"rotary:{options}" for options in ("base=50", "fraction=0.5", "layout=half")]
+BOTH_WAYS += ["rotary:fraction=0.5,proportional=true", "axial:columns=3", "axial:sections=[1,3]"]
 
 
 @pytest.mark.parametrize("spec", [*CATALOGUE, *SUMS])
@@ -41,6 +43,12 @@ def test_it_holds_for_other_heads_and_directions(spec: str, heads: int, causal: 
     except PositionError as error:
         pytest.skip(str(error))
     report = check(spec, heads=(heads,), causal=causal)
+    assert report.holds, str(report)
+
+
+@pytest.mark.parametrize("spec", BOTH_WAYS)
+def test_options_hold_in_bidirectional_models(spec: str) -> None:
+    report = check(spec, causal=False)
     assert report.holds, str(report)
 
 

@@ -12,8 +12,8 @@ from wordorder.positions import Cope, ModelShape, PositionError, build
 from wordorder.positions.conformance import check
 from wordorder.positions.cope import interpolated
 
-# Everything here is float64, but for the values of the expected rows, which are float32.
-CLOSE = 1e-6
+# Everything here is float64, with sums in another order.
+CLOSE = 1e-12
 # The reference computes in float32.
 THEIRS = 3e-6
 
@@ -79,7 +79,7 @@ def test_the_score_of_others_is_added_and_not_counted(formula, lab) -> None:
         own = paper.score(q[h][i].tolist(), k[h].tolist(), table, i, j)
         return own - 0.3 * (h + 1) * (i - j)
 
-    found = attended(cope, q, k, v, lambda s, b, h, i, j: s - 0.3 * (h + 1) * (i - j))
+    found = attended(cope, q, k, v, lambda s, b, h, i, j: s - 0.3 * ((h + 1) * (i - j)).double())
     expected = lab.softmax_rows(score, v.tolist(), True)
     torch.testing.assert_close(found, expected, rtol=0, atol=CLOSE)
 
@@ -114,7 +114,7 @@ def test_the_sum_runs_from_the_query_backwards(lab, plainly: bool) -> None:
     for i in range(6):
         asked = [0.2 * squares[(i - j + 1) / 2] for j in range(i + 1)]
         expected = torch.tensor(asked, dtype=torch.float64).softmax(0)
-        torch.testing.assert_close(found[i, : i + 1], expected, rtol=0, atol=1e-8)
+        torch.testing.assert_close(found[i, : i + 1], expected, rtol=0, atol=CLOSE)
 
 
 def test_positions_stop_at_the_last() -> None:

@@ -67,9 +67,13 @@ def test_it_conforms(bias: str, causal: bool) -> None:
     assert report.holds, str(report)
 
 
-@pytest.mark.parametrize("spec", ["dape:residual=false,hidden=3", "alibi+dape:bias=none"])
-def test_its_variants_conform(spec: str) -> None:
-    report = check(spec)
+@pytest.mark.parametrize(
+    "spec",
+    ["dape:residual=false,hidden=3", "dape:bias=kerple,residual=false", "alibi+dape:bias=none"],
+)
+@pytest.mark.parametrize("causal", [True, False])
+def test_its_variants_conform(spec: str, causal: bool) -> None:
+    report = check(spec, causal=causal)
     assert report.holds, str(report)
 
 

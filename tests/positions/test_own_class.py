@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from itertools import count
 from pathlib import Path
 
@@ -10,9 +13,9 @@ import torch
 from torch import nn
 
 from wordorder.cli.main import main
-from wordorder.positions import ModelShape, Position, PositionError
+from wordorder.positions import ModelShape, Position, PositionError, conformance
 from wordorder.positions.base import wide
-from wordorder.positions.conformance import check
+from wordorder.positions.conformance import PROPERTIES, check
 
 FILE = """
 import torch
@@ -137,3 +140,47 @@ def test_an_option_need_not_be_keyword_only(write) -> None:
 def test_a_name_that_is_taken_is_refused_in_ones_own_model_too() -> None:
     with pytest.raises(PositionError, match="another name"):
         Position(ModelShape(2, 4)).prepare = 3
+
+
+EMBEDDINGS = {
+    "kept": """
+class MyEmbedding(Position):
+    door = "score"
+
+    def distance_bias(self, distance):
+        return -distance.abs().float().sqrt().expand(self.shape.heads, *distance.shape)
+""",
+    "broken": """
+class MyEmbedding(Position):
+    door = "score"
+
+    def score(self, queries, keys, tables, state):
+        return lambda score, batch, head, query, key: score - 0.3 * (query - key).abs()
+""",
+}
+
+
+def test_the_kits_own_parametrisation_runs_as_it_is_written(tmp_path: Path) -> None:
+    """The test in its docstring, by pytest: a test for each property, and why where one fails.
+
+    The second takes a bias from the length of the cache, which breaks one property alone.
+    """
+    _, decorated, code = textwrap.dedent(conformance.__doc__).partition("    @pytest.mark")
+    written, _, _ = (decorated + code).partition("\n\nProperties are not enough")
+    assert "def test_my_embedding(name):" in written
+    imports = "import pytest\nfrom wordorder.positions import Position\n"
+    imports += "from wordorder.positions.conformance import PROPERTIES, check\n"
+    for name, embedding in EMBEDDINGS.items():
+        file = tmp_path / f"test_{name}.py"
+        file.write_text(imports + embedding + textwrap.dedent(written), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"1 failed, {2 * len(PROPERTIES) - 1} passed" in done.stdout, done.stdout
+    assert "FAILED test_broken.py::test_my_embedding[masked]" in done.stdout
+    assert "3 tokens without (1,): differs by" in done.stdout

@@ -14,7 +14,9 @@ from torch import Tensor
 from wordorder.model import plain_attention
 from wordorder.model.attention import attention
 from wordorder.model.bias import Bias
-from wordorder.positions import Geometry, ModelShape, build
+from wordorder.positions import CATALOGUE, Geometry, ModelShape, PositionError, build, parse
+from wordorder.positions.base import overrides
+from wordorder.positions.case import Case
 from wordorder.positions.pairs import Band, Pairs, picked
 
 BATCH, HEADS, HEAD_DIM, TIME = 3, 2, 4, 23
@@ -115,3 +117,20 @@ def test_a_band_ends_with_the_keys() -> None:
     assert scores[0, 0].tolist() == [[3, 4, 0, 0], [0, 1, 2, 3]]
     taken = band.taken(torch.arange(8.0).view(1, 1, 2, 4))
     assert taken[0, 0].tolist() == [[0, 0, 0, 1], [5, 6, 7, 0]]
+
+
+@pytest.mark.parametrize("spec", [n for n, kind in CATALOGUE.items() if overrides(kind, "score")])
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_pair_by_itself_is_as_exact_a_million_off(spec: str, causal: bool) -> None:
+    """What a fused kernel asks for, as all pairs at once: sines and FIRE's shares are float32."""
+    case = Case(parse(spec), CATALOGUE, heads=2, key_value_heads=1, causal=causal)
+    try:
+        reader, x = case.reader(), case.text(1, 7)
+    except PositionError as error:
+        if causal:
+            raise
+        pytest.skip(str(error))
+    for places in ([0, 1, 40, 500_000, 999_990, 999_999, 1_000_000], range(999_994, 1_000_001)):
+        positions = torch.tensor([[*places]])
+        found = reader.read(x, positions, one_by_one=True)
+        torch.testing.assert_close(found, reader.read(x, positions), rtol=0, atol=5e-6)

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Geometry, ModelShape, Path, PositionError, Sum
+from wordorder.model.attention import attention
+from wordorder.model.bias import Bias
+from wordorder.positions import Cope, Forgetting, Geometry, ModelShape, Path, PositionError, Sum
 from wordorder.positions import path as module
 from wordorder.positions.conformance import check
+from wordorder.positions.reader import plain_attention
 
-# Everything here is float64, with products of up to 150 matrices;
+# Everything here is float64, with products of up to 150 matrices.
 CLOSE = 1e-12
-# but the values of the expected rows of `softmax_rows` are float32.
-ROWS = 1e-6
 # In float32, after 1,000 tokens; what is attended spreads by 1.
 FLOAT32 = 1e-5
 WIDTH = 5
@@ -62,7 +63,7 @@ def test_attention_is_the_papers(
     expected = lab.softmax_rows(papers(formula, path, q, k, x), v.tolist(), True)
     for start in (0, 1000, 100_000):
         found = lab.attended(path, q, k, v, x=x, start=start, plainly=plainly)
-        torch.testing.assert_close(found, expected, rtol=0, atol=ROWS)
+        torch.testing.assert_close(found, expected, rtol=0, atol=CLOSE)
 
 
 def test_a_text_of_several_blocks_is_every_matrix_multiplied_out(lab) -> None:
@@ -191,7 +192,28 @@ def test_what_cannot_be_is_refused() -> None:
     assert str(caught.value) == "path: rank=32 and taps=0 must be at least 1"
 
 
-def test_it_stands_beside_a_forgetting_gate_and_not_beside_another_row() -> None:
-    shape = ModelShape(2, 4)
+def test_it_stands_beside_a_forgetting_gate_and_not_beside_another_row(formula, lab) -> None:
+    """PaTH-FoX: the score of reflections, and the logarithms of the gates between, are added."""
+    shape = ModelShape(2, 4, WIDTH)
+    path, forgetting = made(lab), lab.filled(Forgetting(shape))
+    q, k, v, x = inputs(lab, 2)
+    reflected, gate = papers(formula, path, q, k, x), formula("forgetting")
+    weights = zip(forgetting.weight.tolist(), forgetting.bias.tolist(), strict=True)
+    gates = [[gate.gate(weight, bias, row) for row in x.tolist()] for weight, bias in weights]
+
+    def score(h: int, i: int, j: int) -> float:
+        return reflected(h, i, j) + gate.bias(gates[h], i, j)
+
+    expected = lab.softmax_rows(score, v.tolist(), True)
+    geometry, inside = Geometry.of(torch.arange(7)[None]), [each[None] for each in (q, k, v)]
+    for parts in ((path, forgetting), (forgetting, path)):
+        whole = Sum(shape, parts)
+        tables = tuple(part.prepare(geometry) for part in parts)
+        given = tables, whole.state(x[None], geometry, None)
+        found = plain_attention(whole, *inside, *given, geometry)
+        torch.testing.assert_close(found[0], expected, rtol=0, atol=CLOSE)
+        bias = Bias(whole, geometry, None, torch.float64)
+        found = attention(*inside, whole, *given, bias, kernel="plain")
+        torch.testing.assert_close(found[0], expected, rtol=0, atol=CLOSE)
     with pytest.raises(PositionError, match="both replace attention"):
-        Sum(shape, (Path(shape), Path(shape)))
+        Sum(shape, (path, Cope(shape)))

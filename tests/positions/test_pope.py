@@ -115,7 +115,7 @@ def test_far_positions_are_as_exact_as_near_ones(lab) -> None:
     for start in (0, 1_000_000):
         tables = pope.prepare(Geometry.of(torch.tensor([[0, 5]]) + start))
         found.append(pope.rotate_queries(q, tables, None) @ pope.rotate_keys(k, tables, None).mT)
-    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=CLOSE)
 
 
 def test_offsets_start_at_zero_with_a_slope() -> None:

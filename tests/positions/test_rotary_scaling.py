@@ -174,6 +174,22 @@ def test_it_conforms(scaling: str, original: int) -> None:
     assert report.holds, str(report)
 
 
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize(
+    ("options", "pairs", "causal"),
+    [
+        ({"layout": "half"}, 4, True),
+        ({"fraction": 0.5, "proportional": True}, 2, True),
+        ({"layout": "half", "fraction": 0.5, "proportional": True}, 2, False),
+    ],
+)
+def test_it_conforms_in_other_layouts(
+    scaling: str, options: dict[str, Any], pairs: int, causal: bool
+) -> None:
+    report = check(Rotary, causal=causal, **options, **options_of(scaling, pairs, 4.0, 8))
+    assert report.holds, str(report)
+
+
 # -- traps ------------------------------------------------------------------------------------
 
 

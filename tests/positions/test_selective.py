@@ -12,10 +12,10 @@ from wordorder.positions import Geometry, ModelShape, PositionError, Rotary, Sel
 from wordorder.positions.conformance import check
 from wordorder.positions.rotary import rotate
 
-# Everything here is float64;
+# Everything here is float64.
 CLOSE = 1e-12
-# but the values of the expected rows of `softmax_rows` are float32.
-ROWS = 1e-6
+# Angles of thousands of radians, which both sides sum, are float64 to 1e-12.
+ROWS = 1e-11
 WIDTH = 5
 
 

@@ -75,6 +75,7 @@ def test_it_is_transformers_rotary_twice(lab) -> None:
     "spec",
     [
         "self-extend:group=3,neighbours=4",
+        "self-extend:base=50,group=2,neighbours=3",
         "self-extend:layout=half,fraction=0.5,neighbours=2",
         "self-extend:proportional=true,fraction=0.5+alibi/none",
     ],
