@@ -1,4 +1,4 @@
-"""What every test may rely on: nothing is written outside the test's own folders."""
+"""What every test may rely on: nothing written outside its own folders, threads for its size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from hypothesis import Phase, settings
 # For mutants, which break many at once: finding the smallest example takes minutes for each.
 settings.register_profile("first-found", phases=[Phase.explicit, Phase.generate])
 
+FEW_NUMBERS = {"positions", "model", "parity"}
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -22,3 +24,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             if name in os.environ:
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Numbers too few to share out: several threads would wait for one another."""
+    if not FEW_NUMBERS & {*request.path.parts}:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -29,15 +28,6 @@ THEIRS = 5e-5
 # A slope and its product with a distance, rounded on both sides.
 ROUNDED = 2.0**-22
 APART = 0.01
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Several wait for one another, and texts here are small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -60,15 +60,6 @@ ROUNDED_EIGHT_TIMES = 2.0**-21
 Score = Callable[[int, int, int], float]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Several wait for one another, and texts here are small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def shape(heads: int = HEADS, causal: bool = True) -> ModelShape:
     return ModelShape(heads, HEAD_DIM, trained_length=64, causal=causal)
 

@@ -111,10 +111,25 @@ def test_sums_of_angles_keep_their_fractions_in_a_long_text() -> None:
             torch.cat(pair, 1) for pair in zip(previous, state, strict=True)
         )  # fmt: skip
     angles = previous[0][0, :, 0, 0]
-    assert angles.dtype is torch.float32 and angles.abs().max() <= 3.1416
+    assert angles.dtype is torch.float64 and angles.abs().max() <= 3.1416
     expected = torch.arange(1.0, 1_000_001, dtype=torch.float64)
     apart = torch.remainder(angles.double() - expected + math.pi, 2 * math.pi) - math.pi
     assert apart.abs().max() < 5e-6
+
+
+def test_token_by_token_no_small_angle_is_lost() -> None:
+    """Each step is a quarter of what float32 can add to 1.5."""
+    position = Selective(ModelShape(1, 2, 1), taps=1, rank=1)
+    with torch.no_grad():
+        for parameter in position.parameters():
+            parameter.fill_(1)
+        position.up.fill_(3e-8)
+        start = torch.full((1, 1, 1, 1), 1.5, dtype=torch.float64)
+        state = start, torch.ones(1, 1, 1)
+        geometry = Geometry(torch.tensor([[1]]), torch.tensor([[0, 1]]), torch.tensor([1]))
+        for _ in range(500):
+            state = position.state(torch.ones(1, 1, 1), geometry, state)
+    assert float(state[0] - start) == pytest.approx(500 * 3e-8, rel=1e-6)
 
 
 def test_padding_adds_no_angle(lab) -> None:

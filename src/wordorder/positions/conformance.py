@@ -1,13 +1,13 @@
 """The conformance kit: every property a positional embedding must have, tried on anyone's.
 
-    from wordorder.positions.conformance import check
+    from wordorder.positions.conformance import PROPERTIES, check
     print(check("rotary:base=500000"))
     print(check(MyEmbedding))
 
     @pytest.mark.parametrize("name", PROPERTIES)
     def test_my_embedding(name):
         report = check(MyEmbedding, only=(name,))
-        assert report.holds, report
+        assert report.holds, str(report)
 
 Properties are not enough: a flipped sign has them all. An embedding is also to be held to
 its paper's formula.

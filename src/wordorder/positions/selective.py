@@ -106,13 +106,17 @@ class Selective(Position):
     def frequencies(self) -> Tensor:
         """Return what each pair multiplies angles by, (head_dim / 2,) float64 on the CPU."""
         pairs = self.shape.head_dim // 2
-        return self.base ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
+        return self.base ** -(torch.arange(pairs, dtype=torch.float64, device="cpu") / pairs)
 
     def prepare(self, geometry: Geometry) -> Tensor:
         return geometry.query_slots
 
     def state(self, x: Tensor, geometry: Geometry, previous: State) -> tuple[Tensor, Tensor]:
-        """Return angles (batch, time, heads, pairs) from -pi to pi, and what is convolved."""
+        """Return angles (batch, time, heads, pairs) from -pi to pi, and what is convolved.
+
+        Angles are kept in float64: decoding goes on from the last one, and what a float32 one
+        has lost, thousands of tokens add up.
+        """
         unit = F.normalize(wide(x), dim=-1)
         low = unit @ self.down.to(unit.dtype).mT
         every = low if previous is None else torch.cat((previous[1], low), 1)
@@ -131,15 +135,15 @@ class Selective(Position):
         if previous is not None:
             angles = angles + previous[0][:, -1:].to(angles.dtype)
         turns = (angles.detach() / (2 * math.pi)).round()
-        return (angles - 2 * math.pi * turns).to(unit.dtype), low
+        return angles - 2 * math.pi * turns, low
 
     def rotate_queries(self, queries: Tensor, tables: Tensor, state: State) -> Tensor:
-        return rotate(queries, rotation(state[0][:, tables]))
+        return rotate(queries, rotation(state[0][:, tables].to(wide(queries).dtype)))
 
     def rotate_keys(self, keys: Tensor, tables: Tensor, state: State) -> Tensor:
         """Return keys turned once for each head: as many as there are query heads."""
         keys = keys.repeat_interleave(self.shape.heads // keys.shape[1], 1)
-        return rotate(keys, rotation(state[0]))
+        return rotate(keys, rotation(state[0].to(wide(keys).dtype)))
 
 
 def rotation(angles: Tensor) -> Rotation:

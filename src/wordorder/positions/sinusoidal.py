@@ -7,7 +7,7 @@ cast once, so no buffer can be rounded, lost on the meta device or grown too sho
 import torch
 from torch import Tensor, nn
 
-from .base import Geometry, ModelShape, Position, PositionError
+from .base import Geometry, ModelShape, Position, PositionError, wide
 
 
 class Sinusoidal(Position):
@@ -96,5 +96,5 @@ class Sinusoidal(Position):
     def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
         table = self.table(geometry.query_positions)
         if self.scale is not None:
-            table = self.scale * table
+            table = self.scale * table.to(wide(self.scale).dtype)
         return x + table.to(x.dtype)
