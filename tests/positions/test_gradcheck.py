@@ -130,4 +130,4 @@ def test_slopes_of_fires_network_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     """Its backward pass is written out by hand, four pairs at a time."""
     monkeypatch.setattr(fire, "PIECE", 4)
     reader, moved = made("fire:hidden=5", True, batch=2)
-    assert holds("fire", reader.read, moved, fast=False)
+    assert holds(reader.read, moved, fast=False)
