@@ -313,8 +313,8 @@ class Composed(nn.Module):
 def as_line(error: Exception) -> str:
     """Return what was raised and where, on a line: the last place outside of PyTorch."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "/torch/" not in frame.filename.replace(os.sep, "/")]
-    last = (ours or frames)[-1]
+    theirs = os.path.dirname(torch.__file__)
+    last = ([frame for frame in frames if not frame.filename.startswith(theirs)] or frames)[-1]
     said = " ".join(str(error).split())
     return f"{type(error).__name__} at {os.path.basename(last.filename)}:{last.lineno}: {said}"
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from . import CATALOGUE, composed
-from .base import Position, PositionError
+from .base import Position
 from .case import Broken, Case, NotApplicable
 from .composed import Part, Spec
 from .properties import PROPERTIES
@@ -87,6 +87,8 @@ def check(
     """
     spec, catalogue = _named(embedding, options)
     case = Case(spec, catalogue, causal=causal)
+    for count in heads:
+        _with_heads(case, count).bare()  # what is refused, is before anything is tried
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several wait for one another, and texts here are small
     try:
@@ -116,19 +118,21 @@ def _try(
 ) -> Finding:
     statement = (function.__doc__ or "").partition("\n")[0]
     for count in heads:
-        # One key head for all where they are many, one for two, and one for each.
-        groups = 1 if count % 4 == 0 else count // 2 if count % 2 == 0 else count
         try:
-            function(replace(case, heads=count, key_value_heads=groups))
+            function(_with_heads(case, count))
         except NotApplicable as why:
             return Finding(name, statement, None, str(why))
         except Broken as broken:
             return Finding(name, statement, False, f"{broken} ({_heads(count)})")
-        except PositionError:
-            raise
         except Exception as error:  # of somebody's hook: the properties after it may still hold
             return Finding(name, statement, False, f"{composed.as_line(error)} ({_heads(count)})")
     return Finding(name, statement, True)
+
+
+def _with_heads(case: Case, count: int) -> Case:
+    """Return the case with one key head for all where heads are many, for two, or for each."""
+    groups = 1 if count % 4 == 0 else count // 2 if count % 2 == 0 else count
+    return replace(case, heads=count, key_value_heads=groups)
 
 
 def _heads(count: int) -> str:
