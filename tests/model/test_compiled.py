@@ -49,3 +49,20 @@ def test_what_the_fused_kernel_takes_is_one_graph(
     for given in ({}, {"documents": ids, "positions": places, "consecutive": True}):
         with torch.no_grad():
             torch.testing.assert_close(compiled(tokens, **given), model(tokens, **given))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_alibi_at_positions_that_fall_is_eager(
+    make_random: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled code cannot look whether they rise, and takes no channel unless it is declared."""
+    monkeypatch.setattr(attention, "CHANNEL_FROM", 1)
+    model = make_random("alibi", layers=1)
+    model.attention_kernel = "fused"
+    tokens = torch.randint(40, (2, 12), generator=torch.Generator().manual_seed(0))
+    positions = torch.tensor([[5, 0, 9, 1, 30, 2, 8, 3, 40, 4, 6, 7]]).expand(2, -1)
+    with torch.no_grad():
+        expected = model(tokens, positions=positions)
+        found = torch.compile(model.forward, backend="aot_eager")(tokens, positions=positions)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch._dynamo.reset()

@@ -15,6 +15,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.attention.flex_attention import flex_attention
 
 from wordorder.model import LanguageModel, flexible_attention
+from wordorder.model.cache import Cache
 from wordorder.positions import CATALOGUE
 
 pytestmark = [
@@ -44,6 +45,25 @@ def test_it_is_the_plain_road(
             model.attention_kernel = kernel
             given = {"positions": restarting(ids), **DECLARED} if documents else {}
             found[kernel] = model(tokens, documents=ids, **given)
+    torch.testing.assert_close(found["flex"], found["plain"], **CLOSE)
+
+
+@pytest.mark.parametrize("order", [None, [2, 9, 4, 0, 7, 30, 1, 31, 5, 3, 12, 8, 6, 11]])
+@pytest.mark.parametrize("spec", SPECS)
+@torch.inference_mode()
+def test_after_a_cache_it_is_the_plain_road(
+    make_random: Callable[..., LanguageModel], spec: str, order: list[int] | None
+) -> None:
+    """Queries are not the first keys, and positions may fall: scores and masks are of slots."""
+    model = make_random(spec, windows=(5, 0))
+    tokens = torch.randint(40, (2, 14), generator=torch.Generator().manual_seed(0))
+    places = [None, None] if order is None else torch.tensor([order]).split((6, 8), 1)
+    found = {}
+    for kernel in ("plain", "flex"):
+        cache, model.attention_kernel = Cache(model), kernel
+        pieces = tokens.split((6, 8), 1)
+        read = [model(p, positions=at, cache=cache) for p, at in zip(pieces, places, strict=True)]
+        found[kernel] = torch.cat(read, 1)
     torch.testing.assert_close(found["flex"], found["plain"], **CLOSE)
 
 

@@ -1,0 +1,114 @@
+"""Mistakes in the model around an embedding: positions, masks and biases, caches, training."""
+
+# ruff: noqa: E501  (code is quoted as it stands)
+
+from .mutant import KIT, READING, Mutant
+
+CONTEXT = "tests/model/test_context_length.py"
+EVICTION = "tests/model/test_eviction.py"
+FLEXIBLE = "tests/model/test_flexible.py::test_it_is_the_plain_road[alibi-windows0-False]"
+COMPILED = "tests/model/test_compiled.py::test_compiled_alibi_at_positions_that_fall_is_eager"
+AFTER_A_CACHE = "tests/model/test_flexible.py::test_after_a_cache_it_is_the_plain_road"
+
+MUTANTS = (
+    Mutant(
+        "position offset by one",
+        "model/cache.py",
+        (("return self.positions[:, -1:] + 1 + steps", "return self.positions[:, -1:] + 2 + steps"),),
+        (READING, "tests/model/test_decoding.py"),
+    ),
+    Mutant(
+        "scaled by how far a text has come",
+        "model/decoding.py",
+        (
+            ("context_length=self.context_length)", "context_length=0)"),
+            ("length = len(prompt) + sampling.max_tokens", "length = len(prompt)"),
+        ),
+        (CONTEXT,),
+    ),
+    Mutant(
+        "context length lost on the way",
+        "model/language_model.py",
+        (("context_length=context_length or tokens.shape[1]", "context_length=tokens.shape[1]"),),
+        (CONTEXT,),
+    ),
+    Mutant(
+        "positions not closed up",
+        "model/cache.py",
+        (
+            ("            self.positions = steps.expand(len(self.positions), -1)", "            self.positions = _ends(self.positions, sinks, window)"),
+            ("self.consecutive = self.documents is None", "self.consecutive = False"),
+        ),
+        (EVICTION,),
+    ),
+    Mutant(
+        "values not evicted with their keys",
+        "model/cache.py",
+        (("            for buffer in (self.keys, self.values)\n", "            for buffer in (self.keys, self.keys)\n"),),
+        (EVICTION,),
+    ),
+    Mutant(
+        "one token more kept than a window",
+        "model/decoding.py",
+        (("return self.sinks + self.window + 1 - self.cache.length", "return self.sinks + self.window + 2 - self.cache.length"),),
+        (EVICTION,),
+    ),
+    Mutant(
+        "bias from the length of the cache",
+        "model/bias.py",
+        (
+            ("queries = geometry.query_positions[:, rows, None]", "queries = geometry.query_slots[None, rows, None]"),
+            ("queries - geometry.key_positions[:, None, seen]", "queries - torch.arange(self.keys)[None, None, seen]"),
+        ),
+        (READING, "tests/model/test_fast_paths.py"),
+    ),
+    Mutant(
+        "packed documents see each other",
+        "positions/base.py",
+        (("(seen & same & (source >= 0)) | (behind == 0)", "(seen & (source >= 0)) | (behind == 0)"),),
+        (READING, KIT),
+    ),
+    Mutant(
+        "slopes in a channel whatever positions do",
+        "model/bias.py",
+        (("bool((self.geometry.key_positions.diff(dim=1) >= 0).all())", "True"),),
+        ("tests/model/test_fast_paths.py",),
+    ),
+    Mutant(
+        "compiled, a channel whatever positions do",
+        "model/bias.py",
+        (("            return self.geometry.consecutive\n", "            return True\n"),),
+        (COMPILED,),
+    ),
+    Mutant(
+        "positions drawn at random said to step by one",
+        "training/loop.py",
+        (("consecutive=fed is positions", "consecutive=True"),),
+        ("tests/training/test_packing.py",),
+    ),
+    Mutant(
+        "mask from positions in the kernel",
+        "model/flexible_attention.py",
+        (
+            (
+                "return geometry.sees(sequence, row, key, bias.window)",
+                "text = sequence % len(geometry.query_positions)\n"
+                "            ahead = geometry.query_positions[text, row] < geometry.key_positions[text, key]\n"
+                "            return geometry.sees(sequence, row, key, bias.window) & ~ahead",
+            ),
+        ),
+        (AFTER_A_CACHE,),
+    ),
+    Mutant(
+        "bias off by one in the kernel",
+        "model/flexible_attention.py",
+        (("by_distance[head, last - row + key]", "by_distance[head, last - row + key - 1]"),),
+        (FLEXIBLE,),
+    ),
+    Mutant(
+        "rows for slots in the kernel",
+        "model/flexible_attention.py",
+        (("score(value, batch, head, slots[row], key)", "score(value, batch, head, row, key)"),),
+        (AFTER_A_CACHE,),
+    ),
+)

@@ -1,0 +1,93 @@
+"""Mistakes in rotary, in what scales its frequencies, and in Self-Extend."""
+
+# ruff: noqa: E501  (code is quoted as it stands)
+
+from .mutant import KIT, Mutant
+
+SCALINGS = "tests/parity/test_rotary_scalings.py"
+CONTEXT = "tests/model/test_context_length.py"
+SELF_EXTEND = "tests/positions/test_self_extend.py"
+
+MUTANTS = (
+    Mutant(
+        "pairing swapped",
+        "positions/rotary.py",
+        (('{"interleaved": rotate, "half": rotate_halves}', '{"half": rotate, "interleaved": rotate_halves}'),),
+        ("tests/positions/test_rotary.py", "tests/parity/test_qwen3.py"),
+    ),
+    Mutant(
+        "base ignored",
+        "positions/rotary.py",
+        (("frequencies = self.base**-exponent", "frequencies = 10000.0**-exponent"),),
+        ("tests/positions/test_rotary.py", KIT, "tests/parity/test_families.py"),
+    ),
+    Mutant(
+        "cache keyed without the base",
+        "positions/rotary.py",
+        (
+            ("frequencies = self.base**-exponent", "frequencies = KEPT.setdefault(len(exponent), self.base**-exponent)"),
+            ("LAYOUTS = {", "KEPT: dict = {}\nLAYOUTS = {"),
+        ),
+        ("tests/positions/test_rotary.py", KIT),
+    ),
+    Mutant(
+        "angles in bfloat16",
+        "positions/rotary.py",
+        (("(positions.double() * frequencies.to(device))", "(positions.bfloat16() * frequencies.to(device).bfloat16())"),),
+        ("tests/positions/test_rotary.py", KIT),
+    ),
+    Mutant(
+        "ramp inverted",
+        "positions/rotary_scaling.py",
+        (("frequencies * (1 - divided) + frequencies / factor * divided", "frequencies * divided + frequencies / factor * (1 - divided)"),),
+        (SCALINGS, "tests/positions/test_rotary_scaling.py"),
+    ),
+    Mutant(
+        "temperature twice",
+        "positions/rotary.py",
+        (("else sharper * self.shape.head_dim", "else sharper * sharper * self.shape.head_dim"),),
+        (SCALINGS, "tests/positions/test_rotary_scaling.py", "tests/positions/test_rotary.py"),
+    ),
+    Mutant(
+        "temperature forgotten",
+        "positions/rotary.py",
+        (("return None if sharper == 1 else", "return None if sharper != 1 else"),),
+        (SCALINGS, "tests/positions/test_rotary_scaling.py"),
+    ),
+    Mutant(
+        "exponent of NTK over the head",
+        "positions/rotary_scaling.py",
+        (("    last = max(len(frequencies) - 1, 1)", "    last = len(frequencies)"),),
+        (SCALINGS, "tests/positions/test_rotary_scaling.py"),
+    ),
+    Mutant(
+        "keys kept rotated as contexts grow",
+        "positions/rotary.py",
+        (('self.static_rotation = "context_length" not in rotary_scaling.takes(scaling)', "self.static_rotation = True"),),
+        (CONTEXT, "tests/positions/test_rotary_scaling.py"),
+    ),
+    Mutant(
+        "shift of far queries forgotten",
+        "positions/self_extend.py",
+        (("self.shift = self.near - self.near // group", "self.shift = 0"),),
+        (SELF_EXTEND,),
+    ),
+    Mutant(
+        "groups of slots",
+        "positions/self_extend.py",
+        (("positions = geometry.key_positions\n", "positions = torch.arange(geometry.key_positions.shape[1])[None]\n"),),
+        (SELF_EXTEND, KIT),
+    ),
+    Mutant(
+        "neighbours one too many",
+        "positions/self_extend.py",
+        ((">= self.near)", "> self.near)"),),
+        (SELF_EXTEND,),
+    ),
+    Mutant(
+        "original length from the context",
+        "positions/rotary.py",
+        (("return self.rescale(frequencies, context_length=context_length)", "return self.rescale(frequencies, context_length=context_length, original_length=max(2, context_length))"),),
+        ("tests/positions/test_rotary_scaling.py", "tests/positions/test_rotary.py"),
+    ),
+)
