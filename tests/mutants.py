@@ -2,9 +2,9 @@
 
     make mutants        or: python tests/mutants.py [--only NAME]
 
-Each mutant of `mutations` is a mistake that projects ship, or easily would, as edits to one file of a
-copy of the package. The tests named with it run against the copy, and the table says which of them
-caught it. A mutant that survives, or one whose place in the code is gone, ends with 1.
+Each mutant of `mutations` is a mistake that projects ship, or easily would, as edits to one file
+of a copy of the package. The tests named with it run against the copy, and the table says which of
+them caught it. A mutant that survives, or one whose place in the code is gone, ends with 1.
 """
 
 from __future__ import annotations

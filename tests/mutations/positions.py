@@ -31,11 +31,11 @@ MUTANTS = (
     slip(
         "sinusoidal",
         "all sines first",
-        ("torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)", "torch.cat((angles.sin(), angles.cos()), dim=-1)"),
+        ("torch.stack((sine, cosine), dim=-1).flatten(-2)", "torch.cat((sine, cosine), dim=-1)"),
     ),
     slip(
         "sinusoidal",
-        "angles in float32",
+        "frequencies in float32",
         ("self.shape.width, 2, dtype=torch.float64", "self.shape.width, 2, dtype=torch.float32"),
     ),
     slip(
@@ -57,7 +57,7 @@ MUTANTS = (
     slip(
         "xpos",
         "keys take the scale of queries",
-        ("centre - _exact(geometry.key_positions)", "_exact(geometry.key_positions) - centre"),
+        ("centre - exact(geometry.key_positions)", "exact(geometry.key_positions) - centre"),
     ),
     slip(
         "xpos",

@@ -32,8 +32,8 @@ MUTANTS = (
     ),
     Mutant(
         "angles in bfloat16",
-        "positions/rotary.py",
-        (("(positions.double() * frequencies.to(device))", "(positions.bfloat16() * frequencies.to(device).bfloat16())"),),
+        "positions/angles.py",
+        (("angles = angles * frequencies.to(angles.device)", "angles = angles.bfloat16() * frequencies.to(angles.device).bfloat16()"),),
         ("tests/positions/test_rotary.py", KIT),
     ),
     Mutant(

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .angles import turns
 from .base import Geometry, ModelShape, Position, PositionError, State, wide
 
 
@@ -92,11 +93,8 @@ class Pope(Position):
 
     def angles(self, positions: Tensor) -> Angles:
         """Return cosines and sines of positions (batch, time)."""
-        if positions.device.type == "mps":  # has no float64
-            there = self.angles(positions.cpu())
-            return Angles(*(each.to(positions.device) for each in there))
-        turns = positions.double()[..., None] * self.frequencies().to(positions.device)
-        return Angles(turns.cos().float()[:, None], turns.sin().float()[:, None])
+        cosine, sine = turns(positions[..., None], self.frequencies())
+        return Angles(cosine[:, None], sine[:, None])
 
     def prepare(self, geometry: Geometry) -> tuple[Angles, Angles]:
         keys = self.angles(geometry.key_positions)

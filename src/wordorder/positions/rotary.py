@@ -4,9 +4,7 @@ The dot product of a turned query and a turned key depends on their distance alo
 Rotary dimensions are stored interleaved, pairs (0,1), (2,3), ...: a pair is then one
 complex number and turning is one complex product, the fastest form in eager mode. The
 half-split layout of Llama is the same embedding with permuted rows of the projections:
-import and export permute them, or `layout=half` turns them where they stand. Angles are
-float64, cast once to float32 sines and cosines: in float32 they are off by 0.039 near
-position 1,000,000.
+import and export permute them, or `layout=half` turns them where they stand.
 """
 
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import rotary_scaling
+from .angles import turns
 from .base import Geometry, ModelShape, Position, PositionError, State, wide
 
 
@@ -37,13 +36,8 @@ def rotation(positions: Tensor, frequencies: Tensor) -> Rotation:
     Shapes: positions (batch, time, pairs or 1) of any number type, frequencies (pairs,)
     float64 on the CPU.
     """
-    device = positions.device
-    if device.type == "mps":  # has no float64
-        there = rotation(positions.cpu(), frequencies)
-        return Rotation(there.cosine.to(device), there.sine.to(device))
-    angles = (positions.double() * frequencies.to(device))[:, None]
-    cosine, sine = angles.cos().float(), angles.sin().float()
-    eager = device.type == "cpu" and not torch.compiler.is_compiling()
+    cosine, sine = (each[:, None] for each in turns(positions, frequencies))
+    eager = positions.is_cpu and not torch.compiler.is_compiling()
     return Rotation(cosine, sine, torch.complex(cosine, sine) if eager else None)
 
 

@@ -7,6 +7,7 @@ cast once, so no buffer can be rounded, lost on the meta device or grown too sho
 import torch
 from torch import Tensor, nn
 
+from .angles import turns
 from .base import Geometry, ModelShape, Position, PositionError, wide
 
 
@@ -85,13 +86,10 @@ class Sinusoidal(Position):
 
     def table(self, positions: Tensor) -> Tensor:
         """Return the vectors (..., width) float32 of positions (...) of any number type."""
-        device = positions.device
-        if device.type == "mps":  # has no float64
-            return self.table(positions.cpu()).to(device)
-        pairs = torch.arange(0, self.shape.width, 2, dtype=torch.float64, device=device)
-        places = positions.double()[..., None] / self.factor
-        angles = places * self.base ** (-pairs / self.shape.width)
-        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2).float()
+        pairs = torch.arange(0, self.shape.width, 2, dtype=torch.float64, device="cpu")
+        frequencies = self.base ** (-pairs / self.shape.width) / self.factor
+        cosine, sine = turns(positions[..., None], frequencies)
+        return torch.stack((sine, cosine), dim=-1).flatten(-2)
 
     def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
         table = self.table(geometry.query_positions)

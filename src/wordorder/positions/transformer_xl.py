@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .angles import turns
 from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
 
 
@@ -89,12 +90,9 @@ class TransformerXL(Position):
 
     def waves(self, places: Tensor) -> Tensor:
         """Return sines, then cosines (..., width) float32 of numbers (...)."""
-        device = places.device
-        if device.type == "mps":  # has no float64
-            return self.waves(places.cpu()).to(device)
-        pairs = torch.arange(0, self.shape.width, 2, dtype=torch.float64, device=device)
-        angles = places.double()[..., None] * 10000.0 ** (-pairs / self.shape.width)
-        return torch.cat((angles.sin().float(), angles.cos().float()), dim=-1)
+        pairs = torch.arange(0, self.shape.width, 2, dtype=torch.float64, device="cpu")
+        cosine, sine = turns(places[..., None], 10000.0 ** (-pairs / self.shape.width))
+        return torch.cat((sine, cosine), dim=-1)
 
     def prepare(self, geometry: Geometry) -> Waves:
         places, slots = geometry.key_positions, geometry.query_slots

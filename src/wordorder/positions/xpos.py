@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from .angles import exact
 from .base import Geometry, ModelShape, Position, PositionError, State
 from .rotary import Rotation, rotate, rotation
 
@@ -104,7 +105,7 @@ class XPos(Position):
         Padding is left out. What the middle is does not matter, only that queries and keys
         have the same one.
         """
-        low = high = _exact(geometry.query_positions)
+        low = high = exact(geometry.query_positions)
         if geometry.query_documents is not None:
             padding = geometry.query_documents.to(low.device) < 0
             low, high = torch.where(padding, math.inf, low), torch.where(padding, -math.inf, high)
@@ -122,8 +123,8 @@ class XPos(Position):
         if not geometry.whole:
             keys = rotation(geometry.key_positions[..., None], frequencies)
         return (
-            self._scaled(queries, _exact(geometry.query_positions) - centre),
-            self._scaled(keys, centre - _exact(geometry.key_positions)),
+            self._scaled(queries, exact(geometry.query_positions) - centre),
+            self._scaled(keys, centre - exact(geometry.key_positions)),
         )
 
     def _scaled(self, turned: Rotation, ahead: Tensor) -> Rotation:
@@ -141,8 +142,3 @@ class XPos(Position):
 
     def rotate_keys(self, keys: Tensor, tables: tuple[Rotation, Rotation], state: State) -> Tensor:
         return rotate(keys, tables[1])
-
-
-def _exact(positions: Tensor) -> Tensor:
-    """Return positions in float64, on the CPU where a device lacks it."""
-    return (positions.cpu() if positions.device.type == "mps" else positions).double()
