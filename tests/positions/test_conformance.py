@@ -15,9 +15,6 @@ from wordorder.positions import (
     Position,
     PositionError,
     Rotary,
-    Sum,
-    build,
-    composed,
 )
 from wordorder.positions.conformance import PROPERTIES, check
 from wordorder.positions.rotary import rotate, rotation
@@ -239,6 +236,16 @@ class Rows(Position):
         return x + torch.eye(len(x[0, 0]))[geometry.query_positions]
 
 
+class Heedless(Position):
+    """Attends to all before a query, whatever may be seen."""
+
+    door = "row"
+
+    def attend(self, queries, keys, values, tables, state, visible, score, slots):
+        past = slots[:, None] >= torch.arange(keys.shape[2])
+        return (queries @ keys.mT).masked_fill(~past, float("-inf")).softmax(-1) @ values
+
+
 class Undeclared(Position):
     """Adds to the input, and declares no door."""
 
@@ -304,6 +311,7 @@ BROKEN = {
     "between": Rows,
     "pair by pair": Gridded,
     "causal": Foreseeing,
+    "windowed": Heedless,
     "forgetful": Remembering,
     "side by side": OneTable,
     "coarse": Rounding,
@@ -351,47 +359,3 @@ def test_options_of_a_class_are_given_as_arguments() -> None:
     assert check(Rotary, base=100.0, only=("cached",)).embedding == "Rotary:base=100"
     with pytest.raises(PositionError, match="must be above 0"):
         check(Rotary, base=-1.0)
-
-
-@pytest.mark.parametrize(
-    ("spec", "line"),
-    [
-        ("pope+cope", "Cope replaces attention, and cannot take the softmax scale of Pope"),
-        ("path+cope", "Path and Cope both replace attention"),
-        ("t5:scaled=false+deberta", "softmax scales"),
-        ("offset+learned", "Offset feeds positions up to 95, and the longest that Learned can"),
-        ("randomized:limit=64+learned", "Randomized feeds positions up to 63, and the longest"),
-        ("randomized:limit=64+offset:most=8+learned:length=71", "feeds positions up to 71"),
-        ("learned:length=47", "has positions up to 47, and .* give it length=48"),
-        ("learned/rotary", "learned comes in at the input, before all layers"),
-    ],
-)
-def test_what_does_not_go_together_is_refused_at_construction(spec: str, line: str) -> None:
-    with pytest.raises(PositionError, match=line):
-        build(spec, ModelShape(4, 8, layers=2, trained_length=48))
-
-
-def test_what_goes_together_is_built() -> None:
-    shape = ModelShape(4, 8, layers=2, trained_length=48)
-    build("randomized:limit=64+offset:most=8+learned:length=72", shape)
-    build("offset+rotary", shape)
-
-
-def test_what_comes_in_at_the_input_is_added_once_whatever_it_declares() -> None:
-    class Counted(Undeclared):
-        def __init__(self, shape: ModelShape, /) -> None:
-            super().__init__(shape)
-            self.weight = torch.nn.Parameter(torch.ones(1))
-
-    catalogue = {"counted": Counted, "none": CATALOGUE["none"]}
-    shape = ModelShape(4, 8, layers=4)
-    made = composed.build(composed.parse("counted", catalogue), shape, catalogue)
-    assert len(made.instances) == 1
-    with pytest.raises(PositionError, match="comes in at the input"):
-        composed.build(composed.parse("counted/none", catalogue), shape, catalogue)
-
-
-def test_an_embedding_for_other_heads_is_refused() -> None:
-    other = CATALOGUE["alibi"](ModelShape(8, 8))
-    with pytest.raises(PositionError, match="Alibi was made for 8 heads, and the model has 4"):
-        Sum(ModelShape(4, 8), (other,))

@@ -160,6 +160,17 @@ def blind_to_the_future(case: Case) -> None:
     same(reader.read(x[:, :5]), reader.read(x)[:, :5], "9 tokens, the last 4 left out")
 
 
+def windowed(case: Case) -> None:
+    """Under a sliding window, what lies before it changes nothing."""
+    reader, x = case.reader(), case.text(1, 9)
+    if leak := [type(p).__name__ for p in reader.position.instances if p.order_leak]:
+        raise NotApplicable(f"{' and '.join(leak)} declares that more than attention reads a text")
+    other = torch.cat((case.text(1, 2, seed=9), x[:, 2:]), 1)
+    # Two layers of 3 tokens reach 4 back.
+    found, expected = (reader.read(each, window=3)[:, 6:] for each in (other, x))
+    same(found, expected, "9 tokens under a window of 3, the first 2 replaced")
+
+
 def forgetful(case: Case) -> None:
     """What was read before leaves no trace: the same text is always the same."""
     reader, x = case.reader(), case.text(1, 5)
@@ -345,6 +356,7 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
     "between": between,
     "pair by pair": pair_by_pair,
     "causal": blind_to_the_future,
+    "windowed": windowed,
     "forgetful": forgetful,
     "side by side": side_by_side,
     "coarse": coarse,

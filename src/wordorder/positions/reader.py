@@ -26,6 +26,7 @@ def plain_attention(
     *,
     rotated: bool = False,
     one_by_one: bool = False,
+    window: int | None = None,
 ) -> Tensor:
     """Return attention with any embedding, as the definition reads, one score at a time.
 
@@ -46,7 +47,7 @@ def plain_attention(
         value = value if score is None else score(value, *where)
         return value if bias is None else value + bias.transpose(0, 1)
 
-    visible = geometry.visible()
+    visible = geometry.visible(window)
     if position.whole_row is not None:
         slots = geometry.query_slots
         return position.attend(queries, keys, values, tables, state, visible, total, slots)
@@ -97,11 +98,13 @@ class Reader:
         past: Past | None = None,
         context_length: int = 0,
         one_by_one: bool = False,
+        window: int | None = None,
     ) -> Tensor:
         """Return the last layer's output (batch, time, width) for inputs of that shape.
 
         Args:
             one_by_one: ask for each score by itself, as a fused kernel does.
+            window: the sliding window of both layers; None: they see everything before.
         """
         past = past if past is not None else Past()
         context_length = context_length or self.shape.trained_length
@@ -130,6 +133,7 @@ class Reader:
                 geometry,
                 rotated=past.rotated,
                 one_by_one=one_by_one,
+                window=window,
             )
             x = x + attended.transpose(1, 2).flatten(-2) @ output.T
         return x
