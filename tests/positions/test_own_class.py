@@ -73,6 +73,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ({"then": "1 / 0"}, "cannot be made: ZeroDivisionError at {file}:13: division by zero"),
         ({"then": "torch.ones(2) + torch.ones(3)"}, "cannot be made: RuntimeError at {file}:13:"),
         ({"first": "pass"}, "its constructor must begin with super().__init__(shape)"),
+        (
+            {"first": "self.w = nn.Parameter(torch.ones(1))"},
+            "its constructor must begin with super().__init__(shape)",
+        ),
         ({"first": "super().__init__(shape"}, "cannot be imported: '(' was never closed ({file}"),
         ({"last": "1 / 0"}, "cannot be imported: ZeroDivisionError at {file}:19: division"),
     ],
@@ -95,6 +99,34 @@ def test_a_hook_that_raises_breaks_its_property_and_no_other(
     shown = capsys.readouterr().out
     assert f"AssertionError at {spec.replace('.Mine', '.py')}:16:" in " ".join(shown.split())
     assert "holds" in shown
+
+
+def test_first_values_that_are_left_as_they_were_are_found() -> None:
+    class Idle(FarOff):
+        def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+            pass
+
+    assert check(Idle, only=("initialised",)).broken == ["initialised"]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (None, "rotate_queries gave NoneType, not a tensor (6 heads)"),
+        (torch.zeros(2, 6, 1, 8), "rotate_queries of (2, 6, 5, 8) torch.float32 gave (2, 6, 1, 8)"),
+    ],
+)
+def test_what_a_hook_may_not_give_back_is_said_once(given: object, line: str) -> None:
+    class Wrong(Position):
+        door = "query-key"
+
+        def rotate_queries(self, queries: torch.Tensor, *_: object) -> object:
+            return given
+
+    report = check(Wrong)
+    assert report.findings[0].detail.startswith(line)
+    said = [finding.detail for finding in report.findings if finding.holds is False]
+    assert len(said) > 5 and said.count(said[1]) == 1 and "as said of has effect" in said
 
 
 def test_an_option_that_is_not_stored_is_found() -> None:

@@ -84,12 +84,13 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         sees = "nothing itself: it says which positions training feeds"
     elif about["door"] == "none":
         sees = "nothing: what order a causal model sees comes from its mask"
-    added = about["parameters"]
+    added, model = about["parameters"], ModelConfig()
+    whose = f"the default model ({model.layers} layers, {model.heads} heads)"
     lines = [
         ("acts on", {"none": "nothing", "row": "the whole row"}.get(about["door"], about["door"])),
         ("sees", sees),
         ("options", options or "none"),
-        ("adds", f"{added:,} parameters to the default model" if added else "no parameters"),
+        ("adds", f"{added:,} parameters to {whose}" if added else "no parameters"),
     ]
     if about["longest"] is not None:
         trained = about["longest"] == ModelConfig().trained_length - 1

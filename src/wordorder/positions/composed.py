@@ -328,7 +328,9 @@ def _make(part: Part, shape: ModelShape, catalogue: Mapping[str, type[Position]]
     except PositionError:
         raise
     except Exception as error:
-        raise PositionError(f"{part.name} cannot be made: {as_line(error)}") from error
+        if "before Module.__init__() call" not in str(error):
+            raise PositionError(f"{part.name} cannot be made: {as_line(error)}") from error
+        instance = None
     if not hasattr(instance, "shape"):
         raise PositionError(f"{part.name}: its constructor must begin with super().__init__(shape)")
     return instance

@@ -99,7 +99,18 @@ def check(
         ]
     finally:
         torch.set_num_threads(threads)
-    return Report(str(spec), tuple(findings))
+    return Report(str(spec), _each_once(findings))
+
+
+def _each_once(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Return the findings; what was said of one before is not said again."""
+    first: dict[str, str] = {}
+    told = []
+    for finding in findings:
+        where = first.setdefault(finding.detail, finding.name)
+        again = finding.holds is False and where != finding.name
+        told.append(replace(finding, detail=f"as said of {where}") if again else finding)
+    return tuple(told)
 
 
 def _named(

@@ -39,6 +39,41 @@ def facts(case: Case) -> None:
     _static(case, position)
 
 
+def hooks(case: Case) -> None:
+    """Its hooks give back what attention takes from them: shapes and dtypes."""
+    position = case.build()
+    time, width = 5, case.heads * HEAD_DIM
+    geometry = Geometry.of(torch.arange(time)[None], causal=case.causal)
+    for dtype in (torch.float32, torch.bfloat16):
+        x = case.text(2, time).to(dtype)
+        heads = {
+            count: torch.zeros(2, count, time, HEAD_DIM, dtype=dtype)
+            for count in (case.heads, case.key_value_heads)
+        }
+        queries, keys = heads[case.heads], heads[case.key_value_heads]
+        for instance in position.to(dtype).instances:
+            _gives("embed", instance.embed(x, geometry), x, (2, time, width))
+            tables, state = instance.prepare(geometry), instance.state(x, geometry, None)
+            turned = instance.rotate_queries(queries, tables, state)
+            _gives("rotate_queries", turned, queries, (2, case.heads, time, None))
+            turned = instance.rotate_keys(keys, tables, state)
+            _gives("rotate_keys", turned, keys, (2, None, time, None))
+
+
+def _gives(hook: str, found: object, given: torch.Tensor, shape: tuple[int | None, ...]) -> None:
+    """Raise where a hook's result has another dtype than was given, or a shape it cannot have."""
+    if not isinstance(found, torch.Tensor):
+        raise Broken(f"{hook} gave {type(found).__name__}, not a tensor")
+    fits = len(found.shape) == len(shape) and all(
+        size is None or size == got for got, size in zip(found.shape, shape, strict=True)
+    )
+    if not fits or found.dtype != given.dtype:
+        raise Broken(
+            f"{hook} of {tuple(given.shape)} {given.dtype} gave {tuple(found.shape)} "
+            f"{found.dtype}: give back the same"
+        )
+
+
 def _door(instance: Position) -> None:
     acts = [door for door, hooks in DOORS.items() if any(overrides(instance, h) for h in hooks)]
     if instance.door not in (acts or ["none"]):
