@@ -17,7 +17,9 @@ again where keeping it would fill memory.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -173,7 +175,11 @@ def whole_rows(
     """Return what an embedding puts in place of attention, some rows at a time."""
     plain = score is None and not bias.biased
 
+    large = _scores(queries, keys) > LARGEST_SCORES
+
     def rows_of(rows: slice) -> Tensor:
+        if large and queries.is_cpu and not torch.compiler.is_compiling():
+            _give_back()
         added = bias.bias(rows)
 
         def total(value: Tensor, *where: Tensor) -> Tensor:
@@ -194,6 +200,16 @@ def whole_rows(
     # Such embeddings prepare all keys every time; what stands alone they cut once more.
     part = LARGEST_SCORES if plain else LARGEST_SCORES // 2
     return _some_at_a_time(rows_of, queries, keys, False, part)
+
+
+def _give_back() -> None:
+    """Give freed pages back to the system, where the C library is glibc.
+
+    What a part leaves free is cut up by the small things that stay, so that the next part takes
+    new memory: 0.15 GiB more with each of 24 parts of path at 16,384 tokens.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _some_at_a_time(

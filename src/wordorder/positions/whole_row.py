@@ -88,9 +88,10 @@ def attend_in_parts(
     ends = [int(slots[row.stop - 1]) + 1 if causal and len(rows) > 1 else source for row in rows]
     again = torch.is_grad_enabled() and (len(rows) > 1 or deep < batch)
 
-    def attended(part: Part, values: Tensor, *own: Tensor) -> Tensor:
+    # `seen` is given, not closed over: so a checkpoint around this one does not keep it.
+    def attended(part: Part, seen: Tensor, values: Tensor, *own: Tensor) -> Tensor:
         scores = scores_of(part, *own)
-        weights = scores.masked_fill(~part.of(visible), float("-inf")).softmax(-1)
+        weights = scores.masked_fill(~part.of(seen), float("-inf")).softmax(-1)
         mixed = weights.to(values.dtype) @ values[:, :, part.seen]
         return mixed if more is None else mixed + more(part, weights).to(values.dtype)
 
@@ -101,6 +102,7 @@ def attend_in_parts(
         sequences = slice(i * deep, (i + 1) * deep)
         parts = [Part(sequences, row, slice(0, end)) for row, end in zip(rows, ends, strict=True)]
         # The last rows, which see most, first: what they leave free in memory holds the others.
-        made = [run(part, *own) if again else attended(part, *own) for part in parts[::-1]]
+        road = run if again else attended
+        made = [road(part, visible, *own) for part in parts[::-1]]
         found.append(torch.cat(made[::-1], 2))
     return torch.cat(found)
