@@ -173,9 +173,9 @@ def try_sinusoids(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """
     width, count = job["width"], job["positions"]
     embedding = CATALOGUE["sinusoidal"](ModelShape(1, width, width))
-    first, parts = embedding.table(torch.zeros(1)), []
+    start, parts = embedding.table(torch.zeros(1)), []
     for positions in torch.arange(count).split(1 << 14):
-        parts.append((embedding.table(positions) - first).norm(dim=1) / first.norm())
+        parts.append((embedding.table(positions) - start).norm(dim=1) / start.norm())
     apart = torch.cat(parts)
     found = {}
     for name, first in (("any", 1), ("far", FAR)):

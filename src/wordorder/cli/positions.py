@@ -85,15 +85,15 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
     elif about["door"] == "none":
         sees = "nothing: what order a causal model sees comes from its mask"
     added, model = about["parameters"], ModelConfig()
-    whose = f"the default model ({model.layers} layers, {model.heads} heads)"
+    whole = f"the default model ({model.layers} layers, {model.heads} heads)"
     lines = [
         ("acts on", {"none": "nothing", "row": "the whole row"}.get(about["door"], about["door"])),
         ("sees", sees),
         ("options", options or "none"),
-        ("adds", f"{added:,} parameters to {whose}" if added else "no parameters"),
+        ("adds", f"{added:,} parameters to {whole}" if added else "no parameters"),
     ]
     if about["longest"] is not None:
-        trained = about["longest"] == ModelConfig().trained_length - 1
+        trained = about["longest"] == model.trained_length - 1
         whose = " (the trained length - 1)" if trained else ""
         lines.append(("longest", f"position {about['longest']:,}{whose}"))
     if about["source"]:

@@ -95,14 +95,15 @@ def attend_in_parts(
         mixed = weights.to(values.dtype) @ values[:, :, part.seen]
         return mixed if more is None else mixed + more(part, weights).to(values.dtype)
 
-    run = partial(checkpoint, attended, use_reentrant=False, preserve_rng_state=False)
+    run = attended
+    if again:
+        run = partial(checkpoint, attended, use_reentrant=False, preserve_rng_state=False)
     splits = zip(*(each.split(deep) for each in (values, *inputs)), strict=True)
     found = []
     for i, own in enumerate(splits):
         sequences = slice(i * deep, (i + 1) * deep)
         parts = [Part(sequences, row, slice(0, end)) for row, end in zip(rows, ends, strict=True)]
         # The last rows, which see most, first: what they leave free in memory holds the others.
-        road = run if again else attended
-        made = [road(part, visible, *own) for part in parts[::-1]]
+        made = [run(part, visible, *own) for part in parts[::-1]]
         found.append(torch.cat(made[::-1], 2))
     return torch.cat(found)
