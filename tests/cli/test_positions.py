@@ -100,7 +100,10 @@ def test_what_is_broken_is_named(own: str, capsys: pytest.CaptureFixture[str]) -
         (["check", "alibi+rotery"], "'rotery' in 'alibi+rotery' is no positional embedding"),
         (["positions", "alibi:slope"], "'slope' in 'alibi:slope' must read key=value"),
         (["check", "rotary:base=-1"], "rotary: base=-1.0 must be above 0"),
-        (["check", "alibi", "--only", "nothing"], "--only 'nothing': the properties are hooks, has"),
+        (
+            ["check", "alibi", "--only", "nothing"],
+            "--only 'nothing': the properties are hooks, has",
+        ),
         (["check", "alibi", "--heads", "0"], "--heads (0,): each must be at least 1"),
         (["check", "nowhere.Class"], "nowhere.Class: nowhere cannot be imported"),
         (["check", "OWN.Missing"], "OWN.Missing: the module OWN has no class Missing"),

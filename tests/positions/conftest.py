@@ -38,6 +38,12 @@ def _filled(position: Position, seed: int = 0) -> Position:
     return position
 
 
+def _drawn(position: Position) -> Position:
+    """Return it with random weights that are the same at every call."""
+    position.reset_parameters(torch.Generator().manual_seed(1))  # type: ignore[operator]
+    return _filled(position)
+
+
 def _attended(
     position: Position,
     queries: Tensor,
@@ -90,7 +96,11 @@ def formula() -> Callable[[str], SimpleNamespace]:
 
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
-    """numbers(*shape, seed), filled(position), attended(position, q, k, v), softmax_rows."""
+    """numbers(*shape, seed), filled and drawn(position), attended(position, ...), softmax_rows."""
     return SimpleNamespace(
-        numbers=_numbers, filled=_filled, attended=_attended, softmax_rows=_softmax_rows
+        numbers=_numbers,
+        filled=_filled,
+        drawn=_drawn,
+        attended=_attended,
+        softmax_rows=_softmax_rows,
     )

@@ -64,12 +64,6 @@ def shape(heads: int = HEADS, causal: bool = True) -> ModelShape:
     return ModelShape(heads, HEAD_DIM, trained_length=64, causal=causal)
 
 
-def filled(lab: Any, position: Position) -> Any:
-    """Return it with random weights that are the same at every call."""
-    position.reset_parameters(torch.Generator().manual_seed(1))
-    return lab.filled(position)
-
-
 def dot(a: list[float], b: list[float]) -> float:
     return math.fsum(x * y for x, y in zip(a, b, strict=True))
 
@@ -151,7 +145,7 @@ def test_alibi_at_every_distance(formula, heads: int) -> None:
 @pytest.mark.parametrize("causal", [True, False])
 def test_kerple(formula, lab, kernel: str, causal: bool) -> None:
     """The power's bias is up to 1e12 there: attention, and the bias itself in parts of itself."""
-    kerple = filled(lab, Kerple(shape(causal=causal), kernel=kernel))
+    kerple = lab.drawn(Kerple(shape(causal=causal), kernel=kernel))
     paper = formula("kerple").logarithmic if kernel == "log" else formula("kerple").power
     r1, r2 = (r.tolist() for r in kerple.numbers())
     holds(lab, kerple, biased(lambda h, m, n: paper(r1[h], r2[h], m, n)), BIASES)
@@ -165,7 +159,7 @@ def test_kerple(formula, lab, kernel: str, causal: bool) -> None:
 @pytest.mark.parametrize("options", [{}, {"threshold": 3.0}, {"c": 2.0, "hidden": 5}])
 @pytest.mark.parametrize("causal", [True, False])
 def test_fire(formula, lab, options: dict[str, Any], causal: bool) -> None:
-    fire, paper = filled(lab, Fire(shape(causal=causal), **options)), formula("fire").bias
+    fire, paper = lab.drawn(Fire(shape(causal=causal), **options)), formula("fire").bias
     threshold = (fire.threshold or 16) * math.exp(fire.log_multiplier.item())
     c, out = math.exp(fire.log_c.item()), fire.out.tolist()
     network = fire.into.tolist(), fire.bias.tolist()
@@ -175,7 +169,7 @@ def test_fire(formula, lab, options: dict[str, Any], causal: bool) -> None:
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_relative(formula, lab, causal: bool) -> None:
-    relative, entry = filled(lab, Relative(shape(causal=causal), clip=3)), formula("relative").entry
+    relative, entry = lab.drawn(Relative(shape(causal=causal), clip=3)), formula("relative").entry
     table = relative.weight.tolist()
     holds(lab, relative, biased(lambda h, m, n: entry(table[h], m, n, 3, causal)), EXACT)
 
@@ -185,7 +179,7 @@ def test_relative(formula, lab, causal: bool) -> None:
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_shaw(formula, lab, causal: bool) -> None:
-    shaw, paper = filled(lab, Shaw(shape(causal=causal), clip=3)), formula("shaw").score
+    shaw, paper = lab.drawn(Shaw(shape(causal=causal), clip=3)), formula("shaw").score
     vectors = shaw.weight.tolist()
 
     def scored(q: list, k: list, places: list[int]) -> Score:
@@ -196,7 +190,7 @@ def test_shaw(formula, lab, causal: bool) -> None:
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_shaw_values(formula, lab, causal: bool) -> None:
-    position = filled(lab, ShawValues(shape(causal=causal), clip=3))
+    position = lab.drawn(ShawValues(shape(causal=causal), clip=3))
     vectors, value_vectors = position.weight.tolist(), position.value_weight.tolist()
     paper = formula("shaw")
     for places, told in texts():
@@ -224,7 +218,7 @@ def test_shaw_values(formula, lab, causal: bool) -> None:
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_deberta(formula, lab, causal: bool) -> None:
-    position, paper = filled(lab, Deberta(shape(causal=causal), span=3)), formula("deberta").score
+    position, paper = lab.drawn(Deberta(shape(causal=causal), span=3)), formula("deberta").score
     table, of_key = position.table.tolist(), position.key_weight.tolist()
     of_query = position.query_weight.tolist()
 
@@ -238,7 +232,7 @@ def test_deberta(formula, lab, causal: bool) -> None:
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_transformer_xl(formula, lab, causal: bool) -> None:
-    position = filled(lab, TransformerXL(shape(causal=causal)))
+    position = lab.drawn(TransformerXL(shape(causal=causal)))
     weight, paper = position.weight.tolist(), formula("transformer_xl").score
     u, v = position.content_bias.tolist(), position.position_bias.tolist()
 
@@ -308,7 +302,7 @@ def test_self_extend(formula, lab, group: int, neighbours: int) -> None:
 @pytest.mark.parametrize("bias", ["alibi", "kerple", "none"])
 @pytest.mark.parametrize("causal", [True, False])
 def test_dape(formula, lab, bias: str, causal: bool) -> None:
-    dape, paper = filled(lab, Dape(shape(causal=causal), bias=bias, hidden=5)), formula("dape")
+    dape, paper = lab.drawn(Dape(shape(causal=causal), bias=bias, hidden=5)), formula("dape")
     numbers = [r.tolist() for r in dape.static.numbers()] if bias == "kerple" else None
     network = [
         weight.tolist()
@@ -333,13 +327,13 @@ def test_dape(formula, lab, bias: str, causal: bool) -> None:
 
 
 def test_cope(formula, lab) -> None:
-    cope, paper = filled(lab, Cope(shape(), most=3)), formula("cope").score
+    cope, paper = lab.drawn(Cope(shape(), most=3)), formula("cope").score
     table = cope.embeddings.tolist()
     holds(lab, cope, lambda q, k, _: lambda h, i, j: paper(q[h][i], k[h], table, i, j), EXACT)
 
 
 def test_forgetting(formula, lab) -> None:
-    position, paper = filled(lab, Forgetting(shape())), formula("forgetting")
+    position, paper = lab.drawn(Forgetting(shape())), formula("forgetting")
     x = lab.numbers(len(END), HEADS * HEAD_DIM, seed=3)
     gates = [
         [paper.gate(weight, bias, row) for row in x.tolist()]
@@ -355,7 +349,7 @@ def test_forgetting(formula, lab) -> None:
 
 
 def test_selective(formula, lab) -> None:
-    position, paper = filled(lab, Selective(shape(), rank=3)), formula("selective")
+    position, paper = lab.drawn(Selective(shape(), rank=3)), formula("selective")
     with torch.no_grad():
         position.up.mul_(300)
     x = lab.numbers(len(END), HEADS * HEAD_DIM, seed=3)
@@ -369,7 +363,7 @@ def test_selective(formula, lab) -> None:
 
 
 def test_path(formula, lab) -> None:
-    position, paper = filled(lab, Path(shape(), rank=3)), formula("path")
+    position, paper = lab.drawn(Path(shape(), rank=3)), formula("path")
     xs = lab.numbers(len(END), HEADS * HEAD_DIM, seed=3)
     x, up, down = xs.tolist(), position.up.tolist(), position.down.tolist()
     convolution, weights = position.convolution.tolist(), position.beta_weight.tolist()

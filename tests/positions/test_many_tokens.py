@@ -13,16 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Cope, Forgetting, Geometry, ModelShape, Position, Selective, path
+from wordorder.positions import Cope, Forgetting, Geometry, ModelShape, Selective, path
 
 MILLION, PERIOD = 1_000_000, 1000
 HEAD_DIM = 8
-
-
-def filled(lab: Any, position: Position) -> Any:
-    """Return it with random weights that are the same at every call."""
-    position.reset_parameters(torch.Generator().manual_seed(1))
-    return lab.filled(position)
 
 
 def dot(a: list[float], b: list[float]) -> float:
@@ -33,7 +27,7 @@ def dot(a: list[float], b: list[float]) -> float:
 @torch.no_grad()
 def test_cope(formula, lab, dtype: torch.dtype, bound: float) -> None:
     """The last 50 keys are counted as in a short text, and those of zeros before them as alike."""
-    cope, paper = filled(lab, Cope(ModelShape(1, HEAD_DIM), most=40)), formula("cope").score
+    cope, paper = lab.drawn(Cope(ModelShape(1, HEAD_DIM), most=40)), formula("cope").score
     near = 50
     q, v = lab.numbers(1, 1, 1, HEAD_DIM), lab.numbers(1, 1, near, HEAD_DIM, seed=1)
     k = lab.numbers(1, 1, near, HEAD_DIM, seed=2)
@@ -81,7 +75,7 @@ def test_forgetting(formula, lab, dtype: torch.dtype, near: float, part: float) 
 
     In a float32 model every gate is rounded, so that far keys are exact to a part of themselves.
     """
-    position, paper = filled(lab, Forgetting(ModelShape(2, HEAD_DIM))), formula("forgetting")
+    position, paper = lab.drawn(Forgetting(ModelShape(2, HEAD_DIM))), formula("forgetting")
     x = lab.numbers(1, PERIOD, 2 * HEAD_DIM, seed=3)
     states = counted(position, x.to(dtype))
     assert states[0, -1].max() < -500_000
@@ -109,7 +103,7 @@ def test_selective(formula, lab, dtype: torch.dtype, near: float, from_start: fl
     From the start it is a million float64 sums of size 1,000, 1e-13 each; in a float32 model
     every angle that is added is rounded first, by 1e-9 on average.
     """
-    position = filled(lab, Selective(ModelShape(1, 4, 5), taps=1, rank=3))
+    position = lab.drawn(Selective(ModelShape(1, 4, 5), taps=1, rank=3))
     with torch.no_grad():
         position.up.mul_(10)
     x = lab.numbers(1, PERIOD, 5, seed=3)
