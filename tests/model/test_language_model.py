@@ -13,6 +13,7 @@ from torch.nn import functional
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.model.decoding import Cache
+from wordorder.positions import Position
 
 # Float32 sums in another order.
 ROUNDING = 1e-5
@@ -20,6 +21,14 @@ TOKENS = torch.randint(40, (2, 12), generator=torch.Generator().manual_seed(0))
 TARGETS = TOKENS.roll(-1, 1).masked_fill(torch.arange(12) % 5 == 4, -1)
 
 MakeModel = Callable[..., LanguageModel]
+
+
+class Presuming(Position):
+    """An embedding whose source multiplies words by three."""
+
+    @classmethod
+    def word_scale(cls, width: int) -> float:
+        return 3.0
 
 
 def manual_losses(model: LanguageModel, targets: Tensor = TARGETS) -> Tensor:
@@ -97,7 +106,7 @@ def test_tied_embeddings_are_the_output_layer(make_random: MakeModel) -> None:
 @torch.no_grad()
 def test_options_of_the_embedding(make_random: MakeModel) -> None:
     model = make_random(embedding_scale=3.0)
-    scaled = make_random()
+    scaled = make_random(embedding_scale=1.0)
     scaled.embedding.weight *= 3
     expected = scaled.hidden(TOKENS)
     torch.testing.assert_close(model.hidden(TOKENS), expected)
@@ -106,7 +115,7 @@ def test_options_of_the_embedding(make_random: MakeModel) -> None:
     seen: list[Tensor] = []
     normed.blocks[0].register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     normed(TOKENS)
-    words = normed.embedding(TOKENS) + normed.position.instances[0].weight[:12]
+    words = normed.word_vectors(TOKENS) + normed.position.instances[0].weight[:12]
     torch.testing.assert_close(seen[0], normed.embedding_norm(words))
 
 
@@ -188,11 +197,45 @@ def test_first_values_are_the_documented_ones() -> None:
             assert (value == 0).all(), name
         else:
             drawn = 128**-0.5 if name.startswith("blocks.") else 0.02
+            if name.startswith("position."):  # added to words: as large as they are
+                drawn *= 128**0.5
             assert float(value.std()) == pytest.approx(drawn, rel=0.05), name
             assert abs(float(value.mean())) < 0.05 * drawn, name
     values = [part.value for part in model.muon_parts()]
     matrices = [value for value in values if value.shape == (128, 128) and value.any()]
     assert len({float(p[0, 0]) for p in matrices}) == len(matrices) == 6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("position", "presumed"), [("rotary", 128**0.5), ("learned+alibi", 128**0.5),
+    ("sinusoidal", 128**0.5), (f"{__name__}.Presuming/rotary", 3.0)],
+)
+def test_words_are_multiplied_as_the_position_presumes(position: str, presumed: float) -> None:
+    model = initialised(position=position)
+    vectors = model.word_vectors(TOKENS)
+    torch.testing.assert_close(vectors, presumed * model.embedding(TOKENS))
+    assert model.config.to_dict()["embedding_scale"] == presumed
+    asked = initialised(position=position, embedding_scale=2.0)
+    torch.testing.assert_close(asked.word_vectors(TOKENS), 2 * asked.embedding(TOKENS))
+
+
+@torch.no_grad()
+def test_a_gru_multiplies_its_words_too() -> None:
+    model = initialised(kind="gru", position="no such embedding")
+    torch.testing.assert_close(model.word_vectors(TOKENS), 128**0.5 * model.embedding(TOKENS))
+
+
+@torch.no_grad()
+def test_sines_are_added_to_words_of_the_size_the_paper_has() -> None:
+    """Vaswani 2017, section 3.4: multiplied by sqrt(width), with no option asked for."""
+    model = initialised(position="sinusoidal")
+    seen: list[Tensor] = []
+    model.blocks[0].register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    model(TOKENS)
+    sines = model.position.instances[0].table(torch.arange(TOKENS.shape[1]))
+    words = 128**0.5 * model.embedding.weight[TOKENS]
+    torch.testing.assert_close(seen[0], words + sines)
 
 
 @torch.no_grad()

@@ -86,6 +86,7 @@ GPT_LAYERS["gpt_neox"] = {
 
 def random_model(**options: object) -> LanguageModel:
     sizes = {"vocabulary_size": VOCABULARY, "width": 32, "layers": 2, "heads": 4}
+    sizes["embedding_scale"] = 1.0  # none of these families multiplies its words
     model = LanguageModel(ModelConfig(**{**sizes, "trained_length": TRAINED, **options}))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

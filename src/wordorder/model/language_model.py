@@ -4,7 +4,8 @@ Positions are always passed on, never assumed: a forward pass makes one `Geometr
 the positions and documents it is given (0, 1, 2, ... and one document by default), and
 every layer reads that.
 
-Initial values (standard deviations): embeddings 0.02; matrices 1/sqrt(inputs); the two
+Initial values (standard deviations): embeddings 0.02, which the default multiplier,
+sqrt(width), makes 0.2 to 0.6 where they enter; matrices 1/sqrt(inputs); the two
 projections that write to the residual stream 0, so that a new block is the identity
 (nanochat, modded-nanogpt); norms 1; biases 0; a position's parameters by its own rule.
 """
@@ -24,7 +25,7 @@ from ..errors import BadInput
 from ..positions import Geometry, build
 from .attention import Kernel
 from .bias import Bias
-from .config import ModelConfig
+from .config import EMBEDDING_STD, ModelConfig
 from .cross_entropy import cross_entropy
 from .layers import Block, JoinedLinear, Linear, RMSNorm, Scene, linear, make_norm
 
@@ -74,6 +75,10 @@ class TokenModel(nn.Module):
         self.head = None
         if not config.tied_embeddings:
             self.head = Linear(config.width, config.vocabulary_size, bias=False)
+
+    def word_vectors(self, tokens: Tensor) -> Tensor:
+        """Return word vectors (batch, time, width) of tokens, multiplied as configured."""
+        return self.embedding(tokens) * self.config.embedding_scale
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., vocabulary) of final hidden states (..., width)."""
@@ -172,7 +177,7 @@ class TokenModel(nn.Module):
             return torch.ones(parameter.shape) if kind == "weight" else torch.zeros(parameter.shape)
         if owner.endswith((".output", ".down")):
             return torch.zeros(parameter.shape)
-        deviation = 0.02 if owner in ("embedding", "head") else parameter.shape[1] ** -0.5
+        deviation = EMBEDDING_STD if owner in ("embedding", "head") else parameter.shape[1] ** -0.5
         return torch.randn(parameter.shape, generator=generator) * deviation
 
     def parts(self) -> Iterator[Part]:
@@ -280,8 +285,7 @@ class LanguageModel(TokenModel):
         geometry = self.geometry(
             tokens, positions, documents, cache, context_length, consecutive=consecutive
         )
-        x = self.embedding(tokens) * self.config.embedding_scale
-        x = self.position.embed(x, geometry)
+        x = self.position.embed(self.word_vectors(tokens), geometry)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         x = x.to(self.compute_dtype)

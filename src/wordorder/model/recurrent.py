@@ -71,7 +71,7 @@ class RecurrentLanguageModel(TokenModel):
             raise BadInput(
                 "a GRU cannot keep packed documents apart: leave out --isolate-documents"
             )
-        x = self.embedding(tokens) * self.config.embedding_scale
+        x = self.word_vectors(tokens)
         for i, (norm, recurrence) in enumerate(zip(self.norms, self.recurrences, strict=True)):
             before = cache.states[i] if cache is not None and cache.states else None
             read, after = recurrence(norm(x), before)

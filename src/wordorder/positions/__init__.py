@@ -71,6 +71,22 @@ def find(name: str) -> type[Position]:
     return composed.find(name, CATALOGUE)
 
 
+def word_scale(spec: Spec | str, width: int) -> float | None:
+    """Return what the embeddings of a spec presume that word vectors are multiplied by.
+
+    Raises:
+        PositionError: two that presume different multipliers.
+    """
+    parts = (parse(spec) if isinstance(spec, str) else spec).parts
+    presumed = {find(part.name).word_scale(width) for part in parts} - {None}
+    if len(presumed) > 1:
+        raise PositionError(
+            f"{spec}: its embeddings presume word vectors multiplied by {sorted(presumed)}: "
+            "give the model one embedding_scale"
+        )
+    return presumed.pop() if presumed else None
+
+
 def build(spec: Spec | str, shape: ModelShape) -> Composed:
     """Return the embeddings of a spec, made for one model."""
     return composed.build(parse(spec) if isinstance(spec, str) else spec, shape, CATALOGUE)
@@ -116,4 +132,5 @@ __all__ = [
     "foreign",
     "index_grid",
     "parse",
+    "word_scale",
 ]

@@ -41,6 +41,8 @@ class ModelShape:
         layers: number of layers.
         trained_length: tokens in one training sequence.
         causal: whether the future is hidden.
+        word_std: standard deviation of the entries of word vectors at the first step, their
+            multiplier included; 0.02 is GPT-2's, which multiplies by nothing.
     """
 
     heads: int
@@ -49,6 +51,7 @@ class ModelShape:
     layers: int = 1
     trained_length: int = 1024
     causal: bool = True
+    word_std: float = 0.02
 
     def __post_init__(self) -> None:
         if not self.width:
@@ -251,6 +254,14 @@ class Position(nn.Module):
     @property
     def farthest_fed(self) -> int | None:
         """The largest position that `place` feeds for a text of the trained length; None: as is."""
+        return None
+
+    @classmethod
+    def word_scale(cls, width: int) -> float | None:
+        """Return what its source multiplies word vectors by before positions are added.
+
+        A model that is asked for no multiplier takes this one; None: the model's own.
+        """
         return None
 
     @property

@@ -19,8 +19,8 @@ class Learned(Position):
 
     Args:
         length: positions in the table; 0 takes the model's trained length.
-        start: first values: normal, N(0, 0.02) as in GPT-2; or sinusoidal, the table of
-            the sinusoidal embedding.
+        start: first values: normal, as large as those of the words (N(0, 0.02) in GPT-2,
+            which multiplies words by nothing); or sinusoidal, the sinusoidal table.
         rank: 0 for a whole table; otherwise it is the product of (length, rank) and
             (rank, width), as embeddings are in ALBERT.
         frozen: keep the first values: nothing is trained.
@@ -43,7 +43,8 @@ class Learned(Position):
         "not read longer texts.",
         "OPT and BART add 2 to every position, RoBERTa counts from padding_idx + 1: their "
         "tables have rows that no position uses.",
-        "Rows of size 0.02 fit words of size 0.02; the sinusoidal start has rows of size 1.",
+        "Rows of size 0.02 fit words of size 0.02: where words are multiplied, the table has to "
+        "start as large. The sinusoidal start has rows of size 1.",
     )
     door = "input"
     absolute = True
@@ -85,7 +86,7 @@ class Learned(Position):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the table from N(0, 0.02), as GPT-2 does, or take the sinusoids.
+        """Draw the table as word vectors are drawn, as GPT-2 does, or take the sinusoids.
 
         With a rank the numbers of the product have that size, and its factors one size. The
         sinusoids are then the nearest table of that rank, and no column of the left factor
@@ -96,11 +97,11 @@ class Learned(Position):
             sines = Sinusoidal(self.shape).table(torch.arange(self.rows, device=device))
             self._take(sines)
         elif self.rank:
-            size = (0.02 * self.rank**-0.5) ** 0.5
+            size = (self.shape.word_std * self.rank**-0.5) ** 0.5
             nn.init.normal_(self.left, std=size, generator=generator)
             nn.init.normal_(self.right, std=size, generator=generator)
         else:
-            nn.init.normal_(self.weight, std=0.02, generator=generator)
+            nn.init.normal_(self.weight, std=self.shape.word_std, generator=generator)
 
     def _take(self, table: Tensor) -> None:
         if not self.rank:

@@ -4,6 +4,8 @@ Fixed, not learned. The tables are computed from positions at each call in float
 cast once, so no buffer can be rounded, lost on the meta device or grown too short.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -77,6 +79,11 @@ class Sinusoidal(Position):
         self.factor = factor
         self.scale = nn.Parameter(torch.empty(())) if learned_scale else None
         self.reset_parameters()
+
+    @classmethod
+    def word_scale(cls, width: int) -> float:
+        """Return sqrt(width): sines of size 1 are added to words of that size (section 3.4)."""
+        return math.sqrt(width)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

@@ -183,7 +183,7 @@ def _reading(
     model: TokenModel, tokenizer: Tokenizer, text: str, ids: list[int], chances: Tensor
 ) -> Reading:
     inputs, *_, hidden = layer_states(model, ids)
-    words = model.embedding(torch.tensor(ids)) * model.config.embedding_scale
+    words = model.word_vectors(torch.tensor(ids))
     added, row, steps = torch.zeros_like(words), None, None
     if isinstance(model, LanguageModel):
         geometry = model.geometry(torch.tensor([ids]), None, None, None)
