@@ -1,0 +1,139 @@
+"""What the defaults of the model and of training are worth, embedding by embedding.
+
+    python benchmarks/defaults.py [--out evidence/defaults.jsonl]
+        [--variants default unscaled] [--sizes nano tiny] [--steps 400]
+        [--positions none sinusoidal learned rotary alibi] [--seeds 3]
+
+Every combination is one run on the built-in text, computed alike (one thread, bfloat16, eager,
+plain attention), and one line of the file: what was run, its loss on the whole validation text,
+in nats per token and bits per byte, its training loss, and the text and machine it ran on. A run
+whose line is there is not done again. The last weights count, and development text chooses nothing.
+
+`VARIANTS` names what is changed against the default; add a row to try another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import wordorder as wo
+from wordorder.model import PRESETS
+from wordorder.training.machine import Machine, keep_large_blocks
+from wordorder.training.metrics import read
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "unscaled": {"embedding_scale": 1.0},  # the default before words were multiplied
+    "untied": {"tied_embeddings": False},
+    "embedding-norm": {"embedding_norm": True},
+    "half-rate": {"learning_rate": 0.005},
+    "double-rate": {"learning_rate": 0.02},
+    "half-matrix-rate": {"matrix_learning_rate": 0.01},
+    "double-matrix-rate": {"matrix_learning_rate": 0.04},
+    "dropout-0": {"dropout": 0.0},
+    "dropout-0.1": {"dropout": 0.1},
+    "dropout-0.2": {"dropout": 0.2},
+    "dropout-0.3": {"dropout": 0.3},
+}
+POSITIONS = ["none", "sinusoidal", "learned", "rotary", "alibi"]
+NEVER = 1 << 40
+
+
+def main() -> None:
+    options = _options()
+    keep_large_blocks()
+    torch.set_num_threads(1)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    lines = options.out.read_text().splitlines() if options.out.exists() else []
+    done = {_key(json.loads(line)) for line in lines}
+    grid = itertools.product(
+        range(options.seeds), options.sizes, options.steps, options.variants, options.positions
+    )
+    for seed, size, steps, variant, position in grid:
+        cell = {
+            "variant": variant,
+            "size": size,
+            "batch_size": options.batch_size,
+            "steps": steps,
+            "position": position,
+            "seed": seed,
+        }
+        if _key(cell) in done:
+            continue
+        line = {**cell, **run(cell)}
+        with options.out.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps({**cell, "loss": round(line["loss"], 4)}), flush=True)
+
+
+def run(cell: dict[str, Any]) -> dict[str, Any]:
+    """Train one cell of the grid in a folder that is thrown away, and return its figures."""
+    changes = VARIANTS[cell["variant"]]
+    of_model = {f for f in wo.ModelConfig.__dataclass_fields__ if f in changes}
+    model = wo.ModelConfig(
+        **PRESETS[cell["size"]],
+        position=cell["position"],
+        **{name: changes[name] for name in of_model},
+    )
+    machine = Machine("cpu", 1, "bfloat16", "plain", muon_dtype="bfloat16")
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        config = wo.TrainConfig(
+            model=model,
+            steps=cell["steps"],
+            batch_size=cell["batch_size"],
+            seed=cell["seed"],
+            out=f"{folder}/run",
+            keep="last",
+            evaluate_every=NEVER,
+            checkpoint_every=NEVER,
+            **{name: value for name, value in changes.items() if name not in of_model},
+        )
+        trained = wo.train(config, machine=machine)
+        records = read(trained.folder / "metrics.jsonl")
+        data = trained.config["data"]
+    final = next(r for r in reversed(records) if r.get("final"))
+    losses = [r["loss"] for r in records if "loss" in r]
+    last = losses[-max(1, len(losses) // 10) :]
+    return {
+        "loss": final["validation_loss"],
+        "bits_per_byte": final["validation_bits_per_byte"],
+        "training_loss": sum(last) / len(last),
+        "passes": trained.config["plan"]["epochs"],
+        "training_tokens": data["training_tokens"],
+        "content_hash": data["content_hash"],
+        "seconds": round(time.perf_counter() - start, 1),
+        "torch": torch.__version__,
+        "processor": platform.processor() or platform.machine(),
+        "wordorder": wo.__version__,
+    }
+
+
+def _key(cell: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("variant", "size", "batch_size", "steps", "position", "seed")
+    return tuple(cell[name] for name in names)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("evidence/defaults.jsonl"))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["default", "unscaled"])
+    parser.add_argument("--sizes", nargs="+", choices=PRESETS, default=["nano"])
+    parser.add_argument("--steps", nargs="+", type=int, default=[400])
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--positions", nargs="+", default=POSITIONS)
+    parser.add_argument("--seeds", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
