@@ -175,9 +175,9 @@ def changed(run: Run, folder: Path, **split: object) -> Run:
 @pytest.mark.parametrize("split", [{}, {"version": 1}])
 def test_a_run_that_was_split_otherwise(run: Run, tmp_path: Path, split: dict) -> None:
     old = changed(run, tmp_path / "old", **split)
-    with pytest.raises(Refused, match="another split of its text .* add --inexact"):
+    with pytest.raises(Refused, match=r"another split of its text .* add --inexact"):
         resume(old.folder)
-    with pytest.raises(BadInput, match="another split of its text .* with --data"):
+    with pytest.raises(BadInput, match=r"another split of its text .* with --data"):
         text_of(old, (), "text")
     assert text_of(old, run.config["training"]["data"], "text")[1].bytes
     assert old.generate("the", max_tokens=2).startswith("the")

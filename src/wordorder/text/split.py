@@ -159,9 +159,7 @@ def repeated_lines(split: Split, fewest_characters: int = 40) -> float:
     Args:
         fewest_characters: shorter lines are not counted, because they repeat by chance.
     """
-    held = [
-        line for line in _lines(split.validation.documents) if len(line) >= fewest_characters
-    ]
+    held = [line for line in _lines(split.validation.documents) if len(line) >= fewest_characters]
     if not held:
         return 0.0
     seen = set(held).intersection(_lines(split.training.documents))
