@@ -13,14 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from wordorder.text.corpus import BUILT_IN, Corpus, load_corpus
-from wordorder.text.split import PARTS, Split, described, repeated_lines, split_corpus
+from wordorder.text.split import PARTS, Split, described, split_corpus
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 
 SAMPLE_CHARACTERS = 400
 SAMPLE_TOKENS = 40
-# Below this, lines that repeat are phrases that every text of a kind has.
-REPEATED_LINES_WORTH_A_NOTE = 0.1
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _facts(
     return {
         "options": asdict(options),
         "name": corpus.name,
-        "notes": [*corpus.notes, *split.notes, *_repeated(split)],
+        "notes": [*corpus.notes, *split.notes],
         "content_hash": corpus.content_hash,
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,
@@ -98,16 +96,6 @@ def _facts(
         "held_out": described(split.facts),
         "sample": {"source": typical.source, "text": typical.text[:SAMPLE_CHARACTERS]},
     }
-
-
-def _repeated(split: Split) -> list[str]:
-    share = repeated_lines(split)
-    if share < REPEATED_LINES_WORTH_A_NOTE:
-        return []
-    return [
-        f"{share:.0%} of the long lines of the validation text are in the training text too: its "
-        "loss is partly that of text learnt by heart"
-    ]
 
 
 def _counts(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, int]:

@@ -22,8 +22,9 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from wordorder.errors import BadInput
@@ -38,6 +39,9 @@ FEWEST_DOCUMENTS_TO_HASH = 20
 Rule = Literal["hash", "tail"]
 PARTS = ("training", "development", "validation")
 LINE = re.compile(r"[^\n]+")
+LONG_LINE = 40  # characters: shorter ones repeat by chance
+# Below this the lines that repeat are phrases that every text of a kind has, such as licences.
+REPEATED_LINES_WORTH_A_NOTE = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,17 @@ class Split:
         validation: what is reported.
         facts: how the corpus was split, as JSON holds it: `version`, `rule`, both fractions, and
             `documents` (all, different ones, and in each part).
-        notes: what a reader should know of the split beyond the corpus's own notes.
     """
 
     training: Corpus
     development: Corpus | None
     validation: Corpus
     facts: dict[str, Any]
-    notes: tuple[str, ...]
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the split, one sentence each."""
+        return _note_of_copies(self.facts) + _note_of_repeated_lines(self)
 
 
 def split_corpus(
@@ -102,7 +109,7 @@ def split_corpus(
         for name, part in named.items()
     )
     kept = development if development_fraction else None
-    return Split(training, kept, validation, facts, _note_of_copies(facts))
+    return Split(training, kept, validation, facts)
 
 
 def check_fractions(validation: float, development: float) -> None:
@@ -150,24 +157,21 @@ def described(facts: Mapping[str, Any]) -> dict[str, str]:
     return said
 
 
-def repeated_lines(split: Split, fewest_characters: int = 40) -> float:
+def repeated_lines(split: Split) -> float:
     """Return the share of the validation text's long lines that the training text has too.
 
-    The split keeps equal documents together; documents that are nearly equal, or contain one
-    another, it cannot tell. A large share says that the validation loss is partly recall.
-
-    Args:
-        fewest_characters: shorter lines are not counted, because they repeat by chance.
+    The split keeps equal documents together, but cannot tell documents that are nearly equal or
+    contain one another. A large share says that the validation loss is partly recall.
     """
-    held = [line for line in _lines(split.validation.documents) if len(line) >= fewest_characters]
+    held = [line for line in _lines(split.validation) if len(line) >= LONG_LINE]
     if not held:
         return 0.0
-    seen = set(held).intersection(_lines(split.training.documents))
+    seen = set(held).intersection(_lines(split.training))
     return sum(len(line) for line in held if line in seen) / sum(map(len, held))
 
 
-def _lines(documents: Sequence[Document]) -> list[str]:
-    return [match[0].strip() for text, _ in documents for match in LINE.finditer(text)]
+def _lines(part: Corpus) -> Iterator[str]:
+    return (match[0].strip() for text, _ in part.documents for match in LINE.finditer(text))
 
 
 def _of_each(counts: Mapping[str, int]) -> str:
@@ -285,6 +289,16 @@ def _note_of_copies(facts: Mapping[str, Any]) -> tuple[str, ...]:
     which = f"{copies:,} of {counts['all']:,} documents repeat the text of another"
     done = "were dropped" if facts["rule"] == "tail" else "are in the same part as that one"
     return (f"{which} and {done}",)
+
+
+def _note_of_repeated_lines(split: Split) -> tuple[str, ...]:
+    share = repeated_lines(split)
+    if share < REPEATED_LINES_WORTH_A_NOTE:
+        return ()
+    return (
+        f"{share:.0%} of the long lines of the validation text are in the training text too: its "
+        "loss is partly that of text learnt by heart",
+    )
 
 
 def _too_little(corpus: Corpus, different: int, parts: int) -> str:
