@@ -55,6 +55,11 @@ def test_the_example_of_plain_attention_runs(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "torch.Size([2, 4, 32, 16])\n"
 
 
+def test_the_example_of_a_split_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec("".join(code_of("data.md")), {})
+    assert f"```\n{capsys.readouterr().out}```" in (DOCS / "data.md").read_text(encoding="utf-8")
+
+
 def test_an_embedding_of_ones_own_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedding, tests = code_of("add-an-embedding.md")
     (tmp_path / "mine.py").write_text(embedding, encoding="utf-8")

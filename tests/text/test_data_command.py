@@ -10,6 +10,7 @@ import pytest
 
 from wordorder.cli.data import main
 from wordorder.errors import BadInput
+from wordorder.text.corpus import load_corpus
 
 
 @pytest.fixture
@@ -30,6 +31,59 @@ def test_json_is_one_object(notes: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert facts["tokenizer"] == {"kind": "bytes", "vocabulary_size": 257}
     assert facts["options"]["validation_fraction"] == 0.3
     assert facts["sample"]["text"].startswith("The note of day ")
+    assert facts["content_hash"] == load_corpus(str(notes)).content_hash
+    assert facts["split_rule"]["documents"] == {
+        "all": 40,
+        "different": 40,
+        **{name: part["documents"] for name, part in facts["split"].items()},
+    }
+
+
+def test_says_what_is_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in {"a": "An English text. ", "b": "Ein deutscher Text. "}.items():
+        (tmp_path / f"{name}.txt").write_text(text * 200)
+    for name in "cd":
+        (tmp_path / f"{name}.txt").write_text("Un texte français. " * 200)
+    assert main([str(tmp_path), "--tokenizer", "bytes"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[2] == "documents 4 3 3 3"
+    assert "validation: the last 10% of each of 3 documents" in lines
+    assert "development: the 4% before that" in lines
+    assert "note: 1 of 4 documents repeat the text of another and were dropped" in lines
+    digest = load_corpus(str(tmp_path)).content_hash
+    assert any(line.startswith(f"content hash {digest}") for line in lines)
+
+
+def test_no_development_part(notes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(notes), "--tokenizer", "bytes", "--development-fraction", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "all training validation" in " ".join(out.split())
+    assert "development: none: nothing is chosen" in out
+
+
+def test_validation_text_that_is_trained_on_all_the_same_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"the line of number {n} is long enough to be counted as one" for n in range(200)]
+    (tmp_path / "part.txt").write_text("\n".join(lines[:100]))
+    (tmp_path / "whole.txt").write_text("\n".join(lines))
+    assert main([str(tmp_path), "--tokenizer", "bytes"]) == 0
+    found = " ".join(capsys.readouterr().out.split())
+    assert "% of the long lines of the validation text are in the training text too" in found
+
+
+def test_bpe_does_not_read_held_out_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "".join(f"The note of day {n} is short. " for n in range(100))
+    path = tmp_path / "text.txt"
+    sizes = []
+    for end in ("", "zyzzyva " * 40):
+        path.write_text(text[: len(text) - len(end)] + end)
+        assert main([str(path), "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        sizes.append((facts["tokenizer"]["vocabulary_size"], facts["split"]["training"]["tokens"]))
+    assert sizes[0] == sizes[1]
 
 
 def test_tables(notes: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from wordorder.errors import BadInput
 from wordorder.text import store as store_module
 from wordorder.text.corpus import Corpus, Document
-from wordorder.text.store import open_store
+from wordorder.text.store import beginning, open_store
 from wordorder.text.tokenizer import make_tokenizer
 
 CORPUS = Corpus("made", (Document("naïve", "a"), Document("日本", "b"), Document("x", "c")))
@@ -102,6 +102,34 @@ def test_cache_is_in_the_home_folder_by_default(
     monkeypatch.setenv("HOME", str(tmp_path))
     open_store(CORPUS, BYTES)
     assert len(list((tmp_path / ".cache/wordorder/tokens").iterdir())) == 1
+
+
+def test_the_beginning_of_a_few_documents_is_that_of_each() -> None:
+    texts = ["the first " * 100, "das zweite " * 50, "третий " * 20, "x"]
+    store = open_store(Corpus("few", tuple(Document(t, t[:3]) for t in texts)), BYTES)
+    for most in (len(store), len(store) + 1):
+        assert beginning(store, most, BYTES) is store
+    for most in (1, 3, 100, len(store) - 1):
+        part = beginning(store, most, BYTES)
+        pieces = np.split(np.asarray(part.tokens), part.starts[1:])
+        wholes = np.split(np.asarray(store.tokens), store.starts[1:])
+        assert len(part) == most
+        assert part.bytes == sum(token != BYTES.end_of_text for token in part.tokens.tolist())
+        found = {whole[0]: 0 for whole in wholes}
+        for piece in pieces:
+            whole = next(whole for whole in wholes if whole[0] == piece[0])
+            assert piece.tolist() == whole[: len(piece)].tolist()
+            found[piece[0]] = len(piece)
+        for whole in wholes:
+            assert abs(found[whole[0]] - most * len(whole) / len(store)) <= 1
+
+
+def test_the_beginning_of_many_documents_is_the_first_of_them() -> None:
+    texts = [f"document {n}" for n in range(20)]
+    store = open_store(Corpus("many", tuple(Document(t, t) for t in texts)), BYTES)
+    part = beginning(store, 25, BYTES)
+    assert part.tokens.tolist() == store.tokens[:25].tolist()
+    assert (part.starts.tolist(), part.bytes) == ([0, 11, 22], 23)
 
 
 def test_empty_corpus() -> None:

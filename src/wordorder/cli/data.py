@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wordorder.text.corpus import BUILT_IN, Corpus, load_corpus
+from wordorder.text.split import PARTS, Split, described, split_corpus
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 
@@ -29,7 +30,8 @@ class DataOptions:
         field: field of .jsonl, .parquet and datasets that holds the text.
         tokenizer: bpe, bytes, characters, or the path of a tokenizer.json.
         vocabulary_size: most tokens that bpe learns, special ones counted.
-        validation_fraction: share that training never sees.
+        validation_fraction: share that is only reported: neither trained on nor used to choose.
+        development_fraction: share that chooses what is kept and is not trained on; 0: none.
         json: print one JSON object instead of tables.
     """
 
@@ -40,6 +42,7 @@ class DataOptions:
     tokenizer: str = "bpe"
     vocabulary_size: int = 4096
     validation_fraction: float = 0.1
+    development_fraction: float = 0.04
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
@@ -49,10 +52,13 @@ def main(arguments: list[str]) -> int:
     logs = Console(stderr=True)
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)
+    split = split_corpus(corpus, options.validation_fraction, options.development_fraction)
     with logs.status("learning the tokenizer"):
-        tokenizer = make_tokenizer(options.tokenizer, corpus, options.vocabulary_size)
+        tokenizer = make_tokenizer(
+            options.tokenizer, split.training, options.vocabulary_size, alphabet=corpus
+        )
     with logs.status("tokenizing"):
-        facts = _facts(corpus, tokenizer, options)
+        facts = _facts(corpus, split, tokenizer, options)
     if options.json:
         print(json.dumps(facts))
     else:
@@ -60,26 +66,34 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _facts(corpus: Corpus, tokenizer: Tokenizer, options: DataOptions) -> dict[str, Any]:
-    training, validation = corpus.split(options.validation_fraction)
-    parts = {"training": _counts(training, tokenizer), "validation": _counts(validation, tokenizer)}
-    tokens = sum(part["tokens"] for part in parts.values())
+def _facts(
+    corpus: Corpus, split: Split, tokenizer: Tokenizer, options: DataOptions
+) -> dict[str, Any]:
+    parts = {
+        name: _counts(part, tokenizer)
+        for name in PARTS
+        if (part := getattr(split, name)) is not None
+    }
+    tokens, size = (sum(part[what] for part in parts.values()) for what in ("tokens", "bytes"))
     lengths = sorted(len(document.text) for document in corpus.documents)
     median = statistics.median_low(lengths)
     typical = next(d for d in corpus.documents if len(d.text) == median)
     return {
         "options": asdict(options),
         "name": corpus.name,
-        "notes": list(corpus.notes),
+        "notes": [*corpus.notes, *split.notes],
+        "content_hash": corpus.content_hash,
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,
         "characters": corpus.characters,
         "tokens": tokens,
-        "bytes_per_token": round(corpus.bytes / tokens, 3),
+        "bytes_per_token": round(size / tokens, 3),
         "tokenizer": {"kind": tokenizer.kind, "vocabulary_size": tokenizer.vocabulary_size},
         "longest_document_characters": lengths[-1],
         "median_document_characters": median,
         "split": parts,
+        "split_rule": split.facts,
+        "held_out": described(split.facts),
         "sample": {"source": typical.source, "text": typical.text[:SAMPLE_CHARACTERS]},
     }
 
@@ -97,13 +111,16 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
     console = Console(highlight=False)
     console.print(Text(facts["name"], style="bold"))
     table = Table(box=None, padding=(0, 2, 0, 0))
-    rows = {"": facts, **facts["split"]}
+    rows = {"all": facts, **facts["split"]}
     table.add_column()
-    for side in ("all", "training", "validation"):
-        table.add_column(side, justify="right")
+    for part in rows:
+        table.add_column(part, justify="right")
     for what in ("documents", "characters", "bytes", "tokens"):
         table.add_row(what, *(f"{part[what]:,}" for part in rows.values()))
     console.print(table)
+    console.print()
+    for part in ("validation", "development"):
+        console.print(f"{part}: {facts['held_out'][part]}", markup=False)
     console.print(
         f"\n{facts['bytes_per_token']:.2f} bytes per token with {facts['tokenizer']['kind']} "
         f"of {facts['tokenizer']['vocabulary_size']:,} tokens, <|endoftext|> included"
@@ -111,6 +128,9 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
     console.print(
         f"longest document {facts['longest_document_characters']:,} characters, "
         f"median {facts['median_document_characters']:,}"
+    )
+    console.print(
+        f"content hash {facts['content_hash']} (compare figures only between texts of one hash)"
     )
     for note in facts["notes"]:
         console.print(f"note: {note}", style="yellow", markup=False)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import load_corpus
+from wordorder.text.split import split_corpus
 from wordorder.text.store import TokenStore, open_store
 from wordorder.training.config import TrainConfig
 from wordorder.training.run import Run
@@ -26,10 +27,21 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
         return corpus.name, open_store(corpus, run.tokenizer)
     config = TrainConfig.from_dict(run.config["training"], run.model_config)
     corpus = load_corpus(config.data, field=config.field)
-    if corpus.content_hash != run.config["data"]["content_hash"]:
+    recorded = run.config["data"]
+    if corpus.content_hash != recorded["content_hash"]:
         raise BadInput(
             f"the text of {' '.join(config.data)} is not what {run.folder} was trained on, so "
             "what it held out cannot be told: give another text with --data"
         )
-    _, validation = corpus.split(config.validation_fraction)
-    return validation.name, open_store(validation, run.tokenizer)
+    # Not the configuration's: too short a development part went back into the training part.
+    development = recorded.get("split", {}).get("development_fraction", 0.0)
+    split = split_corpus(corpus, config.validation_fraction, development)
+    store = open_store(split.validation, run.tokenizer)
+    # A run from before splits were recorded is known by the size of what it held out.
+    known = recorded.get("split", split.facts) == split.facts
+    if not known or len(store) != recorded["validation_tokens"]:
+        raise BadInput(
+            f"{run.folder} was trained with another split of its text than this version makes, so "
+            "some of today's validation text was trained on: give another text with --data"
+        )
+    return split.validation.name, store

@@ -151,7 +151,7 @@ class Terminal(Display):
     def validated(self, record: dict[str, Any]) -> None:
         bits = record["validation_bits_per_byte"]
         per_byte = f"  {bits:.3f} bits/byte" if bits else ""
-        text = f"step {record['step']:,}  validation loss {record['validation_loss']:.3f}"
+        text = f"step {record['step']:,}  {record['text']} loss {record['validation_loss']:.3f}"
         perplexity = math.exp(min(record["validation_loss"], 50))
         self.console.print(f"{text}{per_byte}  perplexity {perplexity:.1f}", style="bold")
 

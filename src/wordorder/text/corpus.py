@@ -1,4 +1,4 @@
-"""A corpus: documents of text, where they came from, and how they split.
+"""A corpus: documents of text, and where they came from.
 
 Everything a model reads goes through this one class, whether it was built in, read from files or
 streamed from a hub, so that splitting, counting and hashing are written once. The texts are held in
@@ -19,9 +19,6 @@ from wordorder.errors import BadInput
 BUILT_IN = "python-docs"
 HUB_PREFIX = "hf:"
 END_OF_TEXT = "<|endoftext|>"
-
-# Below this a hash decides too coarsely: one long document more or less moves the split by 5%.
-FEWEST_DOCUMENTS_TO_HASH = 20
 
 
 class Document(NamedTuple):
@@ -68,71 +65,19 @@ class Corpus:
     def split(
         self, fraction: float = 0.1, how: Literal["auto", "hash", "tail"] = "auto"
     ) -> tuple[Corpus, Corpus]:
-        """Part the corpus into what is learnt from and what is only measured on.
+        """Split into training and validation text, with no part that chooses.
 
         Args:
             fraction: share for validation, between 0 and 1.
-            how: `hash` sends whole documents by a hash of their text, so that adding a document
-                moves no other and equal texts never land on both sides; `tail` takes exactly the
-                last fraction of the characters (nanoGPT's split of Shakespeare); `auto` hashes
-                from 20 documents on.
+            how: see `wordorder.text.split.split_corpus`, which splits in three.
 
         Raises:
             BadInput: where the fraction or the corpus leaves nothing for one side.
         """
-        if not 0 < fraction < 1:
-            raise BadInput(
-                f"validation fraction {fraction:g} leaves nothing on one side: "
-                "give a number between 0 and 1, such as 0.1"
-            )
-        if self.characters < 2:
-            raise BadInput(
-                f"{self.name} holds {self.characters} characters: too few to split in two; "
-                "give more text"
-            )
-        few = len(self.documents) < FEWEST_DOCUMENTS_TO_HASH
-        if how == "tail" or (how == "auto" and few):
-            parts = self._split_tail(fraction)
-        else:
-            parts = self._split_hash(fraction)
-        return self._part("training", parts[0]), self._part("validation", parts[1])
+        from wordorder.text.split import split_corpus
 
-    def _part(self, side: str, documents: list[Document]) -> Corpus:
-        return Corpus(f"{self.name} ({side})", tuple(documents), self.notes)
-
-    def _split_hash(self, fraction: float) -> tuple[list[Document], list[Document]]:
-        if len(self.documents) < 2:
-            raise BadInput(
-                f"{self.name} is one document, which a hash cannot split: split it by its tail"
-            )
-        drawn = [_share(document.text) for document in self.documents]
-        held = [share < fraction for share in drawn]
-        # However the hashes fall, each side needs a document.
-        if not any(held):
-            held[drawn.index(min(drawn))] = True
-        if all(held):
-            held[drawn.index(max(drawn))] = False
-        pairs = list(zip(self.documents, held, strict=True))
-        return [d for d, out in pairs if not out], [d for d, out in pairs if out]
-
-    def _split_tail(self, fraction: float) -> tuple[list[Document], list[Document]]:
-        room = int(self.characters * (1 - fraction))
-        room = min(max(room, 1), self.characters - 1)
-        training: list[Document] = []
-        validation: list[Document] = []
-        for text, source in self.documents:
-            if room > 0:
-                training.append(Document(text[:room], source))
-            if len(text) > room:
-                validation.append(Document(text[max(room, 0) :], source))
-            room -= len(text)
-        return training, validation
-
-
-def _share(text: str) -> float:
-    """A number in [0, 1) that is this text's on every machine and in every process."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") / 2**64
+        split = split_corpus(self, fraction, rule=how)
+        return split.training, split.validation
 
 
 def load_corpus(data: str | Sequence[str] = BUILT_IN, *, field: str = "text") -> Corpus:

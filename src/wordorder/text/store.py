@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import Corpus
+from wordorder.text.split import FEWEST_DOCUMENTS_TO_HASH
 from wordorder.text.tokenizer import Tokenizer
 
 # Part of every entry's name: raised when what is stored for the same input changes.
@@ -85,11 +86,24 @@ def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
 
 
 def beginning(store: TokenStore, most_tokens: int, tokenizer: Tokenizer) -> TokenStore:
-    """Return the first tokens of a store, and how many bytes they spell."""
+    """Return the first tokens of a store, and how many bytes they spell.
+
+    Of a few documents, the first tokens of each, in proportion to its length: the three languages
+    of three files are all in it.
+    """
     if len(store) <= most_tokens:
         return store
-    tokens = store.tokens[:most_tokens]
-    starts = store.starts[store.starts < most_tokens]
+    if len(store.starts) >= FEWEST_DOCUMENTS_TO_HASH:
+        tokens = store.tokens[:most_tokens]
+        starts = store.starts[store.starts < most_tokens]
+    else:
+        # Rounding the ends, not the sizes, adds up to exactly the most there may be.
+        ends = np.cumsum(store.sizes) * most_tokens // len(store)
+        sizes = np.diff(ends, prepend=0)
+        kept = sizes > 0
+        pieces = zip(store.starts[kept], sizes[kept], strict=True)
+        tokens = np.concatenate([store.tokens[start : start + size] for start, size in pieces])
+        starts = (ends - sizes)[kept]
     return replace(store, tokens=tokens, starts=starts, bytes=tokenizer.token_bytes(tokens))
 
 

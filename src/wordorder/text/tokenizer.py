@@ -228,14 +228,23 @@ class StreamDecoder:
 
 
 def make_tokenizer(
-    how: str, corpus: Corpus, vocabulary_size: int = 4096, *, mask: bool = False
+    how: str,
+    corpus: Corpus,
+    vocabulary_size: int = 4096,
+    *,
+    alphabet: Corpus | None = None,
+    mask: bool = False,
 ) -> Tokenizer:
     """Make the tokenizer for a corpus, the same one every time.
 
     Args:
         how: `bpe`, `bytes`, `characters`, or the path of a tokenizer.json.
-        corpus: what bpe and characters learn from; give characters the whole corpus, because one
-            that only the validation part has could not be encoded.
+        corpus: the training part of a split, from which bpe learns its merges. Merges learnt from
+            held-out text too spell it in fewer tokens, and its loss in bits per byte comes out
+            too low.
+        alphabet: the whole text, from which characters takes its alphabet, because a character
+            that only a held-out part has could not be encoded; None: the corpus. The alphabet
+            says which characters occur, and nothing of how often or where.
         vocabulary_size: most tokens of bpe, special ones counted, at least 257; a small corpus
             yields fewer. The other kinds have the size they have.
         mask: whether a mask token is added, for the masked-token objective.
@@ -246,7 +255,7 @@ def make_tokenizer(
     if how == "bytes":
         backend = _bytes()
     elif how == "characters":
-        backend = _characters(corpus)
+        backend = _characters(alphabet or corpus)
     elif how == "bpe":
         backend = _bpe(corpus, vocabulary_size - 1 - mask, smallest=SMALLEST_BPE + mask)
     elif how.endswith(".json") or os.sep in how or Path(how).exists():

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.text.batches import Objective
+from wordorder.text.split import check_fractions
 from wordorder.training.schedules import Schedule
 
 DEFAULT_SECONDS = 180.0
@@ -34,7 +35,10 @@ class TrainConfig:
     tokenizer: str = "bpe"
     """bpe, bytes, characters, or the path of a tokenizer.json"""
     validation_fraction: float = 0.1
-    """share of the text that is never trained on"""
+    """share of the text that is only reported: neither trained on nor used to choose"""
+    development_fraction: float = 0.04
+    """share of the text that chooses what is kept and is not trained on; 0: none, nothing is
+    chosen"""
     isolate_documents: bool = False
     """documents packed in one sequence do not see each other"""
     objective: Objective = "next-token"
@@ -93,6 +97,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", tuple(self.data))
+        check_fractions(self.validation_fraction, self.development_fraction)
         given = [n for n in ("time", "steps", "tokens") if getattr(self, n) is not None]
         if len(given) > 1:
             raise BadInput(f"--{' and --'.join(given)} are two lengths for one run: give one")
@@ -127,12 +132,14 @@ class TrainConfig:
     def from_dict(cls, values: dict[str, Any], model: ModelConfig) -> TrainConfig:
         """Return the configuration that `to_dict` wrote.
 
+        A run recorded before there was a development part has none.
+
         Raises:
             BadInput: a field that no configuration has.
         """
         if unknown := set(values) - {f.name for f in fields(cls)}:
             raise BadInput(f"unknown training fields: {', '.join(sorted(unknown))}")
-        return cls(model=model, **values)
+        return cls(model=model, **{"development_fraction": 0.0, **values})
 
 
 def folder_of(config: TrainConfig) -> Path:

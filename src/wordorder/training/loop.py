@@ -145,10 +145,17 @@ class Training:
         generator = torch.Generator().manual_seed(_mixed(self.config.seed, number))
         return position.place(positions, generator)
 
-    def validate(self, most_tokens: int) -> dict[str, Any]:
-        """Return the loss on the first tokens of the validation text, as a record."""
+    def validate(self, most_tokens: int, *, final: bool = False) -> dict[str, Any]:
+        """Return the loss on the beginning of a held-out text, as a record.
+
+        Args:
+            final: read the validation text, which is reported and so may choose nothing;
+                otherwise the development text, where there is one.
+        """
         material = self.material
-        store = beginning(material.validation, most_tokens, material.tokenizer)
+        reported = final or material.development is None
+        text = material.validation if reported else material.development
+        store = beginning(text, most_tokens, material.tokenizer)
         loss = evaluate(
             self.model,
             store,
@@ -159,6 +166,7 @@ class Training:
         )
         return {
             "step": self.done,
+            "text": "validation" if reported else "development",
             "validation_loss": loss.loss_nats,
             "validation_standard_error": loss.standard_error,
             "validation_bits_per_byte": loss.bits_per_byte,
@@ -231,7 +239,7 @@ def run(training: Training, folder: Path, show: Display, seconds_before: float =
                     _save(training, folder, metrics, clock)
                     raise KeyboardInterrupt
             _save(training, folder, metrics, clock)
-            final = {**training.validate(FINAL_VALIDATION_TOKENS), "final": True}
+            final = {**training.validate(FINAL_VALIDATION_TOKENS, final=True), "final": True}
             metrics.add({**final, "seconds": clock.seconds()})
             show.validated(final)
     finally:

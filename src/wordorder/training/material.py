@@ -1,27 +1,46 @@
-"""From a configuration to what a run trains and is measured on: tokenizer and tokens."""
+"""From a configuration to what a run trains and is measured on: tokenizer and tokens.
+
+The text is split first, and everything that is fitted is fitted on its training part.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wordorder.errors import BadInput
+from wordorder.errors import BadInput, Refused
 from wordorder.text.batches import Batches
-from wordorder.text.corpus import load_corpus
+from wordorder.text.corpus import Corpus, load_corpus
+from wordorder.text.split import described, split_corpus
 from wordorder.text.store import TokenStore, open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.training.config import TrainConfig
 
+# Said in the plan. The alphabet tells which characters occur, and fits nothing.
+FITTED_ON = {
+    "bpe": "merges learnt from the training text alone",
+    "characters": "the alphabet of the whole text",
+}
+
 
 @dataclass(frozen=True)
 class Material:
-    """The tokenizer, the tokens of both sides of the split, and where they came from."""
+    """The tokenizer, the tokens of the parts of the split, and where they came from.
+
+    Args:
+        training: what the weights are fitted on.
+        validation: what is reported; nothing may be chosen by it.
+        facts: what `config.json` records of the data.
+        development: what chooses; None: nothing is to be chosen.
+    """
 
     tokenizer: Tokenizer
     training: TokenStore
     validation: TokenStore
     facts: dict[str, Any]
+    development: TokenStore | None = None
 
     def batches(self, config: TrainConfig) -> Batches:
         """Return the training batches of a configuration."""
@@ -37,40 +56,103 @@ class Material:
 
 
 def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Material:
-    """Read the corpus, make or take the tokenizer, and tokenize both sides.
+    """Read the corpus, split it, make or take the tokenizer, and tokenize every part.
+
+    A development part shorter than one context goes back into the training part, with a note.
 
     Args:
         tokenizer: of the run that is resumed or fine-tuned; None makes the configured one.
 
     Raises:
-        BadInput: whatever is wrong with the data, or a validation part shorter than one context.
+        BadInput: whatever is wrong with the data, or a part shorter than one context.
     """
     corpus = load_corpus(config.data, field=config.field)
-    if tokenizer is None:
-        masked = config.objective == "masked-token"
-        size = config.model.vocabulary_size
-        tokenizer = make_tokenizer(config.tokenizer, corpus, size, mask=masked)
-    sides = corpus.split(config.validation_fraction)
-    training, validation = (open_store(side, tokenizer) for side in sides)
+    material = _material(config, corpus, config.development_fraction, tokenizer)
     length = config.model.trained_length
-    for name, store in (("training", training), ("validation", validation)):
+    too_short = material.development is not None and len(material.development) <= length
+    if too_short:
+        material = _material(config, corpus, 0.0, tokenizer)
+    for name, store in (("training", material.training), ("validation", material.validation)):
         if len(store) <= length:
+            copies = "".join(f" ({note})" for note in material.facts["notes"][len(corpus.notes) :])
             raise BadInput(
                 f"the {name} part of {corpus.name} is {len(store)} tokens, shorter than one "
-                f"context of {length} and the token after it: give more text, or "
+                f"context of {length} and the token after it{copies}: give more text, or "
                 f"--trained-length {max(1, len(store) - 1)} or less"
             )
+    if too_short:
+        material.facts["notes"].append(
+            f"{100 * config.development_fraction:g}% of the text is shorter than one context of "
+            f"{length} tokens: there is no development part, and nothing is chosen"
+        )
+    return material
+
+
+def _material(
+    config: TrainConfig, corpus: Corpus, development_fraction: float, tokenizer: Tokenizer | None
+) -> Material:
+    """Return the material, with whatever length its parts have."""
+    split = split_corpus(corpus, config.validation_fraction, development_fraction)
+    fitted_on = None
+    if tokenizer is None:
+        tokenizer = make_tokenizer(
+            config.tokenizer,
+            split.training,
+            config.model.vocabulary_size,
+            alphabet=corpus,
+            mask=config.objective == "masked-token",
+        )
+        fitted_on = FITTED_ON.get(config.tokenizer)
+    training = open_store(split.training, tokenizer)
+    development = open_store(split.development, tokenizer) if split.development else None
+    validation = open_store(split.validation, tokenizer)
     facts = {
         "name": corpus.name,
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,
         "content_hash": corpus.content_hash,
         "tokenizer": tokenizer.kind,
+        "fitted_on": fitted_on,
+        "split": split.facts,
         "training_tokens": len(training),
+        "development_tokens": 0 if development is None else len(development),
         "validation_tokens": len(validation),
-        "notes": list(corpus.notes),
+        "notes": [*corpus.notes, *split.notes],
     }
-    return Material(tokenizer, training, validation, facts)
+    return Material(tokenizer, training, validation, facts, development)
+
+
+def held_out_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the held-out parts consist of, and notes, as (what, value) lines of a plan.
+
+    Args:
+        data: the facts of a material.
+    """
+    validation, development = map(described(data["split"]).get, ("validation", "development"))
+    if data["development_tokens"]:
+        validation = f"{validation}; read at the end alone"
+        development = f"{data['development_tokens']:,} tokens: {development}; read while training"
+    notes = [("note", note) for note in data["notes"]]
+    return [("validation", validation), ("development", development), *notes]
+
+
+def check_same_split(folder: Path, recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Check that a run's text is still split as when it was trained.
+
+    Args:
+        folder: of the run.
+        recorded: what its `config.json` says of the data.
+        facts: those of the text as it is split now.
+
+    Raises:
+        Refused: another rule, or a run from before the rule was recorded.
+    """
+    if recorded.get("split") != facts["split"]:
+        raise Refused(
+            f"{folder} was trained with another split of its text than this version makes: "
+            "some of what it held out may be trained on now; train it again, or add --inexact "
+            "to go on all the same"
+        )
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:

@@ -17,7 +17,7 @@ from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
 from wordorder.training.config import TrainConfig
 from wordorder.training.machine import Machine
-from wordorder.training.material import Material
+from wordorder.training.material import Material, held_out_rows
 
 MiB = 1 << 20
 INTERPRETER_BYTES = 400 * MiB  # Python, torch and its kernels, before any tensor
@@ -49,6 +49,7 @@ class Plan:
         """Return the plan as (what, value) lines for people."""
         data, model, counts = self.data, self.config.model, self.parameters
         adds = f"{counts['position']:,}" if counts["position"] else "none"
+        fitted_on = f", {data['fitted_on']}" if data["fitted_on"] else ""
         machine, compiled = self.machine, "compiled" if self.machine.compile else "eager"
         rows = [
             (
@@ -57,7 +58,8 @@ class Plan:
                 f"{data['training_tokens']:,} tokens to train on, "
                 f"{data['validation_tokens']:,} to validate",
             ),
-            ("tokenizer", f"{data['tokenizer']} of {model.vocabulary_size:,} tokens"),
+            *held_out_rows(data),
+            ("tokenizer", f"{data['tokenizer']} of {model.vocabulary_size:,} tokens{fitted_on}"),
             (
                 "model",
                 f"{model.kind}, {counts['total']:,} parameters: {model.layers} layers of "
@@ -76,7 +78,7 @@ class Plan:
             ),
         ]
         if model.kind == "gru":
-            rows[3] = ("position", "none: a GRU reads in order")
+            rows[-4] = ("position", "none: a GRU reads in order")
         if self.seconds is not None:
             rows.append(("time", f"about {readable_seconds(self.seconds)}"))
         return rows

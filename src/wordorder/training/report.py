@@ -38,7 +38,8 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
     from matplotlib.figure import Figure
 
     steps = [r for r in records if "loss" in r]
-    # While training only the beginning of the validation text is read, at the end all of it.
+    # While training the beginning of the development text is read (of the validation text where
+    # there is none), at the end the validation text.
     validations = [r for r in records if "validation_loss" in r and "final" not in r]
     final = [r for r in records if "final" in r]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -55,7 +56,7 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
             color="#c8501e",
             linewidth=1.5,
             markersize=4,
-            label="validation, its beginning",
+            label=f"{_text_of(validations[0])}, its beginning",
         )
     for record in final:
         axes.plot(
@@ -64,7 +65,7 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
             "*",
             color="#c8501e",
             markersize=12,
-            label="validation, all of it",
+            label="validation, after the last step",
         )
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
@@ -134,7 +135,8 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         f"| training loss, last tenth | {_last_tenth(steps):.4f} nats per token |",
     ]
     if validations:
-        lines.append(f"| validation loss | {_loss_line(validations[-1])} |")
+        last = validations[-1]
+        lines.append(f"| {_text_of(last)} loss | {_loss_line(last)} |")
     lines += [
         f"| time | {readable_seconds(steps[-1]['seconds'])} on {_machine(config['machine'])} |",
         f"| seed | {config['training']['seed']} |",
@@ -146,6 +148,11 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         quoted = [f"> {line}" for line in samples[-1]["sample"].strip().splitlines()]
         lines += ["", f"It wrote, after step {samples[-1]['step']}:", "", *quoted]
     return "\n".join(lines) + "\n"
+
+
+def _text_of(record: dict[str, Any]) -> str:
+    """Name the text that a loss is of; before there was development text it was always the same."""
+    return record.get("text", "validation")
 
 
 def _loss_line(record: dict[str, Any]) -> str:

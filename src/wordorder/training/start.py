@@ -41,7 +41,12 @@ from wordorder.training.machine import (
     pick_device,
     use,
 )
-from wordorder.training.material import Material, read_material, tokenizer_of
+from wordorder.training.material import (
+    Material,
+    check_same_split,
+    read_material,
+    tokenizer_of,
+)
 from wordorder.training.plan import (
     Plan,
     check_memory,
@@ -136,6 +141,8 @@ def resume(
             f"the text of {' '.join(config.data)} is not what {folder} was trained on: "
             "bring back the old text, or add --inexact to go on with this one"
         )
+    if not inexact:
+        check_same_split(folder, recorded["data"], material.facts)
     model = make_model(config.model).to(machine.device)
     use(model, machine)
     with _threads(machine.threads), _memory_explained(config, model):
