@@ -110,19 +110,23 @@ class Terminal(Display):
         self.live = self.console.is_terminal
         self.started = self.shown = time.perf_counter()
         self.progress: Progress | None = None
-        self.steps = 0
+        self.steps, self.open = 0, False
+        self.words = 0  # of the vocabulary
 
     def say(self, line: str) -> None:
         self.console.print(line, style="dim", markup=False, soft_wrap=True)
 
     def plan(self, plan: Plan, done: int) -> None:
-        self.steps = plan.steps
+        self.steps, self.open = plan.steps, plan.open_ended
+        self.words = plan.config.model.vocabulary_size
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for what, value in plan.rows():
             table.add_row(what, Text(value))
         self.console.print(table)
+        for line in plan.warnings():
+            self.console.print(line, style="yellow", markup=False, soft_wrap=True)
         if done:
             self.say(f"going on after step {done:,}")
         if self.live:
@@ -131,6 +135,21 @@ class Terminal(Display):
             )
             self.progress.start()
             self.task = self.progress.add_task("", total=plan.steps, completed=done)
+
+    def decided(self, decision: dict[str, Any]) -> None:
+        if "threads" in decision:
+            number = decision["threads"]
+            word = "thread" if number == 1 else "threads"
+            self.say(f"step {decision['step']:,}: {number} {word} from here on, measured anew")
+            return
+        if self.open:
+            self.say(
+                f"step {decision['step']:,}: the learning rate falls from here on, to the end at "
+                f"step {decision['steps']:,}"
+            )
+        self.steps, self.open = decision["steps"], False
+        if self.progress is not None:
+            self.progress.update(self.task, total=self.steps)
 
     def step(self, record: dict[str, Any], seconds_left: float) -> None:
         now = time.perf_counter()
@@ -143,7 +162,7 @@ class Terminal(Display):
 
     def _line(self, record: dict[str, Any], seconds_left: float) -> str:
         return (
-            f"step {record['step']:,}/{self.steps:,}  loss {record['loss']:.3f}  "
+            f"step {record['step']:,}/{'about ' if self.open else ''}{self.steps:,}  loss {record['loss']:.3f}  "
             f"{record['bits_per_byte']:.3f} bits/byte  "
             f"{record['tokens_per_second']:,.0f} tokens/s  {readable_seconds(seconds_left)} left"
         )
@@ -151,9 +170,17 @@ class Terminal(Display):
     def validated(self, record: dict[str, Any]) -> None:
         bits = record["validation_bits_per_byte"]
         per_byte = f"  {bits:.3f} bits/byte" if bits else ""
-        text = f"step {record['step']:,}  {record['text']} loss {record['validation_loss']:.3f}"
-        perplexity = math.exp(min(record["validation_loss"], 50))
-        self.console.print(f"{text}{per_byte}  perplexity {perplexity:.1f}", style="bold")
+        text = record["text"] if "final" not in record else f"whole {record['text']} text:"
+        step = record.get("best_step", record["step"])
+        line = f"step {step:,}  {text} loss {record['validation_loss']:.3f}{per_byte}"
+        self.console.print(f"{line}  {self._perplexity(record)}", style="bold")
+
+    def _perplexity(self, record: dict[str, Any]) -> str:
+        loss = record["validation_loss"]
+        perplexity = math.exp(min(loss, 50))
+        if self.words and loss > math.log(self.words):
+            return f"perplexity {perplexity:.2g}, worse than guessing every token alike"
+        return f"perplexity {perplexity:.1f}"
 
     def sample(self, record: dict[str, Any]) -> None:
         self.console.print(Text("  " + " ".join(record["sample"].split()), style="italic"))
