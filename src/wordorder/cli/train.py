@@ -161,8 +161,9 @@ class Terminal(Display):
             self.say(line)
 
     def _line(self, record: dict[str, Any], seconds_left: float) -> str:
+        about = "about " if self.open else ""
         return (
-            f"step {record['step']:,}/{'about ' if self.open else ''}{self.steps:,}  loss {record['loss']:.3f}  "
+            f"step {record['step']:,}/{about}{self.steps:,}  loss {record['loss']:.3f}  "
             f"{record['bits_per_byte']:.3f} bits/byte  "
             f"{record['tokens_per_second']:,.0f} tokens/s  {readable_seconds(seconds_left)} left"
         )

@@ -70,7 +70,7 @@ def instruction_set() -> str:
 
 def processor_name(device: str) -> str:
     """Return the model of the GPU on cuda, otherwise that of the CPU."""
-    if device == "cuda":
+    if device == "cuda" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

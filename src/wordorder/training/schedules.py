@@ -47,7 +47,7 @@ def open_ended_factor(step: int, ends: Sequence[tuple[int, int]], warmup: int) -
     fall = 1.0
     for number, (begin, steps) in enumerate(ends):
         until = ends[number + 1][0] if number + 1 < len(ends) else step
-        fall *= (steps - max(begin, min(step, until))) / (steps - begin)
+        fall *= (steps - max(begin, min(step, until))) / max(1, steps - begin)
         if step <= until:
             break
     return min((step + 1) / warmup if warmup else 1.0, fall, 1.0)

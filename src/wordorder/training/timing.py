@@ -73,9 +73,10 @@ class Deadline:
             end: the number of steps set before; None while the decay has not begun.
         """
         left, pace = self.budget - elapsed, pace or self.step_seconds
-        fitting = done + max(1, round(left / pace))
+        fitting = done + max(0, round(left / pace))
         if end is None:
             share = min(self.decay, MOST_DECAY)
+            fitting = max(fitting, done + 1)
             return fitting if left <= share / (1 - share) * done * pace else None
         miss = abs((end - done) * pace - left)
         if miss <= max(MISS_OF_TIME_LEFT * left, MISS_OF_BUDGET * self.budget):
