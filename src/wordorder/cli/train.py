@@ -10,17 +10,14 @@ import json
 import math
 import shlex
 import time
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from wordorder.cli.arguments import parse
-from wordorder.cli.run_options import RunOptions, defaults
+from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
 from wordorder.training.display import Display
 from wordorder.training.machine import keep_large_blocks
@@ -33,33 +30,10 @@ SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to draw a live line i
 ALLOWED_WITH_RESUME = ("--resume", "--inexact", "--trust", "--json")
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """Train a language model on text, or --resume a run.
-
-    Args:
-        preset: sizes of the model: nano, tiny, small or medium; other options win.
-        config: a YAML file with options by name, as trained_length: 128; the command line wins.
-        resume: go on with the run in this folder, to the bit.
-        inexact: with --resume: go on also where it cannot be to the bit.
-        trust: with --resume or --init: run the code of an embedding that the run names.
-        json: print the result as one JSON object.
-        train: the run
-    """
-
-    preset: Literal["nano", "tiny", "small", "medium"] | None = None
-    config: str | None = None
-    resume: str | None = None
-    inexact: tyro.conf.FlagCreatePairsOff[bool] = False
-    trust: tyro.conf.FlagCreatePairsOff[bool] = False
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-    train: RunOptions = field(default_factory=RunOptions)
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     keep_large_blocks()
-    options = _options(arguments)
+    options = read_options(arguments)
     show = Terminal()
     if options.resume is not None:
         _only_resume(arguments)
@@ -69,16 +43,6 @@ def main(arguments: list[str]) -> int:
         run = train(options.train.plain(), show=show, command=command, trust=options.trust)
     _print_result(run, options.json)
     return 0
-
-
-def _options(arguments: list[str]) -> TrainOptions:
-    preset, run = defaults(arguments)
-    return parse(
-        tyro.conf.OmitArgPrefixes[TrainOptions],
-        arguments,
-        command="wordorder train",
-        default=TrainOptions(preset=preset, train=run),
-    )
 
 
 def _only_resume(arguments: list[str]) -> None:

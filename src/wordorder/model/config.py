@@ -8,10 +8,12 @@ thinking ships everywhere.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import BadInput
-from ..positions import ModelShape
+
+if TYPE_CHECKING:
+    from ..positions import ModelShape
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class ModelConfig:
     @property
     def shape(self) -> ModelShape:
         """What a positional embedding knows of the model."""
+        from ..positions import ModelShape  # imports torch, which options do without
+
         whole = self.resolved
         return ModelShape(
             whole.heads,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, ModelConfig
-from wordorder.text.batches import Objective
+from wordorder.text.objective import Objective
 from wordorder.text.split import check_fractions
 from wordorder.training.schedules import Schedule
 
