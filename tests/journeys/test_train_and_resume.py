@@ -38,10 +38,13 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "wordorder", *(str(word) for word in words)]
 
 
-def run(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: object, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*words),
         cwd=cwd,
+        env=env,
         capture_output=True,
         text=True,
         timeout=120,
@@ -158,3 +161,55 @@ def test_a_truncated_checkpoint_is_passed_over(text: Path, tmp_path: Path) -> No
     assert "is damaged" in resumed.stderr
     again = load_file(tmp_path / "r" / "model.safetensors")
     assert all((whole[name] == again[name]).all() for name in whole)
+
+
+def test_another_instruction_set_is_refused(text: Path, tmp_path: Path) -> None:
+    options = [*SMALL, "--data", text, "--steps", 40, "--checkpoint-every", 10, "--out", "r"]
+    assert run("train", *options, cwd=tmp_path).returncode == 0
+    other = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
+    refused = run("train", "--resume", "r", cwd=tmp_path, env=other)
+    assert refused.returncode == 3
+    assert "it ran on the instruction set" in refused.stderr
+    assert "this is DEFAULT" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    inexact = run("train", "--resume", "r", "--inexact", cwd=tmp_path, env=other)
+    assert inexact.returncode == 0, inexact.stderr
+
+
+@pytest.mark.parametrize("when", ["a checkpoint", "a decision"])
+def test_a_timed_run_that_is_killed_keeps_its_decisions(
+    text: Path, tmp_path: Path, when: str
+) -> None:
+    """Killed before and after the decay has begun."""
+    options = [*SMALL, "--data", text, "--time", "8s", "--checkpoint-every", 5, "--out", "r"]
+    killed = subprocess.Popen(
+        command("train", *options),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = tmp_path / "r"
+    until_steps(folder, 5)
+    while when == "a decision" and not decisions_of(folder):
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait(timeout=60)
+    decided = decisions_of(folder)
+    resumed = run("train", "--resume", "r", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert decisions_of(folder)[: len(decided)] == decided
+    steps = [r for r in read_metrics(folder) if "loss" in r]
+    assert steps[-1]["step"] == decisions_of(folder)[-1]["steps"]
+    assert json.loads((folder / "config.json").read_text())["steps"] == steps[-1]["step"]
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n") and '"loss"' in line]
+
+
+def decisions_of(folder: Path) -> list[dict]:
+    path = folder / "training" / "decisions.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]

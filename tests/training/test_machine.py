@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from wordorder.errors import BadInput
+from wordorder.errors import BadInput, Refused
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.batches import Batch
 from wordorder.training import machine
@@ -27,9 +28,9 @@ def measured() -> Callable[..., machine.Machine]:
     tokens = torch.randint(20, (2, 8), generator=torch.Generator().manual_seed(0))
     batch = Batch(tokens, tokens, None, None)
 
-    def measure(**options: object) -> machine.Machine:
+    def measure(threads: tuple[int, ...] = (), **options: object) -> machine.Machine:
         config = TrainConfig(model=MODEL, dtype="float32", compile="no", **options)
-        return machine.measure(config, model, batch, lambda seconds: seconds)
+        return machine.measure(config, model, batch, lambda seconds: seconds, threads)
 
     return measure
 
@@ -59,3 +60,67 @@ def test_what_cannot_be_computed_is_no_candidate(
     chosen = measured()
     assert chosen.kernel == "plain"
     assert "float32 flex cannot, float32 plain" in chosen.reason
+
+
+def recorded(**changes: object) -> machine.Machine:
+    """Return what a run on this machine records."""
+    return replace(machine.fingerprinted(machine.Machine("cpu", 1)), **changes)
+
+
+def test_a_machine_records_what_the_last_bits_depend_on(
+    measured: Callable[..., machine.Machine],
+) -> None:
+    found = measured()
+    assert found.instructions == torch.backends.cpu.get_cpu_capability()
+    assert found.processor
+    assert (found.torch, found.threads) == (torch.__version__, torch.get_num_threads())
+
+
+def test_the_same_machine_goes_on() -> None:
+    said: list[str] = []
+    assert machine.check_same(recorded(), TrainConfig(), False, said.append) == recorded()
+    assert not said
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (
+            {"instructions": "AVX3"},
+            f"the instruction set AVX3, this is {machine.instruction_set()}",
+        ),
+        ({"processor": "Z80"}, "the processor Z80, this is"),
+        ({"torch": "0.4"}, "it ran on torch 0.4"),
+        ({"threads": 4096}, "it used 4096 threads"),
+    ],
+)
+def test_another_machine_is_refused_by_name(changes: dict[str, object], named: str) -> None:
+    with pytest.raises(Refused, match=named):
+        machine.check_same(recorded(**changes), TrainConfig(), False)
+    machine.check_same(recorded(**changes), TrainConfig(), True)
+
+
+def test_an_old_record_says_what_it_lacks() -> None:
+    said: list[str] = []
+    old = recorded(instructions=None, processor=None)
+    machine.check_same(old, TrainConfig(), False, said.append)
+    assert said == [
+        "the run does not record its instruction set and processor: whether it goes on to the bit "
+        "on this machine is unknown"
+    ]
+
+
+def test_threads_are_measured_where_they_may_be_chosen(
+    measured: Callable[..., machine.Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(machine, "worth_timing", lambda numbers: [1, 2])
+    monkeypatch.setattr(machine, "fastest", lambda *_: (1, {1: 0.1, 2: 0.3}))
+    try:
+        found = measured(threads=(1, 2))
+        assert found.threads == torch.get_num_threads() == 1
+        assert "1 threads 100 ms, 2 threads 300 ms" in found.reason
+        monkeypatch.setattr(machine, "fastest", lambda *_: (1, {}))
+        assert "2 threads wait for a core" in measured(threads=(1, 2)).reason
+    finally:
+        torch.set_num_threads(before)

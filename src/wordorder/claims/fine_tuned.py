@@ -127,7 +127,7 @@ def _further(
 
 
 def _train(config: TrainConfig, job: Mapping[str, Any], show: Told, **start: Any) -> Run:
-    config = replace(config, threads=job["machine"]["threads"], overwrite=True)
+    config = replace(config, threads=job["machine"]["threads"], overwrite=True, keep="last")
     run = train(config, machine=Machine(**job["machine"]), show=show, **start)
     run.model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]  # as its validation loss
     return run

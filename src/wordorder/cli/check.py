@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from dataclasses import asdict
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.options.check import read_options
 from wordorder.errors import BadInput
 from wordorder.positions.conformance import PROPERTIES, Report, check
 
@@ -19,28 +17,9 @@ BROKEN = 3
 MARKS = {True: ("holds", "green"), False: ("broken", "bold red"), None: ("-", "dim")}
 
 
-@dataclass(frozen=True)
-class CheckOptions:
-    """Try every property that a positional embedding must have, on any of them.
-
-    Args:
-        spec: an embedding, as rotary:base=500000, or mymodule.MyEmbedding of one's own.
-        heads: head counts to try it with.
-        bidirectional: in a model that sees the future.
-        only: names of the properties to try; all by default.
-        json: print one JSON object instead of a table.
-    """
-
-    spec: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SPEC")]
-    heads: tuple[int, ...] = (1, 6, 8)
-    bidirectional: tyro.conf.FlagCreatePairsOff[bool] = False
-    only: tuple[str, ...] = ()
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    options = parse(CheckOptions, arguments, command="wordorder check")
+    options = read_options(arguments)
     if unknown := [name for name in options.only if name not in PROPERTIES]:
         raise BadInput(f"--only {unknown[0]!r}: the properties are {', '.join(PROPERTIES)}")
     if not options.heads or min(options.heads) < 1:

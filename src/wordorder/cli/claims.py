@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from rich.console import Console
 
 from wordorder.claims.catalogue import find
 from wordorder.claims.claim import HOLDS, Plan, Work
 from wordorder.claims.run import Display, as_json, run_claims, within
 from wordorder.claims.table import for_terminal, listing, markdown
-from wordorder.cli.arguments import parse
+from wordorder.cli.options.claims import ClaimsOptions, read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput
 from wordorder.experiments.side_by_side import Job, Outcome
@@ -26,52 +24,9 @@ from wordorder.training.plan import readable_seconds
 STRICT_EXIT = 3
 
 
-@dataclass(frozen=True)
-class ClaimsOptions:
-    """Try statements about positional embeddings: the article's, and the literature's.
-
-    Each has a criterion that was fixed before it was run, and comes out as holds, direction
-    only (the effect has the claimed sign, and misses the threshold), does not hold, or
-    undecided (the interval contains the threshold). Asked again, it goes on: what was trained
-    is reused.
-
-    Args:
-        only: claims by name, or article or literature; by default all.
-        budget: only those that fit in this much time, such as 10m, in order.
-        list: say which claims there are, and train nothing.
-        seeds: runs of each model; one gives no interval, and so decides little.
-        steps: optimizer steps of each language model.
-        data: the text that language models are trained on.
-        languages: two files, the same sentences line by line, for the claims on two languages;
-            by default English and its clone, other tokens for the same text.
-        words: word vectors, or a large text to train them on, for the claims on analogies.
-        questions: a file of analogies, as questions-words.txt.
-        out: the folder.
-        overwrite: replace what the folder holds.
-        strict: exit with 3 where any claim is not found to hold.
-        json: print one JSON object instead of a table.
-        markdown: print a table in Markdown.
-    """
-
-    only: tuple[str, ...] = ()
-    budget: str | None = None
-    list: tyro.conf.FlagCreatePairsOff[bool] = False
-    seeds: int = 3
-    steps: int = 300
-    data: tuple[str, ...] = ("python-docs",)
-    languages: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    questions: str = ""
-    out: str = "runs/claims"
-    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
-    strict: tyro.conf.FlagCreatePairsOff[bool] = False
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-    markdown: tyro.conf.FlagCreatePairsOff[bool] = False
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    options = parse(ClaimsOptions, arguments, command="wordorder claims")
+    options = read_options(arguments)
     plan, claims, console = _plan(options), find(options.only), Console(highlight=False)
     if options.list:
         console.print(listing(claims, [claim.works(plan) for claim in claims]))

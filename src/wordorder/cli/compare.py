@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.progress import TaskID
 
-from wordorder.cli.arguments import parse
-from wordorder.cli.run_options import ModelOptions, RunOptions, defaults
+from wordorder.cli.options.compare import read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.experiments.compare import (
-    BATCH_SIZE,
-    LENGTHS,
-    POSITIONS,
-    TRAINED_LENGTH,
     CompareConfig,
     compare,
 )
@@ -32,60 +26,10 @@ from wordorder.experiments.report import for_terminal, write_report
 from wordorder.experiments.side_by_side import Job, Outcome
 from wordorder.training.plan import readable_seconds
 
-Hidden = tyro.conf.Suppress
-
-
-@dataclass(frozen=True)
-class _Model(ModelOptions):
-    position: Annotated[str, Hidden] = "rotary"
-
-
-@dataclass(frozen=True)
-class _Run(RunOptions):
-    model: _Model = field(default_factory=_Model)
-    init: Annotated[str | None, Hidden] = None
-    objective: Annotated[Literal["next-token", "masked-token"], Hidden] = "next-token"
-    sample_prompt: Annotated[str, Hidden] = ""
-    tensorboard: Annotated[bool, Hidden] = False
-
-
-@dataclass(frozen=True)
-class CompareOptions:
-    """Train the same model with several positional embeddings and say what differs.
-
-    Asked again, it goes on: runs that are done are reused, and embeddings, seeds and lengths
-    are added to those there. Without --time, --steps or --tokens a run takes two minutes alone.
-
-    Args:
-        positions: specs, such as none rotary:base=500000 learned+alibi or one of your own.
-        baseline: what differences are taken to; by default rotary where it is compared.
-        seeds: how many runs of each; one gives no intervals, 0 trains nothing.
-        lengths: contexts to measure, in trained lengths.
-        pack: longer contexts than the documents have may cross into others.
-        tune_lr: choose the learning rates for each embedding, on a seed of its own.
-        processes: runs at once, which share the cores; 0 measures how many are done soonest.
-        preset: sizes of the model: nano, tiny, small or medium; other options win.
-        config: a YAML file with options by name, as trained_length: 128; the command line wins.
-        json: print the result as one JSON object.
-        train: what all runs share; --seed is the first of the seeds.
-    """
-
-    positions: tuple[str, ...] = POSITIONS
-    baseline: str | None = None
-    seeds: int = 3
-    lengths: tuple[int, ...] = LENGTHS
-    pack: tyro.conf.FlagCreatePairsOff[bool] = False
-    tune_lr: tyro.conf.FlagCreatePairsOff[bool] = False
-    processes: int = 0
-    preset: Literal["nano", "tiny", "small", "medium"] | None = None
-    config: str | None = None
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-    train: _Run = field(default_factory=_Run)
-
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    options = _options(arguments)
+    options = read_options(arguments)
     train = options.train.plain()
     config = CompareConfig(
         train=replace(train, out=None, overwrite=False),
@@ -116,20 +60,6 @@ def main(arguments: list[str]) -> int:
         Console(highlight=False).print(for_terminal(summary))
         print(f"\n{folder / 'report.html'}")
     return 0
-
-
-def _options(arguments: list[str]) -> CompareOptions:
-    typed = {word.partition("=")[0] for word in arguments}
-    own = {"trained_length": TRAINED_LENGTH, "batch_size": BATCH_SIZE}
-    asked, run = defaults(arguments, "nano", **({} if typed & {"--preset", "--config"} else own))
-    values = {name: getattr(run, name) for name in run.__dataclass_fields__}
-    model = _Model(**{n: getattr(run.model, n) for n in run.model.__dataclass_fields__})
-    return parse(
-        tyro.conf.OmitArgPrefixes[CompareOptions],
-        arguments,
-        command="wordorder compare",
-        default=CompareOptions(preset=asked, train=_Run(**{**values, "model": model})),
-    )
 
 
 class Terminal(RunsBar, Display):

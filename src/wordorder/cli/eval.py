@@ -10,22 +10,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from wordorder.cli.arguments import parse
 from wordorder.cli.eval_screen import Measured, plain, show
+from wordorder.cli.options.eval import EvalOptions, read_options
 from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import FACTORS, Measurable, context_losses, measurable
 from wordorder.evaluation.loss import evaluate
-from wordorder.evaluation.needles import KINDS, haystack
+from wordorder.evaluation.needles import haystack
 from wordorder.evaluation.retrieval import (
-    DEPTHS,
-    EXAMPLES,
     Retrieved,
     check_kinds,
     drawn,
@@ -39,75 +36,9 @@ from wordorder.training.machine import pick_device
 from wordorder.training.run import Run
 
 
-@dataclass(frozen=True)
-class EvalOptions:
-    """Measure a model's loss over a text, in all and by position.
-
-    With --stride, --context and --retrieval also whether it uses what it read far back.
-
-    Args:
-        run: the run folder that `wordorder train` wrote.
-        data: files, folders, python-docs or hf:NAME, read whole; by default the part of the
-            run's own text that it was not trained on.
-        field: field of .jsonl, .parquet and datasets that holds the text.
-        length: tokens in a window, past the trained length too; 0: the trained length.
-        isolate_documents: documents in one window do not see each other; as trained by default.
-        stride: also windows of that length that move by so many tokens, and are asked for their
-            last ones alone.
-        context: also the loss of the same tokens with growing context, up to --length, or to 16
-            times the trained length where no --length is given.
-        pack: let windows of --context begin in one document and end in another.
-        retrieval: also what is found again of what was read, of passkey, multi-key,
-            variable-tracking, recall; or all.
-        lengths: of --retrieval, in tokens; by default the trained length, and --length where
-            that is longer.
-        depths: of --retrieval: where it stands, from 0, the beginning, to 1, the end.
-        examples: of --retrieval: texts of each length and depth.
-        seed: of --retrieval: what texts are drawn from.
-        device: auto, cpu, cuda or mps.
-        trust: run the code of an embedding of one's own that the run names.
-        json: print one JSON object instead of tables.
-    """
-
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    data: tuple[str, ...] = ()
-    field: str = "text"
-    length: int = 0
-    isolate_documents: bool | None = None
-    stride: int | None = None
-    context: tyro.conf.FlagCreatePairsOff[bool] = False
-    pack: tyro.conf.FlagCreatePairsOff[bool] = False
-    retrieval: tuple[str, ...] = ()
-    lengths: tuple[int, ...] = ()
-    depths: tuple[float, ...] = DEPTHS
-    examples: int = EXAMPLES
-    seed: int = 0
-    device: str = "auto"
-    trust: tyro.conf.FlagCreatePairsOff[bool] = False
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-
-    def __post_init__(self) -> None:
-        for name, value, holds, allowed in (
-            ("length", self.length, self.length >= 0, "at least 1"),
-            ("lengths", min(self.lengths, default=1), min(self.lengths, default=1) > 0, "above 0"),
-            ("depths", self.depths, bool(self.depths), "at least one depth"),
-            ("examples", self.examples, self.examples >= 1, "at least 1"),
-            ("seed", self.seed, self.seed >= 0, "at least 0"),
-        ):
-            if not holds:
-                raise BadInput(f"--{name} is {value}: it must be {allowed}")
-        if odd := [depth for depth in self.depths if not 0 <= depth <= 1]:
-            raise BadInput(f"--depths {odd[0]:g}: from 0, the beginning, to 1, the end")
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """What is to be found again, each once."""
-        return tuple(KINDS) if "all" in self.retrieval else tuple(dict.fromkeys(self.retrieval))
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    options = parse(EvalOptions, arguments, command="wordorder eval")
+    options = read_options(arguments)
     check_kinds(options.kinds)
     run = Run.load(options.run, trust=options.trust)
     _check_objective(options, run)

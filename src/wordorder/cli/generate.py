@@ -11,13 +11,11 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tyro
-
-from wordorder.cli.arguments import parse
+from wordorder.cli.options.generate import GenerateOptions, read_options
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.model.compiled_step import CompiledStep, why_not
@@ -32,57 +30,9 @@ BETWEEN = "\n---\n"  # what parts several texts on stdout
 SECONDS_WORTH_COMPILING, FEWEST_WORTH_COMPILING, TRIED = 60, 1000, 16
 
 
-@dataclass(frozen=True)
-class GenerateOptions:
-    """Let a trained model continue a text.
-
-    Args:
-        run: the run folder that `wordorder train` wrote.
-        prompt: what to go on from; `-` reads standard input; without any the model begins a
-            document of its own.
-        prompt_file: read the prompt from this file.
-        max_tokens: most tokens to write; the end of the document ends it sooner.
-        count: how many texts to write, each from a seed of its own.
-        temperature: 0 always takes the likeliest token, 1 draws as the model would have it.
-        top_k: draw from this many likeliest tokens only; 0: all.
-        top_p: draw from the likeliest tokens that together reach this probability; 1: all.
-        min_p: leave out tokens less likely than this share of the likeliest one; 0: none.
-        repetition_penalty: above 1 makes tokens that are in the text already less likely.
-        seed: of the draws, the same seed writes the same text; by default a new one each time.
-        cache: keep keys and values; without it every token reads the whole text again.
-        window: keep this many of the last tokens only, for a text of any length in the same
-            memory; 0: all.
-        sinks: keep this many of the first tokens besides, on which attention rests; 4 is usual.
-        device: auto, cpu, cuda or mps.
-        compile: write by compiled code, which takes some 20 s to make, less the next time; auto: on
-            a CPU, where the texts asked for take a minute or more without.
-        trust: run the code of an embedding of one's own that the run names.
-        json: print one JSON object, when all is written.
-    """
-
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    prompt: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PROMPT]")] = None
-    prompt_file: str | None = None
-    max_tokens: int = 200
-    count: int = 1
-    temperature: float = Sampling.temperature
-    top_k: int = Sampling.top_k
-    top_p: float = Sampling.top_p
-    min_p: float = Sampling.min_p
-    repetition_penalty: float = Sampling.repetition_penalty
-    seed: int | None = None
-    cache: bool = True
-    window: int = 0
-    sinks: int = 0
-    device: str = "auto"
-    compile: Literal["auto", "yes", "no"] = "auto"
-    trust: tyro.conf.FlagCreatePairsOff[bool] = False
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    options = parse(GenerateOptions, arguments, command="wordorder generate")
+    options = read_options(arguments)
     if options.count < 1:
         raise BadInput(f"--count is {options.count}: it must be at least 1")
     run = Run.load(options.run, trust=options.trust)

@@ -1,7 +1,8 @@
 """The `wordorder` command: finds the command, runs it, turns errors into exit codes.
 
 Nothing here imports torch, numpy or tyro, so that `wordorder --help` and a
-mistyped command answer at once; a command's module is imported when it is run.
+mistyped command answer at once; a command's module is imported when it is run, and for the
+help of a command its options alone.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ COMMANDS = {
     "check": ("wordorder.cli.check", "try what an embedding must hold, ours or your own"),
     "data": ("wordorder.cli.data", "show what a corpus holds before training on it"),
 }
+
+# Commands whose own module imports no torch; the options of the others stand in cli/options.
+LIGHT = ("words", "data")
 
 INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
@@ -69,6 +73,9 @@ def _dispatch(typed: list[str]) -> int:
     if typed[0] not in COMMANDS:
         raise BadInput(_unknown(typed[0]))
     module, _ = COMMANDS[typed[0]]
+    if {"-h", "--help"}.intersection(typed[1:]) and typed[0] not in LIGHT:
+        # Prints the help and leaves; goes on where the word was the value of an option.
+        import_module(f"wordorder.cli.options.{typed[0]}").read_options(typed[1:])
     run = import_module(module).main
     code: int = run(typed[1:])
     return code

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.options.positions import read_options
 from wordorder.model import ModelConfig
 from wordorder.positions import CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
@@ -22,23 +20,9 @@ from wordorder.positions.picture import placed, sparkline, weights_of_copies
 COPIES = 48
 
 
-@dataclass(frozen=True)
-class PositionsOptions:
-    """List the positional embeddings and their facts, or show all about one.
-
-    Args:
-        spec: an embedding of the list, as rotary:base=500000, or mymodule.MyEmbedding of one's
-            own; of several, as learned+alibi, each.
-        json: print one JSON object, by name.
-    """
-
-    spec: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[SPEC]")] = None
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    options = parse(PositionsOptions, arguments, command="wordorder positions")
+    options = read_options(arguments)
     parts = map(Part, CATALOGUE) if options.spec is None else parse_spec(options.spec).parts
     chosen = {str(part): part for part in parts}
     found = {name: facts(part) for name, part in chosen.items()}

@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.options.probe import read_options
 from wordorder.cli.printed import percent, titled
 from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
@@ -36,38 +34,9 @@ PICTURE = "probe.png"
 MOST_HEADS = 48
 
 
-@dataclass(frozen=True)
-class ProbeOptions:
-    """Find out what a trained model knows of order.
-
-    Args:
-        run: the run folder that `wordorder train` wrote.
-        data: files, folders, python-docs or hf:NAME to probe on; by default the part of the
-            run's own text that it was not trained on.
-        field: field of .jsonl, .parquet and datasets that holds the text.
-        only: parts, of order, removed, attention, position, sentences; all by default.
-        pairs: .jsonl files of minimal pairs, plain or .gz, with the fields sentence_good and
-            sentence_bad, as BLiMP's.
-        seed: of what is shuffled.
-        device: auto, cpu, cuda or mps.
-        trust: run the code of an embedding of one's own that the run names.
-        json: print one JSON object instead of tables.
-    """
-
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    data: tuple[str, ...] = ()
-    field: str = "text"
-    only: tuple[str, ...] = ()
-    pairs: tuple[str, ...] = ()
-    seed: int = 0
-    device: str = "auto"
-    trust: tyro.conf.FlagCreatePairsOff[bool] = False
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    options = parse(ProbeOptions, arguments, command="wordorder probe")
+    options = read_options(arguments)
     check_parts(options.only)
     pairs = [(Path(name).name, read_pairs(name)) for name in options.pairs]
     run = Run.load(options.run, trust=options.trust)

@@ -16,7 +16,6 @@ import yaml
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig, from_mapping
-from wordorder.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,8 @@ def defaults(
     asked = early.get("--preset") or written.pop("preset", None)
     first = early.get("--init") or written.get("init")
     if first is not None and not asked:
+        from wordorder.training.run import Run  # imports torch, which --help does without
+
         trust = "--trust" in arguments
         values = {**values, **Run.load(first, trust=trust).model_config.to_dict()}
     config = from_mapping({**values, **written}, asked or preset)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.options.tasks import read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import TASKS
@@ -24,7 +22,6 @@ from wordorder.experiments.task_report import for_terminal, write_report
 from wordorder.experiments.task_training import in_words
 from wordorder.experiments.tasks import (
     DEFAULT_TASKS,
-    POSITIONS,
     THREADS,
     Display,
     TasksConfig,
@@ -33,40 +30,9 @@ from wordorder.experiments.tasks import (
 from wordorder.training.plan import readable_seconds
 
 
-@dataclass(frozen=True)
-class TasksOptions:
-    """Train small models on algorithmic tasks and test them past their trained length.
-
-    Asked again, it goes on: runs that are done are reused, and tasks, embeddings and seeds are
-    added to those there.
-
-    Args:
-        tasks: of copy, repeat, reverse, sort, addition, addition-reversed, parity, count,
-            associative-recall, selective-copy, flip-flop.
-        positions: specs, such as none rotary:base=500000 learned+alibi or one of your own.
-        seeds: how many runs of each; one gives no idea of how much chance there is.
-        steps: how long to train; by default each task's own number.
-        length: the longest length that is trained on; by default each task's own.
-        all: every task; how long it takes is said first.
-        out: the folder.
-        overwrite: replace the results in the folder.
-        json: print the result as one JSON object.
-    """
-
-    tasks: tuple[str, ...] = DEFAULT_TASKS
-    positions: tuple[str, ...] = POSITIONS
-    seeds: int = 3
-    steps: int | None = None
-    length: int | None = None
-    all: tyro.conf.FlagCreatePairsOff[bool] = False
-    out: str = "runs/tasks"
-    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    options = parse(TasksOptions, arguments, command="wordorder tasks")
+    options = read_options(arguments)
     if options.all and options.tasks != DEFAULT_TASKS:
         raise BadInput("--all is every task and --tasks some: give one of the two")
     config = TasksConfig(

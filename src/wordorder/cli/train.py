@@ -10,17 +10,14 @@ import json
 import math
 import shlex
 import time
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from wordorder.cli.arguments import parse
-from wordorder.cli.run_options import RunOptions, defaults
+from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
 from wordorder.training.display import Display
 from wordorder.training.machine import keep_large_blocks
@@ -33,33 +30,10 @@ SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to draw a live line i
 ALLOWED_WITH_RESUME = ("--resume", "--inexact", "--trust", "--json")
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """Train a language model on text, or --resume a run.
-
-    Args:
-        preset: sizes of the model: nano, tiny, small or medium; other options win.
-        config: a YAML file with options by name, as trained_length: 128; the command line wins.
-        resume: go on with the run in this folder, to the bit.
-        inexact: with --resume: go on also where it cannot be to the bit.
-        trust: with --resume or --init: run the code of an embedding that the run names.
-        json: print the result as one JSON object.
-        train: the run
-    """
-
-    preset: Literal["nano", "tiny", "small", "medium"] | None = None
-    config: str | None = None
-    resume: str | None = None
-    inexact: tyro.conf.FlagCreatePairsOff[bool] = False
-    trust: tyro.conf.FlagCreatePairsOff[bool] = False
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-    train: RunOptions = field(default_factory=RunOptions)
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     keep_large_blocks()
-    options = _options(arguments)
+    options = read_options(arguments)
     show = Terminal()
     if options.resume is not None:
         _only_resume(arguments)
@@ -69,16 +43,6 @@ def main(arguments: list[str]) -> int:
         run = train(options.train.plain(), show=show, command=command, trust=options.trust)
     _print_result(run, options.json)
     return 0
-
-
-def _options(arguments: list[str]) -> TrainOptions:
-    preset, run = defaults(arguments)
-    return parse(
-        tyro.conf.OmitArgPrefixes[TrainOptions],
-        arguments,
-        command="wordorder train",
-        default=TrainOptions(preset=preset, train=run),
-    )
 
 
 def _only_resume(arguments: list[str]) -> None:
@@ -110,19 +74,23 @@ class Terminal(Display):
         self.live = self.console.is_terminal
         self.started = self.shown = time.perf_counter()
         self.progress: Progress | None = None
-        self.steps = 0
+        self.steps, self.open = 0, False
+        self.words = 0  # of the vocabulary
 
     def say(self, line: str) -> None:
         self.console.print(line, style="dim", markup=False, soft_wrap=True)
 
     def plan(self, plan: Plan, done: int) -> None:
-        self.steps = plan.steps
+        self.steps, self.open = plan.steps, plan.open_ended
+        self.words = plan.config.model.vocabulary_size
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for what, value in plan.rows():
             table.add_row(what, Text(value))
         self.console.print(table)
+        for line in plan.warnings():
+            self.console.print(line, style="yellow", markup=False, soft_wrap=True)
         if done:
             self.say(f"going on after step {done:,}")
         if self.live:
@@ -131,6 +99,21 @@ class Terminal(Display):
             )
             self.progress.start()
             self.task = self.progress.add_task("", total=plan.steps, completed=done)
+
+    def decided(self, decision: dict[str, Any]) -> None:
+        if "threads" in decision:
+            number = decision["threads"]
+            word = "thread" if number == 1 else "threads"
+            self.say(f"step {decision['step']:,}: {number} {word} from here on, measured anew")
+            return
+        if self.open:
+            self.say(
+                f"step {decision['step']:,}: the learning rate falls from here on, to the end at "
+                f"step {decision['steps']:,}"
+            )
+        self.steps, self.open = decision["steps"], False
+        if self.progress is not None:
+            self.progress.update(self.task, total=self.steps)
 
     def step(self, record: dict[str, Any], seconds_left: float) -> None:
         now = time.perf_counter()
@@ -142,8 +125,9 @@ class Terminal(Display):
             self.say(line)
 
     def _line(self, record: dict[str, Any], seconds_left: float) -> str:
+        about = "about " if self.open else ""
         return (
-            f"step {record['step']:,}/{self.steps:,}  loss {record['loss']:.3f}  "
+            f"step {record['step']:,}/{about}{self.steps:,}  loss {record['loss']:.3f}  "
             f"{record['bits_per_byte']:.3f} bits/byte  "
             f"{record['tokens_per_second']:,.0f} tokens/s  {readable_seconds(seconds_left)} left"
         )
@@ -151,9 +135,17 @@ class Terminal(Display):
     def validated(self, record: dict[str, Any]) -> None:
         bits = record["validation_bits_per_byte"]
         per_byte = f"  {bits:.3f} bits/byte" if bits else ""
-        text = f"step {record['step']:,}  {record['text']} loss {record['validation_loss']:.3f}"
-        perplexity = math.exp(min(record["validation_loss"], 50))
-        self.console.print(f"{text}{per_byte}  perplexity {perplexity:.1f}", style="bold")
+        text = record["text"] if "final" not in record else f"whole {record['text']} text:"
+        step = record.get("best_step", record["step"])
+        line = f"step {step:,}  {text} loss {record['validation_loss']:.3f}{per_byte}"
+        self.console.print(f"{line}  {self._perplexity(record)}", style="bold")
+
+    def _perplexity(self, record: dict[str, Any]) -> str:
+        loss = record["validation_loss"]
+        perplexity = math.exp(min(loss, 50))
+        if self.words and loss > math.log(self.words):
+            return f"perplexity {perplexity:.2g}, worse than guessing every token alike"
+        return f"perplexity {perplexity:.1f}"
 
     def sample(self, record: dict[str, Any]) -> None:
         self.console.print(Text("  " + " ".join(record["sample"].split()), style="italic"))

@@ -178,7 +178,8 @@ def _trained(folder: Path, job: Job, tell: Tell) -> tuple[Run, int | None]:
     if any(folder.glob("training/step-*")):
         run = resume(folder, trust=True, show=show)
     else:
-        config = replace(config_of(job), overwrite=True)
+        # Comparisons judge at a stated step.
+        config = replace(config_of(job), overwrite=True, keep="last")
         machine = Machine(**job["machine"])
         run = train(config, machine=machine, show=show, command=job["command"], trust=True)
     return run, _peak_bytes()

@@ -33,5 +33,6 @@ def fine_tune(
         matrix_learning_rate=rate * config.matrix_learning_rate,
         evaluate_every=0,
         checkpoint_every=0,
+        keep="last",  # methods are compared at a stated step
         seed=LATER + config.seed,
     )

@@ -1,13 +1,41 @@
-"""Small language models that one can read in one sitting."""
+"""Small language models that one can read in one sitting.
+
+The names are resolved when first used, so that a `ModelConfig` can be made without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from .config import PRESETS, ModelConfig
-from .language_model import LanguageModel, TokenModel, evaluating
-from .recurrent import RecurrentLanguageModel
+
+if TYPE_CHECKING:
+    from .language_model import LanguageModel, TokenModel, evaluating
+    from .recurrent import RecurrentLanguageModel
+
+_HOME = {
+    "LanguageModel": "language_model",
+    "RecurrentLanguageModel": "recurrent",
+    "TokenModel": "language_model",
+    "evaluating": "language_model",
+}
 
 
 def make_model(config: ModelConfig) -> TokenModel:
     """Return the model of a configuration, with its weights not yet initialised."""
+    from .language_model import LanguageModel
+    from .recurrent import RecurrentLanguageModel
+
     return (RecurrentLanguageModel if config.kind == "gru" else LanguageModel)(config)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
 
 
 __all__ = [

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import BadInput
-from ..positions import ModelShape, word_scale
+
+if TYPE_CHECKING:
+    from ..positions import ModelShape
 
 # Initial standard deviation of the entries of the embedding table (GPT-2's).
 EMBEDDING_STD = 0.02
@@ -113,12 +115,16 @@ class ModelConfig:
         Source: Vaswani et al. 2017, section 3.4, for every embedding: without it, tables drawn
         at 0.02 are drowned by whatever the first layers add, and all models learn slower.
         """
+        from ..positions import word_scale
+
         presumed = word_scale(self.position, self.width) if self.kind == "transformer" else None
         return math.sqrt(self.width) if presumed is None else presumed
 
     @property
     def shape(self) -> ModelShape:
         """What a positional embedding knows of the model."""
+        from ..positions import ModelShape  # imports torch, which options do without
+
         whole = self.resolved
         return ModelShape(
             whole.heads,

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
+from wordorder.text.objective import Objective
 from wordorder.text.store import TokenStore
 
-Objective = Literal["next-token", "masked-token"]
 NOT_COUNTED = -1
 
 # Source: Devlin et al. 2019, BERT, section 3.1: of the chosen tokens 80% become the mask, 10% a

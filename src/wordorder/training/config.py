@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, ModelConfig
-from wordorder.text.batches import Objective
+from wordorder.text.objective import Objective
 from wordorder.text.split import check_fractions
 from wordorder.training.schedules import Schedule
 
@@ -50,7 +50,7 @@ class TrainConfig:
     init: str | None = None
     """fine-tune: start from the weights and tokenizer of this run"""
     time: str | None = None
-    """how long to train, such as 90s, 3m or 1h; turned into steps by a measured warm-up"""
+    """how long to train, such as 90s, 3m or 1h; reading and measuring included"""
     steps: int | None = None
     """how many steps to train, instead of --time"""
     tokens: int | None = None
@@ -77,8 +77,10 @@ class TrainConfig:
     """largest norm of the whole gradient; 0: no limit"""
     seed: int = 0
     """of initial weights, order of the data, and dropout"""
+    keep: Literal["best", "last"] = "best"
+    """weights to leave: the best on the development text, or the last"""
     evaluate_every: int = 0
-    """steps between validations; 0: ten in all"""
+    """steps between validations; 0: ten to twenty in all"""
     checkpoint_every: int = 0
     """steps between checkpoints; 0: every half minute or so"""
     sample_prompt: str = ""
@@ -91,7 +93,7 @@ class TrainConfig:
     compile: Literal["auto", "yes", "no"] = "auto"
     """torch.compile; auto where the run is long enough to repay it"""
     threads: int = 0
-    """CPU threads; 0: as many as PyTorch takes"""
+    """CPU threads; 0: measured, and looked at again while training"""
     tensorboard: bool = False
     """write TensorBoard events too"""
 

@@ -19,6 +19,9 @@ class Display:
     def step(self, record: dict[str, Any], seconds_left: float) -> None:
         """A step is done; `record` is its line of metrics.jsonl."""
 
+    def decided(self, decision: dict[str, Any]) -> None:
+        """The number of steps in all (`steps`) or of threads (`threads`) is set from `step` on."""
+
     def validated(self, record: dict[str, Any]) -> None:
         """The validation text was read; `record` is the line of metrics.jsonl."""
 

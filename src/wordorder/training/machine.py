@@ -3,17 +3,20 @@
 Machines differ a hundredfold: on CPUs with AMX or AVX-512 bfloat16 units bfloat16 is
 three to eight times faster than float32, on others hundreds of times slower; PyTorch's
 fused attention has a slow bfloat16 backward on CPUs, but wins at long contexts. So a few
-real steps of each candidate decide, and the choice is recorded with the run.
+real steps of each candidate decide, and the choice is recorded with the run, with what the
+last bits of a number depend on: instruction set, processor, torch, threads.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +27,7 @@ from wordorder.model import TokenModel
 from wordorder.text.batches import Batch
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import orthogonalise
+from wordorder.training.threads import fastest, worth_timing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KERNELS = ("plain", "fused")
@@ -37,7 +41,12 @@ SECONDS_WORTH_COMPILING = 300.0
 
 @dataclass(frozen=True)
 class Machine:
-    """How a run computes: recorded with it, because other choices give other last bits."""
+    """How a run computes: recorded with it, because other choices give other last bits.
+
+    Args:
+        instructions: the CPU instruction set that PyTorch uses; None: not recorded.
+        processor: the model of the CPU, or of the GPU on cuda; None: not recorded.
+    """
 
     device: str
     threads: int
@@ -47,9 +56,34 @@ class Machine:
     muon_dtype: str = "float32"
     torch: str = torch.__version__
     reason: str = ""
+    instructions: str | None = None
+    processor: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def instruction_set() -> str:
+    """Return the CPU instruction set that PyTorch uses, such as AVX512."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def processor_name(device: str) -> str:
+    """Return the model of the GPU on cuda, otherwise that of the CPU."""
+    if device == "cuda" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def fingerprinted(machine: Machine) -> Machine:
+    """Return the machine with the instruction set and the processor of this one."""
+    processor = processor_name(machine.device)
+    return machine_with(machine, instructions=instruction_set(), processor=processor)
 
 
 def pick_device(name: str) -> str:
@@ -79,20 +113,27 @@ def keep_large_blocks() -> None:
 
 
 def measure(
-    config: TrainConfig, model: TokenModel, batch: Batch, worth_seconds: Callable[[float], float]
+    config: TrainConfig,
+    model: TokenModel,
+    batch: Batch,
+    worth_seconds: Callable[[float], float],
+    threads: Sequence[int] = (),
 ) -> Machine:
-    """Return the fastest way to run these steps here.
+    """Return the fastest way to run these steps here, and compute with its threads.
 
     Args:
         model: any weights; they are not changed, only given gradients, which are dropped.
         batch: one real batch, on the model's device.
         worth_seconds: from the seconds of one step to those of the whole run, which decides
             whether compiling would be repaid.
+        threads: the numbers of threads to choose from, ascending; none: as many as are set.
     """
     device = next(model.parameters()).device.type
     if config.kernel == "flex" and device != "cuda":
         raise BadInput(f"--kernel flex is for GPUs of NVIDIA and AMD: on {device} use auto")
-    machine = Machine(device, torch.get_num_threads())
+    if threads:
+        torch.set_num_threads(worth_timing(threads)[-1])
+    machine = fingerprinted(Machine(device, torch.get_num_threads()))
     best, timings = None, {}
     kernels = (*KERNELS, "flex") if device == "cuda" else KERNELS
     if config.model.kind == "gru":
@@ -119,10 +160,36 @@ def measure(
                 best = (took, dtype, kernel)
     took, dtype, kernel = best
     shown = ", ".join(f"{name} {how}" for name, how in timings.items())
-    machine = machine_with(machine, dtype=dtype, kernel=kernel, muon_dtype=_muon_dtype(model))
+    machine = machine_with(machine, dtype=dtype, kernel=kernel)
+    if threads:
+        use(model, machine)
+        machine, took, seen = _threads(machine, model, batch, threads, took)
+        shown += seen
+    machine = machine_with(machine, muon_dtype=_muon_dtype(model))
     compiled, why = _compile(config, device, worth_seconds(took))
     use(model, machine)
     return machine_with(machine, compile=compiled, reason=f"measured: {shown}; {why}")
+
+
+def _threads(
+    machine: Machine, model: TokenModel, batch: Batch, numbers: Sequence[int], took: float
+) -> tuple[Machine, float, str]:
+    """Return the machine with the best number of threads, the seconds of a step, and a note."""
+    tokens, targets, documents, positions = batch
+
+    def step() -> None:
+        losses = model.token_losses(
+            tokens, targets, positions=positions, documents=documents, consecutive=True
+        )
+        losses.mean().backward()
+        model.zero_grad(set_to_none=True)
+
+    best, seconds = fastest(step, numbers, machine.threads)
+    torch.set_num_threads(best)
+    shown = [f", {n} threads {1e3 * s:.0f} ms" for n, s in seconds.items()]
+    waiting = [n for n in numbers if n not in (seconds or {best: took})]
+    shown += [f", {n} threads wait for a core" for n in waiting]
+    return machine_with(machine, threads=best), seconds.get(best, took), "".join(shown)
 
 
 def machine_with(machine: Machine, **changes: Any) -> Machine:
@@ -157,8 +224,16 @@ def losses_of(model: TokenModel, machine: Machine) -> Callable[..., Tensor]:
     return losses
 
 
-def check_same(recorded: Machine, config: TrainConfig, inexact: bool) -> Machine:
+def check_same(
+    recorded: Machine,
+    config: TrainConfig,
+    inexact: bool,
+    say: Callable[[str], None] = lambda line: None,
+) -> Machine:
     """Return the machine to resume on: as recorded, or the nearest thing where asked.
+
+    Args:
+        say: told what was not recorded and so cannot be compared.
 
     Raises:
         Refused: where this machine cannot do it as recorded and `inexact` is not set.
@@ -174,13 +249,33 @@ def check_same(recorded: Machine, config: TrainConfig, inexact: bool) -> Machine
         differs.append(f"it ran on torch {recorded.torch}, this is {torch.__version__}")
     if device == "cpu" and recorded.threads > (os.cpu_count() or 1):
         differs.append(f"it used {recorded.threads} threads of {os.cpu_count()} cores here")
+    here = fingerprinted(machine_with(recorded, device=device))
+    differs += _other_processor(recorded, here, say)
     if differs and not inexact:
         raise Refused(
             f"this machine cannot go on to the bit: {'; '.join(differs)}. "
             "Add --inexact to go on all the same"
         )
     can_compile = recorded.compile and (device != "cpu" or compiler_found())
-    return machine_with(recorded, device=device, compile=can_compile, torch=torch.__version__)
+    return machine_with(here, compile=can_compile, torch=torch.__version__)
+
+
+def _other_processor(recorded: Machine, here: Machine, say: Callable[[str], None]) -> list[str]:
+    """Return how this processor differs from the recorded one."""
+    differs, missing = [], []
+    names = {"instructions": "instruction set", "processor": "processor"}
+    for field, name in names.items():
+        before, now = getattr(recorded, field), getattr(here, field)
+        if before is None:
+            missing.append(name)
+        elif before != now and not (field == "instructions" and here.device == "cuda"):
+            differs.append(f"it ran on the {name} {before}, this is {now}")
+    if missing:
+        say(
+            f"the run does not record its {' and '.join(missing)}: whether it goes on to the bit "
+            "on this machine is unknown"
+        )
+    return differs
 
 
 def step_seconds(

@@ -56,6 +56,8 @@ class Metrics:
     def cut(self, step: int) -> None:
         """Drop what came after `step` steps, and a line that a kill left half written."""
         kept = [r for r in read(self.path) if r["step"] <= step and "final" not in r]
+        # A decision at this step is repeated, and written again.
+        kept = [r for r in kept if "decision" not in r or r["step"] < step]
         write_text(self.path, "".join(f"{json.dumps(r)}\n" for r in kept))
 
 

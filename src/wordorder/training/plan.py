@@ -6,8 +6,9 @@ a run that cannot fit is refused with a way to make it fit, not killed by the sy
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,40 @@ import torch
 
 from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
-from wordorder.training.config import TrainConfig
+from wordorder.training.config import DEFAULT_SECONDS, TrainConfig, seconds
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, held_out_rows
 
 MiB = 1 << 20
+# A model of any size has learnt little more than which words are frequent by then.
+FEWEST_STEPS = 200
+# Source: Muennighoff et al. 2023, arXiv 2305.16264: up to 4 epochs are nearly as good as new text.
+MOST_EPOCHS = 4.0
+NANO_PARAMETERS = 1.5e6  # about what --preset nano has
 INTERPRETER_BYTES = 400 * MiB  # Python, torch and its kernels, before any tensor
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured and asked of a run's time; recorded, as resuming needs it.
+
+    Args:
+        step_seconds: of one step, measured; 0: not known.
+        budget_seconds: for the steps and what is between them; None: the steps were asked for.
+        thread_numbers: the numbers of threads to choose from while training; none: fixed.
+    """
+
+    step_seconds: float = 0.0
+    budget_seconds: float | None = None
+    thread_numbers: tuple[int, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Timing:
+        """Return what a recorded plan says; runs recorded before have fixed steps and threads."""
+        known = {
+            name: values[name] for name in ("step_seconds", "budget_seconds") if name in values
+        }
+        return cls(**known, thread_numbers=tuple(values.get("thread_numbers", ())))
 
 
 @dataclass(frozen=True)
@@ -28,11 +57,12 @@ class Plan:
     """The facts of a run before its first step.
 
     Args:
-        steps: optimizer steps in all.
+        steps: optimizer steps in all; an estimate where `open_ended`.
         tokens_per_step: tokens that one step reads.
         epochs: how often the training text is gone through.
         peak_bytes: the most memory it should take, estimated from shapes.
         seconds: what the steps should take, from those of the warm-up; None: not measured.
+        timing: what was measured and asked of its time.
     """
 
     config: TrainConfig
@@ -44,6 +74,13 @@ class Plan:
     epochs: float
     peak_bytes: int
     seconds: float | None
+    timing: Timing = Timing()
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether the end is decided while training: a timed run whose rate falls at the end."""
+        timed = self.timing.budget_seconds is not None
+        return timed and self.config.schedule == "warmup-stable-decay"
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the plan as (what, value) lines for people."""
@@ -68,7 +105,8 @@ class Plan:
             ("position", f"{model.position}, which adds {adds} of the parameters"),
             (
                 "steps",
-                f"{self.steps:,} of {self.tokens_per_step:,} tokens, {self.epochs:.1f} epochs",
+                f"{self._steps()} of {self.tokens_per_step:,} tokens: the text is read "
+                f"{self.epochs:.1f} times",
             ),
             ("memory", f"about {readable_bytes(self.peak_bytes)}"),
             (
@@ -80,8 +118,38 @@ class Plan:
         if model.kind == "gru":
             rows[-4] = ("position", "none: a GRU reads in order")
         if self.seconds is not None:
-            rows.append(("time", f"about {readable_seconds(self.seconds)}"))
+            rows.append(("time", self._time()))
         return rows
+
+    def _steps(self) -> str:
+        return f"about {self.steps:,}" if self.timing.budget_seconds else f"{self.steps:,}"
+
+    def _time(self) -> str:
+        if self.open_ended:
+            asked = readable_seconds(seconds(self.config.time or f"{DEFAULT_SECONDS}"))
+            return f"{asked} in all, and the final validation: the end follows the clock"
+        about = f"about {readable_seconds(self.seconds or 0.0)}"
+        if self.timing.budget_seconds is None:
+            return about
+        return f"{about}: with a cosine the end is planned now, and drifts if the machine changes"
+
+    def warnings(self) -> list[str]:
+        """Return what is likely to go wrong, and what to do about it, a line each."""
+        lines, budget = [], self.timing.budget_seconds
+        if budget is not None and self.steps < FEWEST_STEPS:
+            minutes = math.ceil(2 * FEWEST_STEPS * max(self.timing.step_seconds, 0.01) / 60)
+            smaller = "--preset nano, " if self.parameters["total"] > NANO_PARAMETERS else ""
+            lines.append(
+                f"only {self.steps} steps fit into {readable_seconds(budget)}: too few for a model "
+                f"to learn anything; use {smaller}--time {minutes}m, or a quieter machine"
+            )
+        if self.epochs > MOST_EPOCHS:
+            lines.append(
+                f"the text will be read {self.epochs:.1f} times; beyond about {MOST_EPOCHS:.0f} "
+                "times a model learns it by heart (Muennighoff et al. 2023): use more --data, "
+                "fewer --steps or less --time, a smaller model, or more --dropout"
+            )
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON holds them."""
@@ -89,6 +157,7 @@ class Plan:
         return {
             "parameters": self.parameters,
             **{name: getattr(self, name) for name in names},
+            **asdict(self.timing),
         }
 
 
@@ -99,6 +168,7 @@ def plan_of(
     model: TokenModel,
     steps: int,
     seconds: float | None,
+    timing: Timing | None = None,
 ) -> Plan:
     """Return the plan of a run."""
     epochs = material.batches(config).epoch(steps * config.accumulate)
@@ -112,6 +182,7 @@ def plan_of(
         epochs=epochs,
         peak_bytes=peak_bytes(config, model),
         seconds=seconds,
+        timing=timing or Timing(),
     )
 
 
@@ -123,12 +194,14 @@ def tokens_per_step(config: TrainConfig) -> int:
 def peak_bytes(config: TrainConfig, model: TokenModel) -> int:
     """Return the memory that training takes at most, in bytes, estimated from shapes.
 
-    Weights, gradients and two moments in float32; what the backward pass needs of each
-    layer; the scores of plain attention; logits, their float32 copy and two gradients.
+    Weights, gradients and two moments in float32, and the best weights so far; what the
+    backward pass needs of each layer; the scores of plain attention; logits, their float32 copy
+    and two gradients.
     """
     shape = model.config
     tokens = config.batch_size * shape.trained_length
-    parameters = 4 * 4 * sum(p.numel() for p in model.parameters())
+    copies = 5 if config.keep == "best" and config.development_fraction else 4
+    parameters = 4 * copies * sum(p.numel() for p in model.parameters())
     activations = tokens * shape.layers * _layer_bytes(shape)
     logits = tokens * shape.vocabulary_size * 4 * 3
     return INTERPRETER_BYTES + parameters + activations + logits

@@ -106,7 +106,8 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     steps = [r for r in records if "loss" in r]
     validations = [r for r in records if "validation_loss" in r]
     done, counts = steps[-1]["step"], plan["parameters"]
-    state = "" if done == config["steps"] else f" Stopped at step {done} of {config['steps']}."
+    over = done == config["steps"] or any("final" in r for r in records)
+    state = "" if over else f" Stopped at step {done} of {config['steps']}."
     sizes = f"{model['layers']} layers, width {model['width']}"
     if model["kind"] == "transformer":
         reads = (
@@ -131,7 +132,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         f"{data['training_tokens']:,} tokens to train on, {data['validation_tokens']:,} held out |",
         f"| tokenizer | {data['tokenizer']}, {model['vocabulary_size']:,} tokens |",
         f"| trained on | {steps[-1]['tokens']:,} tokens in {done:,} steps, "
-        f"{plan['epochs'] * done / config['steps']:.1f} epochs |",
+        f"{plan['epochs'] * done / plan['steps']:.1f} epochs |",
         f"| training loss, last tenth | {_last_tenth(steps):.4f} nats per token |",
     ]
     if validations:

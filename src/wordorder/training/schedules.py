@@ -1,8 +1,12 @@
-"""Learning-rate schedules: pure functions of the step, so that resuming needs nothing saved."""
+"""Learning-rate schedules: pure functions of the step and of what was recorded.
+
+So resuming needs nothing saved but the recorded ends of a timed run.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 Schedule = Literal["warmup-stable-decay", "cosine"]
@@ -28,3 +32,22 @@ def learning_rate_factor(
         return rise * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
     falling = max(1, round(decay * steps))
     return min(rise, (steps - step) / falling, 1.0)
+
+
+def open_ended_factor(step: int, ends: Sequence[tuple[int, int]], warmup: int) -> float:
+    """Return the factor of warmup-stable-decay where the end is decided while the run goes on.
+
+    Args:
+        step: from 0.
+        ends: decisions (first step that it holds for, steps in all), in order. From the first
+            decision on the factor falls linearly to 0 at the end; each later one continues
+            from the factor reached, to 0 at the new end.
+        warmup: steps of linear rise.
+    """
+    fall = 1.0
+    for number, (begin, steps) in enumerate(ends):
+        until = ends[number + 1][0] if number + 1 < len(ends) else step
+        fall *= (steps - max(begin, min(step, until))) / max(1, steps - begin)
+        if step <= until:
+            break
+    return min((step + 1) / warmup if warmup else 1.0, fall, 1.0)

@@ -1,12 +1,12 @@
 """From a configuration, or from a run that was stopped, to a trained model in its folder.
 
-How the machine does best is measured once, before the first step, and recorded with the
-number of steps: resuming uses what was recorded, so that it ends with the same weights.
+How the machine does best is measured before the first step and recorded with the number of
+steps, which is an estimate where a length of time was asked for. Resuming uses what was
+recorded, then and while the run went on, so that it ends with the same weights.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,20 +18,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from wordorder import __version__
-from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.model import TokenModel, make_model
 from wordorder.model.config import ModelConfig
-from wordorder.training import checkpoints, loop, metrics, report
+from wordorder.training import checkpoints, loop, metrics, outcome, report
 from wordorder.training.config import (
     DEFAULT_SECONDS,
     TrainConfig,
-    folder_of,
     seconds,
     whole_paths,
     with_vocabulary,
 )
+from wordorder.training.course import Course
 from wordorder.training.display import Display
 from wordorder.training.machine import (
     Machine,
@@ -49,12 +47,27 @@ from wordorder.training.material import (
 )
 from wordorder.training.plan import (
     Plan,
+    Timing,
     check_memory,
     plan_of,
     tokens_per_step,
     too_large,
 )
-from wordorder.training.run import Run, check_trust, emptied
+from wordorder.training.record import (
+    check_architecture,
+    free_folder,
+    read_record,
+    record_steps,
+    write_folder,
+)
+from wordorder.training.run import Run, check_trust
+from wordorder.training.threads import candidates
+from wordorder.training.timing import Deadline
+from wordorder.training.training import (
+    Training,
+    steps_between_validations,
+    validation_tokens,
+)
 
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
 
@@ -103,10 +116,9 @@ def train(
         model.to(device)
         settled = _settle(config, material, model, started, show, machine)
         _set_weights(model, config.seed, weights)
-        _write_folder(folder, config, material, settled, {"command": command, **(about or {})})
-        training = loop.Training(
-            config, settled.machine, material, model, settled.losses, settled.steps
-        )
+        about = {"command": command, **(about or {})}
+        write_folder(folder, config, material, settled.machine, settled.plan, about)
+        training = _training(config, settled.machine, material, model, settled)
         return _finish(training, folder, show, settled.plan)
 
 
@@ -131,10 +143,10 @@ def resume(
     recorded = read_record(folder)
     config = TrainConfig.from_dict(recorded["training"], ModelConfig.from_dict(recorded["model"]))
     check_trust(folder, config.model, trust)
-    machine = check_same(Machine(**recorded["machine"]), config, inexact)
+    machine = check_same(Machine(**recorded["machine"]), config, inexact, show.say)
     tokenizer = tokenizer_of(folder)
     checkpoint = checkpoints.load(folder / "training", show.say)
-    _check_architecture(folder, config.model, checkpoint)
+    check_architecture(folder, config.model, checkpoint)
     material = read_material(config, tokenizer)
     if material.facts["content_hash"] != recorded["data"]["content_hash"] and not inexact:
         raise Refused(
@@ -147,30 +159,12 @@ def resume(
     use(model, machine)
     with _threads(machine.threads), _memory_explained(config, model):
         losses = losses_of(model, machine)
-        training = loop.Training(config, machine, material, model, losses, recorded["steps"])
+        planned, timing = recorded["plan"], Timing.from_dict(recorded["plan"])
+        plan = plan_of(config, machine, material, model, planned["steps"], None, timing)
+        training = _training(config, machine, material, model, _Settled(machine, losses, plan))
         training.load(checkpoint)
         metrics.Metrics(folder).cut(training.done)
-        plan = plan_of(config, machine, material, model, training.steps, None)
-        return _finish(training, folder, show, plan)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return what `config.json` of a run folder holds.
-
-    Raises:
-        BadInput: where it is missing, damaged, or not of a training run.
-    """
-    path = folder / "config.json"
-    if not folder.is_dir():
-        raise BadInput(f"no run folder {folder}: train one with wordorder train --out {folder}")
-    if not path.is_file():
-        raise BadInput(f"{folder} is no run folder: config.json is missing")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        _ = record["training"], record["model"], record["machine"], record["steps"], record["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is damaged: {error!r}") from None
-    return record
+        return _finish(training, folder, show, plan, checkpoint.extra.get("decisions"))
 
 
 def _weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
@@ -203,7 +197,6 @@ class _Settled:
 
     machine: Machine
     losses: Callable[..., Tensor]
-    steps: int
     plan: Plan
 
 
@@ -215,28 +208,52 @@ def _settle(
     show: Display,
     machine: Machine | None,
 ) -> _Settled:
-    """Measure how this machine does best and how long a step takes; fix the number of steps."""
+    """Measure how this machine does best and how long a step takes; plan the number of steps."""
     asked = asked_steps(config)
     budget = seconds(config.time) if config.time else DEFAULT_SECONDS
     device = next(model.parameters()).device
     batch = material.batches(config).at(0).to(device)
+    numbers = _thread_numbers(config, device.type) if machine is None else ()
     if machine is None:
         show.say("measuring what this machine does fast")
         machine = measure(
-            config, model, batch, lambda step: budget if asked is None else 1.2 * asked * step
+            config,
+            model,
+            batch,
+            lambda step: budget if asked is None else 1.2 * asked * step,
+            numbers,
         )
     use(model, machine)
     if machine.compile:
         show.say("compiling, which takes half a minute or so")
     losses = losses_of(model, machine)
     at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
-    trial = loop.Training(at_rest, machine, material, model, losses, steps=1000)
+    trial = Training(at_rest, machine, material, model, losses, steps=1000)
     step_seconds = _step_seconds(trial, WARM_UP_SECONDS / 4 if asked is None else 0.0)
     left = budget - (time.perf_counter() - started)
     steps = asked or steps_in(config, material, left, step_seconds)
-    extra = _validation_steps(config, material)
-    plan = plan_of(config, machine, material, model, steps, step_seconds * (steps + extra))
-    return _Settled(machine, losses, steps, plan)
+    timing = Timing(step_seconds, None if asked else max(0.0, left), numbers)
+    took = step_seconds * (steps + _validation_steps(config, material, steps))
+    plan = plan_of(config, machine, material, model, steps, took, timing)
+    return _Settled(machine, losses, plan)
+
+
+def _thread_numbers(config: TrainConfig, device: str) -> tuple[int, ...]:
+    """Return the numbers of threads to choose from; none where there is no choice."""
+    if config.threads or device != "cpu":
+        return ()
+    numbers = candidates(torch.get_num_threads())
+    return numbers if len(numbers) > 1 else ()
+
+
+def _training(
+    config: TrainConfig, machine: Machine, material: Material, model: TokenModel, settled: _Settled
+) -> Training:
+    """Return the training that was planned."""
+    plan = settled.plan
+    return Training(
+        config, machine, material, model, settled.losses, plan.steps, open_ended=plan.open_ended
+    )
 
 
 def asked_steps(config: TrainConfig) -> int | None:
@@ -246,7 +263,7 @@ def asked_steps(config: TrainConfig) -> int | None:
     return config.steps
 
 
-def _step_seconds(training: loop.Training, least_seconds: float) -> float:
+def _step_seconds(training: Training, least_seconds: float) -> float:
     """Return what a real step takes; the first, which may compile, is not counted.
 
     Args:
@@ -264,10 +281,11 @@ def _step_seconds(training: loop.Training, least_seconds: float) -> float:
     return sum(times) / len(times)
 
 
-def _validation_steps(config: TrainConfig, material: Material) -> float:
+def _validation_steps(config: TrainConfig, material: Material, steps: float) -> float:
     """Return how many steps' time all validations take; a forward pass is a third of a step."""
     there = len(material.validation)
-    small = min(there, loop.validation_tokens(config)) * loop.VALIDATIONS
+    number = steps // steps_between_validations(config, int(steps))
+    small = min(there, validation_tokens(config)) * number
     tokens = small + min(there, loop.FINAL_VALIDATION_TOKENS)
     return tokens / tokens_per_step(config) / 3
 
@@ -276,67 +294,25 @@ def steps_in(
     config: TrainConfig, material: Material, seconds_left: float, step_seconds: float
 ) -> int:
     """Return how many steps fit into some seconds, validations counted; at least one."""
-    return max(1, round(seconds_left / step_seconds - _validation_steps(config, material)))
+    steps = max(1.0, seconds_left / step_seconds)
+    return max(1, round(steps - _validation_steps(config, material, steps)))
 
 
-def free_folder(config: TrainConfig) -> Path:
-    """Return the run folder, where it may be written.
-
-    Raises:
-        BadInput: a run that is there already and not to be overwritten, or something else.
-    """
-    folder = folder_of(config)
-    if not folder.exists():
-        return folder
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is a file: choose another --out")
-    if not (folder / "config.json").exists():
-        if any(folder.iterdir()):
-            raise BadInput(f"{folder} is a folder of other things: choose another --out")
-        return folder
-    if not config.overwrite:
-        raise BadInput(
-            f"{folder} holds a run: go on with it by --resume {folder}, replace it by "
-            "--overwrite, or choose another --out"
-        )
-    if config.init and Path(config.init).resolve() == folder.resolve():
-        raise BadInput(f"--init {config.init} would overwrite itself: choose another --out")
-    return folder
-
-
-def _write_folder(
+def _finish(
+    training: Training,
     folder: Path,
-    config: TrainConfig,
-    material: Material,
-    settled: _Settled,
-    about: Mapping[str, Any],
-) -> None:
-    """Replace what an old run left, and write what every command reads."""
-    record = {
-        "wordorder": __version__,
-        **about,
-        "model": config.model.resolved.to_dict(),
-        "training": config.to_dict(),
-        "machine": settled.machine.to_dict(),
-        "steps": settled.steps,
-        "plan": settled.plan.to_dict(),
-        "data": material.facts,
-    }
-    try:
-        emptied(folder)
-        material.tokenizer.save(folder / "tokenizer.json")
-        write_text(folder / "config.json", json.dumps(record, indent=1) + "\n")
-    except OSError as error:
-        raise BadInput(
-            f"{folder} cannot be written: {error.strerror}: choose another --out"
-        ) from None
-
-
-def _finish(training: loop.Training, folder: Path, show: Display, plan: Plan) -> Run:
+    show: Display,
+    plan: Plan,
+    known: list[dict[str, Any]] | None = None,
+) -> Run:
     """Train to the last step and write the report; also what there is of one when stopped."""
     show.plan(plan, training.done)
     try:
-        loop.run(training, folder, show, _seconds_before(folder))
+        course = _course(folder, training.config, plan, known)
+        loop.run(training, folder, show, course, _seconds_before(folder))
+        record_steps(folder, training.done)
+        for line in outcome.lines(folder):
+            show.say(line)
     except KeyboardInterrupt:
         show.say(
             f"stopped and saved at step {training.done} of {training.steps}: "
@@ -351,22 +327,25 @@ def _finish(training: loop.Training, folder: Path, show: Display, plan: Plan) ->
     return Run.load(folder, trust=True)  # whose code ran already
 
 
+def _course(
+    folder: Path, config: TrainConfig, plan: Plan, known: list[dict[str, Any]] | None
+) -> Course:
+    """Return what decides the end of a run and its number of threads."""
+    timing, deadline = plan.timing, None
+    if plan.open_ended and timing.budget_seconds is not None:
+        deadline = Deadline(timing.budget_seconds, config.decay, timing.step_seconds)
+    return Course(
+        folder,
+        deadline=deadline,
+        thread_numbers=timing.thread_numbers,
+        step_seconds=timing.step_seconds or None,
+        known=known,
+    )
+
+
 def _seconds_before(folder: Path) -> float:
     records = metrics.read(folder / "metrics.jsonl")
     return max((r.get("seconds", 0.0) for r in records), default=0.0)
-
-
-def _check_architecture(
-    folder: Path, model: ModelConfig, checkpoint: checkpoints.Checkpoint
-) -> None:
-    saved, now = checkpoint.extra["model"], model.resolved.to_dict()
-    differs = [name for name in now if saved.get(name) != now[name]]
-    if differs:
-        name = differs[0]
-        raise BadInput(
-            f"{folder / 'config.json'} says {name} {now[name]}, the checkpoint was made with "
-            f"{saved.get(name)}: a run goes on with its own architecture; for another, train anew"
-        )
 
 
 @contextmanager

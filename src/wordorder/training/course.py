@@ -1,0 +1,123 @@
+"""What is decided while a run goes on: when it ends, and with how many threads it computes.
+
+Decisions follow from the clock, the numbers from the decisions: each is recorded before it
+takes effect, and a resumed run repeats the recorded ones before it takes its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wordorder.training.decisions import Decisions
+from wordorder.training.threads import ThreadWatch
+from wordorder.training.timing import Deadline
+
+if TYPE_CHECKING:
+    from wordorder.training.training import Training
+
+# Compiled code is compiled anew for another number of threads, which takes so many seconds.
+RECOMPILING_SECONDS = 35.0
+
+
+class Course:
+    """Decides while a run goes on, and repeats what was decided before it was stopped.
+
+    Args:
+        folder: the run folder.
+        deadline: of a timed run whose end is open; None: its steps are fixed.
+        thread_numbers: the numbers of threads to choose from; none: they are fixed.
+        step_seconds: what a step was measured to take; None: not measured.
+        known: decisions that the checkpoint holds.
+        now: returns the seconds of a clock.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        deadline: Deadline | None = None,
+        thread_numbers: tuple[int, ...] = (),
+        step_seconds: float | None = None,
+        known: list[dict[str, Any]] | None = None,
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        self.decisions = Decisions(folder / "training", known)
+        self.deadline, self.thread_numbers = deadline, thread_numbers
+        self.step_seconds, self.now = step_seconds, now or time.perf_counter
+        self.took = 0.0
+        self.watch: ThreadWatch | None = None
+
+    @property
+    def taken(self) -> list[dict[str, Any]]:
+        """The decisions that have been taken so far."""
+        return self.decisions.records[: self.decisions.taken]
+
+    def begin(self, training: Training, seconds: Callable[[], float]) -> None:
+        """Start to watch a run.
+
+        Args:
+            seconds: returns the seconds that the run's steps have taken, before a stop too.
+        """
+        self.training, self.seconds = training, seconds
+        if self.deadline is not None:
+            self.pace = self.deadline.pace()
+            self.pace.add(seconds(), training.done)
+        if len(self.thread_numbers) > 1:
+            threads = training.machine.threads
+            self.watch = ThreadWatch(self.thread_numbers, threads, self.step_seconds, self.now)
+
+    def stepped(self) -> None:
+        """Note that a step is done, with what is done between steps."""
+        if self.watch is not None:
+            self.watch.stepped(self.took)
+        if self.deadline is not None:
+            self.pace.add(self.seconds(), self.training.done)
+
+    def decide(self) -> Iterator[dict[str, Any]]:
+        """Take the decisions that are due before the next step, and yield them."""
+        for decision in self.decisions.due(self.training.done):
+            self._take(decision)
+            yield decision
+        if self.decisions.ahead:
+            return
+        for decision in (self._threads(), self._end()):
+            if decision is not None:
+                self.decisions.add(decision)
+                self._take(decision)
+                yield decision
+
+    def _take(self, decision: dict[str, Any]) -> None:
+        if "steps" in decision:
+            self.training.end_at(decision["steps"], decision["step"])
+        elif self.watch is not None:
+            self.watch.switch(decision["threads"])
+
+    def _end(self) -> dict[str, Any] | None:
+        training = self.training
+        if self.deadline is None or training.done == 0:
+            return None
+        end = training.steps if training.ends else None
+        pace = self.pace.seconds_per_step()
+        steps = self.deadline.new_end(training.done, self.seconds(), pace, end)
+        return None if steps is None else {"step": training.done, "steps": steps}
+
+    def _threads(self) -> dict[str, Any] | None:
+        watch, training = self.watch, self.training
+        if watch is None or training.done == 0 or not watch.is_due():
+            return None
+        threads = watch.look(training.forward_and_backward)
+        if threads == watch.threads or (training.machine.compile and self._nearly_done()):
+            return None
+        return {"step": training.done, "threads": threads}
+
+    def _nearly_done(self) -> bool:
+        """Whether the time left would not repay compiling for another number of threads."""
+        training, elapsed = self.training, self.seconds()
+        if self.deadline is not None:
+            left = self.deadline.budget - elapsed
+        else:
+            left = elapsed / training.done * (training.steps - training.done)
+        return left < 4 * RECOMPILING_SECONDS

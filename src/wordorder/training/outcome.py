@@ -1,0 +1,73 @@
+"""What a finished run says of itself in its last lines: best and last, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from wordorder.training.metrics import read
+
+# A validation loss this far above the training loss, and this far above the best, is overfitting.
+FAR_ABOVE, RISEN = 0.2, 0.01
+
+Records = list[dict[str, Any]]
+
+
+def lines(folder: Path) -> list[str]:
+    """Return the closing lines of a run folder whose training is done."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    records = read(folder / "metrics.jsonl")
+    final = next((r for r in reversed(records) if "final" in r), None)
+    steps = [r for r in records if "loss" in r]
+    if final is None or not steps:
+        return []
+    said = [best_and_last(final), overfitting(records), guessing(final, config["model"])]
+    return [line for line in said if line]
+
+
+def best_and_last(final: dict[str, Any]) -> str:
+    """Return which weights were kept, with the validation loss of both."""
+    if "best_step" not in final:
+        return ""
+    best, last = final["best_step"], final["step"]
+    if best == last:
+        return f"the last weights, of step {last:,}, are the best: model.safetensors holds them"
+    return (
+        f"model.safetensors holds the weights of step {best:,}, the best on the development text: "
+        f"validation loss {final['best_loss']:.3f}; last.safetensors those of step {last:,}: "
+        f"{final['last_loss']:.3f}"
+    )
+
+
+def overfitting(records: Records) -> str:
+    """Return that the loss rose on held-out text while it fell in training, if it did."""
+    steps = [r for r in records if "loss" in r]
+    checks = [r for r in records if "validation_loss" in r and "final" not in r]
+    if len(checks) < 2:
+        return ""
+    recent = steps[-max(1, len(steps) // 10) :]
+    training = sum(r["loss"] for r in recent) / len(recent)
+    best, last = min(checks, key=lambda r: r["validation_loss"]), checks[-1]
+    above = last["validation_loss"] / training - 1
+    if above <= FAR_ABOVE or last["validation_loss"] <= (1 + RISEN) * best["validation_loss"]:
+        return ""
+    return (
+        f"overfitting: the {last.get('text', 'validation')} loss is {last['validation_loss']:.3f}, "
+        f"{100 * above:.0f}% above the training loss of {training:.3f}, and has risen since step "
+        f"{best['step']:,} ({best['validation_loss']:.3f}): use more text, fewer steps, a smaller "
+        "model or more --dropout"
+    )
+
+
+def guessing(record: dict[str, Any], model: dict[str, Any]) -> str:
+    """Return that the loss is above that of guessing every token alike, if it is."""
+    alike = math.log(model["vocabulary_size"])
+    if record["validation_loss"] <= alike:
+        return ""
+    return (
+        f"the validation loss of {record['validation_loss']:.3f} is worse than guessing every "
+        f"token alike, which is {alike:.3f}: the model has learnt the training text by heart, or "
+        "its learning rate is too high"
+    )

@@ -1,0 +1,117 @@
+"""The record of a run, `config.json`, and the folder it stands in: checked, written, read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wordorder import __version__
+from wordorder.atomic import write_text
+from wordorder.errors import BadInput
+from wordorder.model.config import ModelConfig
+from wordorder.training import checkpoints
+from wordorder.training.config import TrainConfig, folder_of
+from wordorder.training.machine import Machine
+from wordorder.training.material import Material
+from wordorder.training.plan import Plan
+from wordorder.training.run import emptied
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what `config.json` of a run folder holds.
+
+    Raises:
+        BadInput: where it is missing, damaged, or not of a training run.
+    """
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise BadInput(f"no run folder {folder}: train one with wordorder train --out {folder}")
+    if not path.is_file():
+        raise BadInput(f"{folder} is no run folder: config.json is missing")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        _ = record["training"], record["model"], record["machine"], record["steps"], record["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is damaged: {error!r}") from None
+    return record
+
+
+def free_folder(config: TrainConfig) -> Path:
+    """Return the run folder, where it may be written.
+
+    Raises:
+        BadInput: a run that is there already and not to be overwritten, or something else.
+    """
+    folder = folder_of(config)
+    if not folder.exists():
+        return folder
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is a file: choose another --out")
+    if not (folder / "config.json").exists():
+        if any(folder.iterdir()):
+            raise BadInput(f"{folder} is a folder of other things: choose another --out")
+        return folder
+    if not config.overwrite:
+        raise BadInput(
+            f"{folder} holds a run: go on with it by --resume {folder}, replace it by "
+            "--overwrite, or choose another --out"
+        )
+    if config.init and Path(config.init).resolve() == folder.resolve():
+        raise BadInput(f"--init {config.init} would overwrite itself: choose another --out")
+    return folder
+
+
+def write_folder(
+    folder: Path,
+    config: TrainConfig,
+    material: Material,
+    machine: Machine,
+    plan: Plan,
+    about: Mapping[str, Any],
+) -> None:
+    """Replace what an old run left, and write what every command reads.
+
+    Args:
+        about: what else `config.json` is to say.
+    """
+    record = {
+        "wordorder": __version__,
+        **about,
+        "model": config.model.resolved.to_dict(),
+        "training": config.to_dict(),
+        "machine": machine.to_dict(),
+        "steps": plan.steps,
+        "plan": plan.to_dict(),
+        "data": material.facts,
+    }
+    try:
+        emptied(folder)
+        material.tokenizer.save(folder / "tokenizer.json")
+        write_text(folder / "config.json", json.dumps(record, indent=1) + "\n")
+    except OSError as error:
+        raise BadInput(
+            f"{folder} cannot be written: {error.strerror}: choose another --out"
+        ) from None
+
+
+def check_architecture(
+    folder: Path, model: ModelConfig, checkpoint: checkpoints.Checkpoint
+) -> None:
+    saved, now = checkpoint.extra["model"], model.resolved.to_dict()
+    differs = [name for name in now if saved.get(name) != now[name]]
+    if differs:
+        name = differs[0]
+        raise BadInput(
+            f"{folder / 'config.json'} says {name} {now[name]}, the checkpoint was made with "
+            f"{saved.get(name)}: a run goes on with its own architecture; for another, train anew"
+        )
+
+
+def record_steps(folder: Path, steps: int) -> None:
+    """Write how many steps a run that is done has taken; the plan keeps the estimate."""
+    path = folder / "config.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record["steps"] != steps:
+        write_text(path, json.dumps({**record, "steps": steps}, indent=1) + "\n")

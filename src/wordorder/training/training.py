@@ -1,0 +1,283 @@
+"""One run: its model, its optimizer, its data, and how many steps are done.
+
+Everything random is a function of (seed, step): the batch, the masks, dropout, the
+positions that are fed. So a checkpoint is the weights, the optimizer, the best weights so
+far and the number of steps done; with the recorded decisions (`decisions.py`) a run that was
+killed goes on to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wordorder.errors import Failed
+from wordorder.evaluation.loss import evaluate
+from wordorder.model import LanguageModel, TokenModel
+from wordorder.model.decoding import Sampling, generate
+from wordorder.positions.base import overrides
+from wordorder.text.store import beginning
+from wordorder.training import checkpoints
+from wordorder.training.best import BestWeights
+from wordorder.training.config import TrainConfig
+from wordorder.training.machine import DTYPES, Machine
+from wordorder.training.material import Material
+from wordorder.training.optimizers import Optimizer
+from wordorder.training.plan import tokens_per_step
+from wordorder.training.schedules import learning_rate_factor, open_ended_factor
+
+# Over a run: twenty where they take at most this share of its time, never fewer than ten.
+VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
+# A validation while training reads as much as four steps, which takes as long as one or two.
+VALIDATION_STEPS, LEAST_VALIDATION_TOKENS = 4, 8192
+SAMPLE_TOKENS = 48
+
+
+class Training:
+    """One run: its model, its optimizer, its data, and how many steps are done.
+
+    Args:
+        losses: the model's `token_losses`, compiled or not.
+        steps: how many steps the run takes in all, which the schedule needs to know.
+        open_ended: `steps` is an estimate, and `end_at` says when the rate falls and to which
+            end; until then the run goes on.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        machine: Machine,
+        material: Material,
+        model: TokenModel,
+        losses: Callable[..., Tensor],
+        steps: int,
+        open_ended: bool = False,
+    ) -> None:
+        self.config, self.machine, self.material = config, machine, material
+        self.model, self.losses, self.steps = model, losses, steps
+        self.open_ended = open_ended
+        self.ends: list[tuple[int, int]] = []
+        self.done = 0
+        self.batches = material.batches(config)
+        self.optimizer = Optimizer(
+            model,
+            muon_dtype=DTYPES[machine.muon_dtype],
+            use_muon=config.muon,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+        self.parameters = list(model.parameters())
+        self.warmup = math.ceil(config.warmup * steps)
+        self.evaluate_every = config.evaluate_every or steps_between_validations(config, steps)
+        development = getattr(material, "development", None)  # tasks have none
+        chooses = config.keep == "best" and development is not None
+        self.best = BestWeights() if chooses else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every step is done."""
+        return self.done >= self.steps and (not self.open_ended or bool(self.ends))
+
+    def end_at(self, steps: int, begin: int | None = None) -> None:
+        """Let the rate fall to zero at this many steps in all.
+
+        Args:
+            begin: the step from which it falls; None: from here.
+        """
+        self.ends.append((self.done if begin is None else begin, steps))
+        self.steps = steps
+
+    def rate_factor(self, index: int) -> float:
+        """Return what the peak rates are multiplied by at a step."""
+        if self.open_ended:
+            return open_ended_factor(index, self.ends, self.warmup)
+        config = self.config
+        return learning_rate_factor(
+            index, self.steps, schedule=config.schedule, warmup=self.warmup, decay=config.decay
+        )
+
+    def step(self) -> dict[str, Any]:
+        """Take one optimizer step and return its record.
+
+        Raises:
+            Failed: a loss or a gradient that is not finite; the weights are as before.
+        """
+        config, index = self.config, self.done
+        factor = self.rate_factor(index)
+        rate, matrix_rate = factor * config.learning_rate, factor * config.matrix_learning_rate
+        loss, norm = self.gradient(index)
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            what = f"loss {loss}" if not math.isfinite(loss) else f"gradient {norm}"
+            raise Failed(
+                f"{what} at step {index + 1}, learning rate {rate:.3g} and {matrix_rate:.3g} "
+                f"for matrices: try --learning-rate {config.learning_rate / 3:.1g} "
+                f"--matrix-learning-rate {config.matrix_learning_rate / 3:.1g}"
+            )
+        self.optimizer.step(matrix_rate=matrix_rate, rate=rate)
+        self.done += 1
+        return {
+            "step": self.done,
+            "tokens": self.done * tokens_per_step(config),
+            "loss": loss,
+            "bits_per_byte": loss / math.log(2) * self.tokens_per_byte,
+            "gradient_norm": norm,
+            "learning_rate": rate,
+        }
+
+    @property
+    def tokens_per_byte(self) -> float:
+        return len(self.material.training) / self.material.training.bytes
+
+    def gradient(self, index: int) -> tuple[float, float]:
+        """Leave a step's gradient in the weights; return the loss and the norm before clipping.
+
+        Batches are weighted by their tokens that count, so that two of 8 sequences give
+        what one of 16 gives.
+        """
+        config, device = self.config, self.parameters[0].device
+        torch.manual_seed(_mixed(config.seed, index))
+        self.model.train()
+        self.optimizer.zero_gradients()
+        numbers = range(index * config.accumulate, (index + 1) * config.accumulate)
+        batches = [self.batches.at(number) for number in numbers]
+        counted = max(1, sum(int((batch.targets >= 0).sum()) for batch in batches))
+        total = torch.zeros((), device=device)
+        for number, batch in zip(numbers, batches, strict=True):
+            tokens, targets, documents, positions = batch.to(device)
+            fed = self.place(positions, tokens, number)
+            losses = self.losses(
+                tokens, targets, positions=fed, documents=documents, consecutive=fed is positions
+            )
+            loss = losses.sum() / counted
+            loss.backward()
+            total += loss.detach()
+        clip = config.clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
+        return float(total), float(norm)
+
+    def place(self, positions: Tensor | None, tokens: Tensor, number: int) -> Tensor | None:
+        """Return the positions that are fed: as they are, unless an embedding places them anew."""
+        position = self.model.position if isinstance(self.model, LanguageModel) else None
+        if position is None or not any(overrides(p, "place") for p in position.instances):
+            return positions
+        if positions is None:
+            positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        generator = torch.Generator().manual_seed(_mixed(self.config.seed, number))
+        return position.place(positions, generator)
+
+    def validate(self, most_tokens: int, *, final: bool = False) -> dict[str, Any]:
+        """Return the loss on the beginning of a held-out text, as a record.
+
+        Args:
+            final: read the validation text, which is reported and so may choose nothing;
+                otherwise the development text, where there is one.
+        """
+        material = self.material
+        reported = final or material.development is None
+        text = material.validation if reported else material.development
+        store = beginning(text, most_tokens, material.tokenizer)
+        loss = evaluate(
+            self.model,
+            store,
+            context_length=self.config.model.trained_length,
+            isolate_documents=self.config.isolate_documents,
+            objective=self.config.objective,
+            mask_id=material.tokenizer.mask,
+        )
+        return {
+            "step": self.done,
+            "text": "validation" if reported else "development",
+            "validation_loss": loss.loss_nats,
+            "validation_standard_error": loss.standard_error,
+            "validation_bits_per_byte": loss.bits_per_byte,
+            "validation_tokens": loss.tokens,
+        }
+
+    def forward_and_backward(self) -> None:
+        """Compute a gradient of the next batch and drop it; nothing else changes."""
+        batch = self.batches.at(self.done * self.config.accumulate)
+        tokens, targets, documents, positions = batch.to(self.parameters[0].device)
+        self.model.train()
+        with torch.random.fork_rng():
+            # Not the compiled losses: with another number of threads they are compiled anew.
+            losses = self.model.token_losses(
+                tokens, targets, positions=positions, documents=documents, consecutive=True
+            )
+            losses.mean().backward()
+        self.optimizer.zero_gradients()
+
+    def sample(self) -> dict[str, Any] | None:
+        """Return a short text by the model as it is, as a record; None: it can write none."""
+        tokenizer, prompt = self.material.tokenizer, self.config.sample_prompt
+        start = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
+        room = self.model.room(len(start))
+        tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
+        if not tokens or not self.config.model.causal:
+            return None
+        sampling = Sampling(max_tokens=tokens, seed=self.config.seed)
+        written = generate(self.model, start, sampling, stop=tokenizer.end_of_text)
+        return {"step": self.done, "sample": prompt + tokenizer.decode(list(written))}
+
+    def save(self, folder: Path, decisions: Sequence[dict[str, Any]] = ()) -> None:
+        """Write a checkpoint to go on from, and the weights that the other commands read.
+
+        Args:
+            decisions: those that have been taken.
+
+        Raises:
+            Failed: where it cannot be written; the checkpoint before is still there.
+        """
+        weights, best = self.model.state_dict(), self.best
+        tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
+        tensors |= {f"optimizer.{n}": tensor for n, tensor in self.optimizer.state().items()}
+        tensors |= best.tensors() if best else {}
+        extra = {
+            "model": self.model.config.to_dict(),
+            "decisions": list(decisions),
+            "best": best.facts() if best else {},
+        }
+        kept = (best.weights if best else None) or weights
+        try:
+            checkpoints.save(folder / "training", self.done, tensors, extra)
+            checkpoints.save_weights(folder / "model.safetensors", kept)
+        except (OSError, RuntimeError) as error:  # safetensors raises its own on a full disk
+            raise Failed(
+                f"step {self.done} cannot be saved in {folder}: {error}; the checkpoint before is "
+                f"whole: make room, then wordorder train --resume {folder}"
+            ) from None
+
+    def load(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Take the weights and the optimizer's state of a checkpoint that fits the model."""
+        tensors, own = checkpoint.tensors, self.model.state_dict()
+        self.model.load_state_dict({name: tensors[f"model.{name}"] for name in own})
+        prefix = "optimizer."
+        self.optimizer.load_state(
+            {n.removeprefix(prefix): t for n, t in tensors.items() if prefix in n[:10]}
+        )
+        if self.best is not None:
+            device = self.parameters[0].device
+            self.best.load(checkpoint.extra.get("best", {}), tensors, device)
+        self.done = checkpoint.step
+
+
+def steps_between_validations(config: TrainConfig, steps: int) -> int:
+    """Return how many steps lie between validations, from the number of steps planned."""
+    # A forward pass is a third of a step.
+    cost = validation_tokens(config) / tokens_per_step(config) / 3
+    cheap = math.ceil(cost / SHARE_OF_TIME)
+    return max(1, steps // VALIDATIONS, min(steps // FEWEST_VALIDATIONS, cheap))
+
+
+def validation_tokens(config: TrainConfig) -> int:
+    """Return how many tokens a validation while training reads at most."""
+    return max(LEAST_VALIDATION_TOKENS, VALIDATION_STEPS * tokens_per_step(config))
+
+
+def _mixed(seed: int, number: int) -> int:
+    """Return one seed for a pair of them."""
+    return (seed * 0x9E3779B97F4A7C15 + number) % (1 << 63)

@@ -1,0 +1,56 @@
+"""The options of the commands: --help needs no torch, and defaults are the library's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from wordorder.cli import main as entry
+from wordorder.cli.options.compare import CompareOptions, read_options
+from wordorder.cli.options.eval import EvalOptions
+from wordorder.cli.options.extend import ExtendOptions
+from wordorder.cli.options.generate import GenerateOptions
+from wordorder.cli.options.tasks import TasksOptions
+
+HELP = """
+import sys
+from wordorder.cli.main import main
+try:
+    main([sys.argv[1], "--help"])
+except SystemExit as leaving:
+    assert not leaving.code
+sys.exit("torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("command", entry.COMMANDS)
+def test_help_imports_no_torch(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HELP, command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr or "torch was imported"
+    assert done.stdout.startswith(f"usage: wordorder {command}")
+
+
+def test_defaults_that_are_written_out_are_those_of_the_library() -> None:
+    from wordorder.evaluation.retrieval import DEPTHS, EXAMPLES
+    from wordorder.experiments import compare, tasks
+    from wordorder.extension.fine_tune import RATE
+    from wordorder.extension.reach import MEASURED
+    from wordorder.model.decoding import Sampling
+
+    measured = EvalOptions("r")
+    assert (measured.depths, measured.examples) == (DEPTHS, EXAMPLES)
+    extended = ExtendOptions("r")
+    assert (extended.rate, extended.retrieval) == (RATE, MEASURED)
+    written = GenerateOptions("r")
+    for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
+        assert getattr(written, name) == getattr(Sampling(), name), name
+    asked = TasksOptions()
+    assert (asked.tasks, asked.positions) == (tasks.DEFAULT_TASKS, tasks.POSITIONS)
+    compared: CompareOptions = read_options([])
+    assert (compared.positions, compared.lengths) == (compare.POSITIONS, compare.LENGTHS)
+    assert compared.train.model.trained_length == compare.TRAINED_LENGTH
+    assert compared.train.batch_size == compare.BATCH_SIZE
