@@ -20,7 +20,13 @@ from wordorder.cli.arguments import parse
 from wordorder.cli.eval_screen import Measured, plain, show
 from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
-from wordorder.evaluation.context import FACTORS, Measurable, context_losses, measurable
+from wordorder.evaluation.context import (
+    FACTORS,
+    Measurable,
+    context_losses,
+    curve_lengths,
+    measurable,
+)
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.needles import KINDS, haystack
 from wordorder.evaluation.retrieval import (
@@ -32,7 +38,6 @@ from wordorder.evaluation.retrieval import (
     retrieval,
 )
 from wordorder.evaluation.sliding import check_stride, sliding_loss
-from wordorder.extension.reach import lengths_between
 from wordorder.text.store import TokenStore
 from wordorder.training.config import TrainConfig
 from wordorder.training.machine import pick_device
@@ -54,8 +59,8 @@ class EvalOptions:
         isolate_documents: documents in one window do not see each other; as trained by default.
         stride: also windows of that length that move by so many tokens, and are asked for their
             last ones alone.
-        context: also the loss of the same tokens with growing context, up to --length, or to 16
-            times the trained length where no --length is given.
+        context: also the loss of the same tokens with growing context, from 16 tokens to --length,
+            or to 16 times the trained length where no --length is given.
         pack: let windows of --context begin in one document and end in another.
         retrieval: also what is found again of what was read, of passkey, multi-key,
             variable-tracking, recall; or all.
@@ -220,13 +225,12 @@ def _measured(
             seed=options.seed,
             progress=partial(progress, kind),
         )
-    return Measured(loss, sliding, context, plan.contexts.left_out, tuple(retrieved))
+    return Measured(loss, sliding, context, plan.contexts, tuple(retrieved))
 
 
 def _contexts(options: EvalOptions, store: TokenStore, trained: int) -> Measurable:
     """Return the lengths of growing context that the text has enough for."""
-    most = options.length or FACTORS[-1] * trained
-    lengths = lengths_between(trained, most) if most > trained else (most,)
+    lengths = curve_lengths(trained, options.length or FACTORS[-1] * trained)
     found = measurable(store, lengths, trained_length=trained, across_documents=options.pack)
     if found.lengths:
         return found

@@ -191,10 +191,12 @@ class Screen:
             self.bar.stop()
             self.bar = None
 
-    def tried(self, tried: list[Tried], streamed: list[Streamed], old: int, new: int) -> None:
+    def tried(
+        self, tried: list[Tried], streamed: list[Streamed], old: int, new: int, chosen_on: str
+    ) -> None:
         self.close()
         if not self.quiet:
-            self.table(of_methods(tried, streamed, old, new))
+            self.table(of_methods(tried, streamed, old, new, chosen_on))
 
     def table(self, table: Table) -> None:
         """Print a table on stdout."""

@@ -21,9 +21,11 @@ from rich.text import Text
 from wordorder.cli.arguments import parse
 from wordorder.cli.printed import percent, titled
 from wordorder.cli.run_text import text_of
+from wordorder.counted import signed
 from wordorder.errors import BadInput
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
-from wordorder.evaluation.order import OrderLosses
+from wordorder.evaluation.intervals import half_width
+from wordorder.evaluation.order import OrderLosses, ProbeLoss
 from wordorder.evaluation.position_probe import PositionReading
 from wordorder.evaluation.preferences import Preference, read_pairs
 from wordorder.evaluation.probe import Findings, check_parts, probe
@@ -162,8 +164,8 @@ def _changes(title: str, losses: OrderLosses) -> Group:
         bits = each.increase_bits_per_byte
         table.add_row(
             each.meaning,
-            _with_error(each.increase_nats, each.standard_error),
-            "" if bits is None else _signed(bits),
+            _with_error(each),
+            "" if bits is None else signed(bits, 4),
         )
     plain = (
         f"{losses.targets:,} tokens in {losses.windows:,} windows, undisturbed "
@@ -205,8 +207,8 @@ def _position(reading: PositionReading) -> Group:
     table = _table("error", "of chance", "R²", first="after layer")
     for each in reading.layers:
         error = f"{each.error:.1f}"
-        if each.standard_error is not None:
-            error += f" ± {1.96 * each.standard_error:.1f}"
+        if (half := half_width(each)) is not None:
+            error += f" ± {half:.1f}"
         table.add_row(
             str(each.layer) if each.layer else "0 (input)",
             error,
@@ -224,18 +226,17 @@ def _position(reading: PositionReading) -> Group:
 def _preferences(title: str, found: tuple[Preference, ...]) -> Group:
     table = _table("pairs", "preferred", "nats", first="")
     for each in found:
-        share = f"{each.accuracy:.1%}"
-        if each.standard_error is not None:
-            share += f" ± {1.96 * each.standard_error:.1%}"
-        table.add_row(each.name, f"{each.pairs:,}", share, f"{each.difference_nats:+.1f}")
-    below = "how often the whole sentence is likelier, and by how much on average"
+        low, high = map(percent, each.interval)
+        share = f"{each.accuracy:.1%} [{low}, {high}]"
+        table.add_row(each.name, f"{each.pairs:,}", share, signed(each.difference_nats, 1))
+    below = (
+        "how often the whole sentence is likelier, with the 95% interval over sentences, and by "
+        "how much on average"
+    )
     return titled(title, below, table)
 
 
-def _with_error(value: float, error: float | None) -> str:
-    """A change with its 95% interval over windows."""
-    return _signed(value) if error is None else f"{_signed(value)} ± {1.96 * error:.4f}"
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 4) + 0.0:+.4f}"  # no minus before a zero
+def _with_error(change: ProbeLoss) -> str:
+    """A change with its 95% interval."""
+    shown, half = signed(change.increase_nats or 0.0, 4), half_width(change)
+    return shown if half is None else f"{shown} ± {half:.4f}"

@@ -178,11 +178,11 @@ def measurable(
 
 
 def _contexts(lengths: Sequence[int]) -> str:
-    """Return "a context of 64 tokens is" or "contexts of 64 and 128 tokens are"."""
+    """Return "a context of 64 tokens is" or "contexts of 64 to 512 tokens are"."""
     if len(lengths) == 1:
         return f"a context of {lengths[0]:,} tokens is"
-    *first, last = (f"{length:,}" for length in lengths)
-    return f"contexts of {', '.join(first)} and {last} tokens are"
+    between = "and" if len(lengths) == 2 else "to"
+    return f"contexts of {lengths[0]:,} {between} {lengths[-1]:,} tokens are"
 
 
 def curve_lengths(trained_length: int, longest: int) -> tuple[int, ...]:

@@ -22,17 +22,28 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
+NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)  # 1.96
 # An error from fewer clusters would itself be a guess: with three, t is 4.3.
 FEWEST_CLUSTERS = 4
 # A text of fewer documents is cut into this many: t is then 2.1, near what it is with many more,
 # and a block is still long enough to say something.
 BLOCKS = 16
+
+
+class Uncertain(Protocol):
+    """What was measured over clusters, with its error; None with one cluster."""
+
+    @property
+    def standard_error(self) -> float | None: ...
+    @property
+    def degrees_of_freedom(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -50,22 +61,18 @@ class Estimate:
     degrees_of_freedom: float | None = None
 
     @property
-    def half_width(self) -> float | None:
-        """Half of the 95% interval; None where there is none."""
-        return half_width(self.standard_error, self.degrees_of_freedom)
-
-    @property
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval; None where there is none."""
-        half = self.half_width
+        half = half_width(self)
         return None if half is None else (self.mean - half, self.mean + half)
 
 
-def half_width(standard_error: float | None, degrees_of_freedom: float | None) -> float | None:
-    """Return half of a 95% t-interval; None where either is not known."""
-    if standard_error is None or degrees_of_freedom is None:
+def half_width(measured: Uncertain) -> float | None:
+    """Return half of the 95% t-interval of what was measured; None where it has no error."""
+    error, degrees = measured.standard_error, measured.degrees_of_freedom
+    if error is None or degrees is None:
         return None
-    return standard_error * t_quantile((1 + CONFIDENCE) / 2, degrees_of_freedom)
+    return error * t_quantile((1 + CONFIDENCE) / 2, degrees)
 
 
 def ratio(sums: ArrayLike, counts: ArrayLike) -> Estimate:
@@ -79,7 +86,7 @@ def ratio(sums: ArrayLike, counts: ArrayLike) -> Estimate:
     totals, sizes = totals[sizes > 0], sizes[sizes > 0]
     size, clusters = sizes.sum(), len(sizes)
     mean = float(totals.sum() / size)
-    if clusters < 2:
+    if clusters < 2 or not math.isfinite(mean):
         return Estimate(mean)
     moved = (totals - mean * sizes) / (size - sizes)  # the mean without each cluster, less the mean
     error = math.sqrt((clusters - 1) / clusters * float(moved @ moved))
@@ -137,7 +144,7 @@ def clusters_of(documents: ArrayLike) -> NDArray[np.int64]:
 
 def wilson(share: float, count: float) -> tuple[float, float]:
     """Return the 95% interval of a share of independent trials, within 0 and 1."""
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    z = NORMAL
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     spread = math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
     half = z / (1 + z * z / count) * spread
@@ -148,15 +155,16 @@ def share_interval(share: Estimate, clusters: int) -> tuple[float, float]:
     """Return the 95% interval of a share, within 0 and 1.
 
     Wilson's, with as many trials as the spread between clusters is worth: five tokens of a key
-    that are right or wrong together count as one. At 0 and 1 there is no spread, and a cluster is
-    one trial.
+    that are right or wrong together count as one. Few clusters tell their spread badly, for which
+    Student's t makes up (Korn and Graubard 1998). At 0 and 1 there is no spread, and a cluster is
+    one trial. Where a share is near 0 or 1 and clusters are few it covers less than 93%.
 
     Args:
         share: its mean over clusters.
         clusters: how many there are.
     """
-    error = share.standard_error or 0.0
-    trials = share.mean * (1 - share.mean) / error**2 if error else clusters
+    half = half_width(share)
+    trials = share.mean * (1 - share.mean) * (NORMAL / half) ** 2 if half else clusters
     return wilson(share.mean, trials)
 
 

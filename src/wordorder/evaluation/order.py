@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike
 from torch import Generator, Tensor
 
 from wordorder.errors import BadInput
-from wordorder.evaluation.intervals import half_width, mean_of
+from wordorder.evaluation.intervals import mean_of
 from wordorder.evaluation.windows import (
     MOST_TARGETS,
     Windows,
@@ -145,11 +145,6 @@ class ProbeLoss:
     cannot: str | None = None
     increase_bits_per_byte: float | None = None
     degrees_of_freedom: float | None = None
-
-    @property
-    def half_width(self) -> float | None:
-        """Half of the 95% interval of `increase_nats`; None where there is none."""
-        return half_width(self.standard_error, self.degrees_of_freedom)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from wordorder.errors import BadInput
-from wordorder.evaluation.intervals import half_width, mean_of
+from wordorder.evaluation.intervals import mean_of
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.evaluation.windows import Windows, cut_windows
 from wordorder.model import TokenModel, evaluating
@@ -55,11 +55,6 @@ class LayerReading:
     standard_error: float | None
     r_squared: float
     degrees_of_freedom: float | None = None
-
-    @property
-    def half_width(self) -> float | None:
-        """Half of the 95% interval of `error`; None where there is none."""
-        return half_width(self.standard_error, self.degrees_of_freedom)
 
 
 @dataclass(frozen=True)
