@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from ..errors import BadInput
-from ..positions import ModelShape
+from ..positions import ModelShape, canonical
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class ModelConfig:
         if any(window < 0 for window in self.windows):
             raise BadInput(f"windows {self.windows}: each must be at least 1, or 0 for none")
         object.__setattr__(self, "windows", tuple(self.windows))
+        object.__setattr__(self, "position", canonical(self.position))
 
     @property
     def resolved(self) -> ModelConfig:
