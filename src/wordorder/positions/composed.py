@@ -86,7 +86,7 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
     Raises:
         PositionError: no such module or class, or one that is no `Position`.
     """
-    if (own := canonical_name(name)) in catalogue:
+    if (own := name if name in catalogue else canonical_name(name)) in catalogue:
         return catalogue[own]
     if "." not in name:
         near = difflib.get_close_matches(own, [*catalogue, *ALIASES], n=1)
@@ -351,7 +351,7 @@ def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part
             known = ", ".join(f"{k} ({v})" for k, v in allowed.items()) or "none"
             raise PositionError(f"{name} has no option {key!r}; its options are: {known}")
         options.append((key, _value(value, name, key, allowed[key])))
-    return Part(canonical_name(name), tuple(options))
+    return Part(name if name in catalogue else canonical_name(name), tuple(options))
 
 
 def _split(text: str, separator: str) -> list[str]:
