@@ -161,6 +161,7 @@ class Training:
             "step": self.done,
             "validation_loss": loss.loss_nats,
             "validation_standard_error": loss.standard_error,
+            "validation_degrees_of_freedom": loss.degrees_of_freedom,
             "validation_bits_per_byte": loss.bits_per_byte,
             "validation_tokens": loss.tokens,
         }
