@@ -26,7 +26,7 @@ from wordorder.extension.base_bound import served_length, smallest_base
 from wordorder.extension.extend import Extended, Extension, extend, go_on
 from wordorder.extension.fine_tune import RATE
 from wordorder.extension.methods import base_of, rotary_part, turning_pairs
-from wordorder.extension.reach import MEASURED
+from wordorder.extension.reach import MEASURED, verdict
 from wordorder.extension.report import write_report
 from wordorder.extension.tables import Table, of_methods, tables
 from wordorder.extension.trial import Streamed, Tried
@@ -145,6 +145,7 @@ def _plain(found: Extended) -> dict[str, Any]:
         "position": found.run.model_config.position,
         "before": asdict(found.before),
         "after": asdict(found.after),
+        "verdict": verdict(found.before.context, found.after.context),
     }
 
 
