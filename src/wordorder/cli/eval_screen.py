@@ -13,13 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from wordorder.cli.printed import percent, titled
-from wordorder.counted import counted, signed
 from wordorder.evaluation.context import ContextLosses, Measurable
 from wordorder.evaluation.intervals import Estimate, Uncertain, half_width, wilson
 from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.evaluation.sliding import SlidingLoss
 from wordorder.extension.reach import between
+from wordorder.numerals import counted, signed
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _context(context: ContextLosses, note: str | None) -> Group:
             difference = _change(change)
         table.add_row(f"{length:,}", _with_error(each.loss_nats, each), difference)
     documents = counted(context.documents, "document")
-    below = f"{context.targets:,} tokens of {documents}; differences are to the first row"
+    below = f"{counted(context.targets, 'token')} of {documents}; differences are to the first row"
     if note:
         below += f"\n{note}"
     title = "The same tokens, with more and more before them"

@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from wordorder.cli.arguments import parse
-from wordorder.counted import counted
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.model.compiled_step import CompiledStep, why_not
 from wordorder.model.decoding import Sampling, check_window, generate
+from wordorder.numerals import counted
 from wordorder.positions import foreign
 from wordorder.text.tokenizer import StreamDecoder
 from wordorder.training.machine import compiler_found, pick_device

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from wordorder.cli.arguments import parse
 from wordorder.model import ModelConfig
+from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
 from wordorder.positions.base import overrides
@@ -92,7 +93,7 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("acts on", {"none": "nothing", "row": "the whole row"}.get(about["door"], about["door"])),
         ("sees", sees),
         ("options", options or "none"),
-        ("adds", f"{added:,} parameters to {whole}" if added else "no parameters"),
+        ("adds", f"{counted(added, 'parameter')} to {whole}" if added else "no parameters"),
     ]
     if about["longest"] is not None:
         trained = about["longest"] == model.trained_length - 1

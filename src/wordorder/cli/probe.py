@@ -21,7 +21,6 @@ from rich.text import Text
 from wordorder.cli.arguments import parse
 from wordorder.cli.printed import percent, titled
 from wordorder.cli.run_text import text_of
-from wordorder.counted import signed
 from wordorder.errors import BadInput
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
 from wordorder.evaluation.intervals import half_width
@@ -30,6 +29,7 @@ from wordorder.evaluation.position_probe import PositionReading
 from wordorder.evaluation.preferences import Preference, read_pairs
 from wordorder.evaluation.probe import Findings, check_parts, probe
 from wordorder.evaluation.probe_picture import draw_findings
+from wordorder.numerals import counted, signed
 from wordorder.training.machine import pick_device
 from wordorder.training.run import Run
 
@@ -168,7 +168,7 @@ def _changes(title: str, losses: OrderLosses) -> Group:
             "" if bits is None else signed(bits, 4),
         )
     plain = (
-        f"{losses.targets:,} tokens in {losses.windows:,} windows, undisturbed "
+        f"{counted(losses.targets, 'token')} in {counted(losses.windows, 'window')}, undisturbed "
         f"{losses.loss_nats:.4f} nats"
     )
     return titled(title, plain, table)
@@ -180,9 +180,9 @@ def _attention(mass: AttentionMass) -> Group:
     for name in ("layer", "head", *distances, "mean", "first"):
         table.add_column(name, justify="right", no_wrap=True)
     below = (
-        f"percent at each distance, seen from the last quarter of {mass.windows:,} windows of "
-        f"{mass.context_length:,}\nmean: distance in tokens; first: share of the window's first "
-        "token; even: all attended alike"
+        "percent at each distance, seen from the last quarter of "
+        f"{counted(mass.windows, 'window')} of {mass.context_length:,}\nmean: "
+        "distance in tokens; first: share of the window's first token; even: all attended alike"
     )
     if len(mass.heads) <= MOST_HEADS:
         for head in mass.heads:
@@ -213,12 +213,12 @@ def _position(reading: PositionReading) -> Group:
             str(each.layer) if each.layer else "0 (input)",
             error,
             f"{each.error / reading.chance:.0%}",
-            f"{each.r_squared:.2f}",
+            f"{each.r_squared:z.2f}",
         )
     below = (
-        f"a {reading.reader} probe, fitted on even positions of {reading.fitted:,} windows, "
-        f"scored on odd ones of {reading.scored:,} others\nmean error in positions; always "
-        f"answering the middle: {reading.chance:.1f}"
+        f"a {reading.reader} probe, fitted on even positions of "
+        f"{counted(reading.fitted, 'window')}, scored on odd ones of {reading.scored:,} others\n"
+        f"mean error in positions; always answering the middle: {reading.chance:.1f}"
     )
     return titled("Reading the position from hidden states", below, table)
 

@@ -27,7 +27,6 @@ from typing import Any
 
 import torch
 
-from wordorder.counted import counted
 from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import FEWEST_CLUSTERS, clusters_of, mean_of
 from wordorder.evaluation.windows import (
@@ -38,6 +37,7 @@ from wordorder.evaluation.windows import (
     target_losses,
 )
 from wordorder.model import TokenModel
+from wordorder.numerals import counted
 from wordorder.positions import PositionError
 from wordorder.text.store import TokenStore
 

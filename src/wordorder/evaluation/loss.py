@@ -28,6 +28,7 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import blocks_of, ratio
 from wordorder.evaluation.streaming import CHUNK, chunked_losses
 from wordorder.model import evaluating
+from wordorder.numerals import counted
 from wordorder.text.batches import NOT_COUNTED, Batch, Objective, evaluation_windows
 from wordorder.text.store import TokenStore
 
@@ -109,8 +110,8 @@ def evaluate(
     """
     if len(store) < context_length:
         raise BadInput(
-            f"the text is {len(store):,} tokens, shorter than one window of {context_length:,}: "
-            f"give more text, or a length of at most {len(store)}"
+            f"the text is {counted(len(store), 'token')}, shorter than one window of "
+            f"{context_length:,}: give more text, or a length of at most {len(store)}"
         )
     edges = bucket_edges(context_length)
     rows = max(1, TOKENS_PER_BATCH // context_length)

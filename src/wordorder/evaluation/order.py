@@ -42,6 +42,7 @@ from wordorder.evaluation.windows import (
     target_losses,
 )
 from wordorder.model import TokenModel
+from wordorder.numerals import counted
 from wordorder.positions import PositionError
 from wordorder.text.store import TokenStore
 
@@ -207,8 +208,8 @@ class Undisturbed:
         )
         if not len(windows):
             raise BadInput(
-                f"the text is {len(store):,} tokens, shorter than one window of {length:,}: "
-                "give more text"
+                f"the text is {counted(len(store), 'token')}, shorter than one window of "
+                f"{length:,}: give more text"
             )
         losses = target_losses(model, windows.tokens, targets)
         size = None

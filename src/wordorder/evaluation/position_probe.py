@@ -27,6 +27,7 @@ from wordorder.evaluation.intervals import mean_of
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.evaluation.windows import Windows, cut_windows
 from wordorder.model import TokenModel, evaluating
+from wordorder.numerals import counted
 from wordorder.text.store import TokenStore
 
 # Tokens read for either side, half of which count; windows, where those are long.
@@ -99,14 +100,7 @@ def position_probe(
     Raises:
         BadInput: a text too short to fit and to score on.
     """
-    first, second = _halves(store)
-    fitted = _windows(first, trained_length, FITTED)
-    scored = _windows(second, trained_length, SCORED)
-    if min(len(fitted), len(scored)) < FEWEST_WINDOWS:
-        raise BadInput(
-            f"half of the text has {min(len(fitted), len(scored))} windows of {trained_length:,} "
-            f"tokens, and {FEWEST_WINDOWS} are needed to tell positions: give more text"
-        )
+    fitted, scored = _windows_of_halves(store, trained_length)
     seen = hidden_states(model, fitted.tokens[:, :-1], slice(0, None, 2))
     asked = hidden_states(model, scored.tokens[:, :-1], slice(1, None, 2))
     # Positions from -1 to 1, so that readers of any window start alike.
@@ -191,6 +185,23 @@ def _halves(store: TokenStore) -> tuple[TokenStore, TokenStore]:
         )
 
     return part(0, cut), part(cut, len(store))
+
+
+def _windows_of_halves(store: TokenStore, length: int) -> tuple[Windows, Windows]:
+    """Return windows of either half of a text, to fit on and to score on.
+
+    Raises:
+        BadInput: a text too short for that.
+    """
+    first, second = _halves(store)
+    fitted, scored = _windows(first, length, FITTED), _windows(second, length, SCORED)
+    if min(len(fitted), len(scored)) < FEWEST_WINDOWS:
+        windows = counted(min(len(fitted), len(scored)), "window")
+        raise BadInput(
+            f"half of the text has {windows} of {length:,} tokens, and {FEWEST_WINDOWS} are needed "
+            "to tell positions: give more text"
+        )
+    return fitted, scored
 
 
 def _windows(store: TokenStore, length: int, most: int) -> Windows:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wordorder.atomic import replacing
-from wordorder.counted import signed
 from wordorder.evaluation.attention_mass import AttentionMass
 from wordorder.evaluation.intervals import half_width
 from wordorder.evaluation.order import ProbeLoss
 from wordorder.evaluation.position_probe import PositionReading
 from wordorder.evaluation.probe import Findings
+from wordorder.numerals import signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

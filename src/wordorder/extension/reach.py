@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from wordorder.counted import signed
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import ContextLosses, context_losses
 from wordorder.evaluation.intervals import Estimate, clusters_of, mean_of
@@ -21,6 +20,7 @@ from wordorder.evaluation.loss import Loss, evaluate
 from wordorder.evaluation.retrieval import Retrieved, retrieval
 from wordorder.evaluation.windows import places
 from wordorder.model import LanguageModel
+from wordorder.numerals import counted, signed
 from wordorder.text.store import TokenStore, beginning
 from wordorder.text.tokenizer import Tokenizer
 
@@ -75,8 +75,8 @@ def check_long_enough(text: Text, old: int, new: int, name: str) -> None:
         return
     if text.across_documents:
         raise BadInput(
-            f"the held-out part of {name} has {len(text.store):,} tokens, fewer than {new:,}: give "
-            "more text with --data"
+            f"the held-out part of {name} has {counted(len(text.store), 'token')}, fewer than "
+            f"{new:,}: give more text with --data"
         )
     longest = int(text.store.sizes.max())
     raise BadInput(

@@ -11,7 +11,6 @@ from statistics import fmean
 
 import torch
 
-from wordorder.counted import counted, signed
 from wordorder.evaluation.intervals import Estimate, half_width, mean_of
 from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
@@ -19,6 +18,7 @@ from wordorder.extension.extend import Extended
 from wordorder.extension.methods import METHODS
 from wordorder.extension.reach import Reach, between, gain, verdict
 from wordorder.extension.trial import Streamed, Tried
+from wordorder.numerals import counted, signed
 
 NONE = "-"
 CHOSEN_ON = {

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.atomic import replacing, write_text
-from wordorder.counted import counted
 from wordorder.evaluation.intervals import Estimate, half_width
+from wordorder.numerals import counted
 from wordorder.training.metrics import read
 from wordorder.training.plan import readable_seconds
 
@@ -117,12 +117,12 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     steps = [r for r in records if "loss" in r]
     done, counts = steps[-1]["step"], plan["parameters"]
     state = "" if done == config["steps"] else f" Stopped at step {done} of {config['steps']}."
-    sizes = f"{model['layers']} layers, width {model['width']}"
+    sizes = f"{counted(model['layers'], 'layer')}, width {model['width']}"
     if model["kind"] == "transformer":
         reads = (
             f"a transformer with the positional embedding `{model['position']}`, which adds "
             f"{counts['position']:,} of its {counts['total']:,} parameters ({sizes}, "
-            f"{model['heads']} heads, feed-forward {model['feed_forward']} of width "
+            f"{counted(model['heads'], 'head')}, feed-forward {model['feed_forward']} of width "
             f"{model['feed_forward_width']})"
         )
     else:
@@ -141,7 +141,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         f"{data['bytes']:,} bytes; "
         f"{data['training_tokens']:,} tokens to train on, {data['validation_tokens']:,} held out |",
         f"| tokenizer | {data['tokenizer']}, {model['vocabulary_size']:,} tokens |",
-        f"| trained on | {steps[-1]['tokens']:,} tokens in {done:,} steps, "
+        f"| trained on | {steps[-1]['tokens']:,} tokens in {counted(done, 'step')}, "
         f"{plan['epochs'] * done / config['steps']:.1f} epochs |",
         f"| training loss, last tenth | {_last_tenth(steps):.4f} nats per token |",
     ]
@@ -185,7 +185,7 @@ def _last_tenth(steps: Records) -> float:
 def _machine(machine: dict[str, Any]) -> str:
     compiled = "compiled" if machine["compile"] else "eager"
     return (
-        f"{machine['device']}, {machine['threads']} threads, {machine['dtype']}, "
+        f"{machine['device']}, {counted(machine['threads'], 'thread')}, {machine['dtype']}, "
         f"{machine['kernel']} attention, {compiled}, torch {machine['torch']}"
     )
 

@@ -264,7 +264,7 @@ def _number(value: float) -> str:
     """A number in seven columns."""
     if value == int(value) and abs(value) < 1000:
         return f"{value:>7.0f}" if value else "      0"
-    return f"{value:>7.3f}" if abs(value) < 100 else f"{value:>7.1f}"
+    return f"{value:>z7.3f}" if abs(value) < 100 else f"{value:>7.1f}"
 
 
 def _share(apart: Apart) -> str:
