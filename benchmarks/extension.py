@@ -180,7 +180,7 @@ def figures(folder: Path) -> dict[str, float | None]:
         "whole": whole,
         "near": near,
         "difference": whole - near,
-        "short": after["short_loss"],
+        "short": after["short"]["loss_nats"],
         "passkey": fmean(known) if known else None,
         **{f"depth {depth:g}": share for depth, share in zip(DEPTHS, keys, strict=True)},
     }

@@ -11,8 +11,9 @@ from random_weights import filled
 from torch import Tensor, nn
 
 from wordorder.errors import BadInput
-from wordorder.evaluation.context import context_losses, measurable
-from wordorder.evaluation.windows import cut_windows, mean_and_error
+from wordorder.evaluation.context import context_gain, context_losses, curve_lengths, measurable
+from wordorder.evaluation.intervals import Estimate, mean_of
+from wordorder.evaluation.windows import cut_windows
 from wordorder.model import ModelConfig, make_model
 from wordorder.model.bias import Bias
 from wordorder.text.store import TokenStore
@@ -177,11 +178,10 @@ def test_only_lengths_that_enough_documents_reach_are_kept() -> None:
     found = measurable(store, [64, 512, 1024, 4096], trained_length=64)
     assert found.lengths == (64, 512)
     assert found.left_out == (
-        "a context of 1,024 tokens is left out: of the text's documents 3 reach it, and 4 are "
-        "needed: give longer documents, or let windows cross them with --pack",
-        "a context of 4,096 tokens is left out: of the text's documents none reach it, and 4 are "
-        "needed: give longer documents, or let windows cross them with --pack",
+        "contexts of 1,024 and 4,096 tokens are left out: 3 of the text's documents reach 1,024, "
+        "and 4 are needed: give longer documents, or let windows cross them with --pack",
     )
+    assert found.note is None
     packed = measurable(store, [64, 4096], trained_length=64, across_documents=True)
     assert packed.lengths == (64, 4096)
 
@@ -192,9 +192,71 @@ def test_only_lengths_with_enough_targets_are_kept() -> None:
     found = measurable(store_of(351, 352, 352, 352), [128], trained_length=64)
     assert found.lengths == ()
     assert found.left_out == (
-        "a context of 128 tokens is left out: the text has 992 tokens with so much before them "
-        "to ask for, and 1,024 are needed: give more text",
+        "a context of 128 tokens is left out: the text has 992 tokens with 128 before them to ask "
+        "for, and 1,024 are needed: give more text",
     )
+
+
+def test_one_long_document_is_measured_in_blocks_and_said_once() -> None:
+    found = measurable(store_of(6000), [16, 64, 128, 256], trained_length=64)
+    assert found.lengths == (16, 64, 128, 256)
+    assert found.left_out == ()
+    assert found.note == (
+        "1 document of the text reaches 256 tokens: intervals are over blocks of the text, and say "
+        "nothing of other texts"
+    )
+    losses = context_losses(Echo(), store_of(6000), [64, 256], trained_length=64)  # type: ignore[arg-type]
+    assert losses.documents == 1
+    assert losses.in_blocks
+    assert losses.lengths[0].degrees_of_freedom == pytest.approx(15)
+
+
+def test_what_is_left_out_of_one_document_is_said_once() -> None:
+    found = measurable(store_of(1200), [64, 128, 256, 512, 1024], trained_length=64)
+    assert found.lengths == (64, 128)
+    assert found.left_out == (
+        "contexts of 256 to 1,024 tokens are left out: the text has 960 tokens with 256 "
+        "before them to ask for, and 1,024 are needed: give more text",
+    )
+
+
+def test_a_curve_begins_at_short_contexts_and_doubles_through_the_trained_length() -> None:
+    assert curve_lengths(128, 1024) == (16, 32, 64, 128, 256, 512, 1024)
+    assert curve_lengths(100, 300) == (25, 50, 100, 200, 300)
+    assert curve_lengths(8, 32) == (16, 32)
+    assert curve_lengths(256, 64) == (16, 32, 64)
+
+
+def test_short_contexts_ask_for_the_same_targets_with_no_more_before_them() -> None:
+    """Each target is asked for once at each length, and read from c/2 + 1 to c tokens."""
+    model = Echo()
+    found = context_losses(model, store_of(100, 90, 80, 70), [2, 6, 16, 64], trained_length=16)  # type: ignore[arg-type]
+    by_length: dict[int, list[int]] = {}
+    before: dict[int, set[int]] = {}
+    for read, asked in zip(model.read, model.asked, strict=True):
+        by_length.setdefault(read.shape[1], []).extend(asked.flatten().tolist())
+        known = range(read.shape[1] - asked.shape[1] + 1, read.shape[1] + 1)
+        before.setdefault(read.shape[1], set()).update(known)
+    assert found.targets == len(by_length[64])
+    for length in (2, 6, 16):
+        assert sorted(by_length[length]) == sorted(by_length[64])
+    assert before == {2: {2}, 6: {4, 5, 6}, 16: set(range(9, 17)), 64: set(range(57, 65))}
+
+
+def test_the_gain_of_the_last_doubling_is_what_the_context_between_is_worth() -> None:
+    """This model needs 12 tokens: with 8 before it none has them, with 16 five of eight do."""
+    store = store_of(*[60] * 6)
+    found = context_gain(NeedsFarBack(12), store, trained_length=16)  # type: ignore[arg-type]
+    assert found.mean == pytest.approx(5 / 8)
+    assert (found.low, found.high) == pytest.approx((5 / 8, 5 / 8))
+    assert (found.windows, found.documents) == (6 * 6, 6)
+    nothing = context_gain(NeedsFarBack(3), store, trained_length=16)  # type: ignore[arg-type]
+    assert nothing.mean == 0
+
+
+def test_a_gain_that_cannot_be_measured_says_so() -> None:
+    with pytest.raises(BadInput, match="no document of the text reaches 16 tokens"):
+        context_gain(Echo(), store_of(9, 9, 9, 9), trained_length=16)  # type: ignore[arg-type]
 
 
 def test_many_documents_are_thinned_evenly() -> None:
@@ -232,13 +294,15 @@ def test_never_fewer_windows_than_there_are_and_none_over_a_boundary(
 def test_the_error_is_that_of_documents() -> None:
     """Documents with windows 1, 1 and 3, 3 have mean 2 and error 1; as windows they look surer."""
     losses = torch.tensor([1.0, 1.0, 3.0, 3.0], dtype=torch.float64)
-    assert mean_and_error(losses, np.array([4, 4, 7, 7])) == pytest.approx((2, 1))
-    assert mean_and_error(losses) == pytest.approx((2, 1 / 3**0.5))
-    assert mean_and_error(losses, np.array([4, 4, 4, 4])) == (2, None)
+    assert vars(mean_of(losses, np.array([4, 4, 7, 7]))) == pytest.approx(
+        {"mean": 2, "standard_error": 1, "degrees_of_freedom": 1}
+    )
+    assert mean_of(losses).standard_error == pytest.approx(1 / 3**0.5)
+    assert mean_of(losses, np.array([4, 4, 4, 4])) == Estimate(2.0)
 
 
 def test_a_length_has_the_error_of_its_documents() -> None:
-    """The loss is the first token of the window: two documents, four windows of each."""
+    """The loss is the first token of the window: four documents, four windows of each."""
 
     class First(Echo):
         def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -247,9 +311,12 @@ def test_a_length_has_the_error_of_its_documents() -> None:
         def formula(self, places: Tensor, targets: Tensor) -> Tensor:
             return places
 
-    found = context_losses(First(), store_of(28, 28), [16], trained_length=8).lengths[0]
-    assert found.window_losses == (0, 4, 8, 12, 0, 32, 36, 40)
-    assert found.standard_error == pytest.approx((27 - 6) / 2)
+    store = store_of(28, 28, 28, 28)
+    found = context_losses(First(), store, [16], trained_length=8).lengths[0]
+    assert found.window_losses[:8] == (0, 4, 8, 12, 0, 32, 36, 40)
+    means = [6, 27, 48, 69]  # without the first, which opens with the end of text, 28 apart
+    assert found.standard_error == pytest.approx(np.std(means, ddof=1) / 2)
+    assert found.degrees_of_freedom == pytest.approx(3)
 
 
 def test_biases_of_long_contexts_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,11 +360,6 @@ def test_batches_are_bounded_by_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
             [64],
             "no document of the text reaches 64 tokens: "
             "measure shorter contexts, or let windows cross documents with --pack",
-        ),
-        (
-            [3, 8],
-            "a context of 3 tokens is shorter than the 4 that are asked for: "
-            "measure the trained length and multiples of it",
         ),
     ],
 )

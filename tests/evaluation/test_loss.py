@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import statistics
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from wordorder.errors import BadInput
-from wordorder.evaluation.loss import bucket_edges, evaluate
+from wordorder.evaluation.intervals import ratio
+from wordorder.evaluation.loss import bucket_edges, cluster_starts, evaluate
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.store import TokenStore, open_store
 from wordorder.text.tokenizer import make_tokenizer
@@ -64,21 +67,80 @@ def test_positions_that_restart_are_the_ones_reported() -> None:
     assert found.loss_nats == pytest.approx(4.5)
 
 
-def test_the_error_is_that_of_windows() -> None:
-    """Two windows of 10 tokens at 1 and 3 nats: mean 2, error 1, however many tokens they have."""
+class ByLetter(ByPosition):
+    """Scores a token by the nats that its letter has; the end of text costs as `d`."""
 
-    class ByWindow(ByPosition):
-        def token_losses(self, tokens, targets, **given):  # type: ignore
-            return torch.tensor([1.0, 3.0])[:, None].expand(2, 10) + 0 * self.first
-
-    found = evaluate(ByWindow(0.0, 0.0), store_of("x" * 19), context_length=10)
-    assert (found.loss_nats, found.standard_error) == pytest.approx((2.0, 1.0))
+    def token_losses(self, tokens, targets, **given):  # type: ignore
+        return (targets - ord("a") + 1).clamp(max=4).double()
 
 
-def test_one_window_has_no_error() -> None:
-    found = evaluate(ByPosition(1.0, 0.0), store_of("x" * 19), context_length=20)
-    assert found.standard_error is None
-    assert json.loads(json.dumps(dataclasses.asdict(found)))["windows"] == 1
+def test_the_error_is_that_of_documents_however_they_lie_in_windows() -> None:
+    """Four documents of 10 tokens cost 1.3, 2.2, 3.1 and 4: mean 2.65, windows cut where they may.
+
+    Nine letters and an end that costs 4: what a document costs is the mean of its own tokens.
+    """
+    store = store_of(*(letter * 9 for letter in "abcd"))
+    means = [1.3, 2.2, 3.1, 4.0]
+    for length in (7, 10, 40):
+        found = evaluate(ByLetter(0.0, 0.0), store, context_length=length)
+        assert found.loss_nats == pytest.approx(2.65)
+        assert found.standard_error == pytest.approx(statistics.stdev(means) / 2)
+        assert found.degrees_of_freedom == pytest.approx(3)
+        assert (found.documents, found.blocks) == (4, 0)
+
+
+def test_documents_of_other_sizes_weigh_by_their_tokens() -> None:
+    """The jackknife: how far the mean moves when a document is left out."""
+    store = store_of("a" * 39, "b" * 29, "c" * 19, "d" * 29, "b" * 39)
+    found = evaluate(ByLetter(0.0, 0.0), store, context_length=16)
+    sizes = [40, 30, 20, 30, 40]
+    sums = [43, 62, 61, 120, 82]
+    without = [(sum(sums) - s) / (sum(sizes) - n) for s, n in zip(sums, sizes, strict=True)]
+    mean = sum(sums) / sum(sizes)
+    assert found.loss_nats == pytest.approx(mean)
+    expected = math.sqrt(4 / 5 * sum((one - mean) ** 2 for one in without))
+    assert found.standard_error == pytest.approx(expected)
+    effective = sum(sizes) ** 2 / sum(n * n for n in sizes)
+    assert found.degrees_of_freedom == pytest.approx(effective - 1)
+
+
+def test_blocks_stand_for_documents_where_there_is_one() -> None:
+    """160 tokens are 16 blocks of 10, of which every other costs 1 and 2."""
+    store = store_of(("a" * 10 + "b" * 10) * 7 + "a" * 10 + "b" * 9)
+    found = evaluate(ByLetter(0.0, 0.0), store, context_length=32)
+    blocks = [1.0, 2.0] * 7 + [1.0, 2.2]
+    assert (found.documents, found.blocks) == (1, 16)
+    assert found.standard_error == pytest.approx(statistics.stdev(blocks) / 4)
+    assert found.degrees_of_freedom == pytest.approx(15)
+
+
+def test_a_document_that_holds_nearly_everything_is_cut_and_small_ones_stay_whole() -> None:
+    starts = cluster_starts(store_of("x" * 799, "y" * 9, "z" * 9))
+    assert len(starts) == 16 + 2
+    assert starts[-2:].tolist() == [800, 810]
+    assert np.diff(starts[:17]).tolist() == [50] * 16
+    assert cluster_starts(store_of(*["x" * 9] * 5)).tolist() == [0, 10, 20, 30, 40]
+
+
+def test_masked_tokens_and_documents_that_stand_apart_belong_to_their_documents() -> None:
+    store = store_of(*(letter * 999 for letter in "abcd"))
+    masked = evaluate(
+        ByLetter(0.0, 0.0), store, context_length=50, objective="masked-token", mask_id=256
+    )
+    apart = evaluate(ByLetter(0.0, 0.0), store, context_length=50, isolate_documents=True)
+    # No end of text is masked, so that each document costs what its letter does.
+    assert 0.9 < masked.standard_error / (statistics.stdev([1, 2, 3, 4]) / 2) < 1.1
+    assert apart.standard_error == pytest.approx(
+        evaluate(ByLetter(0.0, 0.0), store, context_length=50).standard_error
+    )
+
+
+def test_one_token_has_no_error() -> None:
+    found = evaluate(ByPosition(1.0, 0.0), store_of("x"), context_length=1)
+    assert found.standard_error is not None
+    empty = ratio([3.0], [2])
+    assert (empty.mean, empty.standard_error, empty.interval) == (1.5, None, None)
+    assert json.loads(json.dumps(dataclasses.asdict(found)))["windows"] == 2
 
 
 def test_masked_tokens_have_no_bits_per_byte() -> None:

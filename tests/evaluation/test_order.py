@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import hypothesis
 import numpy as np
 import pytest
@@ -127,7 +129,7 @@ def test_every_token_is_asked_for_once() -> None:
     assert asked == store.tokens[LENGTH - 8 : LENGTH - 8 + len(asked)].tolist()
 
 
-def test_increases_are_paired_and_have_the_error_of_windows() -> None:
+def test_increases_are_paired_and_have_the_error_of_documents() -> None:
     """This model's loss is the first token it reads, so that the increase is known."""
     model = Recorder()
     found = probed(model)  # type: ignore[arg-type]
@@ -137,8 +139,13 @@ def test_increases_are_paired_and_have_the_error_of_windows() -> None:
         increase = own - first[0]
         assert probe.loss_nats == pytest.approx(float(own.mean()))
         assert probe.increase_nats == pytest.approx(float(increase.mean()))
-        error = float(increase.std()) / len(increase) ** 0.5
-        assert probe.standard_error == pytest.approx(error)
+        begins = np.arange(LENGTH - 8, LENGTH - 8 + 8 * len(increase), 8)  # of the targets
+        sums = np.bincount(begins // 100, increase.numpy())
+        sizes = np.bincount(begins // 100)
+        without = (sums.sum() - sums) / (sizes.sum() - sizes)
+        spread = ((without - float(increase.mean())) ** 2).sum()
+        assert probe.standard_error == pytest.approx(math.sqrt(5 / 6 * spread))
+        assert probe.degrees_of_freedom == pytest.approx(sizes.sum() ** 2 / (sizes @ sizes) - 1)
 
 
 def test_every_model_reads_the_same_permutations() -> None:

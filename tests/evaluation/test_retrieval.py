@@ -7,11 +7,13 @@ import string
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.intervals import wilson
 from wordorder.evaluation.needles import KINDS, NAMES, haystack
-from wordorder.evaluation.retrieval import check_kinds, drawn, interval_of, retrieval, wilson
+from wordorder.evaluation.retrieval import check_kinds, drawn, interval_of, retrieval
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.store import TokenStore, open_store
@@ -108,7 +110,9 @@ def test_an_interval_counts_what_is_right_together_as_one() -> None:
     alone, together = [0.2] * 24 + [0.0, 0.4] * 8, [1.0] * 8 + [0.0] * 32
     (low, high), (lower, higher) = interval_of(alone), interval_of(together)
     assert lower < low < 0.2 < high < higher
-    assert interval_of(together) == pytest.approx(wilson(0.2, 39))
+    # 39 trials by their spread, fewer by as much as Student's t is wider than the normal.
+    worth = 39 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 39)) ** 2
+    assert interval_of(together) == pytest.approx(wilson(0.2, worth))
     assert interval_of([0.0] * 40) == wilson(0.0, 40)
 
 

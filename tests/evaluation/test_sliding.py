@@ -69,25 +69,33 @@ def test_every_token_that_has_enough_before_it_is_asked_for_once() -> None:
     assert read[:, 0].tolist() == [END, *store.tokens[3:43:4].tolist()]
 
 
-def test_the_loss_is_that_of_tokens_and_the_error_that_of_stretches() -> None:
-    """Windows begin at 0, 4, 8 and 12 of stretches of 10, the last one with three tokens left."""
-    found = sliding_loss(Recorder(), store_of(21), context_length=10, stride=4)  # type: ignore[arg-type]
-    assert (found.windows, found.tokens) == (4, 15)
-    assert found.loss_nats == pytest.approx((3 * 34 + 24) / 15)
-    off = [3 * 34 - 12 * 8.4, 24 - 3 * 8.4]
-    assert found.standard_error == pytest.approx(math.sqrt((off[0] ** 2 + off[1] ** 2) * 2) / 15)
-    one = sliding_loss(Recorder(), store_of(12), context_length=10, stride=4)  # type: ignore[arg-type]
-    assert (one.windows, one.standard_error) == (2, None)
+def test_the_loss_is_that_of_tokens_and_the_error_that_of_documents() -> None:
+    """Tokens of a document cost the same, whichever window asks for them."""
+
+    class ByDocument(Recorder):
+        def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+            place = torch.where(targets == END, 19, targets - 1)  # an end is of no document's cost
+            return torch.where(targets >= 0, (place // 20).double(), 0.0)
+
+    store = store_of(*[20] * 6)
+    found = sliding_loss(ByDocument(), store, context_length=10, stride=4)  # type: ignore[arg-type]
+    costs = np.array([0.0, *(19 * n for n in range(1, 6))])  # the ends cost 0
+    sizes = np.array([14, *[20] * 5])  # six of the first have too few before them
+    mean = costs.sum() / sizes.sum()
+    moved = (costs.sum() - costs) / (sizes.sum() - sizes) - mean
+    assert found.loss_nats == pytest.approx(mean)
+    assert found.standard_error == pytest.approx(math.sqrt(5 / 6 * (moved @ moved)))
+    assert found.degrees_of_freedom == pytest.approx(sizes.sum() ** 2 / (sizes @ sizes) - 1)
 
 
 def test_an_error_does_not_shrink_with_the_stride() -> None:
-    """Tokens of 60 alike cost the same: they say as much however often windows begin among them."""
+    """Documents of 60 cost the same: they say as much however often windows begin among them."""
 
     class ByStretch(Recorder):
         def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
             return torch.where(targets >= 0, (targets // 60 % 7).double(), 0.0)
 
-    store = store_of(1200)
+    store = store_of(*[60] * 20)
     wide, narrow = (
         sliding_loss(ByStretch(), store, context_length=60, stride=stride)  # type: ignore[arg-type]
         for stride in (60, 6)

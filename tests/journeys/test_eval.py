@@ -76,8 +76,8 @@ def test_each_part_is_one_of_its_own(capsys: pytest.CaptureFixture[str]) -> None
     places = [lines.index(title) for title in titles]
     assert places == sorted(places)
     assert all(lines[place - 1] == "" for place in places)
-    contexts = [line.split()[0] for line in lines[places[1] + 3 : places[1] + 6]]
-    assert contexts == ["32", "64", "80"]
+    contexts = [line.split()[0] for line in lines[places[1] + 3 : places[1] + 7]]
+    assert contexts == ["16", "32", "64", "80"]
     assert "32 cannot: this cannot be asked within 32 tokens: it needs " in printed
     assert [line.split()[:2] for line in lines[-2:]] == [["80", "chosen"], ["exact", "0"]]
 
@@ -90,8 +90,11 @@ def test_json_has_everything(name: str, capsys: pytest.CaptureFixture[str]) -> N
     assert (sliding["stride"], sliding["fewest_before"]) == (16, 65)
     assert sliding["tokens"] + sliding["left_out"] == record["tokens"]
     assert sliding["bytes"] < record["bytes"] and sliding["bits_per_byte"] > 1
-    assert [each["context_length"] for each in record["context"]["lengths"]] == [32, 64, 80]
-    assert record["context"]["left_out"] == []
+    assert [each["context_length"] for each in record["context"]["lengths"]] == [16, 32, 64, 80]
+    assert record["context"]["left_out"] == [] and record["context"]["note"] is None
+    for loss in (record, sliding):
+        low, high = loss["interval"]
+        assert low < loss["loss_nats"] < high and loss["degrees_of_freedom"] > 4
     cells = [(cell["kind"], cell["length"], cell["depth"]) for cell in record["retrieval"]]
     kinds = ("passkey", "recall")
     assert cells == [(kind, length, d) for kind in kinds for length in (32, 80) for d in (0, 1)]
@@ -114,10 +117,27 @@ def test_all_kinds_at_lengths_of_ones_own(capsys: pytest.CaptureFixture[str]) ->
 def test_context_goes_as_far_as_the_text_has_documents(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    printed = run(capsys, "rotary", "--context")
-    assert "a context of 512 tokens is left out: of the text's documents none reach it" in printed
+    printed = " ".join(run(capsys, "rotary", "--context").split())
+    assert "a context of 512 tokens is left out: none of the text's documents reach 512" in printed
+    assert printed.count("left out") == 2  # 256 for another reason
     packed = found(capsys, "rotary", "--context", "--pack")["context"]
-    assert [each["context_length"] for each in packed["lengths"]] == [32, 64, 128, 256, 512]
+    assert [each["context_length"] for each in packed["lengths"]] == [16, 32, 64, 128, 256, 512]
+
+
+def test_one_long_document_has_a_curve_with_intervals_over_its_blocks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("long.txt").write_text("one long text, from its beginning to its end. " * 60, "utf-8")
+    words = ["rotary", "--context", "--data", "long.txt", "--length", "128"]
+    printed = " ".join(run(capsys, *words).split())
+    assert printed.count("over blocks of the text") == 1 and "left out" not in printed
+    assert "95% interval over 16 blocks of the text, which has 1 document" in printed
+    assert "1 documents" not in printed
+    record = found(capsys, *words)
+    lengths = record["context"]["lengths"]
+    assert [each["context_length"] for each in lengths] == [16, 32, 64, 128]
+    assert all(each["standard_error"] > 0 for each in lengths)
+    assert (record["documents"], record["blocks"]) == (1, 16)
 
 
 def test_past_its_table_a_learned_embedding_says_so_in_its_place(
@@ -146,14 +166,13 @@ def test_whole_windows_of_a_run_that_fills_in(capsys: pytest.CaptureFixture[str]
         ("rotary --retrieval recall --examples 0", "--examples is 0: it must be at least 1"),
         ("rotary --retrieval recall --seed -1", "--seed is -1: it must be at least 0"),
         ("rotary --length -3", "--length is -3: it must be at least 1"),
-        ("rotary --context --length 4", "a context of 4 tokens is shorter than the 16 that are"),
         (
             "rotary --context --data a.txt",
-            "let windows cross them with --pack; the longest has 426 tokens",
+            "--context: contexts of 16 to 512 tokens are left out: the text has 416 tokens with 16",
         ),
         (
             "rotary --context --data few.txt --pack",
-            "--context: a context of 32 tokens is left out: the text has 0 tok",
+            "--context: contexts of 16 to 512 tokens are left out: the text has no tokens with",
         ),
         ("masked --stride 8", "masked fills in hidden tokens, and --stride asks for the next one"),
         ("masked --context", "masked fills in hidden tokens, and --context asks for the next one"),

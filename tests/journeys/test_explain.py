@@ -49,7 +49,8 @@ def shown(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("sinusoidal", "  + position          0       1       0       1       0       1"),
+        ("sinusoidal", "position 1      ␣I "),
+        ("sinusoidal", "  + position      0.841   0.540   "),
         ("rotary", "ROTARY ACTS on the queries and keys of attention, in layers 1 to 2."),
         ("none", "2  POSITIONS COME IN NOWHERE (none). The causal mask is all there is"),
         ("gru", "2  A GRU READS IN ORDER and needs no positions"),

@@ -134,6 +134,29 @@ def test_a_table_ends_a_text_where_it_ends(runs: dict[str, Path], said: Said) ->
     )
 
 
+@pytest.mark.parametrize("words", [[], ["--json"], ["--compile", "yes"], ["--count", "2"]])
+def test_a_prompt_that_is_too_long_is_said_before_it_is_echoed(
+    runs: dict[str, Path], said: Said, words: list[str]
+) -> None:
+    """18 characters and the end of text are 19 tokens, and the table has 16."""
+    assert main(["generate", str(runs["learned"]), "a small thing ... ", *words]) == 2
+    out, lines = said()
+    assert out == ""
+    assert lines == [
+        "error: the prompt is 19 tokens, the end of text that opens it included, and learned has "
+        "positions for 16: shorten it by 3 tokens, or take a run with --position rotary"
+    ]
+
+
+def test_a_prompt_that_fills_the_table_leaves_room_for_one_token(
+    runs: dict[str, Path], said: Said
+) -> None:
+    assert main(["generate", str(runs["learned"]), "a small thing .", "--seed", "1"]) == 0
+    out, lines = said()
+    assert out.startswith("a small thing .")
+    assert lines[0] == "learned has no position past 15: writing at most 1 token instead of 200"
+
+
 @pytest.mark.usefixtures("here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 @pytest.mark.skipif(not compiler_found(), reason="compiling needs a C++ compiler")

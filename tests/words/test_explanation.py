@@ -19,6 +19,7 @@ from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.words.explanation import Explanation, explain
 from wordorder.words.observed import attention_row, layer_states
 from wordorder.words.screen import page
+from wordorder.words.sentences import Apart, sentence_vectors
 
 MakeModel = Callable[..., TokenModel]
 ORDERS = ("I love AI", "AI love I")
@@ -57,8 +58,9 @@ def test_word_vector_plus_position_vector_is_what_enters(
             (" I", " love", " AI") if text == ORDERS[0] else (" AI", " love", " I")
         )
         assert torch.equal(reading.words, model.embedding.weight[ids].detach())
-        torch.testing.assert_close(reading.words + reading.added, entering(model, ids), **CLOSE)
-        assert torch.equal(reading.inputs, entering(model, ids))
+        read = entering(model, [tokenizer.end_of_text, *ids])[1:]
+        torch.testing.assert_close(reading.words + reading.added, read, **CLOSE)
+        assert torch.equal(reading.inputs, read)
     at_input = any(entrance.at_input for entrance in found.entrances)
     assert at_input == bool(found.readings[0].added.any())
 
@@ -112,6 +114,39 @@ def test_every_embedding_tells_two_orders_apart_and_its_page_fits(
     lines = page(found, "a model")
     assert all(len(line) <= 80 for line in lines) and len(lines) < 60
     json.dumps(asdict(found), default=Tensor.tolist)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_what_is_explained_is_what_sentence_vectors_are_made_of(
+    model: LanguageModel, make_random: MakeModel, tokenizer: Tokenizer, causal: bool
+) -> None:
+    """The two commands read a sentence alike, or one would call the same what the other does not.
+
+    A model that reads both ways with ALiBi found the words of "I love AI" and of its mirror image
+    the same where nothing stood before them, and other than the same after the end of text.
+    """
+    if not causal:
+        try:
+            model = make_random(model.config.position, causal=False)
+        except PositionError as error:
+            pytest.skip(str(error))
+    found = explained(model, tokenizer)
+    vectors = sentence_vectors(model, tokenizer, ORDERS)
+    for number, reading in enumerate(found.readings):
+        mean, last = (torch.from_numpy(vectors[kind][number]) for kind in ("mean", "last"))
+        torch.testing.assert_close(reading.hidden.mean(0), mean, **CLOSE)
+        torch.testing.assert_close(reading.hidden[-1], last, **CLOSE)
+    apart = Apart.of(*vectors["mean"])
+    words = [word.apart.same for word in found.words]
+    assert apart.same == all(words)
+
+
+def test_mirror_images_are_told_apart_both_ways_with_distances_alone(
+    make_random: MakeModel, tokenizer: Tokenizer
+) -> None:
+    found = explained(make_random("alibi", causal=False), tokenizer)
+    assert all(word.apart.relative > APART for word in found.words)
+    assert "tells the two orders apart" in " ".join(page(found, "")[-3:])
 
 
 def test_without_embedding_the_first_layer_is_blind_and_the_mask_tells(
@@ -181,8 +216,9 @@ def test_a_recurrent_model_reads_in_order(make_random: MakeModel, tokenizer: Tok
     first, second = found.readings
     assert first.attention is None and not first.added.any()
     assert torch.equal(first.inputs, first.words)
-    steps = model.recurrences[0](model.norms[0](first.words[None]))[0][0]
-    torch.testing.assert_close(first.steps, steps.detach(), **CLOSE)
+    opening = model.embedding(torch.tensor([tokenizer.end_of_text]))
+    steps = model.recurrences[0](model.norms[0](torch.cat([opening, first.words])[None]))[0][0]
+    torch.testing.assert_close(first.steps, steps[1:].detach(), **CLOSE)
     assert not torch.allclose(first.steps[-1], second.steps[-1])
     told = page(found, "")
     assert any("A GRU READS IN ORDER" in line for line in told)
@@ -195,7 +231,8 @@ def test_the_next_token_is_the_models_own(make_random: MakeModel, tokenizer: Tok
     chances = []
     for reading in found.readings:
         with torch.no_grad():
-            chances.append(model(torch.tensor([reading.ids]))[0, -1].softmax(-1))
+            ids = torch.tensor([[tokenizer.end_of_text, *reading.ids]])
+            chances.append(model(ids)[0, -1].softmax(-1))
         token, share = reading.likeliest[0]
         assert share == pytest.approx(float(chances[-1].max()), abs=1e-6)
         top = int(chances[-1].argmax())
@@ -207,7 +244,7 @@ def test_the_next_token_is_the_models_own(make_random: MakeModel, tokenizer: Tok
 class Raised(Position):
     """Raises the first word: an embedding that nobody has met."""
 
-    summary = "Raises the first word."
+    summary = "Raises the first word."  # after the end of text that opens a document
     door = "input"
     absolute, shift_invariant = True, False
 
@@ -215,7 +252,7 @@ class Raised(Position):
         super().__init__(shape)
 
     def embed(self, x: Tensor, geometry) -> Tensor:  # type: ignore[no-untyped-def]
-        first = (geometry.query_positions == 0)[..., None]
+        first = (geometry.query_positions == 1)[..., None]
         return torch.where(first, x + 1, x)
 
 

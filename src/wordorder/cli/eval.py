@@ -19,7 +19,13 @@ from wordorder.cli.eval_screen import Measured, plain, show
 from wordorder.cli.options.eval import EvalOptions, read_options
 from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
-from wordorder.evaluation.context import FACTORS, Measurable, context_losses, measurable
+from wordorder.evaluation.context import (
+    FACTORS,
+    Measurable,
+    context_losses,
+    curve_lengths,
+    measurable,
+)
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.needles import haystack
 from wordorder.evaluation.retrieval import (
@@ -29,7 +35,6 @@ from wordorder.evaluation.retrieval import (
     retrieval,
 )
 from wordorder.evaluation.sliding import check_stride, sliding_loss
-from wordorder.extension.reach import lengths_between
 from wordorder.text.store import TokenStore
 from wordorder.training.config import TrainConfig
 from wordorder.training.machine import pick_device
@@ -151,13 +156,12 @@ def _measured(
             seed=options.seed,
             progress=partial(progress, kind),
         )
-    return Measured(loss, sliding, context, plan.contexts.left_out, tuple(retrieved))
+    return Measured(loss, sliding, context, plan.contexts, tuple(retrieved))
 
 
 def _contexts(options: EvalOptions, store: TokenStore, trained: int) -> Measurable:
     """Return the lengths of growing context that the text has enough for."""
-    most = options.length or FACTORS[-1] * trained
-    lengths = lengths_between(trained, most) if most > trained else (most,)
+    lengths = curve_lengths(trained, options.length or FACTORS[-1] * trained)
     found = measurable(store, lengths, trained_length=trained, across_documents=options.pack)
     if found.lengths:
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from wordorder.cli.printed import percent, titled
-from wordorder.evaluation.context import ContextLosses
+from wordorder.evaluation.context import ContextLosses, Measurable
+from wordorder.evaluation.intervals import Estimate, Uncertain, half_width, wilson
 from wordorder.evaluation.loss import Loss
-from wordorder.evaluation.retrieval import Retrieved, interval_of, wilson
+from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.evaluation.sliding import SlidingLoss
 from wordorder.extension.reach import between
+from wordorder.numerals import counted, signed
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,13 @@ class Measured:
     """What a model scored; None and nothing where it was not asked.
 
     Args:
-        left_out: a sentence for each length of `context` that the text cannot measure.
+        measurable: which lengths of `context` the text can measure.
     """
 
     loss: Loss
     sliding: SlidingLoss | None = None
     context: ContextLosses | None = None
-    left_out: tuple[str, ...] = ()
+    measurable: Measurable = field(default_factory=lambda: Measurable((), ()))
     retrieved: tuple[Retrieved, ...] = ()
 
 
@@ -54,11 +56,13 @@ def plain(measured: Measured) -> dict[str, Any]:
     """Return everything as it goes into JSON, with what follows from it."""
     found = asdict(measured)
     sliding, context = found["sliding"], found["context"]
-    for loss in (found["loss"], sliding):
-        if loss is not None:
-            loss["perplexity"] = math.exp(loss["loss_nats"])
+    for loss, own in ((found["loss"], measured.loss), (sliding, measured.sliding)):
+        if own is not None:
+            loss["perplexity"] = math.exp(own.loss_nats)
+            loss["interval"] = _interval(own)
     if context is not None:
-        context["left_out"] = measured.left_out
+        context["left_out"] = measured.measurable.left_out
+        context["note"] = measured.measurable.note
     for cell in found["retrieved"]:
         count, by_text = cell["examples"], cell["by_text"]
         cell["exact_interval"] = wilson(cell["exact"], count) if count else None
@@ -73,16 +77,17 @@ def plain(measured: Measured) -> dict[str, Any]:
 
 def _show_whole(console: Console, loss: Loss, trained_length: int) -> None:
     console.print(
-        f"{loss.tokens:,} tokens in {loss.windows:,} windows of {loss.context_length:,}\n"
-        f"{_loss_in_words(loss)}"
+        f"{counted(loss.tokens, 'token')} of {counted(loss.documents, 'document')} in "
+        f"{counted(loss.windows, 'window')} of {loss.context_length:,}\n{_loss_in_words(loss)}"
     )
+    console.print(Text(_interval_in_words(loss), style="dim"))
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("position", "loss", "tokens"):
         table.add_column(title, justify="right")
     table.add_column("")
     for part in loss.by_position:
         beyond = "past the trained length" if part.first >= trained_length else ""
-        shown = _with_error(part.loss_nats, part.standard_error)
+        shown = _with_error(part.loss_nats, part)
         table.add_row(f"{part.first:,}-{part.last:,}", shown, f"{part.tokens:,}", beyond)
     console.print()
     console.print(table)
@@ -92,22 +97,23 @@ def _parts(measured: Measured) -> Iterator[RenderableType]:
     if measured.sliding is not None:
         yield _sliding(measured.sliding)
     if measured.context is not None:
-        yield _context(measured.context)
-    yield from map(Text, measured.left_out)
+        yield _context(measured.context, measured.measurable.note)
+    yield from map(Text, measured.measurable.left_out)
     for kind in dict.fromkeys(each.kind for each in measured.retrieved):
         yield _retrieval([each for each in measured.retrieved if each.kind == kind])
 
 
 def _sliding(loss: SlidingLoss) -> Group:
     below = (
-        f"{loss.tokens:,} tokens in {loss.windows:,} windows, each with {loss.fewest_before:,} to "
+        f"{counted(loss.tokens, 'token')} in {counted(loss.windows, 'window')}, each with "
+        f"{loss.fewest_before:,} to "
         f"{loss.context_length:,} before it\n{loss.left_out:,} with fewer are left out"
     )
     title = f"Windows of {loss.context_length:,} that move by {loss.stride:,}"
     return titled(title, below, Text(_loss_in_words(loss)))
 
 
-def _context(context: ContextLosses) -> Group:
+def _context(context: ContextLosses, note: str | None) -> Group:
     table, reasons = _table("context", "loss", "difference"), []
     first = context.lengths[0].context_length
     for each in context.lengths:
@@ -119,10 +125,12 @@ def _context(context: ContextLosses) -> Group:
         change = between(context, context, first, length)
         difference = ""
         if length != first and change is not None:
-            difference = _with_error(change.mean, change.error, "+.4f")
-        table.add_row(f"{length:,}", _with_error(each.loss_nats, each.standard_error), difference)
-    documents = f"{context.documents:,} document{'s' if context.documents > 1 else ''}"
-    below = f"{context.targets:,} tokens of {documents}; differences are to the first row"
+            difference = _change(change)
+        table.add_row(f"{length:,}", _with_error(each.loss_nats, each), difference)
+    documents = counted(context.documents, "document")
+    below = f"{counted(context.targets, 'token')} of {documents}; differences are to the first row"
+    if note:
+        below += f"\n{note}"
     title = "The same tokens, with more and more before them"
     return titled(title, below, table, *reasons)
 
@@ -143,7 +151,7 @@ def _retrieval(cells: Sequence[Retrieved]) -> Group:
         table.add_row("", "exact", *_shares(exact, wilson(fmean(exact), len(by_text))))
     texts, chance = max(cell.examples for cell in cells), 100 * cells[0].chance
     below = (
-        f"percent, by how deep it stands, of {texts} texts each\n"
+        f"percent, by how deep it stands, of {counted(texts, 'text')} each\n"
         f"chosen: tokens that were the likeliest of the ten they could be; guessing: {chance:.0f}\n"
         "exact: whole answers, each token the likeliest of all"
     )
@@ -165,7 +173,7 @@ def _table(*titles: str) -> Table:
 
 def _loss_in_words(loss: Loss | SlidingLoss) -> str:
     said = (
-        f"loss {_with_error(loss.loss_nats, loss.standard_error)} nats per token, "
+        f"loss {_with_error(loss.loss_nats, loss)} nats per token, "
         f"perplexity {math.exp(loss.loss_nats):.2f}"
     )
     if loss.bits_per_byte is not None:
@@ -173,6 +181,30 @@ def _loss_in_words(loss: Loss | SlidingLoss) -> str:
     return said
 
 
-def _with_error(value: float, error: float | None, form: str = ".4f") -> str:
+def _with_error(value: float, measured: Uncertain) -> str:
     """A value with its 95% interval."""
-    return f"{value:{form}}" if error is None else f"{value:{form}} ± {1.96 * error:.4f}"
+    half = half_width(measured)
+    return f"{value:.4f}" if half is None else f"{value:.4f} ± {half:.4f}"
+
+
+def _change(change: Estimate) -> str:
+    """A difference with its 95% interval."""
+    half = half_width(change)
+    return signed(change.mean, 4) + ("" if half is None else f" ± {half:.4f}")
+
+
+def _interval(loss: Loss | SlidingLoss) -> tuple[float, float] | None:
+    half = half_width(loss)
+    return None if half is None else (loss.loss_nats - half, loss.loss_nats + half)
+
+
+def _interval_in_words(loss: Loss) -> str:
+    """Say what the intervals of a loss are over."""
+    if loss.standard_error is None:
+        return "no interval: a text this short is one piece"
+    if loss.blocks:
+        return (
+            f"± is the 95% interval over {loss.blocks} blocks of the text, which has "
+            f"{counted(loss.documents, 'document')}: it says nothing of other texts"
+        )
+    return f"± is the 95% interval over {counted(loss.documents, 'document')}"

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import torch
 
 from wordorder.cli.options.explain import read_options
+from wordorder.numerals import counted
 from wordorder.training.run import Run
 from wordorder.words.explanation import explain
 from wordorder.words.screen import page
@@ -35,5 +36,5 @@ def _about(run: Run) -> str:
     what = "GRU" if config.kind == "gru" else "transformer"
     position = "" if config.kind == "gru" else f", position {config.position}"
     sides = "" if config.causal else ", reading both ways"
-    layers = f"{config.layers} layer{'s' if config.layers > 1 else ''} of width {config.width}"
+    layers = f"{counted(config.layers, 'layer')} of width {config.width}"
     return f"{run.folder}: {what} of {layers}{position}{sides}"

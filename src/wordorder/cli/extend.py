@@ -24,6 +24,7 @@ from wordorder.errors import BadInput
 from wordorder.extension.base_bound import served_length, smallest_base
 from wordorder.extension.extend import Extended, Extension, extend, go_on
 from wordorder.extension.methods import base_of, rotary_part, turning_pairs
+from wordorder.extension.reach import verdict
 from wordorder.extension.report import write_report
 from wordorder.extension.tables import Table, of_methods, tables
 from wordorder.extension.trial import Streamed, Tried
@@ -80,6 +81,7 @@ def _plain(found: Extended) -> dict[str, Any]:
         "position": found.run.model_config.position,
         "before": asdict(found.before),
         "after": asdict(found.after),
+        "verdict": verdict(found.before.context, found.after.context),
     }
 
 
@@ -126,10 +128,12 @@ class Screen:
             self.bar.stop()
             self.bar = None
 
-    def tried(self, tried: list[Tried], streamed: list[Streamed], old: int, new: int) -> None:
+    def tried(
+        self, tried: list[Tried], streamed: list[Streamed], old: int, new: int, chosen_on: str
+    ) -> None:
         self.close()
         if not self.quiet:
-            self.table(of_methods(tried, streamed, old, new))
+            self.table(of_methods(tried, streamed, old, new, chosen_on))
 
     def table(self, table: Table) -> None:
         """Print a table on stdout."""

@@ -20,6 +20,7 @@ from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.model.compiled_step import CompiledStep, why_not
 from wordorder.model.decoding import Sampling, check_window, generate
+from wordorder.numerals import counted
 from wordorder.positions import foreign
 from wordorder.text.tokenizer import StreamDecoder
 from wordorder.training.machine import compiler_found, pick_device
@@ -124,16 +125,25 @@ def _room(run: Run, model: TokenModel, start: int, asked: int, kept: int) -> int
     Args:
         start: tokens of the prompt.
         kept: how many tokens the cache keeps at most, behind which the newest one stands; 0: all.
+
+    Raises:
+        BadInput: a prompt longer than the embedding has positions for.
     """
     if not isinstance(model, LanguageModel):
         return asked
     position, longest, room = model.config.position, model.position.longest, model.room(start)
     if kept and (longest is None or kept <= longest):
         room = None
-    if room is not None and 0 < room < asked:
+    if room == 0:
+        raise BadInput(
+            f"the prompt is {counted(start, 'token')}, the end of text that opens it included, and "
+            f"{position} has positions for {longest + 1:,}: shorten it by "
+            f"{counted(start - longest - 1, 'token')}, or take a run with --position rotary"
+        )
+    if room is not None and room < asked:
         _say(
             f"{position} has no position past {longest}: "
-            f"writing at most {room} tokens instead of {asked}"
+            f"writing at most {counted(room, 'token')} instead of {asked:,}"
         )
         asked = room
     last = start + asked - 2  # what is written last is not read
@@ -177,7 +187,7 @@ def _write(
     seconds = time.perf_counter() - started
     rate = tokens / seconds
     if not quiet:
-        _say(f"{tokens} tokens, {rate:,.0f} tokens/s, seed {sampling.seed}")
+        _say(f"{counted(tokens, 'token')}, {rate:,.0f} tokens/s, seed {sampling.seed}")
     return {
         "text": "".join(pieces),
         "tokens": tokens,

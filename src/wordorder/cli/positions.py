@@ -12,7 +12,8 @@ from rich.text import Text
 
 from wordorder.cli.options.positions import read_options
 from wordorder.model import ModelConfig
-from wordorder.positions import CATALOGUE, Part, Spec, build, find
+from wordorder.numerals import counted
+from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
 from wordorder.positions.base import overrides
 from wordorder.positions.picture import placed, sparkline, weights_of_copies
@@ -44,6 +45,7 @@ def facts(part: Part) -> dict[str, Any]:
     made = built.instances[0]
     return {
         "summary": kind.summary,
+        "aliases": [alias for alias, name in ALIASES.items() if name == part.name],
         "door": kind.door,
         "options": {**kind.options(), **dict(part.options)},
         "absolute": made.absolute,
@@ -71,10 +73,11 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
     added, model = about["parameters"], ModelConfig()
     whole = f"the default model ({model.layers} layers, {model.heads} heads)"
     lines = [
+        *([("also called", ", ".join(about["aliases"]))] if about["aliases"] else []),
         ("acts on", {"none": "nothing", "row": "the whole row"}.get(about["door"], about["door"])),
         ("sees", sees),
         ("options", options or "none"),
-        ("adds", f"{added:,} parameters to {whole}" if added else "no parameters"),
+        ("adds", f"{counted(added, 'parameter')} to {whole}" if added else "no parameters"),
     ]
     if about["longest"] is not None:
         trained = about["longest"] == model.trained_length - 1

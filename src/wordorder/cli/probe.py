@@ -21,11 +21,13 @@ from wordorder.cli.printed import percent, titled
 from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
-from wordorder.evaluation.order import OrderLosses
+from wordorder.evaluation.intervals import half_width
+from wordorder.evaluation.order import OrderLosses, ProbeLoss
 from wordorder.evaluation.position_probe import PositionReading
 from wordorder.evaluation.preferences import Preference, read_pairs
 from wordorder.evaluation.probe import Findings, check_parts, probe
 from wordorder.evaluation.probe_picture import draw_findings
+from wordorder.numerals import counted, signed
 from wordorder.training.machine import pick_device
 from wordorder.training.run import Run
 
@@ -131,11 +133,11 @@ def _changes(title: str, losses: OrderLosses) -> Group:
         bits = each.increase_bits_per_byte
         table.add_row(
             each.meaning,
-            _with_error(each.increase_nats, each.standard_error),
-            "" if bits is None else _signed(bits),
+            _with_error(each),
+            "" if bits is None else signed(bits, 4),
         )
     plain = (
-        f"{losses.targets:,} tokens in {losses.windows:,} windows, undisturbed "
+        f"{counted(losses.targets, 'token')} in {counted(losses.windows, 'window')}, undisturbed "
         f"{losses.loss_nats:.4f} nats"
     )
     return titled(title, plain, table)
@@ -147,9 +149,9 @@ def _attention(mass: AttentionMass) -> Group:
     for name in ("layer", "head", *distances, "mean", "first"):
         table.add_column(name, justify="right", no_wrap=True)
     below = (
-        f"percent at each distance, seen from the last quarter of {mass.windows:,} windows of "
-        f"{mass.context_length:,}\nmean: distance in tokens; first: share of the window's first "
-        "token; even: all attended alike"
+        "percent at each distance, seen from the last quarter of "
+        f"{counted(mass.windows, 'window')} of {mass.context_length:,}\nmean: "
+        "distance in tokens; first: share of the window's first token; even: all attended alike"
     )
     if len(mass.heads) <= MOST_HEADS:
         for head in mass.heads:
@@ -174,18 +176,18 @@ def _position(reading: PositionReading) -> Group:
     table = _table("error", "of chance", "R²", first="after layer")
     for each in reading.layers:
         error = f"{each.error:.1f}"
-        if each.standard_error is not None:
-            error += f" ± {1.96 * each.standard_error:.1f}"
+        if (half := half_width(each)) is not None:
+            error += f" ± {half:.1f}"
         table.add_row(
             str(each.layer) if each.layer else "0 (input)",
             error,
             f"{each.error / reading.chance:.0%}",
-            f"{each.r_squared:.2f}",
+            f"{each.r_squared:z.2f}",
         )
     below = (
-        f"a {reading.reader} probe, fitted on even positions of {reading.fitted:,} windows, "
-        f"scored on odd ones of {reading.scored:,} others\nmean error in positions; always "
-        f"answering the middle: {reading.chance:.1f}"
+        f"a {reading.reader} probe, fitted on even positions of "
+        f"{counted(reading.fitted, 'window')}, scored on odd ones of {reading.scored:,} others\n"
+        f"mean error in positions; always answering the middle: {reading.chance:.1f}"
     )
     return titled("Reading the position from hidden states", below, table)
 
@@ -193,18 +195,17 @@ def _position(reading: PositionReading) -> Group:
 def _preferences(title: str, found: tuple[Preference, ...]) -> Group:
     table = _table("pairs", "preferred", "nats", first="")
     for each in found:
-        share = f"{each.accuracy:.1%}"
-        if each.standard_error is not None:
-            share += f" ± {1.96 * each.standard_error:.1%}"
-        table.add_row(each.name, f"{each.pairs:,}", share, f"{each.difference_nats:+.1f}")
-    below = "how often the whole sentence is likelier, and by how much on average"
+        low, high = map(percent, each.interval)
+        share = f"{each.accuracy:.1%} [{low}, {high}]"
+        table.add_row(each.name, f"{each.pairs:,}", share, signed(each.difference_nats, 1))
+    below = (
+        "how often the whole sentence is likelier, with the 95% interval over sentences, and by "
+        "how much on average"
+    )
     return titled(title, below, table)
 
 
-def _with_error(value: float, error: float | None) -> str:
-    """A change with its 95% interval over windows."""
-    return _signed(value) if error is None else f"{_signed(value)} ± {1.96 * error:.4f}"
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 4) + 0.0:+.4f}"  # no minus before a zero
+def _with_error(change: ProbeLoss) -> str:
+    """A change with its 95% interval."""
+    shown, half = signed(change.increase_nats or 0.0, 4), half_width(change)
+    return shown if half is None else f"{shown} ± {half:.4f}"

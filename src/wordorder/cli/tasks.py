@@ -27,6 +27,7 @@ from wordorder.experiments.tasks import (
     TasksConfig,
     run_tasks,
 )
+from wordorder.positions import canonical
 from wordorder.training.plan import readable_seconds
 
 
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
         raise BadInput("--all is every task and --tasks some: give one of the two")
     config = TasksConfig(
         tasks=tuple(TASKS) if options.all else options.tasks,
-        positions=options.positions,
+        positions=tuple(map(canonical, options.positions)),
         seeds=options.seeds,
         steps=options.steps,
         length=options.length,

@@ -20,6 +20,7 @@ from rich.progress import Progress
 
 from wordorder.cli.arguments import parse
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
 from wordorder.words.analogies import METHODS, VOCABULARY, accuracy, analogy, rank, read_questions
 from wordorder.words.cache import open_vectors
 from wordorder.words.vectors import Vectors, neighbour_rank, neighbours
@@ -188,7 +189,7 @@ def _analogy(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict
     words = whole.groups() if whole else options.analogy
     if len(words) != 3:
         raise BadInput(
-            f"--analogy has {len(words)} words: give three, as king man woman "
+            f"--analogy has {counted(len(words), 'word')}: give three, as king man woman "
             "or 'king - man + woman'"
         )
     found: dict[str, Any] = {"words": list(words), "of_a_run": of_a_run}
@@ -289,7 +290,8 @@ def _train(options: TrainOptions) -> int:
     if options.json:
         print(json.dumps({"out": str(out), "words": len(vectors), "seconds": seconds}))
     else:
-        print(f"{out}: {len(vectors):,} words of {options.dimensions} numbers, {seconds:.0f} s")
+        size = f"{counted(len(vectors), 'word')} of {options.dimensions} numbers"
+        print(f"{out}: {size}, {seconds:.0f} s")
     return 0
 
 

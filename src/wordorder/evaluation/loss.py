@@ -5,8 +5,9 @@ the sum over the text's bytes is bits per byte. A token at position 3 is predict
 from 3 tokens and one at 3,000 from 3,000: one number over a window mixes them, so
 the loss is given by position too, in buckets that double.
 
-Errors are those of windows, not of tokens: what a window is about makes its tokens
-easy or hard together, and counted one by one they would look surer than they are.
+Errors are those of documents, not of tokens or windows: what a document is about makes its tokens
+easy or hard together, and counted one by one they would look surer than they are. Blocks stand for
+documents where a text has too few: see intervals.py.
 
 Not here: losses of the same tokens with growing context.
 """
@@ -18,12 +19,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.intervals import blocks_of, ratio
 from wordorder.evaluation.streaming import CHUNK, chunked_losses
 from wordorder.model import evaluating
+from wordorder.numerals import counted
 from wordorder.text.batches import NOT_COUNTED, Batch, Objective, evaluation_windows
 from wordorder.text.store import TokenStore
 
@@ -35,13 +40,14 @@ FIRST_BUCKET = 16  # below it a bucket would hold too few tokens to say anything
 
 @dataclass(frozen=True)
 class PositionLoss:
-    """The loss at positions `first` to `last`, both included."""
+    """The loss at positions `first` to `last`, both included, with its error as in `Loss`."""
 
     first: int
     last: int
     loss_nats: float
     standard_error: float | None
     tokens: int
+    degrees_of_freedom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class Loss:
 
     Args:
         loss_nats: per token, the end of each document included.
-        standard_error: of `loss_nats`, over windows; None where there is only one.
+        standard_error: of `loss_nats`, over documents, or over blocks of a text with few; None
+            where there is only one.
         bits_per_byte: all bits over the UTF-8 bytes of the text, which compares across tokenizers;
             None for masked-token, where a model is asked for some of the text only.
         tokens: how many were predicted.
@@ -58,6 +65,9 @@ class Loss:
         windows: how many the text was cut into.
         context_length: tokens in a window.
         by_position: one for each bucket that has tokens.
+        degrees_of_freedom: of the t-interval of `loss_nats`; None where there is no error.
+        documents: in the text.
+        blocks: into how many the text was cut to stand for documents; 0 where it was not.
     """
 
     loss_nats: float
@@ -68,6 +78,9 @@ class Loss:
     windows: int
     context_length: int
     by_position: tuple[PositionLoss, ...]
+    degrees_of_freedom: float | None = None
+    documents: int = 0
+    blocks: int = 0
 
 
 def evaluate(
@@ -97,8 +110,8 @@ def evaluate(
     """
     if len(store) < context_length:
         raise BadInput(
-            f"the text is {len(store):,} tokens, shorter than one window of {context_length:,}: "
-            f"give more text, or a length of at most {len(store)}"
+            f"the text is {counted(len(store), 'token')}, shorter than one window of "
+            f"{context_length:,}: give more text, or a length of at most {len(store)}"
         )
     edges = bucket_edges(context_length)
     rows = max(1, TOKENS_PER_BATCH // context_length)
@@ -111,12 +124,14 @@ def evaluate(
         objective=objective,
         mask_id=mask_id,
     )
-    parts = []
+    starts = cluster_starts(store)
+    sums, counts = (np.zeros((len(starts), len(edges) - 1)) for _ in range(2))
     for number, batch in enumerate(batches):
-        parts.append(_bucket_sums(model, batch, edges))
+        # The first window's first target is the text's first token, and none is left out.
+        first = number * rows * context_length
+        _add(sums, counts, _by_place(model, batch), starts, edges, first)
         progress(min(1.0, (number + 1) * rows / windows))
-    sums, counts = (torch.cat(part) for part in zip(*parts, strict=True))
-    return _summary(sums, counts, edges, store.bytes, context_length, objective)
+    return _summary(sums, counts, edges, store, context_length, objective)
 
 
 def bucket_edges(context_length: int) -> list[int]:
@@ -129,11 +144,18 @@ def bucket_edges(context_length: int) -> list[int]:
     return [*edges, context_length]
 
 
+def cluster_starts(store: TokenStore) -> NDArray[np.int64]:
+    """Return where what is independent begins: each document, or each block of a text with few."""
+    sizes = store.sizes
+    blocks = blocks_of(sizes)
+    number = np.concatenate([np.arange(each) for each in blocks])
+    size, count = np.repeat(sizes, blocks), np.repeat(blocks, blocks)
+    return np.repeat(store.starts, blocks) + -(-number * size // count)
+
+
 @torch.no_grad()
-def _bucket_sums(
-    model: nn.Module, batch: Batch, edges: list[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Losses and counts of each window (row) in each bucket (column), float64."""
+def _by_place(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return every target's loss, whether it counts, and its position, (batch, time) each."""
     device = next(model.parameters()).device
     tokens, targets, documents, positions = batch.to(device)
     with evaluating(model):
@@ -146,52 +168,58 @@ def _bucket_sums(
             )
     if positions is None:
         positions = torch.arange(tokens.shape[1], device=device).expand_as(tokens)
-    starts = torch.tensor(edges[1:-1], device=device)
-    bucket = torch.bucketize(positions.contiguous(), starts, right=True).cpu()
-    counted = (targets != NOT_COUNTED).double().cpu()
-    empty = torch.zeros(len(tokens), len(edges) - 1, dtype=torch.float64)
-    losses = losses.double().cpu() * counted
-    return empty.scatter_add(1, bucket, losses), empty.scatter_add(1, bucket, counted)
+    return losses.double().cpu(), (targets != NOT_COUNTED).cpu(), positions.cpu()
+
+
+def _add(
+    sums: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    read: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    starts: NDArray[np.int64],
+    edges: list[int],
+    first: int,
+) -> None:
+    """Add the losses of a batch to those of their clusters (rows) and buckets (columns).
+
+    Args:
+        first: the place in the text of the batch's first target.
+    """
+    losses, counted, positions = (each.numpy() for each in read)
+    places = (first + np.arange(losses.size).reshape(losses.shape))[counted]
+    cluster = np.searchsorted(starts, places, side="right") - 1
+    bucket = np.searchsorted(edges[1:-1], positions[counted], side="right")
+    np.add.at(sums, (cluster, bucket), losses[counted])
+    np.add.at(counts, (cluster, bucket), 1)
 
 
 def _summary(
-    sums: torch.Tensor,
-    counts: torch.Tensor,
+    sums: NDArray[np.float64],
+    counts: NDArray[np.float64],
     edges: list[int],
-    text_bytes: int,
+    store: TokenStore,
     context_length: int,
     objective: Objective,
 ) -> Loss:
-    loss, error = mean_per_token(sums.sum(1), counts.sum(1))
+    loss = ratio(sums.sum(1), counts.sum(1))
     buckets = []
     for column, first in enumerate(edges[:-1]):
         tokens = int(counts[:, column].sum())
         if tokens:
-            mean = mean_per_token(sums[:, column], counts[:, column])
-            buckets.append(PositionLoss(first, edges[column + 1] - 1, *mean, tokens))
-    bits = float(sums.sum()) / math.log(2) / text_bytes
+            own, last = ratio(sums[:, column], counts[:, column]), edges[column + 1] - 1
+            error = own.standard_error, tokens, own.degrees_of_freedom
+            buckets.append(PositionLoss(first, last, own.mean, *error))
+    bits = float(sums.sum()) / math.log(2) / store.bytes
+    documents = len(store.starts)
     return Loss(
-        loss_nats=loss,
-        standard_error=error,
+        loss_nats=loss.mean,
+        standard_error=loss.standard_error,
         bits_per_byte=bits if objective == "next-token" else None,
         tokens=int(counts.sum()),
-        bytes=text_bytes,
-        windows=len(sums),
+        bytes=store.bytes,
+        windows=-(-len(store) // context_length),
         context_length=context_length,
         by_position=tuple(buckets),
+        degrees_of_freedom=loss.degrees_of_freedom,
+        documents=documents,
+        blocks=len(sums) if len(sums) > documents else 0,
     )
-
-
-def mean_per_token(sums: torch.Tensor, counts: torch.Tensor) -> tuple[float, float | None]:
-    """Mean per token and its standard error over windows.
-
-    Source: Cochran 1977, Sampling Techniques, eq. 6.13: the error of a ratio of sums.
-    """
-    held = counts > 0
-    sums, counts = sums[held], counts[held]
-    mean = sums.sum() / counts.sum()
-    windows = len(sums)
-    if windows < 2:
-        return float(mean), None
-    spread = ((sums - mean * counts) ** 2).sum() * windows / (windows - 1)
-    return float(mean), float(spread.sqrt() / counts.sum())

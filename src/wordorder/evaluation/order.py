@@ -34,14 +34,15 @@ from numpy.typing import ArrayLike
 from torch import Generator, Tensor
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.intervals import mean_of
 from wordorder.evaluation.windows import (
     MOST_TARGETS,
     Windows,
     cut_windows,
-    mean_and_error,
     target_losses,
 )
 from wordorder.model import TokenModel
+from wordorder.numerals import counted
 from wordorder.positions import PositionError
 from wordorder.text.store import TokenStore
 
@@ -129,10 +130,12 @@ class ProbeLoss:
         name, meaning: of the probe.
         loss_nats: of the targets after the change; None where it cannot be told.
         increase_nats: over the loss without it.
-        standard_error: of `increase_nats`, over windows paired with themselves; None with one.
+        standard_error: of `increase_nats`, over documents, or over blocks of a text with few;
+            None with one window.
         cannot: why there is no loss; None where there is one.
         increase_bits_per_byte: the increase, over the bytes of the targets; None where those
             are not known.
+        degrees_of_freedom: of the t-interval of `increase_nats`; None where there is no error.
     """
 
     name: str
@@ -142,6 +145,7 @@ class ProbeLoss:
     standard_error: float | None
     cannot: str | None = None
     increase_bits_per_byte: float | None = None
+    degrees_of_freedom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -151,9 +155,10 @@ class OrderLosses:
     Args:
         targets, windows: how many.
         loss_nats: with everything in its place.
-        standard_error: of `loss_nats`, over windows; None with one.
+        standard_error: of `loss_nats`, as that of `ProbeLoss`.
         probes: one for each, those that move tokens first.
         bytes: UTF-8 bytes of all targets; None where not known.
+        degrees_of_freedom: of the t-interval of `loss_nats`; None where there is no error.
     """
 
     targets: int
@@ -162,6 +167,7 @@ class OrderLosses:
     standard_error: float | None
     probes: tuple[ProbeLoss, ...]
     bytes: int | None = None
+    degrees_of_freedom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -202,8 +208,8 @@ class Undisturbed:
         )
         if not len(windows):
             raise BadInput(
-                f"the text is {len(store):,} tokens, shorter than one window of {length:,}: "
-                "give more text"
+                f"the text is {counted(len(store), 'token')}, shorter than one window of "
+                f"{length:,}: give more text"
             )
         losses = target_losses(model, windows.tokens, targets)
         size = None
@@ -217,13 +223,21 @@ class Undisturbed:
             changed = losses()
         except (BadInput, PositionError) as error:
             return ProbeLoss(name, meaning, None, None, None, cannot=str(error))
-        increase, error = mean_and_error(changed - self.losses)
+        increase = mean_of(changed - self.losses, self.windows.clusters)
         mean, bits = float(changed.mean()), None
         if not math.isfinite(mean):
             return ProbeLoss(name, meaning, None, None, None, "its losses are no finite numbers")
         if self.bytes:
-            bits = increase * self.targets / math.log(2) / self.bytes
-        return ProbeLoss(name, meaning, mean, increase, error, None, bits)
+            bits = increase.mean * self.targets / math.log(2) / self.bytes
+        return ProbeLoss(
+            name,
+            meaning,
+            mean,
+            increase.mean,
+            increase.standard_error,
+            increase_bits_per_byte=bits,
+            degrees_of_freedom=increase.degrees_of_freedom,
+        )
 
     @property
     def targets(self) -> int:
@@ -232,8 +246,16 @@ class Undisturbed:
 
     def summary(self, probes: tuple[ProbeLoss, ...]) -> OrderLosses:
         """Return the losses with what probes did to them."""
-        mean = mean_and_error(self.losses)
-        return OrderLosses(self.targets, len(self.windows), *mean, probes, self.bytes)
+        loss = mean_of(self.losses, self.windows.clusters)
+        return OrderLosses(
+            self.targets,
+            len(self.windows),
+            loss.mean,
+            loss.standard_error,
+            probes,
+            self.bytes,
+            loss.degrees_of_freedom,
+        )
 
 
 def order_losses(

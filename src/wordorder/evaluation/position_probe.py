@@ -23,9 +23,11 @@ import torch
 from torch import Tensor
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.intervals import mean_of
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
-from wordorder.evaluation.windows import cut_windows, mean_and_error
+from wordorder.evaluation.windows import Windows, cut_windows
 from wordorder.model import TokenModel, evaluating
+from wordorder.numerals import counted
 from wordorder.text.store import TokenStore
 
 # Tokens read for either side, half of which count; windows, where those are long.
@@ -43,14 +45,17 @@ class LayerReading:
     Args:
         layer: 0 is what goes into the first one.
         error: mean absolute error in positions.
-        standard_error: of `error`, over windows; None with one.
+        standard_error: of `error`, over documents, or over blocks of a text with few; None with
+            one window.
         r_squared: share of the variance of positions; 0 is no better than the middle.
+        degrees_of_freedom: of the t-interval of `error`; None where there is no error.
     """
 
     layer: int
     error: float
     standard_error: float | None
     r_squared: float
+    degrees_of_freedom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,16 +100,9 @@ def position_probe(
     Raises:
         BadInput: a text too short to fit and to score on.
     """
-    first, second = _halves(store)
-    fitted = _windows(first, trained_length, FITTED)
-    scored = _windows(second, trained_length, SCORED)
-    if min(len(fitted), len(scored)) < FEWEST_WINDOWS:
-        raise BadInput(
-            f"half of the text has {min(len(fitted), len(scored))} windows of {trained_length:,} "
-            f"tokens, and {FEWEST_WINDOWS} are needed to tell positions: give more text"
-        )
-    seen = hidden_states(model, fitted, slice(0, None, 2))
-    asked = hidden_states(model, scored, slice(1, None, 2))
+    fitted, scored = _windows_of_halves(store, trained_length)
+    seen = hidden_states(model, fitted.tokens[:, :-1], slice(0, None, 2))
+    asked = hidden_states(model, scored.tokens[:, :-1], slice(1, None, 2))
     # Positions from -1 to 1, so that readers of any window start alike.
     middle = (trained_length - 1) / 2
     places = torch.arange(trained_length, dtype=torch.float64) / middle - 1
@@ -117,9 +115,13 @@ def position_probe(
         known = places[0::2].expand(len(fitted), -1).flatten()
         answered = read(states.flatten(0, 1), known, others.flatten(0, 1), seed)
         off = answered.view_as(answers).clamp(-1, 1) - answers
-        error, spread = mean_and_error(off.abs().mean(1) * middle)
+        error = mean_of(off.abs().mean(1) * middle, scored.clusters)
         explained = 1 - float(off.square().sum() / answers.square().sum())
-        layers.append(LayerReading(layer, error, spread, explained))
+        layers.append(
+            LayerReading(
+                layer, error.mean, error.standard_error, explained, error.degrees_of_freedom
+            )
+        )
         progress((layer + 1) / len(seen))
     chance = float(places[1::2].abs().mean()) * middle
     return PositionReading(
@@ -185,9 +187,25 @@ def _halves(store: TokenStore) -> tuple[TokenStore, TokenStore]:
     return part(0, cut), part(cut, len(store))
 
 
-def _windows(store: TokenStore, length: int, most: int) -> Tensor:
-    cut = cut_windows(store, length, length, across_documents=True, most_targets=most)
-    return cut.tokens[:, :-1]
+def _windows_of_halves(store: TokenStore, length: int) -> tuple[Windows, Windows]:
+    """Return windows of either half of a text, to fit on and to score on.
+
+    Raises:
+        BadInput: a text too short for that.
+    """
+    first, second = _halves(store)
+    fitted, scored = _windows(first, length, FITTED), _windows(second, length, SCORED)
+    if min(len(fitted), len(scored)) < FEWEST_WINDOWS:
+        windows = counted(min(len(fitted), len(scored)), "window")
+        raise BadInput(
+            f"half of the text has {windows} of {length:,} tokens, and {FEWEST_WINDOWS} are needed "
+            "to tell positions: give more text"
+        )
+    return fitted, scored
+
+
+def _windows(store: TokenStore, length: int, most: int) -> Windows:
+    return cut_windows(store, length, length, across_documents=True, most_targets=most)
 
 
 def _standardised(states: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

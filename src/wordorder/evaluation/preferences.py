@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.intervals import mean_of, share_interval
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
-from wordorder.evaluation.windows import mean_and_error
 from wordorder.model import TokenModel, evaluating
 from wordorder.positions import PositionError
 from wordorder.text.tokenizer import Tokenizer
@@ -78,6 +78,7 @@ class Preference:
         accuracy: share of pairs where it does; a tie counts half.
         standard_error: of `accuracy`, over good sentences, each with all its pairs; None with one.
         difference_nats: the mean of log P(good) - log P(bad).
+        interval: the 95% interval of `accuracy`, over good sentences; within 0 and 1.
     """
 
     name: str
@@ -85,14 +86,23 @@ class Preference:
     accuracy: float
     standard_error: float | None
     difference_nats: float
+    interval: tuple[float, float]
 
     @classmethod
     def of(cls, name: str, pairs: Sequence[Pair], differences: Tensor) -> Preference:
         """Return what the `differences` (pairs,) of some pairs come to; at least one."""
         preferred = (differences > TIE).double() + 0.5 * (differences.abs() <= TIE).double()
         groups = np.unique([pair.good for pair in pairs], return_inverse=True)[1]
-        accuracy, error = mean_and_error(preferred, groups)
-        return cls(name, len(pairs), accuracy, error, float(differences.mean()))
+        accuracy = mean_of(preferred, groups)
+        low, high = share_interval(accuracy, len(set(groups.tolist())))
+        return cls(
+            name,
+            len(pairs),
+            accuracy.mean,
+            accuracy.standard_error,
+            float(differences.mean()),
+            (low, high),
+        )
 
 
 def shuffles_of(sentence: str, *, seed: int = 0, most: int = SHUFFLES) -> list[str]:

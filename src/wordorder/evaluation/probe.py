@@ -19,6 +19,7 @@ from wordorder.evaluation.position_probe import PositionReading, position_probe
 from wordorder.evaluation.preferences import Pair, Preference, differences, sentence_pairs
 from wordorder.evaluation.removal import removal_losses
 from wordorder.model import TokenModel
+from wordorder.numerals import counted
 from wordorder.positions import PositionError
 from wordorder.text.store import TokenStore
 from wordorder.text.tokenizer import Tokenizer
@@ -146,7 +147,7 @@ def _check(asked: _Asked) -> None:
         )
     if len(store) < length:
         raise BadInput(
-            f"the text is {len(store):,} tokens, shorter than one window of {length:,}: "
+            f"the text is {counted(len(store), 'token')}, shorter than one window of {length:,}: "
             "give more text with --data"
         )
 

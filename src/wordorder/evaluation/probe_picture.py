@@ -14,9 +14,11 @@ import numpy as np
 
 from wordorder.atomic import replacing
 from wordorder.evaluation.attention_mass import AttentionMass
+from wordorder.evaluation.intervals import half_width
 from wordorder.evaluation.order import ProbeLoss
 from wordorder.evaluation.position_probe import PositionReading
 from wordorder.evaluation.probe import Findings
+from wordorder.numerals import signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,14 +119,14 @@ def _bars(title: str, groups: Sequence[tuple[Sequence[ProbeLoss], str]]) -> _Pan
 
 
 def _draw_bar(axes: Axes, place: int, probe: ProbeLoss, colour: str) -> None:
-    value, error = probe.increase_nats, 1.96 * (probe.standard_error or 0)
+    value, error = probe.increase_nats, half_width(probe) or 0.0
     if value is None:
         axes.text(0, place, "  cannot", va="center", color="#888888")
         return
     axes.barh(place, value, 0.66, color=colour, alpha=0.85)
     axes.errorbar(value, place, xerr=error, color="#333333", linewidth=1)
     axes.annotate(
-        f"{round(value, 3) + 0.0:+.3f}",  # no minus before a zero
+        signed(value),
         (max(value + error, 0), place),
         xytext=(4, 0),
         textcoords="offset points",
@@ -148,7 +150,7 @@ def _draw_position(axes: Axes, reading: PositionReading) -> None:
     axes.errorbar(
         layers,
         [each.error for each in reading.layers],
-        yerr=[1.96 * (each.standard_error or 0) for each in reading.layers],
+        yerr=[half_width(each) or 0.0 for each in reading.layers],
         color=BARS,
         marker="o",
         markersize=4,

@@ -12,16 +12,16 @@ before and after a change.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.intervals import mean_of, share_interval
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.evaluation.needles import KINDS, SYMBOLS, Example, Haystack, haystack
 from wordorder.evaluation.streaming import last_hidden
@@ -142,23 +142,6 @@ def _asked(
 
 
 def interval_of(by_text: Sequence[float]) -> tuple[float, float]:
-    """Return the 95% interval of the mean of shares, one of each text.
-
-    Wilson's, with as many trials as the spread between texts is worth: five tokens of a key that
-    are right or wrong together count as one. At 0 and 1 there is no spread, and a text is one.
-    """
-    mean, count = fmean(by_text), len(by_text)
-    error = variance(by_text) / count if count > 1 else 0.0
-    return wilson(mean, mean * (1 - mean) / error if error else count)
-
-
-def wilson(share: float, count: float) -> tuple[float, float]:
-    """Return the 95% interval of a share of independent trials.
-
-    Source: Wilson 1927, "Probable inference", which stays within 0 and 1.
-    """
-    z = 1.96
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    spread = math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
-    half = z / (1 + z * z / count) * spread
-    return max(0.0, middle - half), min(1.0, middle + half)
+    """Return the 95% interval of the mean of shares, one of each text: see `share_interval`."""
+    values = torch.tensor(by_text, dtype=torch.float64)
+    return share_interval(mean_of(values), len(by_text))

@@ -9,9 +9,7 @@ contexts, and their losses are no two values of one thing.
 
 It reads the text length / stride times.
 
-Errors are those of stretches as long as a window, as they are for whole windows: the few tokens
-that one window is asked for are about what its neighbours' are, and counted one by one they would
-look the surer the smaller the stride.
+Errors are those of documents, as they are for whole windows.
 
 Not here: whole windows: see loss.py. The same tokens with growing context: see context.py.
 """
@@ -28,7 +26,8 @@ import torch
 from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
-from wordorder.evaluation.loss import TOKENS_PER_BATCH, mean_per_token
+from wordorder.evaluation.intervals import ratio
+from wordorder.evaluation.loss import TOKENS_PER_BATCH, cluster_starts
 from wordorder.evaluation.streaming import last_hidden
 from wordorder.evaluation.windows import texts
 from wordorder.model import TokenModel, evaluating
@@ -42,8 +41,8 @@ class SlidingLoss:
 
     Args:
         loss_nats: per token, the end of each document included.
-        standard_error: of `loss_nats`, over stretches of the text as long as a window; None where
-            there is only one.
+        standard_error: of `loss_nats`, over documents, or over blocks of a text with few; None
+            where there is only one.
         bits_per_byte: all bits over `bytes`; None where those are not known.
         tokens: how many were scored.
         left_out: how many were not, too near the beginning.
@@ -53,6 +52,7 @@ class SlidingLoss:
         stride: how many of them, the last ones, are asked for.
         fewest_before: how many tokens each scored one has before it at least, the end-of-text
             that opens the text counted.
+        degrees_of_freedom: of the t-interval of `loss_nats`; None where there is no error.
     """
 
     loss_nats: float
@@ -65,6 +65,7 @@ class SlidingLoss:
     context_length: int
     stride: int
     fewest_before: int
+    degrees_of_freedom: float | None = None
 
 
 def sliding_loss(
@@ -95,21 +96,26 @@ def sliding_loss(
     if not model.config.causal:
         raise BadInput("a bidirectional model sees the tokens it would be asked for")
     begins, asked = _windows(store, context_length, stride, isolate_documents)
-    sums, scored, done = [], 0, 0
-    for tokens, counted in _batches(store, begins, asked, context_length, stride):
-        sums.append(_sums(model, tokens, counted))
+    starts = cluster_starts(store)
+    sums, counts = np.zeros(len(starts)), np.zeros(len(starts))
+    scored, done = 0, 0
+    for places, counted in _batches(store, begins, asked, context_length, stride):
+        tokens = store.tokens[places].astype(np.int64)
+        losses = _losses(model, tokens, counted)
+        cluster = np.searchsorted(starts, places[:, -stride:][counted], side="right") - 1
+        np.add.at(sums, cluster, losses[counted])
+        np.add.at(counts, cluster, 1)
         if bytes_per_token is not None:
             scored += int(bytes_per_token[tokens[:, -stride:][counted]].sum())
         done += len(tokens)
         progress(done / len(begins))
-    total, counts = torch.cat(sums), torch.from_numpy(asked).double()
-    loss, error = mean_per_token(*_of_stretches(total, counts, (begins + 1) // context_length))
+    total, loss = float(sums.sum()), ratio(sums, counts)
     # Tokens that do not add up to the whole text do not to a part of it either.
     exact = bytes_per_token is not None and bytes_per_token[store.tokens].sum() == store.bytes
     return SlidingLoss(
-        loss_nats=loss,
-        standard_error=error,
-        bits_per_byte=float(total.sum()) / math.log(2) / scored if exact and scored else None,
+        loss_nats=loss.mean,
+        standard_error=loss.standard_error,
+        bits_per_byte=total / math.log(2) / scored if exact and scored else None,
         tokens=int(asked.sum()),
         left_out=len(store) - int(asked.sum()),
         bytes=scored if exact else None,
@@ -117,6 +123,7 @@ def sliding_loss(
         context_length=context_length,
         stride=stride,
         fewest_before=context_length - stride + 1,
+        degrees_of_freedom=loss.degrees_of_freedom,
     )
 
 
@@ -155,15 +162,6 @@ def _windows(
     return begins, np.minimum(stride, np.repeat(askable, counts) - stride * number)
 
 
-def _of_stretches(
-    sums: torch.Tensor, counts: torch.Tensor, stretches: NDArray[np.int64]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return sums and counts of the windows that begin in the same stretch, added up."""
-    names, numbers = np.unique(stretches, return_inverse=True)
-    index, empty = torch.from_numpy(numbers), torch.zeros(len(names), dtype=torch.float64)
-    return empty.index_add(0, index, sums), empty.index_add(0, index, counts)
-
-
 def _batches(
     store: TokenStore,
     begins: NDArray[np.int64],
@@ -171,22 +169,24 @@ def _batches(
     length: int,
     stride: int,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """Yield windows (rows, length + 1) and which of their last tokens count (rows, stride)."""
+    """Yield windows' places (rows, length + 1) and which last tokens count (rows, stride)."""
     rows = max(1, TOKENS_PER_BATCH // length)
     for first in range(0, len(begins), rows):
         part = slice(first, first + rows)
         # What follows the last token that counts is never seen by it.
         places = (begins[part, None] + np.arange(length + 1)) % len(store)
-        yield store.tokens[places].astype(np.int64), np.arange(stride) < asked[part, None]
+        yield places, np.arange(stride) < asked[part, None]
 
 
 @torch.no_grad()
-def _sums(model: TokenModel, tokens: NDArray[np.int64], counted: NDArray[np.bool_]) -> torch.Tensor:
-    """Return the sum of each window's losses, (rows,) float64."""
+def _losses(
+    model: TokenModel, tokens: NDArray[np.int64], counted: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the loss of each window's last tokens, (rows, stride)."""
     device = next(model.parameters()).device
     stride = counted.shape[1]
     targets = np.where(counted, tokens[:, -stride:], NOT_COUNTED)
     with evaluating(model):
         hidden = last_hidden(model, torch.from_numpy(tokens[:, :-1]).to(device), stride)
         losses = model.losses_of(hidden, torch.from_numpy(targets).to(device))
-    return losses.double().sum(1).cpu()
+    return losses.double().cpu().numpy()

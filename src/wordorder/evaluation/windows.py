@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.intervals import clusters_of
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.evaluation.streaming import last_hidden
 from wordorder.model import TokenModel, evaluating
@@ -45,6 +46,11 @@ class Windows:
     tokens: torch.Tensor
     targets: int
     documents: NDArray[np.int64]
+
+    @property
+    def clusters(self) -> NDArray[np.int64]:
+        """(windows,) what may not be counted as independent: documents, or blocks of few."""
+        return clusters_of(self.documents)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -150,28 +156,3 @@ def target_losses(
             losses.append(model.losses_of(hidden, asked).double().mean(1).cpu())
             progress(read.numel())
     return torch.cat(losses)
-
-
-def mean_and_error(
-    values: torch.Tensor, groups: NDArray[np.int64] | None = None
-) -> tuple[float, float | None]:
-    """Return the mean of windows of equal size and its standard error; None with one group.
-
-    Args:
-        values: (windows,) one number for each.
-        groups: (windows,) what may not be counted as independent: windows of one document;
-            None where each stands for itself.
-
-    Source: Cochran 1977, Sampling Techniques, eq. 6.13: the error of a ratio of sums.
-    """
-    mean = values.mean()
-    of_group = values - mean
-    if groups is not None:
-        names, number = np.unique(groups, return_inverse=True)
-        empty = torch.zeros(len(names), dtype=values.dtype)
-        of_group = empty.index_add(0, torch.from_numpy(number), of_group)
-    count = len(of_group)
-    if count < 2:
-        return float(mean), None
-    spread = (of_group**2).sum() * count / (count - 1)
-    return float(mean), float(spread.sqrt() / len(values))

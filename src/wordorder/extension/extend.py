@@ -24,7 +24,13 @@ from wordorder.extension.carried import carried
 from wordorder.extension.fine_tune import RATE, fine_tune
 from wordorder.extension.methods import Stretch, check_fits, fitting, original_length
 from wordorder.extension.reach import MEASURED, Reach, Text, check_long_enough, reach
-from wordorder.extension.trial import Streamed, Tried, try_methods, try_streaming
+from wordorder.extension.trial import (
+    Streamed,
+    Tried,
+    text_to_choose_on,
+    try_methods,
+    try_streaming,
+)
 from wordorder.model import LanguageModel
 from wordorder.positions import parse
 from wordorder.training.checkpoints import save_weights
@@ -110,7 +116,9 @@ class Show(Protocol):
 
     def say(self, line: str) -> None: ...
     def progress(self, share: float, what: str) -> None: ...
-    def tried(self, tried: list[Tried], streamed: list[Streamed], old: int, new: int) -> None: ...
+    def tried(
+        self, tried: list[Tried], streamed: list[Streamed], old: int, new: int, chosen_on: str
+    ) -> None: ...
 
 
 def target_length(to: str, trained: int) -> int:
@@ -157,10 +165,11 @@ def extend(
     stretch = Stretch(
         original_length(model.config), new, model.config.head_dim, ask.base, ask.neighbours
     )
-    tried = _tried(ask, model, stretch, text, material, show)
+    choosing, chosen_on = text_to_choose_on(material, text, new)
+    tried = _tried(ask, model, stretch, choosing, material, show)
     every = ask.method == "auto"
-    streamed = try_streaming(model, text, new, progress=show.progress) if every else []
-    show.tried(tried, streamed, old, new)
+    streamed = try_streaming(model, choosing, new, progress=show.progress) if every else []
+    show.tried(tried, streamed, old, new, chosen_on)
     method, spec = tried[0].method, tried[0].spec
     about = {
         "command": command,
@@ -171,6 +180,7 @@ def extend(
             new,
             pack=ask.pack,
             retrieval=list(ask.retrieval),
+            chosen_on=chosen_on,
             tried=[asdict(each) for each in tried],
             streamed=[asdict(each) for each in streamed],
         ),

@@ -7,21 +7,20 @@ which scaling often costs, and what the model finds of what it has read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
-from wordorder.evaluation.context import FEWEST_DOCUMENTS, ContextLosses, context_losses
-from wordorder.evaluation.loss import evaluate
+from wordorder.evaluation.context import ContextLosses, context_losses
+from wordorder.evaluation.intervals import Estimate, clusters_of, mean_of
+from wordorder.evaluation.loss import Loss, evaluate
 from wordorder.evaluation.retrieval import Retrieved, retrieval
-from wordorder.evaluation.windows import mean_and_error, places
+from wordorder.evaluation.windows import places
 from wordorder.model import LanguageModel
+from wordorder.numerals import counted, signed
 from wordorder.text.store import TokenStore, beginning
 from wordorder.text.tokenizer import Tokenizer
 
@@ -48,16 +47,12 @@ class Reach:
 
     Args:
         context: loss of the same targets from the old length to the new one.
-        short_loss: at the old length, in whole windows.
-        short_error: standard error of it.
-        short_tokens: of how many.
+        short: the loss at the old length, in whole windows.
         retrieved: what was found of what was read, by kind, length and depth.
     """
 
     context: ContextLosses
-    short_loss: float
-    short_error: float | None
-    short_tokens: int
+    short: Loss
     retrieved: tuple[Retrieved, ...] = ()
 
 
@@ -80,8 +75,8 @@ def check_long_enough(text: Text, old: int, new: int, name: str) -> None:
         return
     if text.across_documents:
         raise BadInput(
-            f"the held-out part of {name} has {len(text.store):,} tokens, fewer than {new:,}: give "
-            "more text with --data"
+            f"the held-out part of {name} has {counted(len(text.store), 'token')}, fewer than "
+            f"{new:,}: give more text with --data"
         )
     longest = int(text.store.sizes.max())
     raise BadInput(
@@ -130,30 +125,10 @@ def reach(
             progress=lambda share, start=start, part=part: progress(start + part * share),
         )
     progress(1.0)
-    return Reach(context, short.loss_nats, short.standard_error, short.tokens, tuple(retrieved))
+    return Reach(context, short, tuple(retrieved))
 
 
-@dataclass(frozen=True)
-class Change:
-    """A paired difference of losses in nats: of the same tokens in the same windows.
-
-    Args:
-        mean: below 0 where the second is lower.
-        error: its standard error, over documents where there are at least four, else over
-            windows; None where there is only one.
-    """
-
-    mean: float
-    error: float | None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95% interval, None where there is none."""
-        half = math.inf if self.error is None else 1.96 * self.error
-        return None if math.isinf(half) else (self.mean - half, self.mean + half)
-
-
-def gain(context: ContextLosses) -> Change | None:
+def gain(context: ContextLosses) -> Estimate | None:
     """Return what the whole new length changes in the loss of the targets, against the old one.
 
     None where one of them has no loss.
@@ -163,8 +138,15 @@ def gain(context: ContextLosses) -> Change | None:
 
 def between(
     first: ContextLosses, second: ContextLosses, first_length: int, second_length: int = 0
-) -> Change | None:
-    """Return the second's loss less the first's, each at a length; 0: the longest there is."""
+) -> Estimate | None:
+    """Return the second's loss less the first's, window by window, each at a length.
+
+    Args:
+        first_length, second_length: in tokens; 0: the longest there is.
+
+    Returns:
+        None where one of the two has no loss. Below 0 where the second's is lower.
+    """
     one, two = (
         next((each for each in part.lengths if each.context_length == length), part.lengths[-1])
         for part, length in ((first, first_length), (second, second_length))
@@ -172,29 +154,62 @@ def between(
     if one.loss_nats is None or two.loss_nats is None:
         return None
     pairs = torch.tensor(two.window_losses).double() - torch.tensor(one.window_losses).double()
-    return Change(*mean_and_error(pairs, documents_of(first.window_documents)))
+    return mean_of(pairs, clusters_of(first.window_documents))
 
 
-def documents_of(windows: Sequence[int]) -> NDArray[np.int64] | None:
-    """Return what windows belong to, for an error; None where they are of too few documents."""
-    return np.array(windows) if len(set(windows)) >= FEWEST_DOCUMENTS else None
+def verdict(before: ContextLosses, after: ContextLosses) -> str:
+    """Return what an extension did, in sentences that follow from paired differences.
+
+    Args:
+        before, after: of the parent and of the new run, on the same targets and lengths.
+    """
+    old, new = (before.lengths[n].context_length for n in (0, -1))
+    said = [
+        _compared(
+            between(before, after, old, new),
+            f"The new run with {new:,} tokens against its parent with {old:,}",
+            ("reading further helps", "reading further hurts", "no difference is shown"),
+        ),
+        _compared(
+            gain(after),
+            f"The new run with {new:,} against itself with {old:,}",
+            ("it uses longer context", "longer context hurts it", "no use of it is shown"),
+        ),
+    ]
+    return " ".join([*said, *_by_length(before, after)])
 
 
-def in_words(change: Change | None) -> str:
-    """Return whether longer context helps, in one sentence."""
+def _compared(change: Estimate | None, what: str, outcomes: tuple[str, str, str]) -> str:
+    """Return a difference with its interval and what follows: lower, higher, or neither."""
     if change is None:
-        return "What longer context does cannot be told: the model has no loss there."
+        return f"{what}: cannot be told, one of them has no loss there."
     if change.interval is None:
-        return f"With the whole length the same tokens cost {change.mean:+.3f} nats (no interval)."
+        return f"{what}: {signed(change.mean)} nats, of one window and so without an interval."
     low, high = change.interval
-    what = (
-        "longer context helps"
-        if high < 0
-        else "longer context hurts"
-        if low > 0
-        else "longer context is survived, and no help that shows"
-    )
-    return (
-        f"With the whole length the same tokens cost {change.mean:+.3f} nats "
-        f"[{low:+.3f}, {high:+.3f}] against the old length: {what}."
-    )
+    lower, higher, neither = outcomes
+    outcome = lower if high < 0 else higher if low > 0 else neither
+    return f"{what}: {signed(change.mean)} nats [{signed(low)}, {signed(high)}], {outcome}."
+
+
+def _by_length(before: ContextLosses, after: ContextLosses) -> list[str]:
+    """Return at which lengths the new run is better or worse than its parent."""
+    groups: dict[str, list[str]] = {}
+    for each in before.lengths:
+        length = each.context_length
+        change = between(before, after, length, length)
+        if change is not None and change.interval is not None:
+            low, high = change.interval
+            word = "better" if high < 0 else "worse" if low > 0 else "not told apart"
+            groups.setdefault(word, []).append(f"{length:,}")
+    if not groups:
+        return []
+    if len(groups) == 1 and len(before.lengths) > 1:
+        (word, lengths), *_ = groups.items()
+        if len(lengths) == len(before.lengths):
+            return [f"At every length, it is {word} {_parent(word)}."]
+    parts = [f"{word} {_parent(word)} at {', '.join(each)}" for word, each in groups.items()]
+    return [f"At equal lengths, it is {'; '.join(parts)}."]
+
+
+def _parent(word: str) -> str:
+    return "from its parent" if word == "not told apart" else "than its parent"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wordorder.atomic import replacing, write_text
+from wordorder.evaluation.intervals import half_width
 from wordorder.extension import record
 from wordorder.extension.extend import Extended
 from wordorder.extension.reach import Reach
@@ -25,7 +26,8 @@ def write_report(found: Extended) -> None:
     made = record.extension_of(found.run)
     old, new = made["from_length"], made["to_length"]
     tried, streamed = tried_of(made["tried"]), streamed_of(made["streamed"])
-    parts = [of_methods(tried, streamed, old, new), *tables(found)]
+    methods = of_methods(tried, streamed, old, new, made.get("chosen_on"))
+    parts = [methods, *tables(found)]
     title = f"# {folder.name}: from {old:,} to {new:,} tokens by {found.method}"
     lines = [
         title,
@@ -74,7 +76,7 @@ def _draw_losses(axes: Axes, found: Extended) -> None:
         axes.errorbar(
             [each.context_length for each in points],
             [each.loss_nats for each in points],
-            yerr=[1.96 * (each.standard_error or 0) for each in points],
+            yerr=[half_width(each) or 0.0 for each in points],
             color=colour,
             marker="o",
             markersize=4,

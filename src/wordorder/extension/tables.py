@@ -11,14 +11,20 @@ from statistics import fmean
 
 import torch
 
+from wordorder.evaluation.intervals import Estimate, half_width, mean_of
+from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
-from wordorder.evaluation.windows import mean_and_error
 from wordorder.extension.extend import Extended
 from wordorder.extension.methods import METHODS
-from wordorder.extension.reach import Change, Reach, between, gain, in_words
+from wordorder.extension.reach import Reach, between, gain, verdict
 from wordorder.extension.trial import Streamed, Tried
+from wordorder.numerals import counted, signed
 
 NONE = "-"
+CHOSEN_ON = {
+    "development": " of the development text, which chooses the method and is not read below",
+    "validation": " of the held-out text, which chooses the method and is read again below",
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,18 @@ class Table:
         return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in self.rows)]) + "\n"
 
 
-def of_methods(tried: Sequence[Tried], streamed: Sequence[Streamed], old: int, new: int) -> Table:
-    """Return what each method does, nothing trained."""
+def of_methods(
+    tried: Sequence[Tried],
+    streamed: Sequence[Streamed],
+    old: int,
+    new: int,
+    chosen_on: str | None = None,
+) -> Table:
+    """Return what each method does, nothing trained.
+
+    Args:
+        chosen_on: the text that the losses are of; None: not recorded.
+    """
     rows = []
     for each in tried:
         does = METHODS[each.method].does
@@ -58,7 +74,8 @@ def of_methods(tried: Sequence[Tried], streamed: Sequence[Streamed], old: int, n
         rows.append((name, _loss(contrast.loss), NONE, _change(contrast.change), does))
     return Table(
         "The methods that fit, nothing trained",
-        f"Loss in nats of the same tokens, with all {new:,} tokens before them and with {old:,}.",
+        f"Loss in nats of the same tokens{CHOSEN_ON.get(chosen_on or '', '')}, with all {new:,} "
+        f"tokens before them and with {old:,}.",
         ("method", f"at {new:,}", f"at {old:,}", "difference", "what it does"),
         tuple(rows),
     )
@@ -67,6 +84,7 @@ def of_methods(tried: Sequence[Tried], streamed: Sequence[Streamed], old: int, n
 def of_context(found: Extended) -> Table:
     """Return the loss of the same targets with growing context, before and after."""
     before, after = found.before.context, found.after.context
+    blocks = ", intervals over blocks of them" if before.in_blocks else ""
     rows = []
     for one, two in zip(before.lengths, after.lengths, strict=True):
         length = one.context_length
@@ -80,8 +98,8 @@ def of_context(found: Extended) -> Table:
         )
     return Table(
         "The same tokens, with more and more before them",
-        f"{before.targets:,} tokens, {before.documents:,} document"
-        f"{'s' if before.documents > 1 else ''}. {in_words(gain(after))}",
+        f"{counted(before.targets, 'token')} of {counted(before.documents, 'document')}{blocks}. "
+        f"{verdict(before, after)}",
         ("context", "before", "after", "difference"),
         tuple(rows),
     )
@@ -89,17 +107,17 @@ def of_context(found: Extended) -> Table:
 
 def of_short(found: Extended, old: int) -> Table:
     """Return the loss at the old length, before and after."""
-    one, two = found.before, found.after
+    one, two = found.before.short, found.after.short
     return Table(
         f"At the old length of {old:,}",
-        f"{one.short_tokens:,} held-out tokens in whole windows: what short texts lost.",
+        f"{one.tokens:,} held-out tokens in whole windows: what short texts lost.",
         ("", "before", "after", "difference"),
         (
             (
                 "loss",
-                _with_error(one.short_loss, one.short_error),
-                _with_error(two.short_loss, two.short_error),
-                f"{two.short_loss - one.short_loss:+.3f}",
+                _with_error(one),
+                _with_error(two),
+                signed(two.loss_nats - one.loss_nats),
             ),
         ),
     )
@@ -159,21 +177,21 @@ def _more(before: Sequence[Retrieved], after: Sequence[Retrieved]) -> str:
     one, two = _by_text(before), _by_text(after)
     if not one or len(one) != len(two):
         return NONE
-    return _signed(*mean_and_error(100 * (torch.tensor(two) - torch.tensor(one))), ".0f")
+    return _change(mean_of(100 * (torch.tensor(two) - torch.tensor(one))), 0)
 
 
 def _loss(value: float | None) -> str:
     return NONE if value is None else f"{value:.3f}"
 
 
-def _with_error(value: float, error: float | None) -> str:
-    return _loss(value) if error is None else f"{value:.3f} ± {1.96 * error:.3f}"
+def _with_error(loss: Loss) -> str:
+    half = half_width(loss)
+    return _loss(loss.loss_nats) + ("" if half is None else f" ± {half:.3f}")
 
 
-def _change(change: Change | None) -> str:
-    return NONE if change is None else _signed(change.mean, change.error, ".3f")
-
-
-def _signed(mean: float, error: float | None, form: str) -> str:
+def _change(change: Estimate | None, digits: int = 3) -> str:
     """A difference with its 95% interval."""
-    return f"{mean:+{form}}" if error is None else f"{mean:+{form}} ± {1.96 * error:{form}}"
+    if change is None:
+        return NONE
+    half = half_width(change)
+    return signed(change.mean, digits) + ("" if half is None else f" ± {half:.{digits}f}")

@@ -1,8 +1,10 @@
 """Methods tried on a model as it is, nothing trained: which of them reads longer texts best?
 
 The figure that decides is the loss of the same targets with the whole new length before them. The
-loss at the old length stands beside it, since most methods pay there. The search of LongRoPE reads
-training text; all others have nothing to fit.
+loss at the old length stands beside it, since most methods pay there. It is measured on development
+text: what is reported later is text that chose nothing. The search of LongRoPE reads training text,
+because one that had been fitted to the text that chooses would win there; all others have nothing
+to fit.
 """
 
 from __future__ import annotations
@@ -16,19 +18,22 @@ from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import ContextLoss, ContextLosses, context_losses
+from wordorder.evaluation.intervals import Estimate, mean_of
 from wordorder.evaluation.sinks import streamed_losses
-from wordorder.evaluation.windows import cut_windows, mean_and_error, target_losses
+from wordorder.evaluation.windows import cut_windows, places, target_losses
 from wordorder.extension.carried import carried
 from wordorder.extension.longrope import Factors, never_falling, search
 from wordorder.extension.methods import METHODS, Stretch, respelled, rotary_part, unscaled
-from wordorder.extension.reach import Change, Text, documents_of
+from wordorder.extension.reach import Text
 from wordorder.model import LanguageModel
 from wordorder.positions import Part, PositionError, Rotary
 from wordorder.text.store import TokenStore
+from wordorder.training.material import Material
 
 # The search begins with what these do.
 SEARCH_FROM = ("interpolate", "ntk", "yarn", "llama3")
 SEARCH_WINDOWS = 4
+FEWEST_CHOICES = 1024  # tokens to ask for: a mean of fewer is uncertain by more than 0.06 nats
 SINKS = (0, 4)  # the second is what Xiao et al. 2024, table 2, find enough
 
 
@@ -72,8 +77,30 @@ class Streamed:
 
     sinks: int
     loss: float | None
-    change: Change | None
+    change: Estimate | None
     cannot: str | None = None
+
+
+def choosing_text(material: Material) -> TokenStore:
+    """Return the text that chooses: the development text, so that what is reported chose nothing.
+
+    Where a corpus has none (one made before there was such a part) it is the validation text.
+    """
+    return getattr(material, "development", None) or material.validation
+
+
+def text_to_choose_on(material: Material, reported: Text, length: int) -> tuple[Text, str]:
+    """Return what methods are compared on, and its name: development or validation.
+
+    Windows may cross its documents where none of them is long enough; where all of it is too
+    short, the text that is reported chooses too.
+    """
+    store = choosing_text(material)
+    for across in (reported.across_documents, True):
+        text = replace(reported, store=store, across_documents=across)
+        if int(places(store, length, 1, across)[1].sum()) >= FEWEST_CHOICES:
+            return text, "validation" if store is material.validation else "development"
+    return reported, "validation"
 
 
 def try_streaming(
@@ -92,7 +119,6 @@ def try_streaming(
     old = model.config.trained_length
     targets = max(1, old // 2)
     windows = cut_windows(text.store, length, targets, across_documents=text.across_documents)
-    documents = documents_of(windows.documents.tolist())
     near = target_losses(model, windows.tokens[:, -old - 1 :], targets)
     found = []
     for number, sinks in enumerate(SINKS):
@@ -104,7 +130,7 @@ def try_streaming(
         except BadInput as error:
             found.append(Streamed(sinks, None, None, str(error)))
             continue
-        change = Change(*mean_and_error(losses - near, documents))
+        change = mean_of(losses - near, windows.clusters)
         found.append(Streamed(sinks, float(losses.mean()), change))
     return found
 
@@ -123,10 +149,14 @@ def tried_of(records: Sequence[Mapping[str, Any]]) -> list[Tried]:
 
 def streamed_of(records: Sequence[Mapping[str, Any]]) -> list[Streamed]:
     """Return what `asdict` made of several, and JSON kept."""
-    return [
-        Streamed(**{**each, "change": each["change"] and Change(**each["change"])})
-        for each in records
-    ]
+    return [Streamed(**{**each, "change": _change_of(each["change"])}) for each in records]
+
+
+def _change_of(record: Mapping[str, Any] | None) -> Estimate | None:
+    """Return a difference as JSON keeps it; older ones have an error without its freedom."""
+    return record and Estimate(
+        record["mean"], record.get("standard_error"), record.get("degrees_of_freedom")
+    )
 
 
 def try_methods(
@@ -142,7 +172,7 @@ def try_methods(
 
     Args:
         model: as it was trained.
-        text: held-out text, that the losses are of.
+        text: what chooses, that the losses are of: see `choosing_text`.
         training: text for the search of LongRoPE.
         progress: called with the share that is done, 0 to 1, and with what is being done.
     """

@@ -92,6 +92,10 @@ class ModelConfig:
         if any(window < 0 for window in self.windows):
             raise BadInput(f"windows {self.windows}: each must be at least 1, or 0 for none")
         object.__setattr__(self, "windows", tuple(self.windows))
+        if self.position != "rotary":  # which has its name; positions import torch, --help does not
+            from ..positions import canonical
+
+            object.__setattr__(self, "position", canonical(self.position))
 
     @property
     def resolved(self) -> ModelConfig:

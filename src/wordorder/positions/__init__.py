@@ -5,6 +5,7 @@
 """
 
 from . import composed
+from .aliases import ALIASES, canonical
 from .alibi import Alibi
 from .axial import Axial
 from .base import Geometry, ModelShape, Position, PositionError, index_grid
@@ -67,7 +68,7 @@ def parse(text: str) -> Spec:
 
 
 def find(name: str) -> type[Position]:
-    """Return the class of a name in the catalogue, or of package.module.Class."""
+    """Return the class of a name or alias of the catalogue, or of package.module.Class."""
     return composed.find(name, CATALOGUE)
 
 
@@ -93,6 +94,7 @@ def build(spec: Spec | str, shape: ModelShape) -> Composed:
 
 
 __all__ = [
+    "ALIASES",
     "CATALOGUE",
     "T5",
     "Alibi",
@@ -128,6 +130,7 @@ __all__ = [
     "TransformerXL",
     "XPos",
     "build",
+    "canonical",
     "find",
     "foreign",
     "index_grid",

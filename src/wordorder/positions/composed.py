@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .aliases import ALIASES, canonical_name
 from .base import Geometry, ModelShape, Position, PositionError, Score, State, Tables, overrides
 
 
@@ -75,7 +76,7 @@ def foreign(text: str) -> list[str]:
 
 
 def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") -> type[Position]:
-    """Return the class of a name in the catalogue, or of package.module.Class.
+    """Return the class of a name or alias in the catalogue, or of package.module.Class.
 
     A module in the current folder counts. Importing it runs its code.
 
@@ -85,11 +86,13 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
     Raises:
         PositionError: no such module or class, or one that is no `Position`.
     """
-    if name in catalogue:
-        return catalogue[name]
+    if (own := name if name in catalogue else canonical_name(name)) in catalogue:
+        return catalogue[own]
     if "." not in name:
-        near = difflib.get_close_matches(name, catalogue, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(catalogue)}"
+        near = difflib.get_close_matches(own, [*catalogue, *ALIASES], n=1)
+        hint = f"there are {', '.join(catalogue)}"
+        if near:
+            hint = f"did you mean {canonical_name(near[0])}?"
         raise PositionError(f"{name!r}{where} is no positional embedding: {hint}")
     module, _, kind = name.rpartition(".")
     here = os.getcwd()
@@ -348,7 +351,7 @@ def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part
             known = ", ".join(f"{k} ({v})" for k, v in allowed.items()) or "none"
             raise PositionError(f"{name} has no option {key!r}; its options are: {known}")
         options.append((key, _value(value, name, key, allowed[key])))
-    return Part(name, tuple(options))
+    return Part(name if name in catalogue else canonical_name(name), tuple(options))
 
 
 def _split(text: str, separator: str) -> list[str]:

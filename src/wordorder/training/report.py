@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.atomic import replacing, write_text
+from wordorder.evaluation.intervals import Estimate, half_width
+from wordorder.numerals import counted
 from wordorder.training.metrics import read
 from wordorder.training.plan import readable_seconds
 
@@ -38,34 +40,23 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
     from matplotlib.figure import Figure
 
     steps = [r for r in records if "loss" in r]
-    # While training the beginning of the development text is read (of the validation text where
-    # there is none), at the end the validation text.
-    validations = [r for r in records if "validation_loss" in r and "final" not in r]
-    final = [r for r in records if "final" in r]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     x, y = [r["step"] for r in steps], [r["loss"] for r in steps]
     axes.plot(x, y, color="#9db8d2", linewidth=0.8, label="training, each step")
     axes.plot(x, _running_mean(y), color="#1f5a99", linewidth=1.8, label="training, running mean")
-    if validations:
+    for label, own in texts_read(records).items():
+        # Points of one text join to a line; what was read once, at the end, stands apart.
+        line = {"marker": "o", "markersize": 4} if len(own) > 1 else {"marker": "*"}
+        colour = "#c8501e" if label.startswith("validation") else "#7a4fa3"
         axes.plot(
-            [r["step"] for r in validations],
-            [r["validation_loss"] for r in validations],
-            "o-",
-            color="#c8501e",
+            [r["step"] for r in own],
+            [r["validation_loss"] for r in own],
+            color=colour,
             linewidth=1.5,
-            markersize=4,
-            label=f"{_text_of(validations[0])}, its beginning",
-        )
-    for record in final:
-        axes.plot(
-            record["step"],
-            record["validation_loss"],
-            "*",
-            color="#c8501e",
-            markersize=12,
-            label="validation, after the last step",
+            label=label,
+            **{"markersize": 12, **line},
         )
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
@@ -78,6 +69,26 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
         other.set_ylabel("bits per byte of the training text")
     with replacing(path) as beside:
         figure.savefig(beside, dpi=120)
+
+
+def texts_read(records: Records) -> dict[str, Records]:
+    """Return the records of held-out losses by the text that each is of, in words.
+
+    While training only the beginning of a text is read, at the end all of it: the two are losses of
+    different tokens, and a line through both would show a step where there is none.
+    """
+    found: dict[str, Records] = {}
+    for record in records:
+        if "validation_loss" in record:
+            found.setdefault(text_in_words(record), []).append(record)
+    return found
+
+
+def text_in_words(record: dict[str, Any]) -> str:
+    """Return which text a held-out loss is of: "validation text, 8,192 tokens, at the end"."""
+    when = "at the end" if record.get("final") else "while training"
+    text, tokens = record.get("text", "validation"), record["validation_tokens"]
+    return f"{text} text, {counted(tokens, 'token')}, {when}"
 
 
 def _title(config: dict[str, Any]) -> str:
@@ -104,16 +115,15 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     """Return the model card: what it is, what it read, what it scored, how to do it again."""
     model, data, plan = config["model"], config["data"], config["plan"]
     steps = [r for r in records if "loss" in r]
-    validations = [r for r in records if "validation_loss" in r]
     done, counts = steps[-1]["step"], plan["parameters"]
     over = done == config["steps"] or any("final" in r for r in records)
     state = "" if over else f" Stopped at step {done} of {config['steps']}."
-    sizes = f"{model['layers']} layers, width {model['width']}"
+    sizes = f"{counted(model['layers'], 'layer')}, width {model['width']}"
     if model["kind"] == "transformer":
         reads = (
             f"a transformer with the positional embedding `{model['position']}`, which adds "
             f"{counts['position']:,} of its {counts['total']:,} parameters ({sizes}, "
-            f"{model['heads']} heads, feed-forward {model['feed_forward']} of width "
+            f"{counted(model['heads'], 'head')}, feed-forward {model['feed_forward']} of width "
             f"{model['feed_forward_width']})"
         )
     else:
@@ -128,16 +138,16 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         "",
         "| | |",
         "| --- | --- |",
-        f"| data | {data['name']}: {data['documents']:,} documents, {data['bytes']:,} bytes; "
+        f"| data | {data['name']}: {counted(data['documents'], 'document')}, "
+        f"{data['bytes']:,} bytes; "
         f"{data['training_tokens']:,} tokens to train on, {data['validation_tokens']:,} held out |",
         f"| tokenizer | {data['tokenizer']}, {model['vocabulary_size']:,} tokens |",
-        f"| trained on | {steps[-1]['tokens']:,} tokens in {done:,} steps, "
+        f"| trained on | {steps[-1]['tokens']:,} tokens in {counted(done, 'step')}, "
         f"{plan['epochs'] * done / plan['steps']:.1f} epochs |",
         f"| training loss, last tenth | {_last_tenth(steps):.4f} nats per token |",
     ]
-    if validations:
-        last = validations[-1]
-        lines.append(f"| {_text_of(last)} loss | {_loss_line(last)} |")
+    texts = texts_read(records)
+    lines += [f"| loss on {label} | {_loss_line(own[-1])} |" for label, own in texts.items()]
     lines += [
         f"| time | {readable_seconds(steps[-1]['seconds'])} on {_machine(config['machine'])} |",
         f"| seed | {config['training']['seed']} |",
@@ -157,14 +167,19 @@ def _text_of(record: dict[str, Any]) -> str:
 
 
 def _loss_line(record: dict[str, Any]) -> str:
-    error = record["validation_standard_error"]
-    between = f" ± {1.96 * error:.4f} (95%, over windows)" if error else ""
+    error = Estimate(
+        record["validation_loss"],
+        record["validation_standard_error"],
+        record.get("validation_degrees_of_freedom"),  # not in records of before there was t
+    )
+    half = half_width(error)
+    between = f" ± {half:.4f} (95%, over documents)" if half else ""
     bits = record["validation_bits_per_byte"]
     per_byte = f", {bits:.4f} bits per byte" if bits else ""
     perplexity = math.exp(min(record["validation_loss"], 50))
     return (
         f"{record['validation_loss']:.4f}{between} nats per token, perplexity {perplexity:.1f}"
-        f"{per_byte}, on {record['validation_tokens']:,} tokens after step {record['step']}"
+        f"{per_byte}, after step {record['step']}"
     )
 
 
@@ -176,7 +191,7 @@ def _last_tenth(steps: Records) -> float:
 def _machine(machine: dict[str, Any]) -> str:
     compiled = "compiled" if machine["compile"] else "eager"
     return (
-        f"{machine['device']}, {machine['threads']} threads, {machine['dtype']}, "
+        f"{machine['device']}, {counted(machine['threads'], 'thread')}, {machine['dtype']}, "
         f"{machine['kernel']} attention, {compiled}, torch {machine['torch']}"
     )
 

@@ -26,6 +26,7 @@ from wordorder.positions import foreign
 from wordorder.text.tokenizer import Tokenizer
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
+MOST_NAMED = 6  # runs in one message
 # What a run leaves, and so what --overwrite removes: nothing else in the folder is touched.
 OURS = (
     "config.json",
@@ -74,6 +75,7 @@ class Run:
             raise BadInput(f"no run folder {self.folder}: train one with wordorder train --out")
         for name in NEEDED:
             if not (self.folder / name).is_file():
+                _check_no_comparison(self.folder)
                 raise BadInput(f"{self.folder} is no whole run: {name} is missing")
         try:
             self.config: dict[str, Any] = json.loads(
@@ -131,6 +133,20 @@ class Run:
         step = self.compiled_step if compile else None
         written = generate(self.model, start, Sampling(**sampling), stop=end, step=step)
         return prompt + self.tokenizer.decode(list(written))
+
+
+def _check_no_comparison(folder: Path) -> None:
+    """Raise where a folder holds several runs instead of being one.
+
+    Raises:
+        BadInput: naming some of them.
+    """
+    inside = sorted(path.parent for path in folder.glob("runs/*/model.safetensors"))
+    if inside:
+        named = ", ".join(map(str, inside[:MOST_NAMED]))
+        more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
+        what = "a comparison" if (folder / "comparison.json").exists() else "a folder of runs"
+        raise BadInput(f"{folder} is {what}: name one of its runs: {named}{more}")
 
 
 def check_trust(folder: Path, model: ModelConfig, trust: bool) -> None:

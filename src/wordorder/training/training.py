@@ -194,6 +194,7 @@ class Training:
             "text": "validation" if reported else "development",
             "validation_loss": loss.loss_nats,
             "validation_standard_error": loss.standard_error,
+            "validation_degrees_of_freedom": loss.degrees_of_freedom,
             "validation_bits_per_byte": loss.bits_per_byte,
             "validation_tokens": loss.tokens,
         }

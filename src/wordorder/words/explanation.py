@@ -4,6 +4,10 @@ Text becomes tokens, tokens ids, ids word vectors; what enters the first layer i
 vector and, where the embedding comes in at the input, its position's. Where it comes in later,
 the same is shown there: what attention's scores are with it and without. Then what comes out.
 
+Texts are read as documents are in training, and as `sentences.py` reads them: after the end-of-text
+token, at position 0, which both orders share. Without it a model that reads both ways with an
+embedding of distances would see a text and its mirror image as one, which no training text is.
+
 Whether a model tells two orders apart is seen on one token that stands after both: what differs
 in its vector can come from the order of the words before it and from nothing else.
 
@@ -62,11 +66,12 @@ class Reading:
     """One order of the words, and what the model makes of it.
 
     Args:
-        tokens, ids: one for each place.
+        tokens, ids: one for each place, the end-of-text before them left out, here and below.
         words: (time, width) word vectors, times the model's embedding scale.
         added: (time, width) what the embedding adds to them at the input.
         inputs: (time, width) what enters the first layer.
-        attention: where an embedding acts in attention; None where none does.
+        attention: where an embedding acts in attention, the end-of-text first; None where none
+            does.
         steps: (time, width) what the first layer of a recurrent model gives after each token.
         hidden: (time, width) final hidden states.
         likeliest: tokens after the text, or in place of the mask there, with probabilities.
@@ -100,6 +105,7 @@ class Explanation:
     Args:
         position: the model's positional embedding as a spec; "" for a recurrent model.
         causal: whether each token sees only those before it.
+        opening: the token that stands before both texts, as text.
         input_norm: what enters the first layer is normalised.
         entrances: the embeddings.
         readings: of the two texts.
@@ -113,6 +119,7 @@ class Explanation:
 
     position: str
     causal: bool
+    opening: str
     input_norm: bool
     entrances: tuple[Entrance, ...]
     readings: tuple[Reading, Reading]
@@ -141,15 +148,16 @@ def explain(model: TokenModel, tokenizer: Tokenizer, text: str, other: str) -> E
             raise BadInput(f"{each!r} is no order of words: give two words at least")
     if ids[0] == ids[1]:
         raise BadInput(f"{other!r} is the same text in the same order: give another with --other")
-    mark = _mark(model, tokenizer)
-    after = [layer_states(model, [*tokens, mark]) for tokens in ids]
-    chances = [_next(model, tokens, mark) for tokens in ids]
+    mark, opening = _mark(model, tokenizer), tokenizer.end_of_text
+    after = [layer_states(model, [opening, *tokens, mark]) for tokens in ids]
+    chances = [_next(model, [opening, *tokens], mark) for tokens in ids]
     first, second = (
         _reading(model, tokenizer, *each) for each in zip((text, other), ids, chances, strict=True)
     )
     return Explanation(
         position=model.config.position if isinstance(model, LanguageModel) else "",
         causal=model.config.causal,
+        opening=_spelt(tokenizer, opening),
         input_norm=getattr(model, "embedding_norm", None) is not None,
         entrances=_entrances(model) if isinstance(model, LanguageModel) else (),
         readings=(first, second),
@@ -182,27 +190,28 @@ def _next(model: TokenModel, ids: list[int], mark: int) -> Tensor:
 def _reading(
     model: TokenModel, tokenizer: Tokenizer, text: str, ids: list[int], chances: Tensor
 ) -> Reading:
-    inputs, *_, hidden = layer_states(model, ids)
-    words = model.word_vectors(torch.tensor(ids))
+    read = [tokenizer.end_of_text, *ids]
+    inputs, *_, hidden = layer_states(model, read)
+    words = model.word_vectors(torch.tensor(read))
     added, row, steps = torch.zeros_like(words), None, None
     if isinstance(model, LanguageModel):
-        geometry = model.geometry(torch.tensor([ids]), None, None, None)
+        geometry = model.geometry(torch.tensor([read]), None, None, None)
         added = model.position.embed(words[None], geometry)[0] - words
-        row = attention_row(model, ids)
+        row = attention_row(model, read)
     else:
-        steps = observed(model, ids, [model.recurrences[0]])[0][0].output[0][0]
+        steps = observed(model, read, [model.recurrences[0]])[0][0].output[0][0][1:]
     top = chances.topk(min(LIKELIEST, len(chances)))
     likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return Reading(
         text=text,
         tokens=tuple(_spelt(tokenizer, token) for token in ids),
         ids=tuple(ids),
-        words=words,
-        added=added,
-        inputs=inputs,
+        words=words[1:],
+        added=added[1:],
+        inputs=inputs[1:],
         attention=row,
         steps=steps,
-        hidden=hidden,
+        hidden=hidden[1:],
         likeliest=tuple((_spelt(tokenizer, token), share) for token, share in likeliest),
     )
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from wordorder.atomic import replacing
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
 from wordorder.words.vectors import Floats, Vectors
 
 BLOCK = 1 << 22  # bytes read at once
@@ -157,8 +158,9 @@ class _Text:
         if promised and self.words != promised.words:
             how = "ends too early" if self.words < promised.words else "goes on too long"
             raise BadInput(
-                f"{self.path} {how}: its first line says {promised.words:,} words, "
-                f"and {self.words:,} are there: fetch it again, or correct that line"
+                f"{self.path} {how}: its first line says {counted(promised.words, 'word')}, "
+                f"and there {'is' if self.words == 1 else 'are'} {self.words:,}: "
+                "fetch it again, or correct that line"
             )
 
     def _block(self, lines: list[bytes]) -> Block:
@@ -191,8 +193,8 @@ class _Text:
             where = "line 1 says" if self.promised else "the lines before have"
             told = f"{where} {self.dimensions:,}" if self.dimensions else "a vector has some"
             raise BadInput(
-                f"{self.path}, line {self.number}: a word and {len(fields) - 1:,} numbers, where "
-                f"{told}: correct or remove this line"
+                f"{self.path}, line {self.number}: a word and "
+                f"{counted(len(fields) - 1, 'number')}, where {told}: correct or remove this line"
             )
         return count
 

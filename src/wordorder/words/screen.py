@@ -55,7 +55,10 @@ def _texts(explained: Explanation) -> list[str]:
         _row("text", (reading.text for reading in readings)),
         _row("tokens", (" ".join(map(written, r.tokens)) for r in readings)),
         _row("ids", (" ".join(map(str, r.ids)) for r in readings)),
-        *_said("A token is a word or a piece of one, ␣ the blank before it; an id its number."),
+        *_said(
+            "A token is a word or a piece of one, ␣ the blank before it; an id its number. "
+            f"{written(explained.opening)} opens both, at position 0, as it does every document."
+        ),
     ]
 
 
@@ -68,7 +71,7 @@ def _input(explained: Explanation) -> list[str]:
         f"vector. The first {NUMBERS} of them:"
     )
     for place in range(_shown(explained)):
-        lines.append(_row(f"position {place}", _at(explained, place, _token)))
+        lines.append(_row(f"position {place + 1}", _at(explained, place, _token)))
         lines.append(_row("  word", _at(explained, place, lambda r, i: _vector(r.words[i]))))
         if added:
             position = _at(explained, place, lambda r, i: _vector(r.added[i]))
@@ -155,7 +158,8 @@ def _attention(explained: Explanation) -> list[str]:
         lines.append(_row("query of", (f"{_token(reading, -1)[:7]:>7}" for reading in readings)))
         lines.append(_row("  plain", (_vector(row.query) for row in rows)))
         lines.append(_row("  with position", (_vector(row.placed_query) for row in rows)))
-    looks = ([f"{written(token)[:7]:>7}" for token in r.tokens[-TOKENS:]] for r in readings)
+    names = ([explained.opening, *reading.tokens][-TOKENS:] for reading in readings)
+    looks = ([f"{written(token)[:7]:>7}" for token in each] for each in names)
     lines.append(_row("looks at", (" ".join(each) for each in looks)))
     told = {
         "  distance": [row.distances for row in rows],
@@ -260,7 +264,7 @@ def _number(value: float) -> str:
     """A number in seven columns."""
     if value == int(value) and abs(value) < 1000:
         return f"{value:>7.0f}" if value else "      0"
-    return f"{value:>7.3f}" if abs(value) < 100 else f"{value:>7.1f}"
+    return f"{value:>z7.3f}" if abs(value) < 100 else f"{value:>7.1f}"
 
 
 def _share(apart: Apart) -> str:

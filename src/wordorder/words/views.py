@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wordorder.numerals import counted as number_of
 from wordorder.words.analogies import METHODS
 
 
@@ -17,7 +18,7 @@ def show(console: Console, source: str, found: dict[str, Any]) -> None:
     if "sentence" in found:
         _show_sentences(console, found)
         return
-    size = f"{found['words']:,} words of {found['dimensions']} numbers"
+    size = f"{number_of(found['words'], 'word')} of {found['dimensions']} numbers"
     console.print(Text.assemble((source, "bold"), f": {size}"))
     if "first" in found:
         console.print(Text(f"the first: {' '.join(found['first'])}"))
@@ -43,7 +44,7 @@ def _ranked(lists: Sequence[Sequence[dict[str, Any]]], titles: Sequence[str]) ->
         table.add_column("")
         table.add_column(title, justify="right")
     for number, row in enumerate(zip(*lists, strict=True), 1):
-        cells = (cell for each in row for cell in (Text(each["word"]), f"{each['score']:.4f}"))
+        cells = (cell for each in row for cell in (Text(each["word"]), f"{each['score']:z.4f}"))
         table.add_row(str(number), *cells)
     return table
 
@@ -92,8 +93,8 @@ def _show_questions(console: Console, found: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         Text(
-            f"of the first {found['vocabulary']:,} words; absent: questions with a word that is "
-            "not among them, which count neither way"
+            f"of the first {number_of(found['vocabulary'], 'word')}; absent: questions with a "
+            "word that is not among them, which count neither way"
         )
     )
 
@@ -108,10 +109,10 @@ def _show_sentences(console: Console, found: dict[str, Any]) -> None:
     table.add_column("")
     for kind, apart in found["apart"].items():
         same = "the same" if apart["same"] else "not the same"
-        numbers = f"{apart['cosine']:.5f}", f"{apart['distance']:.5f}"
+        numbers = f"{apart['cosine']:z.5f}", f"{apart['distance']:.5f}"
         table.add_row(kinds[kind], *numbers, same)
     console.print(table)
     for kind, near in found["nearest"].items():
         console.print(Text(f"\nnearest to the first, by {kinds[kind]}", style="bold"))
         for each in near:
-            console.print(Text(f"{each['score']:.4f}  {each['word']}"))
+            console.print(Text(f"{each['score']:z.4f}  {each['word']}"))

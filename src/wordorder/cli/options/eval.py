@@ -29,8 +29,8 @@ class EvalOptions:
         isolate_documents: documents in one window do not see each other; as trained by default.
         stride: also windows of that length that move by so many tokens, and are asked for their
             last ones alone.
-        context: also the loss of the same tokens with growing context, up to --length, or to 16
-            times the trained length where no --length is given.
+        context: also the loss of the same tokens with growing context, from 16 tokens to --length,
+            or to 16 times the trained length where no --length is given.
         pack: let windows of --context begin in one document and end in another.
         retrieval: also what is found again of what was read, of passkey, multi-key,
             variable-tracking, recall; or all.

@@ -1,0 +1,37 @@
+"""A run folder: what is said of one that is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wordorder.errors import BadInput
+from wordorder.training.run import Run
+
+
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    for name in ("rotary-seed1", "none-seed0", "rotary-seed0", "stopped"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        if name != "stopped":
+            (tmp_path / "runs" / name / "model.safetensors").touch()
+    (tmp_path / "comparison.json").touch()
+    with pytest.raises(BadInput) as caught:
+        Run.load(tmp_path)
+    runs = tmp_path / "runs"
+    assert str(caught.value) == (
+        f"{tmp_path} is a comparison: name one of its runs: "
+        f"{runs}/none-seed0, {runs}/rotary-seed0, {runs}/rotary-seed1"
+    )
+    for number in range(9):
+        (runs / f"alibi-seed{number}").mkdir()
+        (runs / f"alibi-seed{number}" / "model.safetensors").touch()
+    (tmp_path / "comparison.json").unlink()
+    with pytest.raises(BadInput, match=r"is a folder of runs: .*alibi-seed5 and 6 more$"):
+        Run.load(tmp_path)
+
+
+def test_a_folder_with_no_runs_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(BadInput, match=r"is no whole run: config.json is missing"):
+        Run.load(tmp_path)
