@@ -113,7 +113,6 @@ def make_step(
         model,
         muon_dtype=DTYPES[machine.muon_dtype],
         use_muon=True,
-        momentum=asked.momentum,
         weight_decay=0.0,
     )
 

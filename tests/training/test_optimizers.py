@@ -9,7 +9,7 @@ import torch
 
 from wordorder.model.language_model import Part
 from wordorder.training.optimizers import Muon, orthogonalise
-from wordorder.training.schedules import learning_rate_factor
+from wordorder.training.schedules import learning_rate_factor, momentum_at
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 48), (2, 48, 16), (1, 32, 32)])
@@ -66,3 +66,25 @@ def test_schedule_rises_stays_and_falls() -> None:
 def test_cosine_ends_at_a_tenth() -> None:
     factor = learning_rate_factor(10**6, 10**6, schedule="cosine", warmup=10, decay=0.0)
     assert factor == pytest.approx(0.1, abs=1e-6)
+
+
+def test_the_momentum_rises_to_its_value() -> None:
+    """modded-nanogpt and nanochat: 0.85 to 0.95 over 300 steps."""
+    risen = [momentum_at(step, 0.95) for step in (0, 150, 300, 5000)]
+    assert risen == pytest.approx([0.85, 0.90, 0.95, 0.95])
+    assert [momentum_at(step, 0.5) for step in (0, 150, 5000)] == [0.5, 0.5, 0.5]
+
+
+def test_a_step_takes_the_momentum_of_its_number() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(8, 8, generator=generator)
+    gradients = [torch.randn(8, 8, generator=generator) for _ in range(3)]
+    moved = []
+    for momenta in ((0.85, 0.85, 0.85), (0.85, 0.9, 0.95)):
+        parameter = torch.nn.Parameter(start.clone())
+        muon = Muon([Part("w", parameter)])
+        for gradient, momentum in zip(gradients, momenta, strict=True):
+            parameter.grad = gradient.clone()
+            muon.step(0.1, momentum=momentum)
+        moved.append(parameter.detach())
+    assert not torch.allclose(*moved, atol=1e-3)

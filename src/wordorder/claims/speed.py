@@ -63,7 +63,7 @@ def _step(config: ModelConfig, machine: Machine) -> Any:
     shape = (TOKENS // config.trained_length, config.trained_length + 1)
     text = torch.randint(0, config.vocabulary_size, shape, generator=generator)
     optimizer = Optimizer(
-        model, muon_dtype=torch.float32, use_muon=True, momentum=0.95, weight_decay=0.0
+        model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.0
     )
 
     def step() -> None:

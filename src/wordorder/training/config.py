@@ -66,7 +66,7 @@ class TrainConfig:
     muon: bool = True
     """Muon for the hidden matrices; otherwise AdamW for all"""
     momentum: float = 0.95
-    """of Muon; runs of a few hundred steps learn faster with less, such as 0.85"""
+    """of Muon, from step 300 on; it rises from 0.85, or is the same throughout where lower"""
     schedule: Schedule = "warmup-stable-decay"
     warmup: float = 0.02
     """share of the steps in which the rate rises"""

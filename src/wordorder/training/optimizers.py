@@ -40,7 +40,6 @@ class Muon:
 
     Args:
         parts: matrices, whole parameters or rows of them; those of one shape move at once.
-        momentum: of the running mean of gradients; Nesterov's form.
         dtype: of the orthogonalisation.
     """
 
@@ -48,10 +47,9 @@ class Muon:
         self,
         parts: Sequence[Part],
         *,
-        momentum: float = 0.95,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.momentum, self.dtype = momentum, dtype
+        self.dtype = dtype
         self.groups: dict[str, list[Part]] = {}
         for part in parts:
             self.groups.setdefault("x".join(map(str, part.value.shape)), []).append(part)
@@ -61,13 +59,17 @@ class Muon:
         }
 
     @torch.no_grad()
-    def step(self, rate: float, weight_decay: float = 0.0) -> None:
-        """Move every matrix by `rate`, its shape's scale included."""
+    def step(self, rate: float, weight_decay: float = 0.0, *, momentum: float = 0.95) -> None:
+        """Move every matrix by `rate`, its shape's scale included.
+
+        Args:
+            momentum: of the running mean of gradients, in Nesterov's form.
+        """
         for shape, group in self.groups.items():
             weights = [part.value for part in group]
             gradients = torch.stack([part.parameter.grad[part.rows] for part in group])
-            buffer = self.buffers[shape].lerp_(gradients, 1 - self.momentum)
-            update = orthogonalise(gradients.lerp_(buffer, self.momentum), self.dtype)
+            buffer = self.buffers[shape].lerp_(gradients, 1 - momentum)
+            update = orthogonalise(gradients.lerp_(buffer, momentum), self.dtype)
             rows, columns = weights[0].shape
             scale = max(1.0, rows / columns) ** 0.5
             if weight_decay:
@@ -93,14 +95,13 @@ class Optimizer:
         *,
         muon_dtype: torch.dtype,
         use_muon: bool,
-        momentum: float,
         weight_decay: float,
     ) -> None:
         parts = model.muon_parts() if use_muon else []
         own = {id(part.parameter) for part in parts}
         rest = [(n, p) for n, p in model.named_parameters() if id(p) not in own]
         self.weight_decay = weight_decay
-        self.muon = Muon(parts, momentum=momentum, dtype=muon_dtype)
+        self.muon = Muon(parts, dtype=muon_dtype)
         self.names = [n for n, _ in rest]
         decayed = [p for _, p in rest if p.dim() >= 2]
         plain = [p for _, p in rest if p.dim() < 2]
@@ -112,12 +113,12 @@ class Optimizer:
         self.adam = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-10, fused=True)
         self.by_name = dict(rest)
 
-    def step(self, *, matrix_rate: float, rate: float) -> None:
+    def step(self, *, matrix_rate: float, rate: float, momentum: float = 0.95) -> None:
         """Update every weight from its gradient."""
         for group in self.adam.param_groups:
             group["lr"] = rate
         self.adam.step()
-        self.muon.step(matrix_rate, self.weight_decay)
+        self.muon.step(matrix_rate, self.weight_decay, momentum=momentum)
 
     def zero_gradients(self) -> None:
         for p in self.parameters:

@@ -29,7 +29,7 @@ from wordorder.training.machine import DTYPES, Machine
 from wordorder.training.material import Material
 from wordorder.training.optimizers import Optimizer
 from wordorder.training.plan import tokens_per_step
-from wordorder.training.schedules import learning_rate_factor, open_ended_factor
+from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
 
 # Over a run: twenty where they take at most this share of its time, never fewer than ten.
 VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
@@ -68,7 +68,6 @@ class Training:
             model,
             muon_dtype=DTYPES[machine.muon_dtype],
             use_muon=config.muon,
-            momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
         self.parameters = list(model.parameters())
@@ -118,7 +117,8 @@ class Training:
                 f"for matrices: try --learning-rate {config.learning_rate / 3:.1g} "
                 f"--matrix-learning-rate {config.matrix_learning_rate / 3:.1g}"
             )
-        self.optimizer.step(matrix_rate=matrix_rate, rate=rate)
+        momentum = momentum_at(index, config.momentum)
+        self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
         self.done += 1
         return {
             "step": self.done,
