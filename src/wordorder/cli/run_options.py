@@ -17,6 +17,12 @@ from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig, from_mapping
 
+AUTO = "auto"  # the preset that follows from the text and the time
+# Whoever gives one of these has decided how large the model is.
+SIZES = frozenset(
+    "width layers heads key_value_heads head_dim feed_forward_width trained_length init".split()
+)
+
 
 @dataclass(frozen=True)
 class ModelOptions(ModelConfig):
@@ -31,6 +37,7 @@ class RunOptions(TrainConfig):
     """A training run, as the command line spells it."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
+    auto_size: Annotated[bool, tyro.conf.Suppress] = False  # --preset auto says it
 
     def plain(self) -> TrainConfig:
         """Return the configuration without what only the command line knows."""
@@ -54,6 +61,7 @@ def defaults(
     early = _peek(arguments, ("--preset", "--config", "--init"))
     written = _read_yaml(early["--config"]) if "--config" in early else {}
     asked = early.get("--preset") or written.pop("preset", None)
+    asked = None if asked == AUTO else asked
     first = early.get("--init") or written.get("init")
     if first is not None and not asked:
         from wordorder.training.run import Run  # imports torch, which --help does without
@@ -66,6 +74,15 @@ def defaults(
     return asked, RunOptions(model=model, **rest)
 
 
+def sizes_given(arguments: list[str]) -> bool:
+    """Return whether a size of the model is typed or in the --config file, or a run's is taken."""
+    early = _peek(arguments, ("--config",))
+    written = _read_yaml(early["--config"]) if "--config" in early else {}
+    typed = (word.partition("=")[0] for word in arguments if word.startswith("--"))
+    names = {word.removeprefix("--").replace("-", "_") for word in typed}
+    return bool(SIZES & (names | set(written)))
+
+
 def _peek(arguments: list[str], names: tuple[str, ...]) -> dict[str, str]:
     """Return the values of options that decide the defaults of others."""
     found = {}
@@ -73,7 +90,7 @@ def _peek(arguments: list[str], names: tuple[str, ...]) -> dict[str, str]:
         name, equals, value = word.partition("=")
         if name in names and (equals or number + 1 < len(arguments)):
             found[name] = value if equals else arguments[number + 1]
-    if found.get("--preset", "nano") not in PRESETS:
+    if found.get("--preset", AUTO) not in (AUTO, *PRESETS):
         raise BadInput(f"no preset {found['--preset']!r}: choose from {', '.join(PRESETS)}")
     return found
 

@@ -34,7 +34,7 @@ from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vo
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, read_material
 from wordorder.training.plan import tokens_per_step
-from wordorder.training.start import asked_steps, steps_in
+from wordorder.training.settle import asked_steps, steps_in
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
 BASELINE = "rotary"  # the default of `wordorder train`: the question is whether to leave it

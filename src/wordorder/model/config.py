@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Initial standard deviation of the entries of the embedding table (GPT-2's).
 EMBEDDING_STD = 0.02
+USUAL_DROPOUT = 0.1  # where nothing is known of the text; `training/size.py` has the rule
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class ModelConfig:
     """sliding window of each layer, as a pattern over layers; 0: none"""
     causal: bool = True
     """the future is hidden"""
-    dropout: float = 0.1
-    """dropout on the two residual branches; 0 where no text is read more than once or twice"""
+    dropout: float | None = None
+    """dropout on the two residual branches; None: by how often training reads the text"""
     trained_length: int = 256
     """tokens in one training sequence"""
 
@@ -87,7 +88,7 @@ class ModelConfig:
             raise BadInput(
                 f"{self.key_value_heads} key-value heads do not divide {self.heads} heads"
             )
-        if not 0 <= self.dropout < 1:
+        if self.dropout is not None and not 0 <= self.dropout < 1:
             raise BadInput(f"dropout is {self.dropout}: it must be at least 0 and below 1")
         if any(window < 0 for window in self.windows):
             raise BadInput(f"windows {self.windows}: each must be at least 1, or 0 for none")
@@ -111,6 +112,7 @@ class ModelConfig:
             key_value_heads=self.key_value_heads or self.heads,
             feed_forward_width=self.feed_forward_width or -(-wide // 32) * 32,
             embedding_scale=self.embedding_scale or self._default_embedding_scale(),
+            dropout=USUAL_DROPOUT if self.dropout is None else self.dropout,
         )
 
     def _default_embedding_scale(self) -> float:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ from .attention import Kernel
 from .bias import Bias
 from .config import EMBEDDING_STD, ModelConfig
 from .cross_entropy import cross_entropy
-from .layers import Block, JoinedLinear, Linear, RMSNorm, Scene, linear, make_norm
+from .layers import Block, Dropout, JoinedLinear, Linear, RMSNorm, Scene, linear, make_norm
 
 if TYPE_CHECKING:
     from .cache import Cache
@@ -147,6 +148,13 @@ class TokenModel(nn.Module):
         """
         hidden = self.hidden(tokens, cache=cache, context_length=context_length)
         return self.logits(hidden[:, -1])
+
+    def set_dropout(self, share: float) -> None:
+        """Change the dropout of every block, and what the configuration says of it."""
+        self.config = replace(self.config, dropout=share)
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.share = share
 
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be written after some; None: as many as one likes."""

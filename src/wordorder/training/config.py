@@ -28,6 +28,8 @@ class TrainConfig:
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    auto_size: bool = False
+    """choose width, layers and context by the text and the --time, as --preset auto does"""
     data: tuple[str, ...] = ("python-docs",)
     """python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]"""
     field: str = "text"

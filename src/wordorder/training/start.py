@@ -8,9 +8,9 @@ recorded, then and while the run went on, so that it ends with the same weights.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,7 @@ from wordorder.model import TokenModel, make_model
 from wordorder.model.config import ModelConfig
 from wordorder.training import checkpoints, loop, metrics, outcome, report
 from wordorder.training.config import (
-    DEFAULT_SECONDS,
     TrainConfig,
-    seconds,
     whole_paths,
     with_vocabulary,
 )
@@ -35,8 +33,6 @@ from wordorder.training.machine import (
     Machine,
     check_same,
     losses_of,
-    measure,
-    pick_device,
     use,
 )
 from wordorder.training.material import (
@@ -48,10 +44,7 @@ from wordorder.training.material import (
 from wordorder.training.plan import (
     Plan,
     Timing,
-    check_memory,
     plan_of,
-    tokens_per_step,
-    too_large,
 )
 from wordorder.training.record import (
     check_architecture,
@@ -61,15 +54,11 @@ from wordorder.training.record import (
     write_folder,
 )
 from wordorder.training.run import Run, check_trust
-from wordorder.training.threads import candidates
+from wordorder.training.settle import Settled, memory_explained, settle
 from wordorder.training.timing import Deadline
 from wordorder.training.training import (
     Training,
-    steps_between_validations,
-    validation_tokens,
 )
-
-WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
 
 
 def train(
@@ -106,20 +95,14 @@ def train(
     first = Run.load(config.init, trust=trust) if config.init else None
     material = read_material(config, first.tokenizer if first else None)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
-    device = machine.device if machine else pick_device(config.device)
-    model = make_model(config.model)
-    with _threads(machine.threads if machine else config.threads), _memory_explained(config, model):
-        check_memory(config, model, device)
-        if first and weights is None:
-            weights = _weights_of(first, model)
-        _set_weights(model, config.seed, weights)
-        model.to(device)
-        settled = _settle(config, material, model, started, show, machine)
-        _set_weights(model, config.seed, weights)
+    if first and weights is None:
+        weights = _weights_of(first, make_model(config.model))
+    with _threads(machine.threads if machine else config.threads):
+        settled = settle(config, material, started, show, machine=machine, weights=weights)
         about = {"command": command, **(about or {})}
-        write_folder(folder, config, material, settled.machine, settled.plan, about)
-        training = _training(config, settled.machine, material, model, settled)
-        return _finish(training, folder, show, settled.plan)
+        write_folder(folder, settled.config, material, settled.machine, settled.plan, about)
+        with memory_explained(settled.config, settled.model):
+            return _finish(_training(settled, material), folder, show, settled.plan)
 
 
 def resume(
@@ -157,11 +140,11 @@ def resume(
         check_same_split(folder, recorded["data"], material.facts)
     model = make_model(config.model).to(machine.device)
     use(model, machine)
-    with _threads(machine.threads), _memory_explained(config, model):
+    with _threads(machine.threads), memory_explained(config, model):
         losses = losses_of(model, machine)
         planned, timing = recorded["plan"], Timing.from_dict(recorded["plan"])
         plan = plan_of(config, machine, material, model, planned["steps"], None, timing)
-        training = _training(config, machine, material, model, _Settled(machine, losses, plan))
+        training = _training(Settled(config, model, machine, losses, plan), material)
         training.load(checkpoint)
         metrics.Metrics(folder).cut(training.done)
         return _finish(training, folder, show, plan, checkpoint.extra.get("decisions"))
@@ -184,118 +167,18 @@ def _weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
     return tensors
 
 
-def _set_weights(model: TokenModel, seed: int, weights: Mapping[str, Tensor] | None) -> None:
-    """Begin with these weights, or with those of a seed."""
-    model.initialise(seed)
-    if weights is not None:
-        model.load_state_dict(weights)
-
-
-@dataclass(frozen=True)
-class _Settled:
-    """What is decided before the first step."""
-
-    machine: Machine
-    losses: Callable[..., Tensor]
-    plan: Plan
-
-
-def _settle(
-    config: TrainConfig,
-    material: Material,
-    model: TokenModel,
-    started: float,
-    show: Display,
-    machine: Machine | None,
-) -> _Settled:
-    """Measure how this machine does best and how long a step takes; plan the number of steps."""
-    asked = asked_steps(config)
-    budget = seconds(config.time) if config.time else DEFAULT_SECONDS
-    device = next(model.parameters()).device
-    batch = material.batches(config).at(0).to(device)
-    numbers = _thread_numbers(config, device.type) if machine is None else ()
-    if machine is None:
-        show.say("measuring what this machine does fast")
-        machine = measure(
-            config,
-            model,
-            batch,
-            lambda step: budget if asked is None else 1.2 * asked * step,
-            numbers,
-        )
-    use(model, machine)
-    if machine.compile:
-        show.say("compiling, which takes half a minute or so")
-    losses = losses_of(model, machine)
-    at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
-    trial = Training(at_rest, machine, material, model, losses, steps=1000)
-    step_seconds = _step_seconds(trial, WARM_UP_SECONDS / 4 if asked is None else 0.0)
-    left = budget - (time.perf_counter() - started)
-    steps = asked or steps_in(config, material, left, step_seconds)
-    timing = Timing(step_seconds, None if asked else max(0.0, left), numbers)
-    took = step_seconds * (steps + _validation_steps(config, material, steps))
-    plan = plan_of(config, machine, material, model, steps, took, timing)
-    return _Settled(machine, losses, plan)
-
-
-def _thread_numbers(config: TrainConfig, device: str) -> tuple[int, ...]:
-    """Return the numbers of threads to choose from; none where there is no choice."""
-    if config.threads or device != "cpu":
-        return ()
-    numbers = candidates(torch.get_num_threads())
-    return numbers if len(numbers) > 1 else ()
-
-
-def _training(
-    config: TrainConfig, machine: Machine, material: Material, model: TokenModel, settled: _Settled
-) -> Training:
+def _training(settled: Settled, material: Material) -> Training:
     """Return the training that was planned."""
     plan = settled.plan
     return Training(
-        config, machine, material, model, settled.losses, plan.steps, open_ended=plan.open_ended
+        settled.config,
+        settled.machine,
+        material,
+        settled.model,
+        settled.losses,
+        plan.steps,
+        open_ended=plan.open_ended,
     )
-
-
-def asked_steps(config: TrainConfig) -> int | None:
-    """Return the number of steps where it was asked for, in steps or in tokens."""
-    if config.tokens is not None:
-        return -(-config.tokens // tokens_per_step(config))
-    return config.steps
-
-
-def _step_seconds(training: Training, least_seconds: float) -> float:
-    """Return what a real step takes; the first, which may compile, is not counted.
-
-    Args:
-        least_seconds: time steps for so long, where there are fast ones; how many steps a
-            run takes depends on it where a length of time was asked for.
-    """
-    training.step()
-    start, times = time.perf_counter(), []
-    while len(times) < WARM_UP_STEPS or time.perf_counter() - start < least_seconds:
-        before = time.perf_counter()
-        training.step()
-        times.append(time.perf_counter() - before)
-        if time.perf_counter() - start > WARM_UP_SECONDS:
-            break
-    return sum(times) / len(times)
-
-
-def _validation_steps(config: TrainConfig, material: Material, steps: float) -> float:
-    """Return how many steps' time all validations take; a forward pass is a third of a step."""
-    there = len(material.validation)
-    number = steps // steps_between_validations(config, int(steps))
-    small = min(there, validation_tokens(config)) * number
-    tokens = small + min(there, loop.FINAL_VALIDATION_TOKENS)
-    return tokens / tokens_per_step(config) / 3
-
-
-def steps_in(
-    config: TrainConfig, material: Material, seconds_left: float, step_seconds: float
-) -> int:
-    """Return how many steps fit into some seconds, validations counted; at least one."""
-    steps = max(1.0, seconds_left / step_seconds)
-    return max(1, round(steps - _validation_steps(config, material, steps)))
 
 
 def _finish(
@@ -357,15 +240,3 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _memory_explained(config: TrainConfig, model: TokenModel) -> Iterator[None]:
-    """Turn what PyTorch says when memory runs out into what to do about it."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        out = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not out and "allocate memory" not in str(error):
-            raise
-        raise Failed(too_large(config, model)) from None

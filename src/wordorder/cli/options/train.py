@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import tyro
 
 from wordorder.cli.arguments import parse
-from wordorder.cli.run_options import RunOptions, defaults
+from wordorder.cli.run_options import RunOptions, defaults, sizes_given
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class TrainOptions:
     """Train a language model on text, or --resume a run.
 
     Args:
-        preset: sizes of the model: nano, tiny, small or medium; other options win.
+        preset: sizes of the model: nano, tiny, small or medium, which other options change; auto
+            chooses one by the text and the --time, and is tiny where a size or --steps is given.
         config: a YAML file with options by name, as trained_length: 128; the command line wins.
         resume: go on with the run in this folder, to the bit.
         inexact: with --resume: go on also where it cannot be to the bit.
@@ -25,7 +26,7 @@ class TrainOptions:
         train: the run
     """
 
-    preset: Literal["nano", "tiny", "small", "medium"] | None = None
+    preset: Literal["auto", "nano", "tiny", "small", "medium"] = "auto"
     config: str | None = None
     resume: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -37,9 +38,10 @@ class TrainOptions:
 def read_options(arguments: list[str]) -> TrainOptions:
     """Return the options that were typed; --help prints them and leaves."""
     preset, run = defaults(arguments)
+    run = replace(run, auto_size=preset is None and not sizes_given(arguments))
     return parse(
         tyro.conf.OmitArgPrefixes[TrainOptions],
         arguments,
         command="wordorder train",
-        default=TrainOptions(preset=preset, train=run),
+        default=TrainOptions(preset=preset or "auto", train=run),
     )

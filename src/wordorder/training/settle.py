@@ -1,0 +1,235 @@
+"""What is decided before the first step: how to compute, how many steps, how large a model.
+
+A few real steps are measured. What follows from them is recorded with the run, so that resuming
+it measures nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wordorder.errors import Failed
+from wordorder.model import TokenModel, make_model
+from wordorder.training import loop
+from wordorder.training.config import DEFAULT_SECONDS, TrainConfig, seconds
+from wordorder.training.display import Display
+from wordorder.training.machine import Machine, losses_of, measure, pick_device, use
+from wordorder.training.material import Material
+from wordorder.training.plan import (
+    Plan,
+    Timing,
+    check_memory,
+    plan_of,
+    tokens_per_step,
+    too_large,
+)
+from wordorder.training.size import as_preset, choose_preset, with_dropout
+from wordorder.training.threads import candidates
+from wordorder.training.training import (
+    Training,
+    steps_between_validations,
+    validation_tokens,
+)
+
+WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is decided before the first step: nothing in it changes while the run goes on."""
+
+    config: TrainConfig
+    model: TokenModel
+    machine: Machine
+    losses: Callable[..., Tensor]
+    plan: Plan
+
+
+def settle(
+    config: TrainConfig,
+    material: Material,
+    started: float,
+    show: Display,
+    *,
+    machine: Machine | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Settled:
+    """Measure how this machine does best and how long a step takes; plan what follows from it.
+
+    What follows is the number of steps, the dropout where none is asked for, and the sizes of
+    the model where the configuration leaves them open.
+
+    Args:
+        started: when the run began, by `time.perf_counter`.
+        machine: how to compute; None measures.
+        weights: what to begin with; None: the seed's.
+
+    Raises:
+        BadInput: a kernel or device that is not to be had.
+        Failed: too little memory.
+    """
+    settled = _settle(config, material, started, show, machine, weights)
+    timed, transformer = asked_steps(config) is None, config.model.kind == "transformer"
+    if config.auto_size and timed and transformer and machine is None and weights is None:
+        sized = _sized(config, settled, material, started)
+        if sized != config:
+            settled = _settle(sized, material, started, show, None, None)
+    return settled
+
+
+def _settle(
+    config: TrainConfig,
+    material: Material,
+    started: float,
+    show: Display,
+    machine: Machine | None,
+    weights: Mapping[str, Tensor] | None,
+) -> Settled:
+    asked = asked_steps(config)
+    device = machine.device if machine else pick_device(config.device)
+    if asked:
+        config = with_dropout(config, _passes(config, material, asked))
+    model = make_model(config.model)
+    with memory_explained(config, model):
+        check_memory(config, model, device)
+        set_weights(model, config.seed, weights)
+        model.to(device)
+        machine, losses, timing = _measured(config, material, model, started, show, machine)
+        steps = asked or steps_in(
+            config, material, timing.budget_seconds or 0.0, timing.step_seconds
+        )
+        config = with_dropout(config, _passes(config, material, steps))
+        model.set_dropout(config.model.resolved.dropout)
+        set_weights(model, config.seed, weights)
+        took = timing.step_seconds * (steps + _validation_steps(config, material, steps))
+        plan = plan_of(config, machine, material, model, steps, took, timing)
+    return Settled(config, model, machine, losses, plan)
+
+
+def _measured(
+    config: TrainConfig,
+    material: Material,
+    model: TokenModel,
+    started: float,
+    show: Display,
+    machine: Machine | None,
+) -> tuple[Machine, Callable[..., Tensor], Timing]:
+    """Return how to compute, the losses computed so, and how long a step takes."""
+    asked = asked_steps(config)
+    budget = seconds(config.time) if config.time else DEFAULT_SECONDS
+    device = next(model.parameters()).device
+    batch = material.batches(config).at(0).to(device)
+    numbers = _thread_numbers(config, device.type) if machine is None else ()
+    if machine is None:
+        show.say("measuring what this machine does fast")
+        machine = measure(
+            config,
+            model,
+            batch,
+            lambda step: budget if asked is None else 1.2 * asked * step,
+            numbers,
+        )
+    use(model, machine)
+    if machine.compile:
+        show.say("compiling, which takes half a minute or so")
+    losses = losses_of(model, machine)
+    at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
+    trial = Training(at_rest, machine, material, model, losses, steps=1000)
+    step_seconds = _step_seconds(trial, WARM_UP_SECONDS / 4 if asked is None else 0.0)
+    left = budget - (time.perf_counter() - started)
+    return machine, losses, Timing(step_seconds, None if asked else max(0.0, left), numbers)
+
+
+def _passes(config: TrainConfig, material: Material, steps: int) -> float:
+    """Return how often the training text is read in so many steps."""
+    return material.batches(config).epoch(steps * config.accumulate)
+
+
+def _sized(
+    config: TrainConfig, settled: Settled, material: Material, started: float
+) -> TrainConfig:
+    """Return the configuration with the sizes that the text and the time left deserve."""
+    timing = settled.plan.timing
+    budget = seconds(config.time) if config.time else DEFAULT_SECONDS
+    name = choose_preset(
+        config,
+        text_tokens=len(material.training),
+        seconds=budget - (time.perf_counter() - started),
+        seconds_per_token=timing.step_seconds / tokens_per_step(config),
+    )
+    return replace(config, model=as_preset(config.model, name))
+
+
+def _thread_numbers(config: TrainConfig, device: str) -> tuple[int, ...]:
+    """Return the numbers of threads to choose from; none where there is no choice."""
+    if config.threads or device != "cpu":
+        return ()
+    numbers = candidates(torch.get_num_threads())
+    return numbers if len(numbers) > 1 else ()
+
+
+def asked_steps(config: TrainConfig) -> int | None:
+    """Return the number of steps where it was asked for, in steps or in tokens."""
+    if config.tokens is not None:
+        return -(-config.tokens // tokens_per_step(config))
+    return config.steps
+
+
+def _step_seconds(training: Training, least_seconds: float) -> float:
+    """Return what a real step takes; the first, which may compile, is not counted.
+
+    Args:
+        least_seconds: time steps for so long, where there are fast ones; how many steps a
+            run takes depends on it where a length of time was asked for.
+    """
+    training.step()
+    start, times = time.perf_counter(), []
+    while len(times) < WARM_UP_STEPS or time.perf_counter() - start < least_seconds:
+        before = time.perf_counter()
+        training.step()
+        times.append(time.perf_counter() - before)
+        if time.perf_counter() - start > WARM_UP_SECONDS:
+            break
+    return sum(times) / len(times)
+
+
+def _validation_steps(config: TrainConfig, material: Material, steps: float) -> float:
+    """Return how many steps' time all validations take; a forward pass is a third of a step."""
+    there = len(material.validation)
+    number = steps // steps_between_validations(config, int(steps))
+    small = min(there, validation_tokens(config)) * number
+    tokens = small + min(there, loop.FINAL_VALIDATION_TOKENS)
+    return tokens / tokens_per_step(config) / 3
+
+
+def steps_in(
+    config: TrainConfig, material: Material, seconds_left: float, step_seconds: float
+) -> int:
+    """Return how many steps fit into some seconds, validations counted; at least one."""
+    steps = max(1.0, seconds_left / step_seconds)
+    return max(1, round(steps - _validation_steps(config, material, steps)))
+
+
+def set_weights(model: TokenModel, seed: int, weights: Mapping[str, Tensor] | None) -> None:
+    """Begin with these weights, or with those of a seed."""
+    model.initialise(seed)
+    if weights is not None:
+        model.load_state_dict(weights)
+
+
+@contextmanager
+def memory_explained(config: TrainConfig, model: TokenModel) -> Iterator[None]:
+    """Turn what PyTorch says when memory runs out into what to do about it."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        out = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not out and "allocate memory" not in str(error):
+            raise
+        raise Failed(too_large(config, model)) from None
