@@ -258,6 +258,7 @@ def _vector(numbers: Sequence[float]) -> str:
 
 def _number(value: float) -> str:
     """A number in seven columns."""
+    value = round(value, 3)  # 1 + x - x is not always 1 in float32
     if value == int(value) and abs(value) < 1000:
         return f"{value:>7.0f}" if value else "      0"
     return f"{value:>7.3f}" if abs(value) < 100 else f"{value:>7.1f}"
