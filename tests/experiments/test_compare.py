@@ -171,7 +171,11 @@ def test_a_run_is_what_it_would_be_alone(config: CompareConfig, tmp_path: Path) 
     folder = Path(config.out) / "runs" / "alibi-seed1"
     alone = train(
         replace(
-            config.train, model=replace(MODEL, position="alibi"), seed=1, out=str(tmp_path / "a")
+            config.train,
+            model=replace(MODEL, position="alibi"),
+            seed=1,
+            keep="last",
+            out=str(tmp_path / "a"),
         ),
         machine=Machine(**record(config)["machine"]),
     )

@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "positions drawn at random said to step by one",
-        "training/loop.py",
+        "training/training.py",
         (("consecutive=fed is positions", "consecutive=True"),),
         ("tests/training/test_packing.py",),
     ),

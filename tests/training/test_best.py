@@ -55,7 +55,7 @@ def test_the_best_weights_are_left_and_the_last_kept_beside(
     assert all((left[name] == at_20[f"model.{name}"]).all() for name in left)
     assert same(load_file(run.folder / "last.safetensors"), last.model.state_dict())
     final = run.records()[-1]
-    assert (final["step"], final["best_step"], final["final"]) == (60, 20, True)
+    assert (final["last_step"], final["best_step"], final["step"]) == (60, 20, 20)
     assert final["text"] == "validation"
     assert final["validation_loss"] == final["best_loss"] != final["last_loss"]
 
@@ -146,7 +146,7 @@ def test_overfitting_is_said() -> None:
 
 
 def test_best_and_last_are_said() -> None:
-    both = record(60, 4.346, best_step=20, best_loss=4.346, last_loss=4.604)
+    both = record(20, 4.346, best_step=20, best_loss=4.346, last_step=60, last_loss=4.604)
     assert outcome.best_and_last(both) == (
         "model.safetensors holds the weights of step 20, the best on the development text: "
         "validation loss 4.346; last.safetensors those of step 60: 4.604"

@@ -61,7 +61,7 @@ def _print_result(run: Run, as_json: bool) -> None:
     final = next(r for r in reversed(records) if "validation_loss" in r)
     if as_json:
         last = {k: v for k, v in steps[-1].items() if k in ("step", "tokens", "loss")}
-        print(json.dumps({"run": str(run.folder), **last, **final}))
+        print(json.dumps({"run": str(run.folder), **final, **last}))
     else:
         print(run.folder)
 
@@ -136,8 +136,7 @@ class Terminal(Display):
         bits = record["validation_bits_per_byte"]
         per_byte = f"  {bits:.3f} bits/byte" if bits else ""
         text = record["text"] if "final" not in record else f"whole {record['text']} text:"
-        step = record.get("best_step", record["step"])
-        line = f"step {step:,}  {text} loss {record['validation_loss']:.3f}{per_byte}"
+        line = f"step {record['step']:,}  {text} loss {record['validation_loss']:.3f}{per_byte}"
         self.console.print(f"{line}  {self._perplexity(record)}", style="bold")
 
     def _perplexity(self, record: dict[str, Any]) -> str:

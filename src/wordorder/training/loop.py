@@ -146,8 +146,14 @@ class _Work:
             training.model.load_state_dict(best.weights)
             final = training.validate(FINAL_VALIDATION_TOKENS, final=True)
             training.model.load_state_dict(weights)
-        losses = {"best_loss": final["validation_loss"], "last_loss": last["validation_loss"]}
-        return {**final, "best_step": best.step, **losses}
+        return {
+            **final,
+            "step": best.step,  # of the weights that were measured
+            "best_step": best.step,
+            "best_loss": final["validation_loss"],
+            "last_step": training.done,
+            "last_loss": last["validation_loss"],
+        }
 
 
 class _Clock:

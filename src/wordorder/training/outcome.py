@@ -31,7 +31,7 @@ def best_and_last(final: dict[str, Any]) -> str:
     """Return which weights were kept, with the validation loss of both."""
     if "best_step" not in final:
         return ""
-    best, last = final["best_step"], final["step"]
+    best, last = final["best_step"], final["last_step"]
     if best == last:
         return f"the last weights, of step {last:,}, are the best: model.safetensors holds them"
     return (

@@ -142,8 +142,9 @@ def resume(
     use(model, machine)
     with _threads(machine.threads), memory_explained(config, model):
         losses = losses_of(model, machine)
-        planned, timing = recorded["plan"], Timing.from_dict(recorded["plan"])
-        plan = plan_of(config, machine, material, model, planned["steps"], None, timing)
+        planned = recorded.get("plan", {})
+        steps, timing = planned.get("steps", recorded["steps"]), Timing.from_dict(planned)
+        plan = plan_of(config, machine, material, model, steps, None, timing)
         training = _training(Settled(config, model, machine, losses, plan), material)
         training.load(checkpoint)
         metrics.Metrics(folder).cut(training.done)
