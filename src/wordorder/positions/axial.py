@@ -100,7 +100,7 @@ class Axial(Position):
         self.interleaved = interleaved
         self.pairs = shape.head_dim // 2
         self.axes = len(sections) or 2
-        self.follows = self._turns() if interleaved else self._runs()
+        self.coordinate_of = self._turns() if interleaved else self._runs()
         self.absolute = columns > 0
         self.shift_invariant = columns == 0
 
@@ -162,7 +162,7 @@ class Axial(Position):
 
     def rotation(self, positions: Tensor) -> Rotation:
         """Return cosines and sines of positions (batch, time) or (batch, time, axes)."""
-        follows = torch.tensor(self.follows, device=positions.device)
+        follows = torch.tensor(self.coordinate_of, device=positions.device)
         return rotation(self.coordinates(positions)[..., follows], self.frequencies())
 
     def prepare(self, geometry: Geometry) -> tuple[Rotation, Rotation]:

@@ -65,7 +65,7 @@ def yarn_turns(original_length: int) -> float:
     times within 256, of which the ramp from 32 turns to 1 would take nearly all: with the root
     of the length, 8 at 256, it takes the same share of their logarithm.
     """
-    share = min(1.0, original_length / YARN_LENGTH) ** 0.5
+    share = min(1.0, max(0, original_length) / YARN_LENGTH) ** 0.5
     return max(FEWEST_TURNS, YARN_TURNS * share)
 
 

@@ -225,7 +225,7 @@ class Rotary(Position):
         options = {name: getattr(self, name) for name in unused}
         length = self.original_length or self.shape.trained_length
         about = {"pairs": self.pairs, "length": length}
-        if "beta_fast" in rotary_scaling.takes(self.scaling):
+        if self.scaling == "yarn":
             options["beta_fast"] = self.beta_fast or defaults.yarn_turns(length)
         rotary_scaling.check(self.scaling, {**options, **about}, unused)
         options["original_length"] = length
