@@ -96,7 +96,7 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("adds", f"{added:,} parameters to {whole}" if added else "no parameters"),
     ]
     if following := _following(about):
-        lines.append(("follows", f"the trained length (here {model.trained_length}): {following}"))
+        lines.append(("by default", f"for {model.trained_length} tokens: {following}"))
     if about["longest"] is not None:
         trained = about["longest"] == model.trained_length - 1
         whose = " (the trained length - 1)" if trained else ""
@@ -112,9 +112,9 @@ def _following(about: dict[str, Any]) -> str:
     for name, value in about["resolved"].items():
         each = about["follows"].get(name)
         if each and not about["options"][name]:
-            paper = f" (the paper's: {each['paper']:g})" if each["paper"] else ""
-            lines.append(f"{name}={_written(value)}, {each['rule']}{paper}")
-    return "; ".join(lines)
+            paper = f"; the paper's: {each['paper']:g}" if each["paper"] else ""
+            lines.append(f"{name}={_written(value)} ({each['rule']}{paper})")
+    return ", ".join(lines)
 
 
 def _written(value: Any) -> str:
