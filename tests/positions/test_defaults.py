@@ -11,17 +11,26 @@ from wordorder.positions import CATALOGUE, ModelShape, Position, PositionError, 
 from wordorder.positions.conformance import check
 from wordorder.positions.defaults import yarn_turns
 
-LENGTHS = (1, 8, 16, 37, 64, 128, 256, 1024)
+LENGTHS = (1, 37, 1024)
+MORE = [pytest.param(length, marks=pytest.mark.slow) for length in (8, 16, 64, 128, 256)]
+# What the kit cannot try: FIRE's threshold of a quarter of a token is below every position, that
+# of 4 stands at a kink; of 4 positions no 9 are drawn.
+UNTRIED = {("fire", 1), ("fire", 16), ("randomized", 1)}
 # The kit reads 40 tokens: a table of fewer rows cannot.
 ENDS = [name for name in CATALOGUE if build(name, ModelShape(4, 8)).longest is not None]
-FOLLOWING = [(name, each) for name, kind in CATALOGUE.items() for each in kind.follows]
-# Parameters of two axes or more that are looked up by position, or convolve: no matrices.
+FOLLOWING = [
+    pytest.param(name, each, id=f"{name}-{each.option}")
+    for name, kind in CATALOGUE.items()
+    for each in kind.follows
+]
+# Parameters of two axes or more that multiply no hidden states: looked up by position, or
+# multiplied with what is, or filters, or a network on scores.
 TABLES = {
     "learned": {"weight"},
     "shaw": {"weight"},
     "shaw-values": {"weight", "value_weight"},
-    "transformer-xl": {"content_bias", "position_bias"},
-    "deberta": {"table"},
+    "transformer-xl": {"weight", "content_bias", "position_bias"},  # it multiplies sinusoids
+    "deberta": {"table", "key_weight", "query_weight"},  # the two multiply the table
     "t5": {"weight"},
     "fire": {"out"},
     "relative": {"weight"},
@@ -71,7 +80,9 @@ def test_yarns_ramp_follows_from_the_original_length(length: int, turns: float) 
         assert own.pinned()["beta_fast"] == turns
 
 
-@pytest.mark.parametrize(("name", "each"), FOLLOWING, ids=lambda v: v if isinstance(v, str) else v[0])
+@pytest.mark.parametrize(
+    ("name", "each"), FOLLOWING, ids=lambda v: v if isinstance(v, str) else v[0]
+)
 def test_the_papers_value_is_one_option_away(name: str, each: Any) -> None:
     """What is asked for is kept, at any length, and nothing is left to follow."""
     if each.paper is None:
@@ -96,15 +107,17 @@ def test_whatever_follows_is_said_shown_and_holds_written_out(name: str) -> None
     assert [p.shape for p in other.parameters()] == [p.shape for p in position.parameters()]
 
 
-@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("length", [*LENGTHS, *MORE])
 @pytest.mark.parametrize("name", [n for n in CATALOGUE if n not in ENDS])
 def test_it_conforms_at_any_trained_length(name: str, length: int) -> None:
+    if (name, length) in UNTRIED:
+        pytest.skip("the kit cannot try it at this length")
     spec = "self-extend:neighbours=3" if name == "self-extend" else name  # the kit reads 9 tokens
     report = check(spec, heads=(4,), trained_length=length)
     assert report.holds, str(report)
 
 
-@pytest.mark.parametrize("length", [*range(1, 70), *LENGTHS])
+@pytest.mark.parametrize("length", [*range(1, 70), 128, 256, 1024])
 def test_it_can_be_made_at_any_trained_length(length: int) -> None:
     for name in CATALOGUE:
         for causal in (True, False):

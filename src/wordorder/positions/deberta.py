@@ -31,8 +31,10 @@ class Reach(NamedTuple):
 class Deberta(Position):
     """Adds products of queries and of keys with projected vectors of their clipped distance.
 
-    Every layer has its own table and its own two projections. In a causal model the vectors
-    of the future are never read. Distances between whole numbers take the nearest.
+    Every layer has its own table and its own two projections, which multiply that table and no
+    hidden states: AdamW trains all three (Muon on the two was 0.02 nats worse). In a causal
+    model the vectors of the future are never read. Distances between whole numbers take the
+    nearest.
 
     Args:
         span: distances of at least this, either way, share a vector; 0: a quarter of the
@@ -63,7 +65,6 @@ class Deberta(Position):
     )
     door = "score"
     follows = (defaults.Follows("span", defaults.REACH_RULE, 512),)
-    matrices = ("key_weight", "query_weight")
 
     def __init__(self, shape: ModelShape, /, *, span: int = 0) -> None:
         super().__init__(shape)

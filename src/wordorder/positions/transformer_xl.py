@@ -71,7 +71,6 @@ class TransformerXL(Position):
         "Two biases: u meets the key's content, v its distance; they are not one.",
     )
     door = "score"
-    matrices = ("weight",)
 
     def __init__(self, shape: ModelShape, /) -> None:
         super().__init__(shape)
