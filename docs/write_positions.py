@@ -77,6 +77,9 @@ def example(name: str, about: dict) -> str:
     """Return a spec that shows how options are written."""
     if about["places"]:
         return f"{name}+rotary"
+    papers = (f"{o}={each['paper']:g}" for o, each in about["follows"].items() if each["paper"])
+    if paper := next(papers, ""):
+        return f"{name}:{paper}"
     number = next(
         (f"{key}={value:g}" for key, value in about["options"].items() if type(value) is float), ""
     )

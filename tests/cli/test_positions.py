@@ -70,7 +70,24 @@ def test_facts_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert list(found) == list(CATALOGUE)
     assert found["learned"]["longest"] == 255 and found["learned"]["parameters"] == 256 * 192
-    assert found["rotary"]["options"]["base"] == 10000.0
+    assert found["rotary"]["options"]["base"] == 0
+    assert found["rotary"]["resolved"] == {"base": 5000}
+    assert found["rotary"]["follows"]["base"]["paper"] == 10000
+
+
+def test_a_default_that_follows_stands_beside_the_papers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for spec, shown in (
+        ("rotary", "for 256 tokens: base=5000 (10,000 times the trained length over 512; the "),
+        ("t5", "max_distance=64 (a quarter of the trained length, at most 128; the paper's: 128)"),
+        ("deberta", "span=64 (a quarter of the trained length, at most 128; the paper's: 512)"),
+    ):
+        assert main(["positions", spec]) == 0
+        assert shown in " ".join(capsys.readouterr().out.split())
+    assert main(["positions", "rotary:base=10000"]) == 0
+    told = capsys.readouterr().out
+    assert "base=10000" in told and "by default" not in told
 
 
 def test_an_embedding_of_ones_own_is_shown_and_checked(

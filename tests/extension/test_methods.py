@@ -55,7 +55,10 @@ def random_model(position: str) -> LanguageModel:
         ("ntk", "rotary:base=500,scaling=ntk,factor=4"),
         ("dynamic-ntk", "rotary:base=500,scaling=dynamic,original_length=64"),
         ("yarn", "rotary:base=500,scaling=yarn,factor=4,original_length=64,beta_fast=4"),
-        ("yarn-published", "rotary:base=500,scaling=yarn,factor=4,original_length=64"),
+        (
+            "yarn-published",
+            "rotary:base=500,scaling=yarn,factor=4,original_length=64,beta_fast=32",
+        ),
         ("llama3", "rotary:base=500,scaling=llama3,factor=4,original_length=64"),
         ("drop", "none"),
         ("self-extend", "self-extend:base=500,group=7,neighbours=32"),
@@ -67,17 +70,17 @@ def test_rotary_is_spelled_as(method: str, spelled: str) -> None:
 
 def test_only_the_rotary_parts_of_a_pattern_change_and_tables_reach_the_new_length() -> None:
     spec = respelled("interpolate", config_of("learned+rotary/learned+none"), stretch_of())
-    rotary = "rotary:scaling=linear,factor=4"
+    rotary = "rotary:base=1250,scaling=linear,factor=4"
     assert spec == f"learned:length=256+{rotary}/learned:length=256+none"
 
 
 def test_a_scaled_embedding_is_scaled_anew_from_its_first_length() -> None:
-    config = config_of("rotary:scaling=yarn,factor=2,original_length=32")
+    config = config_of("rotary:base=500,scaling=yarn,factor=2,original_length=32,beta_fast=8")
     assert original_length(config) == 32
     stretch = Stretch(32, NEW, 8)
-    assert respelled("ntk", config, stretch) == "rotary:scaling=ntk,factor=8"
+    assert respelled("ntk", config, stretch) == "rotary:base=500,scaling=ntk,factor=8"
     unchanged = respelled("unchanged", config, stretch)
-    assert unchanged == "rotary:scaling=yarn,factor=2,original_length=32"
+    assert unchanged == config.position
 
 
 def test_base_is_the_smallest_that_serves_or_grows_with_the_length() -> None:
@@ -150,15 +153,37 @@ def test_a_longer_trained_length_changes_nothing_before_the_old_one(name: str) -
     assert longer.config.trained_length == NEW
 
 
+def test_a_method_keeps_the_base_of_the_trained_length() -> None:
+    """What follows from the length a model was trained at does not change with a longer one."""
+    for method in ("interpolate", "ntk", "yarn", "dynamic-ntk", "self-extend", "unchanged"):
+        spec = respelled(method, config_of("rotary"), stretch_of())
+        assert "base=1250" in spec, spec
+    (part,) = parse(respelled("base", config_of("rotary"), stretch_of())).layers[0]
+    assert dict(part.options)["base"] == pytest.approx(max(4 * 1250, smallest_base(NEW, 4)))
+    assert base_of(rotary_part(config_of("rotary"))) == 1250
+
+
 def test_pinned_options_are_read_from_the_trained_length() -> None:
     shape = config_of("rotary").shape
     pinned = {name: dict(CATALOGUE[name](shape).pinned()) for name in CATALOGUE}
+    base = {"base": 10_000 * OLD / 512}
     assert {name: found for name, found in pinned.items() if found} == {
+        "axial": base,
+        "deberta": {"span": OLD // 4},
         "fire": {"threshold": OLD / 4},
         "learned": {"length": OLD},
         "offset": {"most": OLD},
+        "pope": base,
         "randomized": {"limit": 4 * OLD},
-        "self-extend": {"neighbours": OLD // 8},
+        "relative": {"clip": OLD // 4},
+        "rotary": base,
+        "self-extend": {**base, "neighbours": OLD // 8},
+        "t5": {"max_distance": OLD // 4},
+        "xpos": {**base, "scale_base": OLD / 2},
     }
-    dynamic = build("rotary:scaling=dynamic", shape).instances[0]
-    assert dynamic.pinned() == {"original_length": OLD}
+    dynamic, yarn = (
+        build(f"rotary:scaling={scaling}", shape).instances[0]
+        for scaling in ("dynamic", "yarn,factor=2")
+    )
+    assert dynamic.pinned() == {**base, "original_length": OLD}
+    assert yarn.pinned() == {**base, "original_length": OLD, "beta_fast": 4.0}

@@ -49,7 +49,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     [
         (["--data", "nothere.txt"], "nothere.txt"),
         (["--position", "rotery"], "did you mean rotary?"),
-        (["--position", "rotary:bass=1"], "its options are: base (10000.0), fraction (1.0)"),
+        (["--position", "rotary:bass=1"], "its options are: base (0.0), fraction (1.0)"),
         (["--heads", "5"], "5 heads do not divide the width 32"),
         (["--tokens", "3", "--time", "3m"], "give one"),
         (["--time", "soon"], "write 90s, 3m or 1h"),

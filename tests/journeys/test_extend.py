@@ -61,7 +61,7 @@ def test_auto_tries_everything_and_takes_the_best(
         "The same tokens, with more and more before them",
         "At the old length of 16",
         "Passkey: found again",
-        "Base 10000 with 8 turning pairs",
+        "Base 312.5 with 8 turning pairs",
     ):
         assert title in printed
     found = json.loads((out / "extension.json").read_text())

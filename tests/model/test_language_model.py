@@ -13,7 +13,8 @@ from torch.nn import functional
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.model.decoding import Cache
-from wordorder.positions import Position
+from wordorder.positions import Deberta, Position
+from wordorder.training.optimizers import Optimizer
 
 # Float32 sums in another order.
 ROUNDING = 1e-5
@@ -144,6 +145,62 @@ def test_muon_takes_the_matrices_of_the_blocks(make_random: MakeModel) -> None:
     assert sorted(part.name for part in model.muon_parts()) == sorted(names)
 
 
+@pytest.mark.parametrize(
+    ("spec", "kinds"),
+    [
+        ("path", {"down", "up", "beta_weight"}),
+        ("forgetting", {"weight"}),
+        ("selective:gate=true", {"down", "up", "gate_weight"}),
+        ("learned+t5+relative", set()),
+        ("shaw", set()),
+        ("cope", set()),
+    ],
+)
+def test_muon_takes_the_matrices_that_an_embedding_declares(
+    make_random: MakeModel, spec: str, kinds: set[str]
+) -> None:
+    model = make_random(spec)
+    own = [part for part in model.muon_parts() if part.name.startswith("position.")]
+    expected = {f"position.instances.{i}.{kind}" for i in (0, 1) for kind in kinds}
+    assert {part.name for part in own} == expected
+    optimizer = Optimizer(model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.0)
+    assert not set(optimizer.names) & expected  # and AdamW has all the rest
+    joined = {name for name, _ in model.named_parameters() if name.startswith("position.")}
+    assert joined - expected <= set(optimizer.names)
+    model.loss(TOKENS, TARGETS).backward()
+    before = {part.name: part.value.clone() for part in own}
+    optimizer.step(matrix_rate=0.1, rate=0.0)
+    for part in own:
+        moved = part.value - before[part.name]
+        sizes = torch.linalg.svdvals(moved / max(1.0, moved.shape[0] / moved.shape[1]) ** 0.5)
+        assert 0.05 < float(sizes.max()) < 0.13, part.name
+
+
+def test_a_matrix_of_every_head_is_a_part_of_its_own(
+    make_random: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Deberta, "matrices", ("key_weight",))
+    model = make_random("deberta")
+    own = [part for part in model.muon_parts() if part.name.startswith("position.")]
+    assert [tuple(part.value.shape) for part in own] == [(8, 32)] * 2 * 4
+    own[1].value.zero_()
+    zero = [not weight.any() for weight in model.position.instances[0].key_weight]
+    assert zero == [False, True, False, False]
+
+
+def test_an_older_runs_optimizer_is_refused_in_a_line(make_random: MakeModel) -> None:
+    def made(matrices: bool) -> Optimizer:
+        model = make_random("path")
+        if not matrices:
+            for instance in model.position.instances:
+                instance.matrices = ()
+        return Optimizer(model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.0)
+
+    made(matrices=False).load_state(made(matrices=False).state())
+    with pytest.raises(BadInput, match="an older wordorder began this run"):
+        made(matrices=True).load_state(made(matrices=False).state())
+
+
 def test_parts_are_the_parameters_cut_where_layers_are_joined(make_random: MakeModel) -> None:
     model = make_random("learned", biases=True, key_value_heads=1)
     parts = {part.name: part.value for part in model.parts()}
@@ -208,8 +265,13 @@ def test_first_values_are_the_documented_ones() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("position", "presumed"), [("rotary", 128**0.5), ("learned+alibi", 128**0.5),
-    ("sinusoidal", 128**0.5), (f"{__name__}.Presuming/rotary", 3.0)],
+    ("position", "presumed"),
+    [
+        ("rotary", 128**0.5),
+        ("learned+alibi", 128**0.5),
+        ("sinusoidal", 128**0.5),
+        (f"{__name__}.Presuming/rotary", 3.0),
+    ],
 )
 def test_words_are_multiplied_as_the_position_presumes(position: str, presumed: float) -> None:
     model = initialised(position=position)

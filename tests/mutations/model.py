@@ -14,7 +14,12 @@ MUTANTS = (
     Mutant(
         "position offset by one",
         "model/cache.py",
-        (("return self.positions[:, -1:] + 1 + steps", "return self.positions[:, -1:] + 2 + steps"),),
+        (
+            (
+                "return self.positions[:, -1:] + 1 + steps",
+                "return self.positions[:, -1:] + 2 + steps",
+            ),
+        ),
         (READING, "tests/model/test_decoding.py"),
     ),
     Mutant(
@@ -36,7 +41,10 @@ MUTANTS = (
         "positions not closed up",
         "model/cache.py",
         (
-            ("            self.positions = steps.expand(len(self.positions), -1)", "            self.positions = _ends(self.positions, sinks, window)"),
+            (
+                "            self.positions = steps.expand(len(self.positions), -1)",
+                "            self.positions = _ends(self.positions, sinks, window)",
+            ),
             ("self.consecutive = self.documents is None", "self.consecutive = False"),
         ),
         (EVICTION,),
@@ -44,29 +52,61 @@ MUTANTS = (
     Mutant(
         "values not evicted with their keys",
         "model/cache.py",
-        (("            for buffer in (self.keys, self.values)\n", "            for buffer in (self.keys, self.keys)\n"),),
+        (
+            (
+                "            for buffer in (self.keys, self.values)\n",
+                "            for buffer in (self.keys, self.keys)\n",
+            ),
+        ),
         (EVICTION,),
     ),
     Mutant(
         "one token more kept than a window",
         "model/decoding.py",
-        (("return self.sinks + self.window + 1 - self.cache.length", "return self.sinks + self.window + 2 - self.cache.length"),),
+        (
+            (
+                "return self.sinks + self.window + 1 - self.cache.length",
+                "return self.sinks + self.window + 2 - self.cache.length",
+            ),
+        ),
         (EVICTION,),
     ),
     Mutant(
         "bias from the length of the cache",
         "model/bias.py",
         (
-            ("queries = geometry.query_positions[:, rows, None]", "queries = geometry.query_slots[None, rows, None]"),
-            ("queries - geometry.key_positions[:, None, seen]", "queries - torch.arange(self.keys)[None, None, seen]"),
+            (
+                "queries = geometry.query_positions[:, rows, None]",
+                "queries = geometry.query_slots[None, rows, None]",
+            ),
+            (
+                "queries - geometry.key_positions[:, None, seen]",
+                "queries - torch.arange(self.keys)[None, None, seen]",
+            ),
         ),
         (READING, "tests/model/test_fast_paths.py"),
     ),
     Mutant(
         "packed documents see each other",
         "positions/base.py",
-        (("(seen & same & (source >= 0)) | (behind == 0)", "(seen & (source >= 0)) | (behind == 0)"),),
+        (
+            (
+                "(seen & same & (source >= 0)) | (behind == 0)",
+                "(seen & (source >= 0)) | (behind == 0)",
+            ),
+        ),
         (READING, KIT),
+    ),
+    Mutant(
+        "matrices of embeddings left to AdamW",
+        "model/language_model.py",
+        (
+            (
+                "for kind in module.matrices if isinstance(module, Position) else ()",
+                "for kind in ()",
+            ),
+        ),
+        ("tests/model/test_language_model.py",),
     ),
     Mutant(
         "slopes in a channel whatever positions do",

@@ -26,7 +26,10 @@ MUTANTS = (
     slip(
         "sinusoidal",
         "exponent i/d for 2i/d",
-        ("self.base ** (-pairs / self.shape.width)", "self.base ** (-pairs / 2 / self.shape.width)"),
+        (
+            "self.base ** (-pairs / self.shape.width)",
+            "self.base ** (-pairs / 2 / self.shape.width)",
+        ),
     ),
     slip(
         "sinusoidal",
@@ -47,7 +50,10 @@ MUTANTS = (
     slip(
         "learned",
         "past the table its last row",
-        ("positions = geometry.query_positions\n", "positions = geometry.query_positions.clamp(max=self.longest)\n"),
+        (
+            "positions = geometry.query_positions\n",
+            "positions = geometry.query_positions.clamp(max=self.longest)\n",
+        ),
     ),
     slip(
         "learned",
@@ -82,12 +88,18 @@ MUTANTS = (
     slip(
         "axial",
         "text stands at 0 on the other axes",
-        ("positions[..., None].expand(-1, -1, self.axes)", "torch.nn.functional.pad(positions[..., None], (0, self.axes - 1))"),
+        (
+            "positions[..., None].expand(-1, -1, self.axes)",
+            "torch.nn.functional.pad(positions[..., None], (0, self.axes - 1))",
+        ),
     ),
     slip(
         "kerple",
         "numbers may turn negative",
-        ("first, second = wide(self.raw1).exp(), wide(self.raw2)", "first, second = wide(self.raw1), wide(self.raw2)"),
+        (
+            "first, second = wide(self.raw1).exp(), wide(self.raw2)",
+            "first, second = wide(self.raw1), wide(self.raw2)",
+        ),
         ("return first, second.exp()", "return first, second"),
         ('(p if self.kernel == "log" else a).log()', '(p if self.kernel == "log" else a)'),
         ('a.log() if self.kernel == "log"', 'a if self.kernel == "log"'),
@@ -106,12 +118,18 @@ MUTANTS = (
     slip(
         "fire",
         "the text's length divides",
-        ("torch.maximum(tables.to(c.dtype), least)", "torch.maximum(tables.amax(1, True).expand_as(tables).to(c.dtype), least)"),
+        (
+            "torch.maximum(tables.to(c.dtype), least)",
+            "torch.maximum(tables.amax(1, True).expand_as(tables).to(c.dtype), least)",
+        ),
     ),
     slip(
         "fire",
         "logarithm on one side",
-        ("torch.maximum(tables.to(c.dtype), least)).log1p()", "torch.maximum(tables.to(c.dtype), least))"),
+        (
+            "torch.maximum(tables.to(c.dtype), least)).log1p()",
+            "torch.maximum(tables.to(c.dtype), least))",
+        ),
     ),
     slip(
         "fire",
@@ -122,6 +140,17 @@ MUTANTS = (
         "sandwich",
         "angles summed without their cosine",
         ("** (-2 * k / self.dimensions)).sin().square()", "** (-2 * k / self.dimensions)).abs()"),
+    ),
+    Mutant(
+        "tables as far as before",
+        "positions/defaults.py",
+        (("return max(1, int(shrunk(REACH, REACH_LENGTH, trained_length)))", "return REACH"),),
+        ("tests/positions/test_defaults.py", "tests/extension/test_methods.py"),
+    ),
+    slip(
+        "sandwich",
+        "few heads without a steep one",
+        ("heads >= PAPERS_HEADS)", "heads >= 1)"),
     ),
     slip(
         "sandwich",
@@ -141,7 +170,7 @@ MUTANTS = (
     slip(
         "relative",
         "clipped one early",
-        (".clamp(-self.ahead, self.clip)", ".clamp(-self.ahead, self.clip - 1)"),
+        (".clamp(-self.ahead, self.resolved_clip)", ".clamp(-self.ahead, self.resolved_clip - 1)"),
     ),
     slip(
         "shaw",
@@ -167,7 +196,10 @@ MUTANTS = (
     slip(
         "shaw",
         "vectors of values mirrored",
-        ("vectors = self.value_weight.to(asked.dtype)", "vectors = self.value_weight.flip(0).to(asked.dtype)"),
+        (
+            "vectors = self.value_weight.to(asked.dtype)",
+            "vectors = self.value_weight.flip(0).to(asked.dtype)",
+        ),
     ),
     slip(
         "transformer-xl",
@@ -192,22 +224,34 @@ MUTANTS = (
     slip(
         "deberta",
         "position to content not transposed",
-        ("table[: span - nearest + 1]", "table[2 * span - torch.arange(span - nearest + 1).clamp(min=1)]"),
+        (
+            "table[: span - nearest + 1]",
+            "table[2 * span - torch.arange(span - nearest + 1).clamp(min=1)]",
+        ),
     ),
     slip(
         "deberta",
         "terms of positions not scaled",
-        ("wide(queries) * self.softmax_scale, wide(keys) * self.softmax_scale", "wide(queries), wide(keys)"),
+        (
+            "wide(queries) * self.softmax_scale, wide(keys) * self.softmax_scale",
+            "wide(queries), wide(keys)",
+        ),
     ),
     slip(
         "forgetting",
         "gates summed in bfloat16",
-        ('gates.cumsum(1, dtype=torch.float32 if x.device.type == "mps" else torch.float64)', "gates.cumsum(1, dtype=torch.bfloat16)"),
+        (
+            'gates.cumsum(1, dtype=torch.float32 if x.device.type == "mps" else torch.float64)',
+            "gates.cumsum(1, dtype=torch.bfloat16)",
+        ),
     ),
     slip(
         "forgetting",
         "gates from keys",
-        ("sums = state.transpose(1, 2)", "sums = F.logsigmoid(keys.sum(-1)).to(state.dtype).cumsum(-1)"),
+        (
+            "sums = state.transpose(1, 2)",
+            "sums = F.logsigmoid(keys.sum(-1)).to(state.dtype).cumsum(-1)",
+        ),
     ),
     slip(
         "forgetting",
@@ -222,7 +266,10 @@ MUTANTS = (
     slip(
         "cope",
         "rounded to a row",
-        ("return low + (counts - below) * (high - low)", "return at_integers.gather(-1, counts.detach().round().long())"),
+        (
+            "return low + (counts - below) * (high - low)",
+            "return at_integers.gather(-1, counts.detach().round().long())",
+        ),
     ),
     slip(
         "cope",
@@ -275,12 +322,18 @@ MUTANTS = (
     slip(
         "pope",
         "frequencies of pairs",
-        ("return self.base**-exponent", "return self.base ** -exponent[::2].repeat_interleave(2)"),
+        (
+            "return self.resolved_base**-exponent",
+            "return self.resolved_base ** -exponent[::2].repeat_interleave(2)",
+        ),
     ),
     slip(
         "pope",
         "offset of the other sign",
-        ("turned_cosine, turned_sine = offsets.cos(), offsets.sin()", "turned_cosine, turned_sine = offsets.cos(), -offsets.sin()"),
+        (
+            "turned_cosine, turned_sine = offsets.cos(), offsets.sin()",
+            "turned_cosine, turned_sine = offsets.cos(), -offsets.sin()",
+        ),
     ),
     slip(
         "selective",
@@ -305,7 +358,10 @@ MUTANTS = (
     slip(
         "randomized",
         "drawn with repeats",
-        ("torch.randperm(limit, generator=generator)[:count]", "torch.randint(limit, (count,), generator=generator)"),
+        (
+            "torch.randperm(limit, generator=generator)[:count]",
+            "torch.randint(limit, (count,), generator=generator)",
+        ),
     ),
     slip(
         "randomized",

@@ -6,26 +6,65 @@ from .mutant import KIT, Mutant
 
 SCALINGS = "tests/parity/test_rotary_scalings.py"
 CONTEXT = "tests/model/test_context_length.py"
+DEFAULTS = "tests/positions/test_defaults.py"
+OLDER = "tests/model/test_older_records.py"
 SELF_EXTEND = "tests/positions/test_self_extend.py"
 
 MUTANTS = (
     Mutant(
         "pairing swapped",
         "positions/rotary.py",
-        (('{"interleaved": rotate, "half": rotate_halves}', '{"half": rotate, "interleaved": rotate_halves}'),),
+        (
+            (
+                '{"interleaved": rotate, "half": rotate_halves}',
+                '{"half": rotate, "interleaved": rotate_halves}',
+            ),
+        ),
         ("tests/positions/test_rotary.py", "tests/parity/test_qwen3.py"),
     ),
     Mutant(
         "base ignored",
         "positions/rotary.py",
-        (("frequencies = self.base**-exponent", "frequencies = 10000.0**-exponent"),),
+        (("frequencies = self.resolved_base**-exponent", "frequencies = 10000.0**-exponent"),),
         ("tests/positions/test_rotary.py", KIT, "tests/parity/test_families.py"),
+    ),
+    Mutant(
+        "base not of the trained length",
+        "positions/defaults.py",
+        (("return shrunk(ROTARY_BASE, ROTARY_LENGTH, trained_length)", "return ROTARY_BASE"),),
+        (DEFAULTS, "tests/extension/test_methods.py"),
+    ),
+    Mutant(
+        "base follows a longer text",
+        "positions/rotary.py",
+        (
+            (
+                'lengths = {"base": self.resolved_base, **self.rescale.keywords}',
+                "lengths = {**self.rescale.keywords}",
+            ),
+        ),
+        ("tests/extension/test_methods.py",),
+    ),
+    Mutant(
+        "an older record takes a newer base",
+        "model/config.py",
+        (('recorded(values["position"], generation)', 'values["position"]'),),
+        (OLDER,),
+    ),
+    Mutant(
+        "YaRN's ramp of 4,096 tokens at any length",
+        "positions/defaults.py",
+        (("return max(FEWEST_TURNS, YARN_TURNS * share)", "return YARN_TURNS"),),
+        (DEFAULTS, "tests/extension/test_methods.py"),
     ),
     Mutant(
         "cache keyed without the base",
         "positions/rotary.py",
         (
-            ("frequencies = self.base**-exponent", "frequencies = KEPT.setdefault(len(exponent), self.base**-exponent)"),
+            (
+                "frequencies = self.resolved_base**-exponent",
+                "frequencies = KEPT.setdefault(len(exponent), self.resolved_base**-exponent)",
+            ),
             ("LAYOUTS = {", "KEPT: dict = {}\nLAYOUTS = {"),
         ),
         ("tests/positions/test_rotary.py", KIT),
@@ -33,13 +72,23 @@ MUTANTS = (
     Mutant(
         "angles in bfloat16",
         "positions/angles.py",
-        (("angles = angles * frequencies.to(angles.device)", "angles = angles.bfloat16() * frequencies.to(angles.device).bfloat16()"),),
+        (
+            (
+                "angles = angles * frequencies.to(angles.device)",
+                "angles = angles.bfloat16() * frequencies.to(angles.device).bfloat16()",
+            ),
+        ),
         ("tests/positions/test_rotary.py", KIT),
     ),
     Mutant(
         "ramp inverted",
         "positions/rotary_scaling.py",
-        (("frequencies * (1 - divided) + frequencies / factor * divided", "frequencies * divided + frequencies / factor * (1 - divided)"),),
+        (
+            (
+                "frequencies * (1 - divided) + frequencies / factor * divided",
+                "frequencies * divided + frequencies / factor * (1 - divided)",
+            ),
+        ),
         (SCALINGS, "tests/positions/test_rotary_scaling.py"),
     ),
     Mutant(
@@ -63,7 +112,12 @@ MUTANTS = (
     Mutant(
         "keys kept rotated as contexts grow",
         "positions/rotary.py",
-        (('self.static_rotation = "context_length" not in rotary_scaling.takes(scaling)', "self.static_rotation = True"),),
+        (
+            (
+                'self.static_rotation = "context_length" not in rotary_scaling.takes(scaling)',
+                "self.static_rotation = True",
+            ),
+        ),
         (CONTEXT, "tests/positions/test_rotary_scaling.py"),
     ),
     Mutant(
@@ -75,7 +129,12 @@ MUTANTS = (
     Mutant(
         "groups of slots",
         "positions/self_extend.py",
-        (("positions = geometry.key_positions\n", "positions = torch.arange(geometry.key_positions.shape[1])[None]\n"),),
+        (
+            (
+                "positions = geometry.key_positions\n",
+                "positions = torch.arange(geometry.key_positions.shape[1])[None]\n",
+            ),
+        ),
         (SELF_EXTEND, KIT),
     ),
     Mutant(
@@ -87,7 +146,12 @@ MUTANTS = (
     Mutant(
         "original length from the context",
         "positions/rotary.py",
-        (("return self.rescale(frequencies, context_length=context_length)", "return self.rescale(frequencies, context_length=context_length, original_length=max(2, context_length))"),),
+        (
+            (
+                "return self.rescale(frequencies, context_length=context_length)",
+                "return self.rescale(frequencies, context_length=context_length, original_length=max(2, context_length))",
+            ),
+        ),
         ("tests/positions/test_rotary_scaling.py", "tests/positions/test_rotary.py"),
     ),
 )

@@ -29,7 +29,7 @@ def half_split(weight: Tensor, head_dim: int) -> Tensor:
 
 def as_qwen3(model: LanguageModel, attention: str = "eager") -> torch.nn.Module:
     """Return transformers' Qwen3 with a model's weights; `benchmarks/decode.py` uses it too."""
-    config = model.config
+    config, rotary = model.config, model.position.instances[0]
     there = transformers.Qwen3ForCausalLM(
         transformers.Qwen3Config(
             vocab_size=config.vocabulary_size,
@@ -40,7 +40,7 @@ def as_qwen3(model: LanguageModel, attention: str = "eager") -> torch.nn.Module:
             num_key_value_heads=config.key_value_heads,
             head_dim=config.head_dim,
             rms_norm_eps=config.norm_epsilon,
-            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+            rope_parameters={"rope_type": "default", "rope_theta": rotary.resolved_base},
             tie_word_embeddings=config.tied_embeddings,
             max_position_embeddings=config.trained_length,
             attn_implementation=attention,

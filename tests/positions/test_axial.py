@@ -205,7 +205,7 @@ def test_a_grid_moves_by_whole_rows_alone(lab) -> None:
     ("head_dim", "options", "message"),
     [
         (6, {}, "the head size 6 must be a multiple of 4"),
-        (8, {"base": 0.0}, "base=0.0 must be above 0"),
+        (8, {"base": -1.0}, "base=-1.0 must be above 0, or 0 to follow the trained length"),
         (8, {"columns": -1}, "columns=-1 must be 0"),
         (8, {"sections": (2.0, 1.0)}, r"sections=\[2,1\] must be whole numbers above 0 that add"),
         (8, {"sections": (2.5, 1.5)}, r"sections=\[2.5,1.5\] must be whole"),

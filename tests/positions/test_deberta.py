@@ -206,9 +206,12 @@ def test_both_terms_are_clipped_from_the_span_on(lab) -> None:
         assert ((added[:3] - added[3]).abs() > 1e-4).all()
 
 
-def test_a_span_below_1_is_refused() -> None:
-    with pytest.raises(PositionError, match="span=0 must be 1 or more; 512 is the paper's"):
-        Deberta(ModelShape(2, HEAD_DIM), span=0)
+def test_a_negative_span_is_refused() -> None:
+    with pytest.raises(PositionError) as caught:
+        Deberta(ModelShape(2, HEAD_DIM), span=-1)
+    assert str(caught.value) == (
+        "deberta: span=-1 must be 1 or more, or 0 to follow the trained length; 512 is the paper's"
+    )
 
 
 def test_first_values_have_slopes(lab) -> None:

@@ -249,7 +249,7 @@ def test_transformer_xl(formula, lab, causal: bool) -> None:
 @pytest.mark.parametrize("causal", [True, False])
 def test_axial(formula, lab, columns: int, causal: bool) -> None:
     """Rows to 1,000,000 / columns, and columns to 999."""
-    axial, paper = Axial(shape(causal=causal), columns=columns), formula("axial")
+    axial, paper = Axial(shape(causal=causal), base=10000.0, columns=columns), formula("axial")
     pairs = paper.halves(HEAD_DIM, 10000.0)
 
     def scored(q: list, k: list, places: list[int]) -> Score:
@@ -267,7 +267,7 @@ def test_axial(formula, lab, columns: int, causal: bool) -> None:
 @pytest.mark.parametrize("causal", [True, False])
 def test_pope(formula, lab, causal: bool) -> None:
     """With offsets within their bounds, above them and below."""
-    pope, paper = Pope(shape(causal=causal)), formula("pope").score
+    pope, paper = Pope(shape(causal=causal), base=10000.0), formula("pope").score
     with torch.no_grad():
         pope.offsets.copy_(3.5 * lab.numbers(HEADS, HEAD_DIM, seed=8) - math.pi)
     offsets = pope.offsets.tolist()
@@ -280,7 +280,7 @@ def test_pope(formula, lab, causal: bool) -> None:
 
 @pytest.mark.parametrize(("group", "neighbours"), [(1, 2), (2, 4), (7, 3), (1000, 100_000)])
 def test_self_extend(formula, lab, group: int, neighbours: int) -> None:
-    position = SelfExtend(shape(), group=group, neighbours=neighbours)
+    position = SelfExtend(shape(), base=10000.0, group=group, neighbours=neighbours)
     theirs, rotary = formula("self_extend"), formula("rotary")
     pairs = rotary.dimensions("interleaved", HEAD_DIM)
     angles = [rotary.angle(i, HEAD_DIM, 10000.0) for i in range(HEAD_DIM // 2)]

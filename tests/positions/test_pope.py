@@ -138,8 +138,10 @@ def test_offsets_start_within_the_spread() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(PositionError) as caught:
-        Pope(ModelShape(2, 4), base=0.0)
-    assert str(caught.value) == "pope: base=0.0 must be above 0; 10000 is the paper's"
+        Pope(ModelShape(2, 4), base=-1.0)
+    assert str(caught.value) == (
+        "pope: base=-1.0 must be above 0, or 0 to follow the trained length; 10000 is the paper's"
+    )
     with pytest.raises(PositionError) as caught:
         Pope(ModelShape(2, 4), spread=7.0)
     assert str(caught.value) == "pope: spread=7.0 must be from 0 to 2 pi (6.2832)"

@@ -155,7 +155,7 @@ def test_queries_and_keys_of_all_layers_are_fed_the_same(
     for sides in seen.values():
         assert len(sides) == 2
         for rotary, table in sides:
-            angles = placed[..., None] * rotary.base ** -(torch.arange(2).double() / 2)
+            angles = placed[..., None] * rotary.resolved_base ** -(torch.arange(2).double() / 2)
             expected = angles.cos().float()[:, None].expand_as(table.cosine)
             torch.testing.assert_close(table.cosine, expected, rtol=0, atol=1e-6)
 

@@ -67,10 +67,12 @@ def test_a_causal_table_has_no_entries_for_the_future() -> None:
     assert len(build("relative", ModelShape(6, 4, layers=3)).instances) == 3
 
 
-def test_a_clip_below_1_is_refused() -> None:
+def test_a_negative_clip_is_refused() -> None:
     with pytest.raises(PositionError) as caught:
-        Relative(ModelShape(2, 4), clip=0)
-    assert str(caught.value) == "relative: clip=0 must be at least 1; try 128"
+        Relative(ModelShape(2, 4), clip=-1)
+    assert str(caught.value) == (
+        "relative: clip=-1 must be at least 1, or 0 to follow the trained length"
+    )
 
 
 @pytest.mark.parametrize("spec", ["relative", "relative:clip=3"])

@@ -342,7 +342,7 @@ def test_compiled_it_turns_the_same(lab, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"base": 0.0}, "base=0.0 must be above 0"),
+        ({"base": -1.0}, "base=-1.0 must be above 0, or 0 to follow the trained length"),
         ({"fraction": 0.0}, "must be above 0 and at most 1"),
         ({"fraction": 0.1}, "leaves no pair: use at least 0.25"),
         ({"layout": "llama"}, "layout=llama must be interleaved or half"),

@@ -41,6 +41,8 @@ def options_of(scaling: str, pairs: int, factor: float = 4.0, length: int = 0) -
         options["factor"] = factor
     if "original_length" in takes(scaling):
         options["original_length"] = length
+    if scaling == "yarn":
+        options["beta_fast"] = 32.0
     if scaling == "longrope":
         options["short_factors"] = searched(pairs, 1.5)
         options["long_factors"] = searched(pairs, factor)
@@ -247,14 +249,15 @@ def test_the_original_length_is_no_caches(scaling: str) -> None:
 def test_yarn_of_a_short_original_length() -> None:
     """beta_fast=32 presumes 4,096: at 128 no pair turns so often, and only the first stays."""
     shape = ModelShape(1, 64, trained_length=128)
-    plain = Rotary(shape).frequencies()
+    plain = Rotary(shape, base=1e4).frequencies()
     kept = {}
     for beta in (32.0, 8.0):
-        found = Rotary(shape, scaling="yarn", factor=4.0, beta_fast=beta).frequencies()
+        found = Rotary(shape, base=1e4, scaling="yarn", factor=4.0, beta_fast=beta).frequencies()
         kept[beta] = int((found == plain).sum())
     assert kept == {32.0: 1, 8.0: 4}
     # So short that none turns once: transformers' ends cross there, and divide nothing.
-    short = Rotary(shape, scaling="yarn", factor=4.0, original_length=3).frequencies()
+    yarn = {"scaling": "yarn", "factor": 4.0, "original_length": 3, "beta_fast": 32.0}
+    short = Rotary(shape, base=1e4, **yarn).frequencies()
     torch.testing.assert_close(short[1:], plain[1:] / 4, rtol=EXACT, atol=0)
 
 
@@ -278,8 +281,8 @@ def test_yarns_ramp_in_pairs(
     turn less than once are divided whatever the other end is.
     """
     shape = ModelShape(1, size, trained_length=original)
-    plain = Rotary(shape).frequencies()
-    found = Rotary(shape, scaling="yarn", factor=4.0, beta_fast=beta).frequencies()
+    plain = Rotary(shape, base=1e4).frequencies()
+    found = Rotary(shape, base=1e4, scaling="yarn", factor=4.0, beta_fast=beta).frequencies()
     share = (1 - found / plain) / (1 - 1 / 4)  # 0 as it was, 1 divided in full
     steps = torch.arange(1, between + 1, dtype=torch.float64) / (between + 1)
     expected = torch.cat((torch.zeros(stay), steps, torch.ones(divided)))

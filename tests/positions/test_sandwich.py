@@ -21,7 +21,7 @@ def dot(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("plainly", [True, False])
 def test_attention_is_the_papers(formula, lab, heads, causal, options, plainly) -> None:
     """The formula keeps the constant that ours takes off: attention does not mind."""
-    sandwich = Sandwich(ModelShape(heads, 4, causal=causal), **options)
+    sandwich = Sandwich(ModelShape(heads, 4, causal=causal), scales="even", **options)
     q, k, v = (lab.numbers(heads, 6, 4, seed=seed) for seed in range(3))
     bias = formula("sandwich").bias
     steps = torch.tensor([0, 1, 2, 5, 40, 300])
@@ -45,7 +45,7 @@ def test_the_constant_does_not_matter_the_scale_does(formula) -> None:
     """Ours is the product less its value at distance 0, and falls 1/n as fast in head n."""
     heads, bias = 6, formula("sandwich").bias
     distances = [0, 1, 3, 17, 1000, 999_999]
-    found = Sandwich(ModelShape(heads, 4)).distance_bias(torch.tensor(distances))
+    found = Sandwich(ModelShape(heads, 4), scales="even").distance_bias(torch.tensor(distances))
     for h in range(heads):
         constant = bias(heads, h, 0, 0, 128, 10000.0)
         expected = [bias(heads, h, n, 0, 128, 10000.0) - constant for n in distances]

@@ -67,7 +67,9 @@ def test_it_is_transformers_rotary_twice(lab) -> None:
     far = turned(q, places // 4 + 10 - 2) @ turned(k, places // 4).mT
     behind = places[:, None] - places
     scores = torch.where(behind < 10, near, far).masked_fill(behind < 0, float("-inf")) / 8
-    found = lab.attended(made(2, 64, layout="half", group=4, neighbours=10), q[0], k[0], v[0])
+    found = lab.attended(
+        made(2, 64, base=1e4, layout="half", group=4, neighbours=10), q[0], k[0], v[0]
+    )
     torch.testing.assert_close(found, (scores.softmax(-1) @ v)[0], rtol=0, atol=THEIRS)
 
 
@@ -93,7 +95,7 @@ def test_it_conforms(spec: str) -> None:
 )
 def test_groups_of_one_are_rotary(lab, options: dict[str, Any]) -> None:
     q, k, v = (lab.numbers(2, 30, 8, seed=seed) for seed in range(3))
-    rotary = Rotary(ModelShape(2, 8), **options)
+    rotary = Rotary(ModelShape(2, 8, trained_length=48), **options)
     for neighbours in (1, 7, 100):
         own = made(2, group=1, neighbours=neighbours, **options)
         for start in (0, 1000):
@@ -231,9 +233,9 @@ def test_it_has_nothing_to_train_and_is_one_for_all_layers() -> None:
 
 def test_neighbours_are_an_eighth_of_the_trained_length() -> None:
     assert made(trained=4096).near == 512
-    assert made(trained=4096).pinned() == {"neighbours": 512}
+    assert made(trained=4096).pinned() == {"base": 10000.0, "neighbours": 512}
     assert made(trained=4).near == 1
-    assert made(trained=4096, neighbours=7).pinned() == {"neighbours": 7}
+    assert made(base=9.0, neighbours=7).pinned() == {"base": 9.0, "neighbours": 7}
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,11 @@ def test_neighbours_are_an_eighth_of_the_trained_length() -> None:
             "self-extend: group=4 must be 1 or more, and neighbours=-1 0 (an eighth of the "
             "trained length) or more",
         ),
-        ({"base": 0.0}, "rotary: base=0.0 must be above 0; 10000 is the paper's"),
+        (
+            {"base": -1.0},
+            "rotary: base=-1.0 must be above 0, or 0 to follow the trained length; 10000 is the "
+            "paper's",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:

@@ -33,6 +33,7 @@ def dot(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("options", [{}, {"scaled": False}, {"buckets": 8, "max_distance": 5}])
 @pytest.mark.parametrize("plainly", [True, False])
 def test_attention_is_the_papers(formula, lab, heads, causal, options, plainly) -> None:
+    options = {"max_distance": 128, **options}
     t5 = lab.filled(T5(ModelShape(heads, 4, causal=causal), **options))
     q, k, v = (lab.numbers(heads, 7, 4, seed=seed) for seed in range(3))
     table, paper = t5.weight.tolist(), formula("t5").score
@@ -51,7 +52,7 @@ def test_attention_is_the_papers(formula, lab, heads, causal, options, plainly) 
 @pytest.mark.parametrize("plainly", [True, False])
 def test_far_apart_it_is_still_the_papers(formula, lab, causal: bool, plainly: bool) -> None:
     """Where the wide buckets part, and past max_distance."""
-    t5 = lab.filled(T5(ModelShape(3, 4, causal=causal)))
+    t5 = lab.filled(T5(ModelShape(3, 4, causal=causal), max_distance=128))
     positions = torch.tensor([0, 7, 8, 15, 16, 23, 90, 91, 113, 128, 500, 2000])
     q, k, v = (lab.numbers(3, len(positions), 4, seed=seed) for seed in range(3))
     table, paper = t5.weight.tolist(), formula("t5").score
@@ -100,7 +101,7 @@ def test_attention_is_transformers(causal: bool, heads: int) -> None:
     time, width = 200, heads * 4
     config = T5Config(d_model=width, d_kv=4, num_heads=heads, is_decoder=causal, dropout_rate=0)
     theirs = T5Attention(config, has_relative_attention_bias=True, layer_idx=0)
-    ours = T5(ModelShape(heads, 4, causal=causal), scaled=False)
+    ours = T5(ModelShape(heads, 4, causal=causal), max_distance=128, scaled=False)
     hidden = torch.randn(1, time, width, generator=torch.Generator().manual_seed(0))
     mask = torch.full((time, time), -torch.inf).triu(1)[None, None] if causal else None
     with torch.no_grad():
@@ -146,7 +147,7 @@ def test_x_transformers_multiplies_the_bias_by_the_root_of_the_head_size(lab) ->
     there, seen = x_transformers(), torch.ones(9, 9).tril().bool()
     theirs = there.Decoder(dim=48, depth=1, heads=3, attn_dim_head=16, rel_pos_bias=True).rel_pos
     transformers = T5Attention(T5Config(d_kv=16, num_heads=3, is_decoder=True), True, 0)
-    ours = lab.filled(T5(ModelShape(3, 16)))
+    ours = lab.filled(T5(ModelShape(3, 16), max_distance=128))
     distances = torch.arange(9)[:, None] - torch.arange(9)
     with torch.no_grad():
         for table in (theirs, transformers):
@@ -193,7 +194,7 @@ def test_the_bias_is_not_dropped_when_decoding_from_a_cache(kernel: str) -> None
 
 def test_causal_uses_all_buckets_for_the_past() -> None:
     back = torch.arange(2000)
-    causal, both = (T5(ModelShape(1, 4, causal=c)) for c in (True, False))
+    causal, both = (T5(ModelShape(1, 4, causal=c), max_distance=128) for c in (True, False))
     assert causal.bucket(back).unique().tolist() == list(range(32))
     assert both.bucket(back).unique().tolist() == list(range(16))
     # T5's own form leaves the first bucket of the keys ahead empty.
@@ -209,7 +210,7 @@ def test_key_minus_query_not_query_minus_key() -> None:
 def test_the_boundary_at_max_distance() -> None:
     """The last bucket begins before max_distance and has no end."""
     for causal, first, last in ((True, 113, 31), (False, 91, 15)):
-        t5 = T5(ModelShape(1, 4, causal=causal))
+        t5 = T5(ModelShape(1, 4, causal=causal), max_distance=128)
         distances = torch.tensor([first - 1, first, 127, 128, 129, 1 << 40])
         assert t5.bucket(distances).tolist() == [last - 1, *[last] * 5]
 
@@ -240,10 +241,10 @@ def test_first_values_are_transformers() -> None:
             "t5: buckets=7 must be even and at least 4, half for each side; 32 is the paper's",
         ),
         (
-            {"max_distance": 16},
+            {"max_distance": 1},
             True,
-            "t5: max_distance=16 must be above 16, up to which each distance has a bucket of its "
-            "own; 128 is the paper's",
+            "t5: max_distance=1 must be at least 2, or 0 to follow the trained length; 128 is the "
+            "paper's",
         ),
     ],
 )

@@ -48,6 +48,8 @@ def facts(part: Part) -> dict[str, Any]:
         "aliases": [alias for alias, name in ALIASES.items() if name == part.name],
         "door": kind.door,
         "options": {**kind.options(), **dict(part.options)},
+        "resolved": dict(made.pinned()),
+        "follows": {each.option: each._asdict() for each in kind.follows},
         "absolute": made.absolute,
         "shift_invariant": made.shift_invariant,
         "additive": made.additive,
@@ -64,7 +66,8 @@ def facts(part: Part) -> dict[str, Any]:
 
 def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the facts as a person reads them."""
-    options = ", ".join(f"{key}={_written(value)}" for key, value in about["options"].items())
+    values = {**about["options"], **about["resolved"]}
+    options = ", ".join(f"{key}={_written(value)}" for key, value in values.items())
     sees = "positions themselves" if about["absolute"] else "distances only"
     if about["places"]:
         sees = "nothing itself: it says which positions training feeds"
@@ -79,6 +82,8 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("options", options or "none"),
         ("adds", f"{counted(added, 'parameter')} to {whole}" if added else "no parameters"),
     ]
+    if following := _following(about):
+        lines.append(("by default", f"for {model.trained_length} tokens: {following}"))
     if about["longest"] is not None:
         trained = about["longest"] == model.trained_length - 1
         whose = " (the trained length - 1)" if trained else ""
@@ -88,9 +93,22 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def _following(about: dict[str, Any]) -> str:
+    """Return the options left at 0: what they come to, by which rule, and the paper's value."""
+    lines = []
+    for name, value in about["resolved"].items():
+        each = about["follows"].get(name)
+        if each and not about["options"][name]:
+            paper = f"; the paper's: {each['paper']:g}" if each["paper"] else ""
+            lines.append(f"{name}={_written(value)} ({each['rule']}{paper})")
+    return ", ".join(lines)
+
+
 def _written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
     return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)
 
 

@@ -6,7 +6,7 @@ defaults; so these two are looked for before the rest is read.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,7 +58,7 @@ def defaults(
     Raises:
         BadInput: an unknown preset, or a file that is no configuration.
     """
-    early = _peek(arguments, ("--preset", "--config", "--init"))
+    early = _peek(arguments, ("--preset", "--config", "--init", "--trained-length"))
     written = _read_yaml(early["--config"]) if "--config" in early else {}
     asked = early.get("--preset") or written.pop("preset", None)
     asked = None if asked == AUTO else asked
@@ -66,8 +66,9 @@ def defaults(
     if first is not None and not asked:
         from wordorder.training.run import Run  # imports torch, which --help does without
 
-        trust = "--trust" in arguments
-        values = {**values, **Run.load(first, trust=trust).model_config.to_dict()}
+        model = Run.load(first, trust="--trust" in arguments).model_config
+        length = early.get("--trained-length") or written.get("trained_length")
+        values = {**values, **asdict(_at_length(model, length))}
     config = from_mapping({**values, **written}, asked or preset)
     model = ModelOptions(**asdict(config.model))
     rest = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "model"}
@@ -81,6 +82,17 @@ def sizes_given(arguments: list[str]) -> bool:
     typed = (word.partition("=")[0] for word in arguments if word.startswith("--"))
     names = {word.removeprefix("--").replace("-", "_") for word in typed}
     return bool(SIZES & (names | set(written)))
+
+
+def _at_length(model: ModelConfig, length: object) -> ModelConfig:
+    """Return a model whose position no longer follows from a length that it is to have."""
+    new = str(length or "")
+    if model.kind == "gru" or not new.isdigit() or int(new) == model.trained_length:
+        return model
+    from wordorder.extension.methods import Stretch, respelled  # imports torch
+
+    stretch = Stretch(model.trained_length, int(new), model.resolved.head_dim)
+    return replace(model, position=respelled("unchanged", model, stretch))
 
 
 def _peek(arguments: list[str], names: tuple[str, ...]) -> dict[str, str]:

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import smallest_base
 from wordorder.model import ModelConfig
-from wordorder.positions import ModelShape, Part, Rotary, Spec, find, parse
+from wordorder.positions import ModelShape, Part, Spec, find, parse
+from wordorder.positions.defaults import YARN_TURNS, yarn_turns
 
-# YaRN's authors let pairs be that turn 32 times or more within 4,096 tokens.
-PUBLISHED_TURNS, PUBLISHED_LENGTH = 32.0, 4096
 KEPT_OF_ROTARY = ("base", "fraction", "proportional", "layout")
 
 
@@ -51,13 +50,8 @@ class Stretch:
 
     @property
     def beta_fast(self) -> float:
-        """How often a pair must turn within the original length for YaRN to leave it alone.
-
-        The published 32 fits 4,096 tokens. The fastest of all pairs turns 652 times there and 41
-        times within 256, of which the ramp from 32 turns to 1 would take nearly all: with the root
-        of the length, 8 at 256, it takes the same share of their logarithm.
-        """
-        return max(1.5, PUBLISHED_TURNS * (self.original_length / PUBLISHED_LENGTH) ** 0.5)
+        """How often a pair must turn within the original length for YaRN to leave it alone."""
+        return yarn_turns(self.original_length)
 
 
 Respell = Callable[[Part, Stretch], Part]
@@ -85,11 +79,17 @@ def unscaled(part: Part) -> Part:
     return Part("rotary", tuple((k, v) for k, v in part.options if k in KEPT_OF_ROTARY))
 
 
-def _scaled(scaling: str, *names: str) -> Respell:
-    """Return what gives a rotary part a scaling in place of its own, with these of the stretch."""
+def _scaled(scaling: str, *names: str, **fixed: float) -> Respell:
+    """Return what gives a rotary part a scaling in place of its own.
+
+    Args:
+        names: options that are the stretch's.
+        fixed: options that are the same for all.
+    """
 
     def respell(part: Part, stretch: Stretch) -> Part:
-        options = (("scaling", scaling), *((name, getattr(stretch, name)) for name in names))
+        given = ((name, getattr(stretch, name)) for name in names)
+        options = (("scaling", scaling), *given, *fixed.items())
         return Part("rotary", (*unscaled(part).options, *options))
 
     return respell
@@ -169,7 +169,7 @@ METHODS: dict[str, Method] = {
     ),
     "yarn-published": Method(
         ("rotary",),
-        _scaled("yarn", "factor", "original_length"),
+        _scaled("yarn", "factor", "original_length", beta_fast=YARN_TURNS),
         "YaRN with the ramp made for 4,096 tokens",
         "Peng et al. 2023, section 3.4",
     ),
@@ -275,11 +275,12 @@ def original_length(model: ModelConfig) -> int:
 
 
 def rotary_part(model: ModelConfig) -> Part | None:
-    """Return the first rotary part of a model's embedding; None: it has none."""
+    """Return the first rotary part of a model's embedding, its base written out, or None."""
     parts = parse(model.position).parts
-    return next((part for part in parts if part.name == "rotary"), None)
+    part = next((part for part in parts if part.name == "rotary"), None)
+    return part and with_lengths(part, model.shape, model.trained_length)
 
 
 def base_of(part: Part) -> float:
-    """Return the base of a rotary part."""
-    return float(dict(part.options).get("base", Rotary.options()["base"]))
+    """Return the base of a rotary part that has it written out."""
+    return float(dict(part.options)["base"])

@@ -147,16 +147,31 @@ class ModelConfig:
         return (self.windows[layer % len(self.windows)] or None) if self.windows else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON holds them."""
-        return {**asdict(self), "windows": list(self.windows)}
+        """Return the fields as JSON holds them, and which defaults the position relies on."""
+        from ..positions.defaults import GENERATION  # imports torch, which options do without
+
+        return {**asdict(self), "windows": list(self.windows), "defaults": GENERATION}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Return the configuration that `to_dict` wrote.
+        """Return the configuration that `to_dict` wrote, in this version or an older one.
+
+        Defaults of the position that were others then are written out in it.
 
         Raises:
-            BadInput: a field that no configuration has.
+            BadInput: a field that no configuration has, or a record of a newer version.
         """
+        from ..positions.defaults import GENERATION, recorded
+
+        values = dict(values)
+        generation = values.pop("defaults", 1)
+        if generation > GENERATION:
+            raise BadInput(
+                f"a newer wordorder wrote this (defaults {generation}, this one knows "
+                f"{GENERATION}): install that version"
+            )
+        if "position" in values:
+            values["position"] = recorded(values["position"], generation)
         known = {f.name for f in fields(cls)}
         if unknown := set(values) - known:
             raise BadInput(f"unknown model fields: {', '.join(sorted(unknown))}")

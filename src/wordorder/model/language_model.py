@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import BadInput
-from ..positions import Geometry, build
+from ..positions import Geometry, Position, build
 from .attention import Kernel
 from .bias import Bias
 from .config import EMBEDDING_STD, ModelConfig
@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
     name: str
     parameter: nn.Parameter
-    rows: slice = slice(None)
+    rows: slice | int = slice(None)
 
     @property
     def value(self) -> Tensor:
@@ -204,9 +204,19 @@ class TokenModel(nn.Module):
                     yield Part(prefix + kind, parameter)
 
     def muon_parts(self) -> list[Part]:
-        """Return the hidden matrices, which Muon updates; AdamW takes the rest."""
+        """Return the hidden matrices, which Muon updates; AdamW takes the rest.
+
+        Those of a positional embedding are the ones that its class declares; where every head
+        has one, each is a part.
+        """
         parts = (part for part in self.parts() if part.name.startswith("blocks."))
-        return [part for part in parts if part.value.dim() == 2]
+        matrices = [part for part in parts if part.value.dim() == 2]
+        for owner, module in self.named_modules():
+            for kind in module.matrices if isinstance(module, Position) else ():
+                name, parameter = f"{owner}.{kind}", getattr(module, kind)
+                each = range(len(parameter)) if parameter.dim() == 3 else (slice(None),)
+                matrices += [Part(name, parameter, rows) for rows in each]
+        return matrices
 
     def parameter_counts(self) -> dict[str, int]:
         """Return the number of parameters: in all, of positions, of embeddings, of matrices."""

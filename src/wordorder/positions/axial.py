@@ -14,6 +14,7 @@ frequencies, as for text, and each pair of it follows one axis (M-RoPE).
 import torch
 from torch import Tensor
 
+from . import defaults
 from .base import Geometry, ModelShape, Position, PositionError, State
 from .rotary import Rotation, rotate, rotation
 
@@ -23,7 +24,8 @@ class Axial(Position):
 
     Args:
         base: frequencies are base^(-2i/dim) for pair i of dim dimensions: half the head's
-            for each axis, or, with `sections`, the head's.
+            for each axis, or, with `sections`, the head's; 0: as rotary's follows from the
+            trained length.
         columns: above 0, a plain position p is the cell (p // columns, p % columns).
         sections: how many pairs follow each coordinate, in order, as [16,24,24] for frame,
             row and column; together all pairs of a head.
@@ -59,20 +61,24 @@ class Axial(Position):
     )
     door = "query-key"
     static_rotation = True
+    follows = (defaults.FOLLOWS_BASE,)
 
     def __init__(
         self,
         shape: ModelShape,
         /,
         *,
-        base: float = 10000.0,
+        base: float = 0.0,
         columns: int = 0,
         sections: tuple[float, ...] = (),
         interleaved: bool = False,
     ) -> None:
         super().__init__(shape)
-        if not base > 0:
-            raise PositionError(f"axial: base={base} must be above 0; 10000 is usual")
+        if not base >= 0:
+            raise PositionError(
+                f"axial: base={base} must be above 0, or 0 to follow the trained length; "
+                "10000 is usual"
+            )
         if columns < 0:
             raise PositionError(f"axial: columns={columns} must be 0 (no grid) or more")
         if not sections and shape.head_dim % 4:
@@ -88,14 +94,18 @@ class Axial(Position):
                 "sections: give two"
             )
         self.base = base
+        self.resolved_base = base or defaults.rotary_base(shape.trained_length)
         self.columns = columns
         self.sections = tuple(sections)
         self.interleaved = interleaved
         self.pairs = shape.head_dim // 2
         self.axes = len(sections) or 2
-        self.follows = self._turns() if interleaved else self._runs()
+        self.coordinate_of = self._turns() if interleaved else self._runs()
         self.absolute = columns > 0
         self.shift_invariant = columns == 0
+
+    def pinned(self) -> dict[str, float]:
+        return {"base": self.resolved_base}
 
     def _runs(self) -> tuple[int, ...]:
         """Return the coordinate of each pair: runs of neighbours."""
@@ -128,9 +138,9 @@ class Axial(Position):
         """Return the angle of each pair per step of its coordinate, (pairs,) float64, CPU."""
         index = torch.arange(self.pairs, dtype=torch.float64, device="cpu")
         if self.sections:
-            return self.base ** (-index / self.pairs)
+            return self.resolved_base ** (-index / self.pairs)
         own = self.pairs // 2
-        return self.base ** (-(index % own) / own)
+        return self.resolved_base ** (-(index % own) / own)
 
     def coordinates(self, positions: Tensor) -> Tensor:
         """Return positions (batch, time) or (batch, time, axes) as (batch, time, axes).
@@ -152,7 +162,7 @@ class Axial(Position):
 
     def rotation(self, positions: Tensor) -> Rotation:
         """Return cosines and sines of positions (batch, time) or (batch, time, axes)."""
-        follows = torch.tensor(self.follows, device=positions.device)
+        follows = torch.tensor(self.coordinate_of, device=positions.device)
         return rotation(self.coordinates(positions)[..., follows], self.frequencies())
 
     def prepare(self, geometry: Geometry) -> tuple[Rotation, Rotation]:

@@ -21,6 +21,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .defaults import Follows
+
 Tables = Any  # whatever `prepare` returns: angles, a bias by distance, nothing
 State = Any  # tensors with time on axis 1, cached beside keys and values
 Score = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -219,6 +221,8 @@ class Position(nn.Module):
         static_rotation: a rotated key never changes while its position does not.
         shared: one instance with its parameters serves all layers.
         order_leak: what in it shows order beside positions, such as a convolution; "": nothing.
+        follows: the options that follow from the trained length where they are 0.
+        matrices: parameters that multiply hidden states: trained as the model's matrices are.
     """
 
     summary: ClassVar[str] = ""
@@ -232,6 +236,8 @@ class Position(nn.Module):
     static_rotation: bool = False
     shared: bool = False
     order_leak: str = ""
+    follows: ClassVar[tuple[Follows, ...]] = ()
+    matrices: tuple[str, ...] = ()
 
     def __init__(self, shape: ModelShape, /) -> None:
         super().__init__()
@@ -283,7 +289,8 @@ class Position(nn.Module):
         return {}
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options())
+        values = {name: getattr(self, name) for name in self.options()} | dict(self.pinned())
+        return ", ".join(f"{name}={value!r}" for name, value in values.items())
 
     # -- what runs once per forward pass --------------------------------------------
 

@@ -38,13 +38,17 @@ class Case:
     heads: int = 4
     key_value_heads: int = 2
     causal: bool = True
+    trained_length: int = TRAINED_LENGTH
+
+    @property
+    def shape(self) -> ModelShape:
+        """The model around it."""
+        length, causal = self.trained_length, self.causal
+        return ModelShape(self.heads, HEAD_DIM, layers=2, trained_length=length, causal=causal)
 
     def bare(self) -> Composed:
         """Return the embedding as it is made."""
-        shape = ModelShape(
-            self.heads, HEAD_DIM, layers=2, trained_length=TRAINED_LENGTH, causal=self.causal
-        )
-        return composed.build(self.spec, shape, self.catalogue)
+        return composed.build(self.spec, self.shape, self.catalogue)
 
     def build(self, seed: int = 0) -> Composed:
         """Return the embedding with random parameters, none of them zero."""

@@ -23,7 +23,7 @@ import torch
 
 from . import CATALOGUE, composed
 from .base import Position
-from .case import Broken, Case, NotApplicable
+from .case import TRAINED_LENGTH, Broken, Case, NotApplicable
 from .composed import Part, Spec
 from .properties import PROPERTIES
 
@@ -70,6 +70,7 @@ def check(
     *,
     heads: tuple[int, ...] = (6,),
     causal: bool = True,
+    trained_length: int = TRAINED_LENGTH,
     only: tuple[str, ...] = (),
     **options: Any,
 ) -> Report:
@@ -79,6 +80,8 @@ def check(
         embedding: a spec, or a class of one's own.
         heads: head counts to try; six is no power of two, where slopes go wrong.
         causal: in a model that hides the future, or in a bidirectional one.
+        trained_length: of the model, which some defaults follow from; texts of 40 tokens are
+            read.
         only: names of properties; all if empty.
         options: of the class.
 
@@ -86,7 +89,7 @@ def check(
         PositionError: a spec or option that is wrong.
     """
     spec, catalogue = _named(embedding, options)
-    case = Case(spec, catalogue, causal=causal)
+    case = Case(spec, catalogue, causal=causal, trained_length=trained_length)
     for count in heads:
         _with_heads(case, count).bare()  # what is refused, is before anything is tried
     threads = torch.get_num_threads()

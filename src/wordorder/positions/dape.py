@@ -29,8 +29,8 @@ class Dape(Position):
     """Adds to scores what a network across heads makes of them and of a static bias.
 
     Args:
-        bias: the static bias: "alibi"; "kerple", the paper's best, whose numbers are trained
-            with the network; or "none" for a network on the scores alone.
+        bias: the static bias: "kerple", the paper's best, whose numbers are trained with the
+            network; "alibi"; or "none" for a network on the scores alone.
         hidden: units of the network's hidden layer; the paper's 32. At least as many as
             heads loses nothing.
         residual: add the bias itself too (equation 3), not only what the network makes of
@@ -50,7 +50,7 @@ class Dape(Position):
     source = "Zheng et al. 2024, section 3.2, equations 2 and 3"
     door = "row"
     formula = (
-        "aₕ = qᵢ·kⱼ/√d,  bₕ = −mₕ |i − j|  (of head h; bias=kerple has its own)\n"
+        "aₕ = qᵢ·kⱼ/√d,  bₕ = −r₁ₕ ln(1 + r₂ₕ |i − j|)  (KERPLE's; bias=alibi: −mₕ |i − j|)\n"
         "score = aₕ + bₕ + f(a₁, …, a_H, b₁, …, b_H)ₕ\n"
         "f = linear → LeakyReLU → linear, from 2H to `hidden` to H"
     )
@@ -68,7 +68,7 @@ class Dape(Position):
         shape: ModelShape,
         /,
         *,
-        bias: str = "alibi",
+        bias: str = "kerple",
         hidden: int = 32,
         residual: bool = True,
     ) -> None:

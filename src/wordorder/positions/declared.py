@@ -24,6 +24,7 @@ def facts(case: Case) -> None:
         _door(instance)
         if lost := [name for name in instance.options() if not hasattr(instance, name)]:
             raise Broken(f"its option {lost[0]} is not stored: say self.{lost[0]} = {lost[0]}")
+        _matrices(instance)
         _slopes_are_the_bias(instance)
         if overrides(instance, "distance_bias"):
             found = instance.distance_bias(torch.arange(-4, 5).reshape(3, 3))
@@ -79,6 +80,16 @@ def _door(instance: Position) -> None:
     if instance.door not in (acts or ["none"]):
         said = " and ".join(acts) or "none"
         raise Broken(f"declares door={instance.door!r}, and acts at {said}: declare that")
+
+
+def _matrices(instance: Position) -> None:
+    for name in instance.matrices:
+        matrix = getattr(instance, name, None)
+        if not isinstance(matrix, torch.nn.Parameter) or matrix.dim() not in (2, 3):
+            raise Broken(
+                f"declares matrices={instance.matrices}, and {name} is none: name parameters of "
+                "(rows, columns), or of (heads, rows, columns)"
+            )
 
 
 def _slopes_are_the_bias(instance: Position) -> None:

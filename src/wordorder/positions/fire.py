@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
+from .defaults import Follows
 
 # Pairs at once: with 32 hidden numbers each, 2 MiB. A GPU wants more at once.
 PIECE, PIECE_ON_GPU = 1 << 14, 1 << 22
@@ -54,6 +55,7 @@ class Fire(Position):
         "Moving all positions changes what is read: left padding must not count as positions.",
     )
     door = "score"
+    follows = (Follows("threshold", "a quarter of the trained length, as 512 of 2,048"),)
     absolute = True
     shift_invariant = False
 

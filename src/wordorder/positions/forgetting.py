@@ -44,6 +44,7 @@ class Forgetting(Position):
         "Padding contributes nothing to the sum, also where it has a hidden state.",
     )
     door = "score"
+    matrices = ("weight",)
 
     def __init__(self, shape: ModelShape, /) -> None:
         super().__init__(shape)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Geometry, ModelShape, Position, PositionError, wide
+from .defaults import Follows
 from .sinusoidal import Sinusoidal
 
 
@@ -47,6 +48,7 @@ class Learned(Position):
         "start as large. The sinusoidal start has rows of size 1.",
     )
     door = "input"
+    follows = (Follows("length", "the trained length"),)
     absolute = True
     shift_invariant = False
 

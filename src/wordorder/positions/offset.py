@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .base import ModelShape, Position, PositionError
+from .defaults import Follows
 
 
 class Offset(Position):
@@ -37,6 +38,8 @@ class Offset(Position):
         "offset:most=256+learned:length=512 for a trained length of 256.",
         "Two offsets in one sum add up.",
     )
+
+    follows = (Follows("most", "the trained length"),)
 
     def __init__(self, shape: ModelShape, /, *, most: int = 0) -> None:
         super().__init__(shape)

@@ -69,6 +69,7 @@ class Path(Position):
     summary = "Keys reach a query through one learned reflection for every token between."
     source = "Yang et al. 2025, sections 2.2 and 3"
     door = "row"
+    matrices = ("down", "up", "beta_weight")
     formula = (
         "score = qᵢᵀ Hᵢ Hᵢ₋₁ … Hⱼ₊₁ kⱼ / √d\n"
         "Hₜ = I − βₜ wₜ wₜᵀ,  βₜ = 2σ(u·xₜ + b),  wₜ = convolution(W xₜ) / ‖…‖"

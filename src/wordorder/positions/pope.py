@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import defaults
 from .angles import turns
 from .base import Geometry, ModelShape, Position, PositionError, State, wide
 
@@ -34,7 +35,8 @@ class Pope(Position):
     """Polar coordinates: content is magnitude, position alone is angle.
 
     Args:
-        base: dimension c turns by base^(-c/head_dim) per position.
+        base: dimension c turns by base^(-c/head_dim) per position; 0: as rotary's follows
+            from the trained length; the paper's is 10,000.
         spread: the trained offsets start uniform in [-spread, 0]: 0, the default, reads
             longer texts better; 2 pi is slightly better within the trained length.
 
@@ -53,6 +55,7 @@ class Pope(Position):
     source = "Gopalakrishnan et al. 2025, section 3, equations 3 to 6"
     door = "query-key"
     static_rotation = True
+    follows = (defaults.FOLLOWS_BASE,)
     formula = (
         "score = Σ_c softplus(q_c) softplus(k_c) cos((j − i) f_c + δ_c) / √d\n"
         "f_c = base^(−c/d) for c = 0 … d−1,  δ_c clipped to [−2π, 0]"
@@ -66,13 +69,17 @@ class Pope(Position):
         "In bfloat16 a width of d positive terms adds up rounding that rotary's signs cancel.",
     )
 
-    def __init__(self, shape: ModelShape, /, *, base: float = 10000.0, spread: float = 0.0) -> None:
+    def __init__(self, shape: ModelShape, /, *, base: float = 0.0, spread: float = 0.0) -> None:
         super().__init__(shape)
-        if not base > 0:
-            raise PositionError(f"pope: base={base} must be above 0; 10000 is the paper's")
+        if not base >= 0:
+            raise PositionError(
+                f"pope: base={base} must be above 0, or 0 to follow the trained length; "
+                "10000 is the paper's"
+            )
         if not 0 <= spread <= 2 * math.pi:
             raise PositionError(f"pope: spread={spread} must be from 0 to 2 pi (6.2832)")
         self.base = base
+        self.resolved_base = base or defaults.rotary_base(shape.trained_length)
         self.spread = spread
         self.offsets = nn.Parameter(torch.empty(shape.heads, shape.head_dim))
         self.reset_parameters()
@@ -80,6 +87,9 @@ class Pope(Position):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw offsets from U(-spread, 0); 0 is on the border, where slopes still pass."""
         nn.init.uniform_(self.offsets, -self.spread, 0.0, generator=generator)
+
+    def pinned(self) -> dict[str, float]:
+        return {"base": self.resolved_base}
 
     @property
     def softmax_scale(self) -> float:
@@ -89,7 +99,7 @@ class Pope(Position):
         """Return the angle per position of each dimension, (head_dim,) float64 on the CPU."""
         exponent = torch.arange(self.shape.head_dim, dtype=torch.float64, device="cpu")
         exponent = exponent / self.shape.head_dim
-        return self.base**-exponent
+        return self.resolved_base**-exponent
 
     def angles(self, positions: Tensor) -> Angles:
         """Return cosines and sines of positions (batch, time)."""

@@ -204,9 +204,10 @@ def side_by_side(case: Case) -> None:
 def _variants(case: Case) -> Iterator[Case]:
     """Yield the case with one option changed, where the constructor takes it."""
     for place, part in enumerate(case.spec.layers[0]):
-        given = dict(part.options)
-        for name, default in find(part.name, case.catalogue).options().items():
-            value = given.get(name, default)
+        given, kind = dict(part.options), find(part.name, case.catalogue)
+        settled = kind(case.shape, **given).pinned()
+        for name, default in kind.options().items():
+            value = settled.get(name, given.get(name, default))
             for changed in _other_values(value):
                 options = tuple({**given, name: changed}.items())
                 parts = list(case.spec.layers[0])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .base import ModelShape, Position, PositionError
+from .defaults import Follows
 
 
 class Randomized(Position):
@@ -20,8 +21,11 @@ class Randomized(Position):
     alone. A draw has as many numbers as the longest document of the batch has positions.
 
     Args:
-        limit: positions are below it; at least the trained length, and at least the length
-            of texts to come. 0 takes four times the trained length.
+        limit: positions are below it; at least the trained length, and at least the length of
+            texts to come. 0: four times the trained length. The paper has 2,048 for texts to
+            40 that are tested to 500, four times the longest that is read. On text a larger
+            limit costs more than it gains: 16 times the trained length of 64 lost 0.21 nats
+            within it, and still 0.04 at 1,024 tokens (400 steps, one seed, beside rotary).
 
     Raises:
         PositionError: a limit below the trained length; at run time, more positions than it.
@@ -48,6 +52,8 @@ class Randomized(Position):
         "Tokens side by side are seldom fed neighbouring positions in training, and always in "
         "evaluation: a limit no larger than needed keeps the two alike.",
     )
+
+    follows = (Follows("limit", "four times the trained length", 2048),)
 
     def __init__(self, shape: ModelShape, /, *, limit: int = 0) -> None:
         super().__init__(shape)

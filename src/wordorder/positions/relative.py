@@ -8,6 +8,7 @@ distances share the last entry.
 import torch
 from torch import Tensor, nn
 
+from . import defaults
 from .base import ModelShape, Position, PositionError, wide
 
 
@@ -17,10 +18,11 @@ class Relative(Position):
     A causal model has distances 0 to clip; a bidirectional one -clip to clip.
 
     Args:
-        clip: from this distance on all share one entry, at least 1; 128 as T5's.
+        clip: from this distance on all share one entry; 0: a quarter of the trained length, at
+            most 128, as T5's.
 
     Raises:
-        PositionError: a clip below 1.
+        PositionError: a negative clip.
 
     Source: Shaw et al. 2018, section 3.2, for the clipping; Raffel et al. 2020, section 2.1,
     for scalars in place of vectors.
@@ -41,15 +43,22 @@ class Relative(Position):
         "takes before for after.",
     )
     door = "score"
+    follows = (defaults.Follows("clip", defaults.REACH_RULE),)
 
-    def __init__(self, shape: ModelShape, /, *, clip: int = 128) -> None:
+    def __init__(self, shape: ModelShape, /, *, clip: int = 0) -> None:
         super().__init__(shape)
-        if clip < 1:
-            raise PositionError(f"relative: clip={clip} must be at least 1; try 128")
+        if clip < 0:
+            raise PositionError(
+                f"relative: clip={clip} must be at least 1, or 0 to follow the trained length"
+            )
         self.clip = clip
-        self.ahead = 0 if shape.causal else clip  # how far ahead the table goes
-        self.weight = nn.Parameter(torch.empty(shape.heads, self.ahead + 1 + clip))
+        self.resolved_clip = clip or defaults.reach(shape.trained_length)
+        self.ahead = 0 if shape.causal else self.resolved_clip  # how far ahead the table goes
+        self.weight = nn.Parameter(torch.empty(shape.heads, self.ahead + 1 + self.resolved_clip))
         self.reset_parameters()
+
+    def pinned(self) -> dict[str, int]:
+        return {"clip": self.resolved_clip}
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the table from N(0, 0.02), as Swin Transformer (Liu et al. 2021) does."""
@@ -57,6 +66,6 @@ class Relative(Position):
 
     def distance_bias(self, distance: Tensor) -> Tensor:
         heads = self.shape.heads
-        where = distance.round().long().clamp(-self.ahead, self.clip) + self.ahead
+        where = distance.round().long().clamp(-self.ahead, self.resolved_clip) + self.ahead
         where = where.flatten().expand(heads, -1)
         return wide(self.weight).gather(1, where).view(heads, *distance.shape)

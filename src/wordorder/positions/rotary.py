@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import rotary_scaling
+from . import defaults, rotary_scaling
 from .angles import turns
 from .base import Geometry, ModelShape, Position, PositionError, State, wide
 
@@ -85,7 +85,8 @@ class Rotary(Position):
     """Turns each pair of query and key dimensions by its frequency times the position.
 
     Args:
-        base: frequencies are base^(-2i/dim) for pair i of dim turned dimensions.
+        base: frequencies are base^(-2i/dim) for pair i of dim turned dimensions; 0: 10,000
+            times the trained length over 512, at most 10,000, the paper's.
         fraction: the part of the head that is turned, in (0, 1]; the exponent runs over
             the turned dimensions, as in GPT-NeoX.
         proportional: the exponent runs over the whole head, so that `fraction` keeps the
@@ -98,8 +99,9 @@ class Rotary(Position):
         factor: how many times longer texts get, above 1; 1 is for "dynamic", where it is
             the paper's, and for no scaling.
         original_length: what scaling divides by; 0: the trained length.
-        beta_fast: yarn leaves pairs that turn at least so often within the original
-            length. 32 presumes about 4,096; at 128 the fastest turns 20 times: try 8.
+        beta_fast: yarn leaves pairs that turn at least so often within the original length;
+            0: the paper's 32 for 4,096 tokens, less by the root of the length for fewer, so
+            8 for 256.
         beta_slow: yarn divides pairs that turn at most so often in full.
         short_factors: longrope's divisors up to the original length, one for each pair;
             none: 1 for all.
@@ -141,23 +143,31 @@ class Rotary(Position):
         "them raw.",
         "LongRoPE's sets switch at the original length: fix the context length before "
         "generating, not by how far the text has come.",
-        "beta_fast=32 presumes an original length of about 4,096.",
+        "beta_fast=32 presumes an original length of about 4,096: of 128 tokens it divides "
+        "every pair.",
+        "base=10000 presumes some 512 tokens. A base that follows the trained length must be "
+        "written out where a longer length is trained later.",
     )
     door = "query-key"
+    follows = (
+        defaults.FOLLOWS_BASE,
+        defaults.Follows("original_length", "the trained length"),
+        defaults.Follows("beta_fast", "32 times the root of the original length over 4,096", 32.0),
+    )
 
     def __init__(
         self,
         shape: ModelShape,
         /,
         *,
-        base: float = 10000.0,
+        base: float = 0.0,
         fraction: float = 1.0,
         proportional: bool = False,
         layout: str = "interleaved",
         scaling: str = "none",
         factor: float = 1.0,
         original_length: int = 0,
-        beta_fast: float = 32.0,
+        beta_fast: float = 0.0,
         beta_slow: float = 1.0,
         short_factors: tuple[float, ...] = (),
         long_factors: tuple[float, ...] = (),
@@ -165,8 +175,11 @@ class Rotary(Position):
         high_frequency_factor: float = 4.0,
     ) -> None:
         super().__init__(shape)
-        if not base > 0:
-            raise PositionError(f"rotary: base={base} must be above 0; 10000 is the paper's")
+        if not base >= 0:
+            raise PositionError(
+                f"rotary: base={base} must be above 0, or 0 to follow the trained length; "
+                "10000 is the paper's"
+            )
         if not 0 < fraction <= 1:
             raise PositionError(f"rotary: fraction={fraction} must be above 0 and at most 1")
         if (fraction == 1 or proportional) and shape.head_dim % 2:
@@ -176,6 +189,7 @@ class Rotary(Position):
         if layout not in LAYOUTS:
             raise PositionError(f"rotary: layout={layout} must be {' or '.join(LAYOUTS)}")
         self.base = base
+        self.resolved_base = base or defaults.rotary_base(shape.trained_length)
         self.fraction = fraction
         self.proportional = proportional
         self.layout = layout
@@ -201,26 +215,28 @@ class Rotary(Position):
         # Python's own numbers, which no .to(), meta device or state dict can spoil.
         self.fixed = tuple(self._scaled(0)[0].tolist()) if self.static_rotation else ()
 
-    def _scaling(self) -> Callable[..., rotary_scaling.Scaled]:
+    def _scaling(self) -> partial[rotary_scaling.Scaled]:
         """Return the scaling as a function of frequencies, and of the length if it must be."""
-        defaults = {
+        unused = {
             name: default
             for name, default in self.options().items()
             if any(name in rotary_scaling.takes(each) for each in rotary_scaling.SCALINGS)
         }
-        options = {name: getattr(self, name) for name in defaults}
+        options = {name: getattr(self, name) for name in unused}
         length = self.original_length or self.shape.trained_length
         about = {"pairs": self.pairs, "length": length}
-        rotary_scaling.check(self.scaling, {**options, **about}, defaults)
+        if self.scaling == "yarn":
+            options["beta_fast"] = self.beta_fast or defaults.yarn_turns(length)
+        rotary_scaling.check(self.scaling, {**options, **about}, unused)
         options["original_length"] = length
         taken = rotary_scaling.takes(self.scaling)
         given = {name: value for name, value in options.items() if name in taken}
         return partial(rotary_scaling.SCALINGS[self.scaling], **given)
 
-    def pinned(self) -> dict[str, int]:
-        if "original_length" not in rotary_scaling.takes(self.scaling):
-            return {}
-        return {"original_length": self.original_length or self.shape.trained_length}
+    def pinned(self) -> dict[str, float]:
+        lengths = {"base": self.resolved_base, **self.rescale.keywords}
+        taken = ("base", "original_length", "beta_fast")
+        return {name: lengths[name] for name in taken if name in lengths}
 
     @property
     def softmax_scale(self) -> float | None:
@@ -236,7 +252,7 @@ class Rotary(Position):
         exponent = torch.arange(self.pairs, dtype=torch.float64, device="cpu") / self.pairs
         if self.proportional:
             exponent = exponent * (2 * self.pairs / self.shape.head_dim)
-        frequencies = self.base**-exponent
+        frequencies = self.resolved_base**-exponent
         if not self.static_rotation:
             return self.rescale(frequencies, context_length=context_length)
         return self.rescale(frequencies)

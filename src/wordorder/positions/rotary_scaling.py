@@ -198,7 +198,10 @@ def _conditions(scaling: str, given: Mapping[str, Any]) -> list[tuple[bool, str]
             length > 1 or "original_length" not in takes(scaling),
             f"needs an original_length above 1 (or 0: the trained length), got {length}",
         ),
-        (fast > slow > 0, f"needs beta_fast={fast:g} above beta_slow={slow:g}, and both above 0"),
+        (
+            fast > slow > 0 or "beta_fast" not in takes(scaling),
+            f"needs beta_fast={fast:g} above beta_slow={slow:g}, and both above 0",
+        ),
         (
             high > low > 0,
             f"needs high_frequency_factor={high:g} above low_frequency_factor={low:g}, "

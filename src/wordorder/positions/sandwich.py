@@ -10,20 +10,26 @@ from torch import Tensor
 
 from .base import ModelShape, Position, PositionError
 
+PAPERS_HEADS = 12
+SCALES = ("auto", "even", "geometric")
+
 
 class Sandwich(Position):
     """A fixed bias by distance: the inner product of sinusoids, scaled by head.
 
     The product at distance 0 is taken off: the softmax ignores it, and what is left is a
-    sum of squares, exact however small. Heads divide it by 8/n, 16/n, ... 8, the exponents
-    of ALiBi's slopes.
+    sum of squares, exact however small. Heads divide it by the exponents of ALiBi's slopes.
 
     Args:
         dimensions: of the sinusoids, of which there is a pair for every two.
         base: the longest wavelength is about 2 pi times this, above 1.
+        scales: what heads divide by. "even" is the paper's row 8/n, 16/n, ... 8 for n heads;
+            with few of them it has no steep one (2 for the first of 4, which is 2/3 of 12).
+            "geometric" has as many from 2/3 to 8, in equal ratios. "auto" is geometric below
+            12 heads, the paper's number, and even from there on.
 
     Raises:
-        PositionError: dimensions that are odd or below 2, or a base not above 1.
+        PositionError: dimensions that are odd or below 2, a base not above 1, other scales.
 
     Source: Chi et al. 2023, "Dissecting Transformer Length Extrapolation via the Lens of
     Receptive Field Analysis", where Sandwich is introduced; pairs from 0 on, as Vaswani's.
@@ -33,6 +39,7 @@ class Sandwich(Position):
     source = "Chi et al. 2023, Sandwich"
     formula = (
         "scoreᵢⱼ = qᵢ·kⱼ / √d + (pᵢ·pⱼ − D/2) / h,   h = 8n/H for head n = 1 … H\n"
+        "scales=geometric:  h = 2/3 · 12^((n−1)/(H−1))\n"
         "pᵢ·pⱼ = Σₖ cos((i − j) / base^(2k/D)),   k = 0 … D/2 − 1,   D = dimensions"
     )
     traps = (
@@ -44,7 +51,13 @@ class Sandwich(Position):
     door = "score"
 
     def __init__(
-        self, shape: ModelShape, /, *, dimensions: int = 128, base: float = 10000.0
+        self,
+        shape: ModelShape,
+        /,
+        *,
+        dimensions: int = 128,
+        base: float = 10000.0,
+        scales: str = "auto",
     ) -> None:
         super().__init__(shape)
         if dimensions < 2 or dimensions % 2:
@@ -53,8 +66,12 @@ class Sandwich(Position):
             )
         if not base > 1:
             raise PositionError(f"sandwich: base={base} must be above 1; 10000 is the paper's")
+        if scales not in SCALES:
+            raise PositionError(f"sandwich: scales={scales} must be {' or '.join(SCALES)}")
         self.dimensions = dimensions
         self.base = base
+        self.scales = scales
+        self.divisors = divisors(shape.heads, scales)
 
     def distance_bias(self, distance: Tensor) -> Tensor:
         if distance.device.type == "mps":  # has no float64
@@ -88,6 +105,14 @@ class Sandwich(Position):
 
     def scaled(self, fall: Tensor) -> Tensor:
         """Return the bias (heads, *fall.shape) float32."""
-        heads = self.shape.heads
-        scales = 8 * torch.arange(1, heads + 1, dtype=torch.float64, device=fall.device) / heads
+        scales = torch.tensor(self.divisors, dtype=torch.float64, device=fall.device)
         return -(fall / scales.view(-1, *[1] * fall.dim())).float()
+
+
+def divisors(heads: int, scales: str) -> tuple[float, ...]:
+    """Return what each head divides by; one head alone has the middle of a geometric row."""
+    if scales == "even" or (scales == "auto" and heads >= PAPERS_HEADS):
+        return tuple(8 * n / heads for n in range(1, heads + 1))
+    last = max(heads - 1, 1)
+    exponents = [n / last for n in range(heads)] if heads > 1 else [0.5]
+    return tuple(8 / PAPERS_HEADS * PAPERS_HEADS**exponent for exponent in exponents)

@@ -90,6 +90,7 @@ class Selective(Position):
         if gate:
             self.gate_weight = nn.Parameter(torch.empty(shape.heads, shape.width))
             self.gate_bias = nn.Parameter(torch.empty(shape.heads))
+        self.matrices = ("down", "up", "gate_weight") if gate else ("down", "up")
         self.reset_parameters()
 
     @property

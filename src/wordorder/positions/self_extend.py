@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import defaults
 from .base import Geometry, ModelShape, Position, PositionError, Score, State
 from .rotary import Rotary, Rotation, rotation
 from .whole_row import Part, attend_in_parts, products, worked
@@ -38,7 +39,7 @@ class SelfExtend(Position):
     """Rotary whose far distances are counted in groups of tokens.
 
     Args:
-        base: as rotary's, and so are the next three: those of the trained model.
+        base: as rotary's (0 too), and so are the next three: those of the trained model.
         fraction: the part of the head that is turned.
         proportional: the exponent runs over the whole head.
         layout: interleaved or half.
@@ -76,13 +77,17 @@ class SelfExtend(Position):
         "It computes every score twice, and runs on no fused kernel.",
     )
     door = "row"
+    follows = (
+        defaults.FOLLOWS_BASE,
+        defaults.Follows("neighbours", "an eighth of the trained length, as 512 of 4,096"),
+    )
 
     def __init__(
         self,
         shape: ModelShape,
         /,
         *,
-        base: float = 10000.0,
+        base: float = 0.0,
         fraction: float = 1.0,
         proportional: bool = False,
         layout: str = "interleaved",
@@ -115,8 +120,8 @@ class SelfExtend(Position):
             shape, base=base, fraction=fraction, proportional=proportional, layout=layout
         )
 
-    def pinned(self) -> dict[str, int]:
-        return {"neighbours": self.near}
+    def pinned(self) -> dict[str, float]:
+        return {"base": self.rotary.resolved_base, "neighbours": self.near}
 
     def prepare(self, geometry: Geometry) -> Places:
         frequencies = self.rotary.frequencies()

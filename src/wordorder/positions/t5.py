@@ -9,6 +9,7 @@ the neighbouring bucket.
 import torch
 from torch import Tensor, nn
 
+from . import defaults
 from .base import ModelShape, Position, PositionError, wide
 
 
@@ -19,17 +20,19 @@ class T5(Position):
     keys ahead, so that it can tell before from after.
 
     Args:
-        buckets: number of buckets, half of which (of each side) hold a single distance.
-        max_distance: from here on all distances are in the last bucket.
+        buckets: number of buckets, half of which (of each side) hold a single distance, as far
+            as max_distance leaves room for others.
+        max_distance: from here on all distances are in the last bucket, at least 2; 0: a
+            quarter of the trained length, at most 128, the paper's for 512 tokens.
         scaled: divide query-key products by sqrt(head_dim). T5 itself does not, and starts
             its queries smaller instead; a model whose first weights or QK-norm expect the
             usual scale needs it, so it is the default.
 
     Raises:
-        PositionError: fewer than 2 buckets a side, or a largest distance that leaves no
-            room for the wide buckets.
+        PositionError: fewer than 2 buckets a side, or a largest distance below 2.
 
-    Source: Raffel et al. 2020, section 2.1; the buckets are those of its code.
+    Source: Raffel et al. 2020, section 2.1; the buckets are those of its code, which has none
+    where max_distance leaves no room for wide ones: here fewer then hold a single distance.
     Not here: the table's layout in transformers, (buckets, heads).
     """
 
@@ -39,7 +42,8 @@ class T5(Position):
         "scoreᵢⱼ = qᵢ·kⱼ (/ √d) + b[head, bucket(i − j)]\n"
         "bucket(n) = n  for n < E\n"
         "bucket(n) = min(B − 1, E + ⌊(B − E) · ln(n / E) / ln(max_distance / E)⌋)  from E on\n"
-        "B = buckets (half of them, for each side, if bidirectional), E = B / 2"
+        "B = buckets (half of them, for each side, if bidirectional)\n"
+        "E = B / 2, or max_distance − 1 where that is less"
     )
     traps = (
         "T5 does not divide by sqrt(head_dim): a table trained with the scale is not one "
@@ -48,13 +52,14 @@ class T5(Position):
         "leaves the other half untrained.",
         "transformers counts key minus query: with the sign turned, a bidirectional model "
         "takes before for after.",
-        "The last bucket begins before max_distance (at 113 of 128 by default), and everything "
+        "The last bucket begins before max_distance (at 113 of 128), and everything "
         "farther shares it: beyond, order is invisible to this bias.",
         "x-transformers multiplies the bias by sqrt(head_dim): its tables are not "
         "interchangeable with those of transformers.",
     )
     door = "score"
     shared = True
+    follows = (defaults.Follows("max_distance", defaults.REACH_RULE, 128),)
 
     def __init__(
         self,
@@ -62,7 +67,7 @@ class T5(Position):
         /,
         *,
         buckets: int = 32,
-        max_distance: int = 128,
+        max_distance: int = 0,
         scaled: bool = True,
     ) -> None:
         super().__init__(shape)
@@ -71,22 +76,26 @@ class T5(Position):
             least = "at least 2" if shape.causal else "even and at least 4, half for each side"
             raise PositionError(f"t5: buckets={buckets} must be {least}; 32 is the paper's")
         self.side = buckets // sides
-        self.single = self.side // 2
-        if max_distance <= self.single:
+        if max_distance < 0 or max_distance == 1:
             raise PositionError(
-                f"t5: max_distance={max_distance} must be above {self.single}, up to which "
-                f"each distance has a bucket of its own; 128 is the paper's"
+                f"t5: max_distance={max_distance} must be at least 2, or 0 to follow the trained "
+                "length; 128 is the paper's"
             )
         self.buckets = buckets
         self.max_distance = max_distance
+        self.resolved_distance = max_distance or max(2, defaults.reach(shape.trained_length))
+        self.single = min(self.side // 2, self.resolved_distance - 1)
         self.scaled = scaled
-        self.borders = _borders(self.single, self.side - self.single, max_distance)
+        self.borders = _borders(self.single, self.side - self.single, self.resolved_distance)
         self.weight = nn.Parameter(torch.empty(shape.heads, buckets))
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the table from N(0, 1/width), as transformers does."""
         nn.init.normal_(self.weight, std=self.shape.width**-0.5, generator=generator)
+
+    def pinned(self) -> dict[str, int]:
+        return {"max_distance": self.resolved_distance}
 
     @property
     def softmax_scale(self) -> float | None:

@@ -2,11 +2,11 @@
 
 Queries are multiplied by a power of their position and keys by its inverse, so that a
 product keeps zeta^(distance). Powers of positions themselves leave float32 soon: 10^17 at
-position 16,000, and nothing is left of the products. Only differences count, so positions
-are taken from the middle of the queries that are read: a key far behind only gets small, as
-it should, and generating goes on without end. What remains bounded is how far apart the
-queries of one reading may be (32,000 positions): past that it raises, and the text is to be
-read in pieces. The middle moves as reading goes on, so keys are never kept rotated.
+position 16,000 with a scale_base of 512, and nothing is left of the products. Only differences
+count, so positions are taken from the middle of the queries that are read: a key far behind
+only gets small, as it should, and generating goes on without end. What remains bounded is how
+far apart the queries of one reading may be (64 times scale_base): past that it raises, and the
+text is to be read in pieces. The middle moves as reading goes on, so keys are never kept rotated.
 """
 
 import math
@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from . import defaults
 from .angles import exact
 from .base import Geometry, ModelShape, Position, PositionError, State
 from .rotary import Rotation, rotate, rotation
@@ -21,14 +22,18 @@ from .rotary import Rotation, rotate, rotation
 # The largest natural logarithm of a scale. A hidden pair, with the key at one end of the
 # queries and the query at the other, gets the square: e^80 times its product, in float32.
 LARGEST = 40.0
+# Of the positions it takes to decay once: with fewer, no 1,000 positions fit into one reading.
+LEAST_SCALE = 16.0
 
 
 class XPos(Position):
     """Turns queries and keys as rotary does, and lets each pair's product decay.
 
     Args:
-        base: frequencies are base^(-2i/dim), as in rotary.
-        scale_base: positions it takes to decay by zeta once; more is slower.
+        base: frequencies are base^(-2i/dim), as in rotary; 0: as rotary's follows from the
+            trained length.
+        scale_base: positions it takes to decay by zeta once; more is slower; 0: half of the
+            trained length, from 16 to 512, the authors' for 1,024 tokens.
         gamma: zeta of pair i is (2i/dim + gamma) / (1 + gamma); more is slower.
 
     Raises:
@@ -37,7 +42,8 @@ class XPos(Position):
             far apart to be read at once.
 
     Source: Sun et al. 2022, A Length-Extrapolatable Transformer, Algorithm 1; scale_base 512
-    is the authors' code's: q'_m . k'_n = Re sum_i q_i conj(k_i) zeta_i^((m - n) / scale_base)
+    is the authors' code's, for 1,024 tokens:
+    q'_m . k'_n = Re sum_i q_i conj(k_i) zeta_i^((m - n) / scale_base)
     exp(i (m - n) theta_i).
     Not here: the paper's blockwise attention, which is a sliding window of the model.
     """
@@ -50,23 +56,27 @@ class XPos(Position):
         "ζᵢ = (2i/dim + γ) / (1 + γ),   θᵢ = base^(−2i/dim);   the centre c cancels"
     )
     traps = (
-        "Scales are powers of the position: about a fixed centre they overflow (10¹⁷ at 16,000 "
-        "positions from it). Here the centre follows the queries, which at once may span 32,000.",
-        "In a float16 model scales and hidden products overflow sooner: read at most 2,000 "
-        "tokens at once.",
+        "Scales are powers of the position: about a fixed centre they overflow. Here the centre "
+        "follows the queries, which at once may span 64 times scale_base.",
+        "In a float16 model scales and hidden products overflow sooner: read at most 4 times "
+        "scale_base at once.",
         "Keys take the inverse scale: with the same one scores grow with distance.",
         "It is causal: after the query the same formula grows instead of decaying.",
         "Keys kept rotated about an older centre are wrong for a newer one.",
     )
     door = "query-key"
+    follows = (
+        defaults.FOLLOWS_BASE,
+        defaults.Follows("scale_base", "half of the trained length, from 16 to 512", 512.0),
+    )
 
     def __init__(
         self,
         shape: ModelShape,
         /,
         *,
-        base: float = 10000.0,
-        scale_base: float = 512.0,
+        base: float = 0.0,
+        scale_base: float = 0.0,
         gamma: float = 0.4,
     ) -> None:
         super().__init__(shape)
@@ -79,25 +89,38 @@ class XPos(Position):
                 "xpos grows with the distance to what comes after: use it in a causal model, "
                 "or rotary in a bidirectional one"
             )
-        for name, value in (("base", base), ("scale_base", scale_base), ("gamma", gamma)):
-            if not value > 0:
-                raise PositionError(f"xpos: {name}={value} must be above 0")
+        if not gamma > 0:
+            raise PositionError(f"xpos: gamma={gamma} must be above 0; 0.4 is the paper's")
+        for name, value, paper in (("base", base, 10000), ("scale_base", scale_base, 512)):
+            if not value >= 0:
+                raise PositionError(
+                    f"xpos: {name}={value} must be above 0, or 0 to follow the trained length; "
+                    f"{paper} is the paper's"
+                )
         self.base = base
         self.scale_base = scale_base
         self.gamma = gamma
+        length = shape.trained_length
+        self.resolved_base = base or defaults.rotary_base(length)
+        half = max(LEAST_SCALE, defaults.shrunk(512.0, 1024, length))
+        self.resolved_scale_base = scale_base or half
         self.pairs = shape.head_dim // 2
         # The largest difference of positions among the queries of one reading.
         self.widest = int(2 * LARGEST / float(self.decays()[0]))
 
+    def pinned(self) -> dict[str, float]:
+        return {"base": self.resolved_base, "scale_base": self.resolved_scale_base}
+
     def frequencies(self) -> Tensor:
         """Return the angle per position of each pair, (pairs,) float64 on the CPU."""
         index = torch.arange(self.pairs, dtype=torch.float64, device="cpu")
-        return self.base ** (-index / self.pairs)
+        return self.resolved_base ** (-index / self.pairs)
 
     def decays(self) -> Tensor:
         """Return what each pair's logarithm loses per position, (pairs,) float64 on the CPU."""
         index = torch.arange(self.pairs, dtype=torch.float64, device="cpu")
-        return -((index / self.pairs + self.gamma) / (1 + self.gamma)).log() / self.scale_base
+        zeta = (index / self.pairs + self.gamma) / (1 + self.gamma)
+        return -zeta.log() / self.resolved_scale_base
 
     def centre(self, geometry: Geometry) -> Tensor:
         """Return the middle of each row's query positions, (batch or 1, 1) float64.

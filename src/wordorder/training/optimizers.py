@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..errors import BadInput
 from ..model.language_model import Part, TokenModel
 
 # Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
@@ -81,9 +82,19 @@ class Muon:
         return {f"muon.{shape}": buffer for shape, buffer in self.buffers.items()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take the tensors that `state` gave."""
+        """Take the tensors that `state` gave.
+
+        Raises:
+            BadInput: those of other matrices.
+        """
         for shape, buffer in self.buffers.items():
-            buffer.copy_(tensors[f"muon.{shape}"])
+            saved = tensors.get(f"muon.{shape}")
+            if saved is None or saved.shape != buffer.shape:
+                raise BadInput(
+                    "an older wordorder began this run and trained matrices of its positional "
+                    "embedding with AdamW, where this one takes Muon: train it anew"
+                )
+            buffer.copy_(saved)
 
 
 class Optimizer:

@@ -99,7 +99,8 @@ def write_folder(
 def check_architecture(
     folder: Path, model: ModelConfig, checkpoint: checkpoints.Checkpoint
 ) -> None:
-    saved, now = checkpoint.extra["model"], model.resolved.to_dict()
+    saved = ModelConfig.from_dict(checkpoint.extra["model"]).to_dict()
+    now = model.resolved.to_dict()
     differs = [name for name in now if saved.get(name) != now[name]]
     if differs:
         name = differs[0]
