@@ -10,7 +10,8 @@ import pytest
 
 from wordorder.experiments.judgement import Change, judge
 from wordorder.experiments.statistics import Difference
-from wordorder.experiments.summary import Summary, summarise, word_for
+from wordorder.experiments.results import Summary, word_for
+from wordorder.experiments.summary import summarise
 
 MadeUp = tuple[dict[str, Any], list[dict[str, Any]]]
 

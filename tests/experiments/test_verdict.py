@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from wordorder.experiments.summary import summarise
-from wordorder.experiments.verdict import Verdict, signed, verdict
+from wordorder.experiments.verdict import Verdict, verdict
+from wordorder.experiments.wording import signed
 
 MadeUp = tuple[dict[str, Any], list[dict[str, Any]]]
 

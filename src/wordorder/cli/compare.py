@@ -30,6 +30,7 @@ from wordorder.experiments.compare import (
 from wordorder.experiments.grid import Cell, Display
 from wordorder.experiments.report import for_terminal, write_report
 from wordorder.experiments.side_by_side import Job, Outcome
+from wordorder.experiments.wording import counted
 from wordorder.training.plan import readable_seconds
 
 Hidden = tyro.conf.Suppress
@@ -53,8 +54,9 @@ class _Run(RunOptions):
 class CompareOptions:
     """Train the same model with several positional embeddings and say what differs.
 
-    Asked again, it goes on: runs that are done are reused, and embeddings, seeds and lengths
-    are added to those there. Without --time, --steps or --tokens a run takes two minutes alone.
+    Asked again, it goes on: runs that are done are reused, and embeddings and seeds are added
+    to those there; other lengths are measured anew without training. Without --time, --steps or
+    --tokens a run takes two minutes alone.
 
     Args:
         positions: specs, such as none rotary:base=500000 learned+alibi or one of your own.
@@ -62,7 +64,7 @@ class CompareOptions:
         seeds: how many runs of each; one gives no intervals, 0 trains nothing.
         lengths: contexts to measure, in trained lengths.
         pack: longer contexts than the documents have may cross into others.
-        tune_lr: choose the learning rates for each embedding, on a seed of its own.
+        tune_lr: choose the learning rates for each embedding, by shorter runs on development text.
         processes: runs at once, which share the cores; 0 measures how many are done soonest.
         preset: sizes of the model: nano, tiny, small or medium; other options win.
         config: a YAML file with options by name, as trained_length: 128; the command line wins.
@@ -138,6 +140,7 @@ class Terminal(RunsBar, Display):
     def __init__(self) -> None:
         super().__init__()
         self.tasks: dict[int, TaskID] = {}
+        self.noted = False
 
     def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
         self.close()
@@ -145,11 +148,13 @@ class Terminal(RunsBar, Display):
         machine, processes = record["machine"], record["processes"]
         at_once = "one at a time" if processes == 1 else f"{processes} at once"
         self.say(
-            f"{len(cells)} runs of {cells[0].steps:,} steps, {at_once} with {machine['threads']} "
-            f"threads each, {machine['dtype']}: about {readable_seconds(seconds)}"
+            f"{counted(len(cells), 'run')} of {counted(cells[0].steps, 'step')}, {at_once} with "
+            f"{counted(machine['threads'], 'thread')} each, {machine['dtype']}: about "
+            f"{readable_seconds(seconds)}"
         )
-        for note in record["notes"]:
+        for note in [] if self.noted else record["notes"]:
             self.say(note)
+        self.noted = True  # tuning has plans of its own, and the notes are the same
         self.begin(len(cells), seconds)
 
     def started(self, number: int, job: Job) -> None:
@@ -166,8 +171,12 @@ class Terminal(RunsBar, Display):
     def ended(self, number: int, outcome: Outcome) -> None:
         if self.progress is not None:
             self.progress.remove_task(self.tasks.pop(number))
-        loss = "" if outcome.error else f"validation loss {outcome.result['validation_loss']:.4f}"
+        loss = "" if outcome.error else self._loss(outcome.result)
         self.finish(number, self._name(number), loss, outcome)
+
+    def _loss(self, result: dict[str, Any]) -> str:
+        """Return the loss of a run that ended, and of which text it is."""
+        return f"{result.get('text', 'validation')} loss {result['validation_loss']:.4f}"
 
     def close(self) -> None:
         """Take the bars away."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from wordorder.experiments.algorithms import Task, find
 from wordorder.experiments.task_training import Protocol
-from wordorder.experiments.verdict import listed
+from wordorder.experiments.wording import listed
 
 LEARNED = 0.95  # within the length; below it nothing is said of what is beyond
 RIGHT, WRONG = 0.95, 0.05  # what is called right, and what is called not right at all
