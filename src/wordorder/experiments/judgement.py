@@ -123,7 +123,7 @@ def _paired(
         return None
     (values, weights), (base, base_weights) = documents
     sizes = {len(of_seed.get(s, ())) for of_seed in (values, base) for s in seeds}
-    if weights != base_weights or sizes != {len(weights)}:
+    if not weights or weights != base_weights or sizes != {len(weights)}:
         return None
     pairs = (zip(values[s], base[s], strict=True) for s in seeds)
     return ByDocument(tuple(tuple(v - b for v, b in pair) for pair in pairs), weights)

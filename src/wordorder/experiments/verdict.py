@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from wordorder.experiments import overfitting
+from wordorder.experiments.certainty import certainty, seeds_needed, settled, side
 from wordorder.experiments.judgement import SMALLEST_NATS, Change
-from wordorder.experiments.power import MOST_SEEDS, detectable, seeds_to_settle
 from wordorder.experiments.results import TOLERANCE_NATS, AtLength, Disturbed, Result, Summary
-from wordorder.experiments.statistics import SIGNIFICANT
 from wordorder.experiments.wording import (
     counted,
     listed,
@@ -71,7 +70,7 @@ def verdict(summary: Summary) -> Verdict:
     findings = tuple(Findings(heading, tuple(lines)) for heading, lines in found.items())
     first = " ".join(part for part in (overfitting.headline(summary), _headline(summary)) if part)
     found_any = tuple(f for f in findings if f.lines)
-    return Verdict(first, tuple(_certainty(summary)), found_any, _scope(summary))
+    return Verdict(first, tuple(certainty(summary)), found_any, _scope(summary))
 
 
 def _compared(summary: Summary) -> list[tuple[Result, Change]]:
@@ -104,70 +103,7 @@ def _headline(summary: Summary) -> str:
 
 def _leaning(change: Change) -> str:
     """Return which side a difference is likely on: `, likely worse`; "" where it is open."""
-    return f", likely {_side(change)}" if change.likely else ""
-
-
-def _side(change: Change) -> str:
-    return "better" if change.mean < 0 else "worse"
-
-
-def _certainty(summary: Summary) -> Iterable[str]:
-    """Yield what the comparison could have found, and how often it finds what is not there."""
-    compared = [(r, c) for r, c in _compared(summary) if c.difference.spread is not None]
-    if not compared:
-        return
-    family = compared[0][1].compared
-    yield _power(compared, family)
-    over = all(c.difference.over_documents for _, c in compared)
-    yield (
-        "Intervals and p-values are over seeds and held-out documents."
-        if over
-        else "Intervals and p-values are over seeds alone: they hold for these held-out documents."
-    )
-    holm = f", by Holm's correction over {family}" if family > 1 else ""
-    exploratory = sum(
-        change is not None and change.low is not None
-        for r in summary.results
-        for change in (*(at.change for at in r.same_targets), *(d.rise for d in r.order))
-    )
-    rest = (
-        f" The {counted(exploratory, 'interval')} on longer context and on order "
-        f"{'is' if exploratory == 1 else 'are'} exploratory, each 95% by itself: about "
-        f"{SIGNIFICANT * exploratory:.1f} of them would miss the truth."
-        if exploratory
-        else ""
-    )
-    yield (
-        f"If no embedding differed from {summary.baseline}, some would be called better or worse "
-        f"with a probability of at most 5%{holm}.{rest}"
-    )
-    if looks := sorted({*summary.comparison.get("looks", ()), summary.seeds})[:-1]:
-        yield (
-            f"Seeds were added after the results had been looked at with {listed(map(str, looks))}:"
-            f" p-values are multiplied by {(len(looks) + 1) ** 2} for it, intervals are not and "
-            "assume a number of seeds that was fixed in advance."
-        )
-
-
-def _power(compared: list[tuple[Result, Change]], family: int) -> str:
-    """Say what difference the comparison would have found with 80% probability."""
-    spreads = [(c.difference.spread, r.position) for r, c in compared if c.difference.spread]
-    alone = sorted((detectable(spread), name) for spread, name in spreads)
-    text = (
-        f"With {counted(max(spread.seeds for spread, _ in spreads), 'seed')} a true difference is "
-        f"found with 80% probability from {_range(alone)} nats on, tested alone"
-    )
-    if family > 1:
-        first_step = sorted((detectable(spread, family), name) for spread, name in spreads)
-        text += f", and from {_range(first_step)} on at Holm's first step of {family}"
-    return f"{text}. These follow from the spread over seeds, which few seeds tell roughly."
-
-
-def _range(found: list[tuple[float, str]]) -> str:
-    (least, first), (most, last) = found[0], found[-1]
-    if len(found) == 1:
-        return f"{least:.3f}"
-    return f"{least:.3f} ({first}) to {most:.3f} ({last})"
+    return f", likely {side(change)}" if change.likely else ""
 
 
 def _learning(summary: Summary) -> Iterable[str]:
@@ -181,32 +117,13 @@ def _learning(summary: Summary) -> Iterable[str]:
         yield (
             f"{result.position}: {signed(change.mean)} nats (95% interval {signed(change.low)} to "
             f"{signed(change.high)}; p {_equals(change.adjusted_p or 0.0)}{holm}; {seeds}): "
-            f"{_settled(change)}."
+            f"{settled(change)}."
         )
 
 
 def _equals(p: float) -> str:
     text = p_value(p)
     return text if text.startswith("<") else f"= {text}"
-
-
-def _settled(change: Change) -> str:
-    """Return what is certain of a difference, and how many seeds would settle it."""
-    spread = change.difference.spread
-    assert spread is not None
-    if change.shown:
-        return _side(change)
-    if change.negligible:
-        return "the same to three digits"
-    certainty = f"likely {_side(change)}, not settled" if change.likely else "not settled"
-    needed = seeds_to_settle(abs(change.mean), spread, change.compared)
-    return f"{certainty}; {_seeds_needed(needed)}"
-
-
-def _seeds_needed(seeds: int | None) -> str:
-    if seeds is None:
-        return f"a difference of this size needs more than {MOST_SEEDS} seeds, or more documents"
-    return f"if it is of this size, about {seeds} seeds would settle it"
 
 
 def _furthest(summary: Summary) -> AtLength | None:
@@ -287,8 +204,8 @@ def _would_settle(at: AtLength) -> str:
     """Return how many seeds would tell whether a loss rises past the tolerance."""
     if at.word != "undecided" or at.change is None or at.change.difference.spread is None:
         return ""
-    needed = seeds_to_settle(abs(at.change.mean - TOLERANCE_NATS), at.change.difference.spread)
-    return f", {_seeds_needed(needed)}"
+    distance = abs(at.change.mean - TOLERANCE_NATS)
+    return f"; {seeds_needed(distance, at.change.difference.spread)}"
 
 
 def _order(summary: Summary) -> Iterable[str]:
@@ -315,7 +232,7 @@ def _probed(found: list[tuple[str, Disturbed]]) -> str:
         names = f" for {names}" if len(shown) > 1 else ""
         parts.append(f"{' to '.join(dict.fromkeys(ends))}{names}")
     if rest:
-        parts.append(f"open, as the interval holds zero: {listed(rest)}")
+        parts.append(f"zero is not excluded for {listed(rest)}")
     if still:
         parts.append(f"the same for {listed(still)}")
     if alone:
