@@ -335,7 +335,7 @@ def _leader(first: Row, others: Sequence[Row], protocol: Protocol, found: Findin
         seeds = "every seed" if len(first.seeds) > 1 else "its one seed"
         line = (
             f"{_name(first)} is ahead in {seeds}, {_share(first)} {task.beyond}, as somebody is by "
-            f"luck alone in {luck:.0f}% of such tasks: not settled, {needed} seeds of each may do it"
+            f"luck alone in {luck:.0f}% of such tasks: not settled before {needed} seeds of each"
         )
     return f"{line}; then {_scored(rest)}" if rest else line
 
