@@ -203,7 +203,9 @@ def test_a_large_difference_that_is_not_shown_is_not_hidden(made_up: MadeUp) -> 
     for line in records:
         line["validation_loss"] = 3.0 + moved.get((line["position"], line["seed"]), 0.0)
     said = verdict(summarise(facts, records))
-    assert "sinusoidal +4.467 (+1.094 to +7.839)" in said.headline and "likely worse" in said.headline
+    assert (
+        "sinusoidal +4.467 (+1.094 to +7.839)" in said.headline and "likely worse" in said.headline
+    )
     (line,) = [x for x in lines_on(said, "Validation loss") if x.startswith("sinusoidal")]
     assert re.search(r"likely worse, not settled; about \d+ seeds \(\d+ more\) would settle", line)
     assert "p = 0.1" in line

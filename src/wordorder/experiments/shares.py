@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from wordorder.experiments.statistics import CONFIDENCE
+from wordorder.experiments.statistics import CONFIDENCE, SIGNIFICANT
 
-MEANS, AGREEMENTS = 400, 50  # points at which the mean and the agreement of seeds are tried
+MEANS, AGREEMENTS = 200, 30  # points at which the mean and the agreement of seeds are tried
 
 
 def share_interval(shares: Sequence[float], examples: int) -> tuple[float, float] | None:
@@ -101,3 +101,28 @@ def chance_to_lead(seeds: Sequence[int]) -> float:
         1 where there is one embedding. With 2 embeddings of 3 seeds it is 0.1, with 5 it is 0.011.
     """
     return min(1.0, sum(1 / math.comb(sum(seeds), own) for own in seeds))
+
+
+def leads(first: Sequence[float], others: Sequence[Sequence[float]], tasks: int = 1) -> bool:
+    """Whether an embedding may be said to read furthest.
+
+    Its worst seed must be better than the best of every other, and luck alone must do that in at
+    most this task's part of 5%.
+
+    Args:
+        first, others: the shares of each embedding's seeds.
+        tasks: how many tasks the same report asks this of.
+    """
+    if not others or min(first) <= max(share for shares in others for share in shares):
+        return False
+    return may_lead([len(first), *map(len, others)], tasks)
+
+
+def may_lead(seeds: Sequence[int], tasks: int = 1) -> bool:
+    """Whether there are seeds enough for any embedding to be said to read furthest.
+
+    Args:
+        seeds: how many each embedding has.
+        tasks: how many tasks the same report asks this of.
+    """
+    return len(seeds) > 1 and chance_to_lead(seeds) <= SIGNIFICANT / tasks

@@ -13,13 +13,13 @@ scored on. The best is an oracle: it says what a model passed through, not what 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from wordorder.experiments.algorithms import Task, find
-from wordorder.experiments.shares import chance_to_lead, share_interval
-from wordorder.experiments.statistics import SIGNIFICANT
+from wordorder.experiments.shares import chance_to_lead, leads, may_lead, share_interval
 from wordorder.experiments.task_training import Protocol, distinct_examples
 from wordorder.experiments.wording import counted, listed
 
@@ -262,7 +262,7 @@ def verdict(found: Findings) -> list[str]:
     lines += [_on_task(protocol, found) for protocol in found.protocols]
     if found.seeds == 1:
         lines.append("One seed: no interval, and another seed may say the opposite.")
-    if chance := sum(chance for task in found.protocols if (chance := _chance(task, found)) < 1):
+    if chance := sum(_chance(protocol, found) for protocol in found.protocols):
         lines.append(
             f"If no embedding read further than another, the chance that any is said to would be "
             f"at most {100 * chance:.1f}%."
@@ -271,21 +271,14 @@ def verdict(found: Findings) -> list[str]:
 
 
 def _chance(protocol: Protocol, found: Findings) -> float:
-    """Return how often luck alone lets an embedding read furthest in a task; 1: it is never said.
-
-    A task may take its share of the 5% of all tasks.
-    """
+    """Return how often luck alone lets an embedding read furthest; 0 where it is never said."""
     seeds = [len(row.seeds) for row in _judged(protocol, found)]
-    chance = chance_to_lead(seeds) if len(seeds) > 1 else 1.0
-    return chance if chance <= SIGNIFICANT / len(found.protocols) else 1.0
+    return chance_to_lead(seeds) if may_lead(seeds, len(found.protocols)) else 0.0
 
 
 def _seeds_to_lead(embeddings: int, tasks: int) -> int:
     """Return how many seeds of each embedding would let one be said to read furthest."""
-    seeds = 2
-    while chance_to_lead([seeds] * embeddings) > SIGNIFICANT / tasks:
-        seeds += 1
-    return seeds
+    return next(n for n in itertools.count(2) if may_lead([n] * embeddings, tasks))
 
 
 def _judged(protocol: Protocol, found: Findings) -> list[Row]:
@@ -327,7 +320,7 @@ def _leader(first: Row, others: Sequence[Row], protocol: Protocol, found: Findin
     line = f"{_scored([first, *level])} {task.beyond}"
     if level:
         line += ", which their seeds do not tell apart"
-    elif _chance(protocol, found) < 1:
+    elif leads(first.beyond or (), [r.beyond or () for r in others], len(found.protocols)):
         line = f"{_name(first)} reads furthest in every seed: {_share(first)} {task.beyond}"
     else:
         needed = _seeds_to_lead(1 + len(others), len(found.protocols))
