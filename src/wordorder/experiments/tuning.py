@@ -42,12 +42,13 @@ def tune(folder: Path, record: Mapping[str, Any], show: Display) -> dict[str, An
     before = record.get("tuning") or {}
     steps = math.ceil(SHARE * record["steps"])
     losses: dict[str, Losses] = {
-        position: {float(f): list(of_seeds) for f, of_seeds in tried.items()}
-        for position, tried in before.get("losses", {}).items()
+        position: {float(f): list(of_seeds) for f, of_seeds in each.items()}
+        for position, each in before.get("losses", {}).items()
     }
     texts = {before["text"]} if before.get("text") else set()
     new = [p for p in record["positions"] if p not in (record.get("tuned") or {})]
     wanted: dict[str, tuple[float, ...]] = dict.fromkeys(new, FACTORS)
+    tried: dict[str, set[float]] = {p: set(losses.get(p, {})) for p in new}  # also what failed
     while any(wanted.values()):
         cells = [
             Cell(p, seed, _folder(folder, p, factor, seed), factor, steps)
@@ -58,17 +59,17 @@ def tune(folder: Path, record: Mapping[str, Any], show: Display) -> dict[str, An
 
         def ended(cell: Cell, outcome: Outcome) -> None:
             if outcome.error is None:
-                tried = losses.setdefault(cell.position, {})
-                tried.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
+                found = losses.setdefault(cell.position, {})
+                found.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
                 texts.add(outcome.result["text"])
 
-        tried_before = {p: set(losses.get(p, {})) | set(wanted[p]) for p in wanted}
         run_cells(dict(record), cells, CHOOSING, show, ended)
-        wanted = {p: further(losses.get(p, {}), tried_before[p]) for p in new}
+        tried = {p: tried[p] | set(wanted[p]) for p in new}
+        wanted = {p: further(losses.get(p, {}), tried[p]) for p in new}
     chosen = {p: best(losses.get(p, {})) for p in new}
     return {
         "chosen": {p: {**(record.get("tuned") or {}), **chosen}[p] for p in record["positions"]},
-        "losses": {p: {f"{f:g}": tried[f] for f in sorted(tried)} for p, tried in losses.items()},
+        "losses": {p: {f"{f:g}": each[f] for f in sorted(each)} for p, each in losses.items()},
         "text": " and ".join(sorted(texts)),
         "seeds": list(SEEDS),
         "steps": steps,
