@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from random_weights import randomise
+from random_weights import filled
 
 from wordorder.evaluation.loss import evaluate
 from wordorder.experiments import document_losses as module
@@ -25,7 +25,7 @@ def store() -> TokenStore:
 @pytest.fixture
 def model() -> LanguageModel:
     config = ModelConfig(vocabulary_size=11, width=16, layers=1, heads=2, trained_length=8)
-    return randomise(LanguageModel(config))
+    return filled(LanguageModel(config))
 
 
 @pytest.mark.parametrize("isolate", [False, True])
