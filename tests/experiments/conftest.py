@@ -1,4 +1,4 @@
-"""A comparison that was never run, with made-up numbers; and a browser to open its page in."""
+"""A made-up comparison, a small one to run in this process, and a browser to open a page in."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from wordorder.errors import BadInput, Failed
+from wordorder.experiments import calibration, grid
+from wordorder.experiments.compare import CompareConfig
+from wordorder.experiments.side_by_side import Outcome
+from wordorder.model import ModelConfig
+from wordorder.training import report
+from wordorder.training.config import TrainConfig
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
 TRAINED_LENGTH = 64
@@ -185,3 +193,67 @@ def browser(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
         return seen
 
     return opened
+
+
+SMALL_MODEL = ModelConfig(
+    width=32, layers=2, heads=2, trained_length=8, dropout=0.1, position="none"
+)
+COMPARED = ("none", "learned", "alibi")
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> TrainConfig:
+    """Four steps on documents that are long enough for four trained lengths."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    words = ("cat", "dog", "sees", "the", "a", "finds", "bird", "one", "or", "two")
+    for n in range(24):
+        text = " ".join(words[(n * k + k * k) % len(words)] for k in range(80))
+        (folder / f"{n}.txt").write_text(text, encoding="utf-8")
+    return TrainConfig(
+        model=SMALL_MODEL,
+        data=(str(folder),),
+        tokenizer="bytes",
+        steps=4,
+        batch_size=4,
+        dtype="float32",
+        kernel="plain",
+        threads=1,
+        validation_fraction=0.3,
+    )
+
+
+@pytest.fixture
+def config(train: TrainConfig, tmp_path: Path) -> CompareConfig:
+    return CompareConfig(
+        train=train, positions=COMPARED, seeds=2, lengths=(1, 2, 4), out=str(tmp_path / "out")
+    )
+
+
+@pytest.fixture
+def jobs_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run jobs in this process, and note which functions had how many."""
+    names: list[str] = []
+
+    def run_jobs(
+        function: Any, jobs: list[Any], *, show: Any = None, record: Any = None, **_: Any
+    ) -> list[Outcome]:
+        outcomes = []
+        for number, job in enumerate(json.loads(json.dumps(jobs))):
+            names.append(function.__name__)
+            try:
+                result = json.loads(json.dumps(function(job, lambda share, line: None)))
+                outcomes.append(Outcome(job, result))
+            except (BadInput, Failed) as error:
+                outcomes.append(Outcome(job, error=str(error)))
+            if record is not None:
+                record(number, outcomes[-1])
+            if show is not None:
+                show.ended(number, outcomes[-1])
+        return outcomes
+
+    monkeypatch.setattr(calibration, "SECONDS_TIMED", 0.0)
+    monkeypatch.setattr(report, "draw_losses", lambda *_: None)  # of every run, which takes longest
+    for module in (calibration, grid):
+        monkeypatch.setattr(module, "run_jobs", run_jobs)
+    return names

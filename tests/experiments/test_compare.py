@@ -10,18 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from wordorder.errors import BadInput, Failed
-from wordorder.experiments import calibration, grid
+from wordorder.experiments import compare as comparison
+from wordorder.experiments import grid
 from wordorder.experiments.compare import CompareConfig, compare
 from wordorder.experiments.grid import Cell, Display
-from wordorder.experiments.side_by_side import Outcome
 from wordorder.model import ModelConfig, make_model
 from wordorder.positions import PositionError
-from wordorder.training import report
-from wordorder.training.config import TrainConfig
 from wordorder.training.metrics import TIMING_FIELDS, read
 from wordorder.training.run import Run
 
@@ -29,62 +28,9 @@ MODEL = ModelConfig(width=32, layers=2, heads=2, trained_length=8, dropout=0.1, 
 POSITIONS = ("none", "learned", "alibi")
 
 
-@pytest.fixture
-def train(tmp_path: Path) -> TrainConfig:
-    """Four steps on documents that are long enough for four trained lengths."""
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    words = ("cat", "dog", "sees", "the", "a", "finds", "bird", "one", "or", "two")
-    for n in range(24):
-        text = " ".join(words[(n * k + k * k) % len(words)] for k in range(80))
-        (folder / f"{n}.txt").write_text(text, encoding="utf-8")
-    return TrainConfig(
-        model=MODEL,
-        data=(str(folder),),
-        tokenizer="bytes",
-        steps=4,
-        batch_size=4,
-        dtype="float32",
-        kernel="plain",
-        threads=1,
-        validation_fraction=0.3,
-    )
-
-
-@pytest.fixture
-def config(train: TrainConfig, tmp_path: Path) -> CompareConfig:
-    return CompareConfig(
-        train=train, positions=POSITIONS, seeds=2, lengths=(1, 2, 4), out=str(tmp_path / "out")
-    )
-
-
 @pytest.fixture(autouse=True)
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Run jobs in this process, and note which functions had how many."""
-    names: list[str] = []
-
-    def run_jobs(
-        function: Any, jobs: list[Any], *, show: Any = None, record: Any = None, **_: Any
-    ) -> list[Outcome]:
-        outcomes = []
-        for number, job in enumerate(json.loads(json.dumps(jobs))):
-            names.append(function.__name__)
-            try:
-                result = json.loads(json.dumps(function(job, lambda share, line: None)))
-                outcomes.append(Outcome(job, result))
-            except (BadInput, Failed) as error:
-                outcomes.append(Outcome(job, error=str(error)))
-            if record is not None:
-                record(number, outcomes[-1])
-            if show is not None:
-                show.ended(number, outcomes[-1])
-        return outcomes
-
-    monkeypatch.setattr(calibration, "SECONDS_TIMED", 0.0)
-    monkeypatch.setattr(report, "draw_losses", lambda *_: None)  # of every run, which takes longest
-    for module in (calibration, grid):
-        monkeypatch.setattr(module, "run_jobs", run_jobs)
-    return names
+def ran(jobs_here: list[str]) -> list[str]:
+    return jobs_here
 
 
 def results(config: CompareConfig) -> list[dict[str, Any]]:
@@ -103,7 +49,12 @@ def test_every_run_has_its_line(config: CompareConfig) -> None:
         (position, seed) for seed in (0, 1) for position in POSITIONS
     ]
     assert not any("failed" in line for line in lines), lines
+    documents = [line["by_document"]["weights"] for line in lines]
+    assert len(documents[0]) > 2 and documents == [documents[0]] * 6
     for line in lines:
+        losses, weights = (np.array(line["by_document"][n]) for n in ("losses", "weights"))
+        assert losses @ weights / weights.sum() == pytest.approx(line["validation_loss"], abs=1e-5)
+        assert line["curve"][-1][0] == record(config)["tokens"] and line["training_loss"] > 0
         lengths = {at["factor"]: at for at in line["same_targets"]["lengths"]}
         assert set(lengths) == {1, 2, 4}
         past = "cannot" if line["position"] == "learned" else "loss"
@@ -255,21 +206,19 @@ def test_a_failed_run_is_named_and_the_rest_goes_on(
     assert not any("failed" in line for line in results(config))
 
 
-def test_learning_rates_are_tuned_for_each(config: CompareConfig, ran: list[str]) -> None:
+def test_the_embeddings_run_with_their_own_rates(
+    config: CompareConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {"none": 0.5, "learned": 1.0, "alibi": 4.0}
+    tuning = {"chosen": chosen, "losses": {}, "text": "development", "seeds": [1, 2], "steps": 2}
+    monkeypatch.setattr(comparison, "tune", lambda *_: tuning)
     compare(replace(config, tune=True, seeds=1))
-    tuned = record(config)["tuned"]
-    assert set(tuned) == set(POSITIONS)
-    assert ran.count("train_and_measure") == 3 * 3 + 3
+    assert record(config)["tuned"] == chosen and record(config)["tuning"] == tuning
     for line in results(config):
         used = Run.load(Path(config.out) / line["run"]).config["training"]["learning_rate"]
-        assert used == pytest.approx(tuned[line["position"]] * config.train.learning_rate)
-    for position in POSITIONS:
-        tried = {
-            factor: read(Path(config.out) / f"tuning/{position}-{factor:g}x/metrics.jsonl")[-1]
-            for factor in grid.FACTORS
-        }
-        best = min(tried, key=lambda factor: tried[factor]["validation_loss"])
-        assert tuned[position] == best
+        assert used == pytest.approx(chosen[line["position"]] * config.train.learning_rate)
+    said = " ".join(record(config)["not_equal"])
+    assert "chosen for each embedding by the development loss of 2 seeds after 2 steps" in said
 
 
 def test_no_seed_trains_nothing(config: CompareConfig, ran: list[str]) -> None:

@@ -120,9 +120,9 @@ def test_every_column_is_explained(folder: Path) -> None:
         first, *more = entry.split(", ")
         names |= {first, *(first + part if part.startswith("_") else part for part in more)}
     names = {name.replace("_change_low", "_low").replace("_change_high", "_high") for name in names}
-    names = {name.replace("_change_p_holm", "_p_holm") for name in names}
+    names = {name.replace("_change_p", "_p") for name in names}
     general = [re.sub(r"_\d+x", "_Fx", name) for name in header]
-    ends = r"(?=$|_low$|_high$|_p_holm$)"
+    ends = r"(?=$|_low$|_high$|_p$)"
     general = [re.sub(rf"^order_.*?{ends}", "order_HOW", name) for name in general]
     assert set(general) == names
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from wordorder.experiments.judgement import Change, judge
+from wordorder.experiments.results import Summary, word_for
 from wordorder.experiments.statistics import Difference
-from wordorder.experiments.summary import Summary, summarise, word_for
+from wordorder.experiments.summary import summarise
 
 MadeUp = tuple[dict[str, Any], list[dict[str, Any]]]
 
@@ -110,17 +111,58 @@ def test_a_difference_that_prints_as_nothing_is_not_called_one() -> None:
     assert not found["rotary"].shown
 
 
+def test_what_is_exploratory_is_not_corrected_and_says_so() -> None:
+    base = dict.fromkeys(range(4), 0.0)
+    one = {0: 0.1, 1: 0.3, 2: 0.35, 3: 0.15}
+    noise = {s: 0.1 * (-1) ** s for s in range(4)}
+    family = {"one": (one, base), **{f"noise{i}": (noise, base) for i in range(4)}}
+    found = judge(family, exploratory=True)["one"]
+    assert found.adjusted_p == found.difference.p and found.compared == 1 and found.shown
+    assert judge(family)["one"].compared == 5 and judge(family)["one"].likely
+
+
+def test_looks_at_the_results_make_p_larger() -> None:
+    base, one = dict.fromkeys(range(4), 0.0), {0: 0.1, 1: 0.3, 2: 0.35, 3: 0.15}
+    first, second = (judge({"one": (one, base)}, looks=looks)["one"] for looks in (1, 2))
+    assert second.adjusted_p == pytest.approx(4 * first.adjusted_p)
+    assert first.shown and not second.shown
+
+
+def test_documents_are_a_sample_too(made_up: MadeUp) -> None:
+    """Documents that differ widen the interval; documents alike leave that of the seeds."""
+    facts, records = made_up
+    plain = of(summarise(facts, records), "alibi").against_baseline
+
+    def with_documents(spread: float) -> Any:
+        for line in records:
+            if "failed" not in line:
+                moved = spread if line["position"] == "alibi" else 0.0
+                losses = [line["validation_loss"] + moved * (-1) ** d for d in range(12)]
+                line["by_document"] = {"losses": losses, "weights": [100] * 12}
+        return of(summarise(facts, records), "alibi").against_baseline
+
+    alike, apart = with_documents(0.0), with_documents(0.12)
+    assert alike.difference.over_documents and not plain.difference.over_documents
+    assert (alike.low, alike.high) == pytest.approx((plain.low, plain.high))
+    assert apart.mean == plain.mean and apart.low < plain.low and apart.high > plain.high
+    assert plain.shown and not apart.shown
+
+
 @pytest.mark.parametrize(
     ("found", "word"),
     [
-        (change(-0.05, -0.06, -0.04, shown=True), "uses it"),
+        (change(-0.05, -0.06, -0.04), "uses it"),
+        (change(-0.02, -0.03, -0.009), "survives"),  # it may gain less than 0.01
         (change(-0.05, -0.12, 0.02), "survives"),
         (change(-0.01, -0.012, -0.008, shown=True), "survives"),
         (change(0.01, 0.008, 0.012, shown=True), "survives"),
-        (change(0.0, -0.01, 0.03), "survives"),
+        (change(0.0, -0.01, 0.029), "survives"),
+        (change(0.0, -0.01, 0.03), "undecided"),
         (change(0.02, -0.01, 0.05), "undecided"),
         (change(0.9, -0.1, 1.9), "undecided"),
-        (change(0.9, 0.1, 1.7), "undecided"),  # Holm does not allow it
+        (change(0.04, 0.01, 0.07, shown=True), "undecided"),  # it rises, not by more than 0.03
+        (change(0.9, 0.03, 1.7), "undecided"),
+        (change(0.9, 0.1, 1.7), "breaks"),
         (change(0.9, 0.8, 1.0, shown=True), "breaks"),
         (change(0.9, None, None), ""),
     ],
@@ -133,7 +175,7 @@ def test_lengths_have_words_on_the_same_targets_and_none_on_whole_windows(made_u
     summary = summarise(*made_up)
     words = {r.position: [at.word for at in r.same_targets] for r in summary.results}
     assert words["rotary"] == ["", "breaks", "breaks", "breaks", "breaks"]
-    assert words["alibi"] == ["", "survives", "survives", "survives", "survives"]
+    assert words["alibi"] == ["", "uses it", "uses it", "uses it", "uses it"]
     assert words["learned"] == ["", *["cannot"] * 4]
     assert words["t5"][1] == "uses it"
     for result in summary.results:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import re
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from wordorder.experiments.summary import summarise
-from wordorder.experiments.verdict import Verdict, signed, verdict
+from wordorder.experiments.verdict import Verdict, verdict
+from wordorder.experiments.wording import p_value, with_interval
+from wordorder.numerals import counted, signed
 
 MadeUp = tuple[dict[str, Any], list[dict[str, Any]]]
 
@@ -27,20 +32,31 @@ def test_the_made_up_comparison_in_words(made_up: MadeUp) -> None:
     said = verdict(summarise(*made_up))
     assert said.headline == (
         "Better than rotary: alibi. Worse than rotary: learned, sinusoidal and none. "
-        "No difference to rotary is shown for t5."
+        "Not settled against rotary: t5 0.000 (-0.023 to +0.024)."
     )
     loss = lines_on(said, "Validation loss")
     assert loss[0] == (
-        "alibi does better than rotary: its loss is 0.044 nats lower "
-        "(95% interval 0.033 to 0.054, 3 seeds)."
+        "alibi: -0.044 nats (95% interval -0.054 to -0.033; p = 0.0084 after Holm over 5; "
+        "3 seeds): better."
     )
-    assert loss[1] == "Between t5 and rotary no difference is shown: 0.000 (-0.023 to +0.024)."
+    assert loss[1] == (
+        "t5: 0.000 nats (95% interval -0.023 to +0.024; p = 0.85 after Holm over 5; 2 seeds): "
+        "no difference found; one of 0.024 nats is not excluded."
+    )
+    assert said.certainty[0].startswith(
+        "With 3 seeds a true difference is found 80% of the time if it is 0.004 (learned) to 0.030 "
+        "(t5) nats or more, tested alone; at Holm's first step of 5, 0.008"
+    )
+    assert "these held-out documents" in said.certainty[1]
+    assert "at most 5%, by Holm's correction over 5." in said.certainty[2]
+    assert "exploratory" in said.certainty[2]
     assert lines_on(said, "Runs") == (
         "t5 with seed 2 failed: the loss is not a number at step 412.",
     )
-    lengths = lines_on(said, "Context 16x as long as trained, 1,024 tokens")
-    assert [line.partition(":")[0] for line in lengths] == ["Survives", "Breaks", "Cannot"]
-    assert lengths[2] == "Cannot: learned from 2x on."
+    lengths = lines_on(said, "Context up to 16x as long as trained, 1,024 tokens")
+    words = ["Uses it", "Survives", "Breaks", "Cannot"]
+    assert [line.partition(":")[0] for line in lengths] == words
+    assert lengths[3] == "Cannot: learned from 2x on."
     order = lines_on(said, "Loss where the order")
     assert (
         order[4] == "Shifted: the same for none, sinusoidal, rotary, alibi and t5; learned cannot."
@@ -56,19 +72,74 @@ def test_a_probe_that_moves_one_names_it_once(made_up: MadeUp) -> None:
         if line["position"] != "alibi":
             line["order"] = []
     order = lines_on(verdict(summarise(facts, records)), "Loss where the order")
-    assert order[2] == "Shuffled: +0.513 (alibi), shown."
+    assert order[2] == "Shuffled: +0.513 (alibi)."
 
 
-def test_breaking_is_dated_from_where_it_lasts(made_up: MadeUp) -> None:
-    """Broken at 2x, well at 4x by chance, broken from 8x on."""
+def test_breaking_is_dated_from_the_first_length_with_its_own_figure(made_up: MadeUp) -> None:
+    """Broken at 2x, well at 4x by chance, broken from 8x on: the first is 2x, and 4x is named."""
     facts, records = made_up
     for line in records:
         if line["position"] == "none":
             lengths = line["same_targets"]["lengths"]
             lengths[2]["loss"] = lengths[0]["loss"] + 0.001
-    lengths = lines_on(verdict(summarise(facts, records)), "Context")
-    assert lengths[1].startswith("Breaks: none from 8x on +1.6")
-    assert "rotary from 2x on" in lengths[1]
+    summary = summarise(facts, records)
+    (breaks,) = [x for x in lines_on(verdict(summary), "Context") if x.startswith("Breaks")]
+    at = next(r for r in summary.results if r.position == "none").same_targets
+    two, last = (with_interval(at[i].change) for i in (1, 4))
+    assert f"none first at 2x, {two} there and {last} at 16x (survives at 4x +0.001)" in breaks
+    assert "rotary from 2x on, " in breaks
+
+
+@hypothesis.settings(
+    deadline=None,
+    max_examples=60,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],  # it is copied
+)
+@hypothesis.given(data=st.data())
+def test_every_number_of_a_sentence_is_the_tables_at_the_length_it_names(
+    made_up: MadeUp, data: st.DataObject
+) -> None:
+    """Random tables: "+0.876 at 16x" is what the table has at 16x, and "from 8x on" is its word."""
+    summary = summarise(*random_table(made_up, data))
+    table = {at.factor: at for at in summary.results[0].same_targets}
+    changes = {f: at.change for f, at in table.items() if at.change}
+    text = " ".join(x for x in lines_on(verdict(summary), "Context") if "none " in x)
+    mine = text.partition("none ")[2].partition("; rotary")[0]
+    named = re.findall(r"([+-]?\d\.\d{3}) \(([+-]?[\d.]+) to ([+-]?[\d.]+)\) at (\d+)x", mine)
+    assert named, text
+    for mean, low, high, factor in named:
+        change = changes[float(factor)]
+        assert (mean, low, high) == (signed(change.mean), signed(change.low), signed(change.high))
+    begins = re.search(r"(from|first at) (\d+)x(?: on)?, ([+-]?[\d.]+) \(", mine)
+    if begins:
+        factor = float(begins[2])
+        assert begins[3] == signed(changes[factor].mean)
+        broken = [f for f in sorted(changes) if table[f].word == "breaks"]
+        assert factor == broken[0]
+        longer = [f for f in sorted(changes) if f >= factor]
+        assert (begins[1] == "from") == (broken == longer)
+    for word, list_of in re.findall(r"(uses it|survives|undecided|breaks) at ([^;)]*)", mine):
+        for factor, mean in re.findall(r"(\d+)x ([+-]?\d\.\d{3})(?! \()", list_of):
+            assert table[float(factor)].word == word
+            assert mean == signed(changes[float(factor)].mean)
+
+
+def random_table(made_up: MadeUp, data: st.DataObject) -> MadeUp:
+    """Two embeddings, three seeds; one changes by any rise at 2, 4, 8 and 16 times."""
+    rises = st.sampled_from([-0.2, -0.02, 0.0, 0.025, 0.035, 0.1, 0.9])
+    drawn = data.draw(st.lists(rises, min_size=4, max_size=4))
+    spread = data.draw(st.sampled_from([0.001, 0.004, 0.02]))
+    noise = random.Random(data.draw(st.integers(0, 99)))
+    facts, records = copy.deepcopy(made_up)
+    kept = [line for line in records if line["position"] in ("none", "rotary")]
+    for line in kept:
+        scale = float(line["position"] == "none")
+        line["same_targets"]["lengths"] = [
+            {"factor": float(f), "length": 64 * f, "loss": 3 + scale * r + noise.gauss(0, spread)}
+            for f, r in zip((1, 2, 4, 8, 16), (0.0, *drawn), strict=True)
+        ]
+    return {**facts, "positions": ["none", "rotary"]}, kept
 
 
 def test_costs_of_many_are_a_range(made_up: MadeUp) -> None:
@@ -99,10 +170,13 @@ def test_no_claim_without_its_evidence(made_up: MadeUp, spread: float) -> None:
     for result in summary.results:
         change = result.against_baseline
         if change is not None and not change.shown:
-            mine = [line for line in said.findings[1].lines if f"{result.position} " in line]
-            assert mine and not any(re.search("better|worse", line) for line in mine)
+            loss = lines_on(said, "Validation loss")
+            (mine,) = [line for line in loss if line.startswith(f"{result.position}: ")]
+            assert "not settled" in mine or "no difference found" in mine
+            assert not re.search(r"(?<!likely )(better|worse)", mine)
+            assert with_interval(change) in said.headline
     if spread == 0.2:
-        assert said.headline == "No embedding is shown to do better or worse than rotary."
+        assert "Better than" not in said.headline and "Worse than" not in said.headline
 
 
 def test_an_interval_that_holm_overrules_says_so(made_up: MadeUp) -> None:
@@ -116,11 +190,33 @@ def test_an_interval_that_holm_overrules_says_so(made_up: MadeUp) -> None:
             )
             line["validation_loss"] = rotary["validation_loss"] - (0.039, 0.042)[line["seed"]]
     lines = lines_on(verdict(summarise(facts, kept)), "Validation loss")
-    (said,) = [line for line in lines if "alibi and rotary" in line]
-    assert said.startswith(
-        "Between alibi and rotary no difference is shown: -0.040 (-0.060 to -0.021"
+    (said,) = [line for line in lines if line.startswith("alibi: ")]
+    assert said == (
+        "alibi: -0.040 nats (95% interval -0.060 to -0.021; p = 0.071 after Holm over 5; 2 seeds): "
+        "likely better, not settled; about 3 seeds (1 more) would settle one of this size."
     )
-    assert said.endswith("; after Holm's correction p = 0.07).")
+
+
+def test_a_large_difference_that_is_not_shown_is_not_hidden(made_up: MadeUp) -> None:
+    """Worse by 4.5 nats with p just above 0.05: the size, the side and the seeds are given."""
+    facts, records = made_up
+    moved = {("sinusoidal", s): x for s, x in enumerate((3.2, 4.3, 5.9))}
+    for line in records:
+        line["validation_loss"] = 3.0 + moved.get((line["position"], line["seed"]), 0.0)
+    said = verdict(summarise(facts, records))
+    assert (
+        "sinusoidal +4.467 (+1.094 to +7.839)" in said.headline and "likely worse" in said.headline
+    )
+    (line,) = [x for x in lines_on(said, "Validation loss") if x.startswith("sinusoidal")]
+    assert re.search(r"likely worse, not settled; about \d+ seeds \(\d+ more\) would settle", line)
+    assert "p = 0.1" in line
+
+
+def test_seeds_added_after_a_look_are_said(made_up: MadeUp) -> None:
+    facts, records = made_up
+    assert "looked at" not in " ".join(verdict(summarise(facts, records)).certainty)
+    again = verdict(summarise({**facts, "looks": [2, 3]}, records))
+    assert "looked at with 2: p-values are multiplied by 4" in " ".join(again.certainty)
 
 
 def test_one_seed_has_no_interval(made_up: MadeUp) -> None:
@@ -160,3 +256,26 @@ def test_no_baseline_is_no_comparison(made_up: MadeUp) -> None:
 )
 def test_signs(value: float, text: str) -> None:
     assert signed(value) == text
+
+
+@hypothesis.given(st.floats(0, 1) | st.floats(0.0495, 0.0505))
+def test_a_printed_p_is_on_its_own_side_of_the_threshold(p: float) -> None:
+    text = p_value(p)
+    if text.startswith("<"):
+        assert p < float(text[2:]) < 0.05
+    else:
+        assert (float(text) < 0.05) == (p < 0.05) and (float(text) > 0.05) == (p > 0.05)
+
+
+def test_p_values() -> None:
+    found = [p_value(p) for p in (0.0512, 0.04996, 0.05001, 0.85, 0.00003, 1.0)]
+    assert found == ["0.051", "0.04996", "0.05001", "0.85", "< 0.0001", "1"]
+
+
+def test_plurals() -> None:
+    assert [counted(n, "seed") for n in (0, 1, 2, 1024)] == [
+        "0 seeds",
+        "1 seed",
+        "2 seeds",
+        "1,024 seeds",
+    ]

@@ -80,7 +80,7 @@ def test_a_grid_is_run_read_and_added_to(tmp_path: Path) -> None:
     small = ["--tasks", "repeat", "--steps", 4, "--length", 3, "--seeds", 1, "--out", "t"]
     first = run(*small, "--positions", "none", "learned", cwd=tmp_path, NO_COLOR="1")
     assert first.returncode == 0, first.stderr
-    assert "2 runs, " in first.stderr and "with one thread each: about " in first.stderr
+    assert "2 runs, " in first.stderr and "with 1 thread each: about " in first.stderr
     assert re.search(r"\d/2  repeat learned seed 0  right: 1x [\d.]+, 1.5x cannot", first.stderr)
     assert first.stdout.startswith("Still right (0.95 and more) beyond what was trained: ")
     assert "cannot" not in first.stdout.splitlines()[0]

@@ -24,6 +24,7 @@ from wordorder.experiments.compare import (
 from wordorder.experiments.grid import Cell, Display
 from wordorder.experiments.report import for_terminal, write_report
 from wordorder.experiments.side_by_side import Job, Outcome
+from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.training.plan import readable_seconds
 
@@ -69,6 +70,7 @@ class Terminal(RunsBar, Display):
     def __init__(self) -> None:
         super().__init__()
         self.tasks: dict[int, TaskID] = {}
+        self.noted = False
 
     def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
         self.close()
@@ -76,11 +78,13 @@ class Terminal(RunsBar, Display):
         machine, processes = record["machine"], record["processes"]
         at_once = "one at a time" if processes == 1 else f"{processes} at once"
         self.say(
-            f"{len(cells)} runs of {cells[0].steps:,} steps, {at_once} with {machine['threads']} "
-            f"threads each, {machine['dtype']}: about {readable_seconds(seconds)}"
+            f"{counted(len(cells), 'run')} of {counted(cells[0].steps, 'step')}, {at_once} with "
+            f"{counted(machine['threads'], 'thread')} each, {machine['dtype']}: about "
+            f"{readable_seconds(seconds)}"
         )
-        for note in record["notes"]:
+        for note in [] if self.noted else record["notes"]:
             self.say(note)
+        self.noted = True  # tuning has plans of its own, and the notes are the same
         self.begin(len(cells), seconds)
 
     def started(self, number: int, job: Job) -> None:
@@ -97,8 +101,12 @@ class Terminal(RunsBar, Display):
     def ended(self, number: int, outcome: Outcome) -> None:
         if self.progress is not None:
             self.progress.remove_task(self.tasks.pop(number))
-        loss = "" if outcome.error else f"validation loss {outcome.result['validation_loss']:.4f}"
+        loss = "" if outcome.error else self._loss(outcome.result)
         self.finish(number, self._name(number), loss, outcome)
+
+    def _loss(self, result: dict[str, Any]) -> str:
+        """Return the loss of a run that ended, and of which text it is."""
+        return f"{result.get('text', 'validation')} loss {result['validation_loss']:.4f}"
 
     def close(self) -> None:
         """Take the bars away."""

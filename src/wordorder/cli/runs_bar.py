@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from wordorder.experiments.side_by_side import Outcome
+from wordorder.numerals import counted
 from wordorder.training.plan import readable_seconds
 
 
@@ -46,7 +47,7 @@ class RunsBar:
     def update(self, line: str = "") -> None:
         """Draw the bar anew, with a line beside it."""
         if self.progress is not None:
-            text = f"{self.over} of {self.count} runs{self._left()}  {line}"
+            text = f"{self.over} of {counted(self.count, 'run')}{self._left()}  {line}"
             self.progress.update(self.whole, completed=self._done(), description=text)
 
     def finish(self, number: int, name: str, scored: str, outcome: Outcome) -> None:

@@ -27,6 +27,7 @@ from wordorder.experiments.tasks import (
     TasksConfig,
     run_tasks,
 )
+from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.training.plan import readable_seconds
 
@@ -62,7 +63,8 @@ def main(arguments: list[str]) -> int:
         print(f"\n{folder / 'report.html'}")
     if found.failed:
         raise Failed(
-            f"{len(found.failed)} of {len(config.jobs())} runs failed, the first {found.failed[0]}"
+            f"{len(found.failed)} of {counted(len(config.jobs()), 'run')} failed, the first "
+            f"{found.failed[0]}"
         )
     return 0
 
@@ -73,9 +75,9 @@ class Terminal(RunsBar, Display):
     def plan(self, jobs: Sequence[Job], seconds: float, processes: int) -> None:
         self.jobs = jobs
         at_once = "one at a time" if processes == 1 else f"{processes} at once"
-        threads = "one thread" if THREADS == 1 else f"{THREADS} threads"
         self.say(
-            f"{len(jobs)} runs, {at_once} with {threads} each: about {readable_seconds(seconds)}"
+            f"{counted(len(jobs), 'run')}, {at_once} with {counted(THREADS, 'thread')} each: about "
+            f"{readable_seconds(seconds)}"
         )
         self.begin(len(jobs), seconds)
 

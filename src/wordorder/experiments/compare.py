@@ -10,14 +10,16 @@ seeds measure.
     OUT/runs/NAME-seedN/   ordinary run folders
     OUT/table.csv, figures/, report.html: made again from the first two
 
-Asked again, it goes on: runs that are done are reused, one that was stopped is resumed, and
-more embeddings, seeds or lengths are added to those there.
+Asked again, it goes on: runs that are done are reused, one that was stopped is resumed, and more
+embeddings or seeds are added to those there. Other lengths are measured again, not trained again;
+what would change a run is refused. Every run is judged at its last step, whatever validated best on
+the way: choosing a step by the held-out text would flatter whoever varies most.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,14 @@ from wordorder import __version__
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import FACTORS as LENGTHS
 from wordorder.evaluation.context import measurable
-from wordorder.experiments import fairness, grid
+from wordorder.experiments import fairness, grid, overfitting
 from wordorder.experiments.calibration import calibrate, costs
 from wordorder.experiments.folder import holds, write_record
 from wordorder.experiments.grid import Display
+from wordorder.experiments.tuning import tune
+from wordorder.experiments.wording import listed
 from wordorder.model import make_model
+from wordorder.numerals import counted
 from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vocabulary
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, read_material
@@ -44,7 +49,7 @@ TRAINED_LENGTH, BATCH_SIZE = 64, 32
 FEWEST_STEPS = 20  # below, embeddings have had no time to differ
 OURS = ("comparison.json", "results.jsonl", "table.csv", "report.html", "figures", "runs", "tuning")
 # What runs do not share, or what does not change them.
-NOT_SHARED = ("position", "out", "overwrite", "vocabulary_size", "sample_prompt", "tensorboard")
+NOT_SHARED = ("position", "out", "overwrite", "sample_prompt", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -126,20 +131,70 @@ def compare(
             f"the text of {' '.join(config.train.data)} is not what {folder} was made from: "
             "bring back the old text, or choose another --out"
         )
+    asked = _asked(config)
     train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
     config = replace(config, train=train)
     settled = before["settled"] if before else _settled(config, material, show)
-    record = _record(config, material, settled, command)
+    record = {**_record(config, material, settled, command), "asked": asked}
+    passes = overfitting.before_it_starts(record["passes"])
+    for line in [*passes, *_changed(before, record, config.processes)]:
+        show.say(line)
     record["costs"] = _costs(config, record, before, show)
-    record["tuned"] = before["tuned"] if before else None
+    record |= {name: (before or {}).get(name) for name in ("tuned", "tuning")}
+    record["looks"] = (before or {}).get("looks", [])
     record |= fairness.facts(record)
     _write(folder, record)
     if config.tune:
-        record["tuned"] = grid.tune(folder, record, show)
+        record["tuning"] = tune(folder, record, show)
+        record["tuned"] = record["tuning"]["chosen"]
         record |= fairness.facts(record)
         _write(folder, record)
     grid.run(folder, record, show)
+    record["looks"] = _looked_at(record)
+    _write(folder, record)
     return folder
+
+
+def _looked_at(record: dict[str, Any]) -> list[int]:
+    """Return the numbers of seeds with which results were there to be looked at, in order.
+
+    Adding seeds until a difference is shown finds one in the end; the report must know.
+    """
+    looks = [int(seeds) for seeds in record["looks"]]
+    return looks if record["seeds"] < 2 or record["seeds"] in looks else [*looks, record["seeds"]]
+
+
+def _changed(before: dict[str, Any] | None, record: dict[str, Any], processes: int) -> list[str]:
+    """Return what another setting than before makes of the runs that are there, a line each."""
+    if before is None:
+        return []
+    old, new = before.get("measure", {}), record["measure"]
+    lines = []
+    if old != new:
+        settings = [("lengths", before["lengths"], record["lengths"])]
+        settings.append(("pack", old.get("pack"), new["pack"]))
+        changed = [f"{n} {_shown(b)} instead of {_shown(a)}" for n, a, b in settings if a != b]
+        why = listed(changed) if changed else "this version of wordorder measures more"
+        lines.append(f"{why}: runs that are there are measured again, not trained again")
+    if before["baseline"] != record["baseline"]:
+        lines.append(f"differences are now to {record['baseline']}: nothing is measured again")
+    if record["seeds"] < before["seeds"]:
+        lines.append(
+            f"the report is of {counted(record['seeds'], 'seed')}; the runs of "
+            f"{before['seeds']} stay"
+        )
+    if left := [p for p in before["positions"] if p not in record["positions"]]:
+        lines.append(f"the report leaves out {listed(left)}; their runs stay")
+    if processes not in (0, record["processes"]):
+        lines.append(
+            f"{counted(record['processes'], 'run')} at once, as when {before['positions'][0]} was "
+            "first run: how runs are computed does not change within a comparison"
+        )
+    return lines
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value).lower()
 
 
 def _shared_training(config: CompareConfig) -> TrainConfig:
@@ -148,8 +203,10 @@ def _shared_training(config: CompareConfig) -> TrainConfig:
     length = {} if asked_steps(train) else {"time": train.time or DEFAULT_TIME}
     # Every run would compile anew, which small ones do not repay.
     compiled = {"compile": "no"} if train.compile == "auto" else {}
+    # Where a run can keep its best weights, one that is compared keeps the last: see above.
+    last = {"keep": "last"} if "keep" in {field.name for field in fields(train)} else {}
     model = replace(train.model, position=config.against)
-    return replace(train, model=model, data=whole_paths(train.data), **length, **compiled)
+    return replace(train, model=model, data=whole_paths(train.data), **length, **compiled, **last)
 
 
 def _asked(config: CompareConfig) -> dict[str, Any]:
@@ -191,8 +248,8 @@ def _settled(config: CompareConfig, material: Material, show: Display) -> dict[s
         steps = steps_in(train, material, seconds(train.time), found.alone_seconds)
         if steps < FEWEST_STEPS:
             raise BadInput(
-                f"in {train.time} a run takes {steps} steps here, beside measuring its loss: give "
-                f"a longer --time, or --steps {FEWEST_STEPS} or more"
+                f"in {train.time} a run takes {counted(steps, 'step')} here, beside measuring its "
+                f"loss: give a longer --time, or --steps {FEWEST_STEPS} or more"
             )
     return {**asdict(found), "steps": steps}
 
@@ -240,6 +297,7 @@ def _record(
         "lengths": list(config.lengths),
         "steps": settled["steps"],
         "tokens": settled["steps"] * tokens_per_step(train),
+        "passes": material.batches(train).epoch(settled["steps"] * train.accumulate),
         "trained_length": trained,
         "model": train.model.resolved.to_dict(),
         "training": train.to_dict(),
@@ -247,8 +305,12 @@ def _record(
         "processes": settled["processes"],
         "data": material.facts,
         "notes": [*contexts.left_out, *short],
-        "measure": {"lengths": whole, "contexts": list(contexts.lengths), "pack": config.pack},
-        "asked": _asked(config),
+        "measure": {
+            "lengths": whole,
+            "contexts": list(contexts.lengths),
+            "pack": config.pack,
+            "by_document": True,
+        },
         "settled": settled,
     }
 

@@ -10,7 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from wordorder.experiments.calibration import config_of
+from wordorder.experiments.tuning import LEAST, MOST
+from wordorder.experiments.wording import listed
 from wordorder.model import LanguageModel, make_model
+from wordorder.numerals import counted
 
 
 def facts(record: dict[str, Any]) -> dict[str, list[str]]:
@@ -26,13 +29,13 @@ def held_equal(record: dict[str, Any]) -> list[str]:
     """Return what all runs of one seed, or all runs, had in common."""
     machine, model = record["machine"], record["model"]
     lines = [
-        f"Text and tokens: {record['tokens']:,} tokens in {record['steps']:,} steps, in the same "
-        "order for one seed.",
+        f"Text and tokens: {record['tokens']:,} tokens in {counted(record['steps'], 'step')}, in "
+        "the same order for one seed; every run is judged at its last step.",
         f"Model: {model['layers']} layers of width {model['width']}, {model['heads']} heads, "
         f"trained on sequences of {record['trained_length']} tokens.",
         "Initial weights: equal for one seed wherever name and shape agree.",
         f"Computing: {machine['device']}, {machine['dtype']}, {machine['kernel']} attention, "
-        f"{machine['threads']} threads a run, torch {machine['torch']}.",
+        f"{counted(machine['threads'], 'thread')} a run, torch {machine['torch']}.",
     ]
     if not record.get("tuned"):
         lines.append(
@@ -58,7 +61,19 @@ def not_equal(record: dict[str, Any]) -> list[str]:
             f"Time: tokens were equal, not seconds; a step with {slowest} takes {ratio:.2f} times "
             f"as long as with {record['baseline']}."
         )
-    for position, factor in (record.get("tuned") or {}).items():
+    tuned = record.get("tuned") or {}
+    if tuned and (tuning := record.get("tuning")):
+        lines.append(
+            f"Learning rates: chosen for each embedding by the {tuning['text']} loss of "
+            f"{counted(len(tuning['seeds']), 'seed')} after {counted(tuning['steps'], 'step')}."
+        )
+        edges = [p for p, f in tuned.items() if f in (LEAST, MOST)]
+        if edges:
+            lines.append(
+                f"Learning rates: the best of {listed(edges)} is at the edge of what is tried, "
+                f"{LEAST:g} to {MOST:g} times; it may want a rate beyond."
+            )
+    for position, factor in tuned.items():
         lines.append(f"Learning rates: {position} has {factor:g} times the shared ones.")
     return lines
 

@@ -7,7 +7,6 @@ that what has been found is there whenever the comparison is stopped.
 from __future__ import annotations
 
 import json
-import math
 import re
 import zlib
 from collections.abc import Callable
@@ -22,9 +21,6 @@ from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.paired_run import recorded, train_and_measure
 from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
 
-FACTORS = (0.5, 1.0, 2.0)  # of both learning rates, tried for each embedding
-TUNING_SHARE = 0.5  # of the steps
-TUNING_SEED = 1_000_000  # far from those that are compared
 SECONDS_TO_START = 5.0  # a process, with its imports and its text
 
 
@@ -69,7 +65,7 @@ def run(folder: Path, record: dict[str, Any], show: Display) -> None:
         write()
 
     write()
-    _run(record, left, record["measure"], show, ended)
+    run_cells(record, left, record["measure"], show, ended)
 
 
 def cells_of(folder: Path, record: dict[str, Any]) -> list[Cell]:
@@ -99,36 +95,6 @@ def line_of(folder: Path, cell: Cell, found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def tune(folder: Path, record: dict[str, Any], show: Display) -> dict[str, float]:
-    """Return the factor of both learning rates with which each embedding learns best.
-
-    Shorter runs with a seed of their own decide, by their validation loss.
-    """
-    tuned = dict(record["tuned"] or {})
-    cells = [
-        Cell(
-            position,
-            TUNING_SEED,
-            folder / "tuning" / f"{folder_name(position)}-{factor:g}x",
-            factor,
-            math.ceil(TUNING_SHARE * record["steps"]),
-        )
-        for position in record["positions"]
-        if position not in tuned
-        for factor in FACTORS
-    ]
-    losses: dict[str, dict[float, float]] = {}
-
-    def ended(cell: Cell, outcome: Outcome) -> None:
-        if outcome.error is None:
-            found = losses.setdefault(cell.position, {})
-            found[cell.rate] = outcome.result["validation_loss"]
-
-    _run(record, cells, None, show, ended)
-    best = {position: min(found, key=found.__getitem__) for position, found in losses.items()}
-    return {position: {**tuned, **best}.get(position, 1.0) for position in record["positions"]}
-
-
 def folder_name(position: str) -> str:
     """Return a spec as a folder's name; what a name cannot hold is told apart by a number."""
     name = re.sub(r"[^\w.+=-]+", "_", position)
@@ -154,14 +120,19 @@ def _tokens_read(record: dict[str, Any]) -> float:
     return contexts + whole + MOST_TARGETS * 4 * (1 + len(PROBES))
 
 
-def _run(
+def run_cells(
     record: dict[str, Any],
     cells: list[Cell],
     measure: dict[str, Any] | None,
     show: Display,
     ended: Callable[[Cell, Outcome], None],
 ) -> None:
-    """Run cells side by side and tell of each as it ends."""
+    """Run cells side by side and tell of each as it ends.
+
+    Args:
+        measure: what is asked of each run, as `train_and_measure` takes it.
+        ended: called with each cell and its outcome.
+    """
     if not cells:
         return
     show.plan(record, cells, seconds_of(record, cells))

@@ -8,6 +8,7 @@ trained again, and one that has been measured in the same way is not measured ag
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
 from collections.abc import Callable
@@ -21,17 +22,21 @@ from wordorder.evaluation.context import context_losses
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import order_losses
 from wordorder.experiments.calibration import config_of
+from wordorder.experiments.document_losses import document_losses, grouped
 from wordorder.experiments.side_by_side import Job, Tell
 from wordorder.model import TokenModel
-from wordorder.text.store import TokenStore
+from wordorder.text.store import TokenStore, beginning
+from wordorder.training import loop
 from wordorder.training.display import Display
 from wordorder.training.machine import DTYPES, Machine
-from wordorder.training.material import read_material, tokenizer_of
+from wordorder.training.material import Material, read_material, tokenizer_of
 from wordorder.training.metrics import read
 from wordorder.training.run import Run
 from wordorder.training.start import resume, train
 
 MEASURES = "measures.json"
+CHOOSING = {"choose": True}  # what is measured of a run that is to choose a learning rate
+LATE_STEPS = 20  # the training loss is the mean of the last twentieth of the steps
 TRAINING_SHARE = 0.8  # of what there is to do, for the progress line
 
 
@@ -39,14 +44,16 @@ def train_and_measure(job: Job, tell: Tell) -> dict[str, Any]:
     """Return what a run scored, and leave it in its folder.
 
     Args:
-        job: `training` and `model` as JSON, `machine`, `measure` (what is asked of it: see
-            `measures_of`), `command`.
+        job: `training` and `model` as JSON, `machine`, `command`, and `measure`: what is asked of
+            the run (see `measures_of`), `CHOOSING`, or None for its validation loss alone.
         tell: is called with the share that is done.
     """
     folder = Path(job["training"]["out"])
     run, peak = _trained(folder, job, tell)
     if job["measure"] is None:
-        return {"validation_loss": _validations(folder)[-1]["validation_loss"]}
+        return {"validation_loss": _final(folder)["validation_loss"]}
+    if job["measure"] == CHOOSING:
+        return choice_of(run)
     found = measures_of(run, job["measure"], lambda share: _tell_measuring(tell, share))
     found["peak_bytes"] = peak or recorded_peak(folder)
     record = {"asked": job["measure"], "measures": found}
@@ -71,20 +78,23 @@ def measures_of(run: Run, asked: dict[str, Any], tell: Callable[[float], None]) 
 
     Args:
         asked: `lengths`, in tokens, `contexts`, those of them with the same targets, and `pack`,
-            whether windows may cross documents there.
+            whether windows may cross documents there; with `by_document` also the losses of single
+            documents, the curve up to the last step, and the training loss there.
         tell: called with the share that is done.
     """
     config = config_of(run.config)
-    store = read_material(config, tokenizer_of(run.folder)).validation
-    model, trained = run.model, config.model.trained_length
+    material = read_material(config, tokenizer_of(run.folder))
+    store, model, trained = material.validation, run.model, config.model.trained_length
     model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]  # as its validation loss
-    last = _validations(run.folder)[-1]
+    last = _final(run.folder)
     found = {
         "validation_loss": last["validation_loss"],
         "bits_per_byte": last["validation_bits_per_byte"],
         "validation_tokens": last["validation_tokens"],
         "curve": _curve(run.folder),
     }
+    if asked.get("by_document"):
+        found |= _in_detail(run, material)
     found["same_targets"] = _same_targets(model, store, asked, trained, lambda s: tell(0.5 * s))
     found["whole_windows"] = [
         _whole(model, store, length, trained, config.isolate_documents)
@@ -105,6 +115,59 @@ def measures_of(run: Run, asked: dict[str, Any], tell: Callable[[float], None]) 
     return found
 
 
+def choice_of(run: Run) -> dict[str, Any]:
+    """Return the loss by which a learning rate is chosen, and the text that it was read on.
+
+    Development text where the split has some, so that what is reported has chosen nothing.
+    """
+    material = read_material(config_of(run.config), tokenizer_of(run.folder))
+    text, store = development_of(material)
+    loss = _loss(run, material, store, loop.FINAL_VALIDATION_TOKENS)
+    return {"validation_loss": loss, "text": text}
+
+
+def development_of(material: Material) -> tuple[str, TokenStore]:
+    """Return the text that may choose, and its name: development, or validation where it is all."""
+    development = getattr(material, "development", None)
+    if development is not None and len(development):
+        return "development", development
+    return "validation", material.validation
+
+
+def _in_detail(run: Run, material: Material) -> dict[str, Any]:
+    """Return the loss of each document, and how training ended beside how it went."""
+    config = config_of(run.config)
+    whole = beginning(material.validation, loop.FINAL_VALIDATION_TOKENS, material.tokenizer)
+    text = _curve_text(run.folder)
+    read_on = development_of(material)[1] if text == "development" else material.validation
+    end = _loss(run, material, read_on, loop.validation_tokens(config))
+    records = [r for r in read(run.folder / "metrics.jsonl") if "loss" in r]
+    late = [r["loss"] for r in records[-max(1, len(records) // LATE_STEPS) :]]
+    return {
+        "curve": [*_curve(run.folder), (records[-1]["tokens"], end)],
+        "curve_text": text,
+        "training_loss": math.fsum(late) / len(late),
+        "by_document": document_losses(
+            run.model,
+            whole,
+            context_length=config.model.trained_length,
+            isolate_documents=config.isolate_documents,
+        ),
+    }
+
+
+def _loss(run: Run, material: Material, store: TokenStore, most_tokens: int) -> float:
+    """Return the loss on the first tokens of a text, computed as in training."""
+    config, model = config_of(run.config), run.model
+    model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]
+    return evaluate(
+        model,
+        beginning(store, most_tokens, material.tokenizer),
+        context_length=config.model.trained_length,
+        isolate_documents=config.isolate_documents,
+    ).loss_nats
+
+
 def _same_targets(
     model: TokenModel,
     store: TokenStore,
@@ -123,14 +186,13 @@ def _same_targets(
         across_documents=asked["pack"],
         progress=tell,
     )
-    return {
-        "targets": losses.targets,
-        "documents": losses.documents,
-        "lengths": [
-            _at(part.context_length, trained, part.loss_nats, part.cannot)
-            for part in losses.lengths
-        ],
-    }
+    lengths = []
+    for part in losses.lengths:
+        at = _at(part.context_length, trained, part.loss_nats, part.cannot)
+        if asked.get("by_document") and not part.cannot:
+            at["by_document"] = grouped(part.window_losses, losses.window_documents)
+        lengths.append(at)
+    return {"targets": losses.targets, "documents": losses.documents, "lengths": lengths}
 
 
 def _at(length: int, trained: int, loss: float | None, cannot: str | None) -> dict[str, Any]:
@@ -195,10 +257,21 @@ def _validations(folder: Path) -> list[dict[str, Any]]:
     return [r for r in read(folder / "metrics.jsonl") if "validation_loss" in r]
 
 
-def _curve(folder: Path) -> list[tuple[int, float]]:
-    """Return (tokens, validation loss) while training.
+def _final(folder: Path) -> dict[str, Any]:
+    """Return the record of the validation after the last step."""
+    return [r for r in _validations(folder) if "final" in r][-1]
 
-    The last one is left out: it is of all the held-out text, these of its beginning.
+
+def _curve_text(folder: Path) -> str:
+    """Return which text validations while training read: its beginning."""
+    texts = [r.get("text", "validation") for r in _validations(folder) if "final" not in r]
+    return texts[-1] if texts else "validation"
+
+
+def _curve(folder: Path) -> list[tuple[int, float]]:
+    """Return (tokens, loss) of the validations while training.
+
+    The one after the last step is left out: it reads all of the held-out text, these a beginning.
     """
     records = read(folder / "metrics.jsonl")
     tokens = {r["step"]: r["tokens"] for r in records if "loss" in r}

@@ -33,23 +33,27 @@ from wordorder.experiments.page import (
     page,
 )
 from wordorder.experiments.panels import Panel
-from wordorder.experiments.summary import TOLERANCE_NATS, AtLength, Result, Summary, summarise
-from wordorder.experiments.verdict import MOST_LISTED, listed, times, verdict
+from wordorder.experiments.results import GAIN_NATS, TOLERANCE_NATS, AtLength, Result, Summary
+from wordorder.experiments.summary import summarise
+from wordorder.experiments.verdict import MOST_LISTED, verdict
+from wordorder.experiments.wording import listed, times
+from wordorder.numerals import counted
 from wordorder.training.metrics import read
 
 INTERVALS = (
     "Differences are paired: runs of the same seed share their data order and every initial "
-    "weight that has the same shape and meaning. Bars are 95% t-intervals over seeds of the "
-    "paired difference, small marks the single seeds. A difference is called one only where its "
+    "weight that has the same shape and meaning. Bars are 95% t-intervals of the paired "
+    "difference, small marks the single seeds. A difference is called one only where its "
     "interval excludes zero and Holm's correction for the number of embeddings allows it."
 )
 GROWING = (
     "Each model predicts the same tokens again and again with more of the text before them, so "
-    "what changes is the context alone. Uses it: the loss falls against the trained length, shown, "
-    f"and the interval of the change reaches past the tolerance of {TOLERANCE_NATS} nats. Breaks: "
-    "it rises so. Survives: neither, and the interval ends at or below "
-    f"+{TOLERANCE_NATS}. Undecided: it may rise by more, or not. Cannot: the embedding has no such "
-    "position. Holm's correction is over the embeddings at each length."
+    "what changes is the context alone. By the 95% interval of the change from the trained length: "
+    f"uses it, all of it is below -{GAIN_NATS} nats; breaks, all of it is above "
+    f"+{TOLERANCE_NATS}; survives, neither, and all of it is below +{TOLERANCE_NATS}; undecided, "
+    f"it reaches both sides of +{TOLERANCE_NATS}. Cannot: the embedding has no such position. "
+    "Exploratory: each word is wrong in at most 2.5% of cases, and none is corrected for how many "
+    "there are."
 )
 WHOLE = (
     "Windows of each length laid side by side, every token counted. Longer windows have fewer "
@@ -58,7 +62,8 @@ WHOLE = (
 )
 DISTURBED = (
     "How much the loss of the same tokens rises where the context before them is disturbed, with "
-    "95% intervals over seeds. What does not rise was predicted without that order."
+    "95% intervals over seeds, for these tokens. What does not rise was predicted without that "
+    "order. Exploratory: not corrected for how many intervals there are."
 )
 COSTS = (
     "Times of one training step, measured one embedding after another before the runs, at the same "
@@ -106,6 +111,7 @@ def for_terminal(summary: Summary) -> RenderableType:
     """Return the verdict and a short table, for a rich console."""
     said = verdict(summary)
     parts: list[RenderableType] = [Line(said.headline, style="bold")]
+    parts += [Padding(Line(line), (0, 0, 0, 2)) for line in said.certainty]
     for found in said.findings:
         parts += [Line(), Line(found.heading, style="bold")]
         parts += [Padding(Line(line), (0, 0, 0, 2)) for line in found.lines]
@@ -131,11 +137,11 @@ def report_page(summary: Summary) -> str:
     comparison = summary.comparison
     model, data = comparison["model"], comparison["data"]
     names = [result.position for result in summary.results]
-    seeds = f"{summary.seeds} seed{'s' if summary.seeds != 1 else ''}"
     lead = (
-        f"{len(names)} positional embeddings, {seeds} each, {comparison['tokens']:,} tokens a run; "
-        f"{model['layers']} layers of width {model['width']}, trained on sequences of "
-        f"{comparison['trained_length']:,} tokens of {data['name']}."
+        f"{len(names)} positional embeddings, {counted(summary.seeds, 'seed')} each, "
+        f"{comparison['tokens']:,} tokens a run; {counted(model['layers'], 'layer')} of width "
+        f"{model['width']}, trained on sequences of {comparison['trained_length']:,} tokens of "
+        f"{data['name']}."
     )
     sections = [
         Section("", _verdict(summary)),
@@ -154,7 +160,7 @@ def report_page(summary: Summary) -> str:
 
 def _verdict(summary: Summary) -> list[Part]:
     said = verdict(summary)
-    parts: list[Heading | Text | Items] = []
+    parts: list[Heading | Text | Items] = [Items(said.certainty)] if said.certainty else []
     for found in said.findings:
         parts += [Heading(found.heading), Items(found.lines)]
     return [Emphasis(said.headline, [*parts, Text(said.scope)]), tables.overview(summary)]
@@ -172,15 +178,17 @@ def _loss_parts(summary: Summary) -> Iterable[Part]:
     yield from _figures(
         [views.curves(summary)],
         "Thick: mean over seeds; thin: single seeds; the first quarter may lie above the frame. "
-        "Read on the beginning of the held-out text: not the loss above, which is of all of it.",
+        "Read on the beginning of a text: not the loss above, which is of all the held-out text.",
     )
+    if any(result.curves for result in summary.results):
+        yield tables.training(summary)
 
 
 def _length_parts(summary: Summary) -> Iterable[Part]:
     targets, documents = summary.targets or 0, summary.target_documents or 0
     caption = (
-        f"{targets:,} target tokens in {documents:,} documents. The grey band is the tolerance; "
-        f"lines that leave the frame are whole in the figure before. {GROWING}"
+        f"{counted(targets, 'target token')} in {counted(documents, 'document')}. The grey band is "
+        f"the tolerance; lines that leave the frame are whole in the figure before. {GROWING}"
     )
     drawn = [views.same_targets(summary), views.changes(summary)]
     yield from _figures(drawn, caption)
@@ -229,10 +237,13 @@ def _conditions(comparison: Mapping[str, Any]) -> list[Section]:
         "What was not equal": comparison.get("not_equal"),
         "Left out": comparison.get("notes"),
     }
+    sections = [Section(heading, [Items(items)]) for heading, items in listing.items() if items]
     if tuned := comparison.get("tuned"):
-        rates = [f"{name}: {factor:g} times" for name, factor in tuned.items()]
-        listing["Both learning rates, tuned for each embedding"] = rates
-    return [Section(heading, [Items(items)]) for heading, items in listing.items() if items]
+        chosen = [f"{name}: {factor:g} times" for name, factor in tuned.items()]
+        curve = [tables.rates(comparison["tuning"])] if comparison.get("tuning") else []
+        heading = "Both learning rates, tuned for each embedding"
+        sections.append(Section(heading, [Items(chosen), *curve]))
+    return sections
 
 
 def _again(comparison: Mapping[str, Any]) -> Iterable[Part]:
@@ -241,9 +252,10 @@ def _again(comparison: Mapping[str, Any]) -> Iterable[Part]:
     compiled = "compiled" if machine["compile"] else "eager"
     yield Text(
         f"wordorder {comparison['wordorder']}, torch {machine['torch']}, {machine['device']}, "
-        f"{machine['threads']} threads a run, {comparison['processes']} runs at once, "
-        f"{machine['dtype']}, {machine['kernel']} attention, {compiled}. This page is made from "
-        "comparison.json and results.jsonl alone; table.csv has every number:"
+        f"{counted(machine['threads'], 'thread')} a run, "
+        f"{counted(comparison['processes'], 'run')} at once, {machine['dtype']}, "
+        f"{machine['kernel']} attention, {compiled}. This page is made from comparison.json and "
+        "results.jsonl alone; table.csv has every number:"
     )
     yield Table(
         ["column of table.csv", "meaning"], list(tables.COLUMNS.items()), left=frozenset({1})

@@ -6,15 +6,23 @@ t-interval is 4.3 standard errors either way), and several comparisons make a ch
 so a difference is declared only where its interval excludes zero and its p-value survives Holm's
 correction over everything that was compared with the same baseline.
 
+The documents of the held-out text are a sample too: an embedding that is better on these may not
+be on others. Where the difference on each document is known, the interval covers both seeds and
+documents: their variances are added, each estimated from its own means, and the degrees of freedom
+are Satterthwaite's. What one seed does on one document is in both variances, so the interval is
+somewhat too wide where that dominates, never too narrow.
+
 Source: Student 1908 (the paired t); Holm 1979, A simple sequentially rejective multiple test
-procedure; Fisher 1935, The Design of Experiments, section 21 (flipping the signs of differences).
+procedure; Fisher 1935, The Design of Experiments, section 21 (flipping the signs of differences);
+Cameron, Gelbach and Miller 2011, Robust Inference with Multiway Clustering (two-way variances);
+Satterthwaite 1946 (degrees of freedom); Kish 1965 (how many documents of unequal size count for).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +53,55 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class ByDocument:
+    """The paired difference on each document of the held-out text.
+
+    Args:
+        values: for each seed, in the order of the pairs, one difference a document.
+        weights: the tokens of each document, or its windows: what the mean weighs it by.
+    """
+
+    values: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How uncertain a mean difference is, and why.
+
+    Args:
+        seeds: how many pairs.
+        seed_variance: of the difference from one seed to the next.
+        document_variance: of the mean, because of the documents; 0 where they are not sampled.
+        document_freedom: degrees of freedom of that; 0 where they are not sampled.
+    """
+
+    seeds: int
+    seed_variance: float
+    document_variance: float = 0.0
+    document_freedom: float = 0.0
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean."""
+        return math.sqrt(self.seed_variance / self.seeds + self.document_variance)
+
+    @property
+    def freedom(self) -> float:
+        """The degrees of freedom of `error`. Source: Satterthwaite 1946."""
+        of_seeds = self.seed_variance / self.seeds
+        if not self.document_variance:
+            return self.seeds - 1
+        below = of_seeds**2 / (self.seeds - 1)
+        below += self.document_variance**2 / self.document_freedom
+        return (of_seeds + self.document_variance) ** 2 / below
+
+    def with_seeds(self, seeds: int) -> Spread:
+        """Return the spread that as many seeds would have."""
+        return replace(self, seeds=seeds)
+
+
+@dataclass(frozen=True)
 class Difference:
     """How something differs from a baseline, seed by seed.
 
@@ -55,6 +112,7 @@ class Difference:
         p_permutation: of the test that flips signs, exact up to 16 seeds; None below 6 seeds.
         seeds: how many pairs there are.
         values: the difference of each pair, in the order given.
+        spread: what the interval and p follow from; None with one seed.
     """
 
     mean: float
@@ -64,13 +122,23 @@ class Difference:
     p_permutation: float | None
     seeds: int
     values: tuple[float, ...]
+    spread: Spread | None = None
+
+    @property
+    def over_documents(self) -> bool:
+        """Whether interval and p cover other documents too, not these alone."""
+        return self.spread is not None and self.spread.document_freedom > 0
 
 
-def difference(values: Sequence[float], baseline: Sequence[float]) -> Difference:
+def difference(
+    values: Sequence[float], baseline: Sequence[float], documents: ByDocument | None = None
+) -> Difference:
     """Return the paired difference of values to a baseline.
 
     Args:
         values, baseline: one finite number a seed, the same seed at the same place.
+        documents: the differences by document, for an interval over seeds and documents; None, or
+            fewer than two documents, for these documents alone.
 
     Raises:
         BadInput: no pairs, pairs that do not match, numbers that are not finite.
@@ -82,12 +150,21 @@ def difference(values: Sequence[float], baseline: Sequence[float]) -> Difference
         )
     pairs = zip(values, baseline, strict=True)
     differences = tuple(float(value) - float(base) for value, base in pairs)
+    mean, error = _mean_and_error(differences)
+    count = len(differences)
+    if error is None:
+        return Difference(mean, None, None, None, None, count, differences)
+    spread = Spread(count, count * error**2, *_of_documents(documents))
+    reach = spread.error * float(stats.t.ppf((1 + CONFIDENCE) / 2, spread.freedom))
     return Difference(
-        **vars(interval(differences)),
-        p=_paired_t(differences),
+        mean,
+        mean - reach,
+        mean + reach,
+        p=_p_of_t(mean, spread),
         p_permutation=_sign_flips(differences),
-        seeds=len(differences),
+        seeds=count,
         values=differences,
+        spread=spread,
     )
 
 
@@ -144,14 +221,30 @@ def _mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
     return mean, math.sqrt(squares / (len(values) - 1) / len(values))
 
 
-def _paired_t(differences: Sequence[float]) -> float | None:
+def _p_of_t(mean: float, spread: Spread) -> float:
     """Return the two-sided p of the mean being zero, also where all differences are equal."""
-    mean, error = _mean_and_error(differences)
-    if error is None:
-        return None
-    if error == 0:  # scipy's own test warns here and answers NaN where the mean is zero too
+    if spread.error == 0:  # scipy's own test warns here and answers NaN where the mean is zero too
         return 0.0 if mean else 1.0
-    return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
+    return float(2 * stats.t.sf(abs(mean) / spread.error, spread.freedom))
+
+
+def _of_documents(documents: ByDocument | None) -> tuple[float, float]:
+    """Return the variance of a mean because of its documents, and its degrees of freedom.
+
+    A document's deviation counts by its weight, divided by 1 - weight because the mean follows a
+    large document (the correction that is known as HC2). Documents of unequal size count for as
+    many equal ones as Kish's formula says.
+    """
+    if documents is None or len(documents.weights) < 2:
+        return 0.0, 0.0
+    weights = np.asarray(documents.weights, float)
+    weights = weights / weights.sum()
+    counts_for = 1 / float(weights @ weights)
+    if counts_for <= 1 + 1e-9:
+        return 0.0, 0.0
+    means = np.asarray(documents.values, float).mean(0)
+    deviations = weights * (means - weights @ means)
+    return float((deviations**2 / (1 - weights)).sum()), max(1.0, counts_for - 1)
 
 
 def _sign_flips(differences: Sequence[float]) -> float | None:

@@ -3,161 +3,29 @@
 Everything that people read (the verdict, the table, the figures, the page) is made from
 this one summary, so that no two of them can disagree.
 
-Three families of differences are judged (`judgement.py`), each corrected on its own: losses
-against the baseline; at each length the embeddings' changes against their own loss at the
-trained length; for each disturbance of the order their losses against the undisturbed text.
+The losses against the baseline are the one family whose chance of a false find is held at 5%
+(`judgement.py`). The changes with length, and the losses where the order is disturbed, are
+exploratory: each with an interval of its own.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
-from wordorder.experiments.judgement import BySeed, Change, judge
-
-# What a loss may change by and still be called the same, in nats. ALiBi, the embedding known for
-# surviving, rises by .018 at six times its trained length (Press et al. 2022, table 13: perplexity
-# 17.98 to 18.30 on sliding windows); rotary rises by more than .06 at twice its own.
-TOLERANCE_NATS = 0.03
+from wordorder.experiments.judgement import BySeed, Change, Documents, judge
+from wordorder.experiments.results import (
+    AtLength,
+    Cost,
+    Disturbed,
+    Result,
+    Summary,
+    mean_of,
+    word_for,
+)
 
 NOT_FINITE = "the loss is not a finite number"
-
-
-@dataclass(frozen=True)
-class AtLength:
-    """The loss with a context of one length.
-
-    Args:
-        factor: the length over the trained one.
-        length: tokens of context.
-        losses: nats per token, a value for each seed; empty where there is a `cannot`.
-        change: against the same model's loss at the trained length; None there, and where
-            there is nothing to compare.
-        word: on the same targets, what more context does: "uses it" (the loss falls, shown, and
-            the interval reaches past the tolerance), "breaks" (it rises so), "survives" (else,
-            the interval ends within the tolerance above), "undecided" (it may rise or not);
-            "cannot"; "" where nothing may be said: one seed, the trained length, whole windows.
-        cannot: why the embedding has no such position; "" where it has.
-    """
-
-    factor: float
-    length: int
-    losses: tuple[float, ...]
-    change: Change | None = None
-    word: str = ""
-    cannot: str = ""
-
-    @property
-    def loss_nats(self) -> float | None:
-        return _mean(self.losses)
-
-
-@dataclass(frozen=True)
-class Disturbed:
-    """The rise of the loss where the order of the text is disturbed in one way.
-
-    Args:
-        how, meaning: the probe's name, and what it does in a few words.
-        rise: None where there is a `cannot`.
-        cannot: why it could not be measured; "" where it could.
-    """
-
-    how: str
-    meaning: str
-    rise: Change | None
-    cannot: str = ""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What an embedding costs beside the baseline; None: not measured.
-
-    Args:
-        parameters, added: of the model, and those of the embedding alone.
-        step_seconds, step_ratio: of one training step, and over the baseline's.
-        peak_bytes, more_bytes: the most memory of the whole process, mean over seeds, and how
-            much more than the baseline's.
-    """
-
-    parameters: int | None
-    added: int | None
-    step_seconds: float | None
-    step_ratio: float | None
-    peak_bytes: float | None
-    more_bytes: float | None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one embedding scored.
-
-    Args:
-        rank: by the paired difference to the baseline, 1 the lowest loss; None without runs.
-            Neighbours in rank need not differ.
-        seeds, losses, bits_per_byte: a value for each run; losses in nats per token.
-        against_baseline: None for the baseline itself, and where no seed is in both.
-        curves: for each seed, (tokens, validation loss) while training.
-        failed: (seed, why) of runs that did not end well.
-        missing: how many runs have not been made yet.
-    """
-
-    position: str
-    rank: int | None
-    seeds: tuple[int, ...]
-    losses: tuple[float, ...]
-    bits_per_byte: tuple[float, ...]
-    against_baseline: Change | None
-    same_targets: tuple[AtLength, ...]
-    whole_windows: tuple[AtLength, ...]
-    order: tuple[Disturbed, ...]
-    cost: Cost
-    curves: tuple[tuple[tuple[float, float], ...], ...]
-    failed: tuple[tuple[int, str], ...]
-    missing: int
-
-    @property
-    def loss_nats(self) -> float | None:
-        return _mean(self.losses)
-
-    @property
-    def mean_bits_per_byte(self) -> float | None:
-        return _mean(self.bits_per_byte)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a comparison found.
-
-    Args:
-        comparison: what was compared and how, as `comparison.json` has it.
-        results: one for each embedding, in the order asked for.
-        targets, target_documents: of the loss with growing context on the same targets.
-    """
-
-    comparison: Mapping[str, Any]
-    results: tuple[Result, ...]
-    targets: int | None
-    target_documents: int | None
-
-    @property
-    def baseline(self) -> str:
-        return str(self.comparison["baseline"])
-
-    @property
-    def seeds(self) -> int:
-        """How many seeds were asked for."""
-        return int(self.comparison["seeds"])
-
-    @property
-    def ranked(self) -> tuple[Result, ...]:
-        """The results by rank, those without one last."""
-        return tuple(sorted(self.results, key=lambda r: math.inf if r.rank is None else r.rank))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the summary as JSON holds it."""
-        return asdict(self)
 
 
 def summarise(comparison: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> Summary:
@@ -170,7 +38,7 @@ def summarise(comparison: Mapping[str, Any], records: Iterable[Mapping[str, Any]
     positions, baseline = comparison["positions"], comparison["baseline"]
     runs, failed = _runs(positions, records)
     losses = {p: {s: float(r["validation_loss"]) for s, r in runs[p].items()} for p in positions}
-    against = judge({p: (losses[p], losses[baseline]) for p in positions if p != baseline})
+    against = _against(comparison, losses, runs)
     same = {
         p: {s: (r.get("same_targets") or {}).get("lengths", []) for s, r in runs[p].items()}
         for p in positions
@@ -178,26 +46,22 @@ def summarise(comparison: Mapping[str, Any], records: Iterable[Mapping[str, Any]
     whole = {p: {s: r.get("whole_windows") or [] for s, r in runs[p].items()} for p in positions}
     same_targets, whole_windows = _lengths(same, worded=True), _lengths(whole, worded=False)
     order, ranks = _order(runs), _ranks(losses, against, baseline)
-    costs = _costs(comparison, runs)
+    costs, at_best = _costs(comparison, runs), _at_best(runs, baseline)
     results = tuple(
         Result(
             position=p,
             rank=ranks.get(p),
             seeds=tuple(runs[p]),
             losses=tuple(losses[p].values()),
-            bits_per_byte=tuple(
-                float(r["bits_per_byte"])
-                for r in runs[p].values()
-                if r.get("bits_per_byte") is not None
-            ),
             against_baseline=against.get(p),
             same_targets=same_targets[p],
             whole_windows=whole_windows[p],
             order=order[p],
             cost=costs[p],
-            curves=tuple(_curve(r) for r in runs[p].values()),
             failed=tuple(sorted(failed[p].items())),
             missing=max(0, int(comparison["seeds"]) - len(runs[p]) - len(failed[p])),
+            against_baseline_at_best=at_best.get(p),
+            **_of_training(runs[p]),
         )
         for p in positions
     )
@@ -208,6 +72,62 @@ def summarise(comparison: Mapping[str, Any], records: Iterable[Mapping[str, Any]
         targets=on[0]["targets"] if on else None,
         target_documents=on[0]["documents"] if on else None,
     )
+
+
+def _of_training(runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the runs of one embedding recorded while they trained, and in bits."""
+    bits = [r.get("bits_per_byte") for r in runs.values()]
+    training = [r.get("training_loss") for r in runs.values()]
+    return {
+        "bits_per_byte": tuple(float(value) for value in bits if value is not None),
+        "training_losses": tuple(float(value) for value in training if _finite(value)),
+        "curves": tuple(_curve(r) for r in runs.values()),
+        "curve_text": next((r["curve_text"] for r in runs.values() if r.get("curve_text")), "")
+        or "validation",
+    }
+
+
+def _against(
+    comparison: Mapping[str, Any],
+    losses: Mapping[str, BySeed],
+    runs: Mapping[str, Mapping[int, Mapping[str, Any]]],
+) -> dict[str, Change]:
+    """Return the losses against the baseline: the headline family."""
+    baseline = comparison["baseline"]
+    others = [p for p in comparison["positions"] if p != baseline]
+    documents = {
+        p: _by_document({s: r.get("by_document") for s, r in of_seed.items()})
+        for p, of_seed in runs.items()
+    }
+    return judge(
+        {p: (losses[p], losses[baseline]) for p in others},
+        {p: (documents[p], documents[baseline]) for p in others},
+        looks=len({*comparison.get("looks", ()), comparison["seeds"]}),
+    )
+
+
+def _by_document(entries: Mapping[int, Mapping[str, Any] | None]) -> Documents:
+    """Return the losses of documents by seed, and the documents' weights."""
+    there = {s: entry for s, entry in entries.items() if entry}
+    weights = next((tuple(entry["weights"]) for entry in there.values()), ())
+    same = {s: entry for s, entry in there.items() if tuple(entry["weights"]) == weights}
+    return {s: tuple(entry["losses"]) for s, entry in same.items()}, weights
+
+
+def _at_best(
+    runs: Mapping[str, Mapping[int, Mapping[str, Any]]], baseline: str
+) -> dict[str, float | None]:
+    """Return the paired differences of the curves' lowest points."""
+    lowest = {
+        p: {s: min(y for _, y in _curve(r)) for s, r in of_seed.items() if _curve(r)}
+        for p, of_seed in runs.items()
+    }
+    base = lowest[baseline]
+    return {
+        p: mean_of([own[s] - base[s] for s in own if s in base])
+        for p, own in lowest.items()
+        if p != baseline
+    }
 
 
 def _runs(
@@ -234,6 +154,7 @@ def _lengths(
 ) -> dict[str, tuple[AtLength, ...]]:
     """Return for each position what its runs scored at each length."""
     losses: dict[str, dict[float, BySeed]] = {p: {} for p in entries}
+    documents: dict[tuple[str, float], dict[int, Any]] = {}
     cannot: dict[tuple[str, float], str] = {}
     tokens: dict[float, int] = {}
     for position, seeds in entries.items():
@@ -248,6 +169,9 @@ def _lengths(
                     cannot[position, factor] = NOT_FINITE
                 else:
                     at[seed] = float(entry["loss"])
+                    documents.setdefault((position, factor), {})[seed] = entry.get("by_document")
+    by_document = {key: _by_document(found) for key, found in documents.items()}
+    nothing: Documents = ({}, ())
     changes: dict[tuple[str, float], Change] = {}
     for factor in tokens:
         if factor != 1:
@@ -256,7 +180,11 @@ def _lengths(
                 for p, at in losses.items()
                 if (p, factor) not in cannot
             }
-            changes.update(judge(family))
+            pairs = {
+                (p, f): (by_document.get((p, f), nothing), by_document.get((p, 1.0), nothing))
+                for p, f in family
+            }
+            changes.update(judge(family, pairs, exploratory=True))
 
     def at_length(position: str, factor: float) -> AtLength:
         why, change = cannot.get((position, factor), ""), changes.get((position, factor))
@@ -265,16 +193,6 @@ def _lengths(
         return AtLength(factor, tokens[factor], values, change, word, why)
 
     return {p: tuple(at_length(p, f) for f in sorted(at)) for p, at in losses.items()}
-
-
-def word_for(change: Change) -> str:
-    """Return what more context does, in a word; "" with one seed."""
-    if change.low is None or change.high is None:
-        return ""
-    matters = change.low < -TOLERANCE_NATS or change.high > TOLERANCE_NATS
-    if change.shown and matters:
-        return "uses it" if change.mean < 0 else "breaks"
-    return "survives" if change.high <= TOLERANCE_NATS else "undecided"
 
 
 def _order(
@@ -298,7 +216,8 @@ def _order(
                     values[seed], plain[seed] = float(probe["loss"]), float(probe["plain"])
     found: dict[str, list[Disturbed]] = {p: [] for p in runs}
     for how, family in losses.items():
-        rises = judge({p: pair for p, pair in family.items() if (p, how) not in cannot})
+        pairs = {p: pair for p, pair in family.items() if (p, how) not in cannot}
+        rises = judge(pairs, exploratory=True)
         for p in family:
             why = cannot.get((p, how), "")
             found[p].append(Disturbed(how, meanings[how], rises.get(p), why))
@@ -321,7 +240,7 @@ def _costs(
 ) -> dict[str, Cost]:
     measured = comparison.get("costs") or {}
     peaks = {
-        p: _mean([float(r["peak_bytes"]) for r in seeds.values() if r.get("peak_bytes")])
+        p: mean_of([float(r["peak_bytes"]) for r in seeds.values() if r.get("peak_bytes")])
         for p, seeds in runs.items()
     }
     base = measured.get(comparison["baseline"], {}).get("step_seconds")
@@ -347,8 +266,3 @@ def _curve(record: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
 
 def _finite(value: Any) -> bool:
     return value is not None and math.isfinite(value)
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    values = tuple(values)
-    return math.fsum(values) / len(values) if values else None

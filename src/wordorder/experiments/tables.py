@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from wordorder.experiments.judgement import Change
 from wordorder.experiments.page import Table
-from wordorder.experiments.summary import AtLength, Result, Summary
-from wordorder.experiments.verdict import signed, times, with_interval, with_reach
+from wordorder.experiments.power import detectable
+from wordorder.experiments.results import AtLength, Result, Summary, mean_of
+from wordorder.experiments.wording import p_value, times, with_interval, with_reach
+from wordorder.numerals import counted, signed
 from wordorder.training.plan import MiB
 
 # What the header of table.csv means; F is a factor of the trained length, HOW a disturbance.
@@ -22,28 +25,38 @@ COLUMNS = {
     "loss_nats, bits_per_byte": "validation loss, mean over seeds",
     "loss_nats_by_seed": "seed:loss of each run",
     "difference, difference_low, difference_high": (
-        "paired difference of the loss to the baseline's, and its 95% interval over seeds"
+        "paired difference of the loss to the baseline's, and its 95% interval"
     ),
+    "over": "what interval and p cover: seeds and documents, or seeds (of these documents)",
     "difference_by_seed": "seed:difference of each pair",
     "p, p_holm, p_permutation": (
-        "of the paired t-test; after Holm's correction; by flipping signs, from six seeds on"
+        "of the paired t-test; after Holm's correction, and for looks before; by flipping signs, "
+        "from six seeds on, over seeds alone"
     ),
     "shown": "yes: the interval excludes zero and p_holm is below 0.05",
+    "detectable, detectable_holm": (
+        "the smallest true difference found with 80% probability: alone, at Holm's first step"
+    ),
+    "best, last, training_loss": (
+        "lowest loss of the curve, its end on the same tokens, and the loss in training there"
+    ),
     "same_targets_Fx": (
         "loss of the same tokens with F times the trained length as context, or cannot"
     ),
-    "same_targets_Fx_change, _low, _high, _p_holm": "against the same model's loss at 1x",
+    "same_targets_Fx_change, _low, _high, _p": (
+        "against the same model's loss at 1x; exploratory, not corrected for how many there are"
+    ),
     "same_targets_Fx_word": "what more context does: uses it, survives, breaks or undecided",
-    "whole_windows_Fx, _change, _low, _high, _p_holm": (
+    "whole_windows_Fx, _change, _low, _high, _p": (
         "the same over whole windows, which mix short and long contexts"
     ),
-    "order_HOW, _low, _high, _p_holm": "rise of the loss where the order is disturbed",
+    "order_HOW, _low, _high, _p": "rise of the loss where the order is disturbed",
     "parameters, parameters_added": "of the model, and those of the embedding alone",
     "step_seconds, step_ratio": "of one training step, and over the baseline's",
     "peak_bytes, more_bytes": "most memory of a run's process, and beyond the baseline's",
 }
 
-REACH = "± is the 95% interval over seeds of the paired difference."
+REACH = "± is the 95% interval of the paired difference."
 
 
 def table_csv(summary: Summary) -> str:
@@ -70,25 +83,35 @@ def _record(summary: Summary, result: Result) -> dict[str, str]:
         "bits_per_byte": _number(result.mean_bits_per_byte),
         "loss_nats_by_seed": _by_seed(result.seeds, result.losses),
         **_change("difference", change, first=""),
+        "over": _over(change),
         "difference_by_seed": _by_seed(change.seeds, change.difference.values) if change else "",
         "p": _number(change and change.difference.p),
         "p_holm": _number(change and change.adjusted_p),
         "p_permutation": _number(change and change.difference.p_permutation),
         "shown": ("yes" if change.shown else "no") if change else "",
+        "detectable": _number(_detectable(change, 1)),
+        "detectable_holm": _number(_detectable(change, change.compared if change else 1)),
+        "best": _number(result.best_nats),
+        "last": _number(result.last_nats),
+        "training_loss": _number(mean_of(result.training_losses)),
     }
     for at in result.same_targets:
         name = f"same_targets_{times(at.factor)}"
         row |= {name: "cannot" if at.cannot else _number(at.loss_nats)}
         if at.factor != 1:
-            row |= {**_change(name, at.change), **_holm(name, at.change), f"{name}_word": at.word}
+            row |= {
+                **_change(name, at.change),
+                **_p_alone(name, at.change),
+                f"{name}_word": at.word,
+            }
     for at in result.whole_windows:
         name = f"whole_windows_{times(at.factor)}"
         row |= {name: "cannot" if at.cannot else _number(at.loss_nats)}
         if at.factor != 1:
-            row |= {**_change(name, at.change), **_holm(name, at.change)}
+            row |= {**_change(name, at.change), **_p_alone(name, at.change)}
     for disturbed in result.order:
         name = "order_" + re.sub(r"\W+", "_", disturbed.how.lower()).strip("_")
-        row |= {**_change(name, disturbed.rise, first=""), **_holm(name, disturbed.rise)}
+        row |= {**_change(name, disturbed.rise, first=""), **_p_alone(name, disturbed.rise)}
         row |= {name: "cannot"} if disturbed.cannot else {}
     return row | {
         "parameters": _number(cost.parameters),
@@ -106,8 +129,20 @@ def _change(name: str, change: Change | None, first: str = "_change") -> dict[st
     return {f"{name}{end}": _number(part) for end, part in zip(ends, parts, strict=True)}
 
 
-def _holm(name: str, change: Change | None) -> dict[str, str]:
-    return {f"{name}_p_holm": _number(change and change.adjusted_p)}
+def _p_alone(name: str, change: Change | None) -> dict[str, str]:
+    return {f"{name}_p": _number(change and change.difference.p)}
+
+
+def _over(change: Change | None) -> str:
+    if change is None or change.low is None:
+        return ""
+    return "seeds and documents" if change.difference.over_documents else "seeds"
+
+
+def _detectable(change: Change | None, comparisons: int) -> float | None:
+    """Return the smallest difference found with 80% probability; None with one seed."""
+    spread = change.difference.spread if change else None
+    return None if spread is None else detectable(spread, comparisons)
 
 
 def _number(value: float | None, *, whole: bool = False) -> str:
@@ -130,7 +165,7 @@ def overview(summary: Summary) -> Table:
     for result in summary.ranked:
         loss = _fixed(result.loss_nats, 4)
         if 0 < len(result.seeds) < summary.seeds:  # another mean than the others'
-            loss += f" ({len(result.seeds)} seed{'s' if len(result.seeds) > 1 else ''})"
+            loss += f" ({counted(len(result.seeds), 'seed')})"
         row = [result.position, loss, _against(summary, result, with_reach)]
         if furthest > 1:
             row.append(next((_word(a) for a in result.same_targets if a.factor == furthest), ""))
@@ -162,6 +197,7 @@ def losses(summary: Summary) -> Table:
         for r in summary.results
     )
     header = ["embedding", "loss", "each seed", "bits per byte", "difference (95%)", "p, Holm"]
+    header += ["detectable"]
     rows = []
     for result in summary.ranked:
         change = result.against_baseline
@@ -172,9 +208,60 @@ def losses(summary: Summary) -> Table:
             _fixed(result.mean_bits_per_byte, 4),
             _against(summary, result, with_interval),
             _p(change and change.adjusted_p),
+            _fixed(_detectable(change, change.compared if change else 1), 3),
         ]
         rows.append([*row, _p(change and change.difference.p_permutation)] if permuted else row)
-    return Table([*header, "p, permutation"] if permuted else header, rows)
+    caption = (
+        "Detectable: the smallest true difference that these seeds would show with 80% probability "
+        "at Holm's first step."
+    )
+    return Table([*header, "p, permutation"] if permuted else header, rows, caption)
+
+
+def training(summary: Summary) -> Table:
+    """Return the best loss of each embedding while training, the last, and the training loss."""
+    header = ["embedding", "best", "at tokens", "last", "last - best", "training loss"]
+    rows = []
+    for result in summary.results:
+        if result.best_nats is None or result.last_nats is None:
+            continue
+        at = [min(curve, key=lambda point: point[1])[0] for curve in result.curves if curve]
+        rows.append(
+            [
+                result.position,
+                _fixed(result.best_nats, 4),
+                " to ".join(dict.fromkeys(f"{tokens:,.0f}" for tokens in (min(at), max(at)))),
+                _fixed(result.last_nats, 4),
+                signed(result.overfitting_nats or 0.0, 4),
+                _fixed(mean_of(result.training_losses), 4),
+            ]
+        )
+    text = next((r.curve_text for r in summary.results if r.curves), "validation")
+    caption = (
+        f"On the beginning of the {text} text, mean over seeds. The comparison judges the last "
+        "step; where the last is above the best it ranks overfitting."
+    )
+    return Table(header, rows, caption)
+
+
+def rates(tuning: Mapping[str, Any]) -> Table:
+    """Return the losses by which learning rates were chosen: all factors, all embeddings."""
+    tried = {p: {float(f): each for f, each in t.items()} for p, t in tuning["losses"].items()}
+    factors = sorted({factor for each in tried.values() for factor in each})
+    rows = []
+    for position, each in tried.items():
+        chosen = tuning["chosen"].get(position)
+        cells = []
+        for factor in factors:
+            mean = mean_of(each.get(factor, ()))
+            cells.append(_fixed(mean, 4) + (" *" if factor == chosen and mean is not None else ""))
+        rows.append([position, *cells])
+    caption = (
+        f"Mean {tuning['text']} loss of {counted(len(tuning['seeds']), 'seed')} after "
+        f"{counted(tuning['steps'], 'step')}, by the factor of both rates; * is chosen. Neighbours "
+        "within about 0.01 are level: two seeds do not tell them apart."
+    )
+    return Table(["embedding", *(times(factor) for factor in factors)], rows, caption)
 
 
 def by_length(summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]]) -> Table:
@@ -235,6 +322,4 @@ def _fixed(value: float | None, digits: int) -> str:
 
 
 def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "" if value is None else p_value(value)

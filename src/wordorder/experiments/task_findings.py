@@ -1,9 +1,11 @@
 """What a grid of tasks, embeddings and seeds found, and what may be said of it.
 
 Whether a model is right beyond its length differs from seed to seed as nothing does within
-it, often all or nothing, and no interval of a mean describes that. So every seed stands
-beside the mean, and an embedding is called the furthest only where its worst seed is better
-than the best of every other.
+it, often all or nothing, which no t-interval describes. So every seed stands beside the mean, and
+under it an interval for shares (`shares.py`) over seeds and distinct examples. An embedding is
+called the furthest only where its worst seed is better than the best of every other, and where
+that happens by luck in at most 5% of such grids, all their tasks together: with two embeddings of
+three seeds it would in 10%.
 
 There are two checkpoints: the last, and the best, chosen by looking at the very trials it is
 scored on. The best is an oracle: it says what a model passed through, not what one would get.
@@ -11,13 +13,16 @@ scored on. The best is an oracle: it says what a model passed through, not what 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from wordorder.experiments.algorithms import Task, find
-from wordorder.experiments.task_training import Protocol
-from wordorder.experiments.verdict import listed
+from wordorder.experiments.shares import chance_to_lead, leads, may_lead, share_interval
+from wordorder.experiments.task_training import Protocol, distinct_examples
+from wordorder.experiments.wording import listed
+from wordorder.numerals import counted
 
 LEARNED = 0.95  # within the length; below it nothing is said of what is beyond
 RIGHT, WRONG = 0.95, 0.05  # what is called right, and what is called not right at all
@@ -34,12 +39,19 @@ class Cell:
     Args:
         scores: of each seed, 0 to 1; None where the embedding cannot represent the length.
         parts: of each seed, the share of right tokens of answers; None likewise.
+        examples: how many different ones were tested.
     """
 
     trial: str
     length: int
     scores: tuple[float, ...] | None
     parts: tuple[float, ...] | None
+    examples: int
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval of the mean; None with one seed, or where there are no scores."""
+        return None if self.scores is None else share_interval(self.scores, self.examples)
 
     @property
     def mean(self) -> float | None:
@@ -73,6 +85,13 @@ class Row:
     def learned(self) -> bool:
         """Whether it may be judged beyond."""
         return self.within >= LEARNED
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval of the mean beyond, as if it were of one trial's examples alone."""
+        if self.beyond is None:
+            return None
+        return share_interval(self.beyond, min(cell.examples for cell in self.cells[1:]))
 
     @property
     def right_at(self) -> list[str]:
@@ -141,7 +160,7 @@ def _row(
     task = find(protocol.task)
     chosen = [c[-1] if checkpoint == "last" else best(task, c) for c in curves.values()]
     cells = []
-    for trial in task.trials:
+    for number, trial in enumerate(task.trials):
         found = [record["trials"][trial.name] for record in chosen]
         can = None not in found
         cells.append(
@@ -150,6 +169,7 @@ def _row(
                 trial.length(protocol.length),
                 tuple(f[measure(task)] for f in found) if can else None,
                 tuple(f["token"] for f in found) if can else None,
+                distinct_examples(protocol, number),
             )
         )
     beyond = [beyond_of(task, record) for record in chosen]
@@ -209,6 +229,8 @@ def _plain(row: Row) -> dict[str, Any]:
                 "mean": "cannot" if cell.scores is None else cell.mean,
                 "scores": "cannot" if cell.scores is None else list(cell.scores),
                 "parts": "cannot" if cell.parts is None else list(cell.parts),
+                "interval": cell.interval if row.checkpoint == "last" else None,
+                "examples": cell.examples,
             }
             for cell in row.cells
         ],
@@ -237,19 +259,39 @@ def verdict(found: Findings) -> list[str]:
     """
     lines = []
     if found.failed:
-        runs = "run" if len(found.failed) == 1 else "runs"
-        lines.append(f"{len(found.failed)} {runs} failed: {'; '.join(found.failed)}.")
+        lines.append(f"{counted(len(found.failed), 'run')} failed: {'; '.join(found.failed)}.")
     lines += [_on_task(protocol, found) for protocol in found.protocols]
     if found.seeds == 1:
         lines.append("One seed: no interval, and another seed may say the opposite.")
+    if chance := sum(_chance(protocol, found) for protocol in found.protocols):
+        lines.append(
+            f"If no embedding read further than another, the chance that any is said to would be "
+            f"at most {100 * chance:.1f}%."
+        )
     return lines
 
 
+def _chance(protocol: Protocol, found: Findings) -> float:
+    """Return how often luck alone lets an embedding read furthest; 0 where it is never said."""
+    seeds = [len(row.seeds) for row in _judged(protocol, found)]
+    return chance_to_lead(seeds) if may_lead(seeds, len(found.protocols)) else 0.0
+
+
+def _seeds_to_lead(embeddings: int, tasks: int) -> int:
+    """Return how many seeds of each embedding would let one be said to read furthest."""
+    return next(n for n in itertools.count(2) if may_lead([n] * embeddings, tasks))
+
+
+def _judged(protocol: Protocol, found: Findings) -> list[Row]:
+    """Return the rows that may be judged beyond."""
+    return [r for r in found.of(protocol.task) if r.learned and r.beyond is not None]
+
+
 def _on_task(protocol: Protocol, found: Findings) -> str:
-    task, rows = find(protocol.task), found.of(protocol.task)
+    rows = found.of(protocol.task)
     learned = [row for row in rows if row.learned]
-    judged = [row for row in learned if row.beyond is not None]
-    said = [_furthest(judged, task), _passed(judged, found, protocol.task)]
+    judged = _judged(protocol, found)
+    said = [_furthest(judged, protocol, found), _passed(judged, found, protocol.task)]
     if cannot := [row.position for row in learned if row.beyond is None]:
         said.append(f"cannot represent every length: {listed(cannot)}")
     if others := [f"{r.position} ({r.within:.2f})" for r in rows if not r.learned]:
@@ -257,20 +299,21 @@ def _on_task(protocol: Protocol, found: Findings) -> str:
     return f"{protocol.task}: {'; '.join(line for line in said if line)}."
 
 
-def _furthest(judged: Sequence[Row], task: Task) -> str:
+def _furthest(judged: Sequence[Row], protocol: Protocol, found: Findings) -> str:
     """Say who is right beyond, and whether the seeds tell them apart."""
+    task = find(protocol.task)
     if not judged:
         return f"nobody is judged {task.beyond}"
     judged = sorted(judged, key=_mean_beyond, reverse=True)
-    first, others = judged[0], judged[1:]
     floor = max(WRONG, task.chance + WRONG)
-    if _mean_beyond(first) < floor:
+    if _mean_beyond(judged[0]) < floor:
         chance = f", chance being {task.chance:.2f}" if task.chance else ""
         return f"learned, but hardly ever right {task.beyond}: {_scored(judged)}{chance}"
-    return _leader(first, others, task)
+    return _leader(judged[0], judged[1:], protocol, found)
 
 
-def _leader(first: Row, others: Sequence[Row], task: Task) -> str:
+def _leader(first: Row, others: Sequence[Row], protocol: Protocol, found: Findings) -> str:
+    task = find(protocol.task)
     if not others:
         return f"{_scored([first])} {task.beyond}"
     level = [row for row in others if _overlap(first, row)]
@@ -278,9 +321,16 @@ def _leader(first: Row, others: Sequence[Row], task: Task) -> str:
     line = f"{_scored([first, *level])} {task.beyond}"
     if level:
         line += ", which their seeds do not tell apart"
+    elif leads(first.beyond or (), [r.beyond or () for r in others], len(found.protocols)):
+        line = f"{_name(first)} reads furthest in every seed: {_share(first)} {task.beyond}"
     else:
-        seeds = "in every seed" if len(first.seeds) > 1 else "in its one seed"
-        line = f"{_name(first)} reads furthest {seeds}: {_mean_beyond(first):.2f} {task.beyond}"
+        needed = _seeds_to_lead(1 + len(others), len(found.protocols))
+        luck = 100 * chance_to_lead([len(row.seeds) for row in (first, *others)])
+        seeds = "every seed" if len(first.seeds) > 1 else "its one seed"
+        line = (
+            f"{_name(first)} is ahead in {seeds}, {_share(first)} {task.beyond}, as somebody is by "
+            f"luck alone in {luck:.0f}% of such tasks: not settled before {needed} seeds of each"
+        )
     return f"{line}; then {_scored(rest)}" if rest else line
 
 
@@ -306,7 +356,13 @@ def _overlap(first: Row, other: Row) -> bool:
 
 
 def _scored(rows: Sequence[Row]) -> str:
-    return listed([f"{row.position} {_mean_beyond(row):.2f}" for row in rows])
+    return listed([f"{row.position} {_share(row)}" for row in rows])
+
+
+def _share(row: Row) -> str:
+    """Return the mean beyond and its interval: `0.53 (0.11 to 0.91)`."""
+    ends = f" ({row.interval[0]:.2f} to {row.interval[1]:.2f})" if row.interval else ""
+    return f"{_mean_beyond(row):.2f}{ends}"
 
 
 def _mean_beyond(row: Row) -> float:

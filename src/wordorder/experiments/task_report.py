@@ -46,6 +46,8 @@ from wordorder.experiments.task_findings import (
 )
 from wordorder.experiments.task_training import Protocol
 from wordorder.experiments.task_views import curves, lengths
+from wordorder.experiments.wording import listed
+from wordorder.numerals import counted
 from wordorder.training.metrics import read
 
 # What the header of table.csv means.
@@ -58,16 +60,21 @@ COLUMNS = {
     "learned": f"yes: it scores {LEARNED} or more as trained; only then the rest is judged",
     "trial, length": "what is tested: the trained length times a factor, or another mixture",
     "score": "share of right answers (of right reads for flip-flop), mean over seeds, or cannot",
+    "score_low, score_high": (
+        "the 95% interval of the mean over seeds and examples (beta-binomial); not of the best"
+    ),
+    "examples": "how many different ones were tested",
     "score_by_seed": "seed:score of each run",
     "parts": "share of right tokens of answers, the end left out, mean over seeds, or cannot",
     "parts_by_seed": "seed:share of each run",
     "step_by_seed": "seed:step of the checkpoint",
 }
 MEANING = (
-    "Share of answers with every token right, mean over seeds above every seed. Last: after the "
-    "last step. Best: of the checkpoints tested along the way the one that is right most often "
-    "beyond, chosen by these very scores, so an oracle. An embedding is judged beyond only "
-    f"where it is right in {LEARNED} within. Cannot: it has no such position."
+    "Share of answers with every token right: the mean over seeds, every seed, and the 95% "
+    "interval of the mean over seeds and examples (beta-binomial, between 0 and 1). Last: after "
+    "the last step. Best: of the checkpoints tested along the way the one that is right most often "
+    "beyond, chosen by these very scores, so an oracle, and without an interval. An embedding is "
+    f"judged beyond only where it is right in {LEARNED} within. Cannot: it has no such position."
 )
 CURVE = "Thick: mean over seeds; thin: single seeds. Tested on the same examples every time."
 HELD_EQUAL = (
@@ -144,6 +151,7 @@ def table_csv(found: Findings) -> str:
 
 
 def _record(row: Row, cell: Cell) -> dict[str, Any]:
+    low, high = (row.checkpoint == "last" and cell.interval) or ("", "")
     return {
         "task": row.task,
         "position": row.position,
@@ -152,6 +160,9 @@ def _record(row: Row, cell: Cell) -> dict[str, Any]:
         "trial": cell.trial,
         "length": cell.length,
         "score": _number(cell.scores),
+        "score_low": low if low == "" else f"{low:.6g}",
+        "score_high": high if high == "" else f"{high:.6g}",
+        "examples": cell.examples,
         "score_by_seed": _by_seed(row.seeds, cell.scores),
         "parts": _number(cell.parts),
         "parts_by_seed": _by_seed(row.seeds, cell.parts),
@@ -178,7 +189,10 @@ def task_table(task_name: str, found: Findings) -> Table:
         if task.by_part or (task.part and last.learned):
             rows.append(["", _part_title(task), *_parts(last, task)])
         rows.append(["", "best", *_cells(best)])
-    return Table(header, rows, left=frozenset({1}))
+    last = found.of(task_name)
+    distinct = [str(cell.examples) for cell in last[0].cells] if last else []
+    caption = f"Different examples tested: {listed(distinct)}." if distinct else ""
+    return Table(header, rows, caption, left=frozenset({1}))
 
 
 def _cells(row: Row) -> list[str]:
@@ -190,8 +204,17 @@ def _cell(row: Row, cell: Cell, judged: bool) -> str:
         return "cannot"
     if not judged:
         return "not learned"
-    seeds = " ".join(f"{score:.2f}".removeprefix("0")[:3] for score in cell.scores)
-    return f"{cell.mean:.2f}\n{seeds}" if len(row.seeds) > 1 else f"{cell.mean:.2f}"
+    if len(row.seeds) < 2:
+        return f"{cell.mean:.2f}"
+    seeds = " ".join(map(_short, cell.scores))
+    interval = cell.interval if row.checkpoint == "last" else None
+    ends = f"\n{_short(interval[0])} to {_short(interval[1])}" if interval else ""
+    return f"{cell.mean:.2f}\n{seeds}{ends}"
+
+
+def _short(share: float) -> str:
+    """Return a share in three characters: `.53`, `1.0`."""
+    return f"{share:.2f}".removeprefix("0")[:3]
 
 
 def _part_title(task: Task) -> str:
@@ -213,8 +236,8 @@ def for_terminal(found: Findings) -> RenderableType:
     for protocol in found.protocols:
         shown += [Line(), Line(_title(protocol), style="bold")]
         shown.append(terminal_table(task_table(protocol.task, found)))
-    seeds = "the mean above every seed" if found.seeds > 1 else "one seed"
-    how = f"\nShare of right answers, {seeds}; best is an oracle: chosen by these scores."
+    seeds = "the mean, every seed, and its 95% interval" if found.seeds > 1 else "one seed"
+    how = f"\nShare of right answers: {seeds}. Best is an oracle: chosen by these scores."
     return Group(*shown, Line(how, style="dim"))
 
 
@@ -227,8 +250,8 @@ def _title(protocol: Protocol) -> str:
 def report_page(grid: Grid) -> str:
     """Return the page of a grid."""
     found = grid.found
-    runs = f"{len(found.protocols)} tasks, {len(found.positions)} embeddings"
-    lead = f"{runs}, {found.seeds} seed{'s' if found.seeds != 1 else ''} of each."
+    runs = f"{counted(len(found.protocols), 'task')}, {counted(len(found.positions), 'embedding')}"
+    lead = f"{runs}, {counted(found.seeds, 'seed')} of each."
     sections = [
         Section("", [Emphasis(headline(found), [Items(verdict(found))]), Text(MEANING)]),
         *(Section(p.task, list(_task_parts(p, grid))) for p in found.protocols),

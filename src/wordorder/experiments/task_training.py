@@ -171,6 +171,11 @@ def trial_examples(protocol: Protocol, number: int) -> list[Example]:
     return [draw(random, length, symbols) for _ in range(protocol.examples)]
 
 
+def distinct_examples(protocol: Protocol, number: int) -> int:
+    """Return how many different examples a trial tests: those that are the same count once."""
+    return len({example.tokens.tobytes() for example in trial_examples(protocol, number)})
+
+
 def can_read(model: LanguageModel, task: Task, length: int) -> bool:
     """Whether a model's embedding can represent every position of an example of this length."""
     longest = model.position.longest

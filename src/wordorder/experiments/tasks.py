@@ -36,6 +36,7 @@ from wordorder.experiments.task_training import (
     train_on_task,
 )
 from wordorder.model import make_model
+from wordorder.numerals import counted
 
 DEFAULT_TASKS = ("copy", "repeat", "reverse", "sort")
 POSITIONS = ("none", "sinusoidal", "rotary", "alibi", "t5")
@@ -141,7 +142,8 @@ def run_tasks(
     if not left:
         return folder
     if len(left) < len(jobs):
-        show.say(f"{len(jobs) - len(left)} of {len(jobs)} runs are there already")
+        there = "is" if len(jobs) - len(left) == 1 else "are"
+        show.say(f"{len(jobs) - len(left)} of {counted(len(jobs), 'run')} {there} there already")
     processes = min(processes or cores(), len(left))
     show.say("measuring what a step takes with each embedding")
     show.plan(left, expected_seconds(left, processes, run), processes)

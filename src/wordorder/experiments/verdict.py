@@ -1,9 +1,11 @@
 """The verdict of a comparison in plain sentences, and no sentence that its numbers do not allow.
 
-"Better", "worse", "uses it", "breaks" and "rises" are said only of differences that are shown
-(`summary.py`); of the others their interval is given and that nothing is shown. With one seed
-there are numbers and no claims. Embeddings are compared with the baseline, not with one another:
-nothing here says "best". The last sentence says what all of it holds for.
+Every difference is given with its size, its interval, its p-value and what is certain of it, never
+only by the side of a threshold on which it fell: "better" and "worse" where it is shown, "likely"
+where it would be if it stood alone, else "not settled", with the number of seeds that would settle
+it. With one seed there are numbers and no claims. Embeddings are compared with the baseline, not
+with one another: nothing here says "best". Every number in a sentence is the table's at the length
+that the sentence names.
 """
 
 from __future__ import annotations
@@ -11,8 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from wordorder.experiments import overfitting
+from wordorder.experiments.certainty import certainty, seeds_needed, settled, side
 from wordorder.experiments.judgement import SMALLEST_NATS, Change
-from wordorder.experiments.summary import AtLength, Disturbed, Result, Summary
+from wordorder.experiments.results import TOLERANCE_NATS, AtLength, Disturbed, Result, Summary
+from wordorder.experiments.wording import listed, p_value, times, with_interval
+from wordorder.numerals import counted, signed
 from wordorder.training.plan import MiB
 
 MOST_LISTED = 6  # of more embeddings a sentence gives the range
@@ -32,12 +38,15 @@ class Verdict:
     """What may be said, the most important first.
 
     Args:
-        headline: which embeddings did better or worse than the baseline.
+        headline: which embeddings did better or worse than the baseline, first of all whether the
+            comparison ranks overfitting.
+        certainty: what the comparison could have found, and how often it errs.
         findings: on failed runs, loss, longer context, order and costs, where there are any.
         scope: the model, text and budget that all of it holds for.
     """
 
     headline: str
+    certainty: tuple[str, ...]
     findings: tuple[Findings, ...]
     scope: str
 
@@ -46,44 +55,16 @@ def verdict(summary: Summary) -> Verdict:
     """Return the verdict of a comparison."""
     found = {
         "Runs": _runs(summary),
-        "Validation loss": _learning(summary),
+        "Validation loss at the last step": _learning(summary),
+        "How training ended": overfitting.lines(summary),
         _length_heading(summary): _lengths(summary),
         "Loss where the order of the context is disturbed": _order(summary),
         "Costs": _costs(summary),
     }
     findings = tuple(Findings(heading, tuple(lines)) for heading, lines in found.items())
-    return Verdict(_headline(summary), tuple(f for f in findings if f.lines), _scope(summary))
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """Return a number with its sign, none where it rounds to zero."""
-    shown = f"{value:+.{digits}f}"
-    return shown[1:] if not float(shown) else shown
-
-
-def with_interval(change: Change) -> str:
-    """Return a difference with its 95% interval: `-0.004 (-0.015 to +0.007)`."""
-    if change.low is None or change.high is None:
-        return signed(change.mean)
-    return f"{signed(change.mean)} ({signed(change.low)} to {signed(change.high)})"
-
-
-def with_reach(change: Change) -> str:
-    """Return a difference with half its 95% interval, which reaches as far both ways."""
-    if change.low is None or change.high is None:
-        return signed(change.mean)
-    return f"{signed(change.mean)} ±{(change.high - change.low) / 2:.3f}"
-
-
-def times(factor: float) -> str:
-    """Return a factor as people read it: `16x`."""
-    return f"{factor:g}x"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return names as a sentence has them: `a, b and c`."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+    first = " ".join(part for part in (overfitting.headline(summary), _headline(summary)) if part)
+    found_any = tuple(f for f in findings if f.lines)
+    return Verdict(first, tuple(certainty(summary)), found_any, _scope(summary))
 
 
 def _compared(summary: Summary) -> list[tuple[Result, Change]]:
@@ -100,40 +81,43 @@ def _headline(summary: Summary) -> str:
         return "One seed: no interval, so no difference is claimed."
     better = [r.position for r, change in compared if change.shown and change.mean < 0]
     worse = [r.position for r, change in compared if change.shown and change.mean > 0]
-    rest = [r.position for r, change in compared if not change.shown]
-    if not better and not worse:
-        return f"No embedding is shown to do better or worse than {base}."
+    rest = [(r.position, change) for r, change in compared if not change.shown]
     parts = []
     if better:
         parts.append(f"Better than {base}: {listed(better)}.")
     if worse:
         parts.append(f"Worse than {base}: {listed(worse)}.")
     if rest:
-        parts.append(f"No difference to {base} is shown for {listed(rest)}.")
+        each = [
+            f"{position} {with_interval(change)}{_leaning(change)}" for position, change in rest
+        ]
+        parts.append(f"Not settled against {base}: {'; '.join(each)}.")
     return " ".join(parts)
 
 
+def _leaning(change: Change) -> str:
+    """Return which side a difference is likely on: `, likely worse`; "" where it is open."""
+    return f", likely {side(change)}" if change.likely else ""
+
+
 def _learning(summary: Summary) -> Iterable[str]:
-    base = summary.baseline
     for result, change in _compared(summary):
-        name, difference = result.position, change.difference
-        if change.low is None or change.high is None:
-            yield f"{name} against {base}: {signed(change.mean)} nats (one seed: no interval)."
-        elif change.shown:
-            better = change.mean < 0
-            low, high = sorted((abs(change.low), abs(change.high)))
-            yield (
-                f"{name} does {'better' if better else 'worse'} than {base}: its loss is "
-                f"{abs(change.mean):.3f} nats {'lower' if better else 'higher'} "
-                f"(95% interval {low:.3f} to {high:.3f}, {difference.seeds} seeds)."
-            )
-        else:
-            excludes = not change.low <= 0 <= change.high
-            holm = f"; after Holm's correction p = {change.adjusted_p:.2f}" if excludes else ""
-            yield (
-                f"Between {name} and {base} no difference is shown: {signed(change.mean)} "
-                f"({signed(change.low)} to {signed(change.high)}{holm})."
-            )
+        spread = change.difference.spread
+        if change.low is None or change.high is None or spread is None:
+            yield f"{result.position}: {signed(change.mean)} nats (one seed: no interval)."
+            continue
+        holm = f" after Holm over {change.compared}" if change.compared > 1 else ""
+        seeds = counted(spread.seeds, "seed")
+        yield (
+            f"{result.position}: {signed(change.mean)} nats (95% interval {signed(change.low)} to "
+            f"{signed(change.high)}; p {_equals(change.adjusted_p or 0.0)}{holm}; {seeds}): "
+            f"{settled(change)}."
+        )
+
+
+def _equals(p: float) -> str:
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
 
 
 def _furthest(summary: Summary) -> AtLength | None:
@@ -148,8 +132,9 @@ def _length_heading(summary: Summary) -> str:
         return "Longer context"
     targets, documents = summary.targets or 0, summary.target_documents or 0
     return (
-        f"Context {times(furthest.factor)} as long as trained, {furthest.length:,} tokens, against "
-        f"{times(1)}: loss of the same {targets:,} tokens in {documents:,} documents"
+        f"Context up to {times(furthest.factor)} as long as trained, {furthest.length:,} tokens, "
+        f"against {times(1)}: loss of the same {counted(targets, 'token')} in "
+        f"{counted(documents, 'document')} (exploratory)"
     )
 
 
@@ -159,9 +144,9 @@ def _lengths(summary: Summary) -> Iterable[str]:
         return
     by_word: dict[str, list[str]] = {word: [] for word in WORDS}
     for result in summary.results:
-        for at in result.same_targets:
-            if at.factor == furthest.factor:
-                by_word[at.word].append(f"{result.position}{_since(result, at)}")
+        longer = [at for at in result.same_targets if at.factor > 1]
+        if longer:
+            by_word[longer[-1].word].append(f"{result.position} {_since(longer)}")
     for word, found in by_word.items():
         if found:
             yield _sentence(f"{word or 'one seed, no interval'}: {'; '.join(found)}.")
@@ -171,16 +156,50 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _since(result: Result, at: AtLength) -> str:
-    """Return from which length on a model does what it does at this one, and the change."""
-    first = at
-    for shorter in reversed([a for a in result.same_targets if a.factor < at.factor]):
-        if shorter.word != at.word:
-            break
-        first = shorter
-    since = f" from {times(first.factor)} on" if at.word in ("breaks", "cannot") else ""
-    change = f" {with_interval(at.change)}" if at.change else ""
-    return f"{since}{change}"
+def _since(longer: list[AtLength]) -> str:
+    """Return what is known of one embedding past its trained length, each number at its length.
+
+    Args:
+        longer: its losses past the trained length, shortest first; the last one's word is what
+            the embedding is listed under.
+    """
+    last = longer[-1]
+    first = next(at for at in longer if at.word == last.word)
+    after = longer[longer.index(first) :]
+    end = f"{_change(last)} at {times(last.factor)}"
+    if last.word == "cannot":
+        end = f"from {times(first.factor)} on"
+    elif last.word == "breaks" and first is not last:
+        lasting = all(at.word == last.word for at in after)
+        begin = f"from {times(first.factor)} on" if lasting else f"first at {times(first.factor)}"
+        end = f"{begin}, {_change(first)} there and {end}"
+    others = _at_other_lengths([at for at in longer if at.word != last.word])
+    return f"{end}{others}{_would_settle(last)}"
+
+
+def _at_other_lengths(others: list[AtLength]) -> str:
+    """Return what an embedding does at lengths where it does something else than at the longest."""
+    found = [
+        f"{word} at {listed(_mean_at(at) for at in others if at.word == word)}"
+        for word in dict.fromkeys(at.word for at in others)
+    ]
+    return f" ({'; '.join(found)})" if found else ""
+
+
+def _mean_at(at: AtLength) -> str:
+    return f"{times(at.factor)} {signed(at.change.mean)}" if at.change else times(at.factor)
+
+
+def _change(at: AtLength) -> str:
+    return with_interval(at.change) if at.change else ""
+
+
+def _would_settle(at: AtLength) -> str:
+    """Return how many seeds would tell whether a loss rises past the tolerance."""
+    if at.word != "undecided" or at.change is None or at.change.difference.spread is None:
+        return ""
+    distance = abs(at.change.mean - TOLERANCE_NATS)
+    return f"; {seeds_needed(distance, at.change.difference.spread)}"
 
 
 def _order(summary: Summary) -> Iterable[str]:
@@ -190,7 +209,7 @@ def _order(summary: Summary) -> Iterable[str]:
 
 
 def _probed(found: list[tuple[str, Disturbed]]) -> str:
-    """Return what a probe did to the losses: the range where a change is shown, then the rest."""
+    """Return what a probe did to the losses: the range where intervals exclude zero, the rest."""
     rises = [(p, d.rise) for p, d in found if d.rise is not None]
     shown = sorted((rise.mean, p) for p, rise in rises if rise.shown)
     alone = [f"{signed(rise.mean)} {p}" for p, rise in rises if rise.low is None]
@@ -205,9 +224,9 @@ def _probed(found: list[tuple[str, Disturbed]]) -> str:
         ends = [f"{signed(mean)} ({p})" for mean, p in (shown[0], shown[-1])]
         names = "all" if len(shown) == len(found) else listed(p for _, p in shown)
         names = f" for {names}" if len(shown) > 1 else ""
-        parts.append(f"{' to '.join(dict.fromkeys(ends))}, shown{names}")
+        parts.append(f"{' to '.join(dict.fromkeys(ends))}{names}")
     if rest:
-        parts.append(f"no change is shown for {listed(rest)}")
+        parts.append(f"zero is not excluded for {listed(rest)}")
     if still:
         parts.append(f"the same for {listed(still)}")
     if alone:
@@ -270,10 +289,10 @@ def _scope(summary: Summary) -> str:
     own = next(r for r in summary.results if r.position == summary.baseline).cost
     size = f"{own.parameters / 1e6:.2f} M parameters, " if own.parameters else ""
     rates = "tuned for each embedding" if c.get("tuned") else "the same for all"
-    seeds = f"{summary.seeds} seed{'s' if summary.seeds != 1 else ''}"
+    seeds = counted(summary.seeds, "seed")
     return (
-        f"This holds for this model ({size}{model['layers']} layers of width {model['width']}, "
-        f"trained on {c['trained_length']:,} tokens at a time), this text ({data['name']}, "
-        f"{data['training_tokens']:,} tokens to train on), this budget ({c['tokens']:,} tokens a "
-        f"run, {seeds}) and learning rates {rates}."
+        f"This holds for this model ({size}{counted(model['layers'], 'layer')} of width "
+        f"{model['width']}, trained on {c['trained_length']:,} tokens at a time), this text "
+        f"({data['name']}, {data['training_tokens']:,} tokens to train on), this budget "
+        f"({c['tokens']:,} tokens a run, {seeds}) and learning rates {rates}."
     )

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 
 from wordorder.experiments.judgement import Change
 from wordorder.experiments.panels import Forest, Line, Lines, Look, Mark, Panel, Row, looks
-from wordorder.experiments.summary import TOLERANCE_NATS, AtLength, Result, Summary
-from wordorder.experiments.verdict import signed, times, with_interval
+from wordorder.experiments.results import TOLERANCE_NATS, AtLength, Result, Summary
+from wordorder.experiments.wording import times, with_interval
+from wordorder.numerals import signed
 
 # Changes with length are looked at closely: what breaks leaves the frame, and is seen whole in
 # the figure of the losses themselves.

@@ -34,8 +34,9 @@ class _Run(RunOptions):
 class CompareOptions:
     """Train the same model with several positional embeddings and say what differs.
 
-    Asked again, it goes on: runs that are done are reused, and embeddings, seeds and lengths
-    are added to those there. Without --time, --steps or --tokens a run takes two minutes alone.
+    Asked again, it goes on: runs that are done are reused, and embeddings and seeds are added
+    to those there; other lengths are measured anew without training. Without --time, --steps or
+    --tokens a run takes two minutes alone.
 
     Args:
         positions: specs, such as none rotary:base=500000 learned+alibi or one of your own.
@@ -43,7 +44,7 @@ class CompareOptions:
         seeds: how many runs of each; one gives no intervals, 0 trains nothing.
         lengths: contexts to measure, in trained lengths.
         pack: longer contexts than the documents have may cross into others.
-        tune_lr: choose the learning rates for each embedding, on a seed of its own.
+        tune_lr: choose the learning rates for each embedding, by shorter runs on development text.
         processes: runs at once, which share the cores; 0 measures how many are done soonest.
         preset: sizes of the model: nano, tiny, small or medium; other options win.
         config: a YAML file with options by name, as trained_length: 128; the command line wins.

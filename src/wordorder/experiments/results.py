@@ -1,0 +1,205 @@
+"""What a comparison found, as data: results, losses by length, disturbances, costs.
+
+`summary.py` makes them from the records of runs, and everything that people read is made from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wordorder.experiments.judgement import Change
+
+# What a loss may change by and still be called the same, in nats. ALiBi, the embedding known for
+# surviving, rises by .018 at six times its trained length (Press et al. 2022, table 13: perplexity
+# 17.98 to 18.30 on sliding windows); rotary rises by more than .06 at twice its own.
+TOLERANCE_NATS = 0.03
+# What a longer context must gain to be called of use, in nats: below, it is not used in practice.
+GAIN_NATS = 0.01
+
+
+@dataclass(frozen=True)
+class AtLength:
+    """The loss with a context of one length.
+
+    Args:
+        factor: the length over the trained one.
+        length: tokens of context.
+        losses: nats per token, a value for each seed; empty where there is a `cannot`.
+        change: against the same model's loss at the trained length; None there, and where
+            there is nothing to compare.
+        word: on the same targets, what more context does, by the 95% interval of the change:
+            "uses it" (all of it below -0.01 nats), "breaks" (all of it above +0.03), "survives"
+            (else, all of it below +0.03), "undecided" (it reaches both sides of +0.03);
+            "cannot"; "" where nothing may be said: one seed, the trained length, whole windows.
+        cannot: why the embedding has no such position; "" where it has.
+    """
+
+    factor: float
+    length: int
+    losses: tuple[float, ...]
+    change: Change | None = None
+    word: str = ""
+    cannot: str = ""
+
+    @property
+    def loss_nats(self) -> float | None:
+        return mean_of(self.losses)
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """The rise of the loss where the order of the text is disturbed in one way.
+
+    Args:
+        how, meaning: the probe's name, and what it does in a few words.
+        rise: None where there is a `cannot`.
+        cannot: why it could not be measured; "" where it could.
+    """
+
+    how: str
+    meaning: str
+    rise: Change | None
+    cannot: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an embedding costs beside the baseline; None: not measured.
+
+    Args:
+        parameters, added: of the model, and those of the embedding alone.
+        step_seconds, step_ratio: of one training step, and over the baseline's.
+        peak_bytes, more_bytes: the most memory of the whole process, mean over seeds, and how
+            much more than the baseline's.
+    """
+
+    parameters: int | None
+    added: int | None
+    step_seconds: float | None
+    step_ratio: float | None
+    peak_bytes: float | None
+    more_bytes: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one embedding scored.
+
+    Args:
+        rank: by the paired difference to the baseline, 1 the lowest loss; None without runs.
+            Neighbours in rank need not differ.
+        seeds, losses, bits_per_byte: a value for each run; losses in nats per token.
+        against_baseline: None for the baseline itself, and where no seed is in both.
+        curves: for each seed, (tokens, loss) while training, up to the last step.
+        failed: (seed, why) of runs that did not end well.
+        missing: how many runs have not been made yet.
+        training_losses: of the last steps, for each run where that was recorded.
+        curve_text: which text the curves read.
+        against_baseline_at_best: paired difference of the curves' lowest points; None as above.
+    """
+
+    position: str
+    rank: int | None
+    seeds: tuple[int, ...]
+    losses: tuple[float, ...]
+    bits_per_byte: tuple[float, ...]
+    against_baseline: Change | None
+    same_targets: tuple[AtLength, ...]
+    whole_windows: tuple[AtLength, ...]
+    order: tuple[Disturbed, ...]
+    cost: Cost
+    curves: tuple[tuple[tuple[float, float], ...], ...]
+    failed: tuple[tuple[int, str], ...]
+    missing: int
+    training_losses: tuple[float, ...] = ()
+    curve_text: str = "validation"
+    against_baseline_at_best: float | None = None
+
+    @property
+    def loss_nats(self) -> float | None:
+        return mean_of(self.losses)
+
+    @property
+    def best_nats(self) -> float | None:
+        """The lowest loss of the curve, mean over seeds."""
+        return mean_of(min(y for _, y in curve) for curve in self.curves if curve)
+
+    @property
+    def last_nats(self) -> float | None:
+        """The loss at the end of the curve, mean over seeds."""
+        return mean_of(curve[-1][1] for curve in self.curves if curve)
+
+    @property
+    def overfitting_nats(self) -> float | None:
+        """How far the loss has risen from its lowest point, mean over seeds."""
+        if self.best_nats is None or self.last_nats is None:
+            return None
+        return self.last_nats - self.best_nats
+
+    @property
+    def training_gap_nats(self) -> float | None:
+        """How far the validation loss is above the training loss of the last steps."""
+        trained = mean_of(self.training_losses)
+        return None if trained is None or not self.losses else (self.loss_nats or 0.0) - trained
+
+    @property
+    def mean_bits_per_byte(self) -> float | None:
+        return mean_of(self.bits_per_byte)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a comparison found.
+
+    Args:
+        comparison: what was compared and how, as `comparison.json` has it.
+        results: one for each embedding, in the order asked for.
+        targets, target_documents: of the loss with growing context on the same targets.
+    """
+
+    comparison: Mapping[str, Any]
+    results: tuple[Result, ...]
+    targets: int | None
+    target_documents: int | None
+
+    @property
+    def baseline(self) -> str:
+        return str(self.comparison["baseline"])
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds were asked for."""
+        return int(self.comparison["seeds"])
+
+    @property
+    def ranked(self) -> tuple[Result, ...]:
+        """The results by rank, those without one last."""
+        return tuple(sorted(self.results, key=lambda r: math.inf if r.rank is None else r.rank))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON holds it."""
+        return asdict(self)
+
+
+def word_for(change: Change) -> str:
+    """Return what more context does, in a word; "" with one seed.
+
+    A word needs the whole interval on one side of its bound, so that each word is wrong in at most
+    2.5% of the cases: an interval that reaches both sides is undecided, however large its mean.
+    """
+    if change.low is None or change.high is None:
+        return ""
+    if change.high < -GAIN_NATS:
+        return "uses it"
+    if change.low > TOLERANCE_NATS:
+        return "breaks"
+    return "survives" if change.high < TOLERANCE_NATS else "undecided"
+
+
+def mean_of(values: Iterable[float]) -> float | None:
+    """Return the mean of some values; None of none."""
+    values = tuple(values)
+    return math.fsum(values) / len(values) if values else None

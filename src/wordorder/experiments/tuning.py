@@ -1,0 +1,106 @@
+"""A learning rate for each embedding, chosen by shorter runs on text that is not reported.
+
+One rate for all can decide a comparison, and a rate that is chosen on the reported text flatters
+whoever was tried most. So the choice reads development text where the split has some (and says
+which text it read), with two seeds of its own and half the steps. Factors 1/2, 1 and 2 of both
+rates are tried; where the best is at an edge, the next power of two too, down to 1/8 and up to 8.
+Every loss is kept: comparison.json has the whole curve, and the report shows it.
+
+Not here: other settings than the two learning rates; rates that differ between seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wordorder.experiments.grid import Cell, Display, folder_name, run_cells
+from wordorder.experiments.paired_run import CHOOSING
+from wordorder.experiments.side_by_side import Outcome
+
+FACTORS = (0.5, 1.0, 2.0)  # of both learning rates, tried for every embedding
+LEAST, MOST = 1 / 8, 8.0  # further is another schedule, not another rate
+SHARE = 0.5  # of the steps
+SEEDS = (1_000_000, 1_000_001)  # far from those that are compared
+
+# For each factor, the loss of each seed.
+Losses = dict[float, list[float]]
+
+
+def tune(folder: Path, record: Mapping[str, Any], show: Display) -> dict[str, Any]:
+    """Return the factor of both learning rates with which each embedding learns best, and why.
+
+    Args:
+        record: of the comparison; embeddings that it has tuned before are not tuned again.
+
+    Returns:
+        `chosen` (a factor for each embedding), `losses` (for each embedding and factor, one a
+        seed), `text` (which text chose), `seeds`, `steps`.
+    """
+    before = record.get("tuning") or {}
+    steps = math.ceil(SHARE * record["steps"])
+    losses: dict[str, Losses] = {
+        position: {float(f): list(of_seeds) for f, of_seeds in each.items()}
+        for position, each in before.get("losses", {}).items()
+    }
+    texts = {before["text"]} if before.get("text") else set()
+    new = [p for p in record["positions"] if p not in (record.get("tuned") or {})]
+    wanted: dict[str, tuple[float, ...]] = dict.fromkeys(new, FACTORS)
+    tried: dict[str, set[float]] = {p: set(losses.get(p, {})) for p in new}  # also what failed
+    while any(wanted.values()):
+        cells = [
+            Cell(p, seed, _folder(folder, p, factor, seed), factor, steps)
+            for p, factors in wanted.items()
+            for factor in factors
+            for seed in SEEDS
+        ]
+
+        def ended(cell: Cell, outcome: Outcome) -> None:
+            if outcome.error is None:
+                found = losses.setdefault(cell.position, {})
+                found.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
+                texts.add(outcome.result["text"])
+
+        run_cells(dict(record), cells, CHOOSING, show, ended)
+        tried = {p: tried[p] | set(wanted[p]) for p in new}
+        wanted = {p: further(losses.get(p, {}), tried[p]) for p in new}
+    chosen = {p: best(losses.get(p, {})) for p in new}
+    return {
+        "chosen": {p: {**(record.get("tuned") or {}), **chosen}[p] for p in record["positions"]},
+        "losses": {p: {f"{f:g}": each[f] for f in sorted(each)} for p, each in losses.items()},
+        "text": " and ".join(sorted(texts)),
+        "seeds": list(SEEDS),
+        "steps": steps,
+    }
+
+
+def best(losses: Losses) -> float:
+    """Return the factor with the lowest mean loss, of those that ended with every seed; else 1."""
+    whole = {f: math.fsum(tried) for f, tried in losses.items() if _ended(tried)}
+    return min(whole, key=whole.__getitem__) if whole else 1.0
+
+
+def further(losses: Losses, tried: set[float]) -> tuple[float, ...]:
+    """Return the factor to try next: past the edge where the best is at it; none otherwise.
+
+    Args:
+        tried: every factor that was tried, also those whose runs failed.
+    """
+    if not any(_ended(each) for each in losses.values()):
+        return ()
+    found = best(losses)
+    if found == min(tried) and found > LEAST:
+        return (found / 2,)
+    if found == max(tried) and found < MOST:
+        return (found * 2,)
+    return ()
+
+
+def _ended(of_seeds: list[float]) -> bool:
+    return len(of_seeds) == len(SEEDS) and all(math.isfinite(loss) for loss in of_seeds)
+
+
+def _folder(folder: Path, position: str, factor: float, seed: int) -> Path:
+    return folder / "tuning" / f"{folder_name(position)}-{factor:g}x-seed{SEEDS.index(seed)}"

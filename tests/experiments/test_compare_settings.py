@@ -1,0 +1,90 @@
+"""Settings of a comparison that is there: what asks for another folder, and what is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wordorder.errors import BadInput
+from wordorder.experiments.compare import CompareConfig, compare
+from wordorder.experiments.grid import Display
+
+
+@pytest.fixture(autouse=True)
+def ran(jobs_here: list[str]) -> list[str]:
+    return jobs_here
+
+
+def record(config: CompareConfig) -> dict[str, Any]:
+    return json.loads((Path(config.out) / "comparison.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", 1), ("batch_size", 8), ("vocabulary_size", 300)],
+)
+def test_settings_that_change_runs_ask_for_another_folder(
+    config: CompareConfig, ran: list[str], name: str, value: Any
+) -> None:
+    compare(replace(config, seeds=0))
+    ran.clear()
+    with pytest.raises(BadInput, match=r"choose another --out, or replace it by --overwrite"):
+        compare(replace(config, seeds=0, train=changed(config, name, value)))
+    assert not ran
+
+
+def test_settings_that_change_the_report_say_what_happens(config: CompareConfig) -> None:
+    """One line each: measured again, another baseline, fewer seeds, embeddings left out."""
+
+    class Heard(Display):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def say(self, line: str) -> None:
+            self.lines.append(line)
+
+    def lines_of(**changes: Any) -> list[str]:
+        show = Heard()
+        compare(replace(config, seeds=0, **changes), show=show)
+        return show.lines
+
+    first = lines_of()
+    assert any(line.startswith("each run makes 0.") for line in first)
+    assert not any("again" in line or "instead" in line for line in first + lines_of())
+    again = "runs that are there are measured again, not trained again"
+    assert f"lengths 1 2 instead of 1 2 4: {again}" in lines_of(lengths=(1, 2))
+    assert f"lengths 1 2 4 instead of 1 2 and pack true instead of false: {again}" in lines_of(
+        pack=True
+    )
+    said = lines_of(pack=True, baseline="learned", positions=("learned", "alibi"), processes=5)
+    assert "differences are now to learned: nothing is measured again" in said
+    assert "the report leaves out none; their runs stay" in said
+    assert any("1 run at once" in line for line in said)
+
+
+def test_looks_at_the_results_are_counted(config: CompareConfig) -> None:
+    few = replace(config, positions=("none", "alibi"), lengths=(1,))
+    for seeds, looks in ((1, []), (2, [2]), (2, [2]), (3, [2, 3])):
+        compare(replace(few, seeds=seeds))
+        assert record(config)["looks"] == looks
+
+
+def test_many_passes_are_said_before_anything_runs(config: CompareConfig) -> None:
+    show = Display()
+    lines: list[str] = []
+    show.say = lines.append  # type: ignore[method-assign]
+    compare(replace(config, seeds=0, train=replace(config.train, steps=4000)), show=show)
+    assert any("passes over the training text" in line for line in lines)
+    assert any(line.startswith("warning: beyond about 4 passes") for line in lines)
+    assert record(config)["passes"] > 4
+
+
+def changed(config: CompareConfig, name: str, value: Any) -> Any:
+    """The training of a comparison with another setting, of the model where it is the model's."""
+    if name == "vocabulary_size":
+        return replace(config.train, model=replace(config.train.model, vocabulary_size=value))
+    return replace(config.train, **{name: value})
