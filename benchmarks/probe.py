@@ -38,8 +38,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     corpus = load_corpus(options.data)
-    tokenizer = make_tokenizer("bpe", corpus)
-    store = open_store(corpus.split()[1], tokenizer)
+    training, validation = corpus.split()
+    tokenizer = make_tokenizer("bpe", training)
+    store = open_store(validation, tokenizer)
     model = random_model(
         ModelConfig(
             **PRESETS[options.preset],

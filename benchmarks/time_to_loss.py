@@ -126,6 +126,7 @@ def train_once(options: argparse.Namespace, recipe: dict[str, Any], seed: int) -
             model=wo.ModelConfig(**recipe["model"]),
             data=(str(options.data),),
             tokenizer="characters",
+            development_fraction=0.0,  # the peer trains on all that it does not validate on
             evaluate_every=NEVER,
             seed=seed,
             out=f"{folder}/run",
