@@ -66,7 +66,7 @@ def same_weights(one: Path, other: Path) -> bool:
 
 def until_steps(folder: Path, steps: int) -> None:
     """Wait until so many steps are in a checkpoint."""
-    for _ in range(600):
+    for _ in range(2400):
         found = sorted((folder / "training").glob("step-*")) if folder.exists() else []
         if found and int(found[-1].name.removeprefix("step-")) >= steps:
             return
@@ -176,12 +176,13 @@ def test_another_instruction_set_is_refused(text: Path, tmp_path: Path) -> None:
     assert inexact.returncode == 0, inexact.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["a checkpoint", "a decision"])
 def test_a_timed_run_that_is_killed_keeps_its_decisions(
     text: Path, tmp_path: Path, when: str
 ) -> None:
     """Killed before and after the decay has begun."""
-    options = [*SMALL, "--data", text, "--time", "8s", "--checkpoint-every", 5, "--out", "r"]
+    options = [*SMALL, "--data", text, "--time", "6s", "--checkpoint-every", 5, "--out", "r"]
     killed = subprocess.Popen(
         command("train", *options),
         cwd=tmp_path,

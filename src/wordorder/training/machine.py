@@ -32,6 +32,7 @@ from wordorder.training.threads import fastest, worth_timing
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KERNELS = ("plain", "fused")
 STEPS_TIMED = 3
+SECONDS_ENOUGH = 2.0  # of one candidate: a step this slow is timed once
 # A candidate is given up when its first step, which warms up, or its second takes this many
 # times the best one's step.
 HOPELESS, BEATEN = 4.0, 1.2
@@ -292,6 +293,8 @@ def step_seconds(
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
         model.zero_grad(set_to_none=True)
+        if len(times) > 1 and sum(times) > SECONDS_ENOUGH:
+            break
         if best is not None and times[-1] > (HOPELESS if len(times) == 1 else BEATEN) * best:
             break
     return min(times[1:] or times)

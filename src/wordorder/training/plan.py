@@ -126,12 +126,14 @@ class Plan:
 
     def _time(self) -> str:
         if self.open_ended:
-            asked = readable_seconds(seconds(self.config.time or f"{DEFAULT_SECONDS}"))
-            return f"{asked} in all, and the final validation: the end follows the clock"
+            return f"{self._asked()} in all, and the final validation: the end follows the clock"
         about = f"about {readable_seconds(self.seconds or 0.0)}"
         if self.timing.budget_seconds is None:
             return about
         return f"{about}: with a cosine the end is planned now, and drifts if the machine changes"
+
+    def _asked(self) -> str:
+        return readable_seconds(seconds(self.config.time or f"{DEFAULT_SECONDS}"))
 
     def warnings(self) -> list[str]:
         """Return what is likely to go wrong, and what to do about it, a line each."""
@@ -139,9 +141,10 @@ class Plan:
         if budget is not None and self.steps < FEWEST_STEPS:
             minutes = math.ceil(2 * FEWEST_STEPS * max(self.timing.step_seconds, 0.01) / 60)
             smaller = "--preset nano, " if self.parameters["total"] > NANO_PARAMETERS else ""
+            fit = "1 step fits" if self.steps == 1 else f"{self.steps} steps fit"
             lines.append(
-                f"only {self.steps} steps fit into {readable_seconds(budget)}: too few for a model "
-                f"to learn anything; use {smaller}--time {minutes}m, or a quieter machine"
+                f"only {fit} into {self._asked()}: too few for a model to learn anything; use "
+                f"{smaller}--time {minutes}m, or a quieter machine"
             )
         if self.epochs > MOST_EPOCHS:
             lines.append(

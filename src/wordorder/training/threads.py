@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 # Parallel operations of the first test: 65,536 sines, which PyTorch divides among two threads.
-PROBE_SIZE, PROBE_OPERATIONS, PROBE_ROUNDS = 1 << 16, 20, 3
+# They go on for longer than a core is lent to one process at a time, a few milliseconds: within
+# less, two threads are now and then lucky.
+PROBE_SIZE, PROBE_SECONDS = 1 << 16, 0.06
 # More threads that take this many times as long as fewer wait for a core; the test stops there.
 WAITING = 1.5
 SECONDS_TIMED, ROUNDS = 0.25, 2  # of real steps with each number of threads
@@ -57,12 +59,12 @@ def worth_timing(numbers: Sequence[int]) -> list[int]:
     """Return the numbers of threads that do not wait for a core just now."""
     before, values = torch.get_num_threads(), torch.rand(PROBE_SIZE)
     kept: list[int] = []
-    lowest = float("inf")
+    lowest, operations = float("inf"), 0
     try:
         for number in numbers:
             torch.set_num_threads(number)
             torch.sin(values)  # starts the threads
-            took = _probe(values, WAITING * lowest)
+            took, operations = _probe(values, operations, WAITING * lowest)
             if took <= WAITING * lowest:
                 kept.append(number)
             lowest = min(lowest, took)
@@ -71,16 +73,22 @@ def worth_timing(numbers: Sequence[int]) -> list[int]:
     return kept
 
 
-def _probe(values: torch.Tensor, most_seconds: float) -> float:
-    """Return the seconds of all operations, or of those done when too much time has passed."""
-    took = 0.0
-    for _ in range(PROBE_ROUNDS * PROBE_OPERATIONS):
+def _probe(values: torch.Tensor, operations: int, most_seconds: float) -> tuple[float, int]:
+    """Return the seconds of some operations, and how many they are.
+
+    Args:
+        operations: how many; 0: as many as PROBE_SECONDS hold.
+        most_seconds: stop after so long.
+    """
+    took, done = 0.0, 0
+    while done < operations if operations else took < PROBE_SECONDS:
         start = time.perf_counter()
         torch.sin(values)
         took += time.perf_counter() - start
+        done += 1
         if took > most_seconds:
             break
-    return took
+    return took, operations or done
 
 
 def timed(step: Step, numbers: Sequence[int]) -> dict[int, float]:
