@@ -53,6 +53,18 @@ def test_the_list_names_every_embedding(capsys: pytest.CaptureFixture[str]) -> N
         assert kind.summary.split()[0] in shown
 
 
+def test_a_name_of_the_field_shows_ours_and_is_no_entry_of_the_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["positions", "RoPE"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("rotary  ") and "also called    rope" in shown
+    assert main(["positions", "nope+t5_bias", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["none", "t5"]
+    assert main(["positions", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == list(CATALOGUE)
+
+
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_one_is_shown_with_all_there_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     kind = CATALOGUE[name]

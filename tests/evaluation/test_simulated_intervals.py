@@ -103,6 +103,22 @@ def test_shares_that_come_in_texts_cover(share: float, texts: int) -> None:
     assert COVERS[0] - 0.01 <= hits / SAMPLES <= COVERS[1] + 0.01 + (texts < 20) * 0.01
 
 
+@pytest.mark.parametrize("better", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("texts", [8, 40])
+def test_differences_of_shares_over_the_same_texts_cover(better: float, texts: int) -> None:
+    """What more is found after a change: five symbols of a text, before and after."""
+    random, hits, drawn = np.random.default_rng(6), 0, 200_000
+    chance = random.beta(1, 2, drawn)
+    truth = float((np.minimum(1, chance + better) - chance).mean())
+    for _ in range(SAMPLES):
+        before = random.beta(1, 2, texts)
+        after = np.minimum(1, before + better)
+        change = random.binomial(5, after) / 5 - random.binomial(5, before) / 5
+        low, high = mean_of(torch.from_numpy(change)).interval or (np.nan, np.nan)
+        hits += low <= truth <= high
+    assert COVERS[0] <= hits / SAMPLES <= COVERS[1] + (texts < 20) * 0.01
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("sentences", [8, 16, 67])
 def test_preferences_over_few_sentences_cover(share: float, sentences: int) -> None:

@@ -120,6 +120,7 @@ def _show_all(console: Console, found: dict[str, dict[str, Any]]) -> None:
         "\nwordorder positions SPEC shows one: its formula, its traps, what it does to attention.\n"
         "Combine them: learned+alibi acts at once in every layer, rotary/none is a pattern over\n"
         "layers; options follow a colon: wordorder train --position rotary:base=500000,fraction=0.5"
+        "\nOther names of the field are understood too: rope is rotary, nope is none."
     )
 
 
