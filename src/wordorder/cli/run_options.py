@@ -14,7 +14,6 @@ import tyro
 import yaml
 
 from wordorder.errors import BadInput
-from wordorder.extension.methods import Stretch, respelled
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig, from_mapping
 from wordorder.training.run import Run
@@ -69,6 +68,8 @@ def defaults(
 
 def _at_length(model: ModelConfig, length: object) -> ModelConfig:
     """Return a model whose position no longer follows from a length that it is to have."""
+    from wordorder.extension.methods import Stretch, respelled
+
     new = str(length or "")
     if model.kind == "gru" or not new.isdigit() or int(new) == model.trained_length:
         return model
