@@ -277,10 +277,10 @@ def _word(
             word = word if word == NOT_TESTABLE else UNDECIDED
         elif gate.criterion.judge(asked) != HOLDS:
             word = NOT_TESTABLE
-            why.append(f"{gate.criterion} was asked for first: it needs {gate.needs}")
+            why.append(f"needs {gate.needs}")
     if criterion.kind != "exact" and 0 < seeds < claim.seeds_needed:
         word = NOT_TESTABLE
-        why.append(f"it needs {claim.seeds_needed} seeds, and has {seeds}")
+        why.append(f"needs {claim.seeds_needed} seeds, and has {seeds}")
     return word, why
 
 

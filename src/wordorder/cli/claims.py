@@ -31,15 +31,16 @@ class ClaimsOptions:
     """Try statements about positional embeddings: the article's, and the literature's.
 
     Each has a criterion that was fixed before it was run, and comes out as holds, direction
-    only (the effect has the claimed sign, and misses the threshold), does not hold, or
-    undecided (the interval contains the threshold). Asked again, it goes on: what was trained
-    is reused.
+    only (the effect has the claimed sign, and misses the threshold), does not hold, undecided
+    (the interval contains the threshold), or not testable at this size (the experiment could not
+    have told, and what would be needed). Asked again, it goes on: what was trained is reused.
 
     Args:
         only: claims by name, or article or literature; by default all.
         budget: only those that fit in this much time, such as 10m, in order.
         list: say which claims there are, and train nothing.
-        seeds: runs of each model; one gives no interval, and so decides little.
+        seeds: runs of each model; by default three, and more for claims that need more to be
+            decided. One gives no interval, and so decides little.
         steps: optimizer steps of each language model.
         data: the text that language models are trained on.
         languages: two files, the same sentences line by line, for the claims on two languages;
@@ -56,7 +57,7 @@ class ClaimsOptions:
     only: tuple[str, ...] = ()
     budget: str | None = None
     list: tyro.conf.FlagCreatePairsOff[bool] = False
-    seeds: int = 3
+    seeds: int | None = None
     steps: int = 300
     data: tuple[str, ...] = ("python-docs",)
     languages: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ def main(arguments: list[str]) -> int:
     options = parse(ClaimsOptions, arguments, command="wordorder claims")
     plan, claims, console = _plan(options), find(options.only), Console(highlight=False)
     if options.list:
-        console.print(listing(claims, [claim.works(plan) for claim in claims]))
+        console.print(listing(claims, [claim.works(claim.plan(plan)) for claim in claims]))
         return 0
     show, folder = Terminal(), Path(options.out).expanduser()
     if options.budget is not None:
@@ -107,8 +108,9 @@ def main(arguments: list[str]) -> int:
 
 def _plan(options: ClaimsOptions) -> Plan:
     for name in ("seeds", "steps"):
-        if getattr(options, name) < 1:
-            raise BadInput(f"--{name} is {getattr(options, name)}: it must be at least 1")
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise BadInput(f"--{name} is {value}: it must be at least 1")
     if options.languages and len(options.languages) != 2:
         raise BadInput(
             f"--languages names {len(options.languages)} files: give two, line by line the same"
@@ -118,12 +120,13 @@ def _plan(options: ClaimsOptions) -> Plan:
         if not Path(name).exists():
             raise BadInput(f"no file {name}")
     return Plan(
-        options.seeds,
+        options.seeds or Plan.seeds,
         whole_paths(options.data),
         options.steps,
         whole_paths(options.languages),
         whole_paths(options.words),
         *whole_paths(questions),
+        as_needed=options.seeds is None,
     )
 
 
