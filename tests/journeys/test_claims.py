@@ -59,9 +59,10 @@ def test_claims_are_tried_told_and_reused(
     again = capsys.readouterr()
     found = json.loads(again.out)["claims"]
     assert [claim["verdict"] for claim in found] == ["holds", "holds"]
+    assert len(found[0]["quantities"]["one layer"]["values"]) == 1
     assert "exact/causal-seed0" not in again.err  # nothing was done again
     assert main(["claims", *QUICK, "--markdown"]) == 0
-    assert capsys.readouterr().out.startswith("| claim | verdict | measured here |")
+    assert capsys.readouterr().out.startswith("| claim | verdict | measured here | theirs |")
 
 
 def test_strict_is_for_claims_that_are_not_found_to_hold(
@@ -70,5 +71,7 @@ def test_strict_is_for_claims_that_are_not_found_to_hold(
     monkeypatch.chdir(tmp_path)
     asked = ["claims", "--only", "king-and-queen", "--seeds", "1"]
     assert main(asked) == 0
-    assert "undecided  king-and-queen" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "not testable at this size  king-and-queen" in shown
+    assert "no word vectors or large text is given: add --words FILES" in shown
     assert main([*asked, "--strict"]) == 3

@@ -245,7 +245,7 @@ CLAIMS: tuple[Claim, ...] = (
         read=_repeating,
         unit="of answers",
         gates=(REPEAT.gate(),),
-        seeds_needed=40,  # with none of 26 answers right in any seed the interval ends at .049
+        seeds_needed=60,  # with none of 26 answers right in any seed the interval ends at .045
     ),
     Claim(
         name="copying-distinct-tokens",
@@ -298,7 +298,7 @@ CLAIMS: tuple[Claim, ...] = (
         read=_adding,
         unit="of answers",
         gates=(ADDITION.gate(),),
-        seeds_needed=10,  # with no answer right in any seed the interval ends at .18
+        seeds_needed=14,  # with no answer right in any seed the interval ends at .18
         causes={
             f"{NONE} at 10": "the sum is written from its least significant digit, which is easier "
             "than the source's way"

@@ -181,7 +181,7 @@ CLAIMS: tuple[Claim, ...] = (
         read=partial(_read, ONE),
         unit="of reads",
         gates=GATES,
-        seeds_needed=10,
+        seeds_needed=14,
     ),
     Claim(
         name="flip-flop-in-two-layers",
@@ -196,6 +196,6 @@ CLAIMS: tuple[Claim, ...] = (
         read=partial(_read, TWO),
         unit="of reads",
         gates=GATES,
-        seeds_needed=10,
+        seeds_needed=14,
     ),
 )

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -32,10 +33,10 @@ from wordorder.experiments.statistics import CONFIDENCE, Interval, interval
 Kind = Literal["mean", "proportion", "difference", "exact"]
 
 FEWEST_SEEDS = 5
-# Shares that are considered, and how alike two tests of one seed are (their correlation). Seeds of
-# small models never agree better than the least; at the most a seed is right always or never.
+# Shares that are considered, and how alike two tests of one seed are (their correlation), evenly on
+# a logistic scale: from seeds that nearly agree to ones that are right always or never.
 SHARES = (np.arange(400) + 0.5) / 400
-CORRELATIONS = np.geomspace(0.01, 0.99, 40)
+CORRELATIONS = 1 / (1 + np.exp(-np.linspace(-math.log(99), math.log(99), 24)))
 BLOCKS = 16  # of the windows of a text with fewer documents than this many
 FEWEST_DOCUMENTS = 4
 
@@ -122,7 +123,7 @@ def share_interval(shares: Sequence[float], tests: int) -> Interval:
     """Return the mean share over seeds and its interval, within 0 and 1.
 
     The posterior of the mean of a beta distribution that seeds' shares are drawn from, each then
-    measured on so many tests; all means and (on a logarithmic scale) all correlations between two
+    measured on so many tests; all means and (on a logistic scale) all correlations between two
     tests of a seed are as likely beforehand.
 
     Args:
@@ -132,14 +133,20 @@ def share_interval(shares: Sequence[float], tests: int) -> Interval:
     mean = math.fsum(shares) / len(shares)
     if len(shares) < FEWEST_SEEDS:
         return Interval(mean, None, None)
-    spread = 1 / CORRELATIONS - 1
-    first, second = np.outer(SHARES, spread), np.outer(1 - SHARES, spread)
-    right = tests * np.asarray(shares)[:, None, None]
-    likelihood = (betaln(first + right, second + tests - right) - betaln(first, second)).sum(0)
+    likelihood = sum(_likelihood(tests * share, tests) for share in shares)
+    assert isinstance(likelihood, np.ndarray)
     reached = np.cumsum(np.exp(likelihood - likelihood.max()).sum(1))
     tails = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
     low, high = np.interp(tails, reached / reached[-1], SHARES)
     return Interval(mean, min(float(low), mean), max(float(high), mean))
+
+
+@lru_cache(maxsize=256)
+def _likelihood(right: float, tests: int) -> NDArray[np.float64]:
+    """Return the log likelihood of so many right answers, (shares, correlations)."""
+    spread = 1 / CORRELATIONS - 1
+    first, second = np.outer(SHARES, spread), np.outer(1 - SHARES, spread)
+    return betaln(first + right, second + tests - right) - betaln(first, second)
 
 
 def clustered(values: ArrayLike, documents: ArrayLike) -> Interval:
