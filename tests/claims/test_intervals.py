@@ -104,7 +104,7 @@ def test_contrasts_are_covered_and_stay_where_they_can_be(alike: float) -> None:
         assert found is not None and found.low is not None and found.high is not None
         assert -0.5 <= found.low <= found.mean <= found.high <= 1
         hits += covers(found, mean[0] - 0.5 * mean[1])
-    assert hits / (EXPERIMENTS // 2) >= 0.93
+    assert hits / (EXPERIMENTS // 2) >= 0.919  # two standard errors below .95
 
 
 def test_a_contrast_is_of_the_seeds_that_every_term_has() -> None:

@@ -113,10 +113,7 @@ def _read(depth: Depth, plan: Plan, results: Results) -> Reading:
     quantities = {
         ON_SPARSE: rotary,
         AGAINST: Contrast(((1.0, path), (-0.5, rotary))),
-        **{
-            _in_distribution(position): depth.shares(plan, results, position, "trained")
-            for position in JUDGED
-        },
+        **{_in_distribution(p): _mean_error(depth, plan, results, p) for p in JUDGED},
     }
     return Reading(quantities, tuple(_said(depth, plan, results)))
 
@@ -129,7 +126,12 @@ def _said(depth: Depth, plan: Plan, results: Results) -> Iterator[str]:
 
 
 def _in_distribution(position: str) -> str:
-    return f"{position}'s error in distribution"
+    return f"{position}'s mean error in distribution"
+
+
+def _mean_error(depth: Depth, plan: Plan, results: Results, position: str) -> list[float]:
+    errors = depth.shares(plan, results, position, "trained").by_seed.values()
+    return [sum(errors) / len(errors)] if errors else []
 
 
 def _told(found: Sequence[Mapping[str, float]]) -> str:
@@ -161,7 +163,7 @@ CRITERIA = (
 # What a model errs by on sparse says what it does past its training only if it errs little within.
 GATES = tuple(
     Gate(
-        Criterion(_in_distribution(position), most=1 - RIGHT_WITHIN, kind="proportion"),
+        Criterion(_in_distribution(position), most=round(1 - RIGHT_WITHIN, 3), kind="exact"),
         f"models of {position} that are right within training in {RIGHT_WITHIN:.2f} of reads: more "
         "steps, or more layers",
     )
