@@ -51,6 +51,20 @@ def test_a_criterion_judges_the_whole_interval(
     assert Criterion("x", least, most).judge(values) == word
 
 
+@pytest.mark.parametrize(
+    ("neutral", "values", "word"),
+    [
+        (1.0, (0.7, 0.71, 0.72), FAILS),  # slower is no direction of faster
+        (1.0, (1.1, 1.11, 1.12), DIRECTION),
+        (None, (1.1, 1.11, 1.12), FAILS),
+    ],
+)
+def test_a_ratio_has_its_sign_from_one(
+    neutral: float | None, values: tuple[float, ...], word: str
+) -> None:
+    assert Criterion("x", least=1.5, neutral=neutral).judge(values) == word
+
+
 def test_what_holds_by_construction_holds_for_every_value() -> None:
     exact = Criterion("x", most=1e-5, kind="exact")
     assert exact.judge([1e-9]) == HOLDS

@@ -93,12 +93,15 @@ class Criterion:
         least, most: where it may lie; both: between them.
         kind: `mean` over seeds; `proportion` of right answers; `difference` of such; `exact`: it
             holds by construction, so that every single value must, and no interval is taken.
+        neutral: the value of no effect, from which the effect has a sign: 0 of differences, 1 of
+            ratios; None: it has none.
     """
 
     quantity: str
     least: float | None = None
     most: float | None = None
     kind: Kind = "mean"
+    neutral: float | None = 0.0
 
     def __str__(self) -> str:
         return f"{self.quantity} {self.threshold}"
@@ -127,8 +130,15 @@ class Criterion:
         above = self.most is not None and low > self.most
         if not below and not above:
             return UNDECIDED
-        right_sign = (self.least or 0) > 0 < low or (self.most or 0) < 0 > high
-        return DIRECTION if right_sign else FAILS
+        return DIRECTION if self._has_the_sign(low, high) else FAILS
+
+    def _has_the_sign(self, low: float, high: float) -> bool:
+        """Whether a whole interval lies on the threshold's side of no effect."""
+        none = self.neutral
+        if none is None:
+            return False
+        above = self.least is not None and self.least > none and low > none
+        return above or (self.most is not None and self.most < none and high < none)
 
     def _allows(self, value: float) -> bool:
         return (self.least is None or value >= self.least) and (
