@@ -198,7 +198,9 @@ def test_figures_are_written_with_their_intervals(tmp_path: Path) -> None:
     found = run_claims([claim_of("a", 1, 2)], Plan(), out=str(tmp_path / "claims"))
     assert figures(found[0]) == ["twice at least 0: 3.000 nats [2.000, 4.000]"]
     assert summary(found) == "1 claim: 1 holds"
-    line = "| **a**: It doubles. | holds | twice: 3.000 [2.000, 4.000], asked at least 0 | x: y |"
+    line = (
+        "| **a**: It doubles. | holds | twice: 3.000 [2.000, 4.000]; threshold at least 0 | x: y |"
+    )
     assert line in markdown(found)
     none = "1.000 nats (too few seeds for an interval)"
     assert in_words(Interval(1.0, None, None), "nats") == none
@@ -222,10 +224,11 @@ def test_a_table_says_why_a_claim_could_not_be_tested(tmp_path: Path) -> None:
     )
     found = run_claims([claim], Plan(), out=str(tmp_path / "claims"))
     assert found[0].word == NOT_TESTABLE
-    assert "first, worth: 0.100 [-0.148, 0.348], asked at least 1<br>needs more text" in markdown(
-        found
+    assert (
+        "gate: worth: 0.100 [-0.148, 0.348]; threshold at least 1<br>needs more text"
+        in markdown(found)
     )
     shown = io.StringIO()
     Console(file=shown, width=120).print(for_terminal(found))
-    assert "first, worth at least 1: 0.100 [-0.148, 0.348] (not met)" in shown.getvalue()
+    assert "gate: worth at least 1: 0.100 [-0.148, 0.348] (not met)" in shown.getvalue()
     assert "needs more text" in shown.getvalue()

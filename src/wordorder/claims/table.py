@@ -23,8 +23,8 @@ from wordorder.claims.claim import (
     UNDECIDED,
     Claim,
     Criterion,
+    Plan,
     Verdict,
-    Work,
 )
 from wordorder.experiments.statistics import Interval
 from wordorder.training.plan import readable_seconds
@@ -73,7 +73,7 @@ def figures(verdict: Verdict) -> list[str]:
     for name, found in verdict.intervals.items():
         if name in gates and name not in shown:
             met = "" if _met(verdict, gates[name]) else " (not met)"
-            lines.append(f"first, {gates[name]}: {in_words(found, '')}{met}")
+            lines.append(f"gate: {gates[name]}: {in_words(found, '')}{met}")
         elif name not in shown:
             lines.append(f"{name}: {in_words(found, verdict.claim.unit)}")
     return lines
@@ -126,12 +126,13 @@ def _short(verdict: Verdict) -> list[str]:
         found = verdict.intervals.get(criterion.quantity)
         figure = "nothing measured" if found is None else in_words(found, "")
         mark = "" if word == verdict.word else f" ({word})"
-        lines.append(f"{criterion.quantity}: {figure}, asked {criterion.threshold}{mark}")
+        lines.append(f"{criterion.quantity}: {figure}; threshold {criterion.threshold}{mark}")
     gates = {gate.criterion: None for gate in verdict.claim.gates}  # in order, each once
     for gate in gates if verdict.word == NOT_TESTABLE else ():
         found = verdict.intervals.get(gate.quantity)
         if found is not None and not _met(verdict, gate):
-            lines.append(f"first, {gate.quantity}: {in_words(found, '')}, asked {gate.threshold}")
+            figure = in_words(found, "")
+            lines.append(f"gate: {gate.quantity}: {figure}; threshold {gate.threshold}")
     return [*lines, *verdict.reasons]
 
 
@@ -140,13 +141,14 @@ def _author(claim: Claim) -> str:
     return re.split(r"[,;:(]", claim.source, maxsplit=1)[0].strip()
 
 
-def listing(claims: Sequence[Claim], costs: Sequence[Sequence[Work]]) -> Table:
-    """Return the claims with their criteria and what each costs by itself."""
+def listing(claims: Sequence[Claim], plan: Plan) -> Table:
+    """Return the claims with their criteria, seeds and what each costs by itself."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=True, header_style="bold")
-    for title in ("claim", "says", "if", "alone, one thread"):
+    for title in ("claim", "statement", "criteria", "seeds", "time, one thread"):
         table.add_column(title)
-    for claim, works in zip(claims, costs, strict=True):
+    for claim in claims:
+        own = claim.plan(plan)
         criteria = "; ".join(str(criterion) for criterion in claim.criteria)
-        seconds = readable_seconds(sum(work.seconds for work in works))
-        table.add_row(claim.name, claim.statement, criteria, seconds)
+        seconds = readable_seconds(sum(work.seconds for work in claim.works(own)))
+        table.add_row(claim.name, claim.statement, criteria, str(own.seeds), seconds)
     return table

@@ -75,9 +75,15 @@ def main(arguments: list[str]) -> int:
     options = parse(ClaimsOptions, arguments, command="wordorder claims")
     plan, claims, console = _plan(options), find(options.only), Console(highlight=False)
     if options.list:
-        console.print(listing(claims, [claim.works(claim.plan(plan)) for claim in claims]))
+        console.print(listing(claims, plan))
         return 0
     show, folder = Terminal(), Path(options.out).expanduser()
+    few = [f"{c.name} ({c.seeds_needed})" for c in claims if c.plan(plan).seeds < c.seeds_needed]
+    if few:
+        show.say(
+            f"not testable with --seeds {plan.seeds}, with the seeds they need: {', '.join(few)}; "
+            "without --seeds each takes what it needs"
+        )
     if options.budget is not None:
         chosen = within(claims, plan, seconds(options.budget), torch.get_num_threads())
         left_out = [claim.name for claim in claims if claim not in chosen]
