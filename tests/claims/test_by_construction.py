@@ -49,8 +49,9 @@ class Constant(Position):
 
 @pytest.fixture(scope="module")
 def few() -> Any:
-    """A catalogue of four, so that tests take seconds."""
-    kept = {name: CATALOGUE[name] for name in ("none", "sinusoidal", "rotary", "alibi")}
+    """A catalogue of five, so that tests take seconds."""
+    names = ("none", "sinusoidal", "learned", "rotary", "alibi")
+    kept = {name: CATALOGUE[name] for name in names}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_construction, "CATALOGUE", kept)
         yield kept
@@ -59,7 +60,22 @@ def few() -> Any:
 def test_only_positions_show_a_bidirectional_model_an_order(few: Any) -> None:
     found = verdict("bag-of-words")
     assert found.word == HOLDS
-    assert "mirror images, are one to alibi" in " ".join(found.reading.said)
+    # ALiBi sees distances alone: a mirror image is the one order that it takes for the text's own.
+    assert found.reading.said[1] == (
+        "mirror images are the same to what sees only how far apart two words are, not which comes "
+        "first: alibi"
+    )
+    assert not any("I love AI" in line for line in found.reading.said)
+
+
+def test_the_articles_example_is_tried_with_the_articles_embeddings(
+    few: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # ALiBi in the place of rotary: it tells other orders apart, and I love AI from AI love I not.
+    monkeypatch.setitem(few, "rotary", CATALOGUE["alibi"])
+    monkeypatch.setitem(CATALOGUE, "rotary", CATALOGUE["alibi"])
+    found = verdict("bag-of-words")
+    assert found.by_criterion == (HOLDS, FAILS, HOLDS)
 
 
 @pytest.mark.parametrize("broken", [Nothing, Constant])
@@ -70,7 +86,7 @@ def test_an_embedding_that_shows_no_order_is_caught(
     monkeypatch.setitem(CATALOGUE, "broken", broken)
     found = verdict("bag-of-words")
     assert found.word == FAILS
-    assert "the least is seen with broken" in found.reading.said[0]
+    assert "the least difference is with broken" in found.reading.said[0]
 
 
 def test_what_only_says_which_positions_are_fed_is_not_asked(

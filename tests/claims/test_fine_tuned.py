@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,18 @@ import torch
 
 from wordorder.claims import fine_tuned
 from wordorder.claims.catalogue import CLAIMS
-from wordorder.claims.claim import DIRECTION, FAILS, HOLDS, UNDECIDED, Plan, judge
+from wordorder.claims.claim import (
+    DIRECTION,
+    FAILS,
+    HOLDS,
+    NOT_TESTABLE,
+    UNDECIDED,
+    Plan,
+    judge,
+)
 from wordorder.claims.fine_tuned import dropped, train_dropped, train_tuned, tuned
 from wordorder.claims.text_models import FACTORS, LENGTH
+from wordorder.experiments.calibration import as_job
 from wordorder.model import LanguageModel
 from wordorder.training.config import TrainConfig
 
@@ -27,6 +37,12 @@ LOSSES = {
     "NTK": (4.0, 4.05, 4.4),
     "YaRN": (3.99, 3.97, 4.3),
 }
+
+
+def gain(by: float, seed: int) -> dict[str, float]:
+    """What the last doubling of the context is worth, with its interval over documents."""
+    mean = by + SPREAD[seed]
+    return {"mean": mean, "low": mean - 0.005, "high": mean + 0.005}
 
 
 def nothing(*told: Any) -> None:
@@ -48,15 +64,46 @@ def nothing(*told: Any) -> None:
 def test_fine_tunes_hold_and_fail(changes: dict[str, Any], words: tuple[str, ...]) -> None:
     claim, results = CLAIMS["tuned-interpolation"], {}
     for seed, work in enumerate(claim.works(PLAN)):
-        results[work.name] = {
+        losses_of = {
             # Methods move apart with the seed, so that a difference has an interval.
             name: {f: at + n * SPREAD[seed] for f, at in zip("124", losses, strict=True)}
             for n, (name, losses) in enumerate({**LOSSES, **changes}.items())
         }
-        results[work.name]["PI"]["2"] += SPREAD[seed]
+        losses_of["PI"]["2"] += SPREAD[seed]
+        results[work.name] = {"losses": losses_of, "last-doubling": gain(0.05, seed)}
     found = judge(claim, claim.read(PLAN, results))
     assert found.by_criterion == words
+    for result in results.values():
+        result["last-doubling"] = gain(0.0, 0)
+    assert judge(claim, claim.read(PLAN, results)).word == NOT_TESTABLE
     assert any(line.startswith("as long at L: 3.980 at 1L, 4.2") for line in found.reading.said)
+
+
+def planted_drop(late: float, never: float, far: float, anew: float) -> dict[str, Any]:
+    """What models score, over rotary's 4: dropped late, never rotary, kept under a new schedule."""
+    results = {}
+    for work in CLAIMS["dropped-rotary"].works(PLAN):
+        seed = int(work.name[-1])
+
+        def scored(above: float, at_two: float) -> dict[str, Any]:
+            lengths = [{"factor": float(f), "loss": 4 + above} for f in FACTORS]
+            lengths[FACTORS.index(2)]["loss"] = at_two
+            return {
+                "validation_loss": 4 + above,
+                "whole_windows": lengths,
+                "same_targets": {"lengths": lengths},
+                "last-doubling": gain(0.05, seed),  # noqa: B023
+            }
+
+        if work.name.startswith("dropped"):
+            results[work.name] = {
+                "dropped": scored(anew + late + SPREAD[seed], 4.3 + anew + far + SPREAD[seed]),
+                "kept": scored(anew, 4.3 + anew),
+            }
+        else:
+            of_none = work.name.partition("/")[2].startswith("none")
+            results[work.name] = scored((never + 2 * SPREAD[seed]) * of_none, 4.3)
+    return results
 
 
 @pytest.mark.parametrize(
@@ -65,30 +112,21 @@ def test_fine_tunes_hold_and_fail(changes: dict[str, Any], words: tuple[str, ...
         (0.0, 0.1, -0.1, (HOLDS, HOLDS, HOLDS)),
         (0.1, 0.1, -0.1, (FAILS, HOLDS, HOLDS)),
         (0.02, 0.1, -0.1, (UNDECIDED, HOLDS, HOLDS)),
-        (0.0, 0.02, -0.1, (HOLDS, DIRECTION, HOLDS)),
-        (0.0, -0.1, -0.1, (HOLDS, FAILS, HOLDS)),
+        (0.0, 0.02, -0.1, (NOT_TESTABLE, DIRECTION, HOLDS)),
+        (0.0, -0.1, -0.1, (NOT_TESTABLE, FAILS, HOLDS)),
         (0.0, 0.1, 0.1, (HOLDS, HOLDS, FAILS)),
     ],
 )
 def test_dropping_holds_and_fails(
     late: float, never: float, far: float, words: tuple[str, ...]
 ) -> None:
-    claim, results = CLAIMS["dropped-rotary"], {}
-    for work in claim.works(PLAN):
-        seed, kind = int(work.name[-1]), work.name.partition("/")
-        is_late, is_none = kind[0].startswith("dropped"), kind[2].startswith("none")
-        loss = 4.0 + (late * is_late + never * is_none) + SPREAD[seed] * (is_late + 2 * is_none)
-        at_two = 4.3 + (far + SPREAD[seed]) * is_late
-        lengths = [{"factor": float(f), "loss": at_two if f == 2 else loss} for f in FACTORS]
-        results[work.name] = {
-            "validation_loss": loss,
-            "whole_windows": lengths,
-            "same_targets": {"lengths": lengths},
-        }
-    found = judge(claim, claim.read(PLAN, results))
+    claim = CLAIMS["dropped-rotary"]
+    found = judge(claim, claim.read(PLAN, planted_drop(late, never, far, anew=0.28)))
+    # What beginning a schedule anew costs falls on the control too.
     assert found.by_criterion == words
-    assert f"dropped {4 + late:.3f}" in found.reading.said[0]
-    assert f"rotary 4.300, dropped {4.3 + far:.3f}" in found.reading.said[1]
+    assert found.intervals["kept minus rotary"].mean == pytest.approx(0.28)
+    assert f"dropped {4.28 + late:.3f}, kept 4.280" in found.reading.said[0]
+    assert f"rotary 4.300, dropped {4.58 + far:.3f}, kept 4.580" in found.reading.said[1]
 
 
 @pytest.mark.parametrize("name", ["tuned-interpolation", "dropped-rotary"])
@@ -108,7 +146,8 @@ class Trained(list[tuple[TrainConfig, Any]]):
             model=model,
             model_config=config.model,
             folder=Path(config.out or ""),
-            config={"machine": {"dtype": "float32"}},
+            tokenizer=None,
+            config={"machine": {"dtype": "float32"}, **as_job(config)},
         )
 
 
@@ -117,6 +156,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     found = Trained()
     monkeypatch.setattr(fine_tuned, "train", found.train)
     monkeypatch.setattr(fine_tuned, "_same_targets", lambda run: {"1": 4.0})
+    monkeypatch.setattr(fine_tuned, "read_material", lambda config, tokenizer: None)
+    monkeypatch.setattr(fine_tuned, "last_doubling", lambda run, material: gain(0.05, 0))
     monkeypatch.setattr(fine_tuned, "measures_of", lambda run, asked, tell: {"asked": asked})
     return found
 
@@ -124,7 +165,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
 def test_every_method_goes_on_from_the_same_weights(trained: Trained) -> None:
     work = tuned(PLAN, 2)
     found = train_tuned({**work.job, "folder": "runs/x", "machine": MACHINE}, nothing)
-    assert list(found) == ["not tuned", "as long at L", "PI", "NTK", "YaRN"]
+    assert list(found["losses"]) == ["not tuned", "as long at L", "PI", "NTK", "YaRN"]
     (parent, fresh), *others = trained
     assert fresh is None
     assert (parent.steps, parent.seed, parent.model.position) == (PLAN.steps, 2, "rotary")
@@ -144,13 +185,20 @@ def test_every_method_goes_on_from_the_same_weights(trained: Trained) -> None:
 def test_rotary_is_dropped_after_seven_eighths(trained: Trained) -> None:
     work = dropped(PLAN, 1)
     found = train_dropped({**work.job, "folder": "runs/x", "machine": MACHINE}, nothing)
-    (first, fresh), (last, weights) = trained
-    assert fresh is None and weights is not None
-    assert (first.steps, last.steps) == (262, 38)
-    assert (first.model.position, last.model.position) == ("rotary", "none")
-    assert first.learning_rate == last.learning_rate and first.schedule == last.schedule
-    assert last.batch_size == first.batch_size and last.model.trained_length == LENGTH
-    assert found["asked"]["contexts"] == [factor * LENGTH for factor in FACTORS]
+    (first, fresh), *others = trained
+    assert fresh is None
+    assert [config.model.position for config, _ in others] == ["none", "rotary"]
+    for last, weights in others:
+        assert weights is not None
+        assert (first.steps, last.steps) == (262, 38)
+        assert first.learning_rate == last.learning_rate and first.schedule == last.schedule
+        assert last.batch_size == first.batch_size and last.model.trained_length == LENGTH
+    # The control differs from the treatment in nothing but the embedding.
+    (treated, _), (control, _) = others
+    assert replace(treated, model=control.model, out=control.out) == control
+    assert replace(treated.model, position="rotary") == control.model
+    assert set(found) == {"dropped", "kept"}
+    assert found["kept"]["asked"]["contexts"] == [factor * LENGTH for factor in FACTORS]
 
 
 @pytest.mark.slow
@@ -159,7 +207,9 @@ def test_both_are_trained_to_the_end(tmp_path: Path) -> None:
     work = tuned(plan, 0)
     job = {**work.job, "steps": 2, "folder": str(tmp_path / "tuned"), "machine": MACHINE}
     found = train_tuned(job, nothing)
-    assert {tuple(losses) for losses in found.values()} == {("1", "2", "4")}
+    assert {tuple(losses) for losses in found["losses"].values()} == {("1", "2", "4")}
+    assert found["last-doubling"]["low"] < found["last-doubling"]["high"]
     work = dropped(plan, 0)
     job = {**work.job, "folder": str(tmp_path / "dropped"), "machine": MACHINE}
-    assert fine_tuned.loss_at(train_dropped(job, nothing), 2) > 0
+    both = train_dropped(job, nothing)
+    assert all(fine_tuned.loss_at(both[name], 2) > 0 for name in ("dropped", "kept"))

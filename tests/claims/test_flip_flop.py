@@ -14,6 +14,7 @@ from wordorder.claims.claim import (
     DIRECTION,
     FAILS,
     HOLDS,
+    NOT_TESTABLE,
     UNDECIDED,
     Claim,
     Plan,
@@ -22,7 +23,7 @@ from wordorder.claims.claim import (
 )
 from wordorder.claims.flip_flop import ONE, TWO, train
 
-PLAN = Plan(seeds=3)
+PLAN = Plan(seeds=14)
 ONE_LAYER, TWO_LAYERS = flip_flop.CLAIMS
 BOTH = pytest.mark.parametrize("claim", flip_flop.CLAIMS, ids=lambda claim: claim.name)
 SPREAD = (0.0, 0.005, -0.005)  # of seeds
@@ -36,7 +37,7 @@ def planted(rotary: float, path: float, /, **within: float) -> dict[str, Any]:
             for position, error in (("rotary", rotary), ("path", path)):
                 found[depth.work(position, seed).name] = {
                     "trained": within.get(position, 0.0),
-                    "sparse": max(0.0, error + SPREAD[seed]),
+                    "sparse": max(0.0, error + SPREAD[seed % 3]),
                     "dense": 0.0,
                 }
         for position in depth.told:
@@ -45,39 +46,39 @@ def planted(rotary: float, path: float, /, **within: float) -> dict[str, Any]:
 
 
 def verdict(claim: Claim, results: dict[str, Any]) -> Verdict:
-    return judge(claim, claim.read(PLAN, results))
+    return judge(claim, claim.read(PLAN, results), seeds=PLAN.seeds)
 
 
 @BOTH
 @pytest.mark.parametrize(
-    ("rotary", "path", "word"),
+    ("rotary", "path", "words"),
     [
-        (0.4, 0.0, HOLDS),
-        (0.4, 0.1, HOLDS),
-        (0.4, 0.35, FAILS),
-        (0.4, 0.2, UNDECIDED),
-        (0.02, 0.0, DIRECTION),
-        (0.1, 0.0, UNDECIDED),
+        (0.4, 0.0, (HOLDS, HOLDS)),
+        (0.4, 0.1, (HOLDS, HOLDS)),
+        (0.4, 0.35, (HOLDS, FAILS)),
+        (0.4, 0.2, (HOLDS, UNDECIDED)),
+        (0.02, 0.0, (DIRECTION, UNDECIDED)),
+        (0.1, 0.0, (UNDECIDED, UNDECIDED)),
     ],
 )
 def test_the_criteria_can_hold_and_can_fail(
-    claim: Claim, rotary: float, path: float, word: str
+    claim: Claim, rotary: float, path: float, words: tuple[str, ...]
 ) -> None:
-    assert verdict(claim, planted(rotary, path)).word == word
+    assert verdict(claim, planted(rotary, path)).by_criterion == words
 
 
 @BOTH
-def test_path_is_not_judged_where_it_has_not_learned(claim: Claim) -> None:
-    found = verdict(claim, planted(0.4, 0.0, path=0.3))
-    assert found.word == UNDECIDED
-    line = "path, seed 0: not judged on sparse, its error in distribution is above 0.05"
-    assert line in found.reading.said
-
-
-def test_rotary_must_have_learned_where_it_can() -> None:
-    results = planted(0.4, 0.0, rotary=0.3)
-    assert verdict(ONE_LAYER, results).word == HOLDS
-    assert verdict(TWO_LAYERS, results).word == UNDECIDED
+@pytest.mark.parametrize("within", [{"path": 0.3}, {"rotary": 0.3}])
+def test_models_that_err_in_distribution_say_nothing_of_sparse(
+    claim: Claim, within: dict[str, float]
+) -> None:
+    found = verdict(claim, planted(0.4, 0.0, **within))
+    assert found.word == NOT_TESTABLE
+    (name,) = within
+    assert found.reasons == (
+        f"needs models of {name} that are right within training in 0.90 of reads: more steps, or "
+        "more layers",
+    )
 
 
 @BOTH
@@ -93,8 +94,8 @@ def test_a_rotary_without_error_leaves_nothing_to_halve(claim: Claim) -> None:
     for errors in results.values():
         errors["sparse"] = 0.0
     found = verdict(claim, results)
-    assert found.reading.quantities["PaTH's error by rotary's"] == []
-    assert found.word == FAILS
+    assert found.by_criterion[1] == UNDECIDED
+    assert found.word in (FAILS, UNDECIDED)
 
 
 def test_what_no_criterion_hangs_on_is_told_too() -> None:
@@ -104,7 +105,7 @@ def test_what_no_criterion_hangs_on_is_told_too() -> None:
 
 def test_models_of_one_and_of_two_layers_are_different_works() -> None:
     names = [work.name for claim in flip_flop.CLAIMS for work in claim.works(PLAN)]
-    assert len(set(names)) == len(names) == 14
+    assert len(set(names)) == len(names) == 2 * 2 * PLAN.seeds + 2
 
 
 @pytest.mark.parametrize("position", ["rotary", "path"])

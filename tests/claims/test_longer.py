@@ -11,10 +11,27 @@ import numpy as np
 import pytest
 import torch
 
+from wordorder.claims import questions
 from wordorder.claims.catalogue import CLAIMS
-from wordorder.claims.claim import DIRECTION, FAILS, HOLDS, UNDECIDED, Plan, Verdict, judge
+from wordorder.claims.claim import (
+    DIRECTION,
+    FAILS,
+    HOLDS,
+    NOT_TESTABLE,
+    UNDECIDED,
+    Plan,
+    Verdict,
+    judge,
+)
 from wordorder.claims.longer import find_base
-from wordorder.claims.questions import SCALED, scalings, sinks
+from wordorder.claims.questions import (
+    SCALED,
+    last_doubling,
+    near_and_far,
+    scalings,
+    sinks,
+    word_frequencies,
+)
 from wordorder.errors import BadInput
 from wordorder.evaluation.sinks import streamed_losses
 from wordorder.evaluation.windows import cut_windows, target_losses
@@ -28,7 +45,14 @@ AT_FOUR = {"plain": 0.9, "interpolation": 0.7, "NTK": 0.4, "dynamic NTK": 0.3, "
 LENGTH, VOCABULARY = 16, 30
 
 
-def verdict(name: str, scaled: Mapping[str, float] = AT_FOUR, lost: float = 0.2) -> Verdict:
+def verdict(
+    name: str,
+    scaled: Mapping[str, float] = AT_FOUR,
+    lost: float = 0.2,
+    *,
+    attended: float = 0.3,
+    gain: float = 0.05,
+) -> Verdict:
     """Return the verdict on a claim about rotary models that score so, four times as far."""
     claim, results = CLAIMS[name], {}
     for seed, work in enumerate(claim.works(PLAN)):
@@ -37,7 +61,13 @@ def verdict(name: str, scaled: Mapping[str, float] = AT_FOUR, lost: float = 0.2)
                 # Seeds differ from method to method, so that a difference has an interval.
                 "4": {n: v + n.count("N") * SPREAD[seed] for n, v in scaled.items()},
             },
-            "sinks": {"0": 4.5 + lost + SPREAD[seed], "1": 4.55, "4": 4.5},
+            "sinks": {
+                "0": 4.5 + lost + SPREAD[seed],
+                "1": 4.55,
+                "4": 4.5,
+                "attended": attended + SPREAD[seed],
+            },
+            "last-doubling": {"mean": gain + SPREAD[seed], "low": gain - 0.01, "high": gain + 0.01},
         }
     return judge(claim, claim.read(PLAN, results))
 
@@ -65,16 +95,30 @@ def test_what_has_no_criterion_is_told() -> None:
     assert "turn 5.7 times or more" in said[1]
 
 
+def test_scalings_are_not_tried_on_models_that_use_no_far_context() -> None:
+    assert verdict("interpolation-untuned").word == HOLDS
+    assert verdict("interpolation-untuned", gain=0.0).word == NOT_TESTABLE
+    lost = verdict("interpolation-untuned", {**AT_FOUR, "plain": 0.1}, gain=0.0)
+    assert set(lost.by_criterion) == {NOT_TESTABLE}
+
+
 @pytest.mark.parametrize(
-    ("lost", "word"), [(0.2, HOLDS), (0.051, UNDECIDED), (0.03, UNDECIDED), (-0.2, UNDECIDED)]
+    ("lost", "attended", "word"),
+    [
+        (0.2, 0.3, HOLDS),
+        (0.2, 0.01, HOLDS),  # what is lost is lost
+        (0.051, 0.3, UNDECIDED),
+        (0.03, 0.3, DIRECTION),
+        (-0.2, 0.3, FAILS),
+        (0.03, 0.01, NOT_TESTABLE),  # attention does not rest there to begin with
+        (-0.2, 0.01, NOT_TESTABLE),
+    ],
 )
-def test_sinks_hold_or_decide_nothing(lost: float, word: str) -> None:
-    found = verdict("first-tokens-are-sinks", lost=lost)
-    assert found.word == word
+def test_sinks_hold_and_fail(lost: float, attended: float, word: str) -> None:
+    found = verdict("first-tokens-are-sinks", lost=lost, attended=attended)
+    assert found.by_criterion == (word,)
     assert "with 1 kept" in found.reading.said[0]
-    assert bool(found.intervals) == (lost >= 0.05)
-    if lost < 0.05:
-        assert f"{lost:+.3f}" in found.reading.said[1]
+    assert found.intervals["0 kept minus 4 kept"].mean == pytest.approx(lost)
 
 
 @pytest.mark.parametrize("name", ["interpolation-untuned", "first-tokens-are-sinks"])
@@ -186,7 +230,46 @@ def test_sinks_are_read_with_the_trained_length_as_cache(asked: tuple[Any, Any])
     for kept in (0, 1, 4):
         losses = streamed_losses(run.model, windows.tokens, LENGTH // 2, window=LENGTH, sinks=kept)
         assert found[str(kept)] == pytest.approx(float(losses.mean()), abs=1e-6)
-    assert len(set(found.values())) == 3
+    assert len(set(found.values())) == 4
+    assert 0 < found["attended"] < 1
+
+
+def test_the_last_doubling_is_read_on_the_same_targets(asked: tuple[Any, Any]) -> None:
+    run, material = asked
+    found = last_doubling(run, material)
+    targets = LENGTH // 4
+    windows = cut_windows(material.validation, LENGTH, targets, most_targets=8192)
+    half = target_losses(run.model, windows.tokens[:, -LENGTH // 2 - 1 :], targets)
+    whole = target_losses(run.model, windows.tokens, targets)
+    assert found["mean"] == pytest.approx(float((half - whole).mean()), abs=1e-6)
+    assert found["low"] is not None and found["high"] is not None
+    assert found["low"] < found["mean"] < found["high"]
+
+
+def test_what_is_beyond_fifty_tokens_is_cut_off(
+    asked: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "FAR", 8)
+    monkeypatch.setattr(questions, "NEAR", 4)
+    run, material = asked
+    found = near_and_far(run, material)
+    windows = cut_windows(material.validation, LENGTH, 1, across_documents=True, most_targets=2048)
+    base = target_losses(run.model, windows.tokens, 1)
+    cut = target_losses(run.model, windows.tokens[:, -9:], 1)
+    assert found["cut"]["mean"] == pytest.approx(float((cut - base).mean()), abs=1e-6)
+
+
+def test_word_frequencies_are_those_of_training(asked: tuple[Any, Any]) -> None:
+    run, material = asked
+    store = material.validation
+    tokens = np.array([1, 1, 1, 2], np.uint32)
+    training = TokenStore(tokens, np.array([0]), 4, 0, VOCABULARY)
+    held_out = TokenStore(np.array([1, 2, 3], np.uint32), np.array([0]), 3, 0, VOCABULARY)
+    both = SimpleNamespace(training=training, validation=held_out)
+    total = 4 + VOCABULARY  # each kind counts once more, so that none is impossible
+    by_hand = -(math.log(4 / total) + math.log(2 / total) + math.log(1 / total)) / 3
+    assert word_frequencies(run, both) == pytest.approx(by_hand)
+    assert word_frequencies(run, SimpleNamespace(training=store, validation=store)) > 0
 
 
 def test_short_documents_are_said(asked: tuple[Any, Any]) -> None:

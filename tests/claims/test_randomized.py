@@ -10,7 +10,17 @@ import pytest
 import torch
 
 from wordorder.claims import randomized
-from wordorder.claims.claim import DIRECTION, FAILS, HOLDS, UNDECIDED, Plan, Verdict, judge
+from wordorder.claims.claim import (
+    DIRECTION,
+    FAILS,
+    HOLDS,
+    NOT_TESTABLE,
+    UNDECIDED,
+    Plan,
+    Verdict,
+    judge,
+)
+from wordorder.claims.intervals import Contrast
 from wordorder.claims.randomized import (
     EMBEDDINGS,
     LIMIT,
@@ -22,9 +32,9 @@ from wordorder.claims.randomized import (
     work,
 )
 
-PLAN = Plan(seeds=3)
+PLAN = Plan(seeds=10)
 (CLAIM,) = randomized.CLAIMS
-SPREAD = (0.0, 0.01, -0.01)  # of seeds
+SPREAD = (0.0, 0.01, -0.01, 0.005, -0.005) * 2  # of seeds
 
 
 def planted(lifts: dict[str, float], within: float = 1.0) -> dict[str, Any]:
@@ -42,7 +52,7 @@ def planted(lifts: dict[str, float], within: float = 1.0) -> dict[str, Any]:
 
 
 def verdict(results: dict[str, Any]) -> Verdict:
-    return judge(CLAIM, CLAIM.read(PLAN, results))
+    return judge(CLAIM, CLAIM.read(PLAN, results), seeds=PLAN.seeds)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +66,8 @@ def verdict(results: dict[str, Any]) -> Verdict:
     ],
 )
 def test_the_criterion_can_hold_and_can_fail(sinusoidal: float, rotary: float, word: str) -> None:
-    assert verdict(planted({"sinusoidal": sinusoidal, "rotary": rotary})).word == word
+    found = verdict(planted({"sinusoidal": sinusoidal, "rotary": rotary}))
+    assert word in found.by_criterion and {*found.by_criterion} <= {word, HOLDS}
 
 
 def test_the_mean_is_over_tasks_and_learning_none_of_them_decides_nothing() -> None:
@@ -64,22 +75,27 @@ def test_the_mean_is_over_tasks_and_learning_none_of_them_decides_nothing() -> N
     for seed in range(PLAN.seeds):
         results[work("reverse-string", "rotary", seed).name].update(beyond=0.6, within=0.7)
     reading = CLAIM.read(PLAN, results)
-    assert reading.quantities["lift with rotary"] == pytest.approx([15.0, 16.0, 14.0])
-    assert verdict(planted({"sinusoidal": 0.3, "rotary": 0.3}, within=0.9)).word == UNDECIDED
+    lift = reading.quantities["lift with rotary"]
+    assert isinstance(lift, Contrast)
+    assert list(lift.by_seed.values()) == pytest.approx([15.0, 16.0, 14.0, 15.5, 14.5] * 2)
+    found = verdict(planted({"sinusoidal": 0.3, "rotary": 0.3}, within=0.9))
+    assert found.word == NOT_TESTABLE
+    assert "until plain positions are right within the length" in found.reasons[0]
 
 
 def test_without_results_nothing_is_decided() -> None:
     assert verdict({}).word == UNDECIDED
     results = planted({"sinusoidal": 0.3, "rotary": 0.3})
-    for seed in range(2):
-        del results[work("bucket-sort", "rotary", seed).name]
+    for seed in range(6):
+        del results[work("bucket-sort", "rotary", seed).name]  # four are left
     assert verdict(results).word == UNDECIDED
 
 
 def test_plain_positions_in_tests_are_told() -> None:
     said = CLAIM.read(PLAN, planted({"sinusoidal": 0.3, "rotary": 0.3})).said
-    assert "bucket-sort, rotary: 1.00 1.00 1.00 within, 0.30 0.30 0.30 beyond" in said
-    assert any("0.40 0.40 0.40 beyond, plain positions" in line for line in said)
+    each = {share: " ".join([share] * 10) for share in ("1.00", "0.30", "0.40")}
+    assert f"bucket-sort, rotary: {each['1.00']} within, {each['0.30']} beyond" in said
+    assert any(f"{each['0.40']} beyond, plain positions" in line for line in said)
 
 
 def test_blanks_follow_the_string_and_the_answer_belongs_into_them() -> None:

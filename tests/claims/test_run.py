@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from wordorder.claims import run as runner
-from wordorder.claims.claim import FAILS, HOLDS, UNDECIDED, Claim, Criterion, Plan, Reading, Work
+from wordorder.claims.claim import (
+    FAILS,
+    HOLDS,
+    NOT_TESTABLE,
+    UNDECIDED,
+    Claim,
+    Criterion,
+    Gate,
+    Plan,
+    Reading,
+    Work,
+)
+from wordorder.claims.intervals import Contrast, Shares
 from wordorder.claims.run import as_json, run_claims, within
-from wordorder.claims.table import figures, in_words, markdown, number, summary
+from wordorder.claims.table import figures, for_terminal, in_words, markdown, number, summary
 from wordorder.errors import BadInput
 from wordorder.experiments.statistics import Interval
 
@@ -34,7 +48,7 @@ def claim_of(name: str, *xs: float, least: float = 0.0, **job: Any) -> Claim:
     def read(plan: Plan, results: Any) -> Reading:
         return Reading({"twice": [results[w.name] for w in works(plan) if w.name in results]})
 
-    criteria = (Criterion("twice", least=least, exact=True),)
+    criteria = (Criterion("twice", least=least, kind="exact"),)
     return Claim(name, "article", "It doubles.", "x", "y", "z", criteria, works, read)
 
 
@@ -66,20 +80,62 @@ def test_a_job_is_done_once(tmp_path: Path) -> None:
     again = run_claims(claims, Plan(), out=out)
     assert [as_json(v) for v in again] == [as_json(v) for v in found]
     assert len(log.read_text().split()) == 2
-    lines = (tmp_path / "claims/verdicts.jsonl").read_text().splitlines()
-    assert [json.loads(line)["verdict"] for line in lines] == [HOLDS, FAILS]
+    noted = json.loads((tmp_path / "claims/claims.json").read_text())["claims"]
+    assert [each["verdict"] for each in noted.values()] == [HOLDS, FAILS]
 
 
 def test_a_verdict_stays_until_its_claim_is_asked_for_again(tmp_path: Path) -> None:
-    out, path = str(tmp_path / "claims"), tmp_path / "claims/verdicts.jsonl"
+    out, path = str(tmp_path / "claims"), tmp_path / "claims/claims.json"
     run_claims([claim_of("a", 1), claim_of("b", 2)], Plan(), out=out)
     run_claims([claim_of("b", 2, least=5)], Plan(seeds=5), out=out)
-    a, b = (json.loads(line) for line in path.read_text().splitlines())
+    a, b = json.loads(path.read_text())["claims"].values()
     assert (a["claim"], a["verdict"], a["plan"]["seeds"]) == ("a", HOLDS, 3)
     assert (b["claim"], b["verdict"], b["plan"]["seeds"]) == ("b", FAILS, 5)
-    path.write_text("{")
-    run_claims([claim_of("a", 1)], Plan(), out=out)
-    assert [json.loads(line)["claim"] for line in path.read_text().splitlines()] == ["a"]
+
+
+def test_the_record_holds_all_that_a_table_is_made_from(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("one two three\n")
+
+    def read(plan: Plan, results: Any) -> Reading:
+        one, two = Shares({0: 0.5, 1: 0.75}, 8), Shares({0: 0.25, 1: 0.25}, 4)
+        return Reading({"twice": {0: 2.0, 2: 4.0}, "more": Contrast(((1.0, one), (-2.0, two)))})
+
+    claim = replace(claim_of("a", 1, training={}), read=read, criteria=(Criterion("twice", 0.5),))
+    run_claims([claim], Plan(data=(str(text),)), out=str(tmp_path / "claims"))
+    record = json.loads((tmp_path / "claims/claims.json").read_text())
+    assert record["machine"] == {"device": "cpu", "threads": 1}
+    assert record["wordorder"] and record["torch"] and record["processor"] and "commit" in record
+    noted = record["claims"]["a"]
+    assert noted["quantities"]["twice"]["by_seed"] == {"0": 2.0, "2": 4.0}
+    assert noted["quantities"]["more"]["by_seed"] == {"0": 0.0, "1": 0.25}
+    assert [(t["times"], t["tests"]) for t in noted["quantities"]["more"]["terms"]] == [
+        (1.0, 8),
+        (-2.0, 4),
+    ]
+    assert (noted["criteria"][0]["least"], noted["criteria"][0]["verdict"]) == (0.5, UNDECIDED)
+    before = noted["text"]["hash"]
+    text.write_text("one two four\n")
+    run_claims([claim], Plan(data=(str(text),)), out=str(tmp_path / "claims"))
+    record = json.loads((tmp_path / "claims/claims.json").read_text())
+    assert record["claims"]["a"]["text"]["hash"] != before
+
+
+def test_a_claim_that_needs_more_seeds_takes_them_where_none_are_given(tmp_path: Path) -> None:
+    def works(plan: Plan) -> list[Work]:
+        return [Work(f"double/{s}", double, {"x": s}, 1.0) for s in range(plan.seeds)]
+
+    def read(plan: Plan, results: Any) -> Reading:
+        return Reading({"twice": {w.job["x"]: results[w.name] for w in works(plan)}})
+
+    criteria = (Criterion("twice", least=-9.0),)
+    claim = replace(claim_of("a"), works=works, read=read, criteria=criteria, seeds_needed=4)
+    few = run_claims([claim], Plan(seeds=3), out=str(tmp_path / "few"))[0]
+    assert (few.word, few.reasons) == (NOT_TESTABLE, ("needs 4 seeds, and has 3",))
+    assert "needs 4 seeds, and has 3" in markdown([few])
+    found = run_claims([claim], Plan(seeds=3, as_needed=True), out=str(tmp_path / "more"))[0]
+    assert (found.word, len(found.reading.quantities["twice"])) == (HOLDS, 4)
+    assert within([claim], Plan(seeds=3, as_needed=True), budget=3, processes=1) == []
 
 
 def test_another_job_of_the_same_name_is_done_anew(tmp_path: Path) -> None:
@@ -141,9 +197,13 @@ def test_a_damaged_record_is_said(tmp_path: Path) -> None:
 def test_figures_are_written_with_their_intervals(tmp_path: Path) -> None:
     found = run_claims([claim_of("a", 1, 2)], Plan(), out=str(tmp_path / "claims"))
     assert figures(found[0]) == ["twice at least 0: 3.000 nats [2.000, 4.000]"]
-    assert summary(found) == "1 claims: 1 holds"
-    assert "| **a**: It doubles. | holds | twice at least 0: 3.000" in markdown(found)
-    assert in_words(Interval(1.0, None, None), "nats") == "1.000 nats (one seed: no interval)"
+    assert summary(found) == "1 claim: 1 holds"
+    line = (
+        "| **a**: It doubles. | holds | twice: 3.000 [2.000, 4.000]; threshold at least 0 | x: y |"
+    )
+    assert line in markdown(found)
+    none = "1.000 nats (too few seeds for an interval)"
+    assert in_words(Interval(1.0, None, None), "nats") == none
     assert [number(x) for x in (0, 1.5e-7, 0.25, 123.4, 12345)] == [
         "0.000",
         "1.5e-07",
@@ -151,3 +211,24 @@ def test_figures_are_written_with_their_intervals(tmp_path: Path) -> None:
         "123",
         "1.2e+04",
     ]
+
+
+def test_a_table_says_why_a_claim_could_not_be_tested(tmp_path: Path) -> None:
+    gate = Gate(Criterion("worth", least=1.0), "more text")
+
+    def read(plan: Plan, results: Any) -> Reading:
+        return Reading({"twice": {0: 1.0, 1: 1.1, 2: 1.2}, "worth": {0: 0.0, 1: 0.1, 2: 0.2}})
+
+    claim = replace(
+        claim_of("a", 1), read=read, criteria=(Criterion("twice", least=0.1),), gates=(gate,)
+    )
+    found = run_claims([claim], Plan(), out=str(tmp_path / "claims"))
+    assert found[0].word == NOT_TESTABLE
+    assert (
+        "gate: worth: 0.100 [-0.148, 0.348]; threshold at least 1<br>needs more text"
+        in markdown(found)
+    )
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(for_terminal(found))
+    assert "gate: worth at least 1: 0.100 [-0.148, 0.348] (not met)" in shown.getvalue()
+    assert "needs more text" in shown.getvalue()

@@ -59,9 +59,24 @@ def test_claims_are_tried_told_and_reused(
     again = capsys.readouterr()
     found = json.loads(again.out)["claims"]
     assert [claim["verdict"] for claim in found] == ["holds", "holds"]
+    assert len(found[0]["quantities"]["a GRU"]["values"]) == 1
     assert "exact/causal-seed0" not in again.err  # nothing was done again
     assert main(["claims", *QUICK, "--markdown"]) == 0
-    assert capsys.readouterr().out.startswith("| claim | verdict | measured here |")
+    assert capsys.readouterr().out.startswith("| claim | verdict | measured here | theirs |")
+
+
+def test_claims_that_so_few_seeds_cannot_decide_are_named_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ["claims", "--only", "rotary-cross-lingual", "causal-order", "--budget", "1s"]
+    assert main([*few, "--seeds", "3"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "not testable with --seeds 3, with the seeds they need: rotary-cross-lingual (5);" in said
+    )
+    assert main(few) == 2
+    assert "not testable" not in capsys.readouterr().err
 
 
 def test_strict_is_for_claims_that_are_not_found_to_hold(
@@ -70,5 +85,7 @@ def test_strict_is_for_claims_that_are_not_found_to_hold(
     monkeypatch.chdir(tmp_path)
     asked = ["claims", "--only", "king-and-queen", "--seeds", "1"]
     assert main(asked) == 0
-    assert "undecided  king-and-queen" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "not testable at this size  king-and-queen" in shown
+    assert "no word vectors or large text is given: add --words FILES" in shown
     assert main([*asked, "--strict"]) == 3

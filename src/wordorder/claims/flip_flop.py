@@ -6,9 +6,9 @@ so that the last write is far, and where few are.
 
 The source's models have one layer. That cannot first join an instruction to its bit and then
 look for it: rotary reads what it can of the last few instructions at once, and errs in
-distribution too, in the source less than here. So what it errs more on sparse says little of
-what it does past its training. With two layers it is right in distribution, and the same
-criterion is asked of it there.
+distribution too, in the source less than here. Where it errs in more than a tenth of reads there,
+what it errs by on sparse says little of what it does past its training, and nothing is tested.
+With two layers it is right in distribution, and the same criteria are asked of it there.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Work
+from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
+from wordorder.claims.intervals import Contrast, Shares
 from wordorder.experiments.grid import folder_name
 from wordorder.experiments.side_by_side import Tell
-from wordorder.experiments.task_findings import LEARNED
 from wordorder.experiments.task_training import Protocol, train_on_task
 
 TRIALS = {"trained": "in distribution", "sparse": "on sparse", "dense": "on dense"}
 JUDGED = ("rotary", "path")
+RIGHT_WITHIN = 0.9  # of reads; the source's rotary, which errs in 6.9%, would pass
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,11 @@ class Depth:
     Args:
         told: embeddings told beside the judged ones, with one seed.
         seconds: of a run of each.
-        least: the share of reads right in distribution from which a model is judged.
     """
 
     protocol: Protocol
     told: tuple[str, ...]
     seconds: Mapping[str, float]
-    least: Mapping[str, float]
 
     def work(self, position: str, seed: int) -> Work:
         """Return the work of one model."""
@@ -59,13 +58,11 @@ class Depth:
         works = {seed: self.work(position, seed).name for seed in range(plan.seeds)}
         return {seed: results[name] for seed, name in works.items() if name in results}
 
-    def on_sparse(self, plan: Plan, results: Results, position: str) -> dict[int, float]:
-        """Return the errors on sparse by seed, of the models that have learned."""
-        return {
-            seed: errors["sparse"]
-            for seed, errors in self.found(plan, results, position).items()
-            if 1 - errors["trained"] >= self.least.get(position, 0)
-        }
+    def shares(self, plan: Plan, results: Results, position: str, trial: str) -> Shares:
+        """Return the errors of an embedding on a trial, each over as many texts of reads."""
+        found = self.found(plan, results, position)
+        errors = {seed: part[trial] for seed, part in found.items()}
+        return Shares(errors, self.protocol.examples)
 
 
 LENGTH = 127  # instructions after the first write, of two tokens each: the model reads 256
@@ -84,7 +81,6 @@ ONE = Depth(
     ),
     told=("forgetting", "cope"),
     seconds={"rotary": 72, "path": 193, "forgetting": 85, "cope": 175},
-    least={"path": LEARNED},
 )
 TWO = Depth(
     Protocol(
@@ -99,7 +95,6 @@ TWO = Depth(
     ),
     told=(),
     seconds={"rotary": 79, "path": 216},
-    least=dict.fromkeys(JUDGED, LEARNED),
 )
 
 
@@ -114,11 +109,11 @@ def train(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 def _read(depth: Depth, plan: Plan, results: Results) -> Reading:
-    rotary, path = (depth.on_sparse(plan, results, position) for position in JUDGED)
-    both = [seed for seed in rotary if seed in path and rotary[seed] > 0]
+    rotary, path = (depth.shares(plan, results, position, "sparse") for position in JUDGED)
     quantities = {
-        "rotary's error on sparse": list(rotary.values()),
-        "PaTH's error by rotary's": [path[seed] / rotary[seed] for seed in both],
+        ON_SPARSE: rotary,
+        AGAINST: Contrast(((1.0, path), (-0.5, rotary))),
+        **{_in_distribution(p): _mean_error(depth, plan, results, p) for p in JUDGED},
     }
     return Reading(quantities, tuple(_said(depth, plan, results)))
 
@@ -128,12 +123,15 @@ def _said(depth: Depth, plan: Plan, results: Results) -> Iterator[str]:
         found = depth.found(plan, results, position)
         if found:
             yield f"{position}: error {_told(list(found.values()))}"
-        least, judged = depth.least.get(position, 0), depth.on_sparse(plan, results, position)
-        for seed in (s for s in found if s not in judged):
-            yield (
-                f"{position}, seed {seed}: not judged on sparse, its error in distribution is "
-                f"above {1 - least:.2f}"
-            )
+
+
+def _in_distribution(position: str) -> str:
+    return f"{position}'s mean error in distribution"
+
+
+def _mean_error(depth: Depth, plan: Plan, results: Results, position: str) -> list[float]:
+    errors = depth.shares(plan, results, position, "trained").by_seed.values()
+    return [sum(errors) / len(errors)] if errors else []
 
 
 def _told(found: Sequence[Mapping[str, float]]) -> str:
@@ -157,37 +155,49 @@ THEIRS = (
     "one layer, error on sparse: rotary 40.3%, FoX 36.3%, PaTH 0.0001%; in distribution rotary "
     "6.9%, FoX 8.3%, PaTH 0"
 )
+ON_SPARSE, AGAINST = "rotary's error on sparse", "PaTH's error less half of rotary's"
 CRITERIA = (
-    Criterion("rotary's error on sparse", least=0.1),
-    Criterion("PaTH's error by rotary's", most=0.5),
+    Criterion(ON_SPARSE, least=0.1, kind="proportion"),
+    Criterion(AGAINST, most=0.0, kind="difference"),
+)
+# What a model errs by on sparse says what it does past its training only if it errs little within.
+GATES = tuple(
+    Gate(
+        Criterion(_in_distribution(position), most=round(1 - RIGHT_WITHIN, 3), kind="exact"),
+        f"models of {position} that are right within training in {RIGHT_WITHIN:.2f} of reads: more "
+        "steps, or more layers",
+    )
+    for position in JUDGED
 )
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="flip-flop",
         of="literature",
-        statement="One layer with content-dependent positions solves flip-flop where it is sparser "
-        "than in training, and one with rotary does not.",
+        statement="On flip-flop sparser than in training one layer with rotary errs in a tenth of "
+        "reads or more, and one with PaTH at most half as often.",
         source=SOURCE,
         theirs=THEIRS,
-        protocol=f"{_protocol(ONE)}One layer, as theirs, with which rotary is not right in "
-        "distribution either; CoPE and FoX are told, with one seed.",
+        protocol=f"{_protocol(ONE)}One layer, as theirs; CoPE and FoX are told, with one seed.",
         criteria=CRITERIA,
         works=ONE.works,
         read=partial(_read, ONE),
         unit="of reads",
+        gates=GATES,
+        seeds_needed=14,
     ),
     Claim(
         name="flip-flop-in-two-layers",
         of="literature",
-        statement="Where rotary is right on flip-flop as trained it still errs where it is "
-        "sparser, and content-dependent positions do not.",
-        source=f"{SOURCE}, whose models have one layer",
+        statement="On flip-flop sparser than in training two layers with rotary err in a tenth of "
+        "reads or more, and two with PaTH at most half as often.",
+        source=f"{SOURCE}, whose models have one layer: of two it says nothing",
         theirs=THEIRS,
-        protocol=f"{_protocol(TWO)}Two layers, so that all can be right in distribution; a model "
-        f"is judged where it is right in {LEARNED:.2f} of reads there.",
+        protocol=f"{_protocol(TWO)}Two layers, so that all can be right in distribution.",
         criteria=CRITERIA,
         works=TWO.works,
         read=partial(_read, TWO),
         unit="of reads",
+        gates=GATES,
+        seeds_needed=14,
     ),
 )

@@ -10,7 +10,7 @@ there is some.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Work
+from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
+from wordorder.claims.intervals import Contrast, Shares
 from wordorder.claims.two_languages import Languages, Rows, read_languages
 from wordorder.evaluation.loss import evaluate
 from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.side_by_side import Tell
-from wordorder.experiments.statistics import interval
 from wordorder.model import LanguageModel, evaluating, make_model
 from wordorder.model.config import ModelConfig
 from wordorder.training.config import TrainConfig, with_vocabulary
@@ -40,7 +40,7 @@ WIDTH, LAYERS, HEADS, VOCABULARY = 32, 3, 2, 512
 MIDDLE = 2  # of three layers; the source's 8 of 12
 LENGTH, ROWS = 64, 32
 STEPS = 3  # times those of a language model, which are three times as dear
-TO_CALL = 10.0  # points; smaller differences of rotary are not called
+TO_CALL = 10.0  # points; a smaller difference is not called one
 ROWS_AT_ONCE = 64
 
 
@@ -186,45 +186,36 @@ def by_seed(plan: Plan, results: Results, position: str) -> dict[int, Any]:
     return {seed: results[name] for seed, name in names.items() if name in results}
 
 
-def compared(plan: Plan, results: Results, one: str, other: str) -> tuple[list[float], str]:
-    """Return the points that one embedding finds more than another, by seed, or why there are none.
+def compared(plan: Plan, results: Results, one: str, other: str) -> Contrast:
+    """Return the points that one embedding finds more than another."""
+    sides = []
+    for position in (one, other):
+        found = by_seed(plan, results, position)
+        shares = {seed: part["sentences"] / 100 for seed, part in found.items()}
+        sides.append(Shares(shares, min([part["asked"] for part in found.values()], default=0)))
+    return Contrast(((100.0, sides[0]), (-100.0, sides[1])))
 
-    Where both find hardly more than before training, or nearly all, models do not show which
-    is better.
+
+def room(plan: Plan, results: Results, *positions: str) -> dict[str, list[float]]:
+    """Return how far the best of some embeddings is above no training, and the worst below all.
+
+    Where all find hardly more than before training, or nearly all, models do not show which is
+    better.
     """
-    ones, others = (by_seed(plan, results, position) for position in (one, other))
-    seeds = [seed for seed in ones if seed in others]
-    if not seeds:
-        return [], f"{one} and {other}: no seed has both"
-    both = [[side[seed] for seed in seeds] for side in (ones, others)]
-    found = [fmean([part["sentences"] for part in side]) for side in both]
-    untrained = max(fmean([part["untrained"] for part in side]) for side in both)
-    if max(found) < untrained + TO_CALL:
-        return [], f"{one} and {other} find hardly more than before training: not to be compared"
-    if min(found) > 100 - TO_CALL:
-        return [], f"{one} and {other} both find nearly all: not to be compared"
-    return [ones[s]["sentences"] - others[s]["sentences"] for s in seeds], ""
-
-
-def called(values: Sequence[float]) -> str:
-    """Return whether rotary is better than sinusoidal, or worse, by enough to say so."""
-    found = interval(values)
-    if found.low is not None and found.low >= TO_CALL:
-        return f"rotary is better than sinusoidal by at least {TO_CALL:g} points"
-    if found.high is not None and found.high <= -TO_CALL:
-        return f"rotary is worse than sinusoidal by at least {TO_CALL:g} points"
-    return f"rotary against sinusoidal: no difference of {TO_CALL:g} points is shown either way"
+    found = [list(by_seed(plan, results, p).values()) for p in positions]
+    if not all(found):
+        return {BETTER: [], BELOW_ALL: []}
+    means = [fmean([part["sentences"] for part in side]) for side in found]
+    untrained = max(fmean([part["untrained"] for part in side]) for side in found)
+    return {BETTER: [max(means) - untrained], BELOW_ALL: [100 - min(means)]}
 
 
 def _reading(plan: Plan, results: Results, pairs: Mapping[str, tuple[str, str]]) -> Reading:
-    quantities, said = {}, []
-    for name, (one, other) in pairs.items():
-        quantities[name], why = compared(plan, results, one, other)
-        said += [why] if why else []
-    if quantities[ROTARY_GAIN]:
-        said.append(called(quantities[ROTARY_GAIN]))
+    quantities = {name: compared(plan, results, *pair) for name, pair in pairs.items()}
+    asked = next(iter(pairs.values()))
     lines = [_line(position, by_seed(plan, results, position)) for position in POSITIONS]
-    return Reading(quantities, (*said, *(line for line in lines if line)))
+    said = tuple(line for line in lines if line)
+    return Reading({**quantities, **room(plan, results, *asked)}, said)
 
 
 def _line(position: str, found: Mapping[int, Any]) -> str:
@@ -243,6 +234,16 @@ def _line(position: str, found: Mapping[int, Any]) -> str:
 
 
 ROTARY_GAIN, SINUSOIDAL_GAIN = "rotary - sinusoidal", "sinusoidal - relative"
+BETTER, BELOW_ALL = "the better of both, above no training", "the worse of both, below all"
+GATES = (
+    Gate(
+        Criterion(BETTER, least=TO_CALL, kind="exact"),
+        "more training: neither finds much more than before it",
+    ),
+    Gate(
+        Criterion(BELOW_ALL, least=TO_CALL, kind="exact"), "a harder search: both find nearly all"
+    ),
+)
 
 
 def _read_article(plan: Plan, results: Results) -> Reading:
@@ -275,10 +276,17 @@ CLAIMS = (
         theirs="no figures, and no published evidence was found; multilingual translation: "
         "rotary equal to sinusoidal (Gumma 2024)",
         protocol=PROTOCOL,
-        criteria=(Criterion(ROTARY_GAIN, least=TO_CALL),),
+        criteria=(Criterion(ROTARY_GAIN, least=TO_CALL, kind="difference"),),
         works=lambda plan: bilinguals(plan, *OF_THE_ARTICLE),
         read=_read_article,
         unit="points",
+        gates=GATES,
+        seeds_needed=5,
+        causes={
+            ROTARY_GAIN: "what two languages without a common word share is the vector of each "
+            "place, which sinusoidal positions add to the words of both; rotary adds nothing to "
+            "words. Ravishankar & Søgaard 2021 found the same of relative positions"
+        },
     ),
     Claim(
         name="relative-cross-lingual",
@@ -289,9 +297,11 @@ CLAIMS = (
         theirs="relative and untied positions much worse across languages than sinusoidal; "
         "rotary not tested",
         protocol=f"{PROTOCOL} Relative are Shaw's vectors on keys.",
-        criteria=(Criterion(SINUSOIDAL_GAIN, least=0.0),),
+        criteria=(Criterion(SINUSOIDAL_GAIN, least=0.0, kind="difference"),),
         works=lambda plan: bilinguals(plan, *POSITIONS),
         read=_read_literature,
         unit="points",
+        gates=GATES,
+        seeds_needed=5,
     ),
 )

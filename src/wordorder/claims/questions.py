@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 
+from wordorder.claims.intervals import clustered
 from wordorder.errors import BadInput
+from wordorder.evaluation.attention_mass import attention_mass
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import losses_shuffled_at
 from wordorder.evaluation.position_probe import position_probe
@@ -33,6 +37,9 @@ SCALINGS = {
 STREAMED, SINKS = 4, (0, 1, 4)  # times the trained length; first tokens that are kept
 FAR, NEAR = 50, 20  # tokens before the one that is asked for (Khandelwal et al. 2018)
 ONE_TARGET = 2048  # windows, of which the last token alone is asked for
+# Tokens at the end of a window that say what its far half is worth: few, so that each has nearly
+# all of the context; enough windows for an error below .01 nats.
+LAST_TARGETS, MOST_LAST_TARGETS = 8, 8192
 
 
 def removed(run: Run, material: Material) -> dict[str, float]:
@@ -43,7 +50,7 @@ def removed(run: Run, material: Material) -> dict[str, float]:
     model, store, length = run.model, material.validation, run.model_config.trained_length
     assert isinstance(model, LanguageModel)
     tokens = torch.from_numpy(store.tokens[:length].astype("int64"))[None]
-    words = model.embedding(tokens).detach()
+    words = model.word_vectors(tokens).detach()
     geometry = model.geometry(tokens, None, None, None)
     positions = model.position.embed(torch.zeros_like(words), geometry)
     remainder = model.position.embed(words, geometry) - words - positions
@@ -95,12 +102,14 @@ def scalings(run: Run, material: Material) -> dict[str, dict[str, float]]:
 def sinks(run: Run, material: Material) -> dict[str, float]:
     """Return the loss of the same targets, streamed, by how many first tokens the cache keeps.
 
-    The cache holds as many tokens as the model was trained on, first ones included.
+    The cache holds as many tokens as the model was trained on, first ones included. `attended` is
+    the share of attention that the first token of a window of that length gets, in the layer where
+    it gets most.
     """
     model, length = run.model, run.model_config.trained_length
     assert isinstance(model, LanguageModel)
     windows = _long_windows(run, material, STREAMED)
-    return {
+    losses = {
         str(kept): float(
             streamed_losses(
                 model, windows.tokens, windows.targets, window=length, sinks=kept
@@ -108,6 +117,10 @@ def sinks(run: Run, material: Material) -> dict[str, float]:
         )
         for kept in SINKS
     }
+    heads = attention_mass(model, material.validation, trained_length=length).heads
+    layers = {head.layer for head in heads}
+    shares = [[h.first_token for h in heads if h.layer == layer] for layer in layers]
+    return {**losses, "attended": max(sum(each) / len(each) for each in shares)}
 
 
 def position_readings(run: Run, material: Material) -> list[dict[str, float]]:
@@ -123,8 +136,11 @@ def position_readings(run: Run, material: Material) -> list[dict[str, float]]:
     ]
 
 
-def near_and_far(run: Run, material: Material) -> dict[str, float]:
-    """Return what the loss of a token rises by when those far before it, or near, are shuffled."""
+def near_and_far(run: Run, material: Material) -> dict[str, Any]:
+    """Return what the loss of a token rises by when those far before it, or near, are shuffled.
+
+    `cut` is what it rises by without those far before it, with its interval over documents.
+    """
     length = run.model_config.trained_length
     windows = cut_windows(
         material.validation, length, 1, across_documents=True, most_targets=ONE_TARGET
@@ -132,16 +148,50 @@ def near_and_far(run: Run, material: Material) -> dict[str, float]:
     base = target_losses(run.model, windows.tokens, 1)
     far = losses_shuffled_at(run.model, windows.tokens, FAR + 1)
     near = losses_shuffled_at(run.model, windows.tokens, 1, NEAR)
-    return {"far": float((far - base).mean()), "near": float((near - base).mean())}
+    cut = target_losses(run.model, windows.tokens[:, -FAR - 1 :], 1)
+    return {
+        "far": float((far - base).mean()),
+        "near": float((near - base).mean()),
+        "cut": asdict(clustered(cut - base, windows.documents)),
+    }
+
+
+def last_doubling(run: Run, material: Material) -> dict[str, float | None]:
+    """Return what the farther half of the trained length lowers the loss by, over documents.
+
+    The same few tokens are predicted from half the trained length before them and from all of it.
+
+    Raises:
+        BadInput: no document as long as the trained length.
+    """
+    length = run.model_config.trained_length
+    targets = min(LAST_TARGETS, length // 4)
+    windows = cut_windows(material.validation, length, targets, most_targets=MOST_LAST_TARGETS)
+    if not len(windows):
+        raise BadInput(f"no document of the text reaches {length} tokens")
+    half = target_losses(run.model, windows.tokens[:, -(length // 2) - 1 :], targets)
+    whole = target_losses(run.model, windows.tokens, targets)
+    return asdict(clustered(half - whole, windows.documents))
+
+
+def word_frequencies(run: Run, material: Material) -> float:
+    """Return the loss of saying of every held-out token how frequent it is in training."""
+    training, held_out = material.training, material.validation
+    size = training.vocabulary_size
+    counts = 1 + np.bincount(training.tokens, minlength=size).astype(np.float64)
+    losses = -np.log(counts / counts.sum())
+    return float(losses[held_out.tokens].mean())
 
 
 QUESTIONS: dict[str, Callable[[Run, Material], Any]] = {
+    "last-doubling": last_doubling,
     "near-far": near_and_far,
     "position-probe": position_readings,
     "removed": removed,
     "resampled": resampled,
     "scalings": scalings,
     "sinks": sinks,
+    "word-frequencies": word_frequencies,
 }
 
 

@@ -1,9 +1,10 @@
 """Runs claims: the jobs they need, once each, and the verdicts as soon as they can be told.
 
-    OUT/claims.json       what all claims share, and how the machine computes
+    OUT/claims.json       all that a table is made from: how the machine computes, which text and
+                          which version it was, and of every claim that was ever asked for here the
+                          plan, the criteria, the values of every seed and the verdict
     OUT/results/NAME.json one job: what it was, how long it took, what came out
     OUT/runs/             the models, ordinary run folders
-    OUT/verdicts.jsonl    one line for each claim that was ever asked for here, and how it was run
 
 A job whose result is there is not done again, so that a command that was stopped goes on and
 a claim asked for later reuses what others left. A job that fails takes no claim along but
@@ -13,9 +14,11 @@ those that need it.
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,15 +28,17 @@ import torch
 from wordorder import __version__
 from wordorder.atomic import write_text
 from wordorder.claims.claim import Claim, Plan, Verdict, Work, judge
+from wordorder.claims.intervals import Contrast, Quantity, Shares
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.calibration import as_job, time_baseline
 from wordorder.experiments.folder import holds, write_record
 from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
 from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.text.corpus import load_corpus
 from wordorder.training.config import TrainConfig
 
 RECORD = "claims.json"
-OURS = (RECORD, "results", "runs", "verdicts.jsonl")
+OURS = (RECORD, "results", "runs")
 
 
 class Display(Progress):
@@ -99,7 +104,7 @@ def within(claims: Sequence[Claim], plan: Plan, budget: float, processes: int) -
     chosen: list[Claim] = []
     works: dict[str, Work] = {}
     for claim in claims:
-        more = {**works, **{w.name: w for w in claim.works(plan)}}
+        more = {**works, **{w.name: w for w in claim.works(claim.plan(plan))}}
         if seconds_of(list(more.values()), processes) <= budget:
             chosen.append(claim)
             works = more
@@ -128,14 +133,16 @@ def run_claims(
     """
     folder, show = Path(out).expanduser(), show or Display()
     holds(folder, RECORD, ours=OURS, overwrite=overwrite)
-    bench = Bench(folder, show, _machine(folder))
-    works = {w.name: w for claim in claims for w in claim.works(plan)}
+    before = read_record(folder)
+    bench = Bench(folder, show, dict(before.get("machine", {})))
+    works = {w.name: w for claim in claims for w in claim.works(claim.plan(plan))}
     left = sorted((w for w in works.values() if not bench.find(w)), key=_turn)
     processes = torch.get_num_threads()
     if left and not bench.machine:
         show.say("measuring how this machine computes several small runs best")
         bench.machine = _measured(plan)
-    _write(folder, plan, bench.machine)
+    record = {**before, **_conditions(bench.machine)}
+    _write(folder, record)
     if left:
         show.plan(left, seconds_of(left, processes), processes)
     done = 0
@@ -144,25 +151,22 @@ def run_claims(
         _run(bench, part, 1 if turn[0] else processes, done)
         done += len(part)
     verdicts = [_verdict(bench, claim, plan) for claim in claims]
-    _note(folder / "verdicts.jsonl", verdicts, plan)
+    text = _text(plan) if any("training" in work.job for work in works.values()) else {}
+    noted = {
+        verdict.claim.name: {
+            **as_json(verdict),
+            "plan": asdict(verdict.claim.plan(plan)),
+            **({"text": text} if text else {}),
+        }
+        for verdict in verdicts
+    }
+    _write(folder, {**record, "claims": {**record.get("claims", {}), **noted}})
     return verdicts
 
 
 def _turn(work: Work) -> tuple[bool, str, str]:
     """Return what jobs that run in one go share; those that need the machine alone come last."""
     return work.alone, work.function.__module__, work.function.__qualname__
-
-
-def _note(path: Path, verdicts: Sequence[Verdict], plan: Plan) -> None:
-    """Write verdicts down, each in the place of an earlier one of the same claim."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        noted = {each["claim"]: each for each in map(json.loads, lines)}
-    except (OSError, ValueError, KeyError):
-        noted = {}  # none yet, or a damaged file: a verdict is told again from its jobs
-    for verdict in verdicts:
-        noted[verdict.claim.name] = {**as_json(verdict), "plan": asdict(plan)}
-    write_text(path, "".join(json.dumps(each) + "\n" for each in noted.values()))
 
 
 def _run(bench: Bench, works: list[Work], processes: int, before: int) -> None:
@@ -194,17 +198,19 @@ def _run(bench: Bench, works: list[Work], processes: int, before: int) -> None:
     )
 
 
-def _verdict(bench: Bench, claim: Claim, plan: Plan) -> Verdict:
+def _verdict(bench: Bench, claim: Claim, shared: Plan) -> Verdict:
+    plan = claim.plan(shared)
     works = claim.works(plan)
     reading = claim.read(plan, bench.results)
     failed = [f"{w.name}: {bench.errors[w.name]}" for w in works if w.name in bench.errors]
     if failed:
-        reading = type(reading)(reading.quantities, (*reading.said, *failed))
-    return judge(claim, reading, sum(bench.seconds.get(w.name, 0.0) for w in works))
+        reading = replace(reading, said=(*reading.said, *failed))
+    seconds = sum(bench.seconds.get(w.name, 0.0) for w in works)
+    return judge(claim, reading, seeds=plan.seeds, seconds=seconds)
 
 
-def _machine(folder: Path) -> dict[str, Any]:
-    """Return how jobs were computed in this folder before; nothing where there were none.
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what is noted of the claims in a folder; nothing where there are none.
 
     Raises:
         BadInput: a record that is damaged.
@@ -213,13 +219,48 @@ def _machine(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["machine"])
-    except (ValueError, KeyError) as error:
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        dict(record["machine"])
+    except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
+    return record
 
 
-def _write(folder: Path, plan: Plan, machine: dict[str, Any]) -> None:
-    record = {"wordorder": __version__, "machine": machine, "plan": asdict(plan)}
+def _conditions(machine: dict[str, Any]) -> dict[str, Any]:
+    """Return what figures depend on besides the claims and their plan."""
+    return {
+        "wordorder": __version__,
+        "commit": commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "machine": machine,
+    }
+
+
+def commit() -> str:
+    """Return the commit of the repository that this package lies in; "" where it is in none."""
+    here = str(Path(__file__).parent)
+    describe = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(describe, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _text(plan: Plan) -> dict[str, Any]:
+    """Return which text it was: one name may stand for another text on another machine."""
+    try:
+        corpus = load_corpus(plan.data)
+    except BadInput as error:
+        return {"data": list(plan.data), "error": str(error)}
+    return {"data": list(plan.data), "hash": corpus.content_hash, "bytes": corpus.bytes}
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
     write_record(folder / RECORD, json.dumps(record, indent=1) + "\n")
 
 
@@ -235,26 +276,45 @@ def _measured(plan: Plan) -> dict[str, Any]:
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as JSON holds it."""
+    """Return a verdict as JSON holds it, with the values of every seed."""
     claim = verdict.claim
     return {
         "claim": claim.name,
         "of": claim.of,
         "verdict": verdict.word,
+        "reasons": list(verdict.reasons),
         "statement": claim.statement,
         "source": claim.source,
         "theirs": claim.theirs,
         "protocol": claim.protocol,
         "criteria": [
-            {"criterion": str(criterion), "verdict": word}
+            {**asdict(criterion), "criterion": str(criterion), "verdict": word}
             for criterion, word in zip(claim.criteria, verdict.by_criterion, strict=True)
         ],
+        "gates": [{**asdict(gate.criterion), "needs": gate.needs} for gate in claim.gates],
+        "seeds_needed": claim.seeds_needed,
         "quantities": {
-            name: {**asdict(verdict.intervals[name]), "values": list(values)}
-            for name, values in verdict.reading.quantities.items()
+            name: {**asdict(verdict.intervals[name]), **measured(quantity)}
+            for name, quantity in verdict.reading.quantities.items()
             if name in verdict.intervals
         },
         "unit": claim.unit,
         "said": list(verdict.reading.said),
         "seconds": round(verdict.seconds, 1),
     }
+
+
+def measured(quantity: Quantity) -> dict[str, Any]:
+    """Return what is behind a quantity: its values, by seed where they are of seeds."""
+    if isinstance(quantity, Sequence):
+        return {"values": list(quantity)}
+    if isinstance(quantity, Mapping):
+        return {"by_seed": dict(quantity)}
+    behind: dict[str, Any] = {"by_seed": dict(quantity.by_seed)}
+    if isinstance(quantity, Shares):
+        behind["tests"] = quantity.tests
+    elif isinstance(quantity, Contrast):
+        behind["terms"] = [{"times": f, **measured(shares)} for f, shares in quantity.terms]
+    else:
+        behind["intervals"] = {s: asdict(found) for s, found in quantity.intervals.items()}
+    return behind

@@ -6,6 +6,7 @@ without them, nor a verdict without its criterion.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,11 +15,27 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from wordorder.claims.claim import DIRECTION, FAILS, HOLDS, UNDECIDED, Claim, Verdict, Work
+from wordorder.claims.claim import (
+    DIRECTION,
+    FAILS,
+    HOLDS,
+    NOT_TESTABLE,
+    UNDECIDED,
+    Claim,
+    Criterion,
+    Plan,
+    Verdict,
+)
 from wordorder.experiments.statistics import Interval
 from wordorder.training.plan import readable_seconds
 
-STYLES = {HOLDS: "green", DIRECTION: "yellow", FAILS: "red", UNDECIDED: "dim"}
+STYLES = {
+    HOLDS: "green",
+    DIRECTION: "yellow",
+    FAILS: "red",
+    UNDECIDED: "dim",
+    NOT_TESTABLE: "dim",
+}
 SMALL = 5e-4  # below it three decimals say nothing
 
 
@@ -32,6 +49,8 @@ def for_terminal(verdicts: Sequence[Verdict]) -> Group:
         lines = Text(f"{claim.statement}\n")
         for line in figures(verdict):
             lines.append(f"  {line}\n")
+        for reason in verdict.reasons:
+            lines.append(f"  {reason}\n")
         lines.append(f"  source   {claim.source}: {claim.theirs}\n", style="dim")
         for line in verdict.reading.said:
             lines.append(f"  {line}\n", style="dim")
@@ -50,19 +69,28 @@ def figures(verdict: Verdict) -> list[str]:
         lines.append(
             f"{criterion}: {said}" + (f" ({word})" if len(verdict.by_criterion) > 1 else "")
         )
+    gates = {gate.criterion.quantity: gate.criterion for gate in verdict.claim.gates}
     for name, found in verdict.intervals.items():
-        if name not in shown:
+        if name in gates and name not in shown:
+            met = "" if _met(verdict, gates[name]) else " (not met)"
+            lines.append(f"gate: {gates[name]}: {in_words(found, '')}{met}")
+        elif name not in shown:
             lines.append(f"{name}: {in_words(found, verdict.claim.unit)}")
     return lines
+
+
+def _met(verdict: Verdict, gate: Criterion) -> bool:
+    return gate.judge(verdict.reading.quantities.get(gate.quantity, ())) == HOLDS
 
 
 def in_words(found: Interval, unit: str) -> str:
     """Return a figure with its interval."""
     if found.low is None or found.high is None:
-        return f"{number(found.mean)} {unit} (one seed: no interval)"
+        return f"{number(found.mean)} {unit} (too few seeds for an interval)".replace("  ", " ")
     if found.low == found.high:
-        return f"{number(found.mean)} {unit}"
-    return f"{number(found.mean)} {unit} [{number(found.low)}, {number(found.high)}]"
+        return f"{number(found.mean)} {unit}".rstrip()
+    ends = f"[{number(found.low)}, {number(found.high)}]"
+    return f"{number(found.mean)} {unit} {ends}".replace("  ", " ")
 
 
 def number(value: float) -> str:
@@ -75,33 +103,52 @@ def number(value: float) -> str:
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Return how many claims came out how."""
     counts = Counter(verdict.word for verdict in verdicts)
-    words = ", ".join(f"{counts[w]} {w}" for w in (HOLDS, DIRECTION, FAILS, UNDECIDED) if counts[w])
-    return f"{len(verdicts)} claims: {words}"
+    words = ", ".join(f"{counts[word]} {word}" for word in STYLES if counts[word])
+    return f"{len(verdicts)} claim{'s' * (len(verdicts) != 1)}: {words}"
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return the verdicts as a table in Markdown.
-
-    What a claim took is the time of its jobs one after another; claims share jobs.
-    """
-    lines = ["| claim | verdict | measured here | the source's own | took |", "| --- " * 5 + "|"]
+    """Return the verdicts as a table in Markdown: what was measured beside the source's own."""
+    lines = ["| claim | verdict | measured here | theirs |", "| --- " * 4 + "|"]
     for verdict in verdicts:
         claim = verdict.claim
-        measured = "<br>".join(figures(verdict))
         lines.append(
-            f"| **{claim.name}**: {claim.statement} | {verdict.word} | {measured} | "
-            f"{claim.source}: {claim.theirs} | {readable_seconds(verdict.seconds)} |"
+            f"| **{claim.name}**: {claim.statement} | {verdict.word} | "
+            f"{'<br>'.join(_short(verdict))} | {_author(claim)}: {claim.theirs} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def listing(claims: Sequence[Claim], costs: Sequence[Sequence[Work]]) -> Table:
-    """Return the claims with their criteria and what each costs by itself."""
+def _short(verdict: Verdict) -> list[str]:
+    """Return what was measured for each criterion, and of gates those that are not met."""
+    lines = []
+    for criterion, word in zip(verdict.claim.criteria, verdict.by_criterion, strict=True):
+        found = verdict.intervals.get(criterion.quantity)
+        figure = "nothing measured" if found is None else in_words(found, "")
+        mark = "" if word == verdict.word else f" ({word})"
+        lines.append(f"{criterion.quantity}: {figure}; threshold {criterion.threshold}{mark}")
+    gates = {gate.criterion: None for gate in verdict.claim.gates}  # in order, each once
+    for gate in gates if verdict.word == NOT_TESTABLE else ():
+        found = verdict.intervals.get(gate.quantity)
+        if found is not None and not _met(verdict, gate):
+            figure = in_words(found, "")
+            lines.append(f"gate: {gate.quantity}: {figure}; threshold {gate.threshold}")
+    return [*lines, *verdict.reasons]
+
+
+def _author(claim: Claim) -> str:
+    """Return who says so, and when: the source up to its place."""
+    return re.split(r"[,;:(]", claim.source, maxsplit=1)[0].strip()
+
+
+def listing(claims: Sequence[Claim], plan: Plan) -> Table:
+    """Return the claims with their criteria, seeds and what each costs by itself."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=True, header_style="bold")
-    for title in ("claim", "says", "if", "alone, one thread"):
+    for title in ("claim", "statement", "criteria", "seeds", "time, one thread"):
         table.add_column(title)
-    for claim, works in zip(claims, costs, strict=True):
+    for claim in claims:
+        own = claim.plan(plan)
         criteria = "; ".join(str(criterion) for criterion in claim.criteria)
-        seconds = readable_seconds(sum(work.seconds for work in works))
-        table.add_row(claim.name, claim.statement, criteria, seconds)
+        seconds = readable_seconds(sum(work.seconds for work in claim.works(own)))
+        table.add_row(claim.name, claim.statement, criteria, str(own.seeds), seconds)
     return table

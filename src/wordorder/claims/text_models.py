@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wordorder.claims.claim import Plan, Results, Work
+from wordorder.claims.claim import Criterion, Gate, Plan, Results, Work
+from wordorder.claims.intervals import Gains
 from wordorder.claims.questions import QUESTIONS
 from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.grid import folder_name
 from wordorder.experiments.paired_run import train_and_measure
 from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.statistics import Interval
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig
 from wordorder.training.machine import DTYPES
@@ -33,11 +35,16 @@ MASKED_VOCABULARY, MASKED_STEPS = 512, 3.0
 
 # What is asked of a trained model beside its losses, by embedding.
 ASKED: dict[str, tuple[str, ...]] = {
-    "none": ("position-probe",),
-    "sinusoidal": ("removed",),
+    "none": ("last-doubling", "position-probe"),
+    "sinusoidal": ("last-doubling", "removed"),
     "learned": ("removed", "resampled"),
-    "rotary": ("near-far", "scalings"),
+    "rotary": ("last-doubling", "near-far", "scalings"),
+    "t5": ("last-doubling",),
+    "alibi": ("last-doubling",),
+    "kerple": ("last-doubling",),
 }
+OF_MASKED = ("word-frequencies",)
+WORTH = 0.01  # nats that the last doubling of the context must gain for far context to matter
 
 
 def text_model(
@@ -76,7 +83,7 @@ def text_model(
     )
     lengths = [factor * length for factor in FACTORS]
     usual = length == LENGTH and steps == 1 and not masked and not asked
-    questions = list(ASKED.get(position, ())) if usual else list(asked)
+    questions = list(ASKED.get(position, ())) if usual else list(OF_MASKED if masked else asked)
     job = {
         **as_job(config),
         "measure": {"lengths": lengths, "contexts": lengths, "pack": False} if usual else None,
@@ -122,6 +129,34 @@ def per_seed(plan: Plan, results: Results, position: str, **kind: Any) -> dict[i
 def loss(found: Mapping[str, Any]) -> float:
     """Return a model's validation loss."""
     return float(found["validation_loss"])
+
+
+def gains(plan: Plan, results: Results, position: str) -> dict[str, Gains]:
+    """Return what the last doubling of the context is worth to an embedding's models, by name."""
+    parts = per_seed(plan, results, position)
+    found = {s: part["last-doubling"] for s, part in parts.items() if "last-doubling" in part}
+    return {gained(position): Gains({s: Interval(**part) for s, part in found.items()})}
+
+
+def gained(position: str) -> str:
+    """Return the name of what the last doubling of the context is worth to an embedding."""
+    return f"gain of the last doubling of context, {position}"
+
+
+def uses_context(position: str, *of: str, spares: tuple[str, ...] = ()) -> Gate:
+    """Return the gate of a claim about length: far context must be worth something to begin with.
+
+    Args:
+        position: whose models must gain by it.
+        of: quantities whose criteria it guards; none: all.
+        spares: verdicts that stand without it.
+    """
+    return Gate(
+        Criterion(gained(position), least=WORTH),
+        "more training, or text in which what lies farther back matters more",
+        of,
+        spares,
+    )
 
 
 def rise(found: Mapping[str, Any], factor: float, *, same_targets: bool = False) -> float | None:

@@ -29,9 +29,15 @@ def main(arguments: list[str]) -> int:
     options = read_options(arguments)
     plan, claims, console = _plan(options), find(options.only), Console(highlight=False)
     if options.list:
-        console.print(listing(claims, [claim.works(plan) for claim in claims]))
+        console.print(listing(claims, plan))
         return 0
     show, folder = Terminal(), Path(options.out).expanduser()
+    few = [f"{c.name} ({c.seeds_needed})" for c in claims if c.plan(plan).seeds < c.seeds_needed]
+    if few:
+        show.say(
+            f"not testable with --seeds {plan.seeds}, with the seeds they need: {', '.join(few)}; "
+            "without --seeds each takes what it needs"
+        )
     if options.budget is not None:
         chosen = within(claims, plan, seconds(options.budget), torch.get_num_threads())
         left_out = [claim.name for claim in claims if claim not in chosen]
@@ -62,8 +68,9 @@ def main(arguments: list[str]) -> int:
 
 def _plan(options: ClaimsOptions) -> Plan:
     for name in ("seeds", "steps"):
-        if getattr(options, name) < 1:
-            raise BadInput(f"--{name} is {getattr(options, name)}: it must be at least 1")
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise BadInput(f"--{name} is {value}: it must be at least 1")
     if options.languages and len(options.languages) != 2:
         raise BadInput(
             f"--languages names {len(options.languages)} files: give two, line by line the same"
@@ -73,12 +80,13 @@ def _plan(options: ClaimsOptions) -> Plan:
         if not Path(name).exists():
             raise BadInput(f"no file {name}")
     return Plan(
-        options.seeds,
+        options.seeds or Plan.seeds,
         whole_paths(options.data),
         options.steps,
         whole_paths(options.languages),
         whole_paths(options.words),
         *whole_paths(questions),
+        as_needed=options.seeds is None,
     )
 
 

@@ -14,15 +14,16 @@ class ClaimsOptions:
     """Try statements about positional embeddings: the article's, and the literature's.
 
     Each has a criterion that was fixed before it was run, and comes out as holds, direction
-    only (the effect has the claimed sign, and misses the threshold), does not hold, or
-    undecided (the interval contains the threshold). Asked again, it goes on: what was trained
-    is reused.
+    only (the effect has the claimed sign, and misses the threshold), does not hold, undecided
+    (the interval contains the threshold), or not testable at this size (the experiment could not
+    have told, and what would be needed). Asked again, it goes on: what was trained is reused.
 
     Args:
         only: claims by name, or article or literature; by default all.
         budget: only those that fit in this much time, such as 10m, in order.
         list: say which claims there are, and train nothing.
-        seeds: runs of each model; one gives no interval, and so decides little.
+        seeds: runs of each model; by default three, and more for claims that need more to be
+            decided. One gives no interval, and so decides little.
         steps: optimizer steps of each language model.
         data: the text that language models are trained on.
         languages: two files, the same sentences line by line, for the claims on two languages;
@@ -39,7 +40,7 @@ class ClaimsOptions:
     only: tuple[str, ...] = ()
     budget: str | None = None
     list: tyro.conf.FlagCreatePairsOff[bool] = False
-    seeds: int = 3
+    seeds: int | None = None
     steps: int = 300
     data: tuple[str, ...] = ("python-docs",)
     languages: tuple[str, ...] = ()
