@@ -86,8 +86,6 @@ def sizes_given(arguments: list[str]) -> bool:
 
 def _at_length(model: ModelConfig, length: object) -> ModelConfig:
     """Return a model whose position no longer follows from a length that it is to have."""
-    from wordorder.extension.methods import Stretch, respelled
-
     new = str(length or "")
     if model.kind == "gru" or not new.isdigit() or int(new) == model.trained_length:
         return model
