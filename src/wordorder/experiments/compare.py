@@ -19,7 +19,7 @@ the way: choosing a step by the held-out text would flatter whoever varies most.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +203,10 @@ def _shared_training(config: CompareConfig) -> TrainConfig:
     length = {} if asked_steps(train) else {"time": train.time or DEFAULT_TIME}
     # Every run would compile anew, which small ones do not repay.
     compiled = {"compile": "no"} if train.compile == "auto" else {}
-    # Where a run can keep its best weights, one that is compared keeps the last: see above.
-    last = {"keep": "last"} if "keep" in {field.name for field in fields(train)} else {}
     model = replace(train.model, position=config.against)
-    return replace(train, model=model, data=whole_paths(train.data), **length, **compiled, **last)
+    data = whole_paths(train.data)
+    # Runs are judged at the same step, the last: see above.
+    return replace(train, model=model, data=data, keep="last", **length, **compiled)
 
 
 def _asked(config: CompareConfig) -> dict[str, Any]:
