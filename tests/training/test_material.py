@@ -17,7 +17,7 @@ from wordorder.text.corpus import load_corpus
 from wordorder.text.split import split_corpus
 from wordorder.text.tokenizer import make_tokenizer
 from wordorder.training.config import TrainConfig
-from wordorder.training.material import Material, held_out_rows, read_material
+from wordorder.training.material import Material, held_out_rows, read_material, split_warning
 from wordorder.training.metrics import read
 from wordorder.training.run import Run
 from wordorder.training.start import resume, train
@@ -189,3 +189,11 @@ def test_the_text_that_a_run_held_out(run: Run) -> None:
     assert name.endswith("(validation)")
     assert len(store) == run.config["data"]["validation_tokens"]
     resume(run.folder)
+
+
+def test_a_model_that_read_what_is_held_out_now_is_warned_of() -> None:
+    facts = {"content_hash": "a", "split": {"version": 2}}
+    assert split_warning(facts, facts) == ""
+    assert split_warning({"content_hash": "b"}, facts) == ""  # another text
+    for recorded in ({"content_hash": "a"}, {"content_hash": "a", "split": {"version": 1}}):
+        assert "trained on some of what is held out now" in split_warning(recorded, facts)

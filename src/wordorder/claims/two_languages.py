@@ -96,11 +96,17 @@ def read_languages(config: TrainConfig, files: Sequence[str]) -> Languages:
         raise BadInput(f"{name}: {len(pairs)} different sentences, give at least {least}")
     every = round(1 / config.validation_fraction)
     held = [pair for n, pair in enumerate(pairs) if n % every == 0]
-    learnt = [pair for n, pair in enumerate(pairs) if n % every]
     sides = (0, 1) if files else (0,)
-    whole = _corpus(name, [pair[side] for side in sides for pair in pairs])
+    # A sentence that is held out with one translation is not learnt with another.
+    asked = [{pair[side] for pair in held} for side in sides]
+    learnt = [
+        pair
+        for n, pair in enumerate(pairs)
+        if n % every and not any(pair[side] in asked[side] for side in sides)
+    ]
+    read = _corpus(name, [pair[side] for side in sides for pair in learnt])
     size = config.model.vocabulary_size
-    tokenizer = make_tokenizer(config.tokenizer, whole, size, mask=True)
+    tokenizer = make_tokenizer(config.tokenizer, read, size, mask=True)
     assert tokenizer.mask is not None
     training, held_out = (
         [open_store(_corpus(name, [pair[side] for pair in part]), tokenizer) for side in sides]

@@ -131,6 +131,11 @@ def compare(
             f"the text of {' '.join(config.train.data)} is not what {folder} was made from: "
             "bring back the old text, or choose another --out"
         )
+    if before and before["data"].get("split") != material.facts["split"]:
+        raise BadInput(
+            f"{folder} was made with another split of its text than this version makes, so that "
+            "its losses are of other tokens: choose another --out, or replace it by --overwrite"
+        )
     asked = _asked(config)
     train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
     config = replace(config, train=train)

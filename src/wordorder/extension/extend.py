@@ -37,7 +37,7 @@ from wordorder.training.checkpoints import save_weights
 from wordorder.training.config import TrainConfig, whole_paths
 from wordorder.training.display import Display
 from wordorder.training.machine import pick_device
-from wordorder.training.material import Material, read_material
+from wordorder.training.material import Material, read_material, split_warning
 from wordorder.training.run import Run, emptied
 from wordorder.training.start import free_folder, resume, train
 
@@ -162,6 +162,8 @@ def extend(
     config = _configured(ask, parent, new)
     free_folder(config)
     material, text = _read(config, parent, ask.pack, old, new)
+    if warning := split_warning(parent.config["data"], material.facts):
+        show.say(warning)
     stretch = Stretch(
         original_length(model.config), new, model.config.head_dim, ask.base, ask.neighbours
     )

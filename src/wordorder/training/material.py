@@ -155,6 +155,22 @@ def check_same_split(folder: Path, recorded: Mapping[str, Any], facts: Mapping[s
         )
 
 
+def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Return what to say where a model goes on with its own text, split otherwise; "": nothing.
+
+    Args:
+        recorded: what the model's run says of its data.
+        facts: those of the text that it is to be trained or measured on.
+    """
+    same_text = recorded["content_hash"] == facts["content_hash"]
+    if not same_text or recorded.get("split") == facts["split"]:
+        return ""
+    return (
+        "the model has read this text with another split: it was trained on some of what is held "
+        "out now, which makes its losses look better than they are"
+    )
+
+
 def tokenizer_of(folder: Path) -> Tokenizer:
     """Return the tokenizer that a run folder holds."""
     return Tokenizer.load(folder / "tokenizer.json")

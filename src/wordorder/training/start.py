@@ -39,6 +39,7 @@ from wordorder.training.material import (
     Material,
     check_same_split,
     read_material,
+    split_warning,
     tokenizer_of,
 )
 from wordorder.training.plan import (
@@ -95,6 +96,8 @@ def train(
     first = Run.load(config.init, trust=trust) if config.init else None
     material = read_material(config, first.tokenizer if first else None)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
+    if first and (warning := split_warning(first.config["data"], material.facts)):
+        show.say(warning)
     if first and weights is None:
         weights = _weights_of(first, make_model(config.model))
     with _threads(machine.threads if machine else config.threads):
