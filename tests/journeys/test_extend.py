@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from wordorder.cli.extend import _bound
 from wordorder.cli.main import main
+from wordorder.model import ModelConfig
 
 SMALL = (
     "--width 32 --layers 1 --heads 2 --trained-length 16 --batch-size 4 --tokenizer bytes "
@@ -61,7 +64,6 @@ def test_auto_tries_everything_and_takes_the_best(
         "The same tokens, with more and more before them",
         "At the old length of 16",
         "Passkey: found again",
-        "Base 312.5 with 8 turning pairs",
     ):
         assert title in printed
     found = json.loads((out / "extension.json").read_text())
@@ -77,8 +79,16 @@ def test_auto_tries_everything_and_takes_the_best(
         assert torch.equal(tensor, weights_of(out)[name])
     config = json.loads((out / "config.json").read_text())
     assert config["model"]["trained_length"] == 64
+    turned = config["model"]["position"].startswith("rotary")
+    assert ("with 8 turning pairs prefers like keys" in printed) == turned
     # What it carries is used where it writes on past the old length.
     assert main(["generate", str(out), "the dog", "--max-tokens", "40", "--seed", "1"]) == 0
+
+
+def test_what_the_base_of_the_trained_length_bounds_is_said() -> None:
+    short = ModelConfig(position="rotary", width=32, heads=2, trained_length=16)
+    assert _bound(short).startswith("Base 312.5 with 8 turning pairs prefers like keys up to ")
+    assert _bound(replace(short, position="alibi")) is None
 
 
 def test_fine_tuned_runs_go_on_to_the_bit(
@@ -89,7 +99,8 @@ def test_fine_tuned_runs_go_on_to_the_bit(
     code, printed, _ = run(capsys, str(runs / "rotary"), *asked)
     assert code == 0
     found = json.loads(printed)
-    assert found["position"].startswith("rotary:scaling=yarn,factor=4,original_length=16")
+    spelled = "rotary:base=312.5,scaling=yarn,factor=4,original_length=16"
+    assert found["position"].startswith(spelled)
     assert found["before"]["context"]["targets"] == found["after"]["context"]["targets"]
     straight = weights_of(out)
     changed = weights_of(runs / "rotary")
