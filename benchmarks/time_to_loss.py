@@ -136,6 +136,7 @@ def train_once(options: argparse.Namespace, recipe: dict[str, Any], seed: int) -
         run = wo.train(config, show=watch)
         records = read(run.folder / "metrics.jsonl")
     final = next(record for record in records if "final" in record)
+    steps = [record for record in records if "loss" in record]
     loss, seconds = final["validation_loss"], watch.last - start
     print(f"seed {seed}: {loss:.4f} after {seconds:.1f} s", file=sys.stderr)
     return {
@@ -143,8 +144,8 @@ def train_once(options: argparse.Namespace, recipe: dict[str, Any], seed: int) -
         "seconds": seconds,
         "validation_loss": loss,
         "validation_tokens": final["validation_tokens"],
-        "steps": watch.planned.steps,
-        "tokens": watch.planned.steps * watch.planned.tokens_per_step,
+        "steps": steps[-1]["step"],
+        "tokens": steps[-1]["tokens"],
         "parameters": watch.planned.parameters["total"],
         "machine": watch.planned.machine.to_dict(),
     }

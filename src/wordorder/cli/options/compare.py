@@ -28,6 +28,7 @@ class _Run(RunOptions):
     objective: Annotated[Literal["next-token", "masked-token"], Hidden] = "next-token"
     sample_prompt: Annotated[str, Hidden] = ""
     tensorboard: Annotated[bool, Hidden] = False
+    keep: Annotated[Literal["best", "last"], Hidden] = "last"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def read_options(arguments: list[str]) -> CompareOptions:
     own = {"trained_length": 64, "batch_size": 32}
     asked, run = defaults(arguments, "nano", **({} if typed & {"--preset", "--config"} else own))
     values = {name: getattr(run, name) for name in run.__dataclass_fields__}
+    values["keep"] = "last"  # comparisons judge at a stated step
     model = _Model(**{n: getattr(run.model, n) for n in run.model.__dataclass_fields__})
     return parse(
         tyro.conf.OmitArgPrefixes[CompareOptions],
