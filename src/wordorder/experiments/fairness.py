@@ -31,7 +31,8 @@ def held_equal(record: dict[str, Any]) -> list[str]:
     lines = [
         f"Text and tokens: {record['tokens']:,} tokens in {counted(record['steps'], 'step')}, in "
         "the same order for one seed; every run is judged at its last step.",
-        f"Model: {model['layers']} layers of width {model['width']}, {model['heads']} heads, "
+        f"Model: {counted(model['layers'], 'layer')} of width {model['width']}, "
+        f"{counted(model['heads'], 'head')}, "
         f"trained on sequences of {record['trained_length']} tokens.",
         "Initial weights: equal for one seed wherever name and shape agree.",
         f"Computing: {machine['device']}, {machine['dtype']}, {machine['kernel']} attention, "

@@ -143,8 +143,9 @@ def _in_detail(run: Run, material: Material) -> dict[str, Any]:
     end = _loss(run, material, read_on, loop.validation_tokens(config))
     records = [r for r in read(run.folder / "metrics.jsonl") if "loss" in r]
     late = [r["loss"] for r in records[-max(1, len(records) // LATE_STEPS) :]]
+    last = records[-1]["tokens"]  # where a run validates at its last step too, that one is left out
     return {
-        "curve": [*_curve(run.folder), (records[-1]["tokens"], end)],
+        "curve": [*(point for point in _curve(run.folder) if point[0] < last), (last, end)],
         "curve_text": text,
         "training_loss": math.fsum(late) / len(late),
         "by_document": document_losses(
