@@ -107,6 +107,7 @@ def test_the_record_holds_all_that_a_table_is_made_from(tmp_path: Path) -> None:
     assert record["machine"] == {"device": "cpu", "threads": 1}
     assert record["wordorder"] and record["torch"] and record["processor"] and "commit" in record
     noted = record["claims"]["a"]
+    assert noted["commit"] == record["commit"]
     assert noted["quantities"]["twice"]["by_seed"] == {"0": 2.0, "2": 4.0}
     assert noted["quantities"]["more"]["by_seed"] == {"0": 0.0, "1": 0.25}
     assert [(t["times"], t["tests"]) for t in noted["quantities"]["more"]["terms"]] == [

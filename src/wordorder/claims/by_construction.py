@@ -227,8 +227,8 @@ CLAIMS = (
         "bag-of-words",
         "article",
         "Without positional embedding I love AI and AI love I are the same to a bidirectional "
-        "transformer. With the article's embeddings they are not, and with any embedding a text "
-        "is told from its words in another order, but for its mirror image.",
+        "transformer. With the article's embeddings they are not. Any embedding tells a text from "
+        "its words in another order, though some not from its mirror image.",
         ARTICLE,
         "by construction",
         "Random weights in float64, two layers. I love AI and its mirror image, without and with "

@@ -156,6 +156,7 @@ def run_claims(
         verdict.claim.name: {
             **as_json(verdict),
             "plan": asdict(verdict.claim.plan(plan)),
+            "commit": record["commit"],
             **({"text": text} if text else {}),
         }
         for verdict in verdicts
