@@ -1,0 +1,118 @@
+"""How large a model and how much dropout a text and a time deserve."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import wordorder as wo
+from wordorder.cli.options.train import read_options
+from wordorder.model import PRESETS, ModelConfig, make_model
+from wordorder.training.config import TrainConfig
+from wordorder.training.size import (
+    FEWEST_TOKENS,
+    WORTHWHILE_PASSES,
+    as_preset,
+    choose_preset,
+    dropout_for,
+    operations_per_token,
+    with_dropout,
+)
+
+TINY = TrainConfig(model=ModelConfig(**PRESETS["tiny"]))
+MUCH_TEXT = 10**9
+
+
+def chosen(seconds: float, text_tokens: int = MUCH_TEXT, per_token: float = 1e-4) -> str:
+    return choose_preset(
+        TINY, text_tokens=text_tokens, seconds=seconds, seconds_per_token=per_token
+    )
+
+
+def test_more_time_more_text_and_a_faster_machine_deserve_a_larger_model() -> None:
+    names = list(PRESETS)
+    for sizes in (
+        [names.index(chosen(10.0**n)) for n in range(7)],
+        [names.index(chosen(1e6, text_tokens=10**n)) for n in range(2, 9)],
+        [names.index(chosen(100, per_token=10.0**-n)) for n in range(2, 9)],
+    ):
+        assert sizes == sorted(sizes)
+        assert sizes[0] == 0 and sizes[-1] == len(names) - 1
+
+
+@pytest.mark.parametrize("name", list(PRESETS)[1:])
+def test_a_preset_is_chosen_from_its_number_of_tokens_on(name: str) -> None:
+    """Of tokens that it would read itself, of which more than five passes do not count."""
+    cost = operations_per_token(as_preset(TINY.model, name)) / operations_per_token(TINY.model)
+    seconds = FEWEST_TOKENS[name] * 1e-4 * cost
+    before = list(PRESETS)[list(PRESETS).index(name) - 1]
+    assert chosen(1.01 * seconds) == name
+    assert chosen(0.99 * seconds) == before
+    text = FEWEST_TOKENS[name] / WORTHWHILE_PASSES
+    assert chosen(10 * seconds, text_tokens=int(0.99 * text)) == before
+
+
+def test_operations_are_six_for_each_weight_and_those_of_attention() -> None:
+    config = ModelConfig(vocabulary_size=96, width=32, layers=2, heads=4, trained_length=16)
+    model = make_model(config)
+    counts = model.parameter_counts()
+    attention = 2 * 6 * 32 * 16  # layers, per query and key: half of 2 * 3 * 2 products
+    assert operations_per_token(config) == 6 * (counts["matrices"] + 96 * 32) + attention
+
+
+def test_dropout_grows_with_the_passes_and_none_is_needed_for_new_text() -> None:
+    found = [dropout_for(passes) for passes in (0.1, 1, 2, 5, 8, 100)]
+    assert found[0] == 0
+    assert found == sorted(found) and len(set(found)) >= 3
+    assert max(found) < 0.5
+
+
+def test_a_dropout_that_is_asked_for_stays() -> None:
+    asked = replace(TINY, model=replace(TINY.model, dropout=0.07))
+    assert with_dropout(asked, 50.0) == asked
+    assert with_dropout(TINY, 50.0).model.dropout == dropout_for(50.0)
+
+
+def test_a_run_has_the_dropout_of_its_passes(tmp_path: Path) -> None:
+    """In its record and in its model alike, so that it is resumed with the same."""
+    text = tmp_path / "text.txt"
+    text.write_text("the cat saw the key and went home again. " * 60, encoding="utf-8")
+    model = wo.ModelConfig(width=16, layers=1, heads=2, trained_length=8)
+    for steps, passes in ((2, "few"), (200, "many")):
+        run = wo.train(
+            wo.TrainConfig(
+                model=model,
+                data=(str(text),),
+                tokenizer="bytes",
+                steps=steps,
+                batch_size=4 if passes == "few" else 16,
+                dtype="float32",
+                kernel="plain",
+                threads=1,
+                out=str(tmp_path / passes),
+            )
+        )
+        record = json.loads((run.folder / "config.json").read_text())
+        expected = dropout_for(record["plan"]["epochs"])
+        assert record["model"]["dropout"] == expected
+        assert run.model.blocks[0].dropout.share == expected
+    assert expected > 0
+
+
+def test_the_size_is_left_open_where_nothing_says_it(tmp_path: Path) -> None:
+    assert read_options([]).train.auto_size
+    assert read_options(["--preset", "auto", "--position", "alibi"]).train.auto_size
+    config = tmp_path / "c.yaml"
+    config.write_text("layers: 2\n")
+    for given in (
+        ["--preset", "tiny"],
+        ["--width", "96"],
+        ["--trained-length=32"],
+        ["--config", str(config)],
+    ):
+        options = read_options(given)
+        assert not options.train.auto_size, given
+    assert read_options(["--config", str(config)]).train.model.layers == 2
