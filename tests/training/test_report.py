@@ -33,7 +33,7 @@ CONFIG: dict[str, Any] = {
         "validation_tokens": 900,
         "tokenizer": "bytes",
     },
-    "plan": {"parameters": {"position": 0, "total": 5000}, "epochs": 2.0},
+    "plan": {"steps": 4, "parameters": {"position": 0, "total": 5000}, "epochs": 2.0},
     "machine": {
         "device": "cpu",
         "threads": 1,
