@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 # The pace is measured over this share of the budget, between these numbers of seconds: long
 # enough to hold a validation, short enough to see a change before a tenth of the run is lost.
+# And over this many steps at least, or one slow step would move the end.
 WINDOW_SHARE, SHORTEST_WINDOW, LONGEST_WINDOW = 0.05, 1.0, 60.0
+FEWEST_STEPS = 8
 # The end is set again when it would miss by this share of the time left, and of the budget.
-MISS_OF_TIME_LEFT, MISS_OF_BUDGET = 0.15, 0.01
+MISS_OF_TIME_LEFT, MISS_OF_BUDGET = 0.15, 0.02
 MOST_DECAY = 0.99
 
 
@@ -33,7 +35,7 @@ class Pace:
     def add(self, seconds: float, done: int) -> None:
         """Note how many steps were done after so many seconds."""
         self.marks.append((seconds, done))
-        while len(self.marks) > 2 and self.marks[1][0] <= seconds - self.window:
+        while len(self.marks) > FEWEST_STEPS + 1 and self.marks[1][0] <= seconds - self.window:
             self.marks.popleft()
 
     def seconds_per_step(self) -> float | None:
