@@ -48,11 +48,11 @@ def test_a_preset_is_chosen_from_its_number_of_tokens_on(name: str) -> None:
     """Of tokens that it would read itself, of which more than five passes do not count."""
     cost = operations_per_token(as_preset(TINY.model, name)) / operations_per_token(TINY.model)
     seconds = FEWEST_TOKENS[name] * 1e-4 * cost
-    before = list(PRESETS)[list(PRESETS).index(name) - 1]
+    smaller = list(PRESETS)[: list(PRESETS).index(name)]
     assert chosen(1.01 * seconds) == name
-    assert chosen(0.99 * seconds) == before
+    assert chosen(0.99 * seconds) in smaller
     text = FEWEST_TOKENS[name] / WORTHWHILE_PASSES
-    assert chosen(10 * seconds, text_tokens=int(0.99 * text)) == before
+    assert chosen(10 * seconds, text_tokens=int(0.99 * text)) in smaller
 
 
 def test_operations_are_six_for_each_weight_and_those_of_attention() -> None:

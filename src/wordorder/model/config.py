@@ -181,6 +181,7 @@ class ModelConfig:
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {"width": 128, "layers": 4, "heads": 4, "trained_length": 128},
     "tiny": {"width": 192, "layers": 4, "heads": 6, "trained_length": 256},
+    "mini": {"width": 256, "layers": 6, "heads": 8, "trained_length": 256},
     "small": {"width": 384, "layers": 6, "heads": 6, "trained_length": 512},
     "medium": {"width": 768, "layers": 12, "heads": 12, "trained_length": 1024},
 }

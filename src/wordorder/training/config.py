@@ -175,7 +175,7 @@ def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConf
 
     Args:
         values: fields of TrainConfig and ModelConfig by name, as a YAML file holds them.
-        preset: nano, tiny, small or medium; sizes of the model.
+        preset: nano, tiny, mini, small or medium; sizes of the model.
 
     Raises:
         BadInput: an unknown name, with what was probably meant.

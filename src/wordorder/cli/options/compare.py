@@ -47,7 +47,7 @@ class CompareOptions:
         pack: longer contexts than the documents have may cross into others.
         tune_lr: choose the learning rates for each embedding, by shorter runs on development text.
         processes: runs at once, which share the cores; 0 measures how many are done soonest.
-        preset: sizes of the model: nano, tiny, small or medium; other options win.
+        preset: sizes of the model: nano, tiny, mini, small or medium; other options win.
         config: a YAML file with options by name, as trained_length: 128; the command line wins.
         json: print the result as one JSON object.
         train: what all runs share; --seed is the first of the seeds.
@@ -60,7 +60,7 @@ class CompareOptions:
     pack: tyro.conf.FlagCreatePairsOff[bool] = False
     tune_lr: tyro.conf.FlagCreatePairsOff[bool] = False
     processes: int = 0
-    preset: Literal["nano", "tiny", "small", "medium"] | None = None
+    preset: Literal["nano", "tiny", "mini", "small", "medium"] | None = None
     config: str | None = None
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     train: _Run = field(default_factory=_Run)

@@ -16,8 +16,9 @@ class TrainOptions:
     """Train a language model on text, or --resume a run.
 
     Args:
-        preset: sizes of the model: nano, tiny, small or medium, which other options change; auto
-            chooses one by the text and the --time, and is tiny where a size or --steps is given.
+        preset: sizes of the model: nano, tiny, mini, small or medium, which other options change;
+            auto chooses one by the text and the --time, and is tiny where a size or --steps is
+            given.
         config: a YAML file with options by name, as trained_length: 128; the command line wins.
         resume: go on with the run in this folder, to the bit.
         inexact: with --resume: go on also where it cannot be to the bit.
@@ -26,7 +27,7 @@ class TrainOptions:
         train: the run
     """
 
-    preset: Literal["auto", "nano", "tiny", "small", "medium"] = "auto"
+    preset: Literal["auto", "nano", "tiny", "mini", "small", "medium"] = "auto"
     config: str | None = None
     resume: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
