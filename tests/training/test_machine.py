@@ -114,7 +114,6 @@ def test_threads_are_measured_where_they_may_be_chosen(
     measured: Callable[..., machine.Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr(machine, "worth_timing", lambda numbers: [1, 2])
     monkeypatch.setattr(machine, "fastest", lambda *_: (1, {1: 0.1, 2: 0.3}))
     try:
         found = measured(threads=(1, 2))
@@ -122,5 +121,13 @@ def test_threads_are_measured_where_they_may_be_chosen(
         assert "1 threads 100 ms, 2 threads 300 ms" in found.reason
         monkeypatch.setattr(machine, "fastest", lambda *_: (1, {}))
         assert "2 threads wait for a core" in measured(threads=(1, 2)).reason
+        # dtype and kernel are timed with the threads that are best, not with those that wait
+        timed: list[int] = []
+        monkeypatch.setattr(
+            machine, "step_seconds", lambda *_: timed.append(torch.get_num_threads()) or 0.1
+        )
+        torch.set_num_threads(2)
+        measured(threads=(1, 2))
+        assert set(timed) == {1}
     finally:
         torch.set_num_threads(before)

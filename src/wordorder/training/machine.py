@@ -27,7 +27,7 @@ from wordorder.model import TokenModel
 from wordorder.text.batches import Batch
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import orthogonalise
-from wordorder.training.threads import fastest, worth_timing
+from wordorder.training.threads import fastest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KERNELS = ("plain", "fused")
@@ -133,7 +133,12 @@ def measure(
     if config.kernel == "flex" and device != "cuda":
         raise BadInput(f"--kernel flex is for GPUs of NVIDIA and AMD: on {device} use auto")
     if threads:
-        torch.set_num_threads(worth_timing(threads)[-1])
+        # First, or beside another process every candidate below would be timed with threads that
+        # wait. In float32, which no machine is slow at.
+        first = Machine(device, torch.get_num_threads())
+        first = machine_with(first, dtype=_choices(config.dtype, ("float32",))[0])
+        use(model, first)
+        _threads(first, model, batch, threads, 0.0)
     machine = fingerprinted(Machine(device, torch.get_num_threads()))
     best, timings = None, {}
     kernels = (*KERNELS, "flex") if device == "cuda" else KERNELS
