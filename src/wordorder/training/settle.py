@@ -38,6 +38,7 @@ from wordorder.training.training import (
 )
 
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
+LIKELY_PRESET = "mini"  # measured first where the size is open: two of two cores choose it
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,12 @@ def settle(
         BadInput: a kernel or device that is not to be had.
         Failed: too little memory.
     """
-    settled = _settle(config, material, started, show, machine, weights)
     timed, transformer = asked_steps(config) is None, config.model.kind == "transformer"
-    if config.auto_size and timed and transformer and machine is None and weights is None:
+    open_size = config.auto_size and timed and transformer and machine is None and weights is None
+    if open_size:
+        config = replace(config, model=as_preset(config.model, LIKELY_PRESET))
+    settled = _settle(config, material, started, show, machine, weights)
+    if open_size:
         sized = _sized(config, settled, material, started)
         if sized != config:
             settled = _settle(sized, material, started, show, None, None)
