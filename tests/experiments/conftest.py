@@ -208,7 +208,7 @@ def train(tmp_path: Path) -> TrainConfig:
     folder.mkdir()
     words = ("cat", "dog", "sees", "the", "a", "finds", "bird", "one", "or", "two")
     for n in range(24):
-        text = " ".join(words[(n * k + k * k) % len(words)] for k in range(80))
+        text = f"{n} " + " ".join(words[(n * k + k * k) % len(words)] for k in range(80))
         (folder / f"{n}.txt").write_text(text, encoding="utf-8")
     return TrainConfig(
         model=SMALL_MODEL,

@@ -243,7 +243,7 @@ def test_what_was_equal_and_what_was_not_is_said(config: CompareConfig) -> None:
 def test_lengths_that_the_text_is_too_short_for_are_left_out(config: CompareConfig) -> None:
     compare(replace(config, seeds=1, lengths=(1, 4, 256, 4096)))
     notes = record(config)["notes"]
-    assert any("2,048 tokens is left out" in note for note in notes)
+    assert any("2,048 tokens is left out" in note for note in notes), notes
     assert any("windows of 32,768 tokens are left out" in note for note in notes)
     assert [at["factor"] for at in results(config)[0]["same_targets"]["lengths"]] == [1, 4]
 
@@ -301,7 +301,7 @@ def test_a_folder_is_replaced_where_asked(config: CompareConfig, ran: list[str])
 
 def test_a_time_too_short_to_learn_in_is_refused(config: CompareConfig) -> None:
     hurried = replace(config.train, steps=None, time="0.01s")
-    with pytest.raises(BadInput, match=r"in 0\.01s a run takes 1 steps here.*--steps 20 or more"):
+    with pytest.raises(BadInput, match=r"in 0\.01s a run takes 1 step here.*--steps 20 or more"):
         compare(replace(config, train=hurried))
     assert not Path(config.out).exists()
 

@@ -274,7 +274,7 @@ def test_p_values() -> None:
 
 def test_plurals() -> None:
     assert [counted(n, "seed") for n in (0, 1, 2, 1024)] == [
-        "0 seeds",
+        "no seeds",
         "1 seed",
         "2 seeds",
         "1,024 seeds",
