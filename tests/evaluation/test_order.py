@@ -41,6 +41,7 @@ def random_store(tokens: int = 600, vocabulary: int = 40) -> TokenStore:
 def random_model(position: str, **options: object):  # type: ignore[no-untyped-def]
     """A small model with no zero weight, or context would have no effect."""
     shape = {"width": 32, "heads": 4, "layers": 2, "trained_length": LENGTH, "dropout": 0.0}
+    shape["embedding_scale"] = 1.0  # words drawn as large as sines are not multiplied
     config = ModelConfig(position=position, **{"vocabulary_size": 40, **shape, **options})
     return filled(make_model(config))
 

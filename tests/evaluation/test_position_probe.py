@@ -149,7 +149,7 @@ def test_states_are_those_of_the_layers(options: dict[str, object]) -> None:
         last, out = states[-1], model.hidden(tokens)
         assert torch.allclose(last if model.final_norm is None else model.final_norm(last), out)
         if options.get("kind") == "gru" or options["position"] == "rotary":
-            assert torch.equal(states[0], model.embedding(tokens))
+            assert torch.equal(states[0], model.word_vectors(tokens))
     assert not any(torch.allclose(states[i], states[i + 1]) for i in range(3))
     assert all(
         torch.equal(part, each[:, 1::2])
