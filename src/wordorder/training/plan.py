@@ -19,12 +19,11 @@ from wordorder.model import ModelConfig, TokenModel
 from wordorder.training.config import DEFAULT_SECONDS, TrainConfig, seconds
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, held_out_rows
+from wordorder.training.size import WORTHWHILE_PASSES
 
 MiB = 1 << 20
 # A model of any size has learnt little more than which words are frequent by then.
 FEWEST_STEPS = 200
-# Source: Muennighoff et al. 2023, arXiv 2305.16264: up to 4 epochs are nearly as good as new text.
-MOST_EPOCHS = 4.0
 NANO_PARAMETERS = 1.5e6  # about what --preset nano has
 INTERPRETER_BYTES = 400 * MiB  # Python, torch and its kernels, before any tensor
 
@@ -146,10 +145,10 @@ class Plan:
                 f"only {fit} into {self._asked()}: too few for a model to learn anything; use "
                 f"{smaller}--time {minutes}m, or a quieter machine"
             )
-        if self.epochs > MOST_EPOCHS:
+        if self.epochs > WORTHWHILE_PASSES:
             lines.append(
-                f"the text will be read {self.epochs:.1f} times; beyond about {MOST_EPOCHS:.0f} "
-                "times a model learns it by heart (Muennighoff et al. 2023): use more --data, "
+                f"the text will be read {self.epochs:.1f} times; beyond about "
+                f"{WORTHWHILE_PASSES:.0f} times a model learns it by heart (Muennighoff et al. 2023): use more --data, "
                 "fewer --steps or less --time, a smaller model, or more --dropout"
             )
         return lines
