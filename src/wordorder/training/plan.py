@@ -148,8 +148,9 @@ class Plan:
         if self.epochs > WORTHWHILE_PASSES:
             lines.append(
                 f"the text will be read {self.epochs:.1f} times; beyond about "
-                f"{WORTHWHILE_PASSES:.0f} times a model learns it by heart (Muennighoff et al. 2023): use more --data, "
-                "fewer --steps or less --time, a smaller model, or more --dropout"
+                f"{WORTHWHILE_PASSES:.0f} times a model learns it by heart (Muennighoff et al. "
+                "2023): use more --data, fewer --steps or less --time, a smaller model, or more "
+                "--dropout"
             )
         return lines
 
