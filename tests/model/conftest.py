@@ -15,6 +15,7 @@ from wordorder.model import LanguageModel, ModelConfig, TokenModel, make_model
 from wordorder.positions import CATALOGUE, ModelShape, Position, PositionError, composed
 
 SMALL = {
+    "embedding_scale": 1.0,  # `fill` draws words as large as the rest
     "vocabulary_size": 40,
     "width": 32,
     "layers": 2,

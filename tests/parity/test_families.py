@@ -201,7 +201,8 @@ def qwen3(**options: object) -> tuple[LanguageModel, nn.Module]:
 
 
 def llama() -> tuple[LanguageModel, nn.Module]:
-    model = random_model(key_value_heads=2, qk_norm=False, tied_embeddings=False)
+    spec = "rotary:base=10000"
+    model = random_model(position=spec, key_value_heads=2, qk_norm=False, tied_embeddings=False)
     rope = {"rope_type": "default", "rope_theta": 10000.0}
     return model, as_llama(model, "Llama", head_dim=8, rope_parameters=rope)
 
@@ -239,7 +240,7 @@ def gpt2() -> tuple[LanguageModel, nn.Module]:
 
 def gpt_neox() -> tuple[LanguageModel, nn.Module]:
     model = random_model(
-        position="rotary:fraction=0.25",
+        position="rotary:fraction=0.25,base=10000",
         feed_forward="gelu",
         parallel_residual=True,
         tied_embeddings=False,

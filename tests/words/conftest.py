@@ -61,6 +61,7 @@ def make_random(tokenizer: Tokenizer) -> MakeModel:
 
     def make(position: str = "rotary", **options: object) -> TokenModel:
         shape = {"width": 32, "heads": 4, "layers": 2, "trained_length": 16, "dropout": 0.0}
+        shape["embedding_scale"] = 2.0  # words are drawn as large as the rest, and multiplied
         given = {**shape, "vocabulary_size": tokenizer.vocabulary_size, **options}
         model = make_model(ModelConfig(position=position, **given))  # type: ignore[arg-type]
         generator = torch.Generator().manual_seed(0)

@@ -57,7 +57,7 @@ def test_word_vector_plus_position_vector_is_what_enters(
         assert list(reading.ids) == ids and reading.tokens == (
             (" I", " love", " AI") if text == ORDERS[0] else (" AI", " love", " I")
         )
-        assert torch.equal(reading.words, model.embedding.weight[ids].detach())
+        assert torch.equal(reading.words, model.word_vectors(torch.tensor(ids)).detach())
         read = entering(model, [tokenizer.end_of_text, *ids])[1:]
         torch.testing.assert_close(reading.words + reading.added, read, **CLOSE)
         assert torch.equal(reading.inputs, read)

@@ -140,8 +140,24 @@ def measure(
         use(model, first)
         _threads(first, model, batch, threads, 0.0)
     machine = fingerprinted(Machine(device, torch.get_num_threads()))
+    took, dtype, kernel, shown = _dtype_and_kernel(config, model, batch, machine)
+    machine = machine_with(machine, dtype=dtype, kernel=kernel)
+    if threads:
+        use(model, machine)
+        machine, took, seen = _threads(machine, model, batch, threads, took)
+        shown += seen
+    machine = machine_with(machine, muon_dtype=_muon_dtype(model))
+    compiled, why = _compile(config, device, worth_seconds(took))
+    use(model, machine)
+    return machine_with(machine, compile=compiled, reason=f"measured: {shown}; {why}")
+
+
+def _dtype_and_kernel(
+    config: TrainConfig, model: TokenModel, batch: Batch, machine: Machine
+) -> tuple[float, str, str, str]:
+    """Return the seconds of a step, the dtype and the kernel that are best, and all timings."""
     best, timings = None, {}
-    kernels = (*KERNELS, "flex") if device == "cuda" else KERNELS
+    kernels = (*KERNELS, "flex") if machine.device == "cuda" else KERNELS
     if config.model.kind == "gru":
         kernels = ("plain",)
     for dtype in _choices(config.dtype, ("bfloat16", "float32")):
@@ -166,15 +182,7 @@ def measure(
                 best = (took, dtype, kernel)
     took, dtype, kernel = best
     shown = ", ".join(f"{name} {how}" for name, how in timings.items())
-    machine = machine_with(machine, dtype=dtype, kernel=kernel)
-    if threads:
-        use(model, machine)
-        machine, took, seen = _threads(machine, model, batch, threads, took)
-        shown += seen
-    machine = machine_with(machine, muon_dtype=_muon_dtype(model))
-    compiled, why = _compile(config, device, worth_seconds(took))
-    use(model, machine)
-    return machine_with(machine, compile=compiled, reason=f"measured: {shown}; {why}")
+    return took, dtype, kernel, shown
 
 
 def _threads(
