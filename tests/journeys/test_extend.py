@@ -166,7 +166,7 @@ def test_tables_are_stretched_and_biases_need_nothing(
         ("rotary --to 4x --method yarm", "no method 'yarm': choose from auto, unchanged"),
         (
             "rotary --to 99999",
-            "b.txt has 99,999 tokens, the longest has 530: give",
+            "b.txt has 99,999 tokens, the longest has 266: give",
         ),
         ("rotary --to 99999 --pack", "fewer than 99,999"),
         ("gru --to 4x", "only a transformer that predicts the next token"),

@@ -234,7 +234,7 @@ def test_the_next_token_is_the_models_own(make_random: MakeModel, tokenizer: Tok
             ids = torch.tensor([[tokenizer.end_of_text, *reading.ids]])
             chances.append(model(ids)[0, -1].softmax(-1))
         token, share = reading.likeliest[0]
-        assert share == pytest.approx(float(chances[-1].max()), abs=1e-6)
+        assert share == pytest.approx(float(chances[-1].max()), abs=1e-5)  # float32, other shapes
         top = int(chances[-1].argmax())
         assert token == (tokenizer.decode([top]) or tokenizer.backend.id_to_token(top))
     difference = 0.5 * float((chances[0] - chances[1]).abs().sum())
