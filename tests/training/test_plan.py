@@ -53,7 +53,7 @@ def test_many_passes_are_said_with_what_to_do() -> None:
     enough = {"steps": 900}
     assert not plan(epochs=4.0, **enough).warnings()
     (line,) = plan(epochs=9.2, **enough).warnings()
-    assert line.startswith("the text will be read 9.2 times; beyond about 4 times")
+    assert line.startswith("the text will be read 9.2 times; beyond about 5 times")
     assert "Muennighoff et al. 2023" in line and "--data" in line
 
 
