@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import wordorder as wo
 from wordorder.cli.options.train import read_options
 from wordorder.model import PRESETS, ModelConfig, make_model
+from wordorder.training import settle
 from wordorder.training.config import TrainConfig
+from wordorder.training.display import Display
 from wordorder.training.size import (
     FEWEST_TOKENS,
     WORTHWHILE_PASSES,
@@ -100,6 +103,39 @@ def test_a_run_has_the_dropout_of_its_passes(tmp_path: Path) -> None:
         assert record["model"]["dropout"] == expected
         assert run.model.blocks[0].dropout.share == expected
     assert expected > 0
+
+
+@pytest.mark.parametrize(("budget", "anew"), [(30.0, 1), (1000.0, 2)])
+@pytest.mark.parametrize("name", ["nano", "mini"])
+def test_the_likely_size_is_measured_and_another_is_measured_anew(
+    monkeypatch: pytest.MonkeyPatch, name: str, budget: float, anew: int
+) -> None:
+    """A run that may repay compiling is compiled at the size that it takes, not before."""
+    tried: list[TrainConfig] = []
+
+    def settled(config: TrainConfig, *rest: object) -> SimpleNamespace:
+        tried.append(config)
+        plan = SimpleNamespace(timing=SimpleNamespace(step_seconds=0.1))
+        return SimpleNamespace(config=config, plan=plan)
+
+    monkeypatch.setattr(settle, "_settle", settled)
+    monkeypatch.setattr(settle, "choose_preset", lambda config, **figures: name)
+    material = SimpleNamespace(training=range(1000))
+    config = replace(TINY, auto_size=True, time=f"{budget:g}s")
+    found = settle.settle(config, material, 0.0, Display())  # type: ignore[arg-type]
+    assert (found.config.model.width, found.config.compile) == (PRESETS[name]["width"], "auto")
+    assert found.config.model.trained_length == 256
+    assert tried[0].model.width == PRESETS["mini"]["width"]
+    assert len(tried) == (anew if name == "mini" else 2)
+    assert tried[0].compile == ("no" if anew == 2 else "auto")
+
+
+def test_the_size_stays_where_steps_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[TrainConfig] = []
+    monkeypatch.setattr(settle, "_settle", lambda config, *rest: tried.append(config))
+    config = replace(TINY, auto_size=True, steps=5)
+    settle.settle(config, SimpleNamespace(), 0.0, Display())  # type: ignore[arg-type]
+    assert tried == [config]
 
 
 def test_the_size_is_left_open_where_nothing_says_it(tmp_path: Path) -> None:

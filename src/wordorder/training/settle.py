@@ -19,7 +19,15 @@ from wordorder.model import TokenModel, make_model
 from wordorder.training import loop
 from wordorder.training.config import DEFAULT_SECONDS, TrainConfig, seconds
 from wordorder.training.display import Display
-from wordorder.training.machine import Machine, losses_of, measure, pick_device, use
+from wordorder.training.machine import (
+    SECONDS_WORTH_COMPILING,
+    Machine,
+    losses_of,
+    measure,
+    pick_device,
+    step_seconds,
+    use,
+)
 from wordorder.training.material import Material
 from wordorder.training.plan import (
     Plan,
@@ -29,7 +37,7 @@ from wordorder.training.plan import (
     tokens_per_step,
     too_large,
 )
-from wordorder.training.size import as_preset, choose_preset, with_dropout
+from wordorder.training.size import as_preset, choose_preset, dropout_for, with_dropout
 from wordorder.training.threads import candidates
 from wordorder.training.training import (
     Training,
@@ -77,13 +85,16 @@ def settle(
     """
     timed, transformer = asked_steps(config) is None, config.model.kind == "transformer"
     open_size = config.auto_size and timed and transformer and machine is None and weights is None
-    if open_size:
-        config = replace(config, model=as_preset(config.model, LIKELY_PRESET))
-    settled = _settle(config, material, started, show, machine, weights)
-    if open_size:
-        sized = _sized(config, settled, material, started)
-        if sized != config:
-            settled = _settle(sized, material, started, show, None, None)
+    if not open_size:
+        return _settle(config, material, started, show, machine, weights)
+    compiles = config.compile == "auto" and _budget(config) >= SECONDS_WORTH_COMPILING
+    likely = replace(config, model=as_preset(config.model, LIKELY_PRESET))
+    if compiles:  # not a size that may not be taken
+        likely = replace(likely, compile="no")
+    settled = _settle(likely, material, started, show, None, None)
+    sized = _sized(config, settled, material, started)
+    if compiles or sized.model != likely.model:
+        settled = _settle(sized, material, started, show, None, None)
     return settled
 
 
@@ -125,8 +136,7 @@ def _measured(
     machine: Machine | None,
 ) -> tuple[Machine, Callable[..., Tensor], Timing]:
     """Return how to compute, the losses computed so, and how long a step takes."""
-    asked = asked_steps(config)
-    budget = seconds(config.time) if config.time else DEFAULT_SECONDS
+    asked, budget = asked_steps(config), _budget(config)
     device = next(model.parameters()).device
     batch = material.batches(config).at(0).to(device)
     numbers = _thread_numbers(config, device.type) if machine is None else ()
@@ -140,14 +150,23 @@ def _measured(
             numbers,
         )
     use(model, machine)
+    left = budget - (time.perf_counter() - started)
     if machine.compile:
+        if asked is None and config.model.dropout is None:  # changed later, it is compiled again
+            rough = steps_in(config, material, left, step_seconds(model, model.token_losses, batch))
+            model.set_dropout(dropout_for(_passes(config, material, rough)))
         show.say("compiling, which takes half a minute or so")
     losses = losses_of(model, machine)
     at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
     trial = Training(at_rest, machine, material, model, losses, steps=1000)
-    step_seconds = _step_seconds(trial, WARM_UP_SECONDS / 4 if asked is None else 0.0)
+    took = _step_seconds(trial, WARM_UP_SECONDS / 4 if asked is None else 0.0)
     left = budget - (time.perf_counter() - started)
-    return machine, losses, Timing(step_seconds, None if asked else max(0.0, left), numbers)
+    return machine, losses, Timing(took, None if asked else max(0.0, left), numbers)
+
+
+def _budget(config: TrainConfig) -> float:
+    """Return the seconds that a run may take."""
+    return seconds(config.time) if config.time else DEFAULT_SECONDS
 
 
 def _passes(config: TrainConfig, material: Material, steps: int) -> float:
@@ -159,13 +178,12 @@ def _sized(
     config: TrainConfig, settled: Settled, material: Material, started: float
 ) -> TrainConfig:
     """Return the configuration with the sizes that the text and the time left deserve."""
-    timing = settled.plan.timing
-    budget = seconds(config.time) if config.time else DEFAULT_SECONDS
+    measured = settled.config
     name = choose_preset(
-        config,
+        measured,
         text_tokens=len(material.training),
-        seconds=budget - (time.perf_counter() - started),
-        seconds_per_token=timing.step_seconds / tokens_per_step(config),
+        seconds=_budget(config) - (time.perf_counter() - started),
+        seconds_per_token=settled.plan.timing.step_seconds / tokens_per_step(measured),
     )
     return replace(config, model=as_preset(config.model, name))
 

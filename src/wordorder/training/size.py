@@ -62,8 +62,7 @@ def choose_preset(
 def as_preset(model: ModelConfig, name: str) -> ModelConfig:
     """Return a model with the sizes of a preset, and a context no shorter than it had.
 
-    nano's own 128 tokens are for comparisons: with 256 it ended
-    at 4.18 where with 128 it ended at 4.24.
+    nano's own 128 tokens are for comparisons: with 256 it ended at 4.18, with 128 at 4.24.
     """
     sizes = dict(PRESETS[name])
     length = max(sizes.pop("trained_length"), model.trained_length)
