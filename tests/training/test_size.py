@@ -105,10 +105,12 @@ def test_a_run_has_the_dropout_of_its_passes(tmp_path: Path) -> None:
     assert expected > 0
 
 
-@pytest.mark.parametrize(("budget", "anew"), [(30.0, 1), (1000.0, 2)])
+@pytest.mark.parametrize(
+    ("budget", "likely", "anew"), [(30.0, "nano", 1), (180.0, "mini", 1), (1000.0, "mini", 2)]
+)
 @pytest.mark.parametrize("name", ["nano", "mini"])
 def test_the_likely_size_is_measured_and_another_is_measured_anew(
-    monkeypatch: pytest.MonkeyPatch, name: str, budget: float, anew: int
+    monkeypatch: pytest.MonkeyPatch, name: str, budget: float, likely: str, anew: int
 ) -> None:
     """A run that may repay compiling is compiled at the size that it takes, not before."""
     tried: list[TrainConfig] = []
@@ -125,8 +127,8 @@ def test_the_likely_size_is_measured_and_another_is_measured_anew(
     found = settle.settle(config, material, 0.0, Display())  # type: ignore[arg-type]
     assert (found.config.model.width, found.config.compile) == (PRESETS[name]["width"], "auto")
     assert found.config.model.trained_length == 256
-    assert tried[0].model.width == PRESETS["mini"]["width"]
-    assert len(tried) == (anew if name == "mini" else 2)
+    assert tried[0].model.width == PRESETS[likely]["width"]
+    assert len(tried) == (anew if name == likely else 2)
     assert tried[0].compile == ("no" if anew == 2 else "auto")
 
 
