@@ -50,6 +50,8 @@ def defaults(
 ) -> tuple[str | None, RunOptions]:
     """Return the preset that was asked for, and what is not typed.
 
+    The size of the model is left open where no preset is asked for and no size is given.
+
     Args:
         arguments: what was typed after the command.
         preset: where none is asked for.
@@ -72,16 +74,10 @@ def defaults(
     config = from_mapping({**values, **written}, asked or preset)
     model = ModelOptions(**asdict(config.model))
     rest = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "model"}
-    return asked, RunOptions(model=model, **rest)
-
-
-def sizes_given(arguments: list[str]) -> bool:
-    """Return whether a size of the model is typed or in the --config file, or a run's is taken."""
-    early = _peek(arguments, ("--config",))
-    written = _read_yaml(early["--config"]) if "--config" in early else {}
     typed = (word.partition("=")[0] for word in arguments if word.startswith("--"))
-    names = {word.removeprefix("--").replace("-", "_") for word in typed}
-    return bool(SIZES & (names | set(written)))
+    given = {word.removeprefix("--").replace("-", "_") for word in typed} | set(written)
+    rest["auto_size"] = not (asked or preset or SIZES & given)
+    return asked, RunOptions(model=model, **rest)
 
 
 def _at_length(model: ModelConfig, length: object) -> ModelConfig:

@@ -29,7 +29,12 @@ from wordorder.text.store import TokenStore, beginning
 from wordorder.training import loop
 from wordorder.training.display import Display
 from wordorder.training.machine import DTYPES, Machine
-from wordorder.training.material import Material, read_material, tokenizer_of
+from wordorder.training.material import (
+    Material,
+    choosing_text,
+    read_material,
+    tokenizer_of,
+)
 from wordorder.training.metrics import read
 from wordorder.training.run import Run
 from wordorder.training.start import resume, train
@@ -121,17 +126,10 @@ def choice_of(run: Run) -> dict[str, Any]:
     Development text where the split has some, so that what is reported has chosen nothing.
     """
     material = read_material(config_of(run.config), tokenizer_of(run.folder))
-    text, store = development_of(material)
+    store = choosing_text(material)
+    text = "validation" if store is material.validation else "development"
     loss = _loss(run, material, store, loop.FINAL_VALIDATION_TOKENS)
     return {"validation_loss": loss, "text": text}
-
-
-def development_of(material: Material) -> tuple[str, TokenStore]:
-    """Return the text that may choose, and its name: development, or validation where it is all."""
-    development = getattr(material, "development", None)
-    if development is not None and len(development):
-        return "development", development
-    return "validation", material.validation
 
 
 def _in_detail(run: Run, material: Material) -> dict[str, Any]:
@@ -139,7 +137,7 @@ def _in_detail(run: Run, material: Material) -> dict[str, Any]:
     config = config_of(run.config)
     whole = beginning(material.validation, loop.FINAL_VALIDATION_TOKENS, material.tokenizer)
     text = _curve_text(run.folder)
-    read_on = development_of(material)[1] if text == "development" else material.validation
+    read_on = choosing_text(material) if text == "development" else material.validation
     end = _loss(run, material, read_on, loop.validation_tokens(config))
     records = [r for r in read(run.folder / "metrics.jsonl") if "loss" in r]
     late = [r["loss"] for r in records[-max(1, len(records) // LATE_STEPS) :]]

@@ -28,7 +28,7 @@ from wordorder.extension.reach import Text
 from wordorder.model import LanguageModel
 from wordorder.positions import Part, PositionError, Rotary
 from wordorder.text.store import TokenStore
-from wordorder.training.material import Material
+from wordorder.training.material import Material, choosing_text
 
 # The search begins with what these do.
 SEARCH_FROM = ("interpolate", "ntk", "yarn", "llama3")
@@ -79,14 +79,6 @@ class Streamed:
     loss: float | None
     change: Estimate | None
     cannot: str | None = None
-
-
-def choosing_text(material: Material) -> TokenStore:
-    """Return the text that chooses: the development text, so that what is reported chose nothing.
-
-    Where a corpus has none (one made before there was such a part) it is the validation text.
-    """
-    return getattr(material, "development", None) or material.validation
 
 
 def text_to_choose_on(material: Material, reported: Text, length: int) -> tuple[Text, str]:

@@ -165,6 +165,11 @@ def seconds(text: str) -> float:
     return value
 
 
+def budget_seconds(config: TrainConfig) -> float:
+    """Return the seconds that a run may take where its steps are not asked for."""
+    return seconds(config.time) if config.time else DEFAULT_SECONDS
+
+
 def whole_paths(data: tuple[str, ...]) -> tuple[str, ...]:
     """Return names of data whose paths hold from every folder."""
     return tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in data)

@@ -155,6 +155,14 @@ def check_same_split(folder: Path, recorded: Mapping[str, Any], facts: Mapping[s
         )
 
 
+def choosing_text(material: Material) -> TokenStore:
+    """Return the text that chooses: the development text, so that what is reported chose nothing.
+
+    Where a corpus has none (one made before there was such a part) it is the validation text.
+    """
+    return getattr(material, "development", None) or material.validation
+
+
 def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Return what to say where a model goes on with its own text, split otherwise; "": nothing.
 

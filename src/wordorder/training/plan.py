@@ -16,7 +16,7 @@ import torch
 
 from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
-from wordorder.training.config import DEFAULT_SECONDS, TrainConfig, seconds
+from wordorder.training.config import TrainConfig, budget_seconds
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, held_out_rows
 from wordorder.training.size import WORTHWHILE_PASSES
@@ -132,7 +132,7 @@ class Plan:
         return f"{about}: with a cosine the end is planned now, and drifts if the machine changes"
 
     def _asked(self) -> str:
-        return readable_seconds(seconds(self.config.time or f"{DEFAULT_SECONDS}"))
+        return readable_seconds(budget_seconds(self.config))
 
     def warnings(self) -> list[str]:
         """Return what is likely to go wrong, and what to do about it, a line each."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from wordorder.errors import Failed
 from wordorder.model import TokenModel, make_model
 from wordorder.training import loop
-from wordorder.training.config import DEFAULT_SECONDS, TrainConfig, seconds
+from wordorder.training.config import TrainConfig, budget_seconds
 from wordorder.training.display import Display
 from wordorder.training.machine import (
     SECONDS_WORTH_COMPILING,
@@ -72,8 +72,8 @@ def settle(
 ) -> Settled:
     """Measure how this machine does best and how long a step takes; plan what follows from it.
 
-    What follows is the number of steps, the dropout where none is asked for, and the sizes of
-    the model where the configuration leaves them open.
+    The plan is the number of steps, the dropout if it is not set, and the model's sizes if
+    `auto_size` is set.
 
     Args:
         started: when the run began, by `time.perf_counter`.
@@ -88,8 +88,8 @@ def settle(
     open_size = config.auto_size and timed and transformer and machine is None and weights is None
     if not open_size:
         return _settle(config, material, started, show, machine, weights)
-    compiles = config.compile == "auto" and _budget(config) >= SECONDS_WORTH_COMPILING
-    preset = LIKELY_PRESETS[_budget(config) >= SECONDS_FOR_THE_SECOND]
+    compiles = config.compile == "auto" and budget_seconds(config) >= SECONDS_WORTH_COMPILING
+    preset = LIKELY_PRESETS[budget_seconds(config) >= SECONDS_FOR_THE_SECOND]
     likely = replace(config, model=as_preset(config.model, preset))
     if compiles:  # not a size that may not be taken
         likely = replace(likely, compile="no")
@@ -138,7 +138,7 @@ def _measured(
     machine: Machine | None,
 ) -> tuple[Machine, Callable[..., Tensor], Timing]:
     """Return how to compute, the losses computed so, and how long a step takes."""
-    asked, budget = asked_steps(config), _budget(config)
+    asked, budget = asked_steps(config), budget_seconds(config)
     device = next(model.parameters()).device
     batch = material.batches(config).at(0).to(device)
     numbers = _thread_numbers(config, device.type) if machine is None else ()
@@ -166,11 +166,6 @@ def _measured(
     return machine, losses, Timing(took, None if asked else max(0.0, left), numbers)
 
 
-def _budget(config: TrainConfig) -> float:
-    """Return the seconds that a run may take."""
-    return seconds(config.time) if config.time else DEFAULT_SECONDS
-
-
 def _passes(config: TrainConfig, material: Material, steps: int) -> float:
     """Return how often the training text is read in so many steps."""
     return material.batches(config).epoch(steps * config.accumulate)
@@ -184,7 +179,7 @@ def _sized(
     name = choose_preset(
         measured,
         text_tokens=len(material.training),
-        seconds=_budget(config) - (time.perf_counter() - started),
+        seconds=budget_seconds(config) - (time.perf_counter() - started),
         seconds_per_token=settled.plan.timing.step_seconds / tokens_per_step(measured),
     )
     return replace(config, model=as_preset(config.model, name))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import tyro
 
 from wordorder.cli.arguments import parse
-from wordorder.cli.run_options import RunOptions, defaults, sizes_given
+from wordorder.cli.run_options import RunOptions, defaults
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class TrainOptions:
 def read_options(arguments: list[str]) -> TrainOptions:
     """Return the options that were typed; --help prints them and leaves."""
     preset, run = defaults(arguments)
-    run = replace(run, auto_size=preset is None and not sizes_given(arguments))
     return parse(
         tyro.conf.OmitArgPrefixes[TrainOptions],
         arguments,
