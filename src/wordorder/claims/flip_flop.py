@@ -8,7 +8,7 @@ The source's models have one layer. That cannot first join an instruction to its
 look for it: rotary reads what it can of the last few instructions at once, and errs in
 distribution too, in the source less than here. Where it errs in more than a tenth of reads there,
 what it errs by on sparse says little of what it does past its training, and nothing is tested.
-With two layers it is right in distribution, and the same criteria are asked of it there.
+With two layers rotary is accurate in distribution, so the same criteria apply to it there.
 """
 
 from __future__ import annotations

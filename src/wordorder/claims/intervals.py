@@ -154,7 +154,8 @@ def clustered(values: ArrayLike, documents: ArrayLike) -> Interval:
 
     Args:
         values: (windows,) one number for each.
-        documents: (windows,) the document of each; of fewer than four, blocks stand for them.
+        documents: (windows,) the document of each window; with fewer than four documents,
+            blocks of windows are the clusters instead.
     """
     numbers, groups = np.asarray(values, np.float64), _groups(np.asarray(documents))
     mean = float(numbers.mean())

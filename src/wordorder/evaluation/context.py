@@ -135,7 +135,7 @@ def measurable(
 ) -> Measurable:
     """Return which context lengths this text can measure, and why not the others.
 
-    Where too few documents reach the trained length, blocks of the long ones stand for documents.
+    If too few documents reach the trained length, the clusters are blocks of the long ones.
 
     Args:
         lengths: in tokens.

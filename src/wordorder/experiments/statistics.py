@@ -27,13 +27,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.intervals import CONFIDENCE
 
 try:
     from scipy import stats
 except ImportError:
     raise BadInput("statistics need an extra: pip install 'wordorder[compare]'") from None
 
-CONFIDENCE = 0.95
 SIGNIFICANT = 0.05  # an adjusted p-value below it
 
 # With 6 pairs the smallest two-sided p of a sign-flip test is 2/64 = 0.03; with 5 it is 0.06, so
