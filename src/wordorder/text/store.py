@@ -27,7 +27,7 @@ from wordorder.text.split import FEWEST_DOCUMENTS_TO_HASH
 from wordorder.text.tokenizer import Tokenizer
 
 # Part of every entry's name: raised when what is stored for the same input changes.
-LAYOUT = 1
+LAYOUT = 2
 
 Arrays = tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]  # tokens, starts
 

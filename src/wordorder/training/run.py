@@ -1,10 +1,10 @@
 """A run folder: what training leaves and every other command reads.
 
-    config.json  tokenizer.json  model.safetensors    what the model is
-    last.safetensors                                   the last weights, if others validated better
-    metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
-    training/                                          what resuming needs
-    extension.json  extension.md  extension.png        of a run that `wordorder extend` made
+config.json  tokenizer.json  model.safetensors    what the model is
+last.safetensors                                   the last weights, if others validated better
+metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
+training/                                          what resuming needs
+extension.json  extension.md  extension.png        of a run that `wordorder extend` made
 """
 
 from __future__ import annotations
