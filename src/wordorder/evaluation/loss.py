@@ -59,7 +59,8 @@ class Loss:
         standard_error: of `loss_nats`, over documents, or over blocks of a text with few; None
             where there is only one.
         bits_per_byte: all bits over the UTF-8 bytes of the text, which compares across tokenizers;
-            None for masked-token, where a model is asked for some of the text only.
+            None for masked-token, where a model is asked for some of the text only, and for a
+            tokenizer that does not give the text back.
         tokens: how many were predicted.
         bytes: of the whole text.
         windows: how many the text was cut into.
@@ -213,7 +214,7 @@ def _summary(
     return Loss(
         loss_nats=loss.mean,
         standard_error=loss.standard_error,
-        bits_per_byte=bits if objective == "next-token" else None,
+        bits_per_byte=bits if objective == "next-token" and store.lossless else None,
         tokens=int(counts.sum()),
         bytes=store.bytes,
         windows=-(-len(store) // context_length),

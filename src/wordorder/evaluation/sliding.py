@@ -111,7 +111,11 @@ def sliding_loss(
         progress(done / len(begins))
     total, loss = float(sums.sum()), ratio(sums, counts)
     # Tokens that do not add up to the whole text do not to a part of it either.
-    exact = bytes_per_token is not None and bytes_per_token[store.tokens].sum() == store.bytes
+    exact = (
+        bytes_per_token is not None
+        and store.lossless
+        and bytes_per_token[store.tokens].sum() == store.bytes
+    )
     return SlidingLoss(
         loss_nats=loss.mean,
         standard_error=loss.standard_error,

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
+from wordorder.patience import said_if_slow
 from wordorder.text.corpus import Corpus
 from wordorder.text.split import FEWEST_DOCUMENTS_TO_HASH
 from wordorder.text.tokenizer import Tokenizer
@@ -44,6 +45,8 @@ class TokenStore:
         bytes: UTF-8 bytes of all texts, for bits per byte.
         end_of_text: the id that ends documents.
         vocabulary_size: how many ids there are.
+        lossless: whether the text comes back from its tokens, without which its bytes are no
+            denominator of anything.
     """
 
     tokens: NDArray[np.unsignedinteger]
@@ -51,6 +54,7 @@ class TokenStore:
     bytes: int
     end_of_text: int
     vocabulary_size: int
+    lossless: bool = True
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -101,12 +105,16 @@ def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
     entry = cache_folder() / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
     arrays = _opened(entry)
     if arrays is None:
-        made = _encode(corpus, tokenizer)
+        with said_if_slow(f"tokenizing {corpus.characters:,} characters"):
+            made = _encode(corpus, tokenizer)
         # No room or no right to write: the run goes on without a cache.
         with contextlib.suppress(OSError):
             _write(entry, *made)
         arrays = _opened(entry) or made
-    return TokenStore(*arrays, corpus.bytes, tokenizer.end_of_text, tokenizer.vocabulary_size)
+    lossless = tokenizer.round_trip([document.text for document in corpus.documents]).lossless
+    return TokenStore(
+        *arrays, corpus.bytes, tokenizer.end_of_text, tokenizer.vocabulary_size, lossless
+    )
 
 
 def beginning(store: TokenStore, most_tokens: int, tokenizer: Tokenizer) -> TokenStore:

@@ -39,6 +39,7 @@ from wordorder.text.pieces import (
     pieces,
     short_runs,
 )
+from wordorder.text.round_trip import RoundTrip, round_trip
 
 KINDS = ("bpe", "bytes", "characters")
 MASK = "<|mask|>"
@@ -134,9 +135,48 @@ class Tokenizer:
         size = BROUGHT_PIECE_CHARACTERS if self._cuts is LINE_STARTS else None
         ids, cut = [np.empty(0, np.uint32)], pieces(text, self._cuts, size)
         while batch := list(islice(cut, PIECES_AT_ONCE)):
-            encoded = self.backend.encode_batch_fast(batch, add_special_tokens=False)
+            try:
+                encoded = self.backend.encode_batch_fast(batch, add_special_tokens=False)
+            except Exception as error:  # the library raises plain Exception
+                raise BadInput(self._why_not(batch, error)) from None
             ids.extend(np.array(e.ids, np.uint32) for e in encoded)
         return np.concatenate(ids)
+
+    def _why_not(self, texts: Sequence[str], error: Exception) -> str:
+        """Return which word cannot be encoded, and what to do."""
+        split = self.backend.pre_tokenizer.pre_tokenize_str if self.backend.pre_tokenizer else None
+        normal = self.backend.normalizer.normalize_str if self.backend.normalizer else str
+        for text in map(normal, texts):
+            for word, _ in split(text) if split else [(text, ())]:
+                try:
+                    self.backend.model.tokenize(word)
+                except Exception:
+                    return (
+                        f"the tokenizer cannot encode {word[:40]!r} ({error}): give its vocabulary "
+                        "an unknown token, leave the word out, or train with --tokenizer bpe"
+                    )
+        return f"the tokenizer cannot encode this text ({error}): train with --tokenizer bpe"
+
+    def round_trip(self, texts: Sequence[str]) -> RoundTrip:
+        """Try whether texts come back from their tokens; of our own kinds all do."""
+        if self.kind != "brought":
+            return RoundTrip(0, 0, "")
+        return round_trip(texts, lambda text: self.decode(self.encode(text)))
+
+    def notes(self, corpus: Corpus, asked: int | None = None) -> tuple[str, ...]:
+        """Return what a reader should know of this tokenizer on a text, one sentence each.
+
+        Args:
+            asked: the vocabulary size that was asked for, where the tokenizer was made for this.
+        """
+        notes = []
+        if asked and self.kind == "bpe" and self.vocabulary_size < asked:
+            notes.append(
+                f"the vocabulary has {self.vocabulary_size:,} tokens, not {asked:,}: no other pair "
+                "of tokens occurs twice within the words of this text"
+            )
+        lost = self.round_trip([document.text for document in corpus.documents]).note
+        return (*notes, lost) if lost else tuple(notes)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids; special tokens are silent, broken UTF-8 becomes U+FFFD."""
@@ -159,10 +199,12 @@ class Tokenizer:
         """
         if self._spellings is not None:
             return np.array([len(spelling) for spelling in self._spellings], np.int64)
+        byte_level = '"ByteLevel"' in json.dumps(json.loads(self.backend.to_str())["decoder"])
         sizes = np.zeros(self.vocabulary_size, np.int64)
         for token, index in self.backend.get_vocab(with_added_tokens=False).items():
-            plain = token.replace("▁", " ").removeprefix("##")
-            sizes[index] = 1 if re.fullmatch(r"<0x[0-9A-F]{2}>", token) else len(plain.encode())
+            plain = token.replace("▁", " ").removeprefix("##").encode()
+            plain = _bytes_of(token) if byte_level else plain
+            sizes[index] = 1 if re.fullmatch(r"<0x[0-9A-F]{2}>", token) else len(plain)
         sizes[self._special_ids] = 0
         return sizes
 
@@ -186,8 +228,7 @@ class Tokenizer:
             return None
         spellings = [b""] * self.vocabulary_size
         for token, index in self.backend.get_vocab(with_added_tokens=False).items():
-            spelt = token.encode() if self.kind == "characters" else bytes(map(BYTES.get, token))
-            spellings[index] = spelt
+            spellings[index] = token.encode() if self.kind == "characters" else _bytes_of(token)
         for index, token in self.backend.get_added_tokens_decoder().items():
             spellings[index] = b"" if token.special else token.content.encode()
         return spellings
@@ -214,6 +255,12 @@ class Tokenizer:
                 "or train with --tokenizer bytes or bpe"
             )
         return ids.astype(np.uint32)
+
+
+def _bytes_of(token: str) -> bytes:
+    """Return the bytes that a byte-level token stands for; one spelt otherwise is its own text."""
+    spelt = [BYTES.get(character) for character in token]
+    return token.encode() if None in spelt else bytes(spelt)
 
 
 class StreamDecoder:
