@@ -37,6 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "embedding-norm": {"embedding_norm": True},
     "half-rate": {"learning_rate": 0.005},
     "double-rate": {"learning_rate": 0.02},
+    "whole-embedding-rate": {"embedding_rate": 1.0},
     "half-matrix-rate": {"matrix_learning_rate": 0.01},
     "double-matrix-rate": {"matrix_learning_rate": 0.04},
     "dropout-0": {"dropout": 0.0},

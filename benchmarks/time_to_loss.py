@@ -59,6 +59,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "batch_size": 24,
             "steps": 130,
             "learning_rate": 0.02,
+            "embedding_rate": 1.0,  # a short run of 65 characters
             "matrix_learning_rate": 0.06,
             "momentum": 0.85,  # 0.95 looks back over a seventh of the run: 1.89 for 1.875
         },

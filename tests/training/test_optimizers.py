@@ -7,8 +7,10 @@ from itertools import pairwise
 import pytest
 import torch
 
+from wordorder.model import ModelConfig, make_model
 from wordorder.model.language_model import Part
-from wordorder.training.optimizers import Muon, orthogonalise
+from wordorder.training.config import TrainConfig
+from wordorder.training.optimizers import Muon, Optimizer, orthogonalise
 from wordorder.training.schedules import learning_rate_factor, momentum_at
 
 
@@ -88,3 +90,26 @@ def test_a_step_takes_the_momentum_of_its_number() -> None:
             muon.step(0.1, momentum=momentum)
         moved.append(parameter.detach())
     assert not torch.allclose(*moved, atol=1e-3)
+
+
+@pytest.mark.parametrize(("width", "moved"), [(8, 8**0.5), (128, 128**0.5), (512, 128**0.5)])
+def test_words_of_a_wide_model_move_no_further_than_at_128(width: int, moved: float) -> None:
+    model = make_model(
+        ModelConfig(width=width, layers=1, heads=1, vocabulary_size=9, trained_length=8)
+    )
+    before = model.word_vectors(torch.arange(9)).detach().clone()
+    optimizer = Optimizer(model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.0)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step(matrix_rate=0.0, rate=0.01)  # AdamW's first step is its rate
+    step = (before - model.word_vectors(torch.arange(9)).detach()).mean()
+    assert float(step) == pytest.approx(0.01 * moved, rel=1e-3)
+
+
+def test_a_share_that_is_given_and_runs_of_before() -> None:
+    model = make_model(ModelConfig(width=512, layers=1, heads=1, vocabulary_size=9))
+    own = Optimizer(
+        model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.0, embedding_rate=0.3
+    )
+    assert [group["share"] for group in own.adam.param_groups] == [0.3, 1.0]
+    assert TrainConfig.from_dict({}, ModelConfig()).embedding_rate == 1.0

@@ -63,6 +63,8 @@ class TrainConfig:
     """batches whose gradients are summed before one step"""
     learning_rate: float = 0.01
     """peak rate of AdamW: embeddings, norms, biases"""
+    embedding_rate: float = 0.0
+    """share of that rate at which the embedding table learns; 0: by what words are multiplied by"""
     matrix_learning_rate: float = 0.02
     """peak rate of Muon: the hidden matrices"""
     muon: bool = True
@@ -136,14 +138,15 @@ class TrainConfig:
     def from_dict(cls, values: dict[str, Any], model: ModelConfig) -> TrainConfig:
         """Return the configuration that `to_dict` wrote.
 
-        A run recorded before there was a development part has none.
+        A run recorded before there was a development part has none, and one recorded before the
+        embedding table had a rate of its own learns it at the rate of the others.
 
         Raises:
             BadInput: a field that no configuration has.
         """
         if unknown := set(values) - {f.name for f in fields(cls)}:
             raise BadInput(f"unknown training fields: {', '.join(sorted(unknown))}")
-        return cls(model=model, **{"development_fraction": 0.0, **values})
+        return cls(model=model, **{"development_fraction": 0.0, "embedding_rate": 1.0, **values})
 
 
 def folder_of(config: TrainConfig) -> Path:

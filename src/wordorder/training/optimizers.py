@@ -17,6 +17,7 @@ from ..model.language_model import Part, TokenModel
 
 # Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+RATES_CHOSEN_AT_WIDTH = 128
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype, rounds: int = 5) -> Tensor:
@@ -97,8 +98,23 @@ class Muon:
             buffer.copy_(saved)
 
 
+def embedding_rate_for(multiplier: float) -> float:
+    """Return the share of AdamW's rate at which the embedding table learns.
+
+    A step of AdamW moves a word vector by its rate times what words are multiplied by, the square
+    root of the width: at one rate, words of a wide model would move further in a step than those
+    of a narrow one. The rate was chosen at a width of 128.
+    """
+    return min(1.0, RATES_CHOSEN_AT_WIDTH**0.5 / multiplier)
+
+
 class Optimizer:
-    """Both optimizers of one model, stepped and saved as one."""
+    """Both optimizers of one model, stepped and saved as one.
+
+    Args:
+        embedding_rate: share of AdamW's rate at which the embedding table learns; 0: see
+            `embedding_rate_for`.
+    """
 
     def __init__(
         self,
@@ -107,6 +123,7 @@ class Optimizer:
         muon_dtype: torch.dtype,
         use_muon: bool,
         weight_decay: float,
+        embedding_rate: float = 0.0,
     ) -> None:
         parts = model.muon_parts() if use_muon else []
         own = {id(part.parameter) for part in parts}
@@ -114,20 +131,24 @@ class Optimizer:
         self.weight_decay = weight_decay
         self.muon = Muon(parts, dtype=muon_dtype)
         self.names = [n for n, _ in rest]
-        decayed = [p for _, p in rest if p.dim() >= 2]
+        table = model.embedding.weight
+        share = embedding_rate or embedding_rate_for(model.config.embedding_scale)
+        decayed = [p for _, p in rest if p.dim() >= 2 and p is not table]
         plain = [p for _, p in rest if p.dim() < 2]
         self.parameters = list(model.parameters())
         groups = [
-            {"params": decayed, "weight_decay": weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+            {"params": [table], "weight_decay": weight_decay, "share": share},
+            {"params": decayed, "weight_decay": weight_decay, "share": 1.0},
+            {"params": plain, "weight_decay": 0.0, "share": 1.0},
         ]
+        groups = [group for group in groups if group["params"]]
         self.adam = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-10, fused=True)
         self.by_name = dict(rest)
 
     def step(self, *, matrix_rate: float, rate: float, momentum: float = 0.95) -> None:
         """Update every weight from its gradient."""
         for group in self.adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.adam.step()
         self.muon.step(matrix_rate, self.weight_decay, momentum=momentum)
 

@@ -69,6 +69,7 @@ class Training:
             muon_dtype=DTYPES[machine.muon_dtype],
             use_muon=config.muon,
             weight_decay=config.weight_decay,
+            embedding_rate=config.embedding_rate,
         )
         self.parameters = list(model.parameters())
         self.warmup = math.ceil(config.warmup * steps)
