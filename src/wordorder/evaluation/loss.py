@@ -127,8 +127,8 @@ def evaluate(
     starts = cluster_starts(store)
     sums, counts = (np.zeros((len(starts), len(edges) - 1)) for _ in range(2))
     for number, batch in enumerate(batches):
-        # The first window's first target is the text's first token, and none is left out.
-        first = number * rows * context_length
+        # The first window reads from the end-of-text before the first token, and leaves none out.
+        first = number * rows * context_length - (objective == "masked-token")
         _add(sums, counts, _by_place(model, batch), starts, edges, first)
         progress(min(1.0, (number + 1) * rows / windows))
     return _summary(sums, counts, edges, store, context_length, objective)

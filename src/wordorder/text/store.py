@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import zlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ class TokenStore:
     """The tokens of a corpus, document after document.
 
     Args:
-        tokens: uint16 where the vocabulary fits, else uint32; documents end with `end_of_text`.
+        tokens: uint16 where the vocabulary fits, else uint32; documents end with `end_of_text`,
+            except those that `beginning` cut short.
         starts: int64, the index of each document's first token.
         bytes: UTF-8 bytes of all texts, for bits per byte.
         end_of_text: the id that ends documents.
@@ -57,6 +59,28 @@ class TokenStore:
     def sizes(self) -> NDArray[np.int64]:
         """Tokens of each document, the end included."""
         return np.diff(self.starts, append=len(self))
+
+    def windows(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return what is read at these places of the ring, and what comes after each.
+
+        A document is read after an end-of-text, as in training. Where the one before it was cut
+        short there is none, and one is read in place of the last token there.
+
+        Args:
+            places: (rows, time + 1), the last one a target alone; -1 is the end of the text.
+        """
+        tokens = self.tokens[places % len(self)].astype(np.int64)
+        read, targets = tokens[:, :-1], tokens[:, 1:]
+        if len(self._cut_ends):
+            cut = np.isin(places[:, :-1] % len(self), self._cut_ends)
+            read = np.where(cut, self.end_of_text, read)
+        return read, targets
+
+    @cached_property
+    def _cut_ends(self) -> NDArray[np.int64]:
+        """Where the last tokens are of documents that lack their end-of-text."""
+        ends = (self.starts - 1) % len(self)
+        return ends[self.tokens[ends] != self.end_of_text]
 
 
 def cache_folder() -> Path:
