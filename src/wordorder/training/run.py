@@ -1,16 +1,17 @@
 """A run folder: what training leaves and every other command reads.
 
-    config.json  tokenizer.json  model.safetensors    what the model is
-    last.safetensors                                   the last weights, if others validated better
-    metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
-    training/                                          what resuming needs
-    extension.json  extension.md  extension.png        of a run that `wordorder extend` made
+config.json  tokenizer.json  model.safetensors    what the model is
+last.safetensors                                   the last weights, if others validated better
+metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
+training/                                          what resuming needs
+extension.json  extension.md  extension.png        of a run that `wordorder extend` made
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from safetensors.torch import load_file
 
 from wordorder.errors import BadInput, Refused
 from wordorder.model import ModelConfig, TokenModel, make_model
-from wordorder.model.decoding import CompiledStep, Sampling, generate
+from wordorder.model.decoding import CompiledStep, Sampling
 from wordorder.positions import foreign
+from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.training.continuation import continuation, room
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 MOST_NAMED = 6  # runs in one message
@@ -118,21 +121,35 @@ class Run:
         """The model's decoding step, compiled when it is first used."""
         return CompiledStep(self.model)
 
+    def check_next_token(self) -> None:
+        """Raise where the model cannot be asked for the next token.
+
+        Raises:
+            BadInput: one that was trained to fill in hidden tokens.
+        """
+        if self.config.get("objective") == "masked-token" or not self.model_config.causal:
+            raise BadInput(
+                f"{self.folder} was trained with --objective masked-token: it fills in hidden "
+                "tokens and cannot be asked for the next one"
+            )
+
     def generate(self, prompt: str = "", *, compile: bool = False, **sampling: Any) -> str:
-        """Return the prompt with what the model writes after it.
+        """Return the prompt with what the model writes after it, as far as it has positions.
 
         Args:
             compile: write by compiled code: several times as fast, after some 20 s.
             sampling: fields of `wordorder.model.decoding.Sampling`.
 
         Raises:
-            BadInput: a model whose decoding step cannot be compiled.
+            BadInput: a model that looks both ways; a prompt that cannot be encoded or is longer
+                than the embedding has positions for; a decoding step that cannot be compiled.
         """
-        end = self.tokenizer.end_of_text
-        start = [end, *self.tokenizer.encode(prompt)]
+        self.check_next_token()
+        start, how = Prompt(prompt, self.tokenizer), Sampling(**sampling)
+        if (left := room(self.model, start)) is not None:
+            how = replace(how, max_tokens=min(left, how.max_tokens))
         step = self.compiled_step if compile else None
-        written = generate(self.model, start, Sampling(**sampling), stop=end, step=step)
-        return prompt + self.tokenizer.decode(list(written))
+        return prompt + "".join(continuation(self.model, start, how, step=step))
 
 
 def _check_no_comparison(folder: Path) -> None:
