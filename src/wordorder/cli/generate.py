@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     if options.count < 1:
         raise BadInput(f"--count is {options.count}: it must be at least 1")
     run = Run.load(options.run, trust=options.trust)
-    run.check_next_token()
+    run.check_next_token("generate")
     model = run.load_model(pick_device(options.device))
     window = {"window": options.window, "sinks": options.sinks}
     check_window(model, **window, use_cache=options.cache)

@@ -121,16 +121,25 @@ class Run:
         """The model's decoding step, compiled when it is first used."""
         return CompiledStep(self.model)
 
-    def check_next_token(self) -> None:
+    @property
+    def fills_in(self) -> bool:
+        """Whether it was trained to fill in hidden tokens and not to predict the next one."""
+        masked = self.config.get("training", {}).get("objective") == "masked-token"
+        return masked or not self.model_config.causal
+
+    def check_next_token(self, what: str) -> None:
         """Raise where the model cannot be asked for the next token.
 
+        Args:
+            what: asks for it.
+
         Raises:
-            BadInput: one that was trained to fill in hidden tokens.
+            BadInput: a model that fills in hidden tokens.
         """
-        if self.config.get("objective") == "masked-token" or not self.model_config.causal:
+        if self.fills_in:
             raise BadInput(
-                f"{self.folder} was trained with --objective masked-token: it fills in hidden "
-                "tokens and cannot be asked for the next one"
+                f"{self.folder} fills in hidden tokens, and {what} asks for the next one: take a "
+                "run trained with --objective next-token"
             )
 
     def generate(self, prompt: str = "", *, compile: bool = False, **sampling: Any) -> str:
@@ -144,7 +153,7 @@ class Run:
             BadInput: a model that looks both ways; a prompt that cannot be encoded or is longer
                 than the embedding has positions for; a decoding step that cannot be compiled.
         """
-        self.check_next_token()
+        self.check_next_token("generate")
         start, how = Prompt(prompt, self.tokenizer), Sampling(**sampling)
         if (left := room(self.model, start)) is not None:
             how = replace(how, max_tokens=min(left, how.max_tokens))
