@@ -116,6 +116,27 @@ def test_fine_tuned_runs_go_on_to_the_bit(
     assert all(torch.equal(again[name], straight[name]) for name in straight)
 
 
+@pytest.mark.parametrize("tuned", [[], ["--method", "yarn", "--steps", "2"]])
+def test_the_text_that_is_recorded_is_the_one_that_was_read(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tuned: list[str]
+) -> None:
+    other, out = tmp_path / "other.txt", tmp_path / "long"
+    other.write_text("another text of other words and other lines. " * 60, encoding="utf-8")
+    asked = ["--to", "2x", "--data", str(other), "--out", str(out), *BARE, *tuned]
+    assert run(capsys, str(runs / "rotary"), *asked)[0] == 0
+    recorded, parent = (
+        json.loads((folder / "config.json").read_text()) for folder in (out, runs / "rotary")
+    )
+    assert recorded["data"]["name"] == str(other)
+    assert recorded["training"]["data"] == [str(other)]
+    assert recorded["extension"]["parent_data"] == parent["data"]
+    assert main(["eval", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == f"{other} (validation)"
+    if tuned:
+        card = (out / "README.md").read_text(encoding="utf-8")
+        assert f"trained on from `{runs / 'rotary'}`" in card and "from scratch" not in card
+
+
 def test_parent_that_has_moved(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tokenizers
+from tokenizers import models, pre_tokenizers, trainers
 
 from wordorder.cli import generate as command
 from wordorder.cli.main import main
+from wordorder.errors import BadInput
 from wordorder.training.machine import compiler_found
+from wordorder.training.run import Run
 
 SMALL = (
     "--width 32 --layers 1 --heads 2 --trained-length 16 --batch-size 2 --tokenizer bytes "
@@ -194,3 +198,65 @@ def test_it_compiles_by_itself_where_that_is_repaid(monkeypatch: pytest.MonkeyPa
     assert write("--max-tokens", "4", "--json", "--compile", "no") == 0
     assert write("--max-tokens", "4", "--json", "--window", "4") == 0
     assert len(compiled) == 1
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs with tokens that begin with a space, and with words that are joined by one."""
+    folder = tmp_path_factory.mktemp("words")
+    text = "the cat saw a red kite . " * 60
+    data, brought = folder / "text.txt", folder / "words.json"
+    data.write_text(text, encoding="utf-8")
+    backend = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.train_from_iterator([text], trainers.WordLevelTrainer(special_tokens=["[UNK]"]))
+    backend.save(str(brought))
+    for name, how in (("bpe", "bpe"), ("words", str(brought))):
+        small = [*SMALL, "--tokenizer", how, "--vocabulary-size", "270", "--steps", "40"]
+        assert main(["train", *small, "--data", str(data), "--out", str(folder / name)]) == 0
+    return {name: folder / name for name in ("bpe", "words")}
+
+
+@pytest.mark.parametrize("name", ["bpe", "words"])
+def test_a_space_at_the_end_of_a_prompt_changes_no_word(
+    words: dict[str, Path], said: Said, name: str
+) -> None:
+    how = ("--temperature", "0", "--max-tokens", "6", "--repetition-penalty", "1.5")
+    texts = []
+    for prompt in ("the cat", "the cat "):
+        assert main(["generate", str(words[name]), prompt, *how]) == 0
+        texts.append(said()[0])
+        greedy = {"temperature": 0.0, "max_tokens": 6, "repetition_penalty": 1.5}
+        assert Run.load(words[name]).generate(prompt, **greedy) + "\n" == texts[-1]
+        assert main(["generate", str(words[name]), prompt, *how, "--json"]) == 0
+        assert prompt + json.loads(said()[0])["texts"][0]["text"] + "\n" == texts[-1]
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("the cat ") and "  " not in texts[0]
+
+
+def test_whitespace_that_the_tokenizer_drops_is_said(words: dict[str, Path], said: Said) -> None:
+    assert main(["generate", str(words["words"]), "the cat\n", "--max-tokens", "3"]) == 0
+    out, lines = said()
+    assert out.startswith("the cat\n") and not out.startswith("the cat\n ")
+    assert lines[0].startswith("the tokenizer drops the whitespace at the end of the prompt")
+
+
+def test_python_writes_as_far_as_there_are_positions(runs: dict[str, Path]) -> None:
+    run = Run.load(runs["learned"])
+    assert len(run.generate("a small", seed=1, min_p=0.0)) <= 7 + 9
+    with pytest.raises(BadInput, match="the prompt is 19 tokens, the end of text that opens it"):
+        run.generate("a small thing ... ")
+
+
+def test_a_character_cut_short_is_in_no_text_and_no_sample(tmp_path: Path, said: Said) -> None:
+    """Bytes of characters of three: whatever the number of tokens, none ends in half a one."""
+    data = tmp_path / "text.txt"
+    data.write_text("字" * 2000, encoding="utf-8")
+    small = [*SMALL, "--steps", "60", "--learning-rate", "0.02", "--sample-prompt", "字"]
+    assert main(["train", *small, "--data", str(data), "--out", str(tmp_path / "r")]) == 0
+    said()
+    for tokens in (7, 8, 9):
+        greedy = ["--temperature", "0", "--max-tokens", str(tokens)]
+        assert main(["generate", str(tmp_path / "r"), "字", *greedy]) == 0
+        assert said()[0] == "字" * (1 + tokens // 3) + "\n"
+    assert "\ufffd" not in (tmp_path / "r" / "README.md").read_text(encoding="utf-8")

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wordorder.errors import BadInput
-from wordorder.model import TokenModel
+from wordorder.model import ModelConfig, TokenModel
 from wordorder.model.decoding import Sampling, choose, generate
 
 # Nothing left out: each test then turns on what it is about.
@@ -165,6 +165,57 @@ def test_penalised_tokens_are_those_of_the_prompt_and_the_text(make_writer: Make
     once = replace(ALL, temperature=0.0, repetition_penalty=1e6, max_tokens=10)
     text = list(generate(model, [3, 1, 4], once))
     assert len({3, 1, 4, *text}) == 13
+
+
+class SameLogits(nn.Module):
+    """Gives the same logits whatever it reads."""
+
+    def __init__(self, *logits: float) -> None:
+        super().__init__()
+        self.embedding, self.config = nn.Embedding(1, 1), ModelConfig()
+        self.logits = torch.tensor([logits])
+
+    def next_logits(self, tokens: Tensor, context_length: int) -> Tensor:
+        return self.logits
+
+
+@pytest.mark.parametrize(
+    ("logits", "prompt", "expected"),
+    [
+        ([2.0, 1.9, -3.0], [0], []),  # the end of text would count 1 against 1.9
+        ([2.0, 1.9, 1.5], [0, 1], []),
+        ([-1.0, -1.5, -9.0], [0], []),  # -2 against -1.5
+        ([1.9, 2.0, -3.0], [0], [1]),  # and what is written is penalised as ever
+        ([1.9, 2.0, -3.0], [0, 1], []),
+    ],
+)
+def test_the_end_of_text_that_opens_a_prompt_is_not_penalised(
+    logits: list[float], prompt: list[int], expected: list[int]
+) -> None:
+    greedy = replace(ALL, temperature=0.0, repetition_penalty=2.0)
+    model = SameLogits(*logits)
+    found = generate(model, prompt, greedy, stop=0, use_cache=False)  # type: ignore[arg-type]
+    assert list(found) == expected
+
+
+def test_only_allowed_tokens_come(make_writer: MakeModel) -> None:
+    model, greedy = make_writer(), replace(ALL, temperature=0.0)
+    free = list(generate(model, [3, 1], greedy))
+    some = [i for i in range(40) if i not in free]
+
+    def allowed(written: list[int]) -> list[int] | None:
+        return some if len(written) < 2 else None
+
+    for sampling in (greedy, replace(ALL, top_k=3, min_p=0.2), replace(ALL, top_p=0.5)):
+        found = list(generate(model, [3, 1], sampling, allowed=allowed))
+        assert set(found[:2]) <= set(some) and len(found) == 12
+    bound = list(generate(model, [3, 1], greedy, allowed=allowed))
+    assert bound[2:] == list(generate(model, [3, 1, *bound[:2]], replace(greedy, max_tokens=10)))
+
+
+def test_a_model_that_looks_both_ways_writes_nothing(make_random: MakeModel) -> None:
+    with pytest.raises(BadInput, match="looks both ways fills in hidden tokens"):
+        generate(make_random(causal=False), [1, 2], ALL)
 
 
 def test_writing_does_not_drop_out_and_leaves_no_gradients(make_writer: MakeModel) -> None:

@@ -70,8 +70,7 @@ def _check_objective(options: EvalOptions, run: Run) -> None:
         "--context": options.context,
         "--retrieval": bool(options.retrieval),
     }
-    next_token = run.model_config.causal and _config(run).objective == "next-token"
-    if any(asked.values()) and not next_token:
+    if any(asked.values()) and run.fills_in:
         raise BadInput(
             f"{run.folder} fills in hidden tokens, and {next(n for n in asked if asked[n])} asks "
             "for the next one: leave it out, or take a run trained with --objective next-token"

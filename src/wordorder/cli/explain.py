@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     options = read_options(arguments)
     run = Run.load(options.run, trust=options.trust)
     other = reversed_words(options.text) if options.other is None else options.other
-    explained = explain(run.model, run.tokenizer, options.text, other)
+    explained = explain(run.model, run.tokenizer, options.text, other, fills_in=run.fills_in)
     if options.json:
         print(
             json.dumps({"run": str(run.folder), **asdict(explained)}, default=torch.Tensor.tolist)

@@ -22,7 +22,8 @@ from wordorder.model.compiled_step import CompiledStep, why_not
 from wordorder.model.decoding import Sampling, check_window, generate
 from wordorder.numerals import counted
 from wordorder.positions import foreign
-from wordorder.text.tokenizer import StreamDecoder
+from wordorder.text.prompt import Prompt
+from wordorder.training.continuation import continuation, room
 from wordorder.training.machine import compiler_found, pick_device
 from wordorder.training.run import Run
 
@@ -37,29 +38,26 @@ def main(arguments: list[str]) -> int:
     if options.count < 1:
         raise BadInput(f"--count is {options.count}: it must be at least 1")
     run = Run.load(options.run, trust=options.trust)
-    if not run.model_config.causal:
-        raise BadInput(f"{run.folder} fills in hidden tokens: it cannot continue a text")
+    run.check_next_token("generate")
     model = run.load_model(pick_device(options.device))
     window = {"window": options.window, "sinks": options.sinks}
     check_window(model, **window, use_cache=options.cache)
-    prompt = _prompt(options)
-    end = run.tokenizer.end_of_text
-    start = [end, *run.tokenizer.encode(prompt)]
+    prompt = Prompt(_prompt(options), run.tokenizer)
     first = _sampling(options)
     kept = options.window and options.window + options.sinks
-    sampling = replace(first, max_tokens=_room(run, model, len(start), first.max_tokens, kept))
-    step = _compiled_step(options, model, start, sampling)
+    sampling = replace(first, max_tokens=_room(run, model, prompt, first.max_tokens, kept))
+    if prompt.note:
+        _say(prompt.note)
+    step = _compiled_step(options, model, prompt.tokens, sampling)
     texts = []
     for number in range(options.count):
         one = replace(sampling, seed=sampling.seed + number)
         if number and not options.json:
             print(BETWEEN, flush=True)
-        written = generate(
-            model, start, one, stop=end, use_cache=options.cache, step=step, **window
-        )
-        texts.append(_write(written, prompt, StreamDecoder(run.tokenizer), one, options.json))
+        written = continuation(model, prompt, one, use_cache=options.cache, step=step, **window)
+        texts.append(_write(written, prompt.text, one, options.json))
     if options.json:
-        result = {"run": str(run.folder), "prompt": prompt, "sampling": asdict(sampling)}
+        result = {"run": str(run.folder), "prompt": prompt.text, "sampling": asdict(sampling)}
         print(json.dumps({**result, **window, "texts": texts}))
     return 0
 
@@ -119,11 +117,10 @@ def _decoded(data: bytes, source: str) -> str:
         raise BadInput(f"{source} is not UTF-8 at byte {error.start}") from None
 
 
-def _room(run: Run, model: TokenModel, start: int, asked: int, kept: int) -> int:
+def _room(run: Run, model: TokenModel, prompt: Prompt, asked: int, kept: int) -> int:
     """Return how many tokens can be written, and say so where the length matters.
 
     Args:
-        start: tokens of the prompt.
         kept: how many tokens the cache keeps at most, behind which the newest one stands; 0: all.
 
     Raises:
@@ -131,23 +128,17 @@ def _room(run: Run, model: TokenModel, start: int, asked: int, kept: int) -> int
     """
     if not isinstance(model, LanguageModel):
         return asked
-    position, longest, room = model.config.position, model.position.longest, model.room(start)
-    if kept and (longest is None or kept <= longest):
-        room = None
-    if room == 0:
-        raise BadInput(
-            f"the prompt is {counted(start, 'token')}, the end of text that opens it included, and "
-            f"{position} has positions for {longest + 1:,}: shorten it by "
-            f"{counted(start - longest - 1, 'token')}, or take a run with --position rotary"
-        )
-    if room is not None and room < asked:
+    longest = model.position.longest
+    endless = longest is None or 0 < kept <= longest
+    left = None if endless else room(model, prompt)
+    if left is not None and left < asked:
         _say(
-            f"{position} has no position past {longest}: "
-            f"writing at most {counted(room, 'token')} instead of {asked:,}"
+            f"{model.config.position} has no position past {longest}: "
+            f"writing at most {counted(left, 'token')} instead of {asked:,}"
         )
-        asked = room
-    last = start + asked - 2  # what is written last is not read
-    _say_how_far(run, min(last, kept) if kept else last, ends=room is not None)
+        asked = left
+    last = len(prompt.tokens) + asked - 2  # what is written last is not read
+    _say_how_far(run, min(last, kept) if kept else last, ends=not endless)
     return asked
 
 
@@ -167,23 +158,24 @@ def _say_how_far(run: Run, last: int, *, ends: bool) -> None:
         )
 
 
-def _write(
-    written: Iterator[int], prompt: str, decoder: StreamDecoder, sampling: Sampling, quiet: bool
-) -> dict[str, Any]:
-    """Stream one text to stdout and return what is to be said of it."""
+def _write(written: Iterator[str], prompt: str, sampling: Sampling, quiet: bool) -> dict[str, Any]:
+    """Stream one text to stdout and return what is to be said of it.
+
+    Args:
+        written: a piece for each token, and one more.
+    """
 
     def show(piece: str) -> None:
         if not quiet:
             print(piece, end="", flush=True)
 
     show(prompt)
-    started, pieces, tokens = time.perf_counter(), [], 0
-    for token in written:
-        tokens += 1
-        pieces.append(decoder.feed(token))
-        show(pieces[-1])
-    pieces.append(decoder.finish())
-    show(pieces[-1] + "\n")
+    started, pieces = time.perf_counter(), []
+    for piece in written:
+        pieces.append(piece)
+        show(piece)
+    show("\n")
+    tokens = len(pieces) - 1
     seconds = time.perf_counter() - started
     rate = tokens / seconds
     if not quiet:

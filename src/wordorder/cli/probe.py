@@ -19,7 +19,6 @@ from rich.text import Text
 from wordorder.cli.options.probe import read_options
 from wordorder.cli.printed import percent, titled
 from wordorder.cli.run_text import text_of
-from wordorder.errors import BadInput
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
 from wordorder.evaluation.intervals import half_width
 from wordorder.evaluation.order import OrderLosses, ProbeLoss
@@ -42,11 +41,7 @@ def main(arguments: list[str]) -> int:
     check_parts(options.only)
     pairs = [(Path(name).name, read_pairs(name)) for name in options.pairs]
     run = Run.load(options.run, trust=options.trust)
-    if not run.model_config.causal:
-        raise BadInput(
-            f"{run.folder} fills in hidden tokens, and a probe asks for the next one: probe a run "
-            "trained with --objective next-token"
-        )
+    run.check_next_token("a probe")
     name, store = text_of(run, options.data, options.field)
     model = run.load_model(pick_device(options.device))
     with Progress(console=Console(stderr=True), transient=True) as progress:

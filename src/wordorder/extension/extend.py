@@ -194,7 +194,7 @@ def extend(
         show.say(f"fine-tuning with {method} at {new:,} tokens")
         run = train(config, show=show.training, trust=True, weights=weights, about=about)
     else:
-        run = _write_untrained(config, parent, child, about)
+        run = _write_untrained(config, parent, child, {**about, "data": material.facts})
     return _measured(run, parent, text, ask.device, show)
 
 

@@ -1,7 +1,7 @@
 """What a run that was extended says of itself, and how it finds its parent again.
 
-`config.json` holds which parent, which weights of it and which method; `extension.json` what was
-tried and measured, and nothing that could not be measured again.
+`config.json` holds which parent, its weights and its text, and which method; `extension.json` what
+was tried and measured, and nothing that could not be measured again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def about(parent: Run, method: str, old: int, new: int, **asked: Any) -> dict[st
     return {
         "parent": str(parent.folder.resolve()),
         "parent_weights": _weights_digest(parent.folder),
+        "parent_data": parent.config["data"],
         "method": method,
         "from_length": old,
         "to_length": new,

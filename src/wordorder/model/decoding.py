@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,8 @@ class Sampling:
         top_p: keep the likeliest tokens that together reach this probability; 1: all.
         min_p: keep tokens at least this fraction as likely as the likeliest; 0: all.
         repetition_penalty: divides positive logits of tokens already there (and
-            multiplies negative ones); 1: none. Source: Keskar et al. 2019, CTRL.
+            multiplies negative ones), the one that ends a text excepted; 1: none. Source: Keskar et
+            al. 2019, CTRL.
         max_tokens: how many tokens are written at most.
         seed: of the random draws.
     """
@@ -87,6 +88,7 @@ def generate(
     sampling: Sampling,
     *,
     stop: int | None = None,
+    allowed: Callable[[Sequence[int]], Sequence[int] | None] = lambda written: None,
     use_cache: bool = True,
     window: int = 0,
     sinks: int = 0,
@@ -101,6 +103,8 @@ def generate(
 
     Args:
         prompt: token ids to go on from, at least one.
+        stop: the token that ends a text, which a prompt may open with; it is never yielded.
+        allowed: returns the ids that may come after what is written, or None where all may.
         use_cache: read each token once; without, the whole text again at every step,
             which must give the same logits.
         window: how many of the last tokens the cache keeps, for a text of any length in
@@ -110,9 +114,15 @@ def generate(
         step: the model's, compiled: what reads every token after the prompt.
 
     Raises:
-        BadInput: a window that this model cannot have (`Cache.evict` says why), sinks without
-            one, or one without a cache; a compiled step with a window or without a cache.
+        BadInput: a model that looks both ways; a window that this model cannot have
+            (`Cache.evict` says why), sinks without one, or one without a cache; a compiled step
+            with a window or without a cache.
     """
+    if not model.config.causal:
+        raise BadInput(
+            "a model that looks both ways fills in hidden tokens and cannot continue a text: "
+            "train one with --objective next-token"
+        )
     model.eval()
     check_window(model, window, sinks, use_cache=use_cache)
     if step is not None and (why := why_not(model, window=window, use_cache=use_cache)):
@@ -122,7 +132,8 @@ def generate(
     if window:
         length, rotated = min(length, sinks + window + 1), False
     cache = make_cache(model, context_length=length, rotated=rotated) if use_cache else None
-    return _written(_Reading(model, cache, length, sinks, window, step), prompt, sampling, stop)
+    reading = _Reading(model, cache, length, sinks, window, step)
+    return _written(reading, prompt, sampling, stop, allowed)
 
 
 def check_window(model: TokenModel, window: int, sinks: int, *, use_cache: bool = True) -> None:
@@ -187,16 +198,28 @@ class _Reading:
 
 @torch.inference_mode()
 def _written(
-    reading: _Reading, prompt: Sequence[int], sampling: Sampling, stop: int | None
+    reading: _Reading,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    stop: int | None,
+    allowed: Callable[[Sequence[int]], Sequence[int] | None],
 ) -> Iterator[int]:
     device = reading.model.embedding.weight.device
     generator = torch.Generator().manual_seed(sampling.seed)
-    tokens = torch.tensor([list(prompt)], device=device)
+    tokens, written = torch.tensor([list(prompt)], device=device), []
     for _ in range(sampling.max_tokens):
-        token = choose(reading.next_logits(tokens)[0], tokens[0], sampling, generator)
+        logits = reading.next_logits(tokens)[0]
+        if (ids := allowed(written)) is not None:
+            logits = torch.full_like(logits, -torch.inf).index_copy(
+                0, torch.tensor(ids, device=device), logits[ids]
+            )
+        # The end of text that opens a text is no token of it, which ending would repeat.
+        seen = tokens[0] if stop is None else tokens[0, tokens[0] != stop]
+        token = choose(logits, seen, sampling, generator)
         if token == stop:
             return
         yield token
+        written.append(token)
         tokens = torch.cat((tokens, tokens.new_tensor([[token]])), 1)
 
 

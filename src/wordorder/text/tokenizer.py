@@ -63,6 +63,7 @@ PIECES_AT_ONCE = 16
 # A tokenizer that is brought may treat the start of a text in its own way, so that a cut can add a
 # token: its pieces are long.
 BROUGHT_PIECE_CHARACTERS = 1 << 20
+BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")  # SentencePiece's spelling of a byte
 
 
 def _spellings_of_bytes() -> list[str]:
@@ -180,9 +181,9 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids; special tokens are silent, broken UTF-8 becomes U+FFFD."""
-        stream = StreamDecoder(self)
         if self._spellings is None:
             return self.backend.decode(list(ids), skip_special_tokens=True)
+        stream = StreamDecoder(self)
         return "".join(map(stream.feed, ids)) + stream.finish()
 
     def token_bytes(self, ids: Iterable[int] | NDArray[Any]) -> int:
@@ -204,7 +205,7 @@ class Tokenizer:
         for token, index in self.backend.get_vocab(with_added_tokens=False).items():
             plain = token.replace("▁", " ").removeprefix("##").encode()
             plain = _bytes_of(token) if byte_level else plain
-            sizes[index] = 1 if re.fullmatch(r"<0x[0-9A-F]{2}>", token) else len(plain)
+            sizes[index] = 1 if BYTE_TOKEN.fullmatch(token) else len(plain)
         sizes[self._special_ids] = 0
         return sizes
 
@@ -256,6 +257,11 @@ class Tokenizer:
             )
         return ids.astype(np.uint32)
 
+    @property
+    def spellings(self) -> list[bytes] | None:
+        """Each token's bytes, b"" for special ones; None where its neighbours decide them."""
+        return self._spellings
+
 
 def _bytes_of(token: str) -> bytes:
     """Return the bytes that a byte-level token stands for; one spelt otherwise is its own text."""
@@ -266,35 +272,51 @@ def _bytes_of(token: str) -> bytes:
 class StreamDecoder:
     """Ids one at a time to pieces of text, never half a character.
 
-    `"".join(feed(id) for each id) + finish()` equals `decode` of all.
+    `"".join(feed(id) for each id) + finish()` equals `decode` of all, after what comes before.
+
+    Args:
+        before: ids that stand before the first one and are decoded with it, but not returned.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
-        self._spellings = tokenizer._spellings
+        self._spellings = tokenizer.spellings
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._ids: list[int] = []
-        self._given = 0
+        # Tokens spelt by their neighbours: those of the last piece, and those not yet returned.
+        self._last, self._pending = [int(token) for token in before], []
 
     def feed(self, token: int) -> str:
         """The text that this token completes; empty while a character is incomplete."""
         if self._spellings is not None:
             return self._utf8.decode(self._spellings[token])
-        # Without bytes of their own, tokens are spelt by their neighbours: decode all again.
-        self._ids.append(int(token))
-        text = self._tokenizer.decode(self._ids)
-        return "" if text.endswith("\ufffd") else self._rest(text)
-
-    def finish(self) -> str:
-        """What is left at the end: nothing, or U+FFFD for a character cut short."""
-        if self._spellings is not None:
-            return self._utf8.decode(b"", final=True)
-        return self._rest(self._tokenizer.decode(self._ids))
-
-    def _rest(self, text: str) -> str:
-        piece = text[self._given :]
-        self._given = len(text)
+        self._pending.append(int(token))
+        piece = self._piece()
+        if not piece or piece.endswith("\ufffd"):
+            return ""
+        self._last, self._pending = self._pending, []
         return piece
+
+    def finish(self, *, ran_out: bool = False) -> str:
+        """What is left at the end.
+
+        Args:
+            ran_out: leave out a character of which some bytes are still to come; otherwise it is
+                U+FFFD.
+        """
+        if self._spellings is not None:
+            return "" if ran_out else self._utf8.decode(b"", final=True)
+        piece = self._piece()
+        names = [self._tokenizer.backend.id_to_token(token) or "" for token in self._pending]
+        if not ran_out or not piece.endswith("\ufffd") or "\ufffd" in names[-1]:
+            return piece
+        if all(BYTE_TOKEN.fullmatch(name) for name in names):
+            return self._utf8.decode(bytes(int(name[3:5], 16) for name in names))
+        return piece[:-1]
+
+    def _piece(self) -> str:
+        """The text of the tokens not yet returned."""
+        before, decode = self._last, self._tokenizer.backend.decode
+        return decode([*before, *self._pending])[len(decode(before)) :]
 
 
 def make_tokenizer(

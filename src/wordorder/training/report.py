@@ -128,10 +128,12 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         )
     else:
         reads = f"a GRU with {counts['total']:,} parameters ({sizes})"
+    first = config["training"].get("init")
+    begun = f"trained on from `{first}`" if first else "trained from scratch"
     lines = [
         f"# {name}",
         "",
-        f"A small language model: {reads}, trained from scratch on sequences of "
+        f"A small language model: {reads}, {begun} on sequences of "
         f"{model['trained_length']} tokens by wordorder {config['wordorder']}.{state}",
         "",
         "![loss](loss.png)",

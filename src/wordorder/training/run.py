@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from safetensors.torch import load_file
 
 from wordorder.errors import BadInput, Refused
 from wordorder.model import ModelConfig, TokenModel, make_model
-from wordorder.model.decoding import CompiledStep, Sampling, generate
+from wordorder.model.decoding import CompiledStep, Sampling
 from wordorder.positions import foreign
+from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.training.continuation import continuation, room
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 MOST_NAMED = 6  # runs in one message
@@ -118,21 +121,44 @@ class Run:
         """The model's decoding step, compiled when it is first used."""
         return CompiledStep(self.model)
 
+    @property
+    def fills_in(self) -> bool:
+        """Whether it was trained to fill in hidden tokens and not to predict the next one."""
+        masked = self.config.get("training", {}).get("objective") == "masked-token"
+        return masked or not self.model_config.causal
+
+    def check_next_token(self, what: str) -> None:
+        """Raise where the model cannot be asked for the next token.
+
+        Args:
+            what: asks for it.
+
+        Raises:
+            BadInput: a model that fills in hidden tokens.
+        """
+        if self.fills_in:
+            raise BadInput(
+                f"{self.folder} fills in hidden tokens, and {what} asks for the next one: take a "
+                "run trained with --objective next-token"
+            )
+
     def generate(self, prompt: str = "", *, compile: bool = False, **sampling: Any) -> str:
-        """Return the prompt with what the model writes after it.
+        """Return the prompt with what the model writes after it, as far as it has positions.
 
         Args:
             compile: write by compiled code: several times as fast, after some 20 s.
             sampling: fields of `wordorder.model.decoding.Sampling`.
 
         Raises:
-            BadInput: a model whose decoding step cannot be compiled.
+            BadInput: a model that looks both ways; a prompt that cannot be encoded or is longer
+                than the embedding has positions for; a decoding step that cannot be compiled.
         """
-        end = self.tokenizer.end_of_text
-        start = [end, *self.tokenizer.encode(prompt)]
+        self.check_next_token("generate")
+        start, how = Prompt(prompt, self.tokenizer), Sampling(**sampling)
+        if (left := room(self.model, start)) is not None:
+            how = replace(how, max_tokens=min(left, how.max_tokens))
         step = self.compiled_step if compile else None
-        written = generate(self.model, start, Sampling(**sampling), stop=end, step=step)
-        return prompt + self.tokenizer.decode(list(written))
+        return prompt + "".join(continuation(self.model, start, how, step=step))
 
 
 def _check_no_comparison(folder: Path) -> None:

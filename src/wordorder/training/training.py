@@ -19,12 +19,14 @@ from torch import Tensor
 from wordorder.errors import Failed
 from wordorder.evaluation.loss import evaluate
 from wordorder.model import LanguageModel, TokenModel
-from wordorder.model.decoding import Sampling, generate
+from wordorder.model.decoding import Sampling
 from wordorder.positions.base import overrides
+from wordorder.text.prompt import Prompt
 from wordorder.text.store import beginning
 from wordorder.training import checkpoints
 from wordorder.training.best import BestWeights
 from wordorder.training.config import TrainConfig
+from wordorder.training.continuation import continuation
 from wordorder.training.machine import DTYPES, Machine
 from wordorder.training.material import Material
 from wordorder.training.optimizers import Optimizer
@@ -216,15 +218,16 @@ class Training:
 
     def sample(self) -> dict[str, Any] | None:
         """Return a short text by the model as it is, as a record; None: it can write none."""
-        tokenizer, prompt = self.material.tokenizer, self.config.sample_prompt
-        start = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
-        room = self.model.room(len(start))
+        if self.config.objective != "next-token":
+            return None
+        prompt = Prompt(self.config.sample_prompt, self.material.tokenizer)
+        room = self.model.room(len(prompt.tokens))
         tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
-        if not tokens or not self.config.model.causal:
+        if not tokens:
             return None
         sampling = Sampling(max_tokens=tokens, seed=self.config.seed)
-        written = generate(self.model, start, sampling, stop=tokenizer.end_of_text)
-        return {"step": self.done, "sample": prompt + tokenizer.decode(list(written))}
+        written = "".join(continuation(self.model, prompt, sampling))
+        return {"step": self.done, "sample": prompt.text + written}
 
     def save(self, folder: Path, decisions: Sequence[dict[str, Any]] = ()) -> None:
         """Write a checkpoint to go on from, and the weights that the other commands read.

@@ -105,6 +105,7 @@ class Explanation:
     Args:
         position: the model's positional embedding as a spec; "" for a recurrent model.
         causal: whether each token sees only those before it.
+        fills_in: whether the model was asked for a hidden token, not for the next one.
         opening: the token that stands before both texts, as text.
         input_norm: what enters the first layer is normalised.
         entrances: the embeddings.
@@ -119,6 +120,7 @@ class Explanation:
 
     position: str
     causal: bool
+    fills_in: bool
     opening: str
     input_norm: bool
     entrances: tuple[Entrance, ...]
@@ -131,13 +133,16 @@ class Explanation:
 
 
 @torch.no_grad()
-def explain(model: TokenModel, tokenizer: Tokenizer, text: str, other: str) -> Explanation:
+def explain(
+    model: TokenModel, tokenizer: Tokenizer, text: str, other: str, *, fills_in: bool | None = None
+) -> Explanation:
     """Read two texts and return what happens to them.
 
     Args:
         model: ready to evaluate, on the CPU.
         text, other: two orders of the same words; each is read with a blank before it, so that
             the first word is the same token as elsewhere.
+        fills_in: the model was trained on hidden tokens; None: if it sees both ways.
 
     Raises:
         BadInput: a text without two tokens, or longer than the model can read.
@@ -148,15 +153,18 @@ def explain(model: TokenModel, tokenizer: Tokenizer, text: str, other: str) -> E
             raise BadInput(f"{each!r} is no order of words: give two words at least")
     if ids[0] == ids[1]:
         raise BadInput(f"{other!r} is the same text in the same order: give another with --other")
-    mark, opening = _mark(model, tokenizer), tokenizer.end_of_text
+    fills_in = not model.config.causal if fills_in is None else fills_in
+    mark, opening = _mark(tokenizer, fills_in), tokenizer.end_of_text
     after = [layer_states(model, [opening, *tokens, mark]) for tokens in ids]
-    chances = [_next(model, [opening, *tokens], mark) for tokens in ids]
+    hidden = [mark] if fills_in else []
+    chances = [_chances(model, [opening, *tokens, *hidden]) for tokens in ids]
     first, second = (
         _reading(model, tokenizer, *each) for each in zip((text, other), ids, chances, strict=True)
     )
     return Explanation(
         position=model.config.position if isinstance(model, LanguageModel) else "",
         causal=model.config.causal,
+        fills_in=fills_in,
         opening=_spelt(tokenizer, opening),
         input_norm=getattr(model, "embedding_norm", None) is not None,
         entrances=_entrances(model) if isinstance(model, LanguageModel) else (),
@@ -169,9 +177,9 @@ def explain(model: TokenModel, tokenizer: Tokenizer, text: str, other: str) -> E
     )
 
 
-def _mark(model: TokenModel, tokenizer: Tokenizer) -> int:
+def _mark(tokenizer: Tokenizer, fills_in: bool) -> int:
     """A token to stand after both texts: the one that hides others, or a full stop."""
-    if not model.config.causal and tokenizer.mask is not None:
+    if fills_in and tokenizer.mask is not None:
         return tokenizer.mask
     try:
         stop = tokenizer.encode(".")
@@ -180,10 +188,9 @@ def _mark(model: TokenModel, tokenizer: Tokenizer) -> int:
     return stop[0] if len(stop) == 1 else tokenizer.end_of_text
 
 
-def _next(model: TokenModel, ids: list[int], mark: int) -> Tensor:
-    """Probabilities (vocabulary,) of the token after a text; of the hidden one there."""
-    read = ids if model.config.causal else [*ids, mark]
-    probabilities: Tensor = model.logits(layer_states(model, read)[-1][-1]).float().softmax(-1)
+def _chances(model: TokenModel, ids: list[int]) -> Tensor:
+    """Probabilities (vocabulary,) of the token after a text, or of the hidden one at its end."""
+    probabilities: Tensor = model.logits(layer_states(model, ids)[-1][-1]).float().softmax(-1)
     return probabilities
 
 

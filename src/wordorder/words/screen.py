@@ -176,7 +176,7 @@ def _attention(explained: Explanation) -> list[str]:
 
 
 def _outcome(explained: Explanation) -> list[str]:
-    asked = "next word" if explained.causal else "word after them, hidden"
+    asked = "word after them, hidden" if explained.fills_in else "next word"
     lines = _said(f"3  WHAT COMES OUT. The likeliest {asked}, and its probability:")
     for number in range(len(explained.readings[0].likeliest)):
         tops = (reading.likeliest[number] for reading in explained.readings)
