@@ -27,7 +27,7 @@ class DataOptions:
 
     Args:
         data: python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT].
-        field: field of .jsonl, .parquet and datasets that holds the text.
+        field: column of tables and datasets that holds the text.
         tokenizer: bpe, bytes, characters, or the path of a tokenizer.json.
         vocabulary_size: most tokens that bpe learns, special ones counted.
         validation_fraction: share that is only reported: neither trained on nor used to choose.

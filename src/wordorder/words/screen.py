@@ -22,6 +22,10 @@ DOORS = {
     "score": "on the scores of attention",
     "row": "on whole rows of attention",
 }
+NO_SPACES = (
+    "The text has no spaces that would tell its words: the second order has its tokens, and not "
+    "its words, from the last to the first."
+)
 
 
 def page(explained: Explanation, model: str) -> list[str]:
@@ -59,6 +63,7 @@ def _texts(explained: Explanation) -> list[str]:
             "A token is a word or a piece of one, ␣ the blank before it; an id its number. "
             f"{written(explained.opening)} opens both, at position 0, as it does every document."
         ),
+        *(_said(NO_SPACES) if explained.reversed == "tokens" else []),
     ]
 
 
