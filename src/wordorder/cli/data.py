@@ -16,6 +16,7 @@ from wordorder.text.corpus import BUILT_IN, Corpus, load_corpus
 from wordorder.text.split import PARTS, Split, described, split_corpus
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+from wordorder.text.words import note_of_spaces
 
 SAMPLE_CHARACTERS = 400
 SAMPLE_TOKENS = 40
@@ -81,7 +82,7 @@ def _facts(
     return {
         "options": asdict(options),
         "name": corpus.name,
-        "notes": [*corpus.notes, *split.notes],
+        "notes": [*corpus.notes, *split.notes, *_note_of_spaces(corpus)],
         "content_hash": corpus.content_hash,
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,
@@ -96,6 +97,12 @@ def _facts(
         "held_out": described(split.facts),
         "sample": {"source": typical.source, "text": typical.text[:SAMPLE_CHARACTERS]},
     }
+
+
+def _note_of_spaces(corpus: Corpus) -> tuple[str, ...]:
+    texts = (document.text for document in corpus.documents)
+    then = "A language model needs none; word vectors do (wordorder words train)"
+    return note_of_spaces(texts, corpus.name, then)
 
 
 def _counts(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, int]:

@@ -106,6 +106,8 @@ def _prompt(options: GenerateOptions) -> str:
         missing = f"--prompt-file {printable(options.prompt_file)}: no such file"
         return read_text(options.prompt_file, missing).removesuffix("\n")
     if options.prompt == "-":
+        if sys.stdin is None:
+            raise BadInput("standard input is closed: give a prompt, or --prompt-file")
         return decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
     return decode_argument(options.prompt or "", "the prompt")
 

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from wordorder.training.run import Run
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
+CUT_IT = (
+    "Here a word is what stands between spaces or punctuation: cut the text into words first, by "
+    "a space between them"
+)
 TERMS = re.compile(r"\s*(\S+)\s+-\s+(\S+)\s+\+\s+(\S+)\s*")
 
 
@@ -279,7 +283,7 @@ def _train(options: TrainOptions) -> int:
     from wordorder.text.corpus import load_corpus
     from wordorder.text.words import note_of_spaces
     from wordorder.words.formats import write
-    from wordorder.words.word2vec import lines_of, train_vectors
+    from wordorder.words.word2vec import train_vectors
 
     _at_least(options, "dimensions", "epochs", "min_count")
     out = Path(options.out).expanduser()
@@ -292,8 +296,8 @@ def _train(options: TrainOptions) -> int:
     logs, start = Console(stderr=True, highlight=False), time.perf_counter()
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)
-    words = (word for line in lines_of(corpus) for word in line)
-    notes = [*corpus.notes, *note_of_spaces(words, corpus.name)]
+    texts = (document.text for document in corpus.documents)
+    notes = [*corpus.notes, *note_of_spaces(texts, corpus.name, CUT_IT)]
     for note in notes:
         logs.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     if options.threads != 1:

@@ -25,7 +25,11 @@ MOST_SHOWN = 3
 SHOWN_BEFORE, SHOWN = 12, 40  # characters of a line
 BLOCK = 1 << 20
 
-CHINESE_MARKS, KANA = "，。、：；？！“”‘’「」『』《》（）…—　", "".join(map(chr, range(0x3041, 0x3094)))
+# Letters that are frequent in each language and rare in the wrong readings of it.
+CHINESE_MARKS = "，。、：；？！“”‘’「」『』《》（）…—　"
+JAPANESE = "".join(map(chr, range(0x3041, 0x3094))) + "、。「」ー"  # hiragana
+FRENCH, GERMAN, SPANISH = "éèêàçùûîôâ’«»œ", "äöüßÄÖÜ", "ñáéíóúü¿¡"
+RUSSIAN, UKRAINIAN, POLISH, CZECH = "оеаинтсрвлк", "оаніивретсі", "ąćęłńóśźż", "áčďéěíňóřšťúůýž"
 SIMPLIFIED = (
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所"
     "然家种事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日回走头手水老两"
@@ -60,14 +64,14 @@ class Encoding(NamedTuple):
 ENCODINGS = (
     Encoding("GB18030", "GB18030 (GBK)", (SIMPLIFIED + CHINESE_MARKS, TRADITIONAL), 0.5),
     Encoding("BIG5-HKSCS", "Big5", (TRADITIONAL + CHINESE_MARKS,), 0.5),
-    Encoding("CP932", "Shift_JIS", (KANA + "、。「」ー",), 0.6),
-    Encoding("EUC-JP", "EUC-JP", (KANA + "、。「」ー",), 0.6),
+    Encoding("CP932", "Shift_JIS", (JAPANESE,), 0.6),
+    Encoding("EUC-JP", "EUC-JP", (JAPANESE,), 0.6),
     Encoding("CP949", "EUC-KR", (HANGUL,), 0.6),
-    Encoding("CP1251", "Windows-1251", ("оеаинтсрвлк", "оаніивретсі", "аоеитнрсвд"), 0.75),
-    Encoding("KOI8-R", "KOI8-R", ("оеаинтсрвлк",), 0.75),
-    Encoding("KOI8-U", "KOI8-U", ("оаніивретсі",), 0.75),
-    Encoding("CP866", "CP866 (DOS)", ("оеаинтсрвлк",), 0.75),
-    Encoding("ISO-8859-5", "ISO-8859-5", ("оеаинтсрвлк",), 0.75),
+    Encoding("CP1251", "Windows-1251", (RUSSIAN, UKRAINIAN), 0.75),
+    Encoding("KOI8-R", "KOI8-R", (RUSSIAN,), 0.75),
+    Encoding("KOI8-U", "KOI8-U", (UKRAINIAN,), 0.75),
+    Encoding("CP866", "CP866 (DOS)", (RUSSIAN,), 0.75),
+    Encoding("ISO-8859-5", "ISO-8859-5", (RUSSIAN,), 0.75),
     Encoding("CP1253", "Windows-1253 (Greek)", ("αοιετσνηςκπρυόί",), 0.8),
     Encoding("CP1255", "Windows-1255 (Hebrew)", ("יוהלארמתבשנ",), 0.8),
     Encoding("CP1256", "Windows-1256 (Arabic)", ("الينموترةبعد",), 0.75),
@@ -75,23 +79,21 @@ ENCODINGS = (
     Encoding(
         "CP1252",
         "Windows-1252",
-        ("éèàêçùûîôâ’«»œ", "äöüßÄÖÜ", "ñáéíóúü¿¡", "ãõçáéíóúâêà", "åäöæøé", "àèéìòù", "’‘“”—–…£"),
+        (FRENCH, GERMAN, SPANISH, "ãõçáéíóúâêà", "åäöæøé", "àèéìòù", "’‘“”—–…£"),
         0.95,
         latin=True,
     ),
     Encoding(
-        "CP1250",
-        "Windows-1250",
-        ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áéíóöőúüű", "ăâîşţ", "čšžćđ"),
-        0.95,
-        latin=True,
+        "CP1250", "Windows-1250", (POLISH, CZECH, "áéíóöőúüű", "ăâîşţ", "čšžćđ"), 0.95, latin=True
     ),
-    Encoding("ISO-8859-2", "ISO-8859-2", ("ąćęłńóśźż", "áčďéěíňóřšťúůýž"), 0.95, latin=True),
+    Encoding("ISO-8859-2", "ISO-8859-2", (POLISH, CZECH), 0.95, latin=True),
     Encoding("CP1254", "Windows-1254 (Turkish)", ("çğıöşüİâ",), 0.95, latin=True),
-    Encoding("CP1257", "Windows-1257 (Baltic)", ("ąčęėįšųūž", "āčēģīķļņšūž", "äõöü"), 0.95, latin=True),
-    Encoding("CP850", "CP850 (DOS)", ("éèàêçùûîôâ", "äöüßÄÖÜ", "ñáéíóúü¿¡"), 0.95, latin=True),
-    Encoding("MACINTOSH", "Mac Roman", ("éèàêçùûîôâ’«»œ", "äöüßÄÖÜ", "ñáéíóúü¿¡", "’‘“”—–…"), 0.95, latin=True),
-)  # fmt: skip
+    Encoding(
+        "CP1257", "Windows-1257 (Baltic)", ("ąčęėįšųūž", "āčēģīķļņšūž", "äõöü"), 0.95, latin=True
+    ),
+    Encoding("CP850", "CP850 (DOS)", (FRENCH, GERMAN, SPANISH), 0.95, latin=True),
+    Encoding("MACINTOSH", "Mac Roman", (FRENCH, GERMAN, SPANISH, "’‘“”—–…"), 0.95, latin=True),
+)
 
 
 class Reading(NamedTuple):
@@ -208,7 +210,8 @@ def _score(sample: bytes, encoding: Encoding) -> float:
     if errors > MOST_ERRORS * len(beyond) or controls > MOST_CONTROLS * len(text):
         return 0.0
     alone = _alone(sample)
-    share = max(sum(letter in letters for letter in beyond) for letters in map(set, encoding.frequent))
+    frequent = map(set, encoding.frequent)
+    share = max(sum(letter in letters for letter in beyond) for letters in frequent)
     return share / len(beyond) / encoding.expected * (alone if encoding.latin else 1 - alone)
 
 

@@ -23,7 +23,7 @@ from wordorder.text.rows import (
     rows_of_jsonl,
     rows_of_parquet,
 )
-from wordorder.text.user_text import decode, printable, read_bytes, user_path
+from wordorder.text.user_text import decode, is_blank, printable, read_bytes, user_path
 
 # Form feeds part the books of a collection, the second the stories of TinyStories.
 SEPARATOR = re.compile("\f|" + re.escape(END_OF_TEXT))
@@ -76,9 +76,7 @@ def _missing(name: str) -> str:
     return f"no such file or folder: {printable(name)}; {known}"
 
 
-def _read_folder(
-    folder: Path, field: str
-) -> tuple[tuple[Document, ...], tuple[str, ...], bool]:
+def _read_folder(folder: Path, field: str) -> tuple[tuple[Document, ...], tuple[str, ...], bool]:
     inside = sorted(
         path
         for path in folder.rglob("*")
@@ -102,9 +100,9 @@ def _read_folder(
         )
     if without:
         notes.append(
-            f"{len(without)} of {of} files in {source} have no column {field!r} that can be read and "
-            f"were left out "
-            f"({printable(without[0])}{', ...' if len(without) > 1 else ''}): name one with --field"
+            f"{len(without)} of {of} files in {source} have no column {field!r} that can be read "
+            f"and were left out ({printable(without[0])}{', ...' if len(without) > 1 else ''}): "
+            "name one with --field"
         )
     if not documents:
         raise BadInput(
@@ -135,7 +133,7 @@ def _read_file(
         column = Column(field, source.name, called)
         return tuple(column.documents(TABLES[suffix](source, field))), column.notes
     documents = TEXTS.get(suffix, _split_text)(source)
-    return tuple(document for document in documents if document.text.strip()), ()
+    return tuple(document for document in documents if not is_blank(document.text)), ()
 
 
 def _has_column(path: Path, field: str) -> bool:

@@ -56,8 +56,7 @@ def _rows(rows: Any, name: str, path: str) -> Iterator[Row]:
             return
         except Exception as error:  # as many kinds as for opening it
             raise BadInput(
-                f"hf:{name} cannot be read after row {number}: "
-                f"{' '.join(str(error).split())[:300]}"
+                f"hf:{name} cannot be read after row {number}: {' '.join(str(error).split())[:300]}"
             ) from None
         number += 1
         yield Row(values, f"{path}, row {number}")

@@ -14,11 +14,11 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import Document
+from wordorder.text.user_text import is_blank
 
 LONGEST_FIELD = (1 << 31) - 1  # characters; the csv module's own limit is 131,072
 CONTENT = ("content", "value", "text")  # where lists of chat messages keep what was said
@@ -56,7 +56,7 @@ class Column:
         for row in rows:
             self.rows += 1
             text = self._text(row)
-            if text is None or not text.strip():
+            if text is None or is_blank(text):
                 self.empty += 1
             else:
                 yield Document(text, row.where)
@@ -105,20 +105,22 @@ class Column:
         )
 
     def _no_text(self, value: Any, where: str) -> str:
-        told = f"{where}: {self.called} {self.name!r} is {type(value).__name__}, not text"
         key = _content_of(value)
+        what = type(value).__name__ if key is None else "a list of messages"
+        told = f"{where}: {self.called} {self.name!r} is {what}, not text"
         path = where.rpartition(", line ")[0]
         if key is not None and path.endswith(".jsonl"):
             return f"{told}: make one text of its messages with {self._joining(path, key)}"
         if isinstance(value, list):
-            return f"{told}: join its parts into a {self.called} of text, or name another by --field"
+            return f"{told}: join its parts into one text, or name another with --field"
         return f"{told}: name another with --field"
 
     def _joining(self, path: str, key: str) -> str:
         """Return a command that writes a file with a text for each list of messages."""
+        key, name = json.dumps(key), json.dumps(self.name)
         program = (
-            "import json, sys; [print(json.dumps({'text': '\\n'.join(str(m.get("
-            f"{key!r}) or '') for m in json.loads(line)[{self.name!r}] or [])}}))  "
+            'import json, sys; [print(json.dumps({"text": "\\n".join(str(m.get('
+            f'{key}) or "") for m in json.loads(line)[{name}] or [])}})) '
             "for line in sys.stdin if line.strip()]"
         )
         out = f"{path.removesuffix('.jsonl')}-text.jsonl"

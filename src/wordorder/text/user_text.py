@@ -39,6 +39,8 @@ KINDS = {
     b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it with unzstd",
     b"PAR1": "is a Parquet file: let its name end in .parquet",
 }
+OPEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # a shell's <(command), or what is piped
+FEW = 3  # bytes: strays, however short the text
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f"))
 
 
@@ -66,8 +68,9 @@ def read_bytes(path: Path, missing: str = "") -> bytes:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
             raise BadInput(f"{source} is a folder, not a file")
-        if not stat.S_ISREG(kind):
-            # A pipe is empty when the run is resumed or measured, and may never end.
+        open_pipe = stat.S_ISFIFO(kind) and str(path).startswith(OPEN_PIPES)
+        if not stat.S_ISREG(kind) and not open_pipe:
+            # A pipe that has a name waits for whoever writes to it; a device may never end.
             raise BadInput(
                 f"{source} is a pipe or a device, not a file: write its text into a file first"
             )
@@ -164,6 +167,12 @@ def printable(name: str | Path) -> str:
         return text.encode("utf-8", "backslashreplace").decode()
 
 
+def is_blank(text: str) -> bool:
+    """Return whether text has nothing to learn from: whitespace, marks of byte order."""
+    rest = text.lstrip()
+    return not rest or (rest[0] == "\ufeff" and not rest.replace("\ufeff", "").strip())
+
+
 def _with_newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -198,9 +207,7 @@ def _binary(data: bytes, zero: int, source: str, path: Path | None) -> str:
             return f"{source} {what}"
     name = wide_encoding(data)
     if name:
-        return (
-            f"{source} is {name} without a byte order mark: convert it with {_iconv(path, name)}"
-        )
+        return f"{source} is {name} without a byte order mark: convert it with {_iconv(path, name)}"
     return f"{source} is a binary file (a zero byte at offset {zero}): give text in UTF-8"
 
 
@@ -230,8 +237,10 @@ def _not_utf8(data: bytes, offset: int, source: str, path: Path | None) -> str:
             f"{_iconv(path, each.name, leave_out=each.errors > 0)}"
             for each in found
         )
-        return f"{source} is not UTF-8: {where}; convert it by the command whose line is right: {how}"
-    if not damage.stray and damage.bad * 10 > len(data):
+        return (
+            f"{source} is not UTF-8: {where}; convert it by the command that reads it right: {how}"
+        )
+    if not damage.stray and damage.bad > FEW and damage.bad * 10 > len(data):
         what = (
             "it is a binary file"
             if _controls(data) * 50 > len(data)

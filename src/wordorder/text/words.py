@@ -35,7 +35,7 @@ UNSPACED = re.compile(f"[{IDEOGRAPHS}{OTHERS}]")
 # A word longer than this is none, where most are: by script. German and Finnish have a median of 6
 # to 8, Malayalam of 10; Thai words have 4, and clauses of Chinese 7.
 LONGEST_USUAL = {"ideographs": 4, "unspaced": 8, "spaced": 15}
-SAMPLE_WORDS = 20_000
+SAMPLE_WORDS, SAMPLE_CHARACTERS = 20_000, 200_000  # the second of one text
 
 
 def normalized(text: str) -> str:
@@ -53,15 +53,17 @@ def lower_words_of(text: str) -> list[str]:
     return words_of(text.lower())
 
 
-def note_of_spaces(words: Iterable[str], where: str) -> tuple[str, ...]:
+def note_of_spaces(texts: Iterable[str], name: str, then: str) -> tuple[str, ...]:
     """Say so where most words are too long to be words, as they are in text without spaces.
 
     Args:
-        words: of a text, in order; the first of them are looked at.
-        where: what the text is called.
+        texts: of which the first words are looked at.
+        name: what they are called.
+        then: what follows, the end of the note.
     """
     lengths: list[int] = []
     ideographs = unspaced = 0
+    words = (word for text in texts for word in words_of(text[:SAMPLE_CHARACTERS]))
     for word in islice(words, SAMPLE_WORDS):
         lengths.append(len(word))
         ideographs += bool(IDEOGRAPH.search(word))
@@ -74,9 +76,8 @@ def note_of_spaces(words: Iterable[str], where: str) -> tuple[str, ...]:
     if median <= LONGEST_USUAL[kind]:
         return ()
     return (
-        f"most words of {where} are longer than {min(median - 1, 6)} characters (half of them have "
-        f"{median} or more): is this text without spaces? A word is what stands between spaces and "
-        "punctuation: cut the text into words by spaces first",
+        f"most words of {name} are longer than {min(median - 1, 6)} characters (half of them have "
+        f"{median} or more): is this text without spaces? {then}",
     )
 
 

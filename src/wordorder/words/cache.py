@@ -44,7 +44,7 @@ def open_vectors(path: str | Path, progress: Callable[[float], Any] = lambda _: 
     """
     path = user_path(path)
     if not path.is_file():
-        what = "is no file of vectors" if path.exists() else "no such file of vectors"
+        what = "not a file of vectors" if path.exists() else "no such file of vectors"
         raise BadInput(f"{what}: {printable(path)}")
     entry, state = _folder(path), _state(path)
     found = _opened(entry, path, state)
