@@ -24,6 +24,8 @@ LEAST_SCORE, LEAST_SHARE_OF_BEST = 0.25, 0.5
 MOST_SHOWN = 3
 SHOWN_BEFORE, SHOWN = 12, 40  # characters of a line
 BLOCK = 1 << 20
+BAD = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as Python escapes them
+CHANCE = 10  # characters: text in another encoding has no such run of UTF-8
 
 # Letters that are frequent in each language and rare in the wrong readings of it.
 CHINESE_MARKS = "，。、：；？！“”‘’「」『』《》（）…—　"
@@ -118,10 +120,12 @@ class Damage(NamedTuple):
     Args:
         bad: bytes that are not.
         good: characters beyond ASCII that are.
+        joined: so many of them stand together at the beginning or the end that it must be UTF-8.
     """
 
     bad: int
     good: int
+    joined: bool
 
     @property
     def stray(self) -> bool:
@@ -138,7 +142,13 @@ def damage_of(data: bytes) -> Damage:
         whole = len(text.encode("utf-8", "ignore").decode())
         bad += len(text) - whole
         good += whole - len(text.encode("ascii", "ignore"))
-    return Damage(bad, good)
+    ends = data[:SAMPLE_BYTES], data[-SAMPLE_BYTES:]
+    first, last = (text.decode("utf-8", "surrogateescape") for text in ends)
+    runs = BAD.split(first, 1)[0], BAD.split(last)[-1]
+    joined = bad > 0 and any(
+        len(run) - len(run.encode("ascii", "ignore")) >= CHANCE for run in runs
+    )
+    return Damage(bad, good, joined)
 
 
 def readings(data: bytes, offset: int = 0) -> list[Reading]:

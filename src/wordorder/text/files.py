@@ -58,7 +58,10 @@ def read_path(name: str, field: str) -> tuple[tuple[Document, ...], tuple[str, .
     documents, notes = _read_file(path, field, missing=_missing(name))
     suffix = _format(path)
     if suffix and suffix not in (*TEXTS, *TABLES):
-        notes = (*notes, f"{printable(path)} is read as plain text: {suffix} is no table here")
+        notes = (
+            *notes,
+            f"{printable(path)} is read as plain text: {suffix} is no table that is known",
+        )
     if not documents:
         raise BadInput(_empty(printable(path), field, notes))
     return documents, notes, suffix in TABLES

@@ -19,8 +19,13 @@ import shlex
 import stat
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
+
+if TYPE_CHECKING:
+    from wordorder.text.encodings import Reading
 
 # UTF-32's little-endian mark begins as UTF-16's does.
 MARKS = {
@@ -111,9 +116,8 @@ def decode(data: bytes, source: str, *, path: Path | None = None) -> str:
     except UnicodeDecodeError as error:
         # The signature's own decoder counts from behind the mark.
         offset = error.start + 3 * data.startswith(codecs.BOM_UTF8)
-        whole = offset + error.end - error.start < len(data)
-        if error.reason == "unexpected end of data" and not whole:
-            raise BadInput(_cut(data, offset, source, path)) from None
+        if _is_cut(data, offset):
+            raise BadInput(_cut(offset, source, path)) from None
         raise BadInput(_not_utf8(data, offset, source, path)) from None
     return _with_newlines(text)
 
@@ -211,7 +215,21 @@ def _binary(data: bytes, zero: int, source: str, path: Path | None) -> str:
     return f"{source} is a binary file (a zero byte at offset {zero}): give text in UTF-8"
 
 
-def _cut(data: bytes, offset: int, source: str, path: Path | None) -> str:
+def _is_cut(data: bytes, offset: int) -> bool:
+    """Return whether bytes are UTF-8 up to an offset, and a character begins there and ends short.
+
+    The é of Windows-1252 begins one too: where nothing else is beyond ASCII, it may be that.
+    """
+    from wordorder.text.encodings import readings
+
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data[offset:])
+    except UnicodeDecodeError:
+        return False
+    return not data[:offset].removeprefix(codecs.BOM_UTF8).isascii() or not readings(data, offset)
+
+
+def _cut(offset: int, source: str, path: Path | None) -> str:
     left = f"head -c {offset}"
     return (
         f"{source} ends in the middle of a character (offset {offset:,}): fetched whole? Fetch it "
@@ -229,14 +247,15 @@ def _not_utf8(data: bytes, offset: int, source: str, path: Path | None) -> str:
     line = 1 + data.count(b"\n", 0, offset) + _lone_returns(data[:offset])
     damage = damage_of(data)
     found = [] if damage.stray else readings(data, offset)
+    if damage.joined and not damage.stray:
+        also = f" and {found[0].called}" if found else ""
+        return (
+            f"{source} is UTF-8{also} in one: line {line} is where they meet or the first that is "
+            "not UTF-8; were two files joined? Convert each before they are"
+        )
     where = f"byte 0x{data[offset]:02x} at offset {offset} (line {line})"
     if found:
-        how = "; ".join(
-            f"as {each.called} it reads {each.line!r}"
-            f"{f' but for {each.errors:,} characters' if each.errors else ''}: "
-            f"{_iconv(path, each.name, leave_out=each.errors > 0)}"
-            for each in found
-        )
+        how = "; ".join(_shown(each, path) for each in found)
         return (
             f"{source} is not UTF-8: {where}; convert it by the command that reads it right: {how}"
         )
@@ -244,8 +263,7 @@ def _not_utf8(data: bytes, offset: int, source: str, path: Path | None) -> str:
         what = (
             "it is a binary file"
             if _controls(data) * 50 > len(data)
-            else "it reads as no language in any encoding tried (if files of several encodings "
-            "were joined, convert each before)"
+            else "it reads as no language in any encoding tried"
         )
         return f"{source} is not UTF-8: {where}; {what}: give text in UTF-8"
     bad = f"{damage.bad:,} bytes" if damage.bad > 1 else "1 byte"
@@ -254,6 +272,12 @@ def _not_utf8(data: bytes, offset: int, source: str, path: Path | None) -> str:
         f"{bad} of {len(data):,} in {source} {verb} not UTF-8, the first at offset {offset} "
         f"(line {line}): remove {them} with {_iconv(path, 'utf-8', leave_out=True)}"
     )
+
+
+def _shown(reading: Reading, path: Path | None) -> str:
+    errors = f" but for {counted(reading.errors, 'character')}" if reading.errors else ""
+    command = _iconv(path, reading.name, leave_out=reading.errors > 0)
+    return f"as {reading.called} it reads {reading.line!r}{errors}: {command}"
 
 
 def _controls(data: bytes) -> int:
@@ -268,7 +292,7 @@ def _argument(data: bytes, error: UnicodeDecodeError, what: str) -> str:
     from wordorder.text.encodings import readings
 
     said = f"{what} is not UTF-8 at byte {error.start}"
-    if error.reason == "unexpected end of data" and error.end == len(data):
+    if _is_cut(data, error.start):
         return f"{said}: it ends in the middle of a character; leave that out"
     found = readings(data, error.start)
     if found:

@@ -89,20 +89,10 @@ def is_unspaced(text: str) -> bool:
     return bool(UNSPACED.search(whole)) or len(whole) > 2 * LONGEST_USUAL["spaced"]
 
 
-def characters_of(text: str) -> list[str]:
-    """Return the characters of a text, each with the marks and joiners on it."""
-    return _character().findall(text)
-
-
 @cache
 def _word() -> re.Pattern[str]:
     part = rf"[^\W\d_]+(?:[{_marks()}{JOINERS}]+[^\W\d_]*)*"
     return re.compile(rf"{part}(?:'{part})*")
-
-
-@cache
-def _character() -> re.Pattern[str]:
-    return re.compile(rf"(?s).[{_marks()}{JOINERS}]*")
 
 
 @cache

@@ -24,7 +24,7 @@ import torch
 
 from wordorder.errors import BadInput
 from wordorder.model import TokenModel
-from wordorder.text.tokenizer import StreamDecoder, Tokenizer
+from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import printable, read_text
 from wordorder.text.words import is_unspaced
 from wordorder.words.vectors import Floats, Neighbour, Vectors, best, unit
@@ -127,15 +127,16 @@ def _has_words(tokenizer: Tokenizer, text: str) -> bool:
 
 
 def _pieces(tokenizer: Tokenizer, text: str) -> Iterator[tuple[str, list[int]]]:
-    """Yield the tokens of a text, those that spell one character together."""
-    decoder, held = StreamDecoder(tokenizer), []
+    """Yield the tokens of a text, those together that spell a part of one character."""
+    held: list[int] = []
     for token in tokenizer.encode(text):
         held.append(token)
-        if spelt := decoder.feed(token):
+        spelt = tokenizer.decode(held)
+        if spelt and "\ufffd" not in spelt:
             yield spelt, held
             held = []
     if held:
-        yield decoder.finish(), held
+        yield tokenizer.decode(held), held
 
 
 @torch.no_grad()
