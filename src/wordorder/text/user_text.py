@@ -226,7 +226,8 @@ def _is_cut(data: bytes, offset: int) -> bool:
         codecs.getincrementaldecoder("utf-8")().decode(data[offset:])
     except UnicodeDecodeError:
         return False
-    return not data[:offset].removeprefix(codecs.BOM_UTF8).isascii() or not readings(data, offset)
+    others = not data[:offset].removeprefix(codecs.BOM_UTF8).isascii()
+    return others or len(data) - offset > 1 or not readings(data, offset)
 
 
 def _cut(offset: int, source: str, path: Path | None) -> str:
