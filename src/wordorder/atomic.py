@@ -27,9 +27,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Replace a text file, in UTF-8."""
+    """Replace a text file, in UTF-8; what is none (half a surrogate pair) is escaped."""
     with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def flush(path: Path) -> None:

@@ -36,6 +36,35 @@ def run_raising(patch: pytest.MonkeyPatch, error: BaseException) -> int:
     return entry.main(["boom"])
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_an_output_cannot_show_is_escaped(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    out, err = io.BytesIO(), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding=encoding))
+    monkeypatch.setitem(entry.COMMANDS, "say", ("wordorder_say", "says"))
+    module = types.ModuleType("wordorder_say")
+
+    def say(words: list[str]) -> int:
+        print("é 天 \udcff")
+        raise BadInput("no 天 \udcff")
+
+    module.main = say  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wordorder_say", module)
+    assert entry.main(["say"]) == 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    shown = {"ascii": "\\xe9 \\u5929", "cp1252": "é \\u5929", "utf-8": "é 天"}[encoding]
+    assert out.getvalue().decode(encoding) == f"{shown} \\udcff\n"
+    assert err.getvalue().decode(encoding).endswith("\\udcff\n")
+
+
+def test_an_output_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert entry.main(["--version"]) == 0
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["--help"]) == 0
     shown = capsys.readouterr().out

@@ -192,9 +192,9 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
     [
         ("none.jsonl", None, "no such file"),
         ("empty.jsonl", b"\n", "holds no pairs"),
-        ("latin.jsonl", b'{"a": "\xe9"}', "is not UTF-8 at byte 7"),
-        ("cut.jsonl.gz", gzip.compress(b"{}")[:-4], "cannot be read"),
-        ("plain.jsonl.gz", b"{}", "cannot be read"),
+        ("latin.jsonl", b'{"a": "\xe9"}', "is not UTF-8: byte 0xe9 at offset 7"),
+        ("cut.jsonl.gz", gzip.compress(b"{}")[:-4], "is not a whole gzip file"),
+        ("plain.jsonl.gz", b"{}", "is not a whole gzip file"),
     ],
 )
 def test_files_that_hold_none(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:

@@ -3,6 +3,7 @@
 import builtins
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,9 @@ def test_parquet(write: Write, tmp_path: Path) -> None:
     packed = write("b.parquet.gz", gzip.compress(path.read_bytes()))
     assert texts(packed, field="body") == ["one", "two"]
     assert message(path) == (
-        f"{path}: no column 'text'; its columns are 'body', 'n': name one with --field"
+        f"{path}: no column 'text'; its columns are 'body', 'n': name one with --field body"
     )
-    assert "field 'n' is int, not text" in message(path, field="n")
+    assert "column 'n' is int, not text" in message(path, field="n")
     damaged = write("c.parquet", path.read_bytes()[:-9])
     assert message(damaged).startswith(f"{damaged} is not a whole Parquet file (")
 
@@ -128,7 +129,7 @@ def test_no_such_file() -> None:
     )
 
 
-@pytest.mark.parametrize("data", ["", " \n\n", "\f\n<|endoftext|>"])
+@pytest.mark.parametrize("data", ["", "\ufeff", " \n\n", "\f\n<|endoftext|>"])
 def test_empty_file(write: Write, data: str) -> None:
     path = write("a.txt", data)
     assert message(path) == f"{path} is empty: it holds no text to learn from"
@@ -137,8 +138,8 @@ def test_empty_file(write: Write, data: str) -> None:
 def test_folder_without_text(write: Write, tmp_path: Path) -> None:
     write("a.png", b"\0")
     assert message(tmp_path) == (
-        f"{tmp_path} holds no text: of 1 files 0 end in .txt, .md, .py, .jsonl, .parquet "
-        "(also .gz) and none of these has text in it"
+        f"{tmp_path} holds no text: of 1 files 0 end in .txt, .md, .py, .jsonl, .ndjson, .json, "
+        ".csv, .tsv, .parquet (also .gz) and none of these has text in it"
     )
 
 
@@ -149,19 +150,17 @@ def test_binary_file(write: Write) -> None:
     )
 
 
-def test_utf16(write: Write) -> None:
-    path = write("a.txt", "hello".encode("utf-16"))
-    assert message(path) == (
-        f"{path} is UTF-16, not UTF-8: convert it with iconv -f utf-16 -t utf-8"
-    )
+def test_utf16_with_its_mark(write: Write) -> None:
+    assert texts(write("a.txt", "hello\r\n".encode("utf-16"))) == ["hello\n"]
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_undecodable_byte(write: Write, mark: bytes) -> None:
     path = write("a.txt", mark + "one\ncafé\n".encode("latin1"))
     assert message(path) == (
-        f"{path} is not UTF-8: byte 0xe9 at offset {7 + len(mark)} (line 2); "
-        "convert it with iconv -f latin1 -t utf-8, or give another file"
+        f"{path} is not UTF-8: byte 0xe9 at offset {7 + len(mark)} (line 2); convert it by the "
+        f"command that reads it right: as Windows-1252 it reads 'café': iconv -f CP1252 -t utf-8 "
+        f"{path} > {path.with_name('a-utf-8.txt')}"
     )
 
 
@@ -175,7 +174,7 @@ JSONL = {
     '{"text": "a"}\n{"text": \n': "line 2, column 10: not JSON (Expecting value); "
     "a .jsonl file has one JSON object a line",
     '{"text": "a"}\n\n{"body": "b", "n": 1}\n': "line 3: no field 'text'; "
-    "its fields are 'body', 'n': name one with --field",
+    "its fields are 'body', 'n': name one with --field body",
     '["text"]\n': "line 1: a JSON list, not an object with a field 'text'",
     '{"text": 5}': "line 1: field 'text' is int, not text: name another with --field",
     '{"text": "\\ud83d"}': "line 1: field 'text' holds half a surrogate pair at character 0, "
@@ -190,6 +189,57 @@ def test_bad_jsonl(write: Write, data: str) -> None:
 
 
 def test_every_reader_has_a_known_suffix_in_the_message(tmp_path: Path) -> None:
-    from wordorder.text.files import READERS
+    from wordorder.text.files import TABLES, TEXTS
 
-    assert ", ".join(READERS) in message(tmp_path)
+    assert ", ".join((*TEXTS, *TABLES)) in message(tmp_path)
+
+
+def test_an_unknown_suffix_and_a_field_without_use_are_said(write: Write) -> None:
+    path = write("a.dat", "id,text\n1,one\n")
+    assert load_corpus(str(path)).notes == (
+        f"{path} is read as plain text: .dat is no table that is known",
+    )
+    assert load_corpus(str(write("a.txt", "one"))).notes == ()
+    assert load_corpus(str(write("a", "one"))).notes == ()
+    assert load_corpus(str(write("a.txt.gz", gzip.compress(b"one"))), field="body").notes == (
+        "--field body is not used: none of the data is a table or dataset",
+    )
+
+
+def test_a_table_in_a_folder_is_read_where_it_has_the_column(write: Write, tmp_path: Path) -> None:
+    write("a.txt", "one")
+    write("b.csv", "text\ntwo\n")
+    write("labels.csv", "file,label\na.txt,good\n")
+    write("settings.json", '{"width": 3}')
+    write("broken.json", "{")
+    corpus = load_corpus(str(tmp_path))
+    assert [document.text for document in corpus.documents] == ["one", "two"]
+    assert corpus.notes == (
+        f"3 of 5 files in {tmp_path} have no column 'text' that can be read and were left out "
+        "(broken.json, ...): name one with --field",
+    )
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / "b.csv").unlink()
+    assert "have no column 'text'" in message(tmp_path)
+
+
+def test_names_that_are_no_text(write: Write, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt"))
+    path.write_text("one")
+    corpus = load_corpus(str(path))
+    assert corpus.name == corpus.documents[0].source == f"{tmp_path}/caf\\xe9.txt"
+    assert load_corpus(str(tmp_path)).documents[0].source == corpus.name
+    path.write_bytes("“one”".encode("cp1252"))
+    assert f"iconv -f CP1252 -t utf-8 $'{tmp_path}/caf\\xe9.txt' > $'" in message(path)
+
+
+def test_files_that_are_none(write: Write, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "again").symlink_to(".")
+    assert "holds no text: of 0 files" in message(tmp_path)
+    write("a.txt", "one")
+    assert texts(tmp_path) == ["one"]
+    assert "is a pipe or a device" in message(tmp_path / "pipe")
+    assert "cannot be read (Too many levels" in message(tmp_path / "loop")
+    assert message("").startswith("no data given: name python-docs")

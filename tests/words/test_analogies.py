@@ -145,7 +145,9 @@ def test_many_questions_at_once_are_each_answered_as_alone(
 
 def test_questions_are_read_with_their_sections(tmp_path: Path) -> None:
     path = tmp_path / "q.txt"
-    path.write_text(": family\nman king woman queen\n\n: gram1 plural\na b c d\n", "utf-8")
+    path.write_bytes(
+        b"\xef\xbb\xbf: family\r\nman king woman queen\r\n\r\n: gram1 plural\r\na b c d\r\n"
+    )
     assert read_questions(path) == [
         Question("man", "king", "woman", "queen", "family"),
         Question("a", "b", "c", "d", "gram1 plural"),
@@ -158,7 +160,7 @@ def test_questions_are_read_with_their_sections(tmp_path: Path) -> None:
         (": family\nman king woman\n", "q.txt, line 2: 3 words, where a question has 4"),
         (": family\n", "holds no question"),
         (None, "no such file"),
-        (b"a b c \xff\n", "cannot be read as UTF-8"),
+        (b"a b c \xff\n", "1 byte of 8 in .* is not UTF-8"),
     ],
 )
 def test_questions_that_are_none(tmp_path: Path, text: str | bytes | None, said: str) -> None:

@@ -100,6 +100,11 @@ def test_glove_has_no_first_line(tmp_path: Path) -> None:
     assert rows[0].tolist() == pytest.approx([0.5, -0.001, 2]) and rows[3].tolist() == [7, 8, 9]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path) -> None:
+    assert read(written(tmp_path / "g.txt", "\ufeffa 1 2\r\nb 3 4\r\n"))[0] == ["a", "b"]
+    assert read(written(tmp_path / "w.txt", "\ufeff2 2\na 1 2\nb 3 4\n"))[0] == ["a", "b"]
+
+
 def test_words_that_are_no_utf8_are_read(tmp_path: Path) -> None:
     words, rows = read(written(tmp_path / "v.txt", b"2 2\ncaf\xe9 1 2\nb 3 4\n"))
     assert words == ["caf\ufffd", "b"] and rows.tolist() == [[1, 2], [3, 4]]

@@ -11,14 +11,17 @@ import torch
 
 from wordorder.errors import BadInput
 from wordorder.model import TokenModel
-from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.corpus import Corpus, Document
+from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.words import sentences
 from wordorder.words.sentences import (
     Apart,
+    last_first,
     nearest_sentences,
     read_sentences,
     reversed_words,
     sentence_vectors,
+    tokens_of,
 )
 
 MakeModel = Callable[..., TokenModel]
@@ -94,6 +97,24 @@ def test_words_from_the_last_to_the_first() -> None:
     assert reversed_words(" I  love AI ") == "AI love I"
 
 
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
+def test_tokens_from_the_last_to_the_first_where_there_are_no_words(kind: str) -> None:
+    corpus = Corpus("c", (Document("我爱人工智能。" * 20, "c"),))
+    tokenizer = make_tokenizer(kind, corpus, 270)
+    text, tokens, unit = last_first(tokenizer, "我爱人工智能")
+    forward = tokens_of(tokenizer, "我爱人工智能")
+    assert unit == "tokens" and tokenizer.decode(forward) == "我爱人工智能"
+    assert sorted(tokens) == sorted(forward) and tokenizer.decode(tokens) == text
+    assert "\ufffd" not in text and text != "我爱人工智能"
+    if kind != "bpe":
+        assert text == "能智工人爱我"
+
+
+def test_words_from_the_last_to_the_first_where_there_are_any(tokenizer: Tokenizer) -> None:
+    found = last_first(tokenizer, "I love AI")
+    assert found == ("AI love I", tokenizer.encode(" AI love I"), "words")
+
+
 def test_sentences_are_the_lines_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "s.txt"
     path.write_text("one\n\n two \n", encoding="utf-8")
@@ -101,8 +122,10 @@ def test_sentences_are_the_lines_of_a_file(tmp_path: Path) -> None:
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(BadInput, match="is empty"):
         read_sentences(path)
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert read_sentences(path) == ["one", "two"]
     path.write_bytes(b"\xff")
-    with pytest.raises(BadInput, match="cannot be read as UTF-8"):
+    with pytest.raises(BadInput, match=r"1 byte of 1 in .* is not UTF-8"):
         read_sentences(path)
     with pytest.raises(BadInput, match="no such file"):
         read_sentences(tmp_path / "nothing")

@@ -55,6 +55,19 @@ def test_characters_are_the_words_of_a_tokenizer_of_characters() -> None:
     assert not any("\ufffd" in word for word in word_tokens(tokenizer).values())
 
 
+def test_a_script_without_spaces_has_no_blanks_before_its_words(make_random: MakeModel) -> None:
+    text = "the end. 人工智能。人工的智能。" * 30
+    tokenizer = make_tokenizer("bpe", Corpus("c", (Document(text, "c"),)), 400)
+    assert any("智能" in word for word in word_tokens(tokenizer).values())
+
+
+def test_a_word_that_cannot_be_spelt_says_why(make_random: MakeModel) -> None:
+    tokenizer = make_tokenizer("characters", Corpus("c", (Document("人工智能", "c"),)))
+    vectors = token_vectors(make_random(vocabulary_size=5), tokenizer, "run")
+    with pytest.raises(BadInput, match=r"run has no word '我' \(character '我' \(U\+6211\)"):
+        vectors.row("我")
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "expected"),
     [

@@ -61,6 +61,12 @@ def test_a_word_is_found_as_written_or_in_lower_case() -> None:
     assert [vectors.find(word) for word in ("Turkey", "turkey", "King", "kings")] == [0, 1, 2, None]
 
 
+def test_a_word_is_found_however_its_accents_are_written() -> None:
+    names = ["caf\u00e9", "re\u0301el", "re\u0301el"]
+    vectors = Vectors.of("v", names, np.eye(3, dtype=np.float32))
+    assert [vectors.find(word) for word in ("cafe\u0301", "CAFE\u0301", "r\u00e9el")] == [0, 0, 1]
+
+
 def test_of_a_word_that_is_there_twice_the_first_counts() -> None:
     vectors = Vectors.of("twice", ["a", "b", "a"], np.eye(3, dtype=np.float32))
     assert vectors.row("a") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import unicodedata
 
 import pytest
 
@@ -23,6 +24,14 @@ def test_lines_of_lower_case_words() -> None:
         ["the", "king's", "well", "known"],
         ["été", "don't"],
         ["end"],
+    ]
+
+
+def test_words_go_on_through_their_marks_and_are_composed() -> None:
+    text = "किताब पढ़ना अच्छा है\nle cafe\u0301 noir"
+    assert list(lines_of(corpus_of(text))) == [
+        unicodedata.normalize("NFC", "किताब पढ़ना अच्छा है").split(),
+        ["le", "caf\u00e9", "noir"],
     ]
 
 

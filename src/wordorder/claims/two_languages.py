@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from wordorder.text.batches import Batches
 from wordorder.text.corpus import Corpus, Document, load_corpus
 from wordorder.text.store import TokenStore, open_store
 from wordorder.text.tokenizer import make_tokenizer
+from wordorder.text.user_text import read_text
 from wordorder.training.config import TrainConfig
 
 ENDS = re.compile(r"\n|(?<=[.!?]) ")
@@ -156,12 +156,7 @@ def translations(files: Sequence[str]) -> list[tuple[str, str]]:
     """
     if len(files) != 2:
         raise BadInput(f"{len(files)} files of languages: give two, the same sentences by line")
-    texts = []
-    for name in files:
-        try:
-            texts.append(Path(name).expanduser().read_text(encoding="utf-8").split("\n"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{name} cannot be read as text: {error}") from None
+    texts = [read_text(name).split("\n") for name in files]
     first, second = (text[:-1] if text[-1] == "" else text for text in texts)
     if len(first) != len(second):
         raise BadInput(

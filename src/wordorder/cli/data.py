@@ -16,6 +16,7 @@ from wordorder.text.corpus import BUILT_IN, Corpus, load_corpus
 from wordorder.text.split import PARTS, Split, described, split_corpus
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+from wordorder.text.words import note_of_spaces
 
 SAMPLE_CHARACTERS = 400
 SAMPLE_TOKENS = 40
@@ -27,7 +28,7 @@ class DataOptions:
 
     Args:
         data: python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT].
-        field: field of .jsonl, .parquet and datasets that holds the text.
+        field: column of tables and datasets that holds the text.
         tokenizer: bpe, bytes, characters, or the path of a tokenizer.json.
         vocabulary_size: most tokens that bpe learns, special ones counted.
         validation_fraction: share that is only reported: neither trained on nor used to choose.
@@ -84,6 +85,7 @@ def _facts(
         "notes": [
             *corpus.notes,
             *split.notes,
+            *_note_of_spaces(corpus),
             *tokenizer.notes(split.training, options.vocabulary_size),
         ],
         "content_hash": corpus.content_hash,
@@ -100,6 +102,12 @@ def _facts(
         "held_out": described(split.facts),
         "sample": {"source": typical.source, "text": typical.text[:SAMPLE_CHARACTERS]},
     }
+
+
+def _note_of_spaces(corpus: Corpus) -> tuple[str, ...]:
+    texts = (document.text for document in corpus.documents)
+    then = "A language model needs none; word vectors do (wordorder words train)"
+    return note_of_spaces(texts, corpus.name, then)
 
 
 def _counts(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, int]:

@@ -9,18 +9,19 @@ import torch
 
 from wordorder.cli.options.explain import read_options
 from wordorder.numerals import counted
+from wordorder.text.user_text import decode_argument
 from wordorder.training.run import Run
 from wordorder.words.explanation import explain
 from wordorder.words.screen import page
-from wordorder.words.sentences import reversed_words
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = read_options(arguments)
     run = Run.load(options.run, trust=options.trust)
-    other = reversed_words(options.text) if options.other is None else options.other
-    explained = explain(run.model, run.tokenizer, options.text, other, fills_in=run.fills_in)
+    text = decode_argument(options.text, "the text")
+    other = None if options.other is None else decode_argument(options.other, "--other")
+    explained = explain(run.model, run.tokenizer, text, other, fills_in=run.fills_in)
     if options.json:
         print(
             json.dumps({"run": str(run.folder), **asdict(explained)}, default=torch.Tensor.tolist)

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from wordorder.cli.options.generate import GenerateOptions, read_options
@@ -23,6 +22,7 @@ from wordorder.model.decoding import Sampling, check_window, generate
 from wordorder.numerals import counted
 from wordorder.positions import foreign
 from wordorder.text.prompt import Prompt
+from wordorder.text.user_text import decode, decode_argument, printable, read_text
 from wordorder.training.continuation import continuation, room
 from wordorder.training.machine import compiler_found, pick_device
 from wordorder.training.run import Run
@@ -101,20 +101,13 @@ def _prompt(options: GenerateOptions) -> str:
     if options.prompt_file is not None:
         if options.prompt is not None:
             raise BadInput("a prompt and --prompt-file are two prompts: give one")
-        path = Path(options.prompt_file)
-        if not path.is_file():
-            raise BadInput(f"--prompt-file {path}: no such file")
-        return _decoded(path.read_bytes(), str(path))
+        missing = f"--prompt-file {printable(options.prompt_file)}: no such file"
+        return read_text(options.prompt_file, missing).removesuffix("\n")
     if options.prompt == "-":
-        return _decoded(sys.stdin.buffer.read(), "standard input")
-    return options.prompt or ""
-
-
-def _decoded(data: bytes, source: str) -> str:
-    try:
-        return data.decode("utf-8").removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{source} is not UTF-8 at byte {error.start}") from None
+        if sys.stdin is None:
+            raise BadInput("standard input is closed: give a prompt, or --prompt-file")
+        return decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+    return decode_argument(options.prompt or "", "the prompt")
 
 
 def _room(run: Run, model: TokenModel, prompt: Prompt, asked: int, kept: int) -> int:

@@ -46,9 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what was typed after `wordorder`; None reads `sys.argv`.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    _escape_what_cannot_be_shown()
     try:
         code = _dispatch(typed)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by >&-
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -61,6 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return code
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Have a character that an output's encoding lacks, or that is none, written as its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(typed: list[str]) -> int:

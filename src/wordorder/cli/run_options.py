@@ -7,7 +7,6 @@ defaults; so these two are looked for before the rest is read.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -15,6 +14,7 @@ import yaml
 
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.text.user_text import printable, read_text
 from wordorder.training.config import TrainConfig, from_mapping
 
 AUTO = "auto"  # the preset that follows from the text and the time
@@ -104,12 +104,10 @@ def _peek(arguments: list[str], names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _read_yaml(name: str) -> dict[str, Any]:
-    path = Path(name)
-    if not path.is_file():
-        raise BadInput(f"--config {name}: no such file")
+    text = read_text(name, f"--config {printable(name)}: no such file")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise BadInput(f"--config {name} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise BadInput(f"--config {name} must hold options by name, as trained_length: 128")

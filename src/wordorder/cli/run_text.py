@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from wordorder.errors import BadInput
@@ -17,13 +18,15 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
 
     Args:
         data: files, folders, python-docs or hf:NAME; empty: what the run's training held out.
-        field: field of .jsonl, .parquet and datasets that holds the text.
+        field: column of tables and datasets that holds the text.
 
     Raises:
         BadInput: no data given, and the run's own text is not what it was.
     """
     if data:
         corpus = load_corpus(data, field=field)
+        for note in corpus.notes:
+            print(f"note: {note}", file=sys.stderr)
         return corpus.name, open_store(corpus, run.tokenizer)
     config = TrainConfig.from_dict(run.config["training"], run.model_config)
     corpus = load_corpus(config.data, field=config.field)

@@ -10,6 +10,7 @@ import json
 import math
 import shlex
 import time
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
+from wordorder.text.user_text import decode_argument
 from wordorder.training.display import Display
 from wordorder.training.machine import keep_large_blocks
 from wordorder.training.metrics import read
@@ -40,7 +42,10 @@ def main(arguments: list[str]) -> int:
         run = resume(options.resume, inexact=options.inexact, trust=options.trust, show=show)
     else:
         command = shlex.join(["wordorder", "train", *arguments])
-        run = train(options.train.plain(), show=show, command=command, trust=options.trust)
+        config = options.train.plain()
+        prompt = decode_argument(config.sample_prompt, "--sample-prompt")
+        config = replace(config, sample_prompt=prompt)
+        run = train(config, show=show, command=command, trust=options.trust)
     _print_result(run, options.json)
     return 0
 

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,7 @@ from rich.progress import Progress
 from wordorder.cli.arguments import parse
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
+from wordorder.text.user_text import decode_argument
 from wordorder.words.analogies import METHODS, VOCABULARY, accuracy, analogy, rank, read_questions
 from wordorder.words.cache import open_vectors
 from wordorder.words.vectors import Vectors, neighbour_rank, neighbours
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from wordorder.training.run import Run
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
+CUT_IT = (
+    "Here a word is what stands between spaces or punctuation: cut the text into words first, by "
+    "a space between them"
+)
 TERMS = re.compile(r"\s*(\S+)\s+-\s+(\S+)\s+\+\s+(\S+)\s*")
 
 
@@ -82,7 +87,7 @@ class TrainOptions:
     Args:
         data: files, folders, python-docs or hf:NAME.
         out: the file: word2vec's text form, binary where it ends in .bin, either also .gz.
-        field: field of .jsonl, .parquet and datasets that holds the text.
+        field: column of tables and datasets that holds the text.
         dimensions: numbers in a vector.
         epochs: how often the text is read.
         min_count: words that come less often have no vector.
@@ -108,6 +113,12 @@ def main(arguments: list[str]) -> int:
         return _train(parse(TrainOptions, arguments[1:], command="wordorder words train"))
     options = parse(WordsOptions, arguments, command="wordorder words")
     _at_least(options, "count", "vocabulary")
+    options = replace(
+        options,
+        words=tuple(decode_argument(word, "a word") for word in options.words),
+        analogy=tuple(decode_argument(word, "--analogy") for word in options.analogy),
+        expect=options.expect and decode_argument(options.expect, "--expect"),
+    )
     run = _run(options)
     if options.sentences is not None:
         found = _sentences(run, options)
@@ -245,21 +256,32 @@ def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
             "are given: quote it, and another order of it if you like"
         )
     first = options.words[0]
-    other = options.words[1] if len(options.words) == 2 else of.reversed_words(first)
     lines = of.read_sentences(options.sentences)
+    if len(options.words) == 2:
+        other, tokens, unit = options.words[1], options.words[1], ""
+    else:
+        other, tokens, unit = of.last_first(run.tokenizer, first)
     with _progress("reading") as told:
-        found = of.sentence_vectors(run.model, run.tokenizer, [first, other, *lines], told)
+        found = of.sentence_vectors(run.model, run.tokenizer, [first, tokens, *lines], told)
     aparts = {kind: of.Apart.of(rows[0], rows[1]) for kind, rows in found.items()}
     apart = {kind: {**asdict(each), "same": each.same} for kind, each in aparts.items()}
     near = {
         kind: list(map(asdict, of.nearest_sentences(lines, rows[2:], rows[0], options.count)))
         for kind, rows in found.items()
     }
-    return {"sentence": first, "other": other, "kinds": of.KINDS, "apart": apart, "nearest": near}
+    return {
+        "sentence": first,
+        "other": other,
+        "reversed": unit,
+        "kinds": of.KINDS,
+        "apart": apart,
+        "nearest": near,
+    }
 
 
 def _train(options: TrainOptions) -> int:
     from wordorder.text.corpus import load_corpus
+    from wordorder.text.words import note_of_spaces
     from wordorder.words.formats import write
     from wordorder.words.word2vec import train_vectors
 
@@ -274,6 +296,10 @@ def _train(options: TrainOptions) -> int:
     logs, start = Console(stderr=True, highlight=False), time.perf_counter()
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)
+    texts = (document.text for document in corpus.documents)
+    notes = [*corpus.notes, *note_of_spaces(texts, corpus.name, CUT_IT)]
+    for note in notes:
+        logs.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     if options.threads != 1:
         logs.print("several threads change one table at once: another run gives other numbers")
     with _progress("learning") as told:
@@ -288,7 +314,8 @@ def _train(options: TrainOptions) -> int:
     write(out, vectors)
     seconds = round(time.perf_counter() - start, 1)
     if options.json:
-        print(json.dumps({"out": str(out), "words": len(vectors), "seconds": seconds}))
+        result = {"out": str(out), "words": len(vectors), "seconds": seconds, "notes": notes}
+        print(json.dumps(result))
     else:
         size = f"{counted(len(vectors), 'word')} of {options.dimensions} numbers"
         print(f"{out}: {size}, {seconds:.0f} s")

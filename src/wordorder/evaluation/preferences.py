@@ -13,13 +13,10 @@ sentence has the higher probability.
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +28,9 @@ from wordorder.evaluation.intervals import mean_of, share_interval
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.model import TokenModel, evaluating
 from wordorder.positions import PositionError
+from wordorder.text.rows import rows_of_jsonl
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.user_text import printable, read_text
 
 FIELDS = ("sentence_good", "sentence_bad")
 SHUFFLES = 8
@@ -133,31 +132,15 @@ def read_pairs(name: str) -> list[Pair]:
     Raises:
         BadInput: a file that cannot be read, or a line (which) that is no pair.
     """
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise BadInput(f"no such file: {name}; --pairs takes .jsonl files, plain or .gz")
-    try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path} cannot be read: {error}") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is not UTF-8 at byte {error.start}: convert it") from None
-    # Not splitlines(): JSON strings may hold U+2028 as it is.
-    lines = enumerate(text.split("\n"), start=1)
-    pairs = [_pair(line, f"{path}, line {number}") for number, line in lines if line.strip()]
+    source = printable(name)
+    missing = f"no such file: {source}; --pairs takes .jsonl files, plain or .gz"
+    pairs = [_pair(*row) for row in rows_of_jsonl(read_text(name, missing), source)]
     if not pairs:
-        raise BadInput(f"{path} holds no pairs: one JSON object a line, with {_listed(FIELDS)}")
+        raise BadInput(f"{source} holds no pairs: one JSON object a line, with {_listed(FIELDS)}")
     return pairs
 
 
-def _pair(line: str, where: str) -> Pair:
-    try:
-        record: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{where}, column {error.colno}: not JSON ({error.msg})") from None
-    except RecursionError:
-        raise BadInput(f"{where}: JSON nested too deep to read") from None
+def _pair(record: Any, where: str) -> Pair:
     if not isinstance(record, dict):
         raise BadInput(f"{where}: a JSON {type(record).__name__}, not an object")
     for name in FIELDS:

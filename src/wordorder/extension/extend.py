@@ -54,7 +54,7 @@ class Extension:
         out: the new run's folder; None: the parent's with the new length.
         overwrite: replace what it holds.
         data: the text; empty: the parent's.
-        field: of .jsonl, .parquet and datasets that holds the text.
+        field: column of tables and datasets that holds the text.
         pack: windows may begin in one document and end in another.
         base: of `base`; 0: the smallest that serves the new length.
         neighbours: of `self-extend`; 0: half of the original length.

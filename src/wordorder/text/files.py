@@ -1,70 +1,119 @@
 """Reading one's own files into documents, and saying exactly where one cannot be read.
 
 Formats are told by suffix, never guessed from content: what a file is read as must not change when
-its first line does. A path that is named is always read (an unknown suffix as plain text); in a
-folder only the known suffixes are.
+its first line does. A path that is named is always read (an unknown suffix as plain text, with a
+note); in a folder only the known suffixes are, and of .csv, .tsv, .json and .ndjson those that have
+the column: a folder of books may have a table of them beside.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import BUILT_IN, END_OF_TEXT, HUB_PREFIX, Document
+from wordorder.text.rows import (
+    Column,
+    Row,
+    rows_of_csv,
+    rows_of_json,
+    rows_of_jsonl,
+    rows_of_parquet,
+)
+from wordorder.text.user_text import decode, is_blank, printable, read_bytes, user_path
 
 # Form feeds part the books of a collection, the second the stories of TinyStories.
 SEPARATOR = re.compile("\f|" + re.escape(END_OF_TEXT))
 
-Reader = Callable[[bytes, str, str], Iterator[Document]]
+
+class Source(NamedTuple):
+    """What a file holds, and what it is called."""
+
+    data: bytes
+    name: str
+    path: Path
+
+    def text(self) -> str:
+        return decode(self.data, self.name, path=self.path)
 
 
-def read_path(name: str, field: str) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    """Read a file, or every known file of a folder; returns documents and notes.
+def read_path(name: str, field: str) -> tuple[tuple[Document, ...], tuple[str, ...], bool]:
+    """Read a file, or every known file of a folder.
+
+    Returns:
+        Documents, notes, and whether a table was among the files.
 
     Raises:
         BadInput: naming the file and the place in it.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return _read_folder(path, field)
-    if not path.exists():
-        raise BadInput(_missing(name))
-    documents = _read_file(path, field)
+    path = user_path(name)
+    try:
+        if name and path.is_dir():
+            return _read_folder(path, field)
+    except OSError:  # a name too long, a folder that may not be entered: read_bytes says it
+        pass
+    documents, notes = _read_file(path, field, missing=_missing(name))
+    suffix = _format(path)
+    if suffix and suffix not in (*TEXTS, *TABLES):
+        notes = (
+            *notes,
+            f"{printable(path)} is read as plain text: {suffix} is no table that is known",
+        )
     if not documents:
-        raise BadInput(f"{path} is empty: it holds no text to learn from")
-    return documents, ()
+        raise BadInput(_empty(printable(path), field, notes))
+    return documents, notes, suffix in TABLES
+
+
+def _empty(source: str, field: str, notes: tuple[str, ...]) -> str:
+    why = f" ({notes[0]})" if notes else ""
+    return f"{source} is empty: it holds no text to learn from{why}"
 
 
 def _missing(name: str) -> str:
     known = f"give a file, a folder or {BUILT_IN}"
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix:
         known += f", or write {HUB_PREFIX}{name} for a Hugging Face dataset"
-    return f"no such file or folder: {name}; {known}"
+    return f"no such file or folder: {printable(name)}; {known}"
 
 
-def _read_folder(folder: Path, field: str) -> tuple[tuple[Document, ...], tuple[str, ...]]:
+def _read_folder(folder: Path, field: str) -> tuple[tuple[Document, ...], tuple[str, ...], bool]:
     inside = sorted(
         path
         for path in folder.rglob("*")
         if path.is_file() and not _hidden(path.relative_to(folder))
     )
-    known = [path for path in inside if _format(path) in READERS]
-    documents = tuple(document for path in known for document in _read_file(path, field))
+    known = [path for path in inside if _format(path) in (*TEXTS, *TABLES)]
+    documents: list[Document] = []
+    notes: list[str] = []
+    without: list[str] = []
+    for path in known:
+        if _format(path) in OF_A_COLUMN and not _has_column(path, field):
+            without.append(path.name)
+            continue
+        found, said = _read_file(path, field)
+        documents += found
+        notes += said
+    source, of = printable(folder), len(inside)
+    if passed_over := of - len(known):
+        notes.insert(
+            0, f"{passed_over} of {of} files in {source} have another suffix and were left out"
+        )
+    if without:
+        notes.append(
+            f"{len(without)} of {of} files in {source} have no column {field!r} that can be read "
+            f"and were left out ({printable(without[0])}{', ...' if len(without) > 1 else ''}): "
+            "name one with --field"
+        )
     if not documents:
         raise BadInput(
-            f"{folder} holds no text: of {len(inside)} files {len(known)} end in "
-            f"{', '.join(READERS)} (also .gz) and none of these has text in it"
+            f"{source} holds no text: of {of} files {len(known)} end in "
+            f"{', '.join((*TEXTS, *TABLES))} (also .gz) and none of these has text in it"
+            + "".join(f"; {note}" for note in notes[-1:] if without)
         )
-    passed_over = len(inside) - len(known)
-    note = f"{passed_over} of {len(inside)} files in {folder} have another suffix and were left out"
-    return documents, (note,) if passed_over else ()
+    return tuple(documents), tuple(notes), any(_format(path) in TABLES for path in known)
 
 
 def _hidden(path: Path) -> bool:
@@ -74,139 +123,78 @@ def _hidden(path: Path) -> bool:
 def _format(path: Path) -> str:
     """The suffix that decides the reader, without `.gz`."""
     name = path.name.lower().removesuffix(".gz")
-    return Path(name).suffix
+    return printable(Path(name).suffix)
 
 
-def _read_file(path: Path, field: str) -> tuple[Document, ...]:
+def _read_file(
+    path: Path, field: str, missing: str = ""
+) -> tuple[tuple[Document, ...], tuple[str, ...]]:
+    source = Source(read_bytes(path, missing), printable(path), path)
+    suffix = _format(path)
+    if suffix in TABLES:
+        called = "field" if "json" in suffix else "column"
+        column = Column(field, source.name, called)
+        return tuple(column.documents(TABLES[suffix](source, field))), column.notes
+    documents = TEXTS.get(suffix, _split_text)(source)
+    return tuple(document for document in documents if not is_blank(document.text)), ()
+
+
+def _has_column(path: Path, field: str) -> bool:
+    """Return whether a table has a column, as far as its first row tells."""
+    source = Source(read_bytes(path), printable(path), path)
     try:
-        data = path.read_bytes()
-        if path.name.lower().endswith(".gz"):
-            data = gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise BadInput(
-            f"{path} is not a whole gzip file ({error}): fetch or compress it again"
-        ) from None
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror}): check its permissions") from None
-    reader = READERS.get(_format(path), _read_text)
-    return tuple(document for document in reader(data, str(path), field) if document.text.strip())
+        first = next(TABLES[_format(path)](source, field), None)
+    except BadInput:
+        return False
+    return first is not None and isinstance(first.values, dict) and field in first.values
 
 
-def _decode(data: bytes, source: str) -> str:
-    """UTF-8 with or without a byte order mark; line ends become \\n."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput(f"{source} is UTF-16, not UTF-8: convert it with iconv -f utf-16 -t utf-8")
-    zero = data.find(b"\0")
-    if zero >= 0:
-        raise BadInput(
-            f"{source} is a binary file (a zero byte at offset {zero}): give text in UTF-8"
-        )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # The signature's own decoder counts from behind the mark.
-        offset = error.start + 3 * data.startswith(b"\xef\xbb\xbf")
-        line = data.count(b"\n", 0, offset) + 1
-        raise BadInput(
-            f"{source} is not UTF-8: byte 0x{data[offset]:02x} at offset {offset} (line {line}); "
-            "convert it with iconv -f latin1 -t utf-8, or give another file"
-        ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def _whole_text(source: Source) -> Iterator[Document]:
+    yield Document(source.text(), source.name)
 
 
-def _read_whole(data: bytes, source: str, field: str) -> Iterator[Document]:
-    yield Document(_decode(data, source), source)
-
-
-def _read_text(data: bytes, source: str, field: str) -> Iterator[Document]:
-    text = _decode(data, source)
+def _split_text(source: Source) -> Iterator[Document]:
+    text = source.text()
     if not SEPARATOR.search(text):
         # Unchanged to the last newline: a benchmark's character count must come out.
-        yield Document(text, source)
+        yield Document(text, source.name)
         return
     for number, part in enumerate(SEPARATOR.split(text), start=1):
-        yield Document(part.strip(), f"{source}, document {number}")
+        yield Document(part.strip(), f"{source.name}, document {number}")
 
 
-def _read_jsonl(data: bytes, source: str, field: str) -> Iterator[Document]:
-    # Not splitlines(): JSON strings may hold U+2028 as it is.
-    for number, line in enumerate(_decode(data, source).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{source}, line {number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadInput(
-                f"{where}, column {error.colno}: not JSON ({error.msg}); "
-                "a .jsonl file has one JSON object a line"
-            ) from None
-        except RecursionError:
-            raise BadInput(f"{where}: JSON nested too deep to read") from None
-        yield Document(_text_of(record, where, field), where)
+def _jsonl(source: Source, field: str) -> Iterator[Row]:
+    return rows_of_jsonl(source.text(), source.name)
 
 
-def _text_of(record: Any, where: str, field: str) -> str:
-    if not isinstance(record, dict):
-        raise BadInput(
-            f"{where}: a JSON {type(record).__name__}, not an object with a field {field!r}"
-        )
-    if field not in record:
-        raise BadInput(
-            f"{where}: no field {field!r}; its fields are {_listed(record)}: name one with --field"
-        )
-    text = record[field]
-    if not isinstance(text, str):
-        raise BadInput(
-            f"{where}: field {field!r} is {type(text).__name__}, not text: "
-            "name another with --field"
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadInput(
-            f"{where}: field {field!r} holds half a surrogate pair at character {error.start}, "
-            "which is not text in UTF-8: repair or remove this line"
-        ) from None
-    return text
+def _json(source: Source, field: str) -> Iterator[Row]:
+    return rows_of_json(source.text(), source.name, field)
 
 
-def _read_parquet(data: bytes, source: str, field: str) -> Iterator[Document]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise BadInput(
-            f'{source} needs pyarrow to be read: pip install "wordorder[data]"'
-        ) from None
-    try:
-        table = pyarrow.parquet.ParquetFile(io.BytesIO(data))
-        names = table.schema_arrow.names
-        if field not in names:
-            raise BadInput(
-                f"{source}: no column {field!r}; its columns are {_listed(names)}: "
-                "name one with --field"
-            )
-        row = 0
-        for batch in table.iter_batches(columns=[field]):
-            for text in batch.column(0).to_pylist():
-                row += 1
-                if text is not None:
-                    where = f"{source}, row {row}"
-                    yield Document(_text_of({field: text}, where, field), where)
-    except pyarrow.ArrowException as error:
-        what = str(error).splitlines()[0]
-        raise BadInput(f"{source} is not a whole Parquet file ({what}): fetch it again") from None
+def _csv(source: Source, field: str) -> Iterator[Row]:
+    return rows_of_csv(source.text(), source.name, ",")
 
 
-def _listed(names: Any) -> str:
-    return ", ".join(repr(str(name)) for name in names) or "none"
+def _tsv(source: Source, field: str) -> Iterator[Row]:
+    return rows_of_csv(source.text(), source.name, "\t")
 
 
-READERS: dict[str, Reader] = {
-    ".txt": _read_text,
-    ".md": _read_whole,
-    ".py": _read_whole,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
+def _parquet(source: Source, field: str) -> Iterator[Row]:
+    return rows_of_parquet(source.data, source.name, field)
+
+
+TEXTS: dict[str, Callable[[Source], Iterator[Document]]] = {
+    ".txt": _split_text,
+    ".md": _whole_text,
+    ".py": _whole_text,
 }
+TABLES: dict[str, Callable[[Source, str], Iterator[Row]]] = {
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+}
+# Read in a folder only where they have the column.
+OF_A_COLUMN = (".ndjson", ".json", ".csv", ".tsv")

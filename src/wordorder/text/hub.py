@@ -6,10 +6,12 @@ would become a request to somebody's server.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import Document
+from wordorder.text.rows import Column, Row
 
 # A dataset may have terabytes; this much is days of training for the models of this package.
 MOST_STREAMED_BYTES = 200_000_000
@@ -29,26 +31,35 @@ def stream_dataset(
         most_bytes: where to stop reading.
     """
     rows, path = _open(name)
+    column = Column(field, f"hf:{name}")
     documents: list[Document] = []
     size = 0
-    for number, row in enumerate(rows, start=1):
-        text = row.get(field)
-        if not isinstance(text, str):
-            columns = ", ".join(repr(column) for column in row)
-            raise BadInput(
-                f"hf:{name}, row {number}: no text in column {field!r}; its columns are {columns}: "
-                "name one with --field"
-            )
-        if text.strip():
-            documents.append(Document(text, f"{path}, row {number}"))
-            size += len(text.encode())
+    for document in column.documents(_rows(rows, name, path)):
+        documents.append(document)
+        size += len(document.text.encode())
         if size >= most_bytes:
-            return tuple(documents), (
-                f"only the first {most_bytes / 1e6:.0f} MB of hf:{name} were read",
-            )
+            only = f"only the first {most_bytes / 1e6:.0f} MB of hf:{name} were read"
+            return tuple(documents), (only, *column.notes)
     if not documents:
-        raise BadInput(f"hf:{name} is empty: it holds no text to learn from")
-    return tuple(documents), ()
+        why = "".join(f" ({note})" for note in column.notes)
+        raise BadInput(f"hf:{name} is empty: it holds no text to learn from{why}")
+    return tuple(documents), column.notes
+
+
+def _rows(rows: Any, name: str, path: str) -> Iterator[Row]:
+    number = 0
+    each = iter(rows)
+    while True:
+        try:
+            values = next(each)
+        except StopIteration:
+            return
+        except Exception as error:  # as many kinds as for opening it
+            raise BadInput(
+                f"hf:{name} cannot be read after row {number}: {' '.join(str(error).split())[:300]}"
+            ) from None
+        number += 1
+        yield Row(values, f"{path}, row {number}")
 
 
 def _open(name: str) -> tuple[Any, str]:

@@ -33,7 +33,7 @@ class TrainConfig:
     data: tuple[str, ...] = ("python-docs",)
     """python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]"""
     field: str = "text"
-    """field of .jsonl, .parquet and datasets that holds the text"""
+    """column of tables and datasets that holds the text"""
     tokenizer: str = "bpe"
     """bpe, bytes, characters, or the path of a tokenizer.json"""
     validation_fraction: float = 0.1

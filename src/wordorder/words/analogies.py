@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 
 from wordorder.errors import BadInput
+from wordorder.text.user_text import printable, read_text
 from wordorder.words.vectors import Floats, Neighbour, Vectors, best, place, unit
 
 Method = Literal["add", "mul"]
@@ -167,13 +168,8 @@ def read_questions(path: str | Path) -> list[Question]:
     Raises:
         BadInput: no such file, a line that is neither (which), or no question at all.
     """
-    path = Path(path).expanduser()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadInput(f"no such file: {path}; give one as questions-words.txt is") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read as UTF-8 text: {error}") from None
+    source = printable(path)
+    text = read_text(path, f"no such file: {source}; give one as questions-words.txt is")
     questions, section = [], "questions"
     for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
@@ -183,11 +179,11 @@ def read_questions(path: str | Path) -> list[Question]:
             questions.append(Question(*words, section=section))
         elif words:
             raise BadInput(
-                f"{path}, line {number}: {len(words)} words, where a question has 4 "
+                f"{source}, line {number}: {len(words)} words, where a question has 4 "
                 "and a section is written as ': name'"
             )
     if not questions:
-        raise BadInput(f"{path} holds no question: a line of it is as 'man king woman queen'")
+        raise BadInput(f"{source} holds no question: a line of it is as 'man king woman queen'")
     return questions
 
 

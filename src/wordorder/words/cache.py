@@ -24,6 +24,7 @@ import numpy as np
 
 from wordorder.errors import BadInput
 from wordorder.text.store import cache_folder
+from wordorder.text.user_text import printable, user_path
 from wordorder.words.formats import Block, read_blocks
 from wordorder.words.vectors import Floats, Vectors, lengths
 
@@ -41,9 +42,10 @@ def open_vectors(path: str | Path, progress: Callable[[float], Any] = lambda _: 
     Raises:
         BadInput: no such file, or one that cannot be read (where in it).
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not path.is_file():
-        raise BadInput(f"no such file of vectors: {path}")
+        what = "not a file of vectors" if path.exists() else "no such file of vectors"
+        raise BadInput(f"{what}: {printable(path)}")
     entry, state = _folder(path), _state(path)
     found = _opened(entry, path, state)
     if found is not None:
@@ -57,7 +59,8 @@ def open_vectors(path: str | Path, progress: Callable[[float], Any] = lambda _: 
 
 
 def _folder(path: Path) -> Path:
-    key = hashlib.blake2b(f"{LAYOUT} {path.resolve()}".encode(), digest_size=16).hexdigest()
+    name = os.fsencode(f"{LAYOUT} {path.resolve()}")
+    key = hashlib.blake2b(name, digest_size=16).hexdigest()
     return cache_folder().with_name("vectors") / key
 
 
@@ -100,12 +103,12 @@ def _opened(entry: Path, path: Path, state: dict[str, Any]) -> Vectors | None:
     whole = matrix.ndim == 2 and matrix.dtype == np.float32 and norms.dtype == np.float32
     if not whole or not len(matrix) == len(norms) == len(names):
         return None
-    return Vectors(path.name, names, matrix, norms)
+    return Vectors(printable(path.name), names, matrix, norms)
 
 
 def _in_memory(path: Path, blocks: list[Block]) -> Vectors:
     matrix = np.concatenate([block.rows for block in blocks])
-    return Vectors(path.name, _names(blocks), matrix, _norms(blocks))
+    return Vectors(printable(path.name), _names(blocks), matrix, _norms(blocks))
 
 
 def _names(blocks: list[Block]) -> list[str]:

@@ -34,7 +34,7 @@ from wordorder.words.observed import (
     layer_states,
     observed,
 )
-from wordorder.words.sentences import Apart
+from wordorder.words.sentences import Apart, last_first, tokens_of
 
 LIKELIEST = 3
 
@@ -116,6 +116,8 @@ class Explanation:
         after_apart: how far its vectors are apart: at the input, after each layer but the last,
             and at the end.
         shared: of the probability of the next token, what the two orders have in common.
+        reversed: what the second text has from the last to the first: words, or tokens where
+            there are no spaces; "" where it was given.
     """
 
     position: str
@@ -130,24 +132,38 @@ class Explanation:
     after: str
     after_apart: tuple[Apart, ...]
     shared: float
+    reversed: str
 
 
 @torch.no_grad()
 def explain(
-    model: TokenModel, tokenizer: Tokenizer, text: str, other: str, *, fills_in: bool | None = None
+    model: TokenModel,
+    tokenizer: Tokenizer,
+    text: str,
+    other: str | None = None,
+    *,
+    fills_in: bool | None = None,
 ) -> Explanation:
     """Read two texts and return what happens to them.
 
     Args:
         model: ready to evaluate, on the CPU.
-        text, other: two orders of the same words; each is read with a blank before it, so that
-            the first word is the same token as elsewhere.
+        text: a text of two words or more, or of two tokens where it has no spaces.
+        other: the same words in another order; None: from the last to the first. Each is read
+            with a blank before it if it has spaces, so that the first word is the same token as
+            elsewhere.
         fills_in: the model was trained on hidden tokens; None: if it sees both ways.
 
     Raises:
         BadInput: a text without two tokens, or longer than the model can read.
     """
-    ids = [tokenizer.encode(f" {each.strip()}") for each in (text, other)]
+    text, unit = text.strip(), ""
+    if other is None:
+        other, reordered, unit = last_first(tokenizer, text)
+    else:
+        other = other.strip()
+        reordered = tokens_of(tokenizer, other)
+    ids = [tokens_of(tokenizer, text), reordered]
     for each, tokens in zip((text, other), ids, strict=True):
         if len(tokens) < 2:
             raise BadInput(f"{each!r} is no order of words: give two words at least")
@@ -174,6 +190,7 @@ def explain(
         after=_spelt(tokenizer, mark),
         after_apart=tuple(_apart(a[-1], b[-1]) for a, b in zip(*after, strict=True)),
         shared=float(torch.minimum(*chances).sum()),
+        reversed=unit,
     )
 
 

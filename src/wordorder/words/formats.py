@@ -8,10 +8,12 @@ The form is told by what the file holds, since all three are found under any suf
 read block by block, so that one larger than the memory can be put into a cache.
 
 Words that are no UTF-8, which published files have, are read with U+FFFD in place of what is not.
+A byte order mark before the first line is left out.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import zlib
@@ -107,7 +109,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
 
 def _blocks(path: Path, file: IO[bytes]) -> Iterator[Block]:
-    first = file.readline()
+    first = file.readline().removeprefix(codecs.BOM_UTF8)
     promised = _promised(path, first)
     lines = file.readlines(SNIFFED) if promised else [first]
     if promised and _is_binary(lines):

@@ -7,6 +7,7 @@ embedding's name: an embedding that nobody has met is explained like any other.
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wordorder.words.explanation import Explanation, Reading
@@ -22,6 +23,10 @@ DOORS = {
     "score": "on the scores of attention",
     "row": "on whole rows of attention",
 }
+NO_SPACES = (
+    "The text has no spaces that would tell its words: the second order has its tokens (those of "
+    "one character together), and not its words, from the last to the first."
+)
 
 
 def page(explained: Explanation, model: str) -> list[str]:
@@ -59,6 +64,7 @@ def _texts(explained: Explanation) -> list[str]:
             "A token is a word or a piece of one, ␣ the blank before it; an id its number. "
             f"{written(explained.opening)} opens both, at position 0, as it does every document."
         ),
+        *(_said(NO_SPACES) if explained.reversed == "tokens" else []),
     ]
 
 
@@ -239,8 +245,20 @@ def _said(text: str, indent: str = "") -> list[str]:
 
 
 def _row(label: str, sides: Iterable[str]) -> str:
-    left, right = (side if len(side) < SIDE else f"{side[: SIDE - 2]}…" for side in sides)
-    return f"{label:<{LABEL}}{left:<{SIDE}}{right}"
+    left, right = (side if _columns(side) < SIDE else f"{_cut(side)}…" for side in sides)
+    return f"{label:<{LABEL}}{left}{' ' * (SIDE - _columns(left))}{right}"
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    marks = sum(unicodedata.category(letter) in ("Mn", "Me", "Cf") for letter in text)
+    return len(text) - marks + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+
+
+def _cut(text: str) -> str:
+    while _columns(text) > SIDE - 2:
+        text = text[:-1]
+    return text
 
 
 def _at(explained: Explanation, place: int, of: Callable[[Reading, int], str]) -> Iterator[str]:

@@ -6,16 +6,18 @@
 
 Sentences are read as documents are in training, after the end-of-text token, which itself is in
 none of these, and with a blank before their first word: a tokenizer spells a word at the very
-beginning with another token than elsewhere, and two orders would hold different tokens.
+beginning with another token than elsewhere, and two orders would hold different tokens. Text
+without spaces has no blank before it either, and its tokens are put in another order, not its
+words.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +25,8 @@ import torch
 from wordorder.errors import BadInput
 from wordorder.model import TokenModel
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.user_text import printable, read_text
+from wordorder.text.words import is_unspaced
 from wordorder.words.vectors import Floats, Neighbour, Vectors, best, unit
 
 KINDS = {
@@ -69,18 +73,13 @@ def read_sentences(path: str | Path) -> list[str]:
     """Return the lines of a file that are not empty.
 
     Raises:
-        BadInput: no such file, one that is no UTF-8, or an empty one.
+        BadInput: no such file, one that is no text, or an empty one.
     """
-    path = Path(path).expanduser()
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise BadInput(f"no such file: {path}; give one with a sentence on each line") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read as UTF-8 text: {error}") from None
-    sentences = [line.strip() for line in lines if line.strip()]
+    source = printable(path)
+    text = read_text(path, f"no such file: {source}; give one with a sentence on each line")
+    sentences = [line.strip() for line in text.split("\n") if line.strip()]
     if not sentences:
-        raise BadInput(f"{path} is empty: give a file with a sentence on each line")
+        raise BadInput(f"{source} is empty: give a file with a sentence on each line")
     return sentences
 
 
@@ -89,22 +88,74 @@ def reversed_words(text: str) -> str:
     return " ".join(reversed(text.split()))
 
 
+def tokens_of(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the tokens of a sentence as it stands in a text: after a blank, if it has any."""
+    if _has_words(tokenizer, text):
+        return tokenizer.encode(f" {text}")
+    return tokenizer.encode(text)
+
+
+class LastFirst(NamedTuple):
+    """A sentence from its end to its beginning.
+
+    Args:
+        unit: what was put in the other order: words, or tokens in text without spaces.
+    """
+
+    text: str
+    tokens: list[int]
+    unit: Literal["words", "tokens"]
+
+
+def last_first(tokenizer: Tokenizer, text: str) -> LastFirst:
+    """Return the words of a sentence from the last to the first; without spaces, its tokens."""
+    if _has_words(tokenizer, text):
+        other = reversed_words(text)
+        return LastFirst(other, tokens_of(tokenizer, other), "words")
+    pieces = list(_pieces(tokenizer, text))[::-1]
+    tokens = [token for _, piece in pieces for token in piece]
+    return LastFirst("".join(spelt for spelt, _ in pieces), tokens, "tokens")
+
+
+def _has_words(tokenizer: Tokenizer, text: str) -> bool:
+    if is_unspaced(text):
+        return False
+    try:
+        return bool(tokenizer.encode(" "))
+    except BadInput:  # characters of a text without spaces
+        return False
+
+
+def _pieces(tokenizer: Tokenizer, text: str) -> Iterator[tuple[str, list[int]]]:
+    """Yield the tokens of a text, those together that spell a part of one character."""
+    held: list[int] = []
+    for token in tokenizer.encode(text):
+        held.append(token)
+        spelt = tokenizer.decode(held)
+        if spelt and "\ufffd" not in spelt:
+            yield spelt, held
+            held = []
+    if held:
+        yield tokenizer.decode(held), held
+
+
 @torch.no_grad()
 def sentence_vectors(
     model: TokenModel,
     tokenizer: Tokenizer,
-    sentences: Sequence[str],
+    sentences: Sequence[str | Sequence[int]],
     progress: Callable[[float], Any] = lambda _: None,
 ) -> dict[str, Floats]:
     """Return the vectors (sentences, width) float32 of each kind in `KINDS`.
 
     Args:
+        sentences: as text, or as the tokens of one.
         progress: called with the share that is done.
 
     Raises:
         BadInput: a sentence without a token, or longer than the model can read.
     """
-    ids = [tokenizer.encode(f" {sentence}") for sentence in sentences]
+    ids = [tokens_of(tokenizer, s) if isinstance(s, str) else list(s) for s in sentences]
     by_length = defaultdict(list)  # those of one length are read at once: none is padded
     for number, tokens in enumerate(ids):
         by_length[len(tokens)].append(number)

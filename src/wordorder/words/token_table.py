@@ -2,16 +2,19 @@
 
 A byte-level tokenizer spells a word in the middle of a text with the blank before it, so a word
 here is a token that is a blank and a whole word: of " king" and "king", which also ends "making",
-the first. A word that the tokenizer cuts into several tokens has no vector in the table. Where
-tokens are characters, they are the words.
+the first. In a script without spaces a word has no blank before it. A word that the tokenizer cuts
+into several tokens has no vector in the table. Where tokens are characters, they are the words.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from wordorder.errors import BadInput
 from wordorder.model import TokenModel
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.words import UNSPACED
+from wordorder.words.sentences import tokens_of
 from wordorder.words.vectors import Vectors
 
 # How tokenizers mark that a blank comes before: GPT-2's way of writing byte 32, SentencePiece's.
@@ -29,7 +32,10 @@ def token_vectors(model: TokenModel, tokenizer: Tokenizer, source: str) -> Vecto
     matrix = table[np.array(list(words), np.int64)]
 
     def absent(word: str) -> str:
-        pieces = [tokenizer.decode([token]) for token in tokenizer.encode(f" {word}")]
+        try:
+            pieces = [tokenizer.decode([token]) for token in tokens_of(tokenizer, word)]
+        except BadInput as error:  # a character that it does not know
+            return f" ({error})"
         if len(pieces) < 2:
             return ""
         return f" ({len(pieces)} tokens: {' '.join(map(repr, pieces))})"
@@ -46,6 +52,10 @@ def word_tokens(tokenizer: Tokenizer) -> dict[int, str]:
     for token, spelling in spelt:
         begins = spelling.startswith(WORD_STARTS) if marked else not spelling.startswith(CONTINUES)
         word = tokenizer.decode([token]).removeprefix(" ")
-        if begins and "\ufffd" not in word and any(map(str.isalnum, word)):
+        if (
+            (begins or UNSPACED.search(word))
+            and "\ufffd" not in word
+            and any(map(str.isalnum, word))
+        ):
             words[token] = word
     return words

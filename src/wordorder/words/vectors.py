@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
+from wordorder.text.words import normalized
 
 Floats = NDArray[np.float32]
 
@@ -67,9 +68,9 @@ class Vectors:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """The row of each word."""
+        """The row of each word, composed (NFC)."""
         last_first = range(len(self.names) - 1, -1, -1)
-        return dict(zip(reversed(self.names), last_first, strict=True))
+        return dict(zip(map(normalized, reversed(self.names)), last_first, strict=True))
 
     def first(self, count: int) -> Vectors:
         """Return the first words only, which files have most frequent first."""
@@ -79,6 +80,7 @@ class Vectors:
 
     def find(self, word: str) -> int | None:
         """Return the row of a word as it is written, or in lower case; None where neither is."""
+        word = normalized(word)
         found = self.index.get(word)
         return self.index.get(word.lower()) if found is None else found
 

@@ -102,6 +102,8 @@ def _show_questions(console: Console, found: dict[str, Any]) -> None:
 def _show_sentences(console: Console, found: dict[str, Any]) -> None:
     kinds = found["kinds"]
     console.print(Text(f"{found['sentence']!r} and {found['other']!r}", style="bold"))
+    if found["reversed"] == "tokens":
+        console.print(Text("no spaces tell its words: the other order is that of its tokens"))
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
     for title in ("cosine", "distance"):

@@ -1,7 +1,7 @@
 """Word vectors learned from a corpus by gensim's word2vec, with every core.
 
-Texts are cut into lines and lines into words, in lower case: letters, with the apostrophes
-between them. They are written once into a file of their own, which gensim's threads read
+Texts are cut into lines and lines into words, in lower case, as `wordorder.text.words` cuts them.
+They are written once into a file of their own, which gensim's threads read
 each from a place of its own, without Python between them.
 
 With several threads the result is not the same twice: they change one table at the same time,
@@ -11,7 +11,6 @@ and which comes first is chance. With one it is, on one machine.
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +20,9 @@ import numpy as np
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import Corpus
+from wordorder.text.words import lower_words_of
 from wordorder.words.vectors import Vectors
 
-WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 LONGEST_LINE = 10_000  # words; gensim drops what is beyond
 
 
@@ -100,6 +99,6 @@ def lines_of(corpus: Corpus) -> Iterator[list[str]]:
     """Yield the words of each line of a corpus, in lower case; lines without any are left out."""
     for document in corpus.documents:
         for line in document.text.split("\n"):
-            words = WORD.findall(line.lower().replace("’", "'"))
+            words = lower_words_of(line)
             for start in range(0, len(words), LONGEST_LINE):
                 yield words[start : start + LONGEST_LINE]

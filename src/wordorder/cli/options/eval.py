@@ -24,7 +24,7 @@ class EvalOptions:
         run: the run folder that `wordorder train` wrote.
         data: files, folders, python-docs or hf:NAME, read whole; by default the part of the
             run's own text that it was not trained on.
-        field: field of .jsonl, .parquet and datasets that holds the text.
+        field: column of tables and datasets that holds the text.
         length: tokens in a window, past the trained length too; 0: the trained length.
         isolate_documents: documents in one window do not see each other; as trained by default.
         stride: also windows of that length that move by so many tokens, and are asked for their

@@ -19,7 +19,7 @@ class ExplainOptions:
 
     Args:
         run: the run folder that `wordorder train` wrote.
-        text: two words or more.
+        text: two words or more, or text without spaces, of which tokens are taken for words.
         other: what to set beside it; by default its words from the last to the first.
         trust: run the code of an embedding of one's own that the run names.
         json: print one JSON object, with every vector in full.

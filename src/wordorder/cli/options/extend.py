@@ -31,7 +31,7 @@ class ExtendOptions:
         out: the new run's folder; by default the run's name with the new length.
         overwrite: replace what is there.
         data: the text, whose held-out part everything is measured on; by default the run's own.
-        field: field of .jsonl, .parquet and datasets that holds the text.
+        field: column of tables and datasets that holds the text.
         pack: let windows begin in one document and end in another.
         base: of --method base; by default the smallest that serves the new length.
         neighbours: of --method self-extend: tokens seen at their own distance; by default half of

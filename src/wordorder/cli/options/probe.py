@@ -18,7 +18,7 @@ class ProbeOptions:
         run: the run folder that `wordorder train` wrote.
         data: files, folders, python-docs or hf:NAME to probe on; by default the part of the
             run's own text that it was not trained on.
-        field: field of .jsonl, .parquet and datasets that holds the text.
+        field: column of tables and datasets that holds the text.
         only: parts, of order, removed, attention, position, sentences; all by default.
         pairs: .jsonl files of minimal pairs, plain or .gz, with the fields sentence_good and
             sentence_bad, as BLiMP's.

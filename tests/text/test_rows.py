@@ -1,0 +1,214 @@
+"""Tables as rows: what each format holds, what is passed over, and every refusal by its text."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wordorder.errors import BadInput
+from wordorder.text.corpus import Corpus, load_corpus
+from wordorder.text.hub import stream_dataset
+
+ROWS = [
+    {"id": 1, "text": 'The "soup", hot.\nWe came back.'},
+    {"id": 2, "text": None},
+    {"id": 3, "text": "  "},
+    {"id": 4, "text": "Ein Käse; gut\t!"},
+]
+TEXTS = [ROWS[0]["text"], ROWS[3]["text"]]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str | bytes], str]:
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, data: str | bytes) -> str:
+        Path(name).write_bytes(data.encode() if isinstance(data, str) else data)
+        return name
+
+    return write
+
+
+Write = Callable[[str, str | bytes], str]
+
+
+def as_csv(delimiter: str, ends: str = "\n") -> str:
+    lines = ["id", "text"], *([str(row["id"]), row["text"] or ""] for row in ROWS)
+    quoted = (delimiter.join('"' + each.replace('"', '""') + '"' for each in row) for row in lines)
+    return ends.join(quoted) + ends
+
+
+def as_parquet(tmp_path: Path) -> bytes:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "made"
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    return path.read_bytes()
+
+
+def read(name: str, **options: Any) -> Corpus:
+    return load_corpus(name, **options)
+
+
+def texts(name: str, **options: Any) -> list[str]:
+    return [document.text for document in read(name, **options).documents]
+
+
+def message(name: str, **options: Any) -> str:
+    with pytest.raises(BadInput) as caught:
+        load_corpus(name, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+FORMATS: dict[str, Callable[[], str]] = {
+    "a.jsonl": lambda: "\n".join(map(json.dumps, ROWS)),
+    "a.ndjson": lambda: "\n\n".join(map(json.dumps, ROWS)),
+    "a.json": lambda: json.dumps(ROWS),
+    "b.json": lambda: json.dumps({"version": 1, "data": ROWS}, indent=1),
+    "c.json": lambda: "\n".join(map(json.dumps, ROWS)),
+    "a.csv": lambda: as_csv(","),
+    "mark.csv": lambda: "\ufeff" + as_csv(",", "\r\n"),
+    "semicolons.csv": lambda: as_csv(";"),
+    "a.tsv": lambda: as_csv("\t"),
+}
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "a.parquet"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_null_and_blank_rows_are_passed_over_alike(
+    write: Write, tmp_path: Path, name: str, packed: bool
+) -> None:
+    data = as_parquet(tmp_path) if name == "a.parquet" else FORMATS[name]().encode()
+    name = write(f"{name}.gz", gzip.compress(data)) if packed else write(name, data)
+    called = "field" if "json" in name else "column"
+    corpus = read(name)
+    assert [document.text for document in corpus.documents] == TEXTS
+    assert corpus.notes == (
+        f"2 of 4 rows of {name} hold no text in {called} 'text' (null or empty) and were left out",
+    )
+
+
+def test_rows_of_a_dataset_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wordorder.text.hub._open", lambda name: (ROWS, "x/y"))
+    documents, notes = stream_dataset("x/y", "text")
+    assert [document.text for document in documents] == TEXTS
+    assert documents[1].source == "x/y, row 4"
+    assert notes == (
+        "2 of 4 rows of hf:x/y hold no text in column 'text' (null or empty) and were left out",
+    )
+    with pytest.raises(BadInput, match="hf:x/y: no column 'body'; its columns are 'id', 'text'"):
+        stream_dataset("x/y", "body")
+
+
+def test_a_dataset_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows() -> Any:
+        yield ROWS[0]
+        raise ConnectionError("the line\nwent dead")
+
+    monkeypatch.setattr("wordorder.text.hub._open", lambda name: (rows(), "x/y"))
+    with pytest.raises(BadInput, match=r"^hf:x/y cannot be read after row 1: the line went dead$"):
+        stream_dataset("x/y", "text")
+
+
+def test_where_a_row_stands(write: Write) -> None:
+    sources = [d.source for d in read(write("a.csv", as_csv(","))).documents]
+    assert sources == ["a.csv, line 2", "a.csv, line 6"]
+    sources = [d.source for d in read(write("a.json", json.dumps(ROWS))).documents]
+    assert sources == ["a.json, row 1", "a.json, row 4"]
+
+
+def test_json_of_plain_texts_and_of_one_object(write: Write) -> None:
+    assert texts(write("a.json", '["one", "two"]'), field="body") == ["one", "two"]
+    assert texts(write("a.json", '{"text": "one", "tags": ["a"]}')) == ["one"]
+
+
+def test_line_ends_inside_of_strings(write: Write) -> None:
+    assert texts(write("a.jsonl", '{"text": "a\\r\\nb\\rc"}')) == ["a\nb\nc"]
+
+
+def test_a_field_may_be_longer_than_the_csv_modules_limit(write: Write) -> None:
+    before = csv.field_size_limit()
+    long = "word " * 40_000
+    assert texts(write("a.csv", f"text,n\n{long},1\n")) == [long]
+    assert csv.field_size_limit() == before
+
+
+def test_rows_shorter_and_longer_than_the_first_line(write: Write) -> None:
+    assert texts(write("a.csv", "n,text\n1,one\n2\n\n3,three,,\n")) == ["one", "three"]
+    assert message(write("a.csv", "n,text\n1,one\n2,two, and more\n")) == (
+        "a.csv, line 3: 3 fields, where the first line names 2 columns: put a field that holds a "
+        "delimiter in double quotes"
+    )
+
+
+def test_quotes(write: Write) -> None:
+    assert texts(write("a.csv", 'n, text\n1, "one, two"\n2,3" wide\n')) == ["one, two", '3" wide']
+    assert message(write("a.csv", 'n,text\n1,one\n2,"two\n3,three\n')) == (
+        "a.csv, line 3: not CSV (unexpected end of data): a double quote that opens a field must "
+        "close it, and be doubled inside it"
+    )
+    # Many a .tsv has no quoting at all.
+    assert texts(write("a.tsv", 'n\ttext\n1\t"Yes," he said\n2\t"no\n')) == [
+        '"Yes," he said',
+        '"no',
+    ]
+
+
+def test_the_one_column_of_text_is_named(write: Write) -> None:
+    lines = "id,body,stars\n1,It was good.,5\n"
+    assert message(write("a.csv", lines)) == (
+        "a.csv: no column 'text'; its columns are 'id', 'body', 'stars': name one with --field body"
+    )
+    assert texts("a.csv", field="body") == ["It was good."]
+    assert message(write("b.csv", "1,It was good.,It was bad.\n2,It was bad.,x\n")).endswith(
+        "name one with --field"
+    )
+    assert message(write("c.csv", "a,a\n1,2\n")) == (
+        "c.csv, line 1: two columns are called 'a': give each a name of its own"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("[1]", "a.json, row 1: a JSON int, not an object with a field 'text'"),
+        ("5", "a.json holds a JSON int: give an array of objects with a field 'text'"),
+        ("[{]", "a.json, line 1, column 3: not JSON (Expecting property name enclosed in"),
+        ("[" * 100_000, "a.json: JSON nested too deep to read"),
+        ("[" + "9" * 5000 + "]", "a.json: not JSON that can be read (Exceeds the limit"),
+        ("[]", "a.json is empty: it holds no text to learn from"),
+        ('{"text": null}', "a.json is empty: it holds no text to learn from (1 of 1 rows"),
+        ('{"a": 1}\n{"a":', "a.json, line 1: no field 'text'; its fields are 'a'"),
+        ('{"text": "a"}\n{"text":', "a.json, line 2, column 9: not JSON"),
+    ],
+)
+def test_json_that_cannot_be_read(write: Write, data: str, told: str) -> None:
+    assert message(write("a.json", data)).startswith(told)
+
+
+def test_chats_are_made_text_by_the_command_that_is_named(write: Write) -> None:
+    chats = [
+        [{"role": "user", "content": 'It\'s "hot".'}, {"role": "model", "content": "Yes."}],
+        [{"role": "user", "content": None}, {"role": "model", "content": "No."}],
+        None,
+    ]
+    lines = (json.dumps({"messages": chat}) for chat in chats)
+    told = message(write("my chat.jsonl", "\n".join(lines)), field="messages")
+    assert told.startswith(
+        "my chat.jsonl, line 1: field 'messages' is a list of messages, not text: make one text "
+    )
+    subprocess.run(["bash", "-c", told.partition("messages with ")[2]], check=True)
+    assert texts("my chat-text.jsonl") == ['It\'s "hot".\nYes.', "\nNo."]
+    told = message(write("a.json", json.dumps([{"messages": ["a"]}])), field="messages")
+    assert told == (
+        "a.json, row 1: field 'messages' is list, not text: join its parts into one text, or name "
+        "another with --field"
+    )
