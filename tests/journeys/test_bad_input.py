@@ -52,7 +52,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--position", "rotary:bass=1"], "its options are: base (0.0), fraction (1.0)"),
         (["--heads", "5"], "5 heads do not divide the width 32"),
         (["--tokens", "3", "--time", "3m"], "give one"),
-        (["--time", "soon"], "write 90s, 3m or 1h"),
+        (["--time", "soon"], "a length of time, as 90s, 3m, 1.5h or 90"),
         (["--widht", "3"], "did you mean --width"),
         (["--objective", "masked-token"], "add --no-causal"),
         (["--config", "no.yaml"], "no such file"),

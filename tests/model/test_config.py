@@ -29,7 +29,7 @@ from wordorder.model import PRESETS, LanguageModel, ModelConfig, RecurrentLangua
         ({"trained_length": -5}, "trained_length is -5: it must be at least 1"),
         ({"dropout": 1.0}, "dropout is 1.0: it must be at least 0 and below 1"),
         ({"dropout": -0.1}, "dropout is -0.1: it must be at least 0 and below 1"),
-        ({"windows": (4, -1)}, "windows (4, -1): each must be at least 1, or 0 for none"),
+        ({"windows": (4, -1)}, "windows is [4, -1]: it must be a list, each at least 0"),
     ],
 )
 def test_what_a_configuration_refuses(changes: dict, text: str) -> None:

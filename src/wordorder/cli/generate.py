@@ -22,6 +22,7 @@ from wordorder.model.compiled_step import CompiledStep, why_not
 from wordorder.model.decoding import Sampling, check_window, generate
 from wordorder.numerals import counted
 from wordorder.positions import foreign
+from wordorder.settings import LARGEST
 from wordorder.text.tokenizer import StreamDecoder
 from wordorder.training.machine import compiler_found, pick_device
 from wordorder.training.run import Run
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
     step = _compiled_step(options, model, start, sampling)
     texts = []
     for number in range(options.count):
-        one = replace(sampling, seed=sampling.seed + number)
+        one = replace(sampling, seed=(sampling.seed + number) % LARGEST)
         if number and not options.json:
             print(BETWEEN, flush=True)
         written = generate(

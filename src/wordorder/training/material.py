@@ -67,7 +67,12 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
         BadInput: whatever is wrong with the data, or a part shorter than one context.
     """
     corpus = load_corpus(config.data, field=config.field)
-    material = _material(config, corpus, config.development_fraction, tokenizer)
+    try:
+        material = _material(config, corpus, config.development_fraction, tokenizer)
+    except BadInput as error:
+        if tokenizer is None or config.init is None:
+            raise
+        raise BadInput(f"--init {config.init} brings its tokenizer: {error}") from None
     length = config.model.trained_length
     too_short = material.development is not None and len(material.development) <= length
     if too_short:

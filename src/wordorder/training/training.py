@@ -9,7 +9,7 @@ killed goes on to the bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -231,9 +231,11 @@ class Training:
             decisions: those that have been taken.
 
         Raises:
-            Failed: where it cannot be written; the checkpoint before is still there.
+            Failed: where it cannot be written, or weights are not finite; the checkpoint before is
+                still there.
         """
         weights, best = self.model.state_dict(), self.best
+        check_finite(weights, f"after step {self.done}")
         tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"optimizer.{n}": tensor for n, tensor in self.optimizer.state().items()}
         tensors |= best.tensors() if best else {}
@@ -264,6 +266,20 @@ class Training:
             device = self.parameters[0].device
             self.best.load(checkpoint.extra.get("best", {}), tensors, device)
         self.done = checkpoint.step
+
+
+def check_finite(weights: Mapping[str, Tensor], when: str) -> None:
+    """Refuse weights that nothing can be done with.
+
+    Raises:
+        Failed: naming one that is not finite.
+    """
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            raise Failed(
+                f"{name} is not finite {when}, and is not saved: try lower learning rates, or "
+                "--dtype float32"
+            )
 
 
 def steps_between_validations(config: TrainConfig, steps: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import tyro
 
 from wordorder.cli.arguments import parse
+from wordorder.settings import Duration, Positive, Repetitions
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class ClaimsOptions:
     """
 
     only: tuple[str, ...] = ()
-    budget: str | None = None
+    budget: Duration | None = None
     list: tyro.conf.FlagCreatePairsOff[bool] = False
-    seeds: int | None = None
-    steps: int = 300
+    seeds: Repetitions | None = None
+    steps: Positive = 300
     data: tuple[str, ...] = ("python-docs",)
     languages: tuple[str, ...] = ()
     words: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from wordorder.cli.arguments import parse
+from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Seed
 
 
 @dataclass(frozen=True)
@@ -53,24 +54,24 @@ class ExtendOptions:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     to: str = ""
     method: str = "auto"
-    steps: int | None = None
-    tokens: int | None = None
-    time: str | None = None
+    steps: Positive | None = None
+    tokens: Positive | None = None
+    time: Duration | None = None
     out: str | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     data: tuple[str, ...] = ()
     field: str | None = None
     pack: tyro.conf.FlagCreatePairsOff[bool] = False
-    base: float = 0.0
-    neighbours: int = 0
-    rate: float = 0.1
-    batch_size: int = 0
-    seed: int | None = None
+    base: Rate = 0.0
+    neighbours: NotNegative = 0
+    rate: Rate = 0.1
+    batch_size: NotNegative = 0
+    seed: Seed | None = None
     retrieval: tuple[str, ...] = ("passkey", "recall")
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     parent: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
-    device: str = "auto"
+    device: Device = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
