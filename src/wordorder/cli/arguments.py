@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -99,6 +99,22 @@ def typed_names(arguments: Sequence[str]) -> frozenset[str]:
     """Return the options that were typed, by the names of their fields: muon for --no-muon."""
     flags = (word.partition("=")[0][2:] for word in arguments if word.startswith("--"))
     return frozenset(flag.removeprefix("no-").replace("-", "_") for flag in flags)
+
+
+def refuse_typed(typed: Set[str], *rules: tuple[bool, str, str]) -> None:
+    """Refuse options that were typed and would change nothing.
+
+    Args:
+        rules: each whether it holds, the names of the options that then change nothing, and what to
+            say, with {} for the option.
+
+    Raises:
+        BadInput: for the first that was typed.
+    """
+    for holds, names, why in rules:
+        for name in names.split() if holds else ():
+            if name in typed:
+                raise BadInput(why.format(f"--{name.replace('_', '-')}"))
 
 
 def hidden_names(options: type) -> set[str]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.model.config import VocabularySize
 from wordorder.text.corpus import BUILT_IN, Corpus, load_corpus
 from wordorder.text.split import (
@@ -58,6 +58,8 @@ class DataOptions:
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = parse(DataOptions, arguments, command="wordorder data")
+    of_bpe = f"{{}} is of bpe, and --tokenizer {options.tokenizer} has the size that it has: leave it out"
+    refuse_typed(typed_names(arguments), (options.tokenizer != "bpe", "vocabulary_size", of_bpe))
     logs = Console(stderr=True)
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)

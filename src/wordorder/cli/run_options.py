@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from wordorder.cli.arguments import hidden_names, typed_names
+from wordorder.cli.arguments import hidden_names, refuse_typed, typed_names
 from wordorder.cli.config_file import read_config_file
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, Kind, ModelConfig
@@ -184,7 +184,7 @@ def _check_brought(given: Given, init: str) -> None:
         from wordorder.training.beforehand import brought
         from wordorder.training.run import Run
 
-        raise BadInput(brought(Run.load(init, trust=True), odd[-1 if "tokenizer" in odd else 0]))
+        raise BadInput(brought(Run.load(init, trust=True), odd))
 
 
 def check_overruled(given: Given, options: RunOptions) -> None:
@@ -196,50 +196,50 @@ def check_overruled(given: Given, options: RunOptions) -> None:
         BadInput: which, and what to do.
     """
     model, tokenizer = options.model, options.tokenizer
-    chosen_at_all = options.keep == "best" and not options.development_fraction
     if options.init is not None:
         _check_brought(given, options.init)
-    rules: tuple[tuple[bool, str, str, str], ...] = (
+    rules = (
         (
             tokenizer != "bpe",
             "tokenizer",
             "vocabulary_size",
-            f"--tokenizer {tokenizer} has the size that it has: leave it out, or use bpe",
+            f"{{}} is of bpe, and --tokenizer {tokenizer} has the size that it has: leave it out",
         ),
         (
             model.kind == "gru",
             "model",
             "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
             "parallel_residual qk_norm windows",
-            "a GRU has no such thing: leave it out, or use --model transformer",
+            "{} is of a transformer, and --model is gru: leave it out",
         ),
         (
             not options.muon,
             "muon",
             "matrix_learning_rate momentum",
-            "is of Muon: leave it out, or leave out --no-muon",
+            "{} is of Muon, and --no-muon goes without: leave out one of the two",
         ),
         (
             options.schedule == "cosine",
             "schedule",
             "decay",
-            "a cosine falls all the way: leave it out, or use --schedule warmup-stable-decay",
+            "{} is of warmup-stable-decay, and --schedule is cosine: leave out one of the two",
         ),
         (
-            chosen_at_all,
+            options.keep == "best" and not options.development_fraction,
             "development_fraction",
             "keep",
-            "without development text nothing is the best: leave it out, or raise "
-            "--development-fraction",
+            "{} best needs a development text, and --development-fraction is 0: leave out one of "
+            "the two",
         ),
         (
             not model.causal,
             "causal",
             "sample_prompt",
-            "a model that fills in hidden tokens writes no samples: leave it out",
+            "{} begins samples, and a model with --no-causal writes none: leave it out",
         ),
     )
     for holds, by, names, why in rules:
-        for name in names.split() if holds else ():
-            if name in given.typed or (name in given.written and by not in given.typed):
-                raise BadInput(f"--{name.replace('_', '-')}: {why}")
+        refuse_typed(given.typed, (holds, names, why))
+        for name in names.split() if holds and by not in given.typed else ():
+            if name in given.written:
+                raise BadInput(why.format(f"{name} in the --config file"))

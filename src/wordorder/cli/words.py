@@ -19,7 +19,7 @@ from annotated_types import Interval
 from rich.console import Console
 from rich.progress import Progress
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
 from wordorder.settings import Positive, Threads
@@ -109,6 +109,16 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["train"]:
         return _train(parse(TrainOptions, arguments[1:], command="wordorder words train"))
     options = parse(WordsOptions, arguments, command="wordorder words")
+    asks_analogies = options.analogy or options.questions
+    refuse_typed(
+        typed_names(arguments),
+        (
+            options.sentences is not None,
+            "analogy expect include_inputs questions vocabulary picture export",
+            "{} asks a table of words, and --sentences a model: give one of the two",
+        ),
+        (not asks_analogies, "include_inputs", "{} is of --analogy and --questions: add one"),
+    )
     run = _run(options)
     if options.sentences is not None:
         found = _sentences(run, options)

@@ -35,7 +35,7 @@ from wordorder.experiments.folder import holds, write_record
 from wordorder.experiments.grid import Display
 from wordorder.experiments.tuning import tune
 from wordorder.experiments.wording import listed
-from wordorder.model import make_model
+from wordorder.model import shape_of
 from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import LARGEST, Positive, Threads, check
@@ -126,7 +126,7 @@ def compare(
     show, folder = show or Display(), Path(config.out).expanduser()
     config = replace(config, train=_shared_training(config))
     for position in config.positions:  # a wrong spec is known at once
-        make_model(replace(config.train.model, position=position, vocabulary_size=8))
+        shape_of(replace(config.train.model, position=position, vocabulary_size=8))
     material = read_material(config.train)
     before = _before(folder, config)
     if before and before["data"]["content_hash"] != material.facts["content_hash"]:

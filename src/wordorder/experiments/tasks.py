@@ -35,7 +35,7 @@ from wordorder.experiments.task_training import (
     seconds_of,
     train_on_task,
 )
-from wordorder.model import make_model
+from wordorder.model import shape_of
 from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import Positive, Repetitions, check
@@ -207,7 +207,7 @@ def _check_positions(config: TasksConfig) -> None:
     """Build every model once, so that a wrong spec is known before anything is written."""
     for protocol in config.protocols:
         for position in config.positions:
-            make_model(protocol.training(position, seed=0).model)
+            shape_of(protocol.training(position, seed=0).model)
 
 
 def _finished(job: Job, folder: Path) -> dict[str, Any] | None:

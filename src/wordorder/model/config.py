@@ -46,7 +46,7 @@ class ModelConfig:
     """number of tokens; training sets it from the tokenizer"""
     width: Width = 192
     """width of the residual stream"""
-    layers: Annotated[int, Interval(ge=1, le=10_000)] = 4
+    layers: Annotated[int, Interval(ge=1, le=1000)] = 4
     heads: Heads = 6
     """query heads"""
     key_value_heads: Annotated[int, Interval(ge=0, le=MOST_HEADS)] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -32,21 +33,21 @@ def with_tokenizer_of(first: Run, config: TrainConfig) -> TrainConfig:
     tokenizer, model = first.config["training"]["tokenizer"], config.model
     size = first.tokenizer.vocabulary_size
     default = TrainConfig.tokenizer, type(model).vocabulary_size
-    for name, asked, own, usual in (
-        ("tokenizer", config.tokenizer, tokenizer, default[0]),
-        ("vocabulary_size", model.vocabulary_size, size, default[1]),
-    ):
-        if asked not in (own, usual):
-            raise BadInput(brought(first, name.replace("_", "-")))
+    asked = {
+        "tokenizer": config.tokenizer not in (tokenizer, default[0]),
+        "vocabulary_size": model.vocabulary_size not in (size, default[1]),
+    }
+    if any(asked.values()):
+        raise BadInput(brought(first, [name for name, differs in asked.items() if differs]))
     return replace(config, tokenizer=tokenizer, model=replace(model, vocabulary_size=size))
 
 
-def brought(first: Run, option: str) -> str:
-    """Return what to say of an option that a run's own tokenizer overrules."""
-    tokenizer = first.tokenizer
+def brought(first: Run, options: Sequence[str]) -> str:
+    """Return what to say of options that a run's own tokenizer overrules."""
+    tokenizer, flags = first.tokenizer, [f"--{name.replace('_', '-')}" for name in options]
     return (
         f"--init {first.folder} brings its tokenizer, {tokenizer.kind} of "
-        f"{tokenizer.vocabulary_size:,}: leave out --{option}, or train without --init"
+        f"{tokenizer.vocabulary_size:,}: leave out {' and '.join(flags)}, or train without --init"
     )
 
 

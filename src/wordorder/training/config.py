@@ -34,6 +34,7 @@ from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_
 from wordorder.training.schedules import Schedule
 
 DEFAULT_SECONDS = 180.0
+MOST_ACCUMULATED = 1 << 16
 LENGTHS = ("time", "steps", "tokens")  # of a run, one of them
 
 
@@ -78,7 +79,7 @@ class TrainConfig:
     """how many tokens to train on, instead of --time"""
     batch_size: Positive = 8
     """sequences in a batch"""
-    accumulate: Annotated[int, Interval(ge=1, le=65_536)] = 1
+    accumulate: Annotated[int, Interval(ge=1, le=MOST_ACCUMULATED)] = 1
     """batches whose gradients are summed before one step"""
     learning_rate: Rate = 0.01
     """peak rate of AdamW: embeddings, norms, biases"""

@@ -114,8 +114,8 @@ class Training:
             what = f"loss {loss}" if not math.isfinite(loss) else f"gradient {norm}"
             raise Failed(
                 f"{what} at step {index + 1}, learning rate {rate:.3g} and {matrix_rate:.3g} "
-                f"for matrices: try --learning-rate {config.learning_rate / 3:.1g} "
-                f"--matrix-learning-rate {config.matrix_learning_rate / 3:.1g}"
+                f"for matrices: try --learning-rate {lower(config, 'learning_rate'):.1g} "
+                f"--matrix-learning-rate {lower(config, 'matrix_learning_rate'):.1g}"
             )
         momentum = momentum_at(index, config.momentum)
         self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
@@ -266,6 +266,11 @@ class Training:
             device = self.parameters[0].device
             self.best.load(checkpoint.extra.get("best", {}), tensors, device)
         self.done = checkpoint.step
+
+
+def lower(config: TrainConfig, name: str) -> float:
+    """Return a rate to try where training diverged: a third, and no more than the default."""
+    return min(getattr(config, name) / 3, getattr(TrainConfig, name))
 
 
 def check_finite(weights: Mapping[str, Tensor], when: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.settings import Duration, Positive, Repetitions
 
 
@@ -56,4 +56,9 @@ class ClaimsOptions:
 
 def read_options(arguments: list[str]) -> ClaimsOptions:
     """Return the options that were typed; --help prints them and leaves."""
-    return parse(ClaimsOptions, arguments, command="wordorder claims")
+    options = parse(ClaimsOptions, arguments, command="wordorder claims")
+    refuse_typed(
+        typed_names(arguments),
+        (options.json, "markdown", "{} and --json are two forms of one output: give one"),
+    )
+    return options

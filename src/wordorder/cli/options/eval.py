@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.settings import Device, NotNegative, Positive, Seed, Share
 
 
@@ -71,4 +71,10 @@ class EvalOptions:
 
 def read_options(arguments: list[str]) -> EvalOptions:
     """Return the options that were typed; --help prints them and leaves."""
-    return parse(EvalOptions, arguments, command="wordorder eval")
+    options = parse(EvalOptions, arguments, command="wordorder eval")
+    refuse_typed(
+        typed_names(arguments),
+        (not options.retrieval, "lengths depths examples seed", "{} is of --retrieval: add it"),
+        (not options.context, "pack", "{} is of --context: add it"),
+    )
+    return options
