@@ -114,7 +114,7 @@ def refuse_typed(typed: Set[str], *rules: tuple[bool, str, str]) -> None:
     for holds, names, why in rules:
         for name in names.split() if holds else ():
             if name in typed:
-                raise BadInput(why.format(f"--{name.replace('_', '-')}"))
+                raise BadInput(why.replace("{}", f"--{name.replace('_', '-')}", 1))
 
 
 def hidden_names(options: type) -> set[str]:

@@ -58,7 +58,7 @@ class DataOptions:
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = parse(DataOptions, arguments, command="wordorder data")
-    of_bpe = f"{{}} is of bpe, and --tokenizer {options.tokenizer} has the size that it has: leave it out"
+    of_bpe = f"{{}} is of bpe, and --tokenizer is {options.tokenizer}: leave it out"
     refuse_typed(typed_names(arguments), (options.tokenizer != "bpe", "vocabulary_size", of_bpe))
     logs = Console(stderr=True)
     with logs.status("reading"):

@@ -242,4 +242,4 @@ def check_overruled(given: Given, options: RunOptions) -> None:
         refuse_typed(given.typed, (holds, names, why))
         for name in names.split() if holds and by not in given.typed else ():
             if name in given.written:
-                raise BadInput(why.format(f"{name} in the --config file"))
+                raise BadInput(why.replace("{}", f"{name} in the --config file", 1))

@@ -88,14 +88,16 @@ class ModelConfig:
         if self.kind == "gru" and not self.causal:
             raise BadInput("a GRU reads from left to right: leave out --no-causal")
         if not self.head_dim and self.width % self.heads:
+            pairs = 2 * self.heads  # rotary turns pairs of numbers
             raise BadInput(
                 f"{self.heads} heads do not divide the width {self.width}: "
-                f"choose --width {self.width // self.heads * self.heads + self.heads}, "
+                f"choose --width {self.width // pairs * pairs + pairs}, "
                 "other --heads, or give --head-dim"
             )
         if self.heads % (self.key_value_heads or self.heads):
             raise BadInput(
-                f"{self.key_value_heads} key-value heads do not divide {self.heads} heads"
+                f"{self.key_value_heads} key-value heads do not divide {self.heads} heads: choose "
+                f"--key-value-heads 1 or {self.heads}, or another number that divides them"
             )
         if self.position != "rotary":  # which has its name; positions import torch, --help does not
             from ..positions import canonical

@@ -63,7 +63,7 @@ from wordorder.training.record import (
 from wordorder.training.run import Run, check_trust
 from wordorder.training.settle import Settled, memory_explained, settle
 from wordorder.training.timing import Deadline
-from wordorder.training.training import Training, check_finite
+from wordorder.training.training import Training, not_finite
 
 
 def train(
@@ -121,8 +121,9 @@ def _train(
         show.say(warning)
     if first and weights is None:
         weights = _weights_of(first, shape_of(config.model))
-    if weights is not None:
-        check_finite(weights, f"in {config.init or 'the weights given'}")
+    if weights is not None and (name := not_finite(weights)):
+        whose = f"--init {config.init}" if config.init else "the weights given"
+        raise BadInput(f"{whose}: {name} is not finite: begin from others")
     with _threads(machine.threads if machine else config.threads):
         settled = settle(config, material, started, show, machine=machine, weights=weights)
         about = {"command": command, **(about or {})}

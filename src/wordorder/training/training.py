@@ -235,7 +235,11 @@ class Training:
                 still there.
         """
         weights, best = self.model.state_dict(), self.best
-        check_finite(weights, f"after step {self.done}")
+        if name := not_finite(weights):
+            raise Failed(
+                f"{name} is not finite after step {self.done}, and is not saved: try a lower "
+                "--learning-rate and --matrix-learning-rate, or --dtype float32"
+            )
         tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"optimizer.{n}": tensor for n, tensor in self.optimizer.state().items()}
         tensors |= best.tensors() if best else {}
@@ -273,18 +277,9 @@ def lower(config: TrainConfig, name: str) -> float:
     return min(getattr(config, name) / 3, getattr(TrainConfig, name))
 
 
-def check_finite(weights: Mapping[str, Tensor], when: str) -> None:
-    """Refuse weights that nothing can be done with.
-
-    Raises:
-        Failed: naming one that is not finite.
-    """
-    for name, tensor in weights.items():
-        if not bool(tensor.isfinite().all()):
-            raise Failed(
-                f"{name} is not finite {when}, and is not saved: try lower learning rates, or "
-                "--dtype float32"
-            )
+def not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a weight that is not finite; None: all are."""
+    return next((name for name, w in weights.items() if not bool(w.isfinite().all())), None)
 
 
 def steps_between_validations(config: TrainConfig, steps: int) -> int:
