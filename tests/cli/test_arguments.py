@@ -10,13 +10,15 @@ import tyro
 
 from wordorder.cli.arguments import parse
 from wordorder.errors import BadInput
+from wordorder.settings import Positive, Rate, check
 
 
 @dataclass(frozen=True)
 class Inner:
-    width: int = 8
+    width: Positive = 8
 
     def __post_init__(self) -> None:
+        check(self)
         if self.width > 100:
             raise BadInput(f"width {self.width} is past 100: take less")
 
@@ -36,10 +38,11 @@ class Outer:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     prompt: Annotated[str | None, tyro.conf.Positional] = None
     kind: Literal["a", "b"] = "a"
-    share: float = 0.5
+    share: Rate = 0.5
     inner: tyro.conf.OmitArgPrefixes[Inner] = field(default_factory=Inner)
 
     def __post_init__(self) -> None:
+        check(self)
         if self.share > 1:
             raise BadInput(f"share {self.share} is past 1: take less")
 
@@ -59,21 +62,13 @@ def test_what_is_typed_wins_over_the_default_and_that_over_the_fields() -> None:
         ("r --widht=3", "wordorder x has no option --widht: did you mean --width?"),
         ("r --zzz", "wordorder x has no option --zzz: wordorder x --help lists its options"),
         ("r p q", "wordorder x has no use for 'q': wordorder x --help lists its options"),
-        (
-            "r --width 1.5",
-            "--width: not a whole number: '1.5'; wordorder x --help lists the options",
-        ),
-        ("r --share x", "--share: not a number: 'x'; wordorder x --help lists the options"),
-        (
-            "r --kind c",
-            "invalid choice 'c' for argument '--kind'. Expected one of ('a', 'b'); "
-            "wordorder x --help lists the options",
-        ),
-        (
-            "r --width",
-            "Missing value for argument '--width'. Expected 1 values; "
-            "wordorder x --help lists the options",
-        ),
+        ("r --width 1.5", "--width is 1.5: it must be a whole number, at least 1"),
+        ("r --width 0", "--width is 0: it must be at least 1"),
+        ("r --share x", "--share is x: it must be a finite number, at least 0"),
+        ("r --share=-1", "--share is -1.0: it must be at least 0"),
+        ("r --share nan", "--share is nan: it must be a finite number, at least 0"),
+        ("r --kind c", "--kind is c: it must be a or b"),
+        ("r --width", "--width is without a value; wordorder x --help lists the options"),
         ("r --width 101", "width 101 is past 100: take less"),
         ("r --share 2", "share 2.0 is past 1: take less"),
     ],

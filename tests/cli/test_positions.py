@@ -133,7 +133,7 @@ def test_what_is_broken_is_named(own: str, capsys: pytest.CaptureFixture[str]) -
             ["check", "alibi", "--only", "nothing"],
             "--only 'nothing': the properties are hooks, has",
         ),
-        (["check", "alibi", "--heads", "0"], "--heads (0,): each must be at least 1"),
+        (["check", "alibi", "--heads", "0"], "--heads is [0]: it must be at least 1"),
         (["check", "nowhere.Class"], "nowhere.Class: nowhere cannot be imported"),
         (["check", "OWN.Missing"], "OWN.Missing: the module OWN has no class Missing"),
         (["check", "OWN.Other"], "OWN.Other is no positional embedding: derive it from Position"),

@@ -24,6 +24,6 @@ def test_a_run_begun_from_another_keeps_what_followed_from_its_length(
     first = ModelConfig(position="rotary+t5", trained_length=64, width=32, heads=4).resolved
     made = SimpleNamespace(load=lambda folder, trust: SimpleNamespace(model_config=first))
     monkeypatch.setattr("wordorder.training.run.Run", made)
-    _, options = run_options.defaults(["--init", "first", *typed])
+    options = run_options.defaults(["--init", "first", *typed]).run
     assert options.model.position == position
     assert (options.model.width, options.model.heads) == (32, 4)

@@ -52,7 +52,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--position", "rotary:bass=1"], "its options are: base (0.0), fraction (1.0)"),
         (["--heads", "5"], "5 heads do not divide the width 32"),
         (["--tokens", "3", "--time", "3m"], "give one"),
-        (["--time", "soon"], "write 90s, 3m or 1h"),
+        (["--time", "soon"], "a length of time, as 90s, 3m, 1.5h or 90"),
         (["--widht", "3"], "did you mean --width"),
         (["--objective", "masked-token"], "add --no-causal"),
         (["--config", "no.yaml"], "no such file"),
@@ -150,6 +150,6 @@ def test_what_cannot_fit_is_refused_before_it_starts(
 ) -> None:
     assert train("--data", text, "--steps", "2", "--out", "r", "--batch-size", "100000000") == 1
     line = one_line(capsys)
-    assert "out of memory: batches of 100000000 x 16 tokens need about" in line
-    assert "--batch-size" in line and "--trained-length" in line
+    assert "with batches of 100000000 x 16 tokens needs about" in line
+    assert "use --batch-size " in line
     assert not Path("r").exists()

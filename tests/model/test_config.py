@@ -17,11 +17,19 @@ from wordorder.model import PRESETS, LanguageModel, ModelConfig, RecurrentLangua
     [
         (
             {"width": 100, "heads": 8},
-            "8 heads do not divide the width 100: choose --width 104, other --heads, "
+            "8 heads do not divide the width 100: choose --width 112, other --heads, "
             "or give --head-dim",
         ),
-        ({"heads": 6, "key_value_heads": 4}, "4 key-value heads do not divide 6 heads"),
-        ({"heads": 4, "key_value_heads": 8}, "8 key-value heads do not divide 4 heads"),
+        (
+            {"heads": 6, "key_value_heads": 4},
+            "4 key-value heads do not divide 6 heads: choose --key-value-heads 1 or 6, or another "
+            "number that divides them",
+        ),
+        (
+            {"heads": 4, "key_value_heads": 8},
+            "8 key-value heads do not divide 4 heads: choose --key-value-heads 1 or 4, or another "
+            "number that divides them",
+        ),
         ({"vocabulary_size": 0}, "vocabulary_size is 0: it must be at least 1"),
         ({"width": 0}, "width is 0: it must be at least 1"),
         ({"layers": 0}, "layers is 0: it must be at least 1"),
@@ -29,7 +37,7 @@ from wordorder.model import PRESETS, LanguageModel, ModelConfig, RecurrentLangua
         ({"trained_length": -5}, "trained_length is -5: it must be at least 1"),
         ({"dropout": 1.0}, "dropout is 1.0: it must be at least 0 and below 1"),
         ({"dropout": -0.1}, "dropout is -0.1: it must be at least 0 and below 1"),
-        ({"windows": (4, -1)}, "windows (4, -1): each must be at least 1, or 0 for none"),
+        ({"windows": (4, -1)}, "windows is [4, -1]: it must be a list, each at least 0"),
     ],
 )
 def test_what_a_configuration_refuses(changes: dict, text: str) -> None:
@@ -39,7 +47,7 @@ def test_what_a_configuration_refuses(changes: dict, text: str) -> None:
 
 
 def test_the_width_it_proposes_is_one_it_takes() -> None:
-    assert replace(ModelConfig(), width=104, heads=8).resolved.head_dim == 13
+    assert replace(ModelConfig(), width=112, heads=8).resolved.head_dim == 14
     assert replace(ModelConfig(), width=100, heads=8, head_dim=16).resolved.head_dim == 16
 
 

@@ -193,10 +193,10 @@ def test_pieces_that_would_be_equal_are_not_cut() -> None:
 @pytest.mark.parametrize(
     ("validation", "development", "said"),
     [
-        *((f, 0.0, "validation fraction .* leaves nothing on one side") for f in (0, 1, -0.1)),
-        (float("nan"), 0.0, "validation fraction nan leaves nothing on one side"),
-        (0.1, -0.1, "development fraction -0.1 is not in range"),
-        (0.1, float("nan"), "development fraction nan is not in range"),
+        *((f, 0.0, "validation_fraction is .* above 0 and below 1") for f in (0, 1, -0.1)),
+        (float("nan"), 0.0, "validation_fraction is nan: it must be a finite number, above 0"),
+        (0.1, -0.1, "development_fraction is -0.1: it must be at least 0 and below 1"),
+        (0.1, float("nan"), "development_fraction is nan"),
         (0.5, 0.5, "0.5 and development fraction 0.5 leave nothing to train on"),
     ],
 )

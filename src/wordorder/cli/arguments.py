@@ -1,9 +1,10 @@
 """From what was typed to a command's options, with one clear line where it is wrong.
 
-tyro reads a frozen dataclass and writes the help. Its complaints are boxes of
-several lines; here they become a `BadInput` like any other. An unknown option is
-looked up among the known ones, and an error that the dataclass itself raised
-comes out as it was raised.
+tyro splits what was typed into the fields of a frozen dataclass and writes the help; what a value
+may be, the annotations say (`wordorder.settings`), here as in YAML and in Python. tyro's complaints
+are boxes of several lines; here they become a `BadInput` like any other. An unknown option is
+looked up among the known ones, and an error that the dataclass itself raised comes out as it was
+raised.
 """
 
 from __future__ import annotations
@@ -11,15 +12,44 @@ from __future__ import annotations
 import difflib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import redirect_stderr, redirect_stdout
-from typing import TypeVar
+from dataclasses import is_dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from wordorder.errors import BadInput
+from wordorder.settings import WrongSetting, check, checked
 
 Options = TypeVar("Options")
+REGISTRY = ConstructorRegistry()
+
+
+@REGISTRY.primitive_rule
+def _as_typed(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Leave a number or a choice that is none as it was typed: `check` says what it must be."""
+    if get_origin(info.type) is Literal:
+        metavar = "{" + ",".join(get_args(info.type)) + "}"
+    elif info.type in (int, float):
+        metavar = info.type.__name__.upper()
+    else:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: _read(info.type, words[0]),
+        is_instance=lambda value: isinstance(value, str | int | float),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _read(kind: Any, word: str) -> Any:
+    try:
+        return checked("", kind, word)
+    except WrongSetting:
+        return word
 
 
 def parse(
@@ -49,17 +79,69 @@ def parse(
                 prog=command,
                 default=tyro.MISSING_NONPROP if default is None else default,
                 return_unknown_args=True,
+                registry=REGISTRY,
             )
+        if not unknown:
+            check(value)
+    except WrongSetting as error:
+        raise _as_spelled(error, options) from None
     except SystemExit as leaving:
         if not leaving.code:  # --help has been printed
             raise
-        raise _ours(leaving) or BadInput(_flat(complaint.getvalue(), command)) from None
+        ours = _ours(leaving) or BadInput(_flat(complaint.getvalue(), command))
+        raise (_as_spelled(ours, options) if isinstance(ours, WrongSetting) else ours) from None
     if unknown:
         raise BadInput(_unknown(unknown[0], options, command))
     return value
 
 
-def _ours(leaving: SystemExit) -> ValueError | None:
+def typed_names(arguments: Sequence[str]) -> frozenset[str]:
+    """Return the options that were typed, by the names of their fields: muon for --no-muon."""
+    flags = (word.partition("=")[0][2:] for word in arguments if word.startswith("--"))
+    return frozenset(flag.removeprefix("no-").replace("-", "_") for flag in flags)
+
+
+def refuse_typed(typed: Set[str], *rules: tuple[bool, str, str]) -> None:
+    """Refuse options that were typed and would change nothing.
+
+    Args:
+        rules: each whether it holds, the names of the options that then change nothing, and what to
+            say, with {} for the option.
+
+    Raises:
+        BadInput: for the first that was typed.
+    """
+    for holds, names, why in rules:
+        for name in names.split() if holds else ():
+            if name in typed:
+                raise BadInput(why.replace("{}", f"--{name.replace('_', '-')}", 1))
+
+
+def hidden_names(options: type) -> set[str]:
+    """Return the fields of a dataclass of options, and of those in it, that have no option."""
+    return {name for name, how in _annotations(options) if tyro.conf.Suppress in how}
+
+
+def _annotations(options: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield the fields of a dataclass of options, and of those in it, with how they are typed."""
+    kind = get_args(options)[0] if get_origin(options) is Annotated else options
+    hints = get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
+    for name, hint in hints.items():
+        yield name, get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        yield from _annotations(hint)
+
+
+def _as_spelled(error: WrongSetting, options: type) -> WrongSetting:
+    """Return the error with the option as it is typed: --learning-rate, or RUN."""
+    how = next((how for name, how in _annotations(options) if name == error.name), ())
+    if tyro.conf.Positional in how:
+        named = [each.metavar for each in how if getattr(each, "metavar", None)]
+        return error.spelled(named[0] if named else error.name)
+    named = [each.name for each in how if getattr(each, "name", None)]
+    return error.spelled(f"--{(named[0] if named else error.name).replace('_', '-')}")
+
+
+def _ours(leaving: SystemExit) -> BadInput | None:
     """The error that the dataclass raised, where that is why tyro leaves."""
     cause: BaseException | None = leaving
     while (cause := cause.__context__) is not None:
@@ -77,8 +159,8 @@ def _flat(box: str, command: str) -> str:
     missing = lines[0].startswith("Missing from")
     message = f"{lines[1]} is missing" if missing else " ".join(lines)
     message = re.sub(r"^Error parsing (\S+): ", r"\1: ", message)
-    message = message.replace("invalid literal for int() with base 10: ", "not a whole number: ")
-    message = message.replace("could not convert string to float: ", "not a number: ")
+    value = re.match(r"Missing value for argument '(.+?)'", message)
+    message = f"{value[1]} is without a value" if value else message
     return f"{message.rstrip('. ')}; {command} --help lists the options"
 
 
@@ -95,7 +177,7 @@ def _flags(options: type, command: str) -> list[str]:
     shown = io.StringIO()
     try:
         with redirect_stdout(shown):
-            tyro.cli(options, args=["--help"], prog=command)
+            tyro.cli(options, args=["--help"], prog=command, registry=REGISTRY)
     except SystemExit:
         pass
     return sorted(set(re.findall(r"--[a-z][\w.-]*", shown.getvalue())))

@@ -67,10 +67,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _plan(options: ClaimsOptions) -> Plan:
-    for name in ("seeds", "steps"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise BadInput(f"--{name} is {value}: it must be at least 1")
     if options.languages and len(options.languages) != 2:
         raise BadInput(
             f"--languages names {len(options.languages)} files: give two, line by line the same"

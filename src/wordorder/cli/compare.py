@@ -25,7 +25,6 @@ from wordorder.experiments.grid import Cell, Display
 from wordorder.experiments.report import for_terminal, write_report
 from wordorder.experiments.side_by_side import Job, Outcome
 from wordorder.numerals import counted
-from wordorder.positions import canonical
 from wordorder.training.plan import readable_seconds
 
 
@@ -35,8 +34,8 @@ def main(arguments: list[str]) -> int:
     train = options.train.plain()
     config = CompareConfig(
         train=replace(train, out=None, overwrite=False),
-        positions=tuple(map(canonical, options.positions)),
-        baseline=options.baseline and canonical(options.baseline),
+        positions=options.positions,
+        baseline=options.baseline,
         seeds=options.seeds,
         lengths=options.lengths,
         pack=options.pack,

@@ -12,8 +12,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.model.config import VocabularySize
 from wordorder.text.corpus import BUILT_IN, Corpus, load_corpus
-from wordorder.text.split import PARTS, Split, described, split_corpus
+from wordorder.text.split import (
+    PARTS,
+    DevelopmentFraction,
+    Split,
+    ValidationFraction,
+    described,
+    split_corpus,
+)
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.text.words import note_of_spaces
@@ -41,15 +50,17 @@ class DataOptions:
     )
     field: str = "text"
     tokenizer: str = "bpe"
-    vocabulary_size: int = 4096
-    validation_fraction: float = 0.1
-    development_fraction: float = 0.04
+    vocabulary_size: VocabularySize = 4096
+    validation_fraction: ValidationFraction = 0.1
+    development_fraction: DevelopmentFraction = 0.04
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    options = tyro.cli(DataOptions, prog="wordorder data", args=arguments)
+    options = parse(DataOptions, arguments, command="wordorder data")
+    of_bpe = f"{{}} is of bpe, and --tokenizer is {options.tokenizer}: leave it out"
+    refuse_typed(typed_names(arguments), (options.tokenizer != "bpe", "vocabulary_size", of_bpe))
     logs = Console(stderr=True)
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)

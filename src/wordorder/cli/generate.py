@@ -21,6 +21,7 @@ from wordorder.model.compiled_step import CompiledStep, why_not
 from wordorder.model.decoding import Sampling, check_window, generate
 from wordorder.numerals import counted
 from wordorder.positions import foreign
+from wordorder.settings import LARGEST
 from wordorder.text.prompt import Prompt
 from wordorder.text.user_text import decode, decode_argument, printable, read_text
 from wordorder.training.continuation import continuation, room
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
     step = _compiled_step(options, model, prompt.tokens, sampling)
     texts = []
     for number in range(options.count):
-        one = replace(sampling, seed=sampling.seed + number)
+        one = replace(sampling, seed=(sampling.seed + number) % LARGEST)
         if number and not options.json:
             print(BETWEEN, flush=True)
         written = continuation(model, prompt, one, use_cache=options.cache, step=step, **window)

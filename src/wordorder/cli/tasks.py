@@ -28,7 +28,6 @@ from wordorder.experiments.tasks import (
     run_tasks,
 )
 from wordorder.numerals import counted
-from wordorder.positions import canonical
 from wordorder.training.plan import readable_seconds
 
 
@@ -39,7 +38,7 @@ def main(arguments: list[str]) -> int:
         raise BadInput("--all is every task and --tasks some: give one of the two")
     config = TasksConfig(
         tasks=tuple(TASKS) if options.all else options.tasks,
-        positions=tuple(map(canonical, options.positions)),
+        positions=options.positions,
         seeds=options.seeds,
         steps=options.steps,
         length=options.length,

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from annotated_types import Interval
 from rich.console import Console
 from rich.progress import Progress
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
+from wordorder.settings import Positive, Threads
 from wordorder.text.user_text import decode_argument
 from wordorder.words.analogies import METHODS, VOCABULARY, accuracy, analogy, rank, read_questions
 from wordorder.words.cache import open_vectors
@@ -71,8 +73,8 @@ class WordsOptions:
     expect: str | None = None
     include_inputs: Flag = False
     questions: str | None = None
-    vocabulary: int | None = None
-    count: int = 10
+    vocabulary: Positive | None = None
+    count: Positive = 10
     picture: str | None = None
     export: str | None = None
     sentences: str | None = None
@@ -99,10 +101,10 @@ class TrainOptions:
     data: tuple[str, ...]
     out: str
     field: str = "text"
-    dimensions: int = 100
-    epochs: int = 5
-    min_count: int = 5
-    threads: int = 0
+    dimensions: Annotated[int, Interval(ge=1, le=65_536)] = 100
+    epochs: Positive = 5
+    min_count: Positive = 5
+    threads: Threads = 0
     overwrite: Flag = False
     json: Flag = False
 
@@ -112,7 +114,16 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["train"]:
         return _train(parse(TrainOptions, arguments[1:], command="wordorder words train"))
     options = parse(WordsOptions, arguments, command="wordorder words")
-    _at_least(options, "count", "vocabulary")
+    asks_analogies = options.analogy or options.questions
+    refuse_typed(
+        typed_names(arguments),
+        (
+            options.sentences is not None,
+            "analogy expect include_inputs questions vocabulary picture export",
+            "{} asks a table of words, and --sentences a model: give one of the two",
+        ),
+        (not asks_analogies, "include_inputs", "{} is of --analogy and --questions: add one"),
+    )
     options = replace(
         options,
         words=tuple(decode_argument(word, "a word") for word in options.words),
@@ -285,7 +296,6 @@ def _train(options: TrainOptions) -> int:
     from wordorder.words.formats import write
     from wordorder.words.word2vec import train_vectors
 
-    _at_least(options, "dimensions", "epochs", "min_count")
     out = Path(options.out).expanduser()
     if out.exists() and not options.overwrite:
         raise BadInput(
@@ -320,13 +330,6 @@ def _train(options: TrainOptions) -> int:
         size = f"{counted(len(vectors), 'word')} of {options.dimensions} numbers"
         print(f"{out}: {size}, {seconds:.0f} s")
     return 0
-
-
-def _at_least(options: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise BadInput(f"--{name.replace('_', '-')} is {value}: it must be at least 1")
 
 
 @contextmanager

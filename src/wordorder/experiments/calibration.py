@@ -19,7 +19,7 @@ import torch
 
 from wordorder.errors import Failed
 from wordorder.experiments.side_by_side import Job, Outcome, Tell, run_jobs
-from wordorder.model import ModelConfig, make_model
+from wordorder.model import ModelConfig, make_model, shape_of
 from wordorder.training import loop
 from wordorder.training.config import TrainConfig, with_vocabulary
 from wordorder.training.machine import Machine, losses_of, measure, pick_device, use
@@ -185,7 +185,7 @@ def _parameters(training: loop.Training) -> dict[str, int]:
 
 
 def _peak_bytes(config: TrainConfig) -> int:
-    return peak_bytes(config, make_model(config.model))
+    return peak_bytes(config, shape_of(config.model))
 
 
 def _why(outcomes: Sequence[Outcome]) -> str:

@@ -21,7 +21,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from wordorder import __version__
 from wordorder.errors import BadInput
@@ -33,8 +35,10 @@ from wordorder.experiments.folder import holds, write_record
 from wordorder.experiments.grid import Display
 from wordorder.experiments.tuning import tune
 from wordorder.experiments.wording import listed
-from wordorder.model import make_model
+from wordorder.model import shape_of
 from wordorder.numerals import counted
+from wordorder.positions import canonical
+from wordorder.settings import LARGEST, Positive, Threads, check
 from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vocabulary
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, read_material
@@ -65,38 +69,37 @@ class CompareConfig:
     positions: tuple[str, ...] = POSITIONS
     baseline: str | None = None
     """what differences are taken to; None: rotary where it is compared, else the first"""
-    seeds: int = 3
-    lengths: tuple[int, ...] = LENGTHS
+    seeds: Annotated[int, Interval(ge=0, le=10_000)] = 3
+    lengths: tuple[Positive, ...] = LENGTHS
     """in trained lengths"""
     pack: bool = False
     """contexts longer than documents may cross into others"""
     tune: bool = False
     """choose the learning rates for each embedding"""
-    processes: int = 0
+    processes: Threads = 0
     """runs at once, which share the cores; 0: as many as are done soonest, measured"""
     out: str = "runs/compare"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check(self)
+        object.__setattr__(self, "positions", tuple(map(canonical, self.positions)))
+        if self.baseline is not None:
+            object.__setattr__(self, "baseline", canonical(self.baseline))
         if len(self.positions) < 2:
             raise BadInput("a comparison needs at least two --positions")
         twice = [p for p in self.positions if self.positions.count(p) > 1]
         if twice:
             raise BadInput(f"--positions names {twice[0]} twice: once is enough")
-        if self.processes < 0:
-            raise BadInput(f"--processes is {self.processes}: it must be 0 or more")
-        if self.seeds < 0:
-            raise BadInput(f"--seeds is {self.seeds}: it must be 0 or more")
-        if not self.lengths or min(self.lengths) < 1:
-            raise BadInput(
-                f"--lengths {' '.join(map(str, self.lengths))}: each is a multiple of the trained "
-                "length and must be at least 1"
-            )
+        if not self.lengths:
+            raise BadInput("--lengths names none: give multiples of the trained length, as 1 2 4")
         if self.baseline is not None and self.baseline not in self.positions:
             raise BadInput(
                 f"--baseline {self.baseline} is not compared: it is one of "
                 f"{', '.join(self.positions)}"
             )
+        if self.train.seed + self.seeds > LARGEST:
+            raise BadInput(f"--seed {self.train.seed} leaves no {self.seeds} seeds: give less")
         if self.train.objective != "next-token":
             raise BadInput("a comparison is of models that predict the next token")
 
@@ -123,7 +126,7 @@ def compare(
     show, folder = show or Display(), Path(config.out).expanduser()
     config = replace(config, train=_shared_training(config))
     for position in config.positions:  # a wrong spec is known at once
-        make_model(replace(config.train.model, position=position, vocabulary_size=8))
+        shape_of(replace(config.train.model, position=position, vocabulary_size=8))
     material = read_material(config.train)
     before = _before(folder, config)
     if before and before["data"]["content_hash"] != material.facts["content_hash"]:

@@ -35,8 +35,10 @@ from wordorder.experiments.task_training import (
     seconds_of,
     train_on_task,
 )
-from wordorder.model import make_model
+from wordorder.model import shape_of
 from wordorder.numerals import counted
+from wordorder.positions import canonical
+from wordorder.settings import Positive, Repetitions, check
 
 DEFAULT_TASKS = ("copy", "repeat", "reverse", "sort")
 POSITIONS = ("none", "sinusoidal", "rotary", "alibi", "t5")
@@ -63,22 +65,20 @@ class TasksConfig:
 
     tasks: tuple[str, ...] = DEFAULT_TASKS
     positions: tuple[str, ...] = POSITIONS
-    seeds: int = 3
-    steps: int | None = None
-    length: int | None = None
+    seeds: Repetitions = 3
+    steps: Positive | None = None
+    length: Positive | None = None
     out: str = "runs/tasks"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check(self)
+        object.__setattr__(self, "positions", tuple(map(canonical, self.positions)))
         for name in ("tasks", "positions"):
             if not getattr(self, name):
                 raise BadInput(f"--{name} names none: give at least one")
         for task in self.tasks:
             find(task)
-        for name in ("seeds", "steps", "length"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadInput(f"--{name} is {value}: it must be at least 1")
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -207,7 +207,7 @@ def _check_positions(config: TasksConfig) -> None:
     """Build every model once, so that a wrong spec is known before anything is written."""
     for protocol in config.protocols:
         for position in config.positions:
-            make_model(protocol.training(position, seed=0).model)
+            shape_of(protocol.training(position, seed=0).model)
 
 
 def _finished(job: Job, folder: Path) -> dict[str, Any] | None:

@@ -33,6 +33,7 @@ from wordorder.extension.trial import (
 )
 from wordorder.model import LanguageModel
 from wordorder.positions import parse
+from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Seed, check
 from wordorder.training.checkpoints import save_weights
 from wordorder.training.config import TrainConfig, whole_paths
 from wordorder.training.display import Display
@@ -68,21 +69,24 @@ class Extension:
     run: str
     to: str
     method: str = "auto"
-    steps: int | None = None
-    tokens: int | None = None
-    time: str | None = None
+    steps: Positive | None = None
+    tokens: Positive | None = None
+    time: Duration | None = None
     out: str | None = None
     overwrite: bool = False
     data: tuple[str, ...] = ()
     field: str | None = None
     pack: bool = False
-    base: float = 0.0
-    neighbours: int = 0
-    rate: float = RATE
-    batch_size: int = 0
-    seed: int | None = None
+    base: Rate = 0.0
+    neighbours: NotNegative = 0
+    rate: Rate = RATE
+    batch_size: NotNegative = 0
+    seed: Seed | None = None
     retrieval: tuple[str, ...] = MEASURED
-    device: str = "auto"
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @property
     def tunes(self) -> bool:

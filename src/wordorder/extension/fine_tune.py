@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from wordorder.settings import LARGEST
 from wordorder.training.config import TrainConfig
 
 # Of the parent's rates: a fine-tune moves weights that are good already.
@@ -34,5 +35,5 @@ def fine_tune(
         evaluate_every=0,
         checkpoint_every=0,
         keep="last",  # methods are compared at a stated step
-        seed=LATER + config.seed,
+        seed=(LATER + config.seed) % LARGEST,
     )

@@ -30,6 +30,14 @@ def make_model(config: ModelConfig) -> TokenModel:
     return (RecurrentLanguageModel if config.kind == "gru" else LanguageModel)(config)
 
 
+def shape_of(config: ModelConfig) -> TokenModel:
+    """Return a model without memory for its weights: their names and shapes, and no values."""
+    import torch
+
+    with torch.device("meta"):
+        return make_model(config)
+
+
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -46,4 +54,5 @@ __all__ = [
     "TokenModel",
     "evaluating",
     "make_model",
+    "shape_of",
 ]

@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Gt, Interval
 
 from ..errors import BadInput
+from ..settings import NotNegative, Positive, Probability, Rate, check
 
 if TYPE_CHECKING:
     from ..positions import ModelShape
 
 # Initial standard deviation of the entries of the embedding table (GPT-2's).
 EMBEDDING_STD = 0.02
+# Far past the largest models that there are: a slip of the keyboard, not a model.
+MOST_WIDTH, MOST_HEADS = 1 << 20, 1 << 16
+Width = Annotated[int, Interval(ge=1, le=MOST_WIDTH)]
+Heads = Annotated[int, Interval(ge=1, le=MOST_HEADS)]
+VocabularySize = Annotated[int, Interval(ge=1, le=10_000_000)]
+Kind = Literal["transformer", "gru"]
 USUAL_DROPOUT = 0.1  # where nothing is known of the text; `training/size.py` has the rule
 
 
@@ -26,31 +35,31 @@ class ModelConfig:
     """The architecture of a language model.
 
     Raises:
-        BadInput: sizes that do not fit one another.
+        BadInput: a value that its annotation does not allow, or sizes that do not fit one another.
     """
 
-    kind: Literal["transformer", "gru"] = "transformer"
+    kind: Kind = "transformer"
     """a transformer, or the contrast that reads in order"""
     position: str = "rotary"
     """positional embedding, such as rotary:base=500000 or learned+alibi or rotary/none"""
-    vocabulary_size: int = 4096
+    vocabulary_size: VocabularySize = 4096
     """number of tokens; training sets it from the tokenizer"""
-    width: int = 192
+    width: Width = 192
     """width of the residual stream"""
-    layers: int = 4
-    heads: int = 6
+    layers: Annotated[int, Interval(ge=1, le=1000)] = 4
+    heads: Heads = 6
     """query heads"""
-    key_value_heads: int = 0
+    key_value_heads: Annotated[int, Interval(ge=0, le=MOST_HEADS)] = 0
     """heads of keys and values, which groups of query heads share; 0: as many as heads"""
-    head_dim: int = 0
+    head_dim: Annotated[int, Interval(ge=0, le=MOST_WIDTH)] = 0
     """width of one head; 0: width / heads"""
     feed_forward: Literal["swiglu", "gelu", "gelu_tanh", "relu2"] = "swiglu"
-    feed_forward_width: int = 0
+    feed_forward_width: Annotated[int, Interval(ge=0, le=16 * MOST_WIDTH)] = 0
     """0: four times the width, or 8/3 of it for swiglu, as many parameters"""
     norm: Literal["rms", "layer"] = "rms"
     norm_placement: Literal["before", "after"] = "before"
     """before each branch (GPT-2, Llama) or after its sum (BERT)"""
-    norm_epsilon: float = 1e-6
+    norm_epsilon: Annotated[float, Gt(0)] = 1e-6
     embedding_norm: bool = False
     """a norm on the embeddings (BLOOM, BERT)"""
     biases: bool = False
@@ -61,38 +70,35 @@ class ModelConfig:
     """RMSNorm with weights on the queries and keys of each head (Qwen3)"""
     tied_embeddings: bool = True
     """the output layer is the embedding table"""
-    embedding_scale: float = 0.0
+    embedding_scale: Rate = 0.0
     """what word embeddings are multiplied by; 0: the square root of the width"""
-    logit_softcap: float = 0.0
+    logit_softcap: Rate = 0.0
     """logits c become cap * tanh(c / cap); 0: none"""
-    windows: tuple[int, ...] = ()
+    windows: tuple[NotNegative, ...] = ()
     """sliding window of each layer, as a pattern over layers; 0: none"""
     causal: bool = True
     """the future is hidden"""
-    dropout: float | None = None
+    dropout: Probability | None = None
     """dropout on the two residual branches; None: by how often training reads the text"""
-    trained_length: int = 256
+    trained_length: Positive = 256
     """tokens in one training sequence"""
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary_size", "width", "layers", "heads", "trained_length"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{name} is {getattr(self, name)}: it must be at least 1")
+        check(self)
+        if self.kind == "gru" and not self.causal:
+            raise BadInput("a GRU reads from left to right: leave out --no-causal")
         if not self.head_dim and self.width % self.heads:
+            pairs = 2 * self.heads  # rotary turns pairs of numbers
             raise BadInput(
                 f"{self.heads} heads do not divide the width {self.width}: "
-                f"choose --width {self.width // self.heads * self.heads + self.heads}, "
+                f"choose --width {self.width // pairs * pairs + pairs}, "
                 "other --heads, or give --head-dim"
             )
         if self.heads % (self.key_value_heads or self.heads):
             raise BadInput(
-                f"{self.key_value_heads} key-value heads do not divide {self.heads} heads"
+                f"{self.key_value_heads} key-value heads do not divide {self.heads} heads: choose "
+                f"--key-value-heads 1 or {self.heads}, or another number that divides them"
             )
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise BadInput(f"dropout is {self.dropout}: it must be at least 0 and below 1")
-        if any(window < 0 for window in self.windows):
-            raise BadInput(f"windows {self.windows}: each must be at least 1, or 0 for none")
-        object.__setattr__(self, "windows", tuple(self.windows))
         if self.position != "rotary":  # which has its name; positions import torch, --help does not
             from ..positions import canonical
 

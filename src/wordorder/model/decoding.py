@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, Interval
 from torch import Tensor
 
 from ..errors import BadInput
+from ..settings import NotNegative, Positive, Rate, Seed, Share, check
 from .cache import Cache, make_cache
 from .compiled_step import CompiledStep, FixedCache, why_not
 from .language_model import TokenModel
@@ -31,30 +34,16 @@ class Sampling:
         seed: of the random draws.
     """
 
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.05
-    repetition_penalty: float = 1.0
-    max_tokens: int = 256
-    seed: int = 0
+    temperature: Rate = 0.8
+    top_k: NotNegative = 0
+    top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    min_p: Share = 0.05
+    repetition_penalty: Annotated[float, Gt(0)] = 1.0
+    max_tokens: Positive = 256
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        for name, value, holds, allowed in (
-            ("temperature", self.temperature, self.temperature >= 0, "0 or more"),
-            ("top_k", self.top_k, self.top_k >= 0, "0 (all) or more"),
-            ("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1"),
-            ("min_p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1"),
-            (
-                "repetition_penalty",
-                self.repetition_penalty,
-                self.repetition_penalty > 0,
-                "above 0; 1 changes nothing",
-            ),
-            ("max_tokens", self.max_tokens, self.max_tokens >= 1, "at least 1"),
-        ):
-            if not holds:
-                raise BadInput(f"{name} is {value}: it must be {allowed}")
+        check(self)
 
 
 def choose(logits: Tensor, seen: Tensor, sampling: Sampling, generator: torch.Generator) -> int:

@@ -30,6 +30,8 @@ from .config import EMBEDDING_STD, ModelConfig
 from .cross_entropy import cross_entropy
 from .layers import Block, Dropout, JoinedLinear, Linear, RMSNorm, Scene, linear, make_norm
 
+MASK = (1 << 64) - 1  # of a seed that PyTorch takes
+
 if TYPE_CHECKING:
     from .cache import Cache
     from .compiled_step import FixedCache
@@ -170,7 +172,7 @@ class TokenModel(nn.Module):
         modules = dict(self.named_modules())
         for part in self.parts():
             owner, _, kind = part.name.rpartition(".")
-            own_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1)
+            own_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1 & MASK)
             generator = torch.Generator().manual_seed(own_seed)
             if hasattr(modules.get(owner), "shape"):  # a positional embedding
                 modules[owner].reset_parameters(generator)

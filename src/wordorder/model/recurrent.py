@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInput
 from .config import ModelConfig
-from .language_model import TokenModel
+from .language_model import MASK, TokenModel
 from .layers import Dropout, make_norm
 
 
@@ -25,8 +25,6 @@ class RecurrentLanguageModel(TokenModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        if not config.causal:
-            raise BadInput("a GRU reads from left to right: it cannot be bidirectional")
         self.norms = nn.ModuleList(make_norm(config, config.width) for _ in range(config.layers))
         self.recurrences = nn.ModuleList(
             nn.GRU(config.width, config.width, batch_first=True) for _ in range(config.layers)
@@ -86,7 +84,7 @@ class RecurrentLanguageModel(TokenModel):
     def initialise(self, seed: int) -> None:
         super().initialise(seed)
         for layer, recurrence in enumerate(self.recurrences):  # an orthogonal memory in each
-            generator = torch.Generator().manual_seed(seed * len(self.recurrences) + layer)
+            generator = torch.Generator().manual_seed(seed * len(self.recurrences) + layer & MASK)
             nn.init.orthogonal_(recurrence.weight_hh_l0, generator=generator)
             nn.init.zeros_(recurrence.bias_ih_l0)
             nn.init.zeros_(recurrence.bias_hh_l0)

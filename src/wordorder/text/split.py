@@ -25,9 +25,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from wordorder.errors import BadInput
+from wordorder.settings import checked
 from wordorder.text.corpus import Corpus, Document
 
 # Recorded with every run: raise it when the same corpus and fractions give other parts.
@@ -37,6 +40,8 @@ VERSION = 2
 FEWEST_DOCUMENTS_TO_HASH = 20
 
 Rule = Literal["hash", "tail"]
+ValidationFraction = Annotated[float, Interval(gt=0, lt=1)]
+DevelopmentFraction = Annotated[float, Interval(ge=0, lt=1)]
 PARTS = ("training", "development", "validation")
 LINE = re.compile(r"[^\n]+")
 LONG_LINE = 40  # characters: shorter ones repeat by chance
@@ -118,16 +123,8 @@ def check_fractions(validation: float, development: float) -> None:
     Raises:
         BadInput: one out of range, or both leave no text to train on.
     """
-    if not 0 < validation < 1:
-        raise BadInput(
-            f"validation fraction {validation:g} leaves nothing on one side: "
-            "give a number between 0 and 1, such as 0.1"
-        )
-    if not 0 <= development < 1:
-        raise BadInput(
-            f"development fraction {development:g} is not in range: "
-            "give a number from 0 (nothing is chosen) to below 1, such as 0.04"
-        )
+    checked("validation_fraction", ValidationFraction, validation)
+    checked("development_fraction", DevelopmentFraction, development)
     if not validation + development < 1:
         raise BadInput(
             f"validation fraction {validation:g} and development fraction {development:g} leave "

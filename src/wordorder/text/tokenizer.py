@@ -253,7 +253,7 @@ class Tokenizer:
             raise BadInput(
                 f"character {character!r} (U+{ord(character):04X}) at offset {unknown[0]} is "
                 f"not among the {known} this character tokenizer was made from: leave it out, "
-                "or train with --tokenizer bytes or bpe"
+                "or train a model without --init, with --tokenizer bytes or bpe"
             )
         return ids.astype(np.uint32)
 

@@ -5,18 +5,37 @@ Every field is a command-line option of `wordorder train`; the model's fields to
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from wordorder.errors import BadInput
-from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.model.config import PRESETS, Kind, ModelConfig
+from wordorder.settings import (
+    Duration,
+    NotNegative,
+    Positive,
+    Rate,
+    Seed,
+    Share,
+    Threads,
+    check,
+    checked,
+    checked_values,
+    shown,
+)
 from wordorder.text.objective import Objective
-from wordorder.text.split import check_fractions
+from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
 from wordorder.training.schedules import Schedule
 
 DEFAULT_SECONDS = 180.0
+MOST_ACCUMULATED = 1 << 16
+LENGTHS = ("time", "steps", "tokens")  # of a run, one of them
 
 
 @dataclass(frozen=True)
@@ -24,7 +43,7 @@ class TrainConfig:
     """A training run.
 
     Raises:
-        BadInput: values that cannot be, or that contradict one another.
+        BadInput: a value that its annotation does not allow, or values that contradict one another.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -36,9 +55,9 @@ class TrainConfig:
     """column of tables and datasets that holds the text"""
     tokenizer: str = "bpe"
     """bpe, bytes, characters, or the path of a tokenizer.json"""
-    validation_fraction: float = 0.1
+    validation_fraction: ValidationFraction = 0.1
     """share of the text that is only reported: neither trained on nor used to choose"""
-    development_fraction: float = 0.04
+    development_fraction: DevelopmentFraction = 0.04
     """share of the text that chooses what is kept and is not trained on; 0: none, nothing is
     chosen"""
     isolate_documents: bool = False
@@ -51,41 +70,42 @@ class TrainConfig:
     """replace an existing run folder"""
     init: str | None = None
     """fine-tune: start from the weights and tokenizer of this run"""
-    time: str | None = None
-    """how long to train, such as 90s, 3m or 1h; reading and measuring included"""
-    steps: int | None = None
+    time: Duration | None = None
+    """how long to train, such as 90s, 3m or 1h; a number is of seconds; reading and measuring
+    included"""
+    steps: Positive | None = None
     """how many steps to train, instead of --time"""
-    tokens: int | None = None
+    tokens: Positive | None = None
     """how many tokens to train on, instead of --time"""
-    batch_size: int = 8
+    batch_size: Positive = 8
     """sequences in a batch"""
-    accumulate: int = 1
+    accumulate: Annotated[int, Interval(ge=1, le=MOST_ACCUMULATED)] = 1
     """batches whose gradients are summed before one step"""
-    learning_rate: float = 0.01
+    learning_rate: Rate = 0.01
     """peak rate of AdamW: embeddings, norms, biases"""
-    embedding_rate: float = 0.0
+    embedding_rate: Rate = 0.0
     """share of that rate at which the embedding table learns; 0: by what words are multiplied by"""
-    matrix_learning_rate: float = 0.02
+    matrix_learning_rate: Rate = 0.02
     """peak rate of Muon: the hidden matrices"""
     muon: bool = True
     """Muon for the hidden matrices; otherwise AdamW for all"""
-    momentum: float = 0.95
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.95
     """of Muon, from step 300 on; it rises from 0.85, or is the same throughout where lower"""
     schedule: Schedule = "warmup-stable-decay"
-    warmup: float = 0.02
+    warmup: Share = 0.02
     """share of the steps in which the rate rises"""
-    decay: float = 0.4
+    decay: Share = 0.4
     """share of the steps in which it falls, with warmup-stable-decay"""
-    weight_decay: float = 0.0
-    clip: float = 1.0
+    weight_decay: Rate = 0.0
+    clip: Rate = 1.0
     """largest norm of the whole gradient; 0: no limit"""
-    seed: int = 0
+    seed: Seed = 0
     """of initial weights, order of the data, and dropout"""
     keep: Literal["best", "last"] = "best"
     """weights to leave: the best on the development text, or the last"""
-    evaluate_every: int = 0
+    evaluate_every: NotNegative = 0
     """steps between validations; 0: ten to twenty in all"""
-    checkpoint_every: int = 0
+    checkpoint_every: NotNegative = 0
     """steps between checkpoints; 0: every half minute or so"""
     sample_prompt: str = ""
     """what samples during training go on from"""
@@ -96,30 +116,23 @@ class TrainConfig:
     """how attention is computed, flex on CUDA alone; auto measures"""
     compile: Literal["auto", "yes", "no"] = "auto"
     """torch.compile; auto where the run is long enough to repay it"""
-    threads: int = 0
+    threads: Threads = 0
     """CPU threads; 0: measured, and looked at again while training"""
     tensorboard: bool = False
     """write TensorBoard events too"""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", tuple(self.data))
+        check(self)
+        if not self.data:
+            raise BadInput("data names no text: give files, folders, python-docs or hf:NAME")
         check_fractions(self.validation_fraction, self.development_fraction)
-        given = [n for n in ("time", "steps", "tokens") if getattr(self, n) is not None]
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(given) > 1:
             raise BadInput(f"--{' and --'.join(given)} are two lengths for one run: give one")
-        for name in ("batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("steps", "tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadInput(f"{name} is {value}: it must be at least 1")
-        if not 0 <= self.momentum < 1:
-            raise BadInput(f"momentum is {self.momentum}: it must be at least 0 and below 1")
-        if self.seed < 0:
-            raise BadInput(f"seed is {self.seed}: it must be 0 or more")
-        if self.time is not None:
-            seconds(self.time)
+        if self.isolate_documents and self.model.kind == "gru":
+            raise BadInput(
+                "a GRU cannot keep packed documents apart: leave out --isolate-documents"
+            )
         masked = self.objective == "masked-token"
         if masked and self.model.causal and self.model.kind == "transformer":
             raise BadInput("masked-token hides tokens among seen ones: add --no-causal")
@@ -160,12 +173,14 @@ def folder_of(config: TrainConfig) -> Path:
 
 
 def seconds(text: str) -> float:
-    """Return the seconds that `90s`, `3m`, `1.5h` or a plain number of seconds spell."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
-    value = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"] if match else 0
-    if not value:
-        raise BadInput(f"time {text!r} is no length of time: write 90s, 3m or 1h")
-    return value
+    """Return the seconds that `90s`, `3m`, `1.5h` or a plain number of seconds spell.
+
+    Raises:
+        BadInput: no such spelling.
+    """
+    spelled: str = checked("time", Duration, text.strip())
+    unit = {"m": 60, "h": 3600}.get(spelled[-1], 1)
+    return unit * float(spelled.rstrip("smh "))
 
 
 def budget_seconds(config: TrainConfig) -> float:
@@ -188,20 +203,54 @@ def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConf
     Raises:
         BadInput: an unknown name, with what was probably meant.
     """
-    if preset is not None and preset not in PRESETS:
-        raise BadInput(f"unknown preset {preset!r}: it is one of {', '.join(PRESETS)}")
-    model_fields = {f.name for f in fields(ModelConfig)}
-    train_fields = {f.name for f in fields(TrainConfig)} - {"model"}
-    if unknown := set(values) - model_fields - train_fields - {"model"}:
-        raise BadInput(f"unknown option {sorted(unknown)[0]!r} in the configuration")
-    chosen = dict(PRESETS[preset or "tiny"])
-    chosen.update({k: v for k, v in values.items() if k in model_fields})
+    model, run = by_name(values)
+    return TrainConfig(model=ModelConfig(**{**preset_sizes(preset or "tiny"), **model}), **run)
+
+
+def preset_sizes(name: str) -> dict[str, Any]:
+    """Return the fields of ModelConfig that a preset sets.
+
+    Raises:
+        BadInput: no such preset.
+    """
+    if name not in PRESETS:
+        raise BadInput(f"unknown preset {shown(name)}: it is one of {', '.join(PRESETS)}")
+    return dict(PRESETS[name])
+
+
+def by_name(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what flat names set of ModelConfig and of TrainConfig, each value checked by itself.
+
+    Args:
+        values: fields of both by name, the model's kind as `model`.
+
+    Raises:
+        BadInput: an unknown name, with what was probably meant, or a value that cannot be.
+    """
+    model_fields = {"model" if f.name == "kind" else f.name for f in fields(ModelConfig)}
+    run_fields = {f.name for f in fields(TrainConfig)} - {"model"}
+    if unknown := sorted(set(values) - model_fields - run_fields):
+        near = difflib.get_close_matches(unknown[0], [*model_fields, *run_fields], n=1)
+        hint = f"did you mean {near[0]}?" if near else "wordorder train --help lists them"
+        raise BadInput(f"there is no option {unknown[0]!r}: {hint}")
+    run = checked_values(TrainConfig, {n: v for n, v in values.items() if n in run_fields})
+    model = {n: v for n, v in values.items() if n in model_fields - {"model"}}
+    model = checked_values(ModelConfig, model)
     if "model" in values:
-        chosen["kind"] = values["model"]
-    model = ModelConfig(**chosen)
-    return TrainConfig(model=model, **{k: v for k, v in values.items() if k in train_fields})
+        model["kind"] = checked("model", Kind, values["model"])
+    return model, run
 
 
 def with_vocabulary(config: TrainConfig, size: int) -> TrainConfig:
-    """Return the configuration with the size that the tokenizer turned out to have."""
+    """Return the configuration with the size that the tokenizer turned out to have.
+
+    Raises:
+        BadInput: another size was asked for, and only bpe learns as many tokens as are asked for.
+    """
+    asked = config.model.vocabulary_size
+    if config.tokenizer != "bpe" and asked not in (ModelConfig.vocabulary_size, size):
+        raise BadInput(
+            f"vocabulary_size is {asked}, and the tokenizer {config.tokenizer} has {size}: leave "
+            "it out, or use bpe"
+        )
     return replace(config, model=replace(config.model, vocabulary_size=size))

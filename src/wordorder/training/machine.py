@@ -92,7 +92,11 @@ def pick_device(name: str) -> str:
     mps = torch.backends.mps.is_available()
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not mps):
+    kind, _, number = name.partition(":")
+    there = {"cpu": 1, "mps": int(mps)}.get(kind, 0)
+    if kind == "cuda" and torch.cuda.is_available():
+        there = torch.cuda.device_count()
+    if int(number or 0) >= there:
         raise BadInput(f"--device {name}: PyTorch finds none here; use --device auto or cpu")
     return name
 

@@ -67,18 +67,25 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
         BadInput: whatever is wrong with the data, or a part shorter than one context.
     """
     corpus = load_corpus(config.data, field=config.field)
-    material = _material(config, corpus, config.development_fraction, tokenizer)
+    try:
+        material = _material(config, corpus, config.development_fraction, tokenizer)
+    except BadInput as error:
+        if tokenizer is None or config.init is None:
+            raise
+        raise BadInput(f"--init {config.init} brings its tokenizer: {error}") from None
     length = config.model.trained_length
     too_short = material.development is not None and len(material.development) <= length
     if too_short:
         material = _material(config, corpus, 0.0, tokenizer)
-    for name, store in (("training", material.training), ("validation", material.validation)):
+    parts = {"training": material.training, "validation": material.validation}
+    shortest = min(map(len, parts.values()))
+    for name, store in parts.items():
         if len(store) <= length:
             copies = "".join(f" ({note})" for note in material.facts["notes"][len(corpus.notes) :])
             raise BadInput(
                 f"the {name} part of {corpus.name} is {len(store)} tokens, shorter than one "
                 f"context of {length} and the token after it{copies}: give more text, or "
-                f"--trained-length {max(1, len(store) - 1)} or less"
+                f"--trained-length {max(1, shortest - 1)} or less"
             )
     if too_short:
         material.facts["notes"].append(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 
 from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
-from wordorder.training.config import TrainConfig, budget_seconds
+from wordorder.training.config import MOST_ACCUMULATED, TrainConfig, budget_seconds
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, held_out_rows
 from wordorder.training.size import WORTHWHILE_PASSES
@@ -201,13 +201,19 @@ def peak_bytes(config: TrainConfig, model: TokenModel) -> int:
     backward pass needs of each layer; the scores of plain attention; logits, their float32 copy
     and two gradients.
     """
-    shape = model.config
-    tokens = config.batch_size * shape.trained_length
+    batch = config.batch_size * _row_bytes(model.config, model.config.trained_length)
+    return _bytes_without_batch(config, model) + batch
+
+
+def _bytes_without_batch(config: TrainConfig, model: TokenModel) -> int:
     copies = 5 if config.keep == "best" and config.development_fraction else 4
-    parameters = 4 * copies * sum(p.numel() for p in model.parameters())
-    activations = tokens * shape.layers * _layer_bytes(shape)
-    logits = tokens * shape.vocabulary_size * 4 * 3
-    return INTERPRETER_BYTES + parameters + activations + logits
+    return INTERPRETER_BYTES + 4 * copies * sum(p.numel() for p in model.parameters())
+
+
+def _row_bytes(shape: ModelConfig, length: int) -> int:
+    """Return what one sequence of a batch takes."""
+    shape = replace(shape, trained_length=length)
+    return length * (shape.layers * _layer_bytes(shape) + shape.vocabulary_size * 4 * 3)
 
 
 def _layer_bytes(shape: ModelConfig) -> int:
@@ -236,15 +242,23 @@ def too_large(config: TrainConfig, model: TokenModel, there_is: int | None = Non
     """Return what to say where memory does not do: the estimate, and what would fit."""
     needed = peak_bytes(config, model)
     batch, length = config.batch_size, config.model.trained_length
-    share = min(1.0, 0.7 * (there_is or needed) / needed)
-    rows = max(1, int(batch * share))
-    shorter = max(1, int(length * share))
     held = f", and {readable_bytes(there_is)} are there" if there_is is not None else ""
-    accumulate = -(-batch * config.accumulate // rows)
+    room = 0.7 * (there_is or needed) - _bytes_without_batch(config, model)
+    ways = []
+    if rows := max(0, int(min(batch, room / _row_bytes(model.config, length)))):
+        accumulate = -(-batch * config.accumulate // rows)
+        same = f" --accumulate {accumulate}" if accumulate <= MOST_ACCUMULATED else ""
+        ways.append(f"--batch-size {rows}{same}")
+    shorter = length
+    while shorter and batch * _row_bytes(model.config, shorter) > room:
+        shorter = shorter * 3 // 4
+    if shorter:
+        ways.append(f"--trained-length {shorter}")
+    ways = ways or ["fewer --layers, a smaller --width, or --preset nano"]
     return (
-        f"out of memory: batches of {batch} x {length} tokens need about "
-        f"{readable_bytes(needed)}{held}: use --batch-size {rows} --accumulate {accumulate}, "
-        f"or --trained-length {shorter}"
+        f"out of memory: a model of width {model.config.width} and {model.config.layers} layers "
+        f"with batches of {batch} x {length} tokens needs about {readable_bytes(needed)}{held}: "
+        f"use {', or '.join(ways)}"
     )
 
 

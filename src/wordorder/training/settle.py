@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wordorder.errors import Failed
-from wordorder.model import TokenModel, make_model
+from wordorder.model import TokenModel, make_model, shape_of
 from wordorder.training import loop
 from wordorder.training.config import TrainConfig, budget_seconds
 from wordorder.training.display import Display
@@ -112,9 +112,9 @@ def _settle(
     device = machine.device if machine else pick_device(config.device)
     if asked:
         config = with_dropout(config, _passes(config, material, asked))
+    check_memory(config, shape_of(config.model), device)
     model = make_model(config.model)
     with memory_explained(config, model):
-        check_memory(config, model, device)
         set_weights(model, config.seed, weights)
         model.to(device)
         machine, losses, timing = _measured(config, material, model, started, show, machine)

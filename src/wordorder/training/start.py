@@ -19,9 +19,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wordorder.errors import BadInput, Failed, Refused
-from wordorder.model import TokenModel, make_model
+from wordorder.model import TokenModel, make_model, shape_of
 from wordorder.model.config import ModelConfig
 from wordorder.training import checkpoints, loop, metrics, outcome, report
+from wordorder.training.beforehand import (
+    check_extras,
+    check_sample_prompt,
+    with_tokenizer_of,
+)
 from wordorder.training.config import (
     TrainConfig,
     whole_paths,
@@ -47,6 +52,7 @@ from wordorder.training.plan import (
     Timing,
     plan_of,
 )
+from wordorder.training.random_state import random_state_kept
 from wordorder.training.record import (
     check_architecture,
     free_folder,
@@ -57,9 +63,7 @@ from wordorder.training.record import (
 from wordorder.training.run import Run, check_trust
 from wordorder.training.settle import Settled, memory_explained, settle
 from wordorder.training.timing import Deadline
-from wordorder.training.training import (
-    Training,
-)
+from wordorder.training.training import Training, not_finite
 
 
 def train(
@@ -89,17 +93,37 @@ def train(
         Failed: a loss that is not finite, too little memory or room on the disk.
         KeyboardInterrupt: after Ctrl-C; the run is saved and can be resumed.
     """
-    started, show = time.perf_counter(), show or Display()
+    with random_state_kept():
+        return _train(config, show or Display(), command, trust, machine, weights, about)
+
+
+def _train(
+    config: TrainConfig,
+    show: Display,
+    command: str | None,
+    trust: bool,
+    machine: Machine | None,
+    weights: Mapping[str, Tensor] | None,
+    about: Mapping[str, Any] | None,
+) -> Run:
+    started = time.perf_counter()
     folder = free_folder(config)
     # Paths are kept whole, so that the run can be resumed from another folder.
     config = replace(config, out=str(folder), data=whole_paths(config.data))
+    check_extras(config)
     first = Run.load(config.init, trust=trust) if config.init else None
+    if first:
+        config = with_tokenizer_of(first, config)
     material = read_material(config, first.tokenizer if first else None)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
+    check_sample_prompt(config, material.tokenizer)
     if first and (warning := split_warning(first.config["data"], material.facts)):
         show.say(warning)
     if first and weights is None:
-        weights = _weights_of(first, make_model(config.model))
+        weights = _weights_of(first, shape_of(config.model))
+    if weights is not None and (name := not_finite(weights)):
+        whose = f"--init {config.init}" if config.init else "the weights given"
+        raise BadInput(f"{whose}: {name} is not finite: begin from others")
     with _threads(machine.threads if machine else config.threads):
         settled = settle(config, material, started, show, machine=machine, weights=weights)
         about = {"command": command, **(about or {})}
@@ -125,7 +149,11 @@ def resume(
         BadInput: no run there, or a missing or damaged file (which one).
         Refused: where it would end with other weights, and `inexact` is not set.
     """
-    folder, show = Path(folder), show or Display()
+    with random_state_kept():
+        return _resume(Path(folder), inexact, trust, show or Display())
+
+
+def _resume(folder: Path, inexact: bool, trust: bool, show: Display) -> Run:
     recorded = read_record(folder)
     config = TrainConfig.from_dict(recorded["training"], ModelConfig.from_dict(recorded["model"]))
     check_trust(folder, config.model, trust)

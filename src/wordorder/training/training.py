@@ -9,7 +9,7 @@ killed goes on to the bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +117,8 @@ class Training:
             what = f"loss {loss}" if not math.isfinite(loss) else f"gradient {norm}"
             raise Failed(
                 f"{what} at step {index + 1}, learning rate {rate:.3g} and {matrix_rate:.3g} "
-                f"for matrices: try --learning-rate {config.learning_rate / 3:.1g} "
-                f"--matrix-learning-rate {config.matrix_learning_rate / 3:.1g}"
+                f"for matrices: try --learning-rate {lower(config, 'learning_rate'):.1g} "
+                f"--matrix-learning-rate {lower(config, 'matrix_learning_rate'):.1g}"
             )
         momentum = momentum_at(index, config.momentum)
         self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
@@ -236,9 +236,15 @@ class Training:
             decisions: those that have been taken.
 
         Raises:
-            Failed: where it cannot be written; the checkpoint before is still there.
+            Failed: where it cannot be written, or weights are not finite; the checkpoint before is
+                still there.
         """
         weights, best = self.model.state_dict(), self.best
+        if name := not_finite(weights):
+            raise Failed(
+                f"{name} is not finite after step {self.done}, and is not saved: try a lower "
+                "--learning-rate and --matrix-learning-rate, or --dtype float32"
+            )
         tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"optimizer.{n}": tensor for n, tensor in self.optimizer.state().items()}
         tensors |= best.tensors() if best else {}
@@ -269,6 +275,16 @@ class Training:
             device = self.parameters[0].device
             self.best.load(checkpoint.extra.get("best", {}), tensors, device)
         self.done = checkpoint.step
+
+
+def lower(config: TrainConfig, name: str) -> float:
+    """Return a rate to try where training diverged: a third, and no more than the default."""
+    return min(getattr(config, name) / 3, getattr(TrainConfig, name))
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a weight that is not finite; None: all are."""
+    return next((name for name, w in weights.items() if not bool(w.isfinite().all())), None)
 
 
 def steps_between_validations(config: TrainConfig, steps: int) -> int:

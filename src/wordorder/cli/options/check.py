@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
+from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
 
@@ -23,7 +24,7 @@ class CheckOptions:
     """
 
     spec: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SPEC")]
-    heads: tuple[int, ...] = (1, 6, 8)
+    heads: tuple[Annotated[int, Interval(ge=1, le=1024)], ...] = (1, 6, 8)
     bidirectional: tyro.conf.FlagCreatePairsOff[bool] = False
     only: tuple[str, ...] = ()
     json: tyro.conf.FlagCreatePairsOff[bool] = False

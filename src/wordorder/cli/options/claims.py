@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import tyro
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.settings import Duration, Positive, Repetitions
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class ClaimsOptions:
     """
 
     only: tuple[str, ...] = ()
-    budget: str | None = None
+    budget: Duration | None = None
     list: tyro.conf.FlagCreatePairsOff[bool] = False
-    seeds: int | None = None
-    steps: int = 300
+    seeds: Repetitions | None = None
+    steps: Positive = 300
     data: tuple[str, ...] = ("python-docs",)
     languages: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
@@ -55,4 +56,9 @@ class ClaimsOptions:
 
 def read_options(arguments: list[str]) -> ClaimsOptions:
     """Return the options that were typed; --help prints them and leaves."""
-    return parse(ClaimsOptions, arguments, command="wordorder claims")
+    options = parse(ClaimsOptions, arguments, command="wordorder claims")
+    refuse_typed(
+        typed_names(arguments),
+        (options.json, "markdown", "{} and --json are two forms of one output: give one"),
+    )
+    return options

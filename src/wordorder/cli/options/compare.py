@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
-from wordorder.cli.run_options import ModelOptions, RunOptions, defaults
+from wordorder.cli.run_options import ModelOptions, RunOptions, check_overruled, defaults
+from wordorder.settings import Positive, Threads
 
 Hidden = tyro.conf.Suppress
 
@@ -28,7 +30,7 @@ class _Run(RunOptions):
     objective: Annotated[Literal["next-token", "masked-token"], Hidden] = "next-token"
     sample_prompt: Annotated[str, Hidden] = ""
     tensorboard: Annotated[bool, Hidden] = False
-    keep: Annotated[Literal["best", "last"], Hidden] = "last"
+    keep: Annotated[Literal["best", "last"], Hidden] = "last"  # judged at a stated step
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ class CompareOptions:
 
     positions: tuple[str, ...] = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
     baseline: str | None = None
-    seeds: int = 3
-    lengths: tuple[int, ...] = (1, 2, 4, 8, 16)
+    seeds: Annotated[int, Interval(ge=0, le=10_000)] = 3
+    lengths: tuple[Positive, ...] = (1, 2, 4, 8, 16)
     pack: tyro.conf.FlagCreatePairsOff[bool] = False
     tune_lr: tyro.conf.FlagCreatePairsOff[bool] = False
-    processes: int = 0
+    processes: Threads = 0
     preset: Literal["nano", "tiny", "mini", "small", "medium"] | None = None
     config: str | None = None
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -70,13 +72,13 @@ def read_options(arguments: list[str]) -> CompareOptions:
     """Return the options that were typed; --help prints them and leaves."""
     typed = {word.partition("=")[0] for word in arguments}
     own = {"trained_length": 64, "batch_size": 32}
-    asked, run = defaults(arguments, "nano", **({} if typed & {"--preset", "--config"} else own))
-    values = {name: getattr(run, name) for name in run.__dataclass_fields__}
-    values["keep"] = "last"  # comparisons judge at a stated step
-    model = _Model(**{n: getattr(run.model, n) for n in run.model.__dataclass_fields__})
-    return parse(
+    sizes = {} if typed & {"--preset", "--config"} else own
+    given = defaults(arguments, "nano", _Run, **sizes)
+    options = parse(
         tyro.conf.OmitArgPrefixes[CompareOptions],
         arguments,
         command="wordorder compare",
-        default=CompareOptions(preset=asked, train=_Run(**{**values, "model": model})),
+        default=CompareOptions(preset=given.preset, train=given.run),
     )
+    check_overruled(given, options.train)
+    return options

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import tyro
 
-from wordorder.cli.arguments import parse
-from wordorder.errors import BadInput
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.settings import Device, NotNegative, Positive, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -47,32 +47,19 @@ class EvalOptions:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     data: tuple[str, ...] = ()
     field: str = "text"
-    length: int = 0
+    length: NotNegative = 0
     isolate_documents: bool | None = None
-    stride: int | None = None
+    stride: Positive | None = None
     context: tyro.conf.FlagCreatePairsOff[bool] = False
     pack: tyro.conf.FlagCreatePairsOff[bool] = False
     retrieval: tuple[str, ...] = ()
-    lengths: tuple[int, ...] = ()
-    depths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
-    examples: int = 8
-    seed: int = 0
-    device: str = "auto"
+    lengths: tuple[Positive, ...] = ()
+    depths: tuple[Share, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    examples: Positive = 8
+    seed: Seed = 0
+    device: Device = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
-
-    def __post_init__(self) -> None:
-        for name, value, holds, allowed in (
-            ("length", self.length, self.length >= 0, "at least 1"),
-            ("lengths", min(self.lengths, default=1), min(self.lengths, default=1) > 0, "above 0"),
-            ("depths", self.depths, bool(self.depths), "at least one depth"),
-            ("examples", self.examples, self.examples >= 1, "at least 1"),
-            ("seed", self.seed, self.seed >= 0, "at least 0"),
-        ):
-            if not holds:
-                raise BadInput(f"--{name} is {value}: it must be {allowed}")
-        if odd := [depth for depth in self.depths if not 0 <= depth <= 1]:
-            raise BadInput(f"--depths {odd[0]:g}: from 0, the beginning, to 1, the end")
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -84,4 +71,10 @@ class EvalOptions:
 
 def read_options(arguments: list[str]) -> EvalOptions:
     """Return the options that were typed; --help prints them and leaves."""
-    return parse(EvalOptions, arguments, command="wordorder eval")
+    options = parse(EvalOptions, arguments, command="wordorder eval")
+    refuse_typed(
+        typed_names(arguments),
+        (not options.retrieval, "lengths depths examples seed", "{} is of --retrieval: add it"),
+        (not options.context, "pack", "{} is of --context: add it"),
+    )
+    return options

@@ -10,7 +10,10 @@ from typing import Annotated
 
 import tyro
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Seed
+
+WITH_RESUME = ("run", "resume", "parent", "inexact", "device", "trust", "json")
 
 
 @dataclass(frozen=True)
@@ -53,28 +56,51 @@ class ExtendOptions:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     to: str = ""
     method: str = "auto"
-    steps: int | None = None
-    tokens: int | None = None
-    time: str | None = None
+    steps: Positive | None = None
+    tokens: Positive | None = None
+    time: Duration | None = None
     out: str | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     data: tuple[str, ...] = ()
     field: str | None = None
     pack: tyro.conf.FlagCreatePairsOff[bool] = False
-    base: float = 0.0
-    neighbours: int = 0
-    rate: float = 0.1
-    batch_size: int = 0
-    seed: int | None = None
+    base: Rate = 0.0
+    neighbours: NotNegative = 0
+    rate: Rate = 0.1
+    batch_size: NotNegative = 0
+    seed: Seed | None = None
     retrieval: tuple[str, ...] = ("passkey", "recall")
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     parent: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
-    device: str = "auto"
+    device: Device = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
 def read_options(arguments: list[str]) -> ExtendOptions:
     """Return the options that were typed; --help prints them and leaves."""
-    return parse(ExtendOptions, arguments, command="wordorder extend")
+    options = parse(ExtendOptions, arguments, command="wordorder extend")
+    method, lengths = options.method, (options.steps, options.tokens, options.time)
+    alone = {name for name in ExtendOptions.__dataclass_fields__ if name not in WITH_RESUME}
+    refuse_typed(
+        typed_names(arguments),
+        (not options.resume, "parent inexact", "{} is of --resume: leave it out"),
+        (
+            options.resume,
+            " ".join(sorted(alone)),
+            "--resume goes on as the extension was asked for: leave out {}",
+        ),
+        (method not in ("auto", "base"), "base", "{} is of --method base: leave it out"),
+        (
+            method not in ("auto", "self-extend"),
+            "neighbours",
+            "{} is of --method self-extend: leave it out",
+        ),
+        (
+            lengths == (None, None, None),
+            "rate batch_size seed",
+            "{} is of a fine-tune: add --steps, --tokens or --time, or leave it out",
+        ),
+    )
+    return options

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Gt, Interval
 
 from wordorder.cli.arguments import parse
+from wordorder.settings import Device, NotNegative, Positive, Rate, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,18 @@ class GenerateOptions:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     prompt: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PROMPT]")] = None
     prompt_file: str | None = None
-    max_tokens: int = 200
-    count: int = 1
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.05
-    repetition_penalty: float = 1.0
-    seed: int | None = None
+    max_tokens: Positive = 200
+    count: Positive = 1
+    temperature: Rate = 0.8
+    top_k: NotNegative = 0
+    top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    min_p: Share = 0.05
+    repetition_penalty: Annotated[float, Gt(0)] = 1.0
+    seed: Seed | None = None
     cache: bool = True
-    window: int = 0
-    sinks: int = 0
-    device: str = "auto"
+    window: NotNegative = 0
+    sinks: NotNegative = 0
+    device: Device = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from wordorder.cli.arguments import parse
+from wordorder.settings import Device, Seed
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class ProbeOptions:
     field: str = "text"
     only: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
-    seed: int = 0
-    device: str = "auto"
+    seed: Seed = 0
+    device: Device = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 

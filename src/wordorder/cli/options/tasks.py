@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import tyro
 
 from wordorder.cli.arguments import parse
+from wordorder.settings import Positive, Repetitions
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class TasksOptions:
 
     tasks: tuple[str, ...] = ("copy", "repeat", "reverse", "sort")
     positions: tuple[str, ...] = ("none", "sinusoidal", "rotary", "alibi", "t5")
-    seeds: int = 3
-    steps: int | None = None
-    length: int | None = None
+    seeds: Repetitions = 3
+    steps: Positive | None = None
+    length: Positive | None = None
     all: tyro.conf.FlagCreatePairsOff[bool] = False
     out: str = "runs/tasks"
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

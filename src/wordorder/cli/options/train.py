@@ -8,7 +8,8 @@ from typing import Literal
 import tyro
 
 from wordorder.cli.arguments import parse
-from wordorder.cli.run_options import RunOptions, defaults
+from wordorder.cli.run_options import RunOptions, check_overruled, defaults
+from wordorder.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,15 @@ class TrainOptions:
 
 def read_options(arguments: list[str]) -> TrainOptions:
     """Return the options that were typed; --help prints them and leaves."""
-    preset, run = defaults(arguments)
-    return parse(
+    given = defaults(arguments)
+    options = parse(
         tyro.conf.OmitArgPrefixes[TrainOptions],
         arguments,
         command="wordorder train",
-        default=TrainOptions(preset=preset or "auto", train=run),
+        default=TrainOptions(preset=given.preset or "auto", train=given.run),
     )
+    if options.resume is None:
+        if options.inexact:
+            raise BadInput("--inexact goes with --resume RUN: leave it out")
+        check_overruled(given, options.train)
+    return options

@@ -1,0 +1,92 @@
+"""What a run leaves alone: the caller's random numbers, and weights that are not finite."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import wordorder as wo
+from wordorder.errors import BadInput, Failed
+
+from .conftest import Clock
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> wo.TrainConfig:
+    text = tmp_path / "text.txt"
+    text.write_text("a small text of words in order. " * 40, encoding="utf-8")
+    return wo.TrainConfig(
+        model=wo.ModelConfig(width=16, layers=1, heads=2, trained_length=16),
+        data=(str(text),),
+        tokenizer="bytes",
+        steps=2,
+        batch_size=2,
+        dtype="float32",
+        kernel="plain",
+        compile="no",
+        threads=1,
+        out=str(tmp_path / "r"),
+    )
+
+
+def test_training_leaves_the_callers_random_numbers_as_they_were(config: wo.TrainConfig) -> None:
+    def numbers() -> tuple[Any, ...]:
+        return random.random(), np.random.rand(), float(torch.rand(()))
+
+    def seeded() -> None:
+        random.seed(3)
+        np.random.seed(3)
+        torch.manual_seed(3)
+
+    seeded()
+    expected = numbers()
+    seeded()
+    run = wo.train(config)
+    assert numbers() == expected
+    seeded()
+    wo.resume(run.folder)
+    assert numbers() == expected
+
+
+def test_a_seed_of_any_size_is_usable(config: wo.TrainConfig) -> None:
+    for seed in (1_700_000_000_000, (1 << 63) - 1):
+        run = wo.train(replace(config, seed=seed, steps=1, overwrite=True))
+        assert run.config["training"]["seed"] == seed
+        assert run.generate("a", seed=seed, max_tokens=2)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_weights_that_are_not_finite_are_never_saved(tiny: Callable[..., Any]) -> None:
+    run = tiny("r")
+    training = run.go(Clock(lambda now: 1.0), steps=2)
+    before = contents(run.folder)
+    with torch.no_grad():
+        training.model.embedding.weight[3, 1] = float("nan")
+    with pytest.raises(Failed, match="is not finite after step 2, and is not saved"):
+        training.save(run.folder)
+    assert contents(run.folder) == before
+
+
+def test_a_run_does_not_begin_from_weights_that_are_not_finite(config: wo.TrainConfig) -> None:
+    first = wo.train(config)
+    weights = load_file(first.folder / "model.safetensors")
+    weights["final_norm.weight"][0] = float("inf")
+    save_file(weights, first.folder / "model.safetensors")
+    out = first.folder.parent / "next"
+    wo.train(replace(config, out=str(out)))
+    before = contents(out)
+    again = replace(config, init=str(first.folder), out=str(out), overwrite=True)
+    with pytest.raises(BadInput, match=r"final_norm\.weight is not finite"):
+        wo.train(again)
+    assert contents(out) == before
