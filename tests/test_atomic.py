@@ -13,7 +13,7 @@ def test_what_was_written_takes_the_place_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_text("old")
     with replacing(path) as beside:
-        assert beside.parent == tmp_path and beside.suffix == ".png"
+        assert beside.parent.parent == tmp_path and beside.name == path.name
         beside.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"

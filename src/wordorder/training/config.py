@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.names import file_name
 from wordorder.text.objective import Objective
 from wordorder.text.split import check_fractions
 from wordorder.training.schedules import Schedule
@@ -153,7 +154,7 @@ def folder_of(config: TrainConfig) -> Path:
     names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in config.data]
     model = config.model
     reader = model.position if model.kind == "transformer" else model.kind
-    return Path("runs") / re.sub(r"[^\w.+=-]+", "_", f"{'+'.join(names)}-{reader}")
+    return Path("runs") / file_name(f"{'+'.join(names)}-{reader}")
 
 
 def seconds(text: str) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from wordorder.atomic import cannot_write, reclaim
 from wordorder.errors import BadInput, Failed, Refused
+from wordorder.folders import is_set_aside, recover, replacing_what_is_there, stands
+from wordorder.locks import held
 from wordorder.model import TokenModel, make_model
 from wordorder.model.config import ModelConfig
 from wordorder.training import checkpoints, loop, metrics, outcome, report
 from wordorder.training.config import (
     TrainConfig,
+    folder_of,
     whole_paths,
     with_vocabulary,
 )
@@ -54,7 +58,7 @@ from wordorder.training.record import (
     record_steps,
     write_folder,
 )
-from wordorder.training.run import Run, check_trust
+from wordorder.training.run import RUN, Run, check_trust
 from wordorder.training.settle import Settled, memory_explained, settle
 from wordorder.training.timing import Deadline
 from wordorder.training.training import (
@@ -87,8 +91,32 @@ def train(
     Raises:
         BadInput: a configuration, text or folder that cannot be.
         Failed: a loss that is not finite, too little memory or room on the disk.
-        KeyboardInterrupt: after Ctrl-C; the run is saved and can be resumed.
+        Refused: another process is writing to the folder.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
+    with held(folder_of(config)):
+        return train_in_held_folder(
+            config,
+            show=show,
+            command=command,
+            trust=trust,
+            machine=machine,
+            weights=weights,
+            about=about,
+        )
+
+
+def train_in_held_folder(
+    config: TrainConfig,
+    *,
+    show: Display | None = None,
+    command: str | None = None,
+    trust: bool = False,
+    machine: Machine | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Run:
+    """Train as `train` does, in a folder whose lock is held."""
     started, show = time.perf_counter(), show or Display()
     folder = free_folder(config)
     # Paths are kept whole, so that the run can be resumed from another folder.
@@ -103,8 +131,11 @@ def train(
     with _threads(machine.threads if machine else config.threads):
         settled = settle(config, material, started, show, machine=machine, weights=weights)
         about = {"command": command, **(about or {})}
-        write_folder(folder, settled.config, material, settled.machine, settled.plan, about)
-        with memory_explained(settled.config, settled.model):
+        with (
+            replacing_what_is_there(folder, RUN),
+            memory_explained(settled.config, settled.model),
+        ):
+            write_folder(folder, settled.config, material, settled.machine, settled.plan, about)
             return _finish(_training(settled, material), folder, show, settled.plan)
 
 
@@ -123,9 +154,21 @@ def resume(
 
     Raises:
         BadInput: no run there, or a missing or damaged file (which one).
-        Refused: where it would end with other weights, and `inexact` is not set.
+        Refused: where it would end with other weights, and `inexact` is not set; another process
+            is writing to the folder.
     """
-    folder, show = Path(folder), show or Display()
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(f"no run folder {folder}: train one with wordorder train --out {folder}")
+    with held(folder, remedy="see to its permissions"):
+        return resume_in_held_folder(folder, inexact=inexact, trust=trust, show=show)
+
+
+def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Display | None) -> Run:
+    """Go on as `resume` does, with a folder whose lock is held."""
+    show = show or Display()
+    recover(folder, RUN)
+    reclaim(folder / "training", also_own=True)
     recorded = read_record(folder)
     config = TrainConfig.from_dict(recorded["training"], ModelConfig.from_dict(recorded["model"]))
     check_trust(folder, config.model, trust)
@@ -195,23 +238,51 @@ def _finish(
     """Train to the last step and write the report; also what there is of one when stopped."""
     show.plan(plan, training.done)
     try:
-        course = _course(folder, training.config, plan, known)
-        loop.run(training, folder, show, course, _seconds_before(folder))
-        record_steps(folder, training.done)
+        try:
+            course = _course(folder, training.config, plan, known)
+            loop.run(training, folder, show, course, _seconds_before(folder))
+            record_steps(folder, training.done)
+        finally:
+            show.close()
         for line in outcome.lines(folder):
             show.say(line)
     except KeyboardInterrupt:
-        show.say(
-            f"stopped and saved at step {training.done} of {training.steps}: "
-            f"go on with wordorder train --resume {folder}"
-        )
+        with suppress(OSError):
+            show.say(_stopped(training, folder))
+            report.write(folder)
         raise
     except Failed as error:
-        raise Failed(f"{error} (the last good checkpoint is kept in {folder})") from None
-    finally:
-        show.close()
-        report.write(folder)
+        with suppress(OSError):
+            report.write(folder)
+        raise Failed(f"{error} ({_left(folder)})") from None
+    try:
+        if line := report.write(folder):
+            show.say(line)
+    except OSError as error:
+        wrong = cannot_write(error.filename or folder, error, "see to its permissions")
+        raise Failed(f"{wrong} (the run is done: wordorder train --resume {folder})") from None
     return Run.load(folder, trust=True)  # whose code ran already
+
+
+def _stopped(training: Training, folder: Path) -> str:
+    """Return how far a run that was stopped is saved."""
+    if is_set_aside(folder) or not stands(folder, RUN):
+        return f"stopped before the first checkpoint: {_left(folder)}"
+    done = "stopped" if training.saved < training.done else "stopped and saved"
+    saved = "" if training.saved == training.done else f", saved at step {training.saved}"
+    return (
+        f"{done} at step {training.done} of {training.steps}{saved}: "
+        f"go on with wordorder train --resume {folder}"
+    )
+
+
+def _left(folder: Path) -> str:
+    """Return what a folder holds after a run that ended badly."""
+    if is_set_aside(folder):
+        return f"{folder} holds the run that was there before"
+    if not stands(folder, RUN):
+        return "nothing was kept"
+    return f"the last good checkpoint is kept in {folder}"
 
 
 def _course(
