@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wordorder.atomic import cannot_write
+from wordorder.atomic import cannot_write, reclaim
 from wordorder.errors import BadInput
 from wordorder.locks import is_passing
 
@@ -143,7 +143,13 @@ def let_go(folder: Path) -> None:
 
 
 def recover(folder: Path, kind: Kind) -> None:
-    """Put right what a kill left: the old one is back, or gone where the new one stands."""
+    """Put right what a kill left: the old one is back, or gone where the new one stands.
+
+    What was half written is removed. The lock must be held.
+    """
+    for pattern in _subfolders(kind):
+        for sub in folder.glob(pattern):
+            reclaim(sub, also_own=True)
     with suppress(OSError):
         if (folder / MOVING).is_dir():
             _bring_back(folder)
@@ -152,6 +158,11 @@ def recover(folder: Path, kind: Kind) -> None:
                 let_go(folder)
             else:
                 _give_back(folder, kind)
+
+
+def _subfolders(kind: Kind) -> set[str]:
+    """Return the patterns of the folders that files of a kind are in."""
+    return {str(Path(pattern).parent) for pattern in kind.files if "/" in pattern}
 
 
 def _set_aside(folder: Path, kind: Kind) -> None:
@@ -171,7 +182,8 @@ def _give_back(folder: Path, kind: Kind) -> None:
     paths = list(ours(folder, kind))
     for path in reversed(paths):  # the record, by which the others are known, goes last
         path.unlink()
-    _remove_emptied(folder, paths)
+    made = (folder / pattern / "*" for pattern in _subfolders(kind) if "*" not in pattern)
+    _remove_emptied(folder, [*paths, *made])
     if is_set_aside(folder):
         (folder / ASIDE).rename(folder / MOVING)
         _bring_back(folder)

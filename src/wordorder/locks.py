@@ -59,7 +59,7 @@ def held(
             _release(handle, folder / LOCK)
     finally:
         for path in made:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 path.rmdir()
 
 

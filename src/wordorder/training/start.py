@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from wordorder.atomic import cannot_write, reclaim
+from wordorder.atomic import cannot_write
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.folders import is_set_aside, recover, replacing_what_is_there, stands
 from wordorder.locks import held
@@ -168,7 +168,6 @@ def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Dis
     """Go on as `resume` does, with a folder whose lock is held."""
     show = show or Display()
     recover(folder, RUN)
-    reclaim(folder / "training", also_own=True)
     recorded = read_record(folder)
     config = TrainConfig.from_dict(recorded["training"], ModelConfig.from_dict(recorded["model"]))
     check_trust(folder, config.model, trust)
