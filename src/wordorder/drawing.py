@@ -27,13 +27,14 @@ def plain(text: str) -> str:
 
 
 def save(figure: Figure, path: str | Path, **how: Any) -> None:
-    """Draw a figure into a file, as `Figure.savefig` does, without a word on missing letters.
+    """Draw a figure into a file, as `Figure.savefig` does, without a word on what has no place.
 
     Raises:
         OSError: it cannot be written.
     """
     with replacing(path) as beside, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box takes its place
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # a very long name
         figure.savefig(beside, **how)
 
 
