@@ -107,7 +107,7 @@ class _Work:
             often = training.evaluate_every * FEWEST_VALIDATIONS >= training.steps
             if often or number % 2 == 0:
                 self.sample()
-        if clock.checkpoint_is_due():
+        if clock.checkpoint_is_due() and not training.is_over:  # the last step is saved after it
             self.save()
         self.course.stepped()
 

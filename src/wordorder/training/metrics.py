@@ -61,12 +61,19 @@ class Metrics:
         if self.events is not None:
             self.events.flush()
 
-    def cut(self, step: int) -> None:
-        """Drop what came after `step` steps, and a line that a kill left half written."""
+    def cut(self, step: int, validated: int | None = None) -> None:
+        """Drop what came after a checkpoint, and a line that a kill left half written.
+
+        Args:
+            step: how many steps were done then.
+            validated: the step of the last validation before it; None: `step` or earlier.
+        """
         records = read(self.path, needed=step)
         kept = [r for r in records if r["step"] <= step and "final" not in r]
         # A decision at this step is repeated, and written again.
         kept = [r for r in kept if "decision" not in r or r["step"] < step]
+        if validated is not None:
+            kept = [r for r in kept if "validation_loss" not in r or r["step"] <= validated]
         write_text(self.path, "".join(f"{json.dumps(r)}\n" for r in kept))
         self.kept = (self._size(), [])
 

@@ -192,7 +192,7 @@ def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Dis
         plan = plan_of(config, machine, material, model, steps, None, timing)
         training = _training(Settled(config, model, machine, losses, plan), material)
         training.load(checkpoint)
-        metrics.Metrics(folder).cut(training.done)
+        metrics.Metrics(folder).cut(training.done, training.best and training.best.validated)
         return _finish(training, folder, show, plan, checkpoint.extra.get("decisions"))
 
 
