@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,30 @@ def test_evaluation_marks_padding() -> None:
     assert (batch.documents == -1).tolist() == [[False] * 5 + [True] * 3]
     masked = next(evaluation_windows(store_of(5), 8, 2, objective="masked-token", mask_id=7))
     assert masked.documents.tolist() == [[0] * 5 + [-1] * 3]
-    assert (masked.targets[0, 4:] == -1).all()
+    assert (masked.targets[0, [0, 5, 6, 7]] == -1).all()
+
+
+@pytest.mark.parametrize("objective", ["next-token", "masked-token"])
+@pytest.mark.parametrize("isolate", [False, True])
+def test_the_first_window_reads_the_end_of_text_before_the_first_document(
+    objective: Any, isolate: bool
+) -> None:
+    whole = store_of(12, 9)
+    cut = replace(whole, tokens=whole.tokens[:18])
+    two_cut = replace(cut, tokens=np.delete(cut.tokens, 11), starts=np.array([0, 11]))
+    for store in (whole, cut, two_cut):
+        options = {"objective": objective, "mask_id": 7, "isolate_documents": isolate}
+        (batch,) = evaluation_windows(store, 24, 1, **options)
+        read = torch.where(batch.targets >= 0, batch.targets, batch.tokens)  # of masked tokens
+        read = batch.tokens if objective == "next-token" else read
+        for start in store.starts.tolist():
+            assert read[0, start] == END
+            assert batch.positions is None or batch.positions[0, start] == 0
+        targets = batch.targets[batch.targets >= 0].tolist()
+        if objective == "next-token":
+            assert targets == store.tokens.tolist()  # a document that is cut is asked for as it is
+        else:
+            assert targets and END not in targets
 
 
 def masked_batches(fraction: float) -> list[Batch]:

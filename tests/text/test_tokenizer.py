@@ -13,7 +13,13 @@ from transformers import PreTrainedTokenizerFast
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import END_OF_TEXT, Corpus, Document
-from wordorder.text.tokenizer import MASK, StreamDecoder, Tokenizer, make_tokenizer
+from wordorder.text.pieces import (
+    BETWEEN_GPT2_PARTS,
+    BETWEEN_PARTS,
+    LONG_RUNS,
+    pieces,
+)
+from wordorder.text.tokenizer import MASK, StreamDecoder, Tokenizer, _sample, make_tokenizer
 
 # Every code point that a test's text may have, so that the character tokenizer knows it.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz ABC0123.,'<|>\n\t\r\f\0éßñ日本語🙂\u0301\u2028\u200b"
@@ -28,9 +34,9 @@ TEXT = st.text(st.sampled_from(ALPHABET))
 
 def brought() -> tokenizers.Tokenizer:
     """SentencePiece's manner: a mark for blanks, bytes for what is unknown."""
-    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b"]
-    vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    vocabulary["▁a"] = len(pieces)
+    spelt = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b"]
+    vocabulary = {piece: index for index, piece in enumerate(spelt)}
+    vocabulary["▁a"] = len(spelt)
     backend = tokenizers.Tokenizer(
         models.BPE(vocabulary, [("▁", "a")], unk_token="<unk>", byte_fallback=True)
     )
@@ -156,12 +162,63 @@ def test_bpe_is_deterministic_across_processes() -> None:
     assert runs[0] == runs[1] != b""
 
 
-def test_long_texts_are_cut_without_changing_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wordorder.text.tokenizer.PIECE_CHARACTERS", 3)
+GPT2_PATTERN = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+ODD_TEXT = st.text(
+    alphabet="aéZ日न\u093f\u0301\u200d1½-.,'/_。，\u3000\xa0\x85\x1c \t\n\r", max_size=40
+)
+
+
+@pytest.mark.parametrize("pattern", ["ours", "gpt-2"])
+@given(text=ODD_TEXT)
+def test_a_cut_changes_no_token(pattern: str, text: str) -> None:
     tokenizer = TOKENIZERS["bpe"]
-    text = "the  cat's  hat \n\n and\n the\tcat 's é 日本語 the-hat\n\n\nhat "
-    assert tokenizer.encode(text) == tokenizer.backend.encode(text).ids
-    assert tokenizer.encode(text * 5) == tokenizer.backend.encode(text * 5).ids
+    cuts = BETWEEN_PARTS
+    if pattern == "gpt-2":
+        backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+        backend.pre_tokenizer = GPT2_PATTERN
+        tokenizer, cuts = Tokenizer(backend), BETWEEN_GPT2_PARTS
+    whole = tokenizer.backend.encode(text).ids
+    for cut in cuts.finditer(text):
+        parts = text[: cut.end()], text[cut.end() :]
+        assert [i for part in parts for i in tokenizer.backend.encode(part).ids] == whole
+
+
+@given(text=ODD_TEXT, size=st.integers(1, 9))
+def test_pieces_are_the_text_and_bounded(text: str, size: int) -> None:
+    cut = list(pieces(text, BETWEEN_PARTS, size))
+    assert "".join(cut) == text
+    assert all(len(piece) <= 2 * size for piece in cut)
+
+
+@pytest.mark.parametrize(
+    "text", ["ACGT" * 250_000, "\n　　天亮以前，她来了" * 90_000, " " * 1_000_000, "!" * 1_000_000]
+)
+def test_text_without_spaces_is_learnt_from_in_short_runs(text: str) -> None:
+    corpus = Corpus("", [Document(text, "")])
+    assert not any(LONG_RUNS.search(part) for part in _sample(corpus))
+    tokenizer = make_tokenizer("bpe", corpus, 300)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_a_word_goes_on_through_combining_marks() -> None:
+    text = "वह किताब पढ़ती है और पानी पीती है\n" * 40
+    tokenizer = make_tokenizer("bpe", Corpus("", [Document(text, "")]), 600)
+    assert len(tokenizer.encode(text)) <= 1.3 * len(text.split())
+
+
+def test_how_english_is_split() -> None:
+    split = TOKENIZERS["bpe"].backend.pre_tokenizer.pre_tokenize_str
+    words = " ".join(word for word, _ in split("I don't (really) know why\nit's so."))
+    assert words == "I Ġdon 't Ġ( really ) Ġknow Ġwhy Ċ it 's Ġso ."
+
+
+def test_tokenizers_of_before_load_and_encode_as_before(tmp_path: Path) -> None:
+    backend = tokenizers.Tokenizer.from_str(TOKENIZERS["bpe"].backend.to_str())
+    backend.pre_tokenizer = GPT2_PATTERN
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.kind == "bpe"
+    assert tokenizer.encode("the\n  cat's") == backend.encode("the\n  cat's").ids
 
 
 def test_unknown_character_is_named() -> None:
@@ -185,9 +242,9 @@ def test_brought_tokenizer(tmp_path: Path) -> None:
     assert tokenizer.token_bytes(ids) == len(text.encode())
     assert tokenizer.token_bytes([0, 1, 2]) == 0
     stream = StreamDecoder(tokenizer)
-    pieces = [stream.feed(token) for token in ids]
-    assert "".join(pieces) + stream.finish() == text
-    assert not any("\ufffd" in piece for piece in pieces)
+    streamed = [stream.feed(token) for token in ids]
+    assert "".join(streamed) + stream.finish() == text
+    assert not any("\ufffd" in piece for piece in streamed)
 
 
 def test_brought_byte_level_tokenizer_is_counted_by_bytes(tmp_path: Path) -> None:

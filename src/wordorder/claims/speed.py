@@ -87,9 +87,7 @@ def _step(kind: str, length: int, machine: Machine, rows: int = 0) -> Callable[[
     generator = torch.Generator().manual_seed(0)
     shape = (rows or TOKENS // length, length + 1)
     text = torch.randint(0, config.vocabulary_size, shape, generator=generator)
-    optimizer = Optimizer(
-        model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.0
-    )
+    optimizer = Optimizer(model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.0)
 
     def step() -> None:
         optimizer.zero_gradients()

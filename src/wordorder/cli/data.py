@@ -81,7 +81,11 @@ def _facts(
     return {
         "options": asdict(options),
         "name": corpus.name,
-        "notes": [*corpus.notes, *split.notes],
+        "notes": [
+            *corpus.notes,
+            *split.notes,
+            *tokenizer.notes(split.training, options.vocabulary_size),
+        ],
         "content_hash": corpus.content_hash,
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,

@@ -126,9 +126,10 @@ class Terminal(Display):
 
     def _line(self, record: dict[str, Any], seconds_left: float) -> str:
         about = "about " if self.open else ""
+        bits = record["bits_per_byte"]
         return (
             f"step {record['step']:,}/{about}{self.steps:,}  loss {record['loss']:.3f}  "
-            f"{record['bits_per_byte']:.3f} bits/byte  "
+            f"{f'{bits:.3f} bits/byte  ' if bits else ''}"
             f"{record['tokens_per_second']:,.0f} tokens/s  {readable_seconds(seconds_left)} left"
         )
 

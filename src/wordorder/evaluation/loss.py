@@ -59,7 +59,8 @@ class Loss:
         standard_error: of `loss_nats`, over documents, or over blocks of a text with few; None
             where there is only one.
         bits_per_byte: all bits over the UTF-8 bytes of the text, which compares across tokenizers;
-            None for masked-token, where a model is asked for some of the text only.
+            None for masked-token, where a model is asked for some of the text only, and for a
+            tokenizer that does not give the text back.
         tokens: how many were predicted.
         bytes: of the whole text.
         windows: how many the text was cut into.
@@ -127,8 +128,8 @@ def evaluate(
     starts = cluster_starts(store)
     sums, counts = (np.zeros((len(starts), len(edges) - 1)) for _ in range(2))
     for number, batch in enumerate(batches):
-        # The first window's first target is the text's first token, and none is left out.
-        first = number * rows * context_length
+        # The first window reads from the end-of-text before the first token, and leaves none out.
+        first = number * rows * context_length - (objective == "masked-token")
         _add(sums, counts, _by_place(model, batch), starts, edges, first)
         progress(min(1.0, (number + 1) * rows / windows))
     return _summary(sums, counts, edges, store, context_length, objective)
@@ -213,7 +214,7 @@ def _summary(
     return Loss(
         loss_nats=loss.mean,
         standard_error=loss.standard_error,
-        bits_per_byte=bits if objective == "next-token" else None,
+        bits_per_byte=bits if objective == "next-token" and store.lossless else None,
         tokens=int(counts.sum()),
         bytes=store.bytes,
         windows=-(-len(store) // context_length),

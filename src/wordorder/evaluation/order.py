@@ -213,7 +213,7 @@ class Undisturbed:
             )
         losses = target_losses(model, windows.tokens, targets)
         size = None
-        if bytes_per_token is not None:
+        if bytes_per_token is not None and store.lossless:
             size = int(torch.as_tensor(bytes_per_token)[windows.tokens[:, -targets:]].sum())
         return cls(windows, losses, size)
 

@@ -100,18 +100,22 @@ def sliding_loss(
     sums, counts = np.zeros(len(starts)), np.zeros(len(starts))
     scored, done = 0, 0
     for places, counted in _batches(store, begins, asked, context_length, stride):
-        tokens = store.tokens[places].astype(np.int64)
-        losses = _losses(model, tokens, counted)
+        tokens, following = store.windows(places)
+        losses = _losses(model, tokens, following, counted)
         cluster = np.searchsorted(starts, places[:, -stride:][counted], side="right") - 1
         np.add.at(sums, cluster, losses[counted])
         np.add.at(counts, cluster, 1)
         if bytes_per_token is not None:
-            scored += int(bytes_per_token[tokens[:, -stride:][counted]].sum())
+            scored += int(bytes_per_token[following[:, -stride:][counted]].sum())
         done += len(tokens)
         progress(done / len(begins))
     total, loss = float(sums.sum()), ratio(sums, counts)
     # Tokens that do not add up to the whole text do not to a part of it either.
-    exact = bytes_per_token is not None and bytes_per_token[store.tokens].sum() == store.bytes
+    exact = (
+        bytes_per_token is not None
+        and store.lossless
+        and bytes_per_token[store.tokens].sum() == store.bytes
+    )
     return SlidingLoss(
         loss_nats=loss.mean,
         standard_error=loss.standard_error,
@@ -174,19 +178,22 @@ def _batches(
     for first in range(0, len(begins), rows):
         part = slice(first, first + rows)
         # What follows the last token that counts is never seen by it.
-        places = (begins[part, None] + np.arange(length + 1)) % len(store)
+        places = begins[part, None] + np.arange(length + 1)
         yield places, np.arange(stride) < asked[part, None]
 
 
 @torch.no_grad()
 def _losses(
-    model: TokenModel, tokens: NDArray[np.int64], counted: NDArray[np.bool_]
+    model: TokenModel,
+    tokens: NDArray[np.int64],
+    following: NDArray[np.int64],
+    counted: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Return the loss of each window's last tokens, (rows, stride)."""
     device = next(model.parameters()).device
     stride = counted.shape[1]
-    targets = np.where(counted, tokens[:, -stride:], NOT_COUNTED)
+    targets = np.where(counted, following[:, -stride:], NOT_COUNTED)
     with evaluating(model):
-        hidden = last_hidden(model, torch.from_numpy(tokens[:, :-1]).to(device), stride)
+        hidden = last_hidden(model, torch.from_numpy(tokens).to(device), stride)
         losses = model.losses_of(hidden, torch.from_numpy(targets).to(device))
     return losses.double().cpu().numpy()

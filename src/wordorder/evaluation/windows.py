@@ -80,9 +80,11 @@ def cut_windows(
         evenly = (2 * np.arange(shares[i]) + 1) * available[i] // (2 * shares[i])
         begins.append(firsts[i] + targets * evenly)
     begin = np.concatenate(begins)
-    tokens = store.tokens[(begin[:, None] + np.arange(length + 1)) % len(store)]
+    places_read = begin[:, None] + np.arange(length + 1)
+    tokens = store.tokens[places_read % len(store)].astype(np.int64)
+    tokens[:, :1] = store.windows(places_read[:, :2])[0]  # an end-of-text, also where it was cut
     documents = np.searchsorted(store.starts, begin + length + 1 - targets, side="right") - 1
-    return Windows(torch.from_numpy(tokens.astype(np.int64)), targets, documents)
+    return Windows(torch.from_numpy(tokens), targets, documents)
 
 
 def texts(store: TokenStore, across_documents: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,7 +1,7 @@
 """The catalogue of positional embeddings, one line each, and the specs that name them.
 
-    from wordorder.positions import ModelShape, Rotary
-    rotary = Rotary(ModelShape(heads=6, head_dim=64), base=500000)
+from wordorder.positions import ModelShape, Rotary
+rotary = Rotary(ModelShape(heads=6, head_dim=64), base=500000)
 """
 
 from . import composed

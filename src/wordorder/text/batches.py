@@ -140,17 +140,16 @@ def evaluation_windows(
 ) -> Iterator[Batch]:
     """Batches that go through the whole store once, in order, without overlap.
 
-    Every token is a target exactly once (for masked-token: may be), so that the sum of losses over
-    `store.bytes` is bits per byte. The last window is filled up with tokens that are not counted;
-    the last batch has fewer rows where windows run out.
+    The first window reads the end-of-text before the first document, its position 0. Every token is
+    a target exactly once (for masked-token: may be), so that the sum of losses over `store.bytes`
+    is bits per byte. The last window is filled up with tokens that are not counted; the last batch
+    has fewer rows where windows run out.
     """
     _check_objective(objective, mask_id, mask_fraction)
-    # next-token reads from the end-of-text before the first document and predicts from token 0.
-    first = -1 if objective == "next-token" else 0
-    starts = np.arange(first, len(store) + first, context_length)
+    starts = np.arange(-1, len(store) - 1, context_length)
     for number, begin in enumerate(range(0, len(starts), batch_size)):
         rows = starts[begin : begin + batch_size]
-        padded = rows[:, None] + np.arange(context_length) >= len(store) + first
+        padded = rows[:, None] + np.arange(context_length) >= len(store) - 1
         window = _Window(store, rows, context_length, isolate_documents, padded)
         if objective == "next-token":
             yield window.next_token()
@@ -174,18 +173,18 @@ class _Window:
         self.isolate = isolate
         self.padded = padded if padded is not None and padded.any() else None
         self.places = (starts[:, None] + np.arange(context_length + 1)) % len(store)
-        self.tokens = store.tokens[self.places].astype(np.int64)
+        self.tokens, self.targets = store.windows(self.places)
 
     def next_token(self) -> Batch:
-        targets = self.tokens[:, 1:]
+        targets = self.targets
         if self.padded is not None:
             targets = np.where(self.padded, NOT_COUNTED, targets)
-        return self._batch(self.tokens[:, :-1], targets)
+        return self._batch(self.tokens, targets)
 
     def masked_token(
         self, random: np.random.Generator, mask_id: int | None, fraction: float
     ) -> Batch:
-        tokens = self.tokens[:, :-1]
+        tokens = self.tokens
         draw = random.random(tokens.shape)
         # An end of text is not guessed: what comes after it would give it away.
         draw[tokens == self.store.end_of_text] = 1

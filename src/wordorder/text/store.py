@@ -14,6 +14,7 @@ import json
 import os
 import zlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,13 @@ from numpy.typing import NDArray
 
 from wordorder.atomic import reclaim, replacing_folder
 from wordorder.errors import BadInput
+from wordorder.patience import said_if_slow
 from wordorder.text.corpus import Corpus
 from wordorder.text.split import FEWEST_DOCUMENTS_TO_HASH
 from wordorder.text.tokenizer import Tokenizer
 
 # Part of every entry's name: raised when what is stored for the same input changes.
-LAYOUT = 1
+LAYOUT = 2
 
 Arrays = tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]  # tokens, starts
 
@@ -36,11 +38,14 @@ class TokenStore:
     """The tokens of a corpus, document after document.
 
     Args:
-        tokens: uint16 where the vocabulary fits, else uint32; documents end with `end_of_text`.
+        tokens: uint16 where the vocabulary fits, else uint32; documents end with `end_of_text`,
+            except those that `beginning` cut short.
         starts: int64, the index of each document's first token.
         bytes: UTF-8 bytes of all texts, for bits per byte.
         end_of_text: the id that ends documents.
         vocabulary_size: how many ids there are.
+        lossless: whether the text comes back from its tokens, without which its bytes are no
+            denominator of anything.
     """
 
     tokens: NDArray[np.unsignedinteger]
@@ -48,6 +53,7 @@ class TokenStore:
     bytes: int
     end_of_text: int
     vocabulary_size: int
+    lossless: bool = True
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -56,6 +62,28 @@ class TokenStore:
     def sizes(self) -> NDArray[np.int64]:
         """Tokens of each document, the end included."""
         return np.diff(self.starts, append=len(self))
+
+    def windows(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return what is read at these places of the ring, and what comes after each.
+
+        A document is read after an end-of-text, as in training. Where the one before it was cut
+        short there is none, and one is read in place of the last token there.
+
+        Args:
+            places: (rows, time + 1), the last one a target alone; -1 is the end of the text.
+        """
+        tokens = self.tokens[places % len(self)].astype(np.int64)
+        read, targets = tokens[:, :-1], tokens[:, 1:]
+        if len(self._cut_ends):
+            cut = np.isin(places[:, :-1] % len(self), self._cut_ends)
+            read = np.where(cut, self.end_of_text, read)
+        return read, targets
+
+    @cached_property
+    def _cut_ends(self) -> NDArray[np.int64]:
+        """Where the last tokens are of documents that lack their end-of-text."""
+        ends = (self.starts - 1) % len(self)
+        return ends[self.tokens[ends] != self.end_of_text]
 
 
 def cache_folder() -> Path:
@@ -76,12 +104,16 @@ def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
     entry = cache_folder() / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
     arrays = _opened(entry)
     if arrays is None:
-        made = _encode(corpus, tokenizer)
+        with said_if_slow(f"tokenizing {corpus.characters:,} characters"):
+            made = _encode(corpus, tokenizer)
         # No room or no right to write: the run goes on without a cache.
         with contextlib.suppress(OSError):
             _write(entry, *made)
         arrays = _opened(entry) or made
-    return TokenStore(*arrays, corpus.bytes, tokenizer.end_of_text, tokenizer.vocabulary_size)
+    lossless = tokenizer.round_trip([document.text for document in corpus.documents]).lossless
+    return TokenStore(
+        *arrays, corpus.bytes, tokenizer.end_of_text, tokenizer.vocabulary_size, lossless
+    )
 
 
 def beginning(store: TokenStore, most_tokens: int, tokenizer: Tokenizer) -> TokenStore:

@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,17 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
+from wordorder.patience import said_if_slow
 from wordorder.text.corpus import END_OF_TEXT, Corpus
+from wordorder.text.pieces import (
+    BETWEEN_GPT2_PARTS,
+    BETWEEN_PARTS,
+    LINE_STARTS,
+    PATTERN,
+    pieces,
+    short_runs,
+)
+from wordorder.text.round_trip import RoundTrip, round_trip
 
 KINDS = ("bpe", "bytes", "characters")
 MASK = "<|mask|>"
@@ -44,10 +55,14 @@ SMALLEST_BPE = 257  # every byte, and the end of text
 # Merges hardly change with more text, and this much is counted in a few seconds.
 MOST_TRAINING_CHARACTERS = 16_000_000
 
-# Long documents are cut to keep memory bounded. GPT-2's pattern lets whitespace only begin a word,
-# so that a cut before a single blank leaves the tokens those of the whole.
-PIECE_CHARACTERS = 1 << 16
-SAFE_CUT = re.compile(r"\S(?=[ \n]\S)")
+# The same where few words repeat, since the text has few blanks.
+MOST_UNSPACED_CHARACTERS, FEWEST_BLANKS = 4_000_000, 1 / 32
+
+# Encoded at once: the general road's bookkeeping, some 150 bytes a token, is kept for these only.
+PIECES_AT_ONCE = 16
+# A tokenizer that is brought may treat the start of a text in its own way, so that a cut can add a
+# token: its pieces are long.
+BROUGHT_PIECE_CHARACTERS = 1 << 20
 
 
 def _spellings_of_bytes() -> list[str]:
@@ -117,11 +132,51 @@ class Tokenizer:
             return np.frombuffer(text.encode(), np.uint8).astype(np.uint32)
         if self.kind == "characters":
             return self._encode_characters(text)
-        pieces = list(_pieces(text)) if self.kind == "bpe" else [text]
-        encoded = self.backend.encode_batch_fast(pieces, add_special_tokens=False)
-        return np.concatenate(
-            [np.empty(0, np.uint32), *(np.array(e.ids, np.uint32) for e in encoded)]
-        )
+        size = BROUGHT_PIECE_CHARACTERS if self._cuts is LINE_STARTS else None
+        ids, cut = [np.empty(0, np.uint32)], pieces(text, self._cuts, size)
+        while batch := list(islice(cut, PIECES_AT_ONCE)):
+            try:
+                encoded = self.backend.encode_batch_fast(batch, add_special_tokens=False)
+            except Exception as error:  # the library raises plain Exception
+                raise BadInput(self._why_not(batch, error)) from None
+            ids.extend(np.array(e.ids, np.uint32) for e in encoded)
+        return np.concatenate(ids)
+
+    def _why_not(self, texts: Sequence[str], error: Exception) -> str:
+        """Return which word cannot be encoded, and what to do."""
+        split = self.backend.pre_tokenizer.pre_tokenize_str if self.backend.pre_tokenizer else None
+        normal = self.backend.normalizer.normalize_str if self.backend.normalizer else str
+        for text in map(normal, texts):
+            for word, _ in split(text) if split else [(text, ())]:
+                try:
+                    self.backend.model.tokenize(word)
+                except Exception:
+                    return (
+                        f"the tokenizer cannot encode {word[:40]!r} ({error}): give its vocabulary "
+                        "an unknown token, leave the word out, or train with --tokenizer bpe"
+                    )
+        return f"the tokenizer cannot encode this text ({error}): train with --tokenizer bpe"
+
+    def round_trip(self, texts: Sequence[str]) -> RoundTrip:
+        """Try whether texts come back from their tokens; of our own kinds all do."""
+        if self.kind != "brought":
+            return RoundTrip(0, 0, "")
+        return round_trip(texts, lambda text: self.decode(self.encode(text)))
+
+    def notes(self, corpus: Corpus, asked: int | None = None) -> tuple[str, ...]:
+        """Return what a reader should know of this tokenizer on a text, one sentence each.
+
+        Args:
+            asked: the vocabulary size that was asked for, where the tokenizer was made for this.
+        """
+        notes = []
+        if asked and self.kind == "bpe" and self.vocabulary_size < asked:
+            notes.append(
+                f"the vocabulary has {self.vocabulary_size:,} tokens, not {asked:,}: no other pair "
+                "of tokens occurs twice within the words of this text"
+            )
+        lost = self.round_trip([document.text for document in corpus.documents]).note
+        return (*notes, lost) if lost else tuple(notes)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids; special tokens are silent, broken UTF-8 becomes U+FFFD."""
@@ -144,12 +199,22 @@ class Tokenizer:
         """
         if self._spellings is not None:
             return np.array([len(spelling) for spelling in self._spellings], np.int64)
+        byte_level = '"ByteLevel"' in json.dumps(json.loads(self.backend.to_str())["decoder"])
         sizes = np.zeros(self.vocabulary_size, np.int64)
         for token, index in self.backend.get_vocab(with_added_tokens=False).items():
-            plain = token.replace("▁", " ").removeprefix("##")
-            sizes[index] = 1 if re.fullmatch(r"<0x[0-9A-F]{2}>", token) else len(plain.encode())
+            plain = token.replace("▁", " ").removeprefix("##").encode()
+            plain = _bytes_of(token) if byte_level else plain
+            sizes[index] = 1 if re.fullmatch(r"<0x[0-9A-F]{2}>", token) else len(plain)
         sizes[self._special_ids] = 0
         return sizes
+
+    @cached_property
+    def _cuts(self) -> re.Pattern[str]:
+        """Where this tokenizer splits a text anyway."""
+        if self.kind != "bpe":
+            return LINE_STARTS
+        before = json.loads(self.backend.to_str())["pre_tokenizer"]
+        return BETWEEN_PARTS if before["type"] == "Sequence" else BETWEEN_GPT2_PARTS
 
     @cached_property
     def _special_ids(self) -> list[int]:
@@ -163,8 +228,7 @@ class Tokenizer:
             return None
         spellings = [b""] * self.vocabulary_size
         for token, index in self.backend.get_vocab(with_added_tokens=False).items():
-            spelt = token.encode() if self.kind == "characters" else bytes(map(BYTES.get, token))
-            spellings[index] = spelt
+            spellings[index] = token.encode() if self.kind == "characters" else _bytes_of(token)
         for index, token in self.backend.get_added_tokens_decoder().items():
             spellings[index] = b"" if token.special else token.content.encode()
         return spellings
@@ -191,6 +255,12 @@ class Tokenizer:
                 "or train with --tokenizer bytes or bpe"
             )
         return ids.astype(np.uint32)
+
+
+def _bytes_of(token: str) -> bytes:
+    """Return the bytes that a byte-level token stands for; one spelt otherwise is its own text."""
+    spelt = [BYTES.get(character) for character in token]
+    return token.encode() if None in spelt else bytes(spelt)
 
 
 class StreamDecoder:
@@ -296,14 +366,19 @@ def _characters(corpus: Corpus) -> tokenizers.Tokenizer:
 
 
 def _bpe(corpus: Corpus, size: int, smallest: int) -> tokenizers.Tokenizer:
-    """GPT-2's byte-level BPE, trained on the corpus or an even sample of it."""
+    """Byte-level BPE, trained on the corpus or an even sample of it."""
     if size < 256:
         raise BadInput(
             f"vocabulary size {size + smallest - 256} is too small for bpe: "
             f"it needs at least {smallest}"
         )
     backend = tokenizers.Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -311,27 +386,19 @@ def _bpe(corpus: Corpus, size: int, smallest: int) -> tokenizers.Tokenizer:
         show_progress=False,
         min_frequency=2,
     )
-    backend.train_from_iterator(_sample(corpus), trainer)
+    with said_if_slow(f"learning a vocabulary from {corpus.characters:,} characters"):
+        backend.train_from_iterator(_sample(corpus), trainer)
     return backend
 
 
 def _sample(corpus: Corpus) -> Iterator[str]:
-    stride = -(-corpus.characters // MOST_TRAINING_CHARACTERS)
-    pieces = (piece for document in corpus.documents for piece in _pieces(document.text))
-    yield from (piece for number, piece in enumerate(pieces) if number % stride == 0)
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """Cut a long text where a word ends anyway; a text without such a place stays whole."""
-    start = 0
-    while len(text) - start > PIECE_CHARACTERS:
-        cut = SAFE_CUT.search(text, start + PIECE_CHARACTERS)
-        if cut is None:
-            break
-        yield text[start : cut.end()]
-        start = cut.end()
-    if text[start:]:
-        yield text[start:]
+    blanks = sum(document.text.count(" ") for document in corpus.documents)
+    spaced = blanks >= FEWEST_BLANKS * corpus.characters
+    most = MOST_TRAINING_CHARACTERS if spaced else MOST_UNSPACED_CHARACTERS
+    stride = -(-corpus.characters // most)
+    cut = (piece for document in corpus.documents for piece in pieces(document.text, BETWEEN_PARTS))
+    for piece in islice(cut, 0, None, stride):
+        yield from short_runs(piece)
 
 
 def _read(path: str | Path) -> tokenizers.Tokenizer:
@@ -358,10 +425,16 @@ def _kind(backend: tokenizers.Tokenizer) -> str:
         return "brought"
     if model["type"] == "WordLevel" and before.get("pattern") == {"Regex": ANY_CHARACTER}:
         return "characters"
-    byte_level = before.get("type") == "ByteLevel" and not before.get("add_prefix_space")
-    if model["type"] == "BPE" and byte_level and len(model["vocab"]) >= 256:
-        in_order = [model["vocab"].get(spelling) for spelling in SPELLINGS] == list(range(256))
-        if in_order and not model["merges"] and not before["use_regex"]:
-            return "bytes"
-        return "bpe" if before["use_regex"] else "brought"
-    return "brought"
+    if model["type"] != "BPE" or any(spelling not in model["vocab"] for spelling in SPELLINGS):
+        return "brought"
+    split = [{"type": "Split", "pattern": {"Regex": PATTERN}}]
+    if before.get("type") == "Sequence":
+        *first, before = before["pretokenizers"]
+        ours = [{key: step.get(key) for key in split[0]} for step in first] == split
+    else:
+        ours = bool(before.get("use_regex"))  # before 0.2: GPT-2's pattern
+    byte_level = before.get("type") == "ByteLevel" and not before["add_prefix_space"]
+    in_order = [model["vocab"][spelling] for spelling in SPELLINGS] == list(range(256))
+    if byte_level and in_order and not model["merges"] and not ours and not before["use_regex"]:
+        return "bytes"
+    return "bpe" if byte_level and ours else "brought"

@@ -93,8 +93,9 @@ def _material(
 ) -> Material:
     """Return the material, with whatever length its parts have."""
     split = split_corpus(corpus, config.validation_fraction, development_fraction)
-    fitted_on = None
+    fitted_on = asked = None
     if tokenizer is None:
+        asked = config.model.vocabulary_size
         tokenizer = make_tokenizer(
             config.tokenizer,
             split.training,
@@ -117,7 +118,7 @@ def _material(
         "training_tokens": len(training),
         "development_tokens": 0 if development is None else len(development),
         "validation_tokens": len(validation),
-        "notes": [*corpus.notes, *split.notes],
+        "notes": [*corpus.notes, *split.notes, *tokenizer.notes(split.training, asked)],
     }
     return Material(tokenizer, training, validation, facts, development)
 

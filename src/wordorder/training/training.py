@@ -124,14 +124,15 @@ class Training:
             "step": self.done,
             "tokens": self.done * tokens_per_step(config),
             "loss": loss,
-            "bits_per_byte": loss / math.log(2) * self.tokens_per_byte,
+            "bits_per_byte": self.bits_per_byte(loss),
             "gradient_norm": norm,
             "learning_rate": rate,
         }
 
-    @property
-    def tokens_per_byte(self) -> float:
-        return len(self.material.training) / self.material.training.bytes
+    def bits_per_byte(self, loss: float) -> float | None:
+        """Return a loss on the training text in bits per byte, where its tokens spell all of it."""
+        text = self.material.training
+        return loss / math.log(2) * len(text) / text.bytes if text.lossless else None
 
     def gradient(self, index: int) -> tuple[float, float]:
         """Leave a step's gradient in the weights; return the loss and the norm before clipping.
