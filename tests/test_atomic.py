@@ -76,6 +76,15 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(folder) == ["new"] and os.listdir(tmp_path) == ["entry"]
 
 
+def test_only_a_file_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, said in (("pipe", "File exists"), ("folder", "Is a directory")):
+        with pytest.raises(OSError, match=said):
+            write_text(tmp_path / name, "text")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
 def test_a_name_as_long_as_a_name_may_be(tmp_path: Path) -> None:
     write_text(tmp_path / ("x" * 255), "here")
     with pytest.raises(OSError, match="File name too long") as caught:

@@ -34,6 +34,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         OSError: with `filename` set to the file.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # /dev/null, say, which root could replace
+        number = errno.EISDIR if path.is_dir() else errno.EEXIST
+        raise OSError(number, os.strerror(number), str(path))
     with _naming(path), _beside(path) as folder:
         beside, mode = folder / path.name, _mode_of_a_new_file(folder)
         yield beside

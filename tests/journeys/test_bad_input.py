@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wordorder.cli.main import main
+from wordorder.locks import held, held_file
 
 SMALL = (
     "--width 32 --layers 1 --heads 2 --trained-length 16 --batch-size 2 --tokenizer bytes "
@@ -117,6 +118,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         (["--position", "rotery"], 2),
         (["--trained-length", "100000"], 2),
         (["--init", "r"], 2),
+        (["--data", "r/samples.txt"], 2),
         (["--batch-size", "100000000"], 1),
         (["--learning-rate", "1e30", "--clip", "0", "--steps", "50"], 1),
     ],
@@ -169,6 +171,33 @@ def test_a_strangers_folder_is_no_run(
         assert main([command, *words[command], "--out", "home", *more]) == 2
         assert "was not written by wordorder" in one_line(capsys)
         assert contents(Path("home")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", *SMALL, "--data", "text.txt", "--steps", "2", "--out", "r", "--overwrite"],
+        ["train", *SMALL, "--data", "text.txt", "--steps", "2", "--out", "new"],
+        ["train", "--resume", "r"],
+        ["extend", "r", "--to", "2x", "--out", "new"],
+        ["compare", *SMALL, "--data", "text.txt", "--steps", "20", "--out", "new"],
+        ["tasks", "--tasks", "copy", "--out", "new"],
+        ["claims", "--only", "base-bound", "--out", "new"],
+        ["words", "train", "--data", "text.txt", "--out", "new"],
+    ],
+    ids=lambda words: " ".join((words[0], *words[-2:])),
+)
+def test_what_another_process_writes_to_is_refused(
+    text: str, finished: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, "r")
+    holding = held_file if words[0] == "words" else held
+    out = Path("r" if "r" in (words[-1], words[-2]) else "new")
+    with holding(out):
+        before = contents(Path())
+        assert main(words) == 3
+        assert f"{out} is being written by another wordorder (process" in one_line(capsys)
+        assert contents(Path()) == before
 
 
 def test_an_architecture_that_is_not_the_runs(

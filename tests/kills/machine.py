@@ -65,11 +65,15 @@ class Machine:
     def train(self, out: str, *words: object, **how: Any) -> Ended:
         return self.run("train", *SMALL, "--out", out, *words, counted=out, **how)
 
-    def killed_after(self, seconds: float, *words: object, by: int = signal.SIGKILL) -> Ended:
+    def killed_after(
+        self, seconds: float, *words: object, by: int = signal.SIGKILL, times: int = 1
+    ) -> Ended:
         """Run a command and stop it so many seconds after it began, if it is not done."""
         process = self.start(*words)
-        time.sleep(seconds)
-        os.kill(process, by)  # if it is done, it still has its number: nobody has waited
+        for _ in range(times):
+            time.sleep(seconds)
+            os.kill(process, by)  # if it is done, it still has its number: nobody has waited
+            seconds /= 50
         return self.wait(process)
 
     def finish(self, out: str, *words: object) -> Ended:

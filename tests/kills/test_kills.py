@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,15 @@ def while_it_replaces(machine: Machine, straight: Left, moments: list[float]) ->
 
 
 def at_any_time(machine: Machine, straight: Left, moments: list[float]) -> None:
-    """Killed by the clock, told to stop, or both: training, saving, finishing."""
+    """Killed by the clock, or told to stop, once or twice: training, saving, finishing."""
+    began = time.monotonic()
+    machine.train("r")
+    takes = time.monotonic() - began
+    machine.remove("r")
     for number, moment in enumerate(moments):
         by = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[number % 4]
-        ended = machine.killed_after(moment, "train", *SMALL, "--out", "r", by=by)
+        train, times = ("train", *SMALL, "--out", "r"), 1 + number % 3 % 2
+        ended = machine.killed_after(takes * moment, *train, by=by, times=times)
         assert ended.code in (0, KILLED, 128 + by), ended.err
         assert "Traceback" not in ended.err
         if ended.code:

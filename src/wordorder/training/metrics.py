@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -112,4 +113,13 @@ def _events(folder: Path) -> Any:
         raise BadInput(
             "--tensorboard needs an extra: pip install 'wordorder[tensorboard]'"
         ) from None
+    otherwise = threading.excepthook
+
+    def tell(error: threading.ExceptHookArgs) -> None:
+        """Say nothing of a full disk in the writer's thread: the next `add_scalar` raises it."""
+        ours = "tensorboard" in type(error.thread).__module__
+        if not ours or not isinstance(error.exc_value, OSError):
+            otherwise(error)
+
+    threading.excepthook = tell
     return SummaryWriter(str(folder))

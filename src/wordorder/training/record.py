@@ -10,7 +10,7 @@ from typing import Any
 from wordorder import __version__
 from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput
-from wordorder.folders import may_begin
+from wordorder.folders import may_begin, ours
 from wordorder.model.config import ModelConfig
 from wordorder.training import checkpoints
 from wordorder.training.config import TrainConfig, folder_of
@@ -52,6 +52,10 @@ def free_folder(config: TrainConfig) -> Path:
     may_begin(folder, RUN, overwrite=config.overwrite, remedy=remedy)
     if config.init and Path(config.init).resolve() == folder.resolve():
         raise BadInput(f"--init {config.init} would overwrite itself: choose another --out")
+    theirs = {path.resolve() for path in ours(folder, RUN)}
+    for name in config.data:
+        if Path(name).resolve() in theirs:
+            raise BadInput(f"--data {name} is of the run that would go: choose another --out")
     return folder
 
 
