@@ -67,7 +67,7 @@ def handling(handler: Callable[[int, Any], Any] = stop, *, ctrl_c: bool = False)
         yield
     finally:
         for number, old in before.items():
-            signal.signal(number, old)
+            signal.signal(number, signal.SIG_DFL if old is None else old)  # None: not Python's own
 
 
 def _write_to_no_terminal() -> None:

@@ -1,6 +1,6 @@
 """A run that is killed at any moment, or has no room, goes on to the same bytes.
 
-Moments are random, of a seed; the slow test has a hundred of them.
+Moments are random, of a seed; the slow test has 20 of each of five kinds, `KILLS=200` so many.
 """
 
 from __future__ import annotations

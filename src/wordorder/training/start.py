@@ -75,6 +75,7 @@ def train(
     machine: Machine | None = None,
     weights: Mapping[str, Tensor] | None = None,
     about: Mapping[str, Any] | None = None,
+    wait: float = 0.0,
 ) -> Run:
     """Train a model as configured and return its run.
 
@@ -87,6 +88,7 @@ def train(
         weights: what to start from instead of the seed's weights or those of `config.init`, whose
             tokenizer is taken all the same.
         about: what else `config.json` is to say of the run.
+        wait: seconds to wait for another process that is writing to the folder.
 
     Raises:
         BadInput: a configuration, text or folder that cannot be.
@@ -94,7 +96,7 @@ def train(
         Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    with held(folder_of(config)):
+    with held(folder_of(config), wait=wait):
         return train_in_held_folder(
             config,
             show=show,
@@ -246,12 +248,12 @@ def _finish(
         for line in outcome.lines(folder):
             show.say(line)
     except KeyboardInterrupt:
-        with suppress(OSError):
+        with suppress(Exception):  # what stopped it is told, not what comes after
             show.say(_stopped(training, folder))
             report.write(folder)
         raise
     except Failed as error:
-        with suppress(OSError):
+        with suppress(Exception):
             report.write(folder)
         raise Failed(f"{error} ({_left(folder)})") from None
     try:
