@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import signal
 import sys
 import types
 
 import pytest
 
 import wordorder
+from wordorder import stopping
 from wordorder.cli import main as entry
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.positions import PositionError
@@ -127,6 +131,54 @@ def test_a_bug_keeps_its_traceback(raising: pytest.MonkeyPatch) -> None:
 def test_a_plain_value_error_is_a_bug(raising: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="a bug"):
         run_raising(raising, ValueError("a bug"))
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [
+        (errno.ENOSPC, 1, "error: r/loss.png: No space left on device: make room\n"),
+        (errno.EIO, 1, "error: r/loss.png: Input/output error\n"),
+        (errno.EACCES, 2, "error: r/loss.png: Permission denied\n"),
+        (errno.ENAMETOOLONG, 2, "error: r/loss.png: File name too long\n"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    number: int,
+    code: int,
+    line: str,
+    raising: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_raising(raising, OSError(number, os.strerror(number), "r/loss.png")) == code
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_stops_is_the_exit_code(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(arguments: list[str]) -> int:
+        signal.raise_signal(number)
+        raise AssertionError("not stopped")
+
+    before = signal.getsignal(number)
+    boom = types.ModuleType("wordorder_boom")
+    boom.main = command  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wordorder_boom", boom)
+    monkeypatch.setitem(entry.COMMANDS, "boom", ("wordorder_boom", "stops"))
+    assert entry.main(["boom"]) == 128 + number
+    assert capsys.readouterr().err == "stopped\n"
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_to_be_ignored_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nohup wordorder ...`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping.handling():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_ctrl_c(raising: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

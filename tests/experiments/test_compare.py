@@ -306,12 +306,6 @@ def test_a_time_too_short_to_learn_in_is_refused(config: CompareConfig) -> None:
     assert not Path(config.out).exists()
 
 
-def test_specs_have_folders_of_their_own() -> None:
-    names = [grid.folder_name(spec) for spec in ("a/b", "a:b", "rotary:base=500,fraction=0.5")]
-    assert len(set(names)) == 3 and not any("/" in name or ":" in name for name in names)
-    assert grid.folder_name("learned+alibi") == "learned+alibi"
-
-
 def test_the_plan_is_told_before_the_runs(config: CompareConfig) -> None:
     class Noted(Display):
         cells: list[Cell]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wordorder.cli.main import main
+from wordorder.locks import held, held_file
 
 SMALL = (
     "--width 32 --layers 1 --heads 2 --trained-length 16 --batch-size 2 --tokenizer bytes "
@@ -104,6 +105,99 @@ def test_a_folder_of_other_things_is_never_overwritten(
     assert train("--data", text, "--steps", "3", "--out", "home", "--overwrite") == 2
     assert "folder of other things" in one_line(capsys)
     assert Path("home/letter").read_text(encoding="utf-8") == "dear"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--data", "nothere.txt"], 2),
+        (["--position", "rotery"], 2),
+        (["--trained-length", "100000"], 2),
+        (["--init", "r"], 2),
+        (["--data", "r/samples.txt"], 2),
+        (["--batch-size", "100000000"], 1),
+        (["--learning-rate", "1e30", "--clip", "0", "--steps", "50"], 1),
+    ],
+)
+def test_with_overwrite_the_run_stays_where_the_new_one_cannot_be(
+    text: str, finished: Path, words: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, "r")
+    before = contents(Path("r"))
+    rest = ["--out", "r", "--overwrite"] + (["--steps", "2"] if "--steps" not in words else [])
+    data = [] if "--data" in words else ["--data", text]
+    assert train(*data, *rest, *words) == code
+    one_line(capsys)
+    assert contents(Path("r")) == before
+
+
+def test_what_others_put_into_a_run_is_never_removed(text: str, finished: Path) -> None:
+    shutil.copytree(finished, "r")
+    theirs = {
+        name: b"mine"
+        for name in ("labels.csv", "training/notes", "training/step-00000003/notes", "README.md")
+    }
+    for name, content in theirs.items():
+        Path("r", name).write_bytes(content)
+    assert train("--data", text, "--steps", "2", "--out", "r", "--overwrite", "--seed", "1") == 0
+    assert theirs.items() <= contents(Path("r")).items()
+    assert not Path("r/training/step-00000003/state.json").exists()
+    assert main(["train", "--resume", "r"]) == 0
+    assert theirs.items() <= contents(Path("r")).items()
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "tasks", "claims"])
+@pytest.mark.parametrize("record", ['{"architectures": ["x"], "model": {}}', "[]", "", "\xff"])
+def test_a_strangers_folder_is_no_run(
+    text: str, command: str, record: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("README.md", "labels.csv", "training/state.json", "runs/a/config.json"):
+        Path("home", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("home", name).write_text("dear")
+    known_by = {"train": "config", "compare": "comparison", "tasks": "tasks", "claims": "claims"}
+    Path("home", f"{known_by[command]}.json").write_bytes(record.encode("latin-1"))
+    before = contents(Path("home"))
+    words = {
+        "train": [*SMALL, "--data", text, "--steps", "2"],
+        "compare": [*SMALL, "--data", text, "--steps", "20"],
+        "tasks": ["--tasks", "copy"],
+        "claims": ["--only", "base-bound"],
+    }
+    for more in ([], ["--overwrite"]):
+        assert main([command, *words[command], "--out", "home", *more]) == 2
+        assert "was not written by wordorder" in one_line(capsys)
+        assert contents(Path("home")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", *SMALL, "--data", "text.txt", "--steps", "2", "--out", "r", "--overwrite"],
+        ["train", *SMALL, "--data", "text.txt", "--steps", "2", "--out", "new"],
+        ["train", "--resume", "r"],
+        ["extend", "r", "--to", "2x", "--out", "new"],
+        ["compare", *SMALL, "--data", "text.txt", "--steps", "20", "--out", "new"],
+        ["tasks", "--tasks", "copy", "--out", "new"],
+        ["claims", "--only", "base-bound", "--out", "new"],
+        ["words", "train", "--data", "text.txt", "--out", "new"],
+    ],
+    ids=lambda words: " ".join((words[0], *words[-2:])),
+)
+def test_what_another_process_writes_to_is_refused(
+    text: str, finished: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, "r")
+    holding = held_file if words[0] == "words" else held
+    out = Path("r" if "r" in (words[-1], words[-2]) else "new")
+    with holding(out):
+        before = contents(Path())
+        assert main(words) == 3
+        assert f"{out} is being written by another wordorder (process" in one_line(capsys)
+        assert contents(Path()) == before
 
 
 def test_an_architecture_that_is_not_the_runs(

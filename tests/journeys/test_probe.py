@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -151,7 +150,8 @@ def test_where_the_folder_cannot_be_written_the_tables_are_shown(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(runs)
-    there = Path(f"rotary/.probe.{os.getpid()}.writing.png")
+    there = Path("rotary/probe.png")
+    there.unlink(missing_ok=True)
     there.mkdir()
     try:
         assert main(["probe", "rotary", "--only", "position"]) == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from wordorder.errors import BadInput
 from wordorder.training import checkpoints
@@ -48,6 +49,48 @@ def test_a_full_disk_keeps_the_last_good_one(
         checkpoints.save(tmp_path, 15, {"w": torch.zeros(3)}, {})
     assert checkpoints.load(tmp_path).step == 10
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000005", "step-00000010"]
+
+
+def test_what_safetensors_raises_is_an_error_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two(tmp_path)
+
+    def full(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    for save in (
+        lambda: checkpoints.save(tmp_path, 15, {"w": torch.zeros(3)}, {}),
+        lambda: checkpoints.save_weights(tmp_path / "model.safetensors", {"w": torch.zeros(3)}),
+    ):
+        with pytest.raises(OSError, match="No space left") as caught:
+            save()
+        assert caught.value.errno == 28
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000005", "step-00000010"]
+
+
+def test_what_is_not_ours_stays_when_old_checkpoints_go(tmp_path: Path) -> None:
+    (tmp_path / "step-by-step").mkdir()
+    two(tmp_path)
+    (tmp_path / "step-00000005/note").touch()
+    checkpoints.save(tmp_path, 15, {"w": torch.zeros(3)}, {})
+    checkpoints.save(tmp_path, 20, {"w": torch.zeros(3)}, {})
+    names = ["step-00000005", "step-00000015", "step-00000020", "step-by-step"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    assert [p.name for p in (tmp_path / "step-00000005").iterdir()] == ["note"]
+    assert checkpoints.load(tmp_path).step == 20
+
+
+def test_the_first_checkpoint_is_not_written_over_itself(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, 0, {"w": torch.zeros(3)}, {})
+    state = tmp_path / "step-00000000/state.safetensors"
+    before = state.stat().st_ino
+    checkpoints.save(tmp_path, 0, {"w": torch.zeros(3)}, {})
+    assert state.stat().st_ino == before
+    state.write_bytes(b"damaged")
+    checkpoints.save(tmp_path, 0, {"w": torch.zeros(3)}, {})
+    assert checkpoints.load(tmp_path).step == 0
 
 
 def test_none_is_one_clear_line(tmp_path: Path) -> None:

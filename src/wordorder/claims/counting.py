@@ -23,10 +23,10 @@ from numpy.random import default_rng
 from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
 from wordorder.experiments.algorithms import Example, find
-from wordorder.experiments.grid import folder_name
 from wordorder.experiments.side_by_side import Tell
 from wordorder.experiments.task_findings import LEARNED
 from wordorder.experiments.task_training import TESTING, Protocol, TaskRun, score
+from wordorder.names import file_name
 
 NONE, ROTARY, SINUSOIDAL = "none", "rotary", "sinusoidal"
 FAR, NEAR = 28, 24  # of 20 trained
@@ -60,7 +60,7 @@ class Practice:
             "seed": seed,
             "lengths": self.lengths,
         }
-        name = f"{self.name}/{folder_name(position)}-seed{seed}"
+        name = f"{self.name}/{file_name(position)}-seed{seed}"
         return Work(name, train_and_test, job, self.seconds)
 
     def works(self, plan: Plan) -> list[Work]:

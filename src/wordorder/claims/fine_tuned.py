@@ -34,7 +34,7 @@ from wordorder.claims.text_models import (
 from wordorder.evaluation.context import context_losses
 from wordorder.experiments.calibration import config_of
 from wordorder.experiments.paired_run import TRAINING_SHARE, Told, measures_of
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.side_by_side import SECONDS_TO_SAVE, Tell
 from wordorder.experiments.statistics import Interval
 from wordorder.extension.carried import carried
 from wordorder.extension.fine_tune import RATE, fine_tune
@@ -157,7 +157,8 @@ def _further(
 
 def _train(config: TrainConfig, job: Mapping[str, Any], show: Told, **start: Any) -> Run:
     config = replace(config, threads=job["machine"]["threads"], overwrite=True, keep="last")
-    run = train(config, machine=Machine(**job["machine"]), show=show, **start)
+    machine = Machine(**job["machine"])
+    run = train(config, machine=machine, show=show, wait=SECONDS_TO_SAVE, **start)
     run.model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]  # as its validation loss
     return run
 

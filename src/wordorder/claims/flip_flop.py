@@ -20,9 +20,9 @@ from typing import Any
 
 from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
-from wordorder.experiments.grid import folder_name
 from wordorder.experiments.side_by_side import Tell
 from wordorder.experiments.task_training import Protocol, train_on_task
+from wordorder.names import file_name
 
 TRIALS = {"trained": "in distribution", "sparse": "on sparse", "dense": "on dense"}
 JUDGED = ("rotary", "path")
@@ -45,7 +45,7 @@ class Depth:
     def work(self, position: str, seed: int) -> Work:
         """Return the work of one model."""
         job = {"protocol": asdict(self.protocol), "position": position, "seed": seed}
-        name = f"flip-flop-{self.protocol.layers}/{folder_name(position)}-seed{seed}"
+        name = f"flip-flop-{self.protocol.layers}/{file_name(position)}-seed{seed}"
         return Work(name, train, job, self.seconds[position])
 
     def works(self, plan: Plan) -> list[Work]:

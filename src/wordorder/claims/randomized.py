@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
-from wordorder.experiments.grid import folder_name
 from wordorder.experiments.side_by_side import Tell
 from wordorder.experiments.task_findings import LEARNED
 from wordorder.experiments.task_training import TESTING, TRAINING, EachTokenAByte
 from wordorder.model import LanguageModel, ModelConfig, make_model
+from wordorder.names import file_name
 from wordorder.text.batches import NOT_COUNTED, Batch
 from wordorder.training.config import TrainConfig
 from wordorder.training.loop import Training
@@ -191,7 +191,7 @@ def train_on_strings(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 def work(task: str, position: str, seed: int) -> Work:
     """Return the work of one encoder."""
     job = {"task": task, "position": position, "seed": seed, "steps": TASKS[task].steps}
-    name = f"{task}/{folder_name(position)}-seed{seed}"
+    name = f"{task}/{file_name(position)}-seed{seed}"
     return Work(name, train_on_strings, job, TASKS[task].seconds)
 
 

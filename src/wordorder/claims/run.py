@@ -31,14 +31,26 @@ from wordorder.claims.claim import Claim, Plan, Verdict, Work, judge
 from wordorder.claims.intervals import Contrast, Quantity, Shares
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.calibration import as_job, time_baseline
-from wordorder.experiments.folder import holds, write_record
+from wordorder.experiments.folder import beginning, goes_on, write_record
 from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
+from wordorder.folders import Kind, has_keys
+from wordorder.locks import held
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.text.corpus import load_corpus
 from wordorder.training.config import TrainConfig
+from wordorder.training.run import RUN
 
 RECORD = "claims.json"
-OURS = (RECORD, "results", "runs")
+RESULTS = ("results/*.json", "results/*/*.json")
+# What claims leave, and so what --overwrite removes: nothing else in the folder is touched.
+CLAIMS = Kind(
+    "claims",
+    record=RECORD,
+    keys=("machine", "torch", "cores"),
+    files=RESULTS,
+    proofs=dict.fromkeys(RESULTS, lambda path: has_keys(path, ("job", "seconds", "result"))),
+    inside={"runs/*": RUN, "runs/*/*": RUN, "runs/*/*/*": RUN},
+)
 
 
 class Display(Progress):
@@ -129,20 +141,30 @@ def run_claims(
     Raises:
         BadInput: a folder of other things, or one whose record is damaged.
         Failed: where not even the machine can be measured.
+        Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
     """
-    folder, show = Path(out).expanduser(), show or Display()
-    holds(folder, RECORD, ours=OURS, overwrite=overwrite)
-    before = read_record(folder)
+    folder = Path(out).expanduser()
+    with held(folder):
+        return _run_claims(folder, claims, plan, overwrite, show or Display())
+
+
+def _run_claims(
+    folder: Path, claims: Sequence[Claim], plan: Plan, overwrite: bool, show: Display
+) -> list[Verdict]:
+    """Do what `run_claims` does, in a folder whose lock is held."""
+    there = goes_on(folder, CLAIMS, overwrite=overwrite)
+    before = read_record(folder) if there else {}
     bench = Bench(folder, show, dict(before.get("machine", {})))
     works = {w.name: w for claim in claims for w in claim.works(claim.plan(plan))}
-    left = sorted((w for w in works.values() if not bench.find(w)), key=_turn)
+    left = sorted((w for w in works.values() if not (there and bench.find(w))), key=_turn)
     processes = torch.get_num_threads()
     if left and not bench.machine:
         show.say("measuring how this machine computes several small runs best")
         bench.machine = _measured(plan)
     record = {**before, **_conditions(bench.machine)}
-    _write(folder, record)
+    with beginning(folder, CLAIMS, goes_on=there):
+        _write(folder, record)
     if left:
         show.plan(left, seconds_of(left, processes), processes)
     done = 0

@@ -16,11 +16,11 @@ from wordorder.claims.claim import Criterion, Gate, Plan, Results, Work
 from wordorder.claims.intervals import Gains
 from wordorder.claims.questions import QUESTIONS
 from wordorder.experiments.calibration import as_job, config_of
-from wordorder.experiments.grid import folder_name
 from wordorder.experiments.paired_run import train_and_measure
 from wordorder.experiments.side_by_side import Tell
 from wordorder.experiments.statistics import Interval
 from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.names import file_name
 from wordorder.training.config import TrainConfig
 from wordorder.training.machine import DTYPES
 from wordorder.training.material import read_material, tokenizer_of
@@ -91,7 +91,7 @@ def text_model(
     }
     longer = "" if steps == 1 or masked else f"-x{steps:g}"
     kind = "masked" if masked else "-".join(asked) or "text"
-    name = f"{kind}-{length}{longer}/{folder_name(position)}-seed{seed}"
+    name = f"{kind}-{length}{longer}/{file_name(position)}-seed{seed}"
     seconds = 0.22 * steps * plan.steps + 25 * usual + 22 * len(questions)
     return Work(name, train_text_model, job, seconds, folder=f"runs/{name}")
 

@@ -8,12 +8,13 @@ help of a command its options alone.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from wordorder import __version__
+from wordorder import __version__, stopping
 from wordorder.errors import BadInput, Failed, Refused
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
@@ -33,10 +34,14 @@ COMMANDS = {
     "data": ("wordorder.cli.data", "show what a corpus holds before training on it"),
 }
 
+# Errors of the operating system that follow from a name that was given.
+ASKED_FOR = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
+
 # Commands whose own module imports no torch; the options of the others stand in cli/options.
 LIGHT = ("words", "data")
-
-INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,13 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     _escape_what_cannot_be_shown()
     try:
-        code = _dispatch(typed)
-        if sys.stdout is not None:  # closed by >&-
-            sys.stdout.flush()
+        with stopping.handling():
+            code = _dispatch(typed)
+            if sys.stdout is not None:  # closed by >&-
+                sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("stopped", file=sys.stderr)
-        return INTERRUPTED
+        return stopping.exit_code(error)
     except BrokenPipeError:
         return _end_quietly()
     except Exception as error:
@@ -114,6 +120,8 @@ def _exit_code(error: Exception) -> int | None:
     """The exit code of an error that is not a bug; None where it is one."""
     if isinstance(error, BadInput | Failed | Refused):
         return error.exit_code
+    if isinstance(error, OSError):  # of a file that nobody looked at: a full disk, no permission
+        return BadInput.exit_code if error.errno in ASKED_FOR else Failed.exit_code
     # positions imports nothing of ours, so its error is its own. Whoever raised it has imported it.
     positions = sys.modules.get("wordorder.positions")
     if positions is not None and isinstance(error, positions.PositionError):
@@ -122,7 +130,12 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    line = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        line = f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        line += ": make room"
+    return line
 
 
 def _end_quietly() -> int:

@@ -21,6 +21,7 @@ from rich.progress import Progress
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
+from wordorder.locks import held_file
 from wordorder.numerals import counted
 from wordorder.settings import Positive, Threads
 from wordorder.text.user_text import decode_argument
@@ -291,18 +292,27 @@ def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
 
 
 def _train(options: TrainOptions) -> int:
+    out = Path(options.out).expanduser()
+    if not out.parent.is_dir():
+        raise BadInput(f"--out {out}: there is no folder {out.parent}")
+    with held_file(out):
+        if out.is_dir():
+            raise BadInput(f"--out {out} is a folder: give the name of a file")
+        if out.exists() and not options.overwrite:
+            raise BadInput(
+                f"{out} is there already: replace it by --overwrite, or choose another --out"
+            )
+        _train_into(out, options)
+    return 0
+
+
+def _train_into(out: Path, options: TrainOptions) -> None:
+    """Learn vectors and write them, with the lock of the file held."""
     from wordorder.text.corpus import load_corpus
     from wordorder.text.words import note_of_spaces
     from wordorder.words.formats import write
     from wordorder.words.word2vec import train_vectors
 
-    out = Path(options.out).expanduser()
-    if out.exists() and not options.overwrite:
-        raise BadInput(
-            f"{out} is there already: replace it by --overwrite, or choose another --out"
-        )
-    if not out.parent.is_dir():
-        raise BadInput(f"--out {out}: there is no folder {out.parent}")
     logs, start = Console(stderr=True, highlight=False), time.perf_counter()
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)
@@ -329,7 +339,6 @@ def _train(options: TrainOptions) -> int:
     else:
         size = f"{counted(len(vectors), 'word')} of {options.dimensions} numbers"
         print(f"{out}: {size}, {seconds:.0f} s")
-    return 0
 
 
 @contextmanager

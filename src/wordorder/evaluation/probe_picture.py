@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from wordorder.atomic import replacing
+from wordorder import drawing
 from wordorder.evaluation.attention_mass import AttentionMass
 from wordorder.evaluation.intervals import half_width
 from wordorder.evaluation.order import ProbeLoss
@@ -55,15 +55,14 @@ def draw_findings(path: Path, found: Findings, title: str) -> bool:
             figsize=(WIDTH * len(columns) / 2, height + 0.4), layout="constrained", dpi=120
         )
         FigureCanvasAgg(figure)
-        figure.suptitle(_plain(title), fontsize=11)
+        figure.suptitle(drawing.plain(title), fontsize=11)
         parts = figure.subfigures(1, len(columns), squeeze=False)[0]
         for part, column in zip(parts, columns, strict=True):
             heights = [panel.height for panel in column]
             axes = part.subplots(len(column), squeeze=False, gridspec_kw={"height_ratios": heights})
             for place, panel in zip(axes[:, 0], column, strict=True):
                 panel.draw(place)
-        with replacing(path) as beside:
-            figure.savefig(beside)
+        drawing.save(figure, path)
     return True
 
 
@@ -104,7 +103,7 @@ def _bars(title: str, groups: Sequence[tuple[Sequence[ProbeLoss], str]]) -> _Pan
         place, labels = 0, []
         for probes, colour in groups:
             for probe in probes:
-                labels.append(_plain(probe.meaning))
+                labels.append(drawing.plain(probe.meaning))
                 _draw_bar(axes, place, probe, colour)
                 place += 1
         axes.axvline(0, color="#888888", linewidth=0.8)
@@ -185,8 +184,3 @@ def _draw_attention(axes: Axes, mass: AttentionMass) -> None:
     axes.set_title("Where attention goes, a row for each head", loc="left")
     axes.set_xlabel("tokens back")
     axes.figure.colorbar(image, ax=axes, label="percent of attention", pad=0.02)
-
-
-def _plain(text: str) -> str:
-    """Return text that matplotlib shows as it is: between two dollars it would read formulas."""
-    return text.replace("$", r"\$")

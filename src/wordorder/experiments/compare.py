@@ -31,10 +31,12 @@ from wordorder.evaluation.context import FACTORS as LENGTHS
 from wordorder.evaluation.context import measurable
 from wordorder.experiments import fairness, grid, overfitting
 from wordorder.experiments.calibration import calibrate, costs
-from wordorder.experiments.folder import holds, write_record
+from wordorder.experiments.folder import beginning, goes_on, write_record
 from wordorder.experiments.grid import Display
 from wordorder.experiments.tuning import tune
 from wordorder.experiments.wording import listed
+from wordorder.folders import Kind
+from wordorder.locks import held
 from wordorder.model import shape_of
 from wordorder.numerals import counted
 from wordorder.positions import canonical
@@ -43,6 +45,7 @@ from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vo
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, read_material
 from wordorder.training.plan import tokens_per_step
+from wordorder.training.run import RUN
 from wordorder.training.settle import asked_steps, steps_in
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
@@ -51,7 +54,20 @@ DEFAULT_TIME = "2m"
 # 16 times 64 tokens is what 13 documents of the built-in text's held-out part reach.
 TRAINED_LENGTH, BATCH_SIZE = 64, 32
 FEWEST_STEPS = 20  # below, embeddings have had no time to differ
-OURS = ("comparison.json", "results.jsonl", "table.csv", "report.html", "figures", "runs", "tuning")
+FIGURES = ("losses", "curves", "lengths", "whole-windows", "length-changes", "order")
+# What a comparison leaves, and so what --overwrite removes: nothing else in the folder is touched.
+COMPARISON = Kind(
+    "a comparison",
+    record="comparison.json",
+    keys=("asked", "settled", "positions", "data"),
+    files=(
+        "results.jsonl",
+        "table.csv",
+        "report.html",
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
+    ),
+    inside={"runs/*": RUN, "tuning/*": RUN},
+)
 # What runs do not share, or what does not change them.
 NOT_SHARED = ("position", "out", "overwrite", "sample_prompt", "tensorboard")
 
@@ -121,9 +137,17 @@ def compare(
     Raises:
         BadInput: a configuration, text or folder that cannot be.
         Failed: where not even the baseline can take a step.
+        Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
     """
-    show, folder = show or Display(), Path(config.out).expanduser()
+    folder = Path(config.out).expanduser()
+    with held(folder):
+        _compare(folder, config, show or Display(), command)
+    return folder
+
+
+def _compare(folder: Path, config: CompareConfig, show: Display, command: str | None) -> None:
+    """Run a comparison in its folder, whose lock is held."""
     config = replace(config, train=_shared_training(config))
     for position in config.positions:  # a wrong spec is known at once
         shape_of(replace(config.train.model, position=position, vocabulary_size=8))
@@ -151,7 +175,8 @@ def compare(
     record |= {name: (before or {}).get(name) for name in ("tuned", "tuning")}
     record["looks"] = (before or {}).get("looks", [])
     record |= fairness.facts(record)
-    _write(folder, record)
+    with beginning(folder, COMPARISON, goes_on=before is not None):
+        _write(folder, record)
     if config.tune:
         record["tuning"] = tune(folder, record, show)
         record["tuned"] = record["tuning"]["chosen"]
@@ -160,7 +185,6 @@ def compare(
     grid.run(folder, record, show)
     record["looks"] = _looked_at(record)
     _write(folder, record)
-    return folder
 
 
 def _looked_at(record: dict[str, Any]) -> list[int]:
@@ -230,7 +254,7 @@ def _before(folder: Path, config: CompareConfig) -> dict[str, Any] | None:
         BadInput: another configuration, a damaged record, a folder of other things.
     """
     path = folder / "comparison.json"
-    if not holds(folder, path.name, ours=OURS, overwrite=config.overwrite):
+    if not goes_on(folder, COMPARISON, overwrite=config.overwrite):
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator
 
-from wordorder.atomic import replacing
+from wordorder import drawing
 from wordorder.experiments.panels import Forest, Line, Lines, Mark, Panel
 
 MARKERS = {
@@ -44,8 +44,8 @@ def save_figure(folder: Path, panels: Sequence[Panel]) -> None:
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(panels), squeeze=False, gridspec_kw={"height_ratios": heights})
         for axes, panel in zip(grid[:, 0], panels, strict=True):
-            axes.set_title(_plain(panel.title), loc="left")
-            axes.set_xlabel(_plain(panel.x_label))
+            axes.set_title(drawing.plain(panel.title), loc="left")
+            axes.set_xlabel(drawing.plain(panel.x_label))
             axes.grid(alpha=0.2)
             axes.set_axisbelow(True)
             if isinstance(panel, Lines):
@@ -54,8 +54,7 @@ def save_figure(folder: Path, panels: Sequence[Panel]) -> None:
                 _draw_forest(axes, panel)
         for kind, metadata in (("png", {}), ("svg", {"Date": None})):
             path = folder / f"{panels[0].name}.{kind}"
-            with replacing(path) as beside:
-                figure.savefig(beside, dpi=150, metadata=metadata)
+            drawing.save(figure, path, dpi=150, metadata=metadata)
 
 
 def _height(panel: Panel) -> float:
@@ -65,13 +64,8 @@ def _height(panel: Panel) -> float:
     return 0.9 + (0.17 if panel.grouped else 0.36) * (panel.places[-1][-1] + 1)
 
 
-def _plain(text: str) -> str:
-    """Return text that matplotlib shows as it is: between two dollars it would read formulas."""
-    return text.replace("$", r"\$")
-
-
 def _draw_lines(axes: Axes, panel: Lines) -> None:
-    axes.set_ylabel(_plain(panel.y_label))
+    axes.set_ylabel(drawing.plain(panel.y_label))
     if panel.ticks:
         axes.set_xscale("log", base=2)
         axes.set_xticks([x for x, _ in panel.ticks], [label for _, label in panel.ticks])
@@ -123,7 +117,7 @@ def _draw_line(axes: Axes, line: Line) -> None:
         linewidth=1.6,
         marker=marker,
         markersize=5.5,
-        label=_plain(f"{line.name} {line.note}".rstrip()),
+        label=drawing.plain(f"{line.name} {line.note}".rstrip()),
     )
 
 
@@ -133,7 +127,7 @@ def _draw_forest(axes: Axes, panel: Forest) -> None:
         for y, mark in zip(places, row.marks, strict=True):
             _draw_mark(axes, y, mark, beneath=0.0 if panel.grouped else 0.25)
     middles = [sum(places) / len(places) for places in panel.places]
-    axes.set_yticks(middles, [_plain(row.label) for row in panel.rows])
+    axes.set_yticks(middles, [drawing.plain(row.label) for row in panel.rows])
     axes.set_ylim(panel.places[-1][-1] + 0.6, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
@@ -149,7 +143,7 @@ def _draw_forest(axes: Axes, panel: Forest) -> None:
         )
         return
     right = axes.secondary_yaxis("right")
-    right.set_yticks(middles, [_plain(row.marks[0].text) for row in panel.rows])
+    right.set_yticks(middles, [drawing.plain(row.marks[0].text) for row in panel.rows])
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
 
@@ -168,4 +162,4 @@ def _draw_mark(axes: Axes, y: float, mark: Mark, *, beneath: float) -> None:
         markersize=3.5,
         markeredgewidth=0,
     )
-    axes.plot(mark.mean, y, marker, color=colour, markersize=6.5, label=_plain(mark.name))
+    axes.plot(mark.mean, y, marker, color=colour, markersize=6.5, label=drawing.plain(mark.name))

@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from wordorder.atomic import write_text
-from wordorder.errors import BadInput
+from wordorder.atomic import cannot_write, write_text
+from wordorder.folders import Kind, is_one, may_begin, replacing_what_is_there
 
 
-def holds(folder: Path, record: str, *, ours: Iterable[str] = (), overwrite: bool = False) -> bool:
-    """Return whether a folder holds an experiment's record, to be gone on with.
+def goes_on(folder: Path, kind: Kind, *, overwrite: bool = False) -> bool:
+    """Return whether a folder, whose lock must be held, holds an experiment to be gone on with.
 
     Args:
-        record: the file by which an experiment's folder is known.
-        ours: what an experiment leaves.
-        overwrite: take that away, where the record is there; nothing else is touched.
+        overwrite: it is to be replaced instead; nothing is removed yet.
 
     Raises:
-        BadInput: a file, or a folder of other things.
+        BadInput: a folder of other things.
     """
-    if not folder.exists():
-        return False
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is a file: choose another --out")
-    if not (folder / record).exists():
-        if any(folder.iterdir()):
-            raise BadInput(f"{folder} is a folder of other things: choose another --out")
-        return False
-    if overwrite:
-        for there in (folder / name for name in ours):
-            shutil.rmtree(there) if there.is_dir() else there.unlink(missing_ok=True)
-    return not overwrite
+    may_begin(folder, kind, overwrite=True, remedy="")
+    return is_one(folder, kind) and not overwrite
+
+
+def beginning(folder: Path, kind: Kind, *, goes_on: bool) -> AbstractContextManager[None]:
+    """Replace what is there, unless it is gone on with, by what is written within."""
+    return nullcontext() if goes_on else replacing_what_is_there(folder, kind)
 
 
 def write_record(path: Path, text: str) -> None:
-    """Write an experiment's record, and the folder around it.
+    """Write an experiment's record.
 
     Raises:
-        BadInput: where it cannot be written.
+        BadInput: it cannot be written.
+        Failed: there is no room.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     except OSError as error:
-        raise BadInput(
-            f"{path.parent} cannot be written: {error.strerror}: choose another --out"
-        ) from None
+        raise cannot_write(path.parent, error, "choose another --out") from None

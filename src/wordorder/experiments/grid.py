@@ -7,8 +7,6 @@ that what has been found is there whenever the comparison is stopped.
 from __future__ import annotations
 
 import json
-import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from wordorder.evaluation.windows import MOST_TARGETS
 from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.paired_run import recorded, train_and_measure
 from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
+from wordorder.names import file_name
 
 SECONDS_TO_START = 5.0  # a process, with its imports and its text
 
@@ -76,7 +75,7 @@ def cells_of(folder: Path, record: dict[str, Any]) -> list[Cell]:
         Cell(
             position,
             seed,
-            folder / "runs" / f"{folder_name(position)}-seed{seed}",
+            folder / "runs" / f"{file_name(position)}-seed{seed}",
             tuned.get(position, 1.0),
             record["steps"],
         )
@@ -93,12 +92,6 @@ def line_of(folder: Path, cell: Cell, found: dict[str, Any]) -> dict[str, Any]:
         "run": str(cell.folder.relative_to(folder)),
         **found,
     }
-
-
-def folder_name(position: str) -> str:
-    """Return a spec as a folder's name; what a name cannot hold is told apart by a number."""
-    name = re.sub(r"[^\w.+=-]+", "_", position)
-    return name if name == position else f"{name}-{zlib.crc32(position.encode()):08x}"
 
 
 def seconds_of(record: dict[str, Any], cells: list[Cell]) -> float:

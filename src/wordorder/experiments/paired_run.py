@@ -23,7 +23,8 @@ from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import order_losses
 from wordorder.experiments.calibration import config_of
 from wordorder.experiments.document_losses import document_losses, grouped
-from wordorder.experiments.side_by_side import Job, Tell
+from wordorder.experiments.side_by_side import SECONDS_TO_SAVE, Job, Tell
+from wordorder.locks import held
 from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore, beginning
 from wordorder.training import loop
@@ -37,7 +38,7 @@ from wordorder.training.material import (
 )
 from wordorder.training.metrics import read
 from wordorder.training.run import Run
-from wordorder.training.start import resume, train
+from wordorder.training.start import resume_in_held_folder, train_in_held_folder
 
 MEASURES = "measures.json"
 CHOOSING = {"choose": True}  # what is measured of a run that is to choose a learning rate
@@ -236,14 +237,19 @@ def _trained(folder: Path, job: Job, tell: Tell) -> tuple[Run, int | None]:
     if any("final" in record for record in read(folder / "metrics.jsonl")):
         return Run.load(folder, trust=True), None
     show = Told(tell)
-    if any(folder.glob("training/step-*")):
-        run = resume(folder, trust=True, show=show)
-    else:
-        # Comparisons judge at a stated step.
-        config = replace(config_of(job), overwrite=True, keep="last")
-        machine = Machine(**job["machine"])
-        run = train(config, machine=machine, show=show, command=job["command"], trust=True)
+    with held(folder, wait=SECONDS_TO_SAVE):  # the run of a command that was killed is saving
+        run = _train(folder, job, show)
     return run, _peak_bytes()
+
+
+def _train(folder: Path, job: Job, show: Display) -> Run:
+    """Train, or go on, in a folder whose lock is held."""
+    if any(folder.glob("training/step-*")):
+        return resume_in_held_folder(folder, inexact=False, trust=True, show=show)
+    # Comparisons judge at a stated step.
+    config = replace(config_of(job), overwrite=True, keep="last")
+    machine, command = Machine(**job["machine"]), job["command"]
+    return train_in_held_folder(config, machine=machine, show=show, command=command, trust=True)
 
 
 def _peak_bytes() -> int:

@@ -6,7 +6,8 @@ threads are set before anything computes, the memory it takes at most is its own
 that dies takes no other along. What passes between the processes is lines of JSON.
 
 Ctrl-C reaches the command alone, which passes it on once: a job then saves what it has. So it
-does where the command is killed, which it knows by the end of its own standard input.
+does where the command is killed, which it knows by the end of its own standard input; it is not
+there for long after.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from wordorder import stopping
 from wordorder.errors import BadInput, Failed, Refused
 
 SECONDS_TO_SAVE = 60.0  # what a job has after Ctrl-C before it is stopped at once
@@ -192,12 +195,13 @@ def _job(named: str, threads: int) -> int:
         print(json.dumps(message), file=out, flush=True)
 
     try:
-        job = json.loads(sys.stdin.readline())
-        threading.Thread(target=_end_with_the_command, daemon=True).start()
-        function = getattr(importlib.import_module(module), name)
-        say({"result": function(job, lambda share, line: say({"share": share, "line": line}))})
-    except KeyboardInterrupt:
-        return 130
+        with stopping.handling(ctrl_c=True):
+            job = json.loads(sys.stdin.readline())
+            threading.Thread(target=_end_with_the_command, daemon=True).start()
+            function = getattr(importlib.import_module(module), name)
+            say({"result": function(job, lambda share, line: say({"share": share, "line": line}))})
+    except KeyboardInterrupt as error:
+        return stopping.exit_code(error)
     except (BadInput, Failed, Refused) as error:
         say({"error": " ".join(str(error).split())})
         return error.exit_code
@@ -212,6 +216,8 @@ def _end_with_the_command() -> None:
     """Interrupt this process when its standard input ends, which the command held open."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(SECONDS_TO_SAVE)
+    os._exit(stopping.exit_code(KeyboardInterrupt()))
 
 
 if __name__ == "__main__":

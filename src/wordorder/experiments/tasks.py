@@ -25,9 +25,8 @@ import torch
 from wordorder import __version__
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed
-from wordorder.experiments.algorithms import find
-from wordorder.experiments.folder import holds, write_record
-from wordorder.experiments.grid import folder_name
+from wordorder.experiments.algorithms import TASKS, find
+from wordorder.experiments.folder import beginning, goes_on, write_record
 from wordorder.experiments.side_by_side import Job, Outcome, Progress, Tell, run_jobs
 from wordorder.experiments.task_training import (
     Protocol,
@@ -35,7 +34,10 @@ from wordorder.experiments.task_training import (
     seconds_of,
     train_on_task,
 )
+from wordorder.folders import Kind, has_keys
+from wordorder.locks import held
 from wordorder.model import shape_of
+from wordorder.names import file_name
 from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import Positive, Repetitions, check
@@ -45,7 +47,24 @@ POSITIONS = ("none", "sinusoidal", "rotary", "alibi", "t5")
 THREADS = 1  # of a run: these models do not keep two busy, and a run is the same on every machine
 
 # What a grid leaves, and so what --overwrite removes: nothing else in the folder is touched.
-OURS = ("tasks.json", "results.jsonl", "table.csv", "figures", "report.html", "runs")
+GRID = Kind(
+    "a grid of tasks",
+    record="tasks.json",
+    keys=("protocols", "positions", "seeds"),
+    files=(
+        "results.jsonl",
+        "table.csv",
+        "report.html",
+        *(
+            f"figures/{name}.{kind}"
+            for task in TASKS
+            for name in (f"lengths-{task}", f"curve-{task}")
+            for kind in ("png", "svg")
+        ),
+        "runs/*/*-seed*.json",
+    ),
+    proofs={"runs/*/*-seed*.json": lambda path: has_keys(path, ("protocol", "curve"))},
+)
 
 RunJobs = Callable[..., list[Outcome]]
 
@@ -93,7 +112,7 @@ class TasksConfig:
                 "protocol": asdict(protocol),
                 "position": position,
                 "seed": seed,
-                "path": str(runs / protocol.task / f"{folder_name(position)}-seed{seed}.json"),
+                "path": str(runs / protocol.task / f"{file_name(position)}-seed{seed}.json"),
             }
             for protocol in self.protocols
             for seed in range(self.seeds)
@@ -129,26 +148,41 @@ def run_tasks(
 
     Raises:
         BadInput: an embedding or a folder that cannot be.
+        Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
     """
-    show, folder = show or Display(), Path(config.out).expanduser()
+    folder = Path(config.out).expanduser()
+    with held(folder):
+        _run_tasks(folder, config, show or Display(), command, processes, run)
+    return folder
+
+
+def _run_tasks(
+    folder: Path,
+    config: TasksConfig,
+    show: Display,
+    command: str | None,
+    processes: int,
+    run: RunJobs,
+) -> None:
+    """Run a grid in its folder, whose lock is held."""
     _check_positions(config)
-    holds(folder, "tasks.json", ours=OURS, overwrite=config.overwrite)
+    there = goes_on(folder, GRID, overwrite=config.overwrite)
     jobs = config.jobs()
-    lines = {job["path"]: _finished(job, folder) for job in jobs}
-    _write(folder, config, command)
+    lines = {job["path"]: _finished(job, folder) if there else None for job in jobs}
+    with beginning(folder, GRID, goes_on=there):
+        _write(folder, config, command)
     _write_results(folder, lines.values())
     left = [job for job in jobs if lines[job["path"]] is None]
     if not left:
-        return folder
+        return
     if len(left) < len(jobs):
-        there = "is" if len(jobs) - len(left) == 1 else "are"
-        show.say(f"{len(jobs) - len(left)} of {counted(len(jobs), 'run')} {there} there already")
+        are = "is" if len(jobs) - len(left) == 1 else "are"
+        show.say(f"{len(jobs) - len(left)} of {counted(len(jobs), 'run')} {are} there already")
     processes = min(processes or cores(), len(left))
     show.say("measuring what a step takes with each embedding")
     show.plan(left, expected_seconds(left, processes, run), processes)
     _run(folder, left, lines, processes, show, run)
-    return folder
 
 
 def cores() -> int:

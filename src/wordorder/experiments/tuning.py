@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wordorder.experiments.grid import Cell, Display, folder_name, run_cells
+from wordorder.experiments.grid import Cell, Display, run_cells
 from wordorder.experiments.paired_run import CHOOSING
 from wordorder.experiments.side_by_side import Outcome
+from wordorder.names import file_name
 
 FACTORS = (0.5, 1.0, 2.0)  # of both learning rates, tried for every embedding
 LEAST, MOST = 1 / 8, 8.0  # further is another schedule, not another rate
@@ -103,4 +104,4 @@ def _ended(of_seeds: list[float]) -> bool:
 
 
 def _folder(folder: Path, position: str, factor: float, seed: int) -> Path:
-    return folder / "tuning" / f"{folder_name(position)}-{factor:g}x-seed{SEEDS.index(seed)}"
+    return folder / "tuning" / f"{file_name(position)}-{factor:g}x-seed{SEEDS.index(seed)}"

@@ -16,7 +16,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from wordorder.atomic import write_text
+from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput, Failed
 from wordorder.evaluation.retrieval import check_kinds
 from wordorder.extension import record
@@ -31,16 +31,18 @@ from wordorder.extension.trial import (
     try_methods,
     try_streaming,
 )
+from wordorder.folders import replacing_what_is_there
+from wordorder.locks import held
 from wordorder.model import LanguageModel
 from wordorder.positions import parse
 from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Seed, check
 from wordorder.training.checkpoints import save_weights
-from wordorder.training.config import TrainConfig, whole_paths
+from wordorder.training.config import TrainConfig, folder_of, whole_paths
 from wordorder.training.display import Display
 from wordorder.training.machine import pick_device
 from wordorder.training.material import Material, read_material, split_warning
-from wordorder.training.run import Run, emptied
-from wordorder.training.start import free_folder, resume, train
+from wordorder.training.run import RUN, Run
+from wordorder.training.start import free_folder, resume_in_held_folder, train_in_held_folder
 
 
 @dataclass(frozen=True)
@@ -157,13 +159,22 @@ def extend(
         KeyboardInterrupt: after Ctrl-C; a fine-tune is saved and can be resumed.
     """
     parent = Run.load(ask.run, trust=trust)
+    new = target_length(ask.to, parent.model_config.trained_length)
+    config = _configured(ask, parent, new)
+    with held(folder_of(config)):
+        return _extend(ask, parent, config, show, command)
+
+
+def _extend(
+    ask: Extension, parent: Run, config: TrainConfig, show: Show, command: str | None
+) -> Extended:
+    """Do what `extend` does, in a folder whose lock is held."""
     model = _transformer(parent, ask.device)
     old = parent.model_config.trained_length
     new = target_length(ask.to, old)
     check_kinds(ask.retrieval)
     if ask.method != "auto":
         check_fits(ask.method, parse(parent.model_config.position))
-    config = _configured(ask, parent, new)
     free_folder(config)
     material, text = _read(config, parent, ask.pack, old, new)
     if warning := split_warning(parent.config["data"], material.facts):
@@ -196,7 +207,9 @@ def extend(
     if ask.tunes:
         weights = {name: tensor.cpu() for name, tensor in child.state_dict().items()}
         show.say(f"fine-tuning with {method} at {new:,} tokens")
-        run = train(config, show=show.training, trust=True, weights=weights, about=about)
+        run = train_in_held_folder(
+            config, show=show.training, trust=True, weights=weights, about=about
+        )
     else:
         run = _write_untrained(config, parent, child, {**about, "data": material.facts})
     return _measured(run, parent, text, ask.device, show)
@@ -225,11 +238,14 @@ def go_on(
     run = Run.load(folder, trust=trust)
     found = record.extension_of(run)
     source = record.find_parent(run, parent, trust=trust)
-    if (run.folder / "training").is_dir():
-        run = resume(folder, inexact=inexact, trust=trust, show=show.training)
-    config = TrainConfig.from_dict(run.config["training"], run.model_config)
-    _, text = _read(config, source, found["pack"], found["from_length"], found["to_length"])
-    return _measured(run, source, text, device, show)
+    with held(run.folder, remedy="see to its permissions"):
+        if (run.folder / "training").is_dir():
+            run = resume_in_held_folder(
+                run.folder, inexact=inexact, trust=trust, show=show.training
+            )
+        config = TrainConfig.from_dict(run.config["training"], run.model_config)
+        _, text = _read(config, source, found["pack"], found["from_length"], found["to_length"])
+        return _measured(run, source, text, device, show)
 
 
 def _transformer(run: Run, device: str) -> LanguageModel:
@@ -308,16 +324,19 @@ def _write_untrained(
 ) -> Run:
     """Write a run that is its parent but for the embedding's spelling and the length."""
     folder = free_folder(config)
-    emptied(folder)
     recorded = {
         **parent.config,
         **about,
         "model": child.config.to_dict(),
         "training": {**config.to_dict(), "steps": None, "tokens": None, "time": None},
     }
-    parent.tokenizer.save(folder / "tokenizer.json")
-    save_weights(folder / "model.safetensors", child.state_dict())
-    write_text(folder / "config.json", json.dumps(recorded, indent=1) + "\n")
+    try:
+        with replacing_what_is_there(folder, RUN):
+            write_text(folder / "config.json", json.dumps(recorded, indent=1) + "\n")
+            parent.tokenizer.save(folder / "tokenizer.json")
+            save_weights(folder / "model.safetensors", child.state_dict())
+    except OSError as error:
+        raise cannot_write(folder, error, "choose another --out") from None
     return Run.load(folder, trust=True)
 
 

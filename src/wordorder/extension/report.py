@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wordorder.atomic import replacing, write_text
+from wordorder import drawing
+from wordorder.atomic import write_text
 from wordorder.evaluation.intervals import half_width
 from wordorder.extension import record
 from wordorder.extension.extend import Extended
@@ -52,7 +53,7 @@ def draw(path: Path, found: Extended, title: str) -> None:
     with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(5.2 + 4.2 * len(kinds), 4.4), layout="constrained", dpi=130)
         FigureCanvasAgg(figure)
-        figure.suptitle(title.replace("$", r"\$"), fontsize=11)
+        figure.suptitle(drawing.plain(title), fontsize=11)
         parts = figure.subfigures(1, 1 + len(kinds), width_ratios=[5.2, *[4.2] * len(kinds)])
         parts = list(parts) if kinds else [parts]
         _draw_losses(parts[0].subplots(), found)
@@ -61,8 +62,7 @@ def draw(path: Path, found: Extended, title: str) -> None:
             _draw_found(above, found.before, kind, f"{kind}, before")
             _draw_found(below, found.after, kind, f"{kind}, after")
             below.set_xlabel("tokens of context")
-        with replacing(path) as beside:
-            figure.savefig(beside)
+        drawing.save(figure, path)
 
 
 def _draw_losses(axes: Axes, found: Extended) -> None:

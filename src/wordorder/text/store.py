@@ -12,8 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wordorder.atomic import reclaim, replacing_folder
 from wordorder.errors import BadInput
 from wordorder.patience import said_if_slow
 from wordorder.text.corpus import Corpus
@@ -155,17 +154,13 @@ def _encode(corpus: Corpus, tokenizer: Tokenizer) -> Arrays:
 
 def _write(entry: Path, tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", suffix=".part", dir=entry.parent))
-    try:
+    reclaim(entry.parent)
+    # What is there now is damaged, or another process has just made the same.
+    with replacing_folder(entry) as beside:
         np.save(beside / "tokens.npy", tokens)
         np.save(beside / "starts.npy", starts)
         sums = {"tokens": _checksum(tokens), "starts": _checksum(starts)}
         (beside / "sums.json").write_text(json.dumps(sums))
-        # What is there now is damaged, or another process has just made the same.
-        shutil.rmtree(entry, ignore_errors=True)
-        os.rename(beside, entry)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _opened(entry: Path) -> Arrays | None:

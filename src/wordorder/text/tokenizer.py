@@ -432,7 +432,7 @@ def _read(path: str | Path) -> tokenizers.Tokenizer:
             f"or one of {', '.join(KINDS)}"
         )
     try:
-        backend = tokenizers.Tokenizer.from_file(str(path))
+        backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises plain Exception for whatever is wrong
         raise BadInput(f"{path} is no tokenizer.json that can be read: {error}") from None
     _add_special(backend, ENDS_OF_TEXT)

@@ -6,7 +6,6 @@ Every field is a command-line option of `wordorder train`; the model's fields to
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from annotated_types import Interval
 
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, Kind, ModelConfig
+from wordorder.names import file_name
 from wordorder.settings import (
     Duration,
     NotNegative,
@@ -169,7 +169,7 @@ def folder_of(config: TrainConfig) -> Path:
     names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in config.data]
     model = config.model
     reader = model.position if model.kind == "transformer" else model.kind
-    return Path("runs") / re.sub(r"[^\w.+=-]+", "_", f"{'+'.join(names)}-{reader}")
+    return Path("runs") / file_name(f"{'+'.join(names)}-{reader}")
 
 
 def seconds(text: str) -> float:

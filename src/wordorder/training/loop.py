@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from wordorder import stopping
+from wordorder.atomic import cannot_write
+from wordorder.errors import Failed
+from wordorder.folders import let_go
 from wordorder.training import checkpoints
 from wordorder.training.course import Course
 from wordorder.training.display import Display
@@ -20,6 +23,7 @@ from wordorder.training.training import FEWEST_VALIDATIONS, Training, validation
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 FINAL_VALIDATION_TOKENS = 1 << 18
+REMEDY = "see to its permissions"
 
 
 def run(
@@ -37,28 +41,34 @@ def run(
         seconds_before: what earlier parts of a resumed run took.
 
     Raises:
-        Failed: a loss that is not finite, or a checkpoint that cannot be written.
-        KeyboardInterrupt: after Ctrl-C, when the step is done and saved.
+        Failed: a loss that is not finite, or a file that cannot be written.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done and saved.
     """
     metrics = Metrics(folder, tensorboard=training.config.tensorboard)
     course = course or Course(folder)
     work = _Work(training, folder, show, metrics, course, _Clock(training, course, seconds_before))
     try:
-        with torch.random.fork_rng(), _interruption(show) as interrupted:
-            if training.done == 0:
-                work.save()
-            course.begin(training, work.clock.seconds)
-            while not training.is_over:
-                work.decide()
-                if training.is_over:
-                    break
-                work.step()
-                if interrupted.is_set():
+        with torch.random.fork_rng():
+            with _interruption(show) as interrupted:
+                if training.done == 0:
                     work.save()
-                    raise KeyboardInterrupt
-            work.close()
-    finally:
+                course.begin(training, work.clock.seconds)
+                while not training.is_over and not interrupted:
+                    work.decide()
+                    if not training.is_over:
+                        work.step()
+                if not interrupted:
+                    work.validate_the_last()
+                work.save()
+                if interrupted:
+                    stopping.stop(interrupted[0])
+            work.close()  # all is saved: Ctrl-C stops at once
         metrics.flush()
+    except OSError as error:
+        raise Failed(f"at step {training.done}, {cannot_write(folder, error, REMEDY)}") from None
+    finally:
+        with suppress(OSError):  # it would hide what was raised first
+            metrics.flush()
 
 
 class _Work:
@@ -97,7 +107,7 @@ class _Work:
             often = training.evaluate_every * FEWEST_VALIDATIONS >= training.steps
             if often or number % 2 == 0:
                 self.sample()
-        if clock.checkpoint_is_due():
+        if clock.checkpoint_is_due() and not training.is_over:  # the last step is saved after it
             self.save()
         self.course.stepped()
 
@@ -120,13 +130,18 @@ class _Work:
         self.metrics.flush()
         self.training.save(self.folder, self.course.taken)
         self.clock.saved = self.clock.now()
+        if self.training.done:  # there is something to go on from: the old run is not needed
+            let_go(self.folder)
+
+    def validate_the_last(self) -> None:
+        """Validate the weights after the last step too, where the best ones are kept."""
+        best = self.training.best
+        if best is not None and best.validated != self.training.done:
+            self.validate()
 
     def close(self) -> None:
-        """Validate the last weights and the best ones on the whole validation text, and save."""
+        """Validate the last weights and the best ones on the whole validation text."""
         training, best = self.training, self.training.best
-        if best is not None and best.validated != training.done:
-            self.validate()
-        self.save()
         final = training.validate(FINAL_VALIDATION_TOKENS, final=True)
         if best is not None:
             final = self._with_best(final)
@@ -194,21 +209,20 @@ class _Clock:
 
 
 @contextmanager
-def _interruption(show: Display) -> Iterator[threading.Event]:
-    """Ctrl-C once sets the event, so that the step is finished and saved; twice stops at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
+def _interruption(show: Display) -> Iterator[list[int]]:
+    """Give a list that the first Ctrl-C or SIGTERM is put into, so that the step is saved first.
+
+    The second stops at once.
+    """
+    numbers: list[int] = []
 
     def ask(number: int, frame: Any) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-        show.say("Ctrl-C: finishing this step and saving (again: stop at once)")
+        if numbers:
+            stopping.stop(number)
+        numbers.append(number)
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        with suppress(OSError, RuntimeError):  # the terminal is gone, or it is just being written
+            show.say(f"{name}: finishing this step and saving (again: stop at once)")
 
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with stopping.handling(ask, ctrl_c=True):
+        yield numbers

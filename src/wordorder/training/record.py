@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from wordorder import __version__
-from wordorder.atomic import write_text
+from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput
+from wordorder.folders import may_begin, ours
 from wordorder.model.config import ModelConfig
 from wordorder.training import checkpoints
 from wordorder.training.config import TrainConfig, folder_of
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material
 from wordorder.training.plan import Plan
-from wordorder.training.run import emptied
+from wordorder.training.run import RUN
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -39,27 +40,22 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def free_folder(config: TrainConfig) -> Path:
-    """Return the run folder, where it may be written.
+    """Return the run folder, whose lock must be held, where a run may begin in it.
 
     Raises:
         BadInput: a run that is there already and not to be overwritten, or something else.
     """
     folder = folder_of(config)
-    if not folder.exists():
-        return folder
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is a file: choose another --out")
-    if not (folder / "config.json").exists():
-        if any(folder.iterdir()):
-            raise BadInput(f"{folder} is a folder of other things: choose another --out")
-        return folder
-    if not config.overwrite:
-        raise BadInput(
-            f"{folder} holds a run: go on with it by --resume {folder}, replace it by "
-            "--overwrite, or choose another --out"
-        )
+    remedy = (
+        f"go on with it by --resume {folder}, replace it by --overwrite, or choose another --out"
+    )
+    may_begin(folder, RUN, overwrite=config.overwrite, remedy=remedy)
     if config.init and Path(config.init).resolve() == folder.resolve():
         raise BadInput(f"--init {config.init} would overwrite itself: choose another --out")
+    theirs = {path.resolve() for path in ours(folder, RUN)}
+    for name in config.data:
+        if Path(name).resolve() in theirs:
+            raise BadInput(f"--data {name} is of the run that would go: choose another --out")
     return folder
 
 
@@ -71,7 +67,7 @@ def write_folder(
     plan: Plan,
     about: Mapping[str, Any],
 ) -> None:
-    """Replace what an old run left, and write what every command reads.
+    """Write what every command reads; the record first, by which the folder is known.
 
     Args:
         about: what else `config.json` is to say.
@@ -87,13 +83,10 @@ def write_folder(
         "data": material.facts,
     }
     try:
-        emptied(folder)
-        material.tokenizer.save(folder / "tokenizer.json")
         write_text(folder / "config.json", json.dumps(record, indent=1) + "\n")
+        material.tokenizer.save(folder / "tokenizer.json")
     except OSError as error:
-        raise BadInput(
-            f"{folder} cannot be written: {error.strerror}: choose another --out"
-        ) from None
+        raise cannot_write(folder, error, "choose another --out") from None
 
 
 def check_architecture(

@@ -11,27 +11,40 @@ import math
 from pathlib import Path
 from typing import Any
 
-from wordorder.atomic import replacing, write_text
+from wordorder import drawing
+from wordorder.atomic import write_text
 from wordorder.evaluation.intervals import Estimate, half_width
 from wordorder.numerals import counted
 from wordorder.training.metrics import read
 from wordorder.training.plan import readable_seconds
+from wordorder.training.signature import is_ours, signed
 
 Records = list[dict[str, Any]]
 
 
-def write(folder: Path) -> None:
-    """Make the plot, the samples and the model card of a run folder."""
+def write(folder: Path) -> str:
+    """Make the plot, the samples and the model card of a run folder.
+
+    Returns:
+        that the card there was edited and stays as it is, or nothing.
+
+    Raises:
+        OSError: one of them cannot be written.
+    """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     records = read(folder / "metrics.jsonl")
     steps = [r for r in records if "loss" in r]
     if not steps:
-        return
+        return ""
     samples = [r for r in records if "sample" in r]
     if samples:
         write_text(folder / "samples.txt", _samples(samples))
     draw_losses(folder / "loss.png", config, records)
-    write_text(folder / "README.md", model_card(folder.name, config, records))
+    card = folder / "README.md"
+    if card.exists() and not is_ours(card):
+        return f"{card} was not written by wordorder, or edited since: it stays as it is"
+    write_text(card, signed(model_card(folder.name, config, records)))
+    return ""
 
 
 def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
@@ -60,15 +73,14 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
         )
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
-    axes.set_title(_title(config), fontsize=11)
+    axes.set_title(drawing.plain(_title(config)), fontsize=11)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     if steps[-1]["bits_per_byte"]:
         ratio = steps[-1]["bits_per_byte"] / steps[-1]["loss"]
         other = axes.secondary_yaxis("right", functions=(lambda n: n * ratio, lambda b: b / ratio))
         other.set_ylabel("bits per byte of the training text")
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=120)
+    drawing.save(figure, path, dpi=120)
 
 
 def texts_read(records: Records) -> dict[str, Records]:

@@ -10,7 +10,6 @@ extension.json  extension.md  extension.png        of a run that `wordorder exte
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,43 +20,43 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from wordorder.errors import BadInput, Refused
+from wordorder.folders import Kind
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.model.decoding import CompiledStep, Sampling
 from wordorder.positions import foreign
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.continuation import continuation, room
+from wordorder.training.signature import is_ours
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 MOST_NAMED = 6  # runs in one message
 # What a run leaves, and so what --overwrite removes: nothing else in the folder is touched.
-OURS = (
-    "config.json",
-    "tokenizer.json",
-    "model.safetensors",
-    "last.safetensors",
-    "metrics.jsonl",
-    "loss.png",
-    "samples.txt",
-    "README.md",
-    "training",
-    "tensorboard",
-    "extension.json",
-    "extension.md",
-    "extension.png",
+RUN = Kind(
+    "a run",
+    record="config.json",
+    keys=("training", "model", "machine", "steps", "data"),
+    files=(
+        "tokenizer.json",
+        "model.safetensors",
+        "last.safetensors",
+        "metrics.jsonl",
+        "loss.png",
+        "samples.txt",
+        "README.md",
+        "training/decisions.jsonl",
+        "training/step-[0-9]*/state.safetensors",
+        "training/step-[0-9]*/state.json",
+        "tensorboard/events.out.tfevents.*",
+        "extension.json",
+        "extension.md",
+        "extension.png",
+        "probe.png",
+        "measures.json",  # of a run that was compared
+    ),
+    proofs={"README.md": is_ours},
+    stands=("training/step-[0-9]*/state.json", "model.safetensors"),
 )
-
-
-def emptied(folder: Path) -> None:
-    """Make a folder for a run, without what an old run left in it.
-
-    Raises:
-        OSError: where it cannot be written.
-    """
-    for name in OURS:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 class Run:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from wordorder.atomic import cannot_write
 from wordorder.errors import BadInput, Failed, Refused
+from wordorder.folders import is_set_aside, recover, replacing_what_is_there, stands
+from wordorder.locks import held
 from wordorder.model import TokenModel, make_model, shape_of
 from wordorder.model.config import ModelConfig
 from wordorder.training import checkpoints, loop, metrics, outcome, report
@@ -29,6 +32,7 @@ from wordorder.training.beforehand import (
 )
 from wordorder.training.config import (
     TrainConfig,
+    folder_of,
     whole_paths,
     with_vocabulary,
 )
@@ -60,7 +64,7 @@ from wordorder.training.record import (
     record_steps,
     write_folder,
 )
-from wordorder.training.run import Run, check_trust
+from wordorder.training.run import RUN, Run, check_trust
 from wordorder.training.settle import Settled, memory_explained, settle
 from wordorder.training.timing import Deadline
 from wordorder.training.training import Training, not_finite
@@ -75,6 +79,7 @@ def train(
     machine: Machine | None = None,
     weights: Mapping[str, Tensor] | None = None,
     about: Mapping[str, Any] | None = None,
+    wait: float = 0.0,
 ) -> Run:
     """Train a model as configured and return its run.
 
@@ -87,26 +92,39 @@ def train(
         weights: what to start from instead of the seed's weights or those of `config.init`, whose
             tokenizer is taken all the same.
         about: what else `config.json` is to say of the run.
+        wait: seconds to wait for another process that is writing to the folder.
 
     Raises:
         BadInput: a configuration, text or folder that cannot be.
         Failed: a loss that is not finite, too little memory or room on the disk.
-        KeyboardInterrupt: after Ctrl-C; the run is saved and can be resumed.
+        Refused: another process is writing to the folder.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    with random_state_kept():
-        return _train(config, show or Display(), command, trust, machine, weights, about)
+    with held(folder_of(config), wait=wait):
+        return train_in_held_folder(
+            config,
+            show=show,
+            command=command,
+            trust=trust,
+            machine=machine,
+            weights=weights,
+            about=about,
+        )
 
 
-def _train(
+@random_state_kept()
+def train_in_held_folder(
     config: TrainConfig,
-    show: Display,
-    command: str | None,
-    trust: bool,
-    machine: Machine | None,
-    weights: Mapping[str, Tensor] | None,
-    about: Mapping[str, Any] | None,
+    *,
+    show: Display | None = None,
+    command: str | None = None,
+    trust: bool = False,
+    machine: Machine | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
-    started = time.perf_counter()
+    """Train as `train` does, in a folder whose lock is held."""
+    started, show = time.perf_counter(), show or Display()
     folder = free_folder(config)
     # Paths are kept whole, so that the run can be resumed from another folder.
     config = replace(config, out=str(folder), data=whole_paths(config.data))
@@ -127,8 +145,11 @@ def _train(
     with _threads(machine.threads if machine else config.threads):
         settled = settle(config, material, started, show, machine=machine, weights=weights)
         about = {"command": command, **(about or {})}
-        write_folder(folder, settled.config, material, settled.machine, settled.plan, about)
-        with memory_explained(settled.config, settled.model):
+        with (
+            replacing_what_is_there(folder, RUN),
+            memory_explained(settled.config, settled.model),
+        ):
+            write_folder(folder, settled.config, material, settled.machine, settled.plan, about)
             return _finish(_training(settled, material), folder, show, settled.plan)
 
 
@@ -147,13 +168,21 @@ def resume(
 
     Raises:
         BadInput: no run there, or a missing or damaged file (which one).
-        Refused: where it would end with other weights, and `inexact` is not set.
+        Refused: where it would end with other weights, and `inexact` is not set; another process
+            is writing to the folder.
     """
-    with random_state_kept():
-        return _resume(Path(folder), inexact, trust, show or Display())
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(f"no run folder {folder}: train one with wordorder train --out {folder}")
+    with held(folder, remedy="see to its permissions"):
+        return resume_in_held_folder(folder, inexact=inexact, trust=trust, show=show)
 
 
-def _resume(folder: Path, inexact: bool, trust: bool, show: Display) -> Run:
+@random_state_kept()
+def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Display | None) -> Run:
+    """Go on as `resume` does, with a folder whose lock is held."""
+    show = show or Display()
+    recover(folder, RUN)
     recorded = read_record(folder)
     config = TrainConfig.from_dict(recorded["training"], ModelConfig.from_dict(recorded["model"]))
     check_trust(folder, config.model, trust)
@@ -178,7 +207,7 @@ def _resume(folder: Path, inexact: bool, trust: bool, show: Display) -> Run:
         plan = plan_of(config, machine, material, model, steps, None, timing)
         training = _training(Settled(config, model, machine, losses, plan), material)
         training.load(checkpoint)
-        metrics.Metrics(folder).cut(training.done)
+        metrics.Metrics(folder).cut(training.done, training.best and training.best.validated)
         return _finish(training, folder, show, plan, checkpoint.extra.get("decisions"))
 
 
@@ -223,23 +252,51 @@ def _finish(
     """Train to the last step and write the report; also what there is of one when stopped."""
     show.plan(plan, training.done)
     try:
-        course = _course(folder, training.config, plan, known)
-        loop.run(training, folder, show, course, _seconds_before(folder))
-        record_steps(folder, training.done)
+        try:
+            course = _course(folder, training.config, plan, known)
+            loop.run(training, folder, show, course, _seconds_before(folder))
+            record_steps(folder, training.done)
+        finally:
+            show.close()
         for line in outcome.lines(folder):
             show.say(line)
     except KeyboardInterrupt:
-        show.say(
-            f"stopped and saved at step {training.done} of {training.steps}: "
-            f"go on with wordorder train --resume {folder}"
-        )
+        with suppress(Exception):  # what stopped it is told, not what comes after
+            show.say(_stopped(training, folder))
+            report.write(folder)
         raise
     except Failed as error:
-        raise Failed(f"{error} (the last good checkpoint is kept in {folder})") from None
-    finally:
-        show.close()
-        report.write(folder)
+        with suppress(Exception):
+            report.write(folder)
+        raise Failed(f"{error} ({_left(folder)})") from None
+    try:
+        if line := report.write(folder):
+            show.say(line)
+    except OSError as error:
+        wrong = cannot_write(error.filename or folder, error, "see to its permissions")
+        raise Failed(f"{wrong} (the run is done: wordorder train --resume {folder})") from None
     return Run.load(folder, trust=True)  # whose code ran already
+
+
+def _stopped(training: Training, folder: Path) -> str:
+    """Return how far a run that was stopped is saved."""
+    if is_set_aside(folder) or not stands(folder, RUN):
+        return f"stopped before the first checkpoint: {_left(folder)}"
+    done = "stopped" if training.saved < training.done else "stopped and saved"
+    saved = "" if training.saved == training.done else f", saved at step {training.saved}"
+    return (
+        f"{done} at step {training.done} of {training.steps}{saved}: "
+        f"go on with wordorder train --resume {folder}"
+    )
+
+
+def _left(folder: Path) -> str:
+    """Return what a folder holds after a run that ended badly."""
+    if is_set_aside(folder):
+        return f"{folder} holds the run that was there before"
+    if not stands(folder, RUN):
+        return "nothing was kept"
+    return f"the last good checkpoint is kept in {folder}"
 
 
 def _course(

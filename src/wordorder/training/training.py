@@ -64,7 +64,7 @@ class Training:
         self.model, self.losses, self.steps = model, losses, steps
         self.open_ended = open_ended
         self.ends: list[tuple[int, int]] = []
-        self.done = 0
+        self.done = self.saved = 0
         self.batches = material.batches(config)
         self.optimizer = Optimizer(
             model,
@@ -236,8 +236,8 @@ class Training:
             decisions: those that have been taken.
 
         Raises:
-            Failed: where it cannot be written, or weights are not finite; the checkpoint before is
-                still there.
+            Failed: weights that are not finite; the checkpoint before is still there.
+            OSError: where it cannot be written; so is it then.
         """
         weights, best = self.model.state_dict(), self.best
         if name := not_finite(weights):
@@ -254,14 +254,9 @@ class Training:
             "best": best.facts() if best else {},
         }
         kept = (best.weights if best else None) or weights
-        try:
-            checkpoints.save(folder / "training", self.done, tensors, extra)
-            checkpoints.save_weights(folder / "model.safetensors", kept)
-        except (OSError, RuntimeError) as error:  # safetensors raises its own on a full disk
-            raise Failed(
-                f"step {self.done} cannot be saved in {folder}: {error}; the checkpoint before is "
-                f"whole: make room, then wordorder train --resume {folder}"
-            ) from None
+        checkpoints.save(folder / "training", self.done, tensors, extra)
+        checkpoints.save_weights(folder / "model.safetensors", kept)
+        self.saved = self.done
 
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Take the weights and the optimizer's state of a checkpoint that fits the model."""
@@ -274,7 +269,7 @@ class Training:
         if self.best is not None:
             device = self.parameters[0].device
             self.best.load(checkpoint.extra.get("best", {}), tensors, device)
-        self.done = checkpoint.step
+        self.done = self.saved = checkpoint.step
 
 
 def lower(config: TrainConfig, name: str) -> float:

@@ -14,14 +14,13 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wordorder.atomic import reclaim, replacing_folder
 from wordorder.errors import BadInput
 from wordorder.text.store import cache_folder
 from wordorder.text.user_text import printable, user_path
@@ -71,8 +70,9 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _write(entry: Path, state: dict[str, Any], blocks: list[Block]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", suffix=".part", dir=entry.parent))
-    try:
+    reclaim(entry.parent)
+    # What is there now is of the file as it was, or another process has just made the same.
+    with replacing_folder(entry) as beside:
         names = _names(blocks)
         with (beside / "matrix.npy").open("wb") as file:  # block after block: it is there once
             shape = len(names), blocks[0].rows.shape[1]
@@ -83,11 +83,6 @@ def _write(entry: Path, state: dict[str, Any], blocks: list[Block]) -> None:
         np.save(beside / "norms.npy", _norms(blocks), allow_pickle=False)
         (beside / "names.json").write_text(json.dumps(names), encoding="utf-8")
         (beside / "file.json").write_text(json.dumps(state), encoding="utf-8")
-        # What is there now is of the file as it was, or another process has just made the same.
-        shutil.rmtree(entry, ignore_errors=True)
-        os.rename(beside, entry)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _opened(entry: Path, path: Path, state: dict[str, Any]) -> Vectors | None:

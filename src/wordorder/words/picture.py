@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wordorder.atomic import replacing
+from wordorder import drawing
 from wordorder.errors import BadInput
 from wordorder.words.vectors import Vectors
 
@@ -69,15 +69,16 @@ def draw(
     axes = figure.subplots()
     axes.scatter(*places.T, color=POINT, s=18, zorder=2)
     for word, place in at.items():
-        axes.annotate(word, place, xytext=(4, 4), textcoords="offset points", fontsize=10)
+        axes.annotate(
+            drawing.plain(word), place, xytext=(4, 4), textcoords="offset points", fontsize=10
+        )
     for first, second in arrows:
         style = {"arrowstyle": "->", "color": ARROW, "shrinkA": 4, "shrinkB": 4}
         axes.annotate("", at[second], at[first], arrowprops=style)
     axes.set_xlabel(f"first direction ({shares[0]:.0%} of their spread)")
     axes.set_ylabel(f"second direction ({shares[1]:.0%})")
-    axes.set_title(vectors.source, fontsize=11)
+    axes.set_title(drawing.plain(vectors.source), fontsize=11)
     axes.set_aspect("equal", "datalim")
     axes.margins(0.15)
     axes.grid(alpha=0.25)
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=120)
+    drawing.save(figure, path, dpi=120)

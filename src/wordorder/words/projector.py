@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wordorder.atomic import replacing
 from wordorder.words.vectors import Vectors
 
 WHITESPACE = str.maketrans("\t\r\n", "   ")
@@ -20,8 +21,8 @@ def export(vectors: Vectors, folder: str | Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     rows, names = folder / "vectors.tsv", folder / "metadata.tsv"
     form = "\t".join(["%.6g"] * vectors.matrix.shape[1]) + "\n"
-    with rows.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(rows) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(form % tuple(row.tolist()) for row in vectors.matrix)
-    with names.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(names) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{name.translate(WHITESPACE)}\n" for name in vectors.names)
     return rows, names
