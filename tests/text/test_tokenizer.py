@@ -12,6 +12,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from wordorder.errors import BadInput
+from wordorder.text.backends import MASK, sample
 from wordorder.text.corpus import END_OF_TEXT, Corpus, Document
 from wordorder.text.pieces import (
     BETWEEN_GPT2_PARTS,
@@ -19,7 +20,7 @@ from wordorder.text.pieces import (
     LONG_RUNS,
     pieces,
 )
-from wordorder.text.tokenizer import MASK, StreamDecoder, Tokenizer, _sample, make_tokenizer
+from wordorder.text.tokenizer import StreamDecoder, Tokenizer, make_tokenizer
 
 # Every code point that a test's text may have, so that the character tokenizer knows it.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz ABC0123.,'<|>\n\t\r\f\0éßñ日本語🙂\u0301\u2028\u200b"
@@ -195,7 +196,7 @@ def test_pieces_are_the_text_and_bounded(text: str, size: int) -> None:
 )
 def test_text_without_spaces_is_learnt_from_in_short_runs(text: str) -> None:
     corpus = Corpus("", [Document(text, "")])
-    assert not any(LONG_RUNS.search(part) for part in _sample(corpus))
+    assert not any(LONG_RUNS.search(part) for part in sample(corpus))
     tokenizer = make_tokenizer("bpe", corpus, 300)
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
@@ -226,7 +227,8 @@ def test_unknown_character_is_named() -> None:
         TOKENIZERS["characters"].encode("the Ω")
     assert str(caught.value) == (
         f"character 'Ω' (U+03A9) at offset 4 is not among the {len(set(ALPHABET))} this character "
-        "tokenizer was made from: leave it out, or train with --tokenizer bytes or bpe"
+        "tokenizer was made from: leave it out, or train a model without --init, with "
+        "--tokenizer bytes or bpe"
     )
 
 

@@ -111,11 +111,8 @@ def sliding_loss(
         progress(done / len(begins))
     total, loss = float(sums.sum()), ratio(sums, counts)
     # Tokens that do not add up to the whole text do not to a part of it either.
-    exact = (
-        bytes_per_token is not None
-        and store.lossless
-        and bytes_per_token[store.tokens].sum() == store.bytes
-    )
+    spelt = None if bytes_per_token is None else bytes_per_token[store.tokens].sum()
+    exact = store.lossless and spelt == store.bytes
     return SlidingLoss(
         loss_nats=loss.mean,
         standard_error=loss.standard_error,

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -25,38 +25,26 @@ from typing import Any
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders
 
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
-from wordorder.patience import said_if_slow
-from wordorder.text.corpus import END_OF_TEXT, Corpus
-from wordorder.text.pieces import (
-    BETWEEN_GPT2_PARTS,
-    BETWEEN_PARTS,
-    LINE_STARTS,
-    PATTERN,
-    pieces,
-    short_runs,
+from wordorder.text.backends import (
+    ENDS_OF_TEXT,
+    MASKS,
+    SMALLEST_BPE,
+    add_special,
+    bpe_backend,
+    byte_backend,
+    bytes_of,
+    character_backend,
+    kind_of,
 )
+from wordorder.text.corpus import Corpus
+from wordorder.text.pieces import BETWEEN_GPT2_PARTS, BETWEEN_PARTS, LINE_STARTS, pieces
 from wordorder.text.round_trip import RoundTrip, round_trip
 
 KINDS = ("bpe", "bytes", "characters")
-MASK = "<|mask|>"
-
-# What other families call the same thing, where a tokenizer is brought.
-ENDS_OF_TEXT = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
-MASKS = (MASK, "<mask>", "[MASK]")
-
-ANY_CHARACTER = r"[\s\S]"  # a dot would leave newlines out
-
-SMALLEST_BPE = 257  # every byte, and the end of text
-
-# Merges hardly change with more text, and this much is counted in a few seconds.
-MOST_TRAINING_CHARACTERS = 16_000_000
-
-# The same where few words repeat, since the text has few blanks.
-MOST_UNSPACED_CHARACTERS, FEWEST_BLANKS = 4_000_000, 1 / 32
 
 # Encoded at once: the general road's bookkeeping, some 150 bytes a token, is kept for these only.
 PIECES_AT_ONCE = 16
@@ -64,21 +52,6 @@ PIECES_AT_ONCE = 16
 # token: its pieces are long.
 BROUGHT_PIECE_CHARACTERS = 1 << 20
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")  # SentencePiece's spelling of a byte
-
-
-def _spellings_of_bytes() -> list[str]:
-    """How byte-level vocabularies write each byte.
-
-    Source: `bytes_to_unicode` in GPT-2's encoder.py: printable Latin-1 as itself, the others from
-    U+0100 on in order.
-    """
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = (chr(0x100 + number) for number in range(256))
-    return [chr(byte) if byte in printable else next(others) for byte in range(256)]
-
-
-SPELLINGS = _spellings_of_bytes()
-BYTES = {spelling: byte for byte, spelling in enumerate(SPELLINGS)}
 
 
 class Tokenizer:
@@ -95,7 +68,7 @@ class Tokenizer:
         backend.no_padding()
         backend.encode_special_tokens = True
         self.backend = backend
-        self.kind = _kind(backend)
+        self.kind = kind_of(backend)
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocabulary_size: int = max(vocabulary.values()) + 1
         self.end_of_text: int = next(vocabulary[n] for n in ENDS_OF_TEXT if n in vocabulary)
@@ -204,7 +177,7 @@ class Tokenizer:
         sizes = np.zeros(self.vocabulary_size, np.int64)
         for token, index in self.backend.get_vocab(with_added_tokens=False).items():
             plain = token.replace("▁", " ").removeprefix("##").encode()
-            plain = _bytes_of(token) if byte_level else plain
+            plain = bytes_of(token) if byte_level else plain
             sizes[index] = 1 if BYTE_TOKEN.fullmatch(token) else len(plain)
         sizes[self._special_ids] = 0
         return sizes
@@ -229,7 +202,7 @@ class Tokenizer:
             return None
         spellings = [b""] * self.vocabulary_size
         for token, index in self.backend.get_vocab(with_added_tokens=False).items():
-            spellings[index] = token.encode() if self.kind == "characters" else _bytes_of(token)
+            spellings[index] = token.encode() if self.kind == "characters" else bytes_of(token)
         for index, token in self.backend.get_added_tokens_decoder().items():
             spellings[index] = b"" if token.special else token.content.encode()
         return spellings
@@ -261,12 +234,6 @@ class Tokenizer:
     def spellings(self) -> list[bytes] | None:
         """Each token's bytes, b"" for special ones; None where its neighbours decide them."""
         return self._spellings
-
-
-def _bytes_of(token: str) -> bytes:
-    """Return the bytes that a byte-level token stands for; one spelt otherwise is its own text."""
-    spelt = [BYTES.get(character) for character in token]
-    return token.encode() if None in spelt else bytes(spelt)
 
 
 class StreamDecoder:
@@ -345,11 +312,11 @@ def make_tokenizer(
         BadInput: for an unknown kind, an impossible size, or a file that is no tokenizer.
     """
     if how == "bytes":
-        backend = _bytes()
+        backend = byte_backend()
     elif how == "characters":
-        backend = _characters(alphabet or corpus)
+        backend = character_backend(alphabet or corpus)
     elif how == "bpe":
-        backend = _bpe(corpus, vocabulary_size - 1 - mask, smallest=SMALLEST_BPE + mask)
+        backend = bpe_backend(corpus, vocabulary_size - 1 - mask, smallest=SMALLEST_BPE + mask)
     elif how.endswith(".json") or os.sep in how or Path(how).exists():
         backend = _read(how)
     else:
@@ -357,70 +324,10 @@ def make_tokenizer(
             f"unknown tokenizer {how!r}: it is one of {', '.join(KINDS)}, "
             "or the path of a tokenizer.json"
         )
-    _add_special(backend, ENDS_OF_TEXT)
+    add_special(backend, ENDS_OF_TEXT)
     if mask:
-        _add_special(backend, MASKS)
+        add_special(backend, MASKS)
     return Tokenizer(backend)
-
-
-def _add_special(backend: tokenizers.Tokenizer, names: Sequence[str]) -> None:
-    if not any(backend.token_to_id(name) is not None for name in names):
-        backend.add_special_tokens([AddedToken(names[0], special=True, normalized=False)])
-
-
-def _bytes() -> tokenizers.Tokenizer:
-    """A byte-level BPE without merges, whose ids are the byte values."""
-    vocabulary = {SPELLINGS[byte]: byte for byte in range(256)}
-    backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    return backend
-
-
-def _characters(corpus: Corpus) -> tokenizers.Tokenizer:
-    """One token per code point of the corpus, in code point order."""
-    known = sorted(set().union(*(document.text for document in corpus.documents)))
-    vocabulary = {character: index for index, character in enumerate(known)}
-    backend = tokenizers.Tokenizer(models.WordLevel(vocabulary))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(ANY_CHARACTER), "isolated")
-    backend.decoder = decoders.Fuse()
-    return backend
-
-
-def _bpe(corpus: Corpus, size: int, smallest: int) -> tokenizers.Tokenizer:
-    """Byte-level BPE, trained on the corpus or an even sample of it."""
-    if size < 256:
-        raise BadInput(
-            f"vocabulary size {size + smallest - 256} is too small for bpe: "
-            f"it needs at least {smallest}"
-        )
-    backend = tokenizers.Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-        min_frequency=2,
-    )
-    with said_if_slow(f"learning a vocabulary from {corpus.characters:,} characters"):
-        backend.train_from_iterator(_sample(corpus), trainer)
-    return backend
-
-
-def _sample(corpus: Corpus) -> Iterator[str]:
-    blanks = sum(document.text.count(" ") for document in corpus.documents)
-    spaced = blanks >= FEWEST_BLANKS * corpus.characters
-    most = MOST_TRAINING_CHARACTERS if spaced else MOST_UNSPACED_CHARACTERS
-    stride = -(-corpus.characters // most)
-    cut = (piece for document in corpus.documents for piece in pieces(document.text, BETWEEN_PARTS))
-    for piece in islice(cut, 0, None, stride):
-        yield from short_runs(piece)
 
 
 def _read(path: str | Path) -> tokenizers.Tokenizer:
@@ -435,28 +342,5 @@ def _read(path: str | Path) -> tokenizers.Tokenizer:
         backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises plain Exception for whatever is wrong
         raise BadInput(f"{path} is no tokenizer.json that can be read: {error}") from None
-    _add_special(backend, ENDS_OF_TEXT)
+    add_special(backend, ENDS_OF_TEXT)
     return backend
-
-
-def _kind(backend: tokenizers.Tokenizer) -> str:
-    """Which of our kinds a backend is; `brought` for any other."""
-    data = json.loads(backend.to_str())
-    model, before = data["model"], data["pre_tokenizer"] or {}
-    if data["normalizer"] is not None:
-        return "brought"
-    if model["type"] == "WordLevel" and before.get("pattern") == {"Regex": ANY_CHARACTER}:
-        return "characters"
-    if model["type"] != "BPE" or any(spelling not in model["vocab"] for spelling in SPELLINGS):
-        return "brought"
-    split = [{"type": "Split", "pattern": {"Regex": PATTERN}}]
-    if before.get("type") == "Sequence":
-        *first, before = before["pretokenizers"]
-        ours = [{key: step.get(key) for key in split[0]} for step in first] == split
-    else:
-        ours = bool(before.get("use_regex"))  # before 0.2: GPT-2's pattern
-    byte_level = before.get("type") == "ByteLevel" and not before["add_prefix_space"]
-    in_order = [model["vocab"][spelling] for spelling in SPELLINGS] == list(range(256))
-    if byte_level and in_order and not model["merges"] and not ours and not before["use_regex"]:
-        return "bytes"
-    return "bpe" if byte_level and ours else "brought"

@@ -81,7 +81,8 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
     shortest = min(map(len, parts.values()))
     for name, store in parts.items():
         if len(store) <= length:
-            copies = "".join(f" ({note})" for note in material.facts["notes"][len(corpus.notes) :])
+            dropped = [note for note in material.facts["notes"] if note.endswith("dropped")]
+            copies = "".join(f" ({note})" for note in dropped)
             raise BadInput(
                 f"the {name} part of {corpus.name} is {len(store)} tokens, shorter than one "
                 f"context of {length} and the token after it{copies}: give more text, or "
