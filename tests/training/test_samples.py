@@ -12,7 +12,7 @@ from wordorder.training.metrics import read
 from wordorder.training.start import train
 
 
-@pytest.mark.parametrize(("prompt", "most"), [("", 8), ("a sm", 4), ("a small ", 0)])
+@pytest.mark.parametrize(("prompt", "most"), [("", 8), ("a sm", 4), ("a small", 0)])
 def test_a_table_of_positions_ends_a_sample(tmp_path: Path, prompt: str, most: int) -> None:
     text = tmp_path / "text.txt"
     text.write_text("a small text of words in order. " * 100, encoding="utf-8")
