@@ -29,6 +29,21 @@ MUTANTS = (
         ("tests/positions/test_rotary.py", KIT, "tests/parity/test_families.py"),
     ),
     Mutant(
+        "frequencies kept by the class, for the first base",
+        "positions/rotary.py",
+        (
+            (
+                "frequencies = self.resolved_base**-exponent",
+                "frequencies = kept(self.shape.head_dim, self.resolved_base)**-exponent",
+            ),
+            (
+                "class Rotary(",
+                "def kept(size, base, bases={}):\n    return bases.setdefault(size, base)\n\n\nclass Rotary(",
+            ),
+        ),
+        (KIT,),
+    ),
+    Mutant(
         "base not of the trained length",
         "positions/defaults.py",
         (("return shrunk(ROTARY_BASE, ROTARY_LENGTH, trained_length)", "return ROTARY_BASE"),),

@@ -309,6 +309,26 @@ class Precise(Position):
         return queries.float() * 1.5
 
 
+class Ignoring(WrongSlopes):
+    """Has an option that it stores and never reads."""
+
+    def __init__(self, shape: ModelShape, /, *, sharpness: float = 1.0) -> None:
+        super().__init__(shape)
+        self.sharpness = sharpness
+
+
+class ForLength(Position):
+    """A table of the class that forgets for which trained length it was made."""
+
+    door, shift_invariant, rates = "input", False, None
+
+    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        ForLength.rates = (
+            self.rates if self.rates is not None else torch.tensor(1 / self.shape.trained_length)
+        )
+        return x + (geometry.query_positions * self.rates).sin()[..., None].to(x.dtype)
+
+
 BROKEN = {
     "hooks": Precise,
     "has effect": Idle,
@@ -324,6 +344,8 @@ BROKEN = {
     "windowed": Heedless,
     "forgetful": Remembering,
     "side by side": OneTable,
+    "options act": Ignoring,
+    "alone": ForLength,
     "coarse": Rounding,
     "movable": Buffered,
     "initialised": Unset,

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +19,11 @@ from torch import Tensor
 from . import CATALOGUE
 from .base import PositionError, overrides
 from .case import APART, CLOSE, Broken, Case, NotApplicable, same
-from .composed import Part, Spec, find
+from .composed import Part, Spec
 from .declared import facts, hooks
+from .outliving import alone
 from .reader import Past, Reader
+from .variants import options_act, variants
 
 # What activations of 8 bits cost two layers: 0.01 of the spread; one wrong position, 0.3.
 COARSE = 0.06
@@ -191,7 +192,7 @@ def side_by_side(case: Case) -> None:
     """Two with other options do not disturb each other."""
     x, ours = case.text(1, 9), case.reader()
     expected, tried = ours.read(x), 0
-    for other in _variants(case):
+    for _, other in variants(case):
         theirs = other.reader()
         first = theirs.read(x)
         same(ours.read(x), expected, f"after one of {other.spec}", 0.0)
@@ -199,34 +200,6 @@ def side_by_side(case: Case) -> None:
         tried += 1
     if not tried:
         raise NotApplicable("no option has another value to try")
-
-
-def _variants(case: Case) -> Iterator[Case]:
-    """Yield the case with one option changed, where the constructor takes it."""
-    for place, part in enumerate(case.spec.layers[0]):
-        given, kind = dict(part.options), find(part.name, case.catalogue)
-        settled = kind(case.shape, **given).pinned()
-        for name, default in kind.options().items():
-            value = settled.get(name, given.get(name, default))
-            for changed in _other_values(value):
-                options = tuple({**given, name: changed}.items())
-                parts = list(case.spec.layers[0])
-                parts[place] = Part(part.name, options)
-                other = replace(case, spec=Spec((tuple(parts), *case.spec.layers[1:])))
-                try:
-                    longest = other.bare().longest
-                except PositionError:
-                    continue
-                if longest is None or longest >= 9:
-                    yield other
-
-
-def _other_values(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, bool):
-        return (not value,)
-    if isinstance(value, int):
-        return value + 2, 2 * value
-    return (value / 2, 2 * value) if isinstance(value, float) else ()
 
 
 def coarse(case: Case) -> None:
@@ -377,6 +350,8 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
     "windowed": windowed,
     "forgetful": forgetful,
     "side by side": side_by_side,
+    "options act": options_act,
+    "alone": alone,
     "coarse": coarse,
     "movable": movable,
     "initialised": initialised,

@@ -1,0 +1,140 @@
+"""Other values of an embedding's options, and whether each makes a difference."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .base import PositionError
+from .case import Broken, Case, NotApplicable
+from .composed import Part, Spec, find
+from .reader import Reader
+
+SHORT, LONG = 9, 40  # tokens read; what acts far away only shows in the long text, or at FAR
+FAR = 3001
+
+
+def variants(case: Case) -> Iterator[tuple[str, Case]]:
+    """Yield each option's name and the case with another value, where the constructor takes it."""
+    for place, part in enumerate(case.spec.layers[0]):
+        given, kind = dict(part.options), find(part.name, case.catalogue)
+        settled = kind(case.shape, **given).pinned()
+        choices = _choices(kind)
+        for name, default in kind.options().items():
+            value = settled.get(name, given.get(name, default))
+            for changed in _other_values(value, choices.get(name, ())):
+                options = tuple({**given, name: changed}.items())
+                parts = list(case.spec.layers[0])
+                parts[place] = Part(part.name, options)
+                other = replace(case, spec=Spec((tuple(parts), *case.spec.layers[1:])))
+                try:
+                    longest = other.bare().longest
+                except PositionError:
+                    continue
+                if longest is None or longest >= SHORT:
+                    yield name, other
+
+
+def _other_values(value: Any, choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    if isinstance(value, bool):
+        found: tuple[Any, ...] = (not value,)
+    elif isinstance(value, int):
+        found = value + 2, 2 * value
+    elif isinstance(value, float):
+        found = (value / 2, 2 * value) if value else (0.5, 1.0)
+    else:
+        found = choices
+    return tuple(each for each in found if each != value)
+
+
+def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
+    """Return the values of the options that are annotated as a Literal."""
+    try:
+        hints = typing.get_type_hints(kind.__init__)
+    except (NameError, TypeError):  # names that only a type checker knows
+        return {}
+    return {n: typing.get_args(h) for n, h in hints.items() if typing.get_origin(h) is Literal}
+
+
+def options_act(case: Case) -> None:
+    """Every option changes something: what is read, fed to training or learned by it."""
+    by_name: dict[str, list[Case]] = {}
+    for name, other in variants(case):
+        by_name.setdefault(name, []).append(other)
+    if not by_name:
+        raise NotApplicable("no option has another value to try")
+    for name, others in by_name.items():
+        if any(_differ(case, other) for other in others):
+            continue
+        # An option may wait for another: a sharpness for the scaling that has one.
+        waiting = (
+            _differ(with_other, both)
+            for second, cases in by_name.items()
+            for with_other in cases
+            if second != name
+            for first, both in variants(with_other)
+            if first == name
+        )
+        if not any(waiting):
+            values = " and ".join(_value(other, name) for other in others)
+            raise Broken(
+                f"its option {name} changes nothing: {values} read as the value given; is what it "
+                "decides kept outside the instance, by a key without it?"
+            )
+
+
+def _value(case: Case, name: str) -> str:
+    return next(
+        f"{name}={dict(part.options)[name]!r}"
+        for part in case.spec.layers[0]
+        if name in dict(part.options)
+    )
+
+
+def _differ(one: Case, other: Case) -> bool:
+    """Return whether anything that comes of two embeddings differs."""
+    outputs = zip(_outputs(one), _outputs(other), strict=True)
+    return any(not _equal(_got(a), _got(b)) for a, b in outputs)
+
+
+def _outputs(case: Case) -> Iterator[Callable[[], Any]]:
+    """Yield what may differ, the cheapest first."""
+    reader, x = case.reader(), case.text(1, SHORT)
+    yield lambda: reader.read(x)
+    yield lambda: [(p.shape, p.requires_grad) for p in reader.position.parameters()]
+    yield lambda: reader.read(case.text(1, LONG))
+    yield lambda: reader.read(x, torch.arange(SHORT)[None] + case.far(FAR, SHORT))
+    yield lambda: reader.read(x, context_length=500)
+    plain = torch.arange(SHORT)[None]
+    yield lambda: reader.position.place(plain, torch.Generator().manual_seed(1))
+    yield lambda: _slopes(reader, case.text(1, LONG))
+
+
+def _slopes(reader: Reader, x: Tensor) -> list[list[float]]:
+    parameters = [p for p in reader.position.parameters() if p.requires_grad]
+    loss = reader.read(x).square().mean()
+    if not loss.requires_grad:
+        return []
+    slopes = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    return [slope.flatten().tolist() for slope in slopes]
+
+
+def _got(output: Callable[[], Any]) -> Any:
+    try:
+        return output()
+    except PositionError as error:
+        return str(error)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return type(one) is type(other) and bool(one == other)
+
+
+__all__ = ["options_act", "variants"]
