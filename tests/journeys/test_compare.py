@@ -77,7 +77,7 @@ def test_stopped_it_says_how_to_go_on(text: str) -> None:
         (["--positions", "none", "rotery"], "did you mean rotary?"),
         (["--positions", "none"], "at least two"),
         (["--seeds", "-1"], "--seeds is -1"),
-        (["--lengths", "0", "1"], "must be at least 1"),
+        (["--lengths", "0", "1"], "--lengths is [0, 1]: it must be a list, each at least 1"),
         (["--baseline", "t5"], "--baseline t5 is not compared"),
         (["--data", "nothere.txt"], "nothere.txt"),
         (["--postions", "none"], "did you mean --positions"),

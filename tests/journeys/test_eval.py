@@ -157,15 +157,15 @@ def test_whole_windows_of_a_run_that_fills_in(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("rotary --stride 0", "a stride of 0: windows of 32 tokens move by at least 1 and at mo"),
+        ("rotary --stride 0", "--stride is 0: it must be at least 1"),
         ("rotary --stride 65 --length 64", "a stride of 65: windows of 64 tokens move by at leas"),
         ("rotary --retrieval passkeys", "passkey, multi-key, variable-tracking, recall"),
         ("rotary --retrieval passkey", "--retrieval passkey: this cannot be asked within 32 tok"),
-        ("rotary --retrieval recall --depths 2", "--depths 2: from 0, the beginning, to 1, the e"),
-        ("rotary --retrieval recall --lengths 0", "--lengths is 0: it must be above 0"),
+        ("rotary --retrieval recall --depths 2", "--depths is [2.0]: it must be from 0 to 1"),
+        ("rotary --retrieval recall --lengths 0", "--lengths is [0]: it must be at least 1"),
         ("rotary --retrieval recall --examples 0", "--examples is 0: it must be at least 1"),
         ("rotary --retrieval recall --seed -1", "--seed is -1: it must be at least 0"),
-        ("rotary --length -3", "--length is -3: it must be at least 1"),
+        ("rotary --length -3", "--length is -3: it must be at least 0"),
         (
             "rotary --context --data a.txt",
             "--context: contexts of 16 to 512 tokens are left out: the text has 416 tokens with 16",

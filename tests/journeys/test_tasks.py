@@ -49,7 +49,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--positions", "rotary:bass=1"], "rotary has no option 'bass'"),
         (["--seeds", "0"], "--seeds is 0: it must be at least 1"),
         (["--length", "0"], "--length is 0: it must be at least 1"),
-        (["--length", "many"], "not a whole number"),
+        (["--length", "many"], "--length is many: it must be a whole number"),
         (["--steps", "-3"], "--steps is -3"),
         (["--all", "--tasks", "sort"], "give one of the two"),
         (["--stepz", "3"], "did you mean --steps?"),

@@ -17,7 +17,7 @@ from wordorder.cli.main import main
 CHINESE = "天亮以前，老渔夫望着远处的雪山。到了秋天，卖茶的女人想起一封旧信。\n"
 ENGLISH = "The cat saw the key. A dog lost a letter.\n"
 SMALL = (
-    "--width 16 --layers 1 --heads 2 --trained-length 16 --batch-size 2 --vocabulary-size 300 "
+    "--width 16 --layers 1 --heads 2 --trained-length 16 --batch-size 2 "
     "--dtype float32 --kernel plain --compile no --steps 2"
 ).split()
 Said = Callable[..., tuple[int, str, str]]
@@ -30,6 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "zh.txt").write_text(CHINESE.strip() * 40, encoding="utf-8")
     for name, data, tokenizer in (("r", "text.txt", "bpe"), ("c", "zh.txt", "characters")):
         words = ["--data", str(folder / data), "--tokenizer", tokenizer]
+        words += ["--vocabulary-size", "300"] * (tokenizer == "bpe")
         assert main(["train", *SMALL, *words, "--out", str(folder / name)]) == 0
     return folder
 

@@ -76,7 +76,7 @@ def test_one_document_and_what_pads_its_end_are_no_packing(make_random: MakeMode
 def test_it_reads_in_one_direction_alone() -> None:
     with pytest.raises(BadInput) as caught:
         make_model(ModelConfig(kind="gru", causal=False))
-    assert str(caught.value) == "a GRU reads from left to right: it cannot be bidirectional"
+    assert str(caught.value) == "a GRU reads from left to right: leave out --no-causal"
 
 
 @torch.no_grad()

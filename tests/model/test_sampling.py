@@ -238,16 +238,16 @@ def test_writing_past_a_table_is_refused(make_writer: MakeModel) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"temperature": -0.1}, "temperature is -0.1: it must be 0 or more"),
-        ({"temperature": math.nan}, "temperature is nan: it must be 0 or more"),
-        ({"top_k": -1}, "top_k is -1: it must be 0 (all) or more"),
+        ({"temperature": -0.1}, "temperature is -0.1: it must be at least 0"),
+        ({"temperature": math.nan}, "temperature is nan: it must be a finite number, at least 0"),
+        ({"top_k": -1}, "top_k is -1: it must be at least 0"),
         ({"top_p": 0.0}, "top_p is 0.0: it must be above 0 and at most 1"),
         ({"top_p": 1.5}, "top_p is 1.5: it must be above 0 and at most 1"),
         ({"min_p": -0.5}, "min_p is -0.5: it must be from 0 to 1"),
         ({"min_p": 2.0}, "min_p is 2.0: it must be from 0 to 1"),
         (
             {"repetition_penalty": 0.0},
-            "repetition_penalty is 0.0: it must be above 0; 1 changes nothing",
+            "repetition_penalty is 0.0: it must be above 0",
         ),
         ({"max_tokens": 0}, "max_tokens is 0: it must be at least 1"),
     ],

@@ -12,7 +12,7 @@ from wordorder.training.metrics import read
 from wordorder.training.start import train
 
 
-@pytest.mark.parametrize(("prompt", "most"), [("", 8), ("a sm", 4), ("a small", 0)])
+@pytest.mark.parametrize(("prompt", "most"), [("", 8), ("a sm", 4)])
 def test_a_table_of_positions_ends_a_sample(tmp_path: Path, prompt: str, most: int) -> None:
     text = tmp_path / "text.txt"
     text.write_text("a small text of words in order. " * 100, encoding="utf-8")
@@ -29,5 +29,5 @@ def test_a_table_of_positions_ends_a_sample(tmp_path: Path, prompt: str, most: i
     )
     run = train(config)
     samples = [r["sample"] for r in read(run.folder / "metrics.jsonl") if "sample" in r]
-    assert bool(samples) == bool(most)
+    assert samples
     assert all(len(sample) <= len(prompt) + most for sample in samples)

@@ -134,7 +134,7 @@ def try_causal(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Return what the last token's output shows of the order before it, by depth and for a GRU."""
     found = {}
     models = {f"{d} layers": replace(SMALL, position="none", layers=d) for d in DEPTHS}
-    models["GRU"] = replace(SMALL, kind="gru")
+    models["GRU"] = replace(SMALL, kind="gru", causal=True)
     for name, config in models.items():
         model = random_model(replace(config, causal=True), job["seed"])
         found[name] = max(_last(model, o) for o in orders(len(TEXT) - 1, job["seed"]))
