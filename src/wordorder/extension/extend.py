@@ -12,6 +12,7 @@ was fine-tuned goes on, and is measured when it is done.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
@@ -63,6 +64,9 @@ class Extension:
         seed: of the fine-tune's batches; None: one that no parent's begin with.
         retrieval: kinds of retrieval to measure.
         device: auto, cpu, cuda or mps.
+
+    Raises:
+        BadInput: a number out of its range.
     """
 
     run: str
@@ -83,6 +87,17 @@ class Extension:
     seed: int | None = None
     retrieval: tuple[str, ...] = MEASURED
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, holds, allowed in (
+            ("base", 0 <= self.base < math.inf, "above 0, or 0 for the smallest that serves"),
+            ("neighbours", self.neighbours >= 0, "at least 1, or 0 for half of the old length"),
+            ("rate", 0 < self.rate < math.inf, "above 0, as 0.1"),
+            ("batch_size", self.batch_size >= 0, "at least 1, or 0 for as many as the parent had"),
+        ):
+            if not holds:
+                option = name.replace("_", "-")
+                raise BadInput(f"--{option} is {getattr(self, name)}: it must be {allowed}")
 
     @property
     def tunes(self) -> bool:

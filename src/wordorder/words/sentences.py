@@ -104,7 +104,9 @@ def sentence_vectors(
     Raises:
         BadInput: a sentence without a token, or longer than the model can read.
     """
-    ids = [tokenizer.encode(f" {sentence}") for sentence in sentences]
+    ids = [tokenizer.encode(f" {sentence}") if sentence.strip() else [] for sentence in sentences]
+    if [] in ids:
+        raise BadInput(f"{sentences[ids.index([])]!r} holds no word of the tokenizer: leave it out")
     by_length = defaultdict(list)  # those of one length are read at once: none is padded
     for number, tokens in enumerate(ids):
         by_length[len(tokens)].append(number)
