@@ -74,7 +74,7 @@ def test_folder_is_read_in_sorted_order_with_a_note(write: Write, tmp_path: Path
     corpus = load_corpus(str(tmp_path))
     assert [d.text for d in corpus.documents] == ["one", "two", "three"]
     assert corpus.documents[1].source == str(tmp_path / "b/two.md")
-    assert corpus.notes == (f"1 of 5 files in {tmp_path} have another suffix and were left out",)
+    assert corpus.notes == (f"left out, as their suffix is another: 1 of 5 files in {tmp_path}",)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -215,12 +215,12 @@ def test_a_table_in_a_folder_is_read_where_it_has_the_column(write: Write, tmp_p
     corpus = load_corpus(str(tmp_path))
     assert [document.text for document in corpus.documents] == ["one", "two"]
     assert corpus.notes == (
-        f"3 of 5 files in {tmp_path} have no column 'text' that can be read and were left out "
+        f"left out, without a column 'text' that can be read: 3 of 5 files in {tmp_path} "
         "(broken.json, ...): name one with --field",
     )
     (tmp_path / "a.txt").unlink()
     (tmp_path / "b.csv").unlink()
-    assert "have no column 'text'" in message(tmp_path)
+    assert "without a column 'text'" in message(tmp_path)
 
 
 def test_names_that_are_no_text(write: Write, tmp_path: Path) -> None:

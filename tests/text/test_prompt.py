@@ -12,7 +12,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.prompt import Prompt
-from wordorder.text.tokenizer import StreamDecoder, Tokenizer, make_tokenizer
+from wordorder.text.stream import StreamDecoder
+from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 
 TEXT = (
     "The cat saw a kite.\n\nThe old man  lost a red kite.\n\tThe 字 and the 字典 saw a cat.\n" * 4
@@ -148,6 +149,17 @@ def test_whitespace_that_a_tokenizer_drops_is_said_and_not_doubled() -> None:
     assert not Prompt("The cat ", tokenizer).note
 
 
+@pytest.mark.parametrize("name", ["wordlevel", "wordpiece"])
+@pytest.mark.parametrize("prompt", ["Ω", "Ω ", "The Ω", "Ω cat"])
+def test_after_a_word_that_is_unknown_a_space_comes_too(name: str, prompt: str) -> None:
+    """The unknown word is a special token, which is silent."""
+    tokenizer = BROUGHT[name]
+    (unknown,) = tokenizer.encode("Ω")
+    start = Prompt(prompt, tokenizer)
+    ids = [*tokenizer.encode("cat"), unknown, *tokenizer.encode("saw")]
+    assert (prompt + written(start, ids)).startswith(f"{prompt.strip()} cat saw")
+
+
 @pytest.mark.parametrize("name", ["bpe", "llama", "bytes"])
 def test_a_character_that_was_cut_short_is_left_out(name: str) -> None:
     """Where the tokens ran out; where the model ended the text it is an error of the model."""
@@ -195,9 +207,9 @@ def test_a_long_text_is_decoded_once() -> None:
     class Counting:
         id_to_token = tokenizer.backend.id_to_token
 
-        def decode(self, ids: list[int]) -> str:
+        def decode(self, ids: list[int], **options: bool) -> str:
             decoded.append(len(ids))
-            return backend.decode(ids)
+            return backend.decode(ids, **options)
 
     backend, tokenizer.backend = tokenizer.backend, Counting()
     assert "".join(map(stream.feed, ids[1:])).startswith(" a cat a cat")

@@ -14,13 +14,9 @@ from transformers import PreTrainedTokenizerFast
 from wordorder.errors import BadInput
 from wordorder.text.backends import MASK, sample
 from wordorder.text.corpus import END_OF_TEXT, Corpus, Document
-from wordorder.text.pieces import (
-    BETWEEN_GPT2_PARTS,
-    BETWEEN_PARTS,
-    LONG_RUNS,
-    pieces,
-)
-from wordorder.text.tokenizer import StreamDecoder, Tokenizer, make_tokenizer
+from wordorder.text.pieces import BETWEEN_GPT2_PARTS, BETWEEN_PARTS, LONG_RUNS, pieces
+from wordorder.text.stream import StreamDecoder
+from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 
 # Every code point that a test's text may have, so that the character tokenizer knows it.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz ABC0123.,'<|>\n\t\r\f\0éßñ日本語🙂\u0301\u2028\u200b"

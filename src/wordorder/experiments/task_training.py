@@ -128,6 +128,7 @@ class EachTokenAByte:
     """What `Training` asks of a text: how many bytes its tokens spell. Here each is one."""
 
     bytes = 1
+    lossless = True
 
     def __len__(self) -> int:
         return 1

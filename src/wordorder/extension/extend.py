@@ -14,7 +14,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from annotated_types import Gt
 
 from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput, Failed
@@ -66,6 +68,9 @@ class Extension:
         seed: of the fine-tune's batches; None: one that no parent's begin with.
         retrieval: kinds of retrieval to measure.
         device: auto, cpu, cuda or mps.
+
+    Raises:
+        BadInput: a number out of its range.
     """
 
     run: str
@@ -81,7 +86,7 @@ class Extension:
     pack: bool = False
     base: Rate = 0.0
     neighbours: NotNegative = 0
-    rate: Rate = RATE
+    rate: Annotated[float, Gt(0)] = RATE
     batch_size: NotNegative = 0
     seed: Seed | None = None
     retrieval: tuple[str, ...] = MEASURED

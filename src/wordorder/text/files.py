@@ -99,13 +99,13 @@ def _read_folder(folder: Path, field: str) -> tuple[tuple[Document, ...], tuple[
     source, of = printable(folder), len(inside)
     if passed_over := of - len(known):
         notes.insert(
-            0, f"{passed_over} of {of} files in {source} have another suffix and were left out"
+            0, f"left out, as their suffix is another: {passed_over} of {of} files in {source}"
         )
     if without:
         notes.append(
-            f"{len(without)} of {of} files in {source} have no column {field!r} that can be read "
-            f"and were left out ({printable(without[0])}{', ...' if len(without) > 1 else ''}): "
-            "name one with --field"
+            f"left out, without a column {field!r} that can be read: {len(without)} of {of} files "
+            f"in {source} ({printable(without[0])}{', ...' if len(without) > 1 else ''}): name one "
+            "with --field"
         )
     if not documents:
         raise BadInput(

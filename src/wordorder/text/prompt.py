@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wordorder.text.tokenizer import StreamDecoder, Tokenizer
+from wordorder.text.stream import StreamDecoder
+from wordorder.text.tokenizer import Tokenizer
 
 CONTEXT = 4  # tokens before one that decide how it is spelt; a character has at most 4 bytes
 
@@ -99,9 +100,9 @@ class Prompt:
 
     def _tokens_that_begin_with(self, text: str, before: list[int]) -> list[int]:
         backend, near = self.tokenizer.backend, before[-CONTEXT:]
-        start = len(backend.decode(near))
+        start = len(backend.decode(near, skip_special_tokens=False))
         ids = sorted(backend.get_vocab(with_added_tokens=False).values())
-        decoded = backend.decode_batch([[*near, token] for token in ids])
+        decoded = backend.decode_batch([[*near, token] for token in ids], skip_special_tokens=False)
         return [i for i, whole in zip(ids, decoded, strict=True) if whole[start:].startswith(text)]
 
 

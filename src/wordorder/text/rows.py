@@ -66,10 +66,10 @@ class Column:
         """What was passed over, in a sentence; none where nothing was."""
         if not self.empty:
             return ()
-        verb = "holds" if self.empty == 1 else "hold"
+        verb, was = ("holds", "was") if self.empty == 1 else ("hold", "were")
         return (
             f"{self.empty:,} of {self.rows:,} rows of {self.source} {verb} no text in "
-            f"{self.called} {self.name!r} (null or empty) and were left out",
+            f"{self.called} {self.name!r} (null or empty) and {was} left out",
         )
 
     def _text(self, row: Row) -> str | None:

@@ -11,7 +11,6 @@ such as `<|endoftext|>`, is encoded as the characters it is made of: only the st
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import os
@@ -156,8 +155,7 @@ class Tokenizer:
         """The text of some ids; special tokens are silent, broken UTF-8 becomes U+FFFD."""
         if self._spellings is None:
             return self.backend.decode(list(ids), skip_special_tokens=True)
-        stream = StreamDecoder(self)
-        return "".join(map(stream.feed, ids)) + stream.finish()
+        return b"".join(self._spellings[token] for token in ids).decode(errors="replace")
 
     def token_bytes(self, ids: Iterable[int] | NDArray[Any]) -> int:
         """How many UTF-8 bytes of text these tokens stand for; special tokens for none."""
@@ -231,59 +229,14 @@ class Tokenizer:
         return ids.astype(np.uint32)
 
     @property
+    def special_ids(self) -> list[int]:
+        """The ids that stand for no text."""
+        return self._special_ids
+
+    @property
     def spellings(self) -> list[bytes] | None:
         """Each token's bytes, b"" for special ones; None where its neighbours decide them."""
         return self._spellings
-
-
-class StreamDecoder:
-    """Ids one at a time to pieces of text, never half a character.
-
-    `"".join(feed(id) for each id) + finish()` equals `decode` of all, after what comes before.
-
-    Args:
-        before: ids that stand before the first one and are decoded with it, but not returned.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
-        self._tokenizer = tokenizer
-        self._spellings = tokenizer.spellings
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        # Tokens spelt by their neighbours: those of the last piece, and those not yet returned.
-        self._last, self._pending = [int(token) for token in before], []
-
-    def feed(self, token: int) -> str:
-        """The text that this token completes; empty while a character is incomplete."""
-        if self._spellings is not None:
-            return self._utf8.decode(self._spellings[token])
-        self._pending.append(int(token))
-        piece = self._piece()
-        if not piece or piece.endswith("\ufffd"):
-            return ""
-        self._last, self._pending = self._pending, []
-        return piece
-
-    def finish(self, *, ran_out: bool = False) -> str:
-        """What is left at the end.
-
-        Args:
-            ran_out: leave out a character of which some bytes are still to come; otherwise it is
-                U+FFFD.
-        """
-        if self._spellings is not None:
-            return "" if ran_out else self._utf8.decode(b"", final=True)
-        piece = self._piece()
-        names = [self._tokenizer.backend.id_to_token(token) or "" for token in self._pending]
-        if not ran_out or not piece.endswith("\ufffd") or "\ufffd" in names[-1]:
-            return piece
-        if all(BYTE_TOKEN.fullmatch(name) for name in names):
-            return self._utf8.decode(bytes(int(name[3:5], 16) for name in names))
-        return piece[:-1]
-
-    def _piece(self) -> str:
-        """The text of the tokens not yet returned."""
-        before, decode = self._last, self._tokenizer.backend.decode
-        return decode([*before, *self._pending])[len(decode(before)) :]
 
 
 def make_tokenizer(

@@ -156,6 +156,8 @@ def sentence_vectors(
         BadInput: a sentence without a token, or longer than the model can read.
     """
     ids = [tokens_of(tokenizer, s) if isinstance(s, str) else list(s) for s in sentences]
+    if [] in ids:
+        raise BadInput(f"{sentences[ids.index([])]!r} holds no word of the tokenizer: leave it out")
     by_length = defaultdict(list)  # those of one length are read at once: none is padded
     for number, tokens in enumerate(ids):
         by_length[len(tokens)].append(number)
