@@ -182,9 +182,9 @@ def test_a_wrong_embedding_is_known_before_anything_is_written(config: TasksConf
         ({"tasks": ("copi",)}, "did you mean copy"),
         ({"tasks": ()}, "--tasks names none"),
         ({"positions": ()}, "--positions names none"),
-        ({"seeds": 0}, "--seeds is 0: it must be at least 1"),
-        ({"steps": 0}, "--steps is 0"),
-        ({"length": -1}, "--length is -1"),
+        ({"seeds": 0}, "seeds is 0: it must be at least 1"),
+        ({"steps": 0}, "steps is 0"),
+        ({"length": -1}, "length is -1"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
+from annotated_types import Gt
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Seed
@@ -66,7 +67,7 @@ class ExtendOptions:
     pack: tyro.conf.FlagCreatePairsOff[bool] = False
     base: Rate = 0.0
     neighbours: NotNegative = 0
-    rate: Rate = 0.1
+    rate: Annotated[float, Gt(0)] = 0.1
     batch_size: NotNegative = 0
     seed: Seed | None = None
     retrieval: tuple[str, ...] = ("passkey", "recall")
