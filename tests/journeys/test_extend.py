@@ -196,7 +196,7 @@ def test_tables_are_stretched_and_biases_need_nothing(
         ("rotary --to 4x --base -1", "--base is -1.0: it must be at least 0"),
         ("rotary --to 4x --base nan", "--base is nan: it must be a finite number, at least 0"),
         ("rotary --to 4x --neighbours -1", "--neighbours is -1: it must be at least 0"),
-        ("rotary --to 4x --rate nan --steps 1", "--rate is nan: it must be a finite number, above 0"),
+        ("rotary --to 4x --rate nan --steps 1", "--rate is nan: it must be a finite number"),
         ("rotary --to 4x --rate -1 --steps 1", "--rate is -1.0: it must be above 0"),
         ("rotary --to 4x --batch-size -1 --steps 1", "--batch-size is -1: it must be at least 0"),
         ("rotary --resume", "was not made by wordorder extend"),
