@@ -76,6 +76,14 @@ def test_vectors_are_the_models_own(
             np.testing.assert_allclose(found[kind][number], expected.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("empty", ["", " ", "\n"])
+def test_a_sentence_without_a_word_is_refused(
+    tokenizer: Tokenizer, make_random: MakeModel, empty: str
+) -> None:
+    with pytest.raises(BadInput, match="holds no word of the tokenizer: leave it out"):
+        sentence_vectors(make_random(), tokenizer, ["I love AI", empty])
+
+
 def test_the_nearest_sentence_is_the_one_that_says_the_same(
     tokenizer: Tokenizer, make_random: MakeModel
 ) -> None:

@@ -21,8 +21,8 @@ class GenerateOptions:
 
     Args:
         run: the run folder that `wordorder train` wrote.
-        prompt: what to go on from; `-` reads standard input; without any the model begins a
-            document of its own.
+        prompt: what to go on from, whitespace at its end as part of the next word; `-` reads
+            standard input; without any the model begins a document of its own.
         prompt_file: read the prompt from this file.
         max_tokens: most tokens to write; the end of the document ends it sooner.
         count: how many texts to write, each from a seed of its own.
