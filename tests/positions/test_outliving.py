@@ -207,7 +207,9 @@ def test_an_option_that_changes_nothing_is_named_with_what_was_tried() -> None:
             self.by = by
 
     (finding,) = check(Idle, only=("options act",)).findings
-    assert finding.detail.startswith("its option by changes nothing: by=5 and by=6 read as the ")
+    assert finding.detail.startswith(
+        "its option by changes nothing: by=5 and by=6 and by=37 read as the "
+    )
 
 
 def test_places_are_named_as_in_the_code() -> None:

@@ -44,9 +44,9 @@ def _other_values(value: Any, choices: tuple[Any, ...]) -> tuple[Any, ...]:
     if isinstance(value, bool):
         found: tuple[Any, ...] = (not value,)
     elif isinstance(value, int):
-        found = value + 2, 2 * value
+        found = value + 2, 2 * value, 10 * value + 7
     elif isinstance(value, float):
-        found = (value / 2, 2 * value) if value else (0.5, 1.0)
+        found = (value / 2, 2 * value, value / 10, 10 * value) if value else (0.5, 1.0)
     else:
         found = choices
     return tuple(each for each in found if each != value)
@@ -63,29 +63,55 @@ def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
 
 def options_act(case: Case) -> None:
     """Every option changes something: what is read, fed to training or learned by it."""
-    by_name: dict[str, list[Case]] = {}
-    for name, other in variants(case):
-        by_name.setdefault(name, []).append(other)
+    by_name = _by_name(case)
     if not by_name:
         raise NotApplicable("no option has another value to try")
     for name, others in by_name.items():
-        if any(_differ(case, other) for other in others):
-            continue
-        # An option may wait for another: a sharpness for the scaling that has one.
-        waiting = (
-            _differ(with_other, both)
-            for second, cases in by_name.items()
-            for with_other in cases
-            if second != name
-            for first, both in variants(with_other)
-            if first == name
-        )
-        if not any(waiting):
+        if not _acts(name, case, by_name) and not _has_no_room(name, case):
             values = " and ".join(_value(other, name) for other in others)
             raise Broken(
                 f"its option {name} changes nothing: {values} read as the value given; is what it "
                 "decides kept outside the instance, by a key without it?"
             )
+
+
+def _by_name(case: Case) -> dict[str, list[Case]]:
+    found: dict[str, list[Case]] = {}
+    for name, other in variants(case):
+        found.setdefault(name, []).append(other)
+    return found
+
+
+def _acts(name: str, case: Case, by_name: dict[str, list[Case]]) -> bool:
+    """Return whether an option makes a difference, by itself or beside one other."""
+    if any(_differ(case, other) for other in by_name.get(name, ())):
+        return True
+    # An option may wait for another: a sharpness for the scaling that has one.
+    return any(
+        _differ(with_other, both)
+        for second, cases in by_name.items()
+        for with_other in cases
+        if second != name
+        for first, both in variants(with_other)
+        if first == name
+    )
+
+
+def _has_no_room(name: str, case: Case) -> bool:
+    """Return whether it is the options given that leave it no room.
+
+    It then makes a difference where none is given, or cannot be given without others.
+    """
+    parts = tuple(Part(part.name, ()) for part in case.spec.layers[0])
+    plain = replace(case, spec=Spec((parts, *case.spec.layers[1:])))
+    if plain.spec == case.spec:
+        return False
+    try:
+        plain.bare()
+    except PositionError:
+        return False
+    by_name = _by_name(plain)
+    return name not in by_name or _acts(name, plain, by_name)
 
 
 def _value(case: Case, name: str) -> str:
@@ -110,6 +136,9 @@ def _outputs(case: Case) -> Iterator[Callable[[], Any]]:
     yield lambda: reader.read(case.text(1, LONG))
     yield lambda: reader.read(x, torch.arange(SHORT)[None] + case.far(FAR, SHORT))
     yield lambda: reader.read(x, context_length=500)
+    axes = max((getattr(each, "axes", 1) for each in reader.position.instances), default=1)
+    grid = torch.stack([torch.arange(SHORT) // (1 + axis) for axis in range(axes)], dim=-1)
+    yield lambda: reader.read(x, grid[None]) if axes > 1 else None
     plain = torch.arange(SHORT)[None]
     yield lambda: reader.position.place(plain, torch.Generator().manual_seed(1))
     yield lambda: _slopes(reader, case.text(1, LONG))
