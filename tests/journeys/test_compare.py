@@ -59,12 +59,15 @@ def test_stopped_it_says_how_to_go_on(text: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not list(Path("c").glob("runs/*/training/step-*[1-9]0")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    deadline = time.monotonic() + 300
+    try:
+        while not list(Path("c").glob("runs/*/training/step-*[1-9]0")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "the same command goes on with c" in said
     assert "Traceback" not in said
