@@ -44,6 +44,7 @@ rows = st.lists(
     max_size=30,
 )
 contents = st.one_of(
+    *(plain_text.map(lambda text: (text * 9).encode()) for _ in range(6)),
     plain_text.map(str.encode),
     plain_text.map(lambda text: (text * 5).encode()),
     odd_text.map(lambda text: text.encode("utf-8", "surrogatepass")),
@@ -78,7 +79,7 @@ stems = st.one_of(
 )
 SUFFIXES = ".txt .txt .txt .md .py .jsonl .json .csv .tsv .parquet .gz .txt.gz .jsonl.gz .dat"
 suffixes = st.sampled_from(["", *SUFFIXES.split()])
-names = st.builds(lambda stem, suffix: stem + suffix, stems, suffixes)
+names = st.one_of(st.just("text.txt"), st.builds(lambda stem, end: stem + end, stems, suffixes))
 
 WRONG_NUMBERS = (
     "nan inf -inf -1 0 1e999 1e-999 1,5 0x10 ten 1_000 ٣ 99999999999999999999 1.5 -0".split()
@@ -97,6 +98,7 @@ WRONG_WORDS = [
     "$HOME",
     "é",
     "--help",
+    *"linear foo relu gpu float8 words wish half".split(),
 ]
 
 # Every value that is allowed is small: a model takes milliseconds.
@@ -117,10 +119,10 @@ VALUES: dict[str, tuple[str, ...]] = {
     "momentum": ("0.9", "0.95"),
     "warmup": ("0", "0.1"),
     "decay": ("0.1", "0.5"),
-    "schedule": ("warmup-stable-decay", "cosine", "linear"),
+    "schedule": ("warmup-stable-decay", "cosine"),
     "dropout": ("0", "0.1"),
-    "norm": ("rms", "layer", "foo"),
-    "feed_forward": ("swiglu", "gelu", "relu"),
+    "norm": ("rms", "layer"),
+    "feed_forward": ("swiglu", "gelu"),
     "position": (
         "rotary",
         "none",
@@ -130,12 +132,12 @@ VALUES: dict[str, tuple[str, ...]] = {
         "rotary:base=nan",
         "foo",
     ),
-    "tokenizer": ("bytes", "bpe", "characters", "words"),
+    "tokenizer": ("bytes", "bpe", "characters"),
     "objective": ("next-token", "masked-token"),
     "seed": ("0", "7", "1700000000000"),
     "threads": ("0", "1"),
-    "device": ("cpu", "auto", "gpu"),
-    "dtype": ("float32", "bfloat16", "float8"),
+    "device": ("cpu", "auto"),
+    "dtype": ("float32", "bfloat16"),
     "validation_fraction": ("0.1", "0.5", "1"),
     "development_fraction": ("0", "0.04"),
     "keep": ("best", "last"),
@@ -149,18 +151,50 @@ VALUES: dict[str, tuple[str, ...]] = {
     "field": ("text", "body"),
 }
 FLAGS = ("muon", "qk_norm", "biases", "isolate_documents", "causal", "tied_embeddings", "overwrite")
-settings = st.dictionaries(
-    st.sampled_from([*VALUES, *FLAGS, "warmup_steps", "lr"]), st.integers(0, 99), max_size=5
-)
+OF_TRAINING = (*VALUES, *FLAGS, "warmup_steps", "lr")
+
+# What the other commands take.
+OTHERS: dict[str, tuple[str, ...]] = {
+    "temperature": ("0", "0.8", "2"),
+    "top_k": ("0", "5"),
+    "top_p": ("0.9", "1"),
+    "max_tokens": ("0", "4"),
+    "count": ("1", "2"),
+    "repetition_penalty": ("1", "1.3"),
+    "window": ("0", "8"),
+    "sinks": ("0", "2"),
+    "length": ("4", "8", "16"),
+    "stride": ("2", "8"),
+    "other": ("b a", "the the", ""),
+    "to": ("2x", "32"),
+    "method": ("auto", "yarn", "interpolate"),
+}
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "train": OF_TRAINING,
+    "resume": ("threads", "inexact", "overwrite", "steps", "device"),
+    "data": (
+        *("tokenizer", "vocabulary_size", "validation_fraction", "development_fraction", "field"),
+        "steps",
+    ),
+    "generate": (
+        *("temperature", "top_k", "top_p", "max_tokens", "count", "seed", "device"),
+        *("repetition_penalty", "window", "sinks"),
+    ),
+    "eval": ("length", "stride", "device", "field", "isolate_documents"),
+    "explain": ("other",),
+    "words": ("count", "vocabulary", "method"),
+    "probe": ("seed", "field"),
+    "extend": ("method", "steps", "seed", "batch_size"),
+}
 
 
 def value_of(name: str, number: int) -> str:
     """Return one value of a setting: mostly allowed, else a wrong number or word."""
     if name in FLAGS:
-        return ("true", "false", "no", "1", "yes", "maybe")[number % 6]
+        return ("true", "false")[number % 2] if number < 95 else ("no", "1", "maybe")[number % 3]
     wrong = [*WRONG_NUMBERS, *WRONG_WORDS]
-    allowed = VALUES.get(name, ("1",))
-    return wrong[number % len(wrong)] if number >= 50 else allowed[number % len(allowed)]
+    allowed = {**VALUES, **OTHERS}.get(name, ("1",))
+    return wrong[number % len(wrong)] if number >= 85 else allowed[number % len(allowed)]
 
 
 @dataclass
@@ -178,15 +212,24 @@ class Situation:
 
 
 FOLDERS = ("none", "none", "run", "run", "empty", "stranger", "file", "link", "half a run")
-COMMANDS = ("train", "train", "train", "data", "generate", "eval", "explain", "words", "resume")
-situations = st.builds(
-    Situation,
-    command=st.sampled_from(COMMANDS),
-    settings=settings,
-    by_yaml=st.booleans(),
-    name=names,
-    content=contents,
-    folder=st.sampled_from(FOLDERS),
-    prompt=odd_text,
-    overwrite=st.booleans(),
-)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    """Return one of the things that people do, mostly where it can work."""
+    command = draw(st.sampled_from(("train", "train", "train", *OPTIONS)))
+    needs_run = command not in ("train", "data")
+    folder = draw(st.sampled_from(("run", "run", *FOLDERS) if needs_run else FOLDERS))
+    names_of_settings = st.sampled_from(OPTIONS[command])
+    return Situation(
+        command=command,
+        settings=draw(st.dictionaries(names_of_settings, st.integers(0, 99), max_size=4)),
+        by_yaml=draw(st.booleans()),
+        name=draw(names),
+        content=draw(contents),
+        folder=folder,
+        prompt=draw(
+            st.one_of(st.just("the cat"), plain_text.map(lambda text: text[:40]), odd_text)
+        ),
+        overwrite=draw(st.booleans()),
+    )
