@@ -61,6 +61,9 @@ def _path(value: Any) -> Any:
 
 def run(job: dict[str, Any]) -> None:
     """Run a command in this process, and leave."""
+    # Whoever started the tests may ignore them: nohup the one, a shell's & the other.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(job["folder"])
     name, flags = f"{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
