@@ -169,3 +169,35 @@ def test_no_command_takes_a_number_that_cannot_be(
         line = capsys.readouterr().err.strip()
         assert line.startswith(f"error: --{name} is ") and "it must be" in line
         assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("eval r --depths 0.5", "--depths is of --retrieval: add it"),
+        ("eval r --pack", "--pack is of --context: add it"),
+        ("extend r --to 4x --rate 0.1", "--rate is of a fine-tune: add --steps"),
+        ("extend r --to 4x --method ntk --base 5", "--base is of --method base: leave it out"),
+        ("extend r --to 4x --inexact", "--inexact is of --resume: leave it out"),
+        ("extend r --resume --to 4x", "goes on as the extension was asked for: leave out --to"),
+        ("data --tokenizer {} --vocabulary-size 300", "--vocabulary-size is of bpe, and"),
+        ("words v.txt a --sentences s.txt --picture p.png", "--picture asks a table of words"),
+        ("words v.txt a --include-inputs", "is of --analogy and --questions: add one"),
+        ("claims --json --markdown", "--markdown and --json are two forms of one output"),
+        ("compare --keep best", "has no option --keep"),
+        ("compare --config c.yaml", "keep in c.yaml: this command has no such option"),
+        ("compare --no-muon --momentum 0.9", "--momentum is of Muon"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(
+    words: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("keep: best\n", encoding="utf-8")
+    assert main(words.split()) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]

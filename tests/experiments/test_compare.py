@@ -253,15 +253,20 @@ def test_lengths_that_the_text_is_too_short_for_are_left_out(config: CompareConf
     [
         ({"positions": ("none",)}, "at least two"),
         ({"positions": ("none", "none")}, "names none twice"),
-        ({"seeds": -1}, "--seeds is -1"),
-        ({"processes": -1}, "--processes is -1"),
-        ({"lengths": (0, 1)}, "must be at least 1"),
+        ({"seeds": -1}, "seeds is -1: it must be at least 0"),
+        ({"processes": -1}, "processes is -1: it must be at least 0"),
+        ({"lengths": (0, 1)}, "it must be a list, each at least 1"),
         ({"baseline": "t5"}, "--baseline t5 is not compared"),
     ],
 )
 def test_values_that_cannot_be(config: CompareConfig, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=said):
         replace(config, **changes)
+
+
+def test_names_are_the_catalogues(config: CompareConfig) -> None:
+    named = replace(config, positions=("Transformer_XL", "NoPE"), baseline="nope")
+    assert (named.positions, named.baseline) == (("transformer-xl", "none"), "none")
 
 
 def test_a_wrong_spec_is_known_before_anything_is_done(config: CompareConfig) -> None:

@@ -141,6 +141,11 @@ def without_seconds(found: dict[str, str]) -> dict[str, dict]:
     return {n: {**json.loads(text), "seconds": 0} for n, text in found.items()}
 
 
+def test_names_are_the_catalogues() -> None:
+    config = TasksConfig(positions=("RoPE", "transformer_xl"))
+    assert config.positions == ("rotary", "transformer-xl")
+
+
 @pytest.mark.parametrize("field", ["steps", "length"])
 def test_another_configuration_is_refused_and_named(config: TasksConfig, field: str) -> None:
     folder, _ = run(config)
@@ -183,8 +188,8 @@ def test_a_wrong_embedding_is_known_before_anything_is_written(config: TasksConf
         ({"tasks": ()}, "--tasks names none"),
         ({"positions": ()}, "--positions names none"),
         ({"seeds": 0}, "seeds is 0: it must be at least 1"),
-        ({"steps": 0}, "steps is 0"),
-        ({"length": -1}, "length is -1"),
+        ({"steps": 0}, "steps is 0: it must be at least 1"),
+        ({"length": -1}, "length is -1: it must be at least 1"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
