@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from wordorder.errors import BadInput
+from wordorder.patience import said_if_slow
 
 BUILT_IN = "python-docs"
 HUB_PREFIX = "hf:"
@@ -98,7 +99,8 @@ def load_corpus(data: str | Sequence[str] = BUILT_IN, *, field: str = PLAIN_FIEL
     names = [data] if isinstance(data, str) else list(data)
     if not names or "" in names:
         raise BadInput(f"no data given: name {BUILT_IN}, a file, a folder or hf:NAME")
-    read = [_load_one(name, field) for name in names]
+    with said_if_slow(f"reading {_joined(names)}"):
+        read = [_load_one(name, field) for name in names]
     corpora = [corpus for corpus, _ in read]
     documents = tuple(document for corpus in corpora for document in corpus.documents)
     notes = tuple(note for corpus in corpora for note in corpus.notes)
