@@ -153,7 +153,7 @@ def test_what_the_system_refuses_is_one_line(
     assert capsys.readouterr().err == line
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", stopping.SIGNALS)
 def test_a_signal_that_stops_is_the_exit_code(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
