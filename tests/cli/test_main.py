@@ -193,3 +193,14 @@ def test_a_reader_that_went_away_is_no_error(
     raising.setattr(sys, "stdout", stream)
     assert run_raising(raising, BrokenPipeError()) == 0
     assert capfd.readouterr().err == ""
+
+
+def test_a_closed_output_and_an_unknown_plot_backend_end_no_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit, match="0"):
+        entry.main(["train", "--help"])
+    assert os.environ["MPLBACKEND"] == "agg"

@@ -36,6 +36,7 @@ def plane(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np
     return places, shares
 
 
+@drawing.style()
 def draw(
     path: str | Path,
     vectors: Vectors,
