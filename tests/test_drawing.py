@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -41,3 +42,11 @@ def test_what_can_be_drawn_stays() -> None:
     assert drawing.plain("rotary, 0.01 M parameters") == "rotary, 0.01 M parameters"
     assert drawing.plain("5 $ or 6 $") == r"5 \$ or 6 \$"
     assert drawing.plain("bad\udcff") == r"bad\udcff"
+
+
+def test_a_matplotlibrc_that_asks_for_latex_stops_no_picture(tmp_path: Path) -> None:
+    with matplotlib.rc_context({"text.usetex": True}):
+        with drawing.style({"font.size": 9}):
+            assert not matplotlib.rcParams["text.usetex"]
+            assert matplotlib.rcParams["font.size"] == 9
+        assert matplotlib.rcParams["text.usetex"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,20 @@ def plain(text: str) -> str:
         text = f"{text[:LONGEST]}..."
     shown = "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
     return shown.replace("$", r"\$")
+
+
+@contextmanager
+def style(changes: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Draw by Matplotlib's own defaults and these changes, whatever a matplotlibrc says.
+
+    It may ask for LaTeX, which need not be there, and a picture is drawn when a run is done.
+    """
+    from matplotlib import rc_context, rcdefaults, rcParams
+
+    with rc_context():
+        rcdefaults()
+        rcParams.update(changes or {})
+        yield
 
 
 def save(figure: Figure, path: str | Path, **how: Any) -> None:

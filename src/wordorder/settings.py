@@ -16,16 +16,17 @@ import os
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 
 from wordorder.errors import BadInput
 
+Made = TypeVar("Made")
 MOST_CHARACTERS = 60  # of a value in a message
 LARGEST = (1 << 63) - 1  # of a whole number: what PyTorch and NumPy hold
 BOUNDS = {
@@ -108,6 +109,24 @@ def checked_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     hints = _hints(kind)
     return {name: checked(name, hints[name], value) for name, value in values.items()}
+
+
+def from_record(kind: type[Made], values: Mapping[str, Any], what: str) -> Made:
+    """Return a dataclass with the values that a record holds, each checked.
+
+    Args:
+        what: the record is of, for messages.
+
+    Raises:
+        BadInput: a field that there is none of, one that is missing, or a value that cannot be.
+    """
+    known = {each.name: each for each in fields(kind) if each.init}  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(known)):
+        raise BadInput(f"unknown {what} fields: {', '.join(unknown)}")
+    for name, each in known.items():
+        if name not in values and each.default is MISSING and each.default_factory is MISSING:
+            raise BadInput(f"the {what} field {name} is missing")
+    return kind(**checked_values(kind, values))
 
 
 def checked(name: str, hint: Any, value: Any) -> Any:

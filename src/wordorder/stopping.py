@@ -1,6 +1,6 @@
-"""Signals that end a command: SIGTERM (Slurm, Docker, systemd) and SIGHUP stop it like Ctrl-C.
+"""Signals that end a command like Ctrl-C: SIGTERM, SIGHUP, and those that batch systems warn with.
 
-The exit code is 128 and the signal's number, the shells' convention: 130, 143 or 129.
+The exit code is 128 and the signal's number, the shells' convention: 130, 143, 129 and so on.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-# Windows has no SIGHUP.
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# Slurm, Docker and systemd send SIGTERM; before the end of a job's time Grid Engine and Slurm's
+# --signal send SIGUSR1, LSF SIGUSR2. Windows has SIGTERM alone.
+NAMES = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
@@ -43,7 +45,7 @@ def stop(number: int, frame: Any = None) -> None:
 
 @contextmanager
 def handling(handler: Callable[[int, Any], Any] = stop, *, ctrl_c: bool = False) -> Iterator[None]:
-    """Have a function called at SIGTERM and SIGHUP, those aside that were to be ignored (nohup).
+    """Have a function called at those signals, save those that were to be ignored (nohup).
 
     Args:
         ctrl_c: at SIGINT too, ignored or not.
@@ -57,7 +59,7 @@ def handling(handler: Callable[[int, Any], Any] = stop, *, ctrl_c: bool = False)
         before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, frame: Any) -> None:
-        if number not in (signal.SIGINT, signal.SIGTERM):
+        if number == getattr(signal, "SIGHUP", None):
             _write_to_no_terminal()
         handler(number, frame)
 

@@ -153,7 +153,7 @@ def test_what_the_system_refuses_is_one_line(
     assert capsys.readouterr().err == line
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", stopping.SIGNALS)
 def test_a_signal_that_stops_is_the_exit_code(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,3 +193,14 @@ def test_a_reader_that_went_away_is_no_error(
     raising.setattr(sys, "stdout", stream)
     assert run_raising(raising, BrokenPipeError()) == 0
     assert capfd.readouterr().err == ""
+
+
+def test_a_closed_output_and_an_unknown_plot_backend_end_no_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit, match="0"):
+        entry.main(["train", "--help"])
+    assert os.environ["MPLBACKEND"] == "agg"

@@ -37,6 +37,7 @@ from wordorder.folders import Kind, has_keys
 from wordorder.locks import held
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.text.corpus import load_corpus
+from wordorder.text.user_text import user_path
 from wordorder.training.config import TrainConfig
 from wordorder.training.run import RUN
 
@@ -144,7 +145,7 @@ def run_claims(
         Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
     """
-    folder = Path(out).expanduser()
+    folder = user_path(out)
     with held(folder):
         return _run_claims(folder, claims, plan, overwrite, show or Display())
 

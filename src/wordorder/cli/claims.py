@@ -18,6 +18,7 @@ from wordorder.cli.options.claims import ClaimsOptions, read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput
 from wordorder.experiments.side_by_side import Job, Outcome
+from wordorder.text.user_text import user_path
 from wordorder.training.config import seconds, whole_paths
 from wordorder.training.plan import readable_seconds
 
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     if options.list:
         console.print(listing(claims, plan))
         return 0
-    show, folder = Terminal(), Path(options.out).expanduser()
+    show, folder = Terminal(), user_path(options.out)
     few = [f"{c.name} ({c.seeds_needed})" for c in claims if c.plan(plan).seeds < c.seeds_needed]
     if few:
         show.say(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +24,7 @@ from wordorder.experiments.grid import Cell, Display
 from wordorder.experiments.report import for_terminal, write_report
 from wordorder.experiments.side_by_side import Job, Outcome
 from wordorder.numerals import counted
+from wordorder.text.user_text import user_path
 from wordorder.training.plan import readable_seconds
 
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         overwrite=train.overwrite,
     )
     command = shlex.join(["wordorder", "compare", *arguments])
-    show, folder = Terminal(), Path(config.out)
+    show, folder = Terminal(), user_path(config.out)
     try:
         folder = compare(config, show=show, command=command)
     except KeyboardInterrupt:

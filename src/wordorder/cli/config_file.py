@@ -6,14 +6,13 @@ and a file that holds no mapping.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from wordorder.errors import BadInput
 from wordorder.settings import shown
-from wordorder.text.user_text import printable, read_text
+from wordorder.text.user_text import printable, read_text, user_path
 
 
 class _Loader(yaml.SafeLoader):
@@ -40,7 +39,7 @@ def read_config_file(name: str) -> dict[str, Any]:
     Raises:
         BadInput: no file, no YAML, or no options by name.
     """
-    text = read_text(Path(name).expanduser(), f"--config {printable(name)}: no such file")
+    text = read_text(user_path(name), f"--config {printable(name)}: no such file")
     try:
         values = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2026-13-45

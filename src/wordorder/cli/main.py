@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -51,12 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what was typed after `wordorder`; None reads `sys.argv`.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    _escape_what_cannot_be_shown()
+    _prepare_process()
     try:
         with stopping.handling():
             code = _dispatch(typed)
-            if sys.stdout is not None:  # closed by >&-
-                sys.stdout.flush()
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt as error:
         print("stopped", file=sys.stderr)
@@ -71,8 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
 
 
-def _escape_what_cannot_be_shown() -> None:
-    """Have a character that an output's encoding lacks, or that is none, written as its number."""
+def _prepare_process() -> None:
+    """Let nothing in the process's surroundings end a command.
+
+    An output that was closed (`>&-`) goes nowhere. A character that an output's encoding lacks, or
+    that is none, is written as its number. Pictures go to files, whatever backend was chosen.
+    """
+    os.environ["MPLBACKEND"] = "agg"
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

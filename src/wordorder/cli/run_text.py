@@ -10,6 +10,7 @@ from wordorder.text.corpus import load_corpus
 from wordorder.text.split import split_corpus
 from wordorder.text.store import TokenStore, open_store
 from wordorder.training.config import TrainConfig
+from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
 
 
@@ -28,9 +29,10 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
         for note in corpus.notes:
             print(f"note: {note}", file=sys.stderr)
         return corpus.name, open_store(corpus, run.tokenizer)
-    config = TrainConfig.from_dict(run.config["training"], run.model_config)
+    recorded = read_recorded(run.folder, "training", "data")["data"]
+    with naming_damage(run.folder / "config.json"):
+        config = TrainConfig.from_dict(run.config["training"], run.model_config)
     corpus = load_corpus(config.data, field=config.field)
-    recorded = run.config["data"]
     if corpus.content_hash != recorded["content_hash"]:
         raise BadInput(
             f"the text of {' '.join(config.data)} is not what {run.folder} was trained on, so "

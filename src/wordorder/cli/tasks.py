@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -28,6 +27,7 @@ from wordorder.experiments.tasks import (
     run_tasks,
 )
 from wordorder.numerals import counted
+from wordorder.text.user_text import user_path
 from wordorder.training.plan import readable_seconds
 
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         out=options.out,
         overwrite=options.overwrite,
     )
-    show, folder = Terminal(), Path(config.out).expanduser()
+    show, folder = Terminal(), user_path(config.out)
     try:
         run_tasks(config, show=show, command=shlex.join(["wordorder", "tasks", *arguments]))
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ from wordorder.errors import BadInput
 from wordorder.locks import held_file
 from wordorder.numerals import counted
 from wordorder.settings import Positive, Threads
-from wordorder.text.user_text import decode_argument
+from wordorder.text.user_text import decode_argument, user_path
 from wordorder.words.analogies import METHODS, VOCABULARY, accuracy, analogy, rank, read_questions
 from wordorder.words.cache import open_vectors
 from wordorder.words.vectors import Vectors, neighbour_rank, neighbours
@@ -147,13 +147,13 @@ def main(arguments: list[str]) -> int:
 
 def _run(options: WordsOptions) -> Run | None:
     """The run that is asked; None for a file of vectors."""
-    if not Path(options.source).expanduser().is_dir():
+    if not user_path(options.source).is_dir():
         if options.sentences is not None:
             raise BadInput(f"--sentences needs a run, whose model reads them: {options.source}")
         return None
     from wordorder.training.run import Run
 
-    return Run.load(Path(options.source).expanduser(), trust=options.trust)
+    return Run.load(options.source, trust=options.trust)
 
 
 def _vectors(run: Run | None, options: WordsOptions) -> Vectors:
@@ -292,7 +292,7 @@ def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
 
 
 def _train(options: TrainOptions) -> int:
-    out = Path(options.out).expanduser()
+    out = user_path(options.out)
     if not out.parent.is_dir():
         raise BadInput(f"--out {out}: there is no folder {out.parent}")
     with held_file(out):

@@ -45,12 +45,11 @@ def draw_findings(path: Path, found: Findings, title: str) -> bool:
     columns = [column for column in (_changes(found), _inside(found)) if column]
     if not columns:
         return False
-    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height = max(sum(panel.height for panel in column) for column in columns)
-    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with drawing.style({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(
             figsize=(WIDTH * len(columns) / 2, height + 0.4), layout="constrained", dpi=120
         )

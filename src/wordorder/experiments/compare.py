@@ -41,6 +41,7 @@ from wordorder.model import shape_of
 from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import LARGEST, Positive, Threads, check
+from wordorder.text.user_text import user_path
 from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vocabulary
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, read_material
@@ -140,7 +141,7 @@ def compare(
         Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
     """
-    folder = Path(config.out).expanduser()
+    folder = user_path(config.out)
     with held(folder):
         _compare(folder, config, show or Display(), command)
     return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,7 +38,7 @@ FAINT = 0.35
 def save_figure(folder: Path, panels: Sequence[Panel]) -> None:
     """Draw panels one under another into `NAME.png` and `NAME.svg`, NAME being the first's."""
     heights = [_height(panel) for panel in panels]
-    with matplotlib.rc_context(STYLE):
+    with drawing.style(STYLE):
         figure = Figure(figsize=(7.4, sum(heights)), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(panels), squeeze=False, gridspec_kw={"height_ratios": heights})

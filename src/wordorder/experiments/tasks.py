@@ -41,6 +41,7 @@ from wordorder.names import file_name
 from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import Positive, Repetitions, check
+from wordorder.text.user_text import user_path
 
 DEFAULT_TASKS = ("copy", "repeat", "reverse", "sort")
 POSITIONS = ("none", "sinusoidal", "rotary", "alibi", "t5")
@@ -106,7 +107,7 @@ class TasksConfig:
 
     def jobs(self) -> list[dict[str, Any]]:
         """Return every run: of each task, all embeddings with the first seed, then the next."""
-        runs = Path(self.out).expanduser() / "runs"
+        runs = user_path(self.out) / "runs"
         return [
             {
                 "protocol": asdict(protocol),
@@ -151,7 +152,7 @@ def run_tasks(
         Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
     """
-    folder = Path(config.out).expanduser()
+    folder = user_path(config.out)
     with held(folder):
         _run_tasks(folder, config, show or Display(), command, processes, run)
     return folder

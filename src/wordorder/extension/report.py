@@ -45,12 +45,11 @@ def write_report(found: Extended) -> None:
 
 def draw(path: Path, found: Extended, title: str) -> None:
     """Draw losses by context, and what is found again by length and depth, before and after."""
-    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     kinds = list(dict.fromkeys(each.kind for each in found.before.retrieved))
-    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with drawing.style({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(5.2 + 4.2 * len(kinds), 4.4), layout="constrained", dpi=130)
         FigureCanvasAgg(figure)
         figure.suptitle(drawing.plain(title), fontsize=11)

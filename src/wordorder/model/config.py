@@ -8,13 +8,13 @@ thinking ships everywhere.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Gt, Interval
 
 from ..errors import BadInput
-from ..settings import NotNegative, Positive, Probability, Rate, check
+from ..settings import NotNegative, Positive, Probability, Rate, check, from_record
 
 if TYPE_CHECKING:
     from ..positions import ModelShape
@@ -178,10 +178,7 @@ class ModelConfig:
             )
         if "position" in values:
             values["position"] = recorded(values["position"], generation)
-        known = {f.name for f in fields(cls)}
-        if unknown := set(values) - known:
-            raise BadInput(f"unknown model fields: {', '.join(sorted(unknown))}")
-        return cls(**{**values, "windows": tuple(values.get("windows", ()))})
+        return from_record(cls, values, "model")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

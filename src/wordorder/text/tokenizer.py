@@ -42,6 +42,7 @@ from wordorder.text.backends import (
 from wordorder.text.corpus import Corpus
 from wordorder.text.pieces import BETWEEN_GPT2_PARTS, BETWEEN_PARTS, LINE_STARTS, pieces
 from wordorder.text.round_trip import RoundTrip, round_trip
+from wordorder.text.user_text import user_path
 
 KINDS = ("bpe", "bytes", "characters")
 
@@ -101,6 +102,15 @@ class Tokenizer:
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
         """The same as an array."""
+        try:
+            return self._encode_array(text)
+        except UnicodeEncodeError as error:
+            raise BadInput(
+                f"the text holds half a surrogate pair, {error.object[error.start]!a}, which is no "
+                "character: leave it out"
+            ) from None
+
+    def _encode_array(self, text: str) -> NDArray[np.uint32]:
         if self.kind == "bytes":
             return np.frombuffer(text.encode(), np.uint8).astype(np.uint32)
         if self.kind == "characters":
@@ -284,7 +294,7 @@ def make_tokenizer(
 
 
 def _read(path: str | Path) -> tokenizers.Tokenizer:
-    path = Path(path).expanduser()
+    path = user_path(path)
     path = path / "tokenizer.json" if path.is_dir() else path
     if not path.is_file():
         raise BadInput(

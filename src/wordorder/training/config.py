@@ -27,10 +27,12 @@ from wordorder.settings import (
     check,
     checked,
     checked_values,
+    from_record,
     shown,
 )
 from wordorder.text.objective import Objective
 from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
+from wordorder.text.user_text import user_path
 from wordorder.training.schedules import Schedule
 
 DEFAULT_SECONDS = 180.0
@@ -157,15 +159,14 @@ class TrainConfig:
         Raises:
             BadInput: a field that no configuration has.
         """
-        if unknown := set(values) - {f.name for f in fields(cls)}:
-            raise BadInput(f"unknown training fields: {', '.join(sorted(unknown))}")
-        return cls(model=model, **{"development_fraction": 0.0, "embedding_rate": 1.0, **values})
+        before = {"development_fraction": 0.0, "embedding_rate": 1.0}
+        return from_record(cls, {**before, **values, "model": model}, "training")
 
 
 def folder_of(config: TrainConfig) -> Path:
     """Return the run folder: as asked for, or runs/DATA-POSITION."""
     if config.out is not None:
-        return Path(config.out).expanduser()
+        return user_path(config.out)
     names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in config.data]
     model = config.model
     reader = model.position if model.kind == "transformer" else model.kind

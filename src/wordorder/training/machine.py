@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from wordorder.errors import BadInput, Refused
 from wordorder.model import TokenModel
+from wordorder.settings import Device, Threads, from_record
 from wordorder.text.batches import Batch
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import orthogonalise
@@ -49,12 +50,12 @@ class Machine:
         processor: the model of the CPU, or of the GPU on cuda; None: not recorded.
     """
 
-    device: str
-    threads: int
-    dtype: str = "float32"
-    kernel: str = "plain"
+    device: Device
+    threads: Threads
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    kernel: Literal["plain", "fused", "flex"] = "plain"
     compile: bool = False
-    muon_dtype: str = "float32"
+    muon_dtype: Literal["float32", "bfloat16"] = "float32"
     torch: str = torch.__version__
     reason: str = ""
     instructions: str | None = None
@@ -62,6 +63,15 @@ class Machine:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Machine:
+        """Return what `to_dict` recorded.
+
+        Raises:
+            BadInput: a field or a value that no machine has.
+        """
+        return from_record(cls, values, "machine")
 
 
 def instruction_set() -> str:

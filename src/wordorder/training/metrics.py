@@ -96,13 +96,15 @@ def read(path: Path, *, needed: int | None = None) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("not an object")
+            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+                raise ValueError("no object with a step")
             records.append(record)
         except ValueError as error:
             enough = needed is not None and sum("loss" in r for r in records) >= needed
             if number < len(lines) and not enough:
-                raise BadInput(f"{path} is damaged in line {number}: {error}") from None
+                raise BadInput(
+                    f"{path} is damaged in line {number}: {error}: remove the line"
+                ) from None
     return records
 
 

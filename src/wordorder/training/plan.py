@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
+from wordorder.settings import from_record
 from wordorder.training.config import MOST_ACCUMULATED, TrainConfig, budget_seconds
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material, held_out_rows
@@ -45,10 +46,8 @@ class Timing:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Timing:
         """Return what a recorded plan says; runs recorded before have fixed steps and threads."""
-        known = {
-            name: values[name] for name in ("step_seconds", "budget_seconds") if name in values
-        }
-        return cls(**known, thread_numbers=tuple(values.get("thread_numbers", ())))
+        known = {each.name: values[each.name] for each in fields(cls) if each.name in values}
+        return from_record(cls, known, "plan")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput
 from wordorder.folders import may_begin, ours
 from wordorder.model.config import ModelConfig
+from wordorder.text.user_text import user_path
 from wordorder.training import checkpoints
 from wordorder.training.config import TrainConfig, folder_of
 from wordorder.training.machine import Machine
 from wordorder.training.material import Material
 from wordorder.training.plan import Plan
+from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import RUN
 
 
@@ -26,17 +28,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         BadInput: where it is missing, damaged, or not of a training run.
     """
-    path = folder / "config.json"
     if not folder.is_dir():
         raise BadInput(f"no run folder {folder}: train one with wordorder train --out {folder}")
-    if not path.is_file():
-        raise BadInput(f"{folder} is no run folder: config.json is missing")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        _ = record["training"], record["model"], record["machine"], record["steps"], record["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is damaged: {error!r}") from None
-    return record
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise BadInput(f"{folder} is no whole run: {name} is missing")
+    return read_recorded(folder, *RUN.keys)
 
 
 def free_folder(config: TrainConfig) -> Path:
@@ -50,11 +47,11 @@ def free_folder(config: TrainConfig) -> Path:
         f"go on with it by --resume {folder}, replace it by --overwrite, or choose another --out"
     )
     may_begin(folder, RUN, overwrite=config.overwrite, remedy=remedy)
-    if config.init and Path(config.init).resolve() == folder.resolve():
+    if config.init and user_path(config.init).resolve() == folder.resolve():
         raise BadInput(f"--init {config.init} would overwrite itself: choose another --out")
     theirs = {path.resolve() for path in ours(folder, RUN)}
     for name in config.data:
-        if Path(name).resolve() in theirs:
+        if user_path(name).resolve() in theirs:
             raise BadInput(f"--data {name} is of the run that would go: choose another --out")
     return folder
 
@@ -92,7 +89,8 @@ def write_folder(
 def check_architecture(
     folder: Path, model: ModelConfig, checkpoint: checkpoints.Checkpoint
 ) -> None:
-    saved = ModelConfig.from_dict(checkpoint.extra["model"]).to_dict()
+    with naming_damage(folder / "training"):
+        saved = ModelConfig.from_dict(checkpoint.extra["model"]).to_dict()
     now = model.resolved.to_dict()
     differs = [name for name in now if saved.get(name) != now[name]]
     if differs:

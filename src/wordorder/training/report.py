@@ -47,6 +47,7 @@ def write(folder: Path) -> str:
     return ""
 
 
+@drawing.style()
 def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
     """Draw training and validation loss by step, in nats per token and bits per byte."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

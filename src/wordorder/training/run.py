@@ -9,7 +9,7 @@ extension.json  extension.md  extension.png        of a run that `wordorder exte
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from wordorder.errors import BadInput, Refused
 from wordorder.folders import Kind
@@ -26,8 +27,11 @@ from wordorder.model.decoding import CompiledStep, Sampling
 from wordorder.positions import foreign
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.user_text import user_path
 from wordorder.training.continuation import continuation, room
+from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.signature import is_ours
+from wordorder.training.surroundings import own_surroundings
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 MOST_NAMED = 6  # runs in one message
@@ -72,20 +76,16 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, *, trust: bool = False) -> None:
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         if not self.folder.is_dir():
             raise BadInput(f"no run folder {self.folder}: train one with wordorder train --out")
         for name in NEEDED:
             if not (self.folder / name).is_file():
                 _check_no_comparison(self.folder)
                 raise BadInput(f"{self.folder} is no whole run: {name} is missing")
-        try:
-            self.config: dict[str, Any] = json.loads(
-                (self.folder / "config.json").read_text(encoding="utf-8")
-            )
+        self.config = read_recorded(self.folder, "model")
+        with naming_damage(self.folder / "config.json"):
             self.model_config = ModelConfig.from_dict(self.config["model"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{self.folder / 'config.json'} is damaged: {error}") from None
         check_trust(self.folder, self.model_config, trust)
 
     @classmethod
@@ -102,17 +102,19 @@ class Run:
         """The trained model on the CPU, ready to evaluate."""
         return self.load_model()
 
+    @own_surroundings()
     def load_model(self, device: str | torch.device = "cpu") -> TokenModel:
         """Return the trained model on a device."""
         path = self.folder / "model.safetensors"
         model = make_model(self.model_config)
         try:
-            missing, unexpected = model.load_state_dict(load_file(path), strict=False)
-        except (SafetensorError, RuntimeError) as error:
-            raise BadInput(f"{path} is damaged: {str(error).splitlines()[0]}") from None
-        if missing or unexpected:
-            odd = ", ".join([*missing, *unexpected][:3])
-            raise BadInput(f"{path} does not fit {self.folder / 'config.json'}: see {odd}")
+            tensors = load_file(path)
+        except SafetensorError as error:
+            raise BadInput(f"{path} is damaged: {error}") from None
+        if odd := misfits(tensors, model):
+            named = ", ".join(odd[:3])
+            raise BadInput(f"{path} does not fit {self.folder / 'config.json'}: see {named}")
+        model.load_state_dict(tensors)
         return model.to(device).eval()
 
     @cached_property
@@ -158,6 +160,13 @@ class Run:
             how = replace(how, max_tokens=min(left, how.max_tokens))
         step = self.compiled_step if compile else None
         return prompt + "".join(continuation(self.model, start, how, step=step))
+
+
+def misfits(tensors: Mapping[str, Tensor], model: TokenModel) -> list[str]:
+    """Return the names of weights that a model lacks, has alone, or has of another shape."""
+    own = model.state_dict()
+    odd = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape]
+    return odd + [n for n in tensors if n not in own]
 
 
 def _check_no_comparison(folder: Path) -> None:

@@ -24,6 +24,8 @@ from wordorder.folders import is_set_aside, recover, replacing_what_is_there, st
 from wordorder.locks import held
 from wordorder.model import TokenModel, make_model, shape_of
 from wordorder.model.config import ModelConfig
+from wordorder.settings import Positive, checked
+from wordorder.text.user_text import user_path
 from wordorder.training import checkpoints, loop, metrics, outcome, report
 from wordorder.training.beforehand import (
     check_extras,
@@ -56,7 +58,6 @@ from wordorder.training.plan import (
     Timing,
     plan_of,
 )
-from wordorder.training.random_state import random_state_kept
 from wordorder.training.record import (
     check_architecture,
     free_folder,
@@ -64,8 +65,10 @@ from wordorder.training.record import (
     record_steps,
     write_folder,
 )
-from wordorder.training.run import RUN, Run, check_trust
+from wordorder.training.recorded import naming_damage
+from wordorder.training.run import RUN, Run, check_trust, misfits
 from wordorder.training.settle import Settled, memory_explained, settle
+from wordorder.training.surroundings import own_surroundings
 from wordorder.training.timing import Deadline
 from wordorder.training.training import Training, not_finite
 
@@ -112,7 +115,7 @@ def train(
         )
 
 
-@random_state_kept()
+@own_surroundings()
 def train_in_held_folder(
     config: TrainConfig,
     *,
@@ -171,22 +174,28 @@ def resume(
         Refused: where it would end with other weights, and `inexact` is not set; another process
             is writing to the folder.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not folder.is_dir():
         raise BadInput(f"no run folder {folder}: train one with wordorder train --out {folder}")
     with held(folder, remedy="see to its permissions"):
         return resume_in_held_folder(folder, inexact=inexact, trust=trust, show=show)
 
 
-@random_state_kept()
+@own_surroundings()
 def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Display | None) -> Run:
     """Go on as `resume` does, with a folder whose lock is held."""
     show = show or Display()
     recover(folder, RUN)
     recorded = read_record(folder)
-    config = TrainConfig.from_dict(recorded["training"], ModelConfig.from_dict(recorded["model"]))
+    with naming_damage(folder / "config.json"):
+        model_config = ModelConfig.from_dict(recorded["model"])
+        config = TrainConfig.from_dict(recorded["training"], model_config)
+        machine = Machine.from_dict(recorded["machine"])
+        planned = recorded.get("plan", {})
+        steps = checked("steps", Positive, planned.get("steps", recorded["steps"]))
+        timing = Timing.from_dict(planned)
     check_trust(folder, config.model, trust)
-    machine = check_same(Machine(**recorded["machine"]), config, inexact, show.say)
+    machine = check_same(machine, config, inexact, show.say)
     tokenizer = tokenizer_of(folder)
     checkpoint = checkpoints.load(folder / "training", show.say)
     check_architecture(folder, config.model, checkpoint)
@@ -202,8 +211,6 @@ def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Dis
     use(model, machine)
     with _threads(machine.threads), memory_explained(config, model):
         losses = losses_of(model, machine)
-        planned = recorded.get("plan", {})
-        steps, timing = planned.get("steps", recorded["steps"]), Timing.from_dict(planned)
         plan = plan_of(config, machine, material, model, steps, None, timing)
         training = _training(Settled(config, model, machine, losses, plan), material)
         training.load(checkpoint)
@@ -217,10 +224,8 @@ def _weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
     Raises:
         BadInput: another run of another architecture.
     """
-    tensors, own = load_file(first.folder / "model.safetensors"), model.state_dict()
-    odd = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape]
-    odd += [n for n in tensors if n not in own]
-    if odd:
+    tensors = load_file(first.folder / "model.safetensors")
+    if odd := misfits(tensors, model):
         raise BadInput(
             f"--init {first.folder}: its architecture is another, {odd[0]} does not fit: "
             "leave out the options that change the model"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wordorder import drawing
 from wordorder.errors import BadInput
+from wordorder.text.user_text import user_path
 from wordorder.words.vectors import Vectors
 
 POINT, ARROW = "#1f5a99", "#c8501e"
@@ -35,6 +36,7 @@ def plane(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np
     return places, shares
 
 
+@drawing.style()
 def draw(
     path: str | Path,
     vectors: Vectors,
@@ -53,7 +55,7 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise BadInput(f"--picture {path}: its name must end in .png, .svg or .pdf")
     if not path.parent.is_dir():

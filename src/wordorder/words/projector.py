@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wordorder.atomic import replacing
+from wordorder.text.user_text import user_path
 from wordorder.words.vectors import Vectors
 
 WHITESPACE = str.maketrans("\t\r\n", "   ")
@@ -17,7 +18,7 @@ def export(vectors: Vectors, folder: str | Path) -> tuple[Path, Path]:
 
     Source: TensorBoard, Visualizing Data using the Embedding Projector, "Metadata".
     """
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows, names = folder / "vectors.tsv", folder / "metadata.tsv"
     form = "\t".join(["%.6g"] * vectors.matrix.shape[1]) + "\n"

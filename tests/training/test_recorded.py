@@ -1,0 +1,180 @@
+"""A run whose files someone has edited: one error that names the file, and nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import wordorder as wo
+from wordorder.errors import BadInput
+from wordorder.training.machine import Machine
+from wordorder.training.run import Run
+
+Edit = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded")
+    text = folder / "text.txt"
+    text.write_text("a small text of words in order. " * 40, encoding="utf-8")
+    return wo.train(small(text, folder / "run")).folder
+
+
+def small(text: Path, out: str | Path) -> wo.TrainConfig:
+    return wo.TrainConfig(
+        model=wo.ModelConfig(width=16, layers=1, heads=2, trained_length=16),
+        data=(str(text),),
+        tokenizer="bytes",
+        steps=2,
+        batch_size=2,
+        threads=1,
+        dtype="float32",
+        kernel="plain",
+        compile="no",
+        out=str(out),
+    )
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda record: record.update(training=None), " is damaged: training is null and not"),
+        (
+            lambda record: record.update(model=[]),
+            r" is damaged: model is \[\] and not a JSON object",
+        ),
+        (lambda record: record.update(machine=3), " is damaged: machine is 3 and not"),
+        (lambda record: record.update(plan=[]), " is damaged: plan is"),
+        (
+            lambda record: record.update(steps="10"),
+            " is damaged: steps is 10 and not a whole",
+        ),
+        (lambda record: record.pop("machine"), " is damaged: 'machine' is missing"),
+        (lambda record: record.update(data={}), " is damaged: 'content_hash' is missing"),
+        (
+            lambda record: record["plan"].update(steps="x"),
+            ": steps is x: it must be",
+        ),
+        (lambda record: record["machine"].update(fan=1), ": unknown machine fields: fan"),
+        (lambda record: record["machine"].pop("threads"), ": the machine field threads is missing"),
+        (lambda record: record["machine"].update(threads="x"), ": threads is x: it must be"),
+        (lambda record: record["machine"].update(dtype="int4"), ": dtype is int4: it must be"),
+        (lambda record: record["model"].update(width="x"), ": width is x: it must be"),
+        (lambda record: record["training"].update(lr=1), ": unknown training fields: lr"),
+    ],
+)
+def test_an_edited_record_is_named(run: Path, edit: Edit, message: str) -> None:
+    path = run / "config.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    edit(record)
+    path.write_text(json.dumps(record), encoding="utf-8")
+    before = files(run)
+    with pytest.raises(BadInput, match=rf"config\.json{message}"):
+        wo.resume(run)
+    assert files(run) == before
+
+
+@pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, "null", "{"])
+def test_a_record_that_is_none_is_named(run: Path, content: str) -> None:
+    (run / "config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(BadInput, match=r"config\.json is damaged"):
+        wo.load(run)
+    with pytest.raises(BadInput, match=r"config\.json is damaged"):
+        wo.resume(run)
+
+
+def test_a_run_without_its_tokenizer_is_not_resumed(run: Path) -> None:
+    (run / "tokenizer.json").unlink()
+    with pytest.raises(BadInput, match=r"is no whole run: tokenizer\.json is missing"):
+        wo.resume(run)
+
+
+def test_weights_of_another_shape_are_named(run: Path) -> None:
+    path = run / "model.safetensors"
+    save_file({**load_file(path), "embedding.weight": torch.zeros(3, 3)}, path)
+    with pytest.raises(BadInput, match=r"does not fit .*: see embedding\.weight$"):
+        _ = wo.load(run).model
+
+
+def test_a_run_goes_on_without_the_lines_that_a_damaged_one_stood_in(run: Path) -> None:
+    path = run / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(['{"a": 1}\n', *lines]), encoding="utf-8")
+    with pytest.raises(BadInput, match="is damaged in line 1: no object with a step: remove"):
+        wo.resume(run)
+    path.write_text("".join(lines[1:]), encoding="utf-8")
+    assert wo.resume(run).folder == run
+
+
+def test_a_machine_is_read_as_it_was_recorded() -> None:
+    machine = Machine("cuda:1", 4, dtype="bfloat16", kernel="flex", processor="a GPU")
+    assert Machine.from_dict(json.loads(json.dumps(machine.to_dict()))) == machine
+
+
+def test_a_home_folder_is_meant_by_the_same_sign_everywhere(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = wo.train(small(trained.parent / "text.txt", "~/r")).folder
+    assert folder == tmp_path / "r"
+    assert wo.load("~/r").folder == wo.resume("~/r").folder == folder
+    nobody = wo.train(small(trained.parent / "text.txt", "~nobody-of-this-name/r")).folder
+    assert nobody.resolve() == tmp_path / "~nobody-of-this-name" / "r"
+
+
+MODES: dict[str, Callable[[], Any]] = {
+    "no_grad": torch.no_grad,
+    "inference": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu"),
+    "device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("mode", [*MODES, "dtype"])
+def test_what_the_caller_has_set_changes_no_run(trained: Path, tmp_path: Path, mode: str) -> None:
+    config = small(trained.parent / "text.txt", tmp_path / "r")
+    if mode == "dtype":
+        torch.set_default_dtype(torch.float64)
+        try:
+            run = wo.train(config)
+            assert next(run.model.parameters()).dtype == torch.float32
+            assert torch.get_default_dtype() == torch.float64
+        finally:
+            torch.set_default_dtype(torch.float32)
+    else:
+        with MODES[mode]():
+            run = wo.train(config)
+    weights = "model.safetensors"
+    assert (run.folder / weights).read_bytes() == (trained / weights).read_bytes()
+
+
+def test_loading_leaves_the_callers_random_numbers(trained: Path) -> None:
+    before = torch.get_rng_state()
+    Run.load(trained).load_model()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe", "bytes", "characters"])
+def test_half_a_surrogate_pair_is_no_text(trained: Path, tmp_path: Path, tokenizer: str) -> None:
+    config = small(trained.parent / "text.txt", tmp_path / "r")
+    with pytest.raises(BadInput, match=r"half a surrogate pair|does not know"):
+        wo.train(replace(config, tokenizer=tokenizer, sample_prompt="\ud800"))
