@@ -104,7 +104,7 @@ def read_summary(folder: Path) -> Summary:
         ) from None
     except ValueError as error:
         raise BadInput(f"{path} is damaged: {error}") from None
-    return summarise(comparison, read(folder / "results.jsonl"))
+    return summarise(comparison, read(folder / "results.jsonl", of_steps=False))
 
 
 def for_terminal(summary: Summary) -> RenderableType:

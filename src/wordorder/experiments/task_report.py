@@ -129,7 +129,7 @@ def read_grid(folder: Path) -> Grid:
         raise BadInput(f"{folder} has no tasks.json: wordorder tasks makes one") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
-    lines = read(folder / "results.jsonl")
+    lines = read(folder / "results.jsonl", of_steps=False)
     done = [line for line in lines if "failed" not in line]
     failed = [
         f"{line['protocol']['task']} {line['position']} seed {line['seed']}: {line['failed']}"

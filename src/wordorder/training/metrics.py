@@ -82,10 +82,11 @@ class Metrics:
         return self.path.stat().st_size if self.path.exists() else 0
 
 
-def read(path: Path, *, needed: int | None = None) -> list[dict[str, Any]]:
+def read(path: Path, *, needed: int | None = None, of_steps: bool = True) -> list[dict[str, Any]]:
     """Return the records of a `metrics.jsonl`; a last line that is half written is left out.
 
     Args:
+        of_steps: every record names a step, as here; False for a file of other records.
         needed: so many steps are looked for, and damage after them is left out too.
 
     Raises:
@@ -96,7 +97,9 @@ def read(path: Path, *, needed: int | None = None) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            if not isinstance(record, dict):
+                raise ValueError("not an object")
+            if of_steps and not isinstance(record.get("step"), int):
                 raise ValueError("no object with a step")
             records.append(record)
         except ValueError as error:
