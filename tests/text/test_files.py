@@ -175,8 +175,9 @@ JSONL = {
     "a .jsonl file has one JSON object a line",
     '{"text": "a"}\n\n{"body": "b", "n": 1}\n': "line 3: no field 'text'; "
     "its fields are 'body', 'n': name one with --field body",
-    '["text"]\n': "line 1: a JSON list, not an object with a field 'text'",
-    '{"text": 5}': "line 1: field 'text' is int, not text: name another with --field",
+    '["text"]\n["a"]': "line 1: a JSON list, not an object with a field 'text'",
+    '{"text": 5}': "line 1: field 'text' is int, not text: write it as text, or name another with "
+    "--field",
     '{"text": "\\ud83d"}': "line 1: field 'text' holds half a surrogate pair at character 0, "
     "which is not text in UTF-8: repair or remove this line",
 }

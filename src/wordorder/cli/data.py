@@ -89,6 +89,7 @@ def _facts(
     tokens, size = (sum(part[what] for part in parts.values()) for what in ("tokens", "bytes"))
     lengths = sorted(len(document.text) for document in corpus.documents)
     median = statistics.median_low(lengths)
+    asked = options.vocabulary_size if options.tokenizer == "bpe" else None
     typical = next(d for d in corpus.documents if len(d.text) == median)
     return {
         "options": asdict(options),
@@ -97,7 +98,7 @@ def _facts(
             *corpus.notes,
             *split.notes,
             *_note_of_spaces(corpus),
-            *tokenizer.notes(split.training, options.vocabulary_size),
+            *tokenizer.notes(split.training, asked),
         ],
         "content_hash": corpus.content_hash,
         "documents": len(corpus.documents),

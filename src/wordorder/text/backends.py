@@ -115,7 +115,10 @@ def kind_of(backend: tokenizers.Tokenizer) -> str:
     """Which of our kinds a backend is; `brought` for any other."""
     data = json.loads(backend.to_str())
     model, before = data["model"], data["pre_tokenizer"] or {}
-    if data["normalizer"] is not None:
+    ours = (data["decoder"] or {}).get("type") in ("ByteLevel", "Fuse") and all(
+        token["special"] for token in data["added_tokens"]
+    )
+    if data["normalizer"] is not None or not ours:
         return "brought"
     if model["type"] == "WordLevel" and before.get("pattern") == {"Regex": ANY_CHARACTER}:
         return "characters"

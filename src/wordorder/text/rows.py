@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
 from wordorder.text.corpus import Document
 from wordorder.text.user_text import is_blank
 
 LONGEST_FIELD = (1 << 31) - 1  # characters; the csv module's own limit is 131,072
+QUOTED = re.compile(r'"[^"]*"')
+NAMED_DELIMITER = re.compile(r'"?sep=(.)"?\n')  # a first line that Excel writes and reads
 CONTENT = ("content", "value", "text")  # where lists of chat messages keep what was said
 
 
@@ -74,6 +77,8 @@ class Column:
 
     def _text(self, row: Row) -> str | None:
         values, where = row
+        if isinstance(values, str):
+            values = {self.name: values}
         if not isinstance(values, Mapping):
             raise BadInput(
                 f"{where}: a JSON {type(values).__name__}, not an object with a field {self.name!r}"
@@ -81,7 +86,7 @@ class Column:
         if self.name not in values:
             raise BadInput(self._missing(values, where))
         text = values[self.name]
-        if text is None:
+        if text is None or text != text:  # NaN, as pandas writes what is missing
             return None
         if not isinstance(text, str):
             raise BadInput(self._no_text(text, where))
@@ -97,12 +102,15 @@ class Column:
     def _missing(self, values: Mapping[str, Any], where: str) -> str:
         likely = [name for name, value in values.items() if _is_prose(value)]
         such = f" {shlex.quote(likely[0])}" if len(likely) == 1 else ""
+        remedy = f"name one with --field{such}"
+        if not any(value is None or isinstance(value, str) for value in values.values()):
+            remedy = f"none of them is text; give each object its text in a field {self.name!r}"
+        elif self.called == "column" and any(map(_is_no_name, values)):
+            remedy = f"if that is a row, put a line of names before it, or else {remedy}"
         # The columns of a table are those of all its rows.
         where = self.source if self.called == "column" else where
-        return (
-            f"{where}: no {self.called} {self.name!r}; its {self.called}s are {listed(values)}: "
-            f"name one with --field{such}"
-        )
+        names = f"its {self.called}s are {listed(values)}"
+        return f"{where}: no {self.called} {self.name!r}; {names}: {remedy}"
 
     def _no_text(self, value: Any, where: str) -> str:
         key = _content_of(value)
@@ -113,7 +121,7 @@ class Column:
             return f"{told}: make one text of its messages with {self._joining(path, key)}"
         if isinstance(value, list):
             return f"{told}: join its parts into one text, or name another with --field"
-        return f"{told}: name another with --field"
+        return f"{told}: write it as text, or name another with --field"
 
     def _joining(self, path: str, key: str) -> str:
         """Return a command that writes a file with a text for each list of messages."""
@@ -134,6 +142,10 @@ def listed(names: Iterable[Any]) -> str:
 
 def rows_of_jsonl(text: str, source: str) -> Iterator[Row]:
     """Yield a row for each line that holds something."""
+    if text.lstrip().startswith("[") and _is_json(text):
+        raise BadInput(
+            f"{source} is one JSON array, not one object a line: let its name end in .json"
+        )
     # Not splitlines(): JSON strings may hold U+2028 as it is.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -151,9 +163,10 @@ def rows_of_jsonl(text: str, source: str) -> Iterator[Row]:
 
 
 def rows_of_json(text: str, source: str, column: str) -> Iterator[Row]:
-    """Yield the rows of an array, or of the one array that an object holds.
+    """Yield the rows of an array, of the one array that an object holds, or of an object's column.
 
-    Rows are objects or plain texts. A file of one object a line is read as .jsonl is.
+    Rows are objects or plain texts. A file of one object a line is read as .jsonl is. A column is
+    an array, or an object by row, as pandas writes it.
     """
     try:
         whole = json.loads(text)
@@ -166,7 +179,10 @@ def rows_of_json(text: str, source: str, column: str) -> Iterator[Row]:
         ) from None
     except (RecursionError, ValueError) as error:
         raise BadInput(f"{source}: {_unreadable(error)}") from None
-    if isinstance(whole, dict):
+    if isinstance(whole, dict) and isinstance(values := whole.get(column), list | dict):
+        values = values.values() if isinstance(values, dict) else values
+        whole = [{column: value} for value in values]
+    elif isinstance(whole, dict):
         lists = [value for value in whole.values() if isinstance(value, list)]
         whole = lists[0] if len(lists) == 1 and column not in whole else [whole]
     if not isinstance(whole, list):
@@ -175,7 +191,6 @@ def rows_of_json(text: str, source: str, column: str) -> Iterator[Row]:
             f"give an array of objects with a field {column!r}"
         )
     for number, values in enumerate(whole, start=1):
-        values = {column: values} if isinstance(values, str) else values
         yield Row(values, f"{source}, row {number}")
 
 
@@ -186,11 +201,14 @@ def rows_of_csv(text: str, source: str, delimiter: str) -> Iterator[Row]:
     shorter than the first line has null in its last columns.
 
     Args:
-        delimiter: what parts fields; a first line without a comma may have semicolons instead.
+        delimiter: what parts fields; a first line without a comma may have another instead, or
+            name it as Excel does.
     """
-    first = text.lstrip("\n").partition("\n")[0]
-    if delimiter == "," and "," not in first:
-        delimiter = next((mark for mark in ";\t" if mark in first), delimiter)
+    first = QUOTED.sub("", text.lstrip("\n").partition("\n")[0])
+    if named := NAMED_DELIMITER.match(text):
+        delimiter, text = named[1], text[named.end() - 1 :]
+    elif delimiter == "," and "," not in first:
+        delimiter = next((mark for mark in ";\t|" if mark in first), delimiter)
     if delimiter == "\t" and not _quotes_close(text, delimiter):
         yield from _rows(text, source, delimiter, csv.QUOTE_NONE)
     else:
@@ -212,8 +230,9 @@ def _rows(text: str, source: str, delimiter: str, quoting: int) -> Iterator[Row]
                 continue
             if any(field.strip() for field in fields[len(names) :]):
                 raise BadInput(
-                    f"{where}: {len(fields)} fields, where the first line names {len(names)} "
-                    "columns: put a field that holds a delimiter in double quotes"
+                    f"{where}: {len(fields)} fields, where the first line names "
+                    f"{counted(len(names), 'column')}: "
+                    "put a field that holds a delimiter in double quotes"
                 )
             fields += [""] * (len(names) - len(fields))
             yield Row({n: f or None for n, f in zip(names, fields, strict=False)}, where)
@@ -285,6 +304,19 @@ def rows_of_parquet(data: bytes, source: str, column: str) -> Iterator[Row]:
 def _is_prose(value: Any) -> bool:
     """Whether a value may be what someone wants to train on: text, and no number."""
     return isinstance(value, str) and bool(re.search(r"[^\W\d_]", value))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+        return True
+    except (RecursionError, ValueError):
+        return False
+
+
+def _is_no_name(name: str) -> bool:
+    """Whether what stands in place of a column's name is a value: a number, a sentence."""
+    return name.count(" ") > 2 or bool(name and not _is_prose(name))
 
 
 def _content_of(value: Any) -> str | None:

@@ -45,6 +45,7 @@ ValidationFraction = Annotated[float, Interval(gt=0, lt=1)]
 DevelopmentFraction = Annotated[float, Interval(ge=0, lt=1)]
 PARTS = ("training", "development", "validation")
 LINE = re.compile(r"[^\n]+")
+SOME_LINES = re.compile(r"[\s\S]{1,65536}[^\n]*")
 LONG_LINE = 40  # characters: shorter ones repeat by chance
 # Below this the lines that repeat are phrases that every text of a kind has, such as licences.
 REPEATED_LINES_WORTH_A_NOTE = 0.1
@@ -267,8 +268,8 @@ def _in_two_parts(pieces: Sequence[tuple[str, ...]]) -> set[int]:
 def _key(text: str) -> bytes:
     """Return the same key for the same words in the same order."""
     digest = hashlib.blake2b(digest_size=16)
-    # Line by line, because a list of all words would take several times the text's memory.
-    for match in LINE.finditer(text):
+    # Some at a time, because a list of all words would take several times the text's memory.
+    for match in SOME_LINES.finditer(text):
         if words := " ".join(match[0].split()):
             digest.update(f"{words} ".encode())
     return digest.digest()

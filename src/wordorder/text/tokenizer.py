@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-from tokenizers import decoders
+from tokenizers import decoders, models
 
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
@@ -67,6 +67,8 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True
+        if isinstance(backend.model, models.BPE):
+            backend.model.dropout = None  # the same text is the same tokens every time
         self.backend = backend
         self.kind = kind_of(backend)
         vocabulary = backend.get_vocab(with_added_tokens=True)
@@ -150,10 +152,10 @@ class Tokenizer:
         """Return what a reader should know of this tokenizer on a text, one sentence each.
 
         Args:
-            asked: the vocabulary size that was asked for, where the tokenizer was made for this.
+            asked: the vocabulary size that was asked for, of a bpe that was made for this.
         """
         notes = []
-        if asked and self.kind == "bpe" and self.vocabulary_size < asked:
+        if asked and self.vocabulary_size < asked:
             notes.append(
                 f"the vocabulary has {self.vocabulary_size:,} tokens, not {asked:,}: no other pair "
                 "of tokens occurs twice within the words of this text"
@@ -302,7 +304,7 @@ def _read(path: str | Path) -> tokenizers.Tokenizer:
             f"or one of {', '.join(KINDS)}"
         )
     try:
-        backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
     except Exception as error:  # the library raises plain Exception for whatever is wrong
         raise BadInput(f"{path} is no tokenizer.json that can be read: {error}") from None
     add_special(backend, ENDS_OF_TEXT)

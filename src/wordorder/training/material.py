@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.errors import BadInput, Refused
+from wordorder.numerals import counted
 from wordorder.text.batches import Batches
 from wordorder.text.corpus import Corpus, load_corpus
 from wordorder.text.split import described, split_corpus
@@ -83,10 +84,11 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
         if len(store) <= length:
             dropped = [note for note in material.facts["notes"] if note.endswith("dropped")]
             copies = "".join(f" ({note})" for note in dropped)
+            or_shorter = f", or --trained-length {shortest - 1} or less" if shortest > 1 else ""
             raise BadInput(
-                f"the {name} part of {corpus.name} is {len(store)} tokens, shorter than one "
-                f"context of {length} and the token after it{copies}: give more text, or "
-                f"--trained-length {max(1, shortest - 1)} or less"
+                f"the {name} part of {corpus.name} is {counted(len(store), 'token')}, shorter than "
+                f"one context of {length} and the token after it{copies}: "
+                f"give more text{or_shorter}"
             )
     if too_short:
         material.facts["notes"].append(
@@ -103,7 +105,7 @@ def _material(
     split = split_corpus(corpus, config.validation_fraction, development_fraction)
     fitted_on = asked = None
     if tokenizer is None:
-        asked = config.model.vocabulary_size
+        asked = config.model.vocabulary_size if config.tokenizer == "bpe" else None
         tokenizer = make_tokenizer(
             config.tokenizer,
             split.training,

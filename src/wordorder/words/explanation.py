@@ -167,6 +167,11 @@ def explain(
     for each, tokens in zip((text, other), ids, strict=True):
         if len(tokens) < 2:
             raise BadInput(f"{each!r} is no order of words: give two words at least")
+    if ids[0] == ids[1] and text != other:
+        raise BadInput(
+            f"{text!r} and {other!r} are the same tokens to this tokenizer: "
+            "give words that it tells apart"
+        )
     if ids[0] == ids[1]:
         raise BadInput(f"{other!r} is the same text in the same order: give another with --other")
     fills_in = not model.config.causal if fills_in is None else fills_in

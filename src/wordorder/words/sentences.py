@@ -121,7 +121,8 @@ def _has_words(tokenizer: Tokenizer, text: str) -> bool:
     if is_unspaced(text):
         return False
     try:
-        return bool(tokenizer.encode(" "))
+        tokenizer.encode(" ")
+        return True
     except BadInput:  # characters of a text without spaces
         return False
 
