@@ -59,6 +59,7 @@ Seed = NotNegative
 Share = Annotated[float, Interval(ge=0, le=1)]
 Probability = Annotated[float, Interval(ge=0, lt=1)]  # of dropping something: never all
 Rate = Annotated[float, Ge(0)]
+Penalty = Annotated[float, Interval(ge=1e-3, le=1e3)]  # what logits are divided by stays in float32
 Duration = Annotated[
     str,
     Spelled(

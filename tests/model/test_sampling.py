@@ -84,6 +84,14 @@ def test_repetition_divides_what_is_positive_and_multiplies_the_rest() -> None:
     assert share == pytest.approx(1 / 3, abs=0.03)
 
 
+@pytest.mark.parametrize("penalty", [1e-3, 1e3])
+@pytest.mark.parametrize("temperature", [1e-320, 1e-30, 1e-20, 1e300])
+def test_no_setting_leaves_float32(temperature: float, penalty: float) -> None:
+    sampling = Sampling(temperature, 0, 1.0, 0.0, penalty)
+    found = choose(torch.tensor([1e4, -1e4]), torch.tensor([0, 1]), sampling, torch.Generator())
+    assert found in (0, 1)
+
+
 def test_choosing_leaves_the_logits_alone() -> None:
     logits = HALVES.clone()
     choose(logits, torch.tensor([1]), Sampling(0.5, 2, 0.9, 0.1, 2.0), torch.Generator())
@@ -162,7 +170,7 @@ def test_a_text_ends_before_its_stop_token_or_when_it_is_long(make_writer: MakeM
 def test_penalised_tokens_are_those_of_the_prompt_and_the_text(make_writer: MakeModel) -> None:
     """At a penalty past any logit's reach, every token comes once."""
     model = make_writer()
-    once = replace(ALL, temperature=0.0, repetition_penalty=1e6, max_tokens=10)
+    once = replace(ALL, temperature=0.0, repetition_penalty=1e3, max_tokens=10)
     text = list(generate(model, [3, 1, 4], once))
     assert len({3, 1, 4, *text}) == 13
 
@@ -247,7 +255,7 @@ def test_writing_past_a_table_is_refused(make_writer: MakeModel) -> None:
         ({"min_p": 2.0}, "min_p is 2.0: it must be from 0 to 1"),
         (
             {"repetition_penalty": 0.0},
-            "repetition_penalty is 0.0: it must be above 0",
+            "repetition_penalty is 0.0: it must be at least 0.001",
         ),
         ({"max_tokens": 0}, "max_tokens is 0: it must be at least 1"),
     ],

@@ -39,6 +39,15 @@ def test_json_is_one_object(notes: Path, capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
+def test_a_token_that_is_part_of_a_character_is_shown_as_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("é" * 60, encoding="utf-8")
+    main([str(tmp_path / "a.txt"), "--tokenizer", "bytes"])
+    shown = capsys.readouterr().out.partition("as tokens:\n")[2]
+    assert shown.startswith(r"\xc3|\xa9|") and "\ufffd" not in shown
+
+
 def test_says_what_is_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, text in {"a": "An English text. ", "b": "Ein deutscher Text. "}.items():
         (tmp_path / f"{name}.txt").write_text(text * 200)

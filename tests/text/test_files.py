@@ -183,6 +183,13 @@ JSONL = {
 }
 
 
+def test_an_array_in_jsonl_is_read_where_its_name_ends_in_json(write: Write) -> None:
+    path = write("a.jsonl", '[\n{"text": "a"}]\n')
+    assert message(path).startswith(f"{path} is one JSON array, not one object a line: let its")
+
+    assert texts(write("a.json", '[\n{"text": "a"}]\n')) == ["a"]
+
+
 @pytest.mark.parametrize("data", JSONL)
 def test_bad_jsonl(write: Write, data: str) -> None:
     path = write("a.jsonl", data)

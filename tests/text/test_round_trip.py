@@ -57,6 +57,38 @@ def test_white_space_that_is_lost(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("what", ["decoder", "added"])
+def test_a_bpe_that_is_not_quite_ours_is_tried(what: str, tmp_path: Path) -> None:
+    backend = make_tokenizer("bpe", CORPUS, 280).backend
+    data = json.loads(backend.to_str())
+    if what == "decoder":
+        data["decoder"] = None
+    else:
+        added = tokenizers.AddedToken("sat", rstrip=True, normalized=False)
+        backend.add_tokens([added])
+        data = json.loads(backend.to_str())
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(data), encoding="utf-8-sig")
+    tokenizer = Tokenizer.load(path)
+    assert tokenizer.kind == "brought"
+    assert not open_store(CORPUS, tokenizer).lossless
+
+
+def test_a_text_is_the_same_tokens_every_time() -> None:
+    data = json.loads(make_tokenizer("bpe", CORPUS, 280).backend.to_str())
+    data["model"]["dropout"] = 0.9
+    tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(data)))
+    text = CORPUS.documents[0].text
+    assert tokenizer.encode(text) == make_tokenizer("bpe", CORPUS, 280).encode(text)
+
+
+def test_a_tokenizer_that_makes_no_token_is_refused() -> None:
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.add_special_tokens(["<|endoftext|>"])
+    with pytest.raises(BadInput, match="makes no token of made: train with --tokenizer bpe"):
+        open_store(CORPUS, Tokenizer(backend))
+
+
 def test_our_own_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("wordorder.text.tokenizer.round_trip")
     for how in ("bpe", "bytes", "characters"):

@@ -171,6 +171,8 @@ def test_the_one_column_of_text_is_named(write: Write) -> None:
     assert message(write("b.csv", "1,It was good.,It was bad.\n2,It was bad.,x\n")).endswith(
         "name one with --field"
     )
+    assert "if that is a row, put a line of names before it" in message("b.csv")
+    assert texts(write("b.csv", "n,text\n1,It was good.\n2,Bad.\n")) == ["It was good.", "Bad."]
     assert message(write("c.csv", "a,a\n1,2\n")) == (
         "c.csv, line 1: two columns are called 'a': give each a name of its own"
     )
@@ -192,6 +194,35 @@ def test_the_one_column_of_text_is_named(write: Write) -> None:
 )
 def test_json_that_cannot_be_read(write: Write, data: str, told: str) -> None:
     assert message(write("a.json", data)).startswith(told)
+
+
+@pytest.mark.parametrize("first", ["sep=;\nn;text", '"sep=|"\nn|text', "n|text", '"n";"text"'])
+def test_delimiters_that_a_first_line_shows_or_names(write: Write, first: str) -> None:
+    mark = first[-5] if first[-1] != '"' else ";"
+    assert texts(write("a.csv", f"{first}\n1{mark}It was good, they said.\n")) == [
+        "It was good, they said."
+    ]
+
+
+def test_a_comma_in_a_quoted_name_parts_nothing(write: Write) -> None:
+    assert texts(write("a.csv", '"n";"text, en"\n1;a b\n'), field="text, en") == ["a b"]
+
+
+@pytest.mark.parametrize("data", ['{"text": ["a", null, "b"]}', '{"text": {"0": "a", "1": "b"}}'])
+def test_json_of_columns(write: Write, data: str) -> None:
+    assert texts(write("a.json", data)) == ["a", "b"]
+
+
+def test_plain_texts_and_nan_are_read_alike_in_json_and_jsonl(write: Write) -> None:
+    assert texts(write("a.jsonl", '"a"\n{"text": NaN}\n"b"\n')) == ["a", "b"]
+    assert texts(write("a.json", '["a", {"text": NaN}, "b"]')) == ["a", "b"]
+
+
+def test_no_field_is_named_where_none_is_text(write: Write) -> None:
+    assert message(write("a.json", '[{"p": {"text": "a"}}]')) == (
+        "a.json, row 1: no field 'text'; its fields are 'p': none of them is text; "
+        "give each object its text in a field 'text'"
+    )
 
 
 def test_chats_are_made_text_by_the_command_that_is_named(write: Write) -> None:

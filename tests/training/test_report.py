@@ -87,6 +87,11 @@ def test_the_card_gives_an_interval_where_its_freedom_is_known() -> None:
     assert "my.txt: 1 document, 9,000 bytes" in card
 
 
+def test_a_name_of_data_stays_in_its_cell_of_the_card() -> None:
+    config = {**CONFIG, "data": {**CONFIG["data"], "name": "a|b\nc.txt"}}
+    assert r"| data | a\|b c.txt: " in model_card("mine", config, records(text="development"))
+
+
 def test_the_plot_joins_points_of_one_text_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

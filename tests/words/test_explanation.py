@@ -279,6 +279,8 @@ def test_texts_that_are_no_two_orders(make_random: MakeModel, tokenizer: Tokeniz
         explained(model, tokenizer, "love", "love")
     with pytest.raises(BadInput, match="the same text in the same order"):
         explained(model, tokenizer, "I love I", "I love I")
+    with pytest.raises(BadInput, match=r"^'(the king ){4}the…' is the same"):
+        explained(model, tokenizer, "the king " * 300, "the king " * 300)
     found = explained(model, tokenizer, "I love AI", "the king")
     assert not found.same_tokens
     assert "hold different tokens" in " ".join(page(found, "")[-2:])

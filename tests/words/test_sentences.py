@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
+from tokenizers import models, pre_tokenizers
 
 from wordorder.errors import BadInput
 from wordorder.model import TokenModel
@@ -121,6 +123,19 @@ def test_tokens_from_the_last_to_the_first_where_there_are_no_words(kind: str) -
 def test_words_from_the_last_to_the_first_where_there_are_any(tokenizer: Tokenizer) -> None:
     found = last_first(tokenizer, "I love AI")
     assert found == ("AI love I", tokenizer.encode(" AI love I"), "words")
+
+
+def test_an_unknown_character_is_counted_from_the_first_of_the_sentence() -> None:
+    tokenizer = make_tokenizer("characters", Corpus("c", (Document("ab cd", "c"),)))
+    with pytest.raises(BadInput, match=r"'x' \(U\+0078\) at offset 3 "):
+        tokens_of(tokenizer, "ab xc")
+
+
+def test_a_tokenizer_that_drops_spaces_still_has_words() -> None:
+    backend = tokenizers.Tokenizer(models.WordLevel({"I": 0, "love": 1, "AI": 2}))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.add_special_tokens(["<|endoftext|>"])
+    assert last_first(Tokenizer(backend), "I love AI") == ("AI love I", [2, 1, 0], "words")
 
 
 def test_sentences_are_the_lines_of_a_file(tmp_path: Path) -> None:

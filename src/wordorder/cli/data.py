@@ -167,7 +167,12 @@ def _show_sample(console: Console, sample: dict[str, str], tokenizer: Tokenizer)
     console.print("\nas tokens:", style="bold")
     tokens = Text()
     for number, token in enumerate(tokenizer.encode(sample["text"])[:SAMPLE_TOKENS]):
-        piece = tokenizer.decode([token]).replace("\n", "\\n")
+        piece = (
+            # A token that ends inside a character is no damage: its bytes are shown.
+            tokenizer.decode([token])
+            if tokenizer.spellings is None
+            else tokenizer.spellings[token].decode(errors="backslashreplace")
+        ).replace("\n", "\\n")
         tokens.append(piece, style="reverse" if number % 2 else "")
         tokens.append("|", style="dim")
     console.print(tokens)

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Gt, Interval
+from annotated_types import Interval
 from torch import Tensor
 
 from ..errors import BadInput
-from ..settings import NotNegative, Positive, Rate, Seed, Share, check
+from ..settings import NotNegative, Penalty, Positive, Rate, Seed, Share, check
 from .cache import Cache, make_cache
 from .compiled_step import CompiledStep, FixedCache, why_not
 from .language_model import TokenModel
 from .recurrent import RecurrentCache
+
+COLDEST = 1e-20  # a temperature below could divide logits into what float32 cannot hold
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,13 @@ class Sampling:
     """How the next token is chosen.
 
     Args:
-        temperature: divides the logits; 0 takes the likeliest token.
+        temperature: divides the logits; 0, or one below `COLDEST`, takes the likeliest token.
         top_k: keep the k likeliest tokens; 0: all.
         top_p: keep the likeliest tokens that together reach this probability; 1: all.
         min_p: keep tokens at least this fraction as likely as the likeliest; 0: all.
         repetition_penalty: divides positive logits of tokens already there (and
             multiplies negative ones), the one that ends a text excepted; 1: none. Source: Keskar et
-            al. 2019, CTRL.
+            al. 2019, CTRL. From 0.001 to 1000.
         max_tokens: how many tokens are written at most.
         seed: of the random draws.
     """
@@ -38,7 +40,7 @@ class Sampling:
     top_k: NotNegative = 0
     top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
     min_p: Share = 0.05
-    repetition_penalty: Annotated[float, Gt(0)] = 1.0
+    repetition_penalty: Penalty = 1.0
     max_tokens: Positive = 256
     seed: Seed = 0
 
@@ -56,7 +58,7 @@ def choose(logits: Tensor, seen: Tensor, sampling: Sampling, generator: torch.Ge
         old = logits[seen]
         penalty = sampling.repetition_penalty
         logits = logits.index_copy(0, seen, torch.where(old > 0, old / penalty, old * penalty))
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         return int(logits.argmax())
     probabilities = (logits / sampling.temperature).softmax(-1)
     if sampling.min_p:

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from wordorder.errors import BadInput
 from wordorder.patience import said_if_slow
+from wordorder.text.user_text import printable
 
 BUILT_IN = "python-docs"
 HUB_PREFIX = "hf:"
@@ -99,7 +100,7 @@ def load_corpus(data: str | Sequence[str] = BUILT_IN, *, field: str = PLAIN_FIEL
     names = [data] if isinstance(data, str) else list(data)
     if not names or "" in names:
         raise BadInput(f"no data given: name {BUILT_IN}, a file, a folder or hf:NAME")
-    with said_if_slow(f"reading {_joined(names)}"):
+    with said_if_slow(f"reading {printable(_joined(names))}"):
         read = [_load_one(name, field) for name in names]
     corpora = [corpus for corpus, _ in read]
     documents = tuple(document for corpus in corpora for document in corpus.documents)
@@ -126,7 +127,6 @@ def _load_one(name: str, field: str) -> tuple[Corpus, bool]:
 
         return Corpus(name, *stream_dataset(name.removeprefix(HUB_PREFIX), field)), True
     from wordorder.text.files import read_path
-    from wordorder.text.user_text import printable
 
     documents, notes, table = read_path(name, field)
     return Corpus(printable(name), documents, notes), table

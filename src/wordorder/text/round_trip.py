@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
+from wordorder.text.user_text import MOST_SHOWN, shown
+
 CHUNK = 2000  # characters tried at once
 MOST_CHARACTERS = 2_000_000  # tried in all, evenly over the text
-MOST_SHOWN = 40  # characters of an example
 
 
 class RoundTrip(NamedTuple):
@@ -83,14 +84,10 @@ def _difference(words: SequenceMatcher[str], before: str, after: str) -> str:
         if what != "equal":
             first, end, other, other_end = places
             was, became = words.a[first:end], words.b[other:other_end]
-            return f"{_shown(' '.join(was))} as {_shown(' '.join(became))}"
+            return f"{shown(' '.join(was))} as {shown(' '.join(became))}"
     same = next(
         (n for n, (x, y) in enumerate(zip(before, after, strict=False)) if x != y),
         min(len(before), len(after)),
     )
     start = max(0, same - MOST_SHOWN // 4)
-    return f"{_shown(before[start:])} as {_shown(after[start:])}"
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…")
+    return f"{shown(before[start:])} as {shown(after[start:])}"

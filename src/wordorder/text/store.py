@@ -149,9 +149,7 @@ def _encode(corpus: Corpus, tokenizer: Tokenizer) -> Arrays:
             raise BadInput(f"{document.source}: {error}") from None
         parts.append(end)
     if all(not len(part) for part in parts[::2]):
-        raise BadInput(
-            f"the tokenizer makes no token of {corpus.name}: train with --tokenizer bpe"
-        )
+        raise BadInput(f"the tokenizer makes no token of {corpus.name}: train with --tokenizer bpe")
     lengths = np.array([len(part) for part in parts], np.int64).reshape(-1, 2).sum(axis=1)
     return np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)[:-1]])
 

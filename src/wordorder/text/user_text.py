@@ -45,6 +45,7 @@ KINDS = {
     b"PAR1": "is a Parquet file: let its name end in .parquet",
 }
 OPEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # a shell's <(command), or what is piped
+MOST_SHOWN = 40  # characters of a text in a message
 FEW = 3  # bytes: strays, however short the text
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f"))
 
@@ -169,6 +170,11 @@ def printable(name: str | Path) -> str:
         return os.fsencode(text).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # surrogates that no file system gave
         return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shown(text: str) -> str:
+    """Return the beginning of a text in quotes, as a message shows it."""
+    return repr(text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…")
 
 
 def is_blank(text: str) -> bool:

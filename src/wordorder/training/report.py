@@ -153,7 +153,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         "",
         "| | |",
         "| --- | --- |",
-        f"| data | {data['name']}: {counted(data['documents'], 'document')}, "
+        f"| data | {_cell(data['name'])}: {counted(data['documents'], 'document')}, "
         f"{data['bytes']:,} bytes; "
         f"{data['training_tokens']:,} tokens to train on, {data['validation_tokens']:,} held out |",
         f"| tokenizer | {data['tokenizer']}, {model['vocabulary_size']:,} tokens |",
@@ -176,9 +176,9 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _text_of(record: dict[str, Any]) -> str:
-    """Name the text that a loss is of; before there was development text it was always the same."""
-    return record.get("text", "validation")
+def _cell(text: str) -> str:
+    """Return text that neither ends a cell of a Markdown table nor its row."""
+    return " ".join(text.split()).replace("|", r"\|")
 
 
 def _loss_line(record: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from wordorder.model import LanguageModel, TokenModel
 from wordorder.positions import Position, parse
 from wordorder.positions.base import overrides
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.user_text import shown
 from wordorder.words.observed import (
     AttentionRow,
     acts_in_attention,
@@ -164,16 +165,7 @@ def explain(
         other = other.strip()
         reordered = tokens_of(tokenizer, other)
     ids = [tokens_of(tokenizer, text), reordered]
-    for each, tokens in zip((text, other), ids, strict=True):
-        if len(tokens) < 2:
-            raise BadInput(f"{each!r} is no order of words: give two words at least")
-    if ids[0] == ids[1] and text != other:
-        raise BadInput(
-            f"{text!r} and {other!r} are the same tokens to this tokenizer: "
-            "give words that it tells apart"
-        )
-    if ids[0] == ids[1]:
-        raise BadInput(f"{other!r} is the same text in the same order: give another with --other")
+    _check_orders(text, other, ids)
     fills_in = not model.config.causal if fills_in is None else fills_in
     mark, opening = _mark(tokenizer, fills_in), tokenizer.end_of_text
     after = [layer_states(model, [opening, *tokens, mark]) for tokens in ids]
@@ -196,6 +188,24 @@ def explain(
         after_apart=tuple(_apart(a[-1], b[-1]) for a, b in zip(*after, strict=True)),
         shared=float(torch.minimum(*chances).sum()),
         reversed=unit,
+    )
+
+
+def _check_orders(text: str, other: str, ids: list[list[int]]) -> None:
+    """Check that two texts are two orders to a tokenizer."""
+    for each, tokens in zip((text, other), ids, strict=True):
+        if len(tokens) < 2:
+            raise BadInput(f"{shown(each)} is no order of words: give two words at least")
+    if ids[0] != ids[1]:
+        return
+    if text != other:
+        raise BadInput(
+            f"{shown(text)} and {shown(other)} are the same tokens to this tokenizer: "
+            "give words that it tells apart"
+        )
+    raise BadInput(
+        f"{shown(text)} is the same text in the same order: give one with two different words, "
+        "or another order with --other"
     )
 
 

@@ -89,10 +89,14 @@ def reversed_words(text: str) -> str:
 
 
 def tokens_of(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the tokens of a sentence as it stands in a text: after a blank, if it has any."""
-    if _has_words(tokenizer, text):
-        return tokenizer.encode(f" {text}")
-    return tokenizer.encode(text)
+    """Return the tokens of a sentence as it stands in a text: after a blank, if it has any.
+
+    White space alone is no sentence and has none.
+    """
+    if not text.strip():
+        return []
+    tokens = tokenizer.encode(text)  # tells where a character is that it does not know
+    return tokenizer.encode(f" {text}") if _has_words(tokenizer, text) else tokens
 
 
 class LastFirst(NamedTuple):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
-from annotated_types import Gt, Interval
+from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
-from wordorder.settings import Device, NotNegative, Positive, Rate, Seed, Share
+from wordorder.settings import Device, NotNegative, Penalty, Positive, Rate, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class GenerateOptions:
     top_k: NotNegative = 0
     top_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
     min_p: Share = 0.05
-    repetition_penalty: Annotated[float, Gt(0)] = 1.0
+    repetition_penalty: Penalty = 1.0
     seed: Seed | None = None
     cache: bool = True
     window: NotNegative = 0
