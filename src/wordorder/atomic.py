@@ -18,7 +18,7 @@ from pathlib import Path
 from wordorder.errors import BadInput, Failed
 
 LEFT_OVER = re.compile(r"\.writing-(\d+)(-.*)?")
-# Nothing that was asked for is wrong: there is no room, or the disk is failing.
+# The request was right: there is no room, or the disk is failing.
 OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -69,7 +69,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Replace a text file, in UTF-8; what is none (half a surrogate pair) is escaped."""
+    """Replace a text file, in UTF-8; half a surrogate pair, which has none, is escaped."""
     with replacing(path) as beside:
         beside.write_bytes(text.encode("utf-8", "backslashreplace"))
 

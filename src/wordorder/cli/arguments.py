@@ -29,7 +29,7 @@ REGISTRY = ConstructorRegistry()
 
 @REGISTRY.primitive_rule
 def _as_typed(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Leave a number or a choice that is none as it was typed: `check` says what it must be."""
+    """Leave an invalid number or choice as it was typed: `check` says what it must be."""
     if get_origin(info.type) is Literal:
         metavar = "{" + ",".join(get_args(info.type)) + "}"
     elif info.type in (int, float):

@@ -74,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepare_process() -> None:
     """Let nothing in the process's surroundings end a command.
 
-    An output that was closed (`>&-`) goes nowhere. A character that an output's encoding lacks, or
-    that is none, is written as its number. Pictures go to files, whatever backend was chosen.
+    An output that was closed (`>&-`) goes nowhere. A character that an output cannot encode is
+    written as an escape. Pictures go to files, whatever backend was chosen.
     """
     os.environ["MPLBACKEND"] = "agg"
     sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()

@@ -54,7 +54,8 @@ class Column:
         """Yield the text of each row that has some.
 
         Raises:
-            BadInput: a row that is none, one without the column, or a value that is no text.
+            BadInput: something other than a row, a row without the column, or a value that is not
+                text.
         """
         for row in rows:
             self.rows += 1

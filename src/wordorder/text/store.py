@@ -110,7 +110,7 @@ def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
         with contextlib.suppress(OSError):
             _write(entry, *made)
         arrays = _opened(entry) or made
-    lossless = tokenizer.round_trip([document.text for document in corpus.documents]).lossless
+    lossless = tokenizer.round_trip(corpus).lossless
     return TokenStore(
         *arrays, corpus.bytes, tokenizer.end_of_text, tokenizer.vocabulary_size, lossless
     )

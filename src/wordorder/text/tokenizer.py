@@ -71,6 +71,7 @@ class Tokenizer:
             backend.model.dropout = None  # the same text is the same tokens every time
         self.backend = backend
         self.kind = kind_of(backend)
+        self._tried: dict[str, RoundTrip] = {}
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocabulary_size: int = max(vocabulary.values()) + 1
         self.end_of_text: int = next(vocabulary[n] for n in ENDS_OF_TEXT if n in vocabulary)
@@ -142,11 +143,15 @@ class Tokenizer:
                     )
         return f"the tokenizer cannot encode this text ({error}): train with --tokenizer bpe"
 
-    def round_trip(self, texts: Sequence[str]) -> RoundTrip:
-        """Try whether texts come back from their tokens; of our own kinds all do."""
+    def round_trip(self, corpus: Corpus) -> RoundTrip:
+        """Try, once, whether a corpus comes back from its tokens; of our own kinds all do."""
         if self.kind != "brought":
             return RoundTrip(0, 0, "")
-        return round_trip(texts, lambda text: self.decode(self.encode(text)))
+        key = corpus.content_hash
+        if key not in self._tried:
+            texts = [document.text for document in corpus.documents]
+            self._tried[key] = round_trip(texts, lambda text: self.decode(self.encode(text)))
+        return self._tried[key]
 
     def notes(self, corpus: Corpus, asked: int | None = None) -> tuple[str, ...]:
         """Return what a reader should know of this tokenizer on a text, one sentence each.
@@ -160,7 +165,7 @@ class Tokenizer:
                 f"the vocabulary has {self.vocabulary_size:,} tokens, not {asked:,}: no other pair "
                 "of tokens occurs twice within the words of this text"
             )
-        lost = self.round_trip([document.text for document in corpus.documents]).note
+        lost = self.round_trip(corpus).note
         return (*notes, lost) if lost else tuple(notes)
 
     def decode(self, ids: Iterable[int]) -> str:

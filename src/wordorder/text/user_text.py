@@ -87,13 +87,16 @@ def read_bytes(path: Path, missing: str = "") -> bytes:
     except FileNotFoundError:
         raise BadInput(missing or f"no such file: {source}") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise BadInput(
-            f"{source} is not a whole gzip file ({error}): fetch or compress it again"
-        ) from None
+        raise not_whole_gzip(source, error) from None
     except OSError as error:
         raise BadInput(f"{source} cannot be read ({error.strerror}): {_advice(error)}") from None
     except ValueError as error:  # a null byte in the name
         raise BadInput(f"{source!r} is no name of a file: {error}") from None
+
+
+def not_whole_gzip(source: str, error: Exception) -> BadInput:
+    """Return what to raise where a .gz file ends too early or is none."""
+    return BadInput(f"{source} is not a whole gzip file ({error}): fetch or compress it again")
 
 
 def decode(data: bytes, source: str, *, path: Path | None = None) -> str:

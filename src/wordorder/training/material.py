@@ -69,7 +69,7 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
     """
     corpus = load_corpus(config.data, field=config.field)
     try:
-        material = _material(config, corpus, config.development_fraction, tokenizer)
+        material, said = _material(config, corpus, config.development_fraction, tokenizer)
     except BadInput as error:
         if tokenizer is None or config.init is None:
             raise
@@ -77,13 +77,12 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
     length = config.model.trained_length
     too_short = material.development is not None and len(material.development) <= length
     if too_short:
-        material = _material(config, corpus, 0.0, tokenizer)
+        material, said = _material(config, corpus, 0.0, tokenizer)
     parts = {"training": material.training, "validation": material.validation}
     shortest = min(map(len, parts.values()))
     for name, store in parts.items():
         if len(store) <= length:
-            dropped = [note for note in material.facts["notes"] if note.endswith("dropped")]
-            copies = "".join(f" ({note})" for note in dropped)
+            copies = "".join(f" ({note})" for note in said)
             or_shorter = f", or --trained-length {shortest - 1} or less" if shortest > 1 else ""
             raise BadInput(
                 f"the {name} part of {corpus.name} is {counted(len(store), 'token')}, shorter than "
@@ -100,8 +99,8 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
 
 def _material(
     config: TrainConfig, corpus: Corpus, development_fraction: float, tokenizer: Tokenizer | None
-) -> Material:
-    """Return the material, with whatever length its parts have."""
+) -> tuple[Material, tuple[str, ...]]:
+    """Return the material, with whatever length its parts have, and what is noted of its split."""
     split = split_corpus(corpus, config.validation_fraction, development_fraction)
     fitted_on = asked = None
     if tokenizer is None:
@@ -130,7 +129,7 @@ def _material(
         "validation_tokens": len(validation),
         "notes": [*corpus.notes, *split.notes, *tokenizer.notes(split.training, asked)],
     }
-    return Material(tokenizer, training, validation, facts, development)
+    return Material(tokenizer, training, validation, facts, development), tuple(split.notes)
 
 
 def held_out_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ import numpy as np
 from wordorder.atomic import replacing
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
+from wordorder.text.user_text import not_whole_gzip
 from wordorder.words.vectors import Floats, Vectors
 
 BLOCK = 1 << 22  # bytes read at once
@@ -68,9 +69,7 @@ def read_blocks(path: Path, progress: Callable[[float], Any] = lambda _: None) -
                 yield block
                 progress(min(1.0, raw.tell() / size))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise BadInput(
-            f"{path} is not a whole gzip file ({error}): fetch or compress it again"
-        ) from None
+        raise not_whole_gzip(str(path), error) from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror}): check it") from None
     if not words:
