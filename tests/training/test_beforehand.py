@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_config import TEXT, small_config
 
 import wordorder as wo
 from wordorder.errors import BadInput, Failed
@@ -22,19 +23,8 @@ from .conftest import Clock
 @pytest.fixture
 def config(tmp_path: Path) -> wo.TrainConfig:
     text = tmp_path / "text.txt"
-    text.write_text("a small text of words in order. " * 40, encoding="utf-8")
-    return wo.TrainConfig(
-        model=wo.ModelConfig(width=16, layers=1, heads=2, trained_length=16),
-        data=(str(text),),
-        tokenizer="bytes",
-        steps=2,
-        batch_size=2,
-        dtype="float32",
-        kernel="plain",
-        compile="no",
-        threads=1,
-        out=str(tmp_path / "r"),
-    )
+    text.write_text(TEXT, encoding="utf-8")
+    return small_config(text, tmp_path / "r")
 
 
 def test_training_leaves_the_callers_random_numbers_as_they_were(config: wo.TrainConfig) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_config import TEXT, small_config
 
 import wordorder as wo
 from wordorder.errors import BadInput
@@ -25,23 +26,8 @@ Edit = Callable[[dict[str, Any]], Any]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recorded")
     text = folder / "text.txt"
-    text.write_text("a small text of words in order. " * 40, encoding="utf-8")
-    return wo.train(small(text, folder / "run")).folder
-
-
-def small(text: Path, out: str | Path) -> wo.TrainConfig:
-    return wo.TrainConfig(
-        model=wo.ModelConfig(width=16, layers=1, heads=2, trained_length=16),
-        data=(str(text),),
-        tokenizer="bytes",
-        steps=2,
-        batch_size=2,
-        threads=1,
-        dtype="float32",
-        kernel="plain",
-        compile="no",
-        out=str(out),
-    )
+    text.write_text(TEXT, encoding="utf-8")
+    return wo.train(small_config(text, folder / "run")).folder
 
 
 @pytest.fixture
@@ -134,10 +120,10 @@ def test_a_home_folder_is_meant_by_the_same_sign_everywhere(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    folder = wo.train(small(trained.parent / "text.txt", "~/r")).folder
+    folder = wo.train(small_config(trained.parent / "text.txt", "~/r")).folder
     assert folder == tmp_path / "r"
     assert wo.load("~/r").folder == wo.resume("~/r").folder == folder
-    nobody = wo.train(small(trained.parent / "text.txt", "~nobody-of-this-name/r")).folder
+    nobody = wo.train(small_config(trained.parent / "text.txt", "~nobody-of-this-name/r")).folder
     assert nobody.resolve() == tmp_path / "~nobody-of-this-name" / "r"
 
 
@@ -151,7 +137,7 @@ MODES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("mode", [*MODES, "dtype"])
 def test_what_the_caller_has_set_changes_no_run(trained: Path, tmp_path: Path, mode: str) -> None:
-    config = small(trained.parent / "text.txt", tmp_path / "r")
+    config = small_config(trained.parent / "text.txt", tmp_path / "r")
     if mode == "dtype":
         torch.set_default_dtype(torch.float64)
         try:
@@ -175,6 +161,6 @@ def test_loading_leaves_the_callers_random_numbers(trained: Path) -> None:
 
 @pytest.mark.parametrize("tokenizer", ["bpe", "bytes", "characters"])
 def test_half_a_surrogate_pair_is_no_text(trained: Path, tmp_path: Path, tokenizer: str) -> None:
-    config = small(trained.parent / "text.txt", tmp_path / "r")
+    config = small_config(trained.parent / "text.txt", tmp_path / "r")
     with pytest.raises(BadInput, match=r"half a surrogate pair|does not know"):
         wo.train(replace(config, tokenizer=tokenizer, sample_prompt="\ud800"))
