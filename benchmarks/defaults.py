@@ -27,7 +27,8 @@ import torch
 
 import wordorder as wo
 from wordorder.model import PRESETS
-from wordorder.training.machine import Machine, keep_large_blocks
+from wordorder.allocator import keep_large_blocks
+from wordorder.training.machine import Machine
 from wordorder.training.metrics import read
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
-from wordorder.training.machine import keep_large_blocks
+from wordorder.allocator import keep_large_blocks
 
 
 def in_a_process(measure: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import CATALOGUE, ModelShape, Rotary, parse
-from wordorder.positions.base import Geometry
+from wordorder.positions.base import TokenLayout
 from wordorder.training.machine import DTYPES
 
 CONTEXTS = (256, 1024, 4096, 16384)
@@ -122,9 +122,9 @@ def layer_step(options: argparse.Namespace, spec: str, context: int) -> Callable
     parameters = [*model.blocks[0].attention.parameters(), *model.position.parameters()]
 
     def forward() -> Tensor:
-        geometry = model.geometry(tokens, None, None, None)
-        embedded = model.position.embed(x, geometry).to(model.compute_dtype)
-        return model.blocks[0].attention(embedded, model.scenes(geometry, False)[0])
+        layout = model.layout(tokens, None, None, None)
+        embedded = model.position.embed(x, layout).to(model.compute_dtype)
+        return model.blocks[0].attention(embedded, model.scenes(layout, False)[0])
 
     forward = torch.compile(forward) if options.compile else forward
 
@@ -158,12 +158,12 @@ def measure_rotary(options: argparse.Namespace) -> dict[str, Any]:
     q, k = torch.randn(2, 8, 6, 1024, 64, device=options.device).to(DTYPES[options.dtype])
     there = torch.empty_like(q)
     rotary = Rotary(ModelShape(6, 64))
-    tables = rotary.prepare(Geometry.of(torch.arange(1024, device=options.device)[None]))
+    tables = rotary.prepare(TokenLayout.of(torch.arange(1024, device=options.device)[None]))
     ways: dict[str, Callable[[], Any]] = {
         "copy": lambda: (there.copy_(q), there.copy_(k)),
         "wordorder": lambda: (
-            rotary.rotate_queries(q, tables, None),
-            rotary.rotate_keys(k, tables, None),
+            rotary.transform_queries(q, tables, None),
+            rotary.transform_keys(k, tables, None),
         ),
     }
     missing = []

@@ -34,7 +34,7 @@ import torch
 
 import wordorder as wo
 from wordorder.training.display import Display
-from wordorder.training.machine import keep_large_blocks
+from wordorder.allocator import keep_large_blocks
 from wordorder.training.metrics import read
 from wordorder.training.plan import Plan
 

@@ -23,9 +23,10 @@ from typing import Any
 import torch
 
 from wordorder.model import ModelConfig, make_model
-from wordorder.text.batches import Batch
+from wordorder.batch import Batch
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import DTYPES, keep_large_blocks, losses_of, measure, use
+from wordorder.allocator import keep_large_blocks
+from wordorder.training.machine import DTYPES, compiled, measure, use
 from wordorder.training.optimizers import Optimizer
 
 CONTEXTS = (256, 1024, 4096)

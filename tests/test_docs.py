@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wordorder.positions import CATALOGUE, Geometry, ModelShape, Sum
+from wordorder.positions import CATALOGUE, ModelShape, Sum, TokenLayout
 from wordorder.positions.reader import plain_attention
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -40,13 +40,13 @@ def test_plain_attention_holds_any_embedding(name: str) -> None:
     exec(code_of("plain-attention.md")[0], scope)
     shape = ModelShape(4, 16, trained_length=12)
     position = CATALOGUE[name](shape)
-    geometry = Geometry.of(torch.arange(12)[None])
+    layout = TokenLayout.of(torch.arange(12)[None])
     x, (q, k, v) = torch.randn(2, 12, 64), torch.randn(3, 2, 4, 12, 16).unbind()
-    x = position.embed(x, geometry)
-    found = scope["attend"](position, x, q, k, v, geometry)
+    x = position.embed(x, layout)
+    found = scope["attend"](position, x, q, k, v, layout)
     whole = Sum(shape, (position,))
-    tables, state = (position.prepare(geometry),), whole.state(x, geometry, None)
-    expected = plain_attention(whole, q, k, v, tables, state, geometry)
+    tables, state = (position.prepare(layout),), whole.state(x, layout, None)
+    expected = plain_attention(whole, q, k, v, tables, state, layout)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 

@@ -21,7 +21,7 @@ from wordorder.claims.by_construction import (
 )
 from wordorder.claims.catalogue import CLAIMS
 from wordorder.claims.claim import FAILS, HOLDS, Plan, judge
-from wordorder.positions import CATALOGUE, Geometry, Position
+from wordorder.positions import CATALOGUE, Position, TokenLayout
 
 ONE = Plan(seeds=1)
 
@@ -36,14 +36,14 @@ def verdict(name: str) -> Any:
 class Nothing(Position):
     """Says that it acts at the input, and leaves the words as they are."""
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
         return x
 
 
 class Constant(Position):
     """Adds the same vector everywhere."""
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
         return x + 1
 
 

@@ -16,7 +16,7 @@ from wordorder.evaluation.attention_mass import (
     distance_buckets,
 )
 from wordorder.model import ModelConfig, TokenModel, make_model
-from wordorder.model.layers import Attention, Scene
+from wordorder.model.layers import Attention, LayerContext
 from wordorder.positions import CATALOGUE, Position
 from wordorder.text.store import TokenStore
 
@@ -131,7 +131,7 @@ def test_weights_are_those_of_the_definition() -> None:
     layer = model.blocks[0].attention
     kept = []
 
-    def keep(module: Attention, given: tuple[Tensor, Scene], output: Tensor) -> None:
+    def keep(module: Attention, given: tuple[Tensor, LayerContext], output: Tensor) -> None:
         kept.append((attention_weights(module, *given, output=output), *layer.project(given[0])))
 
     hook = layer.register_forward_hook(keep)

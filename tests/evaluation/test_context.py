@@ -46,7 +46,7 @@ class Echo(nn.Module):
         self.read.append(tokens)
         return torch.arange(tokens.shape[1]).expand_as(tokens)[..., None].float()
 
-    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         self.asked.append(targets)
         return self.formula(hidden.squeeze(-1), targets)
 

@@ -71,7 +71,7 @@ class Recorder(nn.Module):
         self.positions.append(positions)
         return tokens[:, :1, None].expand(*tokens.shape, 1).double()
 
-    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         self.asked.append(targets)
         return hidden.squeeze(-1)
 
@@ -230,7 +230,7 @@ class Known(nn.Module):
         self.weight = nn.Parameter(torch.randn(40, 40, generator=generator, dtype=torch.float64))
         self.config = ModelConfig(trained_length=LENGTH)
 
-    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return hidden.gather(-1, targets[..., None]).squeeze(-1)
 
 

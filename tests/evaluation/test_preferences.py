@@ -48,21 +48,21 @@ class ByFormula(nn.Module):
         self.read.append(tokens)
         return tokens
 
-    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         raise NotImplementedError
 
 
 class BagOfWords(ByFormula):
     """Every token costs what it costs, wherever it stands."""
 
-    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return torch.sin(targets.float()) + 2
 
 
 class Alphabetical(ByFormula):
     """A token that comes before its predecessor in the alphabet costs something."""
 
-    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return (hidden > targets).float()
 
 

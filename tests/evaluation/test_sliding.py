@@ -46,7 +46,7 @@ class Recorder(nn.Module):
         self.read.append(tokens)
         return torch.arange(1, tokens.shape[1] + 1).expand_as(tokens)[..., None].float()
 
-    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         self.asked.append(targets)
         return torch.where(targets >= 0, hidden.squeeze(-1), 0.0)
 
@@ -73,7 +73,7 @@ def test_the_loss_is_that_of_tokens_and_the_error_that_of_documents() -> None:
     """Tokens of a document cost the same, whichever window asks for them."""
 
     class ByDocument(Recorder):
-        def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
             place = torch.where(targets == END, 19, targets - 1)  # an end is of no document's cost
             return torch.where(targets >= 0, (place // 20).double(), 0.0)
 
@@ -92,7 +92,7 @@ def test_an_error_does_not_shrink_with_the_stride() -> None:
     """Documents of 60 cost the same: they say as much however often windows begin among them."""
 
     class ByStretch(Recorder):
-        def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
             return torch.where(targets >= 0, (targets // 60 % 7).double(), 0.0)
 
     store = store_of(*[60] * 20)

@@ -147,7 +147,7 @@ def test_the_last_losses_of_long_windows_are_those_of_the_whole() -> None:
     model, read = random_model("rotary:scaling=dynamic"), tokens(CHUNK + 80)
     with torch.no_grad():
         hidden = model.hidden(read[:, :-1])[:, -100:]  # from both sides of the chunks' border
-        expected = model.losses_of(hidden, read[:, -100:]).mean(1)
+        expected = model.target_losses(hidden, read[:, -100:]).mean(1)
     assert target_losses(model, read, 100).tolist() == pytest.approx(expected.tolist())
 
 

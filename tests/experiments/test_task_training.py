@@ -201,7 +201,7 @@ def test_one_token_more_than_the_table_holds_cannot_be_read() -> None:
 def test_randomized_positions_are_fed_in_training_alone() -> None:
     run = TaskRun(TINY, "randomized:limit=64+sinusoidal", seed=0)
     tokens = run.training.batches.at(0).tokens
-    placed = run.training.place(None, tokens, 0)
+    placed = run.training.sample_positions(None, tokens, 0)
     assert placed is not None and int(placed.max()) > tokens.shape[1]
     assert run.test()["3x"] is not None
 

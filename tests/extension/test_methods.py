@@ -147,7 +147,7 @@ def test_a_longer_trained_length_changes_nothing_before_the_old_one(name: str) -
     longer = carried(model, respelled("unchanged", model.config, stretch_of()), NEW)
     tokens = torch.randint(40, (2, 12), generator=torch.Generator().manual_seed(1))
     if method == "resample":  # a table is stretched: only what is not one can stay
-        assert longer.position.longest == NEW - 1
+        assert longer.position.max_position == NEW - 1
         return
     torch.testing.assert_close(longer(tokens), model(tokens))
     assert longer.config.trained_length == NEW
@@ -165,9 +165,9 @@ def test_a_method_keeps_the_base_of_the_trained_length() -> None:
 
 def test_pinned_options_are_read_from_the_trained_length() -> None:
     shape = config_of("rotary").shape
-    pinned = {name: dict(CATALOGUE[name](shape).pinned()) for name in CATALOGUE}
+    resolved_options = {name: dict(CATALOGUE[name](shape).resolved_options()) for name in CATALOGUE}
     base = {"base": 10_000 * OLD / 512}
-    assert {name: found for name, found in pinned.items() if found} == {
+    assert {name: found for name, found in resolved_options.items() if found} == {
         "axial": base,
         "deberta": {"span": OLD // 4},
         "fire": {"threshold": OLD / 4},
@@ -185,5 +185,5 @@ def test_pinned_options_are_read_from_the_trained_length() -> None:
         build(f"rotary:scaling={scaling}", shape).instances[0]
         for scaling in ("dynamic", "yarn,factor=2")
     )
-    assert dynamic.pinned() == {**base, "original_length": OLD}
-    assert yarn.pinned() == {**base, "original_length": OLD, "beta_fast": 4.0}
+    assert dynamic.resolved_options() == {**base, "original_length": OLD}
+    assert yarn.resolved_options() == {**base, "original_length": OLD, "beta_fast": 4.0}

@@ -141,7 +141,7 @@ def test_a_run_that_fails_leaves_the_rest_and_is_named(tmp_path: Path) -> None:
         "import torch\n"
         "from wordorder.positions import Position\n\n\n"
         "class Broken(Position):\n"
-        "    def embed(self, x, geometry):\n"
+        "    def embed(self, x, layout):\n"
         "        return x * float('nan')\n",
         encoding="utf-8",
     )

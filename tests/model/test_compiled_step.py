@@ -128,12 +128,12 @@ def test_a_failing_compiler_is_one_line(
 ) -> None:
     """An embedding of one's own may do what no compiler follows."""
     model = make_random("rotary")
-    asks = type(model.position.instances[0]).rotate_queries
+    asks = type(model.position.instances[0]).transform_queries
 
     def branching(self, queries, *rest):
         return asks(self, queries if queries.sum() > 0 else -queries, *rest)
 
-    monkeypatch.setattr(type(model.position.instances[0]), "rotate_queries", branching)
+    monkeypatch.setattr(type(model.position.instances[0]), "transform_queries", branching)
     with pytest.raises(Refused, match=r"--compile no\): \S"):
         list(generate(model, [1, 2], GREEDY, step=CompiledStep(model)))
     torch._dynamo.reset()

@@ -18,11 +18,11 @@ from wordorder.model import LanguageModel
 from wordorder.model.decoding import Cache
 from wordorder.positions import (
     Alibi,
-    Geometry,
     ModelShape,
     NoPosition,
     Position,
     Rotary,
+    TokenLayout,
     index_grid,
 )
 from wordorder.positions.rotary import rotate
@@ -38,8 +38,8 @@ class Gate(Position):
 
     door, additive = "score", False
 
-    def prepare(self, geometry: Geometry) -> Tensor:
-        return geometry.key_positions
+    def prepare(self, layout: TokenLayout) -> Tensor:
+        return layout.key_positions
 
     def score(self, queries, keys, tables, state):
         places = tables.expand(len(queries), -1)
@@ -61,8 +61,8 @@ class Pull(Position):
         self.clip = clip
         self.weight = nn.Parameter(torch.empty(clip + 1, shape.head_dim))
 
-    def prepare(self, geometry: Geometry) -> tuple[Tensor, int]:
-        return geometry.key_positions, int(geometry.query_slots[0])
+    def prepare(self, layout: TokenLayout) -> tuple[Tensor, int]:
+        return layout.key_positions, int(layout.query_indices[0])
 
     def score(self, queries, keys, tables, state):
         places, first = tables[0].expand(len(queries), -1), tables[1]
@@ -84,8 +84,8 @@ class Row(Position):
         super().__init__(shape)
         self.strength = strength
 
-    def prepare(self, geometry: Geometry) -> Tensor:
-        return geometry.key_positions
+    def prepare(self, layout: TokenLayout) -> Tensor:
+        return layout.key_positions
 
     def attend(self, queries, keys, values, tables, state, visible, score, slots):
         distances = tables[:, slots, None] - tables[:, None]
@@ -107,7 +107,7 @@ class Forget(Position):
         super().__init__(shape)
         self.weight = nn.Parameter(torch.empty(shape.heads, shape.width))
 
-    def state(self, x, geometry, previous):
+    def state(self, x, layout, previous):
         forgotten = nn.functional.logsigmoid(x.float() @ self.weight.mT).cumsum(1)
         return forgotten if previous is None else previous[:, -1:] + forgotten
 
@@ -123,14 +123,14 @@ class Stretch(Position):
 
     door = "query-key"
 
-    def prepare(self, geometry: Geometry):
-        rotary = Rotary(self.shape, base=100.0 + 50.0 * geometry.context_length)
-        return rotary.prepare(geometry)
+    def prepare(self, layout: TokenLayout):
+        rotary = Rotary(self.shape, base=100.0 + 50.0 * layout.context_length)
+        return rotary.prepare(layout)
 
-    def rotate_queries(self, queries, tables, state):
+    def transform_queries(self, queries, tables, state):
         return rotate(queries, tables[0])
 
-    def rotate_keys(self, keys, tables, state):
+    def transform_keys(self, keys, tables, state):
         return rotate(keys, tables[1])
 
 
@@ -147,7 +147,7 @@ class Offset(Position):
         super().__init__(shape)
         self.most = most
 
-    def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_positions(self, positions: Tensor, generator: torch.Generator) -> Tensor:
         return positions + torch.randint(1, self.most, (len(positions), 1), generator=generator)
 
 
@@ -295,10 +295,10 @@ def test_the_softmax_scale_is_applied_once(make_toy: MakeModel) -> None:
 def test_placing_is_for_training_alone(make_toy: MakeModel) -> None:
     model, tokens = make_toy("offset+alibi+offset:most=5"), some_tokens(2, 9)
     positions = torch.arange(9).expand(2, -1)
-    placed = model.position.place(positions, torch.Generator().manual_seed(1))
+    placed = model.position.sample_positions(positions, torch.Generator().manual_seed(1))
     assert (placed - positions).unique(dim=1).shape[1] == 1
     assert (placed[:, 0] > 4).all()
-    again = model.position.place(positions, torch.Generator().manual_seed(1))
+    again = model.position.sample_positions(positions, torch.Generator().manual_seed(1))
     assert torch.equal(placed, again)
     same(model(tokens), make_toy("alibi")(tokens))
     same(model(tokens, positions=placed), model(tokens))

@@ -17,7 +17,15 @@ from wordorder.model.attention import attention, with_slopes
 from wordorder.model.bias import Bias
 from wordorder.model.cross_entropy import cross_entropy
 from wordorder.model.layers import RMSNorm, _RMSNorm
-from wordorder.positions import Alibi, Geometry, ModelShape, NoPosition, Position, Sum, index_grid
+from wordorder.positions import (
+    Alibi,
+    ModelShape,
+    NoPosition,
+    Position,
+    Sum,
+    TokenLayout,
+    index_grid,
+)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -64,8 +72,8 @@ class Plain(Position):
 class Content(Position):
     """A score with the query in it, at each distance."""
 
-    def prepare(self, geometry: Geometry) -> Tensor:
-        return geometry.key_positions
+    def prepare(self, layout: TokenLayout) -> Tensor:
+        return layout.key_positions
 
     def score(self, queries, keys, tables, state):
         places = tables.expand(len(queries), -1)
@@ -116,13 +124,13 @@ def test_attention_in_pieces_is_attention(
     position = Sum(shape, tuple(kind(shape) for kind in kinds) or (NoPosition(shape),))
     documents, positions = GEOMETRIES[where]
     given = torch.arange(7)[None] if positions is None else positions
-    geometry = Geometry.of(given, documents, causal=causal, consecutive=positions is None)
-    tables = tuple(part.prepare(geometry) for part in position.parts)
-    bias = Bias(position, geometry, window, torch.float64)
+    layout = TokenLayout.of(given, documents, causal=causal, consecutive=positions is None)
+    tables = tuple(part.prepare(layout) for part in position.parts)
+    bias = Bias(position, layout, window, torch.float64)
     parameters = [p for part in position.parts for p in part.parameters()]
 
     def attend(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> Tensor:
-        fresh = Bias(position, geometry, window, torch.float64)
+        fresh = Bias(position, layout, window, torch.float64)
         state = (None,) * len(position.parts)
         return attention(q, k, v, position, tables, state, fresh, kernel="plain")
 
@@ -134,7 +142,7 @@ def test_attention_in_pieces_is_attention(
         weight = position.parts[0].weight
         distances = given[:, :, None] - given[:, None]
         scores = scores + weight[:, distances + 20].transpose(0, 1)
-    visible = geometry.visible(window)
+    visible = layout.may_attend(window)
     expected = scores.masked_fill(~visible, float("-inf")).softmax(-1) @ v
     torch.testing.assert_close(attend(q, k, v), expected)
     assert bias.trained_pairs == (Table in kinds and positions is not None)
@@ -156,7 +164,7 @@ def test_slopes_in_a_channel_are_a_bias(
     position = Sum(shape, (Alibi(shape),))
     documents, positions = GEOMETRIES[where]
     given = torch.arange(7)[None] if positions is None else positions
-    geometry = Geometry.of(given, documents, consecutive=positions is None)
+    layout = TokenLayout.of(given, documents, consecutive=positions is None)
     calls = []
     fused = F.scaled_dot_product_attention
     with monkeypatch.context() as patch:
@@ -166,7 +174,7 @@ def test_slopes_in_a_channel_are_a_bias(
         for kernel in ("plain", "fused"):
             q, k, v = (random(3, heads, 7, 4, seed=n).detach().to(dtype) for n in range(3))
             q.requires_grad_()
-            bias = Bias(position, geometry, None, dtype)
+            bias = Bias(position, layout, None, dtype)
             attended = attention(q, k, v, position, (None,), (None,), bias, kernel=kernel)
             (slope,) = torch.autograd.grad(attended.float().square().sum(), q)
             found[kernel] = attended, slope
@@ -183,8 +191,8 @@ def test_far_slopes_in_bfloat16_keep_their_distances() -> None:
     """One channel would be off by 8 at 4,096; three are exact to what float32 sums are."""
     shape = ModelShape(4, 8)
     position = Sum(shape, (Alibi(shape),))
-    geometry = Geometry.of(torch.arange(4096)[None], consecutive=True)
-    bias = Bias(position, geometry, None, torch.bfloat16)
+    layout = TokenLayout.of(torch.arange(4096)[None], consecutive=True)
+    bias = Bias(position, layout, None, torch.bfloat16)
     zeros = torch.zeros(1, 4, 4096, 8, dtype=torch.bfloat16)
     q, k, _ = with_slopes(zeros, zeros, zeros, position.slopes(), bias, 0.5)
     found = (q.float() @ k.float().mT)[0, :, -1] * 0.5

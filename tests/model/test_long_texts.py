@@ -66,9 +66,9 @@ def test_no_tensor_holds_the_scores_of_a_long_text(name: str, kernel: str) -> No
     model.attention_kernel = kernel
     x = torch.randn(1, TIME, HEADS * HEAD_DIM, requires_grad=True)
     with Sizes() as sizes:
-        geometry = model.geometry(torch.zeros(1, TIME, dtype=torch.long), None, None, None)
-        scene = model.scenes(geometry, False)[0]
-        model.blocks[0].attention(model.position.embed(x, geometry), scene).sum().backward()
+        layout = model.layout(torch.zeros(1, TIME, dtype=torch.long), None, None, None)
+        scene = model.scenes(layout, False)[0]
+        model.blocks[0].attention(model.position.embed(x, layout), scene).sum().backward()
     assert sizes.largest < LARGEST
 
 

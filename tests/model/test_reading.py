@@ -327,8 +327,8 @@ def test_a_row_of_a_batch_is_itself(
 def test_past_the_trained_length(make_random: MakeModel, spec: str) -> None:
     model = make_random(spec, trained_length=8)
     tokens = some_tokens(2, 40)
-    if model.position.longest is not None:
-        assert model.position.longest == 7
+    if model.position.max_position is not None:
+        assert model.position.max_position == 7
         with pytest.raises(BadInput, match="position 39 is past the longest"):
             model(tokens)
         return
@@ -341,7 +341,7 @@ def test_past_the_trained_length(make_random: MakeModel, spec: str) -> None:
 def test_bfloat16_is_close(make_random: MakeModel, spec: str, first: int) -> None:
     """At large positions too, where bfloat16 would keep multiples of 128 alone."""
     model = make_random(spec)
-    if first and model.position.longest is not None:
+    if first and model.position.max_position is not None:
         return
     tokens = some_tokens(2, 40)
     positions = torch.arange(first, first + 40)[None].expand(2, -1)
@@ -366,8 +366,8 @@ def test_far_distances_stay_apart_in_bfloat16(make_random: MakeModel, spec: str)
     model = make_random(spec, trained_length=1020)
     model.compute_dtype = torch.bfloat16
     positions = torch.tensor([[*range(8), 1007]])
-    geometry = model.geometry(torch.zeros(1, 9, dtype=torch.long), positions, None, None)
-    for scene in model.scenes(geometry, rotated_keys=False):
+    layout = model.layout(torch.zeros(1, 9, dtype=torch.long), positions, None, None)
+    for scene in model.scenes(layout, rotated_keys=False):
         if scene.position.has_distance_bias:
             exact = scene.position.distance_bias(torch.arange(1000, 1008).flip(0)).tolist()
             for head, expected in zip(scene.bias.whole()[0], exact, strict=True):

@@ -76,11 +76,11 @@ MUTANTS = (
         "model/bias.py",
         (
             (
-                "queries = geometry.query_positions[:, rows, None]",
-                "queries = geometry.query_slots[None, rows, None]",
+                "queries = layout.query_positions[:, rows, None]",
+                "queries = layout.query_indices[None, rows, None]",
             ),
             (
-                "queries - geometry.key_positions[:, None, seen]",
+                "queries - layout.key_positions[:, None, seen]",
                 "queries - torch.arange(self.keys)[None, None, seen]",
             ),
         ),
@@ -111,13 +111,13 @@ MUTANTS = (
     Mutant(
         "slopes in a channel whatever positions do",
         "model/bias.py",
-        (("bool((self.geometry.key_positions.diff(dim=1) >= 0).all())", "True"),),
+        (("bool((self.layout.key_positions.diff(dim=1) >= 0).all())", "True"),),
         ("tests/model/test_fast_paths.py",),
     ),
     Mutant(
         "compiled, a channel whatever positions do",
         "model/bias.py",
-        (("            return self.geometry.consecutive\n", "            return True\n"),),
+        (("            return self.layout.consecutive\n", "            return True\n"),),
         (COMPILED,),
     ),
     Mutant(
@@ -131,10 +131,10 @@ MUTANTS = (
         "model/flexible_attention.py",
         (
             (
-                "return geometry.sees(sequence, row, key, bias.window)",
-                "text = sequence % len(geometry.query_positions)\n"
-                "            ahead = geometry.query_positions[text, row] < geometry.key_positions[text, key]\n"
-                "            return geometry.sees(sequence, row, key, bias.window) & ~ahead",
+                "return layout.may_attend_at(sequence, row, key, bias.window)",
+                "text = sequence % len(layout.query_positions)\n"
+                "            ahead = layout.query_positions[text, row] < layout.key_positions[text, key]\n"
+                "            return layout.may_attend_at(sequence, row, key, bias.window) & ~ahead",
             ),
         ),
         (AFTER_A_CACHE,),

@@ -51,19 +51,19 @@ MUTANTS = (
         "learned",
         "past the table its last row",
         (
-            "positions = geometry.query_positions\n",
-            "positions = geometry.query_positions.clamp(max=self.longest)\n",
+            "positions = layout.query_positions\n",
+            "positions = layout.query_positions.clamp(max=self.max_position)\n",
         ),
     ),
     slip(
         "learned",
         "counted from 0 in every piece",
-        ("positions = geometry.query_positions\n", "positions = torch.arange(x.shape[1])[None]\n"),
+        ("positions = layout.query_positions\n", "positions = torch.arange(x.shape[1])[None]\n"),
     ),
     slip(
         "xpos",
         "keys take the scale of queries",
-        ("centre - exact(geometry.key_positions)", "exact(geometry.key_positions) - centre"),
+        ("centre - exact(layout.key_positions)", "exact(layout.key_positions) - centre"),
     ),
     slip(
         "xpos",
@@ -97,8 +97,8 @@ MUTANTS = (
         "kerple",
         "numbers may turn negative",
         (
-            "first, second = wide(self.raw1).exp(), wide(self.raw2)",
-            "first, second = wide(self.raw1), wide(self.raw2)",
+            "first, second = upcast(self.raw1).exp(), upcast(self.raw2)",
+            "first, second = upcast(self.raw1), upcast(self.raw2)",
         ),
         ("return first, second.exp()", "return first, second"),
         ('(p if self.kernel == "log" else a).log()', '(p if self.kernel == "log" else a)'),
@@ -233,8 +233,8 @@ MUTANTS = (
         "deberta",
         "terms of positions not scaled",
         (
-            "wide(queries) * self.softmax_scale, wide(keys) * self.softmax_scale",
-            "wide(queries), wide(keys)",
+            "upcast(queries) * self.softmax_scale, upcast(keys) * self.softmax_scale",
+            "upcast(queries), upcast(keys)",
         ),
     ),
     slip(
@@ -301,12 +301,12 @@ MUTANTS = (
     slip(
         "path",
         "transformations in the model's dtype",
-        ("        x = wide(x)\n", ""),
+        ("        x = upcast(x)\n", ""),
     ),
     slip(
         "path",
         "padding transforms",
-        ("betas = betas * (geometry.query_documents >= 0)[..., None]", "betas = betas * 1"),
+        ("betas = betas * (layout.query_documents >= 0)[..., None]", "betas = betas * 1"),
     ),
     Mutant(
         "convolved across documents",
@@ -348,7 +348,7 @@ MUTANTS = (
     slip(
         "selective",
         "padding adds an angle",
-        ("steps = steps * (geometry.query_documents >= 0)[..., None, None]", "pass"),
+        ("steps = steps * (layout.query_documents >= 0)[..., None, None]", "pass"),
     ),
     slip(
         "randomized",

@@ -146,8 +146,8 @@ MUTANTS = (
         "positions/self_extend.py",
         (
             (
-                "positions = geometry.key_positions\n",
-                "positions = torch.arange(geometry.key_positions.shape[1])[None]\n",
+                "positions = layout.key_positions\n",
+                "positions = torch.arange(layout.key_positions.shape[1])[None]\n",
             ),
         ),
         (SELF_EXTEND, KIT),

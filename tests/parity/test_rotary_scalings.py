@@ -22,7 +22,7 @@ from torch import Tensor
 
 from wordorder.model.attention import attention
 from wordorder.model.bias import Bias
-from wordorder.positions import Geometry, ModelShape, Rotary, Sum
+from wordorder.positions import ModelShape, Rotary, Sum, TokenLayout
 from wordorder.positions.rotary_scaling import SCALINGS, Scaled, takes
 
 transformers = pytest.importorskip("transformers")
@@ -178,31 +178,31 @@ REFERENCES = {
 # -- what must agree -----------------------------------------------------------------------------
 
 
-def tables_agree(rotary: Rotary, geometry: Geometry, said: Said, reference: Reference) -> None:
-    found = rotary.prepare(geometry)[0]
-    positions = geometry.query_positions[0]
-    angles = positions[:, None] * rotary.frequencies(geometry.context_length)
+def tables_agree(rotary: Rotary, layout: TokenLayout, said: Said, reference: Reference) -> None:
+    found = rotary.prepare(layout)[0]
+    positions = layout.query_positions[0]
+    angles = positions[:, None] * rotary.frequencies(layout.context_length)
     allowed = reference.rounded + reference.per_radian * angles
     for ours, theirs in ((found.cosine, said.cosine), (found.sine, said.sine)):
         assert ((ours[0, 0] - theirs).abs() <= allowed).all()
 
 
 def temperature_agrees(
-    rotary: Rotary, geometry: Geometry, said: Said, reference: Reference
+    rotary: Rotary, layout: TokenLayout, said: Said, reference: Reference
 ) -> None:
     size = rotary.shape.head_dim
     scale = rotary.softmax_scale or size**-0.5
     assert scale * size**0.5 == pytest.approx(said.temperature, rel=1e-12)
 
 
-def attention_agrees(rotary: Rotary, geometry: Geometry, said: Said, reference: Reference) -> None:
-    q, k, v = (each[None] for each in numbers(rotary.shape.head_dim, len(geometry.query_slots)))
-    whole, tables = Sum(rotary.shape, (rotary,)), (rotary.prepare(geometry),)
+def attention_agrees(rotary: Rotary, layout: TokenLayout, said: Said, reference: Reference) -> None:
+    q, k, v = (each[None] for each in numbers(rotary.shape.head_dim, len(layout.query_indices)))
+    whole, tables = Sum(rotary.shape, (rotary,)), (rotary.prepare(layout),)
     q, k = (
         turn(x, tables, (None,))
-        for turn, x in zip((whole.rotate_queries, whole.rotate_keys), (q, k), strict=True)
+        for turn, x in zip((whole.transform_queries, whole.transform_keys), (q, k), strict=True)
     )
-    bias = Bias(whole, geometry, None, torch.float64)
+    bias = Bias(whole, layout, None, torch.float64)
     found = attention(q, k, v, whole, tables, (None,), bias, kernel="plain")
     torch.testing.assert_close(found[0], said.attended, rtol=0, atol=reference.attention)
 
@@ -219,11 +219,11 @@ def disagreements(setting: Setting, reference: Reference) -> set[str]:
     rotary, wrong = setting.rotary(), set()
     for text in TEXTS:
         positions = torch.tensor(text)
-        geometry = Geometry.of(positions[None], context_length=text[-1] + 1)
+        layout = TokenLayout.of(positions[None], context_length=text[-1] + 1)
         said = reference.says(setting, positions)
         for name, agree in CHECKS.items():
             try:
-                agree(rotary, geometry, said, reference)
+                agree(rotary, layout, said, reference)
             except AssertionError:
                 wrong.add(name)
     return wrong

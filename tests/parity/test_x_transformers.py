@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import T5, Alibi, Geometry, ModelShape, Position, Rotary, Sum
+from wordorder.positions import T5, Alibi, ModelShape, Position, Rotary, Sum, TokenLayout
 from wordorder.positions.reader import plain_attention
 
 HEAD_DIM, TIME = 16, 140
@@ -58,9 +58,9 @@ def ours(position: Position, x: Tensor, start: int = 0) -> Tensor:
     """Return attention with the embedding, at consecutive positions."""
     vectors = x.unflatten(-1, (-1, HEAD_DIM)).transpose(1, 2)
     places = torch.arange(start, start + x.shape[1])[None]
-    geometry = Geometry.of(places, causal=position.shape.causal, consecutive=True)
-    whole, tables = Sum(position.shape, (position,)), (position.prepare(geometry),)
-    found = plain_attention(whole, vectors, vectors, vectors, tables, (None,), geometry)
+    layout = TokenLayout.of(places, causal=position.shape.causal, consecutive=True)
+    whole, tables = Sum(position.shape, (position,)), (position.prepare(layout),)
+    found = plain_attention(whole, vectors, vectors, vectors, tables, (None,), layout)
     return found.transpose(1, 2).flatten(-2)
 
 
@@ -103,7 +103,7 @@ def test_their_angles_are_float32(there) -> None:
     """Near a million they are off by hundredths, and ours by the rounding of a cosine."""
     positions = torch.arange(999_900, 1_000_001)
     angles, _ = there.RotaryEmbedding(64)(positions)
-    cosine = Rotary(ModelShape(1, 64)).prepare(Geometry.of(positions[None]))[0].cosine[0, 0]
+    cosine = Rotary(ModelShape(1, 64)).prepare(TokenLayout.of(positions[None]))[0].cosine[0, 0]
     exact = torch.tensor(
         [[math.cos(p * 10000 ** (-i / 32)) for i in range(32)] for p in positions.tolist()],
         dtype=torch.float64,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wordorder.model.attention import attention
 from wordorder.model.bias import Bias
-from wordorder.positions import Geometry, Position, Sum
+from wordorder.positions import Position, Sum, TokenLayout
 from wordorder.positions.reader import plain_attention
 
 FORMULAS = Path(__file__).parent / "formulas"
@@ -63,14 +63,14 @@ def _attended(
     whole = Sum(position.shape, (position,))
     given = torch.arange(start, start + time) if positions is None else positions
     causal = position.shape.causal
-    geometry = Geometry.of(given[None], causal=causal, consecutive=positions is None)
-    tables = (position.prepare(geometry),)
-    state = whole.state(x[None] if x is not None else None, geometry, None)
+    layout = TokenLayout.of(given[None], causal=causal, consecutive=positions is None)
+    tables = (position.prepare(layout),)
+    state = whole.state(x[None] if x is not None else None, layout, None)
     q, k, v = queries[None], keys[None], values[None]
     if plainly:
-        return plain_attention(whole, q, k, v, tables, state, geometry)[0]
-    q, k = whole.rotate_queries(q, tables, state), whole.rotate_keys(k, tables, state)
-    bias = Bias(whole, geometry, None, q.dtype)
+        return plain_attention(whole, q, k, v, tables, state, layout)[0]
+    q, k = whole.transform_queries(q, tables, state), whole.transform_keys(k, tables, state)
+    bias = Bias(whole, layout, None, q.dtype)
     return attention(q, k, v, whole, tables, state, bias, kernel="plain")[0]
 
 

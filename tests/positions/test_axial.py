@@ -17,7 +17,7 @@ from transformers.models.qwen2_vl.configuration_qwen2_vl import (
 from transformers.models.qwen3_vl import modeling_qwen3_vl
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
 
-from wordorder.positions import Axial, Geometry, ModelShape, PositionError, Rotary, parse
+from wordorder.positions import Axial, ModelShape, PositionError, Rotary, TokenLayout, parse
 from wordorder.positions.conformance import check
 
 # Sines and cosines are float32, so scores of size 1 to 5 are off by a few 1e-7.
@@ -46,7 +46,7 @@ def owners(theirs: SimpleNamespace, dim: int, options: dict[str, Any]) -> list[t
 
 
 def tables(axial: Axial, positions: Tensor) -> tuple[Tensor, Tensor]:
-    rotation = axial.prepare(Geometry.of(positions))[0]
+    rotation = axial.prepare(TokenLayout.of(positions))[0]
     return rotation.cosine[:, 0], rotation.sine[:, 0]
 
 
@@ -153,7 +153,7 @@ def test_halves_are_rotary_embedding_torchs(lab) -> None:
     angles = there.RotaryEmbedding(dim=16).get_axial_freqs(4, 7).flatten(0, 1)
     expected = there.apply_rotary_emb(angles, x)
     axial = Axial(ModelShape(2, 32))
-    found = axial.rotate_queries(x, axial.prepare(Geometry.of(grid(4, 7))), None)
+    found = axial.transform_queries(x, axial.prepare(TokenLayout.of(grid(4, 7))), None)
     torch.testing.assert_close(found, expected, rtol=0, atol=THEIRS)
 
 
@@ -173,7 +173,7 @@ def test_text_with_sections_is_rotary(interleaved: bool) -> None:
     """The same number in every coordinate; sections only matter where coordinates differ."""
     axial = Axial(ModelShape(1, 8), sections=(2.0, 1.0, 1.0), interleaved=interleaved)
     positions = torch.tensor([[0, 1, 5, 1000, 100_000]])
-    rotation = Rotary(ModelShape(1, 8)).prepare(Geometry.of(positions))[0]
+    rotation = Rotary(ModelShape(1, 8)).prepare(TokenLayout.of(positions))[0]
     assert torch.equal(tables(axial, positions)[0], rotation.cosine[:, 0])
     same = positions[..., None].expand(-1, -1, 3)
     assert torch.equal(tables(axial, same)[1], rotation.sine[:, 0])
@@ -190,8 +190,8 @@ def test_a_grid_moves_by_whole_rows_alone(lab) -> None:
     q = lab.numbers(1, 1, 9, 8)
 
     def products(axial: Axial, shift: int) -> Tensor:
-        turns = axial.prepare(Geometry.of(torch.arange(9)[None] + shift))
-        return axial.rotate_queries(q, turns, None) @ axial.rotate_keys(q, turns, None).mT
+        turns = axial.prepare(TokenLayout.of(torch.arange(9)[None] + shift))
+        return axial.transform_queries(q, turns, None) @ axial.transform_keys(q, turns, None).mT
 
     cells, plain = Axial(ModelShape(1, 8), columns=4), Axial(ModelShape(1, 8))
     assert cells.absolute and not cells.shift_invariant
@@ -222,4 +222,4 @@ def test_what_cannot_be_is_refused(head_dim: int, options: dict, message: str) -
 def test_other_coordinates_are_refused() -> None:
     axial = Axial(ModelShape(1, 8))
     with pytest.raises(PositionError, match="positions have 3 coordinates and the head is shared"):
-        axial.prepare(Geometry.of(torch.zeros(1, 4, 3)))
+        axial.prepare(TokenLayout.of(torch.zeros(1, 4, 3)))

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from wordorder.positions import (
     CATALOGUE,
-    Geometry,
     ModelShape,
     Position,
     PositionError,
     Sum,
+    TokenLayout,
     build,
     composed,
 )
@@ -48,7 +48,7 @@ def test_what_comes_in_at_the_input_is_added_once_whatever_it_declares() -> None
             super().__init__(shape)
             self.weight = torch.nn.Parameter(torch.ones(1))
 
-        def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+        def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
             return x + self.weight
 
     catalogue = {"counted": Counted, "none": CATALOGUE["none"]}

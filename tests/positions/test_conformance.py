@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from wordorder.positions import (
     CATALOGUE,
-    Geometry,
     ModelShape,
     Position,
     PositionError,
     Rotary,
+    TokenLayout,
 )
 from wordorder.positions.conformance import PROPERTIES, check
 from wordorder.positions.rotary import rotate, rotation
@@ -54,8 +54,8 @@ class Slots(Position):
 
     door, shift_invariant = "input", True
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        places = geometry.query_slots.to(x.dtype)
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        places = layout.query_indices.to(x.dtype)
         return x + torch.sin(places[:, None] * torch.linspace(0.1, 1, x.shape[-1])).to(x.dtype)
 
 
@@ -73,7 +73,7 @@ class Restarting(Position):
 
     door = "score"
 
-    def state(self, x, geometry, previous):
+    def state(self, x, layout, previous):
         return x[..., :1].sigmoid().cumsum(1)
 
     def score(self, queries, keys, tables, state):
@@ -87,8 +87,8 @@ class Absolute(Position):
 
     door = "input"
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        places = geometry.query_positions.double()[..., None]
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        places = layout.query_positions.double()[..., None]
         return x + torch.sin(places * torch.linspace(0.1, 1, x.shape[-1])).to(x.dtype)
 
 
@@ -97,8 +97,8 @@ class FirstRow(Position):
 
     door = "score"
 
-    def prepare(self, geometry: Geometry) -> Tensor:
-        return geometry.key_positions[:1]
+    def prepare(self, layout: TokenLayout) -> Tensor:
+        return layout.key_positions[:1]
 
     def score(self, queries, keys, tables, state):
         return lambda score, batch, head, query, key: (
@@ -111,7 +111,7 @@ class Foreseeing(Position):
 
     door = "input"
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
         return x + x.mean(1, keepdim=True)
 
 
@@ -120,11 +120,11 @@ class Remembering(Position):
 
     door, shift_invariant = "input", False
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        most = int(geometry.query_positions.max()) + 1
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        most = int(layout.query_positions.max()) + 1
         if len(getattr(self, "table", ())) < most:
             self.table = torch.arange(most, dtype=x.dtype)[:, None].sin()
-        return x + self.table[geometry.query_positions].to(x.dtype)
+        return x + self.table[layout.query_positions].to(x.dtype)
 
 
 class OneTable(Position):
@@ -137,8 +137,8 @@ class OneTable(Position):
         super().__init__(shape)
         self.base = base
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        places = geometry.query_positions.double()
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        places = layout.query_positions.double()
         scale = self.tables.setdefault("scale", self.base)
         self.tables["scale"] = self.base
         return x + (places / scale).sin()[..., None].to(x.dtype)
@@ -149,17 +149,17 @@ class Rounding(Position):
 
     door = "query-key"
 
-    def prepare(self, geometry: Geometry) -> Geometry:
-        return geometry
+    def prepare(self, layout: TokenLayout) -> TokenLayout:
+        return layout
 
     def turned(self, x: Tensor, positions: Tensor) -> Tensor:
         places = positions.to(x.dtype)[..., None]
         return rotate(x, rotation(places, Rotary(self.shape).frequencies()))
 
-    def rotate_queries(self, queries, tables, state):
+    def transform_queries(self, queries, tables, state):
         return self.turned(queries, tables.query_positions)
 
-    def rotate_keys(self, keys, tables, state):
+    def transform_keys(self, keys, tables, state):
         return self.turned(keys, tables.key_positions)
 
 
@@ -172,11 +172,11 @@ class Buffered(Position):
         super().__init__(shape)
         self.register_buffer("frequencies", Rotary(shape).frequencies(), persistent=False)
 
-    def prepare(self, geometry: Geometry):
-        angles = geometry.query_positions.double()[..., None] * self.frequencies
+    def prepare(self, layout: TokenLayout):
+        angles = layout.query_positions.double()[..., None] * self.frequencies
         return angles[:, None].cos().float(), angles[:, None].sin().float()
 
-    def rotate_queries(self, queries, tables, state):
+    def transform_queries(self, queries, tables, state):
         first, second = queries[..., ::2], queries[..., 1::2]
         cosine, sine = tables
         pairs = first * cosine - second * sine, first * sine + second * cosine
@@ -232,8 +232,8 @@ class Rows(Position):
 
     door, absolute, shift_invariant = "input", True, False
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        return x + torch.eye(len(x[0, 0]))[geometry.query_positions]
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        return x + torch.eye(len(x[0, 0]))[layout.query_positions]
 
 
 class Heedless(Position):
@@ -251,8 +251,8 @@ class Undeclared(Position):
 
     absolute, shift_invariant = True, False
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        return x + geometry.query_positions[..., None]
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        return x + layout.query_positions[..., None]
 
 
 class Unstatic(Position):
@@ -260,20 +260,20 @@ class Unstatic(Position):
 
     door, static_rotation = "query-key", True
 
-    def prepare(self, geometry: Geometry):
-        return Rotary(self.shape, base=100.0 + geometry.context_length).prepare(geometry)
+    def prepare(self, layout: TokenLayout):
+        return Rotary(self.shape, base=100.0 + layout.context_length).prepare(layout)
 
-    def rotate_queries(self, queries, tables, state):
+    def transform_queries(self, queries, tables, state):
         return rotate(queries, tables[0])
 
-    def rotate_keys(self, keys, tables, state):
+    def transform_keys(self, keys, tables, state):
         return rotate(keys, tables[1])
 
 
 class Shuffled(Position):
     """Feeds positions out of order."""
 
-    def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_positions(self, positions: Tensor, generator: torch.Generator) -> Tensor:
         order = torch.randperm(positions.shape[1], generator=generator)
         return positions[:, order]
 
@@ -305,7 +305,7 @@ class Precise(Position):
 
     door = "query-key"
 
-    def rotate_queries(self, queries, tables, state):
+    def transform_queries(self, queries, tables, state):
         return queries.float() * 1.5
 
 
@@ -322,11 +322,11 @@ class ForLength(Position):
 
     door, shift_invariant, rates = "input", False, None
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
         ForLength.rates = (
             self.rates if self.rates is not None else torch.tensor(1 / self.shape.trained_length)
         )
-        return x + (geometry.query_positions * self.rates).sin()[..., None].to(x.dtype)
+        return x + (layout.query_positions * self.rates).sin()[..., None].to(x.dtype)
 
 
 BROKEN = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Deberta, Geometry, ModelShape, PositionError, index_grid
+from wordorder.positions import Deberta, ModelShape, PositionError, TokenLayout, index_grid
 from wordorder.positions.conformance import check
 
 # Everything here is float64, with sums in another order.
@@ -109,12 +109,12 @@ class Peer:
 
 def grid_of(position: Deberta, q: Tensor, k: Tensor, consecutive: bool) -> Tensor:
     """Return what is added to the score of every pair, (batch, heads, query, key)."""
-    geometry = Geometry.of(
+    layout = TokenLayout.of(
         torch.arange(q.shape[2])[None], causal=position.shape.causal, consecutive=consecutive
     )
-    score = position.score(q, k, position.prepare(geometry), None)
+    score = position.score(q, k, position.prepare(layout), None)
     zeros = q.new_zeros(*q.shape[:3], k.shape[2])
-    return score(zeros, *index_grid(zeros, geometry.query_slots)).detach()
+    return score(zeros, *index_grid(zeros, layout.query_indices)).detach()
 
 
 def bidirectional(lab, span: int) -> Deberta:

@@ -17,7 +17,7 @@ MORE = [pytest.param(length, marks=pytest.mark.slow) for length in (8, 16, 64, 1
 # of 4 stands at a kink; of 4 positions no 9 are drawn.
 UNTRIED = {("fire", 1), ("fire", 16), ("randomized", 1)}
 # The kit reads 40 tokens: a table of fewer rows cannot.
-ENDS = [name for name in CATALOGUE if build(name, ModelShape(4, 8)).longest is not None]
+ENDS = [name for name in CATALOGUE if build(name, ModelShape(4, 8)).max_position is not None]
 FOLLOWING = [
     pytest.param(name, each, id=f"{name}-{each.option}")
     for name, kind in CATALOGUE.items()
@@ -63,7 +63,7 @@ def made(name: str, trained: int, /, **options: Any) -> Position:
 def test_below_the_papers_length_in_proportion_and_then_the_papers(
     name: str, option: str, expected: dict[int, float]
 ) -> None:
-    assert {n: made(name, n).pinned()[option] for n in expected} == expected
+    assert {n: made(name, n).resolved_options()[option] for n in expected} == expected
     assert CATALOGUE[name].options()[option] == 0
 
 
@@ -77,7 +77,7 @@ def test_yarns_ramp_follows_from_the_original_length(length: int, turns: float) 
             for more in ({}, {"beta_fast": turns})
         )
         assert torch.equal(own.frequencies(), given.frequencies())
-        assert own.pinned()["beta_fast"] == turns
+        assert own.resolved_options()["beta_fast"] == turns
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,9 @@ def test_the_papers_value_is_one_option_away(name: str, each: Any) -> None:
     more = {"scaling": "yarn", "factor": 2.0} if each.option == "beta_fast" else {}
     for length in LENGTHS[1:]:  # yarn and the like need an original length above 1
         position = made(name, length, **{each.option: each.paper}, **more)
-        assert position.pinned()[each.option] == getattr(position, each.option) == each.paper
+        assert (
+            position.resolved_options()[each.option] == getattr(position, each.option) == each.paper
+        )
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -99,11 +101,11 @@ def test_whatever_follows_is_said_shown_and_holds_written_out(name: str) -> None
     """Each such option has a rule; with its number given, another length changes nothing."""
     position = made(name, 64)
     rules = {each.option for each in position.follows}
-    assert set(position.pinned()) <= rules <= set(position.options())
-    for option, value in position.pinned().items():
+    assert set(position.resolved_options()) <= rules <= set(position.options())
+    for option, value in position.resolved_options().items():
         assert f"{option}={value!r}" in repr(position)
-    other = made(name, 256, **position.pinned())
-    assert other.pinned() == position.pinned()
+    other = made(name, 256, **position.resolved_options())
+    assert other.resolved_options() == position.resolved_options()
     assert [p.shape for p in other.parameters()] == [p.shape for p in position.parameters()]
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from wordorder.positions import Fire, Geometry, ModelShape, PositionError
+from wordorder.positions import Fire, ModelShape, PositionError, TokenLayout
 from wordorder.positions import fire as module
 from wordorder.positions.conformance import check
 
@@ -61,7 +61,7 @@ def by_grid(fire: Fire, positions: torch.Tensor) -> torch.Tensor:
         torch.arange(time),
     )
     nothing = torch.zeros(rows, fire.shape.heads, time, time, dtype=fire.out.dtype)
-    tables = fire.prepare(Geometry.of(positions))
+    tables = fire.prepare(TokenLayout.of(positions))
     return fire.score(None, None, tables, None)(nothing, *grid)
 
 

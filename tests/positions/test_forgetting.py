@@ -11,7 +11,14 @@ from torch import Tensor
 
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.model.decoding import Cache
-from wordorder.positions import Forgetting, Geometry, ModelShape, PositionError, build, index_grid
+from wordorder.positions import (
+    Forgetting,
+    ModelShape,
+    PositionError,
+    TokenLayout,
+    build,
+    index_grid,
+)
 from wordorder.positions.conformance import check
 from wordorder.positions.reader import Past, Reader
 
@@ -36,8 +43,8 @@ def grid_of(position: Forgetting, state: Tensor, dtype: torch.dtype = torch.floa
     return score(zeros, *index_grid(zeros, torch.arange(time))).detach()
 
 
-def geometry_of(time: int, documents: Tensor | None = None) -> Geometry:
-    return Geometry.of(torch.arange(time)[None], documents)
+def geometry_of(time: int, documents: Tensor | None = None) -> TokenLayout:
+    return TokenLayout.of(torch.arange(time)[None], documents)
 
 
 @pytest.mark.parametrize("heads", [1, 6, 12])

@@ -17,8 +17,8 @@ from torch.autograd import gradcheck
 
 from wordorder.positions import (
     CATALOGUE,
-    Geometry,
     PositionError,
+    TokenLayout,
     dape,
     fire,
     parse,
@@ -112,15 +112,15 @@ def test_slopes_of_rows_computed_in_parts(monkeypatch: pytest.MonkeyPatch, spec:
     monkeypatch.setattr(path, "BLOCK", 2)
     reader, (x, *_) = made(spec, True, batch=2)
     own, composed = reader.position.sums[0], reader.position
-    geometry = Geometry.of(torch.arange(TIME)[None], consecutive=True)
+    layout = TokenLayout.of(torch.arange(TIME)[None], consecutive=True)
     generator = torch.Generator().manual_seed(3)
     shape = 3, 2, own.shape.heads, TIME, own.shape.head_dim
     vectors = torch.randn(shape, generator=generator, dtype=torch.float64).unbind()
     moved = [x, *(each.clone().requires_grad_() for each in vectors), *own.parts[0].parameters()]
 
     def read(x: Tensor, queries: Tensor, keys: Tensor, values: Tensor, *_: Tensor) -> Tensor:
-        tables, state = composed.prepare(geometry)[0], own.state(x, geometry, None)
-        visible, slots = geometry.visible(), geometry.query_slots
+        tables, state = composed.prepare(layout)[0], own.state(x, layout, None)
+        visible, slots = layout.may_attend(), layout.query_indices
         return own.attend(queries, keys, values, tables, state, visible, None, slots)
 
     assert gradcheck(read, moved, fast_mode=True)

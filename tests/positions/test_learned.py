@@ -10,7 +10,7 @@ from transformers.models.bert.modeling_bert import BertEmbeddings
 from transformers.models.opt.modeling_opt import OPTLearnedPositionalEmbedding
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
-from wordorder.positions import Geometry, Learned, ModelShape, PositionError, Sinusoidal
+from wordorder.positions import Learned, ModelShape, PositionError, Sinusoidal, TokenLayout
 from wordorder.positions.conformance import check
 
 CLOSE = 1e-6  # float32 sums of a few products of size 1
@@ -19,7 +19,7 @@ SHAPE = ModelShape(6, 4, trained_length=32)
 
 def embedded(position: Learned, positions: list[int], x: torch.Tensor | None = None):
     x = torch.zeros(1, len(positions), position.shape.width) if x is None else x
-    return position.embed(x, Geometry.of(torch.tensor([positions]))).detach()
+    return position.embed(x, TokenLayout.of(torch.tensor([positions]))).detach()
 
 
 @pytest.mark.parametrize("heads", [1, 6, 12])
@@ -98,7 +98,7 @@ def test_roberta_counts_from_padding_idx_plus_1(padding: int) -> None:
 
 def test_past_the_table_is_one_clear_error() -> None:
     learned = Learned(SHAPE, length=8)
-    assert learned.longest == 7
+    assert learned.max_position == 7
     embedded(learned, [7])
     with pytest.raises(PositionError) as caught:
         embedded(learned, [0, 8])
@@ -117,7 +117,7 @@ def test_what_has_no_row_is_one_clear_error(where: float, line: str) -> None:
 def test_rows_never_fed_stay_as_drawn() -> None:
     learned = Learned(SHAPE)
     x = torch.zeros(1, 3, 24)
-    learned.embed(x, Geometry.of(torch.arange(3)[None])).square().sum().backward()
+    learned.embed(x, TokenLayout.of(torch.arange(3)[None])).square().sum().backward()
     assert learned.weight.grad[:3].all() and not learned.weight.grad[3:].any()
 
 
@@ -160,7 +160,7 @@ def test_a_product_starts_at_the_size_of_a_table(rank: int) -> None:
 def test_a_frozen_table_is_saved_and_not_trained(rank: int) -> None:
     learned = Learned(SHAPE, frozen=True, rank=rank)
     assert learned.state_dict() and not any(p.requires_grad for p in learned.parameters())
-    found = learned.embed(torch.zeros(1, 3, 24), Geometry.of(torch.arange(3)[None]))
+    found = learned.embed(torch.zeros(1, 3, 24), TokenLayout.of(torch.arange(3)[None]))
     assert not found.requires_grad and found.any()
 
 
@@ -171,10 +171,10 @@ def test_resampled_tables_are_straight_between_rows(formula, lab, rank: int, len
     found = learned.resampled(length)
     expected = formula("learned").stretched(learned.table().tolist(), length)
     torch.testing.assert_close(found.table().detach(), torch.tensor(expected), rtol=0, atol=CLOSE)
-    assert found.longest == length - 1 and found.length == length and found.rank == rank
+    assert found.max_position == length - 1 and found.length == length and found.rank == rank
     ends, factor = torch.tensor([0, -1]), "left" if rank else "weight"
     assert torch.equal(getattr(found, factor)[ends], getattr(learned, factor)[ends])
-    assert learned.longest == 31
+    assert learned.max_position == 31
 
 
 def test_resampled_keeps_options_and_dtype() -> None:
@@ -216,7 +216,7 @@ def test_lengths_that_cannot_be_resampled_to(rank: int, length: int, message: st
 def test_a_sinusoidal_product_can_be_trained() -> None:
     """Sinusoids of a short table nearly lie in fewer dimensions; the rest must not be dead."""
     learned = Learned(SHAPE, start="sinusoidal", rank=24)
-    found = learned.embed(torch.zeros(1, 32, 24), Geometry.of(torch.arange(32)[None]))
+    found = learned.embed(torch.zeros(1, 32, 24), TokenLayout.of(torch.arange(32)[None]))
     (found * torch.randn(32, 24, generator=torch.Generator().manual_seed(0))).sum().backward()
     assert learned.right.grad.norm(dim=1).min() > 1
 

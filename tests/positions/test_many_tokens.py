@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Cope, Forgetting, Geometry, ModelShape, Selective, path
+from wordorder.positions import Cope, Forgetting, ModelShape, Selective, TokenLayout, path
 
 MILLION, PERIOD = 1_000_000, 1000
 HEAD_DIM = 8
@@ -54,8 +54,8 @@ def counted(position: Any, x: Tensor) -> Any:
     x = x.repeat(1, piece // x.shape[1], 1)
     for start in range(0, MILLION, piece):
         slots = torch.arange(start, start + piece)
-        geometry = Geometry(slots[None], torch.arange(start + piece)[None], slots)
-        new = position.state(x, geometry, state)
+        layout = TokenLayout(slots[None], torch.arange(start + piece)[None], slots)
+        new = position.state(x, layout, state)
         state = new if state is None else _joined(state, new)
     return state
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Geometry, ModelShape, Position
+from wordorder.positions import ModelShape, Position, TokenLayout
 from wordorder.positions.conformance import check
 from wordorder.positions.outliving import _places
 
@@ -30,8 +30,8 @@ class Waves(Position):
     def rates(self, dtype: torch.dtype) -> Tensor:
         return made(self.base, self.shape.width)
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        angles = geometry.query_positions.double()[..., None] * self.rates(x.dtype)
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        angles = layout.query_positions.double()[..., None] * self.rates(x.dtype)
         return x + (self.size * angles.sin()).to(x.dtype)
 
 
@@ -101,7 +101,7 @@ def in_closure() -> type[Position]:
 def test_a_key_that_forgets_an_option_is_found(kind: type[Position], first: float) -> None:
     """Whether the first instance had the default or not."""
     kind(ModelShape(6, 8), base=first).embed(
-        torch.zeros(1, 3, 48), Geometry.of(torch.arange(3)[None])
+        torch.zeros(1, 3, 48), TokenLayout.of(torch.arange(3)[None])
     )
     assert check(kind).broken == ["options act", "alone"]
 

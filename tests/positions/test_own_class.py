@@ -14,7 +14,7 @@ from torch import nn
 
 from wordorder.cli.main import main
 from wordorder.positions import ModelShape, Position, PositionError, conformance
-from wordorder.positions.base import wide
+from wordorder.positions.base import upcast
 from wordorder.positions.conformance import PROPERTIES, check
 
 FILE = """
@@ -112,15 +112,18 @@ def test_first_values_that_are_left_as_they_were_are_found() -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (None, "rotate_queries gave NoneType, not a tensor (6 heads)"),
-        (torch.zeros(2, 6, 1, 8), "rotate_queries of (2, 6, 5, 8) torch.float32 gave (2, 6, 1, 8)"),
+        (None, "transform_queries gave NoneType, not a tensor (6 heads)"),
+        (
+            torch.zeros(2, 6, 1, 8),
+            "transform_queries of (2, 6, 5, 8) torch.float32 gave (2, 6, 1, 8)",
+        ),
     ],
 )
 def test_what_a_hook_may_not_give_back_is_said_once(given: object, line: str) -> None:
     class Wrong(Position):
         door = "query-key"
 
-        def rotate_queries(self, queries: torch.Tensor, *_: object) -> object:
+        def transform_queries(self, queries: torch.Tensor, *_: object) -> object:
             return given
 
     report = check(Wrong)
@@ -155,7 +158,7 @@ class FarOff(Position):
 
     def distance_bias(self, distance: torch.Tensor) -> torch.Tensor:
         rate = (self.rate.detach() if self.cut else self.rate).view(-1, *[1] * distance.dim())
-        return wide(rate) * -(1 + (distance.abs() - 16).clamp(min=0)).log()
+        return upcast(rate) * -(1 + (distance.abs() - 16).clamp(min=0)).log()
 
 
 def test_a_weight_of_far_distances_is_reached_and_a_slope_that_is_lost_is_named() -> None:

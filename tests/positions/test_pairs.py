@@ -14,7 +14,7 @@ from torch import Tensor
 from wordorder.model import plain_attention
 from wordorder.model.attention import attention
 from wordorder.model.bias import Bias
-from wordorder.positions import CATALOGUE, Geometry, ModelShape, PositionError, build, parse
+from wordorder.positions import CATALOGUE, ModelShape, PositionError, TokenLayout, build, parse
 from wordorder.positions.base import overrides
 from wordorder.positions.case import Case
 from wordorder.positions.pairs import Band, Pairs, picked
@@ -27,20 +27,20 @@ SPECS += ["transformer-xl", "deberta", "deberta:span=1", "deberta:span=5", "forg
 each_spec = pytest.mark.parametrize("spec", SPECS)
 
 
-def read(lab, spec: str, geometry: Geometry) -> list[Tensor]:
-    """Return what attention gives, and its slopes, of the queries that a geometry has."""
-    composed = build(spec, ModelShape(HEADS, HEAD_DIM, causal=geometry.causal)).double()
+def read(lab, spec: str, layout: TokenLayout) -> list[Tensor]:
+    """Return what attention gives, and its slopes, of the queries that a layout has."""
+    composed = build(spec, ModelShape(HEADS, HEAD_DIM, causal=layout.causal)).double()
     for instance in composed.instances:
         instance.reset_parameters(torch.Generator().manual_seed(5))
         lab.filled(instance)
-    slots = geometry.query_slots
+    slots = layout.query_indices
     q, k, v = (lab.numbers(BATCH, HEADS, TIME, HEAD_DIM, seed=seed) for seed in range(3))
     x = lab.numbers(BATCH, TIME, HEADS * HEAD_DIM, seed=3)
     inputs = [each.requires_grad_() for each in (q, k, v, x)]
-    position, tables = composed.sums[0], composed.prepare(geometry)[0]
-    whole = Geometry.of(geometry.key_positions, geometry.key_documents)
+    position, tables = composed.sums[0], composed.prepare(layout)[0]
+    whole = TokenLayout.of(layout.key_positions, layout.key_documents)
     state = position.state(x, whole, None)
-    bias = Bias(position, geometry, None, q.dtype)
+    bias = Bias(position, layout, None, q.dtype)
     out = attention(q[:, :, slots], k, v, position, tables, state, bias, kernel="plain")
     weighing = lab.numbers(BATCH, HEADS, TIME, HEAD_DIM, seed=4)[:, :, slots]
     parameters = list(composed.parameters())
@@ -63,37 +63,37 @@ def test_consecutive_positions_are_positions(
     if spec == "forgetting" and not causal:
         pytest.skip("forgetting is causal")
     places = torch.arange(TIME)[None]
-    expected = read(lab, spec, Geometry.of(places, causal=causal))
+    expected = read(lab, spec, TokenLayout.of(places, causal=causal))
     if in_parts:  # of nine rows, nine and five
         monkeypatch.setattr(plain_attention, "LARGEST_SCORES", BATCH * HEADS * TIME * 9)
     for consecutive in (True, False):
-        geometry = Geometry.of(places, causal=causal, consecutive=consecutive)
-        same(spec, read(lab, spec, geometry), expected)
+        layout = TokenLayout.of(places, causal=causal, consecutive=consecutive)
+        same(spec, read(lab, spec, layout), expected)
     rows = (places + torch.tensor([[0], [1000], [70]])).expand(BATCH, -1)
-    same(spec, read(lab, spec, Geometry.of(rows, causal=causal)), expected)
+    same(spec, read(lab, spec, TokenLayout.of(rows, causal=causal)), expected)
 
 
 @each_spec
 def test_packed_documents_may_be_declared_consecutive(lab, spec: str) -> None:
     slots = torch.arange(TIME)[None]
     documents = slots // 9
-    found = read(lab, spec, Geometry.of(slots, documents, consecutive=True))
-    same(spec, found, read(lab, spec, Geometry.of(slots % 9, documents)))
+    found = read(lab, spec, TokenLayout.of(slots, documents, consecutive=True))
+    same(spec, found, read(lab, spec, TokenLayout.of(slots % 9, documents)))
 
 
 @each_spec
 @pytest.mark.parametrize("last", [1, 2, 9])
 def test_with_a_cache_the_last_rows_are_the_last_rows(lab, spec: str, last: int) -> None:
     places = torch.arange(TIME)[None]
-    expected = read(lab, spec, Geometry.of(places))[0][:, :, -last:]
+    expected = read(lab, spec, TokenLayout.of(places))[0][:, :, -last:]
     for consecutive in (True, False):
         slots = torch.arange(TIME - last, TIME)
-        geometry = Geometry(places[:, -last:], places, slots, consecutive=consecutive)
-        same(spec, [read(lab, spec, geometry)[0]], [expected])
+        layout = TokenLayout(places[:, -last:], places, slots, consecutive=consecutive)
+        same(spec, [read(lab, spec, layout)[0]], [expected])
 
 
 def test_fractional_distances_take_the_nearest() -> None:
-    pairs = Pairs.of(Geometry.of(torch.arange(8)[None] / 4))
+    pairs = Pairs.of(TokenLayout.of(torch.arange(8)[None] / 4))
     slots = torch.arange(8)
     found = pairs.distance(torch.tensor([0]), slots[:, None], slots)
     assert found.dtype == torch.int64

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wordorder.model.attention import attention
 from wordorder.model.bias import Bias
-from wordorder.positions import Cope, Forgetting, Geometry, ModelShape, Path, PositionError, Sum
+from wordorder.positions import Cope, Forgetting, ModelShape, Path, PositionError, Sum, TokenLayout
 from wordorder.positions import path as module
 from wordorder.positions.conformance import check
 from wordorder.positions.reader import plain_attention
@@ -70,8 +70,8 @@ def test_a_text_of_several_blocks_is_every_matrix_multiplied_out(lab) -> None:
     """150 tokens: past two borders of blocks of 64, and a third one that is not full."""
     path = made(lab)
     q, k, v, x = inputs(lab, 2, 150)
-    geometry = Geometry.of(torch.arange(150)[None])
-    directions, betas, _ = path.state(x[None], geometry, None)
+    layout = TokenLayout.of(torch.arange(150)[None])
+    directions, betas, _ = path.state(x[None], layout, None)
     rows = []
     for h in range(2):
         w, beta = directions[0, :, h], betas[0, :, h]
@@ -90,7 +90,7 @@ def test_a_text_of_several_blocks_is_every_matrix_multiplied_out(lab) -> None:
 def test_some_queries_with_all_keys_are_read_the_same(lab, cuts: tuple[int, ...]) -> None:
     path = made(lab)
     q, k, v, x = inputs(lab, 2, 150)
-    state = path.state(x[None], Geometry.of(torch.arange(150)[None]), None)
+    state = path.state(x[None], TokenLayout.of(torch.arange(150)[None]), None)
     visible = torch.ones(150, 150, dtype=torch.bool).tril()[None, None]
     slots = torch.arange(150)
 
@@ -146,8 +146,8 @@ def test_a_long_product_is_as_exact_as_a_short_one_in_float32(lab) -> None:
     expected = lab.attended(path, q, k, v, x=x)
     found = lab.attended(path, *(each.float() for each in (q, k, v)), x=x.float())
     torch.testing.assert_close(found, expected.float(), rtol=0, atol=FLOAT32)
-    geometry = Geometry.of(torch.arange(1000)[None])
-    coarse = path.bfloat16().state(x[None].bfloat16(), geometry, None)
+    layout = TokenLayout.of(torch.arange(1000)[None])
+    coarse = path.bfloat16().state(x[None].bfloat16(), layout, None)
     assert all(each.dtype is torch.float32 for each in coarse)
 
 
@@ -155,8 +155,8 @@ def test_padding_is_the_identity(lab) -> None:
     path = made(lab)
     x = lab.numbers(1, 6, WIDTH)
     documents = torch.tensor([[-1, 0, 0, -1, 0, -1]])
-    geometry = Geometry.of(torch.arange(6)[None], documents)
-    betas = path.state(x, geometry, None)[1]
+    layout = TokenLayout.of(torch.arange(6)[None], documents)
+    betas = path.state(x, layout, None)[1]
     assert ((betas == 0).all(-1) == (documents < 0)).all()
     assert (betas[documents >= 0] > 0).all()
 
@@ -166,9 +166,9 @@ def test_the_convolution_reads_its_own_document_alone(lab) -> None:
     path = made(lab)
     x = lab.numbers(1, 9, WIDTH)
     documents = torch.tensor([[0, -1, -1, 0, 0, 1, 1, 1, 2]])
-    found = path.state(x, Geometry.of(torch.arange(9)[None], documents), None)[0]
+    found = path.state(x, TokenLayout.of(torch.arange(9)[None], documents), None)[0]
     for slots in ([0, 3, 4], [5, 6, 7], [8]):
-        alone = path.state(x[:, slots], Geometry.of(torch.tensor([slots])), None)[0]
+        alone = path.state(x[:, slots], TokenLayout.of(torch.tensor([slots])), None)[0]
         torch.testing.assert_close(found[:, slots], alone, rtol=0, atol=CLOSE)
 
 
@@ -205,14 +205,14 @@ def test_it_stands_beside_a_forgetting_gate_and_not_beside_another_row(formula, 
         return reflected(h, i, j) + gate.bias(gates[h], i, j)
 
     expected = lab.softmax_rows(score, v.tolist(), True)
-    geometry, inside = Geometry.of(torch.arange(7)[None]), [each[None] for each in (q, k, v)]
+    layout, inside = TokenLayout.of(torch.arange(7)[None]), [each[None] for each in (q, k, v)]
     for parts in ((path, forgetting), (forgetting, path)):
         whole = Sum(shape, parts)
-        tables = tuple(part.prepare(geometry) for part in parts)
-        given = tables, whole.state(x[None], geometry, None)
-        found = plain_attention(whole, *inside, *given, geometry)
+        tables = tuple(part.prepare(layout) for part in parts)
+        given = tables, whole.state(x[None], layout, None)
+        found = plain_attention(whole, *inside, *given, layout)
         torch.testing.assert_close(found[0], expected, rtol=0, atol=CLOSE)
-        bias = Bias(whole, geometry, None, torch.float64)
+        bias = Bias(whole, layout, None, torch.float64)
         found = attention(*inside, whole, *given, bias, kernel="plain")
         torch.testing.assert_close(found[0], expected, rtol=0, atol=CLOSE)
     with pytest.raises(PositionError, match="both replace attention"):

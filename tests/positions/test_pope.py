@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Geometry, ModelShape, Pope, PositionError, Rotary
+from wordorder.positions import ModelShape, Pope, PositionError, Rotary, TokenLayout
 from wordorder.positions.conformance import check
 
 # Cosines and sines are float32.
@@ -84,7 +84,7 @@ def test_it_conforms(spec: str, causal: bool) -> None:
 def test_the_scale_is_not_that_of_the_doubled_width(lab) -> None:
     pope = Pope(ModelShape(2, 4))
     q = lab.numbers(1, 2, 3, 4)
-    turned = pope.rotate_queries(q, pope.prepare(Geometry.of(torch.arange(3)[None])), None)
+    turned = pope.transform_queries(q, pope.prepare(TokenLayout.of(torch.arange(3)[None])), None)
     assert turned.shape == (1, 2, 3, 8)
     assert pope.softmax_scale == 0.5
 
@@ -101,10 +101,10 @@ def test_content_never_turns(lab) -> None:
     """Where query and key match best depends on their positions alone, not on what they hold."""
     pope = Pope(ModelShape(1, 1))
     places = torch.arange(-3, 4)[None]
-    tables = pope.prepare(Geometry.of(places))
+    tables = pope.prepare(TokenLayout.of(places))
     for content in (-2.0, 0.5, 3.0):
         q = torch.full((1, 1, 7, 1), content)
-        turned = pope.rotate_queries(q, tables, None) @ pope.rotate_keys(q, tables, None).mT
+        turned = pope.transform_queries(q, tables, None) @ pope.transform_keys(q, tables, None).mT
         assert turned[0, 0, 3].argmax() == 3
 
 
@@ -113,8 +113,10 @@ def test_far_positions_are_as_exact_as_near_ones(lab) -> None:
     q, k = lab.numbers(2, 1, 1, 2, 64).unbind()
     found = []
     for start in (0, 1_000_000):
-        tables = pope.prepare(Geometry.of(torch.tensor([[0, 5]]) + start))
-        found.append(pope.rotate_queries(q, tables, None) @ pope.rotate_keys(k, tables, None).mT)
+        tables = pope.prepare(TokenLayout.of(torch.tensor([[0, 5]]) + start))
+        found.append(
+            pope.transform_queries(q, tables, None) @ pope.transform_keys(k, tables, None).mT
+        )
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=CLOSE)
 
 
@@ -122,9 +124,9 @@ def test_offsets_start_at_zero_with_a_slope() -> None:
     """0 is the border of where they are held, and the slope passes there."""
     pope = Pope(ModelShape(2, 4))
     assert not pope.offsets.any()
-    tables = pope.prepare(Geometry.of(torch.arange(5)[None]))
+    tables = pope.prepare(TokenLayout.of(torch.arange(5)[None]))
     q = torch.ones(1, 2, 5, 4)
-    turned = pope.rotate_queries(q, tables, None) @ pope.rotate_keys(q, tables, None).mT
+    turned = pope.transform_queries(q, tables, None) @ pope.transform_keys(q, tables, None).mT
     turned.tril().sum().backward()
     assert pope.offsets.grad.all()
 

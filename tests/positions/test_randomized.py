@@ -14,11 +14,11 @@ from wordorder.evaluation.loss import evaluate
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import (
     Composed,
-    Geometry,
     ModelShape,
     PositionError,
     Randomized,
     Rotary,
+    TokenLayout,
     build,
 )
 from wordorder.positions.conformance import check
@@ -43,7 +43,7 @@ def generator(seed: int) -> torch.Generator:
 def test_sorted_distinct_positions_below_the_limit(limit: int) -> None:
     randomized = Randomized(SHAPE, limit=limit)
     for seed in range(20):
-        fed = randomized.place(PLAIN, generator(seed))
+        fed = randomized.sample_positions(PLAIN, generator(seed))
         assert fed.shape == PLAIN.shape and fed.dtype == torch.int64
         assert (fed.diff(dim=1) > 0).all()
         assert fed.min() >= 0 and fed.max() < (limit or 64)
@@ -54,7 +54,9 @@ def test_every_choice_of_positions_is_as_likely() -> None:
     randomized, drawn = Randomized(ModelShape(6, 4, trained_length=2), limit=5), Counter()
     times = 4000
     for seed in range(times):
-        drawn[tuple(randomized.place(torch.arange(2)[None], generator(seed))[0].tolist())] += 1
+        drawn[
+            tuple(randomized.sample_positions(torch.arange(2)[None], generator(seed))[0].tolist())
+        ] += 1
     assert set(drawn) == set(itertools.combinations(range(5), 2))
     # Ten pairs, 400 times each; five standard deviations.
     assert all(abs(count - 400) < 5 * (times * 0.1 * 0.9) ** 0.5 for count in drawn.values())
@@ -64,18 +66,18 @@ def test_every_choice_of_positions_is_as_likely() -> None:
 def test_one_draw_per_batch(rows: torch.Tensor) -> None:
     """Rows share it, however they are held; and what is one in memory stays one."""
     randomized = Randomized(SHAPE, limit=200)
-    fed = randomized.place(rows, generator(1))
-    assert torch.equal(fed, randomized.place(PLAIN, generator(1)).expand(3, 16))
+    fed = randomized.sample_positions(rows, generator(1))
+    assert torch.equal(fed, randomized.sample_positions(PLAIN, generator(1)).expand(3, 16))
     assert (fed.stride(0) == 0) == (rows.stride(0) == 0)
-    assert not torch.equal(fed, randomized.place(rows, generator(2)))
+    assert not torch.equal(fed, randomized.sample_positions(rows, generator(2)))
 
 
 def test_packed_documents_are_fed_what_they_would_be_alone() -> None:
     """Positions that restart take the draw from its start again, in every row."""
     randomized = Randomized(SHAPE, limit=200)
     packed = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 0], [0, 1, 2, 0, 1, 2, 3, 4]])
-    fed = randomized.place(packed, generator(1))
-    alone = randomized.place(torch.arange(5)[None], generator(1))[0]
+    fed = randomized.sample_positions(packed, generator(1))
+    alone = randomized.sample_positions(torch.arange(5)[None], generator(1))[0]
     assert torch.equal(fed, alone[packed])
     assert torch.equal(fed.diff(dim=1) > 0, packed.diff(dim=1) > 0)
 
@@ -109,9 +111,9 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     seen: list[Tensor] = []
     prepare = Composed.prepare
 
-    def recording(self: Composed, geometry: Geometry, *given: bool) -> list:
-        seen.extend((geometry.query_positions, geometry.key_positions))
-        return prepare(self, geometry, *given)
+    def recording(self: Composed, layout: TokenLayout, *given: bool) -> list:
+        seen.extend((layout.query_positions, layout.key_positions))
+        return prepare(self, layout, *given)
 
     monkeypatch.setattr(Composed, "prepare", recording)
     return seen
@@ -151,7 +153,9 @@ def test_queries_and_keys_of_all_layers_are_fed_the_same(
     turning("queries", 0)
     turning("keys", 1)
     training_of(spec).gradient(0)
-    placed = Randomized(SHAPE, limit=2000).place(PLAIN, generator(0))  # of seed 0 and batch 0
+    placed = Randomized(SHAPE, limit=2000).sample_positions(
+        PLAIN, generator(0)
+    )  # of seed 0 and batch 0
     for sides in seen.values():
         assert len(sides) == 2
         for rotary, table in sides:
@@ -162,8 +166,8 @@ def test_queries_and_keys_of_all_layers_are_fed_the_same(
 
 def test_beside_a_learned_table() -> None:
     made = build("randomized:limit=40+learned:length=40", SHAPE)
-    assert made.longest == 39
-    assert all(int(made.place(PLAIN, generator(s)).max()) <= 39 for s in range(50))
+    assert made.max_position == 39
+    assert all(int(made.sample_positions(PLAIN, generator(s)).max()) <= 39 for s in range(50))
 
 
 def test_refused() -> None:
@@ -174,7 +178,7 @@ def test_refused() -> None:
         "use at least 16"
     )
     with pytest.raises(PositionError) as caught:
-        Randomized(SHAPE, limit=20).place(torch.arange(21)[None], generator(0))
+        Randomized(SHAPE, limit=20).sample_positions(torch.arange(21)[None], generator(0))
     assert str(caught.value) == (
         "randomized: 21 positions, but limit=20 are to be drawn: raise the limit"
     )

@@ -17,7 +17,7 @@ from transformers.models.gptj import modeling_gptj
 from transformers.models.llama import modeling_llama
 
 from wordorder.model import LanguageModel, ModelConfig
-from wordorder.positions import Geometry, ModelShape, PositionError, Rotary, parse
+from wordorder.positions import ModelShape, PositionError, Rotary, TokenLayout, parse
 from wordorder.positions.conformance import check
 from wordorder.positions.rotary import rotate
 
@@ -46,14 +46,14 @@ def made(**options: Any) -> Rotary:
 
 
 def tables(rotary: Rotary, positions: Tensor, context_length: int = 0) -> tuple[Tensor, Tensor]:
-    rotation = rotary.prepare(Geometry.of(positions, context_length=context_length))[0]
+    rotation = rotary.prepare(TokenLayout.of(positions, context_length=context_length))[0]
     return rotation.cosine[:, 0], rotation.sine[:, 0]
 
 
 def turned(rotary: Rotary, x: Tensor, start: int = 0) -> Tensor:
     """Return x (batch, heads, time, head_dim) turned at consecutive positions."""
     positions = torch.arange(start, start + x.shape[2])[None]
-    return rotary.rotate_queries(x, rotary.prepare(Geometry.of(positions)), None)
+    return rotary.transform_queries(x, rotary.prepare(TokenLayout.of(positions)), None)
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -312,7 +312,7 @@ def test_a_real_rotation_is_the_complex_one(lab) -> None:
     """What a GPU and a compiled model take, against what eager mode takes on a CPU."""
     x = lab.numbers(2, 3, 9, 8).float()
     for fraction in (1.0, 0.5):
-        rotation = made(fraction=fraction).prepare(Geometry.of(torch.arange(9)[None]))[0]
+        rotation = made(fraction=fraction).prepare(TokenLayout.of(torch.arange(9)[None]))[0]
         assert rotation.unit is not None
         found = rotate(x, rotation._replace(unit=None))
         torch.testing.assert_close(found, rotate(x, rotation), rtol=0, atol=CLOSE)
@@ -330,8 +330,8 @@ def test_compiled_it_turns_the_same(lab, options: dict[str, Any]) -> None:
     rotary = made(**options)
 
     def turn(x: Tensor, positions: Tensor) -> Tensor:
-        geometry = Geometry.of(positions, context_length=4096)
-        return rotary.rotate_queries(x, rotary.prepare(geometry), None)
+        layout = TokenLayout.of(positions, context_length=4096)
+        return rotary.transform_queries(x, rotary.prepare(layout), None)
 
     compiled = torch.compile(turn, fullgraph=True)
     for start, time in ((0, 9), (5, 9), (100_000, 33)):

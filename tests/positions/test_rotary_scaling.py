@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import modeling_rope_utils
 from transformers.models.llama import modeling_llama
 
-from wordorder.positions import Geometry, ModelShape, Rotary
+from wordorder.positions import ModelShape, Rotary, TokenLayout
 from wordorder.positions.composed import Composed, Part, Spec
 from wordorder.positions.conformance import check
 from wordorder.positions.reader import Past, Reader
@@ -216,10 +216,10 @@ def test_yarns_temperature_counts_once(lab) -> None:
     q, k = lab.numbers(2, 1, 2, 9, 64).float().unbind()
     options = {"scaling": "yarn", "factor": 16.0, "original_length": 4096}
     rotary = Rotary(ModelShape(2, 64), layout="half", **options)
-    tables = rotary.prepare(Geometry.of(torch.arange(9)[None]))
-    turned = rotary.rotate_queries(q, tables, None)
+    tables = rotary.prepare(TokenLayout.of(torch.arange(9)[None]))
+    turned = rotary.transform_queries(q, tables, None)
     torch.testing.assert_close(turned.norm(dim=-1), q.norm(dim=-1))
-    found = turned @ rotary.rotate_keys(k, tables, None).mT * rotary.softmax_scale
+    found = turned @ rotary.transform_keys(k, tables, None).mT * rotary.softmax_scale
     module = modeling_llama.LlamaRotaryEmbedding(llama_config(64, 1e4, options))
     theirs = modeling_llama.apply_rotary_pos_emb(q, k, *module(q, torch.arange(9)[None]))
     expected = theirs[0] @ theirs[1].mT / 8

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Geometry, ModelShape, PositionError, Rotary, Selective
+from wordorder.positions import ModelShape, PositionError, Rotary, Selective, TokenLayout
 from wordorder.positions.conformance import check
 from wordorder.positions.rotary import rotate
 
@@ -85,11 +85,11 @@ def test_with_angles_that_are_all_one_it_is_rotary(lab) -> None:
         position.up.fill_(1)
         position.convolution.fill_(1)
     x = torch.tensor([1.0, 0, 0, 0, 0]).expand(1, 50, -1)
-    geometry = Geometry.of(torch.arange(1, 51)[None])
+    layout = TokenLayout.of(torch.arange(1, 51)[None])
     q = lab.numbers(1, 2, 50, 8)
-    tables, state = position.prepare(geometry), position.state(x, geometry, None)
-    found = position.rotate_queries(q, tables, state)
-    expected = rotate(q, rotary.prepare(geometry)[0])
+    tables, state = position.prepare(layout), position.state(x, layout, None)
+    found = position.transform_queries(q, tables, state)
+    expected = rotate(q, rotary.prepare(layout)[0])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
@@ -105,8 +105,8 @@ def test_sums_of_angles_keep_their_fractions_in_a_long_text() -> None:
     previous, piece = None, 100_000
     for start in range(0, 1_000_000, piece):
         slots = torch.arange(start, start + piece)
-        geometry = Geometry(slots[None], torch.arange(start + piece)[None], slots)
-        state = position.state(torch.ones(1, piece, 1), geometry, previous)
+        layout = TokenLayout(slots[None], torch.arange(start + piece)[None], slots)
+        state = position.state(torch.ones(1, piece, 1), layout, previous)
         previous = state if previous is None else tuple(
             torch.cat(pair, 1) for pair in zip(previous, state, strict=True)
         )  # fmt: skip
@@ -126,9 +126,9 @@ def test_token_by_token_no_small_angle_is_lost() -> None:
         position.up.fill_(3e-8)
         start = torch.full((1, 1, 1, 1), 1.5, dtype=torch.float64)
         state = start, torch.ones(1, 1, 1)
-        geometry = Geometry(torch.tensor([[1]]), torch.tensor([[0, 1]]), torch.tensor([1]))
+        layout = TokenLayout(torch.tensor([[1]]), torch.tensor([[0, 1]]), torch.tensor([1]))
         for _ in range(500):
-            state = position.state(torch.ones(1, 1, 1), geometry, state)
+            state = position.state(torch.ones(1, 1, 1), layout, state)
     assert float(state[0] - start) == pytest.approx(500 * 3e-8, rel=1e-6)
 
 
@@ -136,8 +136,8 @@ def test_padding_adds_no_angle(lab) -> None:
     position = made(lab)
     x = lab.numbers(1, 6, WIDTH)
     documents = torch.tensor([[-1, -1, 0, 0, -1, 0]])
-    found = position.state(x, Geometry.of(torch.arange(6)[None], documents), None)[0]
-    alone = position.state(x[:, [2, 3, 5]], Geometry.of(torch.arange(3)[None]), None)[0]
+    found = position.state(x, TokenLayout.of(torch.arange(6)[None], documents), None)[0]
+    alone = position.state(x[:, [2, 3, 5]], TokenLayout.of(torch.arange(3)[None]), None)[0]
     assert not found[:, :2].any()
     assert torch.equal(found[:, 4], found[:, 3])
     torch.testing.assert_close(found[:, [2, 3, 5]], alone, rtol=0, atol=CLOSE)
@@ -148,17 +148,17 @@ def test_first_angles_are_small(lab) -> None:
     position = Selective(ModelShape(6, 64))
     position.reset_parameters(torch.Generator().manual_seed(0))
     x = lab.numbers(1, 2, 384)
-    angles = position.state(x, Geometry.of(torch.arange(2)[None]), None)[0]
+    angles = position.state(x, TokenLayout.of(torch.arange(2)[None]), None)[0]
     assert 0 < angles.abs().max() < 0.1
 
 
 def test_each_query_head_gets_its_own_turned_key(lab) -> None:
     position = made(lab, 6)
     x, keys = lab.numbers(1, 5, WIDTH), lab.numbers(1, 3, 5, 4)
-    geometry = Geometry.of(torch.arange(5)[None])
-    tables, state = position.prepare(geometry), position.state(x, geometry, None)
-    found = position.rotate_keys(keys, tables, state)
-    expected = position.rotate_keys(keys.repeat_interleave(2, 1), tables, state)
+    layout = TokenLayout.of(torch.arange(5)[None])
+    tables, state = position.prepare(layout), position.state(x, layout, None)
+    found = position.transform_keys(keys, tables, state)
+    expected = position.transform_keys(keys.repeat_interleave(2, 1), tables, state)
     assert torch.equal(found, expected)
 
 

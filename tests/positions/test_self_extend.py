@@ -11,7 +11,7 @@ from transformers import LlamaConfig
 from transformers.models.llama import modeling_llama
 
 from wordorder.model import LanguageModel, ModelConfig
-from wordorder.positions import Geometry, ModelShape, PositionError, Rotary, SelfExtend, build
+from wordorder.positions import ModelShape, PositionError, Rotary, SelfExtend, TokenLayout, build
 from wordorder.positions.conformance import check
 
 # As in test_rotary: sines and cosines are float32.
@@ -139,7 +139,7 @@ def distances(own: SelfExtend, positions: Tensor) -> Tensor:
         return score
 
     visible = torch.ones(time, time, dtype=torch.bool).tril()[None, None]
-    tables = own.prepare(Geometry.of(positions[None]))
+    tables = own.prepare(TokenLayout.of(positions[None]))
     own.attend(q, k, k, tables, None, visible, listened, torch.arange(time))
     return (seen[0][0, 0] * 2).asin() * 1000
 
@@ -206,7 +206,7 @@ def test_within_a_group_order_is_lost(lab) -> None:
 
 def test_slopes_are_those_of_the_function(lab) -> None:
     own = made(2, 4, group=2, neighbours=2)
-    tables = own.prepare(Geometry.of(torch.arange(7)[None]))
+    tables = own.prepare(TokenLayout.of(torch.arange(7)[None]))
     visible = torch.ones(7, 7, dtype=torch.bool).tril()[None, None]
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ def test_slopes_are_those_of_the_function(lab) -> None:
 
 def test_tables_grow_with_the_text_and_not_with_its_square() -> None:
     def held(time: int) -> int:
-        tables = made(6, 64).prepare(Geometry.of(torch.arange(time)[None]))
+        tables = made(6, 64).prepare(TokenLayout.of(torch.arange(time)[None]))
         rotations = (tables.near, tables.grouped, tables.shifted)
         return sum(each.numel() for r in rotations for each in r if each is not None)
 
@@ -233,9 +233,9 @@ def test_it_has_nothing_to_train_and_is_one_for_all_layers() -> None:
 
 def test_neighbours_are_an_eighth_of_the_trained_length() -> None:
     assert made(trained=4096).near == 512
-    assert made(trained=4096).pinned() == {"base": 10000.0, "neighbours": 512}
+    assert made(trained=4096).resolved_options() == {"base": 10000.0, "neighbours": 512}
     assert made(trained=4).near == 1
-    assert made(base=9.0, neighbours=7).pinned() == {"base": 9.0, "neighbours": 7}
+    assert made(base=9.0, neighbours=7).resolved_options() == {"base": 9.0, "neighbours": 7}
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from wordorder.positions import (
     Alibi,
-    Geometry,
     ModelShape,
     PositionError,
     Shaw,
     ShawValues,
     Sum,
+    TokenLayout,
     index_grid,
 )
 from wordorder.positions.conformance import check
@@ -97,12 +97,12 @@ def test_scores_are_those_of_wav2vec2_bert(lab, clip: int) -> None:
 
 def grid_of(shaw: Shaw, q: Tensor, k: Tensor, consecutive: bool) -> Tensor:
     """Return what is added to the score of every pair, (batch, heads, query, key)."""
-    geometry = Geometry.of(
+    layout = TokenLayout.of(
         torch.arange(q.shape[2])[None], causal=shaw.shape.causal, consecutive=consecutive
     )
-    score = shaw.score(q, k, shaw.prepare(geometry), None)
+    score = shaw.score(q, k, shaw.prepare(layout), None)
     zeros = q.new_zeros(*q.shape[:3], k.shape[2])
-    return score(zeros, *index_grid(zeros, geometry.query_slots)).detach()
+    return score(zeros, *index_grid(zeros, layout.query_indices)).detach()
 
 
 # -- traps ------------------------------------------------------------------------------------
@@ -155,13 +155,13 @@ def test_values_see_what_stands_beside_them(lab) -> None:
         values.weight.copy_(shaw.weight)
         values.value_weight.zero_()
     q, k, v = (each[None] for each in inputs(lab, 2))
-    geometry = Geometry.of(torch.arange(7)[None], consecutive=True)
+    layout = TokenLayout.of(torch.arange(7)[None], consecutive=True)
     found = []
     for relative in (shaw, values):
         parts = (Alibi(shape), relative)
-        tables = tuple(part.prepare(geometry) for part in parts)
+        tables = tuple(part.prepare(layout) for part in parts)
         whole = Sum(shape, parts)
-        found.append(plain_attention(whole, q, k, v, tables, (None, None), geometry))
+        found.append(plain_attention(whole, q, k, v, tables, (None, None), layout))
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=CLOSE)
 
 

@@ -7,7 +7,7 @@ import torch
 from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
 from transformers.models.xglm.modeling_xglm import XGLMSinusoidalPositionalEmbedding
 
-from wordorder.positions import Geometry, ModelShape, PositionError, Sinusoidal, build
+from wordorder.positions import ModelShape, PositionError, Sinusoidal, TokenLayout, build
 from wordorder.positions.conformance import check
 
 CLOSE = 1e-7  # one rounding to float32 of numbers up to 1
@@ -16,7 +16,7 @@ THEIRS = 2e-4  # angles up to 500 in float32
 
 def embedded(position: Sinusoidal, positions: list[int]) -> torch.Tensor:
     x = torch.zeros(1, len(positions), position.shape.width)
-    return position.embed(x, Geometry.of(torch.tensor([positions])))[0].detach()
+    return position.embed(x, TokenLayout.of(torch.tensor([positions])))[0].detach()
 
 
 @pytest.mark.parametrize("heads", [1, 6, 12])
@@ -31,7 +31,7 @@ def test_the_input_is_the_papers(formula, heads: int, base: float) -> None:
 
 def test_it_is_added_to_the_words(lab) -> None:
     sinusoidal, x = Sinusoidal(ModelShape(2, 4)), lab.numbers(3, 5, 8)
-    found = sinusoidal.embed(x, Geometry.of(torch.arange(5)[None]))
+    found = sinusoidal.embed(x, TokenLayout.of(torch.arange(5)[None]))
     table = embedded(sinusoidal, [0, 1, 2, 3, 4])
     torch.testing.assert_close(found - x, table.double().expand(3, 5, 8), rtol=0, atol=1e-12)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Geometry, ModelShape, PositionError, TransformerXL, index_grid
+from wordorder.positions import ModelShape, PositionError, TokenLayout, TransformerXL, index_grid
 from wordorder.positions.conformance import check
 
 # Sines and cosines are float32, 6e-8 each, and a score of size 1 to 5 sums a few dozen.
@@ -80,7 +80,7 @@ def test_it_is_xlnets(lab, make, causal: bool, before: int) -> None:
     time, seen = 9, 9 + before
     q = lab.numbers(2, 3, time, HEAD_DIM).float()
     k, v = (lab.numbers(2, 3, seen, HEAD_DIM, seed=seed).float() for seed in (1, 2))
-    geometry = Geometry(
+    layout = TokenLayout(
         torch.arange(before, seen)[None],
         torch.arange(seen)[None],
         torch.arange(before, seen),
@@ -93,22 +93,22 @@ def test_it_is_xlnets(lab, make, causal: bool, before: int) -> None:
         vectors = model.relative_positional_encoding(time, seen, bsz=2)
         vectors = torch.einsum("ibh,ndh->ibnd", vectors, position.weight)
         theirs = [each.permute(2, 0, 1, 3) for each in (q, k, v)]
-        hidden = (~geometry.visible())[:, 0].float().permute(1, 2, 0)[..., None]
+        hidden = (~layout.may_attend())[:, 0].float().permute(1, 2, 0)[..., None]
         expected = layer.rel_attn_core(*theirs, vectors, attn_mask=hidden)
-        found = attention_of(position, q, k, v, geometry)
+        found = attention_of(position, q, k, v, layout)
     torch.testing.assert_close(found.permute(2, 0, 1, 3), expected, rtol=0, atol=THEIRS)
 
 
-def attention_of(position: TransformerXL, q: Tensor, k: Tensor, v: Tensor, geometry) -> Tensor:
-    scores = grid_of(position, q, k, geometry) + q @ k.mT / 2
-    return scores.masked_fill(~geometry.visible(), float("-inf")).softmax(-1) @ v
+def attention_of(position: TransformerXL, q: Tensor, k: Tensor, v: Tensor, layout) -> Tensor:
+    scores = grid_of(position, q, k, layout) + q @ k.mT / 2
+    return scores.masked_fill(~layout.may_attend(), float("-inf")).softmax(-1) @ v
 
 
-def grid_of(position: TransformerXL, q: Tensor, k: Tensor, geometry: Geometry) -> Tensor:
+def grid_of(position: TransformerXL, q: Tensor, k: Tensor, layout: TokenLayout) -> Tensor:
     """Return what is added to the score of every pair, (batch, heads, query, key)."""
-    score = position.score(q, k, position.prepare(geometry), None)
+    score = position.score(q, k, position.prepare(layout), None)
     zeros = q.new_zeros(*q.shape[:3], k.shape[2])
-    return score(zeros, *index_grid(zeros, geometry.query_slots)).detach()
+    return score(zeros, *index_grid(zeros, layout.query_indices)).detach()
 
 
 def test_it_is_wav2vec2_berts(lab, make) -> None:
@@ -127,8 +127,8 @@ def test_it_is_wav2vec2_berts(lab, make) -> None:
         module.pos_bias_v.copy_(position.position_bias)
         queries, bias = there._apply_relative_position_encoding(module, q, k, table)
         expected = (queries - q) @ k.mT * module.scaling + bias
-    geometry = Geometry.of(torch.arange(9)[None], causal=False, consecutive=True)
-    found = grid_of(position, q, k, geometry)
+    layout = TokenLayout.of(torch.arange(9)[None], causal=False, consecutive=True)
+    found = grid_of(position, q, k, layout)
     torch.testing.assert_close(found, expected, rtol=0, atol=THEIRS)
 
 
@@ -145,8 +145,8 @@ def test_the_shift_reads_garbage_above_the_diagonal(lab, make) -> None:
             first = position
         position.load_state_dict(first.state_dict())
         for consecutive in (True, False):
-            geometry = Geometry.of(places, causal=causal, consecutive=consecutive)
-            grids[causal, consecutive] = grid_of(position, q, k, geometry)
+            layout = TokenLayout.of(places, causal=causal, consecutive=consecutive)
+            grids[causal, consecutive] = grid_of(position, q, k, layout)
     exact = grids[False, False]
     ahead = torch.ones(9, 9, dtype=torch.bool).triu(1)
     for grid in grids.values():
@@ -184,15 +184,15 @@ def test_u_meets_the_content_and_v_the_distance(lab, make) -> None:
     """Without W only u counts, and not where keys are alike; v moves all keys at a distance."""
     position = make(1)
     q, k = (lab.numbers(1, 1, 9, HEAD_DIM, seed=seed) for seed in range(2))
-    geometry = Geometry.of(torch.arange(9)[None])
+    layout = TokenLayout.of(torch.arange(9)[None])
     with torch.no_grad():
         position.weight.zero_()
-        by_content = grid_of(position, q, k, geometry)
+        by_content = grid_of(position, q, k, layout)
         expected = (k.double() @ position.content_bias.double().mT)[..., 0] / 2
         torch.testing.assert_close(by_content[0, 0, 4], expected[0, 0], rtol=0, atol=CLOSE)
         position.weight.copy_(make(1).weight)
         position.content_bias.zero_()
-        by_distance = grid_of(position, torch.zeros_like(q), k, geometry)[0, 0]
+        by_distance = grid_of(position, torch.zeros_like(q), k, layout)[0, 0]
     assert by_distance.diagonal(-2).std() < CLOSE  # v alone: one number per distance
     assert by_distance[8].std() > APART
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as trees
 
-from wordorder.positions import CATALOGUE, Geometry, ModelShape, Position
+from wordorder.positions import CATALOGUE, ModelShape, Position, TokenLayout
 from wordorder.positions.base import overrides
 
 SHAPE = ModelShape(4, 8, layers=2, trained_length=48)
@@ -22,7 +22,7 @@ TABLED = [
 def tensors_of(position: Position) -> list[Tensor]:
     """Return every tensor of the tables, and the bias of distances."""
     distances = POSITIONS[0, :, None] - POSITIONS[0]
-    made = position.prepare(Geometry.of(POSITIONS)), position.distance_bias(distances)
+    made = position.prepare(TokenLayout.of(POSITIONS)), position.distance_bias(distances)
     return [each for each in trees.tree_leaves(made) if isinstance(each, Tensor)]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wordorder.model.attention import attention
 from wordorder.model.bias import Bias
-from wordorder.positions import Geometry, ModelShape, build, dape, whole_row
+from wordorder.positions import ModelShape, TokenLayout, build, dape, whole_row
 
 # float64 sums in another order.
 CLOSE = 1e-11
@@ -49,10 +49,10 @@ def read(
     queries, keys, values, x = inputs
     consecutive = positions is None
     positions = torch.arange(TIME)[None] if positions is None else positions
-    geometry = Geometry.of(positions, documents, causal=causal, consecutive=consecutive)
-    position, tables = made.sums[0], made.prepare(geometry)[0]
-    state = position.state(x, geometry, None)
-    bias = Bias(position, geometry, None, torch.float64)
+    layout = TokenLayout.of(positions, documents, causal=causal, consecutive=consecutive)
+    position, tables = made.sums[0], made.prepare(layout)[0]
+    state = position.state(x, layout, None)
+    bias = Bias(position, layout, None, torch.float64)
     found = attention(queries, keys, values, position, tables, state, bias)
     wanted = [*inputs, *made.parameters()]
     slopes = torch.autograd.grad(found.square().sum(), wanted, allow_unused=True)

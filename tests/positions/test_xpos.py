@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordorder.positions import Geometry, ModelShape, PositionError, Rotary, XPos
+from wordorder.positions import ModelShape, PositionError, Rotary, TokenLayout, XPos
 from wordorder.positions.composed import Composed, Part, Spec
 from wordorder.positions.conformance import check
 from wordorder.positions.reader import Past, Reader
@@ -37,9 +37,12 @@ def imported(name: str) -> ModuleType:
 
 def products(xpos: XPos, q: Tensor, k: Tensor, positions: Tensor, first: int = 0) -> Tensor:
     """Return q . k after turning, of the queries from the `first` on and all keys."""
-    geometry = Geometry(positions[:, first:], positions, torch.arange(first, positions.shape[1]))
-    tables = xpos.prepare(geometry)
-    return xpos.rotate_queries(q[:, :, first:], tables, None) @ xpos.rotate_keys(k, tables, None).mT
+    layout = TokenLayout(positions[:, first:], positions, torch.arange(first, positions.shape[1]))
+    tables = xpos.prepare(layout)
+    return (
+        xpos.transform_queries(q[:, :, first:], tables, None)
+        @ xpos.transform_keys(k, tables, None).mT
+    )
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -102,8 +105,8 @@ def test_keys_take_the_inverse_scale(lab) -> None:
     q, k = lab.numbers(2, 1, 1, 9, 8).unbind()
     slow = products(XPos(ModelShape(1, 8), scale_base=1e12), q, k, positions[:, :9])
     rotary = Rotary(ModelShape(1, 8))
-    tables = rotary.prepare(Geometry.of(positions[:, :9]))
-    expected = rotary.rotate_queries(q, tables, None) @ rotary.rotate_keys(k, tables, None).mT
+    tables = rotary.prepare(TokenLayout.of(positions[:, :9]))
+    expected = rotary.transform_queries(q, tables, None) @ rotary.transform_keys(k, tables, None).mT
     torch.testing.assert_close(slow, expected, rtol=0, atol=CLOSE)
 
 
@@ -139,9 +142,9 @@ def test_up_to_its_bound_all_is_finite_and_what_is_seen_is_right(formula, lab) -
 def test_past_its_bound_it_says_so() -> None:
     xpos = XPos(ModelShape(1, 8), scale_base=5.0)
     positions = torch.tensor([[3, 3 + xpos.widest]])
-    xpos.prepare(Geometry.of(positions))
+    xpos.prepare(TokenLayout.of(positions))
     with pytest.raises(PositionError, match="positions 320 apart are read at once") as error:
-        xpos.prepare(Geometry.of(positions + torch.tensor([[0, 1]])))
+        xpos.prepare(TokenLayout.of(positions + torch.tensor([[0, 1]])))
     assert "read the text in shorter pieces" in str(error.value)
 
 
@@ -150,8 +153,8 @@ def test_padding_has_no_part_in_the_centre(lab) -> None:
     xpos = XPos(ModelShape(1, 8))
     positions = torch.tensor([[0, 0, 100_000, 100_001], [5, 6, 7, 8], [0, 0, 0, 0]])
     documents = torch.tensor([[-1, -1, 0, 0], [0, 0, 0, 0], [-1, -1, -1, -1]])
-    tables = xpos.prepare(Geometry.of(positions, documents))
-    alone = xpos.prepare(Geometry.of(positions[:1, 2:]))
+    tables = xpos.prepare(TokenLayout.of(positions, documents))
+    alone = xpos.prepare(TokenLayout.of(positions[:1, 2:]))
     for found, expected in zip(tables, alone, strict=True):
         assert found.cosine.isfinite().all() and found.sine.isfinite().all()
         torch.testing.assert_close(found.cosine[:1, :, 2:], expected.cosine)

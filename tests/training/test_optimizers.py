@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wordorder.model import ModelConfig, make_model
-from wordorder.model.language_model import Part
+from wordorder.model.token_model import ParameterPart
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import Muon, Optimizer, orthogonalise
 from wordorder.training.schedules import learning_rate_factor, momentum_at
@@ -27,7 +27,7 @@ def test_muon_moves_as_pytorchs_does() -> None:
     generator = torch.Generator().manual_seed(0)
     ours = torch.nn.Parameter(torch.randn(24, 40, generator=generator))
     theirs = torch.nn.Parameter(ours.detach().clone())
-    muon = Muon([Part("w", ours)])
+    muon = Muon([ParameterPart("w", ours)])
     reference = torch.optim.Muon([theirs], lr=0.1, momentum=0.95, weight_decay=0.0)
     for _ in range(3):
         ours.grad = torch.randn(24, 40, generator=generator)
@@ -43,8 +43,8 @@ def test_rows_of_a_joined_matrix_move_as_matrices_of_their_own() -> None:
     joined = torch.nn.Parameter(torch.randn(40, 24, generator=generator))
     alone = [torch.nn.Parameter(rows.clone()) for rows in joined.detach().split((24, 8, 8))]
     ends = (slice(0, 24), slice(24, 32), slice(32, 40))
-    one = Muon([Part("rows", joined, rows) for rows in ends])
-    three = Muon([Part("whole", p) for p in alone])
+    one = Muon([ParameterPart("rows", joined, rows) for rows in ends])
+    three = Muon([ParameterPart("whole", p) for p in alone])
     for _ in range(3):
         joined.grad = torch.randn(40, 24, generator=generator)
         for p, rows in zip(alone, ends, strict=True):
@@ -84,7 +84,7 @@ def test_a_step_takes_the_momentum_of_its_number() -> None:
     moved = []
     for momenta in ((0.85, 0.85, 0.85), (0.85, 0.9, 0.95)):
         parameter = torch.nn.Parameter(start.clone())
-        muon = Muon([Part("w", parameter)])
+        muon = Muon([ParameterPart("w", parameter)])
         for gradient, momentum in zip(gradients, momenta, strict=True):
             parameter.grad = gradient.clone()
             muon.step(0.1, momentum=momentum)

@@ -22,7 +22,7 @@ def test_packed_documents_have_their_biases_from_a_list_of_distances(
     class Recorded(Bias):
         def __init__(self, *given: object) -> None:
             super().__init__(*given)  # type: ignore[arg-type]
-            if self.geometry.key_documents is not None and self.trained:
+            if self.layout.key_documents is not None and self.trained:
                 seen.append(self.by_distance is not None)
 
     monkeypatch.setattr(language_model, "Bias", Recorded)

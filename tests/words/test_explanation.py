@@ -87,16 +87,16 @@ def plainly(model: LanguageModel, ids: list[int], layer: int) -> Tensor:
     block = model.blocks[layer]
     x = block.attention_norm(layer_states(model, ids)[layer][None])
     queries, keys, values = block.attention.project(x)
-    geometry = model.geometry(torch.tensor([ids]), None, None, None)
-    position, tables = model.position.sums[layer], model.position.prepare(geometry)[layer]
-    state = position.state(x, geometry, None)
+    layout = model.layout(torch.tensor([ids]), None, None, None)
+    position, tables = model.position.sums[layer], model.position.prepare(layout)[layer]
+    state = position.state(x, layout, None)
     found = []
     for token in range(len(ids)):
         given = []
         for size in (0.0, 1.0):
             own = torch.zeros_like(values)
             own[:, :, token] = size
-            read = plain_attention(position, queries, keys, own, tables, state, geometry)
+            read = plain_attention(position, queries, keys, own, tables, state, layout)
             given.append(read[0, 0, -1, 0])
         found.append(given[1] - given[0])
     return torch.stack(found)
@@ -251,8 +251,8 @@ class Raised(Position):
     def __init__(self, shape: ModelShape, /) -> None:
         super().__init__(shape)
 
-    def embed(self, x: Tensor, geometry) -> Tensor:  # type: ignore[no-untyped-def]
-        first = (geometry.query_positions == 1)[..., None]
+    def embed(self, x: Tensor, layout) -> Tensor:  # type: ignore[no-untyped-def]
+        first = (layout.query_positions == 1)[..., None]
         return torch.where(first, x + 1, x)
 
 

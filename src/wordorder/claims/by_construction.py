@@ -18,7 +18,6 @@ from wordorder.experiments.side_by_side import Tell
 from wordorder.model import LanguageModel, TokenModel, make_model
 from wordorder.model.config import ModelConfig
 from wordorder.positions import CATALOGUE, ModelShape, PositionError
-from wordorder.positions.base import overrides
 
 ARTICLE = "the article, 'Transformers have no sense of order'"
 SMALL = ModelConfig(
@@ -33,7 +32,6 @@ ROUNDING = 1e-5
 WITHOUT = "without an embedding, largest difference"
 MIRRORED = "I love AI and AI love I, with one of the article's three"
 SHUFFLED = "12 words in another order, with any, least difference"
-DOORS = ("embed", "rotate_queries", "score", "distance_bias", "attend")
 
 
 @torch.no_grad()
@@ -85,8 +83,7 @@ def try_bidirectional(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
             cannot.append(name)
             continue
         assert isinstance(model, LanguageModel)
-        acts = any(overrides(p, door) for p in model.position.instances for door in DOORS)
-        if not acts and name != "none":
+        if not model.position.active_doors() and name != "none":
             continue  # says which positions training feeds, and does nothing by itself
         mirrored = torch.arange(len(SENTENCE)).flip(0)
         found[name] = {

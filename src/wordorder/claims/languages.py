@@ -18,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wordorder.batch import Batch
 from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
 from wordorder.claims.two_languages import Languages, Rows, read_languages
 from wordorder.evaluation.loss import evaluate
 from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.side_by_side import Tell
-from wordorder.model import LanguageModel, evaluating, make_model
+from wordorder.model import LanguageModel, ResidualStream, evaluating, make_model
 from wordorder.model.config import ModelConfig
 from wordorder.training.config import TrainConfig, with_vocabulary
 from wordorder.training.loop import Training
@@ -95,7 +96,7 @@ def train_bilingual(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     use(model, machine)
     untrained = retrieval(model, languages)
     material: Any = languages
-    training = Training(config, machine, material, model, model.token_losses, config.steps)
+    training = Training(config, machine, material, model, config.steps)
     while training.done < config.steps:
         loss = training.step()["loss"]
         if training.done % 100 == 0:
@@ -158,26 +159,22 @@ def sentence_vectors(model: LanguageModel, sentences: Rows, end: int) -> Tensor:
     Args:
         end: the token that opens a sentence; its own state is left out.
     """
-    seen: list[Tensor] = []
-    hook = model.blocks[MIDDLE - 1].register_forward_hook(lambda m, i, out: seen.append(out))
-    found = []
-    try:
-        with evaluating(model):
-            for at in range(0, len(sentences), ROWS_AT_ONCE):
-                part = sentences[at : at + ROWS_AT_ONCE]
-                tokens = torch.full((len(part), 1 + max(map(len, part))), end)
-                there = torch.zeros(tokens.shape, dtype=torch.bool)
-                for row, sentence in enumerate(part):
-                    tokens[row, 1 : 1 + len(sentence)] = torch.tensor(sentence)
-                    there[row, 1 : 1 + len(sentence)] = True
-                documents = torch.where(there, 0, -1)
-                documents[:, 0] = 0
-                model.hidden(tokens, documents=documents)
-                states = seen.pop().float() * there[..., None]
-                found.append(states.sum(1) / there.sum(1, keepdim=True))
-    finally:
-        hook.remove()
-    return torch.cat(found)
+    means = []
+    with evaluating(model):
+        for at in range(0, len(sentences), ROWS_AT_ONCE):
+            part = sentences[at : at + ROWS_AT_ONCE]
+            tokens = torch.full((len(part), 1 + max(map(len, part))), end)
+            there = torch.zeros(tokens.shape, dtype=torch.bool)
+            for row, sentence in enumerate(part):
+                tokens[row, 1 : 1 + len(sentence)] = torch.tensor(sentence)
+                there[row, 1 : 1 + len(sentence)] = True
+            documents = torch.where(there, 0, -1)
+            documents[:, 0] = 0
+            stream = ResidualStream()
+            model.hidden(Batch(tokens, documents=documents), recorder=stream)
+            states = stream.states[MIDDLE].float() * there[..., None]
+            means.append(states.sum(1) / there.sum(1, keepdim=True))
+    return torch.cat(means)
 
 
 def by_seed(plan: Plan, results: Results, position: str) -> dict[int, Any]:

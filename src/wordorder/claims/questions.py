@@ -51,9 +51,9 @@ def removed(run: Run, material: Material) -> dict[str, float]:
     assert isinstance(model, LanguageModel)
     tokens = torch.from_numpy(store.tokens[:length].astype("int64"))[None]
     words = model.word_vectors(tokens).detach()
-    geometry = model.geometry(tokens, None, None, None)
-    positions = model.position.embed(torch.zeros_like(words), geometry)
-    remainder = model.position.embed(words, geometry) - words - positions
+    layout = model.layout(tokens)
+    positions = model.position.embed(torch.zeros_like(words), layout)
+    remainder = model.position.embed(words, layout) - words - positions
     whole = _loss(model, store)
     without = carried(model, "none")
     hook = model.embedding.register_forward_hook(lambda m, i, output: torch.zeros_like(output))

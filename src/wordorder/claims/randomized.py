@@ -24,6 +24,7 @@ import torch
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
+from wordorder.batch import Batch
 from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
 from wordorder.experiments.side_by_side import Tell
@@ -31,7 +32,7 @@ from wordorder.experiments.task_findings import LEARNED
 from wordorder.experiments.task_training import TESTING, TRAINING, EachTokenAByte
 from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.names import file_name
-from wordorder.text.batches import NOT_COUNTED, Batch
+from wordorder.text.batches import NOT_COUNTED
 from wordorder.training.config import TrainConfig
 from wordorder.training.loop import Training
 from wordorder.training.machine import Machine, use
@@ -69,7 +70,7 @@ class StringTask:
         blank, nothing = np.full_like(read, self.symbols), np.full_like(read, NOT_COUNTED)
         tokens = np.concatenate((read, blank), axis=1)
         targets = np.concatenate((nothing, self.answer(read)), axis=1)
-        return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), None, None)
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), consecutive=True)
 
 
 def reversed_(strings: Symbols) -> Symbols:
@@ -143,7 +144,7 @@ def training_of(task: StringTask, position: str, seed: int, steps: int) -> Train
     model.initialise(seed)
     use(model, machine)
     material: Any = StringMaterial(task)
-    return Training(config, machine, material, model, model.token_losses, steps)
+    return Training(config, machine, material, model, steps)
 
 
 @torch.no_grad()
@@ -160,9 +161,10 @@ def accuracy(training: Training, task: StringTask, lengths: range, *, placed: bo
     shares = []
     for length in lengths:
         batch = task.draw(default_rng([0, length, TESTING]), TESTED, length)
-        number = TEST_DRAWS + length
-        positions = training.place(None, batch.tokens, number) if placed else None
-        blanks = model.hidden(batch.tokens, positions)[:, length:]
+        read = Batch(batch.tokens)
+        if placed:
+            read = training.with_sampled_positions(read, TEST_DRAWS + length)
+        blanks = model.hidden(read)[:, length:]
         right = model.logits(blanks).argmax(-1) == batch.targets[:, length:]
         shares.append(float(right.float().mean()))
     return sum(shares) / len(shares)

@@ -21,11 +21,12 @@ from typing import Any
 
 import torch
 
+from wordorder.batch import Batch
 from wordorder.claims.claim import HOLDS, Claim, Criterion, Gate, Plan, Reading, Results, Work
 from wordorder.experiments.side_by_side import Tell
 from wordorder.model import make_model
 from wordorder.model.config import PRESETS, ModelConfig
-from wordorder.training.machine import DTYPES, Machine, losses_of, use
+from wordorder.training.machine import DTYPES, Machine, compiled, use
 from wordorder.training.optimizers import Optimizer
 
 LENGTHS = (64, 256, 1024)
@@ -83,7 +84,7 @@ def _step(kind: str, length: int, machine: Machine, rows: int = 0) -> Callable[[
     model = make_model(config)
     model.initialise(0)
     use(model, machine)
-    losses = losses_of(model, machine)
+    forward = compiled(model, machine)
     generator = torch.Generator().manual_seed(0)
     shape = (rows or TOKENS // length, length + 1)
     text = torch.randint(0, config.vocabulary_size, shape, generator=generator)
@@ -91,7 +92,7 @@ def _step(kind: str, length: int, machine: Machine, rows: int = 0) -> Callable[[
 
     def step() -> None:
         optimizer.zero_gradients()
-        losses(text[:, :-1], text[:, 1:]).mean().backward()
+        forward(Batch(text[:, :-1], text[:, 1:])).mean().backward()
         optimizer.step(matrix_rate=RATE, rate=RATE)
 
     return step

@@ -17,6 +17,7 @@ from rich.progress import Progress
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from wordorder.allocator import keep_large_blocks
 from wordorder.cli.options.extend import ExtendOptions, read_options
 from wordorder.cli.printed import titled
 from wordorder.cli.train import Terminal
@@ -29,7 +30,6 @@ from wordorder.extension.report import write_report
 from wordorder.extension.tables import Table, of_methods, tables
 from wordorder.extension.trial import Streamed, Tried
 from wordorder.model import ModelConfig
-from wordorder.training.machine import keep_large_blocks
 
 
 def main(arguments: list[str]) -> int:

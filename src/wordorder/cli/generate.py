@@ -122,7 +122,7 @@ def _room(run: Run, model: TokenModel, prompt: Prompt, asked: int, kept: int) ->
     """
     if not isinstance(model, LanguageModel):
         return asked
-    longest = model.position.longest
+    longest = model.position.max_position
     endless = longest is None or 0 < kept <= longest
     left = None if endless else room(model, prompt)
     if left is not None and left < asked:

@@ -15,7 +15,6 @@ from wordorder.model import ModelConfig
 from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
-from wordorder.positions.base import overrides
 from wordorder.positions.picture import placed, sparkline, weights_of_copies
 
 COPIES = 48
@@ -48,15 +47,15 @@ def facts(part: Part) -> dict[str, Any]:
         "aliases": [alias for alias, name in ALIASES.items() if name == part.name],
         "door": kind.door,
         "options": {**kind.options(), **dict(part.options)},
-        "resolved": dict(made.pinned()),
+        "resolved": dict(made.resolved_options()),
         "follows": {each.option: each._asdict() for each in kind.follows},
         "absolute": made.absolute,
         "shift_invariant": made.shift_invariant,
         "additive": made.additive,
         "static_rotation": made.static_rotation,
         "shared": made.shared,
-        "places": overrides(made, "place"),
-        "longest": made.longest,
+        "places": "sample_positions" in made.active_hooks(),
+        "longest": made.max_position,
         "parameters": sum(p.numel() for p in built.parameters()),
         "source": kind.source,
         "formula": kind.formula,

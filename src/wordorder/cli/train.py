@@ -18,11 +18,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from wordorder.allocator import keep_large_blocks
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
 from wordorder.text.user_text import decode_argument
 from wordorder.training.display import Display
-from wordorder.training.machine import keep_large_blocks
 from wordorder.training.metrics import read
 from wordorder.training.plan import Plan, readable_seconds
 from wordorder.training.run import Run

@@ -16,16 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.windows import cut_windows
-from wordorder.model import TokenModel, evaluating
-from wordorder.model.attention import attention, mixing_weights
-from wordorder.model.layers import Attention, Scene
+from wordorder.model import AttentionRecord, LanguageModel, Recorder, TokenModel, evaluating
 from wordorder.text.store import TokenStore
 
 WINDOWS = 32  # shares of the same head in windows of text differ by little
@@ -93,8 +90,7 @@ def attention_mass(
     Raises:
         BadInput: a model without attention, or a text shorter than one window.
     """
-    layers = [module for module in model.modules() if isinstance(module, Attention)]
-    if not layers:
+    if not isinstance(model, LanguageModel):
         raise BadInput("the model has no attention: it reads token by token")
     asked = max(1, trained_length // 4)
     cut = cut_windows(
@@ -103,20 +99,13 @@ def attention_mass(
     if not len(cut):
         raise BadInput(f"the text is shorter than one window of {trained_length:,} tokens")
     buckets = distance_buckets(trained_length)
-    sums = _Sums(len(layers), buckets, trained_length, asked)
+    sums = _Sums(model.config.layers, buckets, trained_length, asked)
     rows = max(1, WEIGHTS_AT_ONCE // (model.config.heads * trained_length**2))
     parts = cut.tokens[:, :-1].split(rows)
-    hooks = [
-        layer.register_forward_hook(sums.watching(number)) for number, layer in enumerate(layers)
-    ]
-    try:
-        with evaluating(model), torch.no_grad():
-            for number, part in enumerate(parts, start=1):
-                model.hidden(part.to(next(model.parameters()).device))
-                progress(number / len(parts))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with evaluating(model), torch.no_grad():
+        for number, part in enumerate(parts, start=1):
+            model.hidden(part.to(next(model.parameters()).device), recorder=sums)
+            progress(number / len(parts))
     return sums.summary(len(cut))
 
 
@@ -128,7 +117,7 @@ def distance_buckets(length: int) -> tuple[tuple[int, int], ...]:
     return tuple(buckets)
 
 
-class _Sums:
+class _Sums(Recorder):
     """Adds up what every layer's attention gives to each distance."""
 
     def __init__(
@@ -141,22 +130,18 @@ class _Sums:
         self.cannot: dict[int, str] = {}
         self.rows = 0
 
-    def watching(self, layer: int) -> Callable[..., None]:
-        """Return a hook that reads the weights of a layer after each of its forward passes."""
-
-        def hook(module: Attention, given: tuple, output: Tensor) -> None:
-            if layer in self.cannot:
-                return
-            try:
-                weights = attention_weights(module, *given, output=output)
-            except BadInput as error:
-                self.cannot[layer] = f"layer {layer + 1}: {error}"
-                return
-            mass = self._mass(weights[:, :, -self.asked :].cpu().double())
-            before = self.masses[layer]
-            self.masses[layer] = mass if before is None else before + mass
-
-        return hook
+    def attention(self, record: AttentionRecord) -> None:
+        layer = record.layer
+        if layer in self.cannot:
+            return
+        try:
+            weights = attention_weights(record)
+        except BadInput as error:
+            self.cannot[layer] = f"layer {layer + 1}: {error}"
+            return
+        mass = self._mass(weights[:, :, -self.asked :].cpu().double())
+        before = self.masses[layer]
+        self.masses[layer] = mass if before is None else before + mass
 
     def _mass(self, weights: Tensor) -> Tensor:
         """Return (heads, buckets + 2): each bucket's, the distance times it, the first token's."""
@@ -190,35 +175,17 @@ class _Sums:
         )
 
 
-def attention_weights(
-    layer: Attention, x: Tensor, scene: Scene, cache: Any = None, *, output: Tensor
-) -> Tensor:
-    """Return the weights (batch, heads, query, key) of a layer in a forward pass without cache.
-
-    Args:
-        x, scene: what the layer was given.
-        output: what it returned, (batch, time, width).
+def attention_weights(record: AttentionRecord) -> Tensor:
+    """Return the attention weights (batch, heads, query, key) of a layer.
 
     Raises:
-        BadInput: a layer whose output is no mixture of values.
+        BadInput: a layer whose output is not a weighted sum of values.
     """
-    position, tables = scene.position, scene.tables
-    queries, keys, values = layer.project(x)
-    state = position.state(x, scene.bias.geometry, None)
-    queries = position.rotate_queries(queries, tables, state)
-    keys = position.rotate_keys(keys, tables, state)
-
-    def mixed(values: Tensor) -> Tensor:
-        return attention(
-            queries, keys, values, position, tables, state, scene.bias, kernel=scene.kernel
-        )
-
-    weights, beside = mixing_weights(mixed, values)
+    weights, added = record.weights()
     half = weights.dtype in (torch.bfloat16, torch.float16)
     rounding = ROUNDING_OF_HALF if half else ROUNDING
-    shared = values.repeat_interleave(queries.shape[1] // values.shape[1], 1)
-    again = layer.output((weights @ shared + beside).transpose(1, 2).flatten(-2))
-    off = (again - output).abs().max() / output.abs().max().clamp(min=1e-30)
+    again, attended = weights @ record.problem.values + added, record.attended
+    off = (again - attended).abs().max() / attended.abs().max().clamp(min=1e-30)
     if off > rounding or (weights.sum(-1) - 1).abs().max() > rounding:
         raise BadInput("its output is no mixture of values, so there are no weights to show")
     return weights

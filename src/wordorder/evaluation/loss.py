@@ -24,12 +24,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import blocks_of, ratio
 from wordorder.evaluation.streaming import CHUNK, chunked_losses
 from wordorder.model import evaluating
 from wordorder.numerals import counted
-from wordorder.text.batches import NOT_COUNTED, Batch, Objective, evaluation_windows
+from wordorder.text.batches import NOT_COUNTED, Objective, evaluation_windows
 from wordorder.text.store import TokenStore
 
 # Logits of this many tokens at once: 134 MB where the vocabulary is 4,096.
@@ -97,8 +98,7 @@ def evaluate(
     """Measure a model's loss over a whole store.
 
     Args:
-        model: anything with `token_losses(tokens, targets, *, positions, documents)`; past `CHUNK`
-            tokens a language model.
+        model: anything that returns the losses of a `Batch`; past `CHUNK` tokens a language model.
         store: the tokens; at least one window of them.
         context_length: tokens in a window; past the trained length too.
         isolate_documents: positions restart in each document, and documents do not see each other.
@@ -158,18 +158,17 @@ def cluster_starts(store: TokenStore) -> NDArray[np.int64]:
 def _by_place(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return every target's loss, whether it counts, and its position, (batch, time) each."""
     device = next(model.parameters()).device
-    tokens, targets, documents, positions = batch.to(device)
+    batch = batch.to(device)
+    tokens, positions = batch.tokens, batch.positions
     with evaluating(model):
-        # What stands apart, or sees what comes after it, cannot be read a chunk at a time.
-        if tokens.shape[1] > CHUNK and documents is None and model.config.causal:
-            losses = chunked_losses(model, tokens, targets)
+        # Packed documents and bidirectional models cannot be read a chunk at a time.
+        if tokens.shape[1] > CHUNK and batch.documents is None and model.config.causal:
+            losses = chunked_losses(model, tokens, batch.targets)
         else:
-            losses = model.token_losses(
-                tokens, targets, positions=positions, documents=documents, consecutive=True
-            )
+            losses = model(batch)
     if positions is None:
         positions = torch.arange(tokens.shape[1], device=device).expand_as(tokens)
-    return losses.double().cpu(), (targets != NOT_COUNTED).cpu(), positions.cpu()
+    return losses.double().cpu(), (batch.targets != NOT_COUNTED).cpu(), positions.cpu()
 
 
 def _add(

@@ -26,7 +26,7 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import mean_of
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.evaluation.windows import Windows, cut_windows
-from wordorder.model import TokenModel, evaluating
+from wordorder.model import ResidualStream, TokenModel, evaluating
 from wordorder.numerals import counted
 from wordorder.text.store import TokenStore
 
@@ -142,26 +142,13 @@ def hidden_states(model: TokenModel, tokens: Tensor, places: slice = slice(None)
         tokens: (windows, time) int64.
         places: which of the tokens' states to keep.
     """
-    # What a transformer's blocks and a GRU's norms read is the residual stream so far.
-    layers = getattr(model, "blocks", None) or model.norms
-    last = model.final_norm
-    found: list[list[Tensor]] = [[] for _ in range(len(layers) + 1)]
-
-    def keep(number: int) -> Callable[..., None]:
-        return lambda module, given: found[number].append(given[0][:, places])
-
-    readers = [*layers] if last is None else [*layers, last]
-    hooks = [reader.register_forward_pre_hook(keep(n)) for n, reader in enumerate(readers)]
-    try:
-        with evaluating(model):
-            for part in tokens.split(max(1, TOKENS_PER_BATCH // tokens.shape[1])):
-                out = model.hidden(part.to(next(model.parameters()).device))
-                if last is None:  # each block ends in a norm of its own
-                    found[-1].append(out[:, places])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [torch.cat(parts) for parts in found]
+    parts: list[list[Tensor]] = []
+    with evaluating(model):
+        for part in tokens.split(max(1, TOKENS_PER_BATCH // tokens.shape[1])):
+            stream = ResidualStream()
+            model.hidden(part.to(next(model.parameters()).device), recorder=stream)
+            parts.append([x[:, places] for x in stream.states])
+    return [torch.cat(states) for states in zip(*parts, strict=True)]
 
 
 def _halves(store: TokenStore) -> tuple[TokenStore, TokenStore]:

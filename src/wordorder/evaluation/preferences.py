@@ -218,7 +218,7 @@ def log_probabilities(
                 rows = [[end_of_text, *sentences[i], end_of_text] for i in part.tolist()]
                 tokens = torch.tensor(rows, device=device)
                 try:
-                    losses = model.losses_of(model.hidden(tokens[:, :-1]), tokens[:, 1:])
+                    losses = model.target_losses(model.hidden(tokens[:, :-1]), tokens[:, 1:])
                 except (BadInput, PositionError) as error:
                     where = f"{sources[numbers[0]]}: " if sources else ""
                     raise BadInput(f"{where}{length} tokens are too long: {error}") from None

@@ -25,11 +25,9 @@ from wordorder.evaluation.order import OrderLosses, Undisturbed
 from wordorder.evaluation.windows import MOST_TARGETS, target_losses
 from wordorder.model import TokenModel, make_model
 from wordorder.positions import Composed, ModelShape, Part, Position, Spec, Sum, parse
-from wordorder.positions.base import overrides
 from wordorder.text.store import TokenStore
 
 # Where an embedding can act on what a model computes.
-HOOKS = ("embed", "rotate_queries", "rotate_keys", "distance_bias", "score", "attend")
 OWN_WEIGHT = re.compile(r"position\.instances\.(\d+)\.(.+)")
 
 
@@ -133,8 +131,7 @@ def without_position(model: TokenModel, layer: int | None = None) -> TokenModel:
 
 def _stays(instance: Position, *, whole: bool) -> bool:
     """Return whether a part of a layer does nothing, or stands at the input and may not go."""
-    acts = any(overrides(instance, hook) for hook in HOOKS)
-    return not acts or (instance.door == "input" and not whole)
+    return not instance.active_doors() or (instance.door == "input" and not whole)
 
 
 def _in_place(left: list[Part], acting: Sum) -> tuple[Part, ...]:

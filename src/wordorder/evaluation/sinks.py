@@ -16,7 +16,6 @@ import torch
 
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel
-from wordorder.model.cache import Cache
 
 
 @torch.no_grad()
@@ -45,7 +44,7 @@ def streamed_losses(
     tokens = tokens.to(device)
     length = tokens.shape[1] - 1
     first = min(window, length)
-    cache = Cache(model, rotated=False)
+    cache = model.new_cache(rotated=False)
     asked_from = length - targets
     states = model.hidden(tokens[:, :first], cache=cache)
     kept = [states[:, asked_from:]] if asked_from < first else []
@@ -54,4 +53,4 @@ def streamed_losses(
         state = model.hidden(tokens[:, place : place + 1], cache=cache)
         if place >= asked_from:
             kept.append(state)
-    return model.losses_of(torch.cat(kept, 1), tokens[:, -targets:]).double().mean(1).cpu()
+    return model.target_losses(torch.cat(kept, 1), tokens[:, -targets:]).double().mean(1).cpu()

@@ -192,5 +192,5 @@ def _losses(
     targets = np.where(counted, following[:, -stride:], NOT_COUNTED)
     with evaluating(model):
         hidden = last_hidden(model, torch.from_numpy(tokens).to(device), stride)
-        losses = model.losses_of(hidden, torch.from_numpy(targets).to(device))
+        losses = model.target_losses(hidden, torch.from_numpy(targets).to(device))
     return losses.double().cpu().numpy()

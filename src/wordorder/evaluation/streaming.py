@@ -24,8 +24,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from wordorder.batch import Batch
 from wordorder.model import LanguageModel, TokenModel
-from wordorder.model.cache import make_cache
 
 # The measured road of 16,384 tokens is one piece: 9 s of one core where chunks of 2,048 take 14.
 CHUNK = 1 << 14
@@ -54,15 +54,15 @@ def hidden_chunks(
     """
     time, chunk = tokens.shape[1], chunk or CHUNK
     if time <= chunk:
-        yield 0, model.hidden(tokens, positions)
+        yield 0, model.hidden(Batch(tokens, positions=positions))
         return
     if isinstance(model, LanguageModel):  # refuses what is too long
-        model.geometry(tokens, positions, None, None)
-    cache = make_cache(model, context_length=time)
+        model.layout(Batch(tokens, positions=positions))
+    cache = model.new_cache(context_length=time)
     for first in range(0, time, chunk):
         own = slice(first, first + chunk)
         given = None if positions is None else positions[:, own]
-        yield first, model.hidden(tokens[:, own], given, cache=cache)
+        yield first, model.hidden(Batch(tokens[:, own], positions=given), cache)
 
 
 def last_hidden(
@@ -86,9 +86,9 @@ def last_hidden(
 def chunked_losses(
     model: TokenModel, tokens: Tensor, targets: Tensor, *, chunk: int | None = None
 ) -> Tensor:
-    """Return the loss of every target in nats, (batch, time), as a model's `token_losses`."""
+    """Return the loss of every target in nats, (batch, time), as a model gives of a whole batch."""
     losses = [
-        model.losses_of(hidden, targets[:, first : first + hidden.shape[1]])
+        model.target_losses(hidden, targets[:, first : first + hidden.shape[1]])
         for first, hidden in hidden_chunks(model, tokens, chunk=chunk)
     ]
     return torch.cat(losses, 1)

@@ -132,7 +132,7 @@ def target_losses(
     """Return the mean loss in nats of each window's targets, (windows,) float64.
 
     Args:
-        model: anything with `config`, `hidden` and `losses_of`, causal.
+        model: anything with `config`, `hidden` and `target_losses`, causal.
         tokens: (windows, time + 1) int64; the last `targets` of a row are asked for.
         positions: (1, time) int64, the same for every window; None for 0, 1, 2, ...
         progress: called with the number of tokens read since it was last called.
@@ -155,6 +155,6 @@ def target_losses(
             read, asked = part[:, :-1].to(device), part[:, -targets:].to(device)
             # Logits only where a target is: of 16 times the trained length it is one in 32.
             hidden = last_hidden(model, read, targets, positions=positions)
-            losses.append(model.losses_of(hidden, asked).double().mean(1).cpu())
+            losses.append(model.target_losses(hidden, asked).double().mean(1).cpu())
             progress(read.numel())
     return torch.cat(losses)

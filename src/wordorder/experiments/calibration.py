@@ -22,7 +22,7 @@ from wordorder.experiments.side_by_side import Job, Outcome, Tell, run_jobs
 from wordorder.model import ModelConfig, make_model, shape_of
 from wordorder.training import loop
 from wordorder.training.config import TrainConfig, with_vocabulary
-from wordorder.training.machine import Machine, losses_of, measure, pick_device, use
+from wordorder.training.machine import Machine, compiled, measure, pick_device, use
 from wordorder.training.material import read_material
 from wordorder.training.plan import memory_bytes, peak_bytes
 
@@ -176,7 +176,7 @@ def _at_rest(config: TrainConfig, machine: Machine, material: Any) -> loop.Train
     model.initialise(config.seed)
     model.to(machine.device)
     use(model, machine)
-    return loop.Training(config, machine, material, model, losses_of(model, machine), steps=1000)
+    return loop.Training(config, machine, material, model, 1000, forward=compiled(model, machine))
 
 
 def _parameters(training: loop.Training) -> dict[str, int]:

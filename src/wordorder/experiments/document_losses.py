@@ -74,9 +74,6 @@ def _token_losses(
     parts = []
     with evaluating(model):
         for batch in batches:
-            tokens, targets, documents, positions = batch.to(device)
-            losses = model.token_losses(
-                tokens, targets, positions=positions, documents=documents, consecutive=True
-            )
-            parts.append(losses[targets != NOT_COUNTED].double().cpu())
+            batch = batch.to(device)
+            parts.append(model(batch)[batch.targets != NOT_COUNTED].double().cpu())
     return torch.cat(parts).numpy()

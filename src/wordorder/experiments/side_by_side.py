@@ -185,7 +185,7 @@ def _job(named: str, threads: int) -> int:
     os.dup2(2, 1)  # what others print is no message
     import torch
 
-    from wordorder.training.machine import keep_large_blocks
+    from wordorder.allocator import keep_large_blocks
 
     keep_large_blocks()
     torch.set_num_threads(threads)

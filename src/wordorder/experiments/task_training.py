@@ -24,9 +24,10 @@ import torch
 from numpy.random import default_rng
 from torch import Tensor
 
+from wordorder.batch import Batch
 from wordorder.experiments.algorithms import END, FIRST_SYMBOL, START, Example, Task, Trial, find
 from wordorder.model import LanguageModel, ModelConfig, evaluating, make_model
-from wordorder.text.batches import NOT_COUNTED, Batch
+from wordorder.text.batches import NOT_COUNTED
 from wordorder.training.config import TrainConfig
 from wordorder.training.loop import Training
 from wordorder.training.machine import Machine, use
@@ -159,7 +160,7 @@ def batch_of(examples: Sequence[Example]) -> Batch:
         tokens[row, :end] = example.tokens
         targets[row, :end] = np.where(example.answered, example.tokens, NOT_COUNTED)
     read, expected = tokens[:, :-1].copy(), targets[:, 1:].copy()
-    return Batch(torch.from_numpy(read), torch.from_numpy(expected), None, None)
+    return Batch(torch.from_numpy(read), torch.from_numpy(expected), consecutive=True)
 
 
 def trial_examples(protocol: Protocol, number: int) -> list[Example]:
@@ -179,7 +180,7 @@ def distinct_examples(protocol: Protocol, number: int) -> int:
 
 def can_read(model: LanguageModel, task: Task, length: int) -> bool:
     """Whether a model's embedding can represent every position of an example of this length."""
-    longest = model.position.longest
+    longest = model.position.max_position
     return longest is None or task.tokens(length) - 2 <= longest
 
 
@@ -234,9 +235,7 @@ class TaskRun:
         use(model, machine)
         self.model = model
         material: Any = TaskMaterial(self.task, protocol.length)
-        self.training = Training(
-            config, machine, material, model, model.token_losses, protocol.steps
-        )
+        self.training = Training(config, machine, material, model, protocol.steps)
 
     def test(self) -> dict[str, dict[str, float] | None]:
         """Return the score of each trial; None where the embedding cannot represent its length."""

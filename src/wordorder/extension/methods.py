@@ -259,7 +259,7 @@ def respelled(method: str, model: ModelConfig, stretch: Stretch) -> str:
 def with_lengths(part: Part, shape: ModelShape, length: int) -> Part:
     """Return a part that no longer depends on the trained length; tables reach the new one."""
     options = dict(part.options)
-    options.update(find(part.name)(shape, **options).pinned())
+    options.update(find(part.name)(shape, **options).resolved_options())
     for name in ("length", "limit"):  # a table's rows, the numbers that positions are drawn from
         if name in options:
             options[name] = max(int(options[name]), length)

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING
 from .config import PRESETS, ModelConfig
 
 if TYPE_CHECKING:
-    from .language_model import LanguageModel, TokenModel, evaluating
+    from .context import AttentionRecord, Recorder, ResidualStream
+    from .language_model import LanguageModel
     from .recurrent import RecurrentLanguageModel
+    from .token_model import TokenModel, evaluating
 
 _HOME = {
+    "AttentionRecord": "context",
     "LanguageModel": "language_model",
+    "Recorder": "context",
+    "ResidualStream": "context",
     "RecurrentLanguageModel": "recurrent",
-    "TokenModel": "language_model",
-    "evaluating": "language_model",
+    "TokenModel": "token_model",
+    "evaluating": "token_model",
 }
 
 
@@ -48,9 +53,12 @@ def __getattr__(name: str) -> object:
 
 __all__ = [
     "PRESETS",
+    "AttentionRecord",
     "LanguageModel",
     "ModelConfig",
+    "Recorder",
     "RecurrentLanguageModel",
+    "ResidualStream",
     "TokenModel",
     "evaluating",
     "make_model",

@@ -1,9 +1,11 @@
-"""The cache: what a transformer remembers of the tokens it has read.
+"""Caches: what a model remembers of the tokens it has read.
 
-It keeps keys raw, with their positions and each embedding's state, and attention rotates them
-on read: so scaling that depends on the length, eviction, and dropping an embedding are right by
-construction. Where every embedding declares a static rotation, keys are kept rotated, the fast
-path, for as long as positions do not move.
+`KVCache` is what the model asks of one; `model.new_cache()` makes the right one.
+
+`Cache` is a transformer's. It keeps keys raw, with their positions and each embedding's state,
+and attention rotates them on read: so scaling that depends on the length, eviction, and dropping
+an embedding are right by construction. Where every embedding declares a static rotation, keys are
+kept rotated, the fast path, for as long as positions do not move.
 
 A text may also grow without end in a cache that does not: the first tokens and the last are
 kept, and stand in it as if nothing had been between them.
@@ -11,16 +13,58 @@ kept, and stand in it as if nothing had been between them.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ..batch import Batch
 from ..errors import BadInput
-from ..positions import Geometry
-from ..positions.base import overrides
-from .language_model import LanguageModel, TokenModel
-from .recurrent import RecurrentCache, RecurrentLanguageModel
+from ..positions import Composed, TokenLayout
+
+
+class LayerKVCache(Protocol):
+    """What one layer of a transformer asks of its cache.
+
+    Attributes:
+        rotated: keys are kept with positions worked in.
+        state: the embedding's state of the tokens before, or None.
+    """
+
+    rotated: bool
+    state: Any
+
+    def append(self, keys: Tensor, values: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
+        """Add those of new tokens and return all keys, values and state."""
+
+
+class KVCache(Protocol):
+    """What a transformer asks of its cache.
+
+    Attributes:
+        length: tokens kept.
+        rotated: keys are kept with positions worked in.
+        consecutive: positions so far step by one inside each document.
+        context_length: what length-dependent scaling divides by.
+        layers: a cache for each layer.
+    """
+
+    length: int
+    rotated: bool
+    consecutive: bool
+    context_length: int
+    layers: Sequence[LayerKVCache]
+
+    def next_positions(self, tokens: Tensor) -> Tensor:
+        """Return the positions (batch or 1, time) of new tokens that go on from the last one."""
+
+    def extend(self, batch: Batch, positions: Tensor) -> TokenLayout:
+        """Keep where new tokens stand, and return their layout among all tokens.
+
+        Args:
+            positions: the batch's own, or the next ones.
+        """
 
 
 class LayerCache:
@@ -60,54 +104,63 @@ class Cache:
     """What a transformer remembers of the tokens it has read.
 
     Args:
-        model: the model whose forward pass it is given to.
+        position: the model's embeddings.
+        spec: how they are written, for messages.
+        causal: whether the model hides the future.
         rotated: keep rotated keys; None: where every embedding's rotation is static.
         context_length: what length-dependent scaling divides by; 0: the trained length.
             Fixed here, never taken from how far the text has come.
+
+    Raises:
+        BadInput: rotated keys, where an embedding rotates them anew at every length.
     """
 
     def __init__(
-        self, model: LanguageModel, *, rotated: bool | None = None, context_length: int = 0
+        self,
+        position: Composed,
+        spec: str,
+        causal: bool,
+        *,
+        rotated: bool | None = None,
+        context_length: int = 0,
     ) -> None:
-        static = all(position.static_rotation for position in model.position.sums)
+        static = all(layer.static_rotation for layer in position.sums)
         if rotated and not static:
-            raise BadInput(f"--position {model.config.position} rotates keys anew at every length")
-        self.spec = model.config.position
+            raise BadInput(f"--position {spec} rotates keys anew at every length")
+        self.spec, self.causal = spec, causal
         self.rotated = static if rotated is None else rotated
-        self.context_length = context_length or model.config.trained_length
-        self.causal = model.config.causal
-        self.at_the_input = any(overrides(p, "embed") for p in model.position.instances)
-        self.layers = [LayerCache(self.rotated) for _ in range(model.config.layers)]
+        self.context_length = context_length or position.shape.trained_length
+        self.at_the_input = "input" in position.active_doors()
+        self.layers = [LayerCache(self.rotated) for _ in position.sums]
         self.length = 0
         self.consecutive = True
         self.positions: Tensor | None = None
         self.documents: Tensor | None = None
 
-    def following(self, tokens: Tensor) -> Tensor:
-        """Return the positions of new tokens that go on, by one, from the last position.
+    def next_positions(self, tokens: Tensor) -> Tensor:
+        """Return the positions (batch or 1, time) that go on, by one, from the last position.
 
         Not from the number of tokens kept: with padding on the left, or with gaps, that
         is another number.
         """
         steps = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        if self.positions is None:
-            return steps.expand(len(tokens), -1)
-        return self.positions[:, -1:] + 1 + steps
+        return steps if self.positions is None else self.positions[:, -1:] + 1 + steps
 
-    def geometry(self, positions: Tensor, documents: Tensor | None, consecutive: bool) -> Geometry:
-        """Return where new tokens stand among those kept, and keep them too."""
-        first, self.length = self.length, self.length + positions.shape[1]
-        before = self.positions
+    def extend(self, batch: Batch, positions: Tensor) -> TokenLayout:
+        """Keep where new tokens stand, and return their layout among all tokens."""
+        first, before = self.length, self.positions
+        time, documents = batch.tokens.shape[1], batch.documents
+        self.length = first + time
         if before is not None and documents is None and self.documents is not None:
-            documents = self.documents[:, -1:].expand(-1, positions.shape[1])
+            documents = self.documents[:, -1:].expand(-1, time)
         elif before is not None and documents is not None and self.documents is None:
             self.documents = documents.new_zeros(len(documents), first)  # None was document 0
-        self.consecutive = self.consecutive and consecutive
-        self.positions = positions if before is None else torch.cat((before, positions), 1)
+        self.consecutive &= batch.positions is None or batch.consecutive
+        self.positions = _joined_rows(before, positions)
         self.documents = _joined(self.documents, documents)
-        return Geometry(
+        return TokenLayout(
             positions,
-            positions if before is None else self.positions,
+            self.positions,
             torch.arange(first, self.length, device=positions.device),
             documents,
             self.documents,
@@ -115,6 +168,7 @@ class Cache:
             self.causal,
             self.consecutive,
             trailing=True,
+            self_attention=before is None,
         )
 
     def evict(self, sinks: int, window: int) -> None:
@@ -146,7 +200,7 @@ class Cache:
         self.documents = _ends(self.documents, sinks, window)
         if self.documents is None:
             steps = torch.arange(self.length, device=self.positions.device)
-            self.positions = steps.expand(len(self.positions), -1)
+            self.positions = steps[None]
         else:
             same = self.documents[:, :, None] == self.documents[:, None, :]
             self.positions = same.tril().sum(-1) - 1
@@ -164,7 +218,10 @@ class Cache:
                 f"--position {self.spec} adds positions to the words, so that they are in every "
                 "key and cannot move: use one that acts in attention, such as rotary",
             ),
-            (self.rotated, "keys that are kept rotated cannot move: make Cache(rotated=False)"),
+            (
+                self.rotated,
+                "keys that are kept rotated cannot move: make the cache with rotated=False",
+            ),
             (
                 self.positions is not None and self.positions.dim() > 2,
                 "cells of a grid have no gap that could be closed: keep all of them",
@@ -173,15 +230,6 @@ class Cache:
         ):
             if wrong:
                 raise BadInput(said)
-
-
-def make_cache(
-    model: TokenModel, *, rotated: bool | None = None, context_length: int = 0
-) -> Cache | RecurrentCache:
-    """Return an empty cache for a model, a transformer's as `Cache` takes the options."""
-    if isinstance(model, RecurrentLanguageModel):
-        return RecurrentCache()
-    return Cache(model, rotated=rotated, context_length=context_length)
 
 
 def _room(buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
@@ -193,6 +241,16 @@ def _room(buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
     if buffer is not None:
         grown[:, :, : buffer.shape[2]] = buffer
     return grown
+
+
+def _joined_rows(before: Tensor | None, new: Tensor) -> Tensor:
+    """Return positions of old and new tokens; one row stands for all sequences."""
+    if before is None:
+        return new
+    rows = max(len(before), len(new))
+    return torch.cat(
+        [p if len(p) == rows else p.expand(rows, *p.shape[1:]) for p in (before, new)], 1
+    )
 
 
 def _joined(before: Any, new: Any) -> Any:

@@ -1,85 +1,23 @@
-"""A decoding step whose shapes never change, compiled once: a token in, logits out.
-
-A cache that grows has another shape at every token, and compiled code is made for shapes. So
-here a text has all its slots from the start: those to come lie behind the token that looks,
-and causality hides them, as it does in training. No embedding needs anything of its own.
-"""
+"""A decoding step whose shapes never change, compiled once: a token in, logits out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import BadInput, Refused
-from ..positions import Geometry
-from ..positions.base import overrides
-from .cache import Cache, LayerCache
-from .language_model import LanguageModel, TokenModel
+from .cache import Cache
+from .fixed_cache import FixedCache
+from .language_model import LanguageModel
+from .token_model import TokenModel
 
-Step = Callable[[Tensor, "FixedCache"], Tensor]
-# Slots come in whole blocks, so that texts of about the same length share their code.
+Step = Callable[[Tensor, FixedCache], Tensor]
+# Capacities are whole blocks, so that texts of about the same length share their code.
 BLOCK = 256
 # Hooks that keep a state that grows with the text, or work through whole rows a piece at a time.
-GROWING = ("state", "attend")
-
-
-class FixedCache:
-    """A cache with a slot for every token of a text that is to be: what a step reads and fills.
-
-    Args:
-        cache: what has been read so far, of one text.
-        slots: how many tokens there may be.
-    """
-
-    length = 0  # how far it has come is a tensor: a number would be a constant in the code
-    consecutive = True
-
-    def __init__(self, cache: Cache, slots: int) -> None:
-        if cache.positions is None or len(cache.positions) > 1 or cache.documents is not None:
-            raise BadInput("a compiled step goes on with one text of one document, begun before")
-        self.rotated, self.causal = cache.rotated, cache.causal
-        self.context_length = cache.context_length
-        self.slot = torch.tensor([cache.length], device=cache.positions.device)
-        to_come = torch.arange(1, slots - cache.length + 1, device=cache.positions.device)
-        self.positions = torch.cat((cache.positions, cache.positions[:, -1:] + to_come), 1)
-        self.layers = [FixedLayerCache(layer, slots, self.slot) for layer in cache.layers]
-
-    def following(self, tokens: Tensor) -> Tensor:
-        """Return the position of the new token."""
-        return self.positions[:, self.slot]
-
-    def geometry(self, positions: Tensor, documents: Tensor | None, consecutive: bool) -> Geometry:
-        """Return where the new token stands among all that are and will be."""
-        return Geometry(
-            positions,
-            self.positions,
-            self.slot,
-            context_length=self.context_length,
-            causal=self.causal,
-        )
-
-
-class FixedLayerCache:
-    """Keys and values of one layer, and the slot where the new token's go."""
-
-    state = None
-
-    def __init__(self, layer: LayerCache, slots: int, slot: Tensor) -> None:
-        self.rotated, self.slot = layer.rotated, slot
-        to_come = (0, 0, 0, slots - layer.length)
-        self.keys, self.values = (
-            F.pad(kept[:, :, : layer.length], to_come) for kept in (layer.keys, layer.values)
-        )
-
-    def append(self, keys: Tensor, values: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
-        """Fill the slot and return all slots."""
-        self.keys[:, :, self.slot] = keys
-        self.values[:, :, self.slot] = values
-        return self.keys, self.values, state
+GROWING = {"state", "attend"}
 
 
 class CompiledStep:
@@ -106,22 +44,22 @@ class CompiledStep:
         """Return the logits (1, vocabulary) after one more token, (1, 1) int64.
 
         Raises:
-            BadInput: no slot left; a position that the embedding cannot represent.
+            BadInput: no room left; a position that the embedding cannot represent.
             Refused: where the compiler fails, as on an embedding of one's own that branches on
                 the values of a tensor.
         """
-        slot, slots = int(cache.slot), cache.positions.shape[1]
-        if slot == slots:
-            raise BadInput(f"the cache was made for {slots} tokens, and holds as many")
-        self.model.check_reach(int(cache.positions[0, slot]))
-        if slots not in self.steps:
-            self.steps[slots] = _compiled(self.model)
+        index, capacity = int(cache.index), cache.positions.shape[1]
+        if index == capacity:
+            raise BadInput(f"the cache was made for {capacity} tokens, and holds as many")
+        self.model.check_positions(int(cache.positions[0, index]))
+        if capacity not in self.steps:
+            self.steps[capacity] = _compiled(self.model)
         try:
-            logits = self.steps[slots](token, cache)
+            logits = self.steps[capacity](token, cache)
         except torch._dynamo.exc.TorchDynamoException as error:
             why = str(error).strip().splitlines()[0]
             raise Refused(f"the decoding step cannot be compiled (--compile no): {why}") from None
-        cache.slot += 1
+        cache.index += 1
         return logits
 
 
@@ -136,8 +74,8 @@ def why_not(model: TokenModel, *, window: int = 0, use_cache: bool = True) -> st
     if not isinstance(model, LanguageModel):
         return "it is of a transformer, and this is a GRU"
     if not model.config.causal:
-        return "slots to come are hidden by causality, and this model looks both ways"
-    if any(overrides(p, hook) for p in model.position.instances for hook in GROWING):
+        return "tokens to come are hidden by the causal mask, and this model is bidirectional"
+    if model.position.active_hooks() & GROWING:
         return f"--position {model.config.position} keeps a state of its own, or replaces attention"
     return ""
 

@@ -10,12 +10,14 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
+from ..batch import Batch
 from ..errors import BadInput
 from ..settings import NotNegative, Penalty, Positive, Rate, Seed, Share, check
-from .cache import Cache, make_cache
-from .compiled_step import CompiledStep, FixedCache, why_not
-from .language_model import TokenModel
+from .cache import Cache
+from .compiled_step import CompiledStep, why_not
+from .fixed_cache import FixedCache
 from .recurrent import RecurrentCache
+from .token_model import TokenModel
 
 COLDEST = 1e-20  # a temperature below could divide logits into what float32 cannot hold
 
@@ -122,7 +124,7 @@ def generate(
     rotated = None
     if window:
         length, rotated = min(length, sinks + window + 1), False
-    cache = make_cache(model, context_length=length, rotated=rotated) if use_cache else None
+    cache = model.new_cache(context_length=length, rotated=rotated) if use_cache else None
     reading = _Reading(model, cache, length, sinks, window, step)
     return _written(reading, prompt, sampling, stop, allowed)
 
@@ -141,7 +143,7 @@ def check_window(model: TokenModel, window: int, sinks: int, *, use_cache: bool 
     if window and not use_cache:
         raise BadInput("a window is what the cache keeps of a text: leave out --no-cache")
     if window:
-        make_cache(model, rotated=False).evict(sinks, window)
+        model.new_cache(rotated=False).evict(sinks, window)
 
 
 class _Reading:
@@ -164,7 +166,7 @@ class _Reading:
     def next_logits(self, tokens: Tensor) -> Tensor:
         """Return the logits after all tokens of a text, (1, vocabulary)."""
         if self.cache is None:
-            return self.model.next_logits(tokens, context_length=self.context_length)
+            return self.model.next_logits(Batch(tokens, context_length=self.context_length))
         unread, self.read = tokens[:, self.read :], tokens.shape[1]
         if isinstance(self.cache, FixedCache):
             return self.step.next_logits(unread, self.cache)
@@ -214,4 +216,4 @@ def _written(
         tokens = torch.cat((tokens, tokens.new_tensor([[token]])), 1)
 
 
-__all__ = ["Cache", "CompiledStep", "Sampling", "check_window", "choose", "generate", "make_cache"]
+__all__ = ["CompiledStep", "Sampling", "check_window", "choose", "generate"]

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..positions import Sum
-from .attention import Kernel, attention
-from .bias import Bias
 from .config import ModelConfig
+from .context import LayerContext
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -184,33 +182,9 @@ class Attention(nn.Module):
             queries, keys = self.query_norm(queries), self.key_norm(keys)
         return queries, keys, values
 
-    def forward(self, x: Tensor, scene: Scene, cache: Any = None) -> Tensor:
-        position, tables = scene.position, scene.tables
-        queries, keys, values = self.project(x)
-        state = position.state(x, scene.bias.geometry, cache.state if cache else None)
-        if cache is None:
-            keys = position.rotate_keys(keys, tables, state)
-        elif cache.rotated:
-            keys, values, state = cache.append(
-                position.rotate_keys(keys, tables, state), values, state
-            )
-        else:
-            keys, values, state = cache.append(keys, values, state)
-            keys = position.rotate_keys(keys, tables, state)
-        queries = position.rotate_queries(queries, tables, state)
-        attended = attention(
-            queries, keys, values, position, tables, state, scene.bias, kernel=scene.kernel
-        )
+    def forward(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
+        attended = context.attend(x, *self.project(x), cache)
         return self.output(attended.transpose(1, 2).flatten(-2))
-
-
-class Scene(NamedTuple):
-    """What one layer is told in a forward pass: its positions, tables, bias and kernel."""
-
-    position: Sum
-    tables: tuple
-    bias: Bias
-    kernel: Kernel
 
 
 class Block(nn.Module):
@@ -225,12 +199,12 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, scene: Scene, cache: Any = None) -> Tensor:
+    def forward(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
         drop = self.dropout
         if self.after:
-            x = self.attention_norm(x + drop(self.attention(x, scene, cache)))
+            x = self.attention_norm(x + drop(self.attention(x, context, cache)))
             return self.feed_forward_norm(x + drop(self.feed_forward(x)))
-        attended = drop(self.attention(self.attention_norm(x), scene, cache))
+        attended = drop(self.attention(self.attention_norm(x), context, cache))
         if self.parallel:
             return x + attended + drop(self.feed_forward(self.feed_forward_norm(x)))
         x = x + attended

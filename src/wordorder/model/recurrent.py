@@ -9,10 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..batch import Batch
 from ..errors import BadInput
 from .config import ModelConfig
-from .language_model import MASK, TokenModel
+from .context import Recorder
 from .layers import Dropout, make_norm
+from .token_model import SEED_MASK, TokenModel
 
 
 class RecurrentLanguageModel(TokenModel):
@@ -32,59 +34,54 @@ class RecurrentLanguageModel(TokenModel):
         self.dropout = Dropout(config.dropout)
         self.final_norm = make_norm(config, config.width)
 
-    def forward(
+    def hidden(
         self,
-        tokens: Tensor,
-        *,
-        positions: Tensor | None = None,
-        documents: Tensor | None = None,
+        tokens: Tensor | Batch,
         cache: RecurrentCache | None = None,
-        context_length: int = 0,
-        consecutive: bool = False,
+        recorder: Recorder | None = None,
     ) -> Tensor:
-        """Return the logits of every token; positions are read past, order is enough.
+        """Return the final hidden states (batch, time, width) in the compute dtype.
+
+        A GRU reads in order: it uses neither positions nor the context length.
 
         Args:
             cache: the hidden state after the tokens before these; it is replaced.
-            context_length, consecutive: change nothing: a GRU asks neither how long a text is
-                nor where its tokens stand.
 
         Raises:
             BadInput: more than one document in a row, which a GRU cannot keep apart.
         """
-        return self.logits(self.hidden(tokens, positions, documents, cache))
-
-    def hidden(
-        self,
-        tokens: Tensor,
-        positions: Tensor | None = None,
-        documents: Tensor | None = None,
-        cache: RecurrentCache | None = None,
-        *,
-        context_length: int = 0,
-        consecutive: bool = False,
-    ) -> Tensor:
-        """Return the final hidden states (batch, time, width) in the compute dtype."""
+        batch = Batch.of(tokens)
+        documents = batch.documents
         if documents is not None and bool((documents.clamp(min=0) != documents[:, :1]).any()):
             raise BadInput(
                 "a GRU cannot keep packed documents apart: leave out --isolate-documents"
             )
-        x = self.word_vectors(tokens)
+        x = self.word_vectors(batch.tokens)
         for i, (norm, recurrence) in enumerate(zip(self.norms, self.recurrences, strict=True)):
+            if recorder is not None:
+                recorder.residual(i, x)
             before = cache.states[i] if cache is not None and cache.states else None
             read, after = recurrence(norm(x), before)
             if cache is not None:
                 cache.following.append(after)
             x = x + self.dropout(read)
+        if recorder is not None:
+            recorder.residual(len(self.norms), x)
         if cache is not None:
-            cache.advance(tokens.shape[1])
+            cache.advance(batch.tokens.shape[1])
         return self.final_norm(x).to(self.compute_dtype)
+
+    def new_cache(self, *, rotated: bool | None = None, context_length: int = 0) -> RecurrentCache:
+        """Return an empty cache; a GRU has no use for either option."""
+        return RecurrentCache()
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         super().initialise(seed)
         for layer, recurrence in enumerate(self.recurrences):  # an orthogonal memory in each
-            generator = torch.Generator().manual_seed(seed * len(self.recurrences) + layer & MASK)
+            generator = torch.Generator().manual_seed(
+                seed * len(self.recurrences) + layer & SEED_MASK
+            )
             nn.init.orthogonal_(recurrence.weight_hh_l0, generator=generator)
             nn.init.zeros_(recurrence.bias_ih_l0)
             nn.init.zeros_(recurrence.bias_hh_l0)

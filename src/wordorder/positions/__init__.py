@@ -8,7 +8,7 @@ from . import composed
 from .aliases import ALIASES, canonical
 from .alibi import Alibi
 from .axial import Axial
-from .base import Geometry, ModelShape, Position, PositionError, index_grid
+from .base import DOORS, HOOKS, ModelShape, Position, PositionError
 from .composed import Composed, Part, Spec, Sum, foreign
 from .cope import Cope
 from .dape import Dape
@@ -16,6 +16,7 @@ from .deberta import Deberta
 from .fire import Fire
 from .forgetting import Forgetting
 from .kerple import Kerple
+from .layout import TokenLayout, index_grid
 from .learned import Learned
 from .none import NoPosition
 from .offset import Offset
@@ -93,9 +94,17 @@ def build(spec: Spec | str, shape: ModelShape) -> Composed:
     return composed.build(parse(spec) if isinstance(spec, str) else spec, shape, CATALOGUE)
 
 
+def __getattr__(name: str) -> object:
+    if name == "Geometry":
+        raise ImportError("wordorder.positions.Geometry is called TokenLayout now: rename it")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "ALIASES",
     "CATALOGUE",
+    "DOORS",
+    "HOOKS",
     "T5",
     "Alibi",
     "Axial",
@@ -105,7 +114,6 @@ __all__ = [
     "Deberta",
     "Fire",
     "Forgetting",
-    "Geometry",
     "Kerple",
     "Learned",
     "ModelShape",
@@ -127,6 +135,7 @@ __all__ = [
     "Sinusoidal",
     "Spec",
     "Sum",
+    "TokenLayout",
     "TransformerXL",
     "XPos",
     "build",

@@ -13,7 +13,7 @@ def exact(numbers: Tensor) -> Tensor:
     return (numbers.cpu() if numbers.device.type == "mps" else numbers).to(torch.float64)
 
 
-def turns(places: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
+def cos_sin(places: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
     """Return the cosines and sines of places times frequencies, float32 where the places are.
 
     Shapes: places (..., pairs or 1) of any number type, frequencies (pairs,) float64.

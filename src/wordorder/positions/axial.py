@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import defaults
-from .base import Geometry, ModelShape, Position, PositionError, State
+from .base import ModelShape, Position, PositionError, State, TokenLayout
 from .rotary import Rotation, rotate, rotation
 
 
@@ -104,7 +104,7 @@ class Axial(Position):
         self.absolute = columns > 0
         self.shift_invariant = columns == 0
 
-    def pinned(self) -> dict[str, float]:
+    def resolved_options(self) -> dict[str, float]:
         return {"base": self.resolved_base}
 
     def _runs(self) -> tuple[int, ...]:
@@ -165,15 +165,17 @@ class Axial(Position):
         follows = torch.tensor(self.coordinate_of, device=positions.device)
         return rotation(self.coordinates(positions)[..., follows], self.frequencies())
 
-    def prepare(self, geometry: Geometry) -> tuple[Rotation, Rotation]:
-        queries = self.rotation(geometry.query_positions)
-        keys = queries if geometry.whole else self.rotation(geometry.key_positions)
+    def prepare(self, layout: TokenLayout) -> tuple[Rotation, Rotation]:
+        queries = self.rotation(layout.query_positions)
+        keys = queries if layout.self_attention else self.rotation(layout.key_positions)
         return queries, keys
 
-    def rotate_queries(
+    def transform_queries(
         self, queries: Tensor, tables: tuple[Rotation, Rotation], state: State
     ) -> Tensor:
         return rotate(queries, tables[0])
 
-    def rotate_keys(self, keys: Tensor, tables: tuple[Rotation, Rotation], state: State) -> Tensor:
+    def transform_keys(
+        self, keys: Tensor, tables: tuple[Rotation, Rotation], state: State
+    ) -> Tensor:
         return rotate(keys, tables[1])

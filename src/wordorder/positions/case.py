@@ -75,7 +75,7 @@ class Case:
 
     def far(self, most: int, time: int) -> int:
         """Return a start, `most` if the embedding can represent it, for `time` tokens."""
-        longest = self.bare().longest
+        longest = self.bare().max_position
         return most if longest is None else min(most, longest + 1 - time)
 
 

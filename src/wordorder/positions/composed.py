@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from .aliases import ALIASES, canonical_name
-from .base import Geometry, ModelShape, Position, PositionError, Score, State, Tables, overrides
+from .base import ModelShape, Position, PositionError, Score, State, Tables, TokenLayout
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def build(spec: Spec, shape: ModelShape, catalogue: Mapping[str, type[Position]]
     pattern = [spec.layers[i % len(spec.layers)] for i in range(shape.layers)]
     for part in {part for layer in pattern for part in layer}:
         everywhere = all(part in layer for layer in pattern)
-        if overrides(find(part.name, catalogue), "embed") and not everywhere:
+        if "embed" in find(part.name, catalogue).active_hooks() and not everywhere:
             raise PositionError(
                 f"{spec}: {part.name} comes in at the input, before all layers: "
                 "put it in every layer of the pattern, or in none"
@@ -140,11 +140,12 @@ class Sum(Position):
     def __init__(self, shape: ModelShape, parts: tuple[Position, ...], /) -> None:
         super().__init__(shape)
         self.parts = parts  # a tuple: the instances belong to Composed, which holds them all
-        rows = [type(p).__name__ for p in parts if overrides(p, "attend")]
+        hooks = [p.active_hooks() for p in parts]
+        rows = [type(p).__name__ for p in parts if "attend" in p.active_hooks()]
         if len(rows) > 1:
             raise PositionError(f"{' and '.join(rows)} both replace attention: keep one of them")
         scaled = [p for p in parts if p.softmax_scale is not None]
-        if rows and any(not overrides(p, "attend") for p in scaled):
+        if rows and any("attend" not in p.active_hooks() for p in scaled):
             raise PositionError(
                 f"{rows[0]} replaces attention, and cannot take the softmax scale of "
                 f"{type(scaled[0]).__name__}: keep one of them"
@@ -160,36 +161,37 @@ class Sum(Position):
         self.scale = scales.pop() if scales else None
         # A part that does not rotate keys leaves them alone, which is as static as can be.
         self.static_rotation = all(
-            p.static_rotation or not overrides(p, "rotate_keys") for p in parts
+            p.static_rotation or "transform_keys" not in own
+            for p, own in zip(parts, hooks, strict=True)
         )
-        self.whole_row = next((i for i, p in enumerate(parts) if overrides(p, "attend")), None)
-        self.has_distance_bias = any(overrides(p, "distance_bias") for p in parts)
+        self.whole_row = next((i for i, own in enumerate(hooks) if "attend" in own), None)
+        self.biased = tuple(
+            p for p, own in zip(parts, hooks, strict=True) if "distance_bias" in own
+        )
 
     @property
     def softmax_scale(self) -> float | None:
         return self.scale
 
-    def rotate_queries(self, queries: Tensor, tables: Tables, state: State) -> Tensor:
+    def transform_queries(self, queries: Tensor, tables: Tables, state: State) -> Tensor:
         for i, part in enumerate(self.parts):
-            queries = part.rotate_queries(queries, tables[i], state[i])
+            queries = part.transform_queries(queries, tables[i], state[i])
         return queries
 
-    def rotate_keys(self, keys: Tensor, tables: Tables, state: State) -> Tensor:
+    def transform_keys(self, keys: Tensor, tables: Tables, state: State) -> Tensor:
         for i, part in enumerate(self.parts):
-            keys = part.rotate_keys(keys, tables[i], state[i])
+            keys = part.transform_keys(keys, tables[i], state[i])
         return keys
 
     @property
     def trains_bias(self) -> bool:
         """Whether a bias of distances among them has parameters."""
-        biased = (part for part in self.parts if overrides(part, "distance_bias"))
-        return any(True for part in biased for _ in part.parameters())
+        return any(True for part in self.biased for _ in part.parameters())
 
     def slopes(self) -> Tensor | None:
-        biased = [p for p in self.parts if overrides(p, "distance_bias")]
-        slopes = [p.slopes() for p in biased]
-        whole = biased and all(each is not None for each in slopes)
-        return sum(slopes[1:], start=slopes[0]) if whole else None
+        slopes = [p.slopes() for p in self.biased]
+        complete = slopes and all(each is not None for each in slopes)
+        return sum(slopes[1:], start=slopes[0]) if complete else None
 
     def distance_bias(self, distance: Tensor) -> Tensor | None:
         biases = [p.distance_bias(distance) for p in self.parts]
@@ -226,9 +228,9 @@ class Sum(Position):
         own = self.parts[i]
         return own.attend(queries, keys, values, tables[i], state[i], visible, score, slots)
 
-    def state(self, x: Tensor, geometry: Geometry, previous: State) -> State:
+    def state(self, x: Tensor, layout: TokenLayout, previous: State) -> State:
         before = previous if previous is not None else (None,) * len(self.parts)
-        return tuple(p.state(x, geometry, before[i]) for i, p in enumerate(self.parts))
+        return tuple(p.state(x, layout, before[i]) for i, p in enumerate(self.parts))
 
 
 class Composed(nn.Module):
@@ -265,51 +267,61 @@ class Composed(nn.Module):
         instance = _make(part, self.shape, catalogue)
         self.instances.append(instance)
         index = len(self.instances) - 1
-        once = instance.shared or overrides(instance, "embed")
+        once = instance.shared or "embed" in instance.active_hooks()
         if once or not list(instance.parameters()):
             made[part] = index
         return index
 
     def _check_fed(self) -> None:
         last = self.shape.trained_length - 1
-        fed = [p for p in self.instances if p.farthest_fed is not None]
-        farthest = last + sum(p.farthest_fed - last for p in fed)
-        if self.longest is not None and farthest > self.longest:
+        fed = [p for p in self.instances if p.max_training_position is not None]
+        farthest = last + sum(p.max_training_position - last for p in fed)
+        if self.max_position is not None and farthest > self.max_position:
             by = f"{type(fed[0]).__name__} feeds" if fed else "a text of the trained length has"
-            short = next(p for p in self.instances if p.longest == self.longest)
+            short = next(p for p in self.instances if p.max_position == self.max_position)
             longer = f": give it length={farthest + 1}" if "length" in short.options() else ""
             raise PositionError(
                 f"{by} positions up to {farthest}, and the longest that "
-                f"{type(short).__name__} can represent is {self.longest}{longer}"
+                f"{type(short).__name__} can represent is {self.max_position}{longer}"
             )
 
+    def active_hooks(self) -> frozenset[str]:
+        """Return the hooks that any of the embeddings overrides."""
+        return frozenset().union(*(instance.active_hooks() for instance in self.instances))
+
+    def active_doors(self) -> frozenset[str]:
+        """Return the doors through which any of the embeddings enters the model."""
+        return frozenset(door for instance in self.instances for door in instance.active_doors())
+
     @property
-    def longest(self) -> int | None:
+    def max_position(self) -> int | None:
         """The largest position that all of them can represent; None: no limit."""
-        limits = [p.longest for p in self.instances if p.longest is not None]
+        limits = [p.max_position for p in self.instances if p.max_position is not None]
         return min(limits) if limits else None
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
         """Return the input with every position that comes in at the first door."""
         for instance in self.instances:
-            x = instance.embed(x, geometry)
+            x = instance.embed(x, layout)
         return x
 
-    def prepare(self, geometry: Geometry, rotated_keys: bool = False) -> list[Tables]:
+    def prepare(self, layout: TokenLayout, rotated_keys: bool = False) -> list[Tables]:
         """Return each layer's tables, computed once per instance.
 
         Args:
             rotated_keys: the cache keeps rotated keys, so that tables of embeddings with
                 a static rotation need cover only the new ones.
         """
-        newest = geometry.newest() if rotated_keys else geometry
-        tables = [p.prepare(newest if p.static_rotation else geometry) for p in self.instances]
+        newest = layout.newest() if rotated_keys else layout
+        tables = [p.prepare(newest if p.static_rotation else layout) for p in self.instances]
         return [tuple(tables[i] for i in layer) for layer in self.indices]
 
-    def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the positions that training feeds."""
+    def sample_positions(
+        self, positions: Tensor, batch_size: int, generator: torch.Generator
+    ) -> Tensor:
+        """Return the positions that training feeds, (batch or 1, time)."""
         for instance in self.instances:
-            positions = instance.place(positions, generator)
+            positions = instance.sample_positions(positions, batch_size, generator)
         return positions
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import ModelShape, Position, PositionError, Score, State, Tables, wide
+from .base import ModelShape, Position, PositionError, Score, State, Tables, upcast
 from .whole_row import Part, attend_in_parts, products, worked
 
 
@@ -84,7 +84,7 @@ class Cope(Position):
         slots: Tensor,
     ) -> Tensor:
         scale = self.shape.head_dim**-0.5
-        asked = wide(queries)
+        asked = upcast(queries)
         asked = asked @ self.embeddings.to(asked.dtype).mT  # (batch, heads, query, most + 1)
 
         def scores_of(part: Part, queries: Tensor, keys: Tensor, asked: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .alibi import Alibi
-from .base import Geometry, ModelShape, Position, PositionError, Score, State
+from .base import ModelShape, Position, PositionError, Score, State, TokenLayout
 from .kerple import Kerple
 from .whole_row import PART, PART_ON_GPU, Part, attend_in_parts, products, worked
 
@@ -101,8 +101,8 @@ class Dape(Position):
         if isinstance(self.static, Kerple):
             self.static.reset_parameters(generator)
 
-    def prepare(self, geometry: Geometry) -> Tensor:
-        return geometry.key_positions
+    def prepare(self, layout: TokenLayout) -> Tensor:
+        return layout.key_positions
 
     def attend(
         self,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from . import defaults
-from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
+from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
 from .pairs import Band, Pairs, ahead, gathered, less_far, picked
 
 
@@ -81,7 +81,7 @@ class Deberta(Position):
         self.query_weight = nn.Parameter(torch.empty(inner))
         self.reset_parameters()
 
-    def pinned(self) -> dict[str, int]:
+    def resolved_options(self) -> dict[str, int]:
         return {"span": self.resolved_span}
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -93,14 +93,14 @@ class Deberta(Position):
     def softmax_scale(self) -> float:
         return (3 * self.shape.head_dim) ** -0.5
 
-    def prepare(self, geometry: Geometry) -> Reach:
-        past_only = geometry.causal and geometry.consecutive
-        return Reach(Pairs.of(geometry), 0 if past_only else -self.resolved_span)
+    def prepare(self, layout: TokenLayout) -> Reach:
+        past_only = layout.causal and layout.consecutive
+        return Reach(Pairs.of(layout), 0 if past_only else -self.resolved_span)
 
     def score(self, queries: Tensor, keys: Tensor, tables: Reach, state: State) -> Score:
         pairs, least = tables
         span, most = self.resolved_span, self.resolved_span - 1
-        queries, keys = wide(queries) * self.softmax_scale, wide(keys) * self.softmax_scale
+        queries, keys = upcast(queries) * self.softmax_scale, upcast(keys) * self.softmax_scale
         table = self.table.to(queries.dtype)
         # Only distances that can be seen, farthest back first: `most` to `least` from the
         # query, and what is the same seen from the key, `span` to `nearest`.

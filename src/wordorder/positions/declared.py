@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from .base import Geometry, Position, overrides
+from .base import Position, TokenLayout
 from .case import CLOSE, HEAD_DIM, Broken, Case
 from .composed import Composed
 from .reader import Reader
-
-DOORS = {
-    "input": ("embed",),
-    "query-key": ("rotate_queries", "rotate_keys"),
-    "score": ("distance_bias", "score"),
-    "row": ("attend",),
-}
 
 
 def facts(case: Case) -> None:
@@ -26,11 +19,11 @@ def facts(case: Case) -> None:
             raise Broken(f"its option {lost[0]} is not stored: say self.{lost[0]} = {lost[0]}")
         _matrices(instance)
         _slopes_are_the_bias(instance)
-        if overrides(instance, "distance_bias"):
+        if "distance_bias" in instance.active_hooks():
             found = instance.distance_bias(torch.arange(-4, 5).reshape(3, 3))
             if found.shape != (case.heads, 3, 3) or found.dtype not in (torch.float32,):
                 raise Broken(f"distance_bias gave {tuple(found.shape)} {found.dtype}")
-        longest = instance.longest
+        longest = instance.max_position
         if longest is not None:
             start = longest - 2
             Reader(position, case.key_value_heads).read(
@@ -44,7 +37,7 @@ def hooks(case: Case) -> None:
     """Its hooks give back what attention takes from them: shapes and dtypes."""
     position = case.build()
     time, width = 5, case.heads * HEAD_DIM
-    geometry = Geometry.of(torch.arange(time)[None], causal=case.causal)
+    layout = TokenLayout.of(torch.arange(time)[None], causal=case.causal)
     for dtype in (torch.float32, torch.bfloat16):
         x = case.text(2, time).to(dtype)
         heads = {
@@ -53,12 +46,12 @@ def hooks(case: Case) -> None:
         }
         queries, keys = heads[case.heads], heads[case.key_value_heads]
         for instance in position.to(dtype).instances:
-            _gives("embed", instance.embed(x, geometry), x, (2, time, width))
-            tables, state = instance.prepare(geometry), instance.state(x, geometry, None)
-            turned = instance.rotate_queries(queries, tables, state)
-            _gives("rotate_queries", turned, queries, (2, case.heads, time, None))
-            turned = instance.rotate_keys(keys, tables, state)
-            _gives("rotate_keys", turned, keys, (2, None, time, None))
+            _gives("embed", instance.embed(x, layout), x, (2, time, width))
+            tables, state = instance.prepare(layout), instance.state(x, layout, None)
+            turned = instance.transform_queries(queries, tables, state)
+            _gives("transform_queries", turned, queries, (2, case.heads, time, None))
+            turned = instance.transform_keys(keys, tables, state)
+            _gives("transform_keys", turned, keys, (2, None, time, None))
 
 
 def _gives(hook: str, found: object, given: torch.Tensor, shape: tuple[int | None, ...]) -> None:
@@ -76,8 +69,8 @@ def _gives(hook: str, found: object, given: torch.Tensor, shape: tuple[int | Non
 
 
 def _door(instance: Position) -> None:
-    acts = [door for door, hooks in DOORS.items() if any(overrides(instance, h) for h in hooks)]
-    if instance.door not in (acts or ["none"]):
+    acts = instance.active_doors()
+    if instance.door not in (acts or ("none",)):
         said = " and ".join(acts) or "none"
         raise Broken(f"declares door={instance.door!r}, and acts at {said}: declare that")
 
@@ -104,12 +97,12 @@ def _slopes_are_the_bias(instance: Position) -> None:
 
 @torch.no_grad()
 def _additive(case: Case, position: Composed) -> None:
-    geometry = Geometry.of(torch.arange(6)[None])
+    layout = TokenLayout.of(torch.arange(6)[None])
     q, k = torch.randn(2, 1, case.heads, 6, HEAD_DIM, dtype=torch.float64).unbind()
     x = case.text(1, 6)
     for instance in position.instances:
-        state = instance.state(x, geometry, None)
-        score = instance.score(q, k, instance.prepare(geometry), state)
+        state = instance.state(x, layout, None)
+        score = instance.score(q, k, instance.prepare(layout), state)
         if score is None:
             continue
         where = [torch.tensor([index]) for index in (0, case.heads - 1, 4, 2)]
@@ -130,9 +123,9 @@ def _static(case: Case, position: Composed) -> None:
     for instance in position.instances:
         if not instance.static_rotation:
             continue
-        geometry = Geometry.of(torch.arange(6)[None])
-        alone = Geometry.of(torch.tensor([[2]]), context_length=999)
-        together = instance.rotate_keys(keys, instance.prepare(geometry), None)[:, :, 2:3]
-        single = instance.rotate_keys(keys[:, :, 2:3], instance.prepare(alone), None)
+        layout = TokenLayout.of(torch.arange(6)[None])
+        alone = TokenLayout.of(torch.tensor([[2]]), context_length=999)
+        together = instance.transform_keys(keys, instance.prepare(layout), None)[:, :, 2:3]
+        single = instance.transform_keys(keys[:, :, 2:3], instance.prepare(alone), None)
         if (together - single).abs().max() > CLOSE:
             raise Broken("declares a static rotation, and a key turns with its surroundings")

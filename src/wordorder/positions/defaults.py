@@ -4,7 +4,7 @@ A constant of a paper fits the length that the paper trained at. Over 128 tokens
 10,000 turns its slowest pair by one degree, and a table of 128 distances has entries that no
 text of 64 tokens trains. Such an option has the default 0: below the paper's length it shrinks
 in proportion, and from there on it is the paper's own. Each class says in `follows` how, and
-what the paper has; `pinned` gives the number.
+what the paper has; `resolved_options` gives the number.
 """
 
 from __future__ import annotations

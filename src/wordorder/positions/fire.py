@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
+from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
 from .defaults import Follows
 
 # Pairs at once: with 32 hidden numbers each, 2 MiB. A GPU wants more at once.
@@ -87,7 +87,7 @@ class Fire(Position):
         self.out = nn.Parameter(torch.empty(shape.heads, hidden))
         self.reset_parameters()
 
-    def pinned(self) -> dict[str, float]:
+    def resolved_options(self) -> dict[str, float]:
         return {"threshold": self.threshold or self.shape.trained_length / 4}
 
     @torch.no_grad()
@@ -101,12 +101,11 @@ class Fire(Position):
         for weight, bound in ((self.into, 1.0), (self.bias, 1.0), (self.out, self.hidden**-0.5)):
             nn.init.uniform_(weight, -bound, bound, generator=generator)
 
-    def prepare(self, geometry: Geometry) -> Tensor:
-        positions = geometry.key_positions
-        return positions[:1] if positions.stride(0) == 0 else positions  # rows that are one
+    def prepare(self, layout: TokenLayout) -> Tensor:
+        return layout.key_positions
 
     def score(self, queries: Tensor, keys: Tensor, tables: Tensor, state: State) -> Score:
-        c, multiplier = wide(self.log_c).exp(), wide(self.log_multiplier).exp()
+        c, multiplier = upcast(self.log_c).exp(), upcast(self.log_multiplier).exp()
         least = (self.threshold or self.shape.trained_length / 4) * multiplier
         divisor = (c * torch.maximum(tables.to(c.dtype), least)).log1p()  # (batch or 1, key)
 
@@ -124,7 +123,7 @@ class Fire(Position):
 
     def network(self, x: Tensor, head: Tensor) -> Tensor:
         """Return the heads' values of numbers x, which have one for all heads."""
-        into, bias, out = wide(self.into), wide(self.bias), wide(self.out)
+        into, bias, out = upcast(self.into), upcast(self.bias), upcast(self.out)
         grids = head.dim() == 3 and x.dim() > 1 and x.shape[-3:-2] in ((), (1,))
         if grids and not (torch.compiler.is_compiling() and x.shape[-2] == 1):
             pairs = x if x.dim() == 2 else x.squeeze(-3)

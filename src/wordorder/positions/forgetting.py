@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Geometry, ModelShape, Position, PositionError, Score, State, Tables, wide
+from .base import ModelShape, Position, PositionError, Score, State, Tables, TokenLayout, upcast
 
 
 class Forgetting(Position):
@@ -65,12 +65,12 @@ class Forgetting(Position):
         nn.init.normal_(self.weight, std=0.02, generator=generator)
         nn.init.zeros_(self.bias)
 
-    def state(self, x: Tensor, geometry: Geometry, previous: State) -> Tensor:
+    def state(self, x: Tensor, layout: TokenLayout, previous: State) -> Tensor:
         """Return the running sums of log gates, (batch, time, heads) float64."""
-        x = wide(x)
+        x = upcast(x)
         gates = F.logsigmoid(F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype)))
-        if geometry.query_documents is not None:
-            gates = gates.masked_fill(geometry.query_documents[..., None] < 0, 0.0)
+        if layout.query_documents is not None:
+            gates = gates.masked_fill(layout.query_documents[..., None] < 0, 0.0)
         # Apple's GPUs have no float64.
         sums = gates.cumsum(1, dtype=torch.float32 if x.device.type == "mps" else torch.float64)
         return sums if previous is None else previous[:, -1:] + sums
@@ -80,7 +80,7 @@ class Forgetting(Position):
         # small: so the difference of two large sums is exact too.
         sums = state.transpose(1, 2)
         whole = sums.detach().round()
-        dtype = wide(queries).dtype
+        dtype = upcast(queries).dtype
         whole, rest = whole.to(dtype), (sums - whole).to(dtype)
 
         def forgetting(

@@ -8,7 +8,7 @@ hardly at all far off, and each head learns how steeply.
 import torch
 from torch import Tensor, nn
 
-from .base import ModelShape, Position, PositionError, wide
+from .base import ModelShape, Position, PositionError, upcast
 
 MOST_EXPONENT = 2.0  # beyond it the power kernel is no longer conditionally positive definite
 
@@ -68,7 +68,7 @@ class Kerple(Position):
 
     def numbers(self) -> tuple[Tensor, Tensor]:
         """Return r1 and r2 of each head, (heads,) float32."""
-        first, second = wide(self.raw1).exp(), wide(self.raw2)
+        first, second = upcast(self.raw1).exp(), upcast(self.raw2)
         if self.kernel == "log":
             return first, second.exp()
         return first, MOST_EXPONENT * second.sigmoid()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import Geometry, ModelShape, Position, PositionError, wide
+from .base import ModelShape, Position, PositionError, TokenLayout, upcast
 from .defaults import Follows
 from .sinusoidal import Sinusoidal
 
@@ -115,18 +115,18 @@ class Learned(Position):
         self.right.copy_(sizes[kept, None] * right[kept] / size)
 
     @property
-    def longest(self) -> int:
+    def max_position(self) -> int:
         return self.rows - 1
 
-    def pinned(self) -> dict[str, int]:
+    def resolved_options(self) -> dict[str, int]:
         return {"length": self.rows}
 
     def table(self) -> Tensor:
         """Return the vectors of all positions, (length, width)."""
-        return wide(self.left) @ wide(self.right) if self.rank else self.weight
+        return upcast(self.left) @ upcast(self.right) if self.rank else self.weight
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        positions = geometry.query_positions
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        positions = layout.query_positions
         if positions.is_floating_point():
             raise PositionError(
                 "learned: a position between two rows has no vector: round positions, or resample "
@@ -135,14 +135,14 @@ class Learned(Position):
         near = positions.device.type == "cpu" and not torch.compiler.is_compiling()
         if near and int(positions.min()) < 0:
             raise PositionError(f"learned: position {int(positions.min())} is below 0")
-        if near and int(positions.max()) > self.longest:
+        if near and int(positions.max()) > self.max_position:
             raise PositionError(
                 f"position {int(positions.max())} is past the longest this learned table holds "
-                f"({self.longest}): resample it, or train with rotary"
+                f"({self.max_position}): resample it, or train with rotary"
             )
         if self.rank:
-            left = wide(nn.functional.embedding(positions, self.left))
-            return x + (left @ wide(self.right)).to(x.dtype)
+            left = upcast(nn.functional.embedding(positions, self.left))
+            return x + (left @ upcast(self.right)).to(x.dtype)
         return x + nn.functional.embedding(positions, self.weight).to(x.dtype)
 
     @torch.no_grad()
@@ -174,4 +174,4 @@ def _stretched(rows: Tensor, length: int) -> Tensor:
     before = places.long().clamp(max=max(0, len(rows) - 2))
     after = (before + 1).clamp(max=len(rows) - 1)
     share = (places - before)[:, None]
-    return torch.lerp(wide(rows)[before].double(), wide(rows)[after].double(), share)
+    return torch.lerp(upcast(rows)[before].double(), upcast(rows)[after].double(), share)

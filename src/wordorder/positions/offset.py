@@ -47,15 +47,18 @@ class Offset(Position):
             raise PositionError(f"offset: most={most} must be 0 (the trained length) or more")
         self.most = most
 
-    def pinned(self) -> dict[str, int]:
+    def resolved_options(self) -> dict[str, int]:
         return {"most": self.most or self.shape.trained_length}
 
     @property
-    def farthest_fed(self) -> int:
+    def max_training_position(self) -> int:
         return self.shape.trained_length - 1 + (self.most or self.shape.trained_length)
 
-    def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_positions(
+        self, positions: Tensor, batch_size: int, generator: torch.Generator
+    ) -> Tensor:
         most = self.most or self.shape.trained_length
+        positions = positions.expand(batch_size, -1)
         begins = torch.zeros_like(positions, dtype=torch.bool)
         begins[:, 1:] = positions.diff(dim=1) <= 0
         document = begins.cumsum(1)

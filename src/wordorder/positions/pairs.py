@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .base import Geometry
+from .base import TokenLayout
 
 
 class Pairs(NamedTuple):
@@ -35,12 +35,12 @@ class Pairs(NamedTuple):
     causal: bool
 
     @classmethod
-    def of(cls, geometry: Geometry) -> Pairs:
+    def of(cls, layout: TokenLayout) -> Pairs:
         """Return the pairs of one forward pass."""
-        positions, slots = geometry.key_positions, geometry.query_slots
+        positions, slots = layout.key_positions, layout.query_indices
         rows = torch.zeros(positions.shape[1], dtype=torch.int64, device=slots.device)
         rows = rows.scatter(0, slots, torch.arange(len(slots), device=slots.device))
-        return cls(positions, rows, geometry.consecutive, geometry.causal)
+        return cls(positions, rows, layout.consecutive, layout.causal)
 
     def distance(self, batch: Tensor, query: Tensor, key: Tensor) -> Tensor:
         """Return query position minus key position, int64, the nearest where fractional.

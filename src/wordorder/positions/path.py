@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Geometry, ModelShape, Position, PositionError, Score, State, Tables, wide
+from .base import ModelShape, Position, PositionError, Score, State, Tables, TokenLayout, upcast
 from .short_convolution import recent
 from .whole_row import Part, attend_in_parts, worked
 
@@ -120,9 +120,9 @@ class Path(Position):
             bound = 1 / math.sqrt(inputs)
             nn.init.uniform_(weight, -bound, bound, generator=generator)
 
-    def state(self, x: Tensor, geometry: Geometry, previous: State) -> tuple[Tensor, ...]:
+    def state(self, x: Tensor, layout: TokenLayout, previous: State) -> tuple[Tensor, ...]:
         """Return directions (batch, time, heads, head_dim), betas and what is convolved."""
-        x = wide(x)
+        x = upcast(x)
         down, up, convolution, beta_weight, beta_bias = (
             weight.to(x.dtype)
             for weight in (self.down, self.up, self.convolution, self.beta_weight, self.beta_bias)
@@ -131,11 +131,11 @@ class Path(Position):
         every = low if previous is None else torch.cat((previous[2], low), 1)
         # Up and then convolved is one product: each tap's weights scale the rows of `up`.
         taps = (convolution[..., None] * up).transpose(1, 2).flatten(0, 1)
-        directions = recent(every, geometry, self.taps).flatten(2) @ taps
+        directions = recent(every, layout, self.taps).flatten(2) @ taps
         directions = F.normalize(directions.unflatten(-1, (self.shape.heads, -1)), dim=-1)
         betas = 2 * (x @ beta_weight.mT + beta_bias).sigmoid()
-        if geometry.query_documents is not None:
-            betas = betas * (geometry.query_documents >= 0)[..., None]
+        if layout.query_documents is not None:
+            betas = betas * (layout.query_documents >= 0)[..., None]
         return directions, betas, low
 
     def attend(
@@ -149,9 +149,9 @@ class Path(Position):
         score: Score | None,
         slots: Tensor,
     ) -> Tensor:
-        queries = wide(queries) * self.shape.head_dim**-0.5
+        queries = upcast(queries) * self.shape.head_dim**-0.5
         directions, betas = state[0].transpose(1, 2), state[1].transpose(1, 2)
-        blocks = blocks_of(wide(keys), directions, betas)
+        blocks = blocks_of(upcast(keys), directions, betas)
 
         def scores_of(part: Part, queries: Tensor, *blocks: Tensor) -> Tensor:
             end = part.seen.indices(keys.shape[2])[1]

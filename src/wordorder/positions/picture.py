@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Geometry, ModelShape, Position, overrides
+from .base import ModelShape, Position, TokenLayout
 from .composed import Sum
 from .reader import plain_attention
 
@@ -28,23 +28,23 @@ def weights_of_copies(kind: type[Position], copies: int, **options: Any) -> Tens
     that gives more than weighted values.
     """
     position = kind(ModelShape(HEADS, HEAD_DIM, trained_length=copies), **options)
-    if position.longest is not None:
-        copies = min(copies, position.longest + 1)
-    if overrides(position, "place"):
+    if position.max_position is not None:
+        copies = min(copies, position.max_position + 1)
+    if "sample_positions" in position.active_hooks():
         return None
     generator = torch.Generator().manual_seed(0)
     if hasattr(position, "reset_parameters"):
         position.reset_parameters(generator)
     whole = Sum(position.shape, (position,))
-    geometry = Geometry.of(torch.arange(copies)[None], consecutive=True)
+    layout = TokenLayout.of(torch.arange(copies)[None], consecutive=True)
     word = torch.randn(HEADS * HEAD_DIM, generator=generator)
-    x = position.embed(word.expand(1, copies, -1), geometry)
+    x = position.embed(word.expand(1, copies, -1), layout)
     x = x * x.square().mean(-1, keepdim=True).rsqrt()
     heads = x.unflatten(-1, (HEADS, HEAD_DIM)).transpose(1, 2)
-    tables = (position.prepare(geometry),)
-    state = whole.state(x, geometry, None)
+    tables = (position.prepare(layout),)
+    state = whole.state(x, layout, None)
     identity = torch.eye(copies, HEAD_DIM).expand(1, HEADS, -1, -1)  # the result is the weights
-    attended = plain_attention(whole, heads, heads, identity, tables, state, geometry)
+    attended = plain_attention(whole, heads, heads, identity, tables, state, layout)
     weights = attended[0, :, -1, :copies]
     return weights if (weights.sum(-1) - 1).abs().max() < 1e-3 else None
 
@@ -58,7 +58,9 @@ def sparkline(weights: Tensor) -> str:
 def placed(kind: type[Position], count: int = 12, **options: Any) -> list[int]:
     """Return the positions that training feeds to the first `count` words."""
     position = kind(ModelShape(HEADS, HEAD_DIM, trained_length=count), **options)
-    drawn = position.place(torch.arange(count)[None], torch.Generator().manual_seed(0))
+    drawn = position.sample_positions(
+        torch.arange(count)[None], 1, torch.Generator().manual_seed(0)
+    )
     return drawn[0].tolist()
 
 

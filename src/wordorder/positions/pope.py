@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import defaults
-from .angles import turns
-from .base import Geometry, ModelShape, Position, PositionError, State, wide
+from .angles import cos_sin
+from .base import ModelShape, Position, PositionError, State, TokenLayout, upcast
 
 
 class Angles(NamedTuple):
@@ -88,7 +88,7 @@ class Pope(Position):
         """Draw offsets from U(-spread, 0); 0 is on the border, where slopes still pass."""
         nn.init.uniform_(self.offsets, -self.spread, 0.0, generator=generator)
 
-    def pinned(self) -> dict[str, float]:
+    def resolved_options(self) -> dict[str, float]:
         return {"base": self.resolved_base}
 
     @property
@@ -103,14 +103,14 @@ class Pope(Position):
 
     def angles(self, positions: Tensor) -> Angles:
         """Return cosines and sines of positions (batch, time)."""
-        cosine, sine = turns(positions[..., None], self.frequencies())
+        cosine, sine = cos_sin(positions[..., None], self.frequencies())
         return Angles(cosine[:, None], sine[:, None])
 
-    def prepare(self, geometry: Geometry) -> tuple[Angles, Angles]:
-        keys = self.angles(geometry.key_positions)
-        queries = keys if geometry.whole else self.angles(geometry.query_positions)
+    def prepare(self, layout: TokenLayout) -> tuple[Angles, Angles]:
+        keys = self.angles(layout.key_positions)
+        queries = keys if layout.self_attention else self.angles(layout.query_positions)
         cosine, sine = queries
-        offsets = wide(self.offsets).clamp(-2 * math.pi, 0.0)[:, None]
+        offsets = upcast(self.offsets).clamp(-2 * math.pi, 0.0)[:, None]
         turned_cosine, turned_sine = offsets.cos(), offsets.sin()
         # The angle less the offset, by the addition theorem: no cosine for every head.
         cosine, sine = (
@@ -119,16 +119,16 @@ class Pope(Position):
         )
         return Angles(cosine, sine), keys
 
-    def rotate_queries(
+    def transform_queries(
         self, queries: Tensor, tables: tuple[Angles, Angles], state: State
     ) -> Tensor:
         return polar(queries, tables[0])
 
-    def rotate_keys(self, keys: Tensor, tables: tuple[Angles, Angles], state: State) -> Tensor:
+    def transform_keys(self, keys: Tensor, tables: tuple[Angles, Angles], state: State) -> Tensor:
         return polar(keys, tables[1])
 
 
 def polar(x: Tensor, angles: Angles) -> Tensor:
     """Return x (batch, heads, time, head_dim) as magnitudes at angles, twice as wide."""
-    magnitude = F.softplus(wide(x))
+    magnitude = F.softplus(upcast(x))
     return torch.cat((magnitude * angles.cosine, magnitude * angles.sine), -1).to(x.dtype)

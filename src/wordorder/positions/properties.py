@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from . import CATALOGUE
-from .base import PositionError, overrides
+from .base import PositionError
 from .case import APART, CLOSE, Broken, Case, NotApplicable, same
 from .composed import Part, Spec
 from .declared import facts, hooks
@@ -32,8 +32,7 @@ COARSE = 0.06
 def has_effect(case: Case) -> None:
     """It changes what a model reads."""
     position = case.bare()
-    hooks = ("embed", "rotate_queries", "score", "distance_bias", "attend")
-    if not any(overrides(p, hook) for p in position.instances for hook in hooks):
+    if not position.active_doors():
         raise NotApplicable("nothing acts at any door")
     none = replace(case, spec=Spec(((Part("none"),),)), catalogue=CATALOGUE)
     for time in (9, 40):
@@ -144,7 +143,7 @@ def between(case: Case) -> None:
 def pair_by_pair(case: Case) -> None:
     """Asked for one score by itself, as a fused kernel asks, it says what it says of all."""
     reader = case.reader()
-    if not any(overrides(p, "score") for p in reader.position.instances):
+    if "score" not in reader.position.active_hooks():
         raise NotApplicable("it has no function of scores")
     x = case.text(2, 5)
     apart = torch.stack([torch.arange(5), torch.arange(5) * 2])
@@ -322,15 +321,18 @@ def _slopes(
 def placing(case: Case) -> None:
     """The positions that training feeds are in order and the generator's alone."""
     position = case.build()
-    if not any(overrides(p, "place") for p in position.instances):
+    if "sample_positions" not in position.active_hooks():
         raise NotApplicable("training feeds plain positions")
     plain = torch.arange(9).expand(3, 9)
-    drawn = [position.place(plain, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    drawn = [
+        position.sample_positions(plain, 3, torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    ]
     if not torch.equal(drawn[0], drawn[1]) or torch.equal(drawn[0], drawn[2]):
         raise Broken("what is drawn does not follow from the generator")
     if drawn[0].shape != plain.shape or not (drawn[0].diff(dim=1) > 0).all() or drawn[0].min() < 0:
         raise Broken(f"positions that do not rise, or below 0: {drawn[0].tolist()}")
-    longest = position.longest
+    longest = position.max_position
     if longest is not None and drawn[0].max() > longest:
         raise Broken(f"a position past the longest, {longest}")
 

@@ -64,21 +64,20 @@ class Randomized(Position):
             )
         self.limit = limit
 
-    def pinned(self) -> dict[str, int]:
-        return {"limit": self.farthest_fed + 1}
+    def resolved_options(self) -> dict[str, int]:
+        return {"limit": self.max_training_position + 1}
 
     @property
-    def farthest_fed(self) -> int:
+    def max_training_position(self) -> int:
         return (self.limit or 4 * self.shape.trained_length) - 1
 
-    def place(self, positions: Tensor, generator: torch.Generator) -> Tensor:
-        limit, count = self.farthest_fed + 1, int(positions.max()) + 1
+    def sample_positions(
+        self, positions: Tensor, batch_size: int, generator: torch.Generator
+    ) -> Tensor:
+        limit, count = self.max_training_position + 1, int(positions.max()) + 1
         if count > limit:
             raise PositionError(
                 f"randomized: {count} positions, but limit={limit} are to be drawn: raise the limit"
             )
         drawn = torch.randperm(limit, generator=generator)[:count].sort().values
-        drawn = drawn.to(positions.device)
-        if positions.stride(0) == 0:  # rows that are one stay so, and are worked out once
-            return drawn[positions[:1]].expand_as(positions)
-        return drawn[positions]
+        return drawn.to(positions.device)[positions]

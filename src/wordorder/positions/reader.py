@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Geometry, Score, index_grid
+from .base import Score, TokenLayout
 from .composed import Composed, Sum
+from .layout import index_grid
 
 
 def plain_attention(
@@ -22,7 +23,7 @@ def plain_attention(
     values: Tensor,
     tables: Any,
     state: Any,
-    geometry: Geometry,
+    layout: TokenLayout,
     *,
     rotated: bool = False,
     one_by_one: bool = False,
@@ -34,11 +35,11 @@ def plain_attention(
     key, head_dim); the result is as queries.
     """
     scale = position.softmax_scale or position.shape.head_dim**-0.5
-    queries = position.rotate_queries(queries, tables, state)
-    keys = keys if rotated else position.rotate_keys(keys, tables, state)
+    queries = position.transform_queries(queries, tables, state)
+    keys = keys if rotated else position.transform_keys(keys, tables, state)
     keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], 1)
     values = values.repeat_interleave(queries.shape[1] // values.shape[1], 1)
-    bias = position.distance_bias(geometry.distances())  # (heads, batch, query, key)
+    bias = position.distance_bias(layout.distances())  # (heads, batch, query, key)
     score = position.score(queries, keys, tables, state)
     if one_by_one and score is not None:
         score = _one_by_one(score)
@@ -47,12 +48,12 @@ def plain_attention(
         value = value if score is None else score(value, *where)
         return value if bias is None else value + bias.transpose(0, 1)
 
-    visible = geometry.visible(window)
+    visible = layout.may_attend(window)
     if position.whole_row is not None:
-        slots = geometry.query_slots
+        slots = layout.query_indices
         return position.attend(queries, keys, values, tables, state, visible, total, slots)
     scores = queries @ keys.mT * scale
-    scores = total(scores, *index_grid(scores, geometry.query_slots))
+    scores = total(scores, *index_grid(scores, layout.query_indices))
     return scores.masked_fill(~visible, float("-inf")).softmax(-1).to(values.dtype) @ values
 
 
@@ -108,9 +109,9 @@ class Reader:
         """
         past = past if past is not None else Past()
         context_length = context_length or self.shape.trained_length
-        geometry = past.geometry(x, positions, documents, context_length, self.shape.causal)
-        x = self.position.embed(x.to(self.dtype), geometry)
-        tables = self.position.prepare(geometry, past.rotated)
+        layout = past.layout(x, positions, documents, context_length, self.shape.causal)
+        x = self.position.embed(x.to(self.dtype), layout)
+        tables = self.position.prepare(layout, past.rotated)
         for i, (query, key, value, output) in enumerate(self.weights):
             position = self.position.sums[i]
             normed = x * x.square().mean(-1, keepdim=True).add(1e-6).rsqrt()
@@ -119,9 +120,9 @@ class Reader:
                 for weight in (query, key, value)
             )
             queries, keys = 2 * queries, 2 * keys  # scores that matter
-            state = position.state(normed, geometry, past.state(i))
+            state = position.state(normed, layout, past.state(i))
             if past.rotated:
-                keys = position.rotate_keys(keys, tables[i], state)
+                keys = position.transform_keys(keys, tables[i], state)
             keys, values, state = past.append(i, keys, values, state)
             attended = plain_attention(
                 position,
@@ -130,7 +131,7 @@ class Reader:
                 values,
                 tables[i],
                 state,
-                geometry,
+                layout,
                 rotated=past.rotated,
                 one_by_one=one_by_one,
                 window=window,
@@ -159,14 +160,14 @@ class Past:
         self.layers[layer] = new
         return new
 
-    def geometry(
+    def layout(
         self,
         x: Tensor,
         positions: Tensor | None,
         documents: Tensor | None,
         context_length: int,
         causal: bool,
-    ) -> Geometry:
+    ) -> TokenLayout:
         first = 0 if self.positions is None else self.positions.shape[1]
         slots = torch.arange(first, first + x.shape[1])
         consecutive = positions is None
@@ -177,8 +178,16 @@ class Past:
         every = positions if first == 0 else torch.cat((self.positions, positions), 1)
         papers = documents if self.documents is None else torch.cat((self.documents, documents), 1)
         self.positions, self.documents = every, papers
-        return Geometry(
-            positions, every, slots, documents, papers, context_length, causal, consecutive
+        return TokenLayout(
+            positions,
+            every,
+            slots,
+            documents,
+            papers,
+            context_length,
+            causal,
+            consecutive,
+            self_attention=first == 0,
         )
 
 

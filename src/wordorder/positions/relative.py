@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import defaults
-from .base import ModelShape, Position, PositionError, wide
+from .base import ModelShape, Position, PositionError, upcast
 
 
 class Relative(Position):
@@ -57,7 +57,7 @@ class Relative(Position):
         self.weight = nn.Parameter(torch.empty(shape.heads, self.ahead + 1 + self.resolved_clip))
         self.reset_parameters()
 
-    def pinned(self) -> dict[str, int]:
+    def resolved_options(self) -> dict[str, int]:
         return {"clip": self.resolved_clip}
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -68,4 +68,4 @@ class Relative(Position):
         heads = self.shape.heads
         where = distance.round().long().clamp(-self.ahead, self.resolved_clip) + self.ahead
         where = where.flatten().expand(heads, -1)
-        return wide(self.weight).gather(1, where).view(heads, *distance.shape)
+        return upcast(self.weight).gather(1, where).view(heads, *distance.shape)

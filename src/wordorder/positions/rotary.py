@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from . import defaults, rotary_scaling
-from .angles import turns
-from .base import Geometry, ModelShape, Position, PositionError, State, wide
+from .angles import cos_sin
+from .base import ModelShape, Position, PositionError, State, TokenLayout, upcast
 
 
 class Rotation(NamedTuple):
@@ -36,7 +36,7 @@ def rotation(positions: Tensor, frequencies: Tensor) -> Rotation:
     Shapes: positions (batch, time, pairs or 1) of any number type, frequencies (pairs,)
     float64 on the CPU.
     """
-    cosine, sine = (each[:, None] for each in turns(positions, frequencies))
+    cosine, sine = (each[:, None] for each in cos_sin(positions, frequencies))
     eager = positions.is_cpu and not torch.compiler.is_compiling()
     return Rotation(cosine, sine, torch.complex(cosine, sine) if eager else None)
 
@@ -50,7 +50,7 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     pairs = cosine.shape[-1]
     if 2 * pairs < x.shape[-1]:
         return _leading(x, rotation, rotate)
-    turned = wide(x)
+    turned = upcast(x)
     if unit is None:
         first, second = turned.unflatten(-1, (pairs, 2)).unbind(-1)
         real, imaginary = first * cosine - second * sine, first * sine + second * cosine
@@ -66,7 +66,7 @@ def rotate_halves(x: Tensor, rotation: Rotation) -> Tensor:
     cosine, sine, _ = rotation
     if 2 * cosine.shape[-1] < x.shape[-1]:
         return _leading(x, rotation, rotate_halves)
-    first, second = wide(x).chunk(2, dim=-1)
+    first, second = upcast(x).chunk(2, dim=-1)
     turned = (first * cosine - second * sine, first * sine + second * cosine)
     return torch.cat(turned, dim=-1).to(x.dtype)
 
@@ -233,7 +233,7 @@ class Rotary(Position):
         given = {name: value for name, value in options.items() if name in taken}
         return partial(rotary_scaling.SCALINGS[self.scaling], **given)
 
-    def pinned(self) -> dict[str, float]:
+    def resolved_options(self) -> dict[str, float]:
         lengths = {"base": self.resolved_base, **self.rescale.keywords}
         taken = ("base", "original_length", "beta_fast")
         return {name: lengths[name] for name in taken if name in lengths}
@@ -271,17 +271,19 @@ class Rotary(Position):
         still = self.shape.head_dim // 2 - self.pairs
         return torch.nn.functional.pad(frequencies, (0, still))
 
-    def prepare(self, geometry: Geometry) -> tuple[Rotation, Rotation]:
-        frequencies = self.frequencies(geometry.context_length)
-        queries = rotation(geometry.query_positions[..., None], frequencies)
-        if geometry.whole:
+    def prepare(self, layout: TokenLayout) -> tuple[Rotation, Rotation]:
+        frequencies = self.frequencies(layout.context_length)
+        queries = rotation(layout.query_positions[..., None], frequencies)
+        if layout.self_attention:
             return queries, queries
-        return queries, rotation(geometry.key_positions[..., None], frequencies)
+        return queries, rotation(layout.key_positions[..., None], frequencies)
 
-    def rotate_queries(
+    def transform_queries(
         self, queries: Tensor, tables: tuple[Rotation, Rotation], state: State
     ) -> Tensor:
         return self.turn(queries, tables[0])
 
-    def rotate_keys(self, keys: Tensor, tables: tuple[Rotation, Rotation], state: State) -> Tensor:
+    def transform_keys(
+        self, keys: Tensor, tables: tuple[Rotation, Rotation], state: State
+    ) -> Tensor:
         return self.turn(keys, tables[1])

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Geometry, ModelShape, Position, PositionError, State, wide
+from .base import ModelShape, Position, PositionError, State, TokenLayout, upcast
 from .rotary import Rotation, rotate
 from .short_convolution import recent
 
@@ -109,28 +109,28 @@ class Selective(Position):
         pairs = self.shape.head_dim // 2
         return self.base ** -(torch.arange(pairs, dtype=torch.float64, device="cpu") / pairs)
 
-    def prepare(self, geometry: Geometry) -> Tensor:
-        return geometry.query_slots
+    def prepare(self, layout: TokenLayout) -> Tensor:
+        return layout.query_indices
 
-    def state(self, x: Tensor, geometry: Geometry, previous: State) -> tuple[Tensor, Tensor]:
+    def state(self, x: Tensor, layout: TokenLayout, previous: State) -> tuple[Tensor, Tensor]:
         """Return angles (batch, time, heads, pairs) from -pi to pi, and what is convolved.
 
         Angles are kept in float64: decoding goes on from the last one, and what a float32 one
         has lost, thousands of tokens add up.
         """
-        unit = F.normalize(wide(x), dim=-1)
+        unit = F.normalize(upcast(x), dim=-1)
         low = unit @ self.down.to(unit.dtype).mT
         every = low if previous is None else torch.cat((previous[1], low), 1)
         # Up and then convolved is one product: each tap's weights scale the rows of `up`.
         up, convolution = self.up.to(unit.dtype), self.convolution.to(unit.dtype)
         taps = (convolution[..., None] * up).transpose(1, 2).flatten(0, 1)
-        steps = recent(every, geometry, self.taps).flatten(2) @ taps
+        steps = recent(every, layout, self.taps).flatten(2) @ taps
         steps = steps.unflatten(-1, (self.shape.heads, -1))
         if self.gate:
             opened = unit @ self.gate_weight.to(unit.dtype).mT + self.gate_bias.to(unit.dtype)
             steps = steps * opened.sigmoid()[..., None]
-        if geometry.query_documents is not None:
-            steps = steps * (geometry.query_documents >= 0)[..., None, None]
+        if layout.query_documents is not None:
+            steps = steps * (layout.query_documents >= 0)[..., None, None]
         precise = steps if steps.device.type == "mps" else steps.double()  # mps has no float64
         angles = (precise * self.frequencies().to(precise)).cumsum(1)
         if previous is not None:
@@ -138,13 +138,13 @@ class Selective(Position):
         turns = (angles.detach() / (2 * math.pi)).round()
         return angles - 2 * math.pi * turns, low
 
-    def rotate_queries(self, queries: Tensor, tables: Tensor, state: State) -> Tensor:
-        return rotate(queries, rotation(state[0][:, tables].to(wide(queries).dtype)))
+    def transform_queries(self, queries: Tensor, tables: Tensor, state: State) -> Tensor:
+        return rotate(queries, rotation(state[0][:, tables].to(upcast(queries).dtype)))
 
-    def rotate_keys(self, keys: Tensor, tables: Tensor, state: State) -> Tensor:
+    def transform_keys(self, keys: Tensor, tables: Tensor, state: State) -> Tensor:
         """Return keys turned once for each head: as many as there are query heads."""
         keys = keys.repeat_interleave(self.shape.heads // keys.shape[1], 1)
-        return rotate(keys, rotation(state[0].to(wide(keys).dtype)))
+        return rotate(keys, rotation(state[0].to(upcast(keys).dtype)))
 
 
 def rotation(angles: Tensor) -> Rotation:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from . import defaults
-from .base import Geometry, ModelShape, Position, PositionError, Score, State
+from .base import ModelShape, Position, PositionError, Score, State, TokenLayout
 from .rotary import Rotary, Rotation, rotation
 from .whole_row import Part, attend_in_parts, products, worked
 
@@ -120,12 +120,12 @@ class SelfExtend(Position):
             shape, base=base, fraction=fraction, proportional=proportional, layout=layout
         )
 
-    def pinned(self) -> dict[str, float]:
+    def resolved_options(self) -> dict[str, float]:
         return {"base": self.rotary.resolved_base, "neighbours": self.near}
 
-    def prepare(self, geometry: Geometry) -> Places:
+    def prepare(self, layout: TokenLayout) -> Places:
         frequencies = self.rotary.frequencies()
-        positions = geometry.key_positions
+        positions = layout.key_positions
         groups = torch.div(positions, self.group, rounding_mode="floor")
         near, grouped, shifted = (
             rotation(each[..., None], frequencies)

@@ -15,7 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import Geometry, ModelShape, Position, PositionError, Score, State, index_grid, wide
+from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
+from .layout import index_grid
 from .pairs import Band, Pairs, ahead, less_far, picked
 from .whole_row import Part, attend_in_parts, products, worked
 
@@ -57,8 +58,8 @@ class Shaw(Position):
         """Draw the vectors Glorot-uniform, as the authors' tensor2tensor does."""
         nn.init.xavier_uniform_(self.weight, generator=generator)
 
-    def prepare(self, geometry: Geometry) -> Pairs:
-        return Pairs.of(geometry)
+    def prepare(self, layout: TokenLayout) -> Pairs:
+        return Pairs.of(layout)
 
     def score(self, queries: Tensor, keys: Tensor, tables: Pairs, state: State) -> Score:
         products = _products(queries, self.weight)
@@ -112,8 +113,8 @@ class ShawValues(Position):
         nn.init.xavier_uniform_(self.weight, generator=generator)
         nn.init.xavier_uniform_(self.value_weight, generator=generator)
 
-    def prepare(self, geometry: Geometry) -> Pairs:
-        return Pairs.of(geometry)
+    def prepare(self, layout: TokenLayout) -> Pairs:
+        return Pairs.of(layout)
 
     def attend(
         self,
@@ -171,7 +172,7 @@ def _vectors(shape: ModelShape, clip: int, name: str) -> nn.Parameter:
 
 def _products(queries: Tensor, weight: Tensor) -> Tensor:
     """Return each query's scaled product with every vector, (batch, heads, query, vectors)."""
-    queries = wide(queries)
+    queries = upcast(queries)
     return queries @ (weight.to(queries.dtype) * queries.shape[-1] ** -0.5).mT
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Geometry
+from .base import TokenLayout
 
 
-def recent(vectors: Tensor, geometry: Geometry, taps: int) -> Tensor:
+def recent(vectors: Tensor, layout: TokenLayout, taps: int) -> Tensor:
     """Return each query's own vector and those of the taps - 1 tokens before it.
 
     Args:
@@ -22,17 +22,17 @@ def recent(vectors: Tensor, geometry: Geometry, taps: int) -> Tensor:
 
     Shapes: the result (batch, query, taps, width).
     """
-    where = _where(geometry, taps)  # (batch or 1, query, taps)
+    where = _where(layout, taps)  # (batch or 1, query, taps)
     batch, width = len(vectors), vectors.shape[-1]
     cells = where.clamp(min=0).expand(batch, -1, -1).flatten(1)[..., None]
     found = vectors.gather(1, cells.expand(-1, -1, width)).unflatten(1, where.shape[1:])
     return found * (where >= 0)[..., None]
 
 
-def _where(geometry: Geometry, taps: int) -> Tensor:
+def _where(layout: TokenLayout, taps: int) -> Tensor:
     """Return the slots of each query and of the tokens before it, -1 where there is none."""
-    slots = geometry.query_slots
-    documents = geometry.key_documents
+    slots = layout.query_indices
+    documents = layout.key_documents
     if documents is None:
         return (slots[:, None] - torch.arange(taps, device=slots.device)).clamp(min=-1)[None]
     every = torch.arange(documents.shape[1], device=slots.device)

@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .angles import turns
-from .base import Geometry, ModelShape, Position, PositionError, wide
+from .angles import cos_sin
+from .base import ModelShape, Position, PositionError, TokenLayout, upcast
 
 
 class Sinusoidal(Position):
@@ -95,11 +95,11 @@ class Sinusoidal(Position):
         """Return the vectors (..., width) float32 of positions (...) of any number type."""
         pairs = torch.arange(0, self.shape.width, 2, dtype=torch.float64, device="cpu")
         frequencies = self.base ** (-pairs / self.shape.width) / self.factor
-        cosine, sine = turns(positions[..., None], frequencies)
+        cosine, sine = cos_sin(positions[..., None], frequencies)
         return torch.stack((sine, cosine), dim=-1).flatten(-2)
 
-    def embed(self, x: Tensor, geometry: Geometry) -> Tensor:
-        table = self.table(geometry.query_positions)
+    def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
+        table = self.table(layout.query_positions)
         if self.scale is not None:
-            table = self.scale * table.to(wide(self.scale).dtype)
+            table = self.scale * table.to(upcast(self.scale).dtype)
         return x + table.to(x.dtype)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from . import defaults
-from .base import ModelShape, Position, PositionError, wide
+from .base import ModelShape, Position, PositionError, upcast
 
 
 class T5(Position):
@@ -94,7 +94,7 @@ class T5(Position):
         """Draw the table from N(0, 1/width), as transformers does."""
         nn.init.normal_(self.weight, std=self.shape.width**-0.5, generator=generator)
 
-    def pinned(self) -> dict[str, int]:
+    def resolved_options(self) -> dict[str, int]:
         return {"max_distance": self.resolved_distance}
 
     @property
@@ -114,7 +114,7 @@ class T5(Position):
     def distance_bias(self, distance: Tensor) -> Tensor:
         heads = self.shape.heads
         where = self.bucket(distance).flatten().expand(heads, -1)
-        return wide(self.weight).gather(1, where).view(heads, *distance.shape)
+        return upcast(self.weight).gather(1, where).view(heads, *distance.shape)
 
 
 def _borders(single: int, wide_buckets: int, max_distance: int) -> tuple[int, ...]:

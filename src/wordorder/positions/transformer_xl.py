@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .angles import turns
-from .base import Geometry, ModelShape, Position, PositionError, Score, State, wide
+from .angles import cos_sin
+from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
 
 
 class Waves(NamedTuple):
@@ -91,24 +91,24 @@ class TransformerXL(Position):
     def waves(self, places: Tensor) -> Tensor:
         """Return sines, then cosines (..., width) float32 of numbers (...)."""
         pairs = torch.arange(0, self.shape.width, 2, dtype=torch.float64, device="cpu")
-        cosine, sine = turns(places[..., None], 10000.0 ** (-pairs / self.shape.width))
+        cosine, sine = cos_sin(places[..., None], 10000.0 ** (-pairs / self.shape.width))
         return torch.cat((sine, cosine), dim=-1)
 
-    def prepare(self, geometry: Geometry) -> Waves:
-        places, slots = geometry.key_positions, geometry.query_slots
+    def prepare(self, layout: TokenLayout) -> Waves:
+        places, slots = layout.key_positions, layout.query_indices
         every = torch.arange(places.shape[1], device=places.device)
-        if geometry.consecutive:
+        if layout.consecutive:
             places = every[None]
         rows = torch.zeros_like(every).scatter(0, slots, every[: len(slots)])
         values = self.waves(places)
-        return Waves(places, values, rows, geometry.consecutive, geometry.causal)
+        return Waves(places, values, rows, layout.consecutive, layout.causal)
 
     def score(self, queries: Tensor, keys: Tensor, tables: Waves, state: State) -> Score:
-        queries = wide(queries)
+        queries = upcast(queries)
         dtype, scale = queries.dtype, queries.shape[-1] ** -0.5
         weight = self.weight.to(dtype)
         asking = (queries + self.position_bias[:, None]) * scale
-        content = (wide(keys) @ self.content_bias.to(dtype)[..., None])[..., 0] * scale
+        content = (upcast(keys) @ self.content_bias.to(dtype)[..., None])[..., 0] * scale
         waves = tables._replace(values=tables.values.to(dtype))
 
         def related(

@@ -23,7 +23,7 @@ def variants(case: Case) -> Iterator[tuple[str, Case]]:
     """Yield each option's name and the case with another value, where the constructor takes it."""
     for place, part in enumerate(case.spec.layers[0]):
         given, kind = dict(part.options), find(part.name, case.catalogue)
-        settled = kind(case.shape, **given).pinned()
+        settled = kind(case.shape, **given).resolved_options()
         choices = _choices(kind)
         for name, default in kind.options().items():
             value = settled.get(name, given.get(name, default))
@@ -33,7 +33,7 @@ def variants(case: Case) -> Iterator[tuple[str, Case]]:
                 parts[place] = Part(part.name, options)
                 other = replace(case, spec=Spec((tuple(parts), *case.spec.layers[1:])))
                 try:
-                    longest = other.bare().longest
+                    longest = other.bare().max_position
                 except PositionError:
                     continue
                 if longest is None or longest >= SHORT:
@@ -140,7 +140,9 @@ def _outputs(case: Case) -> Iterator[Callable[[], Any]]:
     grid = torch.stack([torch.arange(SHORT) // (1 + axis) for axis in range(axes)], dim=-1)
     yield lambda: reader.read(x, grid[None]) if axes > 1 else None
     plain = torch.arange(SHORT)[None]
-    yield lambda: reader.position.place(plain, torch.Generator().manual_seed(1))
+    yield lambda: reader.position.sample_positions(
+        plain, len(plain), torch.Generator().manual_seed(1)
+    )
     yield lambda: _slopes(reader, case.text(1, LONG))
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .base import Score, index_grid, wide
+from .base import Score, upcast
+from .layout import index_grid
 
 # Scores in a part: 2 MiB in float32, for a handful of steps each. A GPU wants more at once.
 PART, PART_ON_GPU = 1 << 19, 1 << 26
@@ -45,7 +46,7 @@ def worked(scores: Tensor, score: Score | None, slots: Tensor) -> Tensor:
 
 def products(queries: Tensor, keys: Tensor, scale: float, part: Part) -> Tensor:
     """Return scaled products (sequences, heads, rows, seen), wide, of some sequences."""
-    return wide(queries[:, :, part.rows] @ keys[:, :, part.seen].mT) * scale
+    return upcast(queries[:, :, part.rows] @ keys[:, :, part.seen].mT) * scale
 
 
 @torch.compiler.disable  # which would unroll the parts

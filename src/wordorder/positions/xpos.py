@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import defaults
 from .angles import exact
-from .base import Geometry, ModelShape, Position, PositionError, State
+from .base import ModelShape, Position, PositionError, State, TokenLayout
 from .rotary import Rotation, rotate, rotation
 
 # The largest natural logarithm of a scale. A hidden pair, with the key at one end of the
@@ -108,7 +108,7 @@ class XPos(Position):
         # The largest difference of positions among the queries of one reading.
         self.widest = int(2 * LARGEST / float(self.decays()[0]))
 
-    def pinned(self) -> dict[str, float]:
+    def resolved_options(self) -> dict[str, float]:
         return {"base": self.resolved_base, "scale_base": self.resolved_scale_base}
 
     def frequencies(self) -> Tensor:
@@ -122,15 +122,15 @@ class XPos(Position):
         zeta = (index / self.pairs + self.gamma) / (1 + self.gamma)
         return -zeta.log() / self.resolved_scale_base
 
-    def centre(self, geometry: Geometry) -> Tensor:
+    def centre(self, layout: TokenLayout) -> Tensor:
         """Return the middle of each row's query positions, (batch or 1, 1) float64.
 
         Padding is left out. What the middle is does not matter, only that queries and keys
         have the same one.
         """
-        low = high = exact(geometry.query_positions)
-        if geometry.query_documents is not None:
-            padding = geometry.query_documents.to(low.device) < 0
+        low = high = exact(layout.query_positions)
+        if layout.query_documents is not None:
+            padding = layout.query_documents.to(low.device) < 0
             low, high = torch.where(padding, math.inf, low), torch.where(padding, -math.inf, high)
         low, high = low.amin(1, keepdim=True), high.amax(1, keepdim=True)
         if not torch.compiler.is_compiling() and (high - low).max() > self.widest:
@@ -140,14 +140,14 @@ class XPos(Position):
             )
         return ((low + high) / 2).nan_to_num(0.0)  # a row of padding alone has no middle
 
-    def prepare(self, geometry: Geometry) -> tuple[Rotation, Rotation]:
-        centre, frequencies = self.centre(geometry), self.frequencies()
-        queries = keys = rotation(geometry.query_positions[..., None], frequencies)
-        if not geometry.whole:
-            keys = rotation(geometry.key_positions[..., None], frequencies)
+    def prepare(self, layout: TokenLayout) -> tuple[Rotation, Rotation]:
+        centre, frequencies = self.centre(layout), self.frequencies()
+        queries = keys = rotation(layout.query_positions[..., None], frequencies)
+        if not layout.self_attention:
+            keys = rotation(layout.key_positions[..., None], frequencies)
         return (
-            self._scaled(queries, exact(geometry.query_positions) - centre),
-            self._scaled(keys, centre - exact(geometry.key_positions)),
+            self._scaled(queries, exact(layout.query_positions) - centre),
+            self._scaled(keys, centre - exact(layout.key_positions)),
         )
 
     def _scaled(self, turned: Rotation, ahead: Tensor) -> Rotation:
@@ -158,10 +158,12 @@ class XPos(Position):
         unit = None if turned.unit is None else turned.unit * scale
         return Rotation(turned.cosine * scale, turned.sine * scale, unit)
 
-    def rotate_queries(
+    def transform_queries(
         self, queries: Tensor, tables: tuple[Rotation, Rotation], state: State
     ) -> Tensor:
         return rotate(queries, tables[0])
 
-    def rotate_keys(self, keys: Tensor, tables: tuple[Rotation, Rotation], state: State) -> Tensor:
+    def transform_keys(
+        self, keys: Tensor, tables: tuple[Rotation, Rotation], state: State
+    ) -> Tensor:
         return rotate(keys, tables[1])

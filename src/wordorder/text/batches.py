@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.text.objective import Objective
 from wordorder.text.store import TokenStore
@@ -30,26 +30,6 @@ NOT_COUNTED = -1
 MASKED_SHARE, MASKED_OR_RANDOM_SHARE = 0.8, 0.9
 
 EVALUATION_SEED = 0  # the masks of an evaluation are the same for every model
-
-
-class Batch(NamedTuple):
-    """What one step reads, all int64 `(batch, time)`.
-
-    Args:
-        tokens: what goes in.
-        targets: what should come out at each place; -1 is not counted.
-        documents: which document each token is of, -1 for padding; None where it does not matter.
-        positions: each token's place in its document, going up by one; None for 0, 1, 2, ...
-    """
-
-    tokens: torch.Tensor
-    targets: torch.Tensor
-    documents: torch.Tensor | None
-    positions: torch.Tensor | None
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same on a device."""
-        return Batch(*(None if part is None else part.to(device) for part in self))
 
 
 class Batches:
@@ -209,7 +189,8 @@ class _Window:
             documents = np.zeros_like(tokens)
         if documents is not None and self.padded is not None:
             documents = np.where(self.padded, NOT_COUNTED, documents)
-        return Batch(_tensor(tokens), _tensor(targets), _tensor(documents), _tensor(positions))
+        tensors = (_tensor(each) for each in (tokens, targets, documents, positions))
+        return Batch(*tensors, consecutive=True)
 
     def _documents(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids counted within each row, and positions from each document's opening end-of-text."""

@@ -36,7 +36,7 @@ def room(model: TokenModel, prompt: Prompt) -> int | None:
     """
     tokens, left = len(prompt.tokens), model.room(len(prompt.tokens))
     if left == 0:
-        position, positions = model.config.position, model.position.longest + 1
+        position, positions = model.config.position, model.position.max_position + 1
         raise BadInput(
             f"the prompt is {counted(tokens, 'token')}, the end of text that opens it included, "
             f"and {position} has positions for {positions:,}: shorten it by "

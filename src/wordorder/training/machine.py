@@ -9,7 +9,6 @@ last bits of a number depend on: instruction set, processor, torch, threads.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import shutil
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput, Refused
 from wordorder.model import TokenModel
 from wordorder.settings import Device, Threads, from_record
-from wordorder.text.batches import Batch
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import orthogonalise
 from wordorder.training.threads import fastest
@@ -117,16 +116,6 @@ def compiler_found() -> bool:
     return any(shutil.which(c) for c in ([named] if named else ["c++", "g++", "clang++"]))
 
 
-def keep_large_blocks() -> None:
-    """Let glibc keep freed blocks, which it would give back and take again at every step."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-    except (OSError, AttributeError):
-        return  # not glibc
-
-
 def measure(
     config: TrainConfig,
     model: TokenModel,
@@ -179,7 +168,7 @@ def _dtype_and_kernel(
             use(model, machine_with(machine, dtype=dtype, kernel=kernel))
             fastest = best[0] if best else None
             try:
-                took = step_seconds(model, model.token_losses, batch, fastest)
+                took = step_seconds(model, batch, fastest)
             except Exception as error:
                 if kernel != "flex":
                     raise
@@ -203,13 +192,9 @@ def _threads(
     machine: Machine, model: TokenModel, batch: Batch, numbers: Sequence[int], took: float
 ) -> tuple[Machine, float, str]:
     """Return the machine with the best number of threads, the seconds of a step, and a note."""
-    tokens, targets, documents, positions = batch
 
     def step() -> None:
-        losses = model.token_losses(
-            tokens, targets, positions=positions, documents=documents, consecutive=True
-        )
-        losses.mean().backward()
+        model(batch).mean().backward()
         model.zero_grad(set_to_none=True)
 
     best, seconds = fastest(step, numbers, machine.threads)
@@ -231,25 +216,9 @@ def use(model: TokenModel, machine: Machine) -> None:
     model.attention_kernel = machine.kernel
 
 
-def losses_of(model: TokenModel, machine: Machine) -> Callable[..., Tensor]:
-    """Return the model's `token_losses`, compiled up to the output layer where that was chosen."""
-    if not machine.compile:
-        return model.token_losses
-    hidden = torch.compile(model.hidden)
-
-    def losses(
-        tokens: Tensor,
-        targets: Tensor,
-        *,
-        positions: Tensor | None = None,
-        documents: Tensor | None = None,
-        consecutive: bool = False,
-    ) -> Tensor:
-        return model.losses_of(
-            hidden(tokens, positions, documents, consecutive=consecutive), targets
-        )
-
-    return losses
+def compiled(model: TokenModel, machine: Machine) -> nn.Module:
+    """Return the model to train with: itself, or compiled where that was chosen."""
+    return torch.compile(model) if machine.compile else model
 
 
 def check_same(
@@ -306,17 +275,13 @@ def _other_processor(recorded: Machine, here: Machine, say: Callable[[str], None
     return differs
 
 
-def step_seconds(
-    model: TokenModel, losses: Callable[..., Tensor], batch: Batch, best: float | None = None
-) -> float:
+def step_seconds(model: nn.Module, batch: Batch, best: float | None = None) -> float:
     """Return the seconds of one forward and backward, the best of a few."""
-    tokens, targets, documents, positions = batch
     times = []
     for _ in range(1 + STEPS_TIMED):
         start = time.perf_counter()
-        found = losses(tokens, targets, positions=positions, documents=documents, consecutive=True)
-        found.mean().backward()
-        if tokens.is_cuda:
+        model(batch).mean().backward()
+        if batch.tokens.is_cuda:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
         model.zero_grad(set_to_none=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput
-from ..model.language_model import Part, TokenModel
+from ..model.token_model import ParameterPart, TokenModel
 
 # Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -47,12 +47,12 @@ class Muon:
 
     def __init__(
         self,
-        parts: Sequence[Part],
+        parts: Sequence[ParameterPart],
         *,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.dtype = dtype
-        self.groups: dict[str, list[Part]] = {}
+        self.groups: dict[str, list[ParameterPart]] = {}
         for part in parts:
             self.groups.setdefault("x".join(map(str, part.value.shape)), []).append(part)
         self.buffers = {

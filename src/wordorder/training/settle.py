@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wordorder.errors import Failed
 from wordorder.model import TokenModel, make_model, shape_of
@@ -22,7 +22,7 @@ from wordorder.training.display import Display
 from wordorder.training.machine import (
     SECONDS_WORTH_COMPILING,
     Machine,
-    losses_of,
+    compiled,
     measure,
     pick_device,
     step_seconds,
@@ -57,7 +57,7 @@ class Settled:
     config: TrainConfig
     model: TokenModel
     machine: Machine
-    losses: Callable[..., Tensor]
+    forward: nn.Module
     plan: Plan
 
 
@@ -117,7 +117,7 @@ def _settle(
     with memory_explained(config, model):
         set_weights(model, config.seed, weights)
         model.to(device)
-        machine, losses, timing = _measured(config, material, model, started, show, machine)
+        machine, forward, timing = _measured(config, material, model, started, show, machine)
         steps = asked or steps_in(
             config, material, timing.budget_seconds or 0.0, timing.step_seconds
         )
@@ -126,7 +126,7 @@ def _settle(
         set_weights(model, config.seed, weights)
         took = timing.step_seconds * (steps + _validation_steps(config, material, steps))
         plan = plan_of(config, machine, material, model, steps, took, timing)
-    return Settled(config, model, machine, losses, plan)
+    return Settled(config, model, machine, forward, plan)
 
 
 def _measured(
@@ -137,7 +137,7 @@ def _measured(
     show: Display,
     machine: Machine | None,
 ) -> tuple[Machine, Callable[..., Tensor], Timing]:
-    """Return how to compute, the losses computed so, and how long a step takes."""
+    """Return how to compute, the model to train with, and how long a step takes."""
     asked, budget = asked_steps(config), budget_seconds(config)
     device = next(model.parameters()).device
     batch = material.batches(config).at(0).to(device)
@@ -155,15 +155,15 @@ def _measured(
     left = budget - (time.perf_counter() - started)
     if machine.compile:
         if asked is None and config.model.dropout is None:  # changed later, it is compiled again
-            rough = steps_in(config, material, left, step_seconds(model, model.token_losses, batch))
+            rough = steps_in(config, material, left, step_seconds(model, batch))
             model.set_dropout(dropout_for(_passes(config, material, rough)))
         show.say("compiling, which takes half a minute or so")
-    losses = losses_of(model, machine)
+    forward = compiled(model, machine)
     at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
-    trial = Training(at_rest, machine, material, model, losses, steps=1000)
+    trial = Training(at_rest, machine, material, model, steps=1000, forward=forward)
     took = _step_seconds(trial, WARM_UP_SECONDS / 4 if asked is None else 0.0)
     left = budget - (time.perf_counter() - started)
-    return machine, losses, Timing(took, None if asked else max(0.0, left), numbers)
+    return machine, forward, Timing(took, None if asked else max(0.0, left), numbers)
 
 
 def _passes(config: TrainConfig, material: Material, steps: int) -> float:

@@ -43,7 +43,7 @@ from wordorder.training.display import Display
 from wordorder.training.machine import (
     Machine,
     check_same,
-    losses_of,
+    compiled,
     use,
 )
 from wordorder.training.material import (
@@ -210,9 +210,9 @@ def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Dis
     model = make_model(config.model).to(machine.device)
     use(model, machine)
     with _threads(machine.threads), memory_explained(config, model):
-        losses = losses_of(model, machine)
+        forward = compiled(model, machine)
         plan = plan_of(config, machine, material, model, steps, None, timing)
-        training = _training(Settled(config, model, machine, losses, plan), material)
+        training = _training(Settled(config, model, machine, forward, plan), material)
         training.load(checkpoint)
         metrics.Metrics(folder).cut(training.done, training.best and training.best.validated)
         return _finish(training, folder, show, plan, checkpoint.extra.get("decisions"))
@@ -241,9 +241,9 @@ def _training(settled: Settled, material: Material) -> Training:
         settled.machine,
         material,
         settled.model,
-        settled.losses,
         plan.steps,
         open_ended=plan.open_ended,
+        forward=settled.forward,
     )
 
 

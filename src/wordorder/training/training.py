@@ -9,18 +9,18 @@ killed goes on to the bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from wordorder.batch import Batch
 from wordorder.errors import Failed
 from wordorder.evaluation.loss import evaluate
-from wordorder.model import LanguageModel, TokenModel
+from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling
-from wordorder.positions.base import overrides
 from wordorder.text.prompt import Prompt
 from wordorder.text.store import beginning
 from wordorder.training import checkpoints
@@ -44,10 +44,10 @@ class Training:
     """One run: its model, its optimizer, its data, and how many steps are done.
 
     Args:
-        losses: the model's `token_losses`, compiled or not.
         steps: how many steps the run takes in all, which the schedule needs to know.
         open_ended: `steps` is an estimate, and `end_at` says when the rate falls and to which
             end; until then the run goes on.
+        forward: the model as training calls it: wrapped, as by a compiler; None: as it is.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Training:
         machine: Machine,
         material: Material,
         model: TokenModel,
-        losses: Callable[..., Tensor],
         steps: int,
         open_ended: bool = False,
+        forward: nn.Module | None = None,
     ) -> None:
         self.config, self.machine, self.material = config, machine, material
-        self.model, self.losses, self.steps = model, losses, steps
+        self.model, self.forward, self.steps = model, forward or model, steps
         self.open_ended = open_ended
         self.ends: list[tuple[int, int]] = []
         self.done = self.saved = 0
@@ -152,27 +152,18 @@ class Training:
         counted = max(1, sum(int((batch.targets >= 0).sum()) for batch in batches))
         total = torch.zeros((), device=device)
         for number, batch in zip(numbers, batches, strict=True):
-            tokens, targets, documents, positions = batch.to(device)
-            fed = self.place(positions, tokens, number)
-            losses = self.losses(
-                tokens, targets, positions=fed, documents=documents, consecutive=fed is positions
-            )
-            loss = losses.sum() / counted
+            fed = self.with_sampled_positions(batch.to(device), number)
+            loss = self.forward(fed).sum() / counted
             loss.backward()
             total += loss.detach()
         clip = config.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         return float(total), float(norm)
 
-    def place(self, positions: Tensor | None, tokens: Tensor, number: int) -> Tensor | None:
-        """Return the positions that are fed: as they are, unless an embedding places them anew."""
-        position = self.model.position if isinstance(self.model, LanguageModel) else None
-        if position is None or not any(overrides(p, "place") for p in position.instances):
-            return positions
-        if positions is None:
-            positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    def with_sampled_positions(self, batch: Batch, number: int) -> Batch:
+        """Return a batch at the positions that training feeds in the batch of this number."""
         generator = torch.Generator().manual_seed(_mixed(self.config.seed, number))
-        return position.place(positions, generator)
+        return self.model.sample_positions(batch, generator)
 
     def validate(self, most_tokens: int, *, final: bool = False) -> dict[str, Any]:
         """Return the loss on the beginning of a held-out text, as a record.
@@ -206,14 +197,10 @@ class Training:
     def forward_and_backward(self) -> None:
         """Compute a gradient of the next batch and drop it; nothing else changes."""
         batch = self.batches.at(self.done * self.config.accumulate)
-        tokens, targets, documents, positions = batch.to(self.parameters[0].device)
         self.model.train()
         with torch.random.fork_rng():
-            # Not the compiled losses: with another number of threads they are compiled anew.
-            losses = self.model.token_losses(
-                tokens, targets, positions=positions, documents=documents, consecutive=True
-            )
-            losses.mean().backward()
+            # Not the compiled model: with another number of threads it is compiled anew.
+            self.model(batch.to(self.parameters[0].device)).mean().backward()
         self.optimizer.zero_gradients()
 
     def sample(self) -> dict[str, Any] | None:

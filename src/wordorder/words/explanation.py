@@ -25,7 +25,6 @@ from torch import Tensor
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.positions import Position, parse
-from wordorder.positions.base import overrides
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import shown
 from wordorder.words.observed import (
@@ -234,8 +233,8 @@ def _reading(
     words = model.word_vectors(torch.tensor(read))
     added, row, steps = torch.zeros_like(words), None, None
     if isinstance(model, LanguageModel):
-        geometry = model.geometry(torch.tensor([read]), None, None, None)
-        added = model.position.embed(words[None], geometry)[0] - words
+        layout = model.layout(torch.tensor([read]))
+        added = model.position.embed(words[None], layout)[0] - words
         row = attention_row(model, read)
     else:
         steps = observed(model, read, [model.recurrences[0]])[0][0].output[0][0][1:]
@@ -273,8 +272,8 @@ def _entrances(model: LanguageModel) -> tuple[Entrance, ...]:
             part.formula,
             part.order_leak,
             tuple(layers[name]),
-            overrides(part, "embed"),
-            overrides(part, "place"),
+            "embed" in part.active_hooks(),
+            "sample_positions" in part.active_hooks(),
         )
         for name, part in kinds.items()
     )

@@ -7,25 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wordorder.model import LanguageModel, TokenModel
-from wordorder.model.attention import attention, mixing_weights
-from wordorder.model.layers import Attention, Scene
-from wordorder.positions import Position
-from wordorder.positions.base import index_grid, overrides
-
-IN_ATTENTION = ("rotate_queries", "rotate_keys", "distance_bias", "score", "attend")
-
-
-class Observed(NamedTuple):
-    """What a part of a model was given, and what it returned."""
-
-    inputs: tuple[Any, ...]
-    output: Any
+from wordorder.model import AttentionRecord, LanguageModel, Recorder, ResidualStream, TokenModel
+from wordorder.positions import Position, index_grid
 
 
 @dataclass(frozen=True)
@@ -52,41 +39,33 @@ class AttentionRow:
 
 
 @torch.no_grad()
-def observed(
-    model: TokenModel, ids: Sequence[int], parts: Sequence[nn.Module]
-) -> tuple[list[Observed], Tensor]:
-    """Return what each part of a model does while it reads a text, and the final hidden states.
-
-    Shapes: hidden states (time, width).
-    """
-    found: list[Observed] = []
-    hooks = [
-        part.register_forward_hook(lambda _, inputs, output: found.append(Observed(inputs, output)))
-        for part in parts
-    ]
-    try:
-        hidden = model.hidden(torch.tensor([list(ids)]))[0]
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found, hidden
-
-
 def layer_states(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
     """Return what enters each layer, and the final hidden states: (time, width) each."""
-    layers = model.blocks if isinstance(model, LanguageModel) else model.norms
-    found, hidden = observed(model, ids, list(layers))
-    return [*(each.inputs[0][0] for each in found), hidden]
+    stream = ResidualStream()
+    hidden = model.hidden(torch.tensor([list(ids)]), recorder=stream)
+    return [*(state[0] for state in stream.states[:-1]), hidden[0]]
 
 
 def acts_in_attention(position: Position) -> bool:
-    """Return whether an embedding does anything at attention, in any of its doors."""
-    return any(overrides(position, hook) for hook in IN_ATTENTION)
+    """Return whether an embedding acts in attention, through any of its doors."""
+    return bool(set(position.active_doors()) - {"input"})
+
+
+class _Layer(Recorder):
+    """Keeps the attention of one layer."""
+
+    def __init__(self, layer: int) -> None:
+        self.layer = layer
+        self.record: AttentionRecord | None = None
+
+    def attention(self, record: AttentionRecord) -> None:
+        if record.layer == self.layer:
+            self.record = record
 
 
 @torch.no_grad()
 def attention_row(model: LanguageModel, ids: Sequence[int]) -> AttentionRow | None:
-    """Return how the last token looks at all, in the first layer in which an embedding acts.
+    """Return how the last token attends to all, in the first layer in which an embedding acts.
 
     None where none acts on attention.
     """
@@ -94,46 +73,34 @@ def attention_row(model: LanguageModel, ids: Sequence[int]) -> AttentionRow | No
     layer = next((i for i, whole in sums if any(map(acts_in_attention, whole.parts))), None)
     if layer is None:
         return None
-    part: Attention = model.blocks[layer].attention
-    (seen,), _ = observed(model, ids, [part])
-    x, scene, *_ = seen.inputs
-    return _row_of(part, layer, x, scene)
+    recorder = _Layer(layer)
+    model.hidden(torch.tensor([list(ids)]), recorder=recorder)
+    assert recorder.record is not None
+    return _row_of(recorder.record)
 
 
-def _row_of(part: Attention, layer: int, x: Tensor, scene: Scene) -> AttentionRow:
-    position, tables, bias = scene.position, scene.tables, scene.bias
-    raw_queries, raw_keys, values = part.project(x)
-    state = position.state(x, bias.geometry, None)
-    queries = position.rotate_queries(raw_queries, tables, state)
-    keys = position.rotate_keys(raw_keys, tables, state)
-    scale = position.softmax_scale or part.head_dim**-0.5
-    visible = bias.visible()
-    without = _products(raw_queries, raw_keys) * scale
+def _row_of(record: AttentionRecord) -> AttentionRow:
+    problem, raw_queries = record.problem, record.raw_queries
+    layout = problem.mask.layout
+    raw_keys = record.raw_keys.repeat_interleave(
+        raw_queries.shape[1] // record.raw_keys.shape[1], 1
+    )
+    without = raw_queries @ raw_keys.mT * problem.scale
     scores = None
-    if position.whole_row is None:
-        scores = _products(queries, keys) * scale
-        own = position.score(queries, keys, tables, state)
-        if own is not None:
-            scores = own(scores, *index_grid(scores, bias.geometry.query_slots))
-        added = bias.bias()
-        scores = scores if added is None else scores + added
-    hidden = without.masked_fill(~visible, float("-inf"))
-
-    def gives(values: Tensor) -> Tensor:
-        return attention(queries, keys, values, position, tables, state, bias)
-
+    if problem.position.whole_row is None:
+        scores = problem.queries @ problem.keys.mT * problem.scale
+        if problem.score is not None:
+            scores = problem.score(scores, *index_grid(scores, layout.query_indices))
+        if problem.bias is not None:
+            scores = scores + problem.bias.of()
+    visible_without = without.masked_fill(~problem.mask.may_attend(), float("-inf"))
     return AttentionRow(
-        layer=layer,
-        distances=bias.geometry.distances()[0, -1],
+        layer=record.layer,
+        distances=layout.distances()[0, -1],
         query=raw_queries[0, 0, -1],
-        placed_query=queries[0, 0, -1],
+        placed_query=problem.queries[0, 0, -1],
         scores_without=without[0, 0, -1],
         scores=None if scores is None else scores[0, 0, -1],
-        weights_without=hidden.softmax(-1)[0, 0, -1],
-        weights=mixing_weights(gives, values)[0][0, 0, -1],
+        weights_without=visible_without.softmax(-1)[0, 0, -1],
+        weights=record.weights()[0][0, 0, -1],
     )
-
-
-def _products(queries: Tensor, keys: Tensor) -> Tensor:
-    groups = queries.shape[1] // keys.shape[1]
-    return queries @ keys.repeat_interleave(groups, 1).mT

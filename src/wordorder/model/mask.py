@@ -1,0 +1,45 @@
+"""Which keys each query may attend to, for all layers with one window."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..positions import TokenLayout
+
+EVERYTHING = slice(None)
+
+
+class AttentionMask:
+    """The mask of the layers with one window, in one forward pass.
+
+    Args:
+        layout: where queries and keys stand.
+        window: the layers' sliding window, or None.
+
+    Attributes:
+        queries, keys: how many there are.
+        needed: anything is hidden, judged from shapes alone.
+        past_only: no query attends to a key past its own index, and query i is key i.
+        causal_only: the causal mask is all there is.
+    """
+
+    def __init__(self, layout: TokenLayout, window: int | None) -> None:
+        self.layout, self.window = layout, window
+        self.queries, self.keys = len(layout.query_indices), layout.key_positions.shape[1]
+        self.needed = layout.needs_mask(window)
+        self.past_only = layout.causal and layout.self_attention
+        narrow = window is not None and window < self.keys
+        self.causal_only = self.past_only and layout.key_documents is None and not narrow
+
+    def keys_of(self, rows: slice) -> slice:
+        """Return the keys, from the first, that any of these queries may attend to."""
+        if not (self.layout.causal and self.layout.trailing):
+            return EVERYTHING
+        return slice(0, self.keys - self.queries + rows.indices(self.queries)[1])
+
+    def may_attend(
+        self, rows: slice = EVERYTHING, keys: slice = EVERYTHING, sequences: slice | None = None
+    ) -> Tensor:
+        """Return which keys these queries may attend to, (sequences or 1, 1, rows, keys) bool."""
+        layout = self.layout if sequences is None else self.layout.of_sequences(sequences)
+        return layout.may_attend(self.window, rows, keys)

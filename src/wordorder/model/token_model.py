@@ -1,0 +1,238 @@
+"""What every language model of ours shares: word vectors, logits, losses, initial values.
+
+The loss goes through `forward`, like everything else that training asks for, so that what wraps a
+model (a compiler, data-parallel training) sees all of it.
+
+Initial values (standard deviations): embeddings 0.02, which the default multiplier,
+sqrt(width), makes 0.2 to 0.6 where they enter; matrices 1/sqrt(inputs); the two
+projections that write to the residual stream 0, so that a new block is the identity
+(nanochat, modded-nanogpt); norms 1; biases 0; a position's parameters by its own rule.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..batch import Batch
+from ..positions import Position
+from .config import EMBEDDING_STD, ModelConfig
+from .context import Recorder
+from .cross_entropy import cross_entropy
+from .layers import Dropout, JoinedLinear, Linear, linear
+from .problem import KernelName
+
+SEED_MASK = (1 << 64) - 1  # the seeds that PyTorch takes
+
+
+class ParameterPart(NamedTuple):
+    """A parameter, or those rows of it that would be one if layers were not joined."""
+
+    name: str
+    parameter: nn.Parameter
+    rows: slice | int = slice(None)
+
+    @property
+    def value(self) -> Tensor:
+        """The values, which share the parameter's memory."""
+        return self.parameter.detach()[self.rows]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Read with a model as in evaluation, without dropout, and leave it as it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+class TokenModel(nn.Module):
+    """What every language model of ours shares: loss, parameter counts, initial values.
+
+    Attributes:
+        compute_dtype: dtype of the activations; weights stay as they are.
+        attention_kernel: "auto", "plain", "fused" or "flex".
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config = config.resolved
+        self.compute_dtype = torch.float32
+        self.attention_kernel: KernelName = "auto"
+        self.embedding = nn.Embedding(config.vocabulary_size, config.width)
+        self.head = None
+        if not config.tied_embeddings:
+            self.head = Linear(config.width, config.vocabulary_size, bias=False)
+
+    def word_vectors(self, tokens: Tensor) -> Tensor:
+        """Return word vectors (batch, time, width) of tokens, multiplied as configured."""
+        return self.embedding(tokens) * self.config.embedding_scale
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return logits (..., vocabulary) of final hidden states (..., width)."""
+        logits = linear(x, self.output_weight)
+        cap = self.config.logit_softcap
+        return cap * torch.tanh(logits.float() / cap) if cap else logits
+
+    def forward(
+        self,
+        tokens: Tensor | Batch,
+        cache: Any = None,
+        recorder: Recorder | None = None,
+    ) -> Tensor:
+        """Return the logits of every token, or the losses of a batch that has targets.
+
+        Args:
+            tokens: (batch, time) int64, or a batch that says where its tokens stand.
+            cache: from `new_cache`: what the model read before; it is extended.
+            recorder: what looks into the layers.
+
+        Shapes: logits (batch, time, vocabulary) in the compute dtype; losses (batch, time) float32
+        in nats, 0 where a target is not counted.
+
+        Raises:
+            BadInput: a position past the largest that the embedding can represent; a context
+                length that is not the cache's; packed documents for a GRU.
+        """
+        batch = Batch.of(tokens)
+        hidden = self.hidden(batch, cache, recorder)
+        if batch.targets is None:
+            return self.logits(hidden)
+        return self.target_losses(hidden, batch.targets)
+
+    def hidden(
+        self,
+        tokens: Tensor | Batch,
+        cache: Any = None,
+        recorder: Recorder | None = None,
+    ) -> Tensor:
+        """Return the final hidden states (batch, time, width); arguments as for `forward`."""
+        raise NotImplementedError
+
+    def new_cache(self, *, rotated: bool | None = None, context_length: int = 0) -> Any:
+        """Return an empty cache.
+
+        Args:
+            rotated: keep keys with positions worked in; None: where that is exact.
+            context_length: what length-dependent scaling divides by; 0: the trained length.
+        """
+        raise NotImplementedError
+
+    def sample_positions(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Return a batch at the positions that training feeds; most embeddings change none."""
+        return batch
+
+    # Chunks of its own, which a compiler would unroll.
+    @torch.compiler.disable
+    def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Return the losses (batch, time) of final hidden states (batch, time, width)."""
+        flat = targets.flatten()
+        if self.config.logit_softcap:
+            logits = self.logits(hidden).float().flatten(0, 1)
+            losses = F.cross_entropy(logits, flat, ignore_index=-1, reduction="none")
+        else:
+            weight = self.output_weight.to(hidden.dtype)
+            losses = cross_entropy(hidden.flatten(0, 1), weight, flat)
+        return losses.view_as(targets)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The output layer's matrix (vocabulary, width): the embedding table where tied."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def next_logits(self, tokens: Tensor | Batch, cache: Any = None) -> Tensor:
+        """Return the logits (batch, vocabulary) of the token after these."""
+        return self.logits(self.hidden(tokens, cache)[:, -1])
+
+    def set_dropout(self, share: float) -> None:
+        """Change the dropout of every block, and what the configuration says of it."""
+        self.config = replace(self.config, dropout=share)
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.share = share
+
+    def room(self, tokens: int) -> int | None:
+        """Return how many tokens can be written after some; None: as many as one likes."""
+        return None
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Set every weight from a seed.
+
+        Each part draws from a generator of its own, seeded by its name, so that two
+        models share every initial weight of the same name and shape.
+        """
+        modules = dict(self.named_modules())
+        for part in self.parts():
+            owner, _, kind = part.name.rpartition(".")
+            own_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1 & SEED_MASK)
+            generator = torch.Generator().manual_seed(own_seed)
+            if hasattr(modules.get(owner), "shape"):  # a positional embedding
+                modules[owner].reset_parameters(generator)
+                continue
+            part.value.copy_(self.initial_value(owner, kind, part.value, generator))
+
+    def initial_value(
+        self, owner: str, kind: str, parameter: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return the first value of one parameter (see the module's docstring)."""
+        if parameter.dim() < 2:
+            return torch.ones(parameter.shape) if kind == "weight" else torch.zeros(parameter.shape)
+        if owner.endswith((".output", ".down")):
+            return torch.zeros(parameter.shape)
+        deviation = EMBEDDING_STD if owner in ("embedding", "head") else parameter.shape[1] ** -0.5
+        return torch.randn(parameter.shape, generator=generator) * deviation
+
+    def parts(self) -> Iterator[ParameterPart]:
+        """Yield every parameter, joined ones part by part.
+
+        The query's rows of `blocks.0.attention.input.weight` are the part
+        `blocks.0.attention.query.weight`.
+        """
+        for owner, module in self.named_modules():
+            prefix = f"{owner}." if owner else ""
+            for kind, parameter in module.named_parameters(recurse=False):
+                if isinstance(module, JoinedLinear):
+                    for name, rows in module.parts.items():
+                        yield ParameterPart(
+                            f"{owner.rpartition('.')[0]}.{name}.{kind}", parameter, rows
+                        )
+                else:
+                    yield ParameterPart(prefix + kind, parameter)
+
+    def muon_parts(self) -> list[ParameterPart]:
+        """Return the hidden matrices, which Muon updates; AdamW takes the rest.
+
+        Those of a positional embedding are the ones that its class declares; where every head
+        has one, each is a part.
+        """
+        parts = (part for part in self.parts() if part.name.startswith("blocks."))
+        matrices = [part for part in parts if part.value.dim() == 2]
+        for owner, module in self.named_modules():
+            for kind in module.matrices if isinstance(module, Position) else ():
+                name, parameter = f"{owner}.{kind}", getattr(module, kind)
+                each = range(len(parameter)) if parameter.dim() == 3 else (slice(None),)
+                matrices += [ParameterPart(name, parameter, rows) for rows in each]
+        return matrices
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Return the number of parameters: in all, of positions, of embeddings, of matrices."""
+        named = dict(self.named_parameters())
+        return {
+            "total": sum(p.numel() for p in named.values()),
+            "position": sum(p.numel() for n, p in named.items() if n.startswith("position.")),
+            "embedding": sum(
+                p.numel() for n, p in named.items() if n.startswith(("embedding.", "head."))
+            ),
+            "matrices": sum(part.value.numel() for part in self.muon_parts()),
+        }
