@@ -26,8 +26,8 @@ from typing import Any
 import torch
 
 import wordorder as wo
-from wordorder.model import PRESETS
 from wordorder.allocator import keep_large_blocks
+from wordorder.model import PRESETS
 from wordorder.training.machine import Machine
 from wordorder.training.metrics import read
 

@@ -122,9 +122,9 @@ def layer_step(options: argparse.Namespace, spec: str, context: int) -> Callable
     parameters = [*model.blocks[0].attention.parameters(), *model.position.parameters()]
 
     def forward() -> Tensor:
-        layout = model.layout(tokens, None, None, None)
+        layout = model.layout(tokens)
         embedded = model.position.embed(x, layout).to(model.compute_dtype)
-        return model.blocks[0].attention(embedded, model.scenes(layout, False)[0])
+        return model.blocks[0].attention(embedded, model.contexts(layout)[0])
 
     forward = torch.compile(forward) if options.compile else forward
 

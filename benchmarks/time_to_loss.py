@@ -33,8 +33,8 @@ from typing import Any
 import torch
 
 import wordorder as wo
-from wordorder.training.display import Display
 from wordorder.allocator import keep_large_blocks
+from wordorder.training.display import Display
 from wordorder.training.metrics import read
 from wordorder.training.plan import Plan
 

@@ -22,11 +22,11 @@ from typing import Any
 
 import torch
 
-from wordorder.model import ModelConfig, make_model
-from wordorder.batch import Batch
-from wordorder.training.config import TrainConfig
 from wordorder.allocator import keep_large_blocks
-from wordorder.training.machine import DTYPES, compiled, measure, use
+from wordorder.batch import Batch
+from wordorder.model import ModelConfig, make_model
+from wordorder.training.config import TrainConfig
+from wordorder.training.machine import DTYPES, measure, use
 from wordorder.training.optimizers import Optimizer
 
 CONTEXTS = (256, 1024, 4096)
@@ -105,11 +105,11 @@ def make_step(
     model = make_model(config)
     model.initialise(0)
     tokens = torch.randint(0, options.vocabulary, (batch_size, context + 1))
-    batch = Batch(tokens[:, :-1], tokens[:, 1:], None, None)
+    batch = Batch(tokens[:, :-1], tokens[:, 1:])
     asked = TrainConfig(model=config, compile=options.compile, batch_size=batch_size)
     machine = measure(asked, model, batch, lambda step: 0.0)
     use(model, machine)
-    losses = losses_of(model, machine)
+    forward = compiled(model, machine)
     optimizer = Optimizer(
         model,
         muon_dtype=DTYPES[machine.muon_dtype],
@@ -119,7 +119,7 @@ def make_step(
 
     def step() -> None:
         optimizer.zero_gradients()
-        losses(batch.tokens, batch.targets).mean().backward()
+        forward(batch).mean().backward()
         optimizer.step(matrix_rate=1e-3, rate=1e-3)
 
     counts = model.parameter_counts()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from random_weights import filled
-from torch import Tensor
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.attention_mass import (
@@ -15,8 +14,7 @@ from wordorder.evaluation.attention_mass import (
     attention_weights,
     distance_buckets,
 )
-from wordorder.model import ModelConfig, TokenModel, make_model
-from wordorder.model.layers import Attention, LayerContext
+from wordorder.model import AttentionRecord, ModelConfig, Recorder, TokenModel, make_model
 from wordorder.positions import CATALOGUE, Position
 from wordorder.text.store import TokenStore
 
@@ -128,16 +126,15 @@ def test_weights_are_those_of_the_definition() -> None:
     model = random_model("alibi", layers=1).double()
     model.compute_dtype = torch.float64
     tokens = torch.from_numpy(random_store().tokens[None, :LENGTH].astype(np.int64))
-    layer = model.blocks[0].attention
-    kept = []
+    records = []
 
-    def keep(module: Attention, given: tuple[Tensor, LayerContext], output: Tensor) -> None:
-        kept.append((attention_weights(module, *given, output=output), *layer.project(given[0])))
+    class Kept(Recorder):
+        def attention(self, record: AttentionRecord) -> None:
+            records.append(record)
 
-    hook = layer.register_forward_hook(keep)
-    model.hidden(tokens)
-    hook.remove()
-    weights, queries, keys, _ = kept[0]
+    model.hidden(tokens, recorder=Kept())
+    weights = attention_weights(records[0])
+    queries, keys = records[0].raw_queries, records[0].raw_keys
     distance = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
     slopes = torch.tensor([2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8], dtype=torch.float64)
     scores = queries @ keys.mT / 8**0.5 - slopes[:, None, None] * distance

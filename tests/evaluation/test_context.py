@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from random_weights import filled
 from torch import Tensor, nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import context_gain, context_losses, curve_lengths, measurable
 from wordorder.evaluation.intervals import Estimate, mean_of
 from wordorder.evaluation.windows import cut_windows
 from wordorder.model import ModelConfig, make_model
-from wordorder.model.bias import Bias
+from wordorder.model.additive_mask import AdditiveMask
 from wordorder.text.store import TokenStore
 
 END = 0  # no document holds it but at its end
@@ -142,7 +143,7 @@ def test_losses_are_those_of_each_text_read_alone(kind: str) -> None:
         expected = []
         for window in tokens[:, -length - 1 :]:
             with torch.no_grad():
-                losses = model.eval().token_losses(window[None, :-1], window[None, 1:])
+                losses = model.eval()(Batch(window[None, :-1], window[None, 1:]))
             expected.append(float(losses[0, -4:].mean()))
         assert each.window_losses == pytest.approx(expected, abs=ROUNDING)
         assert each.loss_nats == pytest.approx(np.mean(expected), abs=ROUNDING)
@@ -323,14 +324,14 @@ def test_biases_of_long_contexts_come_in_pieces(monkeypatch: pytest.MonkeyPatch)
     """One matrix for 16,384 tokens would take 4 GiB: past a size there is none, and it is equal."""
     model, store = random_model("t5"), store_of(100, 100)
     expected = context_losses(model, store, [8, 16, 64], trained_length=8)
-    whole, lengths = Bias.whole, set()
+    whole, lengths = AdditiveMask.whole, set()
 
-    def recorded(bias: Bias) -> Tensor | None:
-        lengths.add(bias.keys)
-        return whole(bias)
+    def recorded(additive: AdditiveMask) -> Tensor | None:
+        lengths.add(additive.mask.keys)
+        return whole(additive)
 
-    monkeypatch.setattr(Bias, "whole", recorded)
-    monkeypatch.setattr("wordorder.model.attention.LARGEST_MATRIX", 4 * 16 * 16)
+    monkeypatch.setattr(AdditiveMask, "whole", recorded)
+    monkeypatch.setattr("wordorder.model.fused_attention.LARGEST_MATRIX", 4 * 16 * 16)
     found = context_losses(model, store, [8, 16, 64], trained_length=8)
     assert lengths == {8, 16}
     for each, other in zip(found.lengths, expected.lengths, strict=True):

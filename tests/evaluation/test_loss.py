@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import ratio
 from wordorder.evaluation.loss import bucket_edges, cluster_starts, evaluate
@@ -29,8 +30,9 @@ class ByPosition(nn.Module):
         self.step = step
         self.seen: list[torch.Tensor] = []
 
-    def token_losses(self, tokens, targets, *, positions=None, documents=None, consecutive=False):  # type: ignore
+    def forward(self, batch: Batch) -> torch.Tensor:
         assert not self.training
+        tokens, targets, positions = batch.tokens, batch.targets, batch.positions
         self.seen.append(targets[targets >= 0])
         places = torch.arange(tokens.shape[1]).expand_as(tokens) if positions is None else positions
         return torch.where(targets >= 0, self.first + self.step * places, 0.0)
@@ -70,8 +72,8 @@ def test_positions_that_restart_are_the_ones_reported() -> None:
 class ByLetter(ByPosition):
     """Scores a token by the nats that its letter has; the end of text costs as `d`."""
 
-    def token_losses(self, tokens, targets, **given):  # type: ignore
-        return (targets - ord("a") + 1).clamp(max=4).double()
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return (batch.targets - ord("a") + 1).clamp(max=4).double()
 
 
 def test_the_error_is_that_of_documents_however_they_lie_in_windows() -> None:

@@ -10,6 +10,7 @@ import torch
 from random_weights import filled
 from torch import Tensor, nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.sliding import sliding_loss
@@ -142,7 +143,7 @@ def test_a_scored_token_has_its_window_before_it_and_nothing_else() -> None:
     for begin in range(0, 60 - 14, 10):
         window = torch.tensor([(ring + ring[1:])[begin : begin + 25]])
         with torch.no_grad():
-            each = model.token_losses(window[:, :-1], window[:, 1:])[0, 14:]
+            each = model(Batch(window[:, :-1], window[:, 1:]))[0, 14:]
         losses += each[: 60 - begin - 14].tolist()
     assert len(losses) == found.tokens == 46
     assert found.loss_nats == pytest.approx(sum(losses) / 46, rel=1e-5)

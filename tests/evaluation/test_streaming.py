@@ -9,6 +9,7 @@ import torch
 from random_weights import filled
 from torch import Tensor
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.streaming import chunked_losses, hidden_chunks, last_hidden
@@ -94,7 +95,7 @@ def test_positions_may_be_given() -> None:
     model, read = random_model("rotary"), tokens()
     positions = 3 * torch.arange(TIME)[None]
     with torch.no_grad():
-        whole = model.hidden(read, positions)
+        whole = model.hidden(Batch(read, positions=positions))
     joined = torch.cat([h for _, h in hidden_chunks(model, read, chunk=9, positions=positions)], 1)
     torch.testing.assert_close(joined, whole, rtol=0, atol=ROUNDING)
 
@@ -136,7 +137,7 @@ def test_losses_of_chunks_are_those_of_the_whole() -> None:
     targets = tokens().roll(-1, 1)
     targets[:, 40:] = -1
     with torch.no_grad():
-        whole = model.token_losses(read, targets)
+        whole = model(Batch(read, targets))
     found = chunked_losses(model, read, targets, chunk=16)
     torch.testing.assert_close(found, whole, rtol=0, atol=ROUNDING)
     assert (found[:, 40:] == 0).all() and (found[:, :40] > 0).all()

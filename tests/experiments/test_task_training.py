@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.experiments.algorithms import ANSWER, END, START, TASKS, Example, find
 from wordorder.experiments.task_training import (
@@ -201,8 +202,8 @@ def test_one_token_more_than_the_table_holds_cannot_be_read() -> None:
 def test_randomized_positions_are_fed_in_training_alone() -> None:
     run = TaskRun(TINY, "randomized:limit=64+sinusoidal", seed=0)
     tokens = run.training.batches.at(0).tokens
-    placed = run.training.sample_positions(None, tokens, 0)
-    assert placed is not None and int(placed.max()) > tokens.shape[1]
+    fed = run.training.with_sampled_positions(Batch(tokens), 0).positions
+    assert fed is not None and int(fed.max()) > tokens.shape[1]
     assert run.test()["3x"] is not None
 
 

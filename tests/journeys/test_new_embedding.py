@@ -11,7 +11,6 @@ import torch
 
 import wordorder as wo
 from wordorder.cli.main import main
-from wordorder.model.decoding import Cache
 from wordorder.positions import CATALOGUE
 from wordorder.positions.conformance import check
 
@@ -71,7 +70,7 @@ def test_it_trains_decodes_and_is_documented(
     assert written.startswith("one two")
     tokens = torch.tensor([run.tokenizer.encode("one two three four")])
     with torch.no_grad():
-        cache = Cache(run.model)
+        cache = run.model.new_cache()
         pieces = [run.model(piece, cache=cache) for piece in tokens.tensor_split((3, 9), 1)]
         torch.testing.assert_close(torch.cat(pieces, 1), run.model(tokens), atol=1e-4, rtol=0)
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from wordorder.model import LanguageModel, attention
+from wordorder.batch import Batch
+from wordorder.model import LanguageModel, fused_attention
 from wordorder.positions import CATALOGUE
 
 # PyTorch 2.13's backward of softplus fails under this backend; under inductor it does not.
@@ -22,11 +23,11 @@ def test_compiled_is_eager(make_random: Callable[..., LanguageModel], spec: str)
     model.attention_kernel = "plain"
     tokens = torch.randint(40, (2, 24), generator=torch.Generator().manual_seed(0))
     weight = model.blocks[0].attention.input.weight
-    compiled = torch.compile(model.token_losses, backend="aot_eager")
+    compiled = torch.compile(model, backend="aot_eager")
     found = {}
-    for name, losses_of in (("eager", model.token_losses), ("compiled", compiled)):
+    for name, forward in (("eager", model), ("compiled", compiled)):
         with torch.set_grad_enabled(spec not in NO_SLOPES):
-            losses = losses_of(tokens, tokens.roll(-1, 1))
+            losses = forward(Batch(tokens, tokens.roll(-1, 1)))
         slopes = () if spec in NO_SLOPES else torch.autograd.grad(losses.sum(), weight)
         found[name] = losses.detach(), *slopes
     for ours, theirs in zip(found["compiled"], found["eager"], strict=True):
@@ -39,7 +40,7 @@ def test_compiled_is_eager(make_random: Callable[..., LanguageModel], spec: str)
 def test_what_the_fused_kernel_takes_is_one_graph(
     make_random: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch, spec: str
 ) -> None:
-    monkeypatch.setattr(attention, "CHANNEL_FROM", 1)
+    monkeypatch.setattr(fused_attention, "CHANNEL_FROM", 1)
     model = make_random(spec, windows=(5, 7))
     tokens = torch.randint(40, (2, 14), generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([[0] * 6 + [1] * 8, [0] * 14])
@@ -48,7 +49,9 @@ def test_what_the_fused_kernel_takes_is_one_graph(
     compiled = torch.compile(model.forward, backend="eager", fullgraph=True)
     for given in ({}, {"documents": ids, "positions": places, "consecutive": True}):
         with torch.no_grad():
-            torch.testing.assert_close(compiled(tokens, **given), model(tokens, **given))
+            torch.testing.assert_close(
+                compiled(Batch(tokens, **given)), model(Batch(tokens, **given))
+            )
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -56,13 +59,15 @@ def test_compiled_alibi_at_positions_that_fall_is_eager(
     make_random: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compiled code cannot look whether they rise, and takes no channel unless it is declared."""
-    monkeypatch.setattr(attention, "CHANNEL_FROM", 1)
+    monkeypatch.setattr(fused_attention, "CHANNEL_FROM", 1)
     model = make_random("alibi", layers=1)
     model.attention_kernel = "fused"
     tokens = torch.randint(40, (2, 12), generator=torch.Generator().manual_seed(0))
     positions = torch.tensor([[5, 0, 9, 1, 30, 2, 8, 3, 40, 4, 6, 7]]).expand(2, -1)
     with torch.no_grad():
-        expected = model(tokens, positions=positions)
-        found = torch.compile(model.forward, backend="aot_eager")(tokens, positions=positions)
+        expected = model(Batch(Batch(tokens, positions=positions)))
+        found = torch.compile(model.forward, backend="aot_eager")(
+            Batch(tokens, positions=positions)
+        )
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     torch._dynamo.reset()

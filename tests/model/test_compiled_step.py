@@ -8,10 +8,12 @@ from functools import partial
 import pytest
 import torch
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput, Refused
 from wordorder.model import LanguageModel, ModelConfig, RecurrentLanguageModel
-from wordorder.model.compiled_step import CompiledStep, FixedCache, why_not
-from wordorder.model.decoding import Sampling, generate, make_cache
+from wordorder.model.compiled_step import CompiledStep, why_not
+from wordorder.model.decoding import Sampling, generate
+from wordorder.model.fixed_cache import FixedCache
 from wordorder.positions import CATALOGUE
 from wordorder.training.machine import compiler_found
 
@@ -44,8 +46,8 @@ def test_it_gives_the_full_logits(
         return
     step = CompiledStep(model)
     with torch.inference_mode():
-        full = model(tokens, context_length=14)
-        cache = make_cache(model, context_length=14)
+        full = model(Batch(tokens, context_length=14))
+        cache = model.new_cache(context_length=14)
         model.next_logits(tokens[:, :5], cache)
         fixed = step.cache(cache, 14)
         for i in range(5, 14):
@@ -87,7 +89,7 @@ def test_what_it_cannot_do_is_said(make_random: Callable[..., LanguageModel]) ->
     gru = RecurrentLanguageModel(ModelConfig(kind="gru", vocabulary_size=9, width=6, layers=1))
     with pytest.raises(BadInput, match="a GRU"):
         CompiledStep(gru)
-    with pytest.raises(BadInput, match="both ways"):
+    with pytest.raises(BadInput, match="bidirectional"):
         CompiledStep(make_random("rotary", causal=False))
 
 
@@ -104,7 +106,7 @@ def test_it_ends_where_positions_do(make_random: Callable[..., LanguageModel]) -
 @pytest.mark.usefixtures("traced")
 def test_a_full_cache_is_said(make_random: Callable[..., LanguageModel]) -> None:
     model = make_random("rotary")
-    cache, token = make_cache(model), torch.zeros(1, 1, dtype=torch.int64)
+    cache, token = model.new_cache(), torch.zeros(1, 1, dtype=torch.int64)
     with torch.inference_mode():
         model.next_logits(token, cache)
         step, fixed = CompiledStep(model), FixedCache(cache, 2)
@@ -115,7 +117,7 @@ def test_a_full_cache_is_said(make_random: Callable[..., LanguageModel]) -> None
 
 def test_it_goes_on_with_one_text(make_random: Callable[..., LanguageModel]) -> None:
     model = make_random("rotary")
-    cache = make_cache(model)
+    cache = model.new_cache()
     with pytest.raises(BadInput, match="begun before"):
         FixedCache(cache, 256)
     model.next_logits(torch.zeros(2, 3, dtype=torch.int64), cache)

@@ -15,9 +15,10 @@ import transformers
 from torch import Tensor
 from transformers.models.llama import modeling_llama
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
-from wordorder.model.decoding import Cache, Sampling, generate, make_cache
+from wordorder.model.decoding import Sampling, generate
 
 # float64 throughout, but for the sines and cosines, which are the same float32 ones.
 EXACT = 1e-10
@@ -59,13 +60,13 @@ def test_every_step_of_a_cache_is_the_whole_text_again(
 ) -> None:
     """40 steps, past the original length from the 17th on; and no more is known of a text's end."""
     model, tokens = exact(make_random, spec), some_tokens(40)
-    cache = Cache(model, context_length=context_length)
+    cache = model.new_cache(context_length=context_length)
     length = context_length or ORIGINAL  # a cache that is told nothing is for the trained length
-    whole = model(tokens, context_length=length)
+    whole = model(Batch(tokens, context_length=length))
     for step in range(40):
         same(model.next_logits(tokens[:, step : step + 1], cache), whole[:, step])
     for step in (1, ORIGINAL, ORIGINAL + 1, 39):
-        same(model.next_logits(tokens[:, :step], context_length=length), whole[:, step - 1])
+        same(model.next_logits(Batch(tokens[:, :step], context_length=length)), whole[:, step - 1])
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -94,7 +95,7 @@ def test_a_text_is_written_the_same_with_a_cache_and_without(
         same(*logits)
         length = prompt + more
         again = torch.tensor([start + texts[0]])[:, :-1]
-        same(logits[0], model(again, context_length=length)[0, prompt - 1 :])
+        same(logits[0], model(Batch(again, context_length=length))[0, prompt - 1 :])
 
 
 @pytest.mark.parametrize("spec", [DYNAMIC, LONGROPE])
@@ -103,11 +104,11 @@ def test_it_is_the_context_that_counts_and_not_how_far_a_text_has_come(
 ) -> None:
     model, tokens = exact(make_random, spec), some_tokens(12)
     expected = model(tokens)
-    same(model(tokens, context_length=12), expected)
-    same(model(tokens, context_length=ORIGINAL), expected)
-    assert (model(tokens, context_length=ORIGINAL + 1) - expected).abs().max() > APART
+    same(model(Batch(tokens, context_length=12)), expected)
+    same(model(Batch(tokens, context_length=ORIGINAL)), expected)
+    assert (model(Batch(tokens, context_length=ORIGINAL + 1)) - expected).abs().max() > APART
     assert torch.equal(model(tokens), expected)  # nothing is left of the longer one
-    longer = model.hidden(tokens, context_length=64)
+    longer = model.hidden(Batch(tokens, context_length=64))
     assert (longer - model.hidden(tokens)).abs().max() > APART
 
 
@@ -115,21 +116,21 @@ def test_where_nothing_asks_for_it_it_changes_nothing(make_random: MakeModel) ->
     tokens = some_tokens(12)
     for options in ({"position": "rotary:scaling=yarn,factor=4"}, {"kind": "gru"}):
         model = make_random(**options)
-        assert torch.equal(model(tokens, context_length=500), model(tokens))
-        cache = make_cache(model, context_length=500)
-        found = model.next_logits(tokens, cache, context_length=500)
+        assert torch.equal(model(Batch(tokens, context_length=500)), model(tokens))
+        cache = model.new_cache(context_length=500)
+        found = model.next_logits(Batch(tokens, context_length=500), cache=cache)
         assert torch.equal(found, model.next_logits(tokens))
 
 
 def test_a_cache_has_one_context_length(make_random: MakeModel) -> None:
     model, tokens = exact(make_random, DYNAMIC), some_tokens(5)
-    cache = Cache(model, context_length=40)
-    model(tokens, cache=cache, context_length=40)
+    cache = model.new_cache(context_length=40)
+    model(Batch(tokens, context_length=40), cache=cache)
     with pytest.raises(BadInput) as caught:
-        model(tokens, cache=cache, context_length=1000)
+        model(Batch(tokens, context_length=1000), cache=cache)
     assert str(caught.value) == (
         "a context length of 1,000, and a cache that was made for 40: "
-        "give it to Cache, and here none"
+        "give it to new_cache, and here none"
     )
     assert cache.length == 5
 

@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import ModelConfig, TokenModel, make_model
-from wordorder.model.decoding import Cache, Sampling, choose, generate, make_cache
+from wordorder.model.decoding import Sampling, choose, generate
 from wordorder.positions import CATALOGUE
 
 SPECS = [*CATALOGUE, "learned+alibi", "rotary/none", "rotary:fraction=0.5", "sinusoidal+rotary"]
@@ -59,7 +60,7 @@ def test_uneven_chunks_give_the_full_logits(spec: str, changes: dict, kernel: st
         full = model(tokens)
         model.attention_kernel = kernel
         torch.testing.assert_close(model(tokens), full, **CLOSE)
-        cache = make_cache(model)
+        cache = model.new_cache()
         parts = [model(part, cache=cache) for part in tokens.split([5, 1, 3, 1, 2], dim=1)]
     torch.testing.assert_close(torch.cat(parts, 1), full, **CLOSE)
 
@@ -72,7 +73,7 @@ def test_raw_and_rotated_keys_agree_in_any_chunks(cuts: list[int]) -> None:
     with torch.no_grad():
         full = model(tokens)
         for rotated in (True, False):
-            cache = Cache(model, rotated=rotated)
+            cache = model.new_cache(rotated=rotated)
             parts = [model(part, cache=cache) for part in tokens.split(cuts, dim=1)]
             torch.testing.assert_close(torch.cat(parts, 1), full, **CLOSE)
 
@@ -83,7 +84,7 @@ def test_packed_documents_are_separate_documents(spec: str) -> None:
     documents = torch.tensor([[0] * 5 + [1] * 7])
     positions = torch.tensor([[*range(5), *range(7)]])
     with torch.no_grad():
-        packed = model(tokens, positions=positions, documents=documents)
+        packed = model(Batch(tokens, positions=positions, documents=documents))
         apart = [model(part) for part in tokens.split([5, 7], dim=1)]
     torch.testing.assert_close(packed, torch.cat(apart, 1), **CLOSE)
 
@@ -96,7 +97,7 @@ def test_left_padding_changes_nothing(spec: str) -> None:
     positions = torch.tensor([[0] * 5 + [*range(7)]])
     with torch.no_grad():
         alone = model(tokens)
-        beside = model(padded, positions=positions, documents=documents)
+        beside = model(Batch(padded, positions=positions, documents=documents))
     torch.testing.assert_close(beside[:, 5:], alone, **CLOSE)
 
 
@@ -105,8 +106,8 @@ def test_only_distances_count_where_that_is_declared(spec: str) -> None:
     model, tokens = random_model(config_of(spec)), some_tokens()
     positions = torch.arange(LENGTH).expand(2, -1)
     with torch.no_grad():
-        here = model(tokens, positions=positions)
-        there = model(tokens, positions=positions + 1000)
+        here = model(Batch(tokens, positions=positions))
+        there = model(Batch(tokens, positions=positions + 1000))
     torch.testing.assert_close(there, here, **CLOSE)
 
 
@@ -115,8 +116,8 @@ def test_where_a_text_stands_counts_for_absolute_embeddings(spec: str) -> None:
     model, tokens = random_model(config_of(spec)), some_tokens(length=5)
     positions = torch.arange(5).expand(2, -1)
     with torch.no_grad():
-        moved = model(tokens, positions=positions + 4)
-        assert (moved - model(tokens, positions=positions)).abs().max() > 0.01
+        moved = model(Batch(tokens, positions=positions + 4))
+        assert (moved - model(Batch(tokens, positions=positions))).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -136,7 +137,7 @@ def test_a_bidirectional_model_sees_order_only_through_positions(spec: str, both
 def test_a_gru_decodes_as_it_reads() -> None:
     model, tokens = random_model(config_of("none", kind="gru")), some_tokens()
     with torch.no_grad():
-        cache = make_cache(model)
+        cache = model.new_cache()
         parts = [model(part, cache=cache) for part in tokens.split([5, 1, 6], dim=1)]
         torch.testing.assert_close(torch.cat(parts, 1), model(tokens), **CLOSE)
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel
-from wordorder.model.decoding import Cache
+from wordorder.model.cache import Cache
 from wordorder.positions import (
     Alibi,
     ModelShape,
@@ -147,8 +148,10 @@ class Offset(Position):
         super().__init__(shape)
         self.most = most
 
-    def sample_positions(self, positions: Tensor, generator: torch.Generator) -> Tensor:
-        return positions + torch.randint(1, self.most, (len(positions), 1), generator=generator)
+    def sample_positions(
+        self, positions: Tensor, batch_size: int, generator: torch.Generator
+    ) -> Tensor:
+        return positions + torch.randint(1, self.most, (batch_size, 1), generator=generator)
 
 
 class Trained(Position):
@@ -205,7 +208,7 @@ def in_pieces(model: LanguageModel, cache: Cache, tokens: Tensor, *cuts: int) ->
 @torch.no_grad()
 def test_read_in_pieces_is_read_at_once(make_toy: MakeModel, spec: str, windows: tuple) -> None:
     model, tokens = make_toy(spec, windows=windows), some_tokens(2, 17)
-    cache = Cache(model, context_length=17)
+    cache = model.new_cache(context_length=17)
     same(in_pieces(model, cache, tokens, 5, 6, 7, 13), model(tokens))
 
 
@@ -216,10 +219,10 @@ def test_packed_documents_are_separate(make_toy: MakeModel, spec: str) -> None:
     model, texts = make_toy(spec), some_tokens(3, 6)
     documents, positions = torch.arange(18)[None] // 6, torch.arange(18)[None] % 6
 
-    def read(tokens: Tensor, **where: Tensor) -> Tensor:
-        return model(tokens, cache=Cache(model, context_length=18), **where)
+    def read(tokens: Tensor | Batch) -> Tensor:
+        return model(tokens, cache=model.new_cache(context_length=18))
 
-    found = read(texts.view(1, 18), documents=documents, positions=positions)
+    found = read(Batch(texts.view(1, 18), documents=documents, positions=positions))
     same(found.view(3, 6, -1), read(texts))
 
 
@@ -229,8 +232,8 @@ def test_padding_on_the_left_changes_nothing(make_toy: MakeModel, spec: str) -> 
     model, tokens = make_toy(spec), some_tokens(2, 12)
     positions = (torch.arange(12) - torch.tensor([[0], [5]])).clamp(min=0)
     documents = torch.where(torch.arange(12) < torch.tensor([[0], [5]]), -1, 0)
-    found = model(tokens, documents=documents, positions=positions)
-    expected = model(tokens[1:, 5:], cache=Cache(model, context_length=12))
+    found = model(Batch(tokens, documents=documents, positions=positions))
+    expected = model(tokens[1:, 5:], cache=model.new_cache(context_length=12))
     same(found[1:, 5:], expected)
     same(found[:1], model(tokens[:1]))
 
@@ -273,10 +276,10 @@ def test_parameters_are_one_per_layer_unless_shared(make_toy: MakeModel) -> None
 @torch.no_grad()
 def test_a_rotation_that_stretches_is_never_kept(make_toy: MakeModel) -> None:
     model, tokens = make_toy("stretch"), some_tokens(1, 17)
-    assert not Cache(model).rotated
+    assert not model.new_cache().rotated
     with pytest.raises(BadInput, match="rotates keys anew at every length"):
-        Cache(model, rotated=True)
-    lengths = [model(tokens, cache=Cache(model, context_length=n)) for n in (17, 64, 0)]
+        model.new_cache(rotated=True)
+    lengths = [model(tokens, cache=model.new_cache(context_length=n)) for n in (17, 64, 0)]
     assert (lengths[0] - lengths[1]).abs().max() > APART
     same(lengths[1], lengths[2])
 
@@ -295,13 +298,13 @@ def test_the_softmax_scale_is_applied_once(make_toy: MakeModel) -> None:
 def test_placing_is_for_training_alone(make_toy: MakeModel) -> None:
     model, tokens = make_toy("offset+alibi+offset:most=5"), some_tokens(2, 9)
     positions = torch.arange(9).expand(2, -1)
-    placed = model.position.sample_positions(positions, torch.Generator().manual_seed(1))
+    placed = model.position.sample_positions(positions, 2, torch.Generator().manual_seed(1))
     assert (placed - positions).unique(dim=1).shape[1] == 1
     assert (placed[:, 0] > 4).all()
-    again = model.position.sample_positions(positions, torch.Generator().manual_seed(1))
+    again = model.position.sample_positions(positions, 2, torch.Generator().manual_seed(1))
     assert torch.equal(placed, again)
     same(model(tokens), make_toy("alibi")(tokens))
-    same(model(tokens, positions=placed), model(tokens))
+    same(model(Batch(tokens, positions=placed)), model(tokens))
 
 
 @pytest.mark.parametrize("spec", ["trained", "pull", "forget"])
@@ -312,7 +315,7 @@ def test_what_a_score_trains_gets_its_slope(make_toy: MakeModel, spec: str, kern
     model.attention_kernel = kernel
     targets = tokens.roll(-1, 1)
     parameters = list(model.position.parameters())
-    slopes = torch.autograd.grad(model.loss(tokens, targets), parameters)
+    slopes = torch.autograd.grad(model(Batch(tokens, targets)).mean(), parameters)
     length = math.sqrt(sum(float(s.square().sum()) for s in slopes))
     step, losses = 0.01, []
     for sign in (1, -1):
@@ -320,7 +323,7 @@ def test_what_a_score_trains_gets_its_slope(make_toy: MakeModel, spec: str, kern
         with torch.no_grad():
             for parameter, slope in zip(moved.position.parameters(), slopes, strict=True):
                 parameter += sign * step * slope / length
-            losses.append(float(moved.loss(tokens, targets)))
+            losses.append(float(moved(Batch(tokens, targets)).mean()))
     assert length > APART
     # Central differences of a float32 loss: its curvature and rounding leave a few per cent.
     assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(length, rel=0.03)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
-from wordorder.model.cache import Cache, make_cache
 from wordorder.model.decoding import Sampling, check_window, generate
 from wordorder.positions import CATALOGUE
 
@@ -64,13 +64,15 @@ def test_in_one_layer_it_is_the_kept_tokens_alone(
     make_random: MakeModel, spec: str, sinks: int, window: int
 ) -> None:
     model, tokens = exact(make_random, spec, layers=1), some_tokens(2, 24)
-    cache = Cache(model, rotated=False, context_length=24)
+    cache = model.new_cache(rotated=False, context_length=24)
     model(tokens[:, :20], cache=cache)
     cache.evict(sinks, window)
     assert cache.length == sinks + window
-    assert cache.positions.tolist() == 2 * [list(range(sinks + window))]
+    assert cache.positions.tolist() == [list(range(sinks + window))]
     kept = cut(tokens[:, :20], sinks, window)
-    expected = model(torch.cat((kept, tokens[:, 20:]), 1), context_length=24)[:, sinks + window :]
+    expected = model(Batch(torch.cat((kept, tokens[:, 20:]), 1), context_length=24))[
+        :, sinks + window :
+    ]
     found = [model(tokens[:, 20:22], cache=cache), model(tokens[:, 22:], cache=cache)]
     rounded = spec in ("xpos", "transformer-xl")
     same(torch.cat(found, 1), expected, ROUNDED if rounded else EXACT)
@@ -80,9 +82,9 @@ def test_in_one_layer_it_is_the_kept_tokens_alone(
 def test_with_everything_kept_nothing_changes(make_random: MakeModel, spec: str) -> None:
     """Positions that do not start at 0, too, stay where they are."""
     model, tokens = exact(make_random, spec), some_tokens(2, 12)
-    caches = [Cache(model, rotated=False) for _ in range(2)]
+    caches = [model.new_cache(rotated=False) for _ in range(2)]
     for cache in caches:
-        model(tokens[:, :9], positions=torch.arange(7, 16)[None], cache=cache)
+        model(Batch(tokens[:, :9], positions=torch.arange(7, 16)[None]), cache=cache)
     caches[0].evict(0, 9)
     caches[0].evict(4, 5)
     assert torch.equal(*(model(tokens[:, 9:], cache=cache) for cache in caches))
@@ -96,7 +98,7 @@ def test_dropping_the_oldest_is_a_sliding_window(make_random: MakeModel, spec: s
     if spec == "path":  # its window hides keys, and leaves what acts on them from between
         model, sliding = (exact(make_random, "path:taps=1", windows=w) for w in ((), (7,)))
     tokens = some_tokens(1, 40)
-    cache, expected = Cache(model, rotated=False), sliding(tokens)
+    cache, expected = model.new_cache(rotated=False), sliding(tokens)
     for step in range(40):
         found = model(tokens[:, step : step + 1], cache=cache)
         cache.evict(0, 6)
@@ -106,7 +108,7 @@ def test_dropping_the_oldest_is_a_sliding_window(make_random: MakeModel, spec: s
 def test_gates_of_what_was_dropped_still_count(make_random: MakeModel) -> None:
     """Forgetting is not undone: sinks are as far off as all the gates between have them."""
     model, tokens = exact(make_random, "forgetting", layers=1), some_tokens(1, 20)
-    cache = Cache(model, rotated=False)
+    cache = model.new_cache(rotated=False)
     model(tokens[:, :19], cache=cache)
     cache.evict(3, 5)
     block, (gates,) = model.blocks[0], model.position.instances
@@ -129,7 +131,7 @@ def test_gates_of_what_was_dropped_still_count(make_random: MakeModel) -> None:
 
 def test_memory_does_not_grow(make_random: MakeModel) -> None:
     model = exact(make_random, "rotary+forgetting")
-    cache = Cache(model, rotated=False)
+    cache = model.new_cache(rotated=False)
     for token in some_tokens(160)[:, None, None]:
         model(token, cache=cache)
         cache.evict(2, 8)
@@ -141,12 +143,12 @@ def test_memory_does_not_grow(make_random: MakeModel) -> None:
 
 def test_a_long_text_gives_its_memory_back(make_random: MakeModel) -> None:
     model, tokens = exact(make_random, "rotary"), some_tokens(1, 1200)
-    cache = Cache(model, rotated=False)
+    cache = model.new_cache(rotated=False)
     model(tokens, cache=cache)
     cache.evict(4, 60)
     for layer in cache.layers:
         assert layer.keys.untyped_storage().nbytes() < 8 * 300 * 2 * 8
-    again = Cache(model, rotated=False)
+    again = model.new_cache(rotated=False)
     model(tokens, cache=again)
     again.evict(4, 100)
     again.evict(4, 60)
@@ -157,8 +159,8 @@ def test_documents_go_with_their_tokens(make_random: MakeModel) -> None:
     """Each counts its own positions; what a next token sees is its own document, as before."""
     model, tokens = exact(make_random, "fire", layers=1), some_tokens(1, 12)
     documents = torch.tensor([[0] * 5 + [1] * 5])
-    cache = Cache(model, rotated=False)
-    model(tokens[:, :10], documents=documents, cache=cache)
+    cache = model.new_cache(rotated=False)
+    model(Batch(tokens[:, :10], documents=documents), cache=cache)
     cache.evict(2, 4)
     assert cache.documents.tolist() == [[0, 0, 1, 1, 1, 1]]
     assert cache.positions.tolist() == [[0, 1, 0, 1, 2, 3]]
@@ -177,7 +179,7 @@ ADDED = (
 def test_positions_of_the_input_cannot_move(make_random: MakeModel, spec: str) -> None:
     model = make_random(spec)
     for read in (0, 9):
-        cache = Cache(model, rotated=False)
+        cache = model.new_cache(rotated=False)
         model(some_tokens(1, 9)[:, :read], cache=cache) if read else None
         with pytest.raises(BadInput) as caught:
             cache.evict(1, 4)
@@ -193,28 +195,28 @@ def test_other_caches_are_refused(make_random: MakeModel) -> None:
     axial = make_random("axial")
     for cache, where, said in (
         (
-            Cache(make_random("rotary")),
+            make_random("rotary").new_cache(),
             {},
-            "keys that are kept rotated cannot move: make Cache(rotated=False)",
+            "keys that are kept rotated cannot move: make the cache with rotated=False",
         ),
         (
-            Cache(axial, rotated=False),
+            axial.new_cache(rotated=False),
             {"positions": grid},
             "cells of a grid have no gap that could be closed: keep all of them",
         ),
         (
-            Cache(axial, rotated=False),
+            axial.new_cache(rotated=False),
             {"documents": padding},
             "the first 3 tokens of a row are padding: read it without any",
         ),
     ):
-        axial(some_tokens(1, 8), cache=cache, **where)
+        axial(Batch(some_tokens(1, 8), **where), cache)
         with pytest.raises(BadInput) as caught:
             cache.evict(3, 4)
         assert str(caught.value) == said
     for sinks, window in ((-1, 4), (2, 0)):
         with pytest.raises(BadInput) as caught:
-            Cache(axial, rotated=False).evict(sinks, window)
+            axial.new_cache(rotated=False).evict(sinks, window)
         assert str(caught.value) == (
             f"{sinks} sinks and a window of {window}: keep 0 or more and at least 1"
         )
@@ -250,7 +252,7 @@ def test_windows_that_are_refused(
 
 def test_a_gru_has_nothing_to_drop(make_random: MakeModel) -> None:
     with pytest.raises(BadInput) as caught:
-        make_cache(make_random(kind="gru"), rotated=False).evict(0, 4)
+        make_random(kind="gru").new_cache(rotated=False).evict(0, 4)
     assert str(caught.value) == GRU
 
 

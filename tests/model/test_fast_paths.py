@@ -5,18 +5,22 @@ The sizes at which work is cut into pieces are lowered, so that there are severa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wordorder.model import attention as attention_module
 from wordorder.model import cross_entropy as loss_module
+from wordorder.model import fused_attention
 from wordorder.model import plain_attention as plain_module
-from wordorder.model.attention import attention, with_slopes
-from wordorder.model.bias import Bias
+from wordorder.model.additive_mask import AdditiveMask
+from wordorder.model.attention import attention
 from wordorder.model.cross_entropy import cross_entropy
+from wordorder.model.fused_attention import widened
 from wordorder.model.layers import RMSNorm, _RMSNorm
+from wordorder.model.problem import AttentionProblem
 from wordorder.positions import (
     Alibi,
     ModelShape,
@@ -126,13 +130,14 @@ def test_attention_in_pieces_is_attention(
     given = torch.arange(7)[None] if positions is None else positions
     layout = TokenLayout.of(given, documents, causal=causal, consecutive=positions is None)
     tables = tuple(part.prepare(layout) for part in position.parts)
-    bias = Bias(position, layout, window, torch.float64)
     parameters = [p for part in position.parts for p in part.parameters()]
 
     def attend(q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> Tensor:
-        fresh = Bias(position, layout, window, torch.float64)
+        fresh = AdditiveMask.of(position, layout, window, torch.float64)
         state = (None,) * len(position.parts)
-        return attention(q, k, v, position, tables, state, fresh, kernel="plain")
+        return attention(
+            AttentionProblem.of(q, k, v, position, tables, state, fresh, kernel="plain")
+        )
 
     q, k, v = (random(3, 2, 7, 4, seed=n) for n in range(3))
     scores = q @ k.mT / 2
@@ -145,7 +150,6 @@ def test_attention_in_pieces_is_attention(
     visible = layout.may_attend(window)
     expected = scores.masked_fill(~visible, float("-inf")).softmax(-1) @ v
     torch.testing.assert_close(attend(q, k, v), expected)
-    assert bias.trained_pairs == (Table in kinds and positions is not None)
     loss = random(3, 2, 7, 4, seed=5).detach()
     found = torch.autograd.grad((attend(q, k, v) * loss).sum(), [q, k, v, *parameters])
     slopes = torch.autograd.grad((expected * loss).sum(), [q, k, v, *parameters])
@@ -159,7 +163,7 @@ def test_attention_in_pieces_is_attention(
 def test_slopes_in_a_channel_are_a_bias(
     where: str, dtype: torch.dtype, heads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention_module, "CHANNEL_FROM", 1)
+    monkeypatch.setattr(fused_attention, "CHANNEL_FROM", 1)
     shape = ModelShape(heads, 4)
     position = Sum(shape, (Alibi(shape),))
     documents, positions = GEOMETRIES[where]
@@ -174,8 +178,10 @@ def test_slopes_in_a_channel_are_a_bias(
         for kernel in ("plain", "fused"):
             q, k, v = (random(3, heads, 7, 4, seed=n).detach().to(dtype) for n in range(3))
             q.requires_grad_()
-            bias = Bias(position, layout, None, dtype)
-            attended = attention(q, k, v, position, (None,), (None,), bias, kernel=kernel)
+            bias = AdditiveMask.of(position, layout, None, dtype)
+            attended = attention(
+                AttentionProblem.of(q, k, v, position, (None,), (None,), bias, kernel=kernel)
+            )
             (slope,) = torch.autograd.grad(attended.float().square().sum(), q)
             found[kernel] = attended, slope
     # Where a key ahead may be seen, the bias is no channel.
@@ -192,9 +198,10 @@ def test_far_slopes_in_bfloat16_keep_their_distances() -> None:
     shape = ModelShape(4, 8)
     position = Sum(shape, (Alibi(shape),))
     layout = TokenLayout.of(torch.arange(4096)[None], consecutive=True)
-    bias = Bias(position, layout, None, torch.bfloat16)
+    bias = AdditiveMask.of(position, layout, None, torch.bfloat16)
     zeros = torch.zeros(1, 4, 4096, 8, dtype=torch.bfloat16)
-    q, k, _ = with_slopes(zeros, zeros, zeros, position.slopes(), bias, 0.5)
+    problem = AttentionProblem.of(zeros, zeros, zeros, position, (None,), (None,), bias)
+    q, k, _ = widened(replace(problem, scale=0.5))
     found = (q.float() @ k.float().mT)[0, :, -1] * 0.5
     expected = position.distance_bias(4095 - torch.arange(4096))
     torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)

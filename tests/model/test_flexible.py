@@ -14,8 +14,8 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.attention.flex_attention import flex_attention
 
+from wordorder.batch import Batch
 from wordorder.model import LanguageModel, flexible_attention
-from wordorder.model.cache import Cache
 from wordorder.positions import CATALOGUE
 
 pytestmark = [
@@ -44,7 +44,7 @@ def test_it_is_the_plain_road(
         for kernel in ("plain", "flex"):
             model.attention_kernel = kernel
             given = {"positions": restarting(ids), **DECLARED} if documents else {}
-            found[kernel] = model(tokens, documents=ids, **given)
+            found[kernel] = model(Batch(tokens, documents=ids, **given))
     torch.testing.assert_close(found["flex"], found["plain"], **CLOSE)
 
 
@@ -60,9 +60,11 @@ def test_after_a_cache_it_is_the_plain_road(
     places = [None, None] if order is None else torch.tensor([order]).split((6, 8), 1)
     found = {}
     for kernel in ("plain", "flex"):
-        cache, model.attention_kernel = Cache(model), kernel
+        cache, model.attention_kernel = model.new_cache(), kernel
         pieces = tokens.split((6, 8), 1)
-        read = [model(p, positions=at, cache=cache) for p, at in zip(pieces, places, strict=True)]
+        read = [
+            model(Batch(p, positions=at), cache=cache) for p, at in zip(pieces, places, strict=True)
+        ]
         found[kernel] = torch.cat(read, 1)
     torch.testing.assert_close(found["flex"], found["plain"], **CLOSE)
 
@@ -83,7 +85,7 @@ def slopes(model: LanguageModel, documents: torch.Tensor | None = None) -> dict[
         model.attention_kernel = kernel
         model.zero_grad()
         given = {} if documents is None else {"positions": restarting(documents), **DECLARED}
-        losses = model.token_losses(tokens, tokens.roll(-1, 1), documents=documents, **given)
+        losses = model(Batch(tokens, tokens.roll(-1, 1), documents=documents, **given))
         losses.mean().backward()
         found[kernel] = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     return found
@@ -143,9 +145,11 @@ def test_code_compiled_as_a_whole_has_the_kernel_in_it(
     torch._dynamo.reset()
     counted = CompileCounterWithBackend("aot_eager")
     with torch.no_grad():
-        expected = model(tokens, **given)
+        expected = model(Batch(tokens, **given))
         model.attention_kernel = "flex"
-        found = torch.compile(model.forward, backend=counted, fullgraph=True)(tokens, **given)
+        found = torch.compile(model.forward, backend=counted, fullgraph=True)(
+            Batch(tokens, **given)
+        )
     torch.testing.assert_close(found, expected, **CLOSE)
     assert counted.frame_count == 1
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, ModelConfig, make_model
-from wordorder.model.decoding import Cache
 from wordorder.positions import Deberta, Position
 from wordorder.training.optimizers import Optimizer
 
@@ -45,7 +45,7 @@ def manual_losses(model: LanguageModel, targets: Tensor = TARGETS) -> Tensor:
 def test_losses_are_negative_log_probabilities(make_random: MakeModel, options: dict) -> None:
     model = make_random(**options)
     expected = manual_losses(model)
-    found = model.token_losses(TOKENS, TARGETS)
+    found = model(Batch(TOKENS, TARGETS))
     assert found.dtype is torch.float32
     assert (found[TARGETS < 0] == 0).all()
     torch.testing.assert_close(found.double(), expected, atol=ROUNDING, rtol=ROUNDING)
@@ -56,34 +56,17 @@ def test_losses_are_negative_log_probabilities(make_random: MakeModel, options: 
 
 
 @torch.no_grad()
-def test_the_loss_is_the_mean_of_what_counts(make_random: MakeModel) -> None:
-    model = make_random()
-    losses = manual_losses(model)
-    counted = TARGETS >= 0
-    assert float(model.loss(TOKENS, TARGETS)) == pytest.approx(float(losses[counted].mean()))
-    weights = torch.rand(TARGETS.shape, generator=torch.Generator().manual_seed(1))
-    expected = (losses * weights)[counted].sum() / weights[counted].sum()
-    found = model.loss(TOKENS, TARGETS, weights=weights)
-    assert float(found) == pytest.approx(float(expected))
-    nothing = model.loss(TOKENS, torch.full_like(TOKENS, -1))
-    assert float(nothing) == 0
-
-
-@torch.no_grad()
 def test_losses_see_positions_and_documents(make_random: MakeModel) -> None:
     model = make_random()
     where = {
         "positions": (torch.arange(12) * 3)[None],
         "documents": (torch.arange(12) // 5)[None].expand(2, -1),
     }
-    logits = model(TOKENS, **where)
+    logits = model(Batch(TOKENS, **where))
     expected = functional.cross_entropy(logits.mT, TARGETS, ignore_index=-1, reduction="none")
-    found = model.token_losses(TOKENS, TARGETS, **where)
+    found = model(Batch(TOKENS, TARGETS, **where))
     torch.testing.assert_close(found, expected, atol=ROUNDING, rtol=ROUNDING)
-    assert float(model.loss(TOKENS, TARGETS, **where)) == pytest.approx(
-        float(expected[TARGETS >= 0].mean())
-    )
-    assert (found - model.token_losses(TOKENS, TARGETS)).abs().max() > 0.1
+    assert (found - model(Batch(TOKENS, TARGETS))).abs().max() > 0.1
 
 
 @torch.no_grad()
@@ -167,7 +150,7 @@ def test_muon_takes_the_matrices_that_an_embedding_declares(
     assert not set(optimizer.names) & expected  # and AdamW has all the rest
     joined = {name for name, _ in model.named_parameters() if name.startswith("position.")}
     assert joined - expected <= set(optimizer.names)
-    model.loss(TOKENS, TARGETS).backward()
+    model(Batch(TOKENS, TARGETS)).mean().backward()
     before = {part.name: part.value.clone() for part in own}
     optimizer.step(matrix_rate=0.1, rate=0.0)
     for part in own:
@@ -304,17 +287,17 @@ def test_sines_are_added_to_words_of_the_size_the_paper_has() -> None:
 def test_a_new_model_gives_every_token_its_due() -> None:
     """New blocks are the identity, so that the first loss is near that of a guess."""
     model = initialised()
-    losses = model.token_losses(TOKENS, TOKENS.roll(-1, 1))
+    losses = model(Batch(TOKENS, TOKENS.roll(-1, 1)))
     assert float(losses.mean()) == pytest.approx(torch.tensor(512.0).log().item(), abs=0.3)
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": "layer", "biases": True}, {"kind": "gru"}])
 def test_bfloat16_is_for_activations_alone(make_random: MakeModel, options: dict) -> None:
     model = make_random("rotary+alibi", **options)
-    expected = model.token_losses(TOKENS, TARGETS)
+    expected = model(Batch(TOKENS, TARGETS))
     model.compute_dtype = torch.bfloat16
     assert model(TOKENS).dtype is torch.bfloat16
-    losses = model.token_losses(TOKENS, TARGETS)
+    losses = model(Batch(TOKENS, TARGETS))
     losses.sum().backward()
     assert losses.dtype is torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -354,15 +337,15 @@ def test_a_position_past_the_longest_says_what_to_do(make_random: MakeModel) -> 
         "use a shorter text, or train with --position rotary"
     )
     tokens = torch.zeros(1, 17, dtype=torch.long)
-    cache = Cache(model)
+    cache = model.new_cache()
     model(tokens[:, :16], cache=cache)
     for last, given in (
-        (16, {"tokens": tokens}),
-        (99, {"tokens": tokens[:, :2], "positions": torch.tensor([[99, 0]])}),
-        (16, {"tokens": tokens[:, :1], "cache": cache}),
+        (16, (tokens,)),
+        (99, (Batch(tokens[:, :2], positions=torch.tensor([[99, 0]])),)),
+        (16, (tokens[:, :1], cache)),
     ):
         with pytest.raises(BadInput) as caught:
-            model(**given)
+            model(*given)
         assert str(caught.value) == text.format(last)
     assert cache.length == 16
     assert model(tokens[:, :16]).shape == (1, 16, 40)

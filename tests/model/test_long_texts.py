@@ -12,10 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wordorder.model import LanguageModel, ModelConfig
-from wordorder.model import attention as attention_module
+from wordorder.batch import Batch
+from wordorder.model import LanguageModel, ModelConfig, fused_attention
 from wordorder.model import plain_attention as plain_module
-from wordorder.model.decoding import Cache
 from wordorder.positions import CATALOGUE, dape, fire, whole_row
 
 TIME, HEADS, HEAD_DIM = 512, 2, 4
@@ -40,7 +39,7 @@ class Sizes(TorchDispatchMode):
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention_module, "LARGEST_MATRIX", 1 << 13)
+    monkeypatch.setattr(fused_attention, "LARGEST_MATRIX", 1 << 13)
     monkeypatch.setattr(plain_module, "LARGEST_SCORES", LARGEST)
     for module in (plain_module, whole_row, dape):
         monkeypatch.setattr(module, "PART", 1 << 13)
@@ -66,9 +65,9 @@ def test_no_tensor_holds_the_scores_of_a_long_text(name: str, kernel: str) -> No
     model.attention_kernel = kernel
     x = torch.randn(1, TIME, HEADS * HEAD_DIM, requires_grad=True)
     with Sizes() as sizes:
-        layout = model.layout(torch.zeros(1, TIME, dtype=torch.long), None, None, None)
-        scene = model.scenes(layout, False)[0]
-        model.blocks[0].attention(model.position.embed(x, layout), scene).sum().backward()
+        layout = model.layout(torch.zeros(1, TIME, dtype=torch.long))
+        context = model.contexts(layout)[0]
+        model.blocks[0].attention(model.position.embed(x, layout), context).sum().backward()
     assert sizes.largest < LARGEST
 
 
@@ -78,9 +77,9 @@ def read(model: LanguageModel, how: str) -> torch.Tensor:
     documents = (torch.arange(TIME) // 200).expand(2, -1)
     with torch.no_grad():
         if how == "packed":
-            return model.hidden(tokens, None, documents)
+            return model.hidden(Batch(tokens, documents=documents))
         if how == "after others":
-            cache = Cache(model, context_length=TIME)
+            cache = model.new_cache(context_length=TIME)
             model.hidden(tokens[:, :100], cache=cache)
             return model.hidden(tokens[:, 100:], cache=cache)
         return model.hidden(tokens)
@@ -109,9 +108,9 @@ def test_no_mask_of_a_fused_kernel_holds_all_pairs(
         for parameter in model.parameters():
             parameter.normal_(std=0.5)
     model.attention_kernel = "fused"
-    monkeypatch.setattr(attention_module, "CHANNEL_FROM", 1)
+    monkeypatch.setattr(fused_attention, "CHANNEL_FROM", 1)
     whole = read(model, how)
-    monkeypatch.setattr(attention_module, "LARGEST_MATRIX", 1 << 13)
+    monkeypatch.setattr(fused_attention, "LARGEST_MATRIX", 1 << 13)
     with Sizes() as sizes:
         parts = read(model, how)
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from wordorder.batch import Batch
 from wordorder.model import LanguageModel
 from wordorder.positions import CATALOGUE
 
@@ -38,7 +39,7 @@ def test_rows_of_padding_are_finite_there_and_back(
     model = make_random(spec, causal=causal)
     model.attention_kernel = kernel
     documents = torch.tensor([[-1, -1, 0, 0, -1, 0], [-1] * 6])
-    logits = model(torch.arange(12).view(2, 6), documents=documents)
+    logits = model(Batch(torch.arange(12).view(2, 6), documents=documents))
     logits.square().mean().backward()
     slopes = [weight.grad for weight in model.parameters() if weight.grad is not None]
     assert logits.isfinite().all() and all(each.isfinite().all() for each in slopes)

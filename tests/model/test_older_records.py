@@ -10,6 +10,7 @@ import pytest
 import torch
 from random_weights import filled
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions.defaults import BEFORE, GENERATION, recorded
@@ -30,7 +31,7 @@ def loss_of(config: ModelConfig) -> float:
     model = filled(LanguageModel(config)).double().eval()
     model.compute_dtype = torch.float64
     tokens = torch.randint(40, (2, 61), generator=torch.Generator().manual_seed(1))
-    return float(model.token_losses(tokens[:, :-1], tokens[:, 1:]).double().mean())
+    return float(model(Batch(tokens[:, :-1], tokens[:, 1:])).double().mean())
 
 
 @pytest.mark.parametrize("position", RECORDS["losses"])

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from wordorder.batch import Batch
 from wordorder.model import LanguageModel
 from wordorder.positions import CATALOGUE
-from wordorder.positions.base import overrides
 
 # Float32 sums in another order, of logits that spread by about 6; and what is no rounding.
 ROUNDING, APART = 1e-4, 1e-2
@@ -68,7 +68,7 @@ def test_a_mask_alone_tells_order_from_the_second_layer_on(
 def reaches(model: LanguageModel, asked: int, expected: Iterable[int], **where: Tensor) -> None:
     """Assert which places' word embeddings the logits at one place depend on at all."""
     tokens = torch.arange(12)[None]
-    logits = model(tokens, **where)[0, asked]
+    logits = model(Batch(tokens, **where))[0, asked]
     generator = torch.Generator().manual_seed(2)
     total = (logits * torch.randn(logits.shape, generator=generator)).sum()
     (slopes,) = torch.autograd.grad(total, model.embedding.weight)
@@ -76,7 +76,7 @@ def reaches(model: LanguageModel, asked: int, expected: Iterable[int], **where: 
     assert slopes[list(expected)].all()
     beyond = [place for place in range(12) if place not in expected]
     # Differences of running sums, which some embeddings cache, leave a rounding.
-    cached = any(overrides(p, "state") for p in model.position.instances)
+    cached = any("state" in p.active_hooks() for p in model.position.instances)
     assert (slopes[beyond] <= (1e-5 * slopes.max() if cached else 0)).all()
 
 
@@ -130,7 +130,7 @@ def test_documents_and_padding_are_out_of_reach(
     model = make_random(spec, tied_embeddings=False, causal=causal)
     documents = torch.tensor([[0, 0, 0, -1, 0, 1, 1, 1, 1, -1, -1, 0]])
     expected = {2: [0, 1, 2], 4: [0, 1, 2, 4], 8: [5, 6, 7, 8], 11: [0, 1, 2, 4, 11]}
-    if any(overrides(p, "state") for p in model.position.instances):
+    if any("state" in p.active_hooks() for p in model.position.instances):
         documents[:, 11], expected[11] = 2, [11]  # running sums: each document is in one piece
     for asked, seen in expected.items():
         full = seen if causal else [i for i in range(12) if documents[0, i] == documents[0, asked]]

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel
-from wordorder.model.decoding import Cache
+from wordorder.model.cache import Cache
 from wordorder.positions import CATALOGUE
-from wordorder.positions.base import overrides
 
 SPECS = [*CATALOGUE, "learned+alibi", "rotary/none", "rotary:fraction=0.5"]
 
@@ -75,7 +75,7 @@ def test_read_in_pieces_is_read_at_once(
 ) -> None:
     model = make_random(spec, windows=windows, key_value_heads=groups, seed=seed)
     tokens = some_tokens(2, 20, seed=seed)
-    cache = Cache(model, context_length=20)
+    cache = model.new_cache(context_length=20)
     same(in_chunks(model, cache, tokens, sizes), model(tokens))
 
 
@@ -87,11 +87,11 @@ def test_keys_rotated_on_read_are_keys_kept_rotated(
 ) -> None:
     model = make_random(spec, windows=windows, seed=seed)
     tokens = some_tokens(2, 20, seed=seed)
-    if not Cache(model).rotated:
+    if not model.new_cache().rotated:
         with pytest.raises(BadInput, match="rotates keys anew at every length"):
-            Cache(model, rotated=True)
+            model.new_cache(rotated=True)
         return
-    raw, rotated = (Cache(model, rotated=choice) for choice in (False, True))
+    raw, rotated = (model.new_cache(rotated=choice) for choice in (False, True))
     expected = in_chunks(model, raw, tokens, list(sizes))
     same(in_chunks(model, rotated, tokens, list(sizes)), expected)
 
@@ -99,7 +99,7 @@ def test_keys_rotated_on_read_are_keys_kept_rotated(
 def test_a_cache_that_grew_keeps_what_it_held(make_random: MakeModel) -> None:
     model = make_random("rotary")
     tokens = some_tokens(2, 150)
-    cache = Cache(model)
+    cache = model.new_cache()
     same(in_chunks(model, cache, tokens, [10]), model(tokens))
     assert cache.length == 150
 
@@ -129,7 +129,7 @@ def test_the_kernels_agree(
     for kernel in ("plain", "fused", "auto"):
         model.attention_kernel = kernel
         with torch.enable_grad():
-            logits = torch.cat((model(tokens), model(tokens, documents=documents)))
+            logits = torch.cat((model(tokens), model(Batch(tokens, documents=documents))))
             weight = model.blocks[0].attention.input.weight
             (slopes,) = torch.autograd.grad(logits.square().mean(), weight)
         found[kernel] = logits, slopes, len(calls)
@@ -139,7 +139,7 @@ def test_the_kernels_agree(
         same(found[kernel][1], found["plain"][1])
     # PoPE makes queries wider than values, which the fused kernel does not take.
     instances, sums = model.position.instances, model.position.sums
-    plain = any(overrides(p, hook) for p in instances for hook in ("score", "attend"))
+    plain = any(hook in p.active_hooks() for p in instances for hook in ("score", "attend"))
     if spec != "pope" and not plain and not any(p.trains_bias for p in sums):
         assert found["fused"][2] == 4
 
@@ -159,7 +159,7 @@ def test_positions_that_restart_with_documents_need_not_be_declared(
     for consecutive in (False, True):
         with torch.enable_grad():
             given = {"positions": positions, "documents": documents, "consecutive": consecutive}
-            logits = model(tokens, **given)
+            logits = model(Batch(tokens, **given))
             weight = model.blocks[0].attention.input.weight
             found.append((logits, *torch.autograd.grad(logits.square().mean(), weight)))
     for declared, undeclared in zip(*found, strict=True):
@@ -190,13 +190,13 @@ def test_packed_documents_are_separate(
     documents = torch.cat([torch.full((1, n), i) for i, n in enumerate(lengths)], 1)
     positions = torch.cat([torch.arange(n)[None] for n in lengths], 1)
     expected = torch.cat([model(text) for text in texts], 1)
-    same(model(packed, documents=documents, positions=positions), expected)
-    going_on = model(packed, documents=documents)
+    same(model(Batch(packed, documents=documents, positions=positions)), expected)
+    going_on = model(Batch(packed, documents=documents))
     if all(position.shift_invariant for position in model.position.instances):
         same(going_on, expected)
     elif lengths[0] > 1 and model.position.instances[0].door == "input":
         assert (going_on - expected)[:, lengths[0] :].abs().max() > APART
-    whole = model(packed, positions=positions)
+    whole = model(Batch(packed, positions=positions))
     assert (whole - expected)[:, lengths[0] :].abs().max() > APART
 
 
@@ -212,11 +212,13 @@ def test_packed_documents_are_separate_in_a_cache(
     packed = torch.cat((some_tokens(1, before, seed=99), text), 1)
     documents = torch.tensor([[0] * before + [1] * own])
     positions = torch.cat((torch.arange(before), torch.arange(own + 8)))[None]
-    cache = Cache(model)
+    cache = model.new_cache()
     prompt = before + own
-    model(packed[:, :prompt], positions=positions[:, :prompt], documents=documents, cache=cache)
+    model(
+        Batch(packed[:, :prompt], positions=positions[:, :prompt], documents=documents), cache=cache
+    )
     read = [
-        model(packed[:, i : i + size], positions=positions[:, i : i + size], cache=cache)
+        model(Batch(packed[:, i : i + size], positions=positions[:, i : i + size]), cache=cache)
         for i in range(prompt, packed.shape[1], size)
     ]
     same(torch.cat(read, 1), model(text)[:, own:])
@@ -225,11 +227,11 @@ def test_packed_documents_are_separate_in_a_cache(
 def test_a_cache_that_had_one_document_takes_another(make_random: MakeModel) -> None:
     model, tokens = make_random(), some_tokens(2, 12)
     documents = torch.tensor([[0] * 6 + [1] * 6]).expand(2, -1)
-    cache = Cache(model)
+    cache = model.new_cache()
     found = [model(tokens[:, :4], cache=cache)]
-    found.append(model(tokens[:, 4:9], documents=documents[:, 4:9], cache=cache))
+    found.append(model(Batch(tokens[:, 4:9], documents=documents[:, 4:9]), cache=cache))
     found.append(model(tokens[:, 9:], cache=cache))
-    same(torch.cat(found, 1), model(tokens, documents=documents))
+    same(torch.cat(found, 1), model(Batch(tokens, documents=documents)))
 
 
 @each_spec
@@ -242,9 +244,9 @@ def test_a_cache_goes_on_from_the_last_position(
     tokens = some_tokens(2, 12)
     prompt = torch.arange(first, first + 8)[None] * torch.tensor([[3], [1]])
     after = prompt[:, -1:] + torch.arange(1, 5)
-    expected = model(tokens, positions=torch.cat((prompt, after), 1))
-    cache = Cache(model, context_length=12)
-    model(tokens[:, :8], positions=prompt, cache=cache)
+    expected = model(Batch(tokens, positions=torch.cat((prompt, after), 1)))
+    cache = model.new_cache(context_length=12)
+    model(Batch(tokens[:, :8], positions=prompt), cache=cache)
     same(in_chunks(model, cache, tokens[:, 8:], [3]), expected[:, 8:])
 
 
@@ -267,11 +269,11 @@ def test_padding_on_the_left_changes_nothing(
         positions.append((torch.arange(width + 4) - empty).clamp(min=0))
     tokens, later, placed = torch.stack(prompt), torch.stack(after), torch.stack(positions)
     seen = torch.stack(documents)
-    found = model(tokens, documents=seen, positions=placed[:, :width])
-    cache = Cache(model)
-    model(tokens, documents=seen, positions=placed[:, :width], cache=cache)
+    found = model(Batch(tokens, documents=seen, positions=placed[:, :width]))
+    cache = model.new_cache()
+    model(Batch(tokens, documents=seen, positions=placed[:, :width]), cache=cache)
     written = [
-        model(later[:, i : i + 1], positions=placed[:, width + i :][:, :1], cache=cache)
+        model(Batch(later[:, i : i + 1], positions=placed[:, width + i :][:, :1]), cache=cache)
         for i in range(4)
     ]
     for row, n in enumerate(lengths):
@@ -301,9 +303,9 @@ def test_a_masked_token_is_an_absent_one(
     model = make_random(spec, causal=causal, seed=seed)
     tokens, present = some_tokens(1, len(kept), seed=seed), torch.tensor([kept])
     positions = torch.arange(len(kept))[None]
-    masked = model(tokens, documents=present.long() - 1)[present]
-    cache = Cache(model, context_length=len(kept)) if cached else None
-    absent = model(tokens[present][None], positions=positions[present][None], cache=cache)
+    masked = model(Batch(tokens, documents=present.long() - 1))[present]
+    cache = model.new_cache(context_length=len(kept)) if cached else None
+    absent = model(Batch(tokens[present][None], positions=positions[present][None]), cache=cache)
     same(absent[0], masked)
 
 
@@ -316,10 +318,10 @@ def test_a_row_of_a_batch_is_itself(
     model = make_random(spec, windows=windows, seed=seed)
     tokens = some_tokens(2, 12, seed=seed)
     positions = torch.stack((torch.arange(12), torch.arange(12) * steps + 3))
-    found = model(tokens, positions=positions)
+    found = model(Batch(tokens, positions=positions))
     for row in (0, 1):
         mine = slice(row, row + 1)
-        same(found[mine], model(tokens[mine], positions=positions[mine]))
+        same(found[mine], model(Batch(tokens[mine], positions=positions[mine])))
         same(model(tokens)[mine], model(tokens[mine]))
 
 
@@ -332,7 +334,7 @@ def test_past_the_trained_length(make_random: MakeModel, spec: str) -> None:
         with pytest.raises(BadInput, match="position 39 is past the longest"):
             model(tokens)
         return
-    cache = Cache(model, context_length=40)
+    cache = model.new_cache(context_length=40)
     same(in_chunks(model, cache, tokens, [7, 2, 11]), model(tokens))
 
 
@@ -346,12 +348,12 @@ def test_bfloat16_is_close(make_random: MakeModel, spec: str, first: int) -> Non
     tokens = some_tokens(2, 40)
     positions = torch.arange(first, first + 40)[None].expand(2, -1)
     shifts = all(position.shift_invariant for position in model.position.instances)
-    exact = model(tokens, positions=None if shifts else positions)
+    exact = model(Batch(tokens, positions=None if shifts else positions))
     model.compute_dtype = torch.bfloat16
-    at_once = model(tokens, positions=positions)
-    cache = Cache(model, context_length=40)
+    at_once = model(Batch(tokens, positions=positions))
+    cache = model.new_cache(context_length=40)
     pieces = [
-        model(tokens[:, i : i + 13], positions=positions[:, i : i + 13], cache=cache)
+        model(Batch(tokens[:, i : i + 13], positions=positions[:, i : i + 13]), cache=cache)
         for i in range(0, 40, 13)
     ]
     assert at_once.dtype is torch.bfloat16
@@ -366,11 +368,11 @@ def test_far_distances_stay_apart_in_bfloat16(make_random: MakeModel, spec: str)
     model = make_random(spec, trained_length=1020)
     model.compute_dtype = torch.bfloat16
     positions = torch.tensor([[*range(8), 1007]])
-    layout = model.layout(torch.zeros(1, 9, dtype=torch.long), positions, None, None)
-    for scene in model.scenes(layout, rotated_keys=False):
+    layout = model.layout(Batch(torch.zeros(1, 9, dtype=torch.long), positions=positions))
+    for context in model.contexts(layout):
         if scene.position.has_distance_bias:
             exact = scene.position.distance_bias(torch.arange(1000, 1008).flip(0)).tolist()
-            for head, expected in zip(scene.bias.whole()[0], exact, strict=True):
+            for head, expected in zip(context.additive.whole()[0], exact, strict=True):
                 assert len(set(head[-1, :8].tolist())) == len(set(expected))
 
 
@@ -384,4 +386,4 @@ def test_is_causal_of_few_queries_counts_from_the_last_key(
     assert seen[0, 0].sum(-1).tolist() == [1, 2]
     model, tokens = make_random(), some_tokens(1, 5)
     model.attention_kernel = kernel
-    same(in_chunks(model, Cache(model), tokens, [3, 2]), model(tokens))
+    same(in_chunks(model, model.new_cache(), tokens, [3, 2]), model(tokens))

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import ModelConfig, RecurrentLanguageModel, make_model
-from wordorder.model.decoding import make_cache
 
 # Float32 sums in another order, and what is no rounding.
 ROUNDING, APART = 1e-5, 1e-2
@@ -32,7 +32,7 @@ def test_it_reads_the_order_without_positions(make_random: MakeModel) -> None:
 def test_positions_are_read_past(make_random: MakeModel) -> None:
     model = make_random("learned", kind="gru", trained_length=4)
     assert not hasattr(model, "position")
-    found = model(TOKENS, positions=torch.arange(20)[None] * 7)
+    found = model(Batch(TOKENS, positions=torch.arange(20)[None] * 7))
     assert torch.equal(found, model(TOKENS))
 
 
@@ -48,7 +48,7 @@ def test_the_future_never_reaches_the_past(make_random: MakeModel) -> None:
 @torch.no_grad()
 def test_read_in_pieces_is_read_at_once(make_random: MakeModel, cuts: list[int]) -> None:
     model = make_random(kind="gru")
-    cache = make_cache(model)
+    cache = model.new_cache()
     found = [model(piece, cache=cache) for piece in TOKENS.tensor_split(cuts, dim=1)]
     torch.testing.assert_close(torch.cat(found, 1), model(TOKENS), atol=ROUNDING, rtol=ROUNDING)
     assert cache.length == 20
@@ -57,7 +57,7 @@ def test_read_in_pieces_is_read_at_once(make_random: MakeModel, cuts: list[int])
 def test_packed_documents_are_refused(make_random: MakeModel) -> None:
     model = make_random(kind="gru")
     with pytest.raises(BadInput) as caught:
-        model(TOKENS, documents=(torch.arange(20) // 7)[None].expand(2, -1))
+        model(Batch(TOKENS, documents=(torch.arange(20) // 7)[None].expand(2, -1)))
     assert str(caught.value) == (
         "a GRU cannot keep packed documents apart: leave out --isolate-documents"
     )
@@ -67,9 +67,9 @@ def test_packed_documents_are_refused(make_random: MakeModel) -> None:
 def test_one_document_and_what_pads_its_end_are_no_packing(make_random: MakeModel) -> None:
     model = make_random(kind="gru")
     documents = torch.zeros(2, 20, dtype=torch.long)
-    assert torch.equal(model(TOKENS, documents=documents), model(TOKENS))
+    assert torch.equal(model(Batch(TOKENS, documents=documents)), model(TOKENS))
     documents[1, 15:] = -1
-    found = model(TOKENS, documents=documents)
+    found = model(Batch(TOKENS, documents=documents))
     assert torch.equal(found[1, :15], model(TOKENS)[1, :15])
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import ModelConfig, TokenModel
 from wordorder.model.decoding import Sampling, choose, generate
@@ -183,7 +184,7 @@ class SameLogits(nn.Module):
         self.embedding, self.config = nn.Embedding(1, 1), ModelConfig()
         self.logits = torch.tensor([logits])
 
-    def next_logits(self, tokens: Tensor, context_length: int) -> Tensor:
+    def next_logits(self, batch: Batch) -> Tensor:
         return self.logits
 
 
@@ -231,7 +232,7 @@ def test_writing_does_not_drop_out_and_leaves_no_gradients(make_writer: MakeMode
     greedy = replace(ALL, temperature=0.0)
     assert list(generate(model, [3, 1], greedy)) == greedy_by_hand(model.eval(), [3, 1], 12)
     tokens = torch.tensor([[1, 2, 3]])
-    model.loss(tokens, tokens).backward()
+    model(Batch(tokens, tokens)).mean().backward()
     assert model.embedding.weight.grad is not None
 
 

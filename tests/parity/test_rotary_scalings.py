@@ -20,8 +20,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from wordorder.model.additive_mask import AdditiveMask
 from wordorder.model.attention import attention
-from wordorder.model.bias import Bias
+from wordorder.model.problem import AttentionProblem
 from wordorder.positions import ModelShape, Rotary, Sum, TokenLayout
 from wordorder.positions.rotary_scaling import SCALINGS, Scaled, takes
 
@@ -202,8 +203,8 @@ def attention_agrees(rotary: Rotary, layout: TokenLayout, said: Said, reference:
         turn(x, tables, (None,))
         for turn, x in zip((whole.transform_queries, whole.transform_keys), (q, k), strict=True)
     )
-    bias = Bias(whole, layout, None, torch.float64)
-    found = attention(q, k, v, whole, tables, (None,), bias, kernel="plain")
+    bias = AdditiveMask.of(whole, layout, None, torch.float64)
+    found = attention(AttentionProblem.of(q, k, v, whole, tables, (None,), bias, kernel="plain"))
     torch.testing.assert_close(found[0], said.attended, rtol=0, atol=reference.attention)
 
 

@@ -17,8 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from wordorder.model.additive_mask import AdditiveMask
 from wordorder.model.attention import attention
-from wordorder.model.bias import Bias
+from wordorder.model.problem import AttentionProblem
 from wordorder.positions import Position, Sum, TokenLayout
 from wordorder.positions.reader import plain_attention
 
@@ -70,8 +71,8 @@ def _attended(
     if plainly:
         return plain_attention(whole, q, k, v, tables, state, layout)[0]
     q, k = whole.transform_queries(q, tables, state), whole.transform_keys(k, tables, state)
-    bias = Bias(whole, layout, None, q.dtype)
-    return attention(q, k, v, whole, tables, state, bias, kernel="plain")[0]
+    bias = AdditiveMask.of(whole, layout, None, q.dtype)
+    return attention(AttentionProblem.of(q, k, v, whole, tables, state, bias, kernel="plain"))[0]
 
 
 def _softmax_rows(score: Callable[[int, int, int], float], values: Any, causal: bool) -> Tensor:

@@ -11,7 +11,6 @@ from transformers.models.falcon import modeling_falcon
 from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
 from wordorder.model import LanguageModel, ModelConfig
-from wordorder.model.decoding import Cache
 from wordorder.positions import Alibi, ModelShape, Position
 from wordorder.positions.conformance import check
 
@@ -130,7 +129,7 @@ def test_the_bias_is_there_at_one_query_of_decoding(kernel: str) -> None:
     for spec in ("alibi", "none"):
         config = ModelConfig(position=spec, vocabulary_size=40, width=32, layers=2, heads=4)
         model = filled(LanguageModel(config)).eval()
-        model.attention_kernel, cache = kernel, Cache(model)
+        model.attention_kernel, cache = kernel, model.new_cache()
         with torch.no_grad():
             whole[spec] = model(tokens)
             read = [model(token, cache=cache) for token in tokens.split(1, 1)]

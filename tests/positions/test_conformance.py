@@ -273,7 +273,9 @@ class Unstatic(Position):
 class Shuffled(Position):
     """Feeds positions out of order."""
 
-    def sample_positions(self, positions: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_positions(
+        self, positions: Tensor, batch_size: int, generator: torch.Generator
+    ) -> Tensor:
         order = torch.randperm(positions.shape[1], generator=generator)
         return positions[:, order]
 

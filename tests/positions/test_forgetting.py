@@ -10,7 +10,6 @@ from random_weights import filled
 from torch import Tensor
 
 from wordorder.model import LanguageModel, ModelConfig
-from wordorder.model.decoding import Cache
 from wordorder.positions import (
     Forgetting,
     ModelShape,
@@ -169,7 +168,7 @@ def test_x_transformers_with_a_cache_forgets_the_gates_before() -> None:
     assert apart(gated=False) < THEIRS < 1 < apart(gated=True)
     config = ModelConfig(position="forgetting", vocabulary_size=40, width=32, layers=2, heads=4)
     ours = filled(LanguageModel(config)).eval()
-    cache = Cache(ours)
+    cache = ours.new_cache()
     with torch.no_grad():
         found = torch.cat([ours(some, cache=cache) for some in tokens.split((8, 1, 5, 2), 1)], 1)
         torch.testing.assert_close(found, ours(tokens), rtol=0, atol=THEIRS)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from wordorder.model import plain_attention
+from wordorder.model.additive_mask import AdditiveMask
 from wordorder.model.attention import attention
-from wordorder.model.bias import Bias
+from wordorder.model.problem import AttentionProblem
 from wordorder.positions import CATALOGUE, ModelShape, PositionError, TokenLayout, build, parse
-from wordorder.positions.base import overrides
 from wordorder.positions.case import Case
 from wordorder.positions.pairs import Band, Pairs, picked
 
@@ -40,8 +40,10 @@ def read(lab, spec: str, layout: TokenLayout) -> list[Tensor]:
     position, tables = composed.sums[0], composed.prepare(layout)[0]
     whole = TokenLayout.of(layout.key_positions, layout.key_documents)
     state = position.state(x, whole, None)
-    bias = Bias(position, layout, None, q.dtype)
-    out = attention(q[:, :, slots], k, v, position, tables, state, bias, kernel="plain")
+    bias = AdditiveMask.of(position, layout, None, q.dtype)
+    out = attention(
+        AttentionProblem.of(q[:, :, slots], k, v, position, tables, state, bias, kernel="plain")
+    )
     weighing = lab.numbers(BATCH, HEADS, TIME, HEAD_DIM, seed=4)[:, :, slots]
     parameters = list(composed.parameters())
     slopes = torch.autograd.grad(out, [*inputs, *parameters], weighing, allow_unused=True)
@@ -119,7 +121,9 @@ def test_a_band_ends_with_the_keys() -> None:
     assert taken[0, 0].tolist() == [[0, 0, 0, 1], [5, 6, 7, 0]]
 
 
-@pytest.mark.parametrize("spec", [n for n, kind in CATALOGUE.items() if overrides(kind, "score")])
+@pytest.mark.parametrize(
+    "spec", [n for n, kind in CATALOGUE.items() if "score" in kind.active_hooks()]
+)
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_pair_by_itself_is_as_exact_a_million_off(spec: str, causal: bool) -> None:
     """What a fused kernel asks for, as all pairs at once: sines and FIRE's shares are float32."""

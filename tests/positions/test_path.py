@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from wordorder.model.additive_mask import AdditiveMask
 from wordorder.model.attention import attention
-from wordorder.model.bias import Bias
+from wordorder.model.problem import AttentionProblem
 from wordorder.positions import Cope, Forgetting, ModelShape, Path, PositionError, Sum, TokenLayout
 from wordorder.positions import path as module
 from wordorder.positions.conformance import check
@@ -212,8 +213,8 @@ def test_it_stands_beside_a_forgetting_gate_and_not_beside_another_row(formula, 
         given = tables, whole.state(x[None], layout, None)
         found = plain_attention(whole, *inside, *given, layout)
         torch.testing.assert_close(found[0], expected, rtol=0, atol=CLOSE)
-        bias = Bias(whole, layout, None, torch.float64)
-        found = attention(*inside, whole, *given, bias, kernel="plain")
+        bias = AdditiveMask.of(whole, layout, None, torch.float64)
+        found = attention(AttentionProblem.of(*inside, whole, *given, bias, kernel="plain"))
         torch.testing.assert_close(found[0], expected, rtol=0, atol=CLOSE)
     with pytest.raises(PositionError, match="both replace attention"):
         Sum(shape, (path, Cope(shape)))

@@ -16,6 +16,7 @@ from transformers.models.gpt_neox import modeling_gpt_neox
 from transformers.models.gptj import modeling_gptj
 from transformers.models.llama import modeling_llama
 
+from wordorder.batch import Batch
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import ModelShape, PositionError, Rotary, TokenLayout, parse
 from wordorder.positions.conformance import check
@@ -263,8 +264,8 @@ def test_no_cache_grows_inside_torch_compile() -> None:
         for start, time in ((0, 9), (0, 100), (5000, 33), (0, 9)):
             tokens = torch.arange(time)[None] % 40
             given = {"positions": torch.arange(start, start + time)[None], "consecutive": True}
-            found = compiled(tokens, **given)
-            torch.testing.assert_close(found, model(tokens, **given), rtol=0, atol=1e-5)
+            found = compiled(Batch(tokens, **given))
+            torch.testing.assert_close(found, model(Batch(tokens, **given)), rtol=0, atol=1e-5)
     torch._dynamo.reset()
 
 

@@ -11,8 +11,8 @@ from random_weights import filled
 from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Attention
 
+from wordorder.batch import Batch
 from wordorder.model import LanguageModel, ModelConfig
-from wordorder.model.decoding import Cache
 from wordorder.positions import T5, ModelShape, PositionError, Rotary, Sum, build
 from wordorder.positions.conformance import check
 
@@ -170,9 +170,9 @@ def test_x_transformers_refuses_positions_and_we_pack_texts() -> None:
     model, tokens = small_model()
     documents = torch.tensor([[0] * 4 + [1] * 6])
     with torch.no_grad():
-        found = model(tokens, positions=positions, documents=documents)
+        found = model(Batch(tokens, positions=positions, documents=documents))
         expected = torch.cat([model(text) for text in tokens.split((4, 6), 1)], 1)
-        apart = model(tokens, positions=2 * positions, documents=documents) - expected
+        apart = model(Batch(tokens, positions=2 * positions, documents=documents)) - expected
     torch.testing.assert_close(found, expected, rtol=0, atol=LOGITS)
     assert apart.abs().max() > APART
 
@@ -185,7 +185,7 @@ def test_the_bias_is_not_dropped_when_decoding_from_a_cache(kernel: str) -> None
     with torch.no_grad():
         without.position.instances[0].weight.zero_()
         for each in (model, without):
-            each.attention_kernel, cache = kernel, Cache(each)
+            each.attention_kernel, cache = kernel, each.new_cache()
             read.append(torch.cat([each(some, cache=cache) for some in tokens.split(1, 1)], 1))
         expected = model(tokens)
     torch.testing.assert_close(read[0], expected, rtol=0, atol=LOGITS)

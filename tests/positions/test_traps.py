@@ -8,14 +8,13 @@ from torch import Tensor
 from torch.utils import _pytree as trees
 
 from wordorder.positions import CATALOGUE, ModelShape, Position, TokenLayout
-from wordorder.positions.base import overrides
 
 SHAPE = ModelShape(4, 8, layers=2, trained_length=48)
 POSITIONS = torch.tensor([[0, 1, 5, 40]])
 TABLED = [
     name
     for name, kind in CATALOGUE.items()
-    if overrides(kind, "prepare") or overrides(kind, "distance_bias")
+    if "prepare" in kind.active_hooks() or "distance_bias" in kind.active_hooks()
 ]
 
 

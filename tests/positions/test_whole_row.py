@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from wordorder.model.additive_mask import AdditiveMask
 from wordorder.model.attention import attention
-from wordorder.model.bias import Bias
+from wordorder.model.problem import AttentionProblem
 from wordorder.positions import ModelShape, TokenLayout, build, dape, whole_row
 
 # float64 sums in another order.
@@ -52,8 +53,8 @@ def read(
     layout = TokenLayout.of(positions, documents, causal=causal, consecutive=consecutive)
     position, tables = made.sums[0], made.prepare(layout)[0]
     state = position.state(x, layout, None)
-    bias = Bias(position, layout, None, torch.float64)
-    found = attention(queries, keys, values, position, tables, state, bias)
+    bias = AdditiveMask.of(position, layout, None, torch.float64)
+    found = attention(AttentionProblem.of(queries, keys, values, position, tables, state, bias))
     wanted = [*inputs, *made.parameters()]
     slopes = torch.autograd.grad(found.square().sum(), wanted, allow_unused=True)
     return [found.detach(), *(slope for slope in slopes if slope is not None)]

@@ -74,9 +74,7 @@ class TinyRun:
         model = make_model(config.model)
         model.initialise(config.seed)
         machine = Machine("cpu", 1)
-        training = Training(
-            config, machine, self.material, model, model.token_losses, steps, budget is not None
-        )
+        training = Training(config, machine, self.material, model, steps, budget is not None)
         take = training.step
 
         def step() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -41,12 +41,15 @@ def test_the_flexible_kernel_is_for_gpus(measured: Callable[..., machine.Machine
 
 
 def test_a_kernel_that_was_asked_for_and_cannot_be_made_is_refused_in_a_line() -> None:
-    def cannot(*_: object, **__: object) -> None:
-        raise RuntimeError("Buffers cannot be created\nin a pointwise subgraph")
+    class OnGPU:
+        def parameters(self) -> Iterator[SimpleNamespace]:
+            return iter([SimpleNamespace(device=torch.device("cuda"))])
 
-    on_gpu = SimpleNamespace(device=torch.device("cuda"))
-    model = SimpleNamespace(parameters=lambda: iter([on_gpu]), token_losses=cannot)
-    batch = Batch(torch.zeros(2, 8), torch.zeros(2, 8), None, None)
+        def __call__(self, batch: Batch) -> None:
+            raise RuntimeError("Buffers cannot be created\nin a pointwise subgraph")
+
+    model = OnGPU()
+    batch = Batch(torch.zeros(2, 8), torch.zeros(2, 8))
     config = TrainConfig(model=MODEL, dtype="float32", kernel="flex")
     with pytest.raises(BadInput, match=r"no kernel of alibi \(Buffers cannot be created in"):
         machine.measure(config, model, batch, lambda seconds: seconds)

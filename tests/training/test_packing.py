@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import wordorder as wo
-from wordorder.model import language_model
-from wordorder.model.bias import Bias
+from wordorder.model import additive_mask
+from wordorder.model.bias import AttentionBias
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ def test_packed_documents_have_their_biases_from_a_list_of_distances(
 ) -> None:
     seen = []
 
-    class Recorded(Bias):
+    class Recorded(AttentionBias):
         def __init__(self, *given: object) -> None:
             super().__init__(*given)  # type: ignore[arg-type]
             if self.layout.key_documents is not None and self.trained:
                 seen.append(self.by_distance is not None)
 
-    monkeypatch.setattr(language_model, "Bias", Recorded)
+    monkeypatch.setattr(additive_mask, "AttentionBias", Recorded)
     text = tmp_path / "text.txt"
     text.write_text("a bee sees the sea\n\nand the sea sees a bee\n" * 60, encoding="utf-8")
     model = wo.ModelConfig(position=position, width=16, layers=1, heads=2, trained_length=16)

@@ -87,7 +87,7 @@ def plainly(model: LanguageModel, ids: list[int], layer: int) -> Tensor:
     block = model.blocks[layer]
     x = block.attention_norm(layer_states(model, ids)[layer][None])
     queries, keys, values = block.attention.project(x)
-    layout = model.layout(torch.tensor([ids]), None, None, None)
+    layout = model.layout(torch.tensor([ids]))
     position, tables = model.position.sums[layer], model.position.prepare(layout)[layer]
     state = position.state(x, layout, None)
     found = []

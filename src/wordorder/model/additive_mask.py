@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..positions import Sum, TokenLayout
 from .bias import AttentionBias
 from .mask import EVERYTHING, AttentionMask
 
@@ -36,6 +37,14 @@ class AdditiveMask:
         self.past_by_distance: Tensor | None = None
         if bias is not None and bias.by_distance is not None and mask.causal_only:
             self.past_by_distance = bias.by_distance.masked_fill(bias.distances < 0, float("-inf"))
+
+    @classmethod
+    def of(
+        cls, position: Sum, layout: TokenLayout, window: int | None, dtype: torch.dtype
+    ) -> AdditiveMask:
+        """Return what is added to the scores of the layers with an embedding and a window."""
+        bias = AttentionBias(position, layout) if position.biased else None
+        return cls(AttentionMask(layout, window), bias, dtype)
 
     @property
     def rising(self) -> bool:

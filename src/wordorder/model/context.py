@@ -119,27 +119,11 @@ class LayerContext(NamedTuple):
             keys, values, state = cache.append(keys, values, state)
             keys = position.transform_keys(keys, tables, state)
         queries = position.transform_queries(queries, tables, state)
-        heads = queries.shape[1]
-        keys, values = _for_each_head(keys, heads), _for_each_head(values, heads)
-        problem = AttentionProblem(
-            queries,
-            keys,
-            values,
-            position.softmax_scale or position.shape.head_dim**-0.5,
-            position.score(queries, keys, tables, state),
-            self.additive,
-            position,
-            tables,
-            state,
-            self.kernel,
+        problem = AttentionProblem.of(
+            queries, keys, values, position, tables, state, self.additive, self.kernel
         )
         attended = attention(problem)
         if self.recorder is not None:
             record = AttentionRecord(self.layer, raw_queries, raw_keys, problem, attended)
             self.recorder.attention(record)
         return attended
-
-
-def _for_each_head(x: Tensor, heads: int) -> Tensor:
-    """Return keys or values repeated for the query heads that share them."""
-    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)

@@ -13,12 +13,10 @@ from ..batch import Batch
 from ..errors import BadInput
 from ..positions import TokenLayout, build
 from .additive_mask import AdditiveMask
-from .bias import AttentionBias
 from .cache import Cache, KVCache
 from .config import ModelConfig
 from .context import LayerContext, Recorder
 from .layers import Block, make_norm
-from .mask import AttentionMask
 from .token_model import TokenModel
 
 
@@ -115,9 +113,7 @@ class LanguageModel(TokenModel):
             window = self.config.window(i)
             key = (self.position.indices[i], window)
             if key not in shared:
-                bias = AttentionBias(position, layout) if position.biased else None
-                mask = AttentionMask(layout, window)
-                shared[key] = AdditiveMask(mask, bias, self.compute_dtype)
+                shared[key] = AdditiveMask.of(position, layout, window, self.compute_dtype)
             contexts.append(
                 LayerContext(i, position, tables[i], shared[key], self.attention_kernel, recorder)
             )

@@ -43,6 +43,38 @@ class AttentionProblem:
     state: tuple
     kernel: KernelName = "auto"
 
+    @classmethod
+    def of(
+        cls,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        position: Sum,
+        tables: tuple,
+        state: tuple,
+        additive: AdditiveMask,
+        kernel: KernelName = "auto",
+    ) -> AttentionProblem:
+        """Return the problem of a layer whose queries and keys have positions worked in.
+
+        Shapes: keys and values may be (batch, key_value_heads, key, head_dim): groups of query
+        heads share them.
+        """
+        heads = queries.shape[1]
+        keys, values = _for_each_head(keys, heads), _for_each_head(values, heads)
+        return cls(
+            queries,
+            keys,
+            values,
+            position.softmax_scale or position.shape.head_dim**-0.5,
+            position.score(queries, keys, tables, state),
+            additive,
+            position,
+            tables,
+            state,
+            kernel,
+        )
+
     @property
     def mask(self) -> AttentionMask:
         """Which keys each query may attend to."""
@@ -62,3 +94,8 @@ class AttentionProblem:
     def compiled_step(self) -> bool:
         """Whether this is one query of a decoding step that is being compiled."""
         return self.mask.queries == 1 and torch.compiler.is_compiling()
+
+
+def _for_each_head(x: Tensor, heads: int) -> Tensor:
+    """Return keys or values repeated for the query heads that share them."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)

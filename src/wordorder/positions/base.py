@@ -33,7 +33,12 @@ DOORS: dict[str, tuple[str, ...]] = {
     "score": ("slopes", "distance_bias", "score"),
     "row": ("attend",),
 }
-HOOKS = (*(hook for hooks in DOORS.values() for hook in hooks), "state", "sample_positions")
+HOOKS = (
+    *(hook for hooks in DOORS.values() for hook in hooks),
+    "prepare",
+    "state",
+    "sample_positions",
+)
 
 # Hooks and facts that had other names in earlier versions.
 RENAMED = {

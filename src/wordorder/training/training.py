@@ -61,7 +61,8 @@ class Training:
         forward: nn.Module | None = None,
     ) -> None:
         self.config, self.machine, self.material = config, machine, material
-        self.model, self.forward, self.steps = model, forward or model, steps
+        self.model, self.steps = model, steps
+        self.forward = model if forward is None else forward
         self.open_ended = open_ended
         self.ends: list[tuple[int, int]] = []
         self.done = self.saved = 0
