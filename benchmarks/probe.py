@@ -22,7 +22,8 @@ from wordorder.evaluation.preferences import read_pairs
 from wordorder.evaluation.probe import PARTS, probe
 from wordorder.model import TokenModel, make_model
 from wordorder.model.config import PRESETS, ModelConfig
-from wordorder.text.corpus import load_corpus
+from wordorder.text.load import load_corpus
+from wordorder.text.split import split_corpus
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import make_tokenizer
 
@@ -38,7 +39,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     corpus = load_corpus(options.data)
-    training, validation = corpus.split()
+    split = split_corpus(corpus)
+    training, validation = split.training, split.validation
     tokenizer = make_tokenizer("bpe", training)
     store = open_store(validation, tokenizer)
     model = random_model(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 from importlinter import cli as import_linter
 
@@ -42,6 +44,13 @@ def imported_by(code: str) -> set[str]:
 def test_arrows_point_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert import_linter.lint_imports(no_cache=True) == import_linter.EXIT_STATUS_SUCCESS
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    """Imports inside functions and for type hints count."""
+    graph = grimp.build_graph("wordorder", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    graphlib.TopologicalSorter(imports).prepare()
 
 
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=named)

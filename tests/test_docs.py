@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wordorder.positions import CATALOGUE, ModelShape, Sum, TokenLayout
-from wordorder.positions.reader import plain_attention
+from wordorder.positions.reference_model import plain_attention
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from wordorder.version import __version__
+
 if TYPE_CHECKING:
     from wordorder.errors import BadInput
     from wordorder.model import make_model
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from wordorder.training.start import resume, train
 
     load = Run.load
-
-__version__ = "0.1.0"
 
 # name -> (module, dotted path within it)
 _HOME = {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from wordorder.batch import Batch
 from wordorder.claims import randomized
 from wordorder.claims.claim import (
     DIRECTION,
@@ -124,8 +125,9 @@ def test_positions_are_drawn_in_tests_for_randomized_alone(monkeypatch: Any) -> 
         training = training_of(task, spec, seed=0, steps=1)
         fed: list[torch.Tensor | None] = []
 
-        def hidden(tokens: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
-            fed.append(positions)  # noqa: B023
+        def hidden(batch: Batch) -> torch.Tensor:
+            fed.append(batch.positions)  # noqa: B023
+            tokens = batch.tokens
             half = tokens.shape[1] // 2
             ordered = tokens[:, :half].sort().values
             return torch.nn.functional.one_hot(torch.cat((ordered, ordered), 1), task.symbols)

@@ -41,7 +41,9 @@ class Echo(nn.Module):
         self.read: list[Tensor] = []
         self.asked: list[Tensor] = []
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Tensor | Batch) -> Tensor:
+        batch = Batch.of(batch)
+        tokens, positions = batch.tokens, batch.positions
         assert not self.training
         assert positions is None
         self.read.append(tokens)
@@ -306,7 +308,9 @@ def test_a_length_has_the_error_of_its_documents() -> None:
     """The loss is the first token of the window: four documents, four windows of each."""
 
     class First(Echo):
-        def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        def hidden(self, batch: Tensor | Batch) -> Tensor:
+            batch = Batch.of(batch)
+            tokens = batch.tokens
             return tokens[:, :1, None].expand(*tokens.shape, 1).double()
 
         def formula(self, places: Tensor, targets: Tensor) -> Tensor:

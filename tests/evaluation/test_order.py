@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from random_weights import filled
 from torch import Generator, Tensor, nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.order import (
     ALL_PROBES,
@@ -65,7 +66,9 @@ class Recorder(nn.Module):
         self.asked: list[Tensor] = []
         self.positions: list[Tensor | None] = []
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Tensor | Batch) -> Tensor:
+        batch = Batch.of(batch)
+        tokens, positions = batch.tokens, batch.positions
         assert not self.training
         self.read.append(tokens)
         self.positions.append(positions)
@@ -237,7 +240,9 @@ class Known(nn.Module):
 class BagOfWords(Known):
     """What it makes of a target depends on which tokens were read, not on where they stood."""
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Tensor | Batch) -> Tensor:
+        batch = Batch.of(batch)
+        tokens = batch.tokens
         return self.weight[tokens].cumsum(1)
 
 
@@ -248,7 +253,9 @@ class LooksBack(Known):
         super().__init__()
         self.distance = distance
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Tensor | Batch) -> Tensor:
+        batch = Batch.of(batch)
+        tokens = batch.tokens
         return self.weight[tokens.roll(self.distance - 1, 1)]
 
 

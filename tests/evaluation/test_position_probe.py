@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.position_probe import PositionReading, hidden_states, position_probe
-from wordorder.model import ModelConfig, make_model
+from wordorder.model import ModelConfig, Recorder, make_model
 from wordorder.text.store import TokenStore
 
 LENGTH, WIDTH = 32, 16
@@ -45,12 +46,18 @@ class ByHand(nn.Module):
         self.final_norm = nn.Identity()
         self.read: list[Tensor] = []
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Tensor | Batch, recorder: Recorder | None = None) -> Tensor:
+        batch = Batch.of(batch)
+        tokens = batch.tokens
         assert not self.training
         self.read.append(tokens)
         x = self.table[tokens]
-        for block in self.blocks:
+        for layer, block in enumerate(self.blocks):
+            if recorder is not None:
+                recorder.residual(layer, x)
             x = block(x)
+        if recorder is not None:
+            recorder.residual(len(self.blocks), x)
         return self.final_norm(x)
 
 

@@ -11,6 +11,7 @@ import torch
 from random_weights import filled
 from torch import Tensor, nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.preferences import (
     SENTENCES,
@@ -43,7 +44,9 @@ class ByFormula(nn.Module):
         self.config = ModelConfig()
         self.read: list[Tensor] = []
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Tensor | Batch) -> Tensor:
+        batch = Batch.of(batch)
+        tokens = batch.tokens
         assert not self.training
         self.read.append(tokens)
         return tokens

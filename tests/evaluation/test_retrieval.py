@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import wilson
 from wordorder.evaluation.needles import KINDS, NAMES, haystack
@@ -38,7 +39,9 @@ class Fake(nn.Module):
         self.weight = nn.Parameter(torch.zeros(()))
         self.config = ModelConfig()
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Tensor | Batch) -> Tensor:
+        batch = Batch.of(batch)
+        tokens = batch.tokens
         said = [[self.next(row[: i + 1]) for i in range(len(row))] for row in tokens.tolist()]
         return torch.tensor(said)[..., None].float()
 

@@ -42,7 +42,9 @@ class Recorder(nn.Module):
         self.read: list[Tensor] = []
         self.asked: list[Tensor] = []
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def hidden(self, batch: Tensor | Batch) -> Tensor:
+        batch = Batch.of(batch)
+        tokens, positions = batch.tokens, batch.positions
         assert not self.training and positions is None
         self.read.append(tokens)
         return torch.arange(1, tokens.shape[1] + 1).expand_as(tokens)[..., None].float()

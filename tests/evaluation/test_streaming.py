@@ -113,7 +113,9 @@ def test_a_text_of_one_chunk_takes_no_cache() -> None:
     """The road of every shorter text stays the one it was, to the bit."""
 
     class NoCache:
-        def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        def hidden(self, batch: Tensor | Batch) -> Tensor:
+            batch = Batch.of(batch)
+            tokens = batch.tokens
             return tokens[..., None]
 
     read = tokens()
@@ -160,7 +162,9 @@ def test_windows_past_a_chunk_are_read_in_chunks_and_score_what_they_did(
     model = random_model("rotary:scaling=dynamic", vocabulary_size=257, layers=1)
     store, hidden, read = words_of(CHUNK + 50), model.hidden, []
     monkeypatch.setattr(
-        model, "hidden", lambda t, *a, **k: read.append(t.shape[1]) or hidden(t, *a, **k)
+        model,
+        "hidden",
+        lambda t, *a, **k: read.append(Batch.of(t).tokens.shape[1]) or hidden(t, *a, **k),
     )
     with monkeypatch.context() as patch:
         patch.setattr("wordorder.evaluation.loss.CHUNK", CHUNK + 40)

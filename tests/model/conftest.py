@@ -13,6 +13,7 @@ import torch
 
 from wordorder.model import LanguageModel, ModelConfig, TokenModel, make_model
 from wordorder.positions import CATALOGUE, ModelShape, Position, PositionError, composed
+from wordorder.positions import spec as spec_module
 
 SMALL = {
     "embedding_scale": 1.0,  # `fill` draws words as large as the rest
@@ -84,7 +85,7 @@ def make_random() -> MakeModel:
         if catalogue:
             c = model.config
             shape = ModelShape(c.heads, c.head_dim, c.width, c.layers, c.trained_length, c.causal)
-            spec = composed.parse(position, catalogue)
+            spec = spec_module.parse(position, catalogue)
             model.position = composed.build(spec, shape, catalogue)
         fill(model, seed)
         return model.eval()

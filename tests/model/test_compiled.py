@@ -65,7 +65,7 @@ def test_compiled_alibi_at_positions_that_fall_is_eager(
     tokens = torch.randint(40, (2, 12), generator=torch.Generator().manual_seed(0))
     positions = torch.tensor([[5, 0, 9, 1, 30, 2, 8, 3, 40, 4, 6, 7]]).expand(2, -1)
     with torch.no_grad():
-        expected = model(Batch(Batch(tokens, positions=positions)))
+        expected = model(Batch(tokens, positions=positions))
         found = torch.compile(model.forward, backend="aot_eager")(
             Batch(tokens, positions=positions)
         )

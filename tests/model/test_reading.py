@@ -370,8 +370,8 @@ def test_far_distances_stay_apart_in_bfloat16(make_random: MakeModel, spec: str)
     positions = torch.tensor([[*range(8), 1007]])
     layout = model.layout(Batch(torch.zeros(1, 9, dtype=torch.long), positions=positions))
     for context in model.contexts(layout):
-        if scene.position.has_distance_bias:
-            exact = scene.position.distance_bias(torch.arange(1000, 1008).flip(0)).tolist()
+        if context.position.biased:
+            exact = context.position.distance_bias(torch.arange(1000, 1008).flip(0)).tolist()
             for head, expected in zip(context.additive.whole()[0], exact, strict=True):
                 assert len(set(head[-1, :8].tolist())) == len(set(expected))
 

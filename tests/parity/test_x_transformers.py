@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wordorder.positions import T5, Alibi, ModelShape, Position, Rotary, Sum, TokenLayout
-from wordorder.positions.reader import plain_attention
+from wordorder.positions.reference_model import plain_attention
 
 HEAD_DIM, TIME = 16, 140
 # Attention of 140 tokens in float32 on both sides.

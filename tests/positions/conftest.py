@@ -21,7 +21,7 @@ from wordorder.model.additive_mask import AdditiveMask
 from wordorder.model.attention import attention
 from wordorder.model.problem import AttentionProblem
 from wordorder.positions import Position, Sum, TokenLayout
-from wordorder.positions.reader import plain_attention
+from wordorder.positions.reference_model import plain_attention
 
 FORMULAS = Path(__file__).parent / "formulas"
 

@@ -16,6 +16,7 @@ from wordorder.positions import (
     build,
     composed,
 )
+from wordorder.positions import spec as spec_module
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,10 @@ def test_what_comes_in_at_the_input_is_added_once_whatever_it_declares() -> None
 
     catalogue = {"counted": Counted, "none": CATALOGUE["none"]}
     shape = ModelShape(4, 8, layers=4)
-    made = composed.build(composed.parse("counted", catalogue), shape, catalogue)
+    made = composed.build(spec_module.parse("counted", catalogue), shape, catalogue)
     assert len(made.instances) == 1
     with pytest.raises(PositionError, match="comes in at the input"):
-        composed.build(composed.parse("counted/none", catalogue), shape, catalogue)
+        composed.build(spec_module.parse("counted/none", catalogue), shape, catalogue)
 
 
 def test_an_embedding_for_other_heads_is_refused() -> None:

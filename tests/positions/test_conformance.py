@@ -16,7 +16,7 @@ from wordorder.positions import (
     Rotary,
     TokenLayout,
 )
-from wordorder.positions.conformance import PROPERTIES, check
+from wordorder.positions.conformance import CHECKS, check
 from wordorder.positions.rotary import rotate, rotation
 
 SUMS = ["learned+alibi", "rotary/none", "rotary+alibi"]
@@ -374,7 +374,7 @@ def test_a_bias_from_the_length_of_the_cache_has_every_property_but_one() -> Non
 
 
 def test_every_property_is_broken_by_a_toy() -> None:
-    assert {*BROKEN, "facts"} == set(PROPERTIES)
+    assert {*BROKEN, "facts"} == set(CHECKS)
 
 
 def test_the_report_reads_as_a_page() -> None:

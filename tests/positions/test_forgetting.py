@@ -19,7 +19,7 @@ from wordorder.positions import (
     index_grid,
 )
 from wordorder.positions.conformance import check
-from wordorder.positions.reader import Past, Reader
+from wordorder.positions.reference_model import ReferenceCache, ReferenceModel
 
 # Everything here is float64, but for the values of the expected rows, which are float32.
 CLOSE = 1e-6
@@ -130,13 +130,13 @@ def test_the_gate_comes_from_the_hidden_state_not_the_key(lab) -> None:
 
 def test_a_cache_goes_on_from_its_sum(lab) -> None:
     """Read in pieces it is what it is at once; a sum begun anew in each piece is not."""
-    reader = Reader(build("forgetting", ModelShape(4, 8, layers=2)), 2)
+    reader = ReferenceModel(build("forgetting", ModelShape(4, 8, layers=2)), 2)
     for instance in reader.position.instances:
         lab.filled(instance)
     x = lab.numbers(1, 9, 32)
     expected = reader.read(x)
     for forgetful in (False, True):
-        past = Past()
+        past = ReferenceCache()
         if forgetful:
             past.state = lambda layer: None
         pieces = [reader.read(piece, past=past) for piece in x.tensor_split((3, 7), 1)]

@@ -25,7 +25,7 @@ from wordorder.positions import (
     path,
     whole_row,
 )
-from wordorder.positions.case import Case
+from wordorder.positions.conformance.setup import Setup
 
 TIME = 5
 # Options with another formula, or whose table is small enough to be moved number by number.
@@ -71,9 +71,9 @@ FEW = 800
 
 def made(spec: str, causal: bool, batch: int = 1) -> tuple[Any, list[Tensor]]:
     """Return a reader and what is moved: its input, and all that trains."""
-    case = Case(parse(spec), CATALOGUE, heads=2, key_value_heads=1, causal=causal)
+    case = Setup(parse(spec), CATALOGUE, heads=2, key_value_heads=1, causal=causal)
     try:
-        reader = case.reader()
+        reader = case.reference_model()
     except PositionError as error:
         if causal:
             raise

@@ -18,7 +18,7 @@ from wordorder.positions import (
 )
 from wordorder.positions.base import Position
 from wordorder.positions.conformance import check
-from wordorder.positions.reader import Reader
+from wordorder.positions.reference_model import ReferenceModel
 
 SAME, APART = 1e-10, 1e-2  # float64 sums in another order; what no rounding explains
 FLOAT32 = 1e-5  # likewise in float32
@@ -51,7 +51,7 @@ def test_the_kit_holds(spec: str, causal: bool) -> None:
 def test_words_in_another_order_are_read_alike(lab, spec: str, blind: bool) -> None:
     """A bidirectional model without positions is permutation-equivariant; a hybrid is not."""
     shape = ModelShape(4, 8, layers=2, causal=False)
-    reader, x = Reader(build(spec, shape), 4), lab.numbers(1, 9, 32)
+    reader, x = ReferenceModel(build(spec, shape), 4), lab.numbers(1, 9, 32)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
     apart = (reader.read(x[:, order]) - reader.read(x)[:, order]).abs().max()
     assert apart < SAME if blind else apart > APART
@@ -63,7 +63,7 @@ def test_position_leaks_through_the_causal_mask(lab) -> None:
     x = lab.numbers(1, 5, 32)
     apart = []
     for layers in (1, 2):
-        reader = Reader(build("none", ModelShape(4, 8, layers=layers)), 4)
+        reader = ReferenceModel(build("none", ModelShape(4, 8, layers=layers)), 4)
         apart.append((reader.read(x[:, order]) - reader.read(x))[:, -1].abs().max())
     assert apart[0] < SAME and apart[1] > APART
 

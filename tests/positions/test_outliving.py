@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wordorder.positions import ModelShape, Position, TokenLayout
 from wordorder.positions.conformance import check
-from wordorder.positions.outliving import _places
+from wordorder.positions.conformance.shared_state import _places
 
 IN_MODULE: dict[int, Tensor] = {}
 OF_MODULE: Tensor | None = None

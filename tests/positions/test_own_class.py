@@ -15,7 +15,7 @@ from torch import nn
 from wordorder.cli.main import main
 from wordorder.positions import ModelShape, Position, PositionError, conformance
 from wordorder.positions.base import upcast
-from wordorder.positions.conformance import PROPERTIES, check
+from wordorder.positions.conformance import CHECKS, check
 
 FILE = """
 import torch
@@ -204,7 +204,7 @@ def test_the_kits_own_parametrisation_runs_as_it_is_written(tmp_path: Path) -> N
     written, _, _ = (decorated + code).partition("\n\nProperties are not enough")
     assert "def test_my_embedding(name):" in written
     imports = "import pytest\nfrom wordorder.positions import Position\n"
-    imports += "from wordorder.positions.conformance import PROPERTIES, check\n"
+    imports += "from wordorder.positions.conformance import CHECKS, check\n"
     for name, embedding in EMBEDDINGS.items():
         file = tmp_path / f"test_{name}.py"
         file.write_text(imports + embedding + textwrap.dedent(written), encoding="utf-8")
@@ -216,6 +216,6 @@ def test_the_kits_own_parametrisation_runs_as_it_is_written(tmp_path: Path) -> N
         check=False,
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert f"1 failed, {2 * len(PROPERTIES) - 1} passed" in done.stdout, done.stdout
+    assert f"1 failed, {2 * len(CHECKS) - 1} passed" in done.stdout, done.stdout
     assert "FAILED test_broken.py::test_my_embedding[masked]" in done.stdout
     assert "3 tokens without (1,): differs by" in done.stdout

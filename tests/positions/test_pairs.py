@@ -16,7 +16,7 @@ from wordorder.model.additive_mask import AdditiveMask
 from wordorder.model.attention import attention
 from wordorder.model.problem import AttentionProblem
 from wordorder.positions import CATALOGUE, ModelShape, PositionError, TokenLayout, build, parse
-from wordorder.positions.case import Case
+from wordorder.positions.conformance.setup import Setup
 from wordorder.positions.pairs import Band, Pairs, picked
 
 BATCH, HEADS, HEAD_DIM, TIME = 3, 2, 4, 23
@@ -127,9 +127,9 @@ def test_a_band_ends_with_the_keys() -> None:
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_pair_by_itself_is_as_exact_a_million_off(spec: str, causal: bool) -> None:
     """What a fused kernel asks for, as all pairs at once: sines and FIRE's shares are float32."""
-    case = Case(parse(spec), CATALOGUE, heads=2, key_value_heads=1, causal=causal)
+    case = Setup(parse(spec), CATALOGUE, heads=2, key_value_heads=1, causal=causal)
     try:
-        reader, x = case.reader(), case.text(1, 7)
+        reader, x = case.reference_model(), case.text(1, 7)
     except PositionError as error:
         if causal:
             raise

@@ -14,7 +14,7 @@ from wordorder.model.problem import AttentionProblem
 from wordorder.positions import Cope, Forgetting, ModelShape, Path, PositionError, Sum, TokenLayout
 from wordorder.positions import path as module
 from wordorder.positions.conformance import check
-from wordorder.positions.reader import plain_attention
+from wordorder.positions.reference_model import plain_attention
 
 # Everything here is float64, with products of up to 150 matrices.
 CLOSE = 1e-12

@@ -14,10 +14,11 @@ from transformers import modeling_rope_utils
 from transformers.models.llama import modeling_llama
 
 from wordorder.positions import ModelShape, Rotary, TokenLayout
-from wordorder.positions.composed import Composed, Part, Spec
+from wordorder.positions.composed import Composed
 from wordorder.positions.conformance import check
-from wordorder.positions.reader import Past, Reader
+from wordorder.positions.reference_model import ReferenceCache, ReferenceModel
 from wordorder.positions.rotary_scaling import SCALINGS, takes
+from wordorder.positions.spec import Part, Spec
 
 # Frequencies are float64 on both sides.
 EXACT = 1e-12
@@ -289,14 +290,14 @@ def test_yarns_ramp_in_pairs(
     torch.testing.assert_close(share, expected, rtol=0, atol=EXACT)
 
 
-def reader(**options: Any) -> Reader:
+def reader(**options: Any) -> ReferenceModel:
     shape = ModelShape(2, 8, layers=2, trained_length=8)
     spec = Spec(((Part("rotary", tuple(options.items())),),))
-    return Reader(Composed(list(spec.layers) * 2, shape, {"rotary": Rotary}), 2)
+    return ReferenceModel(Composed(list(spec.layers) * 2, shape, {"rotary": Rotary}), 2)
 
 
-def read(model: Reader, x: Tensor, *cuts: int, context_length: int) -> Tensor:
-    past = Past()
+def read(model: ReferenceModel, x: Tensor, *cuts: int, context_length: int) -> Tensor:
+    past = ReferenceCache()
     pieces = x.tensor_split(cuts, 1)
     return torch.cat([model.read(p, past=past, context_length=context_length) for p in pieces], 1)
 

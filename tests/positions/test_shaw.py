@@ -17,7 +17,7 @@ from wordorder.positions import (
     index_grid,
 )
 from wordorder.positions.conformance import check
-from wordorder.positions.reader import plain_attention
+from wordorder.positions.reference_model import plain_attention
 
 # Everything here is float64, with sums in another order.
 CLOSE = 1e-12

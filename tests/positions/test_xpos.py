@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from wordorder.positions import ModelShape, PositionError, Rotary, TokenLayout, XPos
-from wordorder.positions.composed import Composed, Part, Spec
+from wordorder.positions.composed import Composed
 from wordorder.positions.conformance import check
-from wordorder.positions.reader import Past, Reader
+from wordorder.positions.reference_model import ReferenceCache, ReferenceModel
+from wordorder.positions.spec import Part, Spec
 
 # Sines, cosines and scales are float32, so scores of size 1 to 5 are off by a few 1e-7.
 CLOSE = 2e-6
@@ -164,13 +165,13 @@ def test_keys_are_not_kept_about_an_older_centre(lab) -> None:
     """Read token by token, far past what one reading could hold, it is what the formula says."""
     shape = ModelShape(2, 8, layers=2)
     spec = Spec(((Part("xpos", (("scale_base", 0.5),)),),))
-    model = Reader(Composed(list(spec.layers) * 2, shape, {"xpos": XPos}), 2)
+    model = ReferenceModel(Composed(list(spec.layers) * 2, shape, {"xpos": XPos}), 2)
     assert not model.position.sums[0].static_rotation
     widest = model.position.instances[0].widest
     x = lab.numbers(1, 3 * widest, 16)
-    past = Past()
+    past = ReferenceCache()
     found = torch.cat([model.read(piece, past=past) for piece in x.tensor_split(6, 1)], 1)
-    past = Past()
+    past = ReferenceCache()
     single = torch.cat([model.read(piece, past=past) for piece in x.split(1, 1)], 1)
     torch.testing.assert_close(found, single, rtol=0, atol=2e-5)
     with pytest.raises(PositionError, match="apart are read at once"):

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.text.corpus import Corpus, Document, load_corpus
+from wordorder.text.corpus import Corpus, Document
+from wordorder.text.load import load_corpus
 
 
 def corpus_of(*texts: str) -> Corpus:

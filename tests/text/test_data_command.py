@@ -10,7 +10,7 @@ import pytest
 
 from wordorder.cli.data import main
 from wordorder.errors import BadInput
-from wordorder.text.corpus import load_corpus
+from wordorder.text.load import load_corpus
 
 
 @pytest.fixture

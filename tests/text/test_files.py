@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.text.corpus import load_corpus
+from wordorder.text.load import load_corpus
 
 
 def texts(path: Path, **options: Any) -> list[str]:

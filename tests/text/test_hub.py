@@ -5,7 +5,7 @@ import pytest
 
 from wordorder.errors import BadInput
 from wordorder.text import hub
-from wordorder.text.corpus import load_corpus
+from wordorder.text.load import load_corpus
 
 datasets = pytest.importorskip("datasets", reason="the data extra is not installed")
 

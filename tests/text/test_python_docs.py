@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.text.corpus import Corpus, load_corpus
+from wordorder.text.corpus import Corpus
+from wordorder.text.load import load_corpus
 from wordorder.text.python_docs import prose_of, read_python_docs
+from wordorder.text.split import split_corpus
 
 
 def prose(*parts: str) -> str:
@@ -34,7 +36,8 @@ def test_no_document_or_long_paragraph_comes_twice(corpus: Corpus) -> None:
 
 
 def test_split_is_about_a_tenth(corpus: Corpus) -> None:
-    training, validation = corpus.split(0.1)
+    split = split_corpus(corpus, 0.1)
+    training, validation = split.training, split.validation
     assert 0.05 < validation.bytes / corpus.bytes < 0.2
     assert training.bytes + validation.bytes == corpus.bytes
 
@@ -48,7 +51,7 @@ def test_tests_and_installed_packages_are_left_out(corpus: Corpus) -> None:
 
 def test_reading_imports_nothing_of_the_standard_library() -> None:
     program = (
-        "import sys; from wordorder.text.corpus import load_corpus; load_corpus();"
+        "import sys; from wordorder.text.load import load_corpus; load_corpus();"
         "print([m for m in ('this', 'antigravity', 'turtle', 'tkinter', 'pydoc_data.topics',"
         " 'torch') if m in sys.modules])"
     )

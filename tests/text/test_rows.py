@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.text.corpus import Corpus, load_corpus
+from wordorder.text.corpus import Corpus
 from wordorder.text.hub import stream_dataset
+from wordorder.text.load import load_corpus
 
 ROWS = [
     {"id": 1, "text": 'The "soup", hot.\nWe came back.'},

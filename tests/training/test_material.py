@@ -13,7 +13,7 @@ import pytest
 from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput, Refused
 from wordorder.model import ModelConfig
-from wordorder.text.corpus import load_corpus
+from wordorder.text.load import load_corpus
 from wordorder.text.split import split_corpus
 from wordorder.text.tokenizer import make_tokenizer
 from wordorder.training.config import TrainConfig

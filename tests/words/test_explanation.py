@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.positions import CATALOGUE, ModelShape, Position, PositionError, composed
-from wordorder.positions.reader import plain_attention
+from wordorder.positions import spec as spec_module
+from wordorder.positions.reference_model import plain_attention
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.words.explanation import Explanation, explain
@@ -260,10 +261,12 @@ def test_an_embedding_of_ones_own_is_explained_like_any_other(
     make_random: MakeModel, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalogue = {"mine.Raised": Raised}
-    monkeypatch.setattr("wordorder.words.explanation.parse", lambda s: composed.parse(s, catalogue))
+    monkeypatch.setattr(
+        "wordorder.words.explanation.parse", lambda s: spec_module.parse(s, catalogue)
+    )
     model = make_random("none")
     model.position = composed.build(
-        composed.parse("mine.Raised", catalogue), model.position.shape, catalogue
+        spec_module.parse("mine.Raised", catalogue), model.position.shape, catalogue
     )
     object.__setattr__(model.config, "position", "mine.Raised")
     found = explained(model, tokenizer)

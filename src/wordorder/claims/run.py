@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 
-from wordorder import __version__
 from wordorder.atomic import write_text
 from wordorder.claims.claim import Claim, Plan, Verdict, Work, judge
 from wordorder.claims.intervals import Contrast, Quantity, Shares
@@ -36,10 +35,11 @@ from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
 from wordorder.folders import Kind, has_keys
 from wordorder.locks import held
 from wordorder.model.config import PRESETS, ModelConfig
-from wordorder.text.corpus import load_corpus
+from wordorder.text.load import load_corpus
 from wordorder.text.user_text import user_path
 from wordorder.training.config import TrainConfig
 from wordorder.training.run import RUN
+from wordorder.version import __version__
 
 RECORD = "claims.json"
 RESULTS = ("results/*.json", "results/*/*.json")

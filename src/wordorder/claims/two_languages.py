@@ -25,7 +25,8 @@ import numpy as np
 
 from wordorder.errors import BadInput
 from wordorder.text.batches import Batches
-from wordorder.text.corpus import Corpus, Document, load_corpus
+from wordorder.text.corpus import Corpus, Document
+from wordorder.text.load import load_corpus
 from wordorder.text.store import TokenStore, open_store
 from wordorder.text.tokenizer import make_tokenizer
 from wordorder.text.user_text import read_text

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from wordorder.cli.options.check import read_options
 from wordorder.errors import BadInput
-from wordorder.positions.conformance import PROPERTIES, Report, check
+from wordorder.positions.conformance import CHECKS, Report, check
 
 BROKEN = 3
 MARKS = {True: ("holds", "green"), False: ("broken", "bold red"), None: ("-", "dim")}
@@ -20,8 +20,8 @@ MARKS = {True: ("holds", "green"), False: ("broken", "bold red"), None: ("-", "d
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = read_options(arguments)
-    if unknown := [name for name in options.only if name not in PROPERTIES]:
-        raise BadInput(f"--only {unknown[0]!r}: the properties are {', '.join(PROPERTIES)}")
+    if unknown := [name for name in options.only if name not in CHECKS]:
+        raise BadInput(f"--only {unknown[0]!r}: the properties are {', '.join(CHECKS)}")
     if not options.heads:
         raise BadInput("--heads names none: give head counts, as 1 6 8")
     causal = not options.bidirectional

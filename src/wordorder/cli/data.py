@@ -14,7 +14,8 @@ from rich.text import Text
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.model.config import VocabularySize
-from wordorder.text.corpus import BUILT_IN, Corpus, load_corpus
+from wordorder.text.corpus import BUILT_IN, Corpus
+from wordorder.text.load import load_corpus
 from wordorder.text.split import (
     PARTS,
     DevelopmentFraction,

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from wordorder import __version__, stopping
 from wordorder.errors import BadInput, Failed, Refused
+from wordorder.version import __version__, stopping
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
 COMMANDS = {

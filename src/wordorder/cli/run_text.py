@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from wordorder.errors import BadInput
-from wordorder.text.corpus import load_corpus
+from wordorder.text.load import load_corpus
 from wordorder.text.split import split_corpus
 from wordorder.text.store import TokenStore, open_store
 from wordorder.training.config import TrainConfig

@@ -308,7 +308,7 @@ def _train(options: TrainOptions) -> int:
 
 def _train_into(out: Path, options: TrainOptions) -> None:
     """Learn vectors and write them, with the lock of the file held."""
-    from wordorder.text.corpus import load_corpus
+    from wordorder.text.load import load_corpus
     from wordorder.text.words import note_of_spaces
     from wordorder.words.formats import write
     from wordorder.words.word2vec import train_vectors

@@ -25,7 +25,6 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
-from wordorder import __version__
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import FACTORS as LENGTHS
 from wordorder.evaluation.context import measurable
@@ -48,6 +47,7 @@ from wordorder.training.material import Material, read_material
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.run import RUN
 from wordorder.training.settle import asked_steps, steps_in
+from wordorder.version import __version__
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
 BASELINE = "rotary"  # the default of `wordorder train`: the question is whether to leave it

@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 
-from wordorder import __version__
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import TASKS, find
@@ -42,6 +41,7 @@ from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import Positive, Repetitions, check
 from wordorder.text.user_text import user_path
+from wordorder.version import __version__
 
 DEFAULT_TASKS = ("copy", "repeat", "reverse", "sort")
 POSITIONS = ("none", "sinusoidal", "rotary", "alibi", "t5")

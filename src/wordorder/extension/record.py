@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wordorder import __version__
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.extension.reach import Reach
 from wordorder.training.checkpoints import digest
 from wordorder.training.run import Run
+from wordorder.version import __version__
 
 RECORD = "extension.json"
 

@@ -5,11 +5,12 @@ rotary = Rotary(ModelShape(heads=6, head_dim=64), base=500000)
 """
 
 from . import composed
+from . import spec as specs
 from .aliases import ALIASES, canonical
 from .alibi import Alibi
 from .axial import Axial
 from .base import DOORS, HOOKS, ModelShape, Position, PositionError
-from .composed import Composed, Part, Spec, Sum, foreign
+from .composed import Composed, Sum
 from .cope import Cope
 from .dape import Dape
 from .deberta import Deberta
@@ -30,6 +31,7 @@ from .selective import Selective
 from .self_extend import SelfExtend
 from .shaw import Shaw, ShawValues
 from .sinusoidal import Sinusoidal
+from .spec import Part, Spec, foreign
 from .t5 import T5
 from .transformer_xl import TransformerXL
 from .xpos import XPos
@@ -65,12 +67,12 @@ CATALOGUE: dict[str, type[Position]] = {
 
 def parse(text: str) -> Spec:
     """Return the spec that a string such as `rotary:base=500000/none` spells."""
-    return composed.parse(text, CATALOGUE)
+    return specs.parse(text, CATALOGUE)
 
 
 def find(name: str) -> type[Position]:
     """Return the class of a name or alias of the catalogue, or of package.module.Class."""
-    return composed.find(name, CATALOGUE)
+    return specs.find(name, CATALOGUE)
 
 
 def word_scale(spec: Spec | str, width: int) -> float | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .base import ModelShape, Position, TokenLayout
 from .composed import Sum
-from .reader import plain_attention
+from .reference_model import plain_attention
 
 HEADS, HEAD_DIM = 4, 64
 STEPS = "▁▂▃▄▅▆▇█"

@@ -13,7 +13,8 @@ from typing import Any
 from wordorder.errors import BadInput, Refused
 from wordorder.numerals import counted
 from wordorder.text.batches import Batches
-from wordorder.text.corpus import Corpus, load_corpus
+from wordorder.text.corpus import Corpus
+from wordorder.text.load import load_corpus
 from wordorder.text.split import described, split_corpus
 from wordorder.text.store import TokenStore, open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wordorder import __version__
 from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput
 from wordorder.folders import may_begin, ours
@@ -20,6 +19,7 @@ from wordorder.training.material import Material
 from wordorder.training.plan import Plan
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import RUN
+from wordorder.version import __version__
 
 
 def read_record(folder: Path) -> dict[str, Any]:

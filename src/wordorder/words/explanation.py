@@ -31,8 +31,8 @@ from wordorder.words.observed import (
     AttentionRow,
     acts_in_attention,
     attention_row,
+    layer_outputs,
     layer_states,
-    observed,
 )
 from wordorder.words.sentences import Apart, last_first, tokens_of
 
@@ -237,7 +237,7 @@ def _reading(
         added = model.position.embed(words[None], layout)[0] - words
         row = attention_row(model, read)
     else:
-        steps = observed(model, read, [model.recurrences[0]])[0][0].output[0][0][1:]
+        steps = layer_outputs(model, read)[0][1:]
     top = chances.topk(min(LIKELIEST, len(chances)))
     likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return Reading(

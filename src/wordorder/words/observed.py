@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -44,6 +45,14 @@ def layer_states(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
     stream = ResidualStream()
     hidden = model.hidden(torch.tensor([list(ids)]), recorder=stream)
     return [*(state[0] for state in stream.states[:-1]), hidden[0]]
+
+
+@torch.no_grad()
+def layer_outputs(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
+    """Return what each layer adds to the residual stream, (time, width) each."""
+    stream = ResidualStream()
+    model.hidden(torch.tensor([list(ids)]), recorder=stream)
+    return [(after - before)[0] for before, after in pairwise(stream.states)]
 
 
 def acts_in_attention(position: Position) -> bool:

@@ -1,10 +1,10 @@
 """The conformance kit: every property a positional embedding must have, tried on anyone's.
 
-    from wordorder.positions.conformance import PROPERTIES, check
+    from wordorder.positions.conformance import CHECKS, check
     print(check("rotary:base=500000"))
     print(check(MyEmbedding))
 
-    @pytest.mark.parametrize("name", PROPERTIES)
+    @pytest.mark.parametrize("name", CHECKS)
     def test_my_embedding(name):
         report = check(MyEmbedding, only=(name,))
         assert report.holds, str(report)
@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
-from . import CATALOGUE, composed
-from .base import Position
-from .case import TRAINED_LENGTH, Broken, Case, NotApplicable
-from .composed import Part, Spec
-from .properties import PROPERTIES
+from .. import CATALOGUE
+from ..base import Position
+from ..spec import Part, Spec, as_line, parse
+from .checks import CHECKS
+from .setup import TRAINED_LENGTH, Broken, NotApplicable, Setup
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ def check(
         PositionError: a spec or option that is wrong.
     """
     spec, catalogue = _named(embedding, options)
-    case = Case(spec, catalogue, causal=causal, trained_length=trained_length)
+    setup = Setup(spec, catalogue, causal=causal, trained_length=trained_length)
     for count in heads:
-        _with_heads(case, count).bare()  # what is refused, is before anything is tried
+        _with_heads(setup, count).bare()  # what is refused, is before anything is tried
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several wait for one another, and texts here are small
     try:
         findings = [
-            _try(name, function, case, heads)
-            for name, function in PROPERTIES.items()
+            _try(name, function, setup, heads)
+            for name, function in CHECKS.items()
             if not only or name in only
         ]
     finally:
@@ -122,35 +122,41 @@ def _named(
     if isinstance(embedding, Spec):
         return embedding, CATALOGUE
     if isinstance(embedding, str):
-        return composed.parse(embedding, CATALOGUE), CATALOGUE
+        return parse(embedding, CATALOGUE), CATALOGUE
     part = Part(embedding.__name__, tuple(options.items()))
     return Spec(((part,),)), {embedding.__name__: embedding}
 
 
 def _try(
-    name: str, function: Callable[[Case], None], case: Case, heads: tuple[int, ...]
+    name: str, function: Callable[[Setup], None], setup: Setup, heads: tuple[int, ...]
 ) -> Finding:
     statement = (function.__doc__ or "").partition("\n")[0]
     for count in heads:
         try:
-            function(_with_heads(case, count))
+            function(_with_heads(setup, count))
         except NotApplicable as why:
             return Finding(name, statement, None, str(why))
         except Broken as broken:
             return Finding(name, statement, False, f"{broken} ({_heads(count)})")
         except Exception as error:  # of somebody's hook: the properties after it may still hold
-            return Finding(name, statement, False, f"{composed.as_line(error)} ({_heads(count)})")
+            return Finding(name, statement, False, f"{as_line(error)} ({_heads(count)})")
     return Finding(name, statement, True)
 
 
-def _with_heads(case: Case, count: int) -> Case:
-    """Return the case with one key head for all where heads are many, for two, or for each."""
+def _with_heads(setup: Setup, count: int) -> Setup:
+    """Return the setup with one key head for all where heads are many, for two, or for each."""
     groups = 1 if count % 4 == 0 else count // 2 if count % 2 == 0 else count
-    return replace(case, heads=count, key_value_heads=groups)
+    return replace(setup, heads=count, key_value_heads=groups)
 
 
 def _heads(count: int) -> str:
     return "1 head" if count == 1 else f"{count} heads"
 
 
-__all__ = ["PROPERTIES", "Finding", "Report", "check"]
+__all__ = ["CHECKS", "Finding", "Report", "check"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "PROPERTIES":
+        raise ImportError("wordorder.positions.conformance.PROPERTIES is called CHECKS now")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from .base import Position, TokenLayout
-from .case import CLOSE, HEAD_DIM, Broken, Case
-from .composed import Composed
-from .reader import Reader
+from ..base import Position, TokenLayout
+from ..composed import Composed
+from ..reference_model import ReferenceModel
+from .setup import CLOSE, HEAD_DIM, Broken, Setup
 
 
-def facts(case: Case) -> None:
+def facts(setup: Setup) -> None:
     """What it declares is so: options, door, slopes, additive scores, static rotation, limit."""
-    position = case.build()
+    position = setup.build()
     for instance in position.instances:
         _door(instance)
         if lost := [name for name in instance.options() if not hasattr(instance, name)]:
@@ -21,35 +21,35 @@ def facts(case: Case) -> None:
         _slopes_are_the_bias(instance)
         if "distance_bias" in instance.active_hooks():
             found = instance.distance_bias(torch.arange(-4, 5).reshape(3, 3))
-            if found.shape != (case.heads, 3, 3) or found.dtype not in (torch.float32,):
+            if found.shape != (setup.heads, 3, 3) or found.dtype not in (torch.float32,):
                 raise Broken(f"distance_bias gave {tuple(found.shape)} {found.dtype}")
         longest = instance.max_position
         if longest is not None:
             start = longest - 2
-            Reader(position, case.key_value_heads).read(
-                case.text(1, 3), torch.arange(start, longest + 1)[None]
+            ReferenceModel(position, setup.key_value_heads).read(
+                setup.text(1, 3), torch.arange(start, longest + 1)[None]
             )
-    _additive(case, position)
-    _static(case, position)
+    _additive(setup, position)
+    _static(setup, position)
 
 
-def hooks(case: Case) -> None:
+def hooks(setup: Setup) -> None:
     """Its hooks give back what attention takes from them: shapes and dtypes."""
-    position = case.build()
-    time, width = 5, case.heads * HEAD_DIM
-    layout = TokenLayout.of(torch.arange(time)[None], causal=case.causal)
+    position = setup.build()
+    time, width = 5, setup.heads * HEAD_DIM
+    layout = TokenLayout.of(torch.arange(time)[None], causal=setup.causal)
     for dtype in (torch.float32, torch.bfloat16):
-        x = case.text(2, time).to(dtype)
+        x = setup.text(2, time).to(dtype)
         heads = {
             count: torch.zeros(2, count, time, HEAD_DIM, dtype=dtype)
-            for count in (case.heads, case.key_value_heads)
+            for count in (setup.heads, setup.key_value_heads)
         }
-        queries, keys = heads[case.heads], heads[case.key_value_heads]
+        queries, keys = heads[setup.heads], heads[setup.key_value_heads]
         for instance in position.to(dtype).instances:
             _gives("embed", instance.embed(x, layout), x, (2, time, width))
             tables, state = instance.prepare(layout), instance.state(x, layout, None)
             turned = instance.transform_queries(queries, tables, state)
-            _gives("transform_queries", turned, queries, (2, case.heads, time, None))
+            _gives("transform_queries", turned, queries, (2, setup.heads, time, None))
             turned = instance.transform_keys(keys, tables, state)
             _gives("transform_keys", turned, keys, (2, None, time, None))
 
@@ -96,30 +96,30 @@ def _slopes_are_the_bias(instance: Position) -> None:
 
 
 @torch.no_grad()
-def _additive(case: Case, position: Composed) -> None:
+def _additive(setup: Setup, position: Composed) -> None:
     layout = TokenLayout.of(torch.arange(6)[None])
-    q, k = torch.randn(2, 1, case.heads, 6, HEAD_DIM, dtype=torch.float64).unbind()
-    x = case.text(1, 6)
+    q, k = torch.randn(2, 1, setup.heads, 6, HEAD_DIM, dtype=torch.float64).unbind()
+    x = setup.text(1, 6)
     for instance in position.instances:
         state = instance.state(x, layout, None)
         score = instance.score(q, k, instance.prepare(layout), state)
         if score is None:
             continue
-        where = [torch.tensor([index]) for index in (0, case.heads - 1, 4, 2)]
+        where = [torch.tensor([index]) for index in (0, setup.heads - 1, 4, 2)]
         at = [score(torch.tensor([value], dtype=torch.float64), *where) for value in (0.0, 3.0)]
         adds = abs(float(at[1] - at[0]) - 3) < 1e-4
         if adds != instance.additive:
             raise Broken(f"declares additive={instance.additive}: a score 3 higher gave {at}")
         grid = [torch.arange(6).view(shape) for shape in ((1, 6, 1), (1, 1, 6))]
-        heads = torch.arange(case.heads)[:, None, None]
-        zeros = torch.zeros(1, case.heads, 6, 6, dtype=torch.float64)
+        heads = torch.arange(setup.heads)[:, None, None]
+        zeros = torch.zeros(1, setup.heads, 6, 6, dtype=torch.float64)
         table = score(zeros, torch.zeros(1, 1, 1, 1, dtype=torch.int64), heads, *grid)
         if abs(float(table[0, -1, 4, 2] - at[0])) > CLOSE:
             raise Broken("a score by itself is not the score in its row")
 
 
-def _static(case: Case, position: Composed) -> None:
-    keys = torch.randn(1, case.heads, 6, HEAD_DIM, dtype=torch.float64)
+def _static(setup: Setup, position: Composed) -> None:
+    keys = torch.randn(1, setup.heads, 6, HEAD_DIM, dtype=torch.float64)
     for instance in position.instances:
         if not instance.static_rotation:
             continue

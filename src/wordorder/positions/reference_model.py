@@ -66,7 +66,7 @@ def _one_by_one(score: Score) -> Score:
     return asked
 
 
-class Reader:
+class ReferenceModel:
     """Two layers of plain attention with an embedding, and nothing else.
 
     Args:
@@ -96,7 +96,7 @@ class Reader:
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         *,
-        past: Past | None = None,
+        past: ReferenceCache | None = None,
         context_length: int = 0,
         one_by_one: bool = False,
         window: int | None = None,
@@ -107,7 +107,7 @@ class Reader:
             one_by_one: ask for each score by itself, as a fused kernel does.
             window: the sliding window of both layers; None: they see everything before.
         """
-        past = past if past is not None else Past()
+        past = past if past is not None else ReferenceCache()
         context_length = context_length or self.shape.trained_length
         layout = past.layout(x, positions, documents, context_length, self.shape.causal)
         x = self.position.embed(x.to(self.dtype), layout)
@@ -140,7 +140,7 @@ class Reader:
         return x
 
 
-class Past:
+class ReferenceCache:
     """What was read before: keys (raw, or rotated), values, state and positions, all kept."""
 
     def __init__(self, rotated: bool = False) -> None:

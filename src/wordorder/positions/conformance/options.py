@@ -10,28 +10,28 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .base import PositionError
-from .case import Broken, Case, NotApplicable
-from .composed import Part, Spec, find
-from .reader import Reader
+from ..base import PositionError
+from ..reference_model import ReferenceModel
+from ..spec import Part, Spec, find
+from .setup import Broken, NotApplicable, Setup
 
 SHORT, LONG = 9, 40  # tokens read; what acts far away only shows in the long text, or at FAR
 FAR = 3001
 
 
-def variants(case: Case) -> Iterator[tuple[str, Case]]:
-    """Yield each option's name and the case with another value, where the constructor takes it."""
-    for place, part in enumerate(case.spec.layers[0]):
-        given, kind = dict(part.options), find(part.name, case.catalogue)
-        settled = kind(case.shape, **given).resolved_options()
+def variants(setup: Setup) -> Iterator[tuple[str, Setup]]:
+    """Yield each option's name and the setup with another value, where the constructor takes it."""
+    for place, part in enumerate(setup.spec.layers[0]):
+        given, kind = dict(part.options), find(part.name, setup.catalogue)
+        settled = kind(setup.shape, **given).resolved_options()
         choices = _choices(kind)
         for name, default in kind.options().items():
             value = settled.get(name, given.get(name, default))
             for changed in _other_values(value, choices.get(name, ())):
                 options = tuple({**given, name: changed}.items())
-                parts = list(case.spec.layers[0])
+                parts = list(setup.spec.layers[0])
                 parts[place] = Part(part.name, options)
-                other = replace(case, spec=Spec((tuple(parts), *case.spec.layers[1:])))
+                other = replace(setup, spec=Spec((tuple(parts), *setup.spec.layers[1:])))
                 try:
                     longest = other.bare().max_position
                 except PositionError:
@@ -61,13 +61,13 @@ def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
     return {n: typing.get_args(h) for n, h in hints.items() if typing.get_origin(h) is Literal}
 
 
-def options_act(case: Case) -> None:
+def options_act(setup: Setup) -> None:
     """Every option changes something: what is read, fed to training or learned by it."""
-    by_name = _by_name(case)
+    by_name = _by_name(setup)
     if not by_name:
         raise NotApplicable("no option has another value to try")
     for name, others in by_name.items():
-        if not _acts(name, case, by_name) and not _has_no_room(name, case):
+        if not _acts(name, setup, by_name) and not _has_no_room(name, setup):
             values = " and ".join(_value(other, name) for other in others)
             raise Broken(
                 f"its option {name} changes nothing: {values} read as the value given; is what it "
@@ -75,16 +75,16 @@ def options_act(case: Case) -> None:
             )
 
 
-def _by_name(case: Case) -> dict[str, list[Case]]:
-    found: dict[str, list[Case]] = {}
-    for name, other in variants(case):
+def _by_name(setup: Setup) -> dict[str, list[Setup]]:
+    found: dict[str, list[Setup]] = {}
+    for name, other in variants(setup):
         found.setdefault(name, []).append(other)
     return found
 
 
-def _acts(name: str, case: Case, by_name: dict[str, list[Case]]) -> bool:
+def _acts(name: str, setup: Setup, by_name: dict[str, list[Setup]]) -> bool:
     """Return whether an option makes a difference, by itself or beside one other."""
-    if any(_differ(case, other) for other in by_name.get(name, ())):
+    if any(_differ(setup, other) for other in by_name.get(name, ())):
         return True
     # An option may wait for another: a sharpness for the scaling that has one.
     return any(
@@ -97,14 +97,14 @@ def _acts(name: str, case: Case, by_name: dict[str, list[Case]]) -> bool:
     )
 
 
-def _has_no_room(name: str, case: Case) -> bool:
+def _has_no_room(name: str, setup: Setup) -> bool:
     """Return whether it is the options given that leave it no room.
 
     It then makes a difference where none is given, or cannot be given without others.
     """
-    parts = tuple(Part(part.name, ()) for part in case.spec.layers[0])
-    plain = replace(case, spec=Spec((parts, *case.spec.layers[1:])))
-    if plain.spec == case.spec:
+    parts = tuple(Part(part.name, ()) for part in setup.spec.layers[0])
+    plain = replace(setup, spec=Spec((parts, *setup.spec.layers[1:])))
+    if plain.spec == setup.spec:
         return False
     try:
         plain.bare()
@@ -114,41 +114,41 @@ def _has_no_room(name: str, case: Case) -> bool:
     return name not in by_name or _acts(name, plain, by_name)
 
 
-def _value(case: Case, name: str) -> str:
+def _value(setup: Setup, name: str) -> str:
     return next(
         f"{name}={dict(part.options)[name]!r}"
-        for part in case.spec.layers[0]
+        for part in setup.spec.layers[0]
         if name in dict(part.options)
     )
 
 
-def _differ(one: Case, other: Case) -> bool:
+def _differ(one: Setup, other: Setup) -> bool:
     """Return whether anything that comes of two embeddings differs."""
     outputs = zip(_outputs(one), _outputs(other), strict=True)
     return any(not _equal(_got(a), _got(b)) for a, b in outputs)
 
 
-def _outputs(case: Case) -> Iterator[Callable[[], Any]]:
+def _outputs(setup: Setup) -> Iterator[Callable[[], Any]]:
     """Yield what may differ, the cheapest first."""
-    reader, x = case.reader(), case.text(1, SHORT)
-    yield lambda: reader.read(x)
-    yield lambda: [(p.shape, p.requires_grad) for p in reader.position.parameters()]
-    yield lambda: reader.read(case.text(1, LONG))
-    yield lambda: reader.read(x, torch.arange(SHORT)[None] + case.far(FAR, SHORT))
-    yield lambda: reader.read(x, context_length=500)
-    axes = max((getattr(each, "axes", 1) for each in reader.position.instances), default=1)
+    reference, x = setup.reference_model(), setup.text(1, SHORT)
+    yield lambda: reference.read(x)
+    yield lambda: [(p.shape, p.requires_grad) for p in reference.position.parameters()]
+    yield lambda: reference.read(setup.text(1, LONG))
+    yield lambda: reference.read(x, torch.arange(SHORT)[None] + setup.far(FAR, SHORT))
+    yield lambda: reference.read(x, context_length=500)
+    axes = max((getattr(each, "axes", 1) for each in reference.position.instances), default=1)
     grid = torch.stack([torch.arange(SHORT) // (1 + axis) for axis in range(axes)], dim=-1)
-    yield lambda: reader.read(x, grid[None]) if axes > 1 else None
+    yield lambda: reference.read(x, grid[None]) if axes > 1 else None
     plain = torch.arange(SHORT)[None]
-    yield lambda: reader.position.sample_positions(
+    yield lambda: reference.position.sample_positions(
         plain, len(plain), torch.Generator().manual_seed(1)
     )
-    yield lambda: _slopes(reader, case.text(1, LONG))
+    yield lambda: _slopes(reference, setup.text(1, LONG))
 
 
-def _slopes(reader: Reader, x: Tensor) -> list[list[float]]:
-    parameters = [p for p in reader.position.parameters() if p.requires_grad]
-    loss = reader.read(x).square().mean()
+def _slopes(reference: ReferenceModel, x: Tensor) -> list[list[float]]:
+    parameters = [p for p in reference.position.parameters() if p.requires_grad]
+    loss = reference.read(x).square().mean()
     if not loss.requires_grad:
         return []
     slopes = torch.autograd.grad(loss, parameters, materialize_grads=True)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import composed
-from .base import ModelShape, Position
-from .composed import Composed, Spec
-from .reader import Reader
+from .. import composed
+from ..base import ModelShape, Position
+from ..composed import Composed
+from ..reference_model import ReferenceModel
+from ..spec import Spec
 
 # Activations are float64 here, but angles and biases are float32 by design, and their sums
 # may be taken in another order.
@@ -30,7 +31,7 @@ class NotApplicable(Exception):
 
 
 @dataclass(frozen=True)
-class Case:
+class Setup:
     """One embedding, by its spec, in a model of one shape."""
 
     spec: Spec
@@ -63,9 +64,9 @@ class Case:
                 parameter.add_(0.3 * noise.to(parameter.dtype))
         return position
 
-    def reader(self, seed: int = 0, dtype: torch.dtype = torch.float64) -> Reader:
-        """Return a reader with the embedding; a seed always gives the same one."""
-        return Reader(self.build(seed), self.key_value_heads, dtype)
+    def reference_model(self, seed: int = 0, dtype: torch.dtype = torch.float64) -> ReferenceModel:
+        """Return a reference with the embedding; a seed always gives the same one."""
+        return ReferenceModel(self.build(seed), self.key_value_heads, dtype)
 
     def text(self, batch: int, time: int, seed: int = 0) -> Tensor:
         """Return random inputs (batch, time, width)."""

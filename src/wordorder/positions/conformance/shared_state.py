@@ -24,11 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Position, PositionError
-from .case import Broken, Case, same
-from .composed import as_line, find
-from .reader import Reader
-from .variants import LONG, SHORT, variants
+from ..base import Position, PositionError
+from ..reference_model import ReferenceModel
+from ..spec import as_line, find
+from .options import LONG, SHORT, variants
+from .setup import Broken, Setup, same
 
 FOREIGN = {"torch", "numpy", "builtins", *sys.stdlib_module_names}  # holds no embedding's state
 STOP = {object, nn.Module, Position}
@@ -51,28 +51,28 @@ class Place:
     empty: Callable[[], Any]
 
 
-def alone(case: Case) -> None:
+def alone(setup: Setup) -> None:
     """What others made and read before leaves no trace: options, shapes, lengths, dtypes."""
-    kinds = {find(part.name, case.catalogue) for layer in case.spec.layers for part in layer}
+    kinds = {find(part.name, setup.catalogue) for layer in setup.spec.layers for part in layer}
     places = [place for kind in kinds for place in _places(kind)]
     held = [place.content() for place in places]
     try:
-        _read(case)
+        _read(setup)
         full = [place for place in places if _holds(place.content())]
-        used = [place for place in full if _is_filled_by_reading(place, case)]
+        used = [place for place in full if _is_filled_by_reading(place, setup)]
         if used:
-            _compare(case, used)
+            _compare(setup, used)
     finally:
         for place, content in zip(places, held, strict=True):
             place.fill(content)
 
 
-def _is_filled_by_reading(place: Place, case: Case) -> bool:
+def _is_filled_by_reading(place: Place, setup: Setup) -> bool:
     """Return whether a place, emptied, holds something once an embedding has read."""
     before = place.content()
     place.empty()
     try:
-        _read(case)
+        _read(setup)
     except Exception:  # what cannot be missed is a constant
         place.fill(before)
         return False
@@ -86,9 +86,9 @@ def _holds(content: Any) -> bool:
     return content is not None and not (hasattr(content, "__len__") and len(content) == 0)
 
 
-def _compare(case: Case, used: list[Place]) -> None:
+def _compare(setup: Setup, used: list[Place]) -> None:
     """Raise Broken where a reading is another one after others."""
-    readings, by_itself = dict(_readings(case)), {}
+    readings, by_itself = dict(_readings(setup)), {}
     for what, read in readings.items():
         for place in used:
             place.empty()
@@ -108,28 +108,28 @@ def _compare(case: Case, used: list[Place]) -> None:
                 same(found, by_itself[what], after)
 
 
-def _readings(case: Case) -> Iterator[tuple[str, Callable[[], Tensor | None]]]:
+def _readings(setup: Setup) -> Iterator[tuple[str, Callable[[], Tensor | None]]]:
     """Yield readings, each by an instance of its own."""
-    yield "as given", lambda: _read(case)
-    yield f"{LONG} tokens", lambda: _read(case, time=LONG)
+    yield "as given", lambda: _read(setup)
+    yield f"{LONG} tokens", lambda: _read(setup, time=LONG)
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         name = str(dtype).removeprefix("torch.")
-        yield name, lambda dtype=dtype: _read(case, dtype=dtype)
-    length = 2 * case.trained_length
-    yield f"trained on {length}", lambda: _read(replace(case, trained_length=length))
-    heads, groups = 2 * case.heads, 2 * case.key_value_heads
-    yield f"{heads} heads", lambda: _read(replace(case, heads=heads, key_value_heads=groups))
-    for _, other in variants(case):
+        yield name, lambda dtype=dtype: _read(setup, dtype=dtype)
+    length = 2 * setup.trained_length
+    yield f"trained on {length}", lambda: _read(replace(setup, trained_length=length))
+    heads, groups = 2 * setup.heads, 2 * setup.key_value_heads
+    yield f"{heads} heads", lambda: _read(replace(setup, heads=heads, key_value_heads=groups))
+    for _, other in variants(setup):
         yield str(other.spec), lambda other=other: _read(other)
 
 
 @torch.no_grad()
-def _read(case: Case, time: int = SHORT, dtype: torch.dtype = torch.float64) -> Tensor | None:
+def _read(setup: Setup, time: int = SHORT, dtype: torch.dtype = torch.float64) -> Tensor | None:
     """Return what is read; None where the embedding cannot."""
     with suppress(PositionError):
-        position = case.build()
+        position = setup.build()
         position = position if dtype == torch.float64 else position.to(dtype)
-        return Reader(position, case.key_value_heads, dtype).read(case.text(1, time))
+        return ReferenceModel(position, setup.key_value_heads, dtype).read(setup.text(1, time))
     return None
 
 
