@@ -139,7 +139,7 @@ def test_a_cache_goes_on_from_its_sum(lab) -> None:
         past = ReferenceCache()
         if forgetful:
             past.state = lambda layer: None
-        pieces = [reader.read(piece, past=past) for piece in x.tensor_split((3, 7), 1)]
+        pieces = [reader.read(piece, cache=past) for piece in x.tensor_split((3, 7), 1)]
         apart = (torch.cat(pieces, 1) - expected).detach().abs().max()
         assert apart > APART if forgetful else apart < CLOSE
 

@@ -66,7 +66,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"option": "longest"}, TAKEN.format("longest")),
+        ({"option": "max_position"}, TAKEN.format("max_position")),
         ({"option": "slopes"}, TAKEN.format("slopes")),
         ({"then": "self.score = nn.Linear(4, 4)"}, TAKEN.format("score")),
         ({"then": "self.half = nn.Parameter(torch.ones(2))"}, TAKEN.format("half")),

@@ -299,7 +299,7 @@ def reader(**options: Any) -> ReferenceModel:
 def read(model: ReferenceModel, x: Tensor, *cuts: int, context_length: int) -> Tensor:
     past = ReferenceCache()
     pieces = x.tensor_split(cuts, 1)
-    return torch.cat([model.read(p, past=past, context_length=context_length) for p in pieces], 1)
+    return torch.cat([model.read(p, cache=past, context_length=context_length) for p in pieces], 1)
 
 
 @pytest.mark.parametrize("scaling", ["dynamic", "longrope"])

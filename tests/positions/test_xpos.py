@@ -170,9 +170,9 @@ def test_keys_are_not_kept_about_an_older_centre(lab) -> None:
     widest = model.position.instances[0].widest
     x = lab.numbers(1, 3 * widest, 16)
     past = ReferenceCache()
-    found = torch.cat([model.read(piece, past=past) for piece in x.tensor_split(6, 1)], 1)
+    found = torch.cat([model.read(piece, cache=past) for piece in x.tensor_split(6, 1)], 1)
     past = ReferenceCache()
-    single = torch.cat([model.read(piece, past=past) for piece in x.split(1, 1)], 1)
+    single = torch.cat([model.read(piece, cache=past) for piece in x.split(1, 1)], 1)
     torch.testing.assert_close(found, single, rtol=0, atol=2e-5)
     with pytest.raises(PositionError, match="apart are read at once"):
         model.read(x)

@@ -24,7 +24,8 @@ def store_of(*lengths: int) -> TokenStore:
 
 def equal(one: Batch, two: Batch) -> bool:
     return all(
-        (a is None and b is None) or torch.equal(a, b) for a, b in zip(one, two, strict=True)
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+        for a, b in zip(one, two, strict=True)
     )
 
 
@@ -97,7 +98,9 @@ def test_packed_documents_and_positions(lengths: list[int], seed: int) -> None:
     if len(store) <= 8:
         return
     batch = batches(store, isolate_documents=True, seed=seed).at(0)
-    for tokens, documents, positions in zip(*batch[:1], *batch[2:], strict=True):
+    for tokens, documents, positions in zip(
+        batch.tokens, batch.documents, batch.positions, strict=True
+    ):
         document, position = int(documents[0]), 0
         for column in range(8):
             # An end of text opens the document after it.

@@ -105,8 +105,9 @@ def test_hashing_moves_no_document_when_others_come() -> None:
 def test_hashing_is_the_same_in_another_process() -> None:
     program = (
         "from wordorder.text.corpus import Corpus, Document;"
+        "from wordorder.text.split import split_corpus;"
         "c = Corpus('', [Document(str(n), '') for n in range(100)]);"
-        "print(' '.join(d.text for d in c.split(0.1)[1].documents))"
+        "print(' '.join(d.text for d in split_corpus(c, 0.1).validation.documents))"
     )
     out = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -137,7 +138,8 @@ def test_one_file_keeps_nanogpts_split_to_the_character() -> None:
     assert split.development is not None
     assert split.development.documents[0].text == text[959_238:1_003_854]
     assert split.training.documents[0].text == text[:959_238]
-    training, validation = corpus_of(text).split()
+    split = split_corpus(corpus_of(text))
+    training, validation = split.training, split.validation
     assert training.documents[0].text == text[:1_003_854]
     assert validation.documents == split.validation.documents
 
@@ -207,11 +209,11 @@ def test_impossible_fractions_are_named(validation: float, development: float, s
 
 def test_too_little_text_is_named() -> None:
     with pytest.raises(BadInput, match=r"made cannot be split in two \(1 different document, 1 c"):
-        corpus_of("x").split()
+        split_corpus(corpus_of("x"))
     with pytest.raises(BadInput, match=r"in three \(all 25 documents are the same text, 25 char"):
         split_corpus(corpus_of(*"x" * 25), 0.1, 0.04)
     with pytest.raises(BadInput, match=r"cannot be split in two \(1 different document"):
-        corpus_of("long enough").split(how="hash")
+        split_corpus(corpus_of("long enough"), rule="hash")
 
 
 @pytest.mark.parametrize(

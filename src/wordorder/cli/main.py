@@ -15,8 +15,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from wordorder import stopping
 from wordorder.errors import BadInput, Failed, Refused
-from wordorder.version import __version__, stopping
+from wordorder.version import __version__
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
 COMMANDS = {

@@ -96,7 +96,7 @@ class ReferenceModel:
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         *,
-        past: ReferenceCache | None = None,
+        cache: ReferenceCache | None = None,
         context_length: int = 0,
         one_by_one: bool = False,
         window: int | None = None,
@@ -107,11 +107,11 @@ class ReferenceModel:
             one_by_one: ask for each score by itself, as a fused kernel does.
             window: the sliding window of both layers; None: they see everything before.
         """
-        past = past if past is not None else ReferenceCache()
+        cache = cache if cache is not None else ReferenceCache()
         context_length = context_length or self.shape.trained_length
-        layout = past.layout(x, positions, documents, context_length, self.shape.causal)
+        layout = cache.layout(x, positions, documents, context_length, self.shape.causal)
         x = self.position.embed(x.to(self.dtype), layout)
-        tables = self.position.prepare(layout, past.rotated)
+        tables = self.position.prepare(layout, cache.rotated)
         for i, (query, key, value, output) in enumerate(self.weights):
             position = self.position.sums[i]
             normed = x * x.square().mean(-1, keepdim=True).add(1e-6).rsqrt()
@@ -120,10 +120,10 @@ class ReferenceModel:
                 for weight in (query, key, value)
             )
             queries, keys = 2 * queries, 2 * keys  # scores that matter
-            state = position.state(normed, layout, past.state(i))
-            if past.rotated:
+            state = position.state(normed, layout, cache.state(i))
+            if cache.rotated:
                 keys = position.transform_keys(keys, tables[i], state)
-            keys, values, state = past.append(i, keys, values, state)
+            keys, values, state = cache.append(i, keys, values, state)
             attended = plain_attention(
                 position,
                 queries,
@@ -132,7 +132,7 @@ class ReferenceModel:
                 tables[i],
                 state,
                 layout,
-                rotated=past.rotated,
+                rotated=cache.rotated,
                 one_by_one=one_by_one,
                 window=window,
             )
