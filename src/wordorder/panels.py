@@ -5,6 +5,7 @@ A picture is made of panels; `drawing.py` draws them, for files and for the page
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections.abc import Iterable
@@ -53,9 +54,9 @@ def looks(positions: Iterable[str]) -> dict[str, Look]:
     for position in positions:
         look = look_of(position)
         first, taken = MARKERS.index(look.marker), set(found.values())
-        for number in range(len(MARKERS)):
+        for number in itertools.count():
             marker = MARKERS[(first + number) % len(MARKERS)]
-            look = Look(look.colour, marker, number)
+            look = Look(look.colour, marker, number + number // len(MARKERS))
             if look not in taken:
                 break
         found[position] = look

@@ -138,7 +138,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     first = config["training"].get("init")
     begun = f"trained on from `{first}`" if first else "trained from scratch"
     facts = {
-        "data": f"{data['name']}: {counted(data['documents'], 'document')}, "
+        "data": f"{' '.join(data['name'].split())}: {counted(data['documents'], 'document')}, "
         f"{data['bytes']:,} bytes; "
         f"{data['training_tokens']:,} tokens to train on, {data['validation_tokens']:,} held out",
         "tokenizer": f"{data['tokenizer']}, {model['vocabulary_size']:,} tokens",
