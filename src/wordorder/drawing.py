@@ -120,9 +120,7 @@ def svg(panel: Panel, *, narrow: bool = False) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would style the whole page
-    text = re.sub(
-        r' id="[a-zA-Z_.0-9]+_\d+"', "", text
-    )  # of groups, the same in every figure
+    text = re.sub(r' id="[a-zA-Z_.0-9]+_\d+"', "", text)  # of groups, the same in every figure
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's own font
     kind = "narrow" if narrow else "broad"
     label = escape(panel.title)

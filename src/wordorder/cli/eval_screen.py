@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from wordorder.cli.printed import percent, titled
+from wordorder.cli.printed import percent
 from wordorder.evaluation.context import ContextLosses, Measurable
-from wordorder.evaluation.intervals import Estimate, Uncertain, half_width, wilson
+from wordorder.evaluation.intervals import Uncertain, interval_around, wilson, with_half_width
 from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.evaluation.sliding import SlidingLoss
@@ -59,7 +59,7 @@ def plain(measured: Measured) -> dict[str, Any]:
     for loss, own in ((found["loss"], measured.loss), (sliding, measured.sliding)):
         if own is not None:
             loss["perplexity"] = math.exp(own.loss_nats)
-            loss["interval"] = _interval(own)
+            loss["interval"] = interval_around(own.loss_nats, own)
     if context is not None:
         context["left_out"] = measured.measurable.left_out
         context["note"] = measured.measurable.note
@@ -107,7 +107,8 @@ def _sliding(loss: SlidingLoss) -> Group:
         f"{loss.context_length:,} before it\n{loss.left_out:,} with fewer are left out"
     )
     title = f"Windows of {loss.context_length:,} that move by {loss.stride:,}"
-    return titled(title, below, Text(_loss_in_words(loss)))
+    parts = Text(title, style="bold"), Text(below, style="dim"), Text(_loss_in_words(loss))
+    return Group(*parts)
 
 
 def _context(context: ContextLosses, note: str | None) -> Group:
@@ -123,7 +124,7 @@ def _context(context: ContextLosses, note: str | None) -> Group:
         change = between(context, context, first, length)
         difference = ""
         if length != first and change is not None:
-            difference = _change(change)
+            difference = with_half_width(signed(change.mean, 4), change, 4)
         rows.append([f"{length:,}", _with_error(each.loss_nats, each), difference])
     documents = counted(context.documents, "document")
     below = f"{counted(context.targets, 'token')} of {documents}; differences are to the first row"
@@ -182,19 +183,7 @@ def _loss_in_words(loss: Loss | SlidingLoss) -> str:
 
 def _with_error(value: float, measured: Uncertain) -> str:
     """A value with its 95% interval."""
-    half = half_width(measured)
-    return f"{value:.4f}" if half is None else f"{value:.4f} ± {half:.4f}"
-
-
-def _change(change: Estimate) -> str:
-    """A difference with its 95% interval."""
-    half = half_width(change)
-    return signed(change.mean, 4) + ("" if half is None else f" ± {half:.4f}")
-
-
-def _interval(loss: Loss | SlidingLoss) -> tuple[float, float] | None:
-    half = half_width(loss)
-    return None if half is None else (loss.loss_nats - half, loss.loss_nats + half)
+    return with_half_width(f"{value:.4f}", measured, 4)
 
 
 def _interval_in_words(loss: Loss) -> str:

@@ -19,8 +19,8 @@ from wordorder.cli.options.probe import read_options
 from wordorder.cli.printed import percent
 from wordorder.cli.run_text import text_of
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
-from wordorder.evaluation.intervals import half_width
-from wordorder.evaluation.order import OrderLosses, ProbeLoss
+from wordorder.evaluation.intervals import with_half_width
+from wordorder.evaluation.order import OrderLosses
 from wordorder.evaluation.position_probe import PositionReading
 from wordorder.evaluation.preferences import Preference, read_pairs
 from wordorder.evaluation.probe import Findings, check_parts, probe
@@ -125,7 +125,8 @@ def _changes(title: str, losses: OrderLosses) -> RenderableType:
             rows.append([f"{each.meaning}\ncannot: {each.cannot}", "cannot", ""])
             continue
         bits = each.increase_bits_per_byte
-        rows.append([each.meaning, _with_error(each), "" if bits is None else signed(bits, 4)])
+        change = with_half_width(signed(each.increase_nats, 4), each, 4)
+        rows.append([each.meaning, change, "" if bits is None else signed(bits, 4)])
     plain = (
         f"{counted(losses.targets, 'token')} in {counted(losses.windows, 'window')}, undisturbed "
         f"{losses.loss_nats:.4f} nats"
@@ -173,9 +174,7 @@ def _shares(heads: Sequence[HeadMass]) -> list[str]:
 def _position(reading: PositionReading) -> RenderableType:
     rows = []
     for each in reading.layers:
-        error = f"{each.error:.1f}"
-        if (half := half_width(each)) is not None:
-            error += f" ± {half:.1f}"
+        error = with_half_width(f"{each.error:.1f}", each, 1)
         layer = str(each.layer) if each.layer else "0 (input)"
         of_chance = f"{each.error / reading.chance:.0%}"
         rows.append([layer, error, of_chance, f"{each.r_squared:z.2f}"])
@@ -199,9 +198,3 @@ def _preferences(title: str, found: tuple[Preference, ...]) -> RenderableType:
         "how much on average"
     )
     return _table(["", "pairs", "preferred", "nats"], rows, title, below)
-
-
-def _with_error(change: ProbeLoss) -> str:
-    """A change with its 95% interval."""
-    shown, half = signed(change.increase_nats or 0.0, 4), half_width(change)
-    return shown if half is None else f"{shown} ± {half:.4f}"

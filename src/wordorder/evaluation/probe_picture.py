@@ -12,7 +12,7 @@ from statistics import fmean
 
 from wordorder import drawing
 from wordorder.evaluation.attention_mass import AttentionMass
-from wordorder.evaluation.intervals import half_width
+from wordorder.evaluation.intervals import interval_around
 from wordorder.evaluation.order import ProbeLoss
 from wordorder.evaluation.position_probe import PositionReading
 from wordorder.evaluation.probe import Findings
@@ -63,8 +63,8 @@ def _inside(found: Findings, look: Look) -> list[Lines | Heatmap]:
 def _bars(title: str, probes: Iterable[ProbeLoss], look: Look) -> Forest:
     rows = []
     for probe in probes:
-        value, half = probe.increase_nats, half_width(probe)
-        interval = (value - half, value + half) if value is not None and half else None
+        value = probe.increase_nats
+        interval = None if value is None else interval_around(value, probe)
         text = "cannot" if value is None else signed(value)
         rows.append(MarkRow(probe.meaning, (Mark("", look, value, interval, (), text),)))
     return Forest("changes", title, "loss added, nats (95% interval)", tuple(rows), bars=True)
@@ -72,8 +72,7 @@ def _bars(title: str, probes: Iterable[ProbeLoss], look: Look) -> Forest:
 
 def _position(reading: PositionReading, look: Look) -> Lines:
     points = tuple((float(each.layer), each.error) for each in reading.layers)
-    halves = [half_width(each) or 0.0 for each in reading.layers]
-    intervals = tuple((y - half, y + half) for (_, y), half in zip(points, halves, strict=True))
+    intervals = tuple(interval_around(each.error, each) for each in reading.layers)
     return Lines(
         "position",
         f"The position read from hidden states ({reading.reader})",

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from wordorder import drawing
+from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.panels import Panel
 from wordorder.table import Table
@@ -101,6 +103,20 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
         sections: in order; the names of their panels are unlike.
     """
     return _template().render(title=title, lead=lead, sections=sections, policy=POLICY)
+
+
+def write_files(folder: Path, table: str, groups: Sequence[Sequence[Panel]], html: str) -> None:
+    """Write what people read of an experiment: table.csv, figures/ and report.html.
+
+    Args:
+        groups: panels of one figure each, which is named for its first.
+    """
+    write_text(folder / "table.csv", table)
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    for group in groups:
+        drawing.save_panels(figures / group[0].name, [group], kinds=("png", "svg"))
+    write_text(folder / "report.html", html)
 
 
 @cache

@@ -14,8 +14,6 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text as Line
 
-from wordorder.atomic import write_text
-from wordorder.drawing import save_panels
 from wordorder.experiments import tables, views
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.page import (
@@ -28,6 +26,7 @@ from wordorder.experiments.page import (
     Section,
     Text,
     page,
+    write_files,
 )
 from wordorder.experiments.results import GAIN_NATS, TOLERANCE_NATS, AtLength, Result, Summary
 from wordorder.experiments.summary import summarise
@@ -76,13 +75,7 @@ def write_report(folder: Path) -> Summary:
         BadInput: no comparison is there, it is damaged, or a package is missing.
     """
     summary = read_summary(folder)
-    groups = views.panels(summary)
-    write_text(folder / "table.csv", tables.table_csv(summary))
-    figures = folder / "figures"
-    figures.mkdir(exist_ok=True)
-    for group in groups:
-        save_panels(figures / group[0].name, [group], kinds=("png", "svg"))
-    write_text(folder / "report.html", report_page(summary))
+    write_files(folder, tables.table_csv(summary), views.panels(summary), report_page(summary))
     return summary
 
 

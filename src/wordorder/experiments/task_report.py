@@ -17,8 +17,6 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text as Line
 
-from wordorder.atomic import write_text
-from wordorder.drawing import save_panels
 from wordorder.errors import BadInput
 from wordorder.experiments.algorithms import Task, find
 from wordorder.experiments.page import (
@@ -30,6 +28,7 @@ from wordorder.experiments.page import (
     Section,
     Text,
     page,
+    write_files,
 )
 from wordorder.experiments.tables import explained
 from wordorder.experiments.task_findings import (
@@ -45,6 +44,7 @@ from wordorder.experiments.task_training import Protocol
 from wordorder.experiments.task_views import curves, lengths
 from wordorder.experiments.wording import listed
 from wordorder.numerals import counted
+from wordorder.panels import Panel
 from wordorder.table import Table
 from wordorder.training.metrics import read
 
@@ -101,15 +101,11 @@ def write_report(folder: Path) -> Findings:
         BadInput: no grid is there, it is damaged, or a package is missing.
     """
     grid = read_grid(folder)
-    write_text(folder / "table.csv", table_csv(grid.found))
-    figures = folder / "figures"
-    figures.mkdir(exist_ok=True)
+    groups: list[list[Panel]] = []
     for protocol in grid.found.protocols:
         if grid.found.of(protocol.task):
-            while_training = curves(protocol, grid.found, grid.lines)
-            for panels in filter(None, ([lengths(protocol, grid.found)], while_training)):
-                save_panels(figures / panels[0].name, [panels], kinds=("png", "svg"))
-    write_text(folder / "report.html", report_page(grid))
+            groups += [[lengths(protocol, grid.found)], curves(protocol, grid.found, grid.lines)]
+    write_files(folder, table_csv(grid.found), list(filter(None, groups)), report_page(grid))
     return grid.found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wordorder import drawing
 from wordorder.atomic import write_text
-from wordorder.evaluation.intervals import half_width
+from wordorder.evaluation.intervals import interval_around
 from wordorder.extension import record
 from wordorder.extension.extend import Extended
 from wordorder.extension.reach import Reach
@@ -58,8 +58,7 @@ def _losses(found: Extended) -> Lines:
     for (reach, _), look, name in zip(_states(found), looks, names, strict=True):
         points = [each for each in reach.context.lengths if each.loss_nats is not None]
         losses = tuple((float(each.context_length), each.loss_nats or 0.0) for each in points)
-        halves = [half_width(each) or 0.0 for each in points]
-        intervals = tuple((y - half, y + half) for (_, y), half in zip(losses, halves, strict=True))
+        intervals = tuple(interval_around(each.loss_nats or 0.0, each) for each in points)
         lines.append(Line(name, look, losses, intervals))
     lengths = [each.context_length for each in found.before.context.lengths]
     known = any(each.standard_error for each in found.before.context.lengths)

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import torch
 
-from wordorder.evaluation.intervals import Estimate, half_width, mean_of
+from wordorder.evaluation.intervals import Estimate, mean_of, with_half_width
 from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.extension.extend import Extended
@@ -167,13 +167,11 @@ def _loss(value: float | None) -> str:
 
 
 def _with_error(loss: Loss) -> str:
-    half = half_width(loss)
-    return _loss(loss.loss_nats) + ("" if half is None else f" ± {half:.3f}")
+    return with_half_width(_loss(loss.loss_nats), loss, 3)
 
 
 def _change(change: Estimate | None, digits: int = 3) -> str:
     """A difference with its 95% interval."""
     if change is None:
         return NONE
-    half = half_width(change)
-    return signed(change.mean, digits) + ("" if half is None else f" ± {half:.{digits}f}")
+    return with_half_width(signed(change.mean, digits), change, digits)
