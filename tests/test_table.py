@@ -49,8 +49,10 @@ def test_without_headings_there_is_no_line_of_them() -> None:
 @pytest.mark.parametrize("wrap", [None, frozenset({0}), frozenset()])
 def test_columns_fold_where_they_may(wrap: frozenset[int] | None) -> None:
     table = Table(["first", "second"], [["abcdefgh " * 2, "ijklmnop " * 3]], wrap=wrap)
-    assert (len(shown(table, 40)) > 2) == (wrap != frozenset())
-    assert (shown(table, 40)[-1].count("ijklmnop") == 3) == (wrap == frozenset({0}))
+    lines = shown(table, 40)
+    assert (len(lines) > 2) == (wrap != frozenset())
+    whole = any(line.endswith("ijklmnop ijklmnop ijklmnop") for line in lines)
+    assert whole == (wrap == frozenset({0}))
 
 
 def test_in_markdown_no_cell_ends_early() -> None:
