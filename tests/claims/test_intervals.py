@@ -15,9 +15,7 @@ from wordorder.claims.intervals import (
     Contrast,
     Gains,
     Shares,
-    clustered,
     estimate,
-    share_interval,
     values_of,
 )
 from wordorder.experiments.statistics import Interval, interval
@@ -48,7 +46,7 @@ def test_shares_are_covered_whether_seeds_agree_or_not(seeds: int) -> None:
     random, covered = default_rng(1), {}
     for mean, alike in itertools.product((0.05, 0.2, 0.5), (0.02, 0.3, 0.95)):
         hits = [
-            covers(share_interval(drawn(random, mean, alike, seeds).tolist(), TESTS), mean)
+            covers(estimate(shares_of(drawn(random, mean, alike, seeds))), mean)
             for _ in range(EXPERIMENTS // 2)
         ]
         covered[mean, alike] = sum(hits) / len(hits)
@@ -64,33 +62,27 @@ def test_t_intervals_of_shares_are_what_they_were_replaced_for() -> None:
     assert hits / EXPERIMENTS < 0.6
 
 
-def test_shares_whose_chances_are_drawn_as_presumed_are_covered_as_promised() -> None:
-    random, hits = default_rng(1), 0
-    for _ in range(EXPERIMENTS):
-        mean, alike = random.random(), 1 / (1 + np.exp(-random.uniform(-4.6, 4.6)))
-        hits += covers(share_interval(drawn(random, mean, alike, 5).tolist(), TESTS), mean)
-    assert 0.93 <= hits / EXPERIMENTS <= 0.97
-
-
 @pytest.mark.parametrize(
     "values", [[0.0] * 5, [1.0] * 5, [0.0, 0.0, 0.0, 0.0, 1.0], [0.96, 1.0, 0.92, 1.0, 0.0]]
 )
 def test_a_share_stays_within_zero_and_one(values: list[float]) -> None:
-    found = share_interval(values, TESTS)
-    assert found.low is not None and found.high is not None
+    found = estimate(shares_of(np.array(values)))
+    assert found is not None and found.low is not None and found.high is not None
     assert 0 <= found.low <= found.mean <= found.high <= 1
     assert found.high - found.low > 0.2  # five seeds do not say more
 
 
 def test_more_tests_of_the_same_seeds_do_not_make_them_more() -> None:
     """What comes twice is no second test: the seeds, not the tests, are few."""
-    few, many = (share_interval([0.0] * 5, tests) for tests in (26, 12_800))
+    few, many = (estimate(Shares(dict.fromkeys(range(5), 0.0), n)) for n in (26, 12_800))
+    assert few is not None and many is not None
     assert few.high is not None and many.high is not None
     assert many.high > 0.9 * few.high
 
 
 def test_few_seeds_have_no_interval() -> None:
-    assert share_interval([0.0] * (FEWEST_SEEDS - 1), TESTS).low is None
+    few = estimate(Shares(dict.fromkeys(range(FEWEST_SEEDS - 1), 0.0), TESTS))
+    assert few is not None and few.low is None
     assert estimate(Shares({}, TESTS)) is None
     assert estimate(Contrast(((1.0, Shares({}, 9)), (1.0, Shares({0: 0.5}, 9))))) is None
 
@@ -111,25 +103,6 @@ def test_a_contrast_is_of_the_seeds_that_every_term_has() -> None:
     contrast = Contrast(((1.0, Shares({0: 0.5, 1: 1.0}, 4)), (-1.0, Shares({1: 0.25, 2: 0}, 4))))
     assert contrast.by_seed == {1: 0.75}
     assert values_of(contrast) == [0.75]
-
-
-def test_windows_are_clustered_by_document() -> None:
-    random, by_document, by_window = default_rng(3), 0, 0
-    documents = np.repeat(np.arange(20), 10)
-    for _ in range(EXPERIMENTS):
-        values = random.normal(size=20)[documents] + random.normal(size=200)
-        by_document += covers(clustered(values, documents), 0)
-        by_window += covers(clustered(values, np.arange(200)), 0)
-    assert 0.93 <= by_document / EXPERIMENTS <= 0.97
-    assert by_window / EXPERIMENTS < 0.75
-
-
-def test_one_long_document_is_cut_into_blocks() -> None:
-    random, hits = default_rng(4), 0
-    for _ in range(EXPERIMENTS):
-        hits += covers(clustered(random.normal(size=64), np.zeros(64, int)), 0)
-    assert 0.92 <= hits / EXPERIMENTS <= 0.98
-    assert clustered([1.0], [0]).low is None
 
 
 def test_gains_carry_the_documents_that_all_seeds_share() -> None:

@@ -386,3 +386,18 @@ def test_one_trained_token_is_enough() -> None:
     store = store_of(9, 9)
     found = context_losses(Echo(), store, [1, 16], trained_length=1, across_documents=True)
     assert found.targets == 3
+
+
+def test_a_gain_of_few_targets_is_theirs_with_nearly_all_of_the_context() -> None:
+    """This model needs 12 tokens: the last target of a window has 16 before it, or 8."""
+    store = store_of(*[60] * 6)
+    found = context_gain(NeedsFarBack(12), store, trained_length=16, targets=1)  # type: ignore[arg-type]
+    assert found.mean == 1
+    few = context_gain(
+        NeedsFarBack(12),  # type: ignore[arg-type]
+        store,
+        trained_length=16,
+        targets=1,
+        most_targets=12,
+    )
+    assert (few.windows, few.documents) == (12, 6)

@@ -92,7 +92,7 @@ def test_every_part_has_a_result_or_a_reason(
     shares = [share for share, _ in told]
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
     json.dumps(asdict(found), allow_nan=False)
-    assert draw_findings(tmp_path / "probe.png", found, "a $ and a $")
+    assert draw_findings(tmp_path / "probe.png", found, "a $ and a $", "rotary")
     assert (tmp_path / "probe.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["probe.png"]
 
@@ -179,5 +179,5 @@ def test_a_pair_that_the_model_cannot_read_is_no_part(
 
 
 def test_nothing_to_draw_is_no_picture(tmp_path: Path) -> None:
-    assert not draw_findings(tmp_path / "probe.png", Findings(32), "nothing")
+    assert not draw_findings(tmp_path / "probe.png", Findings(32), "nothing", "rotary")
     assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ import pytest
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments import calibration, grid
 from wordorder.experiments.compare import CompareConfig
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.side_by_side import Outcome
 from wordorder.model import ModelConfig
 from wordorder.training import report
@@ -133,11 +134,11 @@ def record(position: str, seed: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def made_up() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def made_up() -> tuple[Comparison, list[dict[str, Any]]]:
     """Six embeddings and three seeds; learned cannot go far, and one run of t5 failed."""
     records = [record(p, seed) for seed in range(3) for p in POSITIONS]
     records[-1] = {"position": "t5", "seed": 2, "failed": "the loss is not a number at step 412"}
-    return comparison(), records
+    return Comparison.from_json(comparison()), records
 
 
 # Runs before anything else in a page, and writes down at last what it has seen of it.
@@ -149,17 +150,32 @@ addEventListener('error', e => seen.errors.push(e.message || `not loaded: ${e.ta
 addEventListener('unhandledrejection', e => seen.errors.push(String(e.reason)));
 addEventListener('securitypolicyviolation', e => seen.refused.push(e.blockedURI));
 addEventListener('load', () => setTimeout(() => {
-  const figures = [...document.querySelectorAll('.plotly-graph-div')];
+  const figures = [...document.querySelectorAll('figure')];
+  const drawn = svg => svg.getBoundingClientRect().height > 50;
   seen.fetched = performance.getEntriesByType('resource').map(entry => entry.name);
   seen.figures = figures.map(figure => figure.id);
-  seen.drawn = figures.filter(f => f.matches('.js-plotly-plot') && f.querySelector('.main-svg'))
+  // Of the two pictures of a figure one is shown.
+  seen.drawn = figures.filter(f => [...f.querySelectorAll('svg')].filter(drawn).length === 1)
     .map(figure => figure.id);
+  const right = document.documentElement.clientWidth;
+  // What reaches out of the page, and labels that reach out of their picture.
+  seen.outside = [...document.querySelectorAll('main *')]
+    .filter(e => !e.closest('svg') && e.getBoundingClientRect().right > right + 1)
+    .map(e => e.tagName);
+  for (const text of document.querySelectorAll('svg text')) {
+    const own = text.getBoundingClientRect(), all = text.closest('svg').getBoundingClientRect();
+    if (own.width && (own.left < all.left - 1 || own.right > all.right + 1))
+      seen.outside.push(text.textContent);
+  }
+  const ids = [...document.querySelectorAll('[id]')].map(e => e.id);
+  seen.twice = ids.filter((id, n) => ids.indexOf(id) !== n);
   seen.text = document.body.innerText;
   seen.hacked = window.hacked === true;
   seen.smallest = Math.min(...[...document.querySelectorAll('main *')]
     .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) &&
-      !['SCRIPT', 'STYLE'].includes(e.tagName))
-    .map(e => parseFloat(getComputedStyle(e).fontSize)));
+      e.getClientRects().length)
+    .map(e => parseFloat(getComputedStyle(e).fontSize) *
+      (e.closest('svg') ? Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b) : 1)));
   seen.width = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const note = document.createElement('pre');
   note.id = 'seen';
@@ -174,18 +190,19 @@ FLAGS = (
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
-    """Open a page in headless Chromium and return what the spy saw."""
+def browser(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Open a page in headless Chromium, so many pixels wide, and return what the spy saw."""
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for path in map(shutil.which, names) if path), None)
     if found is None:
         pytest.skip(f"none of {', '.join(names)} is on PATH: apt-get install chromium")
 
-    def opened(page: str) -> dict[str, Any]:
+    def opened(page: str, width: int = 1280) -> dict[str, Any]:
         assert "<head>" in page
         path = tmp_path / "spied.html"
         path.write_text(page.replace("<head>", f"<head>{SPY}", 1), encoding="utf-8")
-        command = [found, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
+        size = f"--window-size={width},900"
+        command = [found, *FLAGS, size, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         note = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
         assert note, f"the page did not come to its end: {done.stderr[-2000:]}"

@@ -315,7 +315,7 @@ def test_the_plan_is_told_before_the_runs(config: CompareConfig) -> None:
     class Noted(Display):
         cells: list[Cell]
 
-        def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
+        def plan(self, record: Any, cells: list[Cell], seconds: float) -> None:
             self.cells, self.seconds = cells, seconds
             assert not (Path(config.out) / "runs").exists()
 

@@ -22,7 +22,7 @@ sys.exit(main([{command!r}, "--data", "not there"]))
 
 
 @pytest.mark.parametrize(
-    ("command", "missing"), [("compare", "plotly"), ("compare", "scipy"), ("tasks", "plotly")]
+    ("command", "missing"), [("compare", "jinja2"), ("compare", "scipy"), ("tasks", "jinja2")]
 )
 def test_a_missing_extra_is_named(command: str, missing: str) -> None:
     code = CODE.format(command=command, missing=missing)

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wordorder.experiments import charts, figures, views
-from wordorder.experiments.panels import MARKERS, Forest, Line, Lines, Look, Mark, Row, looks
+from wordorder import drawing
+from wordorder.experiments import views
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.summary import Summary, summarise
+from wordorder.panels import (
+    COLOURS,
+    EMBEDDINGS,
+    Forest,
+    Level,
+    Line,
+    Lines,
+    Look,
+    Mark,
+    MarkRow,
+    look_of,
+    looks,
+)
+from wordorder.positions import CATALOGUE
 
-MadeUp = tuple[dict[str, Any], list[dict[str, Any]]]
+MadeUp = tuple[Comparison, list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -63,44 +79,58 @@ def test_one_embedding_looks_the_same_everywhere(summary: Summary) -> None:
     assert all(len(found) == 1 for found in seen.values())
 
 
+def test_an_embedding_has_its_colour_whatever_it_is_drawn_with() -> None:
+    assert set(EMBEDDINGS) == set(CATALOGUE)
+    assert looks(["t5", "alibi", "rotary"])["rotary"] == looks(["rotary"])["rotary"]
+    assert look_of("rotary:base=500").colour == look_of("rotary+alibi").colour == COLOURS[1]
+    assert len({look_of(name).colour for name in EMBEDDINGS[: len(COLOURS)]}) == len(COLOURS)
+    assert look_of("mine.Mine") == look_of("mine.Mine:option=1")
+
+
 def test_forty_looks_can_be_told_apart() -> None:
-    found = looks([f"e{i}" for i in range(41)], "e0")
-    assert len({(look.colour, look.marker) for look in found.values()}) == 41
-    assert {look.marker for look in found.values()} <= set(figures.MARKERS)
-    assert set(MARKERS) <= set(figures.MARKERS)
+    names = [*CATALOGUE, *(f"rotary:base={n}" for n in range(2, 8))]
+    assert len(set(looks(names).values())) == len(names)
 
 
 def test_every_figure_is_drawn_as_png_and_svg_the_same_each_time(
     summary: Summary, tmp_path: Path
 ) -> None:
     group = views.panels(summary)[0]
-    figures.save_figure(tmp_path, group)
-    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(first) == {"losses.png", "losses.svg"}
-    assert first["losses.png"].startswith(b"\x89PNG")
-    figures.save_figure(tmp_path, group)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    seen = []
+    for _ in range(2):
+        drawing.save_panels(tmp_path / "losses", [group], kinds=("png", "svg"))
+        found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert set(found) == {"losses.png", "losses.svg"}
+        assert found["losses.png"].startswith(b"\x89PNG")
+        seen.append(found)
+    assert seen[0] == seen[1]
 
 
 def test_names_are_no_formulas_and_no_markup(tmp_path: Path) -> None:
-    """As a formula matplotlib could not read it; plotly would take the tag for bold type."""
+    """As a formula matplotlib could not read it; a page would take the tag for bold type."""
     name, escaped = "<b>a$x_$</b>", "&lt;b&gt;a$x_$&lt;/b&gt;"
-    look = Look("#0072B2", "square")
-    line = Line(name, look, ((64.0, 3.0), (128.0, 3.1)), ((name,), ()))
-    lines = Lines("odd", name, name, name, (line,), ticks=((64.0, "64"), (128.0, "128")))
-    mark = Mark(name, look, 0.1, None, (), (name,), name)
-    forest = Forest("rows", name, name, (Row(name, (mark,)),))
-    figures.save_figure(tmp_path, [lines, forest])
-    for panel in (lines, forest):
-        drawn = charts.chart(panel)
-        assert drawn.data[-1].name == escaped
-        assert drawn.data[-1].text[0] == f"<b>{escaped}</b><br>{escaped}"
-        assert drawn.layout.xaxis.title.text == escaped
+    look = Look("#0072B2", "s")
+    line = Line(name, look, ((64.0, 3.0), (128.0, 3.1)))
+    level = Level(3.05, name)
+    lines = Lines("odd", name, name, name, (line,), ((64.0, "64"), (128.0, "128")), level=level)
+    mark = Mark(name, look, 0.1, None, (), name)
+    forest = Forest("rows", name, name, (MarkRow(name, (mark,)),))
+    drawing.save_panels(tmp_path / "odd", [[lines, forest]], kinds=("png", "svg"))
+    for panel, times in ((lines, 4), (forest, 3)):
+        assert drawing.svg(panel).count(f">{escaped}<") == times
+        assert "<b>" not in drawing.svg(panel, narrow=True)
+
+
+def test_guessing_is_marked_where_it_is_within_the_frame() -> None:
+    line = Line("a", look_of("rotary"), ((1.0, 3.0), (2.0, 3.4)))
+    panel = Lines("p", "p", "x", "y", (line,), level=Level(3.2, "guessing"))
+    assert ">guessing<" in drawing.svg(panel)
+    assert ">guessing<" not in drawing.svg(replace(panel, level=Level(7.0, "guessing")))
 
 
 def test_one_seed_has_no_bars(made_up: MadeUp) -> None:
     facts, records = made_up
-    summary = summarise({**facts, "seeds": 1}, records[:6])
+    summary = summarise(replace(facts, seeds=1), records[:6])
     for group in views.panels(summary):
         for panel in group:
             if isinstance(panel, Forest):
@@ -111,4 +141,4 @@ def test_one_seed_has_no_bars(made_up: MadeUp) -> None:
 
 
 def test_nothing_trained_has_no_figures(made_up: MadeUp) -> None:
-    assert views.panels(summarise({**made_up[0], "seeds": 0}, [])) == []
+    assert views.panels(summarise(replace(made_up[0], seeds=0), [])) == []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from wordorder.experiments import overfitting, tables
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.summary import Summary, summarise
 from wordorder.experiments.verdict import verdict
 
-MadeUp = tuple[dict[str, Any], list[dict[str, Any]]]
+MadeUp = tuple[Comparison, list[dict[str, Any]]]
 
 
 def overfitted(made_up: MadeUp, rise: float, **facts: Any) -> Summary:
@@ -19,7 +21,7 @@ def overfitted(made_up: MadeUp, rise: float, **facts: Any) -> Summary:
         if line["position"] == "rotary":
             line["curve"][4][1] = 3.5
             line["curve"][-1][1] = 3.5 + rise
-    return summarise({**made_up[0], **facts}, made_up[1])
+    return summarise(replace(made_up[0], **facts), made_up[1])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_a_validation_loss_far_above_the_training_loss_is_said(made_up: MadeUp) 
 
 def test_a_loss_above_that_of_guessing_is_said(made_up: MadeUp) -> None:
     facts, records = made_up
-    facts["model"]["vocabulary_size"] = 1024
+    facts.model["vocabulary_size"] = 1024
     assert not list(overfitting.lines(summarise(facts, records)))
     for line in records:
         if line["position"] == "learned":

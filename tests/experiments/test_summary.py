@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.judgement import Change, judge
 from wordorder.experiments.results import Summary, word_for
 from wordorder.experiments.statistics import Difference
 from wordorder.experiments.summary import summarise
 
-MadeUp = tuple[dict[str, Any], list[dict[str, Any]]]
+MadeUp = tuple[Comparison, list[dict[str, Any]]]
 
 
 def of(summary: Summary, position: str) -> Any:
@@ -212,7 +214,7 @@ def test_order_and_costs(made_up: MadeUp) -> None:
 
 def test_one_seed_has_numbers_and_claims_nothing(made_up: MadeUp) -> None:
     facts, records = made_up
-    summary = summarise({**facts, "seeds": 1}, records[:6])
+    summary = summarise(replace(facts, seeds=1), records[:6])
     for result in summary.results:
         found = [result.against_baseline, *(at.change for at in result.same_targets)]
         found += [disturbed.rise for disturbed in result.order]
@@ -223,7 +225,7 @@ def test_one_seed_has_numbers_and_claims_nothing(made_up: MadeUp) -> None:
 
 def test_nothing_trained_and_no_baseline_are_no_errors(made_up: MadeUp) -> None:
     facts, records = made_up
-    empty = summarise({**facts, "seeds": 0}, [])
+    empty = summarise(replace(facts, seeds=0), [])
     assert all(r.rank is None and not r.losses for r in empty.results)
     assert of(empty, "t5").cost.step_ratio == pytest.approx(1.18)
     without = summarise(facts, [r for r in records if r["position"] != "rotary"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,8 +45,8 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     return cells
 
 
-def record(*positions: str, **more: Any) -> dict[str, Any]:
-    return {"steps": 99, "positions": list(positions), "tuned": None, **more}
+def record(*positions: str, tuned: Any = None, tuning: Any = None) -> Any:
+    return SimpleNamespace(steps=99, positions=list(positions), tuned=tuned, tuning=tuning)
 
 
 def factors(cells: list[Cell], position: str) -> list[float]:

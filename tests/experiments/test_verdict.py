@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import random
 import re
+from dataclasses import replace
 from typing import Any
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.summary import summarise
 from wordorder.experiments.verdict import Verdict, verdict
 from wordorder.experiments.wording import p_value, with_interval
 from wordorder.numerals import counted, signed
 
-MadeUp = tuple[dict[str, Any], list[dict[str, Any]]]
+MadeUp = tuple[Comparison, list[dict[str, Any]]]
 
 
 def everything(said: Verdict) -> str:
@@ -139,13 +141,13 @@ def random_table(made_up: MadeUp, data: st.DataObject) -> MadeUp:
             {"factor": float(f), "length": 64 * f, "loss": 3 + scale * r + noise.gauss(0, spread)}
             for f, r in zip((1, 2, 4, 8, 16), (0.0, *drawn), strict=True)
         ]
-    return {**facts, "positions": ["none", "rotary"]}, kept
+    return replace(facts, positions=["none", "rotary"]), kept
 
 
 def test_costs_of_many_are_a_range(made_up: MadeUp) -> None:
     facts, _ = made_up
-    more = {f"rotary:base={n}": {**facts["costs"]["none"], "step_seconds": 0.06} for n in range(3)}
-    facts |= {"costs": facts["costs"] | more, "positions": [*facts["positions"], *more]}
+    more = {f"rotary:base={n}": {**facts.costs["none"], "step_seconds": 0.06} for n in range(3)}
+    facts = replace(facts, costs=facts.costs | more, positions=[*facts.positions, *more])
     costs = lines_on(verdict(summarise(facts, [])), "Costs")
     assert costs[0].endswith("41 ms: 0.97x (none) to 1.46x (rotary:base=2).")
 
@@ -215,13 +217,13 @@ def test_a_large_difference_that_is_not_shown_is_not_hidden(made_up: MadeUp) -> 
 def test_seeds_added_after_a_look_are_said(made_up: MadeUp) -> None:
     facts, records = made_up
     assert "looked at" not in " ".join(verdict(summarise(facts, records)).certainty)
-    again = verdict(summarise({**facts, "looks": [2, 3]}, records))
+    again = verdict(summarise(replace(facts, looks=[2, 3]), records))
     assert "looked at with 2: p-values are multiplied by 4" in " ".join(again.certainty)
 
 
 def test_one_seed_has_no_interval(made_up: MadeUp) -> None:
     facts, records = made_up
-    said = verdict(summarise({**facts, "seeds": 1}, records[:6]))
+    said = verdict(summarise(replace(facts, seeds=1), records[:6]))
     assert said.headline == "One seed: no interval, so no difference is claimed."
     assert all("one seed: no interval" in line for line in lines_on(said, "Validation loss"))
     text = everything(said)
@@ -231,7 +233,7 @@ def test_one_seed_has_no_interval(made_up: MadeUp) -> None:
 
 def test_nothing_trained_says_so_and_what_it_costs(made_up: MadeUp) -> None:
     facts, _ = made_up
-    said = verdict(summarise({**facts, "seeds": 0}, []))
+    said = verdict(summarise(replace(facts, seeds=0), []))
     assert said.headline == "Nothing was trained: there are no losses to compare."
     assert [f.heading for f in said.findings] == ["Costs"]
 

@@ -100,7 +100,7 @@ def test_the_plot_joins_points_of_one_text_alone(
     plot = Axes.plot
 
     def recorded(axes: Axes, *given: Any, **options: Any) -> Any:
-        drawn[options["label"]] = list(given[1])
+        drawn[options.get("label", "")] = list(given[1])
         return plot(axes, *given, **options)
 
     monkeypatch.setattr(Axes, "plot", recorded)

@@ -245,7 +245,7 @@ CLAIMS: tuple[Claim, ...] = (
         read=_repeating,
         unit="of answers",
         gates=(REPEAT.gate(),),
-        seeds_needed=60,  # with none of 26 answers right in any seed the interval ends at .045
+        seeds_needed=60,  # with none of 26 answers right in any seed the interval ends at .041
     ),
     Claim(
         name="copying-distinct-tokens",

@@ -6,13 +6,12 @@
     Gains       differences of losses on the same text: seeds and documents are both drawn
     values      what holds by construction: from the least to the most
 
-A t-interval of shares leaves 0 to 1, and is too narrow where a seed either learns a task or does
-not: of three seeds it covers 27, 63 and 75% at .1, .3 and .5. The beta-binomial model lets the
-seeds' own shares differ by as much as they do, and never leaves 0 to 1. With fewer than five seeds
-that all agree nothing is known of how much seeds differ, so that there is no interval.
+Shares have the interval of `experiments/shares.py`, which lets the seeds' own shares differ by as
+much as they do and never leaves 0 to 1. With fewer than five seeds that all agree nothing is known
+of how much seeds differ, so that there is no interval.
 
-Source: Skellam 1948 (the beta-binomial); Zou & Donner 2008, "Construction of confidence limits
-about effect measures" (the interval of a sum from those of its terms).
+Source: Zou & Donner 2008, "Construction of confidence limits about effect measures" (the interval
+of a sum from those of its terms).
 """
 
 from __future__ import annotations
@@ -20,25 +19,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.special import betaln
-
-from wordorder.experiments.statistics import CONFIDENCE, Interval, interval
+from wordorder.experiments.shares import share_interval
+from wordorder.experiments.statistics import Interval, interval
 
 Kind = Literal["mean", "proportion", "difference", "exact"]
 
 FEWEST_SEEDS = 5
-# Shares that are considered, and how alike two tests of one seed are (their correlation), evenly on
-# a logistic scale: from seeds that nearly agree to ones that are right always or never.
-SHARES = (np.arange(400) + 0.5) / 400
-CORRELATIONS = 1 / (1 + np.exp(-np.linspace(-math.log(99), math.log(99), 24)))
-BLOCKS = 16  # of the windows of a text with fewer documents than this many
-FEWEST_DOCUMENTS = 4
 
 
 @dataclass(frozen=True)
@@ -105,7 +93,7 @@ def estimate(quantity: Quantity, *, exact: bool = False) -> Interval | None:
     if not values:
         return None
     if isinstance(quantity, Shares):
-        return share_interval(values, quantity.tests)
+        return _of_shares(values, quantity.tests)
     if exact:
         return Interval(math.fsum(values) / len(values), min(values), max(values))
     over_seeds = interval(values)
@@ -119,61 +107,14 @@ def kind_of(quantity: Quantity) -> Kind:
     return "difference" if isinstance(quantity, Contrast) else "mean"
 
 
-def share_interval(shares: Sequence[float], tests: int) -> Interval:
-    """Return the mean share over seeds and its interval, within 0 and 1.
-
-    The posterior of the mean of a beta distribution that seeds' shares are drawn from, each then
-    measured on so many tests; all means and (on a logistic scale) all correlations between two
-    tests of a seed are as likely beforehand.
-
-    Args:
-        shares: one for each seed; fewer than five have no interval.
-        tests: distinct ones behind each.
-    """
+def _of_shares(shares: Sequence[float], tests: int) -> Interval:
+    """Return the mean share over seeds and its interval; fewer than five seeds have none."""
     mean = math.fsum(shares) / len(shares)
-    if len(shares) < FEWEST_SEEDS:
+    ends = share_interval(shares, tests) if len(shares) >= FEWEST_SEEDS else None
+    if ends is None:
         return Interval(mean, None, None)
-    likelihood = sum(_likelihood(tests * share, tests) for share in shares)
-    assert isinstance(likelihood, np.ndarray)
-    reached = np.cumsum(np.exp(likelihood - likelihood.max()).sum(1))
-    tails = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
-    low, high = np.interp(tails, reached / reached[-1], SHARES)
-    return Interval(mean, min(float(low), mean), max(float(high), mean))
-
-
-@lru_cache(maxsize=256)
-def _likelihood(right: float, tests: int) -> NDArray[np.float64]:
-    """Return the log likelihood of so many right answers, (shares, correlations)."""
-    spread = 1 / CORRELATIONS - 1
-    first, second = np.outer(SHARES, spread), np.outer(1 - SHARES, spread)
-    return betaln(first + right, second + tests - right) - betaln(first, second)
-
-
-def clustered(values: ArrayLike, documents: ArrayLike) -> Interval:
-    """Return the mean of windows of a text and its t-interval over documents.
-
-    Args:
-        values: (windows,) one number for each.
-        documents: (windows,) the document of each window; with fewer than four documents,
-            blocks of windows are the clusters instead.
-    """
-    numbers, groups = np.asarray(values, np.float64), _groups(np.asarray(documents))
-    mean = float(numbers.mean())
-    sums = np.bincount(groups, numbers - mean)
-    count = len(sums)
-    if count < 2:
-        return Interval(mean, None, None)
-    error = math.sqrt(float(sums @ sums) * count / (count - 1)) / len(numbers)
-    reach = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
-    return Interval(mean, mean - reach, mean + reach)
-
-
-def _groups(documents: NDArray[np.int64]) -> NDArray[np.int64]:
-    names, groups = np.unique(documents, return_inverse=True)
-    if len(names) >= FEWEST_DOCUMENTS:
-        return groups
-    count = len(documents)
-    return np.arange(count) * min(BLOCKS, count) // max(1, count)
+    low, high = ends
+    return Interval(mean, min(low, mean), max(high, mean))
 
 
 def _widened(over_seeds: Interval, gains: Gains) -> Interval:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
-from wordorder.claims.intervals import clustered
 from wordorder.errors import BadInput
 from wordorder.evaluation.attention_mass import attention_mass
+from wordorder.evaluation.context import context_gain
+from wordorder.evaluation.intervals import mean_of
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import losses_shuffled_at
 from wordorder.evaluation.position_probe import position_probe
@@ -149,10 +149,12 @@ def near_and_far(run: Run, material: Material) -> dict[str, Any]:
     far = losses_shuffled_at(run.model, windows.tokens, FAR + 1)
     near = losses_shuffled_at(run.model, windows.tokens, 1, NEAR)
     cut = target_losses(run.model, windows.tokens[:, -FAR - 1 :], 1)
+    without = mean_of(cut - base, windows.clusters)
+    low, high = without.interval or (None, None)
     return {
         "far": float((far - base).mean()),
         "near": float((near - base).mean()),
-        "cut": asdict(clustered(cut - base, windows.documents)),
+        "cut": {"mean": without.mean, "low": low, "high": high},
     }
 
 
@@ -165,13 +167,14 @@ def last_doubling(run: Run, material: Material) -> dict[str, float | None]:
         BadInput: no document as long as the trained length.
     """
     length = run.model_config.trained_length
-    targets = min(LAST_TARGETS, length // 4)
-    windows = cut_windows(material.validation, length, targets, most_targets=MOST_LAST_TARGETS)
-    if not len(windows):
-        raise BadInput(f"no document of the text reaches {length} tokens")
-    half = target_losses(run.model, windows.tokens[:, -(length // 2) - 1 :], targets)
-    whole = target_losses(run.model, windows.tokens, targets)
-    return asdict(clustered(half - whole, windows.documents))
+    gain = context_gain(
+        run.model,
+        material.validation,
+        trained_length=length,
+        targets=min(LAST_TARGETS, length // 4),
+        most_targets=MOST_LAST_TARGETS,
+    )
+    return {"mean": gain.mean, "low": gain.low, "high": gain.high}
 
 
 def word_frequencies(run: Run, material: Material) -> float:

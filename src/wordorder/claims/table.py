@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from wordorder.claims.claim import (
@@ -27,6 +26,7 @@ from wordorder.claims.claim import (
     Verdict,
 )
 from wordorder.experiments.statistics import Interval
+from wordorder.table import Table
 from wordorder.training.plan import readable_seconds
 
 STYLES = {
@@ -36,6 +36,7 @@ STYLES = {
     UNDECIDED: "dim",
     NOT_TESTABLE: "dim",
 }
+WORDS = frozenset(range(5))  # columns: all are aligned to the left
 SMALL = 5e-4  # below it three decimals say nothing
 
 
@@ -109,14 +110,16 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as a table in Markdown: what was measured beside the source's own."""
-    lines = ["| claim | verdict | measured here | theirs |", "| --- " * 4 + "|"]
-    for verdict in verdicts:
-        claim = verdict.claim
-        lines.append(
-            f"| **{claim.name}**: {claim.statement} | {verdict.word} | "
-            f"{'<br>'.join(_short(verdict))} | {_author(claim)}: {claim.theirs} |"
-        )
-    return "\n".join(lines) + "\n"
+    rows = [
+        [
+            f"**{verdict.claim.name}**: {verdict.claim.statement}",
+            verdict.word,
+            "\n".join(_short(verdict)),
+            f"{_author(verdict.claim)}: {verdict.claim.theirs}",
+        ]
+        for verdict in verdicts
+    ]
+    return Table(["claim", "verdict", "measured here", "theirs"], rows, left=WORDS).markdown()
 
 
 def _short(verdict: Verdict) -> list[str]:
@@ -141,14 +144,13 @@ def _author(claim: Claim) -> str:
     return re.split(r"[,;:(]", claim.source, maxsplit=1)[0].strip()
 
 
-def listing(claims: Sequence[Claim], plan: Plan) -> Table:
+def listing(claims: Sequence[Claim], plan: Plan) -> RenderableType:
     """Return the claims with their criteria, seeds and what each costs by itself."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=True, header_style="bold")
-    for title in ("claim", "statement", "criteria", "seeds", "time, one thread"):
-        table.add_column(title)
+    rows = []
     for claim in claims:
         own = claim.plan(plan)
         criteria = "; ".join(str(criterion) for criterion in claim.criteria)
         seconds = readable_seconds(sum(work.seconds for work in claim.works(own)))
-        table.add_row(claim.name, claim.statement, criteria, str(own.seeds), seconds)
-    return table
+        rows.append([claim.name, claim.statement, criteria, str(own.seeds), seconds])
+    columns = ["claim", "statement", "criteria", "seeds", "time, one thread"]
+    return Table(columns, rows, left=WORDS).terminal()

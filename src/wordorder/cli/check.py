@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from wordorder.cli.options.check import read_options
 from wordorder.errors import BadInput
 from wordorder.positions.conformance import CHECKS, Report, check
+from wordorder.table import Table
 
 BROKEN = 3
 MARKS = {True: ("holds", "green"), False: ("broken", "bold red"), None: ("-", "dim")}
@@ -34,14 +34,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _show(report: Report) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    rows: list[list[str | Text]] = []
     for finding in report.findings:
         mark, style = MARKS[finding.holds]
         said = Text(finding.statement)
         if finding.detail:
             said.append(f"\n{finding.detail}", style="red" if finding.holds is False else "dim")
-        table.add_row(Text(mark, style=style), finding.name, said)
+        rows.append([Text(mark, style=style), finding.name, said])
     console = Console(highlight=False)
     console.print(Text(report.embedding, style="bold"))
-    console.print(table)
+    console.print(Table(["", "", ""], rows, left=frozenset({0, 1, 2})).terminal())
     console.print(f"broken: {', '.join(report.broken)}" if report.broken else "all hold")

@@ -20,6 +20,7 @@ from wordorder.experiments.compare import (
     CompareConfig,
     compare,
 )
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.grid import Cell, Display
 from wordorder.experiments.report import for_terminal, write_report
 from wordorder.experiments.side_by_side import Job, Outcome
@@ -71,17 +72,17 @@ class Terminal(RunsBar, Display):
         self.tasks: dict[int, TaskID] = {}
         self.noted = False
 
-    def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
+    def plan(self, record: Comparison, cells: list[Cell], seconds: float) -> None:
         self.close()
         self.cells = cells
-        machine, processes = record["machine"], record["processes"]
+        machine, processes = record.machine, record.processes
         at_once = "one at a time" if processes == 1 else f"{processes} at once"
         self.say(
             f"{counted(len(cells), 'run')} of {counted(cells[0].steps, 'step')}, {at_once} with "
             f"{counted(machine['threads'], 'thread')} each, {machine['dtype']}: about "
             f"{readable_seconds(seconds)}"
         )
-        for note in [] if self.noted else record["notes"]:
+        for note in [] if self.noted else record.notes:
             self.say(note)
         self.noted = True  # tuning has plans of its own, and the notes are the same
         self.begin(len(cells), seconds)

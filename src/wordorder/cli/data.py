@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.model.config import VocabularySize
+from wordorder.table import Table
 from wordorder.text.corpus import BUILT_IN, Corpus
 from wordorder.text.load import load_corpus
 from wordorder.text.split import (
@@ -135,14 +135,12 @@ def _counts(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, int]:
 def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
     console = Console(highlight=False)
     console.print(Text(facts["name"], style="bold"))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    rows = {"all": facts, **facts["split"]}
-    table.add_column()
-    for part in rows:
-        table.add_column(part, justify="right")
-    for what in ("documents", "characters", "bytes", "tokens"):
-        table.add_row(what, *(f"{part[what]:,}" for part in rows.values()))
-    console.print(table)
+    parts = {"all": facts, **facts["split"]}
+    rows = [
+        [what, *(f"{part[what]:,}" for part in parts.values())]
+        for what in ("documents", "characters", "bytes", "tokens")
+    ]
+    console.print(Table(["", *parts], rows).terminal())
     console.print()
     for part in ("validation", "development"):
         console.print(f"{part}: {facts['held_out'][part]}", markup=False)

@@ -9,17 +9,17 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from wordorder.cli.printed import percent, titled
+from wordorder.cli.printed import percent
 from wordorder.evaluation.context import ContextLosses, Measurable
-from wordorder.evaluation.intervals import Estimate, Uncertain, half_width, wilson
+from wordorder.evaluation.intervals import Uncertain, interval_around, wilson, with_half_width
 from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.evaluation.sliding import SlidingLoss
 from wordorder.extension.reach import between
 from wordorder.numerals import counted, signed
+from wordorder.table import Table
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def plain(measured: Measured) -> dict[str, Any]:
     for loss, own in ((found["loss"], measured.loss), (sliding, measured.sliding)):
         if own is not None:
             loss["perplexity"] = math.exp(own.loss_nats)
-            loss["interval"] = _interval(own)
+            loss["interval"] = interval_around(own.loss_nats, own)
     if context is not None:
         context["left_out"] = measured.measurable.left_out
         context["note"] = measured.measurable.note
@@ -81,16 +81,13 @@ def _show_whole(console: Console, loss: Loss, trained_length: int) -> None:
         f"{counted(loss.windows, 'window')} of {loss.context_length:,}\n{_loss_in_words(loss)}"
     )
     console.print(Text(_interval_in_words(loss), style="dim"))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("position", "loss", "tokens"):
-        table.add_column(title, justify="right")
-    table.add_column("")
+    rows = []
     for part in loss.by_position:
         beyond = "past the trained length" if part.first >= trained_length else ""
         shown = _with_error(part.loss_nats, part)
-        table.add_row(f"{part.first:,}-{part.last:,}", shown, f"{part.tokens:,}", beyond)
+        rows.append([f"{part.first:,}-{part.last:,}", shown, f"{part.tokens:,}", beyond])
     console.print()
-    console.print(table)
+    console.print(Table(["position", "loss", "tokens", ""], rows, left=frozenset({3})).terminal())
 
 
 def _parts(measured: Measured) -> Iterator[RenderableType]:
@@ -110,52 +107,56 @@ def _sliding(loss: SlidingLoss) -> Group:
         f"{loss.context_length:,} before it\n{loss.left_out:,} with fewer are left out"
     )
     title = f"Windows of {loss.context_length:,} that move by {loss.stride:,}"
-    return titled(title, below, Text(_loss_in_words(loss)))
+    parts = Text(title, style="bold"), Text(below, style="dim"), Text(_loss_in_words(loss))
+    return Group(*parts)
 
 
 def _context(context: ContextLosses, note: str | None) -> Group:
-    table, reasons = _table("context", "loss", "difference"), []
+    rows: list[list[str]] = []
+    reasons = []
     first = context.lengths[0].context_length
     for each in context.lengths:
         length = each.context_length
         if each.loss_nats is None:
-            table.add_row(f"{length:,}", "cannot", "")
+            rows.append([f"{length:,}", "cannot", ""])
             reasons.append(Text(f"{length:,} cannot: {each.cannot}"))
             continue
         change = between(context, context, first, length)
         difference = ""
         if length != first and change is not None:
-            difference = _change(change)
-        table.add_row(f"{length:,}", _with_error(each.loss_nats, each), difference)
+            difference = with_half_width(signed(change.mean, 4), change, 4)
+        rows.append([f"{length:,}", _with_error(each.loss_nats, each), difference])
     documents = counted(context.documents, "document")
     below = f"{counted(context.targets, 'token')} of {documents}; differences are to the first row"
     if note:
         below += f"\n{note}"
     title = "The same tokens, with more and more before them"
-    return titled(title, below, table, *reasons)
+    return Group(_table(["context", "loss", "difference"], rows, title, below), *reasons)
 
 
 def _retrieval(cells: Sequence[Retrieved]) -> Group:
     depths = dict.fromkeys(cell.depth for cell in cells)
-    table, reasons = _table("length", "", *(f"{depth:g}" for depth in depths), "all"), []
+    rows: list[list[str]] = []
+    reasons = []
     for length in dict.fromkeys(cell.length for cell in cells):
         own = [cell for cell in cells if cell.length == length]
         if cannot := [cell.cannot for cell in own if cell.cannot]:
-            table.add_row(f"{length:,}", "cannot", *[""] * (len(own) + 1))
+            rows.append([f"{length:,}", "cannot", *[""] * (len(own) + 1)])
             reasons.append(Text(f"{length:,} cannot: {cannot[0]}"))
             continue
         chosen = [cell.chosen for cell in own if cell.chosen is not None]
         exact = [cell.exact for cell in own if cell.exact is not None]
         by_text = [share for cell in own for share in cell.by_text]
-        table.add_row(f"{length:,}", "chosen", *_shares(chosen, interval_of(by_text)))
-        table.add_row("", "exact", *_shares(exact, wilson(fmean(exact), len(by_text))))
+        rows.append([f"{length:,}", "chosen", *_shares(chosen, interval_of(by_text))])
+        rows.append(["", "exact", *_shares(exact, wilson(fmean(exact), len(by_text)))])
     texts, chance = max(cell.examples for cell in cells), 100 * cells[0].chance
     below = (
         f"percent, by how deep it stands, of {counted(texts, 'text')} each\n"
         f"chosen: tokens that were the likeliest of the ten they could be; guessing: {chance:.0f}\n"
         "exact: whole answers, each token the likeliest of all"
     )
-    return titled(f"Found again: {cells[0].kind}", below, table, *reasons)
+    header = ["length", "", *(f"{depth:g}" for depth in depths), "all"]
+    return Group(_table(header, rows, f"Found again: {cells[0].kind}", below), *reasons)
 
 
 def _shares(shares: Sequence[float], interval: tuple[float, float]) -> list[str]:
@@ -164,11 +165,10 @@ def _shares(shares: Sequence[float], interval: tuple[float, float]) -> list[str]
     return [*map(percent, shares), f"{percent(fmean(shares))} [{low}, {high}]"]
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
-    return table
+def _table(columns: list[str], rows: list[list[str]], title: str, below: str) -> RenderableType:
+    """Return a table of numbers, none of which is folded."""
+    nowhere: frozenset[int] = frozenset()
+    return Table(columns, rows, title, below, left=nowhere, wrap=nowhere).terminal()
 
 
 def _loss_in_words(loss: Loss | SlidingLoss) -> str:
@@ -183,19 +183,7 @@ def _loss_in_words(loss: Loss | SlidingLoss) -> str:
 
 def _with_error(value: float, measured: Uncertain) -> str:
     """A value with its 95% interval."""
-    half = half_width(measured)
-    return f"{value:.4f}" if half is None else f"{value:.4f} ± {half:.4f}"
-
-
-def _change(change: Estimate) -> str:
-    """A difference with its 95% interval."""
-    half = half_width(change)
-    return signed(change.mean, 4) + ("" if half is None else f" ± {half:.4f}")
-
-
-def _interval(loss: Loss | SlidingLoss) -> tuple[float, float] | None:
-    half = half_width(loss)
-    return None if half is None else (loss.loss_nats - half, loss.loss_nats + half)
+    return with_half_width(f"{value:.4f}", measured, 4)
 
 
 def _interval_in_words(loss: Loss) -> str:

@@ -14,12 +14,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table as Drawn
 from rich.text import Text
 
 from wordorder.allocator import keep_large_blocks
 from wordorder.cli.options.extend import ExtendOptions, read_options
-from wordorder.cli.printed import titled
 from wordorder.cli.train import Terminal
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import served_length, smallest_base
@@ -27,9 +25,10 @@ from wordorder.extension.extend import Extended, Extension, extend, go_on
 from wordorder.extension.methods import base_of, rotary_part, turning_pairs
 from wordorder.extension.reach import verdict
 from wordorder.extension.report import write_report
-from wordorder.extension.tables import Table, of_methods, tables
+from wordorder.extension.tables import of_methods, tables
 from wordorder.extension.trial import Streamed, Tried
 from wordorder.model import ModelConfig
+from wordorder.table import Table
 
 
 def main(arguments: list[str]) -> int:
@@ -137,10 +136,5 @@ class Screen:
 
     def table(self, table: Table) -> None:
         """Print a table on stdout."""
-        drawn = Drawn(box=None, padding=(0, 2, 0, 0))
-        for i, name in enumerate(table.head):
-            last = i == len(table.head) - 1 and name.startswith("what")
-            drawn.add_column(name, justify="left" if not i or last else "right", no_wrap=not last)
-        for row in table.rows:
-            drawn.add_row(*map(Text, row))
-        self.console.print(titled(table.title, table.says, drawn, Text("")))
+        self.console.print(table.terminal())
+        self.console.print()

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from wordorder.cli.options.positions import read_options
@@ -16,6 +15,7 @@ from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
 from wordorder.positions.picture import placed, sparkline, weights_of_copies
+from wordorder.table import Table
 
 COPIES = 48
 
@@ -123,13 +123,9 @@ def _show_all(console: Console, found: dict[str, dict[str, Any]]) -> None:
     )
 
 
-def _table(about: dict[str, Any]) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
-    table.add_column(style="dim")
-    table.add_column()
-    for what, value in rows(about):
-        table.add_row(what, Text(value))
-    return table
+def _table(about: dict[str, Any]) -> Padding:
+    table = Table(["", ""], rows(about), left=frozenset({0, 1}), column_styles={0: "dim"}, gap=4)
+    return Padding(table.terminal(), (0, 0, 0, 2), expand=False)
 
 
 def _show_one(console: Console, part: Part, about: dict[str, Any]) -> None:

@@ -13,20 +13,20 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
 from wordorder.cli.options.probe import read_options
-from wordorder.cli.printed import percent, titled
+from wordorder.cli.printed import percent
 from wordorder.cli.run_text import text_of
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
-from wordorder.evaluation.intervals import half_width
-from wordorder.evaluation.order import OrderLosses, ProbeLoss
+from wordorder.evaluation.intervals import with_half_width
+from wordorder.evaluation.order import OrderLosses
 from wordorder.evaluation.position_probe import PositionReading
 from wordorder.evaluation.preferences import Preference, read_pairs
 from wordorder.evaluation.probe import Findings, check_parts, probe
 from wordorder.evaluation.probe_picture import draw_findings
 from wordorder.numerals import counted, signed
+from wordorder.table import Table
 from wordorder.training.machine import pick_device
 from wordorder.training.run import Run
 
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
             seed=options.seed,
             progress=lambda share, part: progress.update(bar, completed=share, description=part),
         )
-    picture = _draw(run.folder / PICTURE, found, f"{run.folder.name} on {name}")
+    picture = _draw(run, found, f"{run.folder.name} on {name}")
     if options.json:
         record = {"run": str(run.folder), "data": name, "picture": picture, **asdict(found)}
         print(json.dumps(record))
@@ -70,10 +70,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _draw(path: Path, found: Findings, title: str) -> str | None:
+def _draw(run: Run, found: Findings, title: str) -> str | None:
     """Return where the picture is, or None where there is nothing to draw or no right to write."""
+    path, config = run.folder / PICTURE, run.model_config
+    position = config.position if config.kind == "transformer" else config.kind
     try:
-        return str(path) if draw_findings(path, found, title) else None
+        return str(path) if draw_findings(path, found, title, position) else None
     except OSError as error:
         print(f"{path} could not be written: {error.strerror}", file=sys.stderr)
         return None
@@ -111,38 +113,30 @@ def _tables(found: Findings) -> Iterator[RenderableType]:
         yield Text(f"{part}: cannot: {why}")
 
 
-def _table(*right: str, first: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column(first)
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+def _table(columns: list[str], rows: list[list[str]], title: str, lead: str) -> RenderableType:
+    """Return a table whose first column alone is folded."""
+    return Table(columns, rows, title, lead, wrap=frozenset({0})).terminal()
 
 
-def _changes(title: str, losses: OrderLosses) -> Group:
-    table = _table("nats", "bits/byte", first="change")
+def _changes(title: str, losses: OrderLosses) -> RenderableType:
+    rows = []
     for each in losses.probes:
         if each.increase_nats is None:
-            table.add_row(f"{each.meaning}\ncannot: {each.cannot}", "cannot", "")
+            rows.append([f"{each.meaning}\ncannot: {each.cannot}", "cannot", ""])
             continue
         bits = each.increase_bits_per_byte
-        table.add_row(
-            each.meaning,
-            _with_error(each),
-            "" if bits is None else signed(bits, 4),
-        )
+        change = with_half_width(signed(each.increase_nats, 4), each, 4)
+        rows.append([each.meaning, change, "" if bits is None else signed(bits, 4)])
     plain = (
         f"{counted(losses.targets, 'token')} in {counted(losses.windows, 'window')}, undisturbed "
         f"{losses.loss_nats:.4f} nats"
     )
-    return titled(title, plain, table)
+    return _table(["change", "nats", "bits/byte"], rows, title, plain)
 
 
 def _attention(mass: AttentionMass) -> Group:
-    table = Table(box=None, padding=(0, 1, 0, 0))
     distances = [str(a) if a == b else f"{a}+" for a, b in mass.buckets]
-    for name in ("layer", "head", *distances, "mean", "first"):
-        table.add_column(name, justify="right", no_wrap=True)
+    rows = []
     below = (
         "percent at each distance, seen from the last quarter of "
         f"{counted(mass.windows, 'window')} of {mass.context_length:,}\nmean: "
@@ -150,14 +144,24 @@ def _attention(mass: AttentionMass) -> Group:
     )
     if len(mass.heads) <= MOST_HEADS:
         for head in mass.heads:
-            table.add_row(str(head.layer), str(head.head), *_shares([head]))
+            rows.append([str(head.layer), str(head.head), *_shares([head])])
     else:
         below += f"\nmeans of each layer; its heads are in {PICTURE} and in --json"
         for layer in dict.fromkeys(head.layer for head in mass.heads):
             own = [head for head in mass.heads if head.layer == layer]
-            table.add_row(str(layer), "all", *_shares(own))
-    table.add_row("even", "", *map(percent, mass.even), "", "", style="dim")
-    return Group(titled("Where attention goes", below, table), *map(Text, mass.cannot))
+            rows.append([str(layer), "all", *_shares(own)])
+    rows.append(["even", "", *map(percent, mass.even), "", ""])
+    table = Table(
+        ["layer", "head", *distances, "mean", "first"],
+        rows,
+        "Where attention goes",
+        below,
+        left=frozenset(),
+        wrap=frozenset(),
+        row_styles={len(rows) - 1: "dim"},
+        gap=1,
+    )
+    return Group(table.terminal(), *map(Text, mass.cannot))
 
 
 def _shares(heads: Sequence[HeadMass]) -> list[str]:
@@ -167,40 +171,30 @@ def _shares(heads: Sequence[HeadMass]) -> list[str]:
     return [*map(percent, shares), f"{distance:.1f}", percent(first)]
 
 
-def _position(reading: PositionReading) -> Group:
-    table = _table("error", "of chance", "R²", first="after layer")
+def _position(reading: PositionReading) -> RenderableType:
+    rows = []
     for each in reading.layers:
-        error = f"{each.error:.1f}"
-        if (half := half_width(each)) is not None:
-            error += f" ± {half:.1f}"
-        table.add_row(
-            str(each.layer) if each.layer else "0 (input)",
-            error,
-            f"{each.error / reading.chance:.0%}",
-            f"{each.r_squared:z.2f}",
-        )
+        error = with_half_width(f"{each.error:.1f}", each, 1)
+        layer = str(each.layer) if each.layer else "0 (input)"
+        of_chance = f"{each.error / reading.chance:.0%}"
+        rows.append([layer, error, of_chance, f"{each.r_squared:z.2f}"])
     below = (
         f"a {reading.reader} probe, fitted on even positions of "
         f"{counted(reading.fitted, 'window')}, scored on odd ones of {reading.scored:,} others\n"
         f"mean error in positions; always answering the middle: {reading.chance:.1f}"
     )
-    return titled("Reading the position from hidden states", below, table)
+    title = "Reading the position from hidden states"
+    return _table(["after layer", "error", "of chance", "R²"], rows, title, below)
 
 
-def _preferences(title: str, found: tuple[Preference, ...]) -> Group:
-    table = _table("pairs", "preferred", "nats", first="")
+def _preferences(title: str, found: tuple[Preference, ...]) -> RenderableType:
+    rows = []
     for each in found:
         low, high = map(percent, each.interval)
         share = f"{each.accuracy:.1%} [{low}, {high}]"
-        table.add_row(each.name, f"{each.pairs:,}", share, signed(each.difference_nats, 1))
+        rows.append([each.name, f"{each.pairs:,}", share, signed(each.difference_nats, 1)])
     below = (
         "how often the whole sentence is likelier, with the 95% interval over sentences, and by "
         "how much on average"
     )
-    return titled(title, below, table)
-
-
-def _with_error(change: ProbeLoss) -> str:
-    """A change with its 95% interval."""
-    shown, half = signed(change.increase_nats or 0.0, 4), half_width(change)
-    return shown if half is None else f"{shown} ± {half:.4f}"
+    return _table(["", "pairs", "preferred", "nats"], rows, title, below)

@@ -15,12 +15,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 from wordorder.allocator import keep_large_blocks
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
+from wordorder.table import Table
 from wordorder.text.user_text import decode_argument
 from wordorder.training.display import Display
 from wordorder.training.metrics import read
@@ -88,12 +88,9 @@ class Terminal(Display):
     def plan(self, plan: Plan, done: int) -> None:
         self.steps, self.open = plan.steps, plan.open_ended
         self.words = plan.config.model.vocabulary_size
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
-        for what, value in plan.rows():
-            table.add_row(what, Text(value))
-        self.console.print(table)
+        both = frozenset({0, 1})
+        table = Table(["", ""], list(plan.rows()), left=both, column_styles={0: "bold"})
+        self.console.print(table.terminal())
         for line in plan.warnings():
             self.console.print(line, style="yellow", markup=False, soft_wrap=True)
         if done:

@@ -209,6 +209,7 @@ def context_losses(
     *,
     trained_length: int,
     across_documents: bool = False,
+    targets: int = 0,
     most_targets: int = MOST_TARGETS,
     progress: Callable[[float], Any] = lambda _: None,
 ) -> ContextLosses:
@@ -218,8 +219,9 @@ def context_losses(
         model: a causal one, transformer or GRU.
         store: the tokens.
         lengths: in tokens, as `measurable` keeps them.
-        trained_length: tokens in a training sequence; the targets are half of it in each window.
+        trained_length: tokens in a training sequence.
         across_documents: windows may begin in one document and end in another.
+        targets: at the end of each window; 0: half the trained length.
         most_targets: how many tokens are asked for, about, where there are more.
         progress: called with the share that is done, 0 to 1.
 
@@ -232,7 +234,7 @@ def context_losses(
     windows = cut_windows(
         store,
         lengths[-1],
-        _targets(trained_length, lengths[-1]),
+        targets or _targets(trained_length, lengths[-1]),
         across_documents=across_documents,
         most_targets=most_targets,
     )
@@ -261,6 +263,8 @@ def context_gain(
     *,
     trained_length: int,
     across_documents: bool = False,
+    targets: int = 0,
+    most_targets: int = MOST_TARGETS,
 ) -> Gain:
     """Return what the last doubling of context up to the trained length gains.
 
@@ -269,6 +273,8 @@ def context_gain(
         store: the tokens.
         trained_length: tokens in a training sequence, at least 4.
         across_documents: windows may begin in one document and end in another.
+        targets, most_targets: as `context_losses` takes them; few targets in a window have nearly
+            all of its context.
 
     Raises:
         BadInput: no document as long as the trained length, or an embedding that cannot read it.
@@ -279,6 +285,8 @@ def context_gain(
         (trained_length // 2, trained_length),
         trained_length=trained_length,
         across_documents=across_documents,
+        targets=targets,
+        most_targets=most_targets,
     )
     half, whole = losses.lengths
     for each in (half, whole):

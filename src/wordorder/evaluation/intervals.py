@@ -63,8 +63,7 @@ class Estimate:
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval; None where there is none."""
-        half = half_width(self)
-        return None if half is None else (self.mean - half, self.mean + half)
+        return interval_around(self.mean, self)
 
 
 def half_width(measured: Uncertain) -> float | None:
@@ -73,6 +72,18 @@ def half_width(measured: Uncertain) -> float | None:
     if error is None or degrees is None:
         return None
     return error * t_quantile((1 + CONFIDENCE) / 2, degrees)
+
+
+def interval_around(value: float, measured: Uncertain) -> tuple[float, float] | None:
+    """Return the 95% t-interval of a value that was measured; None where it has no error."""
+    half = half_width(measured)
+    return None if half is None else (value - half, value + half)
+
+
+def with_half_width(value: str, measured: Uncertain, digits: int) -> str:
+    """Return a value as printed, followed by half of its 95% interval: `3.5012 ± 0.0310`."""
+    half = half_width(measured)
+    return value if half is None else f"{value} ± {half:.{digits}f}"
 
 
 def ratio(sums: ArrayLike, counts: ArrayLike) -> Estimate:

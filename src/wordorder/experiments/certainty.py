@@ -52,7 +52,7 @@ def certainty(summary: Summary) -> Iterable[str]:
         f"If no embedding differed from {summary.baseline}, the chance that any is called better "
         f"or worse would be at most 5%{holm}.{rest}"
     )
-    if looks := sorted({*summary.comparison.get("looks", ()), summary.seeds})[:-1]:
+    if looks := summary.comparison.looks_so_far[:-1]:
         yield (
             f"Seeds were added after the results had been looked at with {listed(map(str, looks))}:"
             f" p-values are multiplied by {(len(looks) + 1) ** 2} for it, intervals are not and "

@@ -30,7 +30,8 @@ from wordorder.evaluation.context import FACTORS as LENGTHS
 from wordorder.evaluation.context import measurable
 from wordorder.experiments import fairness, grid, overfitting
 from wordorder.experiments.calibration import calibrate, costs
-from wordorder.experiments.folder import beginning, goes_on, write_record
+from wordorder.experiments.comparison import RECORD, Comparison
+from wordorder.experiments.folder import beginning, goes_on
 from wordorder.experiments.grid import Display
 from wordorder.experiments.tuning import tune
 from wordorder.experiments.wording import listed
@@ -59,7 +60,7 @@ FIGURES = ("losses", "curves", "lengths", "whole-windows", "length-changes", "or
 # What a comparison leaves, and so what --overwrite removes: nothing else in the folder is touched.
 COMPARISON = Kind(
     "a comparison",
-    record="comparison.json",
+    record=RECORD,
     keys=("asked", "settled", "positions", "data"),
     files=(
         "results.jsonl",
@@ -154,12 +155,12 @@ def _compare(folder: Path, config: CompareConfig, show: Display, command: str | 
         shape_of(replace(config.train.model, position=position, vocabulary_size=8))
     material = read_material(config.train)
     before = _before(folder, config)
-    if before and before["data"]["content_hash"] != material.facts["content_hash"]:
+    if before and before.data["content_hash"] != material.facts["content_hash"]:
         raise BadInput(
             f"the text of {' '.join(config.train.data)} is not what {folder} was made from: "
             "bring back the old text, or choose another --out"
         )
-    if before and before["data"].get("split") != material.facts["split"]:
+    if before and before.data.get("split") != material.facts["split"]:
         raise BadInput(
             f"{folder} was made with another split of its text than this version makes, so that "
             "its losses are of other tokens: choose another --out, or replace it by --overwrite"
@@ -167,60 +168,57 @@ def _compare(folder: Path, config: CompareConfig, show: Display, command: str | 
     asked = _asked(config)
     train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
     config = replace(config, train=train)
-    settled = before["settled"] if before else _settled(config, material, show)
-    record = {**_record(config, material, settled, command), "asked": asked}
-    passes = overfitting.before_it_starts(record["passes"])
+    settled = before.settled if before else _settled(config, material, show)
+    record = replace(_record(config, material, settled, command), asked=asked)
+    passes = overfitting.before_it_starts(record.passes or 0.0)
     for line in [*passes, *_changed(before, record, config.processes)]:
         show.say(line)
-    record["costs"] = _costs(config, record, before, show)
-    record |= {name: (before or {}).get(name) for name in ("tuned", "tuning")}
-    record["looks"] = (before or {}).get("looks", [])
-    record |= fairness.facts(record)
+    record = replace(record, costs=_costs(config, record, before, show))
+    if before:
+        record = replace(record, tuned=before.tuned, tuning=before.tuning, looks=before.looks)
+    record = fairness.with_facts(record)
     with beginning(folder, COMPARISON, goes_on=before is not None):
-        _write(folder, record)
+        record.write(folder)
     if config.tune:
-        record["tuning"] = tune(folder, record, show)
-        record["tuned"] = record["tuning"]["chosen"]
-        record |= fairness.facts(record)
-        _write(folder, record)
+        tuning = tune(folder, record, show)
+        record = fairness.with_facts(replace(record, tuning=tuning, tuned=tuning["chosen"]))
+        record.write(folder)
     grid.run(folder, record, show)
-    record["looks"] = _looked_at(record)
-    _write(folder, record)
+    replace(record, looks=_looked_at(record)).write(folder)
 
 
-def _looked_at(record: dict[str, Any]) -> list[int]:
+def _looked_at(record: Comparison) -> list[int]:
     """Return the numbers of seeds with which results were there to be looked at, in order.
 
     Adding seeds until a difference is shown finds one in the end; the report must know.
     """
-    looks = [int(seeds) for seeds in record["looks"]]
-    return looks if record["seeds"] < 2 or record["seeds"] in looks else [*looks, record["seeds"]]
+    looks, seeds = record.looks, record.seeds
+    return looks if seeds < 2 or seeds in looks else [*looks, seeds]
 
 
-def _changed(before: dict[str, Any] | None, record: dict[str, Any], processes: int) -> list[str]:
+def _changed(before: Comparison | None, record: Comparison, processes: int) -> list[str]:
     """Return what another setting than before makes of the runs that are there, a line each."""
     if before is None:
         return []
-    old, new = before.get("measure", {}), record["measure"]
+    old, new = before.measure, record.measure
     lines = []
     if old != new:
-        settings = [("lengths", before["lengths"], record["lengths"])]
+        settings = [("lengths", before.lengths, record.lengths)]
         settings.append(("pack", old.get("pack"), new["pack"]))
         changed = [f"{n} {_shown(b)} instead of {_shown(a)}" for n, a, b in settings if a != b]
         why = listed(changed) if changed else "this version of wordorder measures more"
         lines.append(f"{why}: runs that are there are measured again, not trained again")
-    if before["baseline"] != record["baseline"]:
-        lines.append(f"differences are now to {record['baseline']}: nothing is measured again")
-    if record["seeds"] < before["seeds"]:
+    if before.baseline != record.baseline:
+        lines.append(f"differences are now to {record.baseline}: nothing is measured again")
+    if record.seeds < before.seeds:
         lines.append(
-            f"the report is of {counted(record['seeds'], 'seed')}; the runs of "
-            f"{before['seeds']} stay"
+            f"the report is of {counted(record.seeds, 'seed')}; the runs of {before.seeds} stay"
         )
-    if left := [p for p in before["positions"] if p not in record["positions"]]:
+    if left := [p for p in before.positions if p not in record.positions]:
         lines.append(f"the report leaves out {listed(left)}; their runs stay")
-    if processes not in (0, record["processes"]):
+    if processes not in (0, record.processes):
         lines.append(
-            f"{counted(record['processes'], 'run')} at once, as when {before['positions'][0]} was "
+            f"{counted(record.processes, 'run')} at once, as when {before.positions[0]} was "
             "first run: how runs are computed does not change within a comparison"
         )
     return lines
@@ -248,24 +246,19 @@ def _asked(config: CompareConfig) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in NOT_SHARED}
 
 
-def _before(folder: Path, config: CompareConfig) -> dict[str, Any] | None:
+def _before(folder: Path, config: CompareConfig) -> Comparison | None:
     """Return the record of a comparison that is there and can be gone on with.
 
     Raises:
         BadInput: another configuration, a damaged record, a folder of other things.
     """
-    path = folder / "comparison.json"
     if not goes_on(folder, COMPARISON, overwrite=config.overwrite):
         return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        before = record["asked"], record["settled"], record["costs"], record["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
+    record = Comparison.read(folder)
     for name, value in json.loads(json.dumps(_asked(config))).items():
-        if before[0].get(name) != value:
+        if record.asked.get(name) != value:
             raise BadInput(
-                f"{folder} holds a comparison with {name} {before[0].get(name)}, not {value}: "
+                f"{folder} holds a comparison with {name} {record.asked.get(name)}, not {value}: "
                 "choose another --out, or replace it by --overwrite"
             )
     return record
@@ -288,15 +281,15 @@ def _settled(config: CompareConfig, material: Material, show: Display) -> dict[s
 
 
 def _costs(
-    config: CompareConfig, record: dict[str, Any], before: dict[str, Any] | None, show: Display
+    config: CompareConfig, record: Comparison, before: Comparison | None, show: Display
 ) -> dict[str, Any]:
     """Return what each embedding costs; those timed before are not timed again."""
-    known = before["costs"] if before else {}
+    known = before.costs if before else {}
     new = [p for p in config.positions if p not in known]
     if new:
         show.say("timing a step with each embedding")
         base = next(iter(known), config.against)
-        timed = costs(config.train, [*dict.fromkeys([base, *new])], Machine(**record["machine"]))
+        timed = costs(config.train, [*dict.fromkeys([base, *new])], Machine(**record.machine))
         # Timed at two moments, seconds compare only by what was timed at both.
         busier = timed[base]["step_seconds"] / known.get(base, timed[base])["step_seconds"]
         for p in new:
@@ -307,8 +300,8 @@ def _costs(
 
 def _record(
     config: CompareConfig, material: Material, settled: dict[str, Any], command: str | None
-) -> dict[str, Any]:
-    """Return what comparison.json holds, but for what each embedding costs."""
+) -> Comparison:
+    """Return the record of a comparison, but for what each embedding costs."""
     train, trained = config.train, config.train.model.trained_length
     lengths = sorted({trained * factor for factor in config.lengths})
     whole = [length for length in lengths if length <= len(material.validation)]
@@ -321,32 +314,28 @@ def _record(
         for length in lengths
         if length not in whole
     ]
-    return {
-        "wordorder": __version__,
-        "command": command,
-        "positions": list(config.positions),
-        "baseline": config.against,
-        "seeds": config.seeds,
-        "lengths": list(config.lengths),
-        "steps": settled["steps"],
-        "tokens": settled["steps"] * tokens_per_step(train),
-        "passes": material.batches(train).epoch(settled["steps"] * train.accumulate),
-        "trained_length": trained,
-        "model": train.model.resolved.to_dict(),
-        "training": train.to_dict(),
-        "machine": settled["machine"],
-        "processes": settled["processes"],
-        "data": material.facts,
-        "notes": [*contexts.left_out, *short],
-        "measure": {
+    return Comparison(
+        wordorder=__version__,
+        command=command,
+        positions=list(config.positions),
+        baseline=config.against,
+        seeds=config.seeds,
+        lengths=list(config.lengths),
+        steps=settled["steps"],
+        tokens=settled["steps"] * tokens_per_step(train),
+        passes=material.batches(train).epoch(settled["steps"] * train.accumulate),
+        trained_length=trained,
+        model=train.model.resolved.to_dict(),
+        training=train.to_dict(),
+        machine=settled["machine"],
+        processes=settled["processes"],
+        data=material.facts,
+        notes=[*contexts.left_out, *short],
+        measure={
             "lengths": whole,
             "contexts": list(contexts.lengths),
             "pack": config.pack,
             "by_document": True,
         },
-        "settled": settled,
-    }
-
-
-def _write(folder: Path, record: dict[str, Any]) -> None:
-    write_record(folder / "comparison.json", json.dumps(record, indent=1) + "\n")
+        settled=settled,
+    )

@@ -15,7 +15,8 @@ from typing import Any
 from wordorder.atomic import write_text
 from wordorder.evaluation.order import PROBES
 from wordorder.evaluation.windows import MOST_TARGETS
-from wordorder.experiments.calibration import as_job, config_of
+from wordorder.experiments.calibration import as_job
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.paired_run import recorded, train_and_measure
 from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
 from wordorder.names import file_name
@@ -40,16 +41,16 @@ class Display(Progress):
     def say(self, line: str) -> None:
         """One line about something that happened."""
 
-    def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
+    def plan(self, record: Comparison, cells: list[Cell], seconds: float) -> None:
         """Runs are about to start, and how long they should take."""
 
 
-def run(folder: Path, record: dict[str, Any], show: Display) -> None:
+def run(folder: Path, record: Comparison, show: Display) -> None:
     """Do what is left of the grid, and write the line of every run."""
     cells = cells_of(folder, record)
     lines: dict[Cell, dict[str, Any]] = {}
     for cell in cells:
-        measures = recorded(cell.folder, record["measure"])
+        measures = recorded(cell.folder, record.measure)
         if measures is not None:
             lines[cell] = line_of(folder, cell, measures)
     left = [cell for cell in cells if cell not in lines]
@@ -64,23 +65,23 @@ def run(folder: Path, record: dict[str, Any], show: Display) -> None:
         write()
 
     write()
-    run_cells(record, left, record["measure"], show, ended)
+    run_cells(record, left, record.measure, show, ended)
 
 
-def cells_of(folder: Path, record: dict[str, Any]) -> list[Cell]:
+def cells_of(folder: Path, record: Comparison) -> list[Cell]:
     """Return every run of the grid: all embeddings with the first seed, then with the next."""
-    tuned = record["tuned"] or {}
-    first = record["training"]["seed"]
+    tuned = record.tuned or {}
+    first = record.training["seed"]
     return [
         Cell(
             position,
             seed,
             folder / "runs" / f"{file_name(position)}-seed{seed}",
             tuned.get(position, 1.0),
-            record["steps"],
+            record.steps,
         )
-        for seed in range(first, first + record["seeds"])
-        for position in record["positions"]
+        for seed in range(first, first + record.seeds)
+        for position in record.positions
     ]
 
 
@@ -94,27 +95,27 @@ def line_of(folder: Path, cell: Cell, found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def seconds_of(record: dict[str, Any], cells: list[Cell]) -> float:
+def seconds_of(record: Comparison, cells: list[Cell]) -> float:
     """Return how long some runs should take, from what a step with each embedding took."""
-    costs, settled = record["costs"], record["settled"]
-    slower = settled["step_seconds"] / costs[record["baseline"]]["step_seconds"]
+    costs, settled = record.costs, record.settled
+    slower = settled["step_seconds"] / costs[record.baseline]["step_seconds"]
     # Reading is a third of a training step.
-    reading = _tokens_read(record) / 3 * record["steps"] / record["tokens"]
+    reading = _tokens_read(record) / 3 * record.steps / record.tokens
     work = sum((cell.steps + reading) * costs[cell.position]["step_seconds"] for cell in cells)
     start = SECONDS_TO_START * len(cells)
-    return (slower * work + start) / min(max(1, len(cells)), record["processes"])
+    return (slower * work + start) / min(max(1, len(cells)), record.processes)
 
 
-def _tokens_read(record: dict[str, Any]) -> float:
+def _tokens_read(record: Comparison) -> float:
     """Return about how many tokens the measures of one run read."""
-    held_out, trained = record["data"]["validation_tokens"], record["trained_length"]
-    contexts = MOST_TARGETS / (trained / 2) * sum(record["measure"]["contexts"])
-    whole = held_out * (1 + len(record["measure"]["lengths"]))
+    held_out, trained = record.data["validation_tokens"], record.trained_length
+    contexts = MOST_TARGETS / (trained / 2) * sum(record.measure["contexts"])
+    whole = held_out * (1 + len(record.measure["lengths"]))
     return contexts + whole + MOST_TARGETS * 4 * (1 + len(PROBES))
 
 
 def run_cells(
-    record: dict[str, Any],
+    record: Comparison,
     cells: list[Cell],
     measure: dict[str, Any] | None,
     show: Display,
@@ -132,15 +133,15 @@ def run_cells(
     run_jobs(
         train_and_measure,
         [_job(record, cell, measure) for cell in cells],
-        processes=record["processes"],
-        threads=record["machine"]["threads"],
+        processes=record.processes,
+        threads=record.machine["threads"],
         show=show,
         record=lambda number, outcome: ended(cells[number], outcome),
     )
 
 
-def _job(record: dict[str, Any], cell: Cell, measure: dict[str, Any] | None) -> dict[str, Any]:
-    shared = config_of(record)
+def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> dict[str, Any]:
+    shared = record.config
     config = replace(
         shared,
         model=replace(shared.model, position=cell.position),
@@ -149,13 +150,13 @@ def _job(record: dict[str, Any], cell: Cell, measure: dict[str, Any] | None) -> 
         time=None,
         tokens=None,
         steps=cell.steps,
-        threads=record["machine"]["threads"],
+        threads=record.machine["threads"],
         learning_rate=cell.rate * shared.learning_rate,
         matrix_learning_rate=cell.rate * shared.matrix_learning_rate,
     )
     return {
         **as_job(config),
-        "machine": record["machine"],
+        "machine": record.machine,
         "measure": measure,
-        "command": record["command"],
+        "command": record.command,
     }

@@ -12,9 +12,9 @@ text is worth nearly as much as new text, and by 16 passes most of the gain is g
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.results import Result, Summary
 from wordorder.experiments.wording import listed
 from wordorder.numerals import counted, signed
@@ -39,7 +39,7 @@ def before_it_starts(passes: float) -> list[str]:
 
 def headline(summary: Summary) -> str:
     """Return the qualification of the headline; "" where there is none."""
-    passes = summary.comparison.get("passes")
+    passes = summary.comparison.passes
     if not any(result.losses for result in summary.results):
         return ""
     worst = max(summary.results, key=lambda r: r.overfitting_nats or 0.0)
@@ -89,8 +89,8 @@ def _at_best(summary: Summary) -> Iterable[str]:
         )
 
 
-def _worse_than_guessing(judged: Iterable[Result], comparison: Mapping[str, Any]) -> Iterable[str]:
-    size = comparison["model"].get("vocabulary_size")
+def _worse_than_guessing(judged: Iterable[Result], comparison: Comparison) -> Iterable[str]:
+    size = comparison.model.get("vocabulary_size")
     if not size:
         return
     guessing = math.log(size)

@@ -7,19 +7,15 @@ byte, and it cannot say what did not happen.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text as Line
 
-from wordorder.atomic import write_text
-from wordorder.errors import BadInput
 from wordorder.experiments import tables, views
-from wordorder.experiments.figures import save_figure
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.page import (
     Code,
     Emphasis,
@@ -28,16 +24,16 @@ from wordorder.experiments.page import (
     Items,
     Part,
     Section,
-    Table,
     Text,
     page,
+    write_files,
 )
-from wordorder.experiments.panels import Panel
 from wordorder.experiments.results import GAIN_NATS, TOLERANCE_NATS, AtLength, Result, Summary
 from wordorder.experiments.summary import summarise
 from wordorder.experiments.verdict import MOST_LISTED, verdict
 from wordorder.experiments.wording import listed, times
 from wordorder.numerals import counted
+from wordorder.panels import Panel
 from wordorder.training.metrics import read
 
 INTERVALS = (
@@ -79,13 +75,7 @@ def write_report(folder: Path) -> Summary:
         BadInput: no comparison is there, it is damaged, or a package is missing.
     """
     summary = read_summary(folder)
-    groups = views.panels(summary)
-    write_text(folder / "table.csv", tables.table_csv(summary))
-    figures = folder / "figures"
-    figures.mkdir(exist_ok=True)
-    for group in groups:
-        save_figure(figures, group)
-    write_text(folder / "report.html", report_page(summary))
+    write_files(folder, tables.table_csv(summary), views.panels(summary), report_page(summary))
     return summary
 
 
@@ -95,16 +85,7 @@ def read_summary(folder: Path) -> Summary:
     Raises:
         BadInput: no comparison is there, or it is damaged.
     """
-    path = folder / "comparison.json"
-    try:
-        comparison = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            f"{folder} has no comparison.json: give a folder that wordorder compare made"
-        ) from None
-    except ValueError as error:
-        raise BadInput(f"{path} is damaged: {error}") from None
-    return summarise(comparison, read(folder / "results.jsonl", of_steps=False))
+    return summarise(Comparison.read(folder), read(folder / "results.jsonl", of_steps=False))
 
 
 def for_terminal(summary: Summary) -> RenderableType:
@@ -115,32 +96,18 @@ def for_terminal(summary: Summary) -> RenderableType:
     for found in said.findings:
         parts += [Line(), Line(found.heading, style="bold")]
         parts += [Padding(Line(line), (0, 0, 0, 2)) for line in found.lines]
-    table = tables.overview(summary)
-    return Group(*parts, Line(), terminal_table(table), Line(), Line(said.scope))
-
-
-def terminal_table(table: Table) -> RenderableType:
-    """Return a table for a rich console."""
-    from rich.table import Table as RichTable
-
-    shown = RichTable(box=None, padding=(0, 2, 0, 0))
-    for column, name in enumerate(table.header):
-        left = column == 0 or column in table.left
-        shown.add_column(Line(name), justify="left" if left else "right", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*(Line(cell) for cell in row))
-    return Group(shown, Line(table.caption, style="dim")) if table.caption else shown
+    return Group(*parts, Line(), tables.overview(summary).terminal(), Line(), Line(said.scope))
 
 
 def report_page(summary: Summary) -> str:
     """Return the page of a comparison."""
     comparison = summary.comparison
-    model, data = comparison["model"], comparison["data"]
+    model, data = comparison.model, comparison.data
     names = [result.position for result in summary.results]
     lead = (
         f"{len(names)} positional embeddings, {counted(summary.seeds, 'seed')} each, "
-        f"{comparison['tokens']:,} tokens a run; {counted(model['layers'], 'layer')} of width "
-        f"{model['width']}, trained on sequences of {comparison['trained_length']:,} tokens of "
+        f"{comparison.tokens:,} tokens a run; {counted(model['layers'], 'layer')} of width "
+        f"{model['width']}, trained on sequences of {comparison.trained_length:,} tokens of "
         f"{data['name']}."
     )
     sections = [
@@ -226,37 +193,35 @@ def _order_parts(summary: Summary) -> Iterable[Part]:
     if meanings:
         yield Items([f"{how}: {meaning}" for how, meaning in meanings.items() if meaning])
         yield tables.order(summary)
-    if leaks := summary.comparison.get("leaks"):
+    if leaks := summary.comparison.leaks:
         yield Text("What shows order in these models beside their positional embeddings:")
         yield Items(leaks)
 
 
-def _conditions(comparison: Mapping[str, Any]) -> list[Section]:
+def _conditions(comparison: Comparison) -> list[Section]:
     listing = {
-        "What was held equal": comparison.get("held_equal"),
-        "What was not equal": comparison.get("not_equal"),
-        "Left out": comparison.get("notes"),
+        "What was held equal": comparison.held_equal,
+        "What was not equal": comparison.not_equal,
+        "Left out": comparison.notes,
     }
     sections = [Section(heading, [Items(items)]) for heading, items in listing.items() if items]
-    if tuned := comparison.get("tuned"):
+    if tuned := comparison.tuned:
         chosen = [f"{name}: {factor:g} times" for name, factor in tuned.items()]
-        curve = [tables.rates(comparison["tuning"])] if comparison.get("tuning") else []
+        curve = [tables.rates(comparison.tuning)] if comparison.tuning else []
         heading = "Both learning rates, tuned for each embedding"
         sections.append(Section(heading, [Items(chosen), *curve]))
     return sections
 
 
-def _again(comparison: Mapping[str, Any]) -> Iterable[Part]:
-    yield Code(comparison["command"] or "made from Python: comparison.json has every setting")
-    machine = comparison["machine"]
+def _again(comparison: Comparison) -> Iterable[Part]:
+    yield Code(comparison.command or "made from Python: comparison.json has every setting")
+    machine = comparison.machine
     compiled = "compiled" if machine["compile"] else "eager"
     yield Text(
-        f"wordorder {comparison['wordorder']}, torch {machine['torch']}, {machine['device']}, "
+        f"wordorder {comparison.wordorder}, torch {machine['torch']}, {machine['device']}, "
         f"{counted(machine['threads'], 'thread')} a run, "
-        f"{counted(comparison['processes'], 'run')} at once, {machine['dtype']}, "
+        f"{counted(comparison.processes, 'run')} at once, {machine['dtype']}, "
         f"{machine['kernel']} attention, {compiled}. This page is made from comparison.json and "
         "results.jsonl alone; table.csv has every number:"
     )
-    yield Table(
-        ["column of table.csv", "meaning"], list(tables.COLUMNS.items()), left=frozenset({1})
-    )
+    yield tables.explained(tables.COLUMNS)

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.judgement import Change
 
 # What a loss may change by and still be called the same, in nats. ALiBi, the embedding known for
@@ -155,24 +156,24 @@ class Summary:
     """What a comparison found.
 
     Args:
-        comparison: what was compared and how, as `comparison.json` has it.
+        comparison: what was compared and how.
         results: one for each embedding, in the order asked for.
         targets, target_documents: of the loss with growing context on the same targets.
     """
 
-    comparison: Mapping[str, Any]
+    comparison: Comparison
     results: tuple[Result, ...]
     targets: int | None
     target_documents: int | None
 
     @property
     def baseline(self) -> str:
-        return str(self.comparison["baseline"])
+        return self.comparison.baseline
 
     @property
     def seeds(self) -> int:
         """How many seeds were asked for."""
-        return int(self.comparison["seeds"])
+        return self.comparison.seeds
 
     @property
     def ranked(self) -> tuple[Result, ...]:

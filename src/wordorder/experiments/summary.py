@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.judgement import BySeed, Change, Documents, judge
 from wordorder.experiments.results import (
     AtLength,
@@ -28,14 +29,14 @@ from wordorder.experiments.results import (
 NOT_FINITE = "the loss is not a finite number"
 
 
-def summarise(comparison: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> Summary:
+def summarise(comparison: Comparison, records: Iterable[Mapping[str, Any]]) -> Summary:
     """Return what a comparison found.
 
     Args:
-        comparison: as `comparison.json` has it.
+        comparison: what was compared and how.
         records: the lines of `results.jsonl`; of several for one run the last counts.
     """
-    positions, baseline = comparison["positions"], comparison["baseline"]
+    positions, baseline = comparison.positions, comparison.baseline
     runs, failed = _runs(positions, records)
     losses = {p: {s: float(r["validation_loss"]) for s, r in runs[p].items()} for p in positions}
     against = _against(comparison, losses, runs)
@@ -59,7 +60,7 @@ def summarise(comparison: Mapping[str, Any], records: Iterable[Mapping[str, Any]
             order=order[p],
             cost=costs[p],
             failed=tuple(sorted(failed[p].items())),
-            missing=max(0, int(comparison["seeds"]) - len(runs[p]) - len(failed[p])),
+            missing=max(0, comparison.seeds - len(runs[p]) - len(failed[p])),
             against_baseline_at_best=at_best.get(p),
             **_of_training(runs[p]),
         )
@@ -88,13 +89,13 @@ def _of_training(runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _against(
-    comparison: Mapping[str, Any],
+    comparison: Comparison,
     losses: Mapping[str, BySeed],
     runs: Mapping[str, Mapping[int, Mapping[str, Any]]],
 ) -> dict[str, Change]:
     """Return the losses against the baseline: the headline family."""
-    baseline = comparison["baseline"]
-    others = [p for p in comparison["positions"] if p != baseline]
+    baseline = comparison.baseline
+    others = [p for p in comparison.positions if p != baseline]
     documents = {
         p: _by_document({s: r.get("by_document") for s, r in of_seed.items()})
         for p, of_seed in runs.items()
@@ -102,7 +103,7 @@ def _against(
     return judge(
         {p: (losses[p], losses[baseline]) for p in others},
         {p: (documents[p], documents[baseline]) for p in others},
-        looks=len({*comparison.get("looks", ()), comparison["seeds"]}),
+        looks=len(comparison.looks_so_far),
     )
 
 
@@ -236,15 +237,15 @@ def _ranks(
 
 
 def _costs(
-    comparison: Mapping[str, Any], runs: Mapping[str, Mapping[int, Mapping[str, Any]]]
+    comparison: Comparison, runs: Mapping[str, Mapping[int, Mapping[str, Any]]]
 ) -> dict[str, Cost]:
-    measured = comparison.get("costs") or {}
+    measured = comparison.costs
     peaks = {
         p: mean_of([float(r["peak_bytes"]) for r in seeds.values() if r.get("peak_bytes")])
         for p, seeds in runs.items()
     }
-    base = measured.get(comparison["baseline"], {}).get("step_seconds")
-    base_peak = peaks[comparison["baseline"]]
+    base = measured.get(comparison.baseline, {}).get("step_seconds")
+    base_peak = peaks[comparison.baseline]
     costs = {}
     for position, peak in peaks.items():
         known = measured.get(position, {})

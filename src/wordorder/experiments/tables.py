@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from wordorder.experiments.judgement import Change
-from wordorder.experiments.page import Table
 from wordorder.experiments.power import detectable
 from wordorder.experiments.results import AtLength, Result, Summary, mean_of
 from wordorder.experiments.wording import p_value, times, with_interval, with_reach
 from wordorder.numerals import counted, signed
+from wordorder.table import Table
 from wordorder.training.plan import MiB
 
 # What the header of table.csv means; F is a factor of the trained length, HOW a disturbance.
@@ -62,12 +60,8 @@ REACH = "± is the 95% interval of the paired difference."
 def table_csv(summary: Summary) -> str:
     """Return table.csv: a header and one row for each embedding, as `COLUMNS` describes them."""
     rows = [_record(summary, result) for result in summary.results]
-    header = dict.fromkeys(name for row in rows for name in row)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(header), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    return Table(header, [[row.get(name, "") for name in header] for row in rows]).csv()
 
 
 def _record(summary: Summary, result: Result) -> dict[str, str]:
@@ -173,7 +167,7 @@ def overview(summary: Summary) -> Table:
         row.append("" if ratio is None else f"{ratio:.2f}x")
         row.append("" if added is None else f"{added:,}")
         rows.append(row)
-    return Table(header, rows, caption=REACH)
+    return Table(header, rows, note=REACH)
 
 
 def _against(summary: Summary, result: Result, shown: Callable[[Change], str]) -> str:
@@ -211,11 +205,11 @@ def losses(summary: Summary) -> Table:
             _fixed(_detectable(change, change.compared if change else 1), 3),
         ]
         rows.append([*row, _p(change and change.difference.p_permutation)] if permuted else row)
-    caption = (
+    note = (
         "Detectable: the smallest true difference that these seeds would show with 80% probability "
         "at Holm's first step."
     )
-    return Table([*header, "p, permutation"] if permuted else header, rows, caption)
+    return Table([*header, "p, permutation"] if permuted else header, rows, note=note)
 
 
 def training(summary: Summary) -> Table:
@@ -237,11 +231,11 @@ def training(summary: Summary) -> Table:
             ]
         )
     text = next((r.curve_text for r in summary.results if r.curves), "validation")
-    caption = (
+    note = (
         f"On the beginning of the {text} text, mean over seeds. The comparison judges the last "
         "step; where the last is above the best it ranks overfitting."
     )
-    return Table(header, rows, caption)
+    return Table(header, rows, note=note)
 
 
 def rates(tuning: Mapping[str, Any]) -> Table:
@@ -256,12 +250,12 @@ def rates(tuning: Mapping[str, Any]) -> Table:
             mean = mean_of(each.get(factor, ()))
             cells.append(_fixed(mean, 4) + (" *" if factor == chosen and mean is not None else ""))
         rows.append([position, *cells])
-    caption = (
+    note = (
         f"Mean {tuning['text']} loss of {counted(len(tuning['seeds']), 'seed')} after "
         f"{counted(tuning['steps'], 'step')}, by the factor of both rates; * is chosen. Neighbours "
         "within about 0.01 are level: two seeds do not tell them apart."
     )
-    return Table(["embedding", *(times(factor) for factor in factors)], rows, caption)
+    return Table(["embedding", *(times(factor) for factor in factors)], rows, note=note)
 
 
 def by_length(summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]]) -> Table:
@@ -273,7 +267,7 @@ def by_length(summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]
         at = {a.factor: a for a in lengths(result)}
         if at:
             rows.append([result.position, *(_cell(at.get(f)) for f in sorted(factors))])
-    return Table(header, rows, caption=f"Under each loss its change from 1x. {REACH}")
+    return Table(header, rows, note=f"Under each loss its change from 1x. {REACH}")
 
 
 def _cell(at: AtLength | None) -> str:
@@ -293,7 +287,7 @@ def order(summary: Summary) -> Table:
         cells = {d.how: "cannot" if d.rise is None else with_reach(d.rise) for d in result.order}
         if cells:
             rows.append([result.position, *(cells.get(how, "") for how in probes)])
-    return Table(["embedding", *probes], rows, caption=REACH)
+    return Table(["embedding", *probes], rows, note=REACH)
 
 
 def costs(summary: Summary) -> Table:
@@ -315,6 +309,11 @@ def costs(summary: Summary) -> Table:
             ]
         )
     return Table(header, rows)
+
+
+def explained(columns: Mapping[str, str]) -> Table:
+    """Return what the columns of a table.csv mean."""
+    return Table(["column of table.csv", "meaning"], list(columns.items()), left=frozenset({0, 1}))
 
 
 def _fixed(value: float | None, digits: int) -> str:

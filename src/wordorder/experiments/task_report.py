@@ -6,8 +6,6 @@ for each run), and from nothing else.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,10 +17,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text as Line
 
-from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.experiments.algorithms import Task, find
-from wordorder.experiments.figures import save_figure
 from wordorder.experiments.page import (
     Code,
     Emphasis,
@@ -30,11 +26,11 @@ from wordorder.experiments.page import (
     Items,
     Part,
     Section,
-    Table,
     Text,
     page,
+    write_files,
 )
-from wordorder.experiments.report import terminal_table
+from wordorder.experiments.tables import explained
 from wordorder.experiments.task_findings import (
     LEARNED,
     Cell,
@@ -48,6 +44,8 @@ from wordorder.experiments.task_training import Protocol
 from wordorder.experiments.task_views import curves, lengths
 from wordorder.experiments.wording import listed
 from wordorder.numerals import counted
+from wordorder.panels import Panel
+from wordorder.table import Table
 from wordorder.training.metrics import read
 
 # What the header of table.csv means.
@@ -103,14 +101,11 @@ def write_report(folder: Path) -> Findings:
         BadInput: no grid is there, it is damaged, or a package is missing.
     """
     grid = read_grid(folder)
-    write_text(folder / "table.csv", table_csv(grid.found))
-    figures = folder / "figures"
-    figures.mkdir(exist_ok=True)
+    groups: list[list[Panel]] = []
     for protocol in grid.found.protocols:
         if grid.found.of(protocol.task):
-            save_figure(figures, [lengths(protocol, grid.found)])
-            save_figure(figures, curves(protocol, grid.found, grid.lines))
-    write_text(folder / "report.html", report_page(grid))
+            groups += [[lengths(protocol, grid.found)], curves(protocol, grid.found, grid.lines)]
+    write_files(folder, table_csv(grid.found), list(filter(None, groups)), report_page(grid))
     return grid.found
 
 
@@ -142,12 +137,8 @@ def read_grid(folder: Path) -> Grid:
 def table_csv(found: Findings) -> str:
     """Return table.csv: a row for each task, embedding, checkpoint and trial (see `COLUMNS`)."""
     header = [name for names in COLUMNS for name in names.split(", ")]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, header, lineterminator="\n")
-    writer.writeheader()
-    for row in found.rows:
-        writer.writerows(_record(row, cell) for cell in row.cells)
-    return out.getvalue()
+    records = [_record(row, cell) for row in found.rows for cell in row.cells]
+    return Table(header, [[str(each[name]) for name in header] for each in records]).csv()
 
 
 def _record(row: Row, cell: Cell) -> dict[str, Any]:
@@ -191,8 +182,8 @@ def task_table(task_name: str, found: Findings) -> Table:
         rows.append(["", "best", *_cells(best)])
     last = found.of(task_name)
     distinct = [str(cell.examples) for cell in last[0].cells] if last else []
-    caption = f"Different examples tested: {listed(distinct)}." if distinct else ""
-    return Table(header, rows, caption, left=frozenset({1}))
+    note = f"Different examples tested: {listed(distinct)}." if distinct else ""
+    return Table(header, rows, note=note, left=frozenset({0, 1}))
 
 
 def _cells(row: Row) -> list[str]:
@@ -235,7 +226,7 @@ def for_terminal(found: Findings) -> RenderableType:
     shown += [Padding(Line(line), (0, 0, 0, 2)) for line in verdict(found)]
     for protocol in found.protocols:
         shown += [Line(), Line(_title(protocol), style="bold")]
-        shown.append(terminal_table(task_table(protocol.task, found)))
+        shown.append(task_table(protocol.task, found).terminal())
     seeds = "the mean, every seed, and its 95% interval" if found.seeds > 1 else "one seed"
     how = f"\nShare of right answers: {seeds}. Best is an oracle: chosen by these scores."
     return Group(*shown, Line(how, style="dim"))
@@ -285,7 +276,8 @@ def _conditions(grid: Grid) -> Iterable[Part]:
             shown = " to ".join(f"{n:,}" for n in sorted({added[0], added[-1]}))
             took = sum(line["seconds"] for line in own) / len(own)
             rows.append([position, shown, f"{took:.0f}"])
-    yield Table(header, rows, "Seconds while as many runs went side by side as there are cores.")
+    note = "Seconds while as many runs went side by side as there are cores."
+    yield Table(header, rows, note=note)
 
 
 def _again(grid: Grid) -> Iterable[Part]:
@@ -299,4 +291,4 @@ def _again(grid: Grid) -> Iterable[Part]:
         "float32. This page is made from tasks.json and results.jsonl alone; table.csv has every "
         "number:"
     )
-    yield Table(["column of table.csv", "meaning"], list(COLUMNS.items()), left=frozenset({1}))
+    yield explained(COLUMNS)

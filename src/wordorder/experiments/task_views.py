@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wordorder.experiments.algorithms import Task, find
-from wordorder.experiments.panels import Line, Lines, Panel, looks
 from wordorder.experiments.task_findings import Findings, Row, beyond_of, measure
 from wordorder.experiments.task_training import Protocol
+from wordorder.panels import Level, Line, Lines, Panel, looks
 
 FRAME = (-0.04, 1.04)
 
@@ -32,7 +32,6 @@ def lengths(protocol: Protocol, found: Findings) -> Lines:
                 row.position,
                 look[row.position],
                 tuple((x, cell.mean or 0.0) for x, cell in points),
-                tuple((f"{cell.trial}: {cell.mean:.3f}",) for _, cell in points),
                 seeds=tuple(
                     tuple((x, cell.scores[i]) for x, cell in points if cell.scores)
                     for i in range(len(row.seeds))
@@ -48,6 +47,7 @@ def lengths(protocol: Protocol, found: Findings) -> Lines:
         lines=tuple(lines),
         ticks=tuple(zip(_places(task), _labels(task, protocol), strict=True)),
         y_range=FRAME,
+        level=_guessing(task),
     )
 
 
@@ -74,6 +74,7 @@ def curves(protocol: Protocol, found: Findings, lines: Iterable[Mapping[str, Any
             y_label=_scored(task),
             lines=tuple(_curve_lines(found, own, value)),
             y_range=FRAME,
+            level=_guessing(task),
         )
         for (name, title), value in zip(titles, values, strict=True)
     ]
@@ -95,10 +96,13 @@ def _curve_lines(found: Findings, own: Sequence[Mapping[str, Any]], value: Any) 
             position,
             look[position],
             tuple(means),
-            tuple((f"step {x:.0f}: {y:.3f}",) for x, y in means),
             seeds=tuple(tuple(curve) for curve in drawn) if len(drawn) > 1 else (),
             seeds_joined=True,
         )
+
+
+def _guessing(task: Task) -> Level | None:
+    return Level(task.chance, f"guessing: {task.chance:g}") if task.chance else None
 
 
 def _places(task: Task) -> list[float]:

@@ -12,10 +12,10 @@ Not here: other settings than the two learning rates; rates that differ between 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.grid import Cell, Display, run_cells
 from wordorder.experiments.paired_run import CHOOSING
 from wordorder.experiments.side_by_side import Outcome
@@ -30,7 +30,7 @@ SEEDS = (1_000_000, 1_000_001)  # far from those that are compared
 Losses = dict[float, list[float]]
 
 
-def tune(folder: Path, record: Mapping[str, Any], show: Display) -> dict[str, Any]:
+def tune(folder: Path, record: Comparison, show: Display) -> dict[str, Any]:
     """Return the factor of both learning rates with which each embedding learns best, and why.
 
     Args:
@@ -40,14 +40,14 @@ def tune(folder: Path, record: Mapping[str, Any], show: Display) -> dict[str, An
         `chosen` (a factor for each embedding), `losses` (for each embedding and factor, one a
         seed), `text` (which text chose), `seeds`, `steps`.
     """
-    before = record.get("tuning") or {}
-    steps = math.ceil(SHARE * record["steps"])
+    before = record.tuning or {}
+    steps = math.ceil(SHARE * record.steps)
     losses: dict[str, Losses] = {
         position: {float(f): list(of_seeds) for f, of_seeds in each.items()}
         for position, each in before.get("losses", {}).items()
     }
     texts = {before["text"]} if before.get("text") else set()
-    new = [p for p in record["positions"] if p not in (record.get("tuned") or {})]
+    new = [p for p in record.positions if p not in (record.tuned or {})]
     wanted: dict[str, tuple[float, ...]] = dict.fromkeys(new, FACTORS)
     tried: dict[str, set[float]] = {p: set(losses.get(p, {})) for p in new}  # also what failed
     while any(wanted.values()):
@@ -64,12 +64,12 @@ def tune(folder: Path, record: Mapping[str, Any], show: Display) -> dict[str, An
                 found.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
                 texts.add(outcome.result["text"])
 
-        run_cells(dict(record), cells, CHOOSING, show, ended)
+        run_cells(record, cells, CHOOSING, show, ended)
         tried = {p: tried[p] | set(wanted[p]) for p in new}
         wanted = {p: further(losses.get(p, {}), tried[p]) for p in new}
     chosen = {p: best(losses.get(p, {})) for p in new}
     return {
-        "chosen": {p: {**(record.get("tuned") or {}), **chosen}[p] for p in record["positions"]},
+        "chosen": {p: {**(record.tuned or {}), **chosen}[p] for p in record.positions},
         "losses": {p: {f"{f:g}": each[f] for f in sorted(each)} for p, each in losses.items()},
         "text": " and ".join(sorted(texts)),
         "seeds": list(SEEDS),

@@ -285,14 +285,14 @@ def _runs(summary: Summary) -> Iterable[str]:
 
 def _scope(summary: Summary) -> str:
     c = summary.comparison
-    model, data = c["model"], c["data"]
+    model, data = c.model, c.data
     own = next(r for r in summary.results if r.position == summary.baseline).cost
     size = f"{own.parameters / 1e6:.2f} M parameters, " if own.parameters else ""
-    rates = "tuned for each embedding" if c.get("tuned") else "the same for all"
+    rates = "tuned for each embedding" if c.tuned else "the same for all"
     seeds = counted(summary.seeds, "seed")
     return (
         f"This holds for this model ({size}{counted(model['layers'], 'layer')} of width "
-        f"{model['width']}, trained on {c['trained_length']:,} tokens at a time), this text "
+        f"{model['width']}, trained on {c.trained_length:,} tokens at a time), this text "
         f"({data['name']}, {data['training_tokens']:,} tokens to train on), this budget "
-        f"({c['tokens']:,} tokens a run, {seeds}) and learning rates {rates}."
+        f"({c.tokens:,} tokens a run, {seeds}) and learning rates {rates}."
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from wordorder.experiments.judgement import Change
-from wordorder.experiments.panels import Forest, Line, Lines, Look, Mark, Panel, Row, looks
 from wordorder.experiments.results import TOLERANCE_NATS, AtLength, Result, Summary
 from wordorder.experiments.wording import times, with_interval
-from wordorder.numerals import signed
+from wordorder.panels import Forest, Level, Line, Lines, Look, Mark, MarkRow, Panel, looks
 
 # Changes with length are looked at closely: what breaks leaves the frame, and is seen whole in
 # the figure of the losses themselves.
@@ -37,11 +37,10 @@ def losses(summary: Summary) -> Forest | None:
     for result in summary.ranked:
         look, change = drawn[result.position], result.against_baseline
         if change is not None:
-            rows.append(Row(result.position, (_mark(result.position, look, change),)))
+            rows.append(MarkRow(result.position, (_mark(result.position, look, change),)))
         elif result.position == summary.baseline and result.losses:
-            loss = f"loss {result.loss_nats:.4f} nats"
-            mark = Mark(result.position, look, 0.0, None, (), ("the baseline", loss), "baseline")
-            rows.append(Row(result.position, (mark,)))
+            mark = Mark(result.position, look, 0.0, None, (), "baseline")
+            rows.append(MarkRow(result.position, (mark,)))
     if len(rows) < 2:
         return None
     return Forest(
@@ -54,14 +53,13 @@ def losses(summary: Summary) -> Forest | None:
 
 def curves(summary: Summary) -> Lines | None:
     """Return the validation loss while training."""
-    lines, late = [], []
+    lines, late, drawn = [], [], _looks(summary)
     for result in summary.results:
         common = _common_curve(result)
         if common:
             seeds = result.curves if len(result.curves) > 1 else ()
-            hover = tuple((f"{t:,.0f} tokens", f"loss {y:.4f} nats") for t, y in common)
-            look = _looks(summary)[result.position]
-            lines.append(Line(result.position, look, common, hover, seeds=seeds, seeds_joined=True))
+            look = drawn[result.position]
+            lines.append(Line(result.position, look, common, seeds=seeds, seeds_joined=True))
             end = common[-1][0]
             late += [y for c in result.curves for t, y in c if t >= CURVE_SHARE * end]
     if not lines:
@@ -75,6 +73,7 @@ def curves(summary: Summary) -> Lines | None:
         y_label="nats per token",
         lines=tuple(lines),
         y_range=(low - margin, high + margin),
+        level=_guessing(summary),
     )
 
 
@@ -101,7 +100,7 @@ def whole_windows(summary: Summary) -> Lines | None:
 def _by_length(
     summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]], *, name: str, title: str
 ) -> Lines | None:
-    lines = []
+    lines, drawn = [], _looks(summary)
     for result in summary.results:
         measured = [at for at in lengths(result) if not at.cannot]
         if measured:
@@ -110,9 +109,8 @@ def _by_length(
             lines.append(
                 Line(
                     result.position,
-                    _looks(summary)[result.position],
+                    drawn[result.position],
                     points,
-                    tuple(_length_hover(at) for at in measured),
                     seeds=(seeds,) if len(result.losses) > 1 else (),
                     note=_cannot(lengths(result)),
                 )
@@ -120,13 +118,20 @@ def _by_length(
     ticks = _ticks(at for result in summary.results for at in lengths(result))
     if not lines or len(ticks) < 2:
         return None
-    return Lines(name, title, "tokens of context", "nats per token", tuple(lines), ticks)
+    y_label, guessing = "nats per token", _guessing(summary)
+    return Lines(name, title, "tokens of context", y_label, tuple(lines), ticks, level=guessing)
+
+
+def _guessing(summary: Summary) -> Level | None:
+    """Return the loss of guessing evenly among all tokens; None where they were not counted."""
+    size = summary.comparison.model.get("vocabulary_size")
+    return Level(math.log(size), "guessing") if size else None
 
 
 def changes(summary: Summary) -> Lines | None:
     """Return the changes with growing context of the same tokens' loss, close up."""
     lines, drawn = [], _looks(summary)
-    base = float(summary.comparison["trained_length"])
+    base = float(summary.comparison.trained_length)
     shown = [r for r in summary.results if any(at.change for at in r.same_targets)]
     for number, result in enumerate(shown):
         moved = 2 ** (DODGE * (number - (len(shown) - 1) / 2))
@@ -137,13 +142,11 @@ def changes(summary: Summary) -> Lines | None:
             assert a.change is not None
             points.append((a.length * moved, a.change.mean))
             intervals.append(_interval(a.change))
-        hover = (("1x",), *(_length_hover(a) for a in at))
         lines.append(
             Line(
                 result.position,
                 drawn[result.position],
                 tuple(points),
-                hover,
                 tuple(intervals),
                 note=_cannot(result.same_targets),
             )
@@ -173,40 +176,30 @@ def order(summary: Summary) -> Forest | None:
             if disturbed.rise is not None:
                 look = drawn[result.position]
                 marks[disturbed.how].append(_mark(result.position, look, disturbed.rise))
-    rows = tuple(Row(how, tuple(found)) for how, found in marks.items() if found)
+    rows = tuple(MarkRow(how, tuple(found)) for how, found in marks.items() if found)
     if not rows:
         return None
     return Forest("order", "Rise of the loss where order is disturbed", "nats per token", rows)
 
 
 def _looks(summary: Summary) -> dict[str, Look]:
-    return looks([r.position for r in summary.results], summary.baseline)
+    return looks(result.position for result in summary.results)
 
 
 def _mark(name: str, look: Look, change: Change) -> Mark:
     values = change.difference.values
-    seeds = "; ".join(f"seed {s}: {signed(v)}" for s, v in zip(change.seeds, values, strict=True))
-    shown = "one seed: no interval" if change.low is None else "95% interval of paired differences"
     return Mark(
         name=name,
         look=look,
         mean=change.mean,
         interval=_interval(change),
         values=values if len(values) > 1 else (),
-        hover=(f"{with_interval(change)} nats", shown, seeds),
         text=with_interval(change),
     )
 
 
 def _interval(change: Change) -> tuple[float, float] | None:
     return None if change.low is None or change.high is None else (change.low, change.high)
-
-
-def _length_hover(at: AtLength) -> tuple[str, ...]:
-    lines = [f"{times(at.factor)}: {at.length:,} tokens", f"loss {at.loss_nats:.4f} nats"]
-    if at.change is not None:
-        lines.append(f"change from 1x: {with_interval(at.change)}")
-    return (*lines, at.word) if at.word else tuple(lines)
 
 
 def _cannot(lengths: tuple[AtLength, ...]) -> str:

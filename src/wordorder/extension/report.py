@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wordorder import drawing
 from wordorder.atomic import write_text
-from wordorder.evaluation.intervals import half_width
+from wordorder.evaluation.intervals import interval_around
 from wordorder.extension import record
 from wordorder.extension.extend import Extended
 from wordorder.extension.reach import Reach
 from wordorder.extension.tables import cells_of, of_methods, tables
 from wordorder.extension.trial import streamed_of, tried_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from wordorder.panels import QUIET, Heatmap, Line, Lines, Look, look_of
 
 PICTURE, REPORT = "extension.png", "extension.md"
-BEFORE, AFTER = "#9a9a9a", "#1f5a99"
+WIDTH = 5.2  # inches of a column
 
 
 def write_report(found: Extended) -> None:
@@ -45,73 +42,52 @@ def write_report(found: Extended) -> None:
 
 def draw(path: Path, found: Extended, title: str) -> None:
     """Draw losses by context, and what is found again by length and depth, before and after."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    kinds = list(dict.fromkeys(each.kind for each in found.before.retrieved))
-    with drawing.style({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(5.2 + 4.2 * len(kinds), 4.4), layout="constrained", dpi=130)
-        FigureCanvasAgg(figure)
-        figure.suptitle(drawing.plain(title), fontsize=11)
-        parts = figure.subfigures(1, 1 + len(kinds), width_ratios=[5.2, *[4.2] * len(kinds)])
-        parts = list(parts) if kinds else [parts]
-        _draw_losses(parts[0].subplots(), found)
-        for part, kind in zip(parts[1:], kinds, strict=True):
-            above, below = part.subplots(2, 1, sharex=True)
-            _draw_found(above, found.before, kind, f"{kind}, before")
-            _draw_found(below, found.after, kind, f"{kind}, after")
-            below.set_xlabel("tokens of context")
-        drawing.save(figure, path)
+    kinds = dict.fromkeys(each.kind for each in found.before.retrieved)
+    maps = [[_found(reach, kind, when) for reach, when in _states(found)] for kind in kinds]
+    drawing.save_panels(path, [[_losses(found)], *maps], title=title, width=WIDTH)
 
 
-def _draw_losses(axes: Axes, found: Extended) -> None:
-    from matplotlib.ticker import NullLocator
+def _states(found: Extended) -> tuple[tuple[Reach, str], tuple[Reach, str]]:
+    return (found.before, "before"), (found.after, "after")
 
-    for reach, colour, name in (
-        (found.before, BEFORE, "before"),
-        (found.after, AFTER, f"after: {found.method}"),
-    ):
+
+def _losses(found: Extended) -> Lines:
+    looks = Look(QUIET, "s", 1), look_of(found.run.model_config.position)
+    names = "before", f"after: {found.method}"
+    lines = []
+    for (reach, _), look, name in zip(_states(found), looks, names, strict=True):
         points = [each for each in reach.context.lengths if each.loss_nats is not None]
-        axes.errorbar(
-            [each.context_length for each in points],
-            [each.loss_nats for each in points],
-            yerr=[half_width(each) or 0.0 for each in points],
-            color=colour,
-            marker="o",
-            markersize=4,
-            capsize=2,
-            label=name,
-        )
+        losses = tuple((float(each.context_length), each.loss_nats or 0.0) for each in points)
+        intervals = tuple(interval_around(each.loss_nats or 0.0, each) for each in points)
+        lines.append(Line(name, look, losses, intervals))
     lengths = [each.context_length for each in found.before.context.lengths]
     known = any(each.standard_error for each in found.before.context.lengths)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("tokens of context")
-    axes.set_ylabel("loss of the same tokens, nats" + (" (95% interval)" if known else ""))
-    axes.set_title("Does more context help?", loc="left", fontsize=10)
-    axes.grid(alpha=0.2)
-    axes.legend(frameon=False)
+    return Lines(
+        "losses",
+        "Does more context help?",
+        "tokens of context",
+        "loss of the same tokens, nats" + (" (95% interval)" if known else ""),
+        tuple(lines),
+        ticks=tuple((float(length), f"{length:,}") for length in lengths),
+    )
 
 
-def _draw_found(axes: Axes, reach: Reach, kind: str, title: str) -> None:
+def _found(reach: Reach, kind: str, when: str) -> Heatmap:
     """A map: a row for each depth, a column for each length."""
     cells = cells_of(reach, kind)
     lengths = sorted({length for length, _ in cells})
     depths = sorted({depth for _, depth in cells})
-    shown = [
-        [float("nan") if (c := cells[n, d].chosen) is None else 100 * c for n in lengths]
-        for d in depths
-    ]
-    axes.imshow(shown, aspect="auto", cmap="Blues", vmin=0, vmax=100)
-    for y, row in enumerate(shown):
-        for x, value in enumerate(row):
-            text = "-" if value != value else f"{value:.0f}"
-            colour = "white" if value > 60 else "#333333"
-            axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
-    axes.set_yticks(range(len(depths)), [f"{depth:g}" for depth in depths])
-    axes.set_ylabel("depth")
-    axes.set_title(f"{title}: % right", loc="left", fontsize=10)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    chance = 100 * next(iter(cells.values())).chance
+    shares = {place: cell.chosen for place, cell in cells.items()}
+    return Heatmap(
+        f"{kind}-{when}",
+        f"{kind}, {when}: % right (guessing: {chance:.0f})",
+        "tokens of context",
+        "depth",
+        columns=tuple(f"{length:,}" for length in lengths),
+        rows=tuple((float(y), f"{depth:g}") for y, depth in enumerate(depths)),
+        values=tuple(
+            tuple(None if (share := shares[n, d]) is None else 100 * share for n in lengths)
+            for d in depths
+        ),
+    )

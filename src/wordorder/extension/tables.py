@@ -6,12 +6,11 @@ Every figure stands beside the one before it, on the same tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 import torch
 
-from wordorder.evaluation.intervals import Estimate, half_width, mean_of
+from wordorder.evaluation.intervals import Estimate, mean_of, with_half_width
 from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.extension.extend import Extended
@@ -19,30 +18,14 @@ from wordorder.extension.methods import METHODS
 from wordorder.extension.reach import Reach, between, gain, verdict
 from wordorder.extension.trial import Streamed, Tried
 from wordorder.numerals import counted, signed
+from wordorder.table import Table
 
 NONE = "-"
+NOWHERE: frozenset[int] = frozenset()
 CHOSEN_ON = {
     "development": " of the development text, which chooses the method and is not read below",
     "validation": " of the held-out text, which chooses the method and is read again below",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: its title, what is to be said of it, its head and its rows."""
-
-    title: str
-    says: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def markdown(self) -> str:
-        lines = [f"### {self.title}", "", self.says, ""] if self.says else [f"### {self.title}", ""]
-        lines += [
-            "| " + " | ".join(self.head) + " |",
-            "| --- " + "| ---: " * (len(self.head) - 1) + "|",
-        ]
-        return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in self.rows)]) + "\n"
 
 
 def of_methods(
@@ -73,11 +56,13 @@ def of_methods(
         does = contrast.cannot or keeps
         rows.append((name, _loss(contrast.loss), NONE, _change(contrast.change), does))
     return Table(
+        ("method", f"at {new:,}", f"at {old:,}", "difference", "what it does"),
+        rows,
         "The methods that fit, nothing trained",
         f"Loss in nats of the same tokens{CHOSEN_ON.get(chosen_on or '', '')}, with all {new:,} "
         f"tokens before them and with {old:,}.",
-        ("method", f"at {new:,}", f"at {old:,}", "difference", "what it does"),
-        tuple(rows),
+        left=frozenset({0, 4}),
+        wrap=frozenset({4}),
     )
 
 
@@ -97,29 +82,25 @@ def of_context(found: Extended) -> Table:
             )
         )
     return Table(
+        ("context", "before", "after", "difference"),
+        rows,
         "The same tokens, with more and more before them",
         f"{counted(before.targets, 'token')} of {counted(before.documents, 'document')}{blocks}. "
         f"{verdict(before, after)}",
-        ("context", "before", "after", "difference"),
-        tuple(rows),
+        wrap=NOWHERE,
     )
 
 
 def of_short(found: Extended, old: int) -> Table:
     """Return the loss at the old length, before and after."""
     one, two = found.before.short, found.after.short
+    difference = signed(two.loss_nats - one.loss_nats)
     return Table(
+        ("", "before", "after", "difference"),
+        [("loss", _with_error(one), _with_error(two), difference)],
         f"At the old length of {old:,}",
         f"{one.tokens:,} held-out tokens in whole windows: what short texts lost.",
-        ("", "before", "after", "difference"),
-        (
-            (
-                "loss",
-                _with_error(one),
-                _with_error(two),
-                signed(two.loss_nats - one.loss_nats),
-            ),
-        ),
+        wrap=NOWHERE,
     )
 
 
@@ -138,12 +119,13 @@ def of_retrieval(found: Extended, kind: str) -> Table:
     by_text = _by_text(list(two.values()))
     shown = bool(by_text) and interval_of(by_text)[0] > chance
     return Table(
+        ("length", *(f"{depth:g}" for depth in depths), "all", "difference"),
+        rows,
         f"{kind.capitalize()}: found again, by how deep it stands",
         f"Percent of right choices among those there are, before → after; guessing gives "
         f"{100 * chance:.0f}{'' if shown else ', and no more is shown here'}. "
         "Depth 0 is the beginning of the text.",
-        ("length", *(f"{depth:g}" for depth in depths), "all", "difference"),
-        tuple(rows),
+        wrap=NOWHERE,
     )
 
 
@@ -185,13 +167,11 @@ def _loss(value: float | None) -> str:
 
 
 def _with_error(loss: Loss) -> str:
-    half = half_width(loss)
-    return _loss(loss.loss_nats) + ("" if half is None else f" ± {half:.3f}")
+    return with_half_width(_loss(loss.loss_nats), loss, 3)
 
 
 def _change(change: Estimate | None, digits: int = 3) -> str:
     """A difference with its 95% interval."""
     if change is None:
         return NONE
-    half = half_width(change)
-    return signed(change.mean, digits) + ("" if half is None else f" ± {half:.{digits}f}")
+    return with_half_width(signed(change.mean, digits), change, digits)

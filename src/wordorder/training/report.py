@@ -15,11 +15,14 @@ from wordorder import drawing
 from wordorder.atomic import write_text
 from wordorder.evaluation.intervals import Estimate, half_width
 from wordorder.numerals import counted
+from wordorder.panels import Level, Line, Lines, Look, look_of
+from wordorder.table import Table
 from wordorder.training.metrics import read
 from wordorder.training.plan import readable_seconds
 from wordorder.training.signature import is_ours, signed
 
 Records = list[dict[str, Any]]
+HELD_OUT = "#555555"  # losses of text that is not trained on
 
 
 def write(folder: Path) -> str:
@@ -47,41 +50,32 @@ def write(folder: Path) -> str:
     return ""
 
 
-@drawing.style()
 def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
     """Draw training and validation loss by step, in nats per token and bits per byte."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     steps = [r for r in records if "loss" in r]
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    x, y = [r["step"] for r in steps], [r["loss"] for r in steps]
-    axes.plot(x, y, color="#9db8d2", linewidth=0.8, label="training, each step")
-    axes.plot(x, _running_mean(y), color="#1f5a99", linewidth=1.8, label="training, running mean")
-    for label, own in texts_read(records).items():
+    x, losses = [r["step"] for r in steps], [r["loss"] for r in steps]
+    model = config["model"]
+    own = look_of(model["position"] if model["kind"] == "transformer" else "gru")
+    each = tuple(zip(x, losses, strict=True))
+    mean = tuple(zip(x, _running_mean(losses), strict=True))
+    name = "training, running mean (faint: each step)"
+    lines = [Line(name, own, mean, seeds=(each,), seeds_joined=True, marked=False)]
+    for label, read_on in texts_read(records).items():
         # Points of one text join to a line; what was read once, at the end, stands apart.
-        line = {"marker": "o", "markersize": 4} if len(own) > 1 else {"marker": "*"}
-        colour = "#c8501e" if label.startswith("validation") else "#7a4fa3"
-        axes.plot(
-            [r["step"] for r in own],
-            [r["validation_loss"] for r in own],
-            color=colour,
-            linewidth=1.5,
-            label=label,
-            **{"markersize": 12, **line},
-        )
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per token)")
-    axes.set_title(drawing.plain(_title(config)), fontsize=11)
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
-    if steps[-1]["bits_per_byte"]:
-        ratio = steps[-1]["bits_per_byte"] / steps[-1]["loss"]
-        other = axes.secondary_yaxis("right", functions=(lambda n: n * ratio, lambda b: b / ratio))
-        other.set_ylabel("bits per byte of the training text")
-    drawing.save(figure, path, dpi=120)
+        look = Look(HELD_OUT, "o" if len(read_on) > 1 else "*")
+        points = tuple((r["step"], r["validation_loss"]) for r in read_on)
+        lines.append(Line(label, look, points))
+    ratio = steps[-1]["bits_per_byte"] and steps[-1]["bits_per_byte"] / steps[-1]["loss"]
+    panel = Lines(
+        name=path.stem,
+        title=_title(config),
+        x_label="step",
+        y_label="loss (nats per token)",
+        lines=tuple(lines),
+        level=Level(math.log(model["vocabulary_size"]), "guessing"),
+        second=("bits per byte of the training text", ratio) if ratio else None,
+    )
+    drawing.save_panels(path, [[panel]])
 
 
 def texts_read(records: Records) -> dict[str, Records]:
@@ -143,6 +137,18 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         reads = f"a GRU with {counts['total']:,} parameters ({sizes})"
     first = config["training"].get("init")
     begun = f"trained on from `{first}`" if first else "trained from scratch"
+    facts = {
+        "data": f"{' '.join(data['name'].split())}: {counted(data['documents'], 'document')}, "
+        f"{data['bytes']:,} bytes; "
+        f"{data['training_tokens']:,} tokens to train on, {data['validation_tokens']:,} held out",
+        "tokenizer": f"{data['tokenizer']}, {model['vocabulary_size']:,} tokens",
+        "trained on": f"{steps[-1]['tokens']:,} tokens in {counted(done, 'step')}, "
+        f"{plan['epochs'] * done / plan['steps']:.1f} epochs",
+        "training loss, last tenth": f"{_last_tenth(steps):.4f} nats per token",
+        **{f"loss on {text}": _loss_line(own[-1]) for text, own in texts_read(records).items()},
+        "time": f"{readable_seconds(steps[-1]['seconds'])} on {_machine(config['machine'])}",
+        "seed": str(config["training"]["seed"]),
+    }
     lines = [
         f"# {name}",
         "",
@@ -151,22 +157,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         "",
         "![loss](loss.png)",
         "",
-        "| | |",
-        "| --- | --- |",
-        f"| data | {_cell(data['name'])}: {counted(data['documents'], 'document')}, "
-        f"{data['bytes']:,} bytes; "
-        f"{data['training_tokens']:,} tokens to train on, {data['validation_tokens']:,} held out |",
-        f"| tokenizer | {data['tokenizer']}, {model['vocabulary_size']:,} tokens |",
-        f"| trained on | {steps[-1]['tokens']:,} tokens in {counted(done, 'step')}, "
-        f"{plan['epochs'] * done / plan['steps']:.1f} epochs |",
-        f"| training loss, last tenth | {_last_tenth(steps):.4f} nats per token |",
-    ]
-    texts = texts_read(records)
-    lines += [f"| loss on {label} | {_loss_line(own[-1])} |" for label, own in texts.items()]
-    lines += [
-        f"| time | {readable_seconds(steps[-1]['seconds'])} on {_machine(config['machine'])} |",
-        f"| seed | {config['training']['seed']} |",
-        "",
+        Table(["", ""], list(facts.items()), left=frozenset({0, 1})).markdown(),
         *_how(config),
     ]
     samples = [r for r in records if "sample" in r]
@@ -174,11 +165,6 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         quoted = [f"> {line}" for line in samples[-1]["sample"].strip().splitlines()]
         lines += ["", f"It wrote, after step {samples[-1]['step']}:", "", *quoted]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    """Return text that neither ends a cell of a Markdown table nor its row."""
-    return " ".join(text.split()).replace("|", r"\|")
 
 
 def _loss_line(record: dict[str, Any]) -> str:

@@ -1,0 +1,117 @@
+"""The record of a comparison: what was compared and how, as `comparison.json` holds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from wordorder.errors import BadInput
+from wordorder.experiments.folder import write_record
+from wordorder.model import ModelConfig
+from wordorder.training.config import TrainConfig
+
+RECORD = "comparison.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What was compared and how. What older records lack has a default.
+
+    Args:
+        wordorder: the version.
+        command: how it was asked for; None: from Python.
+        positions, baseline, seeds: the runs, and what differences are taken to.
+        lengths: in trained lengths.
+        steps, tokens, passes: of each run; passes over the training text.
+        model, training: what all runs share, as `ModelConfig` and `TrainConfig` write it.
+        machine, processes: how runs are computed, and how many at once.
+        data: the facts of the text.
+        notes: lengths that the text cannot measure.
+        measure: what each run is asked: see `paired_run.measures_of`.
+        settled: what was measured of the machine, and the steps that follow.
+        asked: the settings that cannot change from one call to the next.
+        costs: of each embedding: `parameters`, `added`, `step_seconds`.
+        tuned, tuning: the factor of the learning rates of each embedding, and how it was chosen.
+        looks: the numbers of seeds with which results were there to be looked at.
+        held_equal, not_equal, leaks: sentences for the report.
+    """
+
+    wordorder: str
+    command: str | None
+    positions: list[str]
+    baseline: str
+    seeds: int
+    lengths: list[int]
+    steps: int
+    tokens: int
+    passes: float | None = None
+    trained_length: int
+    model: dict[str, Any]
+    training: dict[str, Any]
+    machine: dict[str, Any]
+    processes: int
+    data: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    measure: dict[str, Any] = field(default_factory=dict)
+    settled: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
+    costs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tuned: dict[str, float] | None = None
+    tuning: dict[str, Any] | None = None
+    looks: list[int] = field(default_factory=list)
+    held_equal: list[str] = field(default_factory=list)
+    not_equal: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+
+    @property
+    def config(self) -> TrainConfig:
+        """The training that all runs share."""
+        return TrainConfig.from_dict(self.training, ModelConfig.from_dict(self.model))
+
+    @property
+    def looks_so_far(self) -> list[int]:
+        """Every number of seeds with which results are looked at, this one included."""
+        return sorted({*self.looks, self.seeds})
+
+    def to_json(self) -> str:
+        """Return the text of `comparison.json`."""
+        return json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Comparison:
+        """Return the record that a `comparison.json` holds, of this version or an older one.
+
+        Raises:
+            TypeError: a value is missing that every version writes.
+        """
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    @classmethod
+    def read(cls, folder: Path) -> Comparison:
+        """Return the record of a comparison's folder.
+
+        Raises:
+            BadInput: no comparison is there, or its record is damaged.
+        """
+        path = folder / RECORD
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise BadInput(
+                f"{folder} has no {RECORD}: give a folder that wordorder compare made"
+            ) from None
+        except (ValueError, TypeError, AttributeError) as error:
+            raise BadInput(f"{path} is damaged: {error}: choose another --out") from None
+
+    def write(self, folder: Path) -> None:
+        """Write the record into a comparison's folder.
+
+        Raises:
+            BadInput: it cannot be written.
+            Failed: there is no room.
+        """
+        write_record(folder / RECORD, self.to_json())

@@ -1,0 +1,42 @@
+"""The record of a comparison comes back as it was written, and older ones load."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wordorder.errors import BadInput
+from wordorder.experiments.comparison import Comparison
+from wordorder.experiments.report import read_summary
+
+MadeUp = tuple[Comparison, list[dict[str, Any]]]
+
+
+def test_a_record_comes_back_as_it_was_written(made_up: MadeUp, tmp_path: Path) -> None:
+    record = replace(made_up[0], looks=[2], tuning={"text": "development"})
+    record.write(tmp_path)
+    assert Comparison.read(tmp_path) == record
+    assert Comparison.from_json(json.loads(record.to_json())) == record
+    assert record.looks_so_far == [2, 3]
+
+
+def test_an_older_record_loads(made_up: MadeUp, tmp_path: Path) -> None:
+    """What a version before did not write has a default, and what it wrote in vain is left out."""
+    values = json.loads(made_up[0].to_json())
+    for name in ("passes", "looks", "tuning", "measure", "asked", "settled"):
+        del values[name]
+    (tmp_path / "comparison.json").write_text(json.dumps({**values, "gone": 1}), encoding="utf-8")
+    summary = read_summary(tmp_path)
+    assert summary.comparison == made_up[0]
+    assert summary.comparison.looks_so_far == [3]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"wordorder": "0"}'])
+def test_a_damaged_record_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput, match=r"comparison\.json is damaged: .*choose another --out"):
+        Comparison.read(tmp_path)
