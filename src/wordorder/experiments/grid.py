@@ -7,7 +7,7 @@ that what has been found is there whenever the comparison is stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from wordorder.atomic import write_text
 from wordorder.evaluation.order import PROBES
 from wordorder.evaluation.windows import MOST_TARGETS
 from wordorder.experiments.calibration import as_job, config_of
-from wordorder.experiments.paired_run import recorded, train_and_measure
-from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
+from wordorder.experiments.jobs import Job, Outcome, stored
+from wordorder.experiments.paired_run import MEASURES, train_and_measure
+from wordorder.experiments.runner import Progress, at_once_in_words, run_jobs
 from wordorder.names import file_name
+from wordorder.numerals import counted
+from wordorder.training.plan import readable_seconds
 
 SECONDS_TO_START = 5.0  # a process, with its imports and its text
 
@@ -34,37 +37,19 @@ class Cell:
     steps: int = 0
 
 
-class Display(Progress):
-    """What a comparison tells while it works, beside the progress of its runs."""
-
-    def say(self, line: str) -> None:
-        """One line about something that happened."""
-
-    def plan(self, record: dict[str, Any], cells: list[Cell], seconds: float) -> None:
-        """Runs are about to start, and how long they should take."""
-
-
-def run(folder: Path, record: dict[str, Any], show: Display) -> None:
+def run(folder: Path, record: dict[str, Any], show: Progress) -> None:
     """Do what is left of the grid, and write the line of every run."""
     cells = cells_of(folder, record)
     lines: dict[Cell, dict[str, Any]] = {}
-    for cell in cells:
-        measures = recorded(cell.folder, record["measure"])
-        if measures is not None:
-            lines[cell] = line_of(folder, cell, measures)
-    left = [cell for cell in cells if cell not in lines]
 
-    def write() -> None:
+    def write(ended: dict[Cell, Outcome]) -> None:
+        for cell, outcome in ended.items():
+            failed = {"failed": outcome.error}
+            lines[cell] = line_of(folder, cell, outcome.result if outcome.error is None else failed)
         text = "".join(f"{json.dumps(lines[cell])}\n" for cell in cells if cell in lines)
         write_text(folder / "results.jsonl", text)
 
-    def ended(cell: Cell, outcome: Outcome) -> None:
-        failed = {"failed": outcome.error}
-        lines[cell] = line_of(folder, cell, outcome.result if outcome.error is None else failed)
-        write()
-
-    write()
-    run_cells(record, left, record["measure"], show, ended)
+    run_cells(record, cells, record["measure"], show, write)
 
 
 def cells_of(folder: Path, record: dict[str, Any]) -> list[Cell]:
@@ -115,37 +100,48 @@ def _tokens_read(record: dict[str, Any]) -> float:
 
 def run_cells(
     record: dict[str, Any],
-    cells: list[Cell],
+    cells: Sequence[Cell],
     measure: dict[str, Any] | None,
-    show: Display,
-    ended: Callable[[Cell, Outcome], None],
+    show: Progress,
+    ended: Callable[[dict[Cell, Outcome]], None],
 ) -> None:
-    """Run cells side by side and tell of each as it ends.
+    """Run the cells whose results are not stored, side by side.
 
     Args:
-        measure: what is asked of each run, as `train_and_measure` takes it.
-        ended: called with each cell and its outcome.
+        measure: what is measured of each run, as `train_and_measure` takes it.
+        ended: called first with the outcomes that are stored, then with each one that ends.
     """
-    if not cells:
+    jobs = {cell: _job(record, cell, measure) for cell in cells}
+    before = {cell: stored(job) for cell, job in jobs.items()}
+    ended({cell: outcome for cell, outcome in before.items() if outcome is not None})
+    left = [cell for cell in cells if before[cell] is None]
+    if not left:
         return
-    show.plan(record, cells, seconds_of(record, cells))
+    threads, processes = record["machine"]["threads"], record["processes"]
+    seconds = seconds_of(record, left)
+    heading = (
+        f"{counted(len(left), 'run')} of {counted(left[0].steps, 'step')}, "
+        f"{at_once_in_words(processes)} with {counted(threads, 'thread')} each, "
+        f"{record['machine']['dtype']}: about {readable_seconds(seconds)}"
+    )
+    show.plan([jobs[cell] for cell in left], heading, seconds)
+    for note in record["notes"] if measure == record["measure"] else []:
+        show.say(note)
     run_jobs(
-        train_and_measure,
-        [_job(record, cell, measure) for cell in cells],
-        processes=record["processes"],
-        threads=record["machine"]["threads"],
+        [jobs[cell] for cell in left],
+        at_once=processes,
         show=show,
-        record=lambda number, outcome: ended(cells[number], outcome),
+        ended=lambda number, outcome: ended({left[number]: outcome}),
     )
 
 
-def _job(record: dict[str, Any], cell: Cell, measure: dict[str, Any] | None) -> dict[str, Any]:
+def _job(record: dict[str, Any], cell: Cell, measure: dict[str, Any] | None) -> Job:
     shared = config_of(record)
     config = replace(
         shared,
         model=replace(shared.model, position=cell.position),
         seed=cell.seed,
-        out=str(cell.folder),
+        out=None,
         time=None,
         tokens=None,
         steps=cell.steps,
@@ -153,9 +149,24 @@ def _job(record: dict[str, Any], cell: Cell, measure: dict[str, Any] | None) -> 
         learning_rate=cell.rate * shared.learning_rate,
         matrix_learning_rate=cell.rate * shared.matrix_learning_rate,
     )
-    return {
-        **as_job(config),
-        "machine": record["machine"],
-        "measure": measure,
-        "command": record["command"],
-    }
+    rate = f" {cell.rate:g}x" if cell.rate != 1 else ""
+    return Job(
+        f"{cell.position} seed {cell.seed}{rate}",
+        train_and_measure,
+        {
+            **as_job(config),
+            "machine": record["machine"],
+            "measure": measure,
+            "text": record["data"]["content_hash"],
+        },
+        {"folder": str(cell.folder), "command": record["command"]},
+        cell.folder / MEASURES,
+        record["machine"]["threads"],
+        in_words=_loss,
+        older=lambda found: found["measures"] if found["asked"] == measure else None,
+    )
+
+
+def _loss(result: dict[str, Any]) -> str:
+    """Return the loss of a run that ended, and of which text it is."""
+    return f"{result.get('text', 'validation')} loss {result['validation_loss']:.4f}"
