@@ -161,8 +161,8 @@ def _run(jobs: Sequence[Job], works: Sequence[Work], show: Progress) -> list[Out
     """Run jobs, those that need the machine alone last."""
     at_once = torch.get_num_threads()
     seconds = seconds_of(works, at_once)
-    told = f"{counted(len(jobs), 'job')}, {at_once_in_words(at_once)}: about {readable_seconds(seconds)}"
-    show.plan(jobs, told, seconds)
+    begin = f"{counted(len(jobs), 'job')}, {at_once_in_words(at_once)}"
+    show.plan(jobs, f"{begin}: about {readable_seconds(seconds)}", seconds)
     return run_jobs(jobs, at_once=at_once, show=show)
 
 
