@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from wordorder.errors import Failed
 from wordorder.experiments import paired_run, tuning
 from wordorder.experiments.grid import Cell
 from wordorder.experiments.jobs import Outcome
@@ -29,17 +28,19 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """Instead of training, a loss that grows with the distance from the best factor."""
     cells: list[Cell] = []
 
-    def run_cells(record: Any, asked: list[Cell], measure: Any, show: Any, ended: Any) -> None:
+    def run_cells(record: Any, asked: list[Cell], measure: Any, show: Any) -> list[Outcome]:
         assert measure == paired_run.CHOOSING
         cells.extend(asked)
+        outcomes = []
         for cell in asked:
             if cell.position == "none" and cell.rate == 2.0:
-                ended({cell: Outcome(error="the loss is not a number")})
+                outcomes.append(Outcome(error="the loss is not a number"))
                 continue
             away = abs(math.log2(cell.rate / BEST[cell.position]))
             noise = 0.001 * (cell.seed % 2)
             found = {"validation_loss": 3 + 0.01 * away + noise, "text": "development"}
-            ended({cell: Outcome(found)})
+            outcomes.append(Outcome(found))
+        return outcomes
 
     monkeypatch.setattr(tuning, "run_cells", run_cells)
     return cells
@@ -141,9 +142,8 @@ class _Whole:
 
 
 def test_nothing_learns_where_every_run_fails(tmp_path: Path, monkeypatch: Any) -> None:
-    def run_cells(record: Any, cells: list[Cell], measure: Any, show: Any, ended: Any) -> None:
-        for cell in cells:
-            ended({cell: Outcome(error=str(Failed("the loss is not a number")))})
+    def run_cells(record: Any, cells: list[Cell], measure: Any, show: Any) -> list[Outcome]:
+        return [Outcome(error="the loss is not a number") for _ in cells]
 
     monkeypatch.setattr(tuning, "run_cells", run_cells)
     found = tuning.tune(tmp_path, record("none"), Progress())

@@ -30,7 +30,7 @@ from wordorder.errors import BadInput, Failed
 from wordorder.experiments.calibration import time_at_once
 from wordorder.experiments.folder import beginning, goes_on, write_record
 from wordorder.experiments.jobs import Job, Outcome, is_stored_result, stored
-from wordorder.experiments.runner import Progress, at_once_in_words, run_jobs
+from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
 from wordorder.folders import Kind
 from wordorder.locks import held
 from wordorder.model.config import PRESETS, ModelConfig
@@ -54,7 +54,7 @@ CLAIMS = Kind(
 )
 
 
-def seconds_of(works: Sequence[Work], processes: int) -> float:
+def seconds_of(works: Sequence[Work | Job], processes: int) -> float:
     """Return about how long jobs take side by side."""
     alone = sum(w.seconds for w in works if w.alone)
     return alone + sum(w.seconds for w in works if not w.alone) / processes
@@ -108,19 +108,15 @@ def _run_claims(
     trained = any("training" in work.job for work in works.values())
     text = _text(plan) if trained else {}
     machine = dict(before.get("machine", {}))
-    jobs = {name: _job(work, folder, machine, text) for name, work in works.items()}
-    found = {name: stored(job) if there else None for name, job in jobs.items()}
-    left = sorted((n for n, outcome in found.items() if not outcome), key=lambda n: works[n].alone)
-    if left and not machine:
+    reused = [there and stored(_job(work, folder, {}, text)) for work in works.values()]
+    if not machine and not all(reused):
         show.say("measuring how this machine computes several small runs best")
         machine = _measured(plan)
     record = {**before, **_conditions(machine)}
     with beginning(folder, CLAIMS, goes_on=there):
         _write(folder, record)
-    if left:
-        order = [_job(works[name], folder, machine, text) for name in left]
-        found |= zip(left, _run(order, [works[name] for name in left], show), strict=True)
-    outcomes = {name: outcome for name, outcome in found.items() if outcome is not None}
+    jobs = [_job(work, folder, machine, text) for work in works.values()]
+    outcomes = dict(zip(works, _run(jobs, show), strict=True))
     verdicts = [_verdict(outcomes, claim, plan) for claim in claims]
     noted = {
         verdict.claim.name: {
@@ -149,21 +145,21 @@ def _job(work: Work, folder: Path, machine: Mapping[str, Any], text: Mapping[str
         threads,
         work.alone,
         work.seconds,
-        older=lambda record: record["result"] if record["job"] == _plain(work.job) else None,
+        older=lambda record: (
+            record["result"] if record["job"] == json.loads(json.dumps(work.job)) else None
+        ),
     )
 
 
-def _plain(settings: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(settings))
-
-
-def _run(jobs: Sequence[Job], works: Sequence[Work], show: Progress) -> list[Outcome]:
-    """Run jobs, those that need the machine alone last."""
+def _run(jobs: Sequence[Job], show: Progress) -> list[Outcome]:
     at_once = torch.get_num_threads()
-    seconds = seconds_of(works, at_once)
-    begin = f"{counted(len(jobs), 'job')}, {at_once_in_words(at_once)}"
-    show.plan(jobs, f"{begin}: about {readable_seconds(seconds)}", seconds)
-    return run_jobs(jobs, at_once=at_once, show=show)
+
+    def plan(left: list[Job]) -> tuple[str, float]:
+        seconds = seconds_of(left, at_once)
+        heading = f"{counted(len(left), 'job')}, {at_once_in_words(at_once)}"
+        return f"{heading}: about {readable_seconds(seconds)}", seconds
+
+    return run_what_is_left(jobs, at_once=at_once, plan=plan, show=show)
 
 
 def _verdict(outcomes: Mapping[str, Outcome], claim: Claim, shared: Plan) -> Verdict:

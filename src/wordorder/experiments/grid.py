@@ -16,9 +16,9 @@ from wordorder.atomic import write_text
 from wordorder.evaluation.order import PROBES
 from wordorder.evaluation.windows import MOST_TARGETS
 from wordorder.experiments.calibration import as_job, config_of
-from wordorder.experiments.jobs import Job, Outcome, stored
+from wordorder.experiments.jobs import Job, Outcome
 from wordorder.experiments.paired_run import MEASURES, train_and_measure
-from wordorder.experiments.runner import Progress, at_once_in_words, run_jobs
+from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
 from wordorder.names import file_name
 from wordorder.numerals import counted
 from wordorder.training.plan import readable_seconds
@@ -40,14 +40,11 @@ class Cell:
 def run(folder: Path, record: dict[str, Any], show: Progress) -> None:
     """Do what is left of the grid, and write the line of every run."""
     cells = cells_of(folder, record)
-    lines: dict[Cell, dict[str, Any]] = {}
 
-    def write(ended: dict[Cell, Outcome]) -> None:
-        for cell, outcome in ended.items():
-            failed = {"failed": outcome.error}
-            lines[cell] = line_of(folder, cell, outcome.result if outcome.error is None else failed)
-        text = "".join(f"{json.dumps(lines[cell])}\n" for cell in cells if cell in lines)
-        write_text(folder / "results.jsonl", text)
+    def write(outcomes: Sequence[Outcome | None]) -> None:
+        ended = [(cell, each) for cell, each in zip(cells, outcomes, strict=True) if each]
+        lines = [json.dumps(line_of(folder, cell, outcome)) for cell, outcome in ended]
+        write_text(folder / "results.jsonl", "".join(f"{line}\n" for line in lines))
 
     run_cells(record, cells, record["measure"], show, write)
 
@@ -69,13 +66,13 @@ def cells_of(folder: Path, record: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def line_of(folder: Path, cell: Cell, found: dict[str, Any]) -> dict[str, Any]:
+def line_of(folder: Path, cell: Cell, outcome: Outcome) -> dict[str, Any]:
     """Return the line of results.jsonl of one run: what was found of it, or why it failed."""
     return {
         "position": cell.position,
         "seed": cell.seed,
         "run": str(cell.folder.relative_to(folder)),
-        **found,
+        **(outcome.result if outcome.error is None else {"failed": outcome.error}),
     }
 
 
@@ -103,36 +100,29 @@ def run_cells(
     cells: Sequence[Cell],
     measure: dict[str, Any] | None,
     show: Progress,
-    ended: Callable[[dict[Cell, Outcome]], None],
-) -> None:
-    """Run the cells whose results are not stored, side by side.
+    changed: Callable[[list[Outcome | None]], None] = lambda outcomes: None,
+) -> list[Outcome]:
+    """Run the cells whose results are not stored, side by side; return how all ended.
 
     Args:
         measure: what is measured of each run, as `train_and_measure` takes it.
-        ended: called first with the outcomes that are stored, then with each one that ends.
+        changed: called with the outcomes so far, as `run_what_is_left` does.
     """
-    jobs = {cell: _job(record, cell, measure) for cell in cells}
-    before = {cell: stored(job) for cell, job in jobs.items()}
-    ended({cell: outcome for cell, outcome in before.items() if outcome is not None})
-    left = [cell for cell in cells if before[cell] is None]
-    if not left:
-        return
     threads, processes = record["machine"]["threads"], record["processes"]
-    seconds = seconds_of(record, left)
-    heading = (
-        f"{counted(len(left), 'run')} of {counted(left[0].steps, 'step')}, "
-        f"{at_once_in_words(processes)} with {counted(threads, 'thread')} each, "
-        f"{record['machine']['dtype']}: about {readable_seconds(seconds)}"
-    )
-    show.plan([jobs[cell] for cell in left], heading, seconds)
-    for note in record["notes"] if measure == record["measure"] else []:
-        show.say(note)
-    run_jobs(
-        [jobs[cell] for cell in left],
-        at_once=processes,
-        show=show,
-        ended=lambda number, outcome: ended({left[number]: outcome}),
-    )
+    jobs = [_job(record, cell, measure) for cell in cells]
+    of = {job.name: cell for job, cell in zip(jobs, cells, strict=True)}
+
+    def plan(left: list[Job]) -> tuple[str, float]:
+        seconds = seconds_of(record, [of[job.name] for job in left])
+        heading = (
+            f"{counted(len(left), 'run')} of {counted(cells[0].steps, 'step')}, "
+            f"{at_once_in_words(processes)} with {counted(threads, 'thread')} each, "
+            f"{record['machine']['dtype']}: about {readable_seconds(seconds)}"
+        )
+        notes = record["notes"] if measure == record["measure"] else []
+        return "\n".join([heading, *notes]), seconds
+
+    return run_what_is_left(jobs, at_once=processes, plan=plan, show=show, changed=changed)
 
 
 def _job(record: dict[str, Any], cell: Cell, measure: dict[str, Any] | None) -> Job:

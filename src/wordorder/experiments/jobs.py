@@ -63,7 +63,9 @@ class Job:
     @property
     def key(self) -> str:
         """The digest of the function's name and the settings."""
-        described = [self.function.__qualname__, self.settings]
+        described = json.dumps([self.function.__qualname__, self.settings])
+        # A setting that is added later, and off, leaves the keys of earlier results as they are.
+        described = json.loads(described, object_hook=_without_none)
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def order(self) -> dict[str, Any]:
@@ -147,6 +149,10 @@ def function_of(order: Mapping[str, Any]) -> Callable[[Any, Tell], Any]:
     module, _, name = order["function"].partition(":")
     function: Callable[[Any, Tell], Any] = getattr(importlib.import_module(module), name)
     return function
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _store(path: Path, order: Mapping[str, Any], seconds: float, result: Any) -> None:

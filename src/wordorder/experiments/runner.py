@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
-from wordorder.experiments.jobs import Job, Outcome, Tell
+from wordorder.experiments.jobs import Job, Outcome, Tell, stored
 from wordorder.experiments.processes import ProcessLauncher
 
 
@@ -48,6 +48,39 @@ class Progress:
 
     def ended(self, number: int, outcome: Outcome) -> None:
         """Job `number` is over, well or badly."""
+
+
+def run_what_is_left(
+    jobs: Sequence[Job],
+    *,
+    at_once: int,
+    plan: Callable[[list[Job]], tuple[str, float]],
+    show: Progress,
+    changed: Callable[[list[Outcome | None]], None] = lambda outcomes: None,
+    launcher: Launcher | None = None,
+) -> list[Outcome]:
+    """Run every job whose result is not stored; return how each ended, in the order given.
+
+    Args:
+        plan: from the jobs that are left to the heading and the seconds of `Progress.plan`.
+        changed: called with the outcomes so far, None of what is left: at first with those that
+            are stored, then whenever a job has ended.
+    """
+    outcomes = [stored(job) for job in jobs]
+    changed(outcomes)
+    left = [number for number, outcome in enumerate(outcomes) if outcome is None]
+    left.sort(key=lambda number: jobs[number].alone)  # last, for nothing runs beside them
+
+    def ended(number: int, outcome: Outcome) -> None:
+        outcomes[left[number]] = outcome
+        changed(outcomes)
+
+    if left:
+        order = [jobs[number] for number in left]
+        heading, seconds = plan(order)
+        show.plan(order, heading, seconds)
+        run_jobs(order, at_once=at_once, show=show, ended=ended, launcher=launcher)
+    return [outcome for outcome in outcomes if outcome is not None]
 
 
 def run_jobs(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,14 @@ from wordorder.experiments.jobs import (
     Tell,
     is_stored_result,
     read_stored,
-    stored,
 )
-from wordorder.experiments.runner import Launcher, Progress, at_once_in_words, run_jobs
+from wordorder.experiments.runner import (
+    Launcher,
+    Progress,
+    at_once_in_words,
+    run_jobs,
+    run_what_is_left,
+)
 from wordorder.experiments.task_training import (
     Protocol,
     in_words,
@@ -175,33 +180,31 @@ def _run_tasks(
     _check_positions(config)
     there = goes_on(folder, GRID, overwrite=config.overwrite)
     jobs = config.jobs()
-    lines = [_finished(job, folder) if there else None for job in jobs]
+    for job in jobs if there else []:
+        _check_protocol(job, folder)
     with beginning(folder, GRID, goes_on=there):
         _write(folder, config, command)
-    _write_results(folder, lines)
-    left = [number for number, line in enumerate(lines) if line is None]
-    if not left:
-        return
-    if len(left) < len(jobs):
-        are = "is" if len(jobs) - len(left) == 1 else "are"
-        show.say(f"{len(jobs) - len(left)} of {counted(len(jobs), 'run')} {are} there already")
+    processes = processes or cores()
 
-    def ended(number: int, outcome: Outcome) -> None:
-        job = jobs[left[number]]
-        failed = {**job.settings, "failed": outcome.error}  # it is not stored, so it is tried again
-        lines[left[number]] = outcome.result if outcome.error is None else failed
-        _write_results(folder, lines)
+    def plan(left: list[Job]) -> tuple[str, float]:
+        if done := len(jobs) - len(left):
+            are = "is" if done == 1 else "are"
+            show.say(f"{done} of {counted(len(jobs), 'run')} {are} there already")
+        show.say("measuring what a step takes with each embedding")
+        at_once = min(processes, len(left))
+        seconds = expected_seconds(left, at_once, launcher)
+        heading = f"{counted(len(left), 'run')}, {at_once_in_words(at_once)} with "
+        threads = counted(THREADS, "thread")
+        return f"{heading}{threads} each: about {readable_seconds(seconds)}", seconds
 
-    processes = min(processes or cores(), len(left))
-    order = [jobs[number] for number in left]
-    show.say("measuring what a step takes with each embedding")
-    seconds = expected_seconds(order, processes, launcher)
-    heading = (
-        f"{counted(len(order), 'run')}, {at_once_in_words(processes)} with "
-        f"{counted(THREADS, 'thread')} each: about {readable_seconds(seconds)}"
+    run_what_is_left(
+        jobs,
+        at_once=processes,
+        plan=plan,
+        show=show,
+        changed=lambda outcomes: _write_results(folder, jobs, outcomes),
+        launcher=launcher,
     )
-    show.plan(order, heading, seconds)
-    run_jobs(order, at_once=processes, show=show, ended=ended, launcher=launcher)
 
 
 def cores() -> int:
@@ -263,23 +266,20 @@ def _check_positions(config: TasksConfig) -> None:
             shape_of(protocol.training(position, seed=0).model)
 
 
-def _finished(job: Job, folder: Path) -> dict[str, Any] | None:
-    """Return what a run that is done has left; None where there is none, or a damaged one.
+def _check_protocol(job: Job, folder: Path) -> None:
+    """Check that what is stored of a run was trained by the same protocol.
 
     Raises:
-        BadInput: it was trained by another protocol.
+        BadInput: it was trained by another one.
     """
-    record = read_stored(job) or {}
-    protocol = record.get("job", record).get("protocol", job.settings["protocol"])
-    for name, value in job.settings["protocol"].items():
+    record, wanted = read_stored(job) or {}, job.settings["protocol"]
+    protocol = record.get("job", record).get("protocol", wanted)
+    for name, value in wanted.items():
         if protocol.get(name) != value:
             raise BadInput(
-                f"{folder} holds {job.settings['protocol']['task']} with {name} "
-                f"{protocol.get(name)}, not {value}: choose another --out, or replace it by "
-                "--overwrite"
+                f"{folder} holds {wanted['task']} with {name} {protocol.get(name)}, not {value}: "
+                "choose another --out, or replace it by --overwrite"
             )
-    outcome = stored(job)
-    return None if outcome is None else outcome.result
 
 
 def _write(folder: Path, config: TasksConfig, command: str | None) -> None:
@@ -294,6 +294,7 @@ def _write(folder: Path, config: TasksConfig, command: str | None) -> None:
     write_record(folder / "tasks.json", json.dumps(record, indent=1) + "\n")
 
 
-def _write_results(folder: Path, lines: Iterable[dict[str, Any] | None]) -> None:
-    text = "".join(f"{json.dumps(line)}\n" for line in lines if line is not None)
-    write_text(folder / "results.jsonl", text)
+def _write_results(folder: Path, jobs: Sequence[Job], outcomes: Sequence[Outcome | None]) -> None:
+    ended = [(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True) if outcome]
+    lines = [o.result if o.error is None else {**j.settings, "failed": o.error} for j, o in ended]
+    write_text(folder / "results.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.experiments.grid import Cell, run_cells
-from wordorder.experiments.jobs import Outcome
 from wordorder.experiments.paired_run import CHOOSING
 from wordorder.experiments.runner import Progress
 from wordorder.names import file_name
@@ -59,14 +58,13 @@ def tune(folder: Path, record: Mapping[str, Any], show: Progress) -> dict[str, A
             for seed in SEEDS
         ]
 
-        def ended(outcomes: dict[Cell, Outcome]) -> None:
-            for cell, outcome in outcomes.items():
-                if outcome.error is None:
-                    found = losses.setdefault(cell.position, {})
-                    found.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
-                    texts.add(outcome.result["text"])
-
-        run_cells(dict(record), cells, CHOOSING, show, ended)
+        for cell, outcome in zip(
+            cells, run_cells(dict(record), cells, CHOOSING, show), strict=True
+        ):
+            if outcome.error is None:
+                found = losses.setdefault(cell.position, {})
+                found.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
+                texts.add(outcome.result["text"])
         tried = {p: tried[p] | set(wanted[p]) for p in new}
         wanted = {p: further(losses.get(p, {}), tried[p]) for p in new}
     chosen = {p: best(losses.get(p, {})) for p in new}
