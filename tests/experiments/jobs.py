@@ -65,6 +65,18 @@ def sleeping(job: dict[str, Any], tell: Any) -> None:
         raise
 
 
+def stubborn(job: dict[str, Any], tell: Any) -> None:
+    """Write down that it began and that it was interrupted, and go on."""
+    while True:
+        beside = Path(job["folder"], "began.new")
+        beside.write_text(str(os.getpid()))
+        try:
+            beside.rename(Path(job["folder"], "began"))
+            time.sleep(60)
+        except KeyboardInterrupt:
+            Path(job["folder"], "interrupted").touch()
+
+
 def killed_by_the_other(job: dict[str, Any], tell: Any) -> int:
     """Begin twice; the second kills the first, and goes on for a moment."""
     mine = Path(job["folder"], job["n"])

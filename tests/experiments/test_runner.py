@@ -138,6 +138,20 @@ def test_when_the_command_is_stopped_every_job_saves(
     waited_for(lambda: not any(map(is_running, workers)))
 
 
+def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
+    code = START.format(here=str(HERE), folder=str(tmp_path)).replace("sleeping", "stubborn")
+    code = code.replace("(0, 1, 2)", "(0,)")
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    waited_for((tmp_path / "began").exists)
+    worker = int((tmp_path / "began").read_text())
+    process.send_signal(signal.SIGINT)
+    waited_for((tmp_path / "interrupted").exists)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert not is_running(worker)
+
+
 def is_running(process: int) -> bool:
     try:
         status = Path(f"/proc/{process}/stat").read_text()
