@@ -127,7 +127,10 @@ def test_when_the_command_is_stopped_every_job_saves(
     """Once, whether the command alone is stopped or all of the terminal's processes."""
     command = [sys.executable, "-c", START.format(here=str(HERE), folder=str(tmp_path))]
     nowhere = subprocess.DEVNULL
-    process = subprocess.Popen(command, stderr=nowhere, start_new_session=True)
+    files = tmp_path.with_suffix(".temporary")
+    files.mkdir()
+    environment = {**os.environ, "TMPDIR": str(files)}
+    process = subprocess.Popen(command, stderr=nowhere, start_new_session=True, env=environment)
     waited_for(lambda: all((tmp_path / f"began-{n}").exists() for n in (0, 1)))
     workers = [int((tmp_path / f"began-{n}").read_text()) for n in (0, 1)]
     whom(process.pid, how)
@@ -136,6 +139,7 @@ def test_when_the_command_is_stopped_every_job_saves(
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["began-0", "began-1", "saved-0", "saved-1"]
     waited_for(lambda: not any(map(is_running, workers)))
+    assert not list(files.glob("wordorder*"))
 
 
 def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ class ProcessLauncher:
         for running in self._running:
             running.signal(signal.SIGINT)
         try:
-            wait([running.future for running in self._running], SECONDS_TO_SAVE)
+            started = [each.future for each in self._running if each.thread.is_alive()]
+            wait(started, SECONDS_TO_SAVE)
         finally:
             for running in self._running:
                 running.end()
@@ -72,9 +73,9 @@ class _Running:
     future: Future[Outcome] = field(default_factory=Future)
 
     def __post_init__(self) -> None:
-        handle, self.log = tempfile.mkstemp(prefix="wordorder-job-")
-        os.close(handle)
-        self.context = _Context(self.job.threads, self.log)
+        # The process removes the file when it has opened it, so that no kill leaves it behind.
+        self.log = tempfile.NamedTemporaryFile(prefix="wordorder-job-", delete=False)  # noqa: SIM115
+        self.context = _Context(self.job.threads, self.log.name)
         self.thread = threading.Thread(target=self._listen, daemon=True)
 
     def start(self) -> None:
@@ -97,10 +98,15 @@ class _Running:
             code = self.context.process.exitcode
             died = f"died of signal {-code}" if code and code < 0 else f"ended by {code}"
             outcome = Outcome(error=f"its process {died}")
-        details = Path(self.log).read_text(encoding="utf-8", errors="replace")
-        Path(self.log).unlink()
-        self.context.receiver.close()
+        self.log.seek(0)
+        details = self.log.read().decode(errors="replace")
+        self._close()
         self.future.set_result(replace(outcome, details=details))
+
+    def _close(self) -> None:
+        self.log.close()
+        Path(self.log.name).unlink(missing_ok=True)
+        self.context.receiver.close()
 
     def signal(self, number: int) -> None:
         process = self.context.process
@@ -113,8 +119,7 @@ class _Running:
         self.signal(signal.SIGKILL)
         if self.thread.is_alive():
             self.thread.join()
-        else:  # Ctrl-C came before it was started
-            Path(self.log).unlink(missing_ok=True)
+        Path(self.log.name).unlink(missing_ok=True)  # of one that never came to remove it
 
 
 class _Context(SpawnContext):
@@ -164,6 +169,7 @@ class _Process(SpawnProcess):
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         os.close(handle)
+        os.unlink(self.log)
         threading.Thread(target=_end_with_the_command, daemon=True).start()
         super().run()
 
