@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_this_process import InThisProcess
 from rich.console import Console
 
 from wordorder.claims import run as runner
@@ -28,6 +29,7 @@ from wordorder.claims.intervals import Contrast, Shares
 from wordorder.claims.run import as_json, run_claims, within
 from wordorder.claims.table import figures, for_terminal, in_words, markdown, number, summary
 from wordorder.errors import BadInput
+from wordorder.experiments.runner import Progress
 from wordorder.experiments.statistics import Interval
 
 
@@ -55,19 +57,7 @@ def claim_of(name: str, *xs: float, least: float = 0.0, **job: Any) -> Claim:
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs run in this process, and the machine is not measured."""
-    from wordorder.experiments.side_by_side import Outcome
-
-    def run_jobs(function: Any, jobs: Any, *, show: Any, record: Any, **how: Any) -> None:
-        for place, job in enumerate(jobs):
-            show.started(place, job)
-            try:
-                outcome = Outcome(job, result=function(job, lambda *told: None))
-            except BadInput as error:
-                outcome = Outcome(job, error=str(error))
-            record(place, outcome)
-            show.ended(place, outcome)
-
-    monkeypatch.setattr(runner, "run_jobs", run_jobs)
+    monkeypatch.setattr("wordorder.experiments.runner.ProcessLauncher", InThisProcess)
     monkeypatch.setattr(runner, "_measured", lambda *asked: {"device": "cpu", "threads": 1})
 
 
@@ -146,6 +136,31 @@ def test_another_job_of_the_same_name_is_done_anew(tmp_path: Path) -> None:
     assert len(log.read_text().split()) == 2
 
 
+def test_results_of_an_earlier_version_are_used(tmp_path: Path) -> None:
+    """They say what the job was, and not which text it read."""
+    log, out = tmp_path / "log", str(tmp_path / "claims")
+    claim = claim_of("a", 1, log=str(log), training={})
+    plan = Plan(data=(str(log),))
+    log.write_text("text\n")
+    run_claims([claim], plan, out=out)
+    path = tmp_path / "claims/results/double/1.json"
+    record = json.loads(path.read_text())
+    del record["job"]["text"], record["key"], record["function"]
+    path.write_text(json.dumps(record))
+    before = log.read_text()
+    assert [v.word for v in run_claims([claim], plan, out=out)] == [HOLDS]
+    assert log.read_text() == before
+
+
+def test_a_job_that_trains_is_done_anew_on_another_text(tmp_path: Path) -> None:
+    text, log, out = tmp_path / "text.txt", tmp_path / "log", str(tmp_path / "claims")
+    trains, other = claim_of("a", 1, log=str(log), training={}), claim_of("b", 2, log=str(log))
+    for words, done in (("one", 2), ("one", 2), ("two", 3)):
+        text.write_text(words)
+        run_claims([trains, other], Plan(data=(str(text),)), out=out)
+        assert len(log.read_text().split()) == done
+
+
 def test_a_failed_job_is_told_and_takes_no_other_claim_along(tmp_path: Path) -> None:
     claims = [claim_of("a", -1), claim_of("b", 1)]
     failed, fine = run_claims(claims, Plan(), out=str(tmp_path / "claims"))
@@ -154,15 +169,15 @@ def test_a_failed_job_is_told_and_takes_no_other_claim_along(tmp_path: Path) -> 
 
 
 def test_a_job_is_told_by_its_place_in_the_plan(tmp_path: Path) -> None:
-    planned: list[Work] = []
+    planned: list[str] = []
     ended: dict[int, float] = {}
 
-    class Shown(runner.Display):
-        def plan(self, works: Any, seconds: float, processes: int) -> None:
-            planned.extend(works)
+    class Shown(Progress):
+        def plan(self, jobs: Any, heading: str, seconds: float) -> None:
+            planned.extend(job.name for job in jobs)
 
         def ended(self, number: int, outcome: Any) -> None:
-            ended[number] = outcome.job["x"]
+            ended[number] = outcome.result
 
     first, last = claim_of("a", 1), claim_of("b", 2)
     alone = [replace(work, alone=True) for work in first.works(Plan())]
@@ -172,8 +187,8 @@ def test_a_job_is_told_by_its_place_in_the_plan(tmp_path: Path) -> None:
         out=str(tmp_path / "claims"),
         show=Shown(),
     )
-    assert [work.name for work in planned] == ["double/2", "double/1"]  # alone comes last
-    assert ended == {0: 2, 1: 1}
+    assert planned == ["double/2", "double/1"]  # alone comes last
+    assert ended == {0: 4, 1: 2}
 
 
 def test_a_budget_counts_shared_jobs_once() -> None:

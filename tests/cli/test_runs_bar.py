@@ -6,12 +6,12 @@ import pytest
 
 from wordorder.cli import runs_bar
 from wordorder.cli.runs_bar import RunsBar
-from wordorder.experiments.side_by_side import Outcome
+from wordorder.experiments.jobs import Job, Outcome
 
 
-@pytest.mark.parametrize(("weights", "left"), [((1.0, 9.0), "1 min 30 s"), ((), "10 s")])
+@pytest.mark.parametrize(("long", "left"), [(9.0, "1 min 30 s"), (1.0, "10 s")])
 def test_the_time_left_goes_by_what_runs_take(
-    weights: tuple[float, ...],
+    long: float,
     left: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -19,12 +19,16 @@ def test_the_time_left_goes_by_what_runs_take(
     now = [0.0]
     monkeypatch.setattr(runs_bar.time, "perf_counter", lambda: now[0])
     bar = RunsBar()
-    bar.begin(2, 50.0, weights)
+    jobs = [Job("short", print, {}), Job("long", print, {}, seconds=long)]
+    bar.plan(jobs, "2 jobs", 50.0)
     now[0] = 10.0
-    bar.finish(0, "short", "done", Outcome({}))
+    bar.started(0, jobs[0])
+    bar.told(0, 0.5, "half")
+    bar.ended(0, Outcome())
     now[0] = 90.0
-    bar.finish(1, "long", "done", Outcome({}))
+    bar.ended(1, Outcome(error="no room"))
     assert capsys.readouterr().err.splitlines() == [
+        "2 jobs",
         f"1/2  short  done  {left} left",
-        "2/2  long  done",
+        "2/2  long  no room",
     ]

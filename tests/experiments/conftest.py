@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_this_process import InThisProcess
 
-from wordorder.errors import BadInput, Failed
-from wordorder.experiments import calibration, grid
+from wordorder.experiments import calibration, runner
 from wordorder.experiments.compare import CompareConfig
 from wordorder.experiments.comparison import Comparison
-from wordorder.experiments.side_by_side import Outcome
 from wordorder.model import ModelConfig
 from wordorder.training import report
 from wordorder.training.config import TrainConfig
@@ -248,29 +247,16 @@ def config(train: TrainConfig, tmp_path: Path) -> CompareConfig:
 
 
 @pytest.fixture
-def jobs_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def here(monkeypatch: pytest.MonkeyPatch) -> InThisProcess:
+    """Run all jobs in this process."""
+    launcher = InThisProcess()
+    monkeypatch.setattr(runner, "ProcessLauncher", lambda: launcher)
+    return launcher
+
+
+@pytest.fixture
+def jobs_here(here: InThisProcess, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Run jobs in this process, and note which functions had how many."""
-    names: list[str] = []
-
-    def run_jobs(
-        function: Any, jobs: list[Any], *, show: Any = None, record: Any = None, **_: Any
-    ) -> list[Outcome]:
-        outcomes = []
-        for number, job in enumerate(json.loads(json.dumps(jobs))):
-            names.append(function.__name__)
-            try:
-                result = json.loads(json.dumps(function(job, lambda share, line: None)))
-                outcomes.append(Outcome(job, result))
-            except (BadInput, Failed) as error:
-                outcomes.append(Outcome(job, error=str(error)))
-            if record is not None:
-                record(number, outcomes[-1])
-            if show is not None:
-                show.ended(number, outcomes[-1])
-        return outcomes
-
     monkeypatch.setattr(calibration, "SECONDS_TIMED", 0.0)
     monkeypatch.setattr(report, "draw_losses", lambda *_: None)  # of every run, which takes longest
-    for module in (calibration, grid):
-        monkeypatch.setattr(module, "run_jobs", run_jobs)
-    return names
+    return here.functions

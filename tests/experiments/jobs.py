@@ -1,15 +1,19 @@
-"""Jobs that the tests of `side_by_side` run in processes of their own."""
+"""Jobs that the tests of the runner run in processes of their own."""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
+THREADS_AT_IMPORT = os.environ.get("OMP_NUM_THREADS")  # torch reads it when it is imported
 
-from wordorder.errors import BadInput
+import torch  # noqa: E402
+
+from wordorder.errors import BadInput  # noqa: E402
 
 
 def doubled(job: dict[str, Any], tell: Any) -> dict[str, Any]:
@@ -17,7 +21,19 @@ def doubled(job: dict[str, Any], tell: Any) -> dict[str, Any]:
     tell(0.5, f"working on {job['number']}")
     print("this is no message")
     os.system("echo nor is this")
-    return {"twice": 2 * job["number"], "process": os.getpid(), "threads": torch.get_num_threads()}
+    return {
+        "twice": 2 * job["number"],
+        "process": os.getpid(),
+        "threads": torch.get_num_threads(),
+        "threads_at_import": THREADS_AT_IMPORT,
+    }
+
+
+def peak(job: dict[str, Any], tell: Any) -> int:
+    """Return the most memory that this process has held."""
+    from wordorder.experiments.paired_run import _peak_bytes
+
+    return _peak_bytes()
 
 
 def refusing(job: dict[str, Any], tell: Any) -> int:
@@ -33,13 +49,49 @@ def refusing(job: dict[str, Any], tell: Any) -> int:
 
 def sleeping(job: dict[str, Any], tell: Any) -> None:
     """Write down that it began and, when interrupted, that it saved."""
-    Path(job["folder"], f"began-{job['number']}").touch()
+    folder, number = Path(job["folder"]), job["number"]
+    began = folder / f"began-{number}.new"
+    began.write_text(str(os.getpid()))
     try:
         tell(0.0, "began")
+        began.rename(folder / f"began-{number}")
         time.sleep(60)
     except KeyboardInterrupt:
-        Path(job["folder"], f"saved-{job['number']}").touch()
+        try:
+            time.sleep(0.3)  # a second interrupt would end it here
+        except KeyboardInterrupt:
+            sys.exit("interrupted twice")
+        Path(folder, f"saved-{number}").touch()
         raise
+
+
+def stubborn(job: dict[str, Any], tell: Any) -> None:
+    """Write down that it began and that it was interrupted, and go on."""
+    while True:
+        beside = Path(job["folder"], "began.new")
+        beside.write_text(str(os.getpid()))
+        try:
+            beside.rename(Path(job["folder"], "began"))
+            time.sleep(60)
+        except KeyboardInterrupt:
+            Path(job["folder"], "interrupted").touch()
+
+
+def killed_by_the_other(job: dict[str, Any], tell: Any) -> int:
+    """Begin twice; the second kills the first, and goes on for a moment."""
+    mine = Path(job["folder"], job["n"])
+    beside = mine.with_suffix(".new")
+    beside.write_text(str(os.getpid()))
+    beside.rename(mine)
+    first = mine.with_name("0")
+    deadline = time.monotonic() + 30
+    while not first.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if job["n"] == "0":
+        time.sleep(30)
+    os.kill(int(first.read_text()), signal.SIGKILL)
+    time.sleep(0.3)
+    return os.getpid()
 
 
 def meeting(job: dict[str, Any], tell: Any) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from wordorder.experiments import calibration
-from wordorder.experiments.side_by_side import Outcome
+from wordorder.experiments.jobs import Job, Outcome
 from wordorder.model import ModelConfig
 from wordorder.training.config import TrainConfig
 from wordorder.training.machine import Machine
@@ -29,13 +28,11 @@ def test_candidates_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_faster_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "memory_bytes", lambda device: 1 << 40)
 
-    def took(side_by_side: float) -> Callable[..., list[Outcome]]:
-        def run_jobs(
-            function: Any, jobs: list[Any], *, processes: int, threads: int
-        ) -> list[Outcome]:
-            step = 1.0 if processes == 1 else side_by_side
-            machine = Machine("cpu", threads).to_dict()
-            return [Outcome(job, {"machine": machine, "step_seconds": step}) for job in jobs]
+    def took(at_the_same_time: float) -> Callable[..., list[Outcome]]:
+        def run_jobs(jobs: list[Job], *, at_once: int) -> list[Outcome]:
+            step = 1.0 if at_once == 1 else at_the_same_time
+            machine = Machine("cpu", jobs[0].threads).to_dict()
+            return [Outcome({"machine": machine, "step_seconds": step}) for job in jobs]
 
         return run_jobs
 

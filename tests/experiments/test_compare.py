@@ -1,11 +1,12 @@
 """A comparison: what is paired, what is reused, what fails alone, and what is refused.
 
-Jobs run in this process here; `test_side_by_side` and the journeys run them in their own.
+Jobs run in this process here; `test_runner` and the journeys run them in their own.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from wordorder.errors import BadInput, Failed
 from wordorder.experiments import compare as comparison
 from wordorder.experiments import grid
 from wordorder.experiments.compare import CompareConfig, compare
-from wordorder.experiments.grid import Cell, Display
+from wordorder.experiments.jobs import Job
+from wordorder.experiments.runner import Progress
 from wordorder.model import ModelConfig, make_model
 from wordorder.positions import PositionError
 from wordorder.training.metrics import TIMING_FIELDS, read
@@ -160,6 +162,22 @@ def test_what_is_there_is_used_again(config: CompareConfig, ran: list[str]) -> N
     assert ran.count("train_and_measure") == 12  # measured again,
     assert weights.stat().st_mtime_ns == written  # not trained again
     assert results(more)[0]["peak_bytes"] == before[0]["peak_bytes"]
+
+
+def test_measures_of_an_earlier_version_are_read(config: CompareConfig, ran: list[str]) -> None:
+    """A run's measures lay beside what was asked of it."""
+    compare(config)
+    before = results(config)
+    for path in Path(config.out).glob("runs/*/measures.json"):
+        stored = json.loads(path.read_text())
+        record = {"asked": stored["job"]["measure"], "measures": stored["result"]}
+        path.write_text(json.dumps(record))
+    ran.clear()
+    compare(config)
+    assert not ran and results(config) == before
+    compare(replace(config, lengths=(1, 2)))
+    assert ran.count("train_and_measure") == 6
+    assert results(config)[0]["peak_bytes"] == before[0]["peak_bytes"]
 
 
 def test_a_run_that_was_stopped_goes_on(
@@ -312,13 +330,13 @@ def test_a_time_too_short_to_learn_in_is_refused(config: CompareConfig) -> None:
 
 
 def test_the_plan_is_told_before_the_runs(config: CompareConfig) -> None:
-    class Noted(Display):
-        cells: list[Cell]
-
-        def plan(self, record: Any, cells: list[Cell], seconds: float) -> None:
-            self.cells, self.seconds = cells, seconds
+    class Noted(Progress):
+        def plan(self, jobs: Sequence[Job], heading: str, seconds: float) -> None:
+            self.jobs, self.heading, self.seconds = jobs, heading, seconds
             assert not (Path(config.out) / "runs").exists()
 
     show = Noted()
     compare(config, show=show)
-    assert len(show.cells) == 6 and show.seconds > 0
+    assert len(show.jobs) == 6 and show.seconds > 0
+    assert show.jobs[1].name == "learned seed 0"
+    assert show.heading.startswith("6 runs of 4 steps, ") and ", float32: about " in show.heading

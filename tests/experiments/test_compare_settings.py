@@ -11,7 +11,7 @@ import pytest
 
 from wordorder.errors import BadInput
 from wordorder.experiments.compare import CompareConfig, compare
-from wordorder.experiments.grid import Display
+from wordorder.experiments.runner import Progress
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_settings_that_change_runs_ask_for_another_folder(
 def test_settings_that_change_the_report_say_what_happens(config: CompareConfig) -> None:
     """One line each: measured again, another baseline, fewer seeds, embeddings left out."""
 
-    class Heard(Display):
+    class Heard(Progress):
         def __init__(self) -> None:
             self.lines: list[str] = []
 
@@ -74,7 +74,7 @@ def test_looks_at_the_results_are_counted(config: CompareConfig) -> None:
 
 
 def test_many_passes_are_said_before_anything_runs(config: CompareConfig) -> None:
-    show = Display()
+    show = Progress()
     lines: list[str] = []
     show.say = lines.append  # type: ignore[method-assign]
     compare(replace(config, seeds=0, train=replace(config.train, steps=4000)), show=show)

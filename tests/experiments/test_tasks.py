@@ -5,63 +5,42 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from in_this_process import InThisProcess
 
-from wordorder.errors import BadInput, Failed, Refused
+from wordorder.errors import BadInput, Failed
 from wordorder.experiments import tasks
-from wordorder.experiments.side_by_side import Job, Outcome, Progress
+from wordorder.experiments.jobs import Job, Outcome
+from wordorder.experiments.runner import Progress
 from wordorder.experiments.task_report import COLUMNS, read_grid, write_report
-from wordorder.experiments.tasks import Display, TasksConfig, expected_seconds, run_tasks
+from wordorder.experiments.tasks import TasksConfig, expected_seconds, run_tasks
 from wordorder.positions import PositionError
 
 
-def run_here(
-    function: Callable[..., Any],
-    jobs: Sequence[Job],
-    *,
-    processes: int,
-    threads: int,
-    show: Progress | None = None,
-    record: Any = None,
-) -> list[Outcome]:
-    """What `run_jobs` does, in this process."""
-    outcomes = []
-    for number, job in enumerate(jobs):
-        try:
-            outcome = Outcome(job, result=json.loads(json.dumps(function(job, lambda s, t: None))))
-        except (BadInput, Failed, Refused) as error:
-            outcome = Outcome(job, error=str(error))
-        outcomes.append(outcome)
-        if record is not None:
-            record(number, outcome)
-        if show is not None:
-            show.ended(number, outcome)
-    return outcomes
-
-
-class Recorder(Display):
+class Recorder(Progress):
     """Remembers what it was told."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.planned = 0
-        self.done: list[Outcome] = []
+        self.planned: Sequence[Job] = []
+        self.heading = ""
+        self.done: list[tuple[Job, Outcome]] = []
 
     def say(self, line: str) -> None:
         self.said.append(line)
 
-    def plan(self, jobs: Sequence[Job], seconds: float, processes: int) -> None:
-        self.planned = len(jobs)
-        assert seconds > 0 and processes >= 1
+    def plan(self, jobs: Sequence[Job], heading: str, seconds: float) -> None:
+        self.planned, self.heading = jobs, heading
+        assert seconds > 0
 
     def ended(self, number: int, outcome: Outcome) -> None:
-        self.done.append(outcome)
+        self.done.append((self.planned[number], outcome))
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +63,7 @@ def config(tmp_path: Path) -> TasksConfig:
 
 def run(config: TasksConfig, **options: Any) -> tuple[Path, Recorder]:
     show = Recorder()
-    return run_tasks(config, show=show, run=run_here, **options), show
+    return run_tasks(config, show=show, launcher=InThisProcess(), **options), show
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -94,7 +73,8 @@ def files(folder: Path) -> dict[str, str]:
 
 def test_a_grid_leaves_a_file_and_a_line_for_every_run(config: TasksConfig) -> None:
     folder, show = run(config, command="wordorder tasks")
-    assert show.planned == len(show.done) == 4
+    assert len(show.planned) == len(show.done) == 4
+    assert show.heading.startswith("4 runs, ") and "with 1 thread each: about " in show.heading
     names = [f"runs/repeat/{p}-seed{s}.json" for p in ("learned", "none") for s in (0, 1)]
     assert sorted(files(folder)) == sorted(names)
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
@@ -116,29 +96,45 @@ def test_what_is_done_is_reused_and_the_rest_goes_on(config: TasksConfig) -> Non
     damaged = folder / "runs/repeat/learned-seed0.json"
     damaged.write_text(damaged.read_text()[:50])
     _, show = run(config)
-    assert show.planned == 2 and "2 of 4 runs are there already" in show.said
+    assert len(show.planned) == 2 and "2 of 4 runs are there already" in show.said
     after = files(folder)
     assert without_seconds(after) == without_seconds(before)
     _, show = run(config)
-    assert show.planned == 0 and not show.said
+    assert not show.planned and not show.said
+
+
+def test_a_folder_of_an_earlier_version_goes_on(config: TasksConfig) -> None:
+    """A run's file was its result alone."""
+    folder, _ = run(config)
+    before = (folder / "results.jsonl").read_text()
+    for path in (folder / "runs").rglob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text())["result"]))
+    _, show = run(config)
+    assert not show.planned and (folder / "results.jsonl").read_text() == before
+    with pytest.raises(BadInput, match="holds repeat with steps 3, not 4"):
+        run(replace(config, steps=4))
+    run(replace(config, steps=4, seeds=1, overwrite=True))
+    assert len(files(folder)) == 2
 
 
 def test_seeds_embeddings_and_tasks_are_added(config: TasksConfig) -> None:
     run(config)
     _, show = run(replace(config, seeds=3, positions=("none", "alibi")))
-    assert [o.job["position"] + str(o.job["seed"]) for o in show.done] == [
-        "alibi0",
-        "alibi1",
-        "none2",
-        "alibi2",
+    assert [job.name for job, _ in show.done] == [
+        "repeat alibi seed 0",
+        "repeat alibi seed 1",
+        "repeat none seed 2",
+        "repeat alibi seed 2",
     ]
     folder, show = run(replace(config, tasks=("count",)))
-    assert show.planned == 4
+    assert len(show.planned) == 4
     assert len(read_grid(folder).lines) == 4
 
 
 def without_seconds(found: dict[str, str]) -> dict[str, dict]:
-    return {n: {**json.loads(text), "seconds": 0} for n, text in found.items()}
+    records = {name: json.loads(text) for name, text in found.items()}
+    results = {name: {**record["result"], "seconds": 0} for name, record in records.items()}
+    return {name: {**records[name], "seconds": 0, "result": results[name]} for name in records}
 
 
 def test_names_are_the_catalogues() -> None:
@@ -209,7 +205,7 @@ def test_a_run_that_fails_is_named_and_tried_again(
 
     monkeypatch.setattr(tasks, "train_on_task", failing)
     folder, show = run(config)
-    assert [o.error for o in show.done if o.error] == ["loss nan at step 3"]
+    assert [o.error for _, o in show.done if o.error] == ["loss nan at step 3"]
     found = write_report(folder)
     assert found.failed == ("repeat none seed 1: loss nan at step 3",)
     assert [row.seeds for row in found.of("repeat")] == [(0,), (0, 1)]
@@ -217,7 +213,7 @@ def test_a_run_that_fails_is_named_and_tried_again(
     assert "1 run failed: repeat none seed 1: loss nan at step 3" in page
     monkeypatch.setattr(tasks, "train_on_task", real)
     folder, show = run(config)
-    assert show.planned == 1 and not write_report(folder).failed
+    assert len(show.planned) == 1 and not write_report(folder).failed
 
 
 def test_a_grid_where_every_run_fails_has_a_report(
@@ -268,19 +264,19 @@ def test_a_folder_without_a_grid_is_named(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_expected_seconds_count_every_run_that_is_left(config: TasksConfig) -> None:
+def test_expected_seconds_count_every_run_that_is_left(
+    config: TasksConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     many = replace(config, seeds=8).jobs()
     calls = []
 
-    def timed(function: Any, jobs: Sequence[Job], **_: Any) -> list[Outcome]:
-        calls.append(sum(len(job["runs"]) for job in jobs))
-        return [
-            Outcome(job, result={"seconds": [5.0] * len(job["runs"]), "took": 100.0})
-            for job in jobs
-        ]
+    def timed(job: Any, tell: Any) -> dict[str, Any]:
+        calls.append(len(job["runs"]))
+        return {"seconds": [5.0] * len(job["runs"]), "took": 100.0}
 
-    assert expected_seconds(many, 2, timed) == pytest.approx(8 * 5.0)
-    assert calls == [2]  # none and learned, once each
+    monkeypatch.setattr(tasks, "time_some", timed)
+    assert expected_seconds(many, 2, InThisProcess()) == pytest.approx(8 * 5.0)
+    assert sum(calls) == 2  # none and learned, once each
 
 
 def test_what_cannot_be_timed_does_not_stop_the_grid() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from wordorder.errors import Failed
 from wordorder.experiments import paired_run, tuning
-from wordorder.experiments.grid import Cell, Display
-from wordorder.experiments.side_by_side import Outcome
+from wordorder.experiments.grid import Cell
+from wordorder.experiments.jobs import Outcome
+from wordorder.experiments.runner import Progress
 from wordorder.model import ModelConfig
 from wordorder.training import report
 from wordorder.training.config import TrainConfig
@@ -29,17 +29,19 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """Instead of training, a loss that grows with the distance from the best factor."""
     cells: list[Cell] = []
 
-    def run_cells(record: Any, asked: list[Cell], measure: Any, show: Any, ended: Any) -> None:
+    def run_cells(record: Any, asked: list[Cell], measure: Any, show: Any) -> list[Outcome]:
         assert measure == paired_run.CHOOSING
         cells.extend(asked)
+        outcomes = []
         for cell in asked:
             if cell.position == "none" and cell.rate == 2.0:
-                ended(cell, Outcome({}, error="the loss is not a number"))
+                outcomes.append(Outcome(error="the loss is not a number"))
                 continue
             away = abs(math.log2(cell.rate / BEST[cell.position]))
             noise = 0.001 * (cell.seed % 2)
             found = {"validation_loss": 3 + 0.01 * away + noise, "text": "development"}
-            ended(cell, Outcome({}, found))
+            outcomes.append(Outcome(found))
+        return outcomes
 
     monkeypatch.setattr(tuning, "run_cells", run_cells)
     return cells
@@ -54,7 +56,7 @@ def factors(cells: list[Cell], position: str) -> list[float]:
 
 
 def test_the_best_factor_is_looked_for_past_the_edge(tmp_path: Path, tried: list[Cell]) -> None:
-    found = tuning.tune(tmp_path, record("none", "alibi", "rotary", "t5"), Display())
+    found = tuning.tune(tmp_path, record("none", "alibi", "rotary", "t5"), Progress())
     assert found["chosen"] == {"none": 1.0, "alibi": 4.0, "rotary": 1 / 8, "t5": 8.0}
     assert factors(tried, "none") == [0.5, 1, 2]
     assert factors(tried, "alibi") == [0.5, 1, 2, 4, 8]
@@ -66,17 +68,17 @@ def test_the_best_factor_is_looked_for_past_the_edge(tmp_path: Path, tried: list
 
 
 def test_the_whole_curve_is_kept_and_which_text_chose(tmp_path: Path, tried: list[Cell]) -> None:
-    found = tuning.tune(tmp_path, record("alibi"), Display())
+    found = tuning.tune(tmp_path, record("alibi"), Progress())
     assert found["text"] == "development" and found["steps"] == 50
     assert list(found["losses"]["alibi"]) == ["0.5", "1", "2", "4", "8"]
     assert found["losses"]["alibi"]["4"] == pytest.approx([3.0, 3.001])
 
 
 def test_what_is_tuned_is_not_tuned_again(tmp_path: Path, tried: list[Cell]) -> None:
-    first = tuning.tune(tmp_path, record("alibi"), Display())
+    first = tuning.tune(tmp_path, record("alibi"), Progress())
     tried.clear()
     before = record("alibi", "none", tuned=first["chosen"], tuning=first)
-    found = tuning.tune(tmp_path, before, Display())
+    found = tuning.tune(tmp_path, before, Progress())
     assert {cell.position for cell in tried} == {"none"}
     assert found["chosen"] == {"alibi": 4.0, "none": 1.0}
     assert found["losses"]["alibi"] == first["losses"]["alibi"]
@@ -141,10 +143,9 @@ class _Whole:
 
 
 def test_nothing_learns_where_every_run_fails(tmp_path: Path, monkeypatch: Any) -> None:
-    def run_cells(record: Any, cells: list[Cell], measure: Any, show: Any, ended: Any) -> None:
-        for cell in cells:
-            ended(cell, Outcome({}, error=str(Failed("the loss is not a number"))))
+    def run_cells(record: Any, cells: list[Cell], measure: Any, show: Any) -> list[Outcome]:
+        return [Outcome(error="the loss is not a number") for _ in cells]
 
     monkeypatch.setattr(tuning, "run_cells", run_cells)
-    found = tuning.tune(tmp_path, record("none"), Display())
+    found = tuning.tune(tmp_path, record("none"), Progress())
     assert found["chosen"] == {"none": 1.0} and found["losses"] == {}

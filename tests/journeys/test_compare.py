@@ -74,6 +74,33 @@ def test_stopped_it_says_how_to_go_on(text: str) -> None:
     assert json.loads(Path("c/comparison.json").read_text(encoding="utf-8"))["steps"] == 100000
 
 
+@pytest.mark.slow
+def test_killed_it_goes_on_where_its_runs_were_saved(text: str) -> None:
+    """Runs save when the command is killed; the next one trains no step again that was saved."""
+    words = ("--data", text, "--seeds", "1", "--out", "c", "--steps", "1500")
+    asked = compare(*words, "--checkpoint-every", "100")
+    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folders = [Path(f"c/runs/{position}-seed0") for position in ("none", "alibi")]
+    deadline = time.monotonic() + 300
+    try:
+        while not all(list(f.glob("training/step-*[1-9]00")) for f in folders):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    again = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "measuring how this machine" not in again.stderr and "2/2" in again.stderr
+    for folder in folders:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        steps = [record["step"] for record in map(json.loads, lines) if "loss" in record]
+        assert steps == list(range(1, 1501))
+    last = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert last.returncode == 0 and "runs of" not in last.stderr
+    assert last.stdout == again.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

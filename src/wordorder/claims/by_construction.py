@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Work
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.jobs import Tell
 from wordorder.model import LanguageModel, TokenModel, make_model
 from wordorder.model.config import ModelConfig
 from wordorder.positions import CATALOGUE, ModelShape, PositionError

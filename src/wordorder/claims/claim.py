@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from wordorder.claims.intervals import Kind, Quantity, estimate, kind_of, values_of
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.jobs import Tell
 from wordorder.experiments.statistics import Interval
 
 HOLDS, DIRECTION, UNDECIDED, NOT_TESTABLE, FAILS = (

@@ -23,7 +23,7 @@ from numpy.random import default_rng
 from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
 from wordorder.experiments.algorithms import Example, find
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.jobs import Tell
 from wordorder.experiments.task_findings import LEARNED
 from wordorder.experiments.task_training import TESTING, Protocol, TaskRun, score
 from wordorder.names import file_name

@@ -33,8 +33,8 @@ from wordorder.claims.text_models import (
 )
 from wordorder.evaluation.context import context_losses
 from wordorder.experiments.calibration import config_of
+from wordorder.experiments.jobs import SECONDS_TO_SAVE, Tell
 from wordorder.experiments.paired_run import TRAINING_SHARE, Told, measures_of
-from wordorder.experiments.side_by_side import SECONDS_TO_SAVE, Tell
 from wordorder.experiments.statistics import Interval
 from wordorder.extension.carried import carried
 from wordorder.extension.fine_tune import RATE, fine_tune

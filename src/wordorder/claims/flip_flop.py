@@ -20,7 +20,7 @@ from typing import Any
 
 from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.jobs import Tell
 from wordorder.experiments.task_training import Protocol, train_on_task
 from wordorder.names import file_name
 

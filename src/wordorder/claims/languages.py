@@ -24,7 +24,7 @@ from wordorder.claims.intervals import Contrast, Shares
 from wordorder.claims.two_languages import Languages, Rows, read_languages
 from wordorder.evaluation.loss import evaluate
 from wordorder.experiments.calibration import as_job, config_of
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.jobs import Tell
 from wordorder.model import LanguageModel, ResidualStream, evaluating, make_model
 from wordorder.model.config import ModelConfig
 from wordorder.training.config import TrainConfig, with_vocabulary

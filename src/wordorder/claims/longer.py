@@ -14,7 +14,7 @@ from wordorder.claims.claim import HOLDS, Claim, Criterion, Gate, Plan, Reading,
 from wordorder.claims.lengths import PROTOCOL, TARGETS
 from wordorder.claims.questions import SINKS
 from wordorder.claims.text_models import LENGTH, gains, per_seed, text_models, uses_context
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.jobs import Tell
 from wordorder.extension.base_bound import STEP, served_length, smallest_base
 from wordorder.extension.methods import Stretch
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from wordorder.batch import Batch
 from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.jobs import Tell
 from wordorder.experiments.task_findings import LEARNED
 from wordorder.experiments.task_training import TESTING, TRAINING, EachTokenAByte
 from wordorder.model import LanguageModel, ModelConfig, make_model

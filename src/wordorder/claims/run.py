@@ -6,9 +6,9 @@
     OUT/results/NAME.json one job: what it was, how long it took, what came out
     OUT/runs/             the models, ordinary run folders
 
-A job whose result is there is not done again, so that a command that was stopped goes on and
-a claim asked for later reuses what others left. A job that fails takes no claim along but
-those that need it.
+A job whose result is stored is not run again, so that a command that was stopped goes on and
+a claim asked for later reuses what others left. A failed job leaves undecided only the claims
+that need it.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from wordorder.atomic import write_text
 from wordorder.claims.claim import Claim, Plan, Verdict, Work, judge
 from wordorder.claims.intervals import Contrast, Quantity, Shares
 from wordorder.errors import BadInput, Failed
-from wordorder.experiments.calibration import as_job, time_baseline
+from wordorder.experiments.calibration import time_at_once
 from wordorder.experiments.folder import beginning, goes_on, write_record
-from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
-from wordorder.folders import Kind, has_keys
+from wordorder.experiments.jobs import Job, Outcome, is_stored_result, stored
+from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
+from wordorder.folders import Kind
 from wordorder.locks import held
 from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.numerals import counted
 from wordorder.text.load import load_corpus
 from wordorder.text.user_text import user_path
 from wordorder.training.config import TrainConfig
+from wordorder.training.plan import readable_seconds
 from wordorder.training.run import RUN
 from wordorder.version import __version__
 
@@ -49,64 +49,12 @@ CLAIMS = Kind(
     record=RECORD,
     keys=("machine", "torch", "cores"),
     files=RESULTS,
-    proofs=dict.fromkeys(RESULTS, lambda path: has_keys(path, ("job", "seconds", "result"))),
+    proofs=dict.fromkeys(RESULTS, is_stored_result),
     inside={"runs/*": RUN, "runs/*/*": RUN, "runs/*/*/*": RUN},
 )
 
 
-class Display(Progress):
-    """What is told while claims are tried."""
-
-    def say(self, line: str) -> None:
-        """One line about something that happened."""
-
-    def plan(self, works: Sequence[Work], seconds: float, processes: int) -> None:
-        """Jobs are about to start, in this order, and how long they should take."""
-
-
-@dataclass
-class Bench:
-    """A folder of results, and how jobs are computed here."""
-
-    folder: Path
-    show: Display
-    machine: dict[str, Any]
-    results: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def path(self, work: Work) -> Path:
-        return self.folder / "results" / f"{work.name}.json"
-
-    def job(self, work: Work) -> dict[str, Any]:
-        """Return the job as it is handed over."""
-        folder = {"folder": str(self.folder / work.folder)} if work.folder else {}
-        threads = torch.get_num_threads() if work.alone else self.machine["threads"]
-        return {**work.job, **folder, "machine": {**self.machine, "threads": threads}}
-
-    def find(self, work: Work) -> bool:
-        """Take a job's result from its file; returns whether it was there."""
-        try:
-            record = json.loads(self.path(work).read_text(encoding="utf-8"))
-            if record["job"] != json.loads(json.dumps(work.job)):
-                return False
-            self.results[work.name], self.seconds[work.name] = record["result"], record["seconds"]
-        except (OSError, ValueError, KeyError):
-            return False
-        return True
-
-    def keep(self, work: Work, outcome: Outcome, seconds: float) -> None:
-        """Note how a job ended."""
-        if outcome.error is not None:
-            self.errors[work.name] = outcome.error
-            return
-        self.results[work.name], self.seconds[work.name] = outcome.result, seconds
-        record = {"job": work.job, "seconds": seconds, "result": outcome.result}
-        self.path(work).parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.path(work), json.dumps(record) + "\n")
-
-
-def seconds_of(works: Sequence[Work], processes: int) -> float:
+def seconds_of(works: Sequence[Work | Job], processes: int) -> float:
     """Return about how long jobs take side by side."""
     alone = sum(w.seconds for w in works if w.alone)
     return alone + sum(w.seconds for w in works if not w.alone) / processes
@@ -130,7 +78,7 @@ def run_claims(
     *,
     out: str,
     overwrite: bool = False,
-    show: Display | None = None,
+    show: Progress | None = None,
 ) -> list[Verdict]:
     """Do what is left of the jobs that claims need, and return the verdicts.
 
@@ -147,34 +95,29 @@ def run_claims(
     """
     folder = user_path(out)
     with held(folder):
-        return _run_claims(folder, claims, plan, overwrite, show or Display())
+        return _run_claims(folder, claims, plan, overwrite, show or Progress())
 
 
 def _run_claims(
-    folder: Path, claims: Sequence[Claim], plan: Plan, overwrite: bool, show: Display
+    folder: Path, claims: Sequence[Claim], plan: Plan, overwrite: bool, show: Progress
 ) -> list[Verdict]:
     """Do what `run_claims` does, in a folder whose lock is held."""
     there = goes_on(folder, CLAIMS, overwrite=overwrite)
     before = read_record(folder) if there else {}
-    bench = Bench(folder, show, dict(before.get("machine", {})))
     works = {w.name: w for claim in claims for w in claim.works(claim.plan(plan))}
-    left = sorted((w for w in works.values() if not (there and bench.find(w))), key=_turn)
-    processes = torch.get_num_threads()
-    if left and not bench.machine:
+    trained = any("training" in work.job for work in works.values())
+    text = _text(plan) if trained else {}
+    machine = dict(before.get("machine", {}))
+    reused = [there and stored(_job(work, folder, {}, text)) for work in works.values()]
+    if not machine and not all(reused):
         show.say("measuring how this machine computes several small runs best")
-        bench.machine = _measured(plan)
-    record = {**before, **_conditions(bench.machine)}
+        machine = _measured(plan)
+    record = {**before, **_conditions(machine)}
     with beginning(folder, CLAIMS, goes_on=there):
         _write(folder, record)
-    if left:
-        show.plan(left, seconds_of(left, processes), processes)
-    done = 0
-    for turn, group in groupby(left, key=_turn):
-        part = list(group)
-        _run(bench, part, 1 if turn[0] else processes, done)
-        done += len(part)
-    verdicts = [_verdict(bench, claim, plan) for claim in claims]
-    text = _text(plan) if any("training" in work.job for work in works.values()) else {}
+    jobs = [_job(work, folder, machine, text) for work in works.values()]
+    outcomes = dict(zip(works, _run(jobs, show), strict=True))
+    verdicts = [_verdict(outcomes, claim, plan) for claim in claims]
     noted = {
         verdict.claim.name: {
             **as_json(verdict),
@@ -188,48 +131,46 @@ def _run_claims(
     return verdicts
 
 
-def _turn(work: Work) -> tuple[bool, str, str]:
-    """Return what jobs that run in one go share; those that need the machine alone come last."""
-    return work.alone, work.function.__module__, work.function.__qualname__
-
-
-def _run(bench: Bench, works: list[Work], processes: int, before: int) -> None:
-    """Run jobs of one function, telling of each by its place among all."""
-    began: dict[int, float] = {}
-
-    class Shown(Progress):
-        def started(self, number: int, job: Any) -> None:
-            began[number] = time.perf_counter()
-            bench.show.started(before + number, works[number].job)
-
-        def told(self, number: int, share: float, line: str) -> None:
-            bench.show.told(before + number, share, line)
-
-        def ended(self, number: int, outcome: Outcome) -> None:
-            bench.show.ended(before + number, outcome)
-
-    def record(number: int, outcome: Outcome) -> None:
-        bench.keep(works[number], outcome, time.perf_counter() - began[number])
-
-    threads = torch.get_num_threads() if works[0].alone else bench.machine["threads"]
-    run_jobs(
-        works[0].function,
-        [bench.job(work) for work in works],
-        processes=processes,
-        threads=threads,
-        show=Shown(),
-        record=record,
+def _job(work: Work, folder: Path, machine: Mapping[str, Any], text: Mapping[str, Any]) -> Job:
+    """Return the job of a work; one that trains on text depends on what that text is, too."""
+    threads = torch.get_num_threads() if work.alone else machine.get("threads", 1)
+    where = {"folder": str(folder / work.folder)} if work.folder else {}
+    read = {"text": text.get("hash")} if "training" in work.job else {}
+    return Job(
+        work.name,
+        work.function,
+        {**work.job, **read},
+        {**where, "machine": {**machine, "threads": threads}},
+        folder / "results" / f"{work.name}.json",
+        threads,
+        work.alone,
+        work.seconds,
+        older=lambda record: (
+            record["result"] if record["job"] == json.loads(json.dumps(work.job)) else None
+        ),
     )
 
 
-def _verdict(bench: Bench, claim: Claim, shared: Plan) -> Verdict:
+def _run(jobs: Sequence[Job], show: Progress) -> list[Outcome]:
+    at_once = torch.get_num_threads()
+
+    def plan(left: list[Job]) -> tuple[str, float]:
+        seconds = seconds_of(left, at_once)
+        heading = f"{counted(len(left), 'job')}, {at_once_in_words(at_once)}"
+        return f"{heading}: about {readable_seconds(seconds)}", seconds
+
+    return run_what_is_left(jobs, at_once=at_once, plan=plan, show=show)
+
+
+def _verdict(outcomes: Mapping[str, Outcome], claim: Claim, shared: Plan) -> Verdict:
     plan = claim.plan(shared)
-    works = claim.works(plan)
-    reading = claim.read(plan, bench.results)
-    failed = [f"{w.name}: {bench.errors[w.name]}" for w in works if w.name in bench.errors]
+    of = {work.name: outcomes[work.name] for work in claim.works(plan)}
+    results = {n: outcome.result for n, outcome in outcomes.items() if outcome.error is None}
+    reading = claim.read(plan, results)
+    failed = [f"{name}: {outcome.error}" for name, outcome in of.items() if outcome.error]
     if failed:
         reading = replace(reading, said=(*reading.said, *failed))
-    seconds = sum(bench.seconds.get(w.name, 0.0) for w in works)
+    seconds = sum(outcome.seconds for outcome in of.values())
     return judge(claim, reading, seeds=plan.seeds, seconds=seconds)
 
 
@@ -291,8 +232,7 @@ def _write(folder: Path, record: dict[str, Any]) -> None:
 def _measured(plan: Plan) -> dict[str, Any]:
     """Return how a small model is trained fastest here while as many others are."""
     config = TrainConfig(model=ModelConfig(**PRESETS["nano"]), data=plan.data, batch_size=16)
-    processes = torch.get_num_threads()
-    outcomes = run_jobs(time_baseline, [as_job(config)] * processes, processes=processes, threads=1)
+    outcomes = time_at_once(config, torch.get_num_threads(), threads=1)
     for outcome in outcomes:
         if outcome.error is not None:
             raise Failed(outcome.error)

@@ -23,7 +23,7 @@ import torch
 
 from wordorder.batch import Batch
 from wordorder.claims.claim import HOLDS, Claim, Criterion, Gate, Plan, Reading, Results, Work
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.jobs import Tell
 from wordorder.model import make_model
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.training.machine import DTYPES, Machine, compiled, use

@@ -16,8 +16,8 @@ from wordorder.claims.claim import Criterion, Gate, Plan, Results, Work
 from wordorder.claims.intervals import Gains
 from wordorder.claims.questions import QUESTIONS
 from wordorder.experiments.calibration import as_job, config_of
+from wordorder.experiments.jobs import Tell
 from wordorder.experiments.paired_run import train_and_measure
-from wordorder.experiments.side_by_side import Tell
 from wordorder.experiments.statistics import Interval
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.names import file_name

@@ -13,7 +13,7 @@ from typing import Any
 
 from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Work
 from wordorder.errors import BadInput
-from wordorder.experiments.side_by_side import Tell
+from wordorder.experiments.jobs import Tell
 from wordorder.text.load import load_corpus
 from wordorder.words.analogies import accuracy, analogy, rank, read_questions
 from wordorder.words.cache import open_vectors

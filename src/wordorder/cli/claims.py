@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from wordorder.claims.catalogue import find
-from wordorder.claims.claim import HOLDS, Plan, Work
-from wordorder.claims.run import Display, as_json, run_claims, within
+from wordorder.claims.claim import HOLDS, Plan
+from wordorder.claims.run import as_json, run_claims, within
 from wordorder.claims.table import for_terminal, listing, markdown
 from wordorder.cli.options.claims import ClaimsOptions, read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput
-from wordorder.experiments.side_by_side import Job, Outcome
 from wordorder.text.user_text import user_path
 from wordorder.training.config import seconds, whole_paths
-from wordorder.training.plan import readable_seconds
 
 STRICT_EXIT = 3
 
@@ -32,7 +29,7 @@ def main(arguments: list[str]) -> int:
     if options.list:
         console.print(listing(claims, plan))
         return 0
-    show, folder = Terminal(), user_path(options.out)
+    show, folder = RunsBar(), user_path(options.out)
     few = [f"{c.name} ({c.seeds_needed})" for c in claims if c.plan(plan).seeds < c.seeds_needed]
     if few:
         show.say(
@@ -85,23 +82,3 @@ def _plan(options: ClaimsOptions) -> Plan:
         *whole_paths(questions),
         as_needed=options.seeds is None,
     )
-
-
-class Terminal(RunsBar, Display):
-    """What is told on stderr while claims are tried."""
-
-    def plan(self, works: Sequence[Work], seconds: float, processes: int) -> None:
-        self.works = works
-        at_once = "one at a time" if processes == 1 else f"{processes} at once"
-        self.say(f"{len(works)} jobs, {at_once}: about {readable_seconds(seconds)}")
-        self.begin(len(works), seconds, [work.seconds for work in works])
-
-    def told(self, number: int, share: float, line: str) -> None:
-        self.shares[number] = share
-        self.update(f"{self.works[number].name}  {line}")
-
-    def ended(self, number: int, outcome: Outcome) -> None:
-        self.finish(number, self.works[number].name, "done", outcome)
-
-    def started(self, number: int, job: Job) -> None:
-        """A bar says nothing of a beginning."""

@@ -1,7 +1,4 @@
-"""How far several runs are: a bar for all of them in a terminal, plain lines elsewhere.
-
-`compare` and `tasks` say the rest: what is about to start, and what a run that ended scored.
-"""
+"""How far several jobs are: bars in a terminal, a line for each that ends elsewhere."""
 
 from __future__ import annotations
 
@@ -9,68 +6,80 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
 
-from wordorder.experiments.side_by_side import Outcome
+from wordorder.experiments.jobs import Job, Outcome
+from wordorder.experiments.runner import Progress
 from wordorder.numerals import counted
 from wordorder.training.plan import readable_seconds
 
 
-class RunsBar:
-    """A bar for several runs, on stderr."""
+class RunsBar(Progress):
+    """On stderr, a bar for all jobs and one for each that runs now."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
-        self.progress: Progress | None = None
+        self.bars: Bars | None = None
+        self.tasks: dict[int, TaskID] = {}
 
     def say(self, line: str) -> None:
-        """Print one line."""
         self.console.print(line, style="dim", markup=False, soft_wrap=True)
 
-    def begin(self, count: int, seconds: float, weights: Sequence[float] = ()) -> None:
-        """Runs start now.
-
-        Args:
-            count: how many.
-            seconds: what all of them should take.
-            weights: how much of that each takes, in any unit; none: all as much.
-        """
-        self.count, self.seconds, self.began = count, seconds, time.perf_counter()
-        self.weights = list(weights) or [1.0] * count
-        self.shares, self.over = dict.fromkeys(range(count), 0.0), 0
+    def plan(self, jobs: Sequence[Job], heading: str, seconds: float) -> None:
+        self.close()  # the bars of an earlier plan
+        self.say(heading)
+        self.jobs, self.seconds, self.began = jobs, seconds, time.perf_counter()
+        self.shares, self.over = dict.fromkeys(range(len(jobs)), 0.0), 0
         if self.console.is_terminal:
-            columns = BarColumn(bar_width=20), TextColumn("{task.description}")
-            self.progress = Progress(*columns, console=self.console)
-            self.whole = self.progress.add_task("", total=1)
-            self.progress.start()
+            columns = BarColumn(bar_width=20), TextColumn("{task.description}", markup=False)
+            self.bars = Bars(*columns, console=self.console)
+            self.whole = self.bars.add_task("", total=1)
+            self.bars.start()
 
-    def update(self, line: str = "") -> None:
-        """Draw the bar anew, with a line beside it."""
-        if self.progress is not None:
-            text = f"{self.over} of {counted(self.count, 'run')}{self._left()}  {line}"
-            self.progress.update(self.whole, completed=self._done(), description=text)
+    def started(self, number: int, job: Job) -> None:
+        if self.bars is not None:
+            self.tasks[number] = self.bars.add_task(job.name, total=1.0)
 
-    def finish(self, number: int, name: str, scored: str, outcome: Outcome) -> None:
-        """Say how run `number` ended: what it scored, or why it failed."""
+    def told(self, number: int, share: float, line: str) -> None:
+        self.shares[number] = share
+        if self.bars is not None:
+            text = f"{self.jobs[number].name}  {line}"
+            self.bars.update(self.tasks[number], completed=share, description=text)
+        self._update()
+
+    def ended(self, number: int, outcome: Outcome) -> None:
+        """Say how a job ended: what came out, or why it failed."""
+        if self.bars is not None:
+            self.bars.remove_task(self.tasks.pop(number))
         self.shares[number] = 1.0
         self.over += 1
-        self.update()
-        self.say(f"{self.over}/{self.count}  {name}  {outcome.error or scored}{self._left()}")
+        self._update()
+        job = self.jobs[number]
+        scored = outcome.error or job.in_words(outcome.result)
+        self.say(f"{self.over}/{len(self.jobs)}  {job.name}  {scored}{self._left()}")
         if outcome.error is not None and "Traceback" in outcome.details:
             self.say(outcome.details)
 
     def close(self) -> None:
-        """Take the bar away."""
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
+        """Take the bars away."""
+        if self.bars is not None:
+            self.bars.stop()
+            self.bars = None
+        self.tasks.clear()
+
+    def _update(self) -> None:
+        if self.bars is not None:
+            text = f"{self.over} of {counted(len(self.jobs), 'run')}{self._left()}"
+            self.bars.update(self.whole, completed=self._done(), description=text)
 
     def _done(self) -> float:
-        done = sum(weight * self.shares[n] for n, weight in enumerate(self.weights))
-        return done / sum(self.weights)
+        done = sum(job.seconds * self.shares[number] for number, job in enumerate(self.jobs))
+        return done / sum(job.seconds for job in self.jobs)
 
     def _left(self) -> str:
-        """Return the time left, from what is done; the plan's guess at first."""
+        """Return the time left, from what is done; the plan's estimate at first."""
         share, took = self._done(), time.perf_counter() - self.began
         seconds = took / share - took if share > 0.02 else self.seconds - took
-        return f"  {readable_seconds(max(0.0, seconds))} left" if self.over < self.count else ""
+        left = f"  {readable_seconds(max(0.0, seconds))} left"
+        return left if self.over < len(self.jobs) else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -16,19 +15,10 @@ from wordorder.cli.options.tasks import read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import TASKS
-from wordorder.experiments.side_by_side import Job, Outcome
 from wordorder.experiments.task_report import for_terminal, write_report
-from wordorder.experiments.task_training import in_words
-from wordorder.experiments.tasks import (
-    DEFAULT_TASKS,
-    THREADS,
-    Display,
-    TasksConfig,
-    run_tasks,
-)
+from wordorder.experiments.tasks import DEFAULT_TASKS, TasksConfig, run_tasks
 from wordorder.numerals import counted
 from wordorder.text.user_text import user_path
-from wordorder.training.plan import readable_seconds
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +35,7 @@ def main(arguments: list[str]) -> int:
         out=options.out,
         overwrite=options.overwrite,
     )
-    show, folder = Terminal(), user_path(config.out)
+    show, folder = RunsBar(), user_path(config.out)
     try:
         run_tasks(config, show=show, command=shlex.join(["wordorder", "tasks", *arguments]))
     except KeyboardInterrupt:
@@ -66,28 +56,3 @@ def main(arguments: list[str]) -> int:
             f"{found.failed[0]}"
         )
     return 0
-
-
-class Terminal(RunsBar, Display):
-    """A bar for the whole in a terminal, plain lines elsewhere."""
-
-    def plan(self, jobs: Sequence[Job], seconds: float, processes: int) -> None:
-        self.jobs = jobs
-        at_once = "one at a time" if processes == 1 else f"{processes} at once"
-        self.say(
-            f"{counted(len(jobs), 'run')}, {at_once} with {counted(THREADS, 'thread')} each: about "
-            f"{readable_seconds(seconds)}"
-        )
-        self.begin(len(jobs), seconds)
-
-    def told(self, number: int, share: float, line: str) -> None:
-        self.shares[number] = share
-        self.update(f"{self._name(number)}  {line}")
-
-    def ended(self, number: int, outcome: Outcome) -> None:
-        scored = "" if outcome.error else in_words(outcome.result["curve"][-1]["trials"])
-        self.finish(number, self._name(number), scored, outcome)
-
-    def _name(self, number: int) -> str:
-        job = self.jobs[number]
-        return f"{job['protocol']['task']} {job['position']} seed {job['seed']}"

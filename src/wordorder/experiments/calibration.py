@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from wordorder.errors import Failed
-from wordorder.experiments.side_by_side import Job, Outcome, Tell, run_jobs
+from wordorder.experiments.jobs import Job, Outcome, Settings, Tell
+from wordorder.experiments.runner import run_jobs
 from wordorder.model import ModelConfig, make_model, shape_of
 from wordorder.training import loop
 from wordorder.training.config import TrainConfig, with_vocabulary
@@ -60,9 +61,7 @@ def calibrate(config: TrainConfig, runs: int, asked: int = 0) -> Calibration:
     """
     best, alone = None, None
     for processes, threads in candidates(config, runs, asked):
-        outcomes = run_jobs(
-            time_baseline, [as_job(config)] * processes, processes=processes, threads=threads
-        )
+        outcomes = time_at_once(config, processes, threads)
         timed = [outcome.result for outcome in outcomes if outcome.error is None]
         if len(timed) < processes:
             if processes == 1:
@@ -96,20 +95,27 @@ def candidates(config: TrainConfig, runs: int, asked: int = 0) -> list[tuple[int
     return found
 
 
+def time_at_once(config: TrainConfig, processes: int, threads: int) -> list[Outcome]:
+    """Time the same run in several processes at the same time."""
+    job = Job("timing", time_baseline, as_job(config), threads=threads)
+    return run_jobs([job] * processes, at_once=processes)
+
+
 def costs(config: TrainConfig, positions: Sequence[str], machine: Machine) -> dict[str, Any]:
     """Return what each embedding costs: parameters, those it adds, seconds of a step.
 
     Raises:
         Failed: where a step cannot be taken, with its reason.
     """
-    job = {**as_job(config), "machine": machine.to_dict(), "positions": list(positions)}
-    outcome = run_jobs(time_positions, [job], processes=1, threads=machine.threads)[0]
+    settings = {**as_job(config), "machine": machine.to_dict(), "positions": list(positions)}
+    job = Job("timing", time_positions, settings, threads=machine.threads)
+    outcome = run_jobs([job], at_once=1)[0]
     if outcome.error is not None:
         raise Failed(_why([outcome]))
     return outcome.result
 
 
-def time_baseline(job: Job, tell: Tell) -> dict[str, Any]:
+def time_baseline(job: Settings, tell: Tell) -> dict[str, Any]:
     """Return how a process like this one computes fastest, and its seconds a step."""
     config = config_of(job)
     material = read_material(config)
@@ -134,7 +140,7 @@ def time_baseline(job: Job, tell: Tell) -> dict[str, Any]:
     }
 
 
-def time_positions(job: Job, tell: Tell) -> dict[str, Any]:
+def time_positions(job: Settings, tell: Tell) -> dict[str, Any]:
     """Return the costs of every embedding, timed in turn."""
     config, machine = config_of(job), Machine(**job["machine"])
     material = read_material(config)
@@ -164,7 +170,7 @@ def as_job(config: TrainConfig) -> dict[str, Any]:
     return {"training": config.to_dict(), "model": config.model.to_dict()}
 
 
-def config_of(job: Job) -> TrainConfig:
+def config_of(job: Settings) -> TrainConfig:
     """Return the configuration that `as_job` wrote."""
     return TrainConfig.from_dict(job["training"], ModelConfig.from_dict(job["model"]))
 

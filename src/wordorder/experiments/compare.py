@@ -32,7 +32,7 @@ from wordorder.experiments import fairness, grid, overfitting
 from wordorder.experiments.calibration import calibrate, costs
 from wordorder.experiments.comparison import RECORD, Comparison
 from wordorder.experiments.folder import beginning, goes_on
-from wordorder.experiments.grid import Display
+from wordorder.experiments.runner import Progress
 from wordorder.experiments.tuning import tune
 from wordorder.experiments.wording import listed
 from wordorder.folders import Kind
@@ -128,7 +128,7 @@ class CompareConfig:
 
 
 def compare(
-    config: CompareConfig, *, show: Display | None = None, command: str | None = None
+    config: CompareConfig, *, show: Progress | None = None, command: str | None = None
 ) -> Path:
     """Run a comparison, or what is left of one, and return its folder.
 
@@ -144,11 +144,11 @@ def compare(
     """
     folder = user_path(config.out)
     with held(folder):
-        _compare(folder, config, show or Display(), command)
+        _compare(folder, config, show or Progress(), command)
     return folder
 
 
-def _compare(folder: Path, config: CompareConfig, show: Display, command: str | None) -> None:
+def _compare(folder: Path, config: CompareConfig, show: Progress, command: str | None) -> None:
     """Run a comparison in its folder, whose lock is held."""
     config = replace(config, train=_shared_training(config))
     for position in config.positions:  # a wrong spec is known at once
@@ -264,7 +264,7 @@ def _before(folder: Path, config: CompareConfig) -> Comparison | None:
     return record
 
 
-def _settled(config: CompareConfig, material: Material, show: Display) -> dict[str, Any]:
+def _settled(config: CompareConfig, material: Material, show: Progress) -> dict[str, Any]:
     """Measure the machine, and turn a length of time into one number of steps for all."""
     show.say("measuring how this machine does several runs best")
     train, runs = config.train, len(config.positions) * max(1, config.seeds)
@@ -281,7 +281,7 @@ def _settled(config: CompareConfig, material: Material, show: Display) -> dict[s
 
 
 def _costs(
-    config: CompareConfig, record: Comparison, before: Comparison | None, show: Display
+    config: CompareConfig, record: Comparison, before: Comparison | None, show: Progress
 ) -> dict[str, Any]:
     """Return what each embedding costs; those timed before are not timed again."""
     known = before.costs if before else {}

@@ -7,7 +7,7 @@ that what has been found is there whenever the comparison is stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ from wordorder.evaluation.order import PROBES
 from wordorder.evaluation.windows import MOST_TARGETS
 from wordorder.experiments.calibration import as_job
 from wordorder.experiments.comparison import Comparison
-from wordorder.experiments.paired_run import recorded, train_and_measure
-from wordorder.experiments.side_by_side import Outcome, Progress, run_jobs
+from wordorder.experiments.jobs import Job, Outcome
+from wordorder.experiments.paired_run import MEASURES, train_and_measure
+from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
 from wordorder.names import file_name
+from wordorder.numerals import counted
+from wordorder.training.plan import readable_seconds
 
 SECONDS_TO_START = 5.0  # a process, with its imports and its text
 
@@ -35,37 +38,16 @@ class Cell:
     steps: int = 0
 
 
-class Display(Progress):
-    """What a comparison tells while it works, beside the progress of its runs."""
-
-    def say(self, line: str) -> None:
-        """One line about something that happened."""
-
-    def plan(self, record: Comparison, cells: list[Cell], seconds: float) -> None:
-        """Runs are about to start, and how long they should take."""
-
-
-def run(folder: Path, record: Comparison, show: Display) -> None:
+def run(folder: Path, record: Comparison, show: Progress) -> None:
     """Do what is left of the grid, and write the line of every run."""
     cells = cells_of(folder, record)
-    lines: dict[Cell, dict[str, Any]] = {}
-    for cell in cells:
-        measures = recorded(cell.folder, record.measure)
-        if measures is not None:
-            lines[cell] = line_of(folder, cell, measures)
-    left = [cell for cell in cells if cell not in lines]
 
-    def write() -> None:
-        text = "".join(f"{json.dumps(lines[cell])}\n" for cell in cells if cell in lines)
-        write_text(folder / "results.jsonl", text)
+    def write(outcomes: Sequence[Outcome | None]) -> None:
+        ended = [(cell, each) for cell, each in zip(cells, outcomes, strict=True) if each]
+        lines = [json.dumps(line_of(folder, cell, outcome)) for cell, outcome in ended]
+        write_text(folder / "results.jsonl", "".join(f"{line}\n" for line in lines))
 
-    def ended(cell: Cell, outcome: Outcome) -> None:
-        failed = {"failed": outcome.error}
-        lines[cell] = line_of(folder, cell, outcome.result if outcome.error is None else failed)
-        write()
-
-    write()
-    run_cells(record, left, record.measure, show, ended)
+    run_cells(record, cells, record.measure, show, write)
 
 
 def cells_of(folder: Path, record: Comparison) -> list[Cell]:
@@ -85,13 +67,13 @@ def cells_of(folder: Path, record: Comparison) -> list[Cell]:
     ]
 
 
-def line_of(folder: Path, cell: Cell, found: dict[str, Any]) -> dict[str, Any]:
+def line_of(folder: Path, cell: Cell, outcome: Outcome) -> dict[str, Any]:
     """Return the line of results.jsonl of one run: what was found of it, or why it failed."""
     return {
         "position": cell.position,
         "seed": cell.seed,
         "run": str(cell.folder.relative_to(folder)),
-        **found,
+        **(outcome.result if outcome.error is None else {"failed": outcome.error}),
     }
 
 
@@ -116,37 +98,41 @@ def _tokens_read(record: Comparison) -> float:
 
 def run_cells(
     record: Comparison,
-    cells: list[Cell],
+    cells: Sequence[Cell],
     measure: dict[str, Any] | None,
-    show: Display,
-    ended: Callable[[Cell, Outcome], None],
-) -> None:
-    """Run cells side by side and tell of each as it ends.
+    show: Progress,
+    changed: Callable[[list[Outcome | None]], None] = lambda outcomes: None,
+) -> list[Outcome]:
+    """Run the cells whose results are not stored, side by side; return how all ended.
 
     Args:
-        measure: what is asked of each run, as `train_and_measure` takes it.
-        ended: called with each cell and its outcome.
+        measure: what is measured of each run, as `train_and_measure` takes it.
+        changed: called with the outcomes so far, as `run_what_is_left` does.
     """
-    if not cells:
-        return
-    show.plan(record, cells, seconds_of(record, cells))
-    run_jobs(
-        train_and_measure,
-        [_job(record, cell, measure) for cell in cells],
-        processes=record.processes,
-        threads=record.machine["threads"],
-        show=show,
-        record=lambda number, outcome: ended(cells[number], outcome),
-    )
+    threads, processes = record.machine["threads"], record.processes
+    jobs = [_job(record, cell, measure) for cell in cells]
+    of = {job.name: cell for job, cell in zip(jobs, cells, strict=True)}
+
+    def plan(left: list[Job]) -> tuple[str, float]:
+        seconds = seconds_of(record, [of[job.name] for job in left])
+        heading = (
+            f"{counted(len(left), 'run')} of {counted(cells[0].steps, 'step')}, "
+            f"{at_once_in_words(processes)} with {counted(threads, 'thread')} each, "
+            f"{record['machine']['dtype']}: about {readable_seconds(seconds)}"
+        )
+        notes = record.notes if measure == record.measure else []
+        return "\n".join([heading, *notes]), seconds
+
+    return run_what_is_left(jobs, at_once=processes, plan=plan, show=show, changed=changed)
 
 
-def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> dict[str, Any]:
+def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> Job:
     shared = record.config
     config = replace(
         shared,
         model=replace(shared.model, position=cell.position),
         seed=cell.seed,
-        out=str(cell.folder),
+        out=None,
         time=None,
         tokens=None,
         steps=cell.steps,
@@ -154,9 +140,24 @@ def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> dict
         learning_rate=cell.rate * shared.learning_rate,
         matrix_learning_rate=cell.rate * shared.matrix_learning_rate,
     )
-    return {
-        **as_job(config),
-        "machine": record.machine,
-        "measure": measure,
-        "command": record.command,
-    }
+    rate = f" {cell.rate:g}x" if cell.rate != 1 else ""
+    return Job(
+        f"{cell.position} seed {cell.seed}{rate}",
+        train_and_measure,
+        {
+            **as_job(config),
+            "machine": record.machine,
+            "measure": measure,
+            "text": record.data["content_hash"],
+        },
+        {"folder": str(cell.folder), "command": record.command},
+        cell.folder / MEASURES,
+        record.machine["threads"],
+        in_words=_loss,
+        older=lambda found: found["measures"] if found["asked"] == measure else None,
+    )
+
+
+def _loss(result: dict[str, Any]) -> str:
+    """Return the loss of a run that ended, and of which text it is."""
+    return f"{result.get('text', 'validation')} loss {result['validation_loss']:.4f}"

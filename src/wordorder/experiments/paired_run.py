@@ -1,29 +1,30 @@
 """One run of a comparison: trained, or gone on with, and then measured.
 
 It is an ordinary run folder, which every other command reads, with one file more:
-`measures.json`, what the comparison wants to know of it. A run that is there already is not
-trained again, and one that has been measured in the same way is not measured again.
+`measures.json`, the result of the job, what the comparison wants to know of it. A run that is
+there already is not trained again, even if other things are now to be measured of it.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import context_losses
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import order_losses
 from wordorder.experiments.calibration import config_of
 from wordorder.experiments.document_losses import document_losses, grouped
-from wordorder.experiments.side_by_side import SECONDS_TO_SAVE, Job, Tell
+from wordorder.experiments.jobs import SECONDS_TO_SAVE, Settings, Tell
 from wordorder.locks import held
 from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore, beginning
@@ -37,6 +38,7 @@ from wordorder.training.material import (
     tokenizer_of,
 )
 from wordorder.training.metrics import read
+from wordorder.training.recorded import read_recorded
 from wordorder.training.run import Run
 from wordorder.training.start import resume_in_held_folder, train_in_held_folder
 
@@ -46,15 +48,15 @@ LATE_STEPS = 20  # the training loss is the mean of the last twentieth of the st
 TRAINING_SHARE = 0.8  # of what there is to do, for the progress line
 
 
-def train_and_measure(job: Job, tell: Tell) -> dict[str, Any]:
+def train_and_measure(job: Settings, tell: Tell) -> dict[str, Any]:
     """Return what a run scored, and leave it in its folder.
 
     Args:
-        job: `training` and `model` as JSON, `machine`, `command`, and `measure`: what is asked of
-            the run (see `measures_of`), `CHOOSING`, or None for its validation loss alone.
+        job: `training` and `model` as JSON, `machine`, `folder`, `command`, and `measure`: what
+            is measured (see `measures_of`), `CHOOSING`, or None for its validation loss alone.
         tell: is called with the share that is done.
     """
-    folder = Path(job["training"]["out"])
+    folder = Path(job["folder"])
     run, peak = _trained(folder, job, tell)
     if job["measure"] is None:
         return {"validation_loss": _final(folder)["validation_loss"]}
@@ -62,21 +64,17 @@ def train_and_measure(job: Job, tell: Tell) -> dict[str, Any]:
         return choice_of(run)
     found = measures_of(run, job["measure"], lambda share: _tell_measuring(tell, share))
     found["peak_bytes"] = peak or recorded_peak(folder)
-    record = {"asked": job["measure"], "measures": found}
-    write_text(folder / MEASURES, json.dumps(record, indent=1) + "\n")
     return found
 
 
-def recorded(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the measures of a run that is done and was asked the same; None otherwise."""
-    record = _read(folder)
-    return record["measures"] if record and record["asked"] == asked else None
-
-
 def recorded_peak(folder: Path) -> int | None:
-    """Return the most memory that training took, where that was once seen."""
-    record = _read(folder)
-    return record["measures"]["peak_bytes"] if record else None
+    """Return the peak memory of training as an earlier job measured it; None if unknown."""
+    try:
+        record = json.loads((folder / MEASURES).read_text(encoding="utf-8"))
+        peak: int | None = record.get("result", record.get("measures"))["peak_bytes"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return peak
 
 
 def measures_of(run: Run, asked: dict[str, Any], tell: Callable[[float], None]) -> dict[str, Any]:
@@ -232,28 +230,44 @@ def _tell_measuring(tell: Tell, share: float) -> None:
     tell(TRAINING_SHARE + (1 - TRAINING_SHARE) * share, "measuring")
 
 
-def _trained(folder: Path, job: Job, tell: Tell) -> tuple[Run, int | None]:
+def _trained(folder: Path, job: Settings, tell: Tell) -> tuple[Run, int | None]:
     """Return the run, and the memory that this process took at most to train it."""
-    if any("final" in record for record in read(folder / "metrics.jsonl")):
-        return Run.load(folder, trust=True), None
-    show = Told(tell)
     with held(folder, wait=SECONDS_TO_SAVE):  # the run of a command that was killed is saving
-        run = _train(folder, job, show)
+        anew = _is_of_another_text(folder, job)
+        if not anew and any("final" in record for record in read(folder / "metrics.jsonl")):
+            return Run.load(folder, trust=True), None
+        run = _train(folder, job, Told(tell), anew=anew)
     return run, _peak_bytes()
 
 
-def _train(folder: Path, job: Job, show: Display) -> Run:
+def _is_of_another_text(folder: Path, job: Settings) -> bool:
+    """Whether the run in a folder was trained on another text than the job is to be."""
+    try:
+        recorded = read_recorded(folder, "data")["data"]["content_hash"]
+    except (OSError, BadInput):
+        return False
+    return job.get("text") not in (None, recorded)
+
+
+def _train(folder: Path, job: Settings, show: Display, *, anew: bool) -> Run:
     """Train, or go on, in a folder whose lock is held."""
-    if any(folder.glob("training/step-*")):
+    if not anew and any(folder.glob("training/step-*")):
         return resume_in_held_folder(folder, inexact=False, trust=True, show=show)
     # Comparisons judge at a stated step.
-    config = replace(config_of(job), overwrite=True, keep="last")
+    config = replace(config_of(job), out=str(folder), overwrite=True, keep="last")
     machine, command = Machine(**job["machine"]), job["command"]
     return train_in_held_folder(config, machine=machine, show=show, command=command, trust=True)
 
 
 def _peak_bytes() -> int:
-    """Return the most memory this process has held so far."""
+    """Return the most memory this process has held so far.
+
+    On Linux not from `getrusage`, whose peak begins with that of the process that started this one.
+    """
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        if peak := re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE):
+            return 1024 * int(peak[1])
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
@@ -283,12 +297,3 @@ def _curve(folder: Path) -> list[tuple[int, float]]:
     return [
         (tokens[r["step"]], r["validation_loss"]) for r in _validations(folder) if "final" not in r
     ]
-
-
-def _read(folder: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads((folder / MEASURES).read_text(encoding="utf-8"))
-        _ = record["asked"], record["measures"]["peak_bytes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return record

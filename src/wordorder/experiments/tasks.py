@@ -1,11 +1,10 @@
 """A grid of algorithmic tasks, embeddings and seeds, each run a process of its own.
 
-A run takes about a minute, so it is done whole or not at all: the file it leaves says what it
-was trained by, a run that has one is not done again, and what was stopped in the middle starts
-anew. The folder that is left:
+A run takes about a minute, so it is done whole or not at all: a run whose result is stored is not
+done again, and what was stopped in the middle starts anew. The folder that is left:
 
     tasks.json                    what was asked for, and how
-    runs/TASK/POSITION-seedN.json    one run: its protocol and its curve
+    runs/TASK/POSITION-seedN.json    one run: the job, and its result with its curve
     results.jsonl                 all of them, a line each, failed ones too
     table.csv  figures/  report.html    what people read, made from these
 """
@@ -15,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,24 @@ from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import TASKS, find
 from wordorder.experiments.folder import beginning, goes_on, write_record
-from wordorder.experiments.side_by_side import Job, Outcome, Progress, Tell, run_jobs
+from wordorder.experiments.jobs import (
+    Job,
+    Outcome,
+    Settings,
+    Tell,
+    is_stored_result,
+    read_stored,
+)
+from wordorder.experiments.runner import (
+    Launcher,
+    Progress,
+    at_once_in_words,
+    run_jobs,
+    run_what_is_left,
+)
 from wordorder.experiments.task_training import (
     Protocol,
+    in_words,
     protocol_of,
     seconds_of,
     train_on_task,
@@ -41,6 +55,7 @@ from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import Positive, Repetitions, check
 from wordorder.text.user_text import user_path
+from wordorder.training.plan import readable_seconds
 from wordorder.version import __version__
 
 DEFAULT_TASKS = ("copy", "repeat", "reverse", "sort")
@@ -64,10 +79,12 @@ GRID = Kind(
         ),
         "runs/*/*-seed*.json",
     ),
-    proofs={"runs/*/*-seed*.json": lambda path: has_keys(path, ("protocol", "curve"))},
+    proofs={
+        "runs/*/*-seed*.json": lambda path: (
+            is_stored_result(path) or has_keys(path, ("protocol", "curve"))
+        )
+    },
 )
-
-RunJobs = Callable[..., list[Outcome]]
 
 
 @dataclass(frozen=True)
@@ -105,39 +122,32 @@ class TasksConfig:
         """How each task is trained."""
         return tuple(protocol_of(t, self.steps, self.length) for t in dict.fromkeys(self.tasks))
 
-    def jobs(self) -> list[dict[str, Any]]:
+    def jobs(self) -> list[Job]:
         """Return every run: of each task, all embeddings with the first seed, then the next."""
         runs = user_path(self.out) / "runs"
         return [
-            {
-                "protocol": asdict(protocol),
-                "position": position,
-                "seed": seed,
-                "path": str(runs / protocol.task / f"{file_name(position)}-seed{seed}.json"),
-            }
+            Job(
+                f"{protocol.task} {position} seed {seed}",
+                run_one,
+                {"protocol": asdict(protocol), "position": position, "seed": seed},
+                path=runs / protocol.task / f"{file_name(position)}-seed{seed}.json",
+                threads=THREADS,
+                in_words=lambda result: in_words(result["curve"][-1]["trials"]),
+                older=lambda record: record["curve"] and record,
+            )
             for protocol in self.protocols
             for seed in range(self.seeds)
             for position in dict.fromkeys(self.positions)
         ]
 
 
-class Display(Progress):
-    """What a grid tells while it works, beside the progress of its runs."""
-
-    def say(self, line: str) -> None:
-        """One line about something that happened."""
-
-    def plan(self, jobs: Sequence[Job], seconds: float, processes: int) -> None:
-        """Runs are about to start, and how long they should take."""
-
-
 def run_tasks(
     config: TasksConfig,
     *,
-    show: Display | None = None,
+    show: Progress | None = None,
     command: str | None = None,
     processes: int = 0,
-    run: RunJobs = run_jobs,
+    launcher: Launcher | None = None,
 ) -> Path:
     """Run a grid, or what is left of one, and return its folder.
 
@@ -145,7 +155,7 @@ def run_tasks(
         show: what is told while it works; None: nothing.
         command: how it was asked for, for the report.
         processes: how many runs at once; 0: as many as there are cores.
-        run: what runs jobs.
+        launcher: where runs are done; None: in processes of this machine.
 
     Raises:
         BadInput: an embedding or a folder that cannot be.
@@ -154,36 +164,47 @@ def run_tasks(
     """
     folder = user_path(config.out)
     with held(folder):
-        _run_tasks(folder, config, show or Display(), command, processes, run)
+        _run_tasks(folder, config, show or Progress(), command, processes, launcher)
     return folder
 
 
 def _run_tasks(
     folder: Path,
     config: TasksConfig,
-    show: Display,
+    show: Progress,
     command: str | None,
     processes: int,
-    run: RunJobs,
+    launcher: Launcher | None,
 ) -> None:
     """Run a grid in its folder, whose lock is held."""
     _check_positions(config)
     there = goes_on(folder, GRID, overwrite=config.overwrite)
     jobs = config.jobs()
-    lines = {job["path"]: _finished(job, folder) if there else None for job in jobs}
+    for job in jobs if there else []:
+        _check_protocol(job, folder)
     with beginning(folder, GRID, goes_on=there):
         _write(folder, config, command)
-    _write_results(folder, lines.values())
-    left = [job for job in jobs if lines[job["path"]] is None]
-    if not left:
-        return
-    if len(left) < len(jobs):
-        are = "is" if len(jobs) - len(left) == 1 else "are"
-        show.say(f"{len(jobs) - len(left)} of {counted(len(jobs), 'run')} {are} there already")
-    processes = min(processes or cores(), len(left))
-    show.say("measuring what a step takes with each embedding")
-    show.plan(left, expected_seconds(left, processes, run), processes)
-    _run(folder, left, lines, processes, show, run)
+    processes = processes or cores()
+
+    def plan(left: list[Job]) -> tuple[str, float]:
+        if done := len(jobs) - len(left):
+            are = "is" if done == 1 else "are"
+            show.say(f"{done} of {counted(len(jobs), 'run')} {are} there already")
+        show.say("measuring what a step takes with each embedding")
+        at_once = min(processes, len(left))
+        seconds = expected_seconds(left, at_once, launcher)
+        heading = f"{counted(len(left), 'run')}, {at_once_in_words(at_once)} with "
+        threads = counted(THREADS, "thread")
+        return f"{heading}{threads} each: about {readable_seconds(seconds)}", seconds
+
+    run_what_is_left(
+        jobs,
+        at_once=processes,
+        plan=plan,
+        show=show,
+        changed=lambda outcomes: _write_results(folder, jobs, outcomes),
+        launcher=launcher,
+    )
 
 
 def cores() -> int:
@@ -193,20 +214,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def run_one(job: Job, tell: Tell) -> dict[str, Any]:
-    """Train one model, write its file, and return what the file holds."""
+def run_one(job: Settings, tell: Tell) -> dict[str, Any]:
+    """Train one model, and return its protocol and its curve."""
     try:
-        protocol = Protocol(**job["protocol"])
-        result = train_on_task(protocol, job["position"], job["seed"], tell)
+        return train_on_task(Protocol(**job["protocol"]), job["position"], job["seed"], tell)
     except Failed as error:  # what it tells to try are options of `wordorder train`
         raise Failed(str(error).partition(": try ")[0]) from None
-    path = Path(job["path"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(result) + "\n")
-    return result
 
 
-def time_some(job: Job, tell: Tell) -> dict[str, Any]:
+def time_some(job: Settings, tell: Tell) -> dict[str, Any]:
     """Return what some runs should take, and what it took to find out, in seconds."""
     began, found = time.perf_counter(), []
     for run in job["runs"]:
@@ -217,13 +233,18 @@ def time_some(job: Job, tell: Tell) -> dict[str, Any]:
     return {"seconds": found, "took": time.perf_counter() - began}
 
 
-def expected_seconds(jobs: Sequence[Job], processes: int, run: RunJobs = run_jobs) -> float:
+def expected_seconds(
+    jobs: Sequence[Job], processes: int, launcher: Launcher | None = None
+) -> float:
     """Return how long runs should take, by a few steps of each, as many at once as they will be."""
-    kinds = {_kind(job): job for job in jobs}
+    kinds = {_kind(job.settings): job.settings for job in jobs}
     shares = [list(kinds)[first::processes] for first in range(min(processes, len(kinds)))]
     began = time.perf_counter()
-    timings = [{"runs": [kinds[kind] for kind in share]} for share in shares]
-    outcomes = run(time_some, timings, processes=processes, threads=THREADS)
+    timings = [
+        Job("timing", time_some, {"runs": [kinds[kind] for kind in share]}, threads=THREADS)
+        for share in shares
+    ]
+    outcomes = run_jobs(timings, at_once=processes, launcher=launcher)
     elapsed = time.perf_counter() - began
     seconds: dict[str, float] = {}
     for share, outcome in zip(shares, outcomes, strict=True):
@@ -231,10 +252,10 @@ def expected_seconds(jobs: Sequence[Job], processes: int, run: RunJobs = run_job
             seconds |= zip(share, outcome.result["seconds"], strict=True)
             elapsed = min(elapsed, max(0.0, elapsed - outcome.result["took"]))
     start = elapsed  # what a process takes before it can compute
-    return sum(start + seconds.get(_kind(job), 0.0) for job in jobs) / processes
+    return sum(start + seconds.get(_kind(job.settings), 0.0) for job in jobs) / processes
 
 
-def _kind(job: Job) -> str:
+def _kind(job: Settings) -> str:
     return f"{job['protocol']['task']} {job['position']}"
 
 
@@ -245,24 +266,20 @@ def _check_positions(config: TasksConfig) -> None:
             shape_of(protocol.training(position, seed=0).model)
 
 
-def _finished(job: Job, folder: Path) -> dict[str, Any] | None:
-    """Return what a run that is done has left; None where there is none, or a damaged one.
+def _check_protocol(job: Job, folder: Path) -> None:
+    """Check that what is stored of a run was trained by the same protocol.
 
     Raises:
-        BadInput: it was trained by another protocol.
+        BadInput: it was trained by another one.
     """
-    try:
-        result = json.loads(Path(job["path"]).read_text(encoding="utf-8"))
-        protocol, _ = result["protocol"], result["curve"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    for name, value in job["protocol"].items():
+    record, wanted = read_stored(job) or {}, job.settings["protocol"]
+    protocol = record.get("job", record).get("protocol", wanted)
+    for name, value in wanted.items():
         if protocol.get(name) != value:
             raise BadInput(
-                f"{folder} holds {job['protocol']['task']} with {name} {protocol.get(name)}, not "
-                f"{value}: choose another --out, or replace it by --overwrite"
+                f"{folder} holds {wanted['task']} with {name} {protocol.get(name)}, not {value}: "
+                "choose another --out, or replace it by --overwrite"
             )
-    return result
 
 
 def _write(folder: Path, config: TasksConfig, command: str | None) -> None:
@@ -277,30 +294,7 @@ def _write(folder: Path, config: TasksConfig, command: str | None) -> None:
     write_record(folder / "tasks.json", json.dumps(record, indent=1) + "\n")
 
 
-def _write_results(folder: Path, lines: Iterable[dict[str, Any] | None]) -> None:
-    text = "".join(f"{json.dumps(line)}\n" for line in lines if line is not None)
-    write_text(folder / "results.jsonl", text)
-
-
-def _run(
-    folder: Path,
-    left: Sequence[Job],
-    lines: dict[str, dict[str, Any] | None],
-    processes: int,
-    show: Display,
-    run: RunJobs,
-) -> None:
-    """Run what is left, and write down how each run ended as it ends."""
-
-    def record(number: int, outcome: Outcome) -> None:
-        job = left[number]
-        lines[job["path"]] = outcome.result if outcome.error is None else _failed(job, outcome)
-        _write_results(folder, lines.values())
-
-    run(run_one, left, processes=processes, threads=THREADS, show=show, record=record)
-
-
-def _failed(job: Job, outcome: Outcome) -> dict[str, Any]:
-    """Return the line of a run that failed; it has no file, and so is tried again."""
-    kept = {name: job[name] for name in ("protocol", "position", "seed")}
-    return {**kept, "failed": outcome.error}
+def _write_results(folder: Path, jobs: Sequence[Job], outcomes: Sequence[Outcome | None]) -> None:
+    ended = [(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True) if outcome]
+    lines = [o.result if o.error is None else {**j.settings, "failed": o.error} for j, o in ended]
+    write_text(folder / "results.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))

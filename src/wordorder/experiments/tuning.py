@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.experiments.comparison import Comparison
-from wordorder.experiments.grid import Cell, Display, run_cells
+from wordorder.experiments.grid import Cell, run_cells
 from wordorder.experiments.paired_run import CHOOSING
-from wordorder.experiments.side_by_side import Outcome
+from wordorder.experiments.runner import Progress
 from wordorder.names import file_name
 
 FACTORS = (0.5, 1.0, 2.0)  # of both learning rates, tried for every embedding
@@ -30,7 +30,7 @@ SEEDS = (1_000_000, 1_000_001)  # far from those that are compared
 Losses = dict[float, list[float]]
 
 
-def tune(folder: Path, record: Comparison, show: Display) -> dict[str, Any]:
+def tune(folder: Path, record: Comparison, show: Progress) -> dict[str, Any]:
     """Return the factor of both learning rates with which each embedding learns best, and why.
 
     Args:
@@ -58,13 +58,11 @@ def tune(folder: Path, record: Comparison, show: Display) -> dict[str, Any]:
             for seed in SEEDS
         ]
 
-        def ended(cell: Cell, outcome: Outcome) -> None:
+        for cell, outcome in zip(cells, run_cells(record, cells, CHOOSING, show), strict=True):
             if outcome.error is None:
                 found = losses.setdefault(cell.position, {})
                 found.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
                 texts.add(outcome.result["text"])
-
-        run_cells(record, cells, CHOOSING, show, ended)
         tried = {p: tried[p] | set(wanted[p]) for p in new}
         wanted = {p: further(losses.get(p, {}), tried[p]) for p in new}
     chosen = {p: best(losses.get(p, {})) for p in new}

@@ -1,0 +1,145 @@
+"""The one runner of many jobs: some at once, told of as they go, each stored as it ends.
+
+A small model does not keep many cores busy: two runs with one thread each are often done
+before two runs one after the other with two. A failed job does not stop the rest.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol
+
+from wordorder.experiments.jobs import Job, Outcome, Tell, stored
+from wordorder.experiments.processes import ProcessLauncher
+
+
+class Launcher(Protocol):
+    """Where jobs run: in processes of this machine, or anywhere that calls `jobs.perform`."""
+
+    def submit(self, job: Job, tell: Tell) -> Future[Outcome]:
+        """Start a job; `tell` is not called once its future is done."""
+
+    def stop(self) -> None:
+        """Interrupt what runs; returns when every job has saved what it has."""
+
+
+class Progress:
+    """What a person may want to know while jobs run; override what is shown."""
+
+    def say(self, line: str) -> None:
+        """One line about something that happened."""
+
+    def plan(self, jobs: Sequence[Job], heading: str, seconds: float) -> None:
+        """Jobs are about to start; the heading is a line about them.
+
+        Args:
+            seconds: how long all of them should take.
+        """
+
+    def started(self, number: int, job: Job) -> None:
+        """Job `number` of the plan has begun."""
+
+    def told(self, number: int, share: float, line: str) -> None:
+        """Job `number` has done a share of its work, 0 to 1."""
+
+    def ended(self, number: int, outcome: Outcome) -> None:
+        """Job `number` is over, well or badly."""
+
+
+def run_what_is_left(
+    jobs: Sequence[Job],
+    *,
+    at_once: int,
+    plan: Callable[[list[Job]], tuple[str, float]],
+    show: Progress,
+    changed: Callable[[list[Outcome | None]], None] = lambda outcomes: None,
+    launcher: Launcher | None = None,
+) -> list[Outcome]:
+    """Run every job whose result is not stored; return how each ended, in the order given.
+
+    Args:
+        plan: from the jobs that are left to the heading and the seconds of `Progress.plan`.
+        changed: called with the outcomes so far, None of what is left: at first with those that
+            are stored, then whenever a job has ended.
+    """
+    outcomes = [stored(job) for job in jobs]
+    changed(outcomes)
+    left = [number for number, outcome in enumerate(outcomes) if outcome is None]
+    left.sort(key=lambda number: jobs[number].alone)  # last, for nothing runs beside them
+
+    def ended(number: int, outcome: Outcome) -> None:
+        outcomes[left[number]] = outcome
+        changed(outcomes)
+
+    if left:
+        order = [jobs[number] for number in left]
+        heading, seconds = plan(order)
+        show.plan(order, heading, seconds)
+        run_jobs(order, at_once=at_once, show=show, ended=ended, launcher=launcher)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    at_once: int,
+    show: Progress | None = None,
+    ended: Callable[[int, Outcome], None] = lambda number, outcome: None,
+    launcher: Launcher | None = None,
+) -> list[Outcome]:
+    """Run every job and return how each ended, in the order given.
+
+    Args:
+        at_once: how many run at once.
+        ended: called as (number, outcome) when a job is over, before that is shown.
+        launcher: where jobs run; None: in processes of this machine.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, when every job has saved and gone.
+    """
+    show, launcher = show or Progress(), launcher or ProcessLauncher()
+    outcomes: dict[int, Outcome] = {}
+    waiting = deque(enumerate(jobs))
+    running: dict[int, Job] = {}
+    events: queue.Queue[tuple[int, Any]] = queue.Queue()
+
+    def tell(number: int, share: float, line: str) -> None:
+        events.put((number, (share, line)))
+
+    def over(number: int, future: Future[Outcome]) -> None:
+        events.put((number, future.result()))
+
+    try:
+        while waiting or running:
+            while waiting and _may_start(waiting[0][1], running, at_once):
+                number, job = waiting.popleft()
+                running[number] = job
+                future = launcher.submit(job, partial(tell, number))
+                show.started(number, job)
+                future.add_done_callback(partial(over, number))
+            number, event = events.get()
+            if isinstance(event, Outcome):
+                outcomes[number] = event
+                del running[number]
+                ended(number, event)
+                show.ended(number, event)
+            else:
+                show.told(number, *event)
+    finally:
+        launcher.stop()
+    return [outcomes[number] for number in range(len(jobs))]
+
+
+def at_once_in_words(at_once: int) -> str:
+    """Return how many jobs run at once, for a plan's heading."""
+    return "one at a time" if at_once == 1 else f"{at_once} at once"
+
+
+def _may_start(job: Job, running: dict[int, Job], at_once: int) -> bool:
+    if job.alone or any(each.alone for each in running.values()):
+        return not running
+    return len(running) < at_once
