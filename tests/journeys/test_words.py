@@ -113,6 +113,19 @@ def test_a_runs_own_table(run: Path, here: Path, capsys: pytest.CaptureFixture[s
     assert "has no word 'kingdom' (" in refused(capsys, run, "kingdom")
 
 
+def test_a_run_needs_no_gensim_and_a_file_says_how_to_install_it(
+    run: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gensim", None)
+    monkeypatch.setitem(sys.modules, "gensim.models", None)
+    words = ["king", "--analogy", "king", "man", "woman", "--expect", "queen"]
+    assert "king - man + woman" in asked(capsys, run, *words, "--questions", "q.txt")
+    Path("s.txt").write_text("the king\n", encoding="utf-8")
+    assert "the same" in asked(capsys, run, "I love AI", "--sentences", "s.txt")
+    for words in (["v.txt", "king"], ["train", "--data", "v.txt", "--out", "t.vec"]):
+        assert "need an extra: pip install 'wordorder[words]'" in refused(capsys, *words)
+
+
 def test_sentences(run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("s.txt").write_text("the king\nI love AI\nthe man\n", encoding="utf-8")
     both = found(capsys, run, "I love AI", "--sentences", "s.txt")

@@ -6,21 +6,22 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.words.analogies import (
-    METHODS,
-    Method,
-    Question,
-    accuracy,
-    analogy,
-    rank,
-    read_questions,
-)
-from wordorder.words.vectors import Vectors
+from wordorder.words.analogies import Question, accuracy, read_questions
+from wordorder.words.vectors import METHODS, Method, Neighbour, Vectors
+
+
+def analogy(vectors: Vectors, a: str, b: str, c: str, **how: Any) -> list[Neighbour]:
+    return vectors.most_similar([a, c], [b], **how)
+
+
+def rank(vectors: Vectors, expected: str, a: str, b: str, c: str, **how: Any) -> int:
+    return vectors.rank(expected, [a, c], [b], **how)
 
 
 def ranked(vectors: Vectors, words: list[str], method: Method) -> list[str]:
@@ -61,10 +62,10 @@ def test_answers_are_those_of_the_formula(
 ) -> None:
     vectors = make_drawn(60, 5)
     expected = ranked(vectors, ["w3", "w8", "w20"], method)
-    found = analogy(vectors, "w3", "w8", "w20", method=method, count=60, include_inputs=True)
+    found = analogy(vectors, "w3", "w8", "w20", method=method, topn=60, include_inputs=True)
     assert [each.word for each in found] == expected
     others = [word for word in expected if word not in ("w3", "w8", "w20")]
-    found = analogy(vectors, "w3", "w8", "w20", method=method, count=60)
+    found = analogy(vectors, "w3", "w8", "w20", method=method, topn=60)
     assert [each.word for each in found] == others
     assert rank(vectors, others[9], "w3", "w8", "w20", method=method) == 10
     place = expected.index(others[9]) + 1
@@ -137,7 +138,7 @@ def test_many_questions_at_once_are_each_answered_as_alone(
     vectors = make_drawn(50, 4)
     picked = np.random.default_rng(1).integers(0, 50, (300, 3)).tolist()
     names = [[f"w{number}" for number in each] for each in picked if len(set(each)) == 3]
-    first = [analogy(vectors, b, a, c, method=method, count=1)[0].word for a, b, c in names]
+    first = [analogy(vectors, b, a, c, method=method, topn=1)[0].word for a, b, c in names]
     right = [Question(a, b, c, d) for (a, b, c), d in zip(names, first, strict=True)]
     wrong = [Question(a, b, c, a) for a, b, c in names]
     assert accuracy(vectors, right + wrong, method=method).total.right == len(names)

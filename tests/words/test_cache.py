@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gensim.models import KeyedVectors
 
 from wordorder.errors import BadInput
 from wordorder.words import cache
@@ -36,7 +37,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         def refuse(*_: object) -> None:
             raise AssertionError("the file is read again")
 
-        monkeypatch.setattr(cache, "read_blocks", refuse)
+        monkeypatch.setattr(cache, "read", refuse)
 
     return forbid
 
@@ -76,7 +77,7 @@ def test_a_changed_file_takes_the_place_of_its_entry(
     assert len(entries()) == 1
 
 
-@pytest.mark.parametrize("name", ["matrix.npy", "norms.npy", "names.json", "file.json"])
+@pytest.mark.parametrize("name", ["keyed", "keyed.vectors.npy"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "rubbish"])
 def test_a_damaged_entry_is_made_again(
     file: Path, entries: Callable[[], list[Path]], name: str, damage: str
@@ -95,11 +96,28 @@ def test_a_damaged_entry_is_made_again(
 def test_an_entry_whose_parts_do_not_fit_is_made_again(
     file: Path, entries: Callable[[], list[Path]]
 ) -> None:
-    before = open_vectors(file)
-    for name, other in (("norms.npy", before.norms[:-1]), ("matrix.npy", before.norms)):
-        np.save(entries()[0] / name, other)
-        assert (open_vectors(file).matrix == before.matrix).all()
-        assert len(open_vectors(file).norms) == len(before)
+    before = np.array(open_vectors(file).matrix)  # not mapped: its file is overwritten
+    for other in (before[:-1], before[:, 0], before[:, :-1]):
+        np.save(entries()[0] / "keyed.vectors.npy", other)
+        assert (open_vectors(file).matrix == before).all()
+
+
+def test_an_entry_of_an_older_version_is_replaced(
+    file: Path, entries: Callable[[], list[Path]]
+) -> None:
+    open_vectors(file)
+    (entry,) = entries()
+    for path in entry.iterdir():
+        path.unlink()
+    np.save(entry / "matrix.npy", np.zeros((50, 6), np.float32))
+    assert open_vectors(file).matrix.any() and entries() == [entry]
+    assert {path.name for path in entry.iterdir()} == {"keyed", "keyed.vectors.npy"}
+
+
+def test_gensim_opens_an_entry(file: Path, entries: Callable[[], list[Path]]) -> None:
+    vectors = open_vectors(file)
+    keyed = KeyedVectors.load(str(entries()[0] / "keyed"), mmap="r")
+    assert keyed.index_to_key == vectors.names and (keyed["w7"] == vectors.matrix[7]).all()
 
 
 def test_where_the_cache_cannot_be_written_vectors_stay_in_memory(

@@ -13,15 +13,10 @@ from gensim.models import KeyedVectors
 
 from wordorder.errors import BadInput
 from wordorder.words import formats
-from wordorder.words.formats import read_blocks, write
-from wordorder.words.vectors import Floats, Vectors
+from wordorder.words.formats import read, write
+from wordorder.words.vectors import Vectors
 
 NAMES = ["v.txt", "v.vec.gz", "v.bin", "v.bin.gz"]
-
-
-def read(path: Path) -> tuple[list[str], Floats]:
-    blocks = list(read_blocks(path))
-    return [word for b in blocks for word in b.words], np.concatenate([b.rows for b in blocks])
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -52,12 +47,15 @@ def test_what_is_written_is_read_again(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gensim_reads_what_is_written(
-    tmp_path: Path, make_drawn: Callable[..., Vectors], name: str
+    tmp_path: Path,
+    make_drawn: Callable[..., Vectors],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
 ) -> None:
     vectors = make_drawn(20, 5)
     write(tmp_path / name, vectors)
     theirs = KeyedVectors.load_word2vec_format(str(tmp_path / name), binary=".bin" in name)
-    assert theirs.index_to_key == vectors.names
+    assert theirs.index_to_key == vectors.names and not caplog.records
     assert (theirs.vectors == vectors.matrix).all()
 
 
@@ -179,5 +177,5 @@ def test_a_gzip_file_that_was_cut_short(tmp_path: Path, make_drawn: Callable[...
 def test_progress_ends_at_one(tmp_path: Path, make_drawn: Callable[..., Vectors]) -> None:
     shares: list[float] = []
     write(tmp_path / "v.txt", make_drawn(300, 9))
-    list(read_blocks(tmp_path / "v.txt", shares.append))
+    read(tmp_path / "v.txt", shares.append)
     assert shares[-1] == 1 and sorted(shares) == shares

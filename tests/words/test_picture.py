@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.words.picture import draw, plane
-from wordorder.words.projector import export
+from wordorder.words.picture import draw, export, plane
 from wordorder.words.vectors import Vectors
 
 

@@ -18,8 +18,8 @@ from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.words import sentences
 from wordorder.words.sentences import (
     Apart,
-    last_first,
     nearest_sentences,
+    other_order,
     read_sentences,
     reversed_words,
     sentence_vectors,
@@ -111,7 +111,7 @@ def test_words_from_the_last_to_the_first() -> None:
 def test_tokens_from_the_last_to_the_first_where_there_are_no_words(kind: str) -> None:
     corpus = Corpus("c", (Document("我爱人工智能。" * 20, "c"),))
     tokenizer = make_tokenizer(kind, corpus, 270)
-    text, tokens, unit = last_first(tokenizer, "我爱人工智能")
+    text, tokens, unit = other_order(tokenizer, "我爱人工智能")
     forward = tokens_of(tokenizer, "我爱人工智能")
     assert unit == "tokens" and tokenizer.decode(forward) == "我爱人工智能"
     assert sorted(tokens) == sorted(forward) and tokenizer.decode(tokens) == text
@@ -121,7 +121,7 @@ def test_tokens_from_the_last_to_the_first_where_there_are_no_words(kind: str) -
 
 
 def test_words_from_the_last_to_the_first_where_there_are_any(tokenizer: Tokenizer) -> None:
-    found = last_first(tokenizer, "I love AI")
+    found = other_order(tokenizer, "I love AI")
     assert found == ("AI love I", tokenizer.encode(" AI love I"), "words")
 
 
@@ -135,7 +135,7 @@ def test_a_tokenizer_that_drops_spaces_still_has_words() -> None:
     backend = tokenizers.Tokenizer(models.WordLevel({"I": 0, "love": 1, "AI": 2}))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.add_special_tokens(["<|endoftext|>"])
-    assert last_first(Tokenizer(backend), "I love AI") == ("AI love I", [2, 1, 0], "words")
+    assert other_order(Tokenizer(backend), "I love AI") == ("AI love I", [2, 1, 0], "words")
 
 
 def test_sentences_are_the_lines_of_a_file(tmp_path: Path) -> None:

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.words.vectors import Vectors, neighbour_rank, neighbours
+from wordorder.words.vectors import Neighbour, Vectors
+
+
+def neighbours(vectors: Vectors, word: str, count: int = 10) -> list[Neighbour]:
+    return vectors.most_similar([word], topn=count)
 
 
 def cosine(first: list[float], second: list[float]) -> float:
@@ -30,8 +34,21 @@ def test_neighbours_are_those_of_the_largest_cosine(make_drawn: Callable[..., Ve
     assert [near.score for near in found] == pytest.approx(
         [cosines[name] for name in expected[:12]], abs=1e-6
     )
-    assert neighbour_rank(vectors, "w17", expected[0]) == 1
-    assert neighbour_rank(vectors, "w17", expected[198]) == 199
+    assert vectors.rank(expected[0], ["w17"]) == 1
+    assert vectors.rank(expected[198], ["w17"]) == 199
+
+
+@pytest.mark.parametrize("terms", [(["w17"], []), (["w3", "w20"], ["w8"])])
+def test_answers_are_those_of_gensim(
+    make_drawn: Callable[..., Vectors], terms: tuple[list[str], list[str]]
+) -> None:
+    vectors = make_drawn(200, 7)
+    keyed = vectors.keyed()
+    found, theirs = vectors.most_similar(*terms, topn=12), keyed.most_similar(*terms, topn=12)
+    assert [word for word, _ in found] == [word for word, _ in theirs]
+    np.testing.assert_allclose([s for _, s in found], [s for _, s in theirs], atol=1e-6)
+    again = Vectors.of_keyed("theirs", keyed)
+    assert again.matrix is vectors.matrix and again.most_similar(*terms, topn=12) == found
 
 
 def test_more_neighbours_than_there_are_are_all_of_them(planted: Vectors) -> None:
@@ -88,4 +105,4 @@ def test_the_first_words_alone(planted: Vectors) -> None:
 
 def test_a_word_has_no_rank_among_its_own_neighbours(planted: Vectors) -> None:
     with pytest.raises(BadInput, match="'King' is the word itself"):
-        neighbour_rank(planted, "king", "King")
+        planted.rank("King", ["king"])

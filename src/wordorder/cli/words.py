@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -25,12 +24,14 @@ from wordorder.locks import held_file
 from wordorder.numerals import counted
 from wordorder.settings import Positive, Threads
 from wordorder.text.user_text import decode_argument, user_path
-from wordorder.words.analogies import METHODS, VOCABULARY, accuracy, analogy, rank, read_questions
+from wordorder.words.analogies import VOCABULARY, accuracy, read_questions
 from wordorder.words.cache import open_vectors
-from wordorder.words.vectors import Vectors, neighbour_rank, neighbours
+from wordorder.words.vectors import METHODS, Method, Vectors, gensim_models
 from wordorder.words.views import show
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wordorder.training.run import Run
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -133,20 +134,20 @@ def main(arguments: list[str]) -> int:
     )
     run = _run(options)
     if options.sentences is not None:
-        found = _sentences(run, options)
+        answers = _sentences(run, options)
     else:
         vectors = _vectors(run, options)
         whole = vectors if options.vocabulary is None else vectors.first(options.vocabulary)
-        found = _asked(whole, options, of_a_run=run is not None)
+        answers = _answers(whole, options, of_a_run=run is not None)
     if options.json:
-        print(json.dumps({"source": options.source, **found}))
+        print(json.dumps({"source": options.source, **answers}))
     else:
-        show(Console(highlight=False), options.source, found)
+        show(Console(highlight=False), options.source, answers)
     return 0
 
 
 def _run(options: WordsOptions) -> Run | None:
-    """The run that is asked; None for a file of vectors."""
+    """The run to ask; None for a file of vectors."""
     if not user_path(options.source).is_dir():
         if options.sentences is not None:
             raise BadInput(f"--sentences needs a run, whose model reads them: {options.source}")
@@ -161,50 +162,40 @@ def _vectors(run: Run | None, options: WordsOptions) -> Vectors:
         from wordorder.words.token_table import token_vectors
 
         return token_vectors(run.model, run.tokenizer, str(run.folder))
-    with _progress("reading, once: it is kept in the cache") as told:
-        return open_vectors(options.source, told)
+    with _progress("reading, once: it is kept in the cache") as progress:
+        return open_vectors(options.source, progress)
 
 
-def _asked(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict[str, Any]:
-    """Everything that was asked of a table of vectors.
+def _answers(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict[str, Any]:
+    """The answers of a table of vectors, by the name of the question.
 
     Args:
         of_a_run: it is a language model's own table.
     """
-    found: dict[str, Any] = {"words": len(vectors), "dimensions": vectors.matrix.shape[1]}
+    answers: dict[str, Any] = {"words": len(vectors), "dimensions": vectors.matrix.shape[1]}
     if not (options.words or options.analogy or options.questions or options.export):
-        found["first"] = list(vectors.names[: options.count])
+        answers["first"] = vectors.names[: options.count]
     if options.words:
-        near = {word: neighbours(vectors, word, options.count) for word in options.words}
-        found["neighbours"] = {word: list(map(asdict, those)) for word, those in near.items()}
+        answers["neighbours"] = {
+            word: [near._asdict() for near in vectors.most_similar([word], topn=options.count)]
+            for word in options.words
+        }
         if options.expect and not options.analogy:
-            ranks = {word: neighbour_rank(vectors, word, options.expect) for word in options.words}
-            found |= {"expected": options.expect, "ranks": ranks}
+            ranks = {word: vectors.rank(options.expect, [word]) for word in options.words}
+            answers |= {"expected": options.expect, "ranks": ranks}
     if options.analogy:
-        found["analogy"] = _analogy(vectors, options, of_a_run=of_a_run)
+        answers["analogy"] = _analogy(vectors, options, of_a_run=of_a_run)
     elif options.expect and not options.words:
         raise BadInput("--expect is a word to be near another: name one, or an --analogy")
     if options.questions:
-        questions, counted = read_questions(options.questions), options.vocabulary or VOCABULARY
-        found["questions"] = {"vocabulary": min(counted, len(vectors))} | {
-            method: asdict(
-                accuracy(
-                    vectors,
-                    questions,
-                    vocabulary=counted,
-                    method=method,
-                    include_inputs=options.include_inputs,
-                )
-            )
-            for method in METHODS
-        }
+        answers["questions"] = _questions(vectors, options)
     if options.picture:
-        found["picture"] = _picture(vectors, options, found)
+        answers["picture"] = _picture(vectors, options, answers)
     if options.export:
-        from wordorder.words.projector import export
+        from wordorder.words.picture import export
 
-        found["export"] = list(map(str, export(vectors, options.export)))
-    return found
+        answers["export"] = list(map(str, export(vectors, options.export)))
+    return answers
 
 
 def _analogy(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict[str, Any]:
@@ -215,51 +206,55 @@ def _analogy(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict
             f"--analogy has {counted(len(words), 'word')}: give three, as king man woman "
             "or 'king - man + woman'"
         )
-    found: dict[str, Any] = {"words": list(words), "of_a_run": of_a_run}
+    a, b, c = words
+    terms, inputs = ([a, c], [b]), options.include_inputs
+    answers: dict[str, Any] = {"words": list(words), "of_a_run": of_a_run}
     for method in METHODS:
-        answers = analogy(
-            vectors,
-            *words,
-            method=method,
-            count=options.count,
-            include_inputs=options.include_inputs,
+        near = vectors.most_similar(
+            *terms, topn=options.count, method=method, include_inputs=inputs
         )
-        found[method] = list(map(asdict, answers))
-    if options.expect:
-        found["expected"] = options.expect
-        found["ranks"] = {
+        answers[method] = [each._asdict() for each in near]
+    if expected := options.expect:
+
+        def rank(method: Method, *, included: bool) -> int:
+            return vectors.rank(expected, *terms, method=method, include_inputs=included)
+
+        answers["expected"] = expected
+        answers["ranks"] = {
             method: {
-                # An expected word that is left out has a rank only where it is not.
-                "left_out": rank(vectors, options.expect, *words, method=method)
-                if not options.include_inputs
-                else None,
-                "included": rank(
-                    vectors, options.expect, *words, method=method, include_inputs=True
-                ),
+                # With --include-inputs the word may be one of the three, which have no such rank.
+                "left_out": None if inputs else rank(method, included=False),
+                "included": rank(method, included=True),
             }
             for method in METHODS
         }
-    return found
+    return answers
 
 
-def _picture(vectors: Vectors, options: WordsOptions, found: dict[str, Any]) -> str:
+def _questions(vectors: Vectors, options: WordsOptions) -> dict[str, Any]:
+    questions, vocabulary = read_questions(options.questions), options.vocabulary or VOCABULARY
+    how = {"vocabulary": vocabulary, "include_inputs": options.include_inputs}
+    scores = {m: asdict(accuracy(vectors, questions, method=m, **how)) for m in METHODS}
+    return {"vocabulary": min(vocabulary, len(vectors)), **scores}
+
+
+def _picture(vectors: Vectors, options: WordsOptions, answers: dict[str, Any]) -> str:
     from wordorder.words.picture import draw
 
     assert options.picture is not None
     drawn, arrows = list(options.words), []
     if options.analogy:
-        a, b, c = found["analogy"]["words"]
-        answer = options.expect or found["analogy"]["add"][0]["word"]
-        arrows = [(b, a), (c, answer)]
-    elif len(drawn) == 1:  # alone it would be a point: it and what is near it
-        drawn += [near["word"] for near in found["neighbours"][drawn[0]]]
+        a, b, c = answers["analogy"]["words"]
+        arrows = [(b, a), (c, options.expect or answers["analogy"]["add"][0]["word"])]
+    elif len(drawn) == 1:  # alone it would be a point: draw its neighbours too
+        drawn += [near["word"] for near in answers["neighbours"][drawn[0]]]
     draw(options.picture, vectors, drawn, arrows)
     return options.picture
 
 
 def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
-    """The nearest sentences of a file, and what two orders of the same words are to a run."""
-    from wordorder.words import sentences as of
+    """The nearest sentences of a file, and how far apart a model's vectors of two orders are."""
+    from wordorder.words.sentences import compare, read_sentences
 
     assert run is not None and options.sentences is not None
     if not 1 <= len(options.words) <= 2:
@@ -267,28 +262,16 @@ def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
             f"--sentences compares one sentence with those of a file, and {len(options.words)} "
             "are given: quote it, and another order of it if you like"
         )
-    first = options.words[0]
-    lines = of.read_sentences(options.sentences)
-    if len(options.words) == 2:
-        other, tokens, unit = options.words[1], options.words[1], ""
-    else:
-        other, tokens, unit = of.last_first(run.tokenizer, first)
-    with _progress("reading") as told:
-        found = of.sentence_vectors(run.model, run.tokenizer, [first, tokens, *lines], told)
-    aparts = {kind: of.Apart.of(rows[0], rows[1]) for kind, rows in found.items()}
-    apart = {kind: {**asdict(each), "same": each.same} for kind, each in aparts.items()}
-    near = {
-        kind: list(map(asdict, of.nearest_sentences(lines, rows[2:], rows[0], options.count)))
-        for kind, rows in found.items()
-    }
-    return {
-        "sentence": first,
-        "other": other,
-        "reversed": unit,
-        "kinds": of.KINDS,
-        "apart": apart,
-        "nearest": near,
-    }
+    lines = read_sentences(options.sentences)
+    with _progress("reading") as progress:
+        return compare(
+            run.model,
+            run.tokenizer,
+            *options.words,
+            among=lines,
+            count=options.count,
+            progress=progress,
+        )
 
 
 def _train(options: TrainOptions) -> int:
@@ -313,6 +296,7 @@ def _train_into(out: Path, options: TrainOptions) -> None:
     from wordorder.words.formats import write
     from wordorder.words.word2vec import train_vectors
 
+    gensim_models("word2vec's vectors")  # if it is missing, say so before the text is read
     logs, start = Console(stderr=True, highlight=False), time.perf_counter()
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)
@@ -322,14 +306,14 @@ def _train_into(out: Path, options: TrainOptions) -> None:
         logs.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     if options.threads != 1:
         logs.print("several threads change one table at once: another run gives other numbers")
-    with _progress("learning") as told:
+    with _progress("learning") as progress:
         vectors = train_vectors(
             corpus,
             dimensions=options.dimensions,
             epochs=options.epochs,
             min_count=options.min_count,
             threads=options.threads,
-            progress=told,
+            progress=progress,
         )
     write(out, vectors)
     seconds = round(time.perf_counter() - start, 1)
@@ -343,14 +327,8 @@ def _train_into(out: Path, options: TrainOptions) -> None:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr that comes with the first share it is told."""
+    """A bar on stderr that appears with the first share it is given."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        tasks: list[Any] = []
-
-        def told(share: float) -> None:
-            if not tasks:
-                tasks.append(progress.add_task(what, total=1.0))
-            progress.update(tasks[0], completed=share)
-
-        yield told
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0, visible=False)
+        yield lambda share: bar.update(task, completed=share, visible=True)

@@ -35,7 +35,7 @@ from wordorder.words.observed import (
     layer_states,
     observed,
 )
-from wordorder.words.sentences import Apart, last_first, tokens_of
+from wordorder.words.sentences import Apart, other_order, tokens_of
 
 LIKELIEST = 3
 
@@ -158,12 +158,8 @@ def explain(
     Raises:
         BadInput: a text without two tokens, or longer than the model can read.
     """
-    text, unit = text.strip(), ""
-    if other is None:
-        other, reordered, unit = last_first(tokenizer, text)
-    else:
-        other = other.strip()
-        reordered = tokens_of(tokenizer, other)
+    text = text.strip()
+    other, reordered, unit = other_order(tokenizer, text, other and other.strip())
     ids = [tokens_of(tokenizer, text), reordered]
     _check_orders(text, other, ids)
     fills_in = not model.config.causal if fills_in is None else fills_in

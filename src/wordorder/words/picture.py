@@ -1,8 +1,8 @@
-"""A picture of some words: the plane through their vectors in which they lie farthest apart.
+"""Pictures of word vectors: a plane of some words, and files for TensorBoard's projector.
 
-The two directions are the first principal components of the words that are drawn, and of no
-others: the plane is the one that shows these words best. How much of their spread it shows
-stands on its axes, since two directions of a hundred never show all.
+The plane is the one through the vectors of the drawn words in which they lie farthest apart: its
+directions are their first two principal components, and no other word's. The axes say how much of
+the words' spread each direction shows, since two directions of a hundred never show all.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordorder import drawing
+from wordorder.atomic import replacing
 from wordorder.errors import BadInput
 from wordorder.text.user_text import user_path
 from wordorder.words.vectors import Vectors
 
 POINT, ARROW = "#1f5a99", "#c8501e"
+WHITESPACE = str.maketrans("\t\r\n", "   ")
 
 
 def plane(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -84,3 +86,21 @@ def draw(
     axes.margins(0.15)
     axes.grid(alpha=0.25)
     drawing.save(figure, path, dpi=120)
+
+
+def export(vectors: Vectors, folder: str | Path) -> tuple[Path, Path]:
+    """Write vectors.tsv and metadata.tsv, which TensorBoard's projector loads; return their paths.
+
+    One row for each word; metadata of a single column has no header.
+
+    Source: TensorBoard, Visualizing Data using the Embedding Projector, "Metadata".
+    """
+    folder = user_path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, names = folder / "vectors.tsv", folder / "metadata.tsv"
+    with replacing(rows) as beside:
+        np.savetxt(beside, vectors.matrix, "%.6g", "\t")
+    with replacing(names) as beside:
+        lines = (f"{name.translate(WHITESPACE)}\n" for name in vectors.names)
+        beside.write_text("".join(lines), encoding="utf-8", newline="\n")
+    return rows, names

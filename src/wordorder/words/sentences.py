@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -27,7 +27,7 @@ from wordorder.model import TokenModel
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import printable, read_text
 from wordorder.text.words import is_unspaced
-from wordorder.words.vectors import Floats, Neighbour, Vectors, best, unit
+from wordorder.words.vectors import Floats, Neighbour, best, unit
 
 KINDS = {
     "words": "mean of the token embeddings",
@@ -99,26 +99,28 @@ def tokens_of(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode(f" {text}") if _has_words(tokenizer, text) else tokens
 
 
-class LastFirst(NamedTuple):
-    """A sentence from its end to its beginning.
+class Order(NamedTuple):
+    """A sentence in another order.
 
     Args:
-        unit: what was put in the other order: words, or tokens in text without spaces.
+        unit: what was reversed: words, or tokens in text without spaces; "" if it was given.
     """
 
     text: str
     tokens: list[int]
-    unit: Literal["words", "tokens"]
+    unit: Literal["words", "tokens", ""]
 
 
-def last_first(tokenizer: Tokenizer, text: str) -> LastFirst:
-    """Return the words of a sentence from the last to the first; without spaces, its tokens."""
+def other_order(tokenizer: Tokenizer, text: str, other: str | None = None) -> Order:
+    """Return a given order of a sentence, or else its words reversed; without spaces its tokens."""
+    if other is not None:
+        return Order(other, tokens_of(tokenizer, other), "")
     if _has_words(tokenizer, text):
         other = reversed_words(text)
-        return LastFirst(other, tokens_of(tokenizer, other), "words")
+        return Order(other, tokens_of(tokenizer, other), "words")
     pieces = list(_pieces(tokenizer, text))[::-1]
     tokens = [token for _, piece in pieces for token in piece]
-    return LastFirst("".join(spelt for spelt, _ in pieces), tokens, "tokens")
+    return Order("".join(spelt for spelt, _ in pieces), tokens, "tokens")
 
 
 def _has_words(tokenizer: Tokenizer, text: str) -> bool:
@@ -187,5 +189,38 @@ def nearest_sentences(
     sentences: Sequence[str], vectors: Floats, direction: Floats, count: int = 5
 ) -> list[Neighbour]:
     """Return the sentences whose vectors are nearest to a direction (width,), nearest first."""
-    among = Vectors.of("sentences", sentences, vectors)
-    return best(among, among.along(unit(direction[None]))[0], count)
+    return best(sentences, unit(vectors) @ unit(direction), count)
+
+
+def compare(
+    model: TokenModel,
+    tokenizer: Tokenizer,
+    sentence: str,
+    other: str | None = None,
+    *,
+    among: Sequence[str],
+    count: int = 5,
+    progress: Callable[[float], Any] = lambda _: None,
+) -> dict[str, Any]:
+    """Return how far a sentence is from another order of it, and the nearest of some sentences.
+
+    Args:
+        other: the other order; None: `other_order` makes one.
+        among: sentences, of which the nearest `count` are returned by each kind of vector.
+        progress: called with the share that is done.
+    """
+    order = other_order(tokenizer, sentence, other)
+    second = order.tokens or order.text  # the message for one without a token has the text
+    kinds = sentence_vectors(model, tokenizer, [sentence, second, *among], progress)
+    apart = {kind: Apart.of(*rows[:2]) for kind, rows in kinds.items()}
+    return {
+        "sentence": sentence,
+        "other": order.text,
+        "reversed": order.unit,
+        "kinds": KINDS,
+        "apart": {kind: {**asdict(each), "same": each.same} for kind, each in apart.items()},
+        "nearest": {
+            kind: [n._asdict() for n in nearest_sentences(among, rows[2:], rows[0], count)]
+            for kind, rows in kinds.items()
+        },
+    }

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wordorder.numerals import counted as number_of
-from wordorder.words.analogies import METHODS
+from wordorder.words.vectors import METHODS
 
 
 def show(console: Console, source: str, found: dict[str, Any]) -> None:

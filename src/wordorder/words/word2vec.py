@@ -1,11 +1,11 @@
 """Word vectors learned from a corpus by gensim's word2vec, with every core.
 
 Texts are cut into lines and lines into words, in lower case, as `wordorder.text.words` cuts them.
-They are written once into a file of their own, which gensim's threads read
-each from a place of its own, without Python between them.
+They are written once into a file, from which each of gensim's threads reads its own part without
+Python in between.
 
-With several threads the result is not the same twice: they change one table at the same time,
-and which comes first is chance. With one it is, on one machine.
+With several threads the result differs every time: they change one table at the same time, in an
+order that is chance. With one thread it is the same, on one machine.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import Corpus
 from wordorder.text.words import lower_words_of
-from wordorder.words.vectors import Vectors
+from wordorder.words.vectors import Vectors, gensim_models
 
 LONGEST_LINE = 10_000  # words; gensim drops what is beyond
 
@@ -52,15 +51,18 @@ def train_vectors(
     Distributed Representations of Words and Phrases, section 2.2: a continuous bag of words with
     negative sampling; gensim's defaults, window 5 and 5 negatives.
     """
-    try:
-        from gensim.models import Word2Vec
-    except ImportError:
-        raise BadInput("training vectors needs an extra: pip install 'wordorder[words]'") from None
+    models = gensim_models("word2vec's vectors")
+    done = count(1)
+
+    class Progress(models.callbacks.CallbackAny2Vec):  # type: ignore[misc, name-defined]
+        def on_epoch_end(self, _: Any) -> None:
+            progress(next(done) / epochs)
+
     with tempfile.TemporaryDirectory(prefix="wordorder-") as folder:
         lines = Path(folder) / "lines.txt"
         with lines.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(" ".join(line) + "\n" for line in lines_of(corpus))
-        model = Word2Vec(
+        model = models.Word2Vec(
             vector_size=dimensions,
             min_count=min_count,
             workers=threads or os.cpu_count() or 1,
@@ -75,24 +77,9 @@ def train_vectors(
             corpus_file=str(lines),
             total_words=model.corpus_total_words,
             epochs=epochs,
-            callbacks=[_epochs(epochs, progress)],
+            callbacks=[Progress()],
         )
-    matrix = np.ascontiguousarray(model.wv.vectors, np.float32)
-    return Vectors.of(corpus.name, list(model.wv.index_to_key), matrix)
-
-
-def _epochs(epochs: int, progress: Callable[[float], Any]) -> Any:
-    """What gensim calls after each epoch."""
-    from gensim.models.callbacks import CallbackAny2Vec
-
-    class Epochs(CallbackAny2Vec):
-        done = 0
-
-        def on_epoch_end(self, model: Any) -> None:
-            self.done += 1
-            progress(self.done / epochs)
-
-    return Epochs()
+    return Vectors.of_keyed(corpus.name, model.wv)
 
 
 def lines_of(corpus: Corpus) -> Iterator[list[str]]:
