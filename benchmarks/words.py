@@ -3,10 +3,10 @@
     python benchmarks/words.py [--json]
 
 A text file of random vectors is written into a folder of its own, with a cache of its own. Then:
-importing gensim, reading it for the first time (numbers out of text, into the cache), opening it again (mapped into
-memory), questions put to the open table, and whole commands, each in a new process, from the
-shell's point of view. The operating system has the files in memory by then: on a cold disk the
-first question also waits for the matrix to be read, once.
+importing gensim, reading the file for the first time (numbers out of text, into the cache), opening
+it again (mapped into memory), questions put to the open table, and whole commands, each in a new
+process, from the shell's point of view. The operating system has the files in memory by then: on a
+cold disk the first question also waits for the matrix to be read, once.
 """
 
 from __future__ import annotations

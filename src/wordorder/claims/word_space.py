@@ -36,7 +36,7 @@ def ask(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     for one, other in PAIRS:
         found[one] = _or_absent(lambda one=one, other=other: vectors.rank(other, [one]))
     if job["questions"]:
-        total = accuracy(vectors, read_questions(job["questions"])).total
+        total = accuracy(vectors, read_questions(job["questions"]))[-1]
         found["percent"] = None if total.share is None else 100 * total.share
         found["asked"] = total.asked
     return found

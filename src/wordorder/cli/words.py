@@ -234,8 +234,11 @@ def _analogy(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict
 def _questions(vectors: Vectors, options: WordsOptions) -> dict[str, Any]:
     questions, vocabulary = read_questions(options.questions), options.vocabulary or VOCABULARY
     how = {"vocabulary": vocabulary, "include_inputs": options.include_inputs}
-    scores = {m: asdict(accuracy(vectors, questions, method=m, **how)) for m in METHODS}
-    return {"vocabulary": min(vocabulary, len(vectors)), **scores}
+    answers: dict[str, Any] = {"vocabulary": min(vocabulary, len(vectors))}
+    for method in METHODS:
+        *sections, total = map(asdict, accuracy(vectors, questions, method=method, **how))
+        answers[method] = {"sections": sections, "total": total}
+    return answers
 
 
 def _picture(vectors: Vectors, options: WordsOptions, answers: dict[str, Any]) -> str:

@@ -53,14 +53,6 @@ class Score:
         return self.right / self.asked if self.asked else None
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """How many questions of a file came out, section by section and in all."""
-
-    sections: tuple[Score, ...]
-    total: Score
-
-
 def accuracy(
     vectors: Vectors,
     questions: Sequence[Question],
@@ -68,8 +60,8 @@ def accuracy(
     vocabulary: int | None = VOCABULARY,
     method: Method = "add",
     include_inputs: bool = False,
-) -> Accuracy:
-    """Return how many questions come out, per section.
+) -> list[Score]:
+    """Return how many questions come out, section by section and at last in all.
 
     Args:
         vocabulary: only the first words count, as answers too; None: all. Published figures
@@ -88,17 +80,14 @@ def accuracy(
         if not include_inputs:
             np.put_along_axis(scores, chosen[:, :3], -np.inf, axis=1)
         right.update(np.array(some)[scores.argmax(1) == chosen[:, 3]].tolist())
-    asked = set(known)
-
-    def score(name: str, numbers: Sequence[int]) -> Score:
-        answered = len(asked.intersection(numbers))
-        return Score(name, len(right.intersection(numbers)), answered, len(numbers) - answered)
-
-    sections: dict[str, list[int]] = {}
+    parts: dict[str, list[int]] = {}
     for number, question in enumerate(questions):
-        sections.setdefault(question.section, []).append(number)
-    parts = tuple(score(name, numbers) for name, numbers in sections.items())
-    return Accuracy(parts, score("total", range(len(questions))))
+        parts.setdefault(question.section, []).append(number)
+    whole = ("total", range(len(questions)))  # a section may have that name too
+    return [
+        Score(name, len(right.intersection(of)), n := len(set(known).intersection(of)), len(of) - n)
+        for name, of in (*parts.items(), whole)
+    ]
 
 
 def read_questions(path: str | Path) -> list[Question]:

@@ -182,12 +182,11 @@ def _problem(lines: list[bytes], start: int, dimensions: int, header: Header | N
                 f"line {number}: a word and {counted(len(row) - 1, 'number')}, where {usual}: "
                 "correct or remove this line"
             )
-        for field in row[-dimensions:]:
-            if not _is_number(field):
-                return (
-                    f"line {number}: {field.decode(errors='replace')!r} is no finite number: give "
-                    "a file of word vectors, a word and its numbers on each line"
-                )
+        if wrong := [field for field in row[-dimensions:] if not _is_number(field)]:
+            return (
+                f"line {number}: {wrong[0].decode(errors='replace')!r} is no finite number: give "
+                "a file of word vectors, a word and its numbers on each line"
+            )
     raise AssertionError("one of the lines is wrong")
 
 

@@ -168,7 +168,7 @@ def sentence_vectors(
     by_length = defaultdict(list)  # those of one length are read at once: none is padded
     for number, tokens in enumerate(ids):
         by_length[len(tokens)].append(number)
-    found = {kind: np.empty((len(ids), model.config.width), np.float32) for kind in KINDS}
+    by_kind = {kind: np.empty((len(ids), model.config.width), np.float32) for kind in KINDS}
     device, done = next(model.parameters()).device, 0
     for length, numbers in by_length.items():
         rows = max(1, TOKENS_AT_ONCE // (length + 1))
@@ -177,12 +177,12 @@ def sentence_vectors(
             tokens = torch.tensor([[tokenizer.end_of_text, *ids[i]] for i in some], device=device)
             hidden = model.hidden(tokens)[:, 1:].float()
             words = model.embedding(tokens[:, 1:]).float()
-            made = {"words": words.mean(1), "mean": hidden.mean(1), "last": hidden[:, -1]}
-            for kind, vectors in made.items():
-                found[kind][some] = vectors.cpu().numpy()
+            batch = {"words": words.mean(1), "mean": hidden.mean(1), "last": hidden[:, -1]}
+            for kind, vectors in batch.items():
+                by_kind[kind][some] = vectors.cpu().numpy()
             done += len(some)
             progress(done / len(ids))
-    return found
+    return by_kind
 
 
 def nearest_sentences(
