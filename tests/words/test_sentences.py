@@ -21,7 +21,6 @@ from wordorder.words.sentences import (
     nearest_sentences,
     other_order,
     read_sentences,
-    reversed_words,
     sentence_vectors,
     tokens_of,
 )
@@ -103,10 +102,6 @@ def test_how_far_two_vectors_are_apart() -> None:
     assert Apart.of(np.zeros(2, np.float32), np.zeros(2, np.float32)).relative == 0
 
 
-def test_words_from_the_last_to_the_first() -> None:
-    assert reversed_words(" I  love AI ") == "AI love I"
-
-
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
 def test_tokens_from_the_last_to_the_first_where_there_are_no_words(kind: str) -> None:
     corpus = Corpus("c", (Document("我爱人工智能。" * 20, "c"),))
@@ -121,8 +116,9 @@ def test_tokens_from_the_last_to_the_first_where_there_are_no_words(kind: str) -
 
 
 def test_words_from_the_last_to_the_first_where_there_are_any(tokenizer: Tokenizer) -> None:
-    found = other_order(tokenizer, "I love AI")
+    found = other_order(tokenizer, " I  love AI ")
     assert found == ("AI love I", tokenizer.encode(" AI love I"), "words")
+    assert other_order(tokenizer, "I love AI", "love AI I").unit == ""
 
 
 def test_an_unknown_character_is_counted_from_the_first_of_the_sentence() -> None:

@@ -51,7 +51,7 @@ def open_vectors(path: str | Path, progress: Callable[[float], Any] = lambda _: 
             entry.parent.mkdir(parents=True, exist_ok=True)
             reclaim(entry.parent)
             with replacing_folder(entry) as beside:
-                keyed.save(str(beside / SAVED), separately=["vectors"])
+                keyed.save(str((beside / SAVED).absolute()), separately=["vectors"])
         keyed = _cached(kind, entry, state) or keyed
     return Vectors.of_keyed(name, keyed)
 
@@ -67,7 +67,7 @@ def _cached(kind: Any, entry: Path, state: tuple[str, int, int]) -> Any:
     if not entry.is_dir():
         return None
     try:
-        keyed = kind.load(str(entry / SAVED), mmap="r")
+        keyed = kind.load(str((entry / SAVED).absolute()), mmap="r")
         whole = keyed.vectors.shape == (len(keyed.norms), keyed.vector_size)
         return keyed if keyed.file == state and whole else None
     except Exception:  # a damaged pickle raises anything

@@ -77,7 +77,7 @@ def write(path: Path, vectors: Vectors) -> None:
     keyed = vectors.keyed()
     keyed.expandos["count"] = np.arange(len(vectors), 0, -1)  # gensim sorts the words by it
     with replacing(path) as beside:
-        keyed.save_word2vec_format(str(beside), binary=binary)
+        keyed.save_word2vec_format(str(beside.absolute()), binary=binary)
 
 
 def _read(path: Path, file: IO[bytes], tell: Callable[[], Any]) -> tuple[list[str], bytearray]:

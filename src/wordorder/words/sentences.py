@@ -83,11 +83,6 @@ def read_sentences(path: str | Path) -> list[str]:
     return sentences
 
 
-def reversed_words(text: str) -> str:
-    """Return the words of a text from the last to the first: "AI love I" of "I love AI"."""
-    return " ".join(reversed(text.split()))
-
-
 def tokens_of(tokenizer: Tokenizer, text: str) -> list[int]:
     """Return the tokens of a sentence as it stands in a text: after a blank, if it has any.
 
@@ -112,11 +107,14 @@ class Order(NamedTuple):
 
 
 def other_order(tokenizer: Tokenizer, text: str, other: str | None = None) -> Order:
-    """Return a given order of a sentence, or else its words reversed; without spaces its tokens."""
+    """Return a given order of a sentence, or else its words reversed; without spaces its tokens.
+
+    "AI love I" of "I love AI".
+    """
     if other is not None:
         return Order(other, tokens_of(tokenizer, other), "")
     if _has_words(tokenizer, text):
-        other = reversed_words(text)
+        other = " ".join(reversed(text.split()))
         return Order(other, tokens_of(tokenizer, other), "words")
     pieces = list(_pieces(tokenizer, text))[::-1]
     tokens = [token for _, piece in pieces for token in piece]

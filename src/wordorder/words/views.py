@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from rich.console import Console
@@ -38,14 +39,20 @@ def show(console: Console, source: str, answers: dict[str, Any]) -> None:
 
 def _ranked(lists: Sequence[Sequence[dict[str, Any]]], titles: Sequence[str]) -> Table:
     """Lists of words and scores side by side."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("", justify="right", style="dim")
-    for title in titles:
-        table.add_column("")
-        table.add_column(title, justify="right")
+    table = _table(*chain.from_iterable(("", title) for title in titles), numbered=True)
     for number, row in enumerate(zip(*lists, strict=True), 1):
         cells = (cell for each in row for cell in (Text(each["word"]), f"{each['score']:z.4f}"))
         table.add_row(str(number), *cells)
+    return table
+
+
+def _table(*titles: str, numbered: bool = False) -> Table:
+    """An empty table; columns with a title hold numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    if numbered:
+        table.add_column(justify="right", style="dim")
+    for title in titles:
+        table.add_column(title, justify="right" if title else "left")
     return table
 
 
@@ -78,10 +85,7 @@ def _show_analogy(console: Console, answers: dict[str, Any], words: int) -> None
 
 
 def _show_questions(console: Console, answers: dict[str, Any]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for title in ("asked", "absent", *METHODS.values()):
-        table.add_column(title, justify="right")
+    table = _table("", "asked", "absent", *METHODS.values())
     parts = [[*answers[method]["sections"], answers[method]["total"]] for method in METHODS]
     for scores in zip(*parts, strict=True):
         first = scores[0]
@@ -104,11 +108,7 @@ def _show_sentences(console: Console, answers: dict[str, Any]) -> None:
     console.print(Text(f"{answers['sentence']!r} and {answers['other']!r}", style="bold"))
     if answers["reversed"] == "tokens":
         console.print(Text("no spaces tell its words: the other order is that of its tokens"))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for title in ("cosine", "distance"):
-        table.add_column(title, justify="right")
-    table.add_column("")
+    table = _table("", "cosine", "distance", "")
     for kind, apart in answers["apart"].items():
         same = "the same" if apart["same"] else "not the same"
         numbers = f"{apart['cosine']:z.5f}", f"{apart['distance']:.5f}"
