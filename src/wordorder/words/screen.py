@@ -36,17 +36,9 @@ def page(explained: Explanation, model: str) -> list[str]:
     Args:
         model: what to say of the model, in a line.
     """
-    lines = [
-        *_paragraph(model),
-        "",
-        *_texts(explained),
-        "",
-        *_input(explained),
-        "",
-        *_place(explained),
-        "",
-    ]
-    return [line.rstrip() for line in [*lines, *_outcome(explained), "", *_verdict(explained)]]
+    sections = [part(explained) for part in (_texts, _input, _place, _outcome, _verdict)]
+    lines = [line for section in (_paragraph(model), *sections) for line in (*section, "")]
+    return [line.rstrip() for line in lines[:-1]]
 
 
 def written(token: str) -> str:

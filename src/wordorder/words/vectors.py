@@ -97,7 +97,7 @@ class Vectors:
         Raises:
             BadInput: gensim is not installed.
         """
-        keyed = gensim_models("files of word vectors").KeyedVectors(self.matrix.shape[1])
+        keyed = gensim_models("gensim's vectors").KeyedVectors(self.matrix.shape[1])
         keyed.index_to_key, keyed.key_to_index = self.names, self.index
         keyed.vectors, keyed.norms = self.matrix, self.norms
         return keyed
