@@ -91,6 +91,15 @@ def test_binary_words_may_follow_each_other_without_a_line_end(tmp_path: Path) -
     assert words == ["a", "bc"] and (found == rows).all()
 
 
+@pytest.mark.parametrize("begin", [b"\n", b" \n", b"\t\x0b\n"])
+def test_a_binary_vector_may_begin_with_the_byte_of_a_line_end(
+    tmp_path: Path, begin: bytes
+) -> None:
+    row = np.frombuffer(begin + b"\x00\x80\x3f\xff"[len(begin) - 4 :] + b"\x01\x80\x80\x3f", "<f4")
+    words, found = read(written(tmp_path / "v.bin", b"1 2\na " + row.tobytes()))
+    assert words == ["a"] and found.tolist() == [row.tolist()]
+
+
 def test_glove_has_no_first_line(tmp_path: Path) -> None:
     text = "the 0.5 -1e-3 2\n. . . 1 2 3\nat x@y.com 4 5 6\r\nend 7 8 9 \n\n"
     words, rows = read(written(tmp_path / "glove.txt", text))

@@ -102,7 +102,8 @@ def _header(path: Path, line: bytes) -> Header | None:
 def _is_binary(lines: list[bytes]) -> bool:
     """Whether what follows the first line is not text: neither a row nor free of control bytes."""
     begin = b"".join(lines)
-    if lines and all(map(_is_number, lines[0].split()[1:])):
+    row = lines[0].split()[1:] if lines else []
+    if row and all(map(_is_number, row)):
         return False
     try:
         begin.decode()
