@@ -77,7 +77,7 @@ def test_a_sum_lets_one_large_cosine_decide_and_a_product_does_not() -> None:
     cosines = np.array([[0.8, 0.0, 0.05], [0.4, 0.0, 0.4]])
     answers = np.concatenate([cosines, np.diag(np.sqrt(1 - (cosines**2).sum(1)))], axis=1)
     matrix = np.concatenate([np.eye(3, 5), answers]).astype(np.float32)
-    vectors = Vectors.of("two", ["a", "b", "c", "one", "both"], matrix)
+    vectors = Vectors("two", ["a", "b", "c", "one", "both"], matrix)
     assert [each.word for each in analogy(vectors, "a", "b", "c", method="add")] == ["one", "both"]
     mul = analogy(vectors, "a", "b", "c", method="mul")
     assert [each.word for each in mul] == ["both", "one"]
@@ -89,13 +89,13 @@ def test_a_sum_lets_one_large_cosine_decide_and_a_product_does_not() -> None:
 def test_the_words_themselves_come_first_where_they_are_not_left_out(planted: Vectors) -> None:
     nearly = planted.matrix.copy()
     nearly[3, 1] = 0.3  # a woman is little else than a man: king - man + woman is nearest to king
-    vectors = Vectors.of("nearly", planted.names, nearly)
+    vectors = Vectors("nearly", planted.names, nearly)
     words = ("king", "man", "woman")
     assert analogy(vectors, *words)[0].word == "queen"
     assert analogy(vectors, *words, include_inputs=True)[0].word == "king"
     assert rank(vectors, "queen", *words) == 1
     assert rank(vectors, "queen", *words, include_inputs=True) > 1
-    with pytest.raises(BadInput, match="'king' is one of the three words"):
+    with pytest.raises(BadInput, match="'king' is one of the given words"):
         rank(vectors, "king", *words)
     assert rank(vectors, "king", *words, include_inputs=True) == 1
 
@@ -158,8 +158,8 @@ def test_questions_are_read_with_their_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (": family\nman king woman\n", "q.txt, line 2: 3 words, where a question has 4"),
-        (": family\n", "holds no question"),
+        (": family\nman king woman\n", "q.txt, line 2: 3 words, but a question has 4"),
+        (": family\n", "has no questions"),
         (None, "no such file"),
         (b"a b c \xff\n", "1 byte of 8 in .* is not UTF-8"),
     ],

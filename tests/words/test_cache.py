@@ -1,4 +1,4 @@
-"""The cache of vectors: used again while a file stays what it is, and made again when not."""
+"""The cache of vectors: used while a file stays the same, and made again when it changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors
 
 from wordorder.errors import BadInput
 from wordorder.words import cache
@@ -77,7 +76,7 @@ def test_a_changed_file_takes_the_place_of_its_entry(
     assert len(entries()) == 1
 
 
-@pytest.mark.parametrize("name", ["keyed", "keyed.vectors.npy"])
+@pytest.mark.parametrize("name", ["matrix.npy", "words.json"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "rubbish"])
 def test_a_damaged_entry_is_made_again(
     file: Path, entries: Callable[[], list[Path]], name: str, damage: str
@@ -97,9 +96,26 @@ def test_an_entry_whose_parts_do_not_fit_is_made_again(
     file: Path, entries: Callable[[], list[Path]]
 ) -> None:
     before = np.array(open_vectors(file).matrix)  # not mapped: its file is overwritten
-    for other in (before[:-1], before[:, 0], before[:, :-1]):
-        np.save(entries()[0] / "keyed.vectors.npy", other)
+    for other in (before[:-1], before[:, 0], before.astype(np.float64)):
+        np.save(entries()[0] / "matrix.npy", other)
         assert (open_vectors(file).matrix == before).all()
+
+
+def test_nothing_pickled_is_loaded(file: Path, entries: Callable[[], list[Path]]) -> None:
+    before = open_vectors(file)
+    np.save(entries()[0] / "matrix.npy", np.array([[Unpickled()]], object), allow_pickle=True)
+    assert open_vectors(file).names == before.names
+
+
+class Unpickled:
+    """Fails where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return loaded, ()
+
+
+def loaded() -> object:
+    raise AssertionError("a pickle is loaded")
 
 
 def test_an_entry_of_an_older_version_is_replaced(
@@ -107,17 +123,10 @@ def test_an_entry_of_an_older_version_is_replaced(
 ) -> None:
     open_vectors(file)
     (entry,) = entries()
-    for path in entry.iterdir():
-        path.unlink()
-    np.save(entry / "matrix.npy", np.zeros((50, 6), np.float32))
+    (entry / "words.json").rename(entry / "names.json")
+    np.save(entry / "norms.npy", np.zeros(50, np.float32))
     assert open_vectors(file).matrix.any() and entries() == [entry]
-    assert {path.name for path in entry.iterdir()} == {"keyed", "keyed.vectors.npy"}
-
-
-def test_gensim_opens_an_entry(file: Path, entries: Callable[[], list[Path]]) -> None:
-    vectors = open_vectors(file)
-    keyed = KeyedVectors.load(str(entries()[0] / "keyed"), mmap="r")
-    assert keyed.index_to_key == vectors.names and (keyed["w7"] == vectors.matrix[7]).all()
+    assert {path.name for path in entry.iterdir()} == {"matrix.npy", "words.json"}
 
 
 def test_where_the_cache_cannot_be_written_vectors_stay_in_memory(

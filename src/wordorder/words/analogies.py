@@ -1,7 +1,7 @@
-"""Files of questions, man king woman queen, and how many of them a table of vectors answers.
+"""Files of analogy questions, and how many of them a table of vectors answers.
 
-gensim's `evaluate_word_analogies` answers by 3CosAdd alone, one question at a time, without
-saying how many words of a section are absent or which line of a file is wrong.
+gensim's `evaluate_word_analogies` is not used: it answers by 3CosAdd only, and says neither how
+many questions of a section are absent nor which line of a file is wrong.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from wordorder.text.user_text import printable, read_text
 from wordorder.words.vectors import Method, Vectors
 
 VOCABULARY = 30_000  # most frequent words; what the word2vec distribution scores by default
-QUESTIONS_AT_ONCE = 128  # of 30,000 words four matrices of 15 MB
+QUESTIONS_AT_ONCE = 128  # four matrices of 15 MB for 30,000 words
 
 
 class Question(NamedTuple):
-    """What is to c as a is to b? As "man king woman" it expects "queen"; b - a + c."""
+    """b - a + c: "man king woman" expects "queen"."""
 
     a: str
     b: str
@@ -33,13 +33,13 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """How many questions came out.
+    """How many questions of a section are answered.
 
     Args:
-        section: its name; "total" for all.
+        section: its name; "total" for all sections.
         right: questions whose expected word is the nearest.
         asked: questions all of whose words are in the vocabulary.
-        absent: the others, which count neither way.
+        absent: the other questions, which count neither as right nor as wrong.
     """
 
     section: str
@@ -49,7 +49,7 @@ class Score:
 
     @property
     def share(self) -> float | None:
-        """Right ones of those asked; None if none was."""
+        """The fraction of `asked` that is right; None if none was asked."""
         return self.right / self.asked if self.asked else None
 
 
@@ -61,45 +61,45 @@ def accuracy(
     method: Method = "add",
     include_inputs: bool = False,
 ) -> list[Score]:
-    """Return how many questions come out, section by section and at last in all.
+    """Return the score of each section, and of all questions last.
 
     Args:
         vocabulary: only the first words count, as answers too; None: all. Published figures
-            depend on it: fewer words are fewer rivals, and fewer questions.
+            depend on it: with fewer words there are fewer wrong answers and fewer questions.
 
     Source: Mikolov et al. 2013, Efficient Estimation of Word Representations, section 4.
     """
     vectors = vectors if vocabulary is None else vectors.first(vocabulary)
     rows = [[vectors.find(word) for word in (q.b, q.a, q.c, q.expected)] for q in questions]
-    known = [number for number, each in enumerate(rows) if None not in each]
-    right: set[int] = set()
+    asked = np.array([None not in each for each in rows], bool)
+    known = np.flatnonzero(asked)
+    right = np.zeros(len(questions), bool)
     for start in range(0, len(known), QUESTIONS_AT_ONCE):
         some = known[start : start + QUESTIONS_AT_ONCE]
         chosen = np.array([rows[number] for number in some])
         scores = vectors.scores(chosen[:, (0, 2)], chosen[:, 1:2], method)
         if not include_inputs:
             np.put_along_axis(scores, chosen[:, :3], -np.inf, axis=1)
-        right.update(np.array(some)[scores.argmax(1) == chosen[:, 3]].tolist())
-    parts: dict[str, list[int]] = {}
-    for number, question in enumerate(questions):
-        parts.setdefault(question.section, []).append(number)
-    whole = ("total", range(len(questions)))  # a section may have that name too
+        right[some] = scores.argmax(1) == chosen[:, 3]
+    sections = np.array([question.section for question in questions], object)
+    parts = [(name, sections == name) for name in dict.fromkeys(sections)]
+    parts.append(("total", np.ones(len(questions), bool)))  # a section may have that name too
     return [
-        Score(name, len(right.intersection(of)), n := len(set(known).intersection(of)), len(of) - n)
-        for name, of in (*parts.items(), whole)
+        Score(name, int(right[part].sum()), int(asked[part].sum()), int((~asked[part]).sum()))
+        for name, part in parts
     ]
 
 
 def read_questions(path: str | Path) -> list[Question]:
     """Read questions in the format of questions-words.txt.
 
-    Lines of four words, under lines that name a section, as `: capital-world`.
+    Lines of four words, below lines that name a section, as `: capital-world`.
 
     Raises:
-        BadInput: no such file, a line that is neither (which), or no question at all.
+        BadInput: the file does not exist, a line has another format, or there is no question.
     """
     source = printable(path)
-    text = read_text(path, f"no such file: {source}; give one as questions-words.txt is")
+    text = read_text(path, f"no such file: {source}; give one in the format of questions-words.txt")
     questions, section = [], "questions"
     for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
@@ -109,9 +109,9 @@ def read_questions(path: str | Path) -> list[Question]:
             questions.append(Question(*words, section=section))
         elif words:
             raise BadInput(
-                f"{source}, line {number}: {len(words)} words, where a question has 4 "
+                f"{source}, line {number}: {len(words)} words, but a question has 4 "
                 "and a section is written as ': name'"
             )
     if not questions:
-        raise BadInput(f"{source} holds no question: a line of it is as 'man king woman queen'")
+        raise BadInput(f"{source} has no questions: write each as 'man king woman queen'")
     return questions

@@ -1,74 +1,78 @@
-"""Vectors of a file as gensim's `KeyedVectors`: saved once, mapped into memory from then on.
+"""The cache of vector files: a file is read once, and memory-mapped from then on.
 
-Reading 400,000 lines of text takes some seconds, mapping the same numbers a tenth of one. A
-file's entry is found by its path and is valid while the file's size and modification time stay
-what they were, so that a changed file replaces its own entry. An entry is written beside and
-renamed into place. Where the cache cannot be written, vectors stay in memory.
+Reading 400,000 lines of text takes seconds, opening their entry a tenth of one. An entry is a
+folder, found by the path of the file and valid while the file's size and modification time stay
+the same:
+
+    matrix.npy   the vectors
+    words.json   size and modification time of the file, and its words
+
+Nothing is pickled: an entry is plain data, whoever wrote it. If the cache cannot be written, the
+vectors stay in memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from wordorder.atomic import reclaim, replacing_folder
 from wordorder.errors import BadInput
 from wordorder.text.store import cache_folder
 from wordorder.text.user_text import printable, user_path
 from wordorder.words.formats import read
-from wordorder.words.vectors import Vectors, gensim_models
-
-SAVED = "keyed"  # the file of an entry; gensim puts the matrix beside it
+from wordorder.words.vectors import Floats, Vectors
 
 
 def open_vectors(path: str | Path, progress: Callable[[float], Any] = lambda _: None) -> Vectors:
     """Return the vectors of a file, from the cache if it has been read before.
 
     Args:
-        path: word2vec's text or binary form, or GloVe's; also as .gz.
-        progress: called with the share that has been read, if the file is read.
+        path: word2vec's text or binary format, or GloVe's; also as .gz.
+        progress: called with the fraction that has been read, if the file is read.
 
     Raises:
-        BadInput: there is no such file, it cannot be read (where in it), or gensim is missing.
+        BadInput: the file does not exist or cannot be read; the message says where in it.
     """
     path = user_path(path)
     if not path.is_file():
         what = "not a file of vectors" if path.exists() else "no such file of vectors"
         raise BadInput(f"{what}: {printable(path)}")
-    kind, name = gensim_models("files of word vectors").KeyedVectors, printable(path.name)
-    about, entry = path.stat(), _entry(path)
-    state = (str(path.resolve()), about.st_size, about.st_mtime_ns)
-    keyed = _cached(kind, entry, state)
-    if keyed is None:
-        keyed = Vectors.of(name, *read(path, progress)).keyed()
-        keyed.file, keyed.lifecycle_events = state, None  # no log of when it was saved, and where
-        # No room or no permission to write: continue without a cache.
-        with contextlib.suppress(OSError):
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            reclaim(entry.parent)
-            with replacing_folder(entry) as beside:
-                keyed.save(str((beside / SAVED).absolute()), separately=["vectors"])
-        keyed = _cached(kind, entry, state) or keyed
-    return Vectors.of_keyed(name, keyed)
+    key = hashlib.blake2b(os.fsencode(f"1 {path.resolve()}"), digest_size=16).hexdigest()
+    entry, about = cache_folder().with_name("vectors") / key, path.stat()
+    state = {"size": about.st_size, "changed_ns": about.st_mtime_ns}
+    vectors = _cached(entry, state)
+    if vectors is None:
+        vectors = read(path, progress)
+        with contextlib.suppress(OSError):  # no room, or no permission to write
+            _write(entry, state, *vectors)
+        vectors = _cached(entry, state) or vectors
+    return Vectors(printable(path.name), *vectors)
 
 
-def _entry(path: Path) -> Path:
-    name = os.fsencode(f"1 {path.resolve()}")
-    key = hashlib.blake2b(name, digest_size=16).hexdigest()
-    return cache_folder().with_name("vectors") / key
+def _write(entry: Path, state: dict[str, int], words: list[str], matrix: Floats) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    reclaim(entry.parent)
+    with replacing_folder(entry) as beside:
+        np.save(beside / "matrix.npy", matrix, allow_pickle=False)
+        text = json.dumps({"file": state, "words": words})
+        (beside / "words.json").write_text(text, encoding="utf-8")
 
 
-def _cached(kind: Any, entry: Path, state: tuple[str, int, int]) -> Any:
-    """The vectors of an entry; None if it is missing, damaged, or of the file as it was."""
-    if not entry.is_dir():
-        return None
+def _cached(entry: Path, state: dict[str, int]) -> tuple[list[str], Floats] | None:
+    """Words and vectors of an entry; None if it is missing, damaged or outdated."""
     try:
-        keyed = kind.load(str((entry / SAVED).absolute()), mmap="r")
-        whole = keyed.vectors.shape == (len(keyed.norms), keyed.vector_size)
-        return keyed if keyed.file == state and whole else None
-    except Exception:  # a damaged pickle raises anything
+        about = json.loads((entry / "words.json").read_text(encoding="utf-8"))
+        matrix = np.load(entry / "matrix.npy", mmap_mode="r", allow_pickle=False)
+        words = about["words"]
+        whole = matrix.dtype == np.float32 and matrix.ndim == 2 and len(matrix) == len(words)
+        return (words, matrix) if whole and about["file"] == state else None
+    except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -1,15 +1,15 @@
-"""Files of word vectors: word2vec's text and binary form and GloVe's text, each also as .gz.
+"""Files of word vectors: word2vec's text and binary format and GloVe's, each also as .gz.
 
     word2vec text     "WORDS DIMENSIONS", then a word and its numbers on each line
     GloVe text        the same without that first line
     word2vec binary   that first line, then a word, a space and its numbers as float32
 
-The content decides the form, because all three occur under any suffix. gensim writes these files.
-Reading is here: `load_word2vec_format` takes 23 seconds for 400,000 x 100 numbers of text where
-this takes 3, splits GloVe's ". . ." at its spaces, and does not say which line is wrong.
+The content decides the format, because all three occur under any suffix. gensim's
+`load_word2vec_format` is not used: it takes 23 seconds for 400,000 x 100 numbers of text where this
+takes 3, splits GloVe's ". . ." at its spaces, and does not say which line is wrong.
 
 Bytes of a word that are not UTF-8, which published files have, become U+FFFD. A byte order mark
-before the first line is left out.
+at the beginning is skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import gzip
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -36,22 +36,15 @@ LONGEST_WORD = 1 << 12  # bytes; a file without a space for so long is not one o
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\r"))
 
 
-class Header(NamedTuple):
-    """What the first line of a word2vec file says it holds."""
-
-    words: int
-    dimensions: int
-
-
 def read(path: Path, progress: Callable[[float], Any] = lambda _: None) -> tuple[list[str], Floats]:
     """Return the words of a file and their vectors (words, dimensions) float32.
 
     Args:
-        progress: called with the share of the file that has been read.
+        progress: called with the fraction of the file that has been read.
 
     Raises:
-        BadInput: a line with the wrong number of numbers, or with something else than a finite
-            number (which line); a file that ends too early (where); no vectors at all.
+        BadInput: a line has too few or too many numbers, or a field that is not a finite number;
+            the file ends too early, or holds no vectors. The message says where.
     """
     size = max(1, path.stat().st_size)
     try:
@@ -64,43 +57,53 @@ def read(path: Path, progress: Callable[[float], Any] = lambda _: None) -> tuple
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror}): check it") from None
     if not words:
-        raise BadInput(f"{path} holds no vector")
+        raise BadInput(f"{path} holds no vectors: give a file with a vector on each line")
     return words, np.frombuffer(numbers, "<f4").reshape(len(words), -1)
 
 
 def write(path: Path, vectors: Vectors) -> None:
     """Write vectors, all or none.
 
-    Word2vec's binary form where the name ends in .bin, its text form otherwise; both also .gz.
+    Word2vec's binary format if the name ends in .bin, its text format otherwise; both also .gz.
+    The text has the fewest digits that give the same float32 again.
     """
+    zipped = path.name.lower().endswith(".gz")
     binary = path.name.lower().removesuffix(".gz").endswith(".bin")
-    keyed = vectors.keyed()
-    keyed.expandos["count"] = np.arange(len(vectors), 0, -1)  # gensim sorts the words by it
-    with replacing(path) as beside:
-        keyed.save_word2vec_format(str(beside.absolute()), binary=binary)
+    with (
+        replacing(path) as beside,
+        gzip.open(beside, "wb", 6) if zipped else beside.open("wb") as file,
+    ):
+        file.write(f"{len(vectors)} {vectors.matrix.shape[1]}\n".encode())
+        for word, row in zip(vectors.names, vectors.matrix.astype("<f4", copy=False), strict=True):
+            numbers = row.tobytes() if binary else " ".join(map(str, row)).encode()
+            file.write(word.encode() + b" " + numbers + b"\n")
 
 
 def _read(path: Path, file: IO[bytes], tell: Callable[[], Any]) -> tuple[list[str], bytearray]:
     first = file.readline().removeprefix(codecs.BOM_UTF8)
-    header = _header(path, first)
-    lines = file.readlines(SNIFFED) if header else [first]
-    if header and _is_binary(lines):
-        return _read_binary(path, file, b"".join(lines), header, tell)
-    return _read_text(path, file, lines, header, tell)
+    count, dimensions = _header(path, first)
+    lines = file.readlines(SNIFFED) if count else [first]
+    if count and _is_binary(lines):
+        return _read_binary(path, file, b"".join(lines), count, dimensions, tell)
+    return _read_text(path, file, lines, count, dimensions, tell)
 
 
-def _header(path: Path, line: bytes) -> Header | None:
+def _header(path: Path, line: bytes) -> tuple[int, int]:
+    """Words and dimensions, if a line is the first one of a word2vec file; else zeros."""
     fields = line.split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
-        return None
-    header = Header(*map(int, fields))
-    if not header.words or not header.dimensions:
-        raise BadInput(f"{path}, line 1: says {line.decode().strip()!r}: no vectors")
-    return header
+        return 0, 0
+    count, dimensions = map(int, fields)
+    if not count or not dimensions:
+        raise BadInput(
+            f"{path}, line 1 announces {counted(count, 'word')} of {counted(dimensions, 'number')}:"
+            " give a file that holds vectors"
+        )
+    return count, dimensions
 
 
 def _is_binary(lines: list[bytes]) -> bool:
-    """Whether what follows the first line is not text: neither a row nor free of control bytes."""
+    """Whether bytes are not text: the first line is no row, and some are control bytes."""
     begin = b"".join(lines)
     row = lines[0].split()[1:] if lines else []
     if row and all(map(_is_number, row)):
@@ -113,13 +116,21 @@ def _is_binary(lines: list[bytes]) -> bool:
 
 
 def _read_text(
-    path: Path, file: IO[bytes], lines: list[bytes], header: Header | None, tell: Callable[[], Any]
+    path: Path,
+    file: IO[bytes],
+    lines: list[bytes],
+    count: int,
+    dimensions: int,
+    tell: Callable[[], Any],
 ) -> tuple[list[str], bytearray]:
-    """Read lines of text, of which the first ones are given."""
-    number = 2 if header else 1  # of the next line
+    """Read lines of text, of which the first ones are given.
+
+    Args:
+        count: words that the first line of the file announces; 0: it has no such line.
+    """
+    number = 2 if count else 1  # of the next line
     words: list[str] = []
     numbers = bytearray()
-    dimensions = header.dimensions if header else 0
     while lines:
         dimensions = dimensions or next(
             (len(row) - 1 for line in lines if (row := line.split())), 0
@@ -127,18 +138,18 @@ def _read_text(
         try:
             more, block = _block(lines, dimensions)
         except ValueError:
-            raise BadInput(f"{path}, {_problem(lines, number, dimensions, header)}") from None
+            expected = "line 1 announces" if count else "the lines before have"
+            raise BadInput(f"{path}, {_problem(lines, number, dimensions, expected)}") from None
         words += more
         numbers += block.tobytes()
         number += len(lines)
         tell()
         lines = file.readlines(BLOCK)
-    if header and len(words) != header.words:
-        how = "ends too early" if len(words) < header.words else "goes on too long"
+    if count and len(words) != count:
+        how = "too early" if len(words) < count else "too late"
         raise BadInput(
-            f"{path} {how}: its first line says {counted(header.words, 'word')}, and there "
-            f"{'is' if len(words) == 1 else 'are'} {len(words):,}: fetch it again, or correct "
-            "that line"
+            f"{path} ends {how}: its first line announces {counted(count, 'word')}, and it holds "
+            f"{len(words):,}: fetch it again, or correct that line"
         )
     return words, numbers
 
@@ -172,21 +183,20 @@ def _is_wrong(row: list[bytes], dimensions: int) -> bool:
     return not dimensions or words < 1 or (words > 1 and _is_number(row[words - 1]))
 
 
-def _problem(lines: list[bytes], start: int, dimensions: int, header: Header | None) -> str:
+def _problem(lines: list[bytes], start: int, dimensions: int, expected: str) -> str:
     """The first line that is wrong, and what is wrong with it."""
     for number, line in enumerate(lines, start):
         row = line.split()
         if row and _is_wrong(row, dimensions):
-            where = "line 1 says" if header else "the lines before have"
-            usual = f"{where} {dimensions:,}" if dimensions else "a vector has some"
+            usual = f"{expected} {dimensions:,}" if dimensions else "a vector needs at least one"
             return (
-                f"line {number}: a word and {counted(len(row) - 1, 'number')}, where {usual}: "
+                f"line {number}: a word and {counted(len(row) - 1, 'number')}, but {usual}: "
                 "correct or remove this line"
             )
         if wrong := [field for field in row[-dimensions:] if not _is_number(field)]:
             return (
-                f"line {number}: {wrong[0].decode(errors='replace')!r} is no finite number: give "
-                "a file of word vectors, a word and its numbers on each line"
+                f"line {number}: {wrong[0].decode(errors='replace')!r} is not a finite number: "
+                "give a file with a word and its numbers on each line"
             )
     raise AssertionError("one of the lines is wrong")
 
@@ -199,25 +209,24 @@ def _is_number(field: bytes) -> bool:
 
 
 def _read_binary(
-    path: Path, file: IO[bytes], held: bytes, header: Header, tell: Callable[[], Any]
+    path: Path, file: IO[bytes], held: bytes, count: int, dimensions: int, tell: Callable[[], Any]
 ) -> tuple[list[str], bytearray]:
     """Read words and numbers as bytes, of which the first ones are given."""
-    width, position = 4 * header.dimensions, 0
+    width, position = 4 * dimensions, 0
     words: list[str] = []
     numbers = bytearray()
-    for number in range(1, header.words + 1):
+    for number in range(1, count + 1):
         if len(held) - position < LONGEST_WORD + width:
             held, position = held[position:] + file.read(BLOCK + LONGEST_WORD + width), 0
             tell()
         space = held.find(b" ", position, position + LONGEST_WORD)
         end = space + 1 + width
         if space < 0 or end > len(held):
-            whole = len(held) - position > LONGEST_WORD + width
-            wrong = "is no word" if whole else f"it ends (byte {file.tell():,})"
+            damaged = len(held) - position > LONGEST_WORD + width
+            wrong = "is damaged" if damaged else f"ends too early, at byte {file.tell():,}"
             raise BadInput(
-                f"{path}: where word {number:,} of the {header.words:,} that its first line says "
-                f"should be, at byte {file.tell() - len(held) + position:,}, {wrong}: fetch it "
-                "again"
+                f"{path} {wrong}: word {number:,} of the {count:,} that its first line announces "
+                f"should begin at byte {file.tell() - len(held) + position:,}: fetch it again"
             )
         words.append(held[position:space].lstrip(b"\n").decode(errors="replace"))
         numbers += held[space + 1 : end]
@@ -225,7 +234,5 @@ def _read_binary(
     finite = np.isfinite(np.frombuffer(numbers, "<f4").reshape(len(words), -1)).all(1)
     if not finite.all():
         word = words[int(finite.argmin())]
-        raise BadInput(
-            f"{path}: the vector of {word!r} holds what is no finite number: fetch it again"
-        )
+        raise BadInput(f"{path}: a number of {word!r} is infinite or NaN: fetch it again")
     return words, numbers

@@ -40,7 +40,7 @@ def token_vectors(model: TokenModel, tokenizer: Tokenizer, source: str) -> Vecto
             return ""
         return f" ({len(pieces)} tokens: {' '.join(map(repr, pieces))})"
 
-    return Vectors.of(source, list(words.values()), matrix, absent)
+    return Vectors(source, list(words.values()), matrix, absent)
 
 
 def word_tokens(tokenizer: Tokenizer) -> dict[int, str]:

@@ -1,20 +1,18 @@
-"""Word vectors: a row of numbers for each word, which words are near which, and analogies.
+"""Word vectors: which words are near which, and analogies.
 
-Near means a small angle: the cosine of two vectors, whatever their lengths. An analogy, king - man
-+ woman, is answered in one of two ways, both from the cosines of a candidate x with the words:
+Two words are near if their vectors have a large cosine. An analogy, king - man + woman, is scored
+in one of two ways, from the cosines of a candidate x with the words:
 
     3CosAdd   cos(x, a - b + c), which orders words as cos(x, a) - cos(x, b) + cos(x, c) does
     3CosMul   cos(x, a) cos(x, c) / (cos(x, b) + ε), cosines moved to 0 … 1 by (cos + 1) / 2
 
 a, b and c are scaled to length 1 first. In a sum the largest difference decides alone; a product
-weighs the three against one another. The three words are left out of the answers, as in every
-published figure: what a - b + c is nearest to is usually a or c, and "king" is no answer.
+weighs the three against one another. The three words are left out of the answers, as in published
+figures, because the word nearest to a - b + c is usually a or c.
 
-`Vectors` is asked as gensim's `KeyedVectors` is, and `Vectors.keyed` is one; but a run's own table
-has to answer without gensim, and `most_similar_cosmul` adds ε = 0.000001 where the paper adds
-0.001. 3CosAdd gives the scores of `KeyedVectors.most_similar`.
-
-Imports no torch, so that a question about a file of vectors is answered at once.
+The methods are named as those of gensim's `KeyedVectors`, whose `most_similar` gives the scores of
+3CosAdd; its `most_similar_cosmul` adds ε = 0.000001 where the paper adds 0.001. Only `keyed` needs
+gensim. Nothing here imports torch, so that questions about a file are answered quickly.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -46,7 +45,7 @@ MOST_COMPARED = 50_000
 
 
 class Neighbour(NamedTuple):
-    """A word and how near it is: its cosine, or the score of an analogy."""
+    """A word and its score: a cosine, or the score of an analogy."""
 
     word: str
     score: float
@@ -58,46 +57,28 @@ class Vectors:
 
     Args:
         source: the name of the table in messages.
-        names: the words, composed (NFC).
-        index: the row of each word, the first one of a word that occurs twice.
-        matrix: (words, dimensions) float32; it may be mapped into memory, and is not changed.
-        norms: (words,) float32, the lengths of the vectors.
-        absent: why a word is missing, in a few words, or "".
+        names: the words; if one occurs twice, its first row counts.
+        matrix: (words, dimensions) float32; it may be memory-mapped, and is not changed.
+        absent: returns the reason why a word is missing, in a few words, or "".
     """
 
     source: str
     names: list[str]
-    index: dict[str, int]
     matrix: Floats
-    norms: Floats
     absent: Callable[[str], str] = lambda _: ""
 
     @classmethod
-    def of(
-        cls,
-        source: str,
-        words: Sequence[str],
-        matrix: Floats,
-        absent: Callable[[str], str] = lambda _: "",
-    ) -> Vectors:
-        """Return the vectors (words, dimensions) of some words."""
-        names = list(map(normalized, words))
-        index = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
-        return cls(source, names, index, matrix, _lengths(matrix), absent)
-
-    @classmethod
     def of_keyed(cls, source: str, keyed: KeyedVectors) -> Vectors:
-        """Return what gensim's `KeyedVectors` holds, without copying it."""
-        keyed.fill_norms()
-        return cls(source, keyed.index_to_key, keyed.key_to_index, keyed.vectors, keyed.norms)
+        """Return the words and vectors of gensim's `KeyedVectors`, without copying them."""
+        return cls(source, keyed.index_to_key, keyed.vectors)
 
     def keyed(self) -> KeyedVectors:
-        """Return gensim's `KeyedVectors` of the same arrays.
+        """Return gensim's `KeyedVectors` of the same words and vectors, without copying them.
 
         Raises:
             BadInput: gensim is not installed.
         """
-        keyed = gensim_models("gensim's vectors").KeyedVectors(self.matrix.shape[1])
+        keyed = gensim_models("Vectors.keyed").KeyedVectors(self.matrix.shape[1])
         keyed.index_to_key, keyed.key_to_index = self.names, self.index
         keyed.vectors, keyed.norms = self.matrix, self.norms
         return keyed
@@ -105,15 +86,20 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.names)
 
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """The row of each word, composed (NFC)."""
+        rows = range(len(self.names) - 1, -1, -1)
+        return dict(zip(map(normalized, reversed(self.names)), rows, strict=True))
+
+    @cached_property
+    def norms(self) -> Floats:
+        """The lengths (words,) of the vectors, float32."""
+        return _lengths(self.matrix)
+
     def first(self, count: int) -> Vectors:
         """Return the first words only, the most frequent ones in most files."""
-        return replace(
-            self,
-            names=self.names[:count],
-            index={word: row for word, row in self.index.items() if row < count},
-            matrix=self.matrix[:count],
-            norms=self.norms[:count],
-        )
+        return replace(self, names=self.names[:count], matrix=self.matrix[:count])
 
     def find(self, word: str) -> int | None:
         """Return the row of a word as it is written, or else in lower case; None if absent."""
@@ -132,7 +118,7 @@ class Vectors:
             near = difflib.get_close_matches(word, among, 1) or difflib.get_close_matches(
                 word.lower(), among, 1, cutoff=0.4
             )
-            hint = f"the nearest spelt is {near[0]!r}" if near else "and none is spelt like it"
+            hint = f"the nearest spelt is {near[0]!r}" if near else "no word is spelt like it"
             raise BadInput(f"{self.source} has no word {word!r}{self.absent(word)}; {hint}")
         return row
 
@@ -156,9 +142,8 @@ class Vectors:
         Source: Levy and Goldberg 2014, Linguistic Regularities in Sparse and Explicit Word
         Representations, equations 2 to 4.
         """
-        rows = [[self.row(word) for word in words] for words in (positive, negative)]
-        left_out = [] if include_inputs else rows[0] + rows[1]
-        return best(self.names, self.scores(rows[0], rows[1], method)[0], topn, left_out)
+        scores = self._scores_of(positive, negative, method, include_inputs)
+        return best(self.names, scores, topn)
 
     def rank(
         self,
@@ -169,25 +154,31 @@ class Vectors:
         method: Method = "add",
         include_inputs: bool = False,
     ) -> int:
-        """Return the place of a word among all answers of `most_similar`: 1 is the nearest.
+        """Return the rank of a word among all answers of `most_similar`: 1 is the nearest.
 
         Raises:
             BadInput: a word is absent, or the expected one is left out.
         """
-        rows = [[self.row(word) for word in words] for words in (positive, negative)]
-        row, inputs = self.row(expected), rows[0] + rows[1]
-        if row in inputs and not include_inputs:
+        scores = self._scores_of(positive, negative, method, include_inputs)
+        score = scores[self.row(expected)]
+        if score == -np.inf:
             raise BadInput(
-                f"{expected!r} is the word itself: give another one to be near it"
-                if len(inputs) == 1
-                else f"{expected!r} is one of the three words, which are left out: expect "
-                "another, or add --include-inputs"
+                f"{expected!r} is the word itself: expect another word"
+                if len(positive) + len(negative) == 1
+                else f"{expected!r} is one of the given words, which are left out: expect "
+                "another word, or add --include-inputs"
             )
-        scores = self.scores(rows[0], rows[1], method)[0]
-        nearer = scores > scores[row]
+        return 1 + int((scores > score).sum())
+
+    def _scores_of(
+        self, positive: Sequence[str], negative: Sequence[str], method: Method, include_inputs: bool
+    ) -> Floats:
+        """The score of every word (words,), -inf for those that are left out."""
+        plus, minus = ([self.row(word) for word in words] for words in (positive, negative))
+        scores = self.scores(plus, minus, method)[0]
         if not include_inputs:
-            nearer[inputs] = False
-        return 1 + int(nearer.sum())
+            scores[plus + minus] = -np.inf
+        return scores
 
     def scores(
         self, positive: ArrayLike, negative: ArrayLike = (), method: Method = "add"
@@ -214,11 +205,11 @@ class Vectors:
         return (directions @ self.matrix.T) / _divisors(self.norms)
 
 
-def gensim_models(what: str) -> Any:
+def gensim_models(user: str) -> Any:
     """Return the module gensim.models.
 
     Args:
-        what: what it is needed for, in the plural.
+        user: what needs it, for the message.
 
     Raises:
         BadInput: gensim is not installed.
@@ -226,16 +217,15 @@ def gensim_models(what: str) -> Any:
     try:
         return importlib.import_module("gensim.models")
     except ImportError:
-        raise BadInput(f"{what} need an extra: pip install 'wordorder[words]'") from None
+        raise BadInput(f"{user} needs gensim: pip install 'wordorder[words]'") from None
 
 
-def best(
-    names: Sequence[str], scores: Floats, count: int, left_out: Sequence[int] = ()
-) -> list[Neighbour]:
-    """Return the names of the highest scores (names,), best first; of equal ones the first."""
-    scores = scores.copy()
-    scores[list(left_out)] = -np.inf
-    count = min(count, len(scores) - len(set(left_out)))
+def best(names: Sequence[str], scores: Floats, count: int) -> list[Neighbour]:
+    """Return the names of the highest scores (names,), best first; of equal ones the first.
+
+    A score of -inf is left out.
+    """
+    count = min(count, int((scores > -np.inf).sum()))
     if count < 1:
         return []
     top = np.flatnonzero(scores >= np.partition(scores, -count)[-count])

@@ -1,11 +1,10 @@
-"""Word vectors learned from a corpus by gensim's word2vec, with every core.
+"""Word vectors trained on a corpus by gensim's word2vec, on every core.
 
-Texts are cut into lines and lines into words, in lower case, as `wordorder.text.words` cuts them.
-They are written once into a file, from which each of gensim's threads reads its own part without
-Python in between.
+The lower-case words of each line (`wordorder.text.words`) are written to one file, of which each of
+gensim's threads reads its own part without running Python.
 
-With several threads the result differs every time: they change one table at the same time, in an
-order that is chance. With one thread it is the same, on one machine.
+With several threads the result differs every time, because they update one table without locks.
+With one thread it is reproducible on one machine.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from wordorder.text.corpus import Corpus
 from wordorder.text.words import lower_words_of
 from wordorder.words.vectors import Vectors, gensim_models
 
-LONGEST_LINE = 10_000  # words; gensim drops what is beyond
+LONGEST_LINE = 10_000  # words; gensim drops the rest
 
 
 def train_vectors(
@@ -39,19 +38,19 @@ def train_vectors(
 
     Args:
         dimensions: numbers in a vector.
-        epochs: how often the text is read.
-        min_count: words that come less often have no vector.
-        threads: 0 takes every core; with 1 the result is the same every time.
-        progress: called with the share of the epochs that is done.
+        epochs: passes over the text.
+        min_count: rarer words get no vector.
+        threads: 0 uses every core; 1 makes the result reproducible.
+        progress: called with the fraction of the epochs that is done.
 
     Raises:
-        BadInput: gensim is not installed; no word comes as often as `min_count`.
+        BadInput: gensim is not installed, or no word occurs `min_count` times.
 
     Source: Mikolov et al. 2013, Efficient Estimation of Word Representations, section 3.1, and
     Distributed Representations of Words and Phrases, section 2.2: a continuous bag of words with
     negative sampling; gensim's defaults, window 5 and 5 negatives.
     """
-    models = gensim_models("word2vec's vectors")
+    models = gensim_models("word2vec")
     done = count(1)
 
     class Progress(models.callbacks.CallbackAny2Vec):  # type: ignore[misc, name-defined]
@@ -71,7 +70,8 @@ def train_vectors(
         model.build_vocab(corpus_file=str(lines))
         if not len(model.wv):
             raise BadInput(
-                f"{corpus.name} holds no word {min_count} times: give more text, or --min-count 1"
+                f"{corpus.name} has no word that occurs {min_count} times: give more text, or "
+                "--min-count 1"
             )
         model.train(
             corpus_file=str(lines),
@@ -83,7 +83,7 @@ def train_vectors(
 
 
 def lines_of(corpus: Corpus) -> Iterator[list[str]]:
-    """Yield the words of each line of a corpus, in lower case; lines without any are left out."""
+    """Yield the words of each line of a corpus, in lower case; skip lines without any."""
     for document in corpus.documents:
         for line in document.text.split("\n"):
             words = lower_words_of(line)
