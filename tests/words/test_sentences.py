@@ -18,7 +18,7 @@ from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.words import sentences
 from wordorder.words.sentences import (
     Apart,
-    nearest_sentences,
+    compare,
     other_order,
     read_sentences,
     sentence_vectors,
@@ -81,7 +81,7 @@ def test_vectors_are_the_models_own(
 def test_a_sentence_without_a_word_is_refused(
     tokenizer: Tokenizer, make_random: MakeModel, empty: str
 ) -> None:
-    with pytest.raises(BadInput, match="holds no word of the tokenizer: leave it out"):
+    with pytest.raises(BadInput, match="has no tokens: leave it out"):
         sentence_vectors(make_random(), tokenizer, ["I love AI", empty])
 
 
@@ -89,11 +89,10 @@ def test_the_nearest_sentence_is_the_one_that_says_the_same(
     tokenizer: Tokenizer, make_random: MakeModel
 ) -> None:
     lines = ["the man", "the queen love the king", "I love AI"]
-    found = sentence_vectors(make_random(), tokenizer, ["I love AI", *lines])
-    for rows in found.values():
-        near = nearest_sentences(lines, rows[1:], rows[0], 2)
-        assert len(near) == 2 and near[0].word == "I love AI"
-        assert near[0].score == pytest.approx(1, abs=1e-5)
+    found = compare(make_random(), tokenizer, "I love AI", among=lines, count=2)
+    for near in found["nearest"].values():
+        assert len(near) == 2 and near[0]["word"] == "I love AI"
+        assert near[0]["score"] == pytest.approx(1, abs=1e-5)
 
 
 def test_how_far_two_vectors_are_apart() -> None:

@@ -1,8 +1,7 @@
 """Pictures of word vectors: a plane of some words, and files for TensorBoard's projector.
 
-The plane is the one through the vectors of the drawn words in which they lie farthest apart: its
-directions are their first two principal components, and no other word's. The axes say how much of
-the words' spread each direction shows, since two directions of a hundred never show all.
+The axes of the plane are the first two principal components of the drawn words alone. Their labels
+say how much of the variance each shows, because two directions of a hundred never show all.
 """
 
 from __future__ import annotations
@@ -24,18 +23,15 @@ WHITESPACE = str.maketrans("\t\r\n", "   ")
 
 
 def plane(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the places of rows on their first two principal components, and their shares.
+    """Project rows on their first two principal components.
 
-    Shapes: matrix (words, dimensions); places (words, 2), shares of the variance (2,).
+    Shapes: matrix (words, dimensions); returns (words, 2), and the fractions (2,) of the variance.
     """
     centred = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    places = np.zeros((len(matrix), 2))
-    shown = min(2, len(sizes))
-    places[:, :shown] = left[:, :shown] * sizes[:shown]
-    shares = np.zeros(2)
-    shares[:shown] = (sizes**2 / max((sizes**2).sum(), 1e-30))[:shown]
-    return places, shares
+    shares = sizes**2 / max((sizes**2).sum(), 1e-30)
+    padding = 0, max(0, 2 - len(sizes))  # vectors of one number lie on a line
+    return np.pad(left * sizes, ((0, 0), padding))[:, :2], np.pad(shares, padding)[:2]
 
 
 @drawing.style()
@@ -45,14 +41,15 @@ def draw(
     words: Sequence[str],
     arrows: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Draw words as points of a plane, and arrows from the first of a pair to the second.
+    """Draw words as points, and an arrow from the first of each pair to the second.
 
     Args:
-        path: its suffix decides the kind: .png, .svg or .pdf.
-        words: at least two that have vectors; those of `arrows` are drawn too.
+        path: its suffix decides the format: .png, .svg or .pdf.
+        words: drawn with those of `arrows`, two or more in all.
 
     Raises:
-        BadInput: another suffix, no such folder, a word without a vector, fewer than two words.
+        BadInput: the suffix is another, the folder is missing, a word has no vector, or there are
+            fewer than two words.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,7 +1,7 @@
-"""An explanation as a page of a terminal: 80 columns, the two orders side by side.
+"""An explanation as a page of 80 columns, the two orders side by side.
 
-Every number on it is the model's own. What is said of them is chosen by them, never by an
-embedding's name: an embedding that nobody has met is explained like any other.
+The numbers alone decide which sentences are printed, never an embedding's name: an embedding of
+your own is explained like any other.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from wordorder.words.explanation import Explanation, Reading
 from wordorder.words.sentences import Apart
 
 WIDTH = 80
-LABEL, SIDE = 16, 32  # the first column, and each order's
-NUMBERS = 4  # of a vector that are shown
-TOKENS = 4  # of a text that are shown
+LABEL, SIDE = 16, 32  # columns for the labels, and for each order
+NUMBERS = TOKENS = 4  # shown of a vector, and of a text
 
+VISIBLE = str.maketrans(" \n\t", "␣⏎⇥")
 DOORS = {
     "query-key": "on the queries and keys of attention",
     "score": "on the scores of attention",
@@ -34,7 +34,7 @@ def page(explained: Explanation, model: str) -> list[str]:
     """Return the lines of the page.
 
     Args:
-        model: what to say of the model, in a line.
+        model: a line about the model, the first of the page.
     """
     sections = [part(explained) for part in (_texts, _input, _place, _outcome, _verdict)]
     lines = [line for section in (_paragraph(model), *sections) for line in (*section, "")]
@@ -42,17 +42,17 @@ def page(explained: Explanation, model: str) -> list[str]:
 
 
 def written(token: str) -> str:
-    """Return a token with its blanks and line ends to be seen, and nothing that moves a cursor."""
-    shown = token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
+    """Return a token with visible white space, and nothing that moves a cursor."""
+    visible = token.translate(VISIBLE)
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in visible)
 
 
 def _texts(explained: Explanation) -> list[str]:
     readings = explained.readings
     return [
         _row("text", (reading.text for reading in readings)),
-        _row("tokens", (" ".join(map(written, r.tokens)) for r in readings)),
-        _row("ids", (" ".join(map(str, r.ids)) for r in readings)),
+        _row("tokens", (_joined(reading.tokens) for reading in readings)),
+        _row("ids", (" ".join(map(str, reading.ids)) for reading in readings)),
         *_paragraph(
             "A token is a word or a piece of one, ␣ the blank before it; an id its number. "
             f"{written(explained.opening)} opens both, at position 0, as it does every document."
@@ -85,7 +85,7 @@ def _input(explained: Explanation) -> list[str]:
 
 
 def _place(explained: Explanation) -> list[str]:
-    """Where order comes in after the input."""
+    """Where order comes in after the input: attention, or the steps of a recurrent model."""
     if not explained.position:
         return _steps(explained)
     acting = [entrance for entrance in explained.entrances if entrance.layers]
@@ -118,7 +118,7 @@ def _place(explained: Explanation) -> list[str]:
 
 
 def _mask(explained: Explanation) -> str:
-    """What order is left where there are no positions."""
+    """What order is left without positions."""
     if not explained.causal:
         return "Every word sees every other, and nothing says where any of them stands."
     first, second = explained.readings
@@ -127,14 +127,10 @@ def _mask(explained: Explanation) -> str:
         a, b = word.places
         if a and b and sorted(first.ids[:a]) != sorted(second.ids[:b]):
             return (
-                f"{mask} Before {written(word.token)} it is {_before(first, a)} on the left and "
-                f"{_before(second, b)} on the right."
+                f"{mask} Before {written(word.token)} it is {_joined(first.tokens[:a])} on the "
+                f"left and {_joined(second.tokens[:b])} on the right."
             )
     return mask
-
-
-def _before(reading: Reading, place: int) -> str:
-    return " ".join(map(written, reading.tokens[:place]))
 
 
 def _steps(explained: Explanation) -> list[str]:
@@ -143,7 +139,7 @@ def _steps(explained: Explanation) -> list[str]:
         f"of the word and of the state before. The first {NUMBERS} numbers of its first layer's:"
     )
     for place in range(_shown(explained)):
-        lines.append(_row("state after", _at(explained, place, lambda r, i: _token(r, i))))
+        lines.append(_row("state after", _at(explained, place, _token)))
         lines.append(_row("", _at(explained, place, lambda r, i: _vector(r.steps[i]))))
     return lines
 
@@ -164,17 +160,18 @@ def _attention(explained: Explanation) -> list[str]:
     names = ([explained.opening, *reading.tokens][-TOKENS:] for reading in readings)
     looks = ([f"{written(token)[:7]:>7}" for token in each] for each in names)
     lines.append(_row("looks at", (" ".join(each) for each in looks)))
+    scored = rows[0].scores is not None
     numbers = {
         "  distance": [row.distances for row in rows],
-        "  plain score": [row.scores_without for row in rows],
-        "  score": [row.scores for row in rows],
-        "  change": [row.scores - row.scores_without for row in rows if row.scores is not None],
+        "  plain score": [row.scores_without for row in rows if scored],
+        "  score": [row.scores for row in rows if scored],
+        "  change": [row.scores - row.scores_without for row in rows if scored],
         "  plain weight": [row.weights_without for row in rows],
         "  weight": [row.weights for row in rows],
     }
-    for name, of in numbers.items():
-        if rows[0].scores is not None or name not in ("  score", "  plain score", "  change"):
-            lines.append(_row(name, (_vector(each[-TOKENS:]) for each in of)))
+    for name, sides in numbers.items():
+        if sides:
+            lines.append(_row(name, (_vector(each[-TOKENS:]) for each in sides)))
     return lines
 
 
@@ -195,24 +192,20 @@ def _outcome(explained: Explanation) -> list[str]:
         )
         words = [f"{written(w.token)} {_share(w.apart)}" for w in explained.words[:6]]
         lines += _paragraph("   ".join(words), "     ")
-    parts = [_share(apart) for apart in explained.after_apart]
-    names = ["input", *(f"layer {i}" for i in range(1, len(parts)))]
-    layers = "   ".join(f"{name} {part}" for name, part in zip(names, parts, strict=True))
+    parts = [f"layer {i} {_share(apart)}" for i, apart in enumerate(explained.after_apart)]
     after = written(explained.after)
     lines += _paragraph(f"And of the same {after!r} after both orders, layer after layer:", "   ")
-    return [*lines, *_paragraph(layers, "     ")]
+    return lines + _paragraph("   ".join(parts).replace("layer 0", "input", 1), "     ")
 
 
 def _verdict(explained: Explanation) -> list[str]:
-    if not explained.same_tokens:
-        return _paragraph(
-            "=> The two texts hold different tokens, so that more than their order differs."
-        )
     after = written(explained.after)
     apart = [not apart.same for apart in explained.after_apart]
     words_apart = not all(word.apart.same for word in explained.words)
     acts = any(e.layers or e.at_input or e.order_leak for e in explained.entrances)
-    if not any(apart) and not words_apart:
+    if not explained.same_tokens:
+        verdict = "The two texts hold different tokens, so that more than their order differs."
+    elif not any(apart) and not words_apart:
         verdict = (
             "To this model the two orders are the same: each word comes out as the same vector "
             "wherever it stands. It reads a bag of words."
@@ -251,12 +244,16 @@ def _row(label: str, sides: Iterable[str]) -> str:
 
 
 def _at(explained: Explanation, place: int, of: Callable[[Reading, int], str]) -> Iterator[str]:
-    """What both orders have at a place; nothing where one is shorter."""
+    """What both orders have at a place; "" for one that is shorter."""
     return (of(r, place) if place < len(r.ids) else "" for r in explained.readings)
 
 
 def _shown(explained: Explanation) -> int:
     return min(TOKENS, max(len(reading.ids) for reading in explained.readings))
+
+
+def _joined(tokens: Iterable[str]) -> str:
+    return " ".join(map(written, tokens))
 
 
 def _token(reading: Reading, place: int) -> str:

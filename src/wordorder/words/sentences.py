@@ -4,11 +4,10 @@
     mean    the mean of the final hidden states
     last    the final hidden state of the last token, which has read all of them
 
-Sentences are read as documents are in training, after the end-of-text token, which itself is in
-none of these, and with a blank before their first word: a tokenizer spells a word at the very
-beginning with another token than elsewhere, and two orders would hold different tokens. Text
-without spaces has no blank before it either, and its tokens are put in another order, not its
-words.
+Sentences are read as in training: after the end-of-text token, which is in none of these, and with
+a space before their first word, because a tokenizer gives a word at the beginning of a text another
+token than elsewhere, and two orders would hold different tokens. A text without spaces gets no
+space before it, and its tokens are reordered, not its words.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from wordorder.model import TokenModel
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import printable, read_text
 from wordorder.text.words import is_unspaced
-from wordorder.words.vectors import Floats, Neighbour, best, unit
+from wordorder.words.vectors import Floats, best, unit
 
 KINDS = {
     "words": "mean of the token embeddings",
@@ -36,18 +35,17 @@ KINDS = {
 }
 TOKENS_AT_ONCE = 8192
 
-# Vectors of the same things differ by less where sums are taken in another order: float32.
-ROUNDING = 1e-5
+ROUNDING = 1e-5  # float32 sums in another order differ by less
 
 
 @dataclass(frozen=True)
 class Apart:
-    """How far two vectors are from each other.
+    """How far apart two vectors are.
 
     Args:
-        cosine: 1 where they point the same way.
-        distance: between their ends.
-        relative: the distance, as a share of their mean length.
+        cosine: of the angle between them.
+        distance: Euclidean.
+        relative: the distance divided by their mean length.
     """
 
     cosine: float
@@ -56,12 +54,12 @@ class Apart:
 
     @property
     def same(self) -> bool:
-        """Whether the two are one, to rounding."""
+        """Whether the two are equal, up to rounding."""
         return self.relative <= ROUNDING
 
     @classmethod
     def of(cls, first: Floats, second: Floats) -> Apart:
-        """Return how far two vectors (dimensions,) are from each other."""
+        """Compare two vectors (dimensions,)."""
         first, second = first.astype(np.float64), second.astype(np.float64)
         sizes = np.linalg.norm(first), np.linalg.norm(second)
         distance = float(np.linalg.norm(first - second))
@@ -73,7 +71,7 @@ def read_sentences(path: str | Path) -> list[str]:
     """Return the lines of a file that are not empty.
 
     Raises:
-        BadInput: no such file, one that is no text, or an empty one.
+        BadInput: the file does not exist, is not text, or is empty.
     """
     source = printable(path)
     text = read_text(path, f"no such file: {source}; give one with a sentence on each line")
@@ -84,13 +82,13 @@ def read_sentences(path: str | Path) -> list[str]:
 
 
 def tokens_of(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the tokens of a sentence as it stands in a text: after a blank, if it has any.
+    """Return the tokens of a sentence inside a text: after a space, if the text has spaces.
 
-    White space alone is no sentence and has none.
+    White space alone has none.
     """
     if not text.strip():
         return []
-    tokens = tokenizer.encode(text)  # tells where a character is that it does not know
+    tokens = tokenizer.encode(text)  # the message for an unknown character has its offset
     return tokenizer.encode(f" {text}") if _has_words(tokenizer, text) else tokens
 
 
@@ -98,7 +96,7 @@ class Order(NamedTuple):
     """A sentence in another order.
 
     Args:
-        unit: what was reversed: words, or tokens in text without spaces; "" if it was given.
+        unit: what was reversed: words, or tokens in a text without spaces; "" if it was given.
     """
 
     text: str
@@ -107,9 +105,9 @@ class Order(NamedTuple):
 
 
 def other_order(tokenizer: Tokenizer, text: str, other: str | None = None) -> Order:
-    """Return a given order of a sentence, or else its words reversed; without spaces its tokens.
+    """Return the other order, if given; else reverse the words, or the tokens without spaces.
 
-    "AI love I" of "I love AI".
+    "I love AI" becomes "AI love I".
     """
     if other is not None:
         return Order(other, tokens_of(tokenizer, other), "")
@@ -127,12 +125,12 @@ def _has_words(tokenizer: Tokenizer, text: str) -> bool:
     try:
         tokenizer.encode(" ")
         return True
-    except BadInput:  # characters of a text without spaces
+    except BadInput:  # a character tokenizer of a text without spaces
         return False
 
 
 def _pieces(tokenizer: Tokenizer, text: str) -> Iterator[tuple[str, list[int]]]:
-    """Yield the tokens of a text, those together that spell a part of one character."""
+    """Yield the tokens of a text, those of one character together."""
     held: list[int] = []
     for token in tokenizer.encode(text):
         held.append(token)
@@ -154,16 +152,16 @@ def sentence_vectors(
     """Return the vectors (sentences, width) float32 of each kind in `KINDS`.
 
     Args:
-        sentences: as text, or as the tokens of one.
-        progress: called with the share that is done.
+        sentences: text, or tokens.
+        progress: called with the fraction that is done.
 
     Raises:
-        BadInput: a sentence without a token, or longer than the model can read.
+        BadInput: a sentence has no tokens, or more than the model can read.
     """
     ids = [tokens_of(tokenizer, s) if isinstance(s, str) else list(s) for s in sentences]
     if [] in ids:
-        raise BadInput(f"{sentences[ids.index([])]!r} holds no word of the tokenizer: leave it out")
-    by_length = defaultdict(list)  # those of one length are read at once: none is padded
+        raise BadInput(f"{sentences[ids.index([])]!r} has no tokens: leave it out")
+    by_length = defaultdict(list)  # no sentence is padded
     for number, tokens in enumerate(ids):
         by_length[len(tokens)].append(number)
     by_kind = {kind: np.empty((len(ids), model.config.width), np.float32) for kind in KINDS}
@@ -183,13 +181,6 @@ def sentence_vectors(
     return by_kind
 
 
-def nearest_sentences(
-    sentences: Sequence[str], vectors: Floats, direction: Floats, count: int = 5
-) -> list[Neighbour]:
-    """Return the sentences whose vectors are nearest to a direction (width,), nearest first."""
-    return best(sentences, unit(vectors) @ unit(direction), count)
-
-
 def compare(
     model: TokenModel,
     tokenizer: Tokenizer,
@@ -200,12 +191,12 @@ def compare(
     count: int = 5,
     progress: Callable[[float], Any] = lambda _: None,
 ) -> dict[str, Any]:
-    """Return how far a sentence is from another order of it, and the nearest of some sentences.
+    """Compare a sentence with another order of it, and find the nearest of other sentences.
 
     Args:
-        other: the other order; None: `other_order` makes one.
-        among: sentences, of which the nearest `count` are returned by each kind of vector.
-        progress: called with the share that is done.
+        other: the other order; None: reversed, see `other_order`.
+        among: the other sentences, of which `count` are returned for each kind of vector.
+        progress: called with the fraction that is done.
     """
     order = other_order(tokenizer, sentence, other)
     second = order.tokens or order.text  # the message for one without a token has the text
@@ -218,7 +209,7 @@ def compare(
         "kinds": KINDS,
         "apart": {kind: {**asdict(each), "same": each.same} for kind, each in apart.items()},
         "nearest": {
-            kind: [n._asdict() for n in nearest_sentences(among, rows[2:], rows[0], count)]
+            kind: [n._asdict() for n in best(among, unit(rows[2:]) @ unit(rows[0]), count)]
             for kind, rows in kinds.items()
         },
     }
