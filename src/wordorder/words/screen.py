@@ -7,11 +7,11 @@ your own is explained like any other.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-from wordorder.words.explanation import Explanation, Reading
+from wordorder.words.explanation import Explanation
 from wordorder.words.sentences import Apart
 
 WIDTH = 80
@@ -69,16 +69,12 @@ def _input(explained: Explanation) -> list[str]:
         f"1  INPUT = {what}. Each id has a row of {width} numbers, learned in training: its word "
         f"vector. The first {NUMBERS} of them:"
     )
-    for place in range(_shown(explained)):
-        lines.append(_row(f"position {place + 1}", _at(explained, place, _token)))
-        lines.append(_row("  word", _at(explained, place, lambda r, i: _vector(r.words[i]))))
-        if added:
-            position = _at(explained, place, lambda r, i: _vector(r.added[i]))
-            lines.append(_row("  + position", position))
-        if added or explained.input_norm:
-            label = "  normalised" if explained.input_norm else "  = input"
-            inputs = _at(explained, place, lambda r, i: _vector(r.inputs[i]))
-            lines.append(_row(label, inputs))
+    vectors = {"  word": "words"}
+    if added:
+        vectors["  + position"] = "added"
+    if added or explained.input_norm:
+        vectors["  normalised" if explained.input_norm else "  = input"] = "inputs"
+    lines += _vectors(explained, "position {}", vectors)
     if not added:
         lines += _paragraph("The same word has the same input wherever it stands.", "   ")
     return lines
@@ -138,10 +134,7 @@ def _steps(explained: Explanation) -> list[str]:
         "2  A GRU READS IN ORDER and needs no positions: after each word it holds a state, made "
         f"of the word and of the state before. The first {NUMBERS} numbers of its first layer's:"
     )
-    for place in range(_shown(explained)):
-        lines.append(_row("state after", _at(explained, place, _token)))
-        lines.append(_row("", _at(explained, place, lambda r, i: _vector(r.steps[i]))))
-    return lines
+    return lines + _vectors(explained, "state after", {"": "steps"})
 
 
 def _attention(explained: Explanation) -> list[str]:
@@ -154,7 +147,9 @@ def _attention(explained: Explanation) -> list[str]:
         "   ",
     )
     if any((row.query != row.placed_query[: len(row.query)]).any() for row in rows):
-        lines.append(_row("query of", (f"{_token(reading, -1)[:7]:>7}" for reading in readings)))
+        lines.append(
+            _row("query of", (f"{written(reading.tokens[-1])[:7]:>7}" for reading in readings))
+        )
         lines.append(_row("  plain", (_vector(row.query) for row in rows)))
         lines.append(_row("  with position", (_vector(row.placed_query) for row in rows)))
     names = ([explained.opening, *reading.tokens][-TOKENS:] for reading in readings)
@@ -243,21 +238,26 @@ def _row(label: str, sides: Iterable[str]) -> str:
     return f"{label:<{LABEL}}{set_cell_size(left, SIDE)}{right}"
 
 
-def _at(explained: Explanation, place: int, of: Callable[[Reading, int], str]) -> Iterator[str]:
-    """What both orders have at a place; "" for one that is shorter."""
-    return (of(r, place) if place < len(r.ids) else "" for r in explained.readings)
+def _vectors(explained: Explanation, label: str, fields: dict[str, str]) -> list[str]:
+    """The first tokens of both orders, each above its vectors.
 
-
-def _shown(explained: Explanation) -> int:
-    return min(TOKENS, max(len(reading.ids) for reading in explained.readings))
+    Args:
+        label: of a token; {} is its position.
+        fields: of a reading, by their labels.
+    """
+    lines = []
+    for place in range(min(TOKENS, max(len(reading.ids) for reading in explained.readings))):
+        sides = [r if place < len(r.ids) else None for r in explained.readings]
+        tokens = (written(r.tokens[place]) if r else "" for r in sides)
+        lines.append(_row(label.format(place + 1), tokens))
+        for name, field in fields.items():
+            numbers = (_vector(getattr(r, field)[place]) if r else "" for r in sides)
+            lines.append(_row(name, numbers))
+    return lines
 
 
 def _joined(tokens: Iterable[str]) -> str:
     return " ".join(map(written, tokens))
-
-
-def _token(reading: Reading, place: int) -> str:
-    return written(reading.tokens[place])
 
 
 def _vector(numbers: Sequence[float]) -> str:
