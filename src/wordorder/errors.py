@@ -1,20 +1,26 @@
-"""What can go wrong without being a bug: each class is one exit code.
+"""Errors that are not bugs: each class is one exit code, each error has a code of its own.
 
-The command line prints the message on one line and leaves with `exit_code`;
-anything else that is raised is a bug and keeps its traceback. Imports nothing,
-so that every package may raise these.
+The command line prints the message on one line and exits with `exit_code`; anything else that
+is raised is a bug and keeps its traceback. `tests/messages.md` lists every message by its code.
+Imports nothing, so that every package may raise these.
 """
 
 from __future__ import annotations
 
 
 class BadInput(ValueError):
-    """What was asked for cannot be done as asked: the asker can change it.
+    """The request cannot be carried out as it stands, and the user can change it.
 
-    The message is one line: what was given, where, what is allowed, what to do.
+    Args:
+        message: one line: what was given, where, what is allowed, what to do.
+        code: identifies the message in tests and programs, as in `text.missing-field`.
     """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Failed(RuntimeError):
@@ -22,8 +28,16 @@ class Failed(RuntimeError):
 
     exit_code = 1
 
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
 
 class Refused(RuntimeError):
-    """It could be done and would be wrong: an inexact resume nobody asked for."""
+    """It could be done and would be wrong: an inexact resume that nobody asked for."""
 
     exit_code = 3
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code

@@ -79,7 +79,9 @@ class WrongSetting(BadInput):
     """
 
     def __init__(self, name: str, value: Any, allowed: str) -> None:
-        super().__init__(f"{name} is {shown(value)}: it must be {allowed}")
+        super().__init__(
+            f"{name} is {shown(value)}: it must be {allowed}", code="settings.wrong-value"
+        )
         self.name, self.value, self.allowed = name, value, allowed
 
     def spelled(self, name: str) -> WrongSetting:

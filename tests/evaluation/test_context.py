@@ -393,11 +393,5 @@ def test_a_gain_of_few_targets_is_theirs_with_nearly_all_of_the_context() -> Non
     store = store_of(*[60] * 6)
     found = context_gain(NeedsFarBack(12), store, trained_length=16, targets=1)  # type: ignore[arg-type]
     assert found.mean == 1
-    few = context_gain(
-        NeedsFarBack(12),  # type: ignore[arg-type]
-        store,
-        trained_length=16,
-        targets=1,
-        most_targets=12,
-    )
+    few = context_gain(NeedsFarBack(12), store, trained_length=16, targets=1, most_targets=12)  # type: ignore[arg-type]
     assert (few.windows, few.documents) == (12, 6)

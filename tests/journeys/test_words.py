@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from wordorder.cli.main import main
+from wordorder.errors import BadInput
+from wordorder.words.cache import open_vectors
 
 PLANTED = """6 4
 the 0 0 0 1
@@ -113,6 +115,22 @@ def test_a_runs_own_table(run: Path, here: Path, capsys: pytest.CaptureFixture[s
     assert "has no word 'kingdom' (" in refused(capsys, run, "kingdom")
 
 
+def test_only_training_needs_gensim_and_says_how_to_install_it(
+    run: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gensim", None)
+    monkeypatch.setitem(sys.modules, "gensim.models", None)
+    words = "king --analogy king man woman --expect queen --questions q.txt".split()
+    for source in (run, "v.txt"):
+        assert "king - man + woman" in asked(capsys, source, *words)
+    Path("s.txt").write_text("the king\n", encoding="utf-8")
+    assert "the same" in asked(capsys, run, "I love AI", "--sentences", "s.txt")
+    message = refused(capsys, "train", "--data", "v.txt", "--out", "t.vec")
+    assert "wordorder words train needs gensim: pip install 'wordorder[words]'" in message
+    with pytest.raises(BadInput, match=r"Vectors.keyed needs gensim: pip install 'wordorder\[wo"):
+        open_vectors("v.txt").keyed()
+
+
 def test_sentences(run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("s.txt").write_text("the king\nI love AI\nthe man\n", encoding="utf-8")
     both = found(capsys, run, "I love AI", "--sentences", "s.txt")
@@ -140,12 +158,12 @@ def test_a_table_is_trained_and_asked(here: Path, capsys: pytest.CaptureFixture[
         (["v.txt", "kin"], "v.txt has no word 'kin'; the nearest spelt is 'king'"),
         (["v.txt", "--analogy", "king", "man"], "--analogy has 2 words: give three"),
         (["v.txt", "--analogy", "king man woman"], "--analogy has 1 word: give three"),
-        (["v.txt", "--expect", "queen"], "--expect is a word to be near another"),
+        (["v.txt", "--expect", "queen"], "--expect needs a word or an --analogy"),
         (["v.txt", "--count", "0", "king"], "--count is 0: it must be at least 1"),
-        (["v.txt", "--questions", "v.txt"], "v.txt, line 1: 2 words, where a question has 4"),
+        (["v.txt", "--questions", "v.txt"], "v.txt, line 1: 2 words, but a question has 4"),
         (["v.txt", "--picture", "p.png"], "a picture needs two words at least"),
         (["v.txt", "a b", "--sentences", "q.txt"], "--sentences needs a run"),
-        (["broken.txt", "a"], "broken.txt, line 3: a word and 1 number, where line 1 says 2"),
+        (["broken.txt", "a"], "broken.txt, line 3: a word and 1 number, but line 1 announces 2"),
         (["v.txt", "--countt", "3"], "did you mean --count?"),
         (["."], "is no whole run: config.json is missing"),
         (["train", "--data", "v.txt", "--out", "no/v.txt"], "there is no folder no"),

@@ -30,13 +30,13 @@ MakeModel = Callable[..., TokenModel]
 
 @pytest.fixture
 def planted() -> Vectors:
-    return Vectors.of("planted", list(PLANTED), np.array(list(PLANTED.values()), np.float32))
+    return Vectors("planted", list(PLANTED), np.array(list(PLANTED.values()), np.float32))
 
 
 def drawn(words: int, dimensions: int, seed: int = 0) -> Vectors:
     """Random vectors of words w0, w1, ..."""
     rows = np.random.default_rng(seed).standard_normal((words, dimensions), np.float32)
-    return Vectors.of("drawn", [f"w{number}" for number in range(words)], rows)
+    return Vectors("drawn", [f"w{number}" for number in range(words)], rows)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The cache of vectors: used again while a file stays what it is, and made again when not."""
+"""The cache of vectors: used while a file stays the same, and made again when it changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         def refuse(*_: object) -> None:
             raise AssertionError("the file is read again")
 
-        monkeypatch.setattr(cache, "read_blocks", refuse)
+        monkeypatch.setattr(cache, "read", refuse)
 
     return forbid
 
@@ -76,7 +76,7 @@ def test_a_changed_file_takes_the_place_of_its_entry(
     assert len(entries()) == 1
 
 
-@pytest.mark.parametrize("name", ["matrix.npy", "norms.npy", "names.json", "file.json"])
+@pytest.mark.parametrize("name", ["matrix.npy", "words.json"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "rubbish"])
 def test_a_damaged_entry_is_made_again(
     file: Path, entries: Callable[[], list[Path]], name: str, damage: str
@@ -95,11 +95,38 @@ def test_a_damaged_entry_is_made_again(
 def test_an_entry_whose_parts_do_not_fit_is_made_again(
     file: Path, entries: Callable[[], list[Path]]
 ) -> None:
+    before = np.array(open_vectors(file).matrix)  # not mapped: its file is overwritten
+    for other in (before[:-1], before[:, 0], before.astype(np.float64)):
+        np.save(entries()[0] / "matrix.npy", other)
+        assert (open_vectors(file).matrix == before).all()
+
+
+def test_nothing_pickled_is_loaded(file: Path, entries: Callable[[], list[Path]]) -> None:
     before = open_vectors(file)
-    for name, other in (("norms.npy", before.norms[:-1]), ("matrix.npy", before.norms)):
-        np.save(entries()[0] / name, other)
-        assert (open_vectors(file).matrix == before.matrix).all()
-        assert len(open_vectors(file).norms) == len(before)
+    np.save(entries()[0] / "matrix.npy", np.array([[Unpickled()]], object), allow_pickle=True)
+    assert open_vectors(file).names == before.names
+
+
+class Unpickled:
+    """Fails where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return loaded, ()
+
+
+def loaded() -> object:
+    raise AssertionError("a pickle is loaded")
+
+
+def test_an_entry_of_an_older_version_is_replaced(
+    file: Path, entries: Callable[[], list[Path]]
+) -> None:
+    open_vectors(file)
+    (entry,) = entries()
+    (entry / "words.json").rename(entry / "names.json")
+    np.save(entry / "norms.npy", np.zeros(50, np.float32))
+    assert open_vectors(file).matrix.any() and entries() == [entry]
+    assert {path.name for path in entry.iterdir()} == {"matrix.npy", "words.json"}
 
 
 def test_where_the_cache_cannot_be_written_vectors_stay_in_memory(

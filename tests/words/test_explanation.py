@@ -278,7 +278,7 @@ def test_an_embedding_of_ones_own_is_explained_like_any_other(
 
 def test_texts_that_are_no_two_orders(make_random: MakeModel, tokenizer: Tokenizer) -> None:
     model = make_random()
-    with pytest.raises(BadInput, match="'love' is no order of words: give two words at least"):
+    with pytest.raises(BadInput, match="'love' has no order of words: give two words at least"):
         explained(model, tokenizer, "love", "love")
     with pytest.raises(BadInput, match="the same text in the same order"):
         explained(model, tokenizer, "I love I", "I love I")

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.words.picture import draw, plane
-from wordorder.words.projector import export
+from wordorder.words.picture import draw, export, plane
 from wordorder.words.vectors import Vectors
 
 
@@ -55,7 +54,7 @@ def test_a_picture_that_cannot_be_drawn(tmp_path: Path, planted: Vectors) -> Non
 
 
 def test_the_projectors_files_have_a_row_for_each_word(tmp_path: Path, planted: Vectors) -> None:
-    odd = Vectors.of("odd", ["a\tb", "two words", "é"], planted.matrix[:3])
+    odd = Vectors("odd", ["a\tb", "two words", "é"], planted.matrix[:3])
     rows, names = export(odd, tmp_path / "new" / "folder")
     assert names.read_text(encoding="utf-8") == "a b\ntwo words\né\n"
     read = [line.split("\t") for line in rows.read_text(encoding="utf-8").splitlines()]

@@ -18,10 +18,9 @@ from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.words import sentences
 from wordorder.words.sentences import (
     Apart,
-    last_first,
-    nearest_sentences,
+    compare,
+    other_order,
     read_sentences,
-    reversed_words,
     sentence_vectors,
     tokens_of,
 )
@@ -82,7 +81,7 @@ def test_vectors_are_the_models_own(
 def test_a_sentence_without_a_word_is_refused(
     tokenizer: Tokenizer, make_random: MakeModel, empty: str
 ) -> None:
-    with pytest.raises(BadInput, match="holds no word of the tokenizer: leave it out"):
+    with pytest.raises(BadInput, match="has no tokens: leave it out"):
         sentence_vectors(make_random(), tokenizer, ["I love AI", empty])
 
 
@@ -90,11 +89,10 @@ def test_the_nearest_sentence_is_the_one_that_says_the_same(
     tokenizer: Tokenizer, make_random: MakeModel
 ) -> None:
     lines = ["the man", "the queen love the king", "I love AI"]
-    found = sentence_vectors(make_random(), tokenizer, ["I love AI", *lines])
-    for rows in found.values():
-        near = nearest_sentences(lines, rows[1:], rows[0], 2)
-        assert len(near) == 2 and near[0].word == "I love AI"
-        assert near[0].score == pytest.approx(1, abs=1e-5)
+    found = compare(make_random(), tokenizer, "I love AI", among=lines, count=2)
+    for near in found["nearest"].values():
+        assert len(near) == 2 and near[0]["word"] == "I love AI"
+        assert near[0]["score"] == pytest.approx(1, abs=1e-5)
 
 
 def test_how_far_two_vectors_are_apart() -> None:
@@ -103,15 +101,11 @@ def test_how_far_two_vectors_are_apart() -> None:
     assert Apart.of(np.zeros(2, np.float32), np.zeros(2, np.float32)).relative == 0
 
 
-def test_words_from_the_last_to_the_first() -> None:
-    assert reversed_words(" I  love AI ") == "AI love I"
-
-
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
 def test_tokens_from_the_last_to_the_first_where_there_are_no_words(kind: str) -> None:
     corpus = Corpus("c", (Document("我爱人工智能。" * 20, "c"),))
     tokenizer = make_tokenizer(kind, corpus, 270)
-    text, tokens, unit = last_first(tokenizer, "我爱人工智能")
+    text, tokens, unit = other_order(tokenizer, "我爱人工智能")
     forward = tokens_of(tokenizer, "我爱人工智能")
     assert unit == "tokens" and tokenizer.decode(forward) == "我爱人工智能"
     assert sorted(tokens) == sorted(forward) and tokenizer.decode(tokens) == text
@@ -121,8 +115,9 @@ def test_tokens_from_the_last_to_the_first_where_there_are_no_words(kind: str) -
 
 
 def test_words_from_the_last_to_the_first_where_there_are_any(tokenizer: Tokenizer) -> None:
-    found = last_first(tokenizer, "I love AI")
+    found = other_order(tokenizer, " I  love AI ")
     assert found == ("AI love I", tokenizer.encode(" AI love I"), "words")
+    assert other_order(tokenizer, "I love AI", "love AI I").unit == ""
 
 
 def test_an_unknown_character_is_counted_from_the_first_of_the_sentence() -> None:
@@ -135,7 +130,7 @@ def test_a_tokenizer_that_drops_spaces_still_has_words() -> None:
     backend = tokenizers.Tokenizer(models.WordLevel({"I": 0, "love": 1, "AI": 2}))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.add_special_tokens(["<|endoftext|>"])
-    assert last_first(Tokenizer(backend), "I love AI") == ("AI love I", [2, 1, 0], "words")
+    assert other_order(Tokenizer(backend), "I love AI") == ("AI love I", [2, 1, 0], "words")
 
 
 def test_sentences_are_the_lines_of_a_file(tmp_path: Path) -> None:

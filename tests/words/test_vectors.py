@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.words.vectors import Vectors, neighbour_rank, neighbours
+from wordorder.words.vectors import Neighbour, Vectors
+
+
+def neighbours(vectors: Vectors, word: str, count: int = 10) -> list[Neighbour]:
+    return vectors.most_similar([word], topn=count)
 
 
 def cosine(first: list[float], second: list[float]) -> float:
@@ -30,8 +34,21 @@ def test_neighbours_are_those_of_the_largest_cosine(make_drawn: Callable[..., Ve
     assert [near.score for near in found] == pytest.approx(
         [cosines[name] for name in expected[:12]], abs=1e-6
     )
-    assert neighbour_rank(vectors, "w17", expected[0]) == 1
-    assert neighbour_rank(vectors, "w17", expected[198]) == 199
+    assert vectors.rank(expected[0], ["w17"]) == 1
+    assert vectors.rank(expected[198], ["w17"]) == 199
+
+
+@pytest.mark.parametrize("terms", [(["w17"], []), (["w3", "w20"], ["w8"])])
+def test_answers_are_those_of_gensim(
+    make_drawn: Callable[..., Vectors], terms: tuple[list[str], list[str]]
+) -> None:
+    vectors = make_drawn(200, 7)
+    keyed = vectors.keyed()
+    found, theirs = vectors.most_similar(*terms, topn=12), keyed.most_similar(*terms, topn=12)
+    assert [word for word, _ in found] == [word for word, _ in theirs]
+    np.testing.assert_allclose([s for _, s in found], [s for _, s in theirs], atol=1e-6)
+    again = Vectors.of_keyed("theirs", keyed)
+    assert again.matrix is vectors.matrix and again.most_similar(*terms, topn=12) == found
 
 
 def test_more_neighbours_than_there_are_are_all_of_them(planted: Vectors) -> None:
@@ -41,13 +58,13 @@ def test_more_neighbours_than_there_are_are_all_of_them(planted: Vectors) -> Non
 
 def test_how_long_a_vector_is_makes_no_difference(planted: Vectors) -> None:
     longer = planted.matrix * np.arange(1, 7, dtype=np.float32)[:, None]
-    found = neighbours(Vectors.of("longer", planted.names, longer), "king")
+    found = neighbours(Vectors("longer", planted.names, longer), "king")
     assert [near.word for near in found] == [near.word for near in neighbours(planted, "king")]
 
 
 def test_a_vector_of_zeros_is_near_nothing() -> None:
     matrix = np.array([[1, 0], [0, 0], [1, 1], [-1, -1]], np.float32)
-    vectors = Vectors.of("zeros", ["a", "nought", "b", "c"], matrix)
+    vectors = Vectors("zeros", ["a", "nought", "b", "c"], matrix)
     assert [(n.word, round(n.score, 3)) for n in neighbours(vectors, "a")] == [
         ("b", 0.707),
         ("nought", 0.0),
@@ -57,18 +74,18 @@ def test_a_vector_of_zeros_is_near_nothing() -> None:
 
 
 def test_a_word_is_found_as_written_or_in_lower_case() -> None:
-    vectors = Vectors.of("case", ["Turkey", "turkey", "king"], np.eye(3, dtype=np.float32))
+    vectors = Vectors("case", ["Turkey", "turkey", "king"], np.eye(3, dtype=np.float32))
     assert [vectors.find(word) for word in ("Turkey", "turkey", "King", "kings")] == [0, 1, 2, None]
 
 
 def test_a_word_is_found_however_its_accents_are_written() -> None:
     names = ["caf\u00e9", "re\u0301el", "re\u0301el"]
-    vectors = Vectors.of("v", names, np.eye(3, dtype=np.float32))
+    vectors = Vectors("v", names, np.eye(3, dtype=np.float32))
     assert [vectors.find(word) for word in ("cafe\u0301", "CAFE\u0301", "r\u00e9el")] == [0, 0, 1]
 
 
 def test_of_a_word_that_is_there_twice_the_first_counts() -> None:
-    vectors = Vectors.of("twice", ["a", "b", "a"], np.eye(3, dtype=np.float32))
+    vectors = Vectors("twice", ["a", "b", "a"], np.eye(3, dtype=np.float32))
     assert vectors.row("a") == 0
 
 
@@ -76,7 +93,7 @@ def test_a_word_that_is_not_there_is_told_with_the_nearest_spelt(planted: Vector
     with pytest.raises(BadInput) as raised:
         planted.row("womann")
     assert str(raised.value) == "planted has no word 'womann'; the nearest spelt is 'woman'"
-    with pytest.raises(BadInput, match="'1234'; and none is spelt like it"):
+    with pytest.raises(BadInput, match="'1234'; no word is spelt like it"):
         planted.row("1234")
 
 
@@ -88,4 +105,4 @@ def test_the_first_words_alone(planted: Vectors) -> None:
 
 def test_a_word_has_no_rank_among_its_own_neighbours(planted: Vectors) -> None:
     with pytest.raises(BadInput, match="'King' is the word itself"):
-        neighbour_rank(planted, "king", "King")
+        planted.rank("King", ["king"])

@@ -15,11 +15,12 @@ from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Wor
 from wordorder.errors import BadInput
 from wordorder.experiments.jobs import Tell
 from wordorder.text.load import load_corpus
-from wordorder.words.analogies import accuracy, analogy, rank, read_questions
+from wordorder.words.analogies import accuracy, read_questions
 from wordorder.words.cache import open_vectors
-from wordorder.words.vectors import Vectors, neighbour_rank
+from wordorder.words.vectors import Vectors
 from wordorder.words.word2vec import train_vectors
 
+ANALOGY = (["king", "woman"], ["man"])  # king + woman - man
 PAIRS = (("paris", "france"), ("tokyo", "japan"))
 NEAR = 10  # among so many nearest words
 VECTORS = (".vec", ".bin", ".vectors")  # how files of vectors end; .txt is text
@@ -30,14 +31,12 @@ def ask(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Return what one set of vectors says to the article's examples, and to a file of questions."""
     vectors = _vectors(job, tell)
     found: dict[str, Any] = {"name": vectors.source, "words": len(vectors)}
-    found["queen"] = _or_absent(lambda: rank(vectors, "queen", "king", "man", "woman"))
-    found["nearest"] = _or_absent(
-        lambda: [each.word for each in analogy(vectors, "king", "man", "woman", count=5)]
-    )
+    found["queen"] = _or_absent(lambda: vectors.rank("queen", *ANALOGY))
+    found["nearest"] = _or_absent(lambda: [w for w, _ in vectors.most_similar(*ANALOGY, topn=5)])
     for one, other in PAIRS:
-        found[one] = _or_absent(lambda one=one, other=other: neighbour_rank(vectors, one, other))
+        found[one] = _or_absent(lambda one=one, other=other: vectors.rank(other, [one]))
     if job["questions"]:
-        total = accuracy(vectors, read_questions(job["questions"])).total
+        total = accuracy(vectors, read_questions(job["questions"]))[-1]
         found["percent"] = None if total.share is None else 100 * total.share
         found["asked"] = total.asked
     return found

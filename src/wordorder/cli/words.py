@@ -1,6 +1,6 @@
-"""`wordorder words`: what a table of vectors knows of words, and training such a table.
+"""`wordorder words`: neighbours, analogies and sentences; and training word vectors.
 
-A file of vectors is asked without importing torch, so that the answer comes at once.
+A question about a file of vectors imports no torch, so that the answer comes quickly.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -25,44 +24,44 @@ from wordorder.locks import held_file
 from wordorder.numerals import counted
 from wordorder.settings import Positive, Threads
 from wordorder.text.user_text import decode_argument, user_path
-from wordorder.words.analogies import METHODS, VOCABULARY, accuracy, analogy, rank, read_questions
+from wordorder.words.analogies import VOCABULARY, accuracy, read_questions
 from wordorder.words.cache import open_vectors
-from wordorder.words.vectors import Vectors, neighbour_rank, neighbours
+from wordorder.words.vectors import METHODS, Method, Neighbour, Vectors, gensim_models
 from wordorder.words.views import show
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wordorder.training.run import Run
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
-CUT_IT = (
-    "Here a word is what stands between spaces or punctuation: cut the text into words first, by "
-    "a space between them"
-)
+CUT_IT = "Here spaces and punctuation separate words: put spaces between the words first"
 TERMS = re.compile(r"\s*(\S+)\s+-\s+(\S+)\s+\+\s+(\S+)\s*")
 
 
 @dataclass(frozen=True)
 class WordsOptions:
-    """Ask a table of word vectors what is near what: neighbours, analogies, sentences.
+    """Find the neighbours of words, solve analogies and compare sentences.
 
-    `wordorder words train --help` tells how to learn one from text.
+    `wordorder words train --help` tells how to train word vectors on text.
 
     Args:
-        source: a run folder, whose token embeddings are taken, or a file of vectors: word2vec's
-            text or binary form or GloVe's, also as .gz.
-        words: whose neighbours to show; with --sentences a sentence, and another order of it.
+        source: a run folder, whose token embeddings are used, or a file of word vectors:
+            word2vec's text or binary format or GloVe's, also as .gz.
+        words: show the neighbours of these; with --sentences a sentence, and another order of it.
         analogy: three words, as king man woman for king - man + woman.
-        expect: a word whose rank to tell, in the analogy or among the neighbours.
-        include_inputs: the words asked about may be answers to an analogy.
-        questions: a file as questions-words.txt: how many analogies come out, by section.
-        vocabulary: only the first words of the table, its most frequent, count; by default all,
+        expect: show the rank of this word, in the analogy or among the neighbours.
+        include_inputs: the given words may be answers to an analogy.
+        questions: a file in the format of questions-words.txt: show how many analogies are
+            answered, by section.
+        vocabulary: use only the first words of the table, its most frequent; by default all,
             for --questions 30,000.
         count: how many to show.
         picture: draw the words into this file (.png, .svg or .pdf).
         export: write the table into this folder for the TensorBoard projector.
-        sentences: a file with a sentence on each line: which are nearest to the one given, and
-            whether a run tells its words from the same in another order, the last first.
-        trust: run the code of an embedding of one's own that the run names.
+        sentences: a file with a sentence on each line: show those nearest to the given sentence,
+            and whether a run tells the sentence from another order of it, by default reversed.
+        trust: run the code of your own embedding that the run names.
         json: print one JSON object.
     """
 
@@ -85,16 +84,17 @@ class WordsOptions:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Learn word vectors from text with gensim's word2vec, on every core.
+    """Train word vectors on text with gensim's word2vec, on every core.
 
     Args:
         data: files, folders, python-docs or hf:NAME.
-        out: the file: word2vec's text form, binary where it ends in .bin, either also .gz.
-        field: column of tables and datasets that holds the text.
+        out: the file to write: word2vec's binary format if it ends in .bin, else its text format;
+            both also .gz.
+        field: the column of tables and datasets that holds the text.
         dimensions: numbers in a vector.
-        epochs: how often the text is read.
-        min_count: words that come less often have no vector.
-        threads: 0 takes every core; only with 1 is the result the same every time.
+        epochs: passes over the text.
+        min_count: rarer words get no vector.
+        threads: 0 uses every core; only 1 is reproducible.
         overwrite: replace the file.
         json: print one JSON object.
     """
@@ -115,15 +115,15 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["train"]:
         return _train(parse(TrainOptions, arguments[1:], command="wordorder words train"))
     options = parse(WordsOptions, arguments, command="wordorder words")
-    asks_analogies = options.analogy or options.questions
+    has_analogies = options.analogy or options.questions
     refuse_typed(
         typed_names(arguments),
         (
             options.sentences is not None,
             "analogy expect include_inputs questions vocabulary picture export",
-            "{} asks a table of words, and --sentences a model: give one of the two",
+            "{} needs a table of words, and --sentences a model: give one of the two",
         ),
-        (not asks_analogies, "include_inputs", "{} is of --analogy and --questions: add one"),
+        (not has_analogies, "include_inputs", "{} needs --analogy or --questions: add one"),
     )
     options = replace(
         options,
@@ -131,83 +131,73 @@ def main(arguments: list[str]) -> int:
         analogy=tuple(decode_argument(word, "--analogy") for word in options.analogy),
         expect=options.expect and decode_argument(options.expect, "--expect"),
     )
-    run = _run(options)
+    run = None
+    if user_path(options.source).is_dir():
+        from wordorder.training.run import Run
+
+        run = Run.load(options.source, trust=options.trust)
     if options.sentences is not None:
-        found = _sentences(run, options)
+        answers = _sentences(run, options)
     else:
-        vectors = _vectors(run, options)
-        whole = vectors if options.vocabulary is None else vectors.first(options.vocabulary)
-        found = _asked(whole, options, of_a_run=run is not None)
+        answers = _answers(_vectors(run, options), options, of_a_run=run is not None)
     if options.json:
-        print(json.dumps({"source": options.source, **found}))
+        print(json.dumps({"source": options.source, **answers}))
     else:
-        show(Console(highlight=False), options.source, found)
+        show(Console(highlight=False), options.source, answers)
     return 0
-
-
-def _run(options: WordsOptions) -> Run | None:
-    """The run that is asked; None for a file of vectors."""
-    if not user_path(options.source).is_dir():
-        if options.sentences is not None:
-            raise BadInput(f"--sentences needs a run, whose model reads them: {options.source}")
-        return None
-    from wordorder.training.run import Run
-
-    return Run.load(options.source, trust=options.trust)
 
 
 def _vectors(run: Run | None, options: WordsOptions) -> Vectors:
     if run is not None:
         from wordorder.words.token_table import token_vectors
 
-        return token_vectors(run.model, run.tokenizer, str(run.folder))
-    with _progress("reading, once: it is kept in the cache") as told:
-        return open_vectors(options.source, told)
+        vectors = token_vectors(run.model, run.tokenizer, str(run.folder))
+    else:
+        with _progress("reading into the cache") as progress:
+            vectors = open_vectors(options.source, progress)
+    return vectors if options.vocabulary is None else vectors.first(options.vocabulary)
 
 
-def _asked(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict[str, Any]:
-    """Everything that was asked of a table of vectors.
+def _answers(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict[str, Any]:
+    """The answers of a table of vectors, by the name of the question.
 
     Args:
         of_a_run: it is a language model's own table.
     """
-    found: dict[str, Any] = {"words": len(vectors), "dimensions": vectors.matrix.shape[1]}
+    answers: dict[str, Any] = {"words": len(vectors), "dimensions": vectors.matrix.shape[1]}
     if not (options.words or options.analogy or options.questions or options.export):
-        found["first"] = list(vectors.names[: options.count])
+        answers["first"] = vectors.names[: options.count]
     if options.words:
-        near = {word: neighbours(vectors, word, options.count) for word in options.words}
-        found["neighbours"] = {word: list(map(asdict, those)) for word, those in near.items()}
-        if options.expect and not options.analogy:
-            ranks = {word: neighbour_rank(vectors, word, options.expect) for word in options.words}
-            found |= {"expected": options.expect, "ranks": ranks}
-    if options.analogy:
-        found["analogy"] = _analogy(vectors, options, of_a_run=of_a_run)
-    elif options.expect and not options.words:
-        raise BadInput("--expect is a word to be near another: name one, or an --analogy")
-    if options.questions:
-        questions, counted = read_questions(options.questions), options.vocabulary or VOCABULARY
-        found["questions"] = {"vocabulary": min(counted, len(vectors))} | {
-            method: asdict(
-                accuracy(
-                    vectors,
-                    questions,
-                    vocabulary=counted,
-                    method=method,
-                    include_inputs=options.include_inputs,
-                )
-            )
-            for method in METHODS
+        answers["neighbours"] = {
+            word: _scored(vectors.most_similar([word], topn=options.count))
+            for word in options.words
         }
+        if options.expect and not options.analogy:
+            ranks = {word: vectors.rank(options.expect, [word]) for word in options.words}
+            answers |= {"expected": options.expect, "ranks": ranks}
+    if options.analogy:
+        answers["analogy"] = _analogy(vectors, options) | {"of_a_run": of_a_run}
+    elif options.expect and not options.words:
+        raise BadInput("--expect needs a word or an --analogy: add one")
+    if options.questions:
+        answers["questions"] = _questions(vectors, options)
     if options.picture:
-        found["picture"] = _picture(vectors, options, found)
+        from wordorder.words.picture import draw
+
+        draw(options.picture, vectors, *_drawn(options, answers))
+        answers["picture"] = options.picture
     if options.export:
-        from wordorder.words.projector import export
+        from wordorder.words.picture import export
 
-        found["export"] = list(map(str, export(vectors, options.export)))
-    return found
+        answers["export"] = list(map(str, export(vectors, options.export)))
+    return answers
 
 
-def _analogy(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict[str, Any]:
+def _scored(neighbours: list[Neighbour]) -> list[dict[str, Any]]:
+    return [each._asdict() for each in neighbours]
+
+
+def _analogy(vectors: Vectors, options: WordsOptions) -> dict[str, Any]:
     whole = TERMS.fullmatch(options.analogy[0]) if len(options.analogy) == 1 else None
     words = whole.groups() if whole else options.analogy
     if len(words) != 3:
@@ -215,80 +205,74 @@ def _analogy(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict
             f"--analogy has {counted(len(words), 'word')}: give three, as king man woman "
             "or 'king - man + woman'"
         )
-    found: dict[str, Any] = {"words": list(words), "of_a_run": of_a_run}
+    a, b, c = words
+    inputs, expected = options.include_inputs, options.expect
+    answers: dict[str, Any] = {"words": [a, b, c]}
     for method in METHODS:
-        answers = analogy(
-            vectors,
-            *words,
-            method=method,
-            count=options.count,
-            include_inputs=options.include_inputs,
-        )
-        found[method] = list(map(asdict, answers))
-    if options.expect:
-        found["expected"] = options.expect
-        found["ranks"] = {
+        how = {"method": method, "include_inputs": inputs}
+        answers[method] = _scored(vectors.most_similar([a, c], [b], options.count, **how))
+    if expected:
+
+        def rank(method: Method, *, included: bool) -> int:
+            return vectors.rank(expected, [a, c], [b], method=method, include_inputs=included)
+
+        answers["expected"] = expected
+        answers["ranks"] = {
             method: {
-                # An expected word that is left out has a rank only where it is not.
-                "left_out": rank(vectors, options.expect, *words, method=method)
-                if not options.include_inputs
-                else None,
-                "included": rank(
-                    vectors, options.expect, *words, method=method, include_inputs=True
-                ),
+                # With --include-inputs the word may be one of the three, which have no such rank.
+                "left_out": None if inputs else rank(method, included=False),
+                "included": rank(method, included=True),
             }
             for method in METHODS
         }
-    return found
+    return answers
 
 
-def _picture(vectors: Vectors, options: WordsOptions, found: dict[str, Any]) -> str:
-    from wordorder.words.picture import draw
+def _questions(vectors: Vectors, options: WordsOptions) -> dict[str, Any]:
+    questions, vocabulary = read_questions(options.questions), options.vocabulary or VOCABULARY
+    how = {"vocabulary": vocabulary, "include_inputs": options.include_inputs}
+    answers: dict[str, Any] = {"vocabulary": min(vocabulary, len(vectors))}
+    for method in METHODS:
+        *sections, total = map(asdict, accuracy(vectors, questions, method=method, **how))
+        answers[method] = {"sections": sections, "total": total}
+    return answers
 
-    assert options.picture is not None
-    drawn, arrows = list(options.words), []
+
+def _drawn(
+    options: WordsOptions, answers: dict[str, Any]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """The words of the picture, and its arrows from one word to another."""
+    words, arrows = list(options.words), []
     if options.analogy:
-        a, b, c = found["analogy"]["words"]
-        answer = options.expect or found["analogy"]["add"][0]["word"]
-        arrows = [(b, a), (c, answer)]
-    elif len(drawn) == 1:  # alone it would be a point: it and what is near it
-        drawn += [near["word"] for near in found["neighbours"][drawn[0]]]
-    draw(options.picture, vectors, drawn, arrows)
-    return options.picture
+        a, b, c = answers["analogy"]["words"]
+        arrows = [(b, a), (c, options.expect or answers["analogy"]["add"][0]["word"])]
+    elif len(words) == 1:  # alone it would be a point: draw its neighbours too
+        words += [near["word"] for near in answers["neighbours"][words[0]]]
+    return words, arrows
 
 
 def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
-    """The nearest sentences of a file, and what two orders of the same words are to a run."""
-    from wordorder.words import sentences as of
+    """The nearest sentences of a file, and how far apart a model's vectors of two orders are."""
+    from wordorder.words.sentences import compare, read_sentences
 
-    assert run is not None and options.sentences is not None
+    assert options.sentences is not None
+    if run is None:
+        raise BadInput(f"--sentences needs a run, whose model reads them: {options.source}")
     if not 1 <= len(options.words) <= 2:
         raise BadInput(
             f"--sentences compares one sentence with those of a file, and {len(options.words)} "
             "are given: quote it, and another order of it if you like"
         )
-    first = options.words[0]
-    lines = of.read_sentences(options.sentences)
-    if len(options.words) == 2:
-        other, tokens, unit = options.words[1], options.words[1], ""
-    else:
-        other, tokens, unit = of.last_first(run.tokenizer, first)
-    with _progress("reading") as told:
-        found = of.sentence_vectors(run.model, run.tokenizer, [first, tokens, *lines], told)
-    aparts = {kind: of.Apart.of(rows[0], rows[1]) for kind, rows in found.items()}
-    apart = {kind: {**asdict(each), "same": each.same} for kind, each in aparts.items()}
-    near = {
-        kind: list(map(asdict, of.nearest_sentences(lines, rows[2:], rows[0], options.count)))
-        for kind, rows in found.items()
-    }
-    return {
-        "sentence": first,
-        "other": other,
-        "reversed": unit,
-        "kinds": of.KINDS,
-        "apart": apart,
-        "nearest": near,
-    }
+    lines = read_sentences(options.sentences)
+    with _progress("reading") as progress:
+        return compare(
+            run.model,
+            run.tokenizer,
+            *options.words,
+            among=lines,
+            count=options.count,
+            progress=progress,
+        )
 
 
 def _train(options: TrainOptions) -> int:
@@ -307,12 +291,13 @@ def _train(options: TrainOptions) -> int:
 
 
 def _train_into(out: Path, options: TrainOptions) -> None:
-    """Learn vectors and write them, with the lock of the file held."""
+    """Train vectors and write them, while the lock of the file is held."""
     from wordorder.text.load import load_corpus
     from wordorder.text.words import note_of_spaces
     from wordorder.words.formats import write
     from wordorder.words.word2vec import train_vectors
 
+    gensim_models("wordorder words train")  # if it is missing, say so before the text is read
     logs, start = Console(stderr=True, highlight=False), time.perf_counter()
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)
@@ -321,15 +306,17 @@ def _train_into(out: Path, options: TrainOptions) -> None:
     for note in notes:
         logs.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     if options.threads != 1:
-        logs.print("several threads change one table at once: another run gives other numbers")
-    with _progress("learning") as told:
+        logs.print(
+            "several threads update one table at once: --threads 1 makes the result reproducible"
+        )
+    with _progress("learning") as progress:
         vectors = train_vectors(
             corpus,
             dimensions=options.dimensions,
             epochs=options.epochs,
             min_count=options.min_count,
             threads=options.threads,
-            progress=told,
+            progress=progress,
         )
     write(out, vectors)
     seconds = round(time.perf_counter() - start, 1)
@@ -343,14 +330,8 @@ def _train_into(out: Path, options: TrainOptions) -> None:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr that comes with the first share it is told."""
+    """A progress bar on stderr; it appears with the first call."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        tasks: list[Any] = []
-
-        def told(share: float) -> None:
-            if not tasks:
-                tasks.append(progress.add_task(what, total=1.0))
-            progress.update(tasks[0], completed=share)
-
-        yield told
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0, visible=False)
+        yield lambda share: bar.update(task, completed=share, visible=True)

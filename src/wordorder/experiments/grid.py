@@ -118,7 +118,7 @@ def run_cells(
         heading = (
             f"{counted(len(left), 'run')} of {counted(cells[0].steps, 'step')}, "
             f"{at_once_in_words(processes)} with {counted(threads, 'thread')} each, "
-            f"{record['machine']['dtype']}: about {readable_seconds(seconds)}"
+            f"{record.machine['dtype']}: about {readable_seconds(seconds)}"
         )
         notes = record.notes if measure == record.measure else []
         return "\n".join([heading, *notes]), seconds

@@ -52,7 +52,15 @@ RENAMED = {
 
 
 class PositionError(ValueError):
-    """A spec, an option or a position that an embedding cannot take."""
+    """A spec, an option or a position that an embedding cannot take.
+
+    Args:
+        code: identifies the message in tests and programs, as in `rotary.odd-head`.
+    """
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Position(nn.Module):

@@ -1,17 +1,17 @@
-"""What a model makes of two orders of the same words, with its own numbers at every step.
+"""How a model reads two orders of the same words, with its own numbers at every step.
 
-Text becomes tokens, tokens ids, ids word vectors; what enters the first layer is each word's
-vector and, where the embedding comes in at the input, its position's. Where it comes in later,
-the same is shown there: what attention's scores are with it and without. Then what comes out.
+Text becomes tokens, tokens ids, ids word vectors. What enters the first layer is each word's vector
+and, if the embedding acts at the input, its position's. If it acts in attention, the scores are
+shown with it and without it. Then come the outputs.
 
-Texts are read as documents are in training, and as `sentences.py` reads them: after the end-of-text
-token, at position 0, which both orders share. Without it a model that reads both ways with an
-embedding of distances would see a text and its mirror image as one, which no training text is.
+Texts are read as in training and in `sentences.py`: after the end-of-text token at position 0.
+Without it a bidirectional model whose embedding depends on distance alone would read a text and its
+reverse as the same, which no training text is.
 
-Whether a model tells two orders apart is seen on one token that stands after both: what differs
-in its vector can come from the order of the words before it and from nothing else.
+Whether a model tells two orders apart is measured on a token that follows both: any difference in
+its vector comes from the order of the words before it.
 
-Nothing here knows any one embedding: where it acts is told by its hooks, and what by its facts.
+No embedding is known here by name: its hooks tell where it acts, its class what it does.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from wordorder.words.observed import (
     layer_outputs,
     layer_states,
 )
-from wordorder.words.sentences import Apart, last_first, tokens_of
+from wordorder.words.sentences import Apart, other_order, tokens_of
 
 LIKELIEST = 3
 
 
 @dataclass(frozen=True)
 class Entrance:
-    """One embedding of a model, and where it comes in.
+    """One embedding of a model, and where it acts.
 
     Args:
-        name: as a spec spells it.
-        door, summary, formula, order_leak: what its class says.
-        layers: in which it acts, from 0; none for one that acts at the input, or not at all.
+        name: as in a spec.
+        door, summary, formula, order_leak: facts of its class.
+        layers: those in whose attention it acts, from 0.
         at_input: it changes the word vectors.
-        feeds: it says which positions training feeds.
+        feeds: it chooses the positions that training feeds.
     """
 
     name: str
@@ -63,18 +63,17 @@ class Entrance:
 
 @dataclass(frozen=True)
 class Reading:
-    """One order of the words, and what the model makes of it.
+    """One order of the words, and what the model computes from it.
 
     Args:
-        tokens, ids: one for each place, the end-of-text before them left out, here and below.
+        tokens, ids: one for each place, without the end-of-text before them, here and below.
         words: (time, width) word vectors, times the model's embedding scale.
         added: (time, width) what the embedding adds to them at the input.
         inputs: (time, width) what enters the first layer.
-        attention: where an embedding acts in attention, the end-of-text first; None where none
-            does.
-        steps: (time, width) what the first layer of a recurrent model gives after each token.
+        attention: with the end-of-text first; None if no embedding acts in attention.
+        steps: (time, width) the outputs of a recurrent model's first layer.
         hidden: (time, width) final hidden states.
-        likeliest: tokens after the text, or in place of the mask there, with probabilities.
+        likeliest: tokens after the text, or for the hidden token there, with probabilities.
     """
 
     text: str
@@ -91,7 +90,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class WordApart:
-    """A token of both orders: where it stands in each, and how far its final vectors are apart."""
+    """A token of both orders: its place in each, and how far apart its final vectors are."""
 
     token: str
     places: tuple[int, int]
@@ -104,20 +103,20 @@ class Explanation:
 
     Args:
         position: the model's positional embedding as a spec; "" for a recurrent model.
-        causal: whether each token sees only those before it.
-        fills_in: whether the model was asked for a hidden token, not for the next one.
-        opening: the token that stands before both texts, as text.
+        causal: each token sees only those before it.
+        fills_in: the model predicts a hidden token, not the next one.
+        opening: the token before both texts, as text.
         input_norm: what enters the first layer is normalised.
         entrances: the embeddings.
         readings: of the two texts.
         same_tokens: the texts hold the same tokens, each as often.
-        words: of the tokens that both hold, their final vectors compared.
-        after: a token that is put after both, as text.
-        after_apart: how far its vectors are apart: at the input, after each layer but the last,
+        words: tokens that both texts hold.
+        after: the token that follows both texts, as text.
+        after_apart: how far apart its vectors are: at the input, after each layer but the last,
             and at the end.
-        shared: of the probability of the next token, what the two orders have in common.
-        reversed: what the second text has from the last to the first: words, or tokens where
-            there are no spaces; "" where it was given.
+        shared: the overlap of the two distributions of the predicted token, 0 … 1.
+        reversed: what the second text has in reverse order: words, or tokens if there are no
+            spaces; "" if the second text was given.
     """
 
     position: str
@@ -144,34 +143,31 @@ def explain(
     *,
     fills_in: bool | None = None,
 ) -> Explanation:
-    """Read two texts and return what happens to them.
+    """Return how a model reads two orders of the same words.
 
     Args:
-        model: ready to evaluate, on the CPU.
-        text: a text of two words or more, or of two tokens where it has no spaces.
-        other: the same words in another order; None: from the last to the first. Each is read
-            with a blank before it if it has spaces, so that the first word is the same token as
-            elsewhere.
-        fills_in: the model was trained on hidden tokens; None: if it sees both ways.
+        model: in evaluation mode, on the CPU.
+        text: two words or more, or two tokens if it has no spaces.
+        other: the same words in another order; None: in reverse order. A space is put before each
+            text that has spaces, so that its first word is the same token as elsewhere.
+        fills_in: the model was trained on hidden tokens; None: if it is bidirectional.
 
     Raises:
-        BadInput: a text without two tokens, or longer than the model can read.
+        BadInput: a text has fewer than two tokens, or more than the model can read.
     """
-    text, unit = text.strip(), ""
-    if other is None:
-        other, reordered, unit = last_first(tokenizer, text)
-    else:
-        other = other.strip()
-        reordered = tokens_of(tokenizer, other)
+    text = text.strip()
+    other, reordered, unit = other_order(tokenizer, text, other and other.strip())
     ids = [tokens_of(tokenizer, text), reordered]
     _check_orders(text, other, ids)
     fills_in = not model.config.causal if fills_in is None else fills_in
     mark, opening = _mark(tokenizer, fills_in), tokenizer.end_of_text
+    states = [layer_states(model, [opening, *tokens]) for tokens in ids]
     after = [layer_states(model, [opening, *tokens, mark]) for tokens in ids]
-    hidden = [mark] if fills_in else []
-    chances = [_chances(model, [opening, *tokens, *hidden]) for tokens in ids]
+    predicting = [each[-1][-1] for each in (after if fills_in else states)]
+    chances = [model.logits(hidden).float().softmax(-1) for hidden in predicting]
     first, second = (
-        _reading(model, tokenizer, *each) for each in zip((text, other), ids, chances, strict=True)
+        _reading(model, tokenizer, *each)
+        for each in zip((text, other), ids, states, chances, strict=True)
     )
     return Explanation(
         position=model.config.position if isinstance(model, LanguageModel) else "",
@@ -194,42 +190,39 @@ def _check_orders(text: str, other: str, ids: list[list[int]]) -> None:
     """Check that two texts are two orders to a tokenizer."""
     for each, tokens in zip((text, other), ids, strict=True):
         if len(tokens) < 2:
-            raise BadInput(f"{shown(each)} is no order of words: give two words at least")
-    if ids[0] != ids[1]:
-        return
-    if text != other:
+            raise BadInput(f"{shown(each)} has no order of words: give two words at least")
+    if ids[0] == ids[1] and text == other:
+        raise BadInput(
+            f"{shown(text)} is the same text in the same order: give one with two different words, "
+            "or another order with --other"
+        )
+    if ids[0] == ids[1]:
         raise BadInput(
             f"{shown(text)} and {shown(other)} are the same tokens to this tokenizer: "
             "give words that it tells apart"
         )
-    raise BadInput(
-        f"{shown(text)} is the same text in the same order: give one with two different words, "
-        "or another order with --other"
-    )
 
 
 def _mark(tokenizer: Tokenizer, fills_in: bool) -> int:
-    """A token to stand after both texts: the one that hides others, or a full stop."""
+    """The token that follows both texts: the one that hides others, or a full stop."""
     if fills_in and tokenizer.mask is not None:
         return tokenizer.mask
     try:
         stop = tokenizer.encode(".")
-    except BadInput:  # characters of a text that has none
+    except BadInput:  # a character tokenizer without a full stop
         stop = []
     return stop[0] if len(stop) == 1 else tokenizer.end_of_text
 
 
-def _chances(model: TokenModel, ids: list[int]) -> Tensor:
-    """Probabilities (vocabulary,) of the token after a text, or of the hidden one at its end."""
-    probabilities: Tensor = model.logits(layer_states(model, ids)[-1][-1]).float().softmax(-1)
-    return probabilities
-
-
 def _reading(
-    model: TokenModel, tokenizer: Tokenizer, text: str, ids: list[int], chances: Tensor
+    model: TokenModel,
+    tokenizer: Tokenizer,
+    text: str,
+    ids: list[int],
+    states: list[Tensor],
+    chances: Tensor,
 ) -> Reading:
     read = [tokenizer.end_of_text, *ids]
-    inputs, *_, hidden = layer_states(model, read)
     words = model.word_vectors(torch.tensor(read))
     added, row, steps = torch.zeros_like(words), None, None
     if isinstance(model, LanguageModel):
@@ -246,16 +239,16 @@ def _reading(
         ids=tuple(ids),
         words=words[1:],
         added=added[1:],
-        inputs=inputs[1:],
+        inputs=states[0][1:],
         attention=row,
         steps=steps,
-        hidden=hidden[1:],
+        hidden=states[-1][1:],
         likeliest=tuple((_spelt(tokenizer, token), share) for token, share in likeliest),
     )
 
 
 def _entrances(model: LanguageModel) -> tuple[Entrance, ...]:
-    """The embeddings of a model: one for each part of its spec, with the layers it acts in."""
+    """The embeddings of a model: one for each part of its spec."""
     pattern = parse(model.config.position).layers
     layers: dict[str, list[int]] = {}
     kinds: dict[str, Position] = {}
@@ -280,14 +273,13 @@ def _entrances(model: LanguageModel) -> tuple[Entrance, ...]:
 
 
 def _words_apart(first: Reading, second: Reading) -> tuple[WordApart, ...]:
-    """Tokens of both texts, the first time they come in each."""
-    found = []
-    for token in dict.fromkeys(first.ids):
-        if token in second.ids:
-            places = first.ids.index(token), second.ids.index(token)
-            apart = _apart(first.hidden[places[0]], second.hidden[places[1]])
-            found.append(WordApart(first.tokens[places[0]], places, apart))
-    return tuple(found)
+    """Tokens of both texts, each where it first occurs."""
+    common = (token for token in dict.fromkeys(first.ids) if token in second.ids)
+    places = ((first.ids.index(token), second.ids.index(token)) for token in common)
+    return tuple(
+        WordApart(first.tokens[a], (a, b), _apart(first.hidden[a], second.hidden[b]))
+        for a, b in places
+    )
 
 
 def _apart(first: Tensor, second: Tensor) -> Apart:
@@ -295,5 +287,5 @@ def _apart(first: Tensor, second: Tensor) -> Apart:
 
 
 def _spelt(tokenizer: Tokenizer, token: int) -> str:
-    """A token as text; a special one, which decodes to nothing, by its name."""
+    """A token as text; a special token, which decodes to nothing, by its name."""
     return tokenizer.decode([token]) or tokenizer.backend.id_to_token(token)

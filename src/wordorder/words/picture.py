@@ -1,8 +1,7 @@
-"""A picture of some words: the plane through their vectors in which they lie farthest apart.
+"""Pictures of word vectors: a plane of some words, and files for TensorBoard's projector.
 
-The two directions are the first principal components of the words that are drawn, and of no
-others: the plane is the one that shows these words best. How much of their spread it shows
-stands on its axes, since two directions of a hundred never show all.
+The axes of the plane are the first two principal components of the drawn words alone. Their labels
+say how much of the variance each shows, because two directions of a hundred never show all.
 """
 
 from __future__ import annotations
@@ -14,26 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordorder import drawing
+from wordorder.atomic import replacing
 from wordorder.errors import BadInput
 from wordorder.text.user_text import user_path
 from wordorder.words.vectors import Vectors
 
 POINT, ARROW = "#1f5a99", "#c8501e"
+WHITESPACE = str.maketrans("\t\r\n", "   ")
 
 
 def plane(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the places of rows on their first two principal components, and their shares.
+    """Project rows on their first two principal components.
 
-    Shapes: matrix (words, dimensions); places (words, 2), shares of the variance (2,).
+    Shapes: matrix (words, dimensions); returns (words, 2), and the fractions (2,) of the variance.
     """
     centred = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    places = np.zeros((len(matrix), 2))
-    shown = min(2, len(sizes))
-    places[:, :shown] = left[:, :shown] * sizes[:shown]
-    shares = np.zeros(2)
-    shares[:shown] = (sizes**2 / max((sizes**2).sum(), 1e-30))[:shown]
-    return places, shares
+    shares = sizes**2 / max((sizes**2).sum(), 1e-30)
+    padding = 0, max(0, 2 - len(sizes))  # vectors of one number lie on a line
+    return np.pad(left * sizes, ((0, 0), padding))[:, :2], np.pad(shares, padding)[:2]
 
 
 @drawing.style()
@@ -43,14 +41,15 @@ def draw(
     words: Sequence[str],
     arrows: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Draw words as points of a plane, and arrows from the first of a pair to the second.
+    """Draw words as points, and an arrow from the first of each pair to the second.
 
     Args:
-        path: its suffix decides the kind: .png, .svg or .pdf.
-        words: at least two that have vectors; those of `arrows` are drawn too.
+        path: its suffix decides the format: .png, .svg or .pdf.
+        words: drawn with those of `arrows`, two or more in all.
 
     Raises:
-        BadInput: another suffix, no such folder, a word without a vector, fewer than two words.
+        BadInput: the suffix is another, the folder is missing, a word has no vector, or there are
+            fewer than two words.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -84,3 +83,21 @@ def draw(
     axes.margins(0.15)
     axes.grid(alpha=0.25)
     drawing.save(figure, path, dpi=120)
+
+
+def export(vectors: Vectors, folder: str | Path) -> tuple[Path, Path]:
+    """Write vectors.tsv and metadata.tsv, which TensorBoard's projector loads; return their paths.
+
+    One row for each word; metadata of a single column has no header.
+
+    Source: TensorBoard, Visualizing Data using the Embedding Projector, "Metadata".
+    """
+    folder = user_path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, names = folder / "vectors.tsv", folder / "metadata.tsv"
+    with replacing(rows) as beside:
+        np.savetxt(beside, vectors.matrix, "%.6g", "\t")
+    with replacing(names) as beside:
+        lines = (f"{name.translate(WHITESPACE)}\n" for name in vectors.names)
+        beside.write_text("".join(lines), encoding="utf-8", newline="\n")
+    return rows, names

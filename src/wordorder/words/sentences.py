@@ -4,18 +4,17 @@
     mean    the mean of the final hidden states
     last    the final hidden state of the last token, which has read all of them
 
-Sentences are read as documents are in training, after the end-of-text token, which itself is in
-none of these, and with a blank before their first word: a tokenizer spells a word at the very
-beginning with another token than elsewhere, and two orders would hold different tokens. Text
-without spaces has no blank before it either, and its tokens are put in another order, not its
-words.
+Sentences are read as in training: after the end-of-text token, which is in none of these, and with
+a space before their first word, because a tokenizer gives a word at the beginning of a text another
+token than elsewhere, and two orders would hold different tokens. A text without spaces gets no
+space before it, and its tokens are reordered, not its words.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -27,7 +26,7 @@ from wordorder.model import TokenModel
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import printable, read_text
 from wordorder.text.words import is_unspaced
-from wordorder.words.vectors import Floats, Neighbour, Vectors, best, unit
+from wordorder.words.vectors import Floats, best, unit
 
 KINDS = {
     "words": "mean of the token embeddings",
@@ -36,18 +35,17 @@ KINDS = {
 }
 TOKENS_AT_ONCE = 8192
 
-# Vectors of the same things differ by less where sums are taken in another order: float32.
-ROUNDING = 1e-5
+ROUNDING = 1e-5  # float32 sums in another order differ by less
 
 
 @dataclass(frozen=True)
 class Apart:
-    """How far two vectors are from each other.
+    """How far apart two vectors are.
 
     Args:
-        cosine: 1 where they point the same way.
-        distance: between their ends.
-        relative: the distance, as a share of their mean length.
+        cosine: of the angle between them.
+        distance: Euclidean.
+        relative: the distance divided by their mean length.
     """
 
     cosine: float
@@ -56,12 +54,12 @@ class Apart:
 
     @property
     def same(self) -> bool:
-        """Whether the two are one, to rounding."""
+        """Whether the two are equal, up to rounding."""
         return self.relative <= ROUNDING
 
     @classmethod
     def of(cls, first: Floats, second: Floats) -> Apart:
-        """Return how far two vectors (dimensions,) are from each other."""
+        """Compare two vectors (dimensions,)."""
         first, second = first.astype(np.float64), second.astype(np.float64)
         sizes = np.linalg.norm(first), np.linalg.norm(second)
         distance = float(np.linalg.norm(first - second))
@@ -73,7 +71,7 @@ def read_sentences(path: str | Path) -> list[str]:
     """Return the lines of a file that are not empty.
 
     Raises:
-        BadInput: no such file, one that is no text, or an empty one.
+        BadInput: the file does not exist, is not text, or is empty.
     """
     source = printable(path)
     text = read_text(path, f"no such file: {source}; give one with a sentence on each line")
@@ -83,42 +81,42 @@ def read_sentences(path: str | Path) -> list[str]:
     return sentences
 
 
-def reversed_words(text: str) -> str:
-    """Return the words of a text from the last to the first: "AI love I" of "I love AI"."""
-    return " ".join(reversed(text.split()))
-
-
 def tokens_of(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the tokens of a sentence as it stands in a text: after a blank, if it has any.
+    """Return the tokens of a sentence inside a text: after a space, if the text has spaces.
 
-    White space alone is no sentence and has none.
+    White space alone has none.
     """
     if not text.strip():
         return []
-    tokens = tokenizer.encode(text)  # tells where a character is that it does not know
+    tokens = tokenizer.encode(text)  # the message for an unknown character has its offset
     return tokenizer.encode(f" {text}") if _has_words(tokenizer, text) else tokens
 
 
-class LastFirst(NamedTuple):
-    """A sentence from its end to its beginning.
+class Order(NamedTuple):
+    """A sentence in another order.
 
     Args:
-        unit: what was put in the other order: words, or tokens in text without spaces.
+        unit: what was reversed: words, or tokens in a text without spaces; "" if it was given.
     """
 
     text: str
     tokens: list[int]
-    unit: Literal["words", "tokens"]
+    unit: Literal["words", "tokens", ""]
 
 
-def last_first(tokenizer: Tokenizer, text: str) -> LastFirst:
-    """Return the words of a sentence from the last to the first; without spaces, its tokens."""
+def other_order(tokenizer: Tokenizer, text: str, other: str | None = None) -> Order:
+    """Return the other order, if given; else reverse the words, or the tokens without spaces.
+
+    "I love AI" becomes "AI love I".
+    """
+    if other is not None:
+        return Order(other, tokens_of(tokenizer, other), "")
     if _has_words(tokenizer, text):
-        other = reversed_words(text)
-        return LastFirst(other, tokens_of(tokenizer, other), "words")
+        other = " ".join(reversed(text.split()))
+        return Order(other, tokens_of(tokenizer, other), "words")
     pieces = list(_pieces(tokenizer, text))[::-1]
     tokens = [token for _, piece in pieces for token in piece]
-    return LastFirst("".join(spelt for spelt, _ in pieces), tokens, "tokens")
+    return Order("".join(spelt for spelt, _ in pieces), tokens, "tokens")
 
 
 def _has_words(tokenizer: Tokenizer, text: str) -> bool:
@@ -127,12 +125,12 @@ def _has_words(tokenizer: Tokenizer, text: str) -> bool:
     try:
         tokenizer.encode(" ")
         return True
-    except BadInput:  # characters of a text without spaces
+    except BadInput:  # a character tokenizer of a text without spaces
         return False
 
 
 def _pieces(tokenizer: Tokenizer, text: str) -> Iterator[tuple[str, list[int]]]:
-    """Yield the tokens of a text, those together that spell a part of one character."""
+    """Yield the tokens of a text, those of one character together."""
     held: list[int] = []
     for token in tokenizer.encode(text):
         held.append(token)
@@ -154,19 +152,19 @@ def sentence_vectors(
     """Return the vectors (sentences, width) float32 of each kind in `KINDS`.
 
     Args:
-        sentences: as text, or as the tokens of one.
-        progress: called with the share that is done.
+        sentences: text, or tokens.
+        progress: called with the fraction that is done.
 
     Raises:
-        BadInput: a sentence without a token, or longer than the model can read.
+        BadInput: a sentence has no tokens, or more than the model can read.
     """
     ids = [tokens_of(tokenizer, s) if isinstance(s, str) else list(s) for s in sentences]
     if [] in ids:
-        raise BadInput(f"{sentences[ids.index([])]!r} holds no word of the tokenizer: leave it out")
-    by_length = defaultdict(list)  # those of one length are read at once: none is padded
+        raise BadInput(f"{sentences[ids.index([])]!r} has no tokens: leave it out")
+    by_length = defaultdict(list)  # no sentence is padded
     for number, tokens in enumerate(ids):
         by_length[len(tokens)].append(number)
-    found = {kind: np.empty((len(ids), model.config.width), np.float32) for kind in KINDS}
+    by_kind = {kind: np.empty((len(ids), model.config.width), np.float32) for kind in KINDS}
     device, done = next(model.parameters()).device, 0
     for length, numbers in by_length.items():
         rows = max(1, TOKENS_AT_ONCE // (length + 1))
@@ -175,17 +173,43 @@ def sentence_vectors(
             tokens = torch.tensor([[tokenizer.end_of_text, *ids[i]] for i in some], device=device)
             hidden = model.hidden(tokens)[:, 1:].float()
             words = model.embedding(tokens[:, 1:]).float()
-            made = {"words": words.mean(1), "mean": hidden.mean(1), "last": hidden[:, -1]}
-            for kind, vectors in made.items():
-                found[kind][some] = vectors.cpu().numpy()
+            batch = {"words": words.mean(1), "mean": hidden.mean(1), "last": hidden[:, -1]}
+            for kind, vectors in batch.items():
+                by_kind[kind][some] = vectors.cpu().numpy()
             done += len(some)
             progress(done / len(ids))
-    return found
+    return by_kind
 
 
-def nearest_sentences(
-    sentences: Sequence[str], vectors: Floats, direction: Floats, count: int = 5
-) -> list[Neighbour]:
-    """Return the sentences whose vectors are nearest to a direction (width,), nearest first."""
-    among = Vectors.of("sentences", sentences, vectors)
-    return best(among, among.along(unit(direction[None]))[0], count)
+def compare(
+    model: TokenModel,
+    tokenizer: Tokenizer,
+    sentence: str,
+    other: str | None = None,
+    *,
+    among: Sequence[str],
+    count: int = 5,
+    progress: Callable[[float], Any] = lambda _: None,
+) -> dict[str, Any]:
+    """Compare a sentence with another order of it, and find the nearest of other sentences.
+
+    Args:
+        other: the other order; None: reversed, see `other_order`.
+        among: the other sentences, of which `count` are returned for each kind of vector.
+        progress: called with the fraction that is done.
+    """
+    order = other_order(tokenizer, sentence, other)
+    second = order.tokens or order.text  # the message for one without a token has the text
+    kinds = sentence_vectors(model, tokenizer, [sentence, second, *among], progress)
+    apart = {kind: Apart.of(*rows[:2]) for kind, rows in kinds.items()}
+    return {
+        "sentence": sentence,
+        "other": order.text,
+        "reversed": order.unit,
+        "kinds": KINDS,
+        "apart": {kind: {**asdict(each), "same": each.same} for kind, each in apart.items()},
+        "nearest": {
+            kind: [n._asdict() for n in best(among, unit(rows[2:]) @ unit(rows[0]), count)]
+            for kind, rows in kinds.items()
+        },
+    }

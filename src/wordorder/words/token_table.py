@@ -1,9 +1,8 @@
 """The token embeddings of a language model as word vectors.
 
-A byte-level tokenizer spells a word in the middle of a text with the blank before it, so a word
-here is a token that is a blank and a whole word: of " king" and "king", which also ends "making",
-the first. In a script without spaces a word has no blank before it. A word that the tokenizer cuts
-into several tokens has no vector in the table. Where tokens are characters, they are the words.
+A byte-level tokenizer joins a word to the space before it, so a word here is a token of a space and
+letters: " king", not "king", which also ends "making". In scripts without spaces it is a token
+without a space. A word of several tokens has no vector. If tokens are characters, they are words.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from wordorder.text.words import UNSPACED
 from wordorder.words.sentences import tokens_of
 from wordorder.words.vectors import Vectors
 
-# How tokenizers mark that a blank comes before: GPT-2's way of writing byte 32, SentencePiece's.
+# The space before a word, as written by GPT-2 and by SentencePiece.
 WORD_STARTS = ("Ġ", "▁")
-CONTINUES = "##"  # WordPiece marks the other ones
+CONTINUES = "##"  # WordPiece marks tokens inside a word instead
 
 
 def token_vectors(model: TokenModel, tokenizer: Tokenizer, source: str) -> Vectors:
@@ -34,17 +33,17 @@ def token_vectors(model: TokenModel, tokenizer: Tokenizer, source: str) -> Vecto
     def absent(word: str) -> str:
         try:
             pieces = [tokenizer.decode([token]) for token in tokens_of(tokenizer, word)]
-        except BadInput as error:  # a character that it does not know
+        except BadInput as error:  # an unknown character
             return f" ({error})"
         if len(pieces) < 2:
             return ""
         return f" ({len(pieces)} tokens: {' '.join(map(repr, pieces))})"
 
-    return Vectors.of(source, list(words.values()), matrix, absent)
+    return Vectors(source, list(words.values()), matrix, absent)
 
 
 def word_tokens(tokenizer: Tokenizer) -> dict[int, str]:
-    """Return the tokens that are words, by id, each spelt without what marks its beginning."""
+    """Return the tokens that are words, by id, without the mark of their beginning."""
     vocabulary = tokenizer.backend.get_vocab(with_added_tokens=False)
     spelt = sorted((token, spelling) for spelling, token in vocabulary.items())
     marked = any(spelling.startswith(WORD_STARTS) and spelling[1:] for _, spelling in spelt)

@@ -1,34 +1,51 @@
-"""Word vectors: a name and a row of numbers for each word, and what lies near what.
+"""Word vectors: which words are near which, and analogies.
 
-Near means a small angle: the cosine of two vectors, whatever their lengths. The matrix may lie
-in a file that is mapped into memory, so nothing here copies it or writes to it.
+Two words are near if their vectors have a large cosine. An analogy, king - man + woman, is scored
+in one of two ways, from the cosines of a candidate x with the words:
 
-Imports no torch, so that a question about a file of vectors is answered at once.
+    3CosAdd   cos(x, a - b + c), which orders words as cos(x, a) - cos(x, b) + cos(x, c) does
+    3CosMul   cos(x, a) cos(x, c) / (cos(x, b) + ε), cosines moved to 0 … 1 by (cos + 1) / 2
+
+a, b and c are scaled to length 1 first. In a sum the largest difference decides alone; a product
+weighs the three against one another. The three words are left out of the answers, as in published
+figures, because the word nearest to a - b + c is usually a or c.
+
+The methods are named as those of gensim's `KeyedVectors`, whose `most_similar` gives the scores of
+3CosAdd; its `most_similar_cosmul` adds ε = 0.000001 where the paper adds 0.001. Only `keyed` needs
+gensim. Nothing here imports torch, so that questions about a file are answered quickly.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from wordorder.errors import BadInput
 from wordorder.text.words import normalized
 
-Floats = NDArray[np.float32]
+if TYPE_CHECKING:
+    from gensim.models import KeyedVectors
 
-# Words that a misspelt one is compared with: the first, which files have most frequent first. Of
-# 400,000 it would take four seconds, and find rarer ones.
+Floats = NDArray[np.float32]
+Method = Literal["add", "mul"]
+METHODS: dict[Method, str] = {"add": "3CosAdd", "mul": "3CosMul"}
+EPSILON = 0.001  # Levy and Goldberg's
+
+# A misspelt word is compared with this many words, the most frequent ones in most files. Comparing
+# with 400,000 would take four seconds and suggest rarer words.
 MOST_COMPARED = 50_000
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """A word and how near it is: its cosine, or the score of an analogy."""
+class Neighbour(NamedTuple):
+    """A word and its score: a cosine, or the score of an analogy."""
 
     word: str
     score: float
@@ -39,29 +56,32 @@ class Vectors:
     """Words, each with a vector.
 
     Args:
-        source: what messages call them.
-        names: the words; where one stands twice the first counts.
-        matrix: (words, dimensions) float32.
-        norms: (words,) float32, the lengths of the vectors.
-        absent: says in a few words why one is not among them, or nothing.
+        source: the name of the table in messages.
+        names: the words; if one occurs twice, its first row counts.
+        matrix: (words, dimensions) float32; it may be memory-mapped, and is not changed.
+        absent: returns the reason why a word is missing, in a few words, or "".
     """
 
     source: str
-    names: Sequence[str]
+    names: list[str]
     matrix: Floats
-    norms: Floats
     absent: Callable[[str], str] = lambda _: ""
 
     @classmethod
-    def of(
-        cls,
-        source: str,
-        names: Sequence[str],
-        matrix: Floats,
-        absent: Callable[[str], str] = lambda _: "",
-    ) -> Vectors:
-        """Return vectors with their lengths measured."""
-        return cls(source, names, matrix, lengths(matrix), absent)
+    def of_keyed(cls, source: str, keyed: KeyedVectors) -> Vectors:
+        """Return the words and vectors of gensim's `KeyedVectors`, without copying them."""
+        return cls(source, keyed.index_to_key, keyed.vectors)
+
+    def keyed(self) -> KeyedVectors:
+        """Return gensim's `KeyedVectors` of the same words and vectors, without copying them.
+
+        Raises:
+            BadInput: gensim is not installed.
+        """
+        keyed = gensim_models("Vectors.keyed").KeyedVectors(self.matrix.shape[1])
+        keyed.index_to_key, keyed.key_to_index = self.names, self.index
+        keyed.vectors, keyed.norms = self.matrix, self.norms
+        return keyed
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,109 +89,159 @@ class Vectors:
     @cached_property
     def index(self) -> dict[str, int]:
         """The row of each word, composed (NFC)."""
-        last_first = range(len(self.names) - 1, -1, -1)
-        return dict(zip(map(normalized, reversed(self.names)), last_first, strict=True))
+        rows = range(len(self.names) - 1, -1, -1)
+        return dict(zip(map(normalized, reversed(self.names)), rows, strict=True))
+
+    @cached_property
+    def norms(self) -> Floats:
+        """The lengths (words,) of the vectors, float32."""
+        return _lengths(self.matrix)
 
     def first(self, count: int) -> Vectors:
-        """Return the first words only, which files have most frequent first."""
-        return replace(
-            self, names=self.names[:count], matrix=self.matrix[:count], norms=self.norms[:count]
-        )
+        """Return the first words only, the most frequent ones in most files."""
+        return replace(self, names=self.names[:count], matrix=self.matrix[:count])
 
     def find(self, word: str) -> int | None:
-        """Return the row of a word as it is written, or in lower case; None where neither is."""
+        """Return the row of a word as it is written, or else in lower case; None if absent."""
         word = normalized(word)
-        found = self.index.get(word)
-        return self.index.get(word.lower()) if found is None else found
+        return self.index.get(word, self.index.get(word.lower()))
 
     def row(self, word: str) -> int:
         """Return the row of a word.
 
         Raises:
-            BadInput: a word that has none, with the nearest spelt that has one.
+            BadInput: the word is absent; the message suggests the one spelt most like it.
         """
-        found = self.find(word)
-        if found is None:
-            near = self.spelt_like(word)
-            hint = f"the nearest spelt is {near[0]!r}" if near else "and none is spelt like it"
+        row = self.find(word)
+        if row is None:
+            among = self.names[:MOST_COMPARED]
+            near = difflib.get_close_matches(word, among, 1) or difflib.get_close_matches(
+                word.lower(), among, 1, cutoff=0.4
+            )
+            hint = f"the nearest spelt is {near[0]!r}" if near else "no word is spelt like it"
             raise BadInput(f"{self.source} has no word {word!r}{self.absent(word)}; {hint}")
-        return found
+        return row
 
-    def spelt_like(self, word: str, count: int = 1) -> list[str]:
-        """Return the words that are spelt most like one, nearest first."""
-        among = self.names[:MOST_COMPARED]
-        exact = difflib.get_close_matches(word, among, count)
-        return exact or difflib.get_close_matches(word.lower(), among, count, cutoff=0.4)
+    def most_similar(
+        self,
+        positive: Sequence[str],
+        negative: Sequence[str] = (),
+        topn: int = 10,
+        *,
+        method: Method = "add",
+        include_inputs: bool = False,
+    ) -> list[Neighbour]:
+        """Return the words nearest to the sum of some minus the sum of others, best first.
 
-    def units(self, rows: Sequence[int]) -> Floats:
-        """Return vectors (rows, dimensions) of length 1; one of zeros stays."""
-        return unit(self.matrix[np.asarray(rows, np.int64)])
+        Args:
+            include_inputs: the given words may be answers too.
 
-    def along(self, directions: Floats) -> Floats:
-        """Return how far each word's unit vector reaches along some directions.
+        Raises:
+            BadInput: a word is absent.
 
-        That is the cosine, where a direction has the length 1.
+        Source: Levy and Goldberg 2014, Linguistic Regularities in Sparse and Explicit Word
+        Representations, equations 2 to 4.
+        """
+        scores = self._scores_of(positive, negative, method, include_inputs)
+        return best(self.names, scores, topn)
 
-        Shapes: directions (directions, dimensions), the result (directions, words) float32.
+    def rank(
+        self,
+        expected: str,
+        positive: Sequence[str],
+        negative: Sequence[str] = (),
+        *,
+        method: Method = "add",
+        include_inputs: bool = False,
+    ) -> int:
+        """Return the rank of a word among all answers of `most_similar`: 1 is the nearest.
+
+        Raises:
+            BadInput: a word is absent, or the expected one is left out.
+        """
+        scores = self._scores_of(positive, negative, method, include_inputs)
+        score = scores[self.row(expected)]
+        if score == -np.inf:
+            raise BadInput(
+                f"{expected!r} is the word itself: expect another word"
+                if len(positive) + len(negative) == 1
+                else f"{expected!r} is one of the given words, which are left out: expect "
+                "another word, or add --include-inputs"
+            )
+        return 1 + int((scores > score).sum())
+
+    def _scores_of(
+        self, positive: Sequence[str], negative: Sequence[str], method: Method, include_inputs: bool
+    ) -> Floats:
+        """The score of every word (words,), -inf for those that are left out."""
+        plus, minus = ([self.row(word) for word in words] for words in (positive, negative))
+        scores = self.scores(plus, minus, method)[0]
+        if not include_inputs:
+            scores[plus + minus] = -np.inf
+        return scores
+
+    def scores(
+        self, positive: ArrayLike, negative: ArrayLike = (), method: Method = "add"
+    ) -> Floats:
+        """Return the score of every word for some questions, (questions, words) float32.
+
+        Args:
+            positive, negative: (questions, terms) rows of the table, or (terms,) of one question.
+        """
+        terms = [np.atleast_2d(np.asarray(each, np.int64)) for each in (positive, negative)]
+        plus, minus = (unit(self.matrix[rows]) for rows in terms)
+        if method == "add":
+            return self.cosines(unit(plus.sum(1) - minus.sum(1)))
+        # One term at a time: (questions, terms, words) would be three times the memory.
+        above = math.prod((self.cosines(term) + 1) / 2 for term in plus.swapaxes(0, 1))
+        below = math.prod((self.cosines(term) + 1) / 2 for term in minus.swapaxes(0, 1))
+        return above / (below + np.float32(EPSILON))
+
+    def cosines(self, directions: Floats) -> Floats:
+        """Return the cosine of each word with each direction of length 1.
+
+        Shapes: directions (directions, dimensions); returns (directions, words) float32.
         """
         return (directions @ self.matrix.T) / _divisors(self.norms)
 
 
-def neighbours(vectors: Vectors, word: str, count: int = 10) -> list[Neighbour]:
-    """Return the words nearest to one by cosine, itself left out.
+def gensim_models(user: str) -> Any:
+    """Return the module gensim.models.
+
+    Args:
+        user: what needs it, for the message.
 
     Raises:
-        BadInput: a word that has no vector.
+        BadInput: gensim is not installed.
     """
-    row = vectors.row(word)
-    return best(vectors, vectors.along(vectors.units([row]))[0], count, [row])
+    try:
+        return importlib.import_module("gensim.models")
+    except ImportError:
+        raise BadInput(f"{user} needs gensim: pip install 'wordorder[words]'") from None
 
 
-def neighbour_rank(vectors: Vectors, word: str, other: str) -> int:
-    """Return the place of another word among a word's neighbours: 1 is the nearest.
+def best(names: Sequence[str], scores: Floats, count: int) -> list[Neighbour]:
+    """Return the names of the highest scores (names,), best first; of equal ones the first.
 
-    Raises:
-        BadInput: a word that has no vector, or twice the same.
+    A score of -inf is left out.
     """
-    row, theirs = vectors.row(word), vectors.row(other)
-    if row == theirs:
-        raise BadInput(f"{other!r} is the word itself: give another one to be near it")
-    return place(vectors.along(vectors.units([row]))[0], theirs, [row])
-
-
-def best(
-    vectors: Vectors, scores: Floats, count: int, left_out: Sequence[int] = ()
-) -> list[Neighbour]:
-    """Return the words of the highest scores (words,), best first."""
-    scores = _without(scores, left_out)
-    count = min(count, len(scores) - len(set(left_out)))
-    top = np.argpartition(-scores, count - 1)[:count] if 0 < count < len(scores) else None
-    rows = np.arange(len(scores)) if top is None else np.sort(top)  # of equals the first is first
-    rows = rows[np.argsort(-scores[rows], kind="stable")][: max(0, count)]
-    return [Neighbour(vectors.names[row], float(scores[row])) for row in rows]
-
-
-def place(scores: Floats, row: int, left_out: Sequence[int] = ()) -> int:
-    """Return the place of a row by its score: 1 is the best."""
-    return 1 + int((_without(scores, left_out) > scores[row]).sum())
-
-
-def lengths(matrix: Floats) -> Floats:
-    """Return the length of each row, (rows,) float32."""
-    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
+    count = min(count, int((scores > -np.inf).sum()))
+    if count < 1:
+        return []
+    top = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
+    rows = top[np.argsort(-scores[top], kind="stable")][:count]
+    return [Neighbour(names[row], float(scores[row])) for row in rows]
 
 
 def unit(matrix: Floats) -> Floats:
-    """Return rows of length 1 in the directions of these; one of zeros stays."""
-    return matrix / _divisors(lengths(matrix))[:, None]
+    """Return vectors (..., dimensions) scaled to length 1; one of zeros stays."""
+    return matrix / _divisors(_lengths(matrix))[..., None]
 
 
-def _without(scores: Floats, left_out: Sequence[int]) -> Floats:
-    scores = scores.copy()
-    scores[list(left_out)] = -np.inf
-    return scores
+def _lengths(matrix: Floats) -> Floats:
+    return np.sqrt(np.einsum("...i,...i->...", matrix, matrix))
 
 
 def _divisors(norms: Floats) -> Floats:
-    """Lengths, 1 in place of 0: a vector of zeros has the cosine 0 with everything."""
+    """Lengths, 1 in place of 0: a vector of zeros has the cosine 0 with every other."""
     return np.where(norms > 0, norms, np.float32(1))

@@ -1,73 +1,80 @@
-"""What `wordorder words` found, as a terminal shows it."""
+"""The answers of `wordorder words`, as a terminal shows them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wordorder.numerals import counted as number_of
-from wordorder.words.analogies import METHODS
+from wordorder.numerals import counted
+from wordorder.words.vectors import METHODS
 
 
-def show(console: Console, source: str, found: dict[str, Any]) -> None:
-    """Print everything found, a section for each thing asked."""
-    if "sentence" in found:
-        _show_sentences(console, found)
+def show(console: Console, source: str, answers: dict[str, Any]) -> None:
+    """Print the answers, a section for each question."""
+    if "sentence" in answers:
+        _show_sentences(console, answers)
         return
-    size = f"{number_of(found['words'], 'word')} of {found['dimensions']} numbers"
+    size = f"{counted(answers['words'], 'word')} of {answers['dimensions']} numbers"
     console.print(Text.assemble((source, "bold"), f": {size}"))
-    if "first" in found:
-        console.print(Text(f"the first: {' '.join(found['first'])}"))
-    for word, near in found.get("neighbours", {}).items():
+    if "first" in answers:
+        console.print(Text(f"the first: {' '.join(answers['first'])}"))
+    for word, near in answers.get("neighbours", {}).items():
         console.print(Text(f"\nnear {word}", style="bold"))
         console.print(_ranked([near], ["cosine"]))
-        if "ranks" in found:
-            rank = f"{found['ranks'][word]:,} of {found['words'] - 1:,}"
-            console.print(Text(f"{found['expected']} is number {rank}"))
-    if "analogy" in found:
-        _show_analogy(console, found["analogy"], found["words"])
-    if "questions" in found:
-        _show_questions(console, found["questions"])
-    for path in [*filter(None, [found.get("picture")]), *found.get("export", [])]:
+        if "ranks" in answers:
+            rank = f"{answers['ranks'][word]:,} of {answers['words'] - 1:,}"
+            console.print(Text(f"{answers['expected']} is number {rank}"))
+    if "analogy" in answers:
+        _show_analogy(console, answers["analogy"], answers["words"])
+    if "questions" in answers:
+        _show_questions(console, answers["questions"])
+    for path in [*filter(None, [answers.get("picture")]), *answers.get("export", [])]:
         console.print(Text(path))
 
 
 def _ranked(lists: Sequence[Sequence[dict[str, Any]]], titles: Sequence[str]) -> Table:
     """Lists of words and scores side by side."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("", justify="right", style="dim")
-    for title in titles:
-        table.add_column("")
-        table.add_column(title, justify="right")
+    table = _table(*chain.from_iterable(("", title) for title in titles), numbered=True)
     for number, row in enumerate(zip(*lists, strict=True), 1):
         cells = (cell for each in row for cell in (Text(each["word"]), f"{each['score']:z.4f}"))
         table.add_row(str(number), *cells)
     return table
 
 
-def _show_analogy(console: Console, found: dict[str, Any], words: int) -> None:
-    a, b, c = found["words"]
+def _table(*titles: str, numbered: bool = False) -> Table:
+    """An empty table; columns with a title hold numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    if numbered:
+        table.add_column(justify="right", style="dim")
+    for title in titles:
+        table.add_column(title, justify="right" if title else "left")
+    return table
+
+
+def _show_analogy(console: Console, answers: dict[str, Any], words: int) -> None:
+    a, b, c = answers["words"]
     console.print(Text(f"\n{a} - {b} + {c}", style="bold"))
-    console.print(_ranked([found[method] for method in METHODS], list(METHODS.values())))
-    if "ranks" not in found:
+    console.print(_ranked([answers[method] for method in METHODS], list(METHODS.values())))
+    if "ranks" not in answers:
         return
-    ranks, expected = found["ranks"], found["expected"]
-    counted = {
+    ranks, expected = answers["ranks"], answers["expected"]
+    places = {
         where: " and ".join(
             f"{each[where]:,} by {METHODS[method]}" for method, each in ranks.items()
         )
         for where in ("left_out", "included")
         if ranks["add"][where] is not None
     }
-    if "left_out" in counted:
-        console.print(Text(f"{expected} is number {counted['left_out']}, of {words - 3:,} words"))
-    console.print(Text(f"with {a}, {b} and {c} as answers too: {counted['included']}"))
-    first = "left_out" if "left_out" in counted else "included"
-    if found["of_a_run"] and any(each[first] > 1 for each in ranks.values()):
+    if "left_out" in places:
+        console.print(Text(f"{expected} is number {places['left_out']}, of {words - 3:,} words"))
+    console.print(Text(f"with {a}, {b} and {c} as answers too: {places['included']}"))
+    first = "left_out" if "left_out" in places else "included"
+    if answers["of_a_run"] and any(each[first] > 1 for each in ranks.values()):
         console.print(
             Text(
                 f"\n{expected} does not come first. A language model's own table seldom answers "
@@ -77,44 +84,37 @@ def _show_analogy(console: Console, found: dict[str, Any], words: int) -> None:
         )
 
 
-def _show_questions(console: Console, found: dict[str, Any]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for title in ("asked", "absent", *METHODS.values()):
-        table.add_column(title, justify="right")
-    parts = [[*found[method]["sections"], found[method]["total"]] for method in METHODS]
+def _show_questions(console: Console, answers: dict[str, Any]) -> None:
+    table = _table("", "asked", "absent", *METHODS.values())
+    parts = [[*answers[method]["sections"], answers[method]["total"]] for method in METHODS]
     for scores in zip(*parts, strict=True):
         first = scores[0]
         shares = (f"{s['right'] / s['asked']:.1%}" if s["asked"] else "-" for s in scores)
         numbers = f"{first['asked']:,}", f"{first['absent']:,}"
-        last = first is found["add"]["total"]
+        last = first is answers["add"]["total"]
         table.add_row(Text(first["section"]), *numbers, *shares, style="bold" if last else "")
     console.print()
     console.print(table)
     console.print(
         Text(
-            f"of the first {number_of(found['vocabulary'], 'word')}; absent: questions with a "
+            f"of the first {counted(answers['vocabulary'], 'word')}; absent: questions with a "
             "word that is not among them, which count neither way"
         )
     )
 
 
-def _show_sentences(console: Console, found: dict[str, Any]) -> None:
-    kinds = found["kinds"]
-    console.print(Text(f"{found['sentence']!r} and {found['other']!r}", style="bold"))
-    if found["reversed"] == "tokens":
+def _show_sentences(console: Console, answers: dict[str, Any]) -> None:
+    kinds = answers["kinds"]
+    console.print(Text(f"{answers['sentence']!r} and {answers['other']!r}", style="bold"))
+    if answers["reversed"] == "tokens":
         console.print(Text("no spaces tell its words: the other order is that of its tokens"))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for title in ("cosine", "distance"):
-        table.add_column(title, justify="right")
-    table.add_column("")
-    for kind, apart in found["apart"].items():
+    table = _table("", "cosine", "distance", "")
+    for kind, apart in answers["apart"].items():
         same = "the same" if apart["same"] else "not the same"
         numbers = f"{apart['cosine']:z.5f}", f"{apart['distance']:.5f}"
         table.add_row(kinds[kind], *numbers, same)
     console.print(table)
-    for kind, near in found["nearest"].items():
+    for kind, near in answers["nearest"].items():
         console.print(Text(f"\nnearest to the first, by {kinds[kind]}", style="bold"))
         for each in near:
             console.print(Text(f"{each['score']:z.4f}  {each['word']}"))

@@ -12,16 +12,15 @@ from wordorder.cli.arguments import parse
 
 @dataclass(frozen=True)
 class ExplainOptions:
-    """Show what a model makes of a text and of its words in another order, number by number.
+    """Show how a model reads a text and the same words in another order, side by side.
 
-    From text to tokens, ids, word vectors and positions, side by side, then where positions act
-    and what comes out.
+    The model's own numbers at each step: tokens, ids, word vectors, positions, and the outputs.
 
     Args:
         run: the run folder that `wordorder train` wrote.
-        text: two words or more, or text without spaces, of which tokens are taken for words.
-        other: what to set beside it; by default its words from the last to the first.
-        trust: run the code of an embedding of one's own that the run names.
+        text: two words or more, or a text without spaces, whose tokens count as words.
+        other: the other order; by default the words reversed.
+        trust: run the code of your own embedding that the run names.
         json: print one JSON object, with every vector in full.
     """
 

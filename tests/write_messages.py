@@ -1,0 +1,72 @@
+"""Writes tests/messages.md: every message of an error, by its code, to be read as a whole.
+
+python tests/write_messages.py
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+ERRORS = ("BadInput", "Failed", "Refused", "PositionError")
+
+
+class Message(NamedTuple):
+    """One place that raises an error; the message as it is written, `{...}` where it varies."""
+
+    package: str
+    code: str
+    error: str
+    template: str
+    where: str
+
+
+def messages() -> Iterator[Message]:
+    """Yield the message of every error that the package can raise."""
+    source = ROOT / "src/wordorder"
+    for path in sorted(source.rglob("*.py")):
+        where = path.relative_to(source)
+        package = where.parts[0] if len(where.parts) > 1 else "wordorder"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = ast.unparse(node.func)
+            if name == "super().__init__" and any(k.arg == "code" for k in node.keywords):
+                name = "BadInput"
+            if name not in ERRORS:
+                continue
+            codes = [k.value for k in node.keywords if k.arg == "code"]
+            code = codes[0].value if codes and isinstance(codes[0], ast.Constant) else ""
+            line = f"{where}:{node.lineno}"
+            yield Message(package, str(code), name, _template(node.args[0]), line)
+
+
+def _template(node: ast.expr) -> str:
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_template(part) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return "{" + ast.unparse(node.value) + "}"
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    return "{" + ast.unparse(node) + "}"
+
+
+def page() -> str:
+    """Return the page: a heading for each package, its messages in the order of their codes."""
+    lines = [
+        "# Every error message",
+        "",
+        "Written by `python tests/write_messages.py`. `{...}` stands for what varies.",
+    ]
+    for package in dict.fromkeys(message.package for message in messages()):
+        lines += ["", f"## {package}", ""]
+        own = sorted(m for m in messages() if m.package == package)
+        lines += [f"- `{m.code}` ({m.error}): {' '.join(m.template.split())}" for m in own]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    (ROOT / "tests/messages.md").write_text(page(), encoding="utf-8")
