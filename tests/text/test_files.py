@@ -61,13 +61,13 @@ def test_separators_are_ordinary_elsewhere(write: Write) -> None:
 def test_plain_and_compressed(write: Write, suffix: str) -> None:
     name = f"a.{suffix}".rstrip(".")
     assert texts(write(name, "plain")) == ["plain"]
-    assert texts(write(f"{name}.gz", gzip.compress(b"packed"))) == ["packed"]
+    assert texts(write(f"{name}.gz", gzip.compress(b"packed", mtime=0))) == ["packed"]
 
 
 def test_folder_is_read_in_sorted_order_with_a_note(write: Write, tmp_path: Path) -> None:
     write("b/two.md", "two")
     write("a/one.txt", "one")
-    write("c/three.txt.gz", gzip.compress(b"three"))
+    write("c/three.txt.gz", gzip.compress(b"three", mtime=0))
     write("c/empty.txt", "")
     write("c/picture.png", b"\0")
     write(".hidden/x.txt", "no")
@@ -81,7 +81,7 @@ def test_folder_is_read_in_sorted_order_with_a_note(write: Write, tmp_path: Path
 def test_jsonl(write: Write, packed: bool) -> None:
     lines = [json.dumps({"text": t, "n": 1}, ensure_ascii=False) for t in ("one", "\u2028x", "")]
     data = ("\n".join(lines) + "\n\n").encode()
-    path = write("a.jsonl.gz", gzip.compress(data)) if packed else write("a.jsonl", data)
+    path = write("a.jsonl.gz", gzip.compress(data, mtime=0)) if packed else write("a.jsonl", data)
     assert texts(path) == ["one", "\u2028x"]
 
 
@@ -96,7 +96,7 @@ def test_parquet(write: Write, tmp_path: Path) -> None:
     table = pyarrow.table({"body": ["one", None, "two"], "n": [1, 2, 3]})
     parquet.write_table(table, path)
     assert texts(path, field="body") == ["one", "two"]
-    packed = write("b.parquet.gz", gzip.compress(path.read_bytes()))
+    packed = write("b.parquet.gz", gzip.compress(path.read_bytes(), mtime=0))
     assert texts(packed, field="body") == ["one", "two"]
     assert message(path) == (
         f"{path}: no column 'text'; its columns are 'body', 'n': name one with --field body"
@@ -164,7 +164,7 @@ def test_undecodable_byte(write: Write, mark: bytes) -> None:
     )
 
 
-@pytest.mark.parametrize("data", [b"plain text", gzip.compress(b"x" * 1000)[:-12]])
+@pytest.mark.parametrize("data", [b"plain text", gzip.compress(b"x" * 1000, mtime=0)[:-12]])
 def test_damaged_gzip(write: Write, data: bytes) -> None:
     path = write("a.txt.gz", data)
     assert message(path).startswith(f"{path} is not a whole gzip file (")
@@ -209,7 +209,7 @@ def test_an_unknown_suffix_and_a_field_without_use_are_said(write: Write) -> Non
     )
     assert load_corpus(str(write("a.txt", "one"))).notes == ()
     assert load_corpus(str(write("a", "one"))).notes == ()
-    assert load_corpus(str(write("a.txt.gz", gzip.compress(b"one"))), field="body").notes == (
+    assert load_corpus(str(write("a.txt.gz", gzip.compress(b"one", mtime=0))), field="body").notes == (
         "--field body is not used: none of the data is a table or dataset",
     )
 
