@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from wordorder.version import __version__
 
 if TYPE_CHECKING:
+    from wordorder.batch import Batch
     from wordorder.errors import BadInput
     from wordorder.model import make_model
     from wordorder.model.config import ModelConfig
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # name -> (module, dotted path within it)
 _HOME = {
     "BadInput": ("wordorder.errors", "BadInput"),
+    "Batch": ("wordorder.batch", "Batch"),
     "ModelConfig": ("wordorder.model.config", "ModelConfig"),
     "TrainConfig": ("wordorder.training.config", "TrainConfig"),
     "load": ("wordorder.training.run", "Run.load"),
@@ -38,6 +40,7 @@ _HOME = {
 
 __all__ = [
     "BadInput",
+    "Batch",
     "ModelConfig",
     "TrainConfig",
     "__version__",
