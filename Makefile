@@ -1,6 +1,7 @@
 # make quickstart   install, train the default model on the built-in corpus, print what it writes
-# make test         install the test extra and run the tests
+# make test         install the test extra and run the tests, on all cores
 # make test-all     ... and the slow ones
+# make lint         ruff and mypy
 # make docs         write the page of each embedding anew
 # make mutants      put known mistakes into the code and see the tests catch each
 #
@@ -53,10 +54,10 @@ quickstart: .venv/wordorder
 	@echo "Go on: $(BIN)/wordorder generate $(RUN) 'your own beginning' · $(BIN)/wordorder eval $(RUN) · $(BIN)/wordorder --help"
 
 test: .venv/wordorder-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-all: .venv/wordorder-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 docs: .venv/wordorder
 	$(BIN)/python docs/write_positions.py
@@ -66,6 +67,8 @@ mutants: .venv/wordorder-test
 
 lint: .venv/wordorder-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf .venv build dist src/*.egg-info

@@ -61,9 +61,10 @@ def page() -> str:
         "",
         "Written by `python tests/write_messages.py`. `{...}` stands for what varies.",
     ]
-    for package in dict.fromkeys(message.package for message in messages()):
+    found = sorted(messages())
+    for package in dict.fromkeys(message.package for message in found):
         lines += ["", f"## {package}", ""]
-        own = sorted(m for m in messages() if m.package == package)
+        own = [message for message in found if message.package == package]
         lines += [f"- `{m.code}` ({m.error}): {' '.join(m.template.split())}" for m in own]
     return "\n".join(lines) + "\n"
 
