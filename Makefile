@@ -1,7 +1,7 @@
 # make quickstart   install, train the default model on the built-in corpus, print what it writes
 # make test         install the test extra and run the tests
 # make test-all     ... and the slow ones
-# make docs         write the page of each embedding anew
+# make docs         write the page of each embedding anew, and build the site into site/
 # make mutants      put known mistakes into the code and see the tests catch each
 #
 # Only Python 3.11+ and make are assumed. Another Python: make PYTHON=python3.13 quickstart
@@ -45,6 +45,11 @@ endif
 	@$(PIP) install -qq -c constraints.txt -e '.[test]'
 	@touch $@
 
+.venv/wordorder-docs: .venv/wordorder
+	@echo "installing what the docs site needs"
+	@$(PIP) install -qq -c constraints.txt -e '.[docs]'
+	@touch $@
+
 install: .venv/wordorder
 
 quickstart: .venv/wordorder
@@ -58,8 +63,11 @@ test: .venv/wordorder-test
 test-all: .venv/wordorder-test
 	$(BIN)/python -m pytest
 
-docs: .venv/wordorder
+docs: .venv/wordorder-docs
 	$(BIN)/python docs/write_positions.py
+	$(BIN)/python docs/write_claims.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 mutants: .venv/wordorder-test
 	$(BIN)/python tests/mutants.py
@@ -68,4 +76,4 @@ lint: .venv/wordorder-test
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv build dist site src/*.egg-info
