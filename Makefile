@@ -67,7 +67,7 @@ docs: .venv/wordorder-docs
 	$(BIN)/python docs/write_positions.py
 	$(BIN)/python docs/write_claims.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "open site/index.html"
+	@echo "Open site/index.html, or serve it, which the search needs: $(BIN)/python -m http.server -d site"
 
 mutants: .venv/wordorder-test
 	$(BIN)/python tests/mutants.py
