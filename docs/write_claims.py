@@ -101,9 +101,8 @@ def article_table(claims: Mapping[str, Any]) -> str:
             for criterion in claim["criteria"]
         ]
         ours = figures.format(*means)
-        rows.append(
-            f"| [{sentence}](#{name}) | **{claim['verdict']}** | {ours} | {claim['theirs']} |"
-        )
+        verdict = claim["verdict"].removesuffix(" at this size")
+        rows.append(f"| [{sentence}](#{name}) | **{verdict}** | {ours} | {claim['theirs']} |")
     return "\n".join(rows)
 
 

@@ -91,13 +91,19 @@ def options_of(arguments: list[str]) -> object:
     return read(rest)
 
 
+@pytest.fixture(scope="module")
+def run_and_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny runs/mine, my.txt and my.yaml, which the pages name."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "my.txt").write_text(TEXT * 4, encoding="utf-8")
+    (folder / "my.yaml").write_text("layers: 2\n", encoding="utf-8")
+    wo.train(small_config(folder / "my.txt", folder / "runs" / "mine"))
+    return folder
+
+
 @pytest.fixture
-def folder_with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "my.txt").write_text(TEXT * 4, encoding="utf-8")
-    (tmp_path / "my.yaml").write_text("layers: 2\n", encoding="utf-8")
-    wo.train(small_config(tmp_path / "my.txt", tmp_path / "runs" / "mine"))
-    return tmp_path
+def folder_with_a_run(run_and_text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run_and_text)
 
 
 def test_every_page_with_python_is_run_by_a_test() -> None:
@@ -120,19 +126,17 @@ def test_a_page_is_a_program_with_that_output(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OF_A_RUN)
-def test_python_that_reads_a_run_runs(name: str, folder_with_a_run: Path) -> None:
+def test_python_that_reads_a_run_runs(name: str, folder_with_a_run: None) -> None:
+    tiny = "wo.ModelConfig(width=16, heads=2, layers=1, trained_length=16)"
+    smaller = f"wo.TrainConfig(tokenizer='bytes', overwrite=True, model={tiny}, "
     for code in code_of(name):
-        smaller = "wo.TrainConfig(tokenizer='bytes', model=wo.ModelConfig(width=16, layers=1, trained_length=16), "
-        code = code.replace("wo.TrainConfig(", smaller).replace("steps=500", "steps=2")
-        exec(code, {})
+        exec(code.replace("wo.TrainConfig(", smaller).replace("steps=500", "steps=2"), {})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_line_is_one_that_the_command_takes(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, folder_with_a_run: None
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("my.yaml").write_text("layers: 2\n", encoding="utf-8")
     for arguments in commands_of(page):
         if arguments[0] in COMMANDS:
             options_of(arguments)
@@ -144,7 +148,7 @@ def test_every_command_line_is_one_that_the_command_takes(
 def test_a_recipe_trains(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my.txt").write_text(TEXT * 4, encoding="utf-8")
-    recipes = [arguments for arguments in commands_of(DOCS / "recipes.md")]
+    recipes = list(commands_of(DOCS / "recipes.md"))
     assert len(recipes) == 5 and all(arguments[0] == "train" for arguments in recipes)
     assert main([*shrunk(recipes[number]), *SMALL, "--steps", "2", "--out", "run"]) == 0
 
