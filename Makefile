@@ -2,7 +2,7 @@
 # make test         install the test extra and run the tests, on all cores
 # make test-all     ... and the slow ones
 # make lint         ruff and mypy
-# make docs         write the page of each embedding anew
+# make docs         write the page of each embedding anew, and build the site into site/
 # make mutants      put known mistakes into the code and see the tests catch each
 #
 # Only Python 3.11+ and make are assumed. Another Python: make PYTHON=python3.13 quickstart
@@ -46,6 +46,11 @@ endif
 	@$(PIP) install -qq -c constraints.txt -e '.[test]'
 	@touch $@
 
+.venv/wordorder-docs: .venv/wordorder
+	@echo "installing what the docs site needs"
+	@$(PIP) install -qq -c constraints.txt -e '.[docs]'
+	@touch $@
+
 install: .venv/wordorder
 
 quickstart: .venv/wordorder
@@ -59,8 +64,11 @@ test: .venv/wordorder-test
 test-all: .venv/wordorder-test
 	$(BIN)/python -m pytest -n auto
 
-docs: .venv/wordorder
+docs: .venv/wordorder-docs
 	$(BIN)/python docs/write_positions.py
+	$(BIN)/python docs/write_claims.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html, or serve it, which the search needs: $(BIN)/python -m http.server -d site"
 
 mutants: .venv/wordorder-test
 	$(BIN)/python tests/mutants.py
@@ -71,4 +79,4 @@ lint: .venv/wordorder-test
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv build dist site src/*.egg-info

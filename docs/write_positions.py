@@ -45,8 +45,8 @@ def page(name: str, kind: type[Position]) -> str:
         defaults = about["options"]
         lines += [f"| `{key}` | {defaults[key]!r} | {said} |" for key, said in given.items()]
     lines += ["", "## Use it", "", "```sh", f"wordorder train --position {example(name, about)}"]
-    lines += [f"wordorder check {name}", "```", "", "In a transformer of your own, see "]
-    lines[-1] += "[plain attention](../plain-attention.md)."
+    lines += [f"wordorder check {name}", "```", "", "In your own transformer: "]
+    lines[-1] += "[any embedding in plain PyTorch](../plain-attention.md)."
     if kind.traps:
         lines += ["", "## Traps", "", *(f"- {trap}" for trap in kind.traps)]
     return "\n".join(lines) + "\n"
@@ -90,17 +90,17 @@ def seen(name: str, kind: type[Position]) -> list[str]:
     """Return the lines that show the picture, or the positions that are fed."""
     if weights_of_copies(kind, COPIES) is not None:
         return [
-            f"![How the last of {COPIES} copies of one word attends to them]({name}.png)",
+            f"![Attention of the last of {COPIES} identical tokens, by distance]({name}.png)",
             "",
-            f"{HEADS} heads of 64 read {COPIES} copies of one word; the last one's attention "
-            "to each, by distance. Only positions tell the copies apart: without an embedding all "
-            "get the same. What is trained has its first values.",
+            f"Attention of the last of {COPIES} identical tokens to each of them, by distance, in "
+            f"{HEADS} heads of 64; parameters at initialisation. Only positions tell the tokens "
+            "apart: without an embedding all get the same weight.",
         ]
     positions = placed(kind)
     if positions == list(range(len(positions))):
-        return ["It changes the values too, so that weights alone do not show it."]
+        return ["It changes the values too, which attention weights do not show."]
     fed = ", ".join(map(str, positions))
-    return [f"Training feeds {len(positions)} words positions such as {fed}."]
+    return [f"Training feeds a sequence of {len(positions)} tokens positions such as {fed}."]
 
 
 def draw(name: str, kind: type[Position]) -> None:
@@ -117,7 +117,7 @@ def draw(name: str, kind: type[Position]) -> None:
     distances = torch.arange(COPIES).flip(0)
     for head, each in enumerate(weights, 1):
         axes.plot(distances, 100 * each, label=f"head {head}", linewidth=1.5)
-    axes.set(xlabel="distance, in words", ylabel="attention, %", xlim=(COPIES - 1, 0))
+    axes.set(xlabel="distance in tokens", ylabel="attention, %", xlim=(COPIES - 1, 0))
     axes.set_ylim(0, max(4.0, 105 * float(weights.max())))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize="small", loc="upper left")
@@ -129,11 +129,11 @@ def draw(name: str, kind: type[Position]) -> None:
 def listing() -> str:
     """Return the list of all embeddings, by door."""
     doors = {
-        "none": "At no door",
-        "input": "At the input",
-        "query-key": "On queries and keys",
-        "score": "On the scores",
-        "row": "On the whole row",
+        "none": "No door",
+        "input": "Input: the word vectors",
+        "query-key": "Query-key: queries and keys",
+        "score": "Score: the attention scores",
+        "row": "Row: a whole row of scores, or the values",
     }
     lines = ["# Positional embeddings", ""]
     lines += ["Written by `make docs` from the classes themselves.", ""]
