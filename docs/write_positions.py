@@ -16,7 +16,7 @@ import torch
 
 from wordorder.cli.positions import facts, rows
 from wordorder.positions import CATALOGUE, Part, Position
-from wordorder.positions.picture import HEADS, placed, weights_of_copies
+from wordorder.positions.picture import HEADS, training_positions, weights_of_copies
 
 FOLDER = Path(__file__).parent / "positions"
 COPIES = 64
@@ -96,7 +96,7 @@ def seen(name: str, kind: type[Position]) -> list[str]:
             "to each, by distance. Only positions tell the copies apart: without an embedding all "
             "get the same. What is trained has its first values.",
         ]
-    positions = placed(kind)
+    positions = training_positions(kind)
     if positions == list(range(len(positions))):
         return ["It changes the values too, so that weights alone do not show it."]
     fed = ", ".join(map(str, positions))

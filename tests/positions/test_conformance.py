@@ -391,5 +391,6 @@ def test_the_report_reads_as_a_page() -> None:
 
 def test_options_of_a_class_are_given_as_arguments() -> None:
     assert check(Rotary, base=100.0, only=("cached",)).embedding == "Rotary:base=100"
-    with pytest.raises(PositionError, match="must be above 0"):
+    with pytest.raises(PositionError, match=r"base=-1.0") as caught:
         check(Rotary, base=-1.0)
+    assert caught.value.code == "positions.rotary-base"

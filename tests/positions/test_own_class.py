@@ -46,7 +46,7 @@ GOOD = {
     "last": "",
 }
 NUMBERS = count()
-TAKEN = "sets self.{0}, and every Position has a {0} that means something else"
+TAKEN = "sets self.{0}, but {0} is an attribute of Position"
 
 
 @pytest.fixture
@@ -70,15 +70,24 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ({"option": "slopes"}, TAKEN.format("slopes")),
         ({"then": "self.score = nn.Linear(4, 4)"}, TAKEN.format("score")),
         ({"then": "self.half = nn.Parameter(torch.ones(2))"}, TAKEN.format("half")),
-        ({"then": "1 / 0"}, "cannot be made: ZeroDivisionError at {file}:13: division by zero"),
-        ({"then": "torch.ones(2) + torch.ones(3)"}, "cannot be made: RuntimeError at {file}:13:"),
-        ({"first": "pass"}, "its constructor must begin with super().__init__(shape)"),
+        (
+            {"then": "1 / 0"},
+            "cannot be constructed: ZeroDivisionError at {file}:13: division by zero",
+        ),
+        (
+            {"then": "torch.ones(2) + torch.ones(3)"},
+            "cannot be constructed: RuntimeError at {file}:13:",
+        ),
+        ({"first": "pass"}, "its constructor must first call super().__init__(shape)"),
         (
             {"first": "self.w = nn.Parameter(torch.ones(1))"},
-            "its constructor must begin with super().__init__(shape)",
+            "its constructor must first call super().__init__(shape)",
         ),
-        ({"first": "super().__init__(shape"}, "cannot be imported: '(' was never closed ({file}"),
-        ({"last": "1 / 0"}, "cannot be imported: ZeroDivisionError at {file}:19: division"),
+        (
+            {"first": "super().__init__(shape"},
+            "cannot import {module}: '(' was never closed ({file}",
+        ),
+        ({"last": "1 / 0"}, "cannot import {module}: ZeroDivisionError at {file}:19: division"),
     ],
 )
 def test_a_class_that_cannot_be_made_is_refused_in_a_line(
@@ -87,7 +96,8 @@ def test_a_class_that_cannot_be_made_is_refused_in_a_line(
     spec = write(**changes)
     assert main(["check", spec]) == 2
     said = capsys.readouterr().err
-    assert line.format(file=spec.replace(".Mine", ".py")) in said
+    module = spec.removesuffix(".Mine")
+    assert line.format(file=f"{module}.py", module=module) in said
     assert said.startswith("error: ") and said.count("\n") == 1
 
 
@@ -173,8 +183,9 @@ def test_an_option_need_not_be_keyword_only(write) -> None:
 
 
 def test_a_name_that_is_taken_is_refused_in_ones_own_model_too() -> None:
-    with pytest.raises(PositionError, match="another name"):
+    with pytest.raises(PositionError, match="prepare") as caught:
         Position(ModelShape(2, 4)).prepare = 3
+    assert caught.value.code == "positions.reserved-attribute"
 
 
 EMBEDDINGS = {
