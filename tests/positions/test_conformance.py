@@ -382,9 +382,9 @@ def test_the_report_reads_as_a_page() -> None:
     assert shown.splitlines() == [
         "alibi",
         "  holds   cached          "
-        "Read in pieces through a cache, a text is what it is read at once.",
-        "  -       placing         The positions that training feeds are in order and the "
-        "generator's alone.",
+        "Processing a sequence in pieces, through a cache, gives the same output as at once.",
+        "  -       placing         Training positions are ascending, and depend on the "
+        "generator only.",
         "                          training feeds plain positions",
     ]
 
