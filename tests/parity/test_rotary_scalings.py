@@ -68,7 +68,9 @@ class Setting(NamedTuple):
 
     def rotary(self) -> Rotary:
         every = {"factor": self.factor, "original_length": ORIGINAL, **self.divisors}
-        options = {name: value for name, value in every.items() if name in parameters_of(self.scaling)}
+        options = {
+            name: value for name, value in every.items() if name in parameters_of(self.scaling)
+        }
         shape = ModelShape(2, self.size)
         return Rotary(shape, base=self.base, scaling=self.scaling, layout="half", **options)
 

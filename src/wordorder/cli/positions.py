@@ -14,7 +14,7 @@ from wordorder.model import ModelConfig
 from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
-from wordorder.positions.picture import training_positions, sparkline, weights_of_copies
+from wordorder.positions.picture import sparkline, training_positions, weights_of_copies
 from wordorder.table import Table
 
 COPIES = 48

@@ -103,11 +103,8 @@ def attend_in_tiles(
     tile_scores = tile_scores or (TILE_SCORES_ON_GPU if values.is_cuda else TILE_SCORES)
     height = time if one_tile else min(time, max(FEWEST_ROWS, tile_scores // (heads * source)))
     depth = batch if one_tile else max(1, tile_scores // (heads * height * source))
-    rows = [slice(start, min(start + height, time)) for start in range(0, time, height)]
-    ends = [source] * len(rows)
-    if causal and len(rows) > 1:
-        ends = [int(query_indices[row.stop - 1]) + 1 for row in rows]
-    recompute = torch.is_grad_enabled() and (len(rows) > 1 or depth < batch)
+    pieces = _rows_and_keys(query_indices, height, source, causal)
+    recompute = torch.is_grad_enabled() and (len(pieces) > 1 or depth < batch)
 
     # The mask is an argument: an outer checkpoint would keep it alive if it were closed over.
     def attend(tile: Tile, may_attend: Tensor, values: Tensor, *inputs: Tensor) -> Tensor:
@@ -125,9 +122,19 @@ def attend_in_tiles(
     splits = zip(*(tensor.split(depth) for tensor in (values, *inputs)), strict=True)
     for i, split in enumerate(splits):
         sequences = slice(i * depth, (i + 1) * depth)
-        tiles = [Tile(sequences, row, slice(0, end)) for row, end in zip(rows, ends, strict=True)]
         # The last rows, which have the most keys, come first: the memory that they free holds
         # every other tile.
-        of_rows = [run(tile, may_attend, *split) for tile in tiles[::-1]]
+        of_rows = [run(Tile(sequences, *piece), may_attend, *split) for piece in pieces[::-1]]
         outputs.append(torch.cat(of_rows[::-1], 2))
     return torch.cat(outputs)
+
+
+def _rows_and_keys(
+    query_indices: Tensor, height: int, source: int, causal: bool
+) -> list[tuple[slice, slice]]:
+    """Return slices of `height` rows, and of the keys that they may attend to."""
+    time = len(query_indices)
+    rows = [slice(start, min(start + height, time)) for start in range(0, time, height)]
+    if not causal or len(rows) == 1:
+        return [(row, slice(0, source)) for row in rows]
+    return [(row, slice(0, int(query_indices[row.stop - 1]) + 1)) for row in rows]
