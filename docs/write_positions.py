@@ -16,7 +16,7 @@ import torch
 
 from wordorder.cli.positions import facts, rows
 from wordorder.positions import CATALOGUE, Part, Position
-from wordorder.positions.picture import HEADS, placed, weights_of_copies
+from wordorder.positions.picture import HEADS, training_positions, weights_of_copies
 
 FOLDER = Path(__file__).parent / "positions"
 COPIES = 64
@@ -96,7 +96,7 @@ def seen(name: str, kind: type[Position]) -> list[str]:
             f"{HEADS} heads of 64; parameters at initialisation. Only positions tell the tokens "
             "apart: without an embedding all get the same weight.",
         ]
-    positions = placed(kind)
+    positions = training_positions(kind)
     if positions == list(range(len(positions))):
         return ["It changes the values too, which attention weights do not show."]
     fed = ", ".join(map(str, positions))

@@ -159,7 +159,7 @@ def test_a_length_past_the_table_cannot_be_and_has_no_number() -> None:
     assert inside.loss_nats is not None
     assert (beyond.loss_nats, beyond.standard_error, beyond.window_losses) == (None, None, ())
     assert beyond.cannot == (
-        "position 15 is past the longest that --position learned can represent (7): "
+        "position 15 is past the largest that --position learned can represent (7): "
         "use a shorter text, or train with --position rotary"
     )
 

@@ -199,7 +199,7 @@ def test_a_table_cannot_be_shifted_past_its_end() -> None:
     shifted = probed(random_model("learned")).probes[-1]
     assert (shifted.loss_nats, shifted.increase_nats, shifted.standard_error) == (None, None, None)
     assert shifted.cannot == (
-        "position 63 is past the longest that --position learned can represent (31): "
+        "position 63 is past the largest that --position learned can represent (31): "
         "use a shorter text, or train with --position rotary"
     )
     assert all(probe.cannot is None for probe in probed(random_model("learned")).probes[:-1])

@@ -214,7 +214,7 @@ def test_a_sentence_too_long_for_the_model_is_named(tokenizer: Tokenizer) -> Non
     with pytest.raises(BadInput) as caught:
         differences(random_model("learned"), tokenizer, pairs)
     assert str(caught.value) == (
-        "f, line 2: 60 tokens are too long: position 60 is past the longest that --position "
+        "f, line 2: 60 tokens are too long: position 60 is past the largest that --position "
         "learned can represent (47): use a shorter text, or train with --position rotary"
     )
 

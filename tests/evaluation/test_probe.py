@@ -85,7 +85,7 @@ def test_every_part_has_a_result_or_a_reason(
     )
     if "learned" in str(options):  # its 32 positions end before most sentences
         cannot = {"sentences": found.cannot["sentences"]}
-        assert "is past the longest that" in cannot["sentences"]
+        assert "is past the largest that" in cannot["sentences"]
     assert found.cannot == cannot
     for part, results in RESULTS.items():
         assert all(bool(getattr(found, name)) == (part not in cannot) for name in results)
@@ -175,7 +175,7 @@ def test_a_pair_that_the_model_cannot_read_is_no_part(
 ) -> None:
     pairs = [("f", [Pair("a" * 40, "b", "f, line 3")])]
     said = refused(store, tokenizer, random_model("learned"), only=["position"], pairs=pairs)
-    assert said.startswith("f, line 3: 40 tokens are too long: position 40 is past the longest")
+    assert said.startswith("f, line 3: 40 tokens are too long: position 40 is past the largest")
 
 
 def test_nothing_to_draw_is_no_picture(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_text_of_one_chunk_takes_no_cache() -> None:
 
 def test_a_position_too_far_is_told_before_anything_is_read() -> None:
     model = random_model("learned")
-    with pytest.raises(BadInput, match="position 44 is past the longest that --position learned"):
+    with pytest.raises(BadInput, match="position 44 is past the largest that --position learned"):
         next(hidden_chunks(model, tokens(), chunk=8))
 
 

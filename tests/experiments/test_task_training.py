@@ -208,7 +208,7 @@ def test_randomized_positions_are_fed_in_training_alone() -> None:
 
 
 def test_an_embedding_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(PositionError, match="feeds positions up to"):
+    with pytest.raises(PositionError, match="leads to positions up to"):
         TaskRun(TINY, "randomized+learned", seed=0)
 
 

@@ -51,7 +51,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--data", "nothere.txt"], "nothere.txt"),
         (["--position", "rotery"], "did you mean rotary?"),
         (["--position", "rotary:bass=1"], "its options are: base (0.0), fraction (1.0)"),
-        (["--heads", "5"], "5 heads do not divide the width 32"),
+        (["--heads", "5"], "the width 32 is not a multiple of 5 heads"),
         (["--tokens", "3", "--time", "3m"], "give one"),
         (["--time", "soon"], "a length of time, as 90s, 3m, 1.5h or 90"),
         (["--widht", "3"], "did you mean --width"),

@@ -145,7 +145,7 @@ def test_past_its_table_a_learned_embedding_says_so_in_its_place(
 ) -> None:
     words = ["--context", "--retrieval", "recall", "--lengths", "32", "64", "--examples", "1"]
     printed = " ".join(run(capsys, "learned", *words).split())
-    assert "64 cannot: position 63 is past the longest that --position learned can" in printed
+    assert "64 cannot: position 63 is past the largest that --position learned can" in printed
     assert "32 chosen" in printed and "64 cannot" in printed.partition("Found again")[2]
 
 

@@ -115,10 +115,10 @@ def test_in_a_window_a_text_has_no_end(here: Path, said: Said) -> None:
 @pytest.mark.parametrize(
     ("run", "words", "expected"),
     [
-        ("rotary", ["--sinks", "4"], "4 sinks without a window: say how many of the last"),
+        ("rotary", ["--sinks", "4"], "4 sinks have no effect without a window"),
         ("rotary", ["--window", "-4"], "--window is -4: it must be at least 0"),
         ("rotary", ["--window", "4", "--no-cache"], "leave out --no-cache"),
-        ("learned", ["--window", "4"], "--position learned adds positions to the words"),
+        ("learned", ["--window", "4"], "--position learned adds positions to the word embeddings"),
     ],
 )
 def test_windows_that_cannot_be(

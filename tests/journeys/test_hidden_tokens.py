@@ -111,8 +111,11 @@ def test_explain_asks_for_what_was_learned(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("--model gru --no-causal --objective masked-token", "a GRU reads from left to right"),
-        ("--model gru --no-causal", "a GRU reads from left to right"),
+        (
+            "--model gru --no-causal --objective masked-token",
+            "a GRU processes tokens from left to right",
+        ),
+        ("--model gru --no-causal", "a GRU processes tokens from left to right"),
         ("--objective masked-token", "masked-token hides tokens among seen ones: add --no-causal"),
     ],
 )

@@ -107,7 +107,7 @@ def test_what_cannot_be_is_said_in_its_place(
     monkeypatch.chdir(runs)
     assert main(["probe", "learned", "--only", "order", "removed", "sentences"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "cannot: position 31 is past the longest that --position learned can" in shown
+    assert "cannot: position 31 is past the largest that --position learned can" in shown
     assert "cannot: the embedding comes in at the input, before all layers" in shown
     assert "sentences: cannot: " in shown and "Where attention goes" not in shown
 

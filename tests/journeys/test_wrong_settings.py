@@ -191,9 +191,12 @@ def test_what_yaml_reads_otherwise_is_taken_as_it_was_meant() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--model gru --isolate-documents", "a GRU cannot keep packed documents apart"),
-        ("--model gru --no-causal", "a GRU reads from left to right: leave out --no-causal"),
-        ("--model gru --no-causal --objective masked-token", "a GRU reads from left to right"),
+        ("--model gru --isolate-documents", "a GRU cannot isolate documents"),
+        ("--model gru --no-causal", "a GRU processes tokens from left to right"),
+        (
+            "--model gru --no-causal --objective masked-token",
+            "a GRU processes tokens from left to right",
+        ),
         ("--model gru --position alibi", "--position is of a transformer, and --model is gru"),
         ("--model gru --windows 4", "--windows is of a transformer"),
         ("--vocabulary-size 300", "--vocabulary-size is of bpe, and --tokenizer bytes"),

@@ -13,37 +13,25 @@ from wordorder.model import PRESETS, LanguageModel, ModelConfig, RecurrentLangua
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    ("changes", "code", "value"),
     [
-        (
-            {"width": 100, "heads": 8},
-            "8 heads do not divide the width 100: choose --width 112, other --heads, "
-            "or give --head-dim",
-        ),
-        (
-            {"heads": 6, "key_value_heads": 4},
-            "4 key-value heads do not divide 6 heads: choose --key-value-heads 1 or 6, or another "
-            "number that divides them",
-        ),
-        (
-            {"heads": 4, "key_value_heads": 8},
-            "8 key-value heads do not divide 4 heads: choose --key-value-heads 1 or 4, or another "
-            "number that divides them",
-        ),
-        ({"vocabulary_size": 0}, "vocabulary_size is 0: it must be at least 1"),
-        ({"width": 0}, "width is 0: it must be at least 1"),
-        ({"layers": 0}, "layers is 0: it must be at least 1"),
-        ({"heads": 0}, "heads is 0: it must be at least 1"),
-        ({"trained_length": -5}, "trained_length is -5: it must be at least 1"),
-        ({"dropout": 1.0}, "dropout is 1.0: it must be at least 0 and below 1"),
-        ({"dropout": -0.1}, "dropout is -0.1: it must be at least 0 and below 1"),
-        ({"windows": (4, -1)}, "windows is [4, -1]: it must be a list, each at least 0"),
+        ({"width": 100, "heads": 8}, "model.width-of-heads", "width 100 .* 8 heads.* 112"),
+        ({"heads": 6, "key_value_heads": 4}, "model.key-value-heads", "6 heads .* 4 .* 1 or 6"),
+        ({"heads": 4, "key_value_heads": 8}, "model.key-value-heads", "4 heads .* 8 .* 1 or 4"),
+        ({"vocabulary_size": 0}, "settings.wrong-value", "vocabulary_size is 0"),
+        ({"width": 0}, "settings.wrong-value", "width is 0"),
+        ({"layers": 0}, "settings.wrong-value", "layers is 0"),
+        ({"heads": 0}, "settings.wrong-value", "heads is 0"),
+        ({"trained_length": -5}, "settings.wrong-value", "trained_length is -5"),
+        ({"dropout": 1.0}, "settings.wrong-value", "dropout is 1.0"),
+        ({"dropout": -0.1}, "settings.wrong-value", "dropout is -0.1"),
+        ({"windows": (4, -1)}, "settings.wrong-value", r"windows is \[4, -1\]"),
     ],
 )
-def test_what_a_configuration_refuses(changes: dict, text: str) -> None:
-    with pytest.raises(BadInput) as caught:
+def test_what_a_configuration_refuses(changes: dict, code: str, value: str) -> None:
+    with pytest.raises(BadInput, match=value) as caught:
         replace(ModelConfig(), **changes)
-    assert str(caught.value) == text
+    assert caught.value.code == code
 
 
 def test_the_width_it_proposes_is_one_it_takes() -> None:

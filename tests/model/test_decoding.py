@@ -144,8 +144,9 @@ def test_a_gru_decodes_as_it_reads() -> None:
 
 def test_a_learned_table_ends_with_one_clear_error() -> None:
     model = random_model(config_of("learned"))
-    with pytest.raises(BadInput, match=r"position 12 is past the longest .* \(11\)"):
+    with pytest.raises(BadInput, match=r"position 12 .* \(11\)") as caught:
         model(some_tokens(length=LENGTH + 1))
+    assert caught.value.code == "model.position-past-limit"
 
 
 @pytest.mark.parametrize("spec", ["rotary", "alibi", "sinusoidal"])

@@ -22,6 +22,7 @@ from wordorder.positions import (
     ModelShape,
     NoPosition,
     Position,
+    PositionError,
     Rotary,
     TokenLayout,
     index_grid,
@@ -277,8 +278,9 @@ def test_parameters_are_one_per_layer_unless_shared(make_toy: MakeModel) -> None
 def test_a_rotation_that_stretches_is_never_kept(make_toy: MakeModel) -> None:
     model, tokens = make_toy("stretch"), some_tokens(1, 17)
     assert not model.new_cache().rotated
-    with pytest.raises(BadInput, match="rotates keys anew at every length"):
+    with pytest.raises(BadInput) as caught:
         model.new_cache(rotated=True)
+    assert caught.value.code == "model.rotation-not-static"
     lengths = [model(tokens, cache=model.new_cache(context_length=n)) for n in (17, 64, 0)]
     assert (lengths[0] - lengths[1]).abs().max() > APART
     same(lengths[1], lengths[2])
@@ -330,5 +332,6 @@ def test_what_a_score_trains_gets_its_slope(make_toy: MakeModel, spec: str, kern
 
 
 def test_two_rows_or_scales_in_a_sum_are_refused(make_toy: MakeModel) -> None:
-    with pytest.raises(ValueError, match="Row and Row both replace attention"):
+    with pytest.raises(PositionError) as caught:
         make_toy("row+row:strength=2")
+    assert caught.value.code == "positions.two-whole-rows"

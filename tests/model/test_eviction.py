@@ -169,11 +169,6 @@ def test_documents_go_with_their_tokens(make_random: MakeModel) -> None:
 
 # -- what cannot be -----------------------------------------------------------------------------
 
-ADDED = (
-    "--position {} adds positions to the words, so that they are in every key and cannot move: "
-    "use one that acts in attention, such as rotary"
-)
-
 
 @pytest.mark.parametrize("spec", ["learned", "sinusoidal", "learned+alibi"])
 def test_positions_of_the_input_cannot_move(make_random: MakeModel, spec: str) -> None:
@@ -183,69 +178,50 @@ def test_positions_of_the_input_cannot_move(make_random: MakeModel, spec: str) -
         model(some_tokens(1, 9)[:, :read], cache=cache) if read else None
         with pytest.raises(BadInput) as caught:
             cache.evict(1, 4)
-        assert str(caught.value) == ADDED.format(spec)
+        assert caught.value.code == "model.evict-input-embedding"
+        assert f"--position {spec} " in str(caught.value)
         assert cache.length == read
-    with pytest.raises(BadInput, match="adds positions to the words"):
+    with pytest.raises(BadInput) as caught:
         generate(model, [1], Sampling(), window=4)  # before a token is asked for
+    assert caught.value.code == "model.evict-input-embedding"
 
 
 def test_other_caches_are_refused(make_random: MakeModel) -> None:
     grid = torch.arange(8)[None, :, None].expand(1, 8, 2)
     padding = torch.tensor([[-1] * 2 + [0] * 6])
     axial = make_random("axial")
-    for cache, where, said in (
-        (
-            make_random("rotary").new_cache(),
-            {},
-            "keys that are kept rotated cannot move: make the cache with rotated=False",
-        ),
-        (
-            axial.new_cache(rotated=False),
-            {"positions": grid},
-            "cells of a grid have no gap that could be closed: keep all of them",
-        ),
-        (
-            axial.new_cache(rotated=False),
-            {"documents": padding},
-            "the first 3 tokens of a row are padding: read it without any",
-        ),
+    for cache, where, code in (
+        (make_random("rotary").new_cache(), {}, "rotated-keys"),
+        (axial.new_cache(rotated=False), {"positions": grid}, "grid"),
+        (axial.new_cache(rotated=False), {"documents": padding}, "padding"),
     ):
         axial(Batch(some_tokens(1, 8), **where), cache)
         with pytest.raises(BadInput) as caught:
             cache.evict(3, 4)
-        assert str(caught.value) == said
+        assert caught.value.code == f"model.evict-{code}"
     for sinks, window in ((-1, 4), (2, 0)):
-        with pytest.raises(BadInput) as caught:
+        with pytest.raises(BadInput, match=f"{sinks} sinks .* {window} ") as caught:
             axial.new_cache(rotated=False).evict(sinks, window)
-        assert str(caught.value) == (
-            f"{sinks} sinks and a window of {window}: keep 0 or more and at least 1"
-        )
-
-
-GRU = "a GRU keeps no tokens, only what it made of them, and never more: leave out the window"
+        assert caught.value.code == "model.evict-sizes"
 
 
 @pytest.mark.parametrize(
-    ("options", "given", "said"),
+    ("options", "given", "code", "value"),
     [
-        ({}, {"window": -1}, "window is -1: it must be 0 (none) or more"),
-        ({}, {"window": 4, "sinks": -2}, "sinks is -2: it must be 0 (none) or more"),
-        ({}, {"sinks": 4}, "4 sinks without a window: say how many of the last tokens are kept"),
-        (
-            {},
-            {"window": 4, "use_cache": False},
-            "a window is what the cache keeps of a text: leave out --no-cache",
-        ),
-        ({"kind": "gru"}, {"window": 4}, GRU),
+        ({}, {"window": -1}, "negative-window", "window is -1"),
+        ({}, {"window": 4, "sinks": -2}, "negative-window", "sinks is -2"),
+        ({}, {"sinks": 4}, "sinks-without-window", "4 sinks"),
+        ({}, {"window": 4, "use_cache": False}, "window-without-cache", "--no-cache"),
+        ({"kind": "gru"}, {"window": 4}, "gru-window", "GRU"),
     ],
 )
 def test_windows_that_are_refused(
-    make_random: MakeModel, options: dict, given: dict, said: str
+    make_random: MakeModel, options: dict, given: dict, code: str, value: str
 ) -> None:
     model = make_random(**options)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(BadInput, match=value) as caught:
         generate(model, [1, 2], Sampling(), **given)
-    assert str(caught.value) == said
+    assert caught.value.code == f"model.{code}"
     with pytest.raises(BadInput):
         check_window(model, **{"window": 0, "sinks": 0, **given})
 
@@ -253,7 +229,7 @@ def test_windows_that_are_refused(
 def test_a_gru_has_nothing_to_drop(make_random: MakeModel) -> None:
     with pytest.raises(BadInput) as caught:
         make_random(kind="gru").new_cache(rotated=False).evict(0, 4)
-    assert str(caught.value) == GRU
+    assert caught.value.code == "model.gru-window"
 
 
 # -- writing without end -------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_attention_in_pieces_is_attention(
 ) -> None:
     """With and without room to keep what the backward pass needs, gradients of all."""
     monkeypatch.setattr(plain_module, "LARGEST_SCORES", scores_at_once)
-    monkeypatch.setattr(plain_module, "PART", 60)
+    monkeypatch.setattr(plain_module, "ROW_SCORES", 60)
     shape = ModelShape(2, 4, causal=causal)
     position = Sum(shape, tuple(kind(shape) for kind in kinds) or (NoPosition(shape),))
     documents, positions = GEOMETRIES[where]

@@ -41,8 +41,9 @@ class Sizes(TorchDispatchMode):
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_attention, "LARGEST_MATRIX", 1 << 13)
     monkeypatch.setattr(plain_module, "LARGEST_SCORES", LARGEST)
-    for module in (plain_module, whole_row, dape):
-        monkeypatch.setattr(module, "PART", 1 << 13)
+    monkeypatch.setattr(plain_module, "ROW_SCORES", 1 << 13)
+    for module in (whole_row, dape):
+        monkeypatch.setattr(module, "TILE_SCORES", 1 << 13)
     for module in (plain_module, whole_row):
         monkeypatch.setattr(module, "FEWEST_ROWS", 4)
     monkeypatch.setattr(plain_module, "PIECE", 1 << 13)

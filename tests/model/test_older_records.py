@@ -80,5 +80,6 @@ def test_every_default_that_changed_is_kept() -> None:
 
 
 def test_a_record_of_a_newer_version_is_refused() -> None:
-    with pytest.raises(BadInput, match="a newer wordorder wrote this"):
+    with pytest.raises(BadInput, match=f"defaults {GENERATION + 1}") as caught:
         ModelConfig.from_dict(record("rotary", defaults=GENERATION + 1))
+    assert caught.value.code == "model.newer-record"

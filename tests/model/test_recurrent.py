@@ -58,9 +58,7 @@ def test_packed_documents_are_refused(make_random: MakeModel) -> None:
     model = make_random(kind="gru")
     with pytest.raises(BadInput) as caught:
         model(Batch(TOKENS, documents=(torch.arange(20) // 7)[None].expand(2, -1)))
-    assert str(caught.value) == (
-        "a GRU cannot keep packed documents apart: leave out --isolate-documents"
-    )
+    assert caught.value.code == "model.gru-packed-documents"
 
 
 @torch.no_grad()
@@ -76,7 +74,7 @@ def test_one_document_and_what_pads_its_end_are_no_packing(make_random: MakeMode
 def test_it_reads_in_one_direction_alone() -> None:
     with pytest.raises(BadInput) as caught:
         make_model(ModelConfig(kind="gru", causal=False))
-    assert str(caught.value) == "a GRU reads from left to right: leave out --no-causal"
+    assert caught.value.code == "model.gru-bidirectional"
 
 
 @torch.no_grad()

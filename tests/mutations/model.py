@@ -16,8 +16,8 @@ MUTANTS = (
         "model/cache.py",
         (
             (
-                "return self.positions[:, -1:] + 1 + steps",
-                "return self.positions[:, -1:] + 2 + steps",
+                "else self.positions[:, -1:] + 1 + steps",
+                "else self.positions[:, -1:] + 2 + steps",
             ),
         ),
         (READING, "tests/model/test_decoding.py"),
@@ -34,7 +34,7 @@ MUTANTS = (
     Mutant(
         "context length lost on the way",
         "model/language_model.py",
-        (("context_length=context_length or tokens.shape[1]", "context_length=tokens.shape[1]"),),
+        (("context_length=batch.context_length or time", "context_length=time"),),
         (CONTEXT,),
     ),
     Mutant(
@@ -42,8 +42,8 @@ MUTANTS = (
         "model/cache.py",
         (
             (
-                "            self.positions = steps.expand(len(self.positions), -1)",
-                "            self.positions = _ends(self.positions, sinks, window)",
+                "            self.positions = steps[None]",
+                "            self.positions = _first_and_last(self.positions, sinks, window)",
             ),
             ("self.consecutive = self.documents is None", "self.consecutive = False"),
         ),
@@ -80,26 +80,26 @@ MUTANTS = (
                 "queries = layout.query_indices[None, rows, None]",
             ),
             (
-                "queries - layout.key_positions[:, None, seen]",
-                "queries - torch.arange(self.keys)[None, None, seen]",
+                "queries - layout.key_positions[:, None, keys]",
+                "queries - torch.arange(self.keys)[None, None, keys]",
             ),
         ),
         (READING, "tests/model/test_fast_paths.py"),
     ),
     Mutant(
         "packed documents see each other",
-        "positions/base.py",
+        "positions/layout.py",
         (
             (
-                "(seen & same & (source >= 0)) | (behind == 0)",
-                "(seen & (source >= 0)) | (behind == 0)",
+                "(allowed & same & (source >= 0)) | (steps_back == 0)",
+                "(allowed & (source >= 0)) | (steps_back == 0)",
             ),
         ),
         (READING, KIT),
     ),
     Mutant(
         "matrices of embeddings left to AdamW",
-        "model/language_model.py",
+        "model/token_model.py",
         (
             (
                 "for kind in module.matrices if isinstance(module, Position) else ()",
@@ -110,20 +110,20 @@ MUTANTS = (
     ),
     Mutant(
         "slopes in a channel whatever positions do",
-        "model/bias.py",
-        (("bool((self.layout.key_positions.diff(dim=1) >= 0).all())", "True"),),
+        "model/additive_mask.py",
+        (("bool((layout.key_positions.diff(dim=1) >= 0).all())", "True"),),
         ("tests/model/test_fast_paths.py",),
     ),
     Mutant(
         "compiled, a channel whatever positions do",
-        "model/bias.py",
-        (("            return self.layout.consecutive\n", "            return True\n"),),
+        "model/additive_mask.py",
+        (("            return layout.consecutive\n", "            return True\n"),),
         (COMPILED,),
     ),
     Mutant(
         "positions drawn at random said to step by one",
-        "training/training.py",
-        (("consecutive=fed is positions", "consecutive=True"),),
+        "model/language_model.py",
+        (("positions=sampled, consecutive=False", "positions=sampled, consecutive=True"),),
         ("tests/training/test_packing.py",),
     ),
     Mutant(
@@ -131,10 +131,10 @@ MUTANTS = (
         "model/flexible_attention.py",
         (
             (
-                "return layout.may_attend_at(sequence, row, key, bias.window)",
+                "return layout.may_attend_at(sequence, row, key, mask.window)",
                 "text = sequence % len(layout.query_positions)\n"
                 "            ahead = layout.query_positions[text, row] < layout.key_positions[text, key]\n"
-                "            return layout.may_attend_at(sequence, row, key, bias.window) & ~ahead",
+                "            return layout.may_attend_at(sequence, row, key, mask.window) & ~ahead",
             ),
         ),
         (AFTER_A_CACHE,),
@@ -148,7 +148,7 @@ MUTANTS = (
     Mutant(
         "rows for slots in the kernel",
         "model/flexible_attention.py",
-        (("score(value, batch, head, slots[row], key)", "score(value, batch, head, row, key)"),),
+        (("score(value, batch, head, indices[row], key)", "score(value, batch, head, row, key)"),),
         (AFTER_A_CACHE,),
     ),
 )

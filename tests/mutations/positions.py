@@ -83,7 +83,10 @@ MUTANTS = (
     slip(
         "axial",
         "turns read as runs",
-        ("self._turns() if interleaved else self._runs()", "self._runs()"),
+        (
+            "self._interleaved_axes() if interleaved else self._contiguous_axes()",
+            "self._contiguous_axes()",
+        ),
     ),
     slip(
         "axial",
@@ -107,7 +110,7 @@ MUTANTS = (
     slip(
         "kerple",
         "logarithm of 0 at distance 0",
-        ("(r2 * away).log1p()", "(r2 * away).log()"),
+        ("(r2 * distance).log1p()", "(r2 * distance).log()"),
     ),
     slip(
         "kerple",
@@ -170,7 +173,10 @@ MUTANTS = (
     slip(
         "relative",
         "clipped one early",
-        (".clamp(-self.ahead, self.resolved_clip)", ".clamp(-self.ahead, self.resolved_clip - 1)"),
+        (
+            ".clamp(-self.future, self.resolved_clip)",
+            ".clamp(-self.future, self.resolved_clip - 1)",
+        ),
     ),
     slip(
         "shaw",
@@ -191,14 +197,14 @@ MUTANTS = (
     slip(
         "shaw",
         "vectors of values forgotten",
-        ("more=related,", "more=None,"),
+        ("extra_output=mixed_vectors,", "extra_output=None,"),
     ),
     slip(
         "shaw",
         "vectors of values mirrored",
         (
-            "vectors = self.value_weight.to(asked.dtype)",
-            "vectors = self.value_weight.flip(0).to(asked.dtype)",
+            "vectors = self.value_weight.to(products.dtype)",
+            "vectors = self.value_weight.flip(0).to(products.dtype)",
         ),
     ),
     slip(
@@ -209,7 +215,7 @@ MUTANTS = (
     slip(
         "transformer-xl",
         "shifted across gaps",
-        ("_shifted if waves.consecutive and many", "_shifted if many"),
+        ("_by_distance if sinusoids.consecutive and many", "_by_distance if many"),
     ),
     slip(
         "transformer-xl",
@@ -267,25 +273,25 @@ MUTANTS = (
         "cope",
         "rounded to a row",
         (
-            "return low + (counts - below) * (high - low)",
-            "return at_integers.gather(-1, counts.detach().round().long())",
+            "return low + (positions - below) * (high - low)",
+            "return at_integers.gather(-1, positions.detach().round().long())",
         ),
     ),
     slip(
         "cope",
         "hidden keys are counted",
-        ("scaled.sigmoid() * part.of(visible)", "scaled.sigmoid()"),
+        ("scores.sigmoid() * tile.of(may_attend)", "scores.sigmoid()"),
     ),
     slip(
         "dape",
         "a network for each head",
         (
-            "        # One product with a row of ones",
+            "        # The constant is one more input",
             "        own = torch.stack([scores] if bias is None else [scores, bias.expand_as(scores)], -1)\n"
             "        own = torch.einsum('bhqkn,mnh->bhqkm', own, input_weight.view(self.hidden, -1, scores.shape[1]))\n"
             "        own = torch.einsum('bhqkm,hm->bhqk', F.leaky_relu(own + input_bias), output_weight)\n"
             "        return own + output_bias[:, None, None]\n"
-            "        # One product with a row of ones",
+            "        # The constant is one more input",
         ),
     ),
     slip(
@@ -311,7 +317,7 @@ MUTANTS = (
     Mutant(
         "convolved across documents",
         "positions/short_convolution.py",
-        (("torch.where(document == document[..., :1], where, -1)", "where"),),
+        (("torch.where(document == document[..., :1], indices, -1)", "indices"),),
         ("tests/positions/test_path.py",),
     ),
     slip(
@@ -331,8 +337,8 @@ MUTANTS = (
         "pope",
         "offset of the other sign",
         (
-            "turned_cosine, turned_sine = offsets.cos(), offsets.sin()",
-            "turned_cosine, turned_sine = offsets.cos(), -offsets.sin()",
+            "offset_cosine, offset_sine = offsets.cos(), offsets.sin()",
+            "offset_cosine, offset_sine = offsets.cos(), -offsets.sin()",
         ),
     ),
     slip(
@@ -367,7 +373,7 @@ MUTANTS = (
         "randomized",
         "a draw for each row",
         (
-            "        return drawn[positions]\n",
+            "        return draw.to(positions.device)[positions]\n",
             "        draws = [torch.randperm(limit, generator=generator)[:count] for _ in positions]\n"
             "        return torch.stack([d.sort().values[row] for d, row in zip(draws, positions)])\n",
         ),

@@ -54,8 +54,8 @@ MUTANTS = (
         "positions/rotary.py",
         (
             (
-                'lengths = {"base": self.resolved_base, **self.rescale.keywords}',
-                "lengths = {**self.rescale.keywords}",
+                'values = {"base": self.resolved_base, **self.rescale.keywords}',
+                "values = {**self.rescale.keywords}",
             ),
         ),
         ("tests/extension/test_methods.py",),
@@ -100,8 +100,8 @@ MUTANTS = (
         "positions/rotary_scaling.py",
         (
             (
-                "frequencies * (1 - divided) + frequencies / factor * divided",
-                "frequencies * divided + frequencies / factor * (1 - divided)",
+                "frequencies * (1 - share) + frequencies / factor * share",
+                "frequencies * share + frequencies / factor * (1 - share)",
             ),
         ),
         (SCALINGS, "tests/positions/test_rotary_scaling.py"),
@@ -109,13 +109,18 @@ MUTANTS = (
     Mutant(
         "temperature twice",
         "positions/rotary.py",
-        (("else sharper * self.shape.head_dim", "else sharper * sharper * self.shape.head_dim"),),
+        (
+            (
+                "else score_factor * self.shape.head_dim",
+                "else score_factor * score_factor * self.shape.head_dim",
+            ),
+        ),
         (SCALINGS, "tests/positions/test_rotary_scaling.py", "tests/positions/test_rotary.py"),
     ),
     Mutant(
         "temperature forgotten",
         "positions/rotary.py",
-        (("return None if sharper == 1 else", "return None if sharper != 1 else"),),
+        (("return None if score_factor == 1 else", "return None if score_factor != 1 else"),),
         (SCALINGS, "tests/positions/test_rotary_scaling.py"),
     ),
     Mutant(
@@ -129,7 +134,7 @@ MUTANTS = (
         "positions/rotary.py",
         (
             (
-                'self.static_rotation = "context_length" not in rotary_scaling.takes(scaling)',
+                'self.static_rotation = "context_length" not in rotary_scaling.parameters_of(scaling)',
                 "self.static_rotation = True",
             ),
         ),

@@ -24,7 +24,7 @@ from wordorder.model.additive_mask import AdditiveMask
 from wordorder.model.attention import attention
 from wordorder.model.problem import AttentionProblem
 from wordorder.positions import ModelShape, Rotary, Sum, TokenLayout
-from wordorder.positions.rotary_scaling import SCALINGS, Scaled, takes
+from wordorder.positions.rotary_scaling import SCALINGS, Scaled, parameters_of
 
 transformers = pytest.importorskip("transformers")
 llama = transformers.models.llama.modeling_llama
@@ -68,7 +68,9 @@ class Setting(NamedTuple):
 
     def rotary(self) -> Rotary:
         every = {"factor": self.factor, "original_length": ORIGINAL, **self.divisors}
-        options = {name: value for name, value in every.items() if name in takes(self.scaling)}
+        options = {
+            name: value for name, value in every.items() if name in parameters_of(self.scaling)
+        }
         shape = ModelShape(2, self.size)
         return Rotary(shape, base=self.base, scaling=self.scaling, layout="half", **options)
 
@@ -267,7 +269,7 @@ def mutant(
 
 
 def takes_of(scaling: Callable[..., Scaled]) -> tuple[str, ...]:
-    return next(takes(name) for name, each in SCALINGS.items() if each is scaling)
+    return next(parameters_of(name) for name, each in SCALINGS.items() if each is scaling)
 
 
 def ramp_inverted(right: Callable[..., Scaled]) -> Callable[..., Scaled]:

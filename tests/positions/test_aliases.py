@@ -65,15 +65,16 @@ def test_sums_and_patterns_hold_aliases_too(typed: str, spec: str | None) -> Non
 
 def test_options_of_an_alias_are_its_own() -> None:
     assert str(parse("learned+rope:base=500000")) == "learned+rotary:base=500000"
-    with pytest.raises(PositionError, match="rope has no option 'bas'; its options are: base"):
+    with pytest.raises(PositionError, match=r"rope .* 'bas'.*: base") as caught:
         parse("rope:bas=3")
+    assert caught.value.code == "positions.unknown-option"
 
 
 @pytest.mark.parametrize(
     ("typed", "meant"), [("roep", "rotary"), ("rotery", "rotary"), ("alibbi", "alibi")]
 )
 def test_what_is_none_is_met_with_a_name_that_is(typed: str, meant: str) -> None:
-    with pytest.raises(PositionError, match=f"'{typed}' is no positional embedding: did you mean"):
-        parse(typed)
-    with pytest.raises(PositionError, match=f"did you mean {meant}\\?"):
-        find(typed)
+    for function in (parse, find):
+        with pytest.raises(PositionError, match=f"'{typed}' .* did you mean {meant}\\?") as caught:
+            function(typed)
+        assert caught.value.code == "positions.unknown-name"

@@ -202,24 +202,26 @@ def test_a_grid_moves_by_whole_rows_alone(lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head_dim", "options", "message"),
+    ("head_dim", "options", "code", "value"),
     [
-        (6, {}, "the head size 6 must be a multiple of 4"),
-        (8, {"base": -1.0}, "base=-1.0 must be above 0, or 0 to follow the trained length"),
-        (8, {"columns": -1}, "columns=-1 must be 0"),
-        (8, {"sections": (2.0, 1.0)}, r"sections=\[2,1\] must be whole numbers above 0 that add"),
-        (8, {"sections": (2.5, 1.5)}, r"sections=\[2.5,1.5\] must be whole"),
-        (8, {"interleaved": True}, "interleaved=true needs sections"),
-        (8, {"sections": (2.0, 1.0, 1.0), "columns": 3}, "there are 3 sections: give two"),
-        (8, {"sections": (1.0, 3.0), "interleaved": True}, "section 2 of 3 pairs cannot take"),
+        (6, {}, "head-size", "head size 6 "),
+        (8, {"base": -1.0}, "base", "base=-1.0"),
+        (8, {"columns": -1}, "columns", "columns=-1"),
+        (8, {"sections": (2.0, 1.0)}, "sections", r"sections=\[2,1\]"),
+        (8, {"sections": (2.5, 1.5)}, "sections", r"sections=\[2.5,1.5\]"),
+        (8, {"interleaved": True}, "interleaved", "interleaved=true"),
+        (8, {"sections": (2.0, 1.0, 1.0), "columns": 3}, "columns-sections", "columns=3 .* 3$"),
+        (8, {"sections": (1.0, 3.0), "interleaved": True}, "section-too-large", "section 2 .* 3 "),
     ],
 )
-def test_what_cannot_be_is_refused(head_dim: int, options: dict, message: str) -> None:
-    with pytest.raises(PositionError, match=message):
+def test_what_cannot_be_is_refused(head_dim: int, options: dict, code: str, value: str) -> None:
+    with pytest.raises(PositionError, match=value) as caught:
         Axial(ModelShape(1, head_dim), **options)
+    assert caught.value.code == f"positions.axial-{code}"
 
 
 def test_other_coordinates_are_refused() -> None:
     axial = Axial(ModelShape(1, 8))
-    with pytest.raises(PositionError, match="positions have 3 coordinates and the head is shared"):
+    with pytest.raises(PositionError, match=r"3 coordinates.* 2 axes") as caught:
         axial.prepare(TokenLayout.of(torch.zeros(1, 4, 3)))
+    assert caught.value.code == "positions.axial-coordinates"

@@ -382,14 +382,15 @@ def test_the_report_reads_as_a_page() -> None:
     assert shown.splitlines() == [
         "alibi",
         "  holds   cached          "
-        "Read in pieces through a cache, a text is what it is read at once.",
-        "  -       placing         The positions that training feeds are in order and the "
-        "generator's alone.",
+        "Processing a sequence in pieces, through a cache, gives the same output as at once.",
+        "  -       placing         Training positions are ascending, and depend on the "
+        "generator only.",
         "                          training feeds plain positions",
     ]
 
 
 def test_options_of_a_class_are_given_as_arguments() -> None:
     assert check(Rotary, base=100.0, only=("cached",)).embedding == "Rotary:base=100"
-    with pytest.raises(PositionError, match="must be above 0"):
+    with pytest.raises(PositionError, match=r"base=-1.0") as caught:
         check(Rotary, base=-1.0)
+    assert caught.value.code == "positions.rotary-base"

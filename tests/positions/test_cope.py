@@ -152,6 +152,8 @@ def test_it_starts_without_positions() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(PositionError) as caught:
         Cope(ModelShape(2, 4), most=0)
-    assert str(caught.value) == "cope: most=0 must be at least 1; the paper's is 64"
-    with pytest.raises(PositionError, match="cope counts from a query back to a key"):
+    assert caught.value.code == "positions.cope-most"
+    assert "most=0" in str(caught.value)
+    with pytest.raises(PositionError) as caught:
         Cope(ModelShape(2, 4, causal=False))
+    assert caught.value.code == "positions.cope-bidirectional"

@@ -41,7 +41,7 @@ def test_attention_is_the_papers(
     paper, network, places = formula("dape"), weights(dape), [0, 1, 2, 4, 5, 9]
     q, k, v = inputs(lab, heads)
     products = (q @ k.mT / 2).tolist()
-    numbers = [r.tolist() for r in dape.static.numbers()] if bias == "kerple" else None
+    numbers = [r.tolist() for r in dape.static.coefficients()] if bias == "kerple" else None
 
     def static(h: int, distance: int) -> float:
         if numbers is not None:
@@ -137,7 +137,9 @@ def test_kerples_numbers_follow_the_generator() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(PositionError) as caught:
         Dape(ModelShape(2, 4), bias="fire")
-    assert str(caught.value) == "dape: bias=fire must be one of alibi, kerple, none"
+    assert caught.value.code == "positions.dape-bias"
+    assert "bias=fire" in str(caught.value)
     with pytest.raises(PositionError) as caught:
         Dape(ModelShape(2, 4), hidden=0)
-    assert str(caught.value) == "dape: hidden=0 must be at least 1; the paper's is 32"
+    assert caught.value.code == "positions.dape-hidden"
+    assert "hidden=0" in str(caught.value)

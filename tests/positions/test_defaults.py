@@ -155,8 +155,9 @@ def test_sandwich_of_few_heads_has_a_steep_one(formula) -> None:
         assert own.divisors == paper.divisors == tuple(8 * n / heads for n in range(1, heads + 1))
     alone = Sandwich(ModelShape(1, 8)).divisors
     assert alone == pytest.approx([(8 * 8 / 12) ** 0.5])
-    with pytest.raises(PositionError, match="scales=odd must be auto or even or geometric"):
+    with pytest.raises(PositionError, match=r"'odd': .*auto or even or geometric") as caught:
         Sandwich(ModelShape(2, 8), scales="odd")
+    assert caught.value.code == "positions.sandwich-scales"
 
 
 def test_dape_corrects_the_bias_that_its_paper_finds_best() -> None:

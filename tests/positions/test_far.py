@@ -147,7 +147,7 @@ def test_kerple(formula, lab, kernel: str, causal: bool) -> None:
     """The power's bias is up to 1e12 there: attention, and the bias itself in parts of itself."""
     kerple = lab.drawn(Kerple(shape(causal=causal), kernel=kernel))
     paper = formula("kerple").logarithmic if kernel == "log" else formula("kerple").power
-    r1, r2 = (r.tolist() for r in kerple.numbers())
+    r1, r2 = (r.tolist() for r in kerple.coefficients())
     holds(lab, kerple, biased(lambda h, m, n: paper(r1[h], r2[h], m, n)), BIASES)
     distances = [1, 5000, *END]
     found = kerple.distance_bias(torch.tensor(distances)).double()
@@ -303,7 +303,7 @@ def test_self_extend(formula, lab, group: int, neighbours: int) -> None:
 @pytest.mark.parametrize("causal", [True, False])
 def test_dape(formula, lab, bias: str, causal: bool) -> None:
     dape, paper = lab.drawn(Dape(shape(causal=causal), bias=bias, hidden=5)), formula("dape")
-    numbers = [r.tolist() for r in dape.static.numbers()] if bias == "kerple" else None
+    numbers = [r.tolist() for r in dape.static.coefficients()] if bias == "kerple" else None
     network = [
         weight.tolist()
         for weight in (dape.input_weight, dape.input_bias, dape.output_weight, dape.output_bias)

@@ -204,8 +204,9 @@ def test_a_query_forgets_itself_not() -> None:
 
 
 def test_a_bidirectional_model_is_refused() -> None:
-    with pytest.raises(PositionError, match="this model sees the future too: use --position"):
+    with pytest.raises(PositionError) as caught:
         Forgetting(ModelShape(2, 4, causal=False))
+    assert caught.value.code == "positions.forgetting-bidirectional"
 
 
 def test_first_values() -> None:

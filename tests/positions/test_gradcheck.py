@@ -107,7 +107,7 @@ def test_slopes_of_rows_computed_in_parts(monkeypatch: pytest.MonkeyPatch, spec:
     The reader adds what other embeddings do to scores, and then takes all of them at once.
     """
     for module in (whole_row, dape):
-        monkeypatch.setattr(module, "PART", 1)
+        monkeypatch.setattr(module, "TILE_SCORES", 1)
     monkeypatch.setattr(whole_row, "FEWEST_ROWS", 2)
     monkeypatch.setattr(path, "BLOCK", 2)
     reader, (x, *_) = made(spec, True, batch=2)

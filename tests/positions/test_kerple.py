@@ -23,7 +23,7 @@ def test_attention_is_the_papers(formula, lab, kernel, heads, causal, plainly) -
     kerple = lab.filled(Kerple(ModelShape(heads, 4, causal=causal), kernel=kernel))
     q, k, v = (lab.numbers(heads, 6, 4, seed=seed) for seed in range(3))
     paper = formula("kerple").logarithmic if kernel == "log" else formula("kerple").power
-    r1, r2 = (r.tolist() for r in kerple.numbers())
+    r1, r2 = (r.tolist() for r in kerple.coefficients())
     steps = torch.tensor([0, 1, 2, 5, 40, 300])
 
     def rows(start: int) -> torch.Tensor:
@@ -49,7 +49,7 @@ def test_parameters_stay_positive(kernel: str, raw: float) -> None:
     with torch.no_grad():
         kerple.raw1.fill_(raw)
         kerple.raw2.fill_(raw)
-    r1, r2 = kerple.numbers()
+    r1, r2 = kerple.coefficients()
     assert (r1 > 0).all() and (r2 > 0).all()
     bias = kerple.distance_bias(torch.tensor([1, 2, 1000, 1_000_000]))
     assert torch.isfinite(bias).all() and (bias.diff(dim=1) <= 0).all()
@@ -73,7 +73,7 @@ def test_the_power_is_at_most_2() -> None:
     kerple = Kerple(ModelShape(3, 4), kernel="power")
     with torch.no_grad():
         kerple.raw2.fill_(100.0)
-    assert (kerple.numbers()[1] <= 2).all()
+    assert (kerple.coefficients()[1] <= 2).all()
 
 
 @pytest.mark.parametrize("kernel", ["log", "power"])
@@ -81,7 +81,7 @@ def test_first_values_are_those_of_the_papers_code(kernel: str) -> None:
     """p from U(0, 2), a from U(0, 1); -p ln(1 + a n) and -a n^p."""
     kerple = Kerple(ModelShape(4000, 4), kernel=kernel)
     kerple.reset_parameters(torch.Generator().manual_seed(0))
-    r1, r2 = kerple.numbers()
+    r1, r2 = kerple.coefficients()
     p, a = (r1, r2) if kernel == "log" else (r2, r1)
     for numbers, most in ((p, 2.0), (a, 1.0)):
         assert 0.0099 < numbers.min().item() < 0.02
@@ -96,7 +96,8 @@ def test_each_layer_has_its_own_numbers() -> None:
 def test_another_kernel_is_refused() -> None:
     with pytest.raises(PositionError) as caught:
         Kerple(ModelShape(2, 4), kernel="linear")
-    assert str(caught.value) == "kerple: kernel=linear is none: use log or power"
+    assert caught.value.code == "positions.kerple-kernel"
+    assert "'linear'" in str(caught.value)
 
 
 @pytest.mark.parametrize("spec", ["kerple", "kerple:kernel=power"])

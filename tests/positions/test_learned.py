@@ -102,16 +102,18 @@ def test_past_the_table_is_one_clear_error() -> None:
     embedded(learned, [7])
     with pytest.raises(PositionError) as caught:
         embedded(learned, [0, 8])
-    assert str(caught.value) == (
-        "position 8 is past the longest this learned table holds (7): resample it, or train with "
-        "rotary"
-    )
+    assert caught.value.code == "positions.learned-past-table"
+    assert "position 8 " in str(caught.value) and "(7)" in str(caught.value)
 
 
-@pytest.mark.parametrize(("where", "line"), [(0.5, "between two rows"), (-1, "-1 is below 0")])
-def test_what_has_no_row_is_one_clear_error(where: float, line: str) -> None:
-    with pytest.raises(PositionError, match=line):
+@pytest.mark.parametrize(
+    ("where", "code"),
+    [(0.5, "positions.learned-fractional-position"), (-1, "positions.learned-negative-position")],
+)
+def test_what_has_no_row_is_one_clear_error(where: float, code: str) -> None:
+    with pytest.raises(PositionError) as caught:
         embedded(Learned(SHAPE), [where, 1])
+    assert caught.value.code == code
 
 
 def test_rows_never_fed_stay_as_drawn() -> None:
@@ -186,31 +188,28 @@ def test_resampled_keeps_options_and_dtype() -> None:
 
 
 @pytest.mark.parametrize(
-    "options,message",
+    "options,code,value",
     [
-        ({"length": -1}, "learned: length=-1 must be 0 (the trained length) or more"),
-        ({"start": "zeros"}, "learned: start=zeros is none: use normal or sinusoidal"),
-        ({"rank": 25}, "learned: rank=25 must be from 1 to 24, or 0 for a whole table"),
-        ({"rank": -1}, "learned: rank=-1 must be from 1 to 24, or 0 for a whole table"),
+        ({"length": -1}, "learned-length", "length=-1"),
+        ({"start": "zeros"}, "learned-start", "'zeros'"),
+        ({"rank": 25}, "learned-rank", "rank=25 .* 24"),
+        ({"rank": -1}, "learned-rank", "rank=-1 .* 24"),
     ],
 )
-def test_refused(options, message) -> None:
-    with pytest.raises(PositionError) as caught:
+def test_refused(options, code, value) -> None:
+    with pytest.raises(PositionError, match=value) as caught:
         Learned(SHAPE, **options)
-    assert str(caught.value) == message
+    assert caught.value.code == f"positions.{code}"
 
 
 @pytest.mark.parametrize(
-    "rank,length,message",
-    [
-        (0, 1, "learned: a table of 1 has no two ends to keep: use 2"),
-        (3, 2, "learned: rank=3 must be from 1 to 2, or 0 for a whole table"),
-    ],
+    "rank,length,code,value",
+    [(0, 1, "learned-resample-length", "to 1 "), (3, 2, "learned-rank", "rank=3 .* 2")],
 )
-def test_lengths_that_cannot_be_resampled_to(rank: int, length: int, message: str) -> None:
-    with pytest.raises(PositionError) as caught:
+def test_lengths_that_cannot_be_resampled_to(rank: int, length: int, code: str, value: str) -> None:
+    with pytest.raises(PositionError, match=value) as caught:
         Learned(SHAPE, rank=rank).resampled(length)
-    assert str(caught.value) == message
+    assert caught.value.code == f"positions.{code}"
 
 
 def test_a_sinusoidal_product_can_be_trained() -> None:

@@ -132,7 +132,7 @@ def test_path_through_a_hundred_thousand_reflections(lab, dtype: torch.dtype, bo
     keys, query = lab.numbers(1, 1, tokens, d, seed=1).to(dtype), lab.numbers(1, 1, 1, d, seed=2)
     blocks = path.blocks_of(keys, directions, torch.full((1, 1, tokens), 2.0, dtype=dtype))
     last = torch.tensor([tokens - 1])
-    found = path.carried(query.to(dtype), blocks, last, tokens)[0, 0, 0].double()
+    found = path.scores_by_block(query.to(dtype), blocks, last, tokens)[0, 0, 0].double()
     vector, scores = query[0, 0, 0].tolist(), []
     rows = zip(directions[0, 0].tolist(), keys[0, 0].tolist(), strict=True)
     for w, key in reversed(list(rows)):

@@ -73,7 +73,8 @@ def test_two_add_up_and_one_is_drawn_once() -> None:
 def test_a_negative_offset_is_refused() -> None:
     with pytest.raises(PositionError) as caught:
         Offset(SHAPE, most=-1)
-    assert str(caught.value) == "offset: most=-1 must be 0 (the trained length) or more"
+    assert caught.value.code == "positions.offset-most"
+    assert "most=-1" in str(caught.value)
 
 
 @pytest.mark.parametrize("spec", ["offset", "offset:most=20+learned:length=68", "offset+t5"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wordorder.positions import ModelShape, Position, TokenLayout
 from wordorder.positions.conformance import check
-from wordorder.positions.conformance.shared_state import _places
+from wordorder.positions.conformance.shared_state import _containers
 
 IN_MODULE: dict[int, Tensor] = {}
 OF_MODULE: Tensor | None = None
@@ -135,9 +135,9 @@ class BaseElsewhere(Waves):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (ForDtype, "float16, read after others that share ForDtype.kept: differs"),
-        (ForLength, "trained on 96, read after others that share ForLength.kept: differs"),
-        (BaseElsewhere, "read after others that share BaseElsewhere.kept: differs"),
+        (ForDtype, "float16, after other instances that share ForDtype.kept: outputs"),
+        (ForLength, "trained_length=96, after other instances that share ForLength.kept: outputs"),
+        (BaseElsewhere, "after other instances that share BaseElsewhere.kept: outputs"),
     ],
 )
 def test_a_key_that_forgets_something_else_is_found(kind: type[Position], said: str) -> None:
@@ -207,11 +207,10 @@ def test_an_option_that_changes_nothing_is_named_with_what_was_tried() -> None:
             self.by = by
 
     (finding,) = check(Idle, only=("options act",)).findings
-    assert finding.detail.startswith(
-        "its option by changes nothing: by=5 and by=6 and by=37 read as the "
-    )
+    assert finding.detail.startswith("the option by has no effect: ")
+    assert "by=5 and by=6 and by=37;" in finding.detail
 
 
 def test_places_are_named_as_in_the_code() -> None:
-    assert {"InClass.kept"} <= {place.name for place in _places(InClass)}
-    assert {"the cache of cached"} <= {place.name for place in _places(WholeCachedKey)}
+    assert {"InClass.kept"} <= {place.name for place in _containers(InClass)}
+    assert {"the cache of cached"} <= {place.name for place in _containers(WholeCachedKey)}

@@ -17,7 +17,7 @@ from wordorder.model.attention import attention
 from wordorder.model.problem import AttentionProblem
 from wordorder.positions import CATALOGUE, ModelShape, PositionError, TokenLayout, build, parse
 from wordorder.positions.conformance.setup import Setup
-from wordorder.positions.pairs import Band, Pairs, picked
+from wordorder.positions.pairs import Band, Pairs, look_up
 
 BATCH, HEADS, HEAD_DIM, TIME = 3, 2, 4, 23
 # Sums of float64 in another order; the sinusoids of transformer-xl are float32.
@@ -107,9 +107,9 @@ def test_what_is_picked_is_what_an_index_finds(lab) -> None:
     batch, head = torch.arange(2)[:, None, None, None], torch.arange(3)[:, None, None]
     row = torch.tensor([[3], [1]])
     column = torch.randint(5, (2, 1, 2, 7), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(picked(table, batch, head, row, column), table[batch, head, row, column])
+    assert torch.equal(look_up(table, batch, head, row, column), table[batch, head, row, column])
     single = [torch.tensor([index]) for index in (1, 2, 3, 4)]
-    assert torch.equal(picked(table, *single), table[1, 2, 3, 4][None])
+    assert torch.equal(look_up(table, *single), table[1, 2, 3, 4][None])
 
 
 def test_a_band_ends_with_the_keys() -> None:
@@ -117,7 +117,7 @@ def test_a_band_ends_with_the_keys() -> None:
     assert band.outside.tolist() == [[True, True, False, False], [False, False, False, True]]
     scores = band.add_to(torch.zeros(1, 1, 2, 4), torch.tensor([1.0, 2, 3, 4]).expand(1, 1, 2, 4))
     assert scores[0, 0].tolist() == [[3, 4, 0, 0], [0, 1, 2, 3]]
-    taken = band.taken(torch.arange(8.0).view(1, 1, 2, 4))
+    taken = band.gather_from(torch.arange(8.0).view(1, 1, 2, 4))
     assert taken[0, 0].tolist() == [[0, 0, 0, 1], [5, 6, 7, 0]]
 
 

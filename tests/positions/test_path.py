@@ -181,16 +181,18 @@ def test_reflections_can_swap() -> None:
     keys = torch.tensor([[[[1.0, 0], [-9, -9], [-9, -9], [-9, -9]]]])
     queries = torch.tensor([8.0, 0]).expand(1, 1, 4, 2)
     blocks = module.blocks_of(keys, directions, betas)
-    found = module.carried(queries, blocks, torch.arange(4), 1)[0, 0, :, 0]
+    found = module.scores_by_block(queries, blocks, torch.arange(4), 1)[0, 0, :, 0]
     torch.testing.assert_close(found, torch.tensor([8.0, 0, 8, 0]), rtol=0, atol=FLOAT32)
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(PositionError, match="path goes from a key forward to a query"):
+    with pytest.raises(PositionError) as caught:
         Path(ModelShape(2, 4, causal=False))
+    assert caught.value.code == "positions.path-bidirectional"
     with pytest.raises(PositionError) as caught:
         Path(ModelShape(2, 4), taps=0)
-    assert str(caught.value) == "path: rank=32 and taps=0 must be at least 1"
+    assert caught.value.code == "positions.path-sizes"
+    assert "taps=0" in str(caught.value)
 
 
 def test_it_stands_beside_a_forgetting_gate_and_not_beside_another_row(formula, lab) -> None:
@@ -216,5 +218,6 @@ def test_it_stands_beside_a_forgetting_gate_and_not_beside_another_row(formula, 
         bias = AdditiveMask.of(whole, layout, None, torch.float64)
         found = attention(AttentionProblem.of(*inside, whole, *given, bias, kernel="plain"))
         torch.testing.assert_close(found[0], expected, rtol=0, atol=CLOSE)
-    with pytest.raises(PositionError, match="both replace attention"):
+    with pytest.raises(PositionError) as caught:
         Sum(shape, (path, Cope(shape)))
+    assert caught.value.code == "positions.two-whole-rows"

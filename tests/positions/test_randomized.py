@@ -174,15 +174,12 @@ def test_beside_a_learned_table() -> None:
 def test_refused() -> None:
     with pytest.raises(PositionError) as caught:
         Randomized(SHAPE, limit=15)
-    assert str(caught.value) == (
-        "randomized: limit=15 is below the trained length, and no positions are drawn twice: "
-        "use at least 16"
-    )
+    assert caught.value.code == "positions.randomized-limit"
+    assert str(caught.value).endswith("use at least 16")
     with pytest.raises(PositionError) as caught:
         Randomized(SHAPE, limit=20).sample_positions(torch.arange(21)[None], 1, generator(0))
-    assert str(caught.value) == (
-        "randomized: 21 positions, but limit=20 are to be drawn: raise the limit"
-    )
+    assert caught.value.code == "positions.randomized-too-many"
+    assert str(caught.value).endswith("use limit=21 or more")
 
 
 @pytest.mark.parametrize("spec", ["randomized", "randomized:limit=48+learned", "randomized+fire"])

@@ -341,35 +341,52 @@ def test_compiled_it_turns_the_same(lab, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "code", "value"),
     [
-        ({"base": -1.0}, "base=-1.0 must be above 0, or 0 to follow the trained length"),
-        ({"fraction": 0.0}, "must be above 0 and at most 1"),
-        ({"fraction": 0.1}, "leaves no pair: use at least 0.25"),
-        ({"layout": "llama"}, "layout=llama must be interleaved or half"),
-        ({"scaling": "yam"}, "scaling=yam is none of none, linear, ntk, dynamic, yarn"),
-        ({"factor": 4.0}, "scaling=none takes no factor: leave it out, or use scaling=linear or"),
-        ({"scaling": "linear"}, "needs a factor above 1, got 1"),
-        ({"scaling": "dynamic", "factor": 0.5}, "needs a factor of 1 or more, got 0.5"),
-        ({"scaling": "ntk", "factor": 2.0, "beta_fast": 8.0}, "use scaling=yarn"),
-        ({"scaling": "yarn", "factor": 2.0, "beta_fast": 1.0}, "beta_fast=1 above beta_slow=1"),
-        ({"scaling": "yarn", "factor": 2.0, "original_length": -1}, "original_length above 1"),
-        ({"scaling": "longrope", "factor": 2.0}, "one number for each of 4 pairs, got 0"),
+        ({"base": -1.0}, "base", "base=-1.0"),
+        ({"fraction": 0.0}, "fraction", "fraction=0.0"),
+        ({"fraction": 0.1}, "no-pair", "fraction=0.1 .* 0.25"),
+        ({"layout": "llama"}, "layout", "'llama': .*interleaved or half"),
+        ({"scaling": "yam"}, "scaling", "'yam': .*none, linear, ntk, dynamic, yarn"),
+        ({"factor": 4.0}, "unused-option", "scaling=none .* factor: .* scaling=linear or"),
+        ({"scaling": "linear"}, "factor", "linear .* 1:"),
+        ({"scaling": "dynamic", "factor": 0.5}, "dynamic-factor", "0.5"),
+        ({"scaling": "ntk", "factor": 2.0, "beta_fast": 8.0}, "unused-option", "scaling=yarn"),
+        (
+            {"scaling": "yarn", "factor": 2.0, "beta_fast": 1.0},
+            "yarn-ramp",
+            "beta_fast=1 .* beta_slow=1",
+        ),
+        ({"scaling": "yarn", "factor": 2.0, "original_length": -1}, "original-length", " -1"),
+        ({"scaling": "longrope", "factor": 2.0}, "long-factors", " 4 pairs, not 0 "),
+        (
+            {"scaling": "longrope", "factor": 2.0, "long_factors": (1,) * 4, "short_factors": (1,)},
+            "short-factors",
+            " 4 pairs, .* not 1 ",
+        ),
+        (
+            {"scaling": "longrope", "factor": 2.0, "long_factors": (1, 1, 1, -2.0)},
+            "divisors-not-positive",
+            "not -2",
+        ),
         (
             {"scaling": "llama3", "factor": 2.0, "high_frequency_factor": 1.0},
-            "high_frequency_factor=1 above low_frequency_factor=1",
+            "llama3-ramp",
+            "high_frequency_factor=1 .* low_frequency_factor=1",
         ),
     ],
 )
-def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(PositionError, match=message) as error:
+def test_what_cannot_be_is_refused(options: dict[str, Any], code: str, value: str) -> None:
+    with pytest.raises(PositionError, match=value) as caught:
         made(**options)
-    assert "\n" not in str(error.value)
+    assert caught.value.code == f"positions.rotary-{code}"
+    assert "\n" not in str(caught.value)
 
 
 def test_an_odd_head_is_refused() -> None:
-    with pytest.raises(PositionError, match="turns pairs, but the head size is 7"):
+    with pytest.raises(PositionError, match="head size 7 ") as caught:
         Rotary(ModelShape(1, 7))
+    assert caught.value.code == "positions.rotary-head-size"
 
 
 @pytest.mark.parametrize("base", [1e4, 1e6, 1.5e20, 1e-7, 1 / 3])

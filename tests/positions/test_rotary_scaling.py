@@ -17,7 +17,7 @@ from wordorder.positions import ModelShape, Rotary, TokenLayout
 from wordorder.positions.composed import Composed
 from wordorder.positions.conformance import check
 from wordorder.positions.reference_model import ReferenceCache, ReferenceModel
-from wordorder.positions.rotary_scaling import SCALINGS, takes
+from wordorder.positions.rotary_scaling import SCALINGS, parameters_of
 from wordorder.positions.spec import Part, Spec
 
 # Frequencies are float64 on both sides.
@@ -38,9 +38,9 @@ def searched(pairs: int, most: float) -> tuple[float, ...]:
 def options_of(scaling: str, pairs: int, factor: float = 4.0, length: int = 0) -> dict[str, Any]:
     """Return options for a scaling, the paper's where it has some."""
     options: dict[str, Any] = {"scaling": scaling}
-    if "factor" in takes(scaling):
+    if "factor" in parameters_of(scaling):
         options["factor"] = factor
-    if "original_length" in takes(scaling):
+    if "original_length" in parameters_of(scaling):
         options["original_length"] = length
     if scaling == "yarn":
         options["beta_fast"] = 32.0
@@ -233,7 +233,7 @@ def test_only_a_temperature_changes_the_scale(scaling: str) -> None:
     assert Rotary(ModelShape(1, 8), **options_of(scaling, 4)).softmax_scale is None
 
 
-@pytest.mark.parametrize("scaling", [s for s in SCALINGS if "original_length" in takes(s)])
+@pytest.mark.parametrize("scaling", [s for s in SCALINGS if "original_length" in parameters_of(s)])
 def test_the_original_length_is_no_caches(scaling: str) -> None:
     """0 is the trained length; a longer context changes what asks for it, nothing else."""
     shape = ModelShape(1, 64, trained_length=512)

@@ -163,11 +163,11 @@ def test_each_query_head_gets_its_own_turned_key(lab) -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    for options, head_dim, expected in (
-        ({}, 5, "selective turns pairs, but the head size is 5: choose an even one"),
-        ({"base": -1.0}, 4, "selective: base=-1.0 must be above 0; try 500000"),
-        ({"rank": 0}, 4, "selective: rank=0 and taps=4 must be at least 1"),
+    for options, head_dim, code, value in (
+        ({}, 5, "head-size", "head size 5 "),
+        ({"base": -1.0}, 4, "base", "base=-1.0"),
+        ({"rank": 0}, 4, "sizes", "rank=0 and taps=4"),
     ):
-        with pytest.raises(PositionError) as caught:
+        with pytest.raises(PositionError, match=value) as caught:
             Selective(ModelShape(2, head_dim), **options)
-        assert str(caught.value) == expected
+        assert caught.value.code == f"positions.selective-{code}"

@@ -219,7 +219,7 @@ def test_slopes_are_those_of_the_function(lab) -> None:
 def test_tables_grow_with_the_text_and_not_with_its_square() -> None:
     def held(time: int) -> int:
         tables = made(6, 64).prepare(TokenLayout.of(torch.arange(time)[None]))
-        rotations = (tables.near, tables.grouped, tables.shifted)
+        rotations = (tables.near, tables.far_keys, tables.far_queries)
         return sum(each.numel() for r in rotations for each in r if each is not None)
 
     assert held(4096) == 2 * held(2048) < 4096 * 3 * 4 * 64
@@ -239,31 +239,20 @@ def test_neighbours_are_an_eighth_of_the_trained_length() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "value", "code"),
     [
-        (
-            {"group": 0},
-            "self-extend: group=0 must be 1 or more, and neighbours=0 0 (an eighth of the "
-            "trained length) or more",
-        ),
-        (
-            {"neighbours": -1},
-            "self-extend: group=4 must be 1 or more, and neighbours=-1 0 (an eighth of the "
-            "trained length) or more",
-        ),
-        (
-            {"base": -1.0},
-            "rotary: base=-1.0 must be above 0, or 0 to follow the trained length; 10000 is the "
-            "paper's",
-        ),
+        ("group", 0, "self-extend-group"),
+        ("neighbours", -1, "self-extend-group"),
+        ("base", -1.0, "rotary-base"),
     ],
 )
-def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(PositionError) as caught:
-        made(**options)
-    assert str(caught.value) == message
+def test_what_cannot_be_is_refused(name: str, value: float, code: str) -> None:
+    with pytest.raises(PositionError, match=f"{name}={value}") as caught:
+        made(**{name: value})
+    assert caught.value.code == f"positions.{code}"
 
 
 def test_a_bidirectional_model_is_refused() -> None:
-    with pytest.raises(PositionError, match="self-extend moves queries away from their past"):
+    with pytest.raises(PositionError) as caught:
         SelfExtend(ModelShape(2, 8, causal=False))
+    assert caught.value.code == "positions.self-extend-bidirectional"

@@ -167,8 +167,9 @@ def test_values_see_what_stands_beside_them(lab) -> None:
 
 @pytest.mark.parametrize("embedding", [Shaw, ShawValues])
 def test_a_clip_below_1_is_refused(embedding: type) -> None:
-    with pytest.raises(PositionError, match="clip=0 must be 1 or more; 16 is the paper's"):
+    with pytest.raises(PositionError, match="clip=0") as caught:
         embedding(ModelShape(2, 4), clip=0)
+    assert caught.value.code == "positions.shaw-clip"
 
 
 def test_first_values_are_glorots() -> None:

@@ -67,7 +67,7 @@ def in_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
     def cut() -> None:
         for module in (whole_row, dape):
-            monkeypatch.setattr(module, "PART", at_once)
+            monkeypatch.setattr(module, "TILE_SCORES", at_once)
         monkeypatch.setattr(whole_row, "FEWEST_ROWS", fewest)
 
     return cut

@@ -17,7 +17,7 @@ from typing import Any
 from wordorder.cli.options.generate import GenerateOptions, read_options
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
-from wordorder.model.compiled_step import CompiledStep, why_not
+from wordorder.model.compiled_step import CompiledStep, compile_refusal
 from wordorder.model.decoding import Sampling, check_window, generate
 from wordorder.numerals import counted
 from wordorder.positions import foreign
@@ -76,7 +76,7 @@ def _compiled_step(
     if options.compile == "no":
         return None
     on_cpu = model.embedding.weight.device.type == "cpu"
-    why = why_not(model, window=options.window, use_cache=options.cache)
+    why = str(compile_refusal(model, window=options.window, use_cache=options.cache) or "")
     if not why and on_cpu and not compiler_found():
         why = "it needs a C++ compiler: install g++, or set CXX"
     if options.compile == "yes":

@@ -14,7 +14,7 @@ from wordorder.model import ModelConfig
 from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
-from wordorder.positions.picture import placed, sparkline, weights_of_copies
+from wordorder.positions.picture import sparkline, training_positions, weights_of_copies
 from wordorder.table import Table
 
 COPIES = 48
@@ -154,7 +154,7 @@ def _picture(part: Part) -> list[str]:
         for head, each in enumerate(weights, 1):
             lines.append(f"head {head}  {sparkline(each)}  {100 * float(each.max()):.1f}%")
         return lines
-    positions = placed(kind, **options)
+    positions = training_positions(kind, **options)
     if positions == list(range(len(positions))):
         return ["It changes values too: no picture of weights alone."]
     return [f"Training feeds {len(positions)} words positions such as", f"{positions}"]

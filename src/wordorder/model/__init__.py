@@ -1,6 +1,6 @@
-"""Small language models that one can read in one sitting.
+"""Small language models: a transformer with any positional embedding, and a GRU.
 
-The names are resolved when first used, so that a `ModelConfig` can be made without torch.
+Names are imported when first used, so that `ModelConfig` does not import torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HOME = {
 
 
 def make_model(config: ModelConfig) -> TokenModel:
-    """Return the model of a configuration, with its weights not yet initialised."""
+    """Return a model with a configuration; call its `initialise` before training."""
     from .language_model import LanguageModel
     from .recurrent import RecurrentLanguageModel
 
@@ -36,7 +36,7 @@ def make_model(config: ModelConfig) -> TokenModel:
 
 
 def shape_of(config: ModelConfig) -> TokenModel:
-    """Return a model without memory for its weights: their names and shapes, and no values."""
+    """Return a model on the meta device: parameters have names and shapes, but no values."""
     import torch
 
     with torch.device("meta"):

@@ -1,7 +1,7 @@
-"""What is added to the scores before the softmax: the bias, and minus infinity where masked.
+"""The sum of a bias and a mask, which is added to the scores before the softmax.
 
-Layers that share an embedding and a window share one `AdditiveMask`, and the pieces that it has
-already made.
+The mask is 0 or minus infinity. Layers with the same embedding and window share one
+`AdditiveMask`, and the pieces of it that are already computed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..positions import Sum, TokenLayout
 from .bias import AttentionBias
 from .mask import EVERYTHING, AttentionMask
 
-# Pieces of one forward pass are kept for its other layers up to this many numbers.
+# Largest size of the pieces that are kept for the other layers of a forward pass.
 MOST_KEPT = 1 << 24
 
 
@@ -25,15 +25,16 @@ class AdditiveMask:
     Args:
         mask: which keys each query may attend to.
         bias: the bias by distance, or None.
-        dtype: of the activations, which a mask without bias takes; a bias is float32, because
-            bfloat16 is too coarse for distances.
+        dtype: of the activations; a mask without bias has it. A bias is float32, because
+            bfloat16 rounds different distances to the same value.
     """
 
     def __init__(self, mask: AttentionMask, bias: AttentionBias | None, dtype: torch.dtype) -> None:
         self.mask, self.bias, self.dtype = mask, bias, dtype
         self.empty = bias is None and not mask.needed
         self.memo: dict[tuple, Any] = {}
-        # The list of distances with the causal mask in it, if that is all there is to mask.
+        # The bias by distance with the causal mask applied, if no other mask is needed: future
+        # keys have negative distances.
         self.past_by_distance: Tensor | None = None
         if bias is not None and bias.by_distance is not None and mask.causal_only:
             self.past_by_distance = bias.by_distance.masked_fill(bias.distances < 0, float("-inf"))
@@ -42,13 +43,13 @@ class AdditiveMask:
     def of(
         cls, position: Sum, layout: TokenLayout, window: int | None, dtype: torch.dtype
     ) -> AdditiveMask:
-        """Return what is added to the scores of the layers with an embedding and a window."""
+        """Return the additive mask of the layers with this embedding and window."""
         bias = AttentionBias(position, layout) if position.biased else None
         return cls(AttentionMask(layout, window), bias, dtype)
 
     @property
     def rising(self) -> bool:
-        """Whether no key that a causal query may attend to is at a later position."""
+        """Whether positions never fall: no causal query attends to a key at a later position."""
         layout = self.mask.layout
         if layout.consecutive or torch.compiler.is_compiling():
             return layout.consecutive
@@ -57,7 +58,7 @@ class AdditiveMask:
         return self.memo[("rising",)]
 
     def piece(self, sequences: slice, rows: slice, keys: slice) -> Tensor | None:
-        """Return a piece (sequences or 1, heads or 1, rows, keys), without gradient, or None."""
+        """Return a piece (sequences or 1, heads or 1, rows, keys) without gradient, or None."""
         if self.empty:
             return None
         shared = self.mask.layout.shared_rows
@@ -65,14 +66,15 @@ class AdditiveMask:
         if name not in self.memo:
             with torch.no_grad():
                 piece = self._piece(sequences, rows, keys)
-            numbers = self.mask.queries * self.mask.keys  # of all pieces of these sequences
+            # The size of all pieces together: numel / (rows * keys) * queries * all keys.
+            numbers = self.mask.queries * self.mask.keys
             if piece.numel() * numbers > MOST_KEPT * piece.shape[2] * piece.shape[3]:
                 return piece
             self.memo[name] = piece
         return self.memo[name]
 
     def whole(self) -> Tensor | None:
-        """Return everything at once, (batch or 1, heads or 1, query, key); autograd follows."""
+        """Return all of it, (batch or 1, heads or 1, query, key), with gradient, or None."""
         return None if self.empty else self._piece(None, EVERYTHING, EVERYTHING)
 
     def _piece(self, sequences: slice | None, rows: slice, keys: slice) -> Tensor:

@@ -1,15 +1,27 @@
-"""The one place that chooses how attention is computed: a table of kernels.
+"""The table of attention kernels, and the choice among them.
 
-A kernel says which problems it `supports` and how to `run` one. The first in the table that
-supports a problem computes it, so the order of the table is the preference. To add one, write
-its two functions in a file of their own and put a line here.
+A kernel has two functions: `supports(problem)` and `run(problem)`. The first kernel in the table
+that supports a problem computes it, so the order of the table is the preference:
 
-What `--kernel` asks for narrows the choice:
-    plain  matrix product, softmax, matrix product. Takes any bias and any score.
-    fused  PyTorch's scaled_dot_product_attention, where it takes the problem; else plain.
-    flex   FlexAttention, for GPUs, for all but plain causal attention, which fused takes.
-    auto   as fused. Which is faster depends on the machine and the length (the backward pass of
-           the fused kernel is slow in bfloat16 on some CPUs), so training measures them.
+    kernel             computes layers whose embedding ...
+    whole rows         replaces attention (cope, dape, path, self-extend, shaw-values)
+    flex               (with --kernel flex) has a score function or a bias by index, or other masks
+                       than the causal one
+    rows               has a score function, or a trained bias that needs gradients by pair
+    fused              has neither score nor bias (none, sinusoidal, learned, rotary)
+    fused with slopes  has ALiBi's bias, from 512 keys on
+    fused with bias    has a bias that is not trained and fits in one float32 matrix
+    one row            is any other, in a compiled decoding step
+    pieces             is any other; with --kernel plain also those of the fused kernels
+
+To add a kernel, write its two functions in a new file and add a line here.
+
+--kernel limits the choice:
+    plain  matrix product, softmax, matrix product; supports every bias and score.
+    fused  PyTorch's scaled_dot_product_attention if it supports the problem, else plain.
+    flex   FlexAttention, for GPUs, except for plain causal attention, which fused computes.
+    auto   the same as fused. Which is faster depends on the machine and the length (on some CPUs
+           the fused kernel's backward pass is slow in bfloat16), so training measures both.
 """
 
 from __future__ import annotations
@@ -28,8 +40,8 @@ class Kernel(NamedTuple):
     """One way to compute attention.
 
     Args:
-        name: what it is called in messages and tests.
-        supports: whether it can compute a problem, and should where no earlier kernel does.
+        name: its name in messages and tests.
+        supports: returns whether it can compute a problem that no earlier kernel supports.
         run: returns the attended values (batch, heads, query, head_dim) of a supported problem.
     """
 
@@ -64,23 +76,30 @@ def attention(problem: AttentionProblem) -> Tensor:
 
 
 def mixing_weights(attend: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weights that attention mixes values with, for any kernel, and what it adds.
+    """Return the attention weights of any kernel, and its output for values of zero.
 
-    Where only one token has a value, and that is 1 in one dimension, the result in this dimension
-    is the token's weight. A head of width d gives the weights of d tokens at once.
+    Attention is linear in the values, so identity matrices as values give the weights. A head
+    of width d gives the weights of d tokens at once. With 5 keys and d = 2 these are the values:
+
+        key 0   1 0      0 0      0 0
+            1   0 1      0 0      0 0
+            2   0 0      1 0      0 0
+            3   0 0      0 1      0 0
+            4   0 0      0 0      1 0
+               keys 0 1  keys 2 3 key 4      whose weights are the output
 
     Args:
-        attend: from values to the attended values; all else stays fixed.
+        attend: returns the output of attention for values; everything else stays fixed.
 
-    Shapes: values (batch, heads, key, head_dim); weights (batch, heads, query, key); what is
-    added beside values (batch, heads, query, head_dim).
+    Shapes: values (batch, heads, key, head_dim); weights (batch, heads, query, key); the output
+    for zeros (batch, heads, query, head_dim), which an embedding such as shaw-values adds.
     """
     added = attend(torch.zeros_like(values))
     keys, width = values.shape[2:]
     weights = []
     for first in range(0, keys, width):
-        ones = torch.zeros_like(values)
+        identity = torch.zeros_like(values)
         columns = torch.arange(min(width, keys - first), device=values.device)
-        ones[:, :, first + columns, columns] = 1
-        weights.append((attend(ones) - added)[..., : len(columns)])
+        identity[:, :, first + columns, columns] = 1
+        weights.append((attend(identity) - added)[..., : len(columns)])
     return torch.cat(weights, -1), added

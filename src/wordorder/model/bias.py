@@ -1,14 +1,13 @@
 """A bias that depends on distance alone, evaluated once for each distance.
 
-A matrix of scores has a row for every query and a column for every key; a bias by distance has
-only as many values as there are distances. Where positions are consecutive, a piece of the
-matrix is a window that slides over the list of them: 16,384 tokens need 32,767 values a head,
-not 268 million.
+Where positions are consecutive, every row of the bias matrix is a window of one list, the bias by
+distance, so the matrix is never stored: 16,384 tokens need 32,767 numbers per head, not 268
+million.
 
-    4 queries, 4 keys; the list holds the bias of distance 3 2 1 0 -1 -2 -3, and row i begins
-    at index 3 - i of it:
+    4 queries, 4 keys; the list has the bias of distances 3 2 1 0 -1 -2 -3, and row i begins at
+    index 3 - i:
 
-        row 0:        0 -1 -2 -3        (distance of query 0 to keys 0, 1, 2, 3)
+        row 0:        0 -1 -2 -3        (distances of query 0 to keys 0, 1, 2, 3)
         row 1:      1 0 -1 -2
         row 2:    2 1 0 -1
         row 3:  3 2 1 0
@@ -27,12 +26,12 @@ class AttentionBias:
     """The bias by distance of the layers with one embedding, in one forward pass.
 
     Args:
-        position: the layer's embedding, which has such a bias.
-        layout: where queries and keys stand.
+        position: the layers' embedding, which has a bias by distance.
+        layout: positions of queries and keys.
 
     Attributes:
-        by_distance: (heads, distances) float32, the largest distance first; None where positions
-            are not consecutive, and the bias is evaluated for every pair.
+        by_distance: (heads, distances) float32, the largest distance first; None if positions are
+            not consecutive, so that the bias is evaluated for every pair.
         distances: (distances,) int64, or None.
     """
 
@@ -43,22 +42,23 @@ class AttentionBias:
         self.distances: Tensor | None = None
         if layout.consecutive and (layout.self_attention or layout.trailing):
             device = layout.key_positions.device
-            # Query i and key j are at index queries - 1 - i + j: there the distance falls by one.
+            # The pair of query i and key j has index queries - 1 - i + j.
             indices = torch.arange(self.queries + self.keys - 1, device=device)
             self.distances = layout.query_indices[-1] - indices
             self.by_distance = position.distance_bias(self.distances)
 
     @property
     def trained(self) -> bool:
-        """Whether the backward pass needs the gradient of the bias."""
+        """Whether the bias has parameters that need a gradient."""
         return torch.is_grad_enabled() and self.position.trains_bias
 
     def of(
         self, rows: slice = EVERYTHING, keys: slice = EVERYTHING, sequences: slice | None = None
     ) -> Tensor:
-        """Return the bias (sequences or 1, heads, rows, keys) float32; autograd follows it.
+        """Return the bias (sequences or 1, heads, rows, keys) float32, with gradient.
 
-        `keys` starts at the first key.
+        Args:
+            rows, keys, sequences: the piece to return; `keys` starts at the first key.
         """
         if self.by_distance is None:
             layout = self.layout if sequences is None else self.layout.of_sequences(sequences)
@@ -68,23 +68,24 @@ class AttentionBias:
         return self.windows(self.by_distance, rows, keys)
 
     def windows(self, by_distance: Tensor, rows: slice, keys: slice) -> Tensor:
-        """Return rows (1, heads, rows, keys) of the matrix that a list of distances stands for."""
+        """Return a piece of the matrix (1, heads, rows, keys) from a list by distance."""
         part, width = self.span(rows, keys)
-        return by_distance[:, part].unfold(-1, width, 1).flip(1)[None]  # the last row comes first
+        # (heads, rows, keys); the window at the lowest index belongs to the last row.
+        return by_distance[:, part].unfold(-1, width, 1).flip(1)[None]
 
     def span(self, rows: slice, keys: slice) -> tuple[slice, int]:
-        """Return the part of the list that some rows need, and their number of keys."""
+        """Return the slice of the list that some rows need, and their number of keys."""
         start, stop, _ = rows.indices(self.queries)
         width = keys.indices(self.keys)[1]
         return slice(self.queries - stop, self.queries - 1 - start + width), width
 
 
 def diagonal_sums(matrices: Tensor) -> Tensor:
-    """Return the gradient of a list of distances from that of its matrix.
+    """Return the gradient of a list by distance from the gradient of its matrix.
 
-    Shapes: (heads, rows, keys) -> (heads, rows + keys - 1). Every entry of the list is a diagonal
-    of the matrix. Flipped, and each row shifted by one against the row above, diagonals are
-    columns:
+    Shapes: (heads, rows, keys) -> (heads, rows + keys - 1). Every entry of the list fills a
+    diagonal of the matrix, so its gradient is the diagonal's sum. With the rows in reverse order,
+    each shifted by one against the row above, diagonals are columns (the numbers are distances):
 
         row 2:  2  1  0              2  1  0  .  .
         row 1:  1  0 -1      ->      .  1  0 -1  .

@@ -1,14 +1,15 @@
-"""Caches: what a model remembers of the tokens it has read.
+"""Caches of keys, values and embedding states of the tokens that a model has processed.
 
-`KVCache` is what the model asks of one; `model.new_cache()` makes the right one.
+`KVCache` is the protocol that a transformer uses; `model.new_cache()` returns a cache.
 
-`Cache` is a transformer's. It keeps keys raw, with their positions and each embedding's state,
-and attention rotates them on read: so scaling that depends on the length, eviction, and dropping
-an embedding are right by construction. Where every embedding declares a static rotation, keys are
-kept rotated, the fast path, for as long as positions do not move.
+`Cache` is the transformer's. It keeps raw keys, with their positions and each embedding's state,
+and attention transforms them whenever it reads them. So scaling that depends on the length,
+eviction, and removing an embedding are right by construction. If every embedding declares a
+static rotation, the cache keeps rotated keys instead, which is faster, as long as positions do
+not change.
 
-A text may also grow without end in a cache that does not: the first tokens and the last are
-kept, and stand in it as if nothing had been between them.
+With eviction a sequence of any length fits in a bounded cache: only the first and the last tokens
+are kept, at consecutive positions.
 """
 
 from __future__ import annotations
@@ -25,29 +26,29 @@ from ..positions import Composed, TokenLayout
 
 
 class LayerKVCache(Protocol):
-    """What one layer of a transformer asks of its cache.
+    """The cache of one layer of a transformer.
 
     Attributes:
-        rotated: keys are kept with positions worked in.
-        state: the embedding's state of the tokens before, or None.
+        rotated: keys are stored transformed by the embedding.
+        state: the embedding's state of earlier tokens, or None.
     """
 
     rotated: bool
     state: Any
 
     def append(self, keys: Tensor, values: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
-        """Add those of new tokens and return all keys, values and state."""
+        """Append new tokens, and return the keys, values and state of all tokens."""
 
 
 class KVCache(Protocol):
-    """What a transformer asks of its cache.
+    """The cache of a transformer.
 
     Attributes:
-        length: tokens kept.
-        rotated: keys are kept with positions worked in.
-        consecutive: positions so far step by one inside each document.
-        context_length: what length-dependent scaling divides by.
-        layers: a cache for each layer.
+        length: number of cached tokens.
+        rotated: keys are stored transformed by the embedding.
+        consecutive: positions so far rise by one inside each document.
+        context_length: the length that length-dependent scaling uses.
+        layers: the cache of each layer.
     """
 
     length: int
@@ -57,13 +58,13 @@ class KVCache(Protocol):
     layers: Sequence[LayerKVCache]
 
     def next_positions(self, tokens: Tensor) -> Tensor:
-        """Return the positions (batch or 1, time) of new tokens that go on from the last one."""
+        """Return positions (batch or 1, time) for new tokens, continuing the last position."""
 
     def extend(self, batch: Batch, positions: Tensor) -> TokenLayout:
-        """Keep where new tokens stand, and return their layout among all tokens.
+        """Record positions and documents of new tokens, and return the layout with all tokens.
 
         Args:
-            positions: the batch's own, or the next ones.
+            positions: those of the batch, or from `next_positions`.
         """
 
 
@@ -78,10 +79,10 @@ class LayerCache:
         self.state: Any = None
 
     def append(self, keys: Tensor, values: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
-        """Add the new tokens' and return everything so far."""
+        """Append new tokens, and return the keys, values and state of all tokens."""
         end = self.length + keys.shape[2]
-        self.keys = _room(self.keys, keys, end)
-        self.values = _room(self.values, values, end)
+        self.keys = _with_capacity(self.keys, keys, end)
+        self.values = _with_capacity(self.values, values, end)
         self.keys[:, :, self.length : end] = keys
         self.values[:, :, self.length : end] = values
         self.state = _joined(self.state, state)
@@ -89,30 +90,30 @@ class LayerCache:
         return self.keys[:, :, :end], self.values[:, :, :end], self.state
 
     def evict(self, sinks: int, window: int) -> None:
-        """Keep the first tokens and the last; what a longer text took in memory is given back."""
+        """Keep only the first `sinks` and the last `window` tokens, and free unused memory."""
         if self.keys is None or self.values is None:
             return
         self.keys, self.values = (
-            _closed_up(buffer, sinks, slice(self.length - window, self.length))
+            _without_middle(buffer, sinks, slice(self.length - window, self.length))
             for buffer in (self.keys, self.values)
         )
-        self.state = _ends(self.state, sinks, window)
+        self.state = _first_and_last(self.state, sinks, window)
         self.length = sinks + window
 
 
 class Cache:
-    """What a transformer remembers of the tokens it has read.
+    """The keys, values, states and positions of a transformer's earlier tokens.
 
     Args:
         position: the model's embeddings.
-        spec: how they are written, for messages.
-        causal: whether the model hides the future.
-        rotated: keep rotated keys; None: where every embedding's rotation is static.
-        context_length: what length-dependent scaling divides by; 0: the trained length.
-            Fixed here, never taken from how far the text has come.
+        spec: their spec, for messages.
+        causal: whether the model is causal.
+        rotated: store rotated keys; None: if every embedding has a static rotation.
+        context_length: the length that length-dependent scaling uses; 0: the trained length. It
+            is fixed here, and never derived from the number of tokens so far.
 
     Raises:
-        BadInput: rotated keys, where an embedding rotates them anew at every length.
+        BadInput: rotated keys, with an embedding whose rotation is not static.
     """
 
     def __init__(
@@ -126,7 +127,11 @@ class Cache:
     ) -> None:
         static = all(layer.static_rotation for layer in position.sums)
         if rotated and not static:
-            raise BadInput(f"--position {spec} rotates keys anew at every length")
+            raise BadInput(
+                f"--position {spec} rotates keys differently as the context grows, so a cache "
+                "cannot store rotated keys: leave out rotated=True",
+                code="model.rotation-not-static",
+            )
         self.spec, self.causal = spec, causal
         self.rotated = static if rotated is None else rotated
         self.context_length = context_length or position.shape.trained_length
@@ -138,16 +143,15 @@ class Cache:
         self.documents: Tensor | None = None
 
     def next_positions(self, tokens: Tensor) -> Tensor:
-        """Return the positions (batch or 1, time) that go on, by one, from the last position.
+        """Return positions (batch or 1, time) for new tokens, continuing the last position.
 
-        Not from the number of tokens kept: with padding on the left, or with gaps, that
-        is another number.
+        The number of cached tokens would be wrong with padding on the left or with gaps.
         """
         steps = torch.arange(tokens.shape[1], device=tokens.device)[None]
         return steps if self.positions is None else self.positions[:, -1:] + 1 + steps
 
     def extend(self, batch: Batch, positions: Tensor) -> TokenLayout:
-        """Keep where new tokens stand, and return their layout among all tokens."""
+        """Record positions and documents of new tokens, and return the layout with all tokens."""
         first, before = self.length, self.positions
         time, documents = batch.tokens.shape[1], batch.documents
         self.length = first + time
@@ -172,22 +176,25 @@ class Cache:
         )
 
     def evict(self, sinks: int, window: int) -> None:
-        """Drop every token but the first `sinks` and the last `window`, and close the gap.
+        """Keep only the first `sinks` and the last `window` tokens, at new positions 0, 1, 2, ...
 
-        What is kept stands from then on where it stands in the cache: at 0, 1, 2, ... of its
-        document, whatever lay between, and the next token goes on from there. So no distance
-        outgrows the cache. What a layer has already worked out of tokens that are dropped
-        stays: in the keys and values above it, and in states that are sums over the text.
+            sinks 2, window 3
+            positions before     0  1  2  3  4  5  6      next: 7
+            kept                 0  1        4  5  6
+            positions after      0  1        2  3  4      next: 5
+
+        Positions restart in each document. No distance exceeds the size of the cache. What the
+        layers have computed from dropped tokens stays: in keys and values of the layers above,
+        and in states that are sums over the sequence.
 
         Args:
-            sinks: tokens kept of the beginning, on which attention rests whatever they say;
-                four in the paper.
-            window: tokens kept of the end.
+            sinks: tokens kept at the start. They collect attention whatever their content
+                (attention sinks); the paper keeps four.
+            window: tokens kept at the end.
 
         Raises:
-            BadInput: no window; keys that are kept rotated; positions that came in at the
-                input, and so are in the keys for good, or that are cells of a grid; sinks that
-                are padding.
+            BadInput: negative sinks or no window; rotated keys; embeddings that act at the input,
+                whose positions are part of the keys; grid positions; sinks that are padding.
 
         Source: Xiao et al. 2024 (StreamingLLM), section 3.2.
         """
@@ -197,7 +204,7 @@ class Cache:
         for layer in self.layers:
             layer.evict(sinks, window)
         self.length = sinks + window
-        self.documents = _ends(self.documents, sinks, window)
+        self.documents = _first_and_last(self.documents, sinks, window)
         if self.documents is None:
             steps = torch.arange(self.length, device=self.positions.device)
             self.positions = steps[None]
@@ -207,44 +214,52 @@ class Cache:
         self.consecutive = self.documents is None
 
     def _check_evictable(self, sinks: int, window: int) -> None:
-        padded = self.documents is not None and bool((self.documents[:, :sinks] < 0).any())
-        for wrong, said in (
-            (
-                sinks < 0 or window < 1,
-                f"{sinks} sinks and a window of {window}: keep 0 or more and at least 1",
-            ),
-            (
-                self.at_the_input,
-                f"--position {self.spec} adds positions to the words, so that they are in every "
-                "key and cannot move: use one that acts in attention, such as rotary",
-            ),
-            (
-                self.rotated,
-                "keys that are kept rotated cannot move: make the cache with rotated=False",
-            ),
-            (
-                self.positions is not None and self.positions.dim() > 2,
-                "cells of a grid have no gap that could be closed: keep all of them",
-            ),
-            (padded, f"the first {sinks} tokens of a row are padding: read it without any"),
-        ):
-            if wrong:
-                raise BadInput(said)
+        if sinks < 0 or window < 1:
+            raise BadInput(
+                f"cannot evict to {sinks} sinks and a window of {window} tokens: sinks must be 0 "
+                "or more, and the window 1 or more",
+                code="model.evict-sizes",
+            )
+        if self.at_the_input:
+            raise BadInput(
+                f"--position {self.spec} adds positions to the word embeddings, so the positions "
+                "of cached keys cannot change: use an embedding that acts in attention, such as "
+                "rotary",
+                code="model.evict-input-embedding",
+            )
+        if self.rotated:
+            raise BadInput(
+                "the positions of cached rotated keys cannot change: create the cache with "
+                "rotated=False",
+                code="model.evict-rotated-keys",
+            )
+        if self.positions is not None and self.positions.dim() > 2:
+            raise BadInput(
+                "a cache with grid positions cannot evict tokens, because the rest would have no "
+                "consecutive positions: leave out the window",
+                code="model.evict-grid",
+            )
+        if self.documents is not None and bool((self.documents[:, :sinks] < 0).any()):
+            raise BadInput(
+                f"the first {sinks} cached tokens, which would be kept as sinks, include padding: "
+                "leave out the padding",
+                code="model.evict-padding",
+            )
 
 
-def _room(buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
-    """Return a buffer (batch, heads, at least `end`, head_dim) that holds the old one."""
+def _with_capacity(buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
+    """Return a buffer (batch, heads, at least `end`, head_dim) with the old buffer's content."""
     if buffer is not None and buffer.shape[2] >= end:
         return buffer
     batch, heads, _, head_dim = new.shape
-    grown = new.new_empty(batch, heads, max(64, 2 * end), head_dim)
+    larger = new.new_empty(batch, heads, max(64, 2 * end), head_dim)
     if buffer is not None:
-        grown[:, :, : buffer.shape[2]] = buffer
-    return grown
+        larger[:, :, : buffer.shape[2]] = buffer
+    return larger
 
 
 def _joined_rows(before: Tensor | None, new: Tensor) -> Tensor:
-    """Return positions of old and new tokens; one row stands for all sequences."""
+    """Return positions of old and new tokens; a single row applies to all sequences."""
     if before is None:
         return new
     rows = max(len(before), len(new))
@@ -254,7 +269,7 @@ def _joined_rows(before: Tensor | None, new: Tensor) -> Tensor:
 
 
 def _joined(before: Any, new: Any) -> Any:
-    """Return state of old and new tokens, every tensor joined on its time axis, 1."""
+    """Return the state of old and new tokens, each tensor joined along its time axis, 1."""
     if new is None or before is None:
         return new
     if isinstance(new, tuple):
@@ -262,19 +277,19 @@ def _joined(before: Any, new: Any) -> Any:
     return torch.cat((before, new), dim=1)
 
 
-def _closed_up(buffer: Tensor, first: int, last: slice) -> Tensor:
-    """Return a buffer of keys or values with some tokens moved up behind the first."""
+def _without_middle(buffer: Tensor, first: int, last: slice) -> Tensor:
+    """Return a buffer with the `last` tokens moved to directly after the `first` ones."""
     end = first + last.stop - last.start
-    buffer[:, :, first:end] = buffer[:, :, last].clone()  # they may overlap
-    # A long text read at once leaves a buffer that would never fill again.
+    buffer[:, :, first:end] = buffer[:, :, last].clone()  # source and target may overlap
+    # After a long sequence processed at once, the buffer is larger than it will ever need to be.
     most = 4 * max(64, end)
     return buffer if buffer.shape[2] <= most else buffer[:, :, : most // 2].clone()
 
 
-def _ends(state: Any, first: int, last: int) -> Any:
-    """Return the state of the first tokens and the last, every tensor on its time axis, 1."""
+def _first_and_last(state: Any, first: int, last: int) -> Any:
+    """Return the state of the first and the last tokens; time is axis 1 of every tensor."""
     if state is None:
         return None
     if isinstance(state, tuple):
-        return tuple(_ends(each, first, last) for each in state)
+        return tuple(_first_and_last(part, first, last) for part in state)
     return torch.cat((state[:, :first], state[:, state.shape[1] - last :]), 1)

@@ -1,4 +1,4 @@
-"""A decoding step whose shapes never change, compiled once: a token in, logits out."""
+"""A decoding step with constant shapes, compiled once: one token in, logits out."""
 
 from __future__ import annotations
 
@@ -14,78 +14,101 @@ from .language_model import LanguageModel
 from .token_model import TokenModel
 
 Step = Callable[[Tensor, FixedCache], Tensor]
-# Capacities are whole blocks, so that texts of about the same length share their code.
+# Capacities are multiples of this, so that sequences of similar length share compiled code.
 BLOCK = 256
-# Hooks that keep a state that grows with the text, or work through whole rows a piece at a time.
+# Hooks whose tensors grow with the sequence (state), or that loop over tiles (attend).
 GROWING = {"state", "attend"}
 
 
 class CompiledStep:
-    """Reads one token of a text after another by compiled code.
+    """Processes a sequence token by token with compiled code.
 
     Args:
-        model: a transformer on the device where it stays.
+        model: a transformer; it must stay on its device.
 
     Raises:
-        BadInput: a model of whose step `why_not` says why it cannot be.
+        BadInput: a model whose step cannot be compiled; see `compile_refusal`.
     """
 
     def __init__(self, model: TokenModel) -> None:
-        if why := why_not(model):
-            raise BadInput(f"the decoding step cannot be compiled: {why}")
+        if refusal := compile_refusal(model):
+            raise refusal
         self.model = model
         self.steps: dict[int, Step] = {}
 
     def cache(self, cache: Cache, context_length: int) -> FixedCache:
-        """Return room for a text of this many tokens, begun by what a cache holds."""
+        """Return a cache for at least this many tokens, with the content of another cache."""
         return FixedCache(cache, -(-context_length // BLOCK) * BLOCK)
 
     def next_logits(self, token: Tensor, cache: FixedCache) -> Tensor:
         """Return the logits (1, vocabulary) after one more token, (1, 1) int64.
 
         Raises:
-            BadInput: no room left; a position that the embedding cannot represent.
-            Refused: where the compiler fails, as on an embedding of one's own that branches on
-                the values of a tensor.
+            BadInput: a full cache; a position that the embedding cannot represent.
+            Refused: the compiler fails, for example because a user's embedding branches on the
+                values of a tensor.
         """
         index, capacity = int(cache.index), cache.positions.shape[1]
         if index == capacity:
-            raise BadInput(f"the cache was made for {capacity} tokens, and holds as many")
+            raise BadInput(
+                f"the cache is full: it was created for {capacity} tokens",
+                code="model.compiled-cache-full",
+            )
         self.model.check_positions(int(cache.positions[0, index]))
         if capacity not in self.steps:
             self.steps[capacity] = _compiled(self.model)
         try:
             logits = self.steps[capacity](token, cache)
         except torch._dynamo.exc.TorchDynamoException as error:
-            why = str(error).strip().splitlines()[0]
-            raise Refused(f"the decoding step cannot be compiled (--compile no): {why}") from None
+            reason = str(error).strip().splitlines()[0]
+            raise Refused(
+                f"PyTorch cannot compile the decoding step: {reason}: use --compile no",
+                code="model.compiler-failed",
+            ) from None
         cache.index += 1
         return logits
 
 
-def why_not(model: TokenModel, *, window: int = 0, use_cache: bool = True) -> str:
-    """Return why a model cannot write so by a compiled step, or nothing.
+def compile_refusal(
+    model: TokenModel, *, window: int = 0, use_cache: bool = True
+) -> BadInput | None:
+    """Return the error with which `generate` refuses a compiled step, or None.
 
     Args:
-        window, use_cache: as `generate` takes them.
+        window, use_cache: arguments of `generate`.
     """
     if window or not use_cache:
-        return "a compiled step reads through a cache that keeps the whole text"
+        return BadInput(
+            "a compiled decoding step needs a cache of the whole sequence: leave out --window and "
+            "--no-cache",
+            code="model.compiled-needs-cache",
+        )
     if not isinstance(model, LanguageModel):
-        return "it is of a transformer, and this is a GRU"
+        return BadInput(
+            "only a transformer's decoding step can be compiled, and this model is a GRU",
+            code="model.compiled-gru",
+        )
     if not model.config.causal:
-        return "tokens to come are hidden by the causal mask, and this model is bidirectional"
+        return BadInput(
+            "a compiled decoding step needs a causal model, and this model is bidirectional",
+            code="model.compiled-bidirectional",
+        )
     if model.position.active_hooks() & GROWING:
-        return f"--position {model.config.position} keeps a state of its own, or replaces attention"
-    return ""
+        return BadInput(
+            f"the decoding step cannot be compiled with --position {model.config.position}, which "
+            "caches a state or replaces attention",
+            code="model.compiled-position",
+        )
+    return None
 
 
 def _compiled(model: LanguageModel) -> Step:
     def step(token: Tensor, cache: FixedCache) -> Tensor:
         return model.next_logits(token, cache)
 
-    # Compiled code belongs to a code object and its guards tell whose it is; here both the
-    # model and the shapes are settled, so that guards, a tenth of a step, can go.
+    # PyTorch keeps compiled code by code object, and guards check at every call whether it
+    # applies. With a new code object for this model, and constant shapes, it always applies, so
+    # guards, a tenth of a step, can be skipped.
     step.__code__ = step.__code__.replace()
     unguarded = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     return torch.compile(step, fullgraph=True, dynamic=False, options=unguarded)

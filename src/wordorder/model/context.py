@@ -1,4 +1,4 @@
-"""What one layer needs of the forward pass that it is in, and what looks into it."""
+"""The context of a layer in a forward pass, and recorders that observe it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class AttentionRecord(NamedTuple):
     """The attention of one layer in one forward pass, as the model computed it.
 
     Args:
-        layer: from 0.
-        raw_queries, raw_keys: (batch, heads, time, head_dim), (batch, key_value_heads, ...), before
-            positions were worked in; keys without those of a cache.
-        problem: what the kernel was given; its queries and keys have positions worked in.
-        attended: (batch, heads, query, head_dim), what the kernel returned.
+        layer: index from 0.
+        raw_queries, raw_keys: (batch, heads, time, head_dim) and (batch, key_value_heads, time,
+            head_dim), before the embedding transforms them; without cached keys.
+        problem: the kernel's input; its queries and keys are transformed.
+        attended: (batch, heads, query, head_dim), the kernel's output.
     """
 
     layer: int
@@ -31,7 +31,7 @@ class AttentionRecord(NamedTuple):
     attended: Tensor
 
     def weights(self) -> tuple[Tensor, Tensor]:
-        """Return the attention weights, and what the embedding adds beside the values.
+        """Return the attention weights, and the output that does not come from values.
 
         Shapes: (batch, heads, query, key) and (batch, heads, query, head_dim).
         """
@@ -44,23 +44,24 @@ class AttentionRecord(NamedTuple):
 
 
 class Recorder:
-    """Looks into a forward pass: override what is of interest, and pass it to the model.
+    """Base of observers of a forward pass: override a method, and pass the recorder to the model.
 
-    The model calls it on its way, so that what is shown is what the model computes.
+    The model calls these methods during its forward pass, so they get what it really computes.
     """
 
     def residual(self, layer: int, x: Tensor) -> None:
-        """Receive the residual stream (batch, time, width) before a layer, from 0.
+        """Receive the residual stream (batch, time, width) before a layer.
 
-        Last comes the stream after all layers, before the final norm.
+        The last call, with the number of layers, has the stream after all layers, before the
+        final norm.
         """
 
     def attention(self, record: AttentionRecord) -> None:
-        """Receive the attention of a layer; a GRU has none."""
+        """Receive the attention of a layer; a GRU never calls this."""
 
 
 class ResidualStream(Recorder):
-    """Keeps the residual stream.
+    """Records the residual stream.
 
     Attributes:
         states: (batch, time, width) before each layer, and after the last.
@@ -77,12 +78,12 @@ class LayerContext(NamedTuple):
     """A layer's embedding with its tables and masks, for one forward pass.
 
     Args:
-        layer: from 0.
+        layer: index from 0.
         position: the layer's embedding.
-        tables: what it prepared.
+        tables: the result of its `prepare`.
         additive: the mask and the bias by distance.
-        kernel: the kernel that was asked for.
-        recorder: what looks into the layer, or None.
+        kernel: the requested kernel.
+        recorder: an observer, or None.
     """
 
     layer: int
@@ -94,7 +95,7 @@ class LayerContext(NamedTuple):
 
     @property
     def layout(self) -> TokenLayout:
-        """Where queries and keys stand."""
+        """Positions, indices and documents of queries and keys."""
         return self.additive.mask.layout
 
     def attend(
@@ -104,8 +105,9 @@ class LayerContext(NamedTuple):
 
         Args:
             x: the layer's normalised input (batch, time, width).
-            queries, keys, values: (batch, heads, time, head_dim), before positions are worked in.
-            cache: what the layer keeps of earlier tokens; the new ones are appended.
+            queries, keys, values: (batch, heads, time, head_dim), before the embedding transforms
+                them; keys and values may have key_value_heads heads.
+            cache: the layer's cache, to which the new tokens are appended, or None.
         """
         position, tables = self.position, self.tables
         raw_queries, raw_keys = queries, keys

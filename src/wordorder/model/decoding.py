@@ -1,4 +1,4 @@
-"""Decoding: how a text is read on, and how its next token is chosen."""
+"""Decoding: computing the next token's logits, and sampling from them."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from ..batch import Batch
 from ..errors import BadInput
 from ..settings import NotNegative, Penalty, Positive, Rate, Seed, Share, check
 from .cache import Cache
-from .compiled_step import CompiledStep, why_not
+from .compiled_step import CompiledStep, compile_refusal
 from .fixed_cache import FixedCache
 from .recurrent import RecurrentCache
 from .token_model import TokenModel
 
-COLDEST = 1e-20  # a temperature below could divide logits into what float32 cannot hold
+COLDEST = 1e-20  # dividing logits by a smaller temperature could overflow float32
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen.
+    """Options for choosing the next token.
 
     Args:
-        temperature: divides the logits; 0, or one below `COLDEST`, takes the likeliest token.
-        top_k: keep the k likeliest tokens; 0: all.
-        top_p: keep the likeliest tokens that together reach this probability; 1: all.
-        min_p: keep tokens at least this fraction as likely as the likeliest; 0: all.
-        repetition_penalty: divides positive logits of tokens already there (and
-            multiplies negative ones), the one that ends a text excepted; 1: none. Source: Keskar et
-            al. 2019, CTRL. From 0.001 to 1000.
-        max_tokens: how many tokens are written at most.
-        seed: of the random draws.
+        temperature: divides the logits; 0, or below `COLDEST`: choose the most likely token.
+        top_k: sample from the k most likely tokens; 0: all.
+        top_p: sample from the most likely tokens that together reach this probability; 1: all.
+        min_p: sample from tokens at least this fraction as likely as the most likely one; 0:
+            all.
+        repetition_penalty: divides positive logits (and multiplies negative ones) of tokens that
+            already occur, except the end-of-text token; from 0.001 to 1000; 1: no penalty.
+            Source: Keskar et al. 2019, CTRL.
+        max_tokens: largest number of new tokens.
+        seed: of the random number generator.
     """
 
     temperature: Rate = 0.8
@@ -53,13 +54,15 @@ class Sampling:
 def choose(logits: Tensor, seen: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     """Return the next token.
 
-    Shapes: logits (vocabulary,), seen (tokens,) int64, the ids that count as repeated.
+    Shapes: logits (vocabulary,), seen (tokens,) int64, token ids that the repetition penalty
+    applies to.
     """
     logits = logits.float()
     if sampling.repetition_penalty != 1:
-        old = logits[seen]
+        before = logits[seen]
         penalty = sampling.repetition_penalty
-        logits = logits.index_copy(0, seen, torch.where(old > 0, old / penalty, old * penalty))
+        after = torch.where(before > 0, before / penalty, before * penalty)
+        logits = logits.index_copy(0, seen, after)
     if sampling.temperature < COLDEST:
         return int(logits.argmax())
     probabilities = (logits / sampling.temperature).softmax(-1)
@@ -81,7 +84,7 @@ def generate(
     sampling: Sampling,
     *,
     stop: int | None = None,
-    allowed: Callable[[Sequence[int]], Sequence[int] | None] = lambda written: None,
+    allowed: Callable[[Sequence[int]], Sequence[int] | None] = lambda generated: None,
     use_cache: bool = True,
     window: int = 0,
     sinks: int = 0,
@@ -89,65 +92,74 @@ def generate(
 ) -> Iterator[int]:
     """Yield new tokens, one at a time, until `stop` or `sampling.max_tokens`.
 
-    Scaling that depends on the length divides throughout by how long the text may become, the
-    prompt and `max_tokens`, not by how far it has come: so it is at every step what it was
-    for the tokens before, with a cache and without. With a window it is how much of the text
-    is ever seen at once.
+    The context length, for scaling that depends on it, is the largest possible length from the
+    first step on: the prompt plus `max_tokens`, or with a window the number of tokens in the
+    cache. So every step scales tokens as earlier steps did, with a cache and without.
 
     Args:
-        prompt: token ids to go on from, at least one.
-        stop: the token that ends a text, which a prompt may open with; it is never yielded.
-        allowed: returns the ids that may come after what is written, or None where all may.
-        use_cache: read each token once; without, the whole text again at every step,
-            which must give the same logits.
-        window: how many of the last tokens the cache keeps, for a text of any length in
-            bounded memory; 0: all. A prompt that is longer is read a token at a time past
-            them, so that a text is read as it would have been written.
-        sinks: how many of the first tokens it keeps besides.
-        step: the model's, compiled: what reads every token after the prompt.
+        prompt: token ids to continue, at least one.
+        stop: the end-of-text token, which is not yielded; the prompt may begin with it.
+        allowed: returns the token ids that may follow the generated tokens, or None for all.
+        use_cache: process each token once; if false, process the whole sequence in every step,
+            which gives the same logits.
+        window: number of last tokens that the cache keeps, for sequences of any length in
+            bounded memory; 0: all. The part of a prompt that exceeds them is processed token by
+            token, as if it had been generated.
+        sinks: number of first tokens that the cache keeps in addition.
+        step: the model's compiled step, for all tokens after the prompt.
 
     Raises:
-        BadInput: a model that looks both ways; a window that this model cannot have
-            (`Cache.evict` says why), sinks without one, or one without a cache; a compiled step
+        BadInput: a bidirectional model; a window that the model does not support (see
+            `Cache.evict`), sinks without a window, a window without a cache; a compiled step
             with a window or without a cache.
     """
     if not model.config.causal:
         raise BadInput(
-            "a model that looks both ways fills in hidden tokens and cannot continue a text: "
-            "train one with --objective next-token"
+            "a bidirectional model predicts masked tokens and cannot continue a text: train a "
+            "model with --objective next-token",
+            code="model.generate-bidirectional",
         )
     model.eval()
     check_window(model, window, sinks, use_cache=use_cache)
-    if step is not None and (why := why_not(model, window=window, use_cache=use_cache)):
-        raise BadInput(why)
+    if step is not None and (refusal := compile_refusal(model, window=window, use_cache=use_cache)):
+        raise refusal
     length = len(prompt) + sampling.max_tokens
     rotated = None
     if window:
         length, rotated = min(length, sinks + window + 1), False
     cache = model.new_cache(context_length=length, rotated=rotated) if use_cache else None
-    reading = _Reading(model, cache, length, sinks, window, step)
-    return _written(reading, prompt, sampling, stop, allowed)
+    predictor = _Predictor(model, cache, length, sinks, window, step)
+    return _generated(predictor, prompt, sampling, stop, allowed)
 
 
 def check_window(model: TokenModel, window: int, sinks: int, *, use_cache: bool = True) -> None:
-    """Raise where a model cannot write with such a window and such sinks.
+    """Raise if a model cannot generate with a window and sinks.
 
     Raises:
-        BadInput: as `generate` does.
+        BadInput: as in `generate`.
     """
     for name, value in (("window", window), ("sinks", sinks)):
         if value < 0:
-            raise BadInput(f"{name} is {value}: it must be 0 (none) or more")
+            raise BadInput(
+                f"{name} is {value}: it must be 0 (none) or more", code="model.negative-window"
+            )
     if sinks and not window:
-        raise BadInput(f"{sinks} sinks without a window: say how many of the last tokens are kept")
+        raise BadInput(
+            f"{sinks} sinks have no effect without a window: set --window to the number of last "
+            "tokens to keep",
+            code="model.sinks-without-window",
+        )
     if window and not use_cache:
-        raise BadInput("a window is what the cache keeps of a text: leave out --no-cache")
+        raise BadInput(
+            "a window limits the cache, so it needs one: leave out --no-cache",
+            code="model.window-without-cache",
+        )
     if window:
         model.new_cache(rotated=False).evict(sinks, window)
 
 
-class _Reading:
-    """How a text is read on: through a cache that grows, or does not, or whole every time."""
+class _Predictor:
+    """Computes the next token's logits of a growing sequence, with any cache or without one."""
 
     def __init__(
         self,
@@ -161,28 +173,29 @@ class _Reading:
         self.model, self.cache, self.context_length = model, cache, context_length
         self.sinks, self.window = sinks, window
         self.step = step
-        self.read = 0
+        self.processed = 0
 
     def next_logits(self, tokens: Tensor) -> Tensor:
-        """Return the logits after all tokens of a text, (1, vocabulary)."""
+        """Return the logits (1, vocabulary) after all tokens (1, time) of the sequence."""
         if self.cache is None:
             return self.model.next_logits(Batch(tokens, context_length=self.context_length))
-        unread, self.read = tokens[:, self.read :], tokens.shape[1]
+        new, self.processed = tokens[:, self.processed :], tokens.shape[1]
         if isinstance(self.cache, FixedCache):
-            return self.step.next_logits(unread, self.cache)
-        while self.window and unread.shape[1] > (some := self._room()):
-            self._take(unread[:, :some])
-            unread = unread[:, some:]
-        logits = self._take(unread)
+            return self.step.next_logits(new, self.cache)
+        while self.window and new.shape[1] > (fitting := self._fitting_tokens()):
+            self._process(new[:, :fitting])
+            new = new[:, fitting:]
+        logits = self._process(new)
         if self.step is not None:
             self.cache = self.step.cache(self.cache, self.context_length)
         return logits
 
-    def _room(self) -> int:
-        """How many tokens see no more than what is kept, and themselves."""
+    def _fitting_tokens(self) -> int:
+        """How many tokens can be processed at once without attending to more than the window."""
         return self.sinks + self.window + 1 - self.cache.length
 
-    def _take(self, tokens: Tensor) -> Tensor:
+    def _process(self, tokens: Tensor) -> Tensor:
+        """Return the logits after more tokens, and evict old tokens."""
         logits = self.model.next_logits(tokens, self.cache)
         if self.window:
             self.cache.evict(self.sinks, self.window)
@@ -190,29 +203,29 @@ class _Reading:
 
 
 @torch.inference_mode()
-def _written(
-    reading: _Reading,
+def _generated(
+    predictor: _Predictor,
     prompt: Sequence[int],
     sampling: Sampling,
     stop: int | None,
     allowed: Callable[[Sequence[int]], Sequence[int] | None],
 ) -> Iterator[int]:
-    device = reading.model.embedding.weight.device
+    device = predictor.model.embedding.weight.device
     generator = torch.Generator().manual_seed(sampling.seed)
-    tokens, written = torch.tensor([list(prompt)], device=device), []
+    tokens, generated = torch.tensor([list(prompt)], device=device), []
     for _ in range(sampling.max_tokens):
-        logits = reading.next_logits(tokens)[0]
-        if (ids := allowed(written)) is not None:
+        logits = predictor.next_logits(tokens)[0]
+        if (ids := allowed(generated)) is not None:
             logits = torch.full_like(logits, -torch.inf).index_copy(
                 0, torch.tensor(ids, device=device), logits[ids]
             )
-        # The end of text that opens a text is no token of it, which ending would repeat.
+        # The end-of-text token that opens a prompt must not make ending less likely.
         seen = tokens[0] if stop is None else tokens[0, tokens[0] != stop]
         token = choose(logits, seen, sampling, generator)
         if token == stop:
             return
         yield token
-        written.append(token)
+        generated.append(token)
         tokens = torch.cat((tokens, tokens.new_tensor([[token]])), 1)
 
 

@@ -1,8 +1,8 @@
-"""A cache whose shapes never change, for a decoding step that is compiled once.
+"""A cache with constant shapes, for a decoding step that is compiled once.
 
-A cache that grows has another shape at every token, and compiled code is made for shapes. Here a
-text has room for all its tokens from the start: those to come are behind the token that attends,
-and the causal mask hides them, as it does in training. No embedding needs anything of its own.
+A growing cache has another shape at every token, and compiled code is specific to shapes. This
+cache has its full size from the start. Future tokens are after the current query on the key axis,
+so the causal mask hides them, as in training. Embeddings need no changes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .cache import Cache, LayerCache
 
 
 class FixedCache:
-    """A cache with room for every token of a text, which a compiled step reads and fills.
+    """A cache of constant size, which a compiled step uses and fills.
 
     Args:
-        cache: what has been read so far, of one text.
-        capacity: how many tokens there may be.
+        cache: the tokens so far, of one sequence.
+        capacity: largest number of tokens.
 
     Raises:
-        BadInput: several texts, or packed documents.
+        BadInput: an empty cache, several sequences, or packed documents.
     """
 
-    length = 0  # how far it has come is a tensor: a number would be a constant in the code
+    length = 0  # the actual length is the tensor `index`: an int would be compiled as a constant
     consecutive = True
 
     def __init__(self, cache: Cache, capacity: int) -> None:
@@ -40,12 +40,15 @@ class FixedCache:
             or cache.documents is not None
             or len(cache.layers[0].keys) > 1
         ):
-            raise BadInput("a compiled step goes on with one text of one document, begun before")
+            raise BadInput(
+                "a compiled step continues a cache that has one sequence with one document",
+                code="model.fixed-cache-content",
+            )
         self.rotated, self.causal = cache.rotated, cache.causal
         self.context_length = cache.context_length
         self.index = torch.tensor([cache.length], device=cache.positions.device)
-        to_come = torch.arange(1, capacity - cache.length + 1, device=cache.positions.device)
-        self.positions = torch.cat((cache.positions, cache.positions[:, -1:] + to_come), 1)
+        steps = torch.arange(1, capacity - cache.length + 1, device=cache.positions.device)
+        self.positions = torch.cat((cache.positions, cache.positions[:, -1:] + steps), 1)
         self.layers = [FixedLayerCache(layer, capacity, self.index) for layer in cache.layers]
 
     def next_positions(self, tokens: Tensor) -> Tensor:
@@ -53,7 +56,7 @@ class FixedCache:
         return self.positions[:, self.index]
 
     def extend(self, batch: Batch, positions: Tensor) -> TokenLayout:
-        """Return where the new token stands among all that are and will be."""
+        """Return the layout of the new token, with keys for all tokens up to the capacity."""
         return TokenLayout(
             positions,
             self.positions,
@@ -64,19 +67,19 @@ class FixedCache:
 
 
 class FixedLayerCache:
-    """Keys and values of one layer, and the index where the new token's go."""
+    """Keys and values of one layer, and the index of the new token."""
 
     state = None
 
     def __init__(self, layer: LayerCache, capacity: int, index: Tensor) -> None:
         self.rotated, self.index = layer.rotated, index
-        to_come = (0, 0, 0, capacity - layer.length)
+        padding = (0, 0, 0, capacity - layer.length)
         self.keys, self.values = (
-            F.pad(kept[:, :, : layer.length], to_come) for kept in (layer.keys, layer.values)
+            F.pad(buffer[:, :, : layer.length], padding) for buffer in (layer.keys, layer.values)
         )
 
     def append(self, keys: Tensor, values: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
-        """Put in those of the new token and return all."""
+        """Store the new token's key and value, and return those of all tokens."""
         self.keys[:, :, self.index] = keys
         self.values[:, :, self.index] = values
         return self.keys, self.values, state

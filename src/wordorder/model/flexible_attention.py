@@ -1,11 +1,11 @@
-"""Attention as one kernel that is made from an embedding's score function, on a GPU.
+"""Attention with PyTorch's FlexAttention, a fused kernel generated from a score function.
 
-PyTorch's FlexAttention writes a fused kernel from a function of one score, and leaves out the
-blocks that a mask hides; neither scores nor biases are ever in memory. So a bias costs one lookup
-for each score, and documents packed into a row cost less than one long text.
+FlexAttention generates a GPU kernel from a function of a single score, and skips blocks of scores
+that are masked. Neither scores nor biases are stored in memory. A bias costs one lookup per
+score, and documents packed into a row cost less than one long document.
 
-It cannot take a score that is made of vectors (fire, transformer-xl); PyTorch then says so. On a
-CPU it has no backward pass, and is computed step by step, which is for tests.
+It does not support score functions that compute with vectors (fire, transformer-xl); PyTorch
+raises an error for them. On a CPU it has no backward pass and is slow, so it is for tests only.
 """
 
 from __future__ import annotations
@@ -22,43 +22,44 @@ from .problem import AttentionProblem
 
 
 def supports(problem: AttentionProblem) -> bool:
-    """Return whether flex was asked for, and every bias can be looked up pair by pair."""
+    """Return whether flex is requested, and a bias, if any, can be looked up by index."""
     bias = problem.bias
-    plain = problem.score is None and bias is None and problem.mask.causal_only
-    can = bias is None or bias.by_distance is not None
-    return problem.kernel == "flex" and not plain and can
+    plain_causal = problem.score is None and bias is None and problem.mask.causal_only
+    has_lookup = bias is None or bias.by_distance is not None
+    return problem.kernel == "flex" and not plain_causal and has_lookup
 
 
 def run(problem: AttentionProblem) -> Tensor:
-    """Return attention after what the score function does, under a bias and masks.
+    """Return attention with a score function, a bias and masks.
 
-    A head has 16 numbers or more on a GPU.
+    On a GPU the head size must be 16 or more.
     """
     mask, score = problem.mask, problem.score
     by_distance = None if problem.bias is None else problem.bias.by_distance
     indices, last = mask.layout.query_indices, mask.queries - 1
 
-    def changed(value: Tensor, batch: Tensor, head: Tensor, row: Tensor, key: Tensor) -> Tensor:
+    def score_mod(value: Tensor, batch: Tensor, head: Tensor, row: Tensor, key: Tensor) -> Tensor:
         if score is not None:
             value = score(value, batch, head, indices[row], key)
         return value if by_distance is None else value + by_distance[head, last - row + key]
 
-    simple = score is None and by_distance is None
-    # Code that is compiled as a whole has the kernel compiled with it.
-    alone = not (problem.queries.is_cpu or torch.compiler.is_compiling())
-    return (_compiled() if alone else flex_attention)(
+    unchanged = score is None and by_distance is None
+    # If the model is being compiled, the kernel is compiled with it.
+    compile_here = not (problem.queries.is_cpu or torch.compiler.is_compiling())
+    return (_compiled() if compile_here else flex_attention)(
         problem.queries,
         problem.keys,
         problem.values,
-        score_mod=None if simple else changed,
+        score_mod=None if unchanged else score_mod,
         block_mask=_blocks(problem.additive) if mask.needed else None,
         scale=problem.scale,
     )
 
 
 def _blocks(additive: AdditiveMask) -> BlockMask:
-    """Return which blocks of the scores are not hidden; all layers share it."""
-    # Not an attribute: as one, PyTorch 2.13's compiler took one window's blocks for the other's.
+    """Return the block mask; layers with the same additive mask share it."""
+    # In the memo, not an attribute: with an attribute, PyTorch 2.13's compiler used the blocks of
+    # one window for layers with another.
     if ("blocks",) not in additive.memo:
         mask, layout = additive.mask, additive.mask.layout
 

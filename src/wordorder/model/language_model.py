@@ -1,7 +1,7 @@
-"""The transformer language model: word vectors, blocks, output layer; an ordinary nn.Module.
+"""The transformer language model: word vectors, blocks and output layer, in an nn.Module.
 
-Positions are always passed on, never assumed: a forward pass makes one `TokenLayout` from the
-batch it is given (0, 1, 2, ... and one document by default), and every layer reads that.
+Positions are always passed, never assumed: a forward pass creates one `TokenLayout` from its batch
+(by default positions 0, 1, 2, ... and one document), and every layer uses it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ class LanguageModel(TokenModel):
         self.final_norm = make_norm(config, config.width) if before else None
 
     def room(self, tokens: int) -> int | None:
-        """Return how many tokens the embedding leaves room for; the last one is not read."""
-        longest = self.position.max_position
-        return None if longest is None else max(0, longest - tokens + 2)
+        """Return how many tokens can be generated after `tokens`; None: no limit.
+
+        The last generated token needs no position, because it is never an input.
+        """
+        limit = self.position.max_position
+        return None if limit is None else max(0, limit - tokens + 2)
 
     def hidden(
         self,
@@ -63,49 +66,59 @@ class LanguageModel(TokenModel):
         return x if self.final_norm is None else self.final_norm(x)
 
     def layout(self, tokens: Tensor | Batch, cache: KVCache | None = None) -> TokenLayout:
-        """Return where these tokens stand, and extend the cache's record of it."""
+        """Return the layout of these tokens, and record it in the cache.
+
+        Raises:
+            BadInput: as `forward`.
+        """
         batch = Batch.of(tokens)
         if cache is not None and batch.context_length not in (0, cache.context_length):
             raise BadInput(
-                f"a context length of {batch.context_length:,}, and a cache that was made for "
-                f"{cache.context_length:,}: give it to new_cache, and here none"
+                f"the batch has a context length of {batch.context_length:,}, but its cache was "
+                f"created with {cache.context_length:,}: pass context_length to new_cache only",
+                code="model.context-length-differs",
             )
         time, positions = batch.tokens.shape[1], batch.positions
-        counted = positions is None
+        default = positions is None
         if positions is None and cache is not None:
             positions = cache.next_positions(batch.tokens)
         elif positions is None:
             positions = torch.arange(time, device=batch.tokens.device)[None]
         last = time - 1 + (0 if cache is None else cache.length)
-        stepwise = counted and (cache is None or cache.consecutive)
+        last_is_largest = default and (cache is None or cache.consecutive)
         limited = self.position.max_position is not None
-        if limited and not stepwise and not torch.compiler.is_compiling():
+        if limited and not last_is_largest and not torch.compiler.is_compiling():
             last = int(positions.max())
         self.check_positions(last)
         if cache is not None:
             return cache.extend(batch, positions)
-        # Positions that restart in each document keep the distance of indices within it.
+        # Positions that restart in each document are consecutive within it.
         return TokenLayout.of(
             positions,
             batch.documents,
             context_length=batch.context_length or time,
             causal=self.config.causal,
-            consecutive=counted or batch.consecutive,
+            consecutive=default or batch.consecutive,
         )
 
     def check_positions(self, last: int) -> None:
-        """Raise where a position is past the largest that the embedding can represent."""
+        """Raise if the last position is past the largest that the embedding can represent.
+
+        Raises:
+            BadInput: with both positions.
+        """
         largest = self.position.max_position
         if largest is not None and last > largest:
             raise BadInput(
-                f"position {last} is past the longest that --position {self.config.position} "
-                f"can represent ({largest}): use a shorter text, or train with --position rotary"
+                f"position {last} is past the largest that --position {self.config.position} can "
+                f"represent ({largest}): use a shorter text, or train with --position rotary",
+                code="model.position-past-limit",
             )
 
     def contexts(
         self, layout: TokenLayout, rotated_keys: bool = False, recorder: Recorder | None = None
     ) -> list[LayerContext]:
-        """Return the context of each layer; layers that agree share masks and biases."""
+        """Return each layer's context; layers with equal embedding and window share a mask."""
         tables = self.position.prepare(layout, rotated_keys)
         shared: dict[tuple, AdditiveMask] = {}
         contexts = []
@@ -123,11 +136,11 @@ class LanguageModel(TokenModel):
         """Return an empty cache.
 
         Args:
-            rotated: keep rotated keys; None: where every embedding's rotation is static.
-            context_length: what length-dependent scaling divides by; 0: the trained length.
+            rotated: store rotated keys; None: if every embedding has a static rotation.
+            context_length: the length that length-dependent scaling uses; 0: the trained length.
 
         Raises:
-            BadInput: rotated keys, where an embedding rotates them anew at every length.
+            BadInput: rotated keys, with an embedding whose rotation is not static.
         """
         return Cache(
             self.position,
@@ -138,7 +151,7 @@ class LanguageModel(TokenModel):
         )
 
     def sample_positions(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return a batch at the positions that training feeds; most embeddings change none."""
+        """Return a batch with the positions that training feeds; most embeddings change none."""
         if "sample_positions" not in self.position.active_hooks():
             return batch
         positions = batch.positions

@@ -1,7 +1,7 @@
 """The parts of a block: norms, linear layers, attention layer, feed-forward.
 
-Weights stay in float32 while training and are cast where they are used, to the dtype of
-the activations: the same arithmetic as autocast, without its bookkeeping per operation.
+Weights are float32 in training, and each use casts them to the dtype of the activations: the
+same arithmetic as autocast, without its overhead per operation.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .context import LayerContext
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x @ weight.T + bias in the dtype of x.
 
-    A single row, which is what decoding multiplies, is bound by memory, and PyTorch's product
-    reads float32 weights for it in one thread: cut into a part for each, they are read by all
-    (10 GB/s and 19 on the two cores measured). Compiled, a sum of products reads still faster.
+    For a single row, as in decoding, the speed is limited by reading the weights, which PyTorch
+    does in one thread for float32. Here each thread reads a part of the rows (19 GB/s instead of
+    10 on the two cores measured). In compiled code a sum of products is faster still.
     """
     if x.is_cpu and not torch.is_grad_enabled() and x.numel() == weight.shape[1]:
         if torch.compiler.is_compiling():
@@ -45,14 +45,14 @@ class Linear(nn.Linear):
 
 
 class JoinedLinear(Linear):
-    """Linear layers of one input as one product, which a small model computes faster.
+    """Several linear layers with the same input as one product, faster in a small model.
 
     Args:
-        inputs: width of the input they share.
-        outputs: width of each one's output, by its name.
+        inputs: width of the input.
+        outputs: width of each layer's output, by the layer's name.
 
     Attributes:
-        parts: the rows of the weight, and of the bias, that are each one's.
+        parts: rows of the weight and of the bias that belong to each layer.
     """
 
     def __init__(self, inputs: int, outputs: dict[str, int], *, bias: bool) -> None:
@@ -73,12 +73,12 @@ class RMSNorm(nn.RMSNorm):
 
 
 class _RMSNorm(torch.autograd.Function):
-    """The backward pass is written out: autograd's takes twice as many passes over memory."""
+    """RMSNorm with an explicit backward pass; autograd's reads memory twice as often."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         wide = x.to(weight.dtype)
-        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)  # one pass, no square kept
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)  # stores no squares
         scale = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         unit = wide * scale
         ctx.save_for_backward(unit, scale, weight)
@@ -102,12 +102,13 @@ class LayerNorm(nn.LayerNorm):
 
 
 class Dropout(nn.Module):
-    """Sets a share of its input to 0 while training, and scales the rest to keep the mean.
+    """Sets a share of its input to 0 in training, and scales the rest to keep the mean.
 
-    On a CPU random numbers are drawn one after another: four decisions are made from each,
-    to a share exact to 1/65536, in a quarter of the time of PyTorch's own.
+    On a CPU random numbers are generated one after another, so each 64-bit number is used for
+    four elements, with a share exact to 1/65536. This takes a quarter of the time of PyTorch's
+    dropout.
 
-    Source: Srivastava et al. 2014, section 4; scaled in training, as is usual since.
+    Source: Srivastava et al. 2014, section 4; with scaling in training instead of evaluation.
     """
 
     def __init__(self, share: float) -> None:
@@ -119,10 +120,10 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.share)
-        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
-        bits = draws.view(torch.int16)[: x.numel()].view(x.shape)  # of -32768 to 32767
-        kept = bits >= round(self.share * 65536) - 32768
-        return x * (kept.to(x.dtype) * (1 / (1 - self.share)))
+        numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
+        bits = numbers.view(torch.int16)[: x.numel()].view(x.shape)  # -32768 to 32767
+        is_kept = bits >= round(self.share * 65536) - 32768
+        return x * (is_kept.to(x.dtype) * (1 / (1 - self.share)))
 
     def extra_repr(self) -> str:
         return f"share={self.share}"
@@ -140,11 +141,11 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        wide, biases = config.feed_forward_width, config.biases
+        hidden, biases = config.feed_forward_width, config.biases
         self.activation = config.feed_forward
-        outputs = {"gate": wide, "up": wide} if self.activation == "swiglu" else {"up": wide}
+        outputs = {"gate": hidden, "up": hidden} if self.activation == "swiglu" else {"up": hidden}
         self.input = JoinedLinear(config.width, outputs, bias=biases)
-        self.down = Linear(wide, config.width, bias=biases)
+        self.down = Linear(hidden, config.width, bias=biases)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.input(x)
@@ -173,7 +174,11 @@ class Attention(nn.Module):
             self.key_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values (batch, heads, time, head_dim), raw of positions."""
+        """Return queries, keys and values, without positions.
+
+        Shapes: x (batch, time, width); queries (batch, heads, time, head_dim), keys and values
+        (batch, key_value_heads, time, head_dim).
+        """
         queries, keys, values = (
             part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for part in self.input(x).split(self.input.widths, dim=-1)

@@ -13,14 +13,14 @@ class AttentionMask:
     """The mask of the layers with one window, in one forward pass.
 
     Args:
-        layout: where queries and keys stand.
+        layout: indices and documents of queries and keys.
         window: the layers' sliding window, or None.
 
     Attributes:
-        queries, keys: how many there are.
-        needed: anything is hidden, judged from shapes alone.
-        past_only: no query attends to a key past its own index, and query i is key i.
-        causal_only: the causal mask is all there is.
+        queries, keys: numbers of queries and keys.
+        needed: whether a mask is needed, judged from shapes alone.
+        past_only: query i is key i, and attends to keys 0 to i only.
+        causal_only: the mask is the causal mask and nothing else.
     """
 
     def __init__(self, layout: TokenLayout, window: int | None) -> None:

@@ -1,17 +1,17 @@
-"""Attention as the paper writes it: product, softmax, product; in pieces that stay in cache.
+"""Attention as in its definition (product, softmax, product), in pieces that stay in the cache.
 
-A matrix of scores is written and read some ten times in a training step. Cut by sequences and
-rows into pieces of a few megabytes, it never leaves the processor's cache, and where queries
-attend to the past only, the keys of a piece end where its rows do. The backward pass is written
-out, because autograd would fill and add whole matrices for every piece. Measured on two cores,
-bfloat16, 4096 tokens, six heads of 64, forward and backward: context 256, 37 ms in one piece, 23
-in pieces (with a float32 bias 70 and 25); context 1024, 166 and 66 (with a bias 337 and 67).
+A training step writes and reads a matrix of scores some ten times. Here the matrix is cut by
+sequences and rows into pieces of a few megabytes, which stay in the processor's cache; with a
+causal mask the keys of a piece end at its last row. The backward pass is explicit, because
+autograd would add up whole matrices for every piece. Measured on two cores, bfloat16, 4096
+tokens, six heads of 64, forward and backward: context 256, 37 ms in one piece, 23 in pieces (with
+a float32 bias 70 and 25); context 1024, 166 and 66 (with a bias 337 and 67).
 
-Kernels, which give the same numbers: `in_pieces` for a bias that is fixed or a trained list of
-distances; `in_rows`, through which autograd goes, for what an embedding computes from scores;
-`whole_rows` for embeddings that replace attention; and `one_row` for a compiled decoding step.
-Rows of long texts are computed some at a time, and computed again in the backward pass where
-keeping them would fill memory.
+There are four kernels, which compute the same function: `in_pieces` for a bias that is fixed or
+a trained list by distance; `in_rows`, with autograd, for score functions; `whole_rows` for
+embeddings that replace attention; and `one_row` for a compiled decoding step. The last three
+compute long sequences some rows at a time, and compute them again in the backward pass if storing
+their scores would fill memory.
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ from .additive_mask import AdditiveMask
 from .bias import diagonal_sums
 from .problem import AttentionProblem
 
-# Scores at once: 4 MiB where they are bfloat16, 8 MiB in float32. A GPU wants more at once.
+# Scores in a piece: 4 MiB in bfloat16, 8 MiB in float32. A GPU needs larger pieces to be busy.
 PIECE, PIECE_ON_GPU = 1 << 21, 1 << 26
-# Where queries attend to the past only, a quarter of the rows at a time leaves out three eighths
-# of the scores; fewer than 64 rows make products too small to be fast.
+# With a causal mask, four pieces of rows skip three eighths of the scores. With fewer than 64
+# rows, matrix products are too small to be fast.
 ROW_PIECES, FEWEST_ROWS, MOST_WIDTHS = 4, 64, 32
-# Scores kept for one layer's backward pass; 2^26 float32 numbers are 256 MiB. Beyond it they
-# are computed again.
+# Largest number of scores of a layer that are stored for the backward pass (in float32 256 MiB).
+# More are computed again.
 LARGEST_SCORES = 1 << 26
-# Scores of rows that are computed again: a dozen matrices of this size live at once.
-PART = 1 << 22
+# Scores computed at a time if they are computed again: a dozen tensors of this size exist at
+# the same time.
+ROW_SCORES = 1 << 22
 
 Piece = tuple[slice, slice, slice]  # sequences, rows, keys
 
 
 def takes_anything_else(problem: AttentionProblem) -> bool:
-    """Return whether `in_pieces` supports a problem: all that no earlier kernel needs to take."""
+    """Return whether `in_pieces` supports a problem: no score function, no gradients by pair."""
     return problem.score is None and not problem.trains_pairs
 
 
-# PyTorch's compiler would unroll the pieces: twice as long to compile, and slower.
+# PyTorch's compiler would unroll the loop over pieces: compiling takes twice as long, and the
+# code is slower.
 @torch.compiler.disable
 def in_pieces(problem: AttentionProblem) -> Tensor:
     """Return softmax(scale * queries @ keys.T + additive mask) @ values."""
@@ -62,6 +64,12 @@ def in_pieces(problem: AttentionProblem) -> Tensor:
 
 
 class _Pieces(torch.autograd.Function):
+    """Attention in pieces, with an explicit backward pass.
+
+    Shapes: queries (batch, heads, query, head_dim), scaled; keys and values (batch, heads, key,
+    head_dim); by_distance (heads, distances) or None.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -71,22 +79,22 @@ class _Pieces(torch.autograd.Function):
         by_distance: Tensor | None,
         additive: AdditiveMask,
     ) -> Tensor:
-        attended, kept = queries.new_empty(*queries.shape[:3], values.shape[-1]), []
+        attended, stored = queries.new_empty(*queries.shape[:3], values.shape[-1]), []
         keep = any(ctx.needs_input_grad) and _count(queries, keys) <= LARGEST_SCORES
         for piece in _pieces(queries, keys, additive.mask.past_only):
             sequences, rows, some = piece
             weights = _weights(queries, keys, additive, piece)
             attended[sequences, :, rows] = weights @ values[sequences, :, some]
             if keep:
-                kept.append(weights)
+                stored.append(weights)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(queries, keys, values, *kept)
+            ctx.save_for_backward(queries, keys, values, *stored)
             ctx.additive = additive
         return attended
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        queries, keys, values, *kept = ctx.saved_tensors
+        queries, keys, values, *stored = ctx.saved_tensors
         additive, to_distances = ctx.additive, None
         to_queries = torch.empty_like(queries)
         to_keys, to_values = torch.zeros_like(keys), torch.zeros_like(values)
@@ -94,17 +102,17 @@ class _Pieces(torch.autograd.Function):
             to_distances = torch.zeros_like(additive.bias.by_distance)
         for i, piece in enumerate(_pieces(queries, keys, additive.mask.past_only)):
             sequences, rows, some = piece
-            weights = kept[i] if kept else _weights(queries, keys, additive, piece)
-            own = gradient[sequences, :, rows]
-            to_values[sequences, :, some] += weights.mT @ own
-            to_scores = own @ values[sequences, :, some].mT
+            weights = stored[i] if stored else _weights(queries, keys, additive, piece)
+            to_rows = gradient[sequences, :, rows]  # (sequences, heads, rows, head_dim)
+            to_values[sequences, :, some] += weights.mT @ to_rows
+            to_scores = to_rows @ values[sequences, :, some].mT  # (sequences, heads, rows, keys)
             to_scores = torch._softmax_backward_data(to_scores, weights, -1, weights.dtype)
             to_queries[sequences, :, rows] = to_scores @ keys[sequences, :, some]
             to_keys[sequences, :, some] += to_scores.mT @ queries[sequences, :, rows]
             if to_distances is not None:
                 part, _ = additive.bias.span(rows, some)
-                own = to_scores.sum(0, dtype=to_distances.dtype)
-                to_distances[:, part] += diagonal_sums(own)
+                to_matrix = to_scores.sum(0, dtype=to_distances.dtype)  # (heads, rows, keys)
+                to_distances[:, part] += diagonal_sums(to_matrix)
         return to_queries, to_keys, to_values, to_distances, None
 
 
@@ -123,29 +131,29 @@ def _pieces(queries: Tensor, keys: Tensor, past_only: bool) -> list[Piece]:
     batch, heads, time, _ = queries.shape
     source = keys.shape[2]
     scores = PIECE_ON_GPU if queries.is_cuda else PIECE
-    tall = max(1, min(time, scores // (heads * source)))
+    height = max(1, min(time, scores // (heads * source)))
     if past_only:
-        tall = min(tall, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
-    deep = max(1, scores // (heads * tall * source))
-    # Keys end at steps: a product in bfloat16 keeps memory for every shape it has met. At 16,384
-    # tokens and four heads 512 shapes held 2.5 GB, 32 hold 0.1.
-    step = max(tall, source // MOST_WIDTHS)
+        height = min(height, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
+    depth = max(1, scores // (heads * height * source))
+    # Keys end at multiples of `step`, because a bfloat16 product keeps memory for every shape it
+    # has been used with. At 16,384 tokens and four heads, 512 shapes took 2.5 GB, 32 take 0.1.
+    step = max(height, source // MOST_WIDTHS)
     pieces = []
-    for first in range(0, batch, deep):
-        for start in range(0, time, tall):
-            stop = min(start + tall, time)
+    for first in range(0, batch, depth):
+        for start in range(0, time, height):
+            stop = min(start + height, time)
             some = slice(0, min(source, -(-stop // step) * step) if past_only else source)
-            pieces.append((slice(first, first + deep), slice(start, stop), some))
+            pieces.append((slice(first, first + depth), slice(start, stop), some))
     return pieces
 
 
 def needs_autograd(problem: AttentionProblem) -> bool:
-    """Return whether scores are changed by a function, or by a bias with gradients for pairs."""
+    """Return whether there is a score function, or a bias that needs gradients by pair."""
     return problem.score is not None or problem.trains_pairs
 
 
 def in_rows(problem: AttentionProblem) -> Tensor:
-    """Return attention after what the score function does to the scores; autograd follows it."""
+    """Return attention with a score function and any bias; autograd follows it."""
     queries, keys, values = problem.queries * problem.scale, problem.keys, problem.values
     mask, bias, score = problem.mask, problem.bias, problem.score
 
@@ -160,7 +168,7 @@ def in_rows(problem: AttentionProblem) -> Tensor:
             scores = scores.masked_fill(~mask.may_attend(rows, some), float("-inf"))
         return scores.softmax(-1).to(values.dtype) @ values[:, :, some]
 
-    return _some_rows_at_a_time(attended, queries, keys, mask.past_only, PART)
+    return _some_rows_at_a_time(attended, queries, keys, mask.past_only, ROW_SCORES)
 
 
 def is_compiled_step(problem: AttentionProblem) -> bool:
@@ -169,7 +177,7 @@ def is_compiled_step(problem: AttentionProblem) -> bool:
 
 
 def one_row(problem: AttentionProblem) -> Tensor:
-    """Return attention of one query, written as sums, which a compiler puts into its own loops."""
+    """Return attention of one query, written as sums that a compiler fuses into loops."""
     queries, keys = problem.queries * problem.scale, problem.keys
     scores = (upcast(queries) * upcast(keys)).sum(-1)[:, :, None]
     added = problem.additive.whole()
@@ -179,12 +187,12 @@ def one_row(problem: AttentionProblem) -> Tensor:
 
 
 def replaces_attention(problem: AttentionProblem) -> bool:
-    """Return whether the embedding computes whole rows itself."""
+    """Return whether the embedding replaces attention."""
     return problem.position.whole_row is not None
 
 
 def whole_rows(problem: AttentionProblem) -> Tensor:
-    """Return what an embedding computes in place of attention, some rows at a time."""
+    """Return the output of an embedding that replaces attention, some rows at a time."""
     queries, keys, values = problem.queries, problem.keys, problem.values
     mask, bias, score = problem.mask, problem.bias, problem.score
     alone = score is None and bias is None
@@ -195,8 +203,8 @@ def whole_rows(problem: AttentionProblem) -> Tensor:
             return_freed_pages()
         added = None if bias is None else bias.of(rows)
 
-        def total(value: Tensor, *where: Tensor) -> Tensor:
-            value = value if score is None else score(value, *where)
+        def score_and_bias(value: Tensor, *indices: Tensor) -> Tensor:
+            value = value if score is None else score(value, *indices)
             return value if added is None else value + added
 
         return problem.position.attend(
@@ -206,45 +214,52 @@ def whole_rows(problem: AttentionProblem) -> Tensor:
             problem.tables,
             problem.state,
             mask.may_attend(rows),
-            None if alone else total,
+            None if alone else score_and_bias,
             mask.layout.query_indices[rows],
         ).to(values.dtype)
 
-    # Such an embedding prepares all keys every time; where nothing else is in the layer, it cuts
-    # the rows once more itself.
-    part = LARGEST_SCORES if alone else LARGEST_SCORES // 2
-    return _some_rows_at_a_time(attended, queries, keys, False, part)
+    # Such an embedding may process all keys in every call, so few calls are better. Without other
+    # embeddings in the layer, it cuts the rows into smaller tiles itself.
+    scores_at_a_time = LARGEST_SCORES if alone else LARGEST_SCORES // 2
+    return _some_rows_at_a_time(attended, queries, keys, False, scores_at_a_time)
 
 
 def _some_rows_at_a_time(
-    attended: Callable[[slice], Tensor], queries: Tensor, keys: Tensor, past_only: bool, part: int
+    attended: Callable[[slice], Tensor],
+    queries: Tensor,
+    keys: Tensor,
+    past_only: bool,
+    scores_at_a_time: int,
 ) -> Tensor:
-    """Return all rows; those of a long text are computed again in the backward pass.
+    """Return the output of all rows, for long sequences with checkpoints.
 
     Args:
-        attended: returns the attended values of some rows.
-        past_only: rows attend to the past only, so that fewer at a time means fewer keys.
-        part: scores computed at once where the text is long.
+        attended: returns the output of some rows.
+        past_only: rows attend to the past only, so the first rows need fewer keys.
+        scores_at_a_time: scores in a call of `attended` if there are more than LARGEST_SCORES.
     """
     time = queries.shape[2]
     scores = _count(queries, keys)
     large = scores > LARGEST_SCORES
-    at_once = max(FEWEST_ROWS, time * part // scores) if large else time
-    again = large and torch.is_grad_enabled()
+    height = max(FEWEST_ROWS, time * scores_at_a_time // scores) if large else time
+    recompute = large and torch.is_grad_enabled()
     if past_only:
-        at_once = min(at_once, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
-    parts = []
-    # The memory that a part frees holds the next one if that needs less: the last rows, which
-    # attend to most, come first, and each part of a long text is a row shorter.
+        height = min(height, max(FEWEST_ROWS, -(-time // ROW_PIECES)))
+    outputs = []
+    # The memory freed by one call is reused by the next if that needs less. So the last rows,
+    # which attend to the most keys, come first, and of a long sequence each call has a row less.
     stop = time
     while stop > 0:
-        rows = slice(max(0, stop - at_once), stop)
-        stop, at_once = rows.start, max(FEWEST_ROWS, at_once - 1) if large else at_once
-        parts.append(checkpoint(attended, rows, use_reentrant=False) if again else attended(rows))
-    return parts[0] if len(parts) == 1 else torch.cat(parts[::-1], dim=2)
+        rows = slice(max(0, stop - height), stop)
+        stop, height = rows.start, max(FEWEST_ROWS, height - 1) if large else height
+        if recompute:
+            outputs.append(checkpoint(attended, rows, use_reentrant=False))
+        else:
+            outputs.append(attended(rows))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs[::-1], dim=2)
 
 
 def _count(queries: Tensor, keys: Tensor) -> int:
-    """Return how many scores there are."""
+    """Return the number of scores."""
     batch, heads, time, _ = queries.shape
     return batch * heads * time * keys.shape[2]

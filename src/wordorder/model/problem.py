@@ -1,4 +1,4 @@
-"""Everything that a kernel needs to compute the attention of one layer."""
+"""The input of an attention kernel."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ KernelName = Literal["auto", "plain", "fused", "flex"]
 
 @dataclass(frozen=True)
 class AttentionProblem:
-    """Queries, keys and values of one layer, and what its embedding does to the scores.
+    """Queries, keys and values of one layer, with its mask, bias and score function.
 
     Args:
-        queries: (batch, heads, query, head_dim), positions worked in, not yet scaled. An embedding
-            may have made queries and keys wider.
+        queries: (batch, heads, query, head_dim), transformed by the embedding, not yet scaled. The
+            embedding may have widened queries and keys.
         keys, values: (batch, heads, key, head_dim).
-        scale: what products of queries and keys are multiplied by.
-        score: the elementwise function of the scores, or None.
+        scale: factor of the products of queries and keys.
+        score: the elementwise function of scores, or None.
         additive: the mask and the bias by distance.
-        position, tables, state: the layer's embedding, for what replaces whole rows.
-        kernel: the kernel that was asked for.
+        position, tables, state: the layer's embedding, for one that replaces attention.
+        kernel: the requested kernel.
     """
 
     queries: Tensor
@@ -55,10 +55,10 @@ class AttentionProblem:
         additive: AdditiveMask,
         kernel: KernelName = "auto",
     ) -> AttentionProblem:
-        """Return the problem of a layer whose queries and keys have positions worked in.
+        """Return the problem of a layer, for queries and keys transformed by its embedding.
 
-        Shapes: keys and values may be (batch, key_value_heads, key, head_dim): groups of query
-        heads share them.
+        Shapes: keys and values may be (batch, key_value_heads, key, head_dim); they are repeated
+        for the query heads that share them.
         """
         heads = queries.shape[1]
         keys, values = _for_each_head(keys, heads), _for_each_head(values, heads)
@@ -77,22 +77,22 @@ class AttentionProblem:
 
     @property
     def mask(self) -> AttentionMask:
-        """Which keys each query may attend to."""
+        """The mask."""
         return self.additive.mask
 
     @property
     def bias(self) -> AttentionBias | None:
-        """The bias by distance."""
+        """The bias by distance, or None."""
         return self.additive.bias
 
     @property
     def trains_pairs(self) -> bool:
-        """Whether a bias needs gradients that no list of distances can take."""
+        """Whether a trained bias is evaluated by pair, so that it needs gradients by pair."""
         return self.bias is not None and self.bias.trained and self.bias.by_distance is None
 
     @property
     def compiled_step(self) -> bool:
-        """Whether this is one query of a decoding step that is being compiled."""
+        """Whether this is a single query in code that is being compiled: a decoding step."""
         return self.mask.queries == 1 and torch.compiler.is_compiling()
 
 

@@ -1,7 +1,7 @@
-"""A GRU language model: the contrast, which reads in order and needs no positions.
+"""A GRU language model, for contrast: it needs no positional embedding.
 
-It reads word by word, so "I love AI" and "AI love I" differ to it without any
-positional embedding; the price is that its steps cannot run at once.
+A GRU processes tokens one after another, so "I love AI" and "AI love I" give different results
+without positions. The price is that its steps cannot be computed in parallel.
 """
 
 from __future__ import annotations
@@ -42,29 +42,31 @@ class RecurrentLanguageModel(TokenModel):
     ) -> Tensor:
         """Return the final hidden states (batch, time, width) in the compute dtype.
 
-        A GRU reads in order: it uses neither positions nor the context length.
+        Positions and the context length have no effect.
 
         Args:
-            cache: the hidden state after the tokens before these; it is replaced.
+            cache: the hidden states after earlier tokens; it is updated.
 
         Raises:
-            BadInput: more than one document in a row, which a GRU cannot keep apart.
+            BadInput: more than one document in a row: hidden states cannot be masked.
         """
         batch = Batch.of(tokens)
         documents = batch.documents
         if documents is not None and bool((documents.clamp(min=0) != documents[:, :1]).any()):
             raise BadInput(
-                "a GRU cannot keep packed documents apart: leave out --isolate-documents"
+                "a GRU cannot isolate documents that are packed into one row: leave out "
+                "--isolate-documents",
+                code="model.gru-packed-documents",
             )
         x = self.word_vectors(batch.tokens)
         for i, (norm, recurrence) in enumerate(zip(self.norms, self.recurrences, strict=True)):
             if recorder is not None:
                 recorder.residual(i, x)
             before = cache.states[i] if cache is not None and cache.states else None
-            read, after = recurrence(norm(x), before)
+            outputs, after = recurrence(norm(x), before)
             if cache is not None:
-                cache.following.append(after)
-            x = x + self.dropout(read)
+                cache.new_states.append(after)
+            x = x + self.dropout(outputs)
         if recorder is not None:
             recorder.residual(len(self.norms), x)
         if cache is not None:
@@ -72,13 +74,13 @@ class RecurrentLanguageModel(TokenModel):
         return self.final_norm(x).to(self.compute_dtype)
 
     def new_cache(self, *, rotated: bool | None = None, context_length: int = 0) -> RecurrentCache:
-        """Return an empty cache; a GRU has no use for either option."""
+        """Return an empty cache; the arguments have no effect."""
         return RecurrentCache()
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         super().initialise(seed)
-        for layer, recurrence in enumerate(self.recurrences):  # an orthogonal memory in each
+        for layer, recurrence in enumerate(self.recurrences):
             generator = torch.Generator().manual_seed(
                 seed * len(self.recurrences) + layer & SEED_MASK
             )
@@ -88,25 +90,32 @@ class RecurrentLanguageModel(TokenModel):
 
 
 class RecurrentCache:
-    """The hidden state of a GRU after the tokens read so far."""
+    """The hidden states of a GRU's layers after the tokens so far.
+
+    Attributes:
+        states: (1, batch, width) for each layer.
+        new_states: those of the forward pass in progress.
+    """
 
     rotated = False
 
     def __init__(self) -> None:
         self.length = 0
         self.states: list[Tensor] = []
-        self.following: list[Tensor] = []
+        self.new_states: list[Tensor] = []
 
     def advance(self, tokens: int) -> None:
-        """Take the states that a forward pass left as those to go on from."""
-        self.states, self.following, self.length = self.following, [], self.length + tokens
+        """Make the new states of a forward pass the current ones."""
+        self.states, self.new_states, self.length = self.new_states, [], self.length + tokens
 
     def evict(self, sinks: int, window: int) -> None:
-        """Refuse: there are no tokens to drop.
+        """Raise, because a GRU caches no tokens.
 
         Raises:
             BadInput: always.
         """
         raise BadInput(
-            "a GRU keeps no tokens, only what it made of them, and never more: leave out the window"
+            "a GRU caches a hidden state of constant size and no tokens, so it has no window: "
+            "leave out --window",
+            code="model.gru-window",
         )

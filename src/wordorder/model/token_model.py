@@ -1,12 +1,12 @@
-"""What every language model of ours shares: word vectors, logits, losses, initial values.
+"""The base of both language models: word vectors, logits, losses, initial values.
 
-The loss goes through `forward`, like everything else that training asks for, so that what wraps a
-model (a compiler, data-parallel training) sees all of it.
+The loss is computed in `forward`, so that wrappers of a model (torch.compile, data-parallel
+training) include it.
 
-Initial values (standard deviations): embeddings 0.02, which the default multiplier,
-sqrt(width), makes 0.2 to 0.6 where they enter; matrices 1/sqrt(inputs); the two
-projections that write to the residual stream 0, so that a new block is the identity
-(nanochat, modded-nanogpt); norms 1; biases 0; a position's parameters by its own rule.
+Initial values (standard deviations): embeddings 0.02, times the default multiplier sqrt(width)
+0.2 to 0.6; matrices 1/sqrt(inputs); the two projections to the residual stream 0, so that a new
+block is the identity (nanochat, modded-nanogpt); norms 1; biases 0; a positional embedding's
+parameters by its `reset_parameters`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from .cross_entropy import cross_entropy
 from .layers import Dropout, JoinedLinear, Linear, linear
 from .problem import KernelName
 
-SEED_MASK = (1 << 64) - 1  # the seeds that PyTorch takes
+SEED_MASK = (1 << 64) - 1  # PyTorch's seeds have 64 bits
 
 
 class ParameterPart(NamedTuple):
-    """A parameter, or those rows of it that would be one if layers were not joined."""
+    """A parameter, or the rows of it that belong to one of several joined layers."""
 
     name: str
     parameter: nn.Parameter
@@ -41,13 +41,13 @@ class ParameterPart(NamedTuple):
 
     @property
     def value(self) -> Tensor:
-        """The values, which share the parameter's memory."""
+        """The values; they share memory with the parameter."""
         return self.parameter.detach()[self.rows]
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Read with a model as in evaluation, without dropout, and leave it as it was."""
+    """Put a model in evaluation mode, without dropout, and restore its mode afterwards."""
     training = model.training
     model.eval()
     try:
@@ -57,10 +57,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 class TokenModel(nn.Module):
-    """What every language model of ours shares: loss, parameter counts, initial values.
+    """Base of both language models: loss, parameter counts, initial values.
 
     Attributes:
-        compute_dtype: dtype of the activations; weights stay as they are.
+        compute_dtype: dtype of the activations; weights keep theirs.
         attention_kernel: "auto", "plain", "fused" or "flex".
     """
 
@@ -75,7 +75,7 @@ class TokenModel(nn.Module):
             self.head = Linear(config.width, config.vocabulary_size, bias=False)
 
     def word_vectors(self, tokens: Tensor) -> Tensor:
-        """Return word vectors (batch, time, width) of tokens, multiplied as configured."""
+        """Return word vectors (batch, time, width), times the configured multiplier."""
         return self.embedding(tokens) * self.config.embedding_scale
 
     def logits(self, x: Tensor) -> Tensor:
@@ -93,16 +93,16 @@ class TokenModel(nn.Module):
         """Return the logits of every token, or the losses of a batch that has targets.
 
         Args:
-            tokens: (batch, time) int64, or a batch that says where its tokens stand.
-            cache: from `new_cache`: what the model read before; it is extended.
-            recorder: what looks into the layers.
+            tokens: (batch, time) int64, or a batch with positions and documents.
+            cache: earlier tokens, from `new_cache`; it is updated.
+            recorder: an observer of the layers, or None.
 
         Shapes: logits (batch, time, vocabulary) in the compute dtype; losses (batch, time) float32
-        in nats, 0 where a target is not counted.
+        in nats, 0 where the target is -1.
 
         Raises:
             BadInput: a position past the largest that the embedding can represent; a context
-                length that is not the cache's; packed documents for a GRU.
+                length other than the cache's; packed documents for a GRU.
         """
         batch = Batch.of(tokens)
         hidden = self.hidden(batch, cache, recorder)
@@ -123,16 +123,16 @@ class TokenModel(nn.Module):
         """Return an empty cache.
 
         Args:
-            rotated: keep keys with positions worked in; None: where that is exact.
-            context_length: what length-dependent scaling divides by; 0: the trained length.
+            rotated: store keys transformed by the embedding; None: where that is exact.
+            context_length: the length that length-dependent scaling uses; 0: the trained length.
         """
         raise NotImplementedError
 
     def sample_positions(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return a batch at the positions that training feeds; most embeddings change none."""
+        """Return a batch with the positions that training feeds; most embeddings change none."""
         return batch
 
-    # Chunks of its own, which a compiler would unroll.
+    # PyTorch's compiler would unroll the loop over chunks.
     @torch.compiler.disable
     def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (batch, time) of final hidden states (batch, time, width)."""
@@ -147,7 +147,7 @@ class TokenModel(nn.Module):
 
     @property
     def output_weight(self) -> Tensor:
-        """The output layer's matrix (vocabulary, width): the embedding table where tied."""
+        """The output layer's matrix (vocabulary, width); the embedding table if it is tied."""
         return self.embedding.weight if self.head is None else self.head.weight
 
     def next_logits(self, tokens: Tensor | Batch, cache: Any = None) -> Tensor:
@@ -155,28 +155,28 @@ class TokenModel(nn.Module):
         return self.logits(self.hidden(tokens, cache)[:, -1])
 
     def set_dropout(self, share: float) -> None:
-        """Change the dropout of every block, and what the configuration says of it."""
+        """Set the dropout of every block, and in the configuration."""
         self.config = replace(self.config, dropout=share)
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.share = share
 
     def room(self, tokens: int) -> int | None:
-        """Return how many tokens can be written after some; None: as many as one likes."""
+        """Return how many tokens can be generated after `tokens`; None: no limit."""
         return None
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         """Set every weight from a seed.
 
-        Each part draws from a generator of its own, seeded by its name, so that two
-        models share every initial weight of the same name and shape.
+        Each parameter part has its own generator, seeded by the part's name, so that parts with
+        the same name and shape have the same initial values in different models.
         """
         modules = dict(self.named_modules())
         for part in self.parts():
             owner, _, kind = part.name.rpartition(".")
-            own_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1 & SEED_MASK)
-            generator = torch.Generator().manual_seed(own_seed)
+            part_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1 & SEED_MASK)
+            generator = torch.Generator().manual_seed(part_seed)
             if hasattr(modules.get(owner), "shape"):  # a positional embedding
                 modules[owner].reset_parameters(generator)
                 continue
@@ -185,7 +185,7 @@ class TokenModel(nn.Module):
     def initial_value(
         self, owner: str, kind: str, parameter: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Return the first value of one parameter (see the module's docstring)."""
+        """Return initial values of one parameter (see the module's docstring)."""
         if parameter.dim() < 2:
             return torch.ones(parameter.shape) if kind == "weight" else torch.zeros(parameter.shape)
         if owner.endswith((".output", ".down")):
@@ -194,9 +194,9 @@ class TokenModel(nn.Module):
         return torch.randn(parameter.shape, generator=generator) * deviation
 
     def parts(self) -> Iterator[ParameterPart]:
-        """Yield every parameter, joined ones part by part.
+        """Yield every parameter, with those of joined layers as one part per layer.
 
-        The query's rows of `blocks.0.attention.input.weight` are the part
+        For example, the rows for queries of `blocks.0.attention.input.weight` are the part
         `blocks.0.attention.query.weight`.
         """
         for owner, module in self.named_modules():
@@ -211,22 +211,22 @@ class TokenModel(nn.Module):
                     yield ParameterPart(prefix + kind, parameter)
 
     def muon_parts(self) -> list[ParameterPart]:
-        """Return the hidden matrices, which Muon updates; AdamW takes the rest.
+        """Return the hidden matrices, which Muon updates; AdamW updates all other parameters.
 
-        Those of a positional embedding are the ones that its class declares; where every head
-        has one, each is a part.
+        Matrices of a positional embedding are those that its class declares. A parameter with a
+        matrix per head gives one part per head.
         """
         parts = (part for part in self.parts() if part.name.startswith("blocks."))
         matrices = [part for part in parts if part.value.dim() == 2]
         for owner, module in self.named_modules():
             for kind in module.matrices if isinstance(module, Position) else ():
                 name, parameter = f"{owner}.{kind}", getattr(module, kind)
-                each = range(len(parameter)) if parameter.dim() == 3 else (slice(None),)
-                matrices += [ParameterPart(name, parameter, rows) for rows in each]
+                indices = range(len(parameter)) if parameter.dim() == 3 else (slice(None),)
+                matrices += [ParameterPart(name, parameter, index) for index in indices]
         return matrices
 
     def parameter_counts(self) -> dict[str, int]:
-        """Return the number of parameters: in all, of positions, of embeddings, of matrices."""
+        """Return numbers of parameters: total, position, embedding and hidden matrices."""
         named = dict(self.named_parameters())
         return {
             "total": sum(p.numel() for p in named.values()),

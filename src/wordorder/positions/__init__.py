@@ -1,4 +1,4 @@
-"""The catalogue of positional embeddings, one line each, and the specs that name them.
+"""The catalogue of positional embeddings, and the specs that name them.
 
 from wordorder.positions import ModelShape, Rotary
 rotary = Rotary(ModelShape(heads=6, head_dim=64), base=500000)
@@ -71,34 +71,35 @@ def parse(text: str) -> Spec:
 
 
 def find(name: str) -> type[Position]:
-    """Return the class of a name or alias of the catalogue, or of package.module.Class."""
+    """Return the class of a name or alias in the catalogue, or of package.module.Class."""
     return specs.find(name, CATALOGUE)
 
 
 def word_scale(spec: Spec | str, width: int) -> float | None:
-    """Return what the embeddings of a spec presume that word vectors are multiplied by.
+    """Return the multiplier of word vectors that a spec's embeddings expect, or None.
 
     Raises:
-        PositionError: two that presume different multipliers.
+        PositionError: two embeddings expect different multipliers.
     """
     parts = (parse(spec) if isinstance(spec, str) else spec).parts
-    presumed = {find(part.name).word_scale(width) for part in parts} - {None}
-    if len(presumed) > 1:
+    scales = {find(part.name).word_scale(width) for part in parts} - {None}
+    if len(scales) > 1:
         raise PositionError(
-            f"{spec}: its embeddings presume word vectors multiplied by {sorted(presumed)}: "
-            "give the model one embedding_scale"
+            f"{spec}: its embeddings expect word vectors with different multipliers, "
+            f"{sorted(scales)}: set the model's embedding_scale",
+            code="positions.word-scales-differ",
         )
-    return presumed.pop() if presumed else None
+    return scales.pop() if scales else None
 
 
 def build(spec: Spec | str, shape: ModelShape) -> Composed:
-    """Return the embeddings of a spec, made for one model."""
+    """Return the embeddings of a spec for a model of this shape."""
     return composed.build(parse(spec) if isinstance(spec, str) else spec, shape, CATALOGUE)
 
 
 def __getattr__(name: str) -> object:
     if name == "Geometry":
-        raise ImportError("wordorder.positions.Geometry is called TokenLayout now: rename it")
+        raise ImportError("wordorder.positions.Geometry is now called TokenLayout: rename it")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,7 +1,7 @@
-"""Other names of the embeddings in the catalogue, as papers and other libraries have them.
+"""Other names of the catalogue's embeddings, used in papers and other libraries.
 
-An alias is for typing alone: what is recorded, listed and reported is the catalogue's name.
-Capitals and underscores do not matter: `RoPE` is rotary and `self_extend` is self-extend.
+Aliases are accepted in specs only: records, lists and reports use the catalogue's name.
+Case and underscores do not matter: `RoPE` is rotary and `self_extend` is self-extend.
 """
 
 import re
@@ -31,12 +31,12 @@ ALIASES: dict[str, str] = {
     "selective-rope": "selective",
 }
 
-# A name begins a spec, or follows a slash or a plus sign that is not within brackets.
-_NAME = re.compile(r"(?P<before>^|[/+](?![^\[]*\]))(?P<blank>\s*)(?P<name>[^:/+\s]+)")
+# A name begins a spec, or follows a slash or a plus sign outside of brackets.
+_NAME = re.compile(r"(?P<before>^|[/+](?![^\[]*\]))(?P<space>\s*)(?P<name>[^:/+\s]+)")
 
 
 def canonical_name(name: str) -> str:
-    """Return the catalogue's spelling of a name; a class of one's own (with a dot) as it is."""
+    """Return the catalogue's name for a name or alias; a dotted class name is unchanged."""
     if "." in name:
         return name
     spelled = name.lower().replace("_", "-")
@@ -44,8 +44,8 @@ def canonical_name(name: str) -> str:
 
 
 def canonical(spec: str) -> str:
-    """Return a spec with the catalogue's names: `rotary/none` for `RoPE/nope`.
+    """Return a spec with aliases replaced: `rotary/none` for `RoPE/nope`.
 
-    Nothing else of it changes, and nothing is checked: see `parse`.
+    Nothing else changes, and nothing is validated: `parse` does that.
     """
-    return _NAME.sub(lambda m: m["before"] + m["blank"] + canonical_name(m["name"]), spec)
+    return _NAME.sub(lambda m: m["before"] + m["space"] + canonical_name(m["name"]), spec)

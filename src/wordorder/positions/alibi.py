@@ -1,4 +1,4 @@
-"""ALiBi: attention scores fall linearly with distance, at another slope in each head."""
+"""ALiBi: attention scores fall linearly with distance, with a different slope per head."""
 
 import torch
 from torch import Tensor
@@ -7,31 +7,31 @@ from .base import ModelShape, Position
 
 
 class Alibi(Position):
-    """Attention with linear biases: score - m * distance, m by head.
+    """Attention with linear biases: score - m * distance, with a slope m per head.
 
-    Any number of heads: those past the largest power of two take every other slope of
-    the next one, as the paper's own code does. A bidirectional model gets the symmetric
-    form, the distance's absolute value.
+    The number of heads need not be a power of two: the heads past the largest power of two
+    take every other slope of the next power of two, as the authors' code does. A
+    bidirectional model uses the absolute value of the distance.
 
     Source: Press et al. 2022, section 3; the slopes for n heads are 2^(-8/n), 2^(-16/n), ...
     """
 
-    summary = "Scores fall linearly with distance, at another slope in each head."
+    summary = "Scores fall linearly with distance, with a different slope per head."
     source = "Press et al. 2022, section 3"
     formula = (
         "scoreᵢⱼ = qᵢ·kⱼ / √d − m[head] · |i − j|\n"
-        "m[head n of H] = 2^(−8n/H);   H no power of two: those of the largest power of two\n"
-        "below it, then every other one of the next power of two"
+        "m[head n of H] = 2^(−8n/H);   if H is not a power of two: the slopes of the largest\n"
+        "power of two below it, then every other slope of the next power of two"
     )
     traps = (
-        "Head counts that are no power of two: one geometric row over all heads has other "
-        "slopes than the paper's, BLOOM's and MPT's.",
-        "The bias is subtracted: with the sign turned a model attends to the farthest first.",
-        "The bias is not divided by sqrt(head_dim): Falcon does, and is another model.",
-        "A bidirectional model needs the absolute value, or it favours what lies ahead.",
-        "Distances from 1,000 to 1,007 are three numbers in bfloat16: the bias is float32.",
-        "Heads split over devices keep their slices of the whole model's slopes: a model with as "
-        "many heads as a slice has others.",
+        "If the number of heads is not a power of two, one geometric sequence over all heads "
+        "gives other slopes than the paper, BLOOM and MPT.",
+        "The bias is subtracted: with the opposite sign a model attends most to the farthest key.",
+        "The bias is not divided by sqrt(head_dim). Falcon divides it, so its slopes differ.",
+        "A bidirectional model needs the absolute distance, or it favours later tokens.",
+        "In bfloat16 the distances 1,000 to 1,007 round to three values: the bias is float32.",
+        "With heads split over devices, each device needs its slice of the whole model's slopes: "
+        "the slopes of a model with as many heads as the slice are different.",
     )
     door = "score"
 
@@ -40,9 +40,9 @@ class Alibi(Position):
 
     def slopes(self) -> Tensor:
         heads = self.shape.heads
-        whole = 1 << (heads.bit_length() - 1)  # largest power of two at most `heads`
-        exponents = [8 * (i + 1) / whole for i in range(whole)]
-        exponents += [8 * (2 * i + 1) / (2 * whole) for i in range(heads - whole)]
+        power = 1 << (heads.bit_length() - 1)  # largest power of two at most `heads`
+        exponents = [8 * (i + 1) / power for i in range(power)]
+        exponents += [8 * (2 * i + 1) / (2 * power) for i in range(heads - power)]
         return torch.tensor([2.0**-e for e in exponents], dtype=torch.float32, device="cpu")
 
     def distance_bias(self, distance: Tensor) -> Tensor:

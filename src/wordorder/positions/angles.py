@@ -1,7 +1,7 @@
-"""Cosines and sines of positions, worked in float64 and cast once to float32.
+"""Cosines and sines of positions, computed in float64 and cast once to float32.
 
-In float32 angles are off by 0.039 near position 1,000,000, and in bfloat16 positions above
-256 are no longer told apart.
+Near position 1,000,000 a float32 angle is wrong by 0.039; above 256 neighbouring positions
+are equal in bfloat16.
 """
 
 import torch
@@ -9,15 +9,16 @@ from torch import Tensor
 
 
 def exact(numbers: Tensor) -> Tensor:
-    """Return numbers in float64, on the CPU where their device has none: Apple's GPUs."""
+    """Return numbers in float64, moved to the CPU from Apple GPUs, which lack float64."""
     return (numbers.cpu() if numbers.device.type == "mps" else numbers).to(torch.float64)
 
 
-def cos_sin(places: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cosines and sines of places times frequencies, float32 where the places are.
+def cos_sin(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cosines and sines of positions * frequencies.
 
-    Shapes: places (..., pairs or 1) of any number type, frequencies (pairs,) float64.
+    Shapes: positions (..., pairs or 1) of any number type, frequencies (pairs,) float64;
+    the results (..., pairs) float32, on the device of the positions.
     """
-    angles = exact(places)
+    angles = exact(positions)
     angles = angles * frequencies.to(angles.device)
-    return angles.cos().float().to(places.device), angles.sin().float().to(places.device)
+    return angles.cos().float().to(positions.device), angles.sin().float().to(positions.device)

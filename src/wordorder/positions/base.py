@@ -1,10 +1,10 @@
-"""The one interface that every positional embedding fits.
+"""The interface of every positional embedding: `Position`.
 
-Positions are data; a positional embedding is a function of them; it enters the
-transformer through one of four doors: the input, the queries and keys, the scores,
-or the whole row of attention. `Position` holds the hooks of these doors, each doing
-nothing by default, so that `none` is the base behaviour itself and an embedding
-overrides one or two. `TokenLayout` (layout.py) is what a hook may know of a sequence.
+Positions are data, and a positional embedding is a function of them. It enters the
+transformer through one of four doors: the input, the queries and keys, the scores, or the
+whole row of attention. `Position` has hooks for these doors. By default each hook does
+nothing, so the base class behaves as `none`; an embedding overrides one or two of them.
+`TokenLayout` (layout.py) describes the sequence to the hooks.
 
 Nothing here depends on the rest of wordorder: an embedding works in any transformer.
 """
@@ -22,11 +22,11 @@ from .defaults import Follows
 from .layout import TokenLayout
 from .shape import ModelShape
 
-Tables = Any  # whatever `prepare` returns: angles, a bias by distance, nothing
+Tables = Any  # what `prepare` returns: angles, a bias by distance, or None
 State = Any  # tensors with time on axis 1, cached beside keys and values
 Score = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
-# The hooks of each door. Which of them an embedding uses, `Position.active_hooks` says.
+# The hooks of each door; `Position.active_hooks` returns those that an embedding overrides.
 DOORS: dict[str, tuple[str, ...]] = {
     "input": ("embed",),
     "query-key": ("transform_queries", "transform_keys"),
@@ -40,7 +40,8 @@ HOOKS = (
     "sample_positions",
 )
 
-# Hooks and facts that had other names in earlier versions.
+# Hooks and facts that had other names in earlier versions: a subclass with an old name would
+# be silently ignored, so it is an error.
 RENAMED = {
     "rotate_queries": "transform_queries",
     "rotate_keys": "transform_keys",
@@ -52,10 +53,10 @@ RENAMED = {
 
 
 class PositionError(ValueError):
-    """A spec, an option or a position that an embedding cannot take.
+    """A spec, an option or a position is invalid for an embedding.
 
     Args:
-        code: identifies the message in tests and programs, as in `rotary.odd-head`.
+        code: identifies the message in tests and programs, such as `positions.rotary-base`.
     """
 
     def __init__(self, message: str, *, code: str = "") -> None:
@@ -64,24 +65,28 @@ class PositionError(ValueError):
 
 
 class Position(nn.Module):
-    """Base of every positional embedding, and the embedding `none` in all but name.
+    """Base class of every positional embedding; by itself it behaves as `none`.
 
     The constructor is the configuration: `__init__(self, shape, /, *, option=default)`
-    stores every option under its own name. `Position` is abstract, each embedding
+    stores every option under its own name. `Position` is abstract and each embedding is
     final: to change one, wrap it.
 
-    Facts are class attributes (or properties where they depend on options):
-        summary, source: one sentence; paper, section, equation.
-        formula, traps: to be read in a terminal; what goes wrong in practice.
+    Facts are class attributes, or properties where they depend on options:
+        summary: one sentence.
+        source: paper, section, equation.
+        formula: plain text, printed in a terminal.
+        traps: common mistakes in implementing or using it, a sentence or two each.
         door: "none", "input", "query-key", "score" or "row".
-        absolute: sees positions themselves; otherwise only their differences.
+        absolute: the embedding depends on positions themselves, not only on differences.
         shift_invariant: adding one number to all positions changes nothing.
-        additive: its score is the score plus something independent of the score.
-        static_rotation: a rotated key never changes while its position does not.
+        additive: `score` adds a term that does not depend on the score it is passed.
+        static_rotation: a rotated key changes only if its position does.
         shared: one instance with its parameters serves all layers.
-        order_leak: what in it shows order beside positions, such as a convolution; "": nothing.
-        follows: the options that follow from the trained length where they are 0.
-        matrices: parameters that multiply hidden states: trained as the model's matrices are.
+        order_leak: a part that reveals order without positions, such as a convolution, as a
+            clause for messages; "" if there is none.
+        follows: the options that default to 0 and then scale with the trained length.
+        matrices: names of the parameters that multiply hidden states; they are trained as
+            the model's matrices are (with Muon).
     """
 
     summary: ClassVar[str] = ""
@@ -106,41 +111,46 @@ class Position(nn.Module):
         super().__init_subclass__(**options)
         for old, new in RENAMED.items():
             if old in vars(cls):
-                raise PositionError(f"{cls.__name__}.{old} is called {new} now: rename it")
+                raise PositionError(
+                    f"{cls.__name__}.{old} is now called {new}: rename it",
+                    code="positions.renamed-hook",
+                )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        taken = getattr(Position, name, None)
-        if callable(taken) or isinstance(taken, property):
+        existing = getattr(Position, name, None)
+        if callable(existing) or isinstance(existing, property):
             raise PositionError(
-                f"{type(self).__name__} sets self.{name}, and every Position has a {name} that "
-                "means something else: give the option or weight another name"
+                f"{type(self).__name__} sets self.{name}, but {name} is an attribute of Position: "
+                "rename the option or weight",
+                code="positions.reserved-attribute",
             )
         super().__setattr__(name, value)
 
     @property
     def max_position(self) -> int | None:
-        """The largest position this embedding can represent; None: no limit."""
+        """The largest position this embedding can represent, or None if there is no limit."""
         return None
 
     @property
     def max_training_position(self) -> int | None:
         """The largest position that training feeds for a sequence of the trained length.
 
-        None: `sample_positions` does not change it.
+        None if `sample_positions` does not change positions.
         """
         return None
 
     @classmethod
     def word_scale(cls, width: int) -> float | None:
-        """Return what its source multiplies word vectors by before positions are added.
+        """Return the multiplier of word vectors in the embedding's paper, or None.
 
-        A model that is asked for no multiplier takes this one; None: the model's own.
+        A model whose configuration sets no multiplier uses this one; if it is None, the
+        model's default.
         """
         return None
 
     @property
     def softmax_scale(self) -> float | None:
-        """What attention multiplies q.k by; None: 1/sqrt(head_dim)."""
+        """The factor of q.k in the scores; None: 1/sqrt(head_dim)."""
         return None
 
     @classmethod
@@ -150,9 +160,9 @@ class Position(nn.Module):
         return {p.name: p.default for p in parameters if p.default is not p.empty}
 
     def resolved_options(self) -> Mapping[str, Any]:
-        """Return the options that stand for the trained length, with what they come to here.
+        """Return the values of options that were 0 and so depend on the trained length.
 
-        Written out, they hold where the trained length is another.
+        Written into the spec, they keep the embedding the same at another trained length.
         """
         return {}
 
@@ -169,14 +179,14 @@ class Position(nn.Module):
 
     @classmethod
     def active_doors(cls) -> tuple[str, ...]:
-        """Return the doors, of `DOORS`, through which this embedding enters a model."""
+        """Return the doors in `DOORS` through which this embedding enters a model."""
         active = cls.active_hooks()
         return tuple(door for door, hooks in DOORS.items() if active & set(hooks))
 
-    # -- what runs once per forward pass --------------------------------------------
+    # Once per forward pass.
 
     def prepare(self, layout: TokenLayout) -> Tables:
-        """Return what all layers with this instance share in one forward pass."""
+        """Return tables that all layers with this instance share in one forward pass."""
         return None
 
     def sample_positions(
@@ -189,49 +199,54 @@ class Position(nn.Module):
         """
         return positions
 
-    # -- door 1: the input -----------------------------------------------------------
+    # Door 1: the input.
 
     def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
-        """Return word embeddings (batch, time, width) with positions worked in."""
+        """Return word embeddings (batch, time, width) combined with positions."""
         return x
 
-    # -- door 2: queries and keys, before their dot product ---------------------------
+    # Door 2: queries and keys, before their dot product.
 
     def transform_queries(self, queries: Tensor, tables: Tables, state: State) -> Tensor:
-        """Return queries (batch, heads, query, head_dim) with positions worked in."""
+        """Return queries (batch, heads, query, head_dim) combined with positions.
+
+        The last axis may come out wider, if `transform_keys` widens keys equally.
+        """
         return queries
 
     def transform_keys(self, keys: Tensor, tables: Tables, state: State) -> Tensor:
-        """Return keys (batch, key_value_heads, key, head_dim) with positions worked in.
+        """Return keys (batch, key_value_heads, key, head_dim) combined with positions.
 
-        Where every query head turns its keys in its own way, there may come as many heads.
+        If each query head transforms its keys differently, the result has `heads` heads.
         """
         return keys
 
-    # -- door 3: the scores, from the most special form to the most general -------------
+    # Door 3: the scores, from the most specific form to the most general.
 
     def slopes(self) -> Tensor | None:
-        """Return (heads,) float32 m where the bias is -m * distance; None otherwise."""
+        """Return m (heads,) float32 if the bias is -m * distance, else None."""
         return None
 
     def distance_bias(self, distance: Tensor) -> Tensor | None:
-        """Return the bias (heads, *distance.shape) float32 of integer distances, or None.
+        """Return the bias (heads, *distance.shape) float32, or None.
 
-        `distance` is query position minus key position: positive looks back.
+        Args:
+            distance: query position minus key position; positive for past keys. Integers, or
+                floats where positions are fractional.
         """
         return None
 
     def score(self, queries: Tensor, keys: Tensor, tables: Tables, state: State) -> Score | None:
         """Return an elementwise function of scores, or None.
 
-        It is called as (score, batch, head, query_index, key_index), on broadcast index
-        grids on a CPU and on scalars inside a fused kernel; `score` is already scaled
-        and real unless the embedding is `additive`, when it may be zero and the result
-        is used as a bias.
+        The function is called as (score, batch, head, query_index, key_index): with index
+        grids that broadcast on a CPU, and with scalars inside a fused kernel. `score` is
+        scaled already. For an `additive` embedding it may be 0 instead of the actual score,
+        and the result is then used as a bias.
         """
         return None
 
-    # -- door 4: the whole row -----------------------------------------------------------
+    # Door 4: the whole row of attention.
 
     def attend(
         self,
@@ -240,33 +255,33 @@ class Position(nn.Module):
         values: Tensor,
         tables: Tables,
         state: State,
-        visible: Tensor,
+        may_attend: Tensor,
         score: Score | None,
         query_indices: Tensor,
     ) -> Tensor | None:
-        """Return (batch, heads, query, head_dim) in place of attention, or None.
+        """Return the output of attention (batch, heads, query, head_dim), or None.
 
-        Long texts come in pieces: some queries at a time, with all keys.
+        Long sequences are passed in pieces: some queries at a time, with all keys.
 
         Args:
-            visible: (batch or 1, 1, query, key) bool, which keys each query may attend to.
-            score: what the other embeddings of this layer do to the scores, or None.
+            may_attend: (batch or 1, 1, query, key) bool, the mask.
+            score: the score function of the layer's other embeddings, or None.
             query_indices: (query,) int64, index of each of these queries into the key axis.
         """
         return None
 
-    # -- what is cached beside keys and values ---------------------------------------------
+    # Cached beside keys and values.
 
     def state(self, x: Tensor, layout: TokenLayout, previous: State) -> State:
-        """Return per-token state of the new tokens, every tensor with time on axis 1.
+        """Return the state of the new tokens: None, or tensors with time on axis 1.
 
         Args:
             x: the layer's normalised input (batch, query, width).
-            previous: the state cached for the tokens before these, None at the start.
+            previous: the cached state of all earlier tokens; None at the start.
         """
         return None
 
 
 def upcast(x: Tensor) -> Tensor:
-    """Return x in float32, or in float64 if it is: the dtype that positions are worked in."""
+    """Return x in float64 if it is float64, else in float32: the dtype of position math."""
     return x if x.dtype == torch.float64 else x.float()

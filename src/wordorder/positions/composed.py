@@ -1,7 +1,7 @@
 """Sums of embeddings in a layer, and patterns of them over layers.
 
-What comes in at the input acts once, before all layers, so it stands in every layer of a pattern
-or in none.
+An input embedding acts once, before all layers, so it must be in every layer of a pattern or
+in none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .spec import Part, Spec, as_line, find
 
 
 def build(spec: Spec, shape: ModelShape, catalogue: Mapping[str, type[Position]]) -> Composed:
-    """Return the embeddings of a spec, made for one model.
+    """Return the embeddings of a spec for a model of this shape.
 
     Raises:
         PositionError: an option out of range, an input embedding that is not in every
@@ -29,40 +29,52 @@ def build(spec: Spec, shape: ModelShape, catalogue: Mapping[str, type[Position]]
         everywhere = all(part in layer for layer in pattern)
         if "embed" in find(part.name, catalogue).active_hooks() and not everywhere:
             raise PositionError(
-                f"{spec}: {part.name} comes in at the input, before all layers: "
-                "put it in every layer of the pattern, or in none"
+                f"{spec}: {part.name} is added to the input, before all layers: "
+                "put it in every layer of the pattern, or in none",
+                code="positions.input-in-some-layers",
             )
     return Composed(pattern, shape, catalogue)
 
 
 class Sum(Position):
-    """Several embeddings at once in one layer, or just one: what attention talks to.
+    """The embeddings of one layer, as one embedding that attention uses.
 
-    Each part keeps its own tables and state: both are tuples with one entry per part.
+    Tables and state are tuples with one entry per part.
     """
 
     def __init__(self, shape: ModelShape, parts: tuple[Position, ...], /) -> None:
         super().__init__(shape)
-        self.parts = parts  # a tuple: the instances belong to Composed, which holds them all
-        rows = [type(p).__name__ for p in parts if "attend" in p.active_hooks()]
-        if len(rows) > 1:
-            raise PositionError(f"{' and '.join(rows)} both replace attention: keep one of them")
-        scaled = [p for p in parts if p.softmax_scale is not None]
-        if rows and any("attend" not in p.active_hooks() for p in scaled):
+        self.parts = parts  # a tuple, not a ModuleList: Composed registers all instances
+        whole_rows = [type(p).__name__ for p in parts if "attend" in p.active_hooks()]
+        if len(whole_rows) > 1:
             raise PositionError(
-                f"{rows[0]} replaces attention, and cannot take the softmax scale of "
-                f"{type(scaled[0]).__name__}: keep one of them"
+                f"{' and '.join(whole_rows)} both replace attention: use only one of them in a "
+                "layer",
+                code="positions.two-whole-rows",
             )
-        if other := [p for p in parts if p.shape.heads != shape.heads]:
+        scaled = [p for p in parts if p.softmax_scale is not None]
+        if whole_rows and any("attend" not in p.active_hooks() for p in scaled):
             raise PositionError(
-                f"{type(other[0]).__name__} was made for {other[0].shape.heads} heads, and the "
-                f"model has {shape.heads}: make it with the model's shape"
+                f"{whole_rows[0]} replaces attention, so the softmax scale of "
+                f"{type(scaled[0]).__name__} would have no effect: use only one of them",
+                code="positions.whole-row-softmax-scale",
+            )
+        if mismatched := [p for p in parts if p.shape.heads != shape.heads]:
+            raise PositionError(
+                f"{type(mismatched[0]).__name__} was constructed for "
+                f"{mismatched[0].shape.heads} heads, but the model has {shape.heads}: construct "
+                "it with the model's shape",
+                code="positions.other-heads",
             )
         scales = {p.softmax_scale for p in parts} - {None}
         if len(scales) > 1:
-            raise PositionError(f"softmax scales {sorted(scales)} cannot be summed: keep one")
+            raise PositionError(
+                f"the embeddings of a sum have different softmax scales, {sorted(scales)}: use "
+                "only one of them",
+                code="positions.softmax-scales-differ",
+            )
         self.scale = scales.pop() if scales else None
-        # A part that does not rotate keys leaves them alone, which is as static as can be.
+        # Keys that a part does not transform never change.
         self.static_rotation = all(
             p.static_rotation or "transform_keys" not in p.active_hooks() for p in parts
         )
@@ -87,7 +99,7 @@ class Sum(Position):
 
     @property
     def trains_bias(self) -> bool:
-        """Whether a bias of distances among them has parameters."""
+        """Whether a bias by distance has parameters."""
         return any(True for part in self.biased for _ in part.parameters())
 
     def slopes(self) -> Tensor | None:
@@ -120,15 +132,16 @@ class Sum(Position):
         values: Tensor,
         tables: Tables,
         state: State,
-        visible: Tensor,
+        may_attend: Tensor,
         score: Score | None,
-        slots: Tensor,
+        query_indices: Tensor,
     ) -> Tensor | None:
         if self.whole_row is None:
             return None
         i = self.whole_row
-        own = self.parts[i]
-        return own.attend(queries, keys, values, tables[i], state[i], visible, score, slots)
+        return self.parts[i].attend(
+            queries, keys, values, tables[i], state[i], may_attend, score, query_indices
+        )
 
     def state(self, x: Tensor, layout: TokenLayout, previous: State) -> State:
         before = previous if previous is not None else (None,) * len(self.parts)
@@ -136,10 +149,15 @@ class Sum(Position):
 
 
 class Composed(nn.Module):
-    """All embeddings of a model: what acts at the input, and a `Sum` for each layer.
+    """All embeddings of a model: those that act at the input, and a `Sum` for each layer.
 
-    An embedding without parameters, or declared `shared`, is one instance for all
-    layers; one with parameters is made anew in each layer.
+    An embedding that has no parameters, is declared `shared` or acts at the input has one
+    instance for all layers; any other embedding has one instance per layer.
+
+    Attributes:
+        instances: every instance once.
+        indices: for each layer, the indices of its instances.
+        sums: for each layer, its `Sum`.
     """
 
     def __init__(
@@ -151,40 +169,43 @@ class Composed(nn.Module):
         super().__init__()
         self.shape = shape
         self.instances = nn.ModuleList()
-        made: dict[Part, int] = {}
+        shared: dict[Part, int] = {}
         layers = []
         for parts in pattern:
-            layers.append(tuple(self._instance(part, made, catalogue) for part in parts))
+            layers.append(tuple(self._instance(part, shared, catalogue) for part in parts))
         self.indices = tuple(layers)
-        self._check_fed()
+        self._check_training_positions()
         self.sums = tuple(
             Sum(shape, tuple(self.instances[i] for i in layer)) for layer in self.indices
         )
 
     def _instance(
-        self, part: Part, made: dict[Part, int], catalogue: Mapping[str, type[Position]]
+        self, part: Part, shared: dict[Part, int], catalogue: Mapping[str, type[Position]]
     ) -> int:
-        if part in made:
-            return made[part]
-        instance = _make(part, self.shape, catalogue)
+        """Return the index of a part's instance, after constructing it if necessary."""
+        if part in shared:
+            return shared[part]
+        instance = _construct(part, self.shape, catalogue)
         self.instances.append(instance)
         index = len(self.instances) - 1
         once = instance.shared or "embed" in instance.active_hooks()
         if once or not list(instance.parameters()):
-            made[part] = index
+            shared[part] = index
         return index
 
-    def _check_fed(self) -> None:
+    def _check_training_positions(self) -> None:
+        """Raise if training would feed positions that one of the embeddings cannot represent."""
         last = self.shape.trained_length - 1
-        fed = [p for p in self.instances if p.max_training_position is not None]
-        farthest = last + sum(p.max_training_position - last for p in fed)
-        if self.max_position is not None and farthest > self.max_position:
-            by = f"{type(fed[0]).__name__} feeds" if fed else "a text of the trained length has"
-            short = next(p for p in self.instances if p.max_position == self.max_position)
-            longer = f": give it length={farthest + 1}" if "length" in short.options() else ""
+        samplers = [p for p in self.instances if p.max_training_position is not None]
+        largest = last + sum(p.max_training_position - last for p in samplers)
+        if self.max_position is not None and largest > self.max_position:
+            source = type(samplers[0]).__name__ if samplers else "the trained length"
+            limited = next(p for p in self.instances if p.max_position == self.max_position)
+            remedy = f": set length={largest + 1}" if "length" in limited.options() else ""
             raise PositionError(
-                f"{by} positions up to {farthest}, and the longest that "
-                f"{type(short).__name__} can represent is {self.max_position}{longer}"
+                f"{source} leads to positions up to {largest} in training, but the largest that "
+                f"{type(limited).__name__} can represent is {self.max_position}{remedy}",
+                code="positions.table-too-short",
             )
 
     def active_hooks(self) -> frozenset[str]:
@@ -197,12 +218,12 @@ class Composed(nn.Module):
 
     @property
     def max_position(self) -> int | None:
-        """The largest position that all of them can represent; None: no limit."""
+        """The largest position that all of them can represent, or None if there is no limit."""
         limits = [p.max_position for p in self.instances if p.max_position is not None]
         return min(limits) if limits else None
 
     def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
-        """Return the input with every position that comes in at the first door."""
+        """Return word embeddings (batch, time, width) combined with every input embedding."""
         for instance in self.instances:
             x = instance.embed(x, layout)
         return x
@@ -211,8 +232,8 @@ class Composed(nn.Module):
         """Return each layer's tables, computed once per instance.
 
         Args:
-            rotated_keys: the cache keeps rotated keys, so that tables of embeddings with
-                a static rotation need cover only the new ones.
+            rotated_keys: the cache keeps rotated keys, so an embedding with a static rotation
+                needs tables for the new tokens only.
         """
         newest = layout.newest() if rotated_keys else layout
         tables = [p.prepare(newest if p.static_rotation else layout) for p in self.instances]
@@ -227,18 +248,24 @@ class Composed(nn.Module):
         return positions
 
 
-def _make(part: Part, shape: ModelShape, catalogue: Mapping[str, type[Position]]) -> Position:
+def _construct(part: Part, shape: ModelShape, catalogue: Mapping[str, type[Position]]) -> Position:
     kind = find(part.name, catalogue)
     if part.name in catalogue:
         return kind(shape, **dict(part.options))
-    try:
+    try:  # a user's constructor may raise anything
         instance = kind(shape, **dict(part.options))
     except PositionError:
         raise
     except Exception as error:
         if "before Module.__init__() call" not in str(error):
-            raise PositionError(f"{part.name} cannot be made: {as_line(error)}") from error
+            raise PositionError(
+                f"{part.name} cannot be constructed: {as_line(error)}",
+                code="positions.constructor-failed",
+            ) from error
         instance = None
     if not hasattr(instance, "shape"):
-        raise PositionError(f"{part.name}: its constructor must begin with super().__init__(shape)")
+        raise PositionError(
+            f"{part.name}: its constructor must first call super().__init__(shape)",
+            code="positions.constructor-without-super",
+        )
     return instance

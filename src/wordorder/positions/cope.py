@@ -1,12 +1,12 @@
-"""CoPE, contextual position encoding: each query counts the tokens it finds worth counting.
+"""CoPE, contextual position encoding: a key's position is a count that the query computes.
 
-A gate between 0 and 1 says whether a query counts a key; the position of a key is the sum
-of the gates from the query back to it. So a head can count words, lines or sentences, and
-another head something else. Such positions are fractions: the query's product with a
-position lies between those with the two integer positions around it.
+A gate between 0 and 1, computed from a query and a key, is how much the query counts that
+key. The position of a key is the sum of the gates from the query back to it. One head can so
+count words, another lines or sentences. These positions are fractional: the query's product
+with a position is interpolated between its products with the two nearest integer positions.
 
-A count needs the whole row: this embedding replaces attention. Positions that are fed play
-no part in it; only order does, and which keys are visible.
+A sum of gates needs the whole row of scores, so this embedding replaces attention. It
+ignores the positions in the layout: only the order of keys and the mask matter.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from .base import ModelShape, Position, PositionError, Score, State, Tables, upcast
-from .whole_row import Part, attend_in_parts, products, worked
+from .whole_row import Tile, apply_score, attend_in_tiles, scaled_products
 
 
 class Cope(Position):
-    """Contextual positions: counts of what the query finds worth counting.
+    """Contextual positions: sums of gates that the query computes from the keys.
 
     Args:
-        most: the largest position; farther keys all have this one. The paper's 64 served
-            contexts of 1,024 tokens, and 16 no worse.
+        most: the largest position, at least 1; all farther keys share it. The paper uses 64
+            for contexts of 1,024 tokens, and finds 16 as good.
 
     Raises:
         PositionError: a bidirectional model, or `most` below 1.
@@ -32,11 +32,11 @@ class Cope(Position):
     appendix B: gates see the scaled products, the positions' products are not scaled. With
     g_ik = sigmoid(q_i.k_k / sqrt(d)) and p_ij = g_ij + ... + g_ii, at most `most`, the score
     is q_i.k_j / sqrt(d) + q_i.e[p_ij], where e is interpolated between integers.
-    Not here: gates from keys or values of their own (sep-keys and val-gates); one table for
-    all layers.
+    Not here: gates computed from separate keys or from values (sep-keys, val-gates); one
+    table for all layers.
     """
 
-    summary = "Each query counts the tokens it finds worth counting, back to each key."
+    summary = "A key's position is a sum of gates that the query computes back to it."
     source = "Golovneva et al. 2024, section 4, equations 3 to 9, and appendix B"
     door = "row"
     formula = (
@@ -46,30 +46,35 @@ class Cope(Position):
     )
     traps = (
         "The sum of gates runs from the query back to the key: a sum from the start of the "
-        "text gives other positions.",
-        "Positions are fractions: rounded to a row of the table, gates get no slope.",
-        "Hidden keys must not be counted: without the mask in the gates a causal model "
-        "sees the future.",
-        "The table starts at zero, so gates learn only once it has moved.",
-        "Every layer holds several matrices of scores: it is slower than attention and runs "
-        "on no fused kernel.",
+        "sequence gives other positions.",
+        "Positions are fractional: if they are rounded to a row of the table, gates get no "
+        "gradient.",
+        "Masked keys must not be counted: without the mask in the gates a causal model sees the "
+        "future.",
+        "The table starts at zero, so gates get no gradient in the first step.",
+        "Every layer computes several matrices of scores: it is slower than attention, and no "
+        "fused kernel can compute it.",
     )
 
     def __init__(self, shape: ModelShape, /, *, most: int = 64) -> None:
         super().__init__(shape)
         if not shape.causal:
             raise PositionError(
-                "cope counts from a query back to a key, but this model sees both ways: "
-                "use --position t5 or dape, or a causal model"
+                "cope counts tokens from a query back to a key, so it needs a causal model: "
+                "use --position t5 or dape in a bidirectional one",
+                code="positions.cope-bidirectional",
             )
         if most < 1:
-            raise PositionError(f"cope: most={most} must be at least 1; the paper's is 64")
+            raise PositionError(
+                f"cope: most={most} must be at least 1; the paper uses 64",
+                code="positions.cope-most",
+            )
         self.most = most
         self.embeddings = nn.Parameter(torch.empty(most + 1, shape.head_dim))
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Set the table to zero, as the paper does: attention starts without positions."""
+        """Set the table to zero, as the paper does, so that training starts without positions."""
         nn.init.zeros_(self.embeddings)
 
     def attend(
@@ -79,40 +84,43 @@ class Cope(Position):
         values: Tensor,
         tables: Tables,
         state: State,
-        visible: Tensor,
+        may_attend: Tensor,
         score: Score | None,
-        slots: Tensor,
+        query_indices: Tensor,
     ) -> Tensor:
         scale = self.shape.head_dim**-0.5
-        asked = upcast(queries)
-        asked = asked @ self.embeddings.to(asked.dtype).mT  # (batch, heads, query, most + 1)
+        wide = upcast(queries)
+        by_position = wide @ self.embeddings.to(wide.dtype).mT  # (batch, heads, query, most + 1)
 
-        def scores_of(part: Part, queries: Tensor, keys: Tensor, asked: Tensor) -> Tensor:
-            scaled = products(queries, keys, scale, part)
-            gates = scaled.sigmoid() * part.of(visible)
-            # Summed from the query on, not as a difference of sums from the start of the
-            # text: far from the start float32 would lose what is small near the query.
-            counts = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.most)
-            return worked(scaled, score, slots) + interpolated(asked[:, :, part.rows], counts)
+        def scores_of(tile: Tile, queries: Tensor, keys: Tensor, by_position: Tensor) -> Tensor:
+            # Four keys, gates 1 .5 1 .2 of one query, the last: positions 2.7 1.7 1.2 .2.
+            scores = scaled_products(queries, keys, scale, tile)  # (sequences, heads, rows, keys)
+            gates = scores.sigmoid() * tile.of(may_attend)
+            # A sum from the query back, not a difference of sums from the start of the
+            # sequence: far from the start float32 would lose small gates near the query.
+            positions = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.most)
+            added = interpolated(by_position[:, :, tile.rows], positions)
+            return apply_score(scores, score, query_indices) + added
 
-        return attend_in_parts(
+        return attend_in_tiles(
             scores_of,
-            (queries, keys, asked),
+            (queries, keys, by_position),
             values,
-            visible,
-            slots,
+            may_attend,
+            query_indices,
             causal=True,
-            together=score is not None,
+            one_tile=score is not None,
         )
 
 
-def interpolated(at_integers: Tensor, counts: Tensor) -> Tensor:
-    """Return values at fractional positions, on lines between those at integers.
+def interpolated(at_integers: Tensor, positions: Tensor) -> Tensor:
+    """Return values at fractional positions, interpolated linearly between integers.
 
-    Shapes: at_integers (..., query, integers), counts (..., query, key) below `integers`.
+    Shapes: at_integers (..., query, integers), positions (..., query, key) from 0 to
+    integers - 1; the result as positions.
     """
     last = at_integers.shape[-1] - 1
-    below = counts.detach().long()
+    below = positions.detach().long()
     low = at_integers.gather(-1, below)
     high = at_integers.gather(-1, (below + 1).clamp(max=last))
-    return low + (counts - below) * (high - low)
+    return low + (positions - below) * (high - low)

@@ -1,8 +1,8 @@
-"""DAPE, data-adaptive positional encoding: a small network corrects each score and its bias.
+"""DAPE, data-adaptive positional encoding: a small network corrects scores and their bias.
 
-A static bias, such as ALiBi's, is the same for every text. Here a two-layer network sees,
-for each pair of tokens, the scores of all heads and their biases together, and adds to each
-head's score what it makes of them. It mixes heads, so it replaces attention.
+A static bias, such as ALiBi's, is the same for every input. DAPE has a two-layer network
+whose input, for each pair of tokens, is the scores and biases of all heads; its output is
+added to the heads' scores. It mixes heads, so this embedding replaces attention.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from .alibi import Alibi
 from .base import ModelShape, Position, PositionError, Score, State, TokenLayout
 from .kerple import Kerple
-from .whole_row import PART, PART_ON_GPU, Part, attend_in_parts, products, worked
+from .whole_row import (
+    TILE_SCORES,
+    TILE_SCORES_ON_GPU,
+    Tile,
+    apply_score,
+    attend_in_tiles,
+    scaled_products,
+)
 
 STATIC: dict[str, type[Alibi] | type[Kerple] | None] = {
     "alibi": Alibi,
@@ -26,18 +33,18 @@ STATIC: dict[str, type[Alibi] | type[Kerple] | None] = {
 
 
 class Dape(Position):
-    """Adds to scores what a network across heads makes of them and of a static bias.
+    """Adds the output of a network across heads to the scores and a static bias.
 
     Args:
-        bias: the static bias: "kerple", the paper's best, whose numbers are trained with the
-            network; "alibi"; or "none" for a network on the scores alone.
-        hidden: units of the network's hidden layer; the paper's 32. At least as many as
-            heads loses nothing.
-        residual: add the bias itself too (equation 3), not only what the network makes of
-            it (equation 2).
+        bias: the static bias: "kerple", the paper's best, whose parameters are trained with
+            the network; "alibi"; or "none" for a network on the scores alone.
+        hidden: units of the network's hidden layer, at least 1; the paper uses 32. Fewer
+            units than heads lose information.
+        residual: add the bias itself too (equation 3), not only the network's output
+            (equation 2).
 
     Raises:
-        PositionError: another bias, or `hidden` below 1.
+        PositionError: an unknown bias, or `hidden` below 1.
 
     Source: Zheng et al. 2024, section 3.2, equations 2 and 3, and appendix J: the score of
     head h is a_h + b_h + f(a_1, ..., a_H, b_1, ..., b_H)_h, where a are scaled products, b
@@ -55,12 +62,12 @@ class Dape(Position):
         "f = linear → LeakyReLU → linear, from 2H to `hidden` to H"
     )
     traps = (
-        "The network works across heads, on all scores and biases of one pair of tokens at "
-        "once: one network per head is another method.",
-        "Its hidden layer is a tensor of `hidden` numbers per pair: memory, unless rows are "
-        "computed some at a time.",
+        "The network's input is the scores and biases of all heads for one pair of tokens: one "
+        "network per head is another method.",
+        "Its hidden layer has `hidden` numbers per pair of tokens: it fills memory unless a few "
+        "rows are computed at a time.",
         "Heads cannot be split between devices without exchanging all scores.",
-        "With bias=none it holds no position at all: order comes from the causal mask alone.",
+        "With bias=none positions have no effect: order comes from the causal mask alone.",
     )
 
     def __init__(
@@ -74,9 +81,14 @@ class Dape(Position):
     ) -> None:
         super().__init__(shape)
         if bias not in STATIC:
-            raise PositionError(f"dape: bias={bias} must be one of {', '.join(STATIC)}")
+            raise PositionError(
+                f"dape: bias={bias} must be one of {', '.join(STATIC)}", code="positions.dape-bias"
+            )
         if hidden < 1:
-            raise PositionError(f"dape: hidden={hidden} must be at least 1; the paper's is 32")
+            raise PositionError(
+                f"dape: hidden={hidden} must be at least 1; the paper uses 32",
+                code="positions.dape-hidden",
+            )
         self.bias = bias
         self.hidden = hidden
         self.residual = residual
@@ -111,47 +123,57 @@ class Dape(Position):
         values: Tensor,
         tables: Tensor,
         state: State,
-        visible: Tensor,
+        may_attend: Tensor,
         score: Score | None,
-        slots: Tensor,
+        query_indices: Tensor,
     ) -> Tensor:
         scale = self.shape.head_dim**-0.5
-        places = tables[:, slots]  # (batch or 1, query)
+        key_positions = tables  # (batch or 1, key)
+        query_positions = key_positions[:, query_indices]  # (batch or 1, query)
 
-        def scores_of(part: Part, queries: Tensor, keys: Tensor) -> Tensor:
-            scores = worked(products(queries, keys, scale, part), score, slots)
+        def scores_of(tile: Tile, queries: Tensor, keys: Tensor) -> Tensor:
+            scores = scaled_products(queries, keys, scale, tile)  # (sequences, heads, rows, keys)
+            scores = apply_score(scores, score, query_indices)
             if self.static is None:
                 return scores + self.correction(scores, None)
-            own = part.sequences if len(tables) > 1 else slice(None)
-            distances = places[own, part.rows, None] - tables[own, None, part.seen]
-            bias = self.static.distance_bias(distances).transpose(0, 1).to(scores.dtype)
+            shared = len(key_positions) == 1
+            some = slice(None) if shared else tile.sequences
+            # (sequences or 1, rows, keys)
+            distances = (
+                query_positions[some, tile.rows, None] - key_positions[some, None, tile.keys]
+            )
+            bias = self.static.distance_bias(distances)  # (heads, sequences or 1, rows, keys)
+            bias = bias.transpose(0, 1).to(scores.dtype)
             added = self.correction(scores, bias)
             return scores + bias + added if self.residual else scores + added
 
-        # The hidden layer, not the scores, is what must fit.
-        held = PART_ON_GPU if values.is_cuda else PART
-        return attend_in_parts(
+        # A tile is as large as its hidden layer, which has hidden / heads numbers per score.
+        numbers = TILE_SCORES_ON_GPU if values.is_cuda else TILE_SCORES
+        return attend_in_tiles(
             scores_of,
             (queries, keys),
             values,
-            visible,
-            slots,
+            may_attend,
+            query_indices,
             causal=self.shape.causal,
-            together=score is not None,
-            at_once=max(1, held * self.shape.heads // self.hidden),
+            one_tile=score is not None,
+            tile_scores=max(1, numbers * self.shape.heads // self.hidden),
         )
 
     def correction(self, scores: Tensor, bias: Tensor | None) -> Tensor:
-        """Return what the network makes of scores (batch, heads, query, key) and biases."""
+        """Return the network's output for scores and biases (batch, heads, query, key)."""
+        batch = len(scores)
         weights = [self.input_weight, self.input_bias, self.output_weight, self.output_bias]
         input_weight, input_bias, output_weight, output_bias = (
             weight.to(scores.dtype) for weight in weights
         )
-        # One product with a row of ones for the constant: each pass over the hidden layer costs
-        # as much as all else.
-        known = [scores] if bias is None else [scores, bias.expand_as(scores)]
-        known = torch.cat((*known, torch.ones_like(scores[:, :1])), 1).flatten(2)
-        inward = torch.cat((input_weight, input_bias[:, None]), 1).expand(len(scores), -1, -1)
-        hidden = F.leaky_relu(torch.bmm(inward, known), inplace=True)
-        added = torch.bmm(output_weight.expand(len(scores), -1, -1), hidden)
+        # The constant is one more input, of ones: adding it in a pass of its own over the hidden
+        # layer would cost as much as everything else. With n = query * key pairs:
+        inputs = [scores] if bias is None else [scores, bias.expand_as(scores)]
+        inputs.append(torch.ones_like(scores[:, :1]))
+        stacked = torch.cat(inputs, 1).flatten(2)  # (batch, 2 * heads + 1, n)
+        inward = torch.cat((input_weight, input_bias[:, None]), 1)  # (hidden, 2 * heads + 1)
+        hidden = torch.bmm(inward.expand(batch, -1, -1), stacked)  # (batch, hidden, n)
+        hidden = F.leaky_relu(hidden, inplace=True)
+        added = torch.bmm(output_weight.expand(batch, -1, -1), hidden)  # (batch, heads, n)
         return (added + output_bias[:, None]).view_as(scores)

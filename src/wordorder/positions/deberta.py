@@ -1,12 +1,21 @@
-"""DeBERTa's disentangled attention: content meets position, and position meets content.
+"""DeBERTa's disentangled attention: content-to-position and position-to-content scores.
 
 A score has three terms: query content with key content, query content with the distance,
-and key content with the distance seen from the key. Each side of a distance has a vector
-of its own, a projection of one trained table. The three terms are three times the variance
-of one, so scores are divided by the square root of three head sizes.
+and key content with the distance seen from the key. The vectors of distances are two
+projections, one for queries and one for keys, of one trained table. Three terms have three
+times the variance of one, so scores are divided by sqrt(3 * head_dim).
 
-Both sides multiply all vectors at once, which is linear in the length, and each pair picks
-its two products.
+No vector is computed per pair of tokens. Queries are multiplied by the vectors of all
+distances at once, and so are keys, which is linear in the length; then the two products of
+each pair are looked up:
+
+    causal, span 3                      seen from the query      seen from the key
+    distance i - j                       2   1   0                3   2   1   0
+    index in the products                0   1   2  (column)      0   1   2   3  (row)
+    distances beyond it                  share column 0           share row 0
+
+The two differ by one because the paper clips distances to -span ... span - 1: the farthest
+past is span - 1 from the query, and -span from the key.
 """
 
 from __future__ import annotations
@@ -18,11 +27,11 @@ from torch import Tensor, nn
 
 from . import defaults
 from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
-from .pairs import Band, Pairs, ahead, gathered, less_far, picked
+from .pairs import Band, Pairs, is_future, look_up, look_up_grid, minus_far
 
 
-class Reach(NamedTuple):
-    """The pairs of a forward pass, and the least distance that can be seen among them."""
+class VisiblePairs(NamedTuple):
+    """The pairs of a forward pass, and the smallest distance (query minus key) among them."""
 
     pairs: Pairs
     least: int
@@ -31,16 +40,17 @@ class Reach(NamedTuple):
 class Deberta(Position):
     """Adds products of queries and of keys with projected vectors of their clipped distance.
 
-    Every layer has its own table and its own two projections, which multiply that table and no
-    hidden states: AdamW trains all three (Muon on the two was 0.02 nats worse). In a causal
-    model the vectors of the future are never read. Distances between whole numbers take the
-    nearest.
+    Every layer has its own table and its own two projections. The projections multiply the
+    table, not hidden states, so AdamW trains all three (Muon on the projections was 0.02 nats
+    worse). A causal model never uses the vectors of future distances. Fractional distances
+    are rounded to the nearest integer.
 
     Args:
-        span: distances of at least this, either way, share a vector; 0: a quarter of the
-            trained length, at most 128. The paper's is 512, the length of its texts: longer
-            ones then meet vectors that were never trained, and the tables, which are multiplied
-            anew in every forward pass, are large beside a small model.
+        span: distances of at least this, in either direction, share a vector; 0: a quarter of
+            the trained length, at most 128. The paper uses 512, the length of its sequences.
+            With a span as long as the sequences, longer sequences use vectors that were never
+            trained; and the table, which is projected in every forward pass, is large
+            compared with a small model.
 
     Raises:
         PositionError: a negative span.
@@ -48,11 +58,11 @@ class Deberta(Position):
     Source: He et al. 2020, section 3.1, equations 3 and 4:
     A(i, j) = q_i · k_j + q_i · K[δ(i, j)] + k_j · Q[δ(j, i)], K = P W_k, Q = P W_q,
     δ(i, j) = clip(i - j, -span, span - 1) + span, and scores are A / sqrt(3 head_dim).
-    Not here: one table for all layers; projections shared with the content's and distances
-    in logarithmic buckets (its successors); absolute positions before the output layer.
+    Not here: one table for all layers; projections shared with the content and logarithmic
+    buckets of distances (DeBERTa v2 and v3); absolute positions before the output layer.
     """
 
-    summary = "Queries and keys each meet a projected vector of their clipped distance."
+    summary = "Queries and keys are each multiplied by a projected vector of their distance."
     source = "He et al. 2020, section 3.1, equations 3 and 4"
     formula = (
         "score(i, j) = (q_i · k_j + q_i · K[δ(i, j)] + k_j · Q[δ(j, i)]) / √(3 head_dim)\n"
@@ -60,8 +70,8 @@ class Deberta(Position):
     )
     traps = (
         "Three terms: scores are divided by √(3 head_dim), not by √head_dim.",
-        "The key's term reads the distance from the key, δ(j, i), not δ(i, j).",
-        "The authors' code and transformers read δ(i, j) there: Q is mirrored in checkpoints.",
+        "The key's term uses the distance seen from the key, δ(j, i), not δ(i, j).",
+        "The authors' code and transformers use δ(i, j) there: Q is mirrored in their checkpoints.",
     )
     door = "score"
     follows = (defaults.Follows("span", defaults.REACH_RULE, 512),)
@@ -70,8 +80,9 @@ class Deberta(Position):
         super().__init__(shape)
         if span < 0:
             raise PositionError(
-                f"deberta: span={span} must be 1 or more, or 0 to follow the trained length; "
-                "512 is the paper's"
+                f"deberta: span={span} must be positive, or 0 to scale it with the trained "
+                "length; the paper uses 512",
+                code="positions.deberta-span",
             )
         self.span = span
         self.resolved_span = span or defaults.reach(shape.trained_length)
@@ -93,57 +104,69 @@ class Deberta(Position):
     def softmax_scale(self) -> float:
         return (3 * self.shape.head_dim) ** -0.5
 
-    def prepare(self, layout: TokenLayout) -> Reach:
+    def prepare(self, layout: TokenLayout) -> VisiblePairs:
         past_only = layout.causal and layout.consecutive
-        return Reach(Pairs.of(layout), 0 if past_only else -self.resolved_span)
+        return VisiblePairs(Pairs.of(layout), 0 if past_only else -self.resolved_span)
 
-    def score(self, queries: Tensor, keys: Tensor, tables: Reach, state: State) -> Score:
+    def score(self, queries: Tensor, keys: Tensor, tables: VisiblePairs, state: State) -> Score:
         pairs, least = tables
         span, most = self.resolved_span, self.resolved_span - 1
         queries, keys = upcast(queries) * self.softmax_scale, upcast(keys) * self.softmax_scale
-        table = self.table.to(queries.dtype)
-        # Only distances that can be seen, farthest back first: `most` to `least` from the
-        # query, and what is the same seen from the key, `span` to `nearest`.
+        table = self.table.to(queries.dtype)  # (2 * span, width), row d + span for distance d
+        # Only distances that occur, the largest first: `most` to `least` seen from the query,
+        # `span` to `nearest` seen from the key (with the sign of query minus key).
         nearest = max(least, -most)
-        of_key = self.key_weight.to(table.dtype) @ table[span + least :].flip(0).mT
-        of_query = table[: span - nearest + 1] @ self.query_weight.to(table.dtype).mT
-        asked, answered = queries @ of_key, of_query @ keys.mT
+        key_vectors = self.key_weight.to(table.dtype) @ table[span + least :].flip(0).mT
+        query_vectors = table[: span - nearest + 1] @ self.query_weight.to(table.dtype).mT
+        # (batch, heads, query, head_dim) @ (heads, head_dim, distances)
+        query_products = queries @ key_vectors  # (batch, heads, query, distances)
+        # (heads, distances, head_dim) @ (batch, heads, head_dim, key)
+        key_products = query_vectors @ keys.mT  # (batch, heads, distances, key)
 
         def disentangled(
             score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
         ) -> Tensor:
             if pairs.consecutive and query.dim() > 1:
-                return _banded(score, asked, answered, pairs, query, key)
+                return _add_consecutive(score, query_products, key_products, pairs, query, key)
             distance = pairs.distance(batch, query, key)
-            from_query = most - distance.clamp(least, most)
-            from_key = span - distance.clamp(nearest, span)
-            # What is picked is new memory, and ours to add to.
-            found = picked(asked, batch, head, pairs.rows[query], from_query)
-            return found.add_(picked(answered, batch, head, from_key, key)).add_(score)
+            column = most - distance.clamp(least, most)
+            row = span - distance.clamp(nearest, span)
+            # `look_up` returns new memory, so adding in place is safe.
+            added = look_up(query_products, batch, head, pairs.rows[query], column)
+            return added.add_(look_up(key_products, batch, head, row, key)).add_(score)
 
         return disentangled
 
 
-def _banded(
-    score: Tensor, asked: Tensor, answered: Tensor, pairs: Pairs, query: Tensor, key: Tensor
+def _add_consecutive(
+    score: Tensor,
+    query_products: Tensor,
+    key_products: Tensor,
+    pairs: Pairs,
+    query: Tensor,
+    key: Tensor,
 ) -> Tensor:
-    """Return scores with both products of consecutive positions added.
+    """Return scores with both products added, where positions are consecutive.
 
-    All keys beyond the span get one product of their row and one of their own, those within
-    the difference.
+    First every pair gets the two products of far pairs; then the band of near pairs gets the
+    difference to its own products (drawn in pairs.py).
 
-    Shapes: asked (batch, heads, rows, distances), answered (batch, heads, distances, keys).
+    Shapes: score (batch, heads, query, key), query_products (batch, heads, rows, distances),
+    key_products (batch, heads, distances, key); query (query, 1) and key (key,) indices.
     """
-    asked, answered = pairs.of_rows(asked, query), answered[..., : key.numel()]
-    past, future = asked[..., :1], asked[..., -1:]
-    past_key, future_key = answered[..., :1, :], answered[..., -1:, :]
-    scores, near = (score + past).add_(past_key), answered.shape[-2] - 1
+    query_products = pairs.of_rows(query_products, query)  # (batch, heads, query, distances)
+    key_products = key_products[..., : key.numel()]
+    past, future = query_products[..., :1], query_products[..., -1:]  # (batch, heads, query, 1)
+    past_key, future_key = key_products[..., :1, :], key_products[..., -1:, :]  # (..., 1, key)
+    scores = (score + past).add_(past_key)  # every key as if in the far past
+    near = key_products.shape[-2] - 1  # distances in the band
     span = near if pairs.causal else near // 2 + 1
     if not pairs.causal:
-        before = ahead(query, key, scores.dtype)
-        scores = scores.addcmul_(before, future - past).addcmul_(before, future_key - past_key)
-    near_products = less_far(asked[..., :near], past, future, span)
-    band, order = Band.of(query, key, span - 1, span - near), torch.arange(near, device=key.device)
-    far = torch.where(order < span, 0, near)  # where the key's product of far pairs stands
-    near_products.add_(gathered(answered, order + 1, band.keys))
-    return band.add_to(scores, near_products.sub_(gathered(answered, far, band.keys)))
+        after = is_future(query, key, scores.dtype)  # (query, key)
+        scores = scores.addcmul_(after, future - past).addcmul_(after, future_key - past_key)
+    band = Band.of(query, key, span - 1, span - near)  # distances span - 1 down to span - near
+    difference = minus_far(query_products[..., :near], past, future, span)  # (..., query, near)
+    order = torch.arange(near, device=key.device)  # row of each distance, less one
+    far_row = torch.where(order < span, 0, near)  # row of far pairs on the same side
+    difference.add_(look_up_grid(key_products, order + 1, band.keys))
+    return band.add_to(scores, difference.sub_(look_up_grid(key_products, far_row, band.keys)))

@@ -1,9 +1,10 @@
-"""FIRE: a small network reads how far back a key is, as a part of how far back keys can be.
+"""FIRE: the bias is a small network's function of the distance relative to the query's position.
 
-The distance is divided by the query's position, so a text of any length fills the same
-range from 0 to 1 and the network never sees a number that training has not shown it. Up to
-a learned threshold the divisor is that threshold, so that short texts are not blown up.
-Because the divisor is the query's position, moving a text changes what is read.
+The distance is divided by the query's position, so distances in sequences of any length fill
+the same range from 0 to 1, and longer sequences give the network no input outside of what it
+was trained on. Below a learned threshold the divisor is that threshold, which keeps the
+distances of short sequences small. Because the divisor is the query's position, adding a
+number to all positions changes the output.
 """
 
 from __future__ import annotations
@@ -16,43 +17,47 @@ from torch import Tensor, nn
 from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
 from .defaults import Follows
 
-# Pairs at once: with 32 hidden numbers each, 2 MiB. A GPU wants more at once.
+# Pairs of tokens per piece: with 32 hidden units 2 MiB, which stays in a core's cache. A GPU
+# needs larger pieces to be busy.
 PIECE, PIECE_ON_GPU = 1 << 14, 1 << 22
 
 
 class Fire(Position):
-    """A bias from a network of one hidden layer that reads normalised distances.
+    """A bias from a network with one hidden layer, whose input is a normalised distance.
 
-    c and L are kept as logarithms, L's relative to its first value, so that both stay
-    positive. The network has no last bias: it would add the same to a whole row, which the
-    softmax ignores. A bidirectional model takes the distance's absolute value.
+    The parameters are the logarithms of c and of L (relative to its initial value), so that
+    c and L stay positive. The output layer has no constant: it would add the same number to
+    a whole row, which the softmax ignores. A bidirectional model uses the absolute value of
+    the distance.
 
     Args:
-        hidden: width of the hidden layer.
-        c: first value of c, above 0: how steep the logarithm is near by.
-        threshold: first value of L; 0 takes a quarter of the trained length, which is the
-            paper's 512 of 2,048.
+        hidden: width of the hidden layer, at least 1; 32 is the paper's.
+        c: initial value of c, positive; larger is steeper at small distances.
+        threshold: initial value of L; 0: a quarter of the trained length (the paper's 512 of
+            2,048).
 
     Raises:
-        PositionError: a hidden width below 1, a c not above 0 or a negative threshold.
+        PositionError: a hidden width below 1, a c that is not positive, or a negative
+            threshold.
 
     Source: Li et al. 2023, "Functional Interpolation for Relative Positions Improves Long
-    Context Transformers", section 3; first values as in its appendix's code.
+    Context Transformers", section 3; initial values as in the code of its appendix.
     """
 
-    summary = "A small network reads the distance as a part of the query's position."
+    summary = "The bias is a small network's function of distance over query position."
     source = "Li et al. 2023, section 3"
     formula = (
         "scoreᵢⱼ = qᵢ·kⱼ / √d + f[head](ψ(i − j) / ψ(max(L, i))),   ψ(x) = ln(1 + c·x)\n"
         "f[head](x) = Σₖ v[head, k] · max(0, wₖ·x + bₖ),   c > 0 and L > 0 are learned"
     )
     traps = (
-        "The divisor is the query's position i, not the text's length: with the length, what "
-        "was read would change as the text goes on.",
-        "L is learned, and max(L, i) takes the larger.",
-        "The logarithm is taken of both, the distance and the divisor.",
-        "c must stay above 0: at 0 every distance is 0 divided by 0.",
-        "Moving all positions changes what is read: left padding must not count as positions.",
+        "The divisor is the query's position i, not the length of the sequence: with the length, "
+        "earlier outputs would change as the sequence grows.",
+        "L is learned, and max(L, i) is the larger of the two.",
+        "The logarithm is taken of both the distance and the divisor.",
+        "c must stay positive: at 0 every distance becomes 0 divided by 0.",
+        "Adding a number to all positions changes the output: left padding must not be counted in "
+        "positions.",
     )
     door = "score"
     follows = (Follows("threshold", "a quarter of the trained length, as 512 of 2,048"),)
@@ -70,12 +75,19 @@ class Fire(Position):
     ) -> None:
         super().__init__(shape)
         if hidden < 1:
-            raise PositionError(f"fire: hidden={hidden} must be at least 1; 32 is the paper's")
+            raise PositionError(
+                f"fire: hidden={hidden} must be at least 1; the paper uses 32",
+                code="positions.fire-hidden",
+            )
         if not c > 0:
-            raise PositionError(f"fire: c={c} must be above 0; 0.1 is the paper's")
+            raise PositionError(
+                f"fire: c={c} must be positive; the paper uses 0.1", code="positions.fire-c"
+            )
         if threshold < 0:
             raise PositionError(
-                f"fire: threshold={threshold} must be 0 (a quarter of the trained length) or more"
+                f"fire: threshold={threshold} must be positive, or 0 for a quarter of the trained "
+                "length",
+                code="positions.fire-threshold",
             )
         self.hidden = hidden
         self.c = c
@@ -92,9 +104,10 @@ class Fire(Position):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Set c and L, and draw the layers as PyTorch's `Linear` does, which the paper uses.
+        """Set c and L, and draw the layers as PyTorch's `Linear` does, as the paper's code.
 
-        That is U(-1, 1) from the one number in, and U(-1, 1) / sqrt(hidden) to the heads.
+        That is U(-1, 1) for the hidden layer, which has one input, and U(-1, 1) / sqrt(hidden)
+        for the output layer.
         """
         self.log_c.fill_(self.c).log_()
         self.log_multiplier.zero_()
@@ -109,8 +122,8 @@ class Fire(Position):
         least = (self.threshold or self.shape.trained_length / 4) * multiplier
         divisor = (c * torch.maximum(tables.to(c.dtype), least)).log1p()  # (batch or 1, key)
 
-        def at(values: Tensor, batch: Tensor, slot: Tensor) -> Tensor:
-            return values[0, slot] if len(values) == 1 else values[batch, slot]
+        def at(values: Tensor, batch: Tensor, index: Tensor) -> Tensor:
+            return values[0, index] if len(values) == 1 else values[batch, index]
 
         def biased(
             score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
@@ -122,52 +135,55 @@ class Fire(Position):
         return biased
 
     def network(self, x: Tensor, head: Tensor) -> Tensor:
-        """Return the heads' values of numbers x, which have one for all heads."""
+        """Return the bias of each head for inputs x, which all heads share."""
         into, bias, out = upcast(self.into), upcast(self.bias), upcast(self.out)
         grids = head.dim() == 3 and x.dim() > 1 and x.shape[-3:-2] in ((), (1,))
         if grids and not (torch.compiler.is_compiling() and x.shape[-2] == 1):
             pairs = x if x.dim() == 2 else x.squeeze(-3)
-            return _of_pairs(pairs, into, bias, out[head.flatten()])
+            return _network_on_grid(pairs, into, bias, out[head.flatten()])
         return ((x[..., None] * into + bias).relu() * out[head]).sum(-1)
 
 
-@torch.compiler.disable  # which would unroll the pieces
-def _of_pairs(x: Tensor, into: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    """Return (..., heads, query, key) of x (..., query, key)."""
-    found: Tensor = _Network.apply(x.reshape(-1, x.shape[-2] * x.shape[-1]), into, bias, out)
-    return found.view(*x.shape[:-2], len(out), *x.shape[-2:])
+@torch.compiler.disable  # the compiler would unroll the loop over pieces
+def _network_on_grid(x: Tensor, into: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+    """Return (..., heads, query, key) for inputs x (..., query, key)."""
+    biases: Tensor = _Network.apply(x.reshape(-1, x.shape[-2] * x.shape[-1]), into, bias, out)
+    return biases.view(*x.shape[:-2], len(out), *x.shape[-2:])
 
 
 class _Network(torch.autograd.Function):
-    """The network on many numbers, in pieces whose hidden layer never leaves the cache.
+    """The network on many inputs, in pieces whose hidden layer stays in the cache.
 
     Autograd would write the hidden layer of every pair to memory and read it back several
     times: 128 MiB for 1,024 tokens.
+
+    Shapes: x (rows, pairs), into and bias (hidden,), out (heads, hidden); the result
+    (rows, heads, pairs).
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, into: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-        found = x.new_empty(len(x), len(out), x.shape[1])
+        biases = x.new_empty(len(x), len(out), x.shape[1])
         for row, piece in _pieces(x):
             hidden = torch.outer(into, x[row, piece]).add_(bias[:, None]).relu_()
-            found[row, :, piece] = out @ hidden
+            biases[row, :, piece] = out @ hidden
         ctx.save_for_backward(x, into, bias, out)
-        return found
+        return biases
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         x, into, bias, out = ctx.saved_tensors
-        to_x, to_into = torch.empty_like(x), torch.zeros_like(into)
-        to_bias, to_out = torch.zeros_like(bias), torch.zeros_like(out)
+        x_gradient, into_gradient = torch.empty_like(x), torch.zeros_like(into)
+        bias_gradient, out_gradient = torch.zeros_like(bias), torch.zeros_like(out)
         for row, piece in _pieces(x):
-            own, numbers = gradient[row, :, piece], x[row, piece]
-            hidden = torch.outer(into, numbers).add_(bias[:, None]).relu_()
-            slopes = torch.ops.aten.threshold_backward(out.T @ own, hidden, 0)
-            to_out += own @ hidden.T
-            to_x[row, piece] = into @ slopes
-            to_into += slopes @ numbers
-            to_bias += slopes.sum(1)
-        return to_x, to_into, to_bias, to_out
+            of_piece, inputs = gradient[row, :, piece], x[row, piece]  # (heads, n), (n,)
+            hidden = torch.outer(into, inputs).add_(bias[:, None]).relu_()  # (hidden, n)
+            of_hidden = torch.ops.aten.threshold_backward(out.T @ of_piece, hidden, 0)
+            out_gradient += of_piece @ hidden.T
+            x_gradient[row, piece] = into @ of_hidden
+            into_gradient += of_hidden @ inputs
+            bias_gradient += of_hidden.sum(1)
+        return x_gradient, into_gradient, bias_gradient, out_gradient
 
 
 def _pieces(x: Tensor) -> list[tuple[int, slice]]:

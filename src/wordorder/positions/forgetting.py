@@ -1,10 +1,11 @@
-"""Forgetting attention: scores fall by what was forgotten between key and query.
+"""Forgetting attention: scores fall by the forget gates of the tokens between key and query.
 
-Each head has a forget gate, as recurrent networks do, computed from every token's hidden
-state. The logarithms of all gates after a key, up to the query, are added to their score:
-a text is forgotten where it says so, and no position is needed. The sums are differences of
-one running sum, which is cached beside the keys in float64: it grows with the text, and
-float32 would lose the gates of near tokens far into it.
+Each head has a forget gate, as recurrent networks have, computed from every token's hidden
+state. The logarithms of the gates after a key, up to and including the query's, are added to
+the score of the pair. So content decides what is forgotten, and no positions are needed. Each
+sum is a difference of one running sum, which is cached beside the keys. The running sum grows
+with the sequence, so it is float64: far into a sequence float32 would lose the gates of
+neighbouring tokens.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from .base import ModelShape, Position, PositionError, Score, State, Tables, Tok
 
 
 class Forgetting(Position):
-    """Adds to each score the logarithms of all forget gates after the key, to the query's.
+    """Adds to each score the logarithms of the forget gates after the key, up to the query.
 
-    It sees order alone: positions have no effect. Padding forgets nothing.
+    Only order matters: positions have no effect. The gate of a padding token is 1.
 
     Raises:
-        PositionError: a bidirectional model, where later tokens cannot be forgotten.
+        PositionError: a bidirectional model; gates are defined for past tokens only.
 
     Source: Lin et al. 2025, Forgetting Transformer, section 3: the gates are
     f_t = sigmoid(w · x_t + b) for each head, and score(i, j) gains the sum of log f_l over
     j < l <= i.
     Not here: the paper's "Pro" block (output gate, QK-norm, shifted keys and values), which
-    is the model's.
+    belongs to the model.
     """
 
     summary = "Scores fall by forget gates, computed from the tokens between key and query."
@@ -40,8 +41,8 @@ class Forgetting(Position):
     traps = (
         "The gate is computed from the layer's input, not from the key.",
         "Logarithms of gates are summed in float32 or better, whatever the model's dtype.",
-        "Decoding goes on from the cached sum; started anew, a gate loses all before it.",
-        "Padding contributes nothing to the sum, also where it has a hidden state.",
+        "Decoding continues from the cached sum: a sum that restarts ignores all earlier gates.",
+        "Padding must add nothing to the sum, although padding tokens have hidden states.",
     )
     door = "score"
     matrices = ("weight",)
@@ -50,8 +51,9 @@ class Forgetting(Position):
         super().__init__(shape)
         if not shape.causal:
             raise PositionError(
-                "forgetting sums gates over the past, and this model sees the future too: "
-                "use --position rotary, or a causal model"
+                "forgetting sums gates over past tokens, so it needs a causal model: "
+                "use --position rotary in a bidirectional one",
+                code="positions.forgetting-bidirectional",
             )
         self.weight = nn.Parameter(torch.empty(shape.heads, shape.width))
         self.bias = nn.Parameter(torch.empty(shape.heads))
@@ -76,9 +78,9 @@ class Forgetting(Position):
         return sums if previous is None else previous[:, -1:] + sums
 
     def score(self, queries: Tensor, keys: Tensor, tables: Tables, state: Tensor) -> Score:
-        # Whole numbers have exact differences in float32, and what is left of the sums is
-        # small: so the difference of two large sums is exact too.
-        sums = state.transpose(1, 2)
+        # Sums are split into an integer and a small rest. Differences of integers are exact in
+        # float32, so the difference of two large sums is as exact as that of two small ones.
+        sums = state.transpose(1, 2)  # (batch, heads, key)
         whole = sums.detach().round()
         dtype = upcast(queries).dtype
         whole, rest = whole.to(dtype), (sums - whole).to(dtype)
@@ -87,7 +89,7 @@ class Forgetting(Position):
             score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
         ) -> Tensor:
             between = whole[batch, head, query] - whole[batch, head, key]
-            # The difference is new memory, and ours to add to.
+            # The difference is new memory, so adding in place is safe.
             return between.add_(rest[batch, head, query]).sub_(rest[batch, head, key]).add_(score)
 
         return forgetting

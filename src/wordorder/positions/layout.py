@@ -1,7 +1,8 @@
-"""Where the tokens of one forward pass stand: all that an embedding may know of a sequence.
+"""Positions, indices and documents of the tokens of one forward pass.
 
-Three things that most bugs of this field confuse are three fields here: positions (what the
-embedding sees), indices (order and causality) and documents (the mask).
+This is all that an embedding knows about a sequence. Most bugs with positions confuse these
+three: positions are the embedding's input, indices give order and causality, and documents
+give the mask.
 """
 
 from __future__ import annotations
@@ -14,27 +15,27 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Where the tokens of one forward pass stand; made once, shared by all layers.
+    """Positions, indices and documents of one forward pass, shared by all layers.
 
-    Facts about the tensors are fields, declared by whoever makes the layout. They are never
-    read off object identity or strides, which a copy of a tensor would change.
+    Facts about the tensors (consecutive, trailing, self_attention) are fields, declared by the
+    code that creates the layout. They are never inferred from object identity or strides,
+    which copying a tensor would change.
 
     Args:
-        query_positions: (batch or 1, query), what the embedding sees; integers, or floats
-            where positions are interpolated; a last axis holds grid coordinates. One row
-            stands for every sequence of the batch.
+        query_positions: (batch or 1, query) integers, or floats where positions are
+            interpolated; grid coordinates have one more axis at the end. A single row applies
+            to every sequence of the batch.
         key_positions: (batch or 1, key), the same for the keys.
         query_indices: (query,) int64, index of each query into the key axis. Order and
             causality come from indices, never from positions.
         query_documents: (batch, query) int64 or None for one document; -1 is padding.
         key_documents: (batch, key), likewise.
-        context_length: what length-dependent scaling divides by, fixed by the caller.
-        causal: whether the future is hidden.
-        consecutive: positions step by one inside a document, so that for every pair of tokens
-            that may attend to each other the distance of positions is the distance of indices.
+        context_length: the length that length-dependent scaling uses, fixed by the caller.
+        causal: whether queries attend only to keys at or before their own index.
+        consecutive: positions rise by one inside a document, so for every pair of tokens that
+            may attend to each other, the difference of positions is the difference of indices.
         trailing: the queries are the last tokens of the key axis.
-        self_attention: the queries and the keys are the same tokens, as they are without a
-            cache.
+        self_attention: the queries and the keys are the same tokens, as without a cache.
     """
 
     query_positions: Tensor
@@ -85,7 +86,7 @@ class TokenLayout:
     def newest(self) -> TokenLayout:
         """Return the layout of the queries alone, as both queries and keys.
 
-        It is what rotating only the new keys needs, when a cache keeps rotated ones.
+        It is used to rotate only the new keys when a cache keeps rotated keys.
         """
         if self.self_attention:
             return self
@@ -100,7 +101,7 @@ class TokenLayout:
         )
 
     def of_sequences(self, sequences: slice) -> TokenLayout:
-        """Return the layout of some sequences of the batch; a row that all share stays."""
+        """Return the layout of some sequences of the batch; rows that all share are kept."""
 
         def cut(tensor: Tensor | None) -> Tensor | None:
             return tensor if tensor is None or len(tensor) == 1 else tensor[sequences]
@@ -132,13 +133,13 @@ class TokenLayout:
     ) -> Tensor:
         """Return which keys each query may attend to, (batch or 1, 1, query, key) bool.
 
-        The mask comes from indices and documents, never from positions. A padding query
-        attends to itself alone, so that no row is empty and no softmax divides by zero.
+        The mask depends on indices and documents, never on positions. A padding query attends
+        to itself only, so that no row is empty and no softmax divides by zero.
 
         Args:
-            window: this layer's sliding window: a query attends to at most this many tokens,
-                itself included; without `causal`, to as many on either side.
-            queries, keys: only these.
+            window: the layer's sliding window: a query attends to at most this many tokens,
+                itself included; without `causal`, to fewer than this many on either side.
+            queries, keys: slices of the query and key axes to return.
         """
         device = self.key_positions.device
         query = torch.arange(len(self.query_indices), device=device)[None, queries, None]
@@ -150,27 +151,28 @@ class TokenLayout:
     def may_attend_at(
         self, sequence: Tensor, query: Tensor, key: Tensor, window: int | None = None
     ) -> Tensor:
-        """Return whether a query may attend to a key, bool: the rule of `may_attend` for pairs.
+        """Return whether queries may attend to keys, as `may_attend`, for single pairs.
 
         Args:
-            sequence, query, key: indices, as grids that broadcast, or scalars inside a fused
-                kernel.
+            sequence, query, key: indices; grids that broadcast, or scalars inside a fused
+                kernel. The result is bool of their broadcast shape.
         """
-        behind = self.query_indices[query] - key
-        allowed = behind >= 0 if self.causal else torch.ones_like(behind, dtype=torch.bool)
+        steps_back = self.query_indices[query] - key
+        allowed = steps_back >= 0 if self.causal else torch.ones_like(steps_back, dtype=torch.bool)
         if window is not None:
-            allowed = allowed & (behind.abs() < window)
+            allowed = allowed & (steps_back.abs() < window)
         if self.query_documents is None or self.key_documents is None:
             return allowed
         source = self.key_documents[sequence, key]
         same = self.query_documents[sequence, query] == source
-        return (allowed & same & (source >= 0)) | (behind == 0)
+        return (allowed & same & (source >= 0)) | (steps_back == 0)
 
 
 def index_grid(scores: Tensor, query_indices: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the indices (batch, head, query, key) of scores, as grids that broadcast.
+    """Return the indices batch, head, query and key of scores, as grids that broadcast.
 
-    Shapes: scores (batch, heads, query, key), query_indices (query,).
+    Shapes: scores (batch, heads, query, key), query_indices (query,); the results
+    (batch, 1, 1, 1), (heads, 1, 1), (query, 1) and (key,).
     """
     batch, heads, _, source = scores.shape
     device = scores.device

@@ -1,14 +1,14 @@
-"""No positional embedding (NoPE): the base behaviour itself.
+"""No positional embedding (NoPE): every hook of `Position` as it is.
 
-A bidirectional transformer without one is permutation-equivariant. A causal one still
-sees order, through its mask, from its second layer on.
+A bidirectional transformer without a positional embedding is permutation-equivariant. A causal
+one still sees order through its mask, from its second layer on.
 """
 
 from .base import Position
 
 
 class NoPosition(Position):
-    """No positional embedding: a causal model still sees order through its mask.
+    """No positional embedding; a causal model still sees order through its mask.
 
     Source: Haviv et al. 2022; Kazemnejad et al. 2023 (NoPE).
     """
@@ -17,7 +17,7 @@ class NoPosition(Position):
     source = "Haviv et al. 2022; Kazemnejad et al. 2023"
     formula = "score(i, j) = q_i · k_j / √head_dim,   j ≤ i in a causal model"
     traps = (
-        "A bidirectional model without positions reads a bag of words.",
-        "A causal one is blind to the order of what came before in its first layer only: "
-        "positions leak through the mask, through sliding windows, convolutions and token shifts.",
+        "A bidirectional model without positions treats its input as a bag of words.",
+        "A causal model ignores the order of past tokens in its first layer only: from then on, "
+        "order leaks through the mask, and through sliding windows, convolutions and token shifts.",
     )

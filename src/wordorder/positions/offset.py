@@ -1,9 +1,10 @@
-"""Random offsets: training starts every text at a random position.
+"""Random offsets (SHAPE): training starts every sequence at a random position.
 
-An absolute embedding learns each position from what happens to stand there. Fed from a
-random start it sees every position as often as any other, and can rely on distances only;
-what it learns holds at positions that a text of the trained length would never reach. It is
-no embedding by itself: it decides what the others are fed, as in offset:most=512+sinusoidal.
+With an absolute embedding, a model may learn something for each single position. With random
+offsets no token stands at the same position each time, so a model can rely on distances only;
+and it is trained at positions past the trained length. This is not an embedding by itself: it
+changes the positions that the others of its layer get in training, as in
+offset:most=512+sinusoidal.
 """
 
 import torch
@@ -14,29 +15,29 @@ from .defaults import Follows
 
 
 class Offset(Position):
-    """Feeds training each text from a random start on; evaluation starts at 0.
+    """Adds a random offset to the positions of each sequence in training, 0 in evaluation.
 
-    Each row has its own offset, and so has each document packed into one: positions that do
-    not rise begin a new document.
+    Each document packed into a row has its own offset: a new document begins wherever
+    positions do not rise.
 
     Args:
-        most: the largest offset; 0 takes the trained length.
+        most: the largest offset; 0: the trained length.
 
     Raises:
-        PositionError: a negative offset.
+        PositionError: a negative `most`.
 
     Source: Kiyono et al. 2021, "SHAPE: Shifted Absolute Position Embedding for
     Transformers": k drawn from 0 ... K, added to all positions of a sequence.
     """
 
-    summary = "Training feeds each text from a random start on."
+    summary = "Training adds a random offset to the positions of each sequence."
     source = "Kiyono et al. 2021, SHAPE"
-    formula = "fed(p) = p + k,   k drawn from 0 … most for each text; evaluation has k = 0"
+    formula = "position(p) = p + k,   k drawn from 0 … most per sequence; in evaluation k = 0"
     traps = (
-        "An embedding that sees only distances is fed nothing new by it.",
+        "It changes nothing for an embedding that depends on distances only.",
         "A learned table must have `most` more rows than the trained length: "
         "offset:most=256+learned:length=512 for a trained length of 256.",
-        "Two offsets in one sum add up.",
+        "Two offsets in one sum are added.",
     )
 
     follows = (Follows("most", "the trained length"),)
@@ -44,7 +45,10 @@ class Offset(Position):
     def __init__(self, shape: ModelShape, /, *, most: int = 0) -> None:
         super().__init__(shape)
         if most < 0:
-            raise PositionError(f"offset: most={most} must be 0 (the trained length) or more")
+            raise PositionError(
+                f"offset: most={most} must be positive, or 0 for the trained length",
+                code="positions.offset-most",
+            )
         self.most = most
 
     def resolved_options(self) -> dict[str, int]:

@@ -1,15 +1,22 @@
-"""PaTH: keys reach a query through a product of reflections, one for every token between.
+"""PaTH: a key is transformed by a product of reflections, one for every token up to the query.
 
-Rotary turns by the same angle at every step. Here each token holds a transformation of its
-own, I - beta w wᵀ, a projection or reflection along a direction w that it chooses from its
-content, and the score of a pair takes the product of all those between key and query. A
-layer can so track what the text does to a state (a value overwritten, two things swapped),
-which no sum of distances can.
+Rotary rotates by the same angle at every step. In PaTH each token has its own transformation
+I - beta w wᵀ, a projection or reflection along a direction w computed from its content, and
+the score of a pair contains the product of all transformations between key and query. So a
+layer can track state (a value that is overwritten, two things that are swapped), which a
+function of distance cannot.
 
-The product over every pair would take a matrix for each. Instead keys are taken in blocks:
-in a block the product is I - Wᵀ M W with one small triangular M (the UT transform), and
-queries are carried from block to block, latest first. The cost is that of attention, a
-few times over; numbers are float32 throughout, since products of many rounded steps drift.
+A product per pair would take a matrix for each pair. Instead keys are processed in blocks.
+Within a block the product is I - Wᵀ M W, where the rows of W are the block's directions and M
+is one small triangular matrix (the UT transform). Queries are transformed from block to block,
+the latest block first:
+
+    keys       block 0      block 1      block 2
+    scores     q'' k        q' k         q k         of a query in block 2
+    query        q''  <------- q' <------- q         each arrow applies a whole block
+
+The cost is a few times that of attention. Numbers are float32 throughout, because rounding
+errors of many multiplied steps accumulate.
 """
 
 from __future__ import annotations
@@ -23,36 +30,38 @@ from torch import Tensor, nn
 
 from .base import ModelShape, Position, PositionError, Score, State, Tables, TokenLayout, upcast
 from .short_convolution import recent
-from .whole_row import Part, attend_in_parts, worked
+from .whole_row import Tile, apply_score, attend_in_tiles
 
-# Keys in a block: about the head size, where the work in blocks and between them balances.
+# Keys in a block: about the head size, where the work within and between blocks is balanced.
 BLOCK = 64
 
 
 class Blocks(NamedTuple):
-    """What a block of keys does to scores and to the queries that pass it.
+    """The transformations of every block of keys, for scores and for queries.
 
-    With L the products of queries and directions, zero for directions past the query, a
-    block's scores are q kᵀ - L `on_keys`, and queries leave it as q - L `on_queries`. For
-    queries past the block the first is q `led`ᵀ: keys that all of the block has acted on.
+    Let L (query, block) be the products of queries with the block's directions, set to 0 for
+    directions of tokens after the query. The scores of the block are q kᵀ - L `on_keys`, and
+    the query for the block before is q - L `on_queries`. For queries after the block, L has no
+    zeros, and the scores are simply q k'ᵀ, where k' are keys transformed by the whole block.
 
-    Shapes: sides (batch, heads, blocks, 2 * block, head_dim), keys and then directions; led
-    likewise; on_keys (batch, heads, blocks, block, block); on_queries (..., block, head_dim).
+    Shapes: keys_and_directions and final_keys_and_directions (batch, heads, blocks, 2 * block,
+    head_dim), where the second has k' for keys; on_keys (batch, heads, blocks, block, block);
+    on_queries (batch, heads, blocks, block, head_dim).
     """
 
-    sides: Tensor
-    led: Tensor
+    keys_and_directions: Tensor
+    final_keys_and_directions: Tensor
     on_keys: Tensor
     on_queries: Tensor
 
 
 class Path(Position):
-    """Carries keys to queries by I - beta w wᵀ of every token in between.
+    """Transforms keys by I - beta w wᵀ of every token after the key, up to the query.
 
     Args:
-        rank: of the projection that gives directions w; the authors' 32.
-        taps: tokens that the short convolution on w sees, the newest its own; the paper's
-            3; 1 leaves it out.
+        rank: rank of the projection to directions w, at least 1; the authors use 32.
+        taps: tokens in the short convolution of w, the token's own included; the paper uses
+            3; with 1 there is no convolution.
 
     Raises:
         PositionError: a bidirectional model; a rank or number of taps below 1.
@@ -61,12 +70,12 @@ class Path(Position):
     is k_jᵀ H_{j+1} ... H_i q_i / sqrt(d) with H_t = I - beta_t w_t w_tᵀ, beta_t =
     2 sigmoid(u.x_t + b) for each head, and w_t a low-rank linear layer of x_t, then a short
     convolution, then scaled to length 1.
-    Not here: the SiLU that the authors' library has after the convolution and the paper does
-    not; PaTH-FoX, which is `path+forgetting`; keys changed in place while decoding, which
-    would leave nothing to read anew.
+    Not here: the SiLU after the convolution, which the authors' library has and the paper has
+    not; PaTH-FoX, which is `path+forgetting`; updating cached keys in place while decoding,
+    after which the original keys could not be recomputed.
     """
 
-    summary = "Keys reach a query through one learned reflection for every token between."
+    summary = "Keys are transformed by one learned reflection per token up to the query."
     source = "Yang et al. 2025, sections 2.2 and 3"
     door = "row"
     matrices = ("down", "up", "beta_weight")
@@ -75,9 +84,9 @@ class Path(Position):
         "Hₜ = I − βₜ wₜ wₜᵀ,  βₜ = 2σ(u·xₜ + b),  wₜ = convolution(W xₜ) / ‖…‖"
     )
     traps = (
-        "The product runs over tokens after the key, up to and with the query: the key's own "
-        "transformation is not in it.",
-        "Transformations do not commute: the one nearest the key acts on it first.",
+        "The product runs over the tokens after the key, up to and including the query: the key's "
+        "own transformation is not in it.",
+        "Transformations do not commute: the one nearest to the key is applied to it first.",
         "Products of hundreds of rounded matrices drift: they need float32, whatever the model.",
         "Padding and masked tokens must be the identity, or they change what lies beyond.",
         "A token evicted from the cache takes its transformation with it, and every older key "
@@ -88,11 +97,14 @@ class Path(Position):
         super().__init__(shape)
         if not shape.causal:
             raise PositionError(
-                "path goes from a key forward to a query, but this model sees both ways: "
-                "use --position rotary, or a causal model"
+                "path multiplies transformations from a key forward to a query, so it needs a "
+                "causal model: use --position rotary in a bidirectional one",
+                code="positions.path-bidirectional",
             )
         if rank < 1 or taps < 1:
-            raise PositionError(f"path: rank={rank} and taps={taps} must be at least 1")
+            raise PositionError(
+                f"path: rank={rank} and taps={taps} must be at least 1", code="positions.path-sizes"
+            )
         self.rank = rank
         self.taps = taps
         inner = shape.heads * shape.head_dim
@@ -105,10 +117,10 @@ class Path(Position):
 
     @property
     def order_leak(self) -> str:
-        return f"its convolution shows the order of {self.taps} tokens" if self.taps > 1 else ""
+        return f"its convolution reveals the order of {self.taps} tokens" if self.taps > 1 else ""
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw uniformly up to 1/sqrt(inputs), PyTorch's own rule, which the authors leave."""
+        """Draw uniformly up to 1/sqrt(inputs), PyTorch's default, which the authors keep."""
         width = self.shape.width
         for weight, inputs in (
             (self.down, width),
@@ -121,17 +133,20 @@ class Path(Position):
             nn.init.uniform_(weight, -bound, bound, generator=generator)
 
     def state(self, x: Tensor, layout: TokenLayout, previous: State) -> tuple[Tensor, ...]:
-        """Return directions (batch, time, heads, head_dim), betas and what is convolved."""
+        """Return directions, betas and the input of the convolution, for new tokens.
+
+        Shapes: (batch, time, heads, head_dim), (batch, time, heads), (batch, time, rank).
+        """
         x = upcast(x)
         down, up, convolution, beta_weight, beta_bias = (
             weight.to(x.dtype)
             for weight in (self.down, self.up, self.convolution, self.beta_weight, self.beta_bias)
         )
-        low = x @ down.mT
-        every = low if previous is None else torch.cat((previous[2], low), 1)
-        # Up and then convolved is one product: each tap's weights scale the rows of `up`.
+        low = x @ down.mT  # (batch, time, rank)
+        all_low = low if previous is None else torch.cat((previous[2], low), 1)
+        # Projection and convolution are one product, whose weights are (taps * rank, inner).
         taps = (convolution[..., None] * up).transpose(1, 2).flatten(0, 1)
-        directions = recent(every, layout, self.taps).flatten(2) @ taps
+        directions = recent(all_low, layout, self.taps).flatten(2) @ taps
         directions = F.normalize(directions.unflatten(-1, (self.shape.heads, -1)), dim=-1)
         betas = 2 * (x @ beta_weight.mT + beta_bias).sigmoid()
         if layout.query_documents is not None:
@@ -145,77 +160,83 @@ class Path(Position):
         values: Tensor,
         tables: Tables,
         state: tuple[Tensor, ...],
-        visible: Tensor,
+        may_attend: Tensor,
         score: Score | None,
-        slots: Tensor,
+        query_indices: Tensor,
     ) -> Tensor:
         queries = upcast(queries) * self.shape.head_dim**-0.5
         directions, betas = state[0].transpose(1, 2), state[1].transpose(1, 2)
         blocks = blocks_of(upcast(keys), directions, betas)
 
-        def scores_of(part: Part, queries: Tensor, *blocks: Tensor) -> Tensor:
-            end = part.seen.indices(keys.shape[2])[1]
-            own = queries[:, :, part.rows]
-            return worked(carried(own, Blocks(*blocks), slots[part.rows], end), score, slots)
+        def scores_of(tile: Tile, queries: Tensor, *blocks: Tensor) -> Tensor:
+            end = tile.keys.indices(keys.shape[2])[1]
+            rows = queries[:, :, tile.rows]
+            scores = scores_by_block(rows, Blocks(*blocks), query_indices[tile.rows], end)
+            return apply_score(scores, score, query_indices)
 
-        return attend_in_parts(
+        return attend_in_tiles(
             scores_of,
             (queries, *blocks),
             values,
-            visible,
-            slots,
+            may_attend,
+            query_indices,
             causal=True,
-            together=score is not None,
+            one_tile=score is not None,
         )
 
 
 def blocks_of(keys: Tensor, directions: Tensor, betas: Tensor) -> Blocks:
-    """Return what each block of keys does; the last is filled up with the identity.
+    """Return the transformations of every block of keys.
+
+    Keys that the last block lacks are zeros with beta 0, whose transformation is the identity.
+    `on_keys` and `on_queries` solve (1 + T) x = y, where T is the strictly lower triangle of
+    beta w wᵀ between the directions of a block: the UT transform of a product of reflections.
 
     Shapes: keys and directions (batch, heads, key, head_dim), betas (batch, heads, key).
     """
-    more = -keys.shape[2] % BLOCK
-    keys, directions = (
-        F.pad(each, (0, 0, 0, more)).unflatten(2, (-1, BLOCK)) for each in (keys, directions)
+    missing = -keys.shape[2] % BLOCK
+    keys, directions = (  # (batch, heads, blocks, block, head_dim)
+        F.pad(x, (0, 0, 0, missing)).unflatten(2, (-1, BLOCK)) for x in (keys, directions)
     )
-    betas = F.pad(betas, (0, more)).unflatten(2, (-1, BLOCK))[..., None]
+    betas = F.pad(betas, (0, missing)).unflatten(2, (-1, BLOCK))[..., None]
     scaled = betas * directions
-    chain = (scaled @ directions.mT).tril(-1)  # the solver takes its diagonal as ones
-    sides = torch.cat(((scaled @ keys.mT).tril(-1), scaled), -1)
-    solved = torch.linalg.solve_triangular(chain, sides, upper=False, unitriangular=True)
+    triangle = (scaled @ directions.mT).tril(-1)  # (..., block, block); its diagonal counts as 1
+    right_side = torch.cat(((scaled @ keys.mT).tril(-1), scaled), -1)
+    solved = torch.linalg.solve_triangular(triangle, right_side, upper=False, unitriangular=True)
     on_keys, on_queries = solved.split((BLOCK, keys.shape[-1]), -1)
-    led = keys - on_keys.mT @ directions
-    both = [torch.cat((each, directions), -2) for each in (keys, led)]
+    final_keys = keys - on_keys.mT @ directions
+    both = [torch.cat((x, directions), -2) for x in (keys, final_keys)]
     return Blocks(*both, on_keys, on_queries)
 
 
-def carried(queries: Tensor, blocks: Blocks, slots: Tensor, end: int) -> Tensor:
-    """Return scores (batch, heads, query, end) of queries, carried back block by block.
+def scores_by_block(queries: Tensor, blocks: Blocks, indices: Tensor, end: int) -> Tensor:
+    """Return scores (batch, heads, query, end), computed from the last block to the first.
 
     Args:
         queries: (batch, heads, query, head_dim), scaled.
-        slots: (query,) where they stand, in order.
-        end: how many keys to score.
+        indices: (query,) int64, their indices into the key axis, in ascending order.
+        end: number of keys.
     """
-    device = slots.device
+    device = indices.device
     starts = torch.arange(0, end, BLOCK, device=device)
-    # Rows from `first` on stand in a block or past it: earlier ones have not come this far;
-    # those from `last` on are past it.
-    firsts = torch.searchsorted(slots, starts).tolist()
-    lasts = torch.searchsorted(slots, starts + BLOCK - 1).tolist()
-    sides, led, on_keys, on_queries = (each.unbind(2) for each in blocks)
-    found = []
-    past = queries[:, :, :0]
+    # Of each block: rows before `first` are before the block, and its keys are hidden from them;
+    # rows from `last` on are after the block.
+    firsts = torch.searchsorted(indices, starts).tolist()
+    lasts = torch.searchsorted(indices, starts + BLOCK - 1).tolist()
+    direct_sides, final_sides, on_keys, on_queries = (x.unbind(2) for x in blocks)
+    blocks_of_scores = []
+    transformed = queries[:, :, :0]  # of the rows so far, by all blocks so far
     for i in reversed(range(len(starts))):
         first = firsts[i]
-        past = torch.cat((queries[:, :, first : queries.shape[2] - past.shape[2]], past), 2)
-        if first == lasts[i]:
-            scores, along = (past @ led[i].mT).split(BLOCK, -1)
+        new_rows = queries[:, :, first : queries.shape[2] - transformed.shape[2]]
+        transformed = torch.cat((new_rows, transformed), 2)  # (batch, heads, rows, head_dim)
+        if first == lasts[i]:  # all of these rows are after the block
+            scores, products = (transformed @ final_sides[i].mT).split(BLOCK, -1)
         else:
-            direct, along = (past @ sides[i].mT).split(BLOCK, -1)
-            own = starts[i] + torch.arange(BLOCK, device=device)
-            along = along * (slots[first:, None] >= own)
-            scores = direct - along @ on_keys[i]
-        found.append(F.pad(scores, (0, 0, first, 0)))
-        past = past - along @ on_queries[i]
-    return torch.cat(found[::-1], -1)[..., :end]
+            scores, products = (transformed @ direct_sides[i].mT).split(BLOCK, -1)
+            of_block = starts[i] + torch.arange(BLOCK, device=device)
+            products = products * (indices[first:, None] >= of_block)  # (..., rows, block)
+            scores = scores - products @ on_keys[i]
+        blocks_of_scores.append(F.pad(scores, (0, 0, first, 0)))
+        transformed = transformed - products @ on_queries[i]
+    return torch.cat(blocks_of_scores[::-1], -1)[..., :end]

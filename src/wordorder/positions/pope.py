@@ -1,13 +1,13 @@
-"""PoPE, polar coordinate positional embedding: magnitudes say what, angles say where.
+"""PoPE, polar coordinate positional embedding: magnitudes are content, angles are positions.
 
-Rotary takes dimensions in pairs, and a pair has an angle of its own before it is turned:
-content shifts the distance at which query and key match best. Here every dimension is a
-magnitude, made positive by a softplus, and its angle is the position's alone (and a trained
-offset that all tokens share). A head of d dimensions so has d frequencies, twice rotary's,
-and queries and keys come out twice as wide.
+In rotary, a pair of dimensions already has an angle from its content before it is rotated, so
+content shifts the distance at which a query and a key match best. In PoPE every dimension is a
+magnitude, made positive by a softplus, and its angle depends on the position only (plus a
+trained offset that all tokens share). A head of d dimensions has d frequencies, twice as many
+as rotary, and queries and keys become twice as wide.
 
-Chosen among the newer embeddings because its paper isolates one hypothesis, that rotary
-mixes what with where, and tests it with a task small enough to repeat.
+It is in the catalogue because its paper isolates one hypothesis, that rotary entangles content
+and position, and tests it with a task small enough to repeat.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ class Angles(NamedTuple):
 
 
 class Pope(Position):
-    """Polar coordinates: content is magnitude, position alone is angle.
+    """Polar coordinates: content is the magnitude, position alone is the angle.
 
     Args:
-        base: dimension c turns by base^(-c/head_dim) per position; 0: as rotary's follows
-            from the trained length; the paper's is 10,000.
-        spread: the trained offsets start uniform in [-spread, 0]: 0, the default, reads
-            longer texts better; 2 pi is slightly better within the trained length.
+        base: dimension c rotates by base^(-c/head_dim) per position; 0: scaled with the
+            trained length, as in rotary; the paper uses 10,000.
+        spread: the trained offsets start uniform in [-spread, 0]. 0, the default, is better
+            on longer sequences; 2 pi is slightly better within the trained length.
 
     Raises:
-        PositionError: a base not above 0, a spread outside 0 to 2 pi.
+        PositionError: a negative base, a spread outside of 0 to 2 pi.
 
     Source: Gopalakrishnan et al. 2025, section 3, equations 3 to 6: the score is
-    sum_c softplus(q_c) softplus(k_c) cos((j - i) f_c + offset_c), offsets held within
-    [-2 pi, 0], one per head and dimension. The paper writes no scale; it is 1/sqrt(head_dim),
-    since the sum has head_dim terms, not 1/sqrt of the doubled width.
-    Not here: the offset on the keys; it is on the queries with the other sign, which is the
-    same score, serves grouped queries, and lets a cache keep turned keys.
+    sum_c softplus(q_c) softplus(k_c) cos((j - i) f_c + offset_c), with offsets clipped to
+    [-2 pi, 0], one per head and dimension. The paper gives no scale; here it is
+    1/sqrt(head_dim), because the sum has head_dim terms, not 1/sqrt of the doubled width.
+    Not here: the offset on the keys. It is on the queries with the opposite sign, which gives
+    the same score, works with grouped queries, and lets a cache keep rotated keys.
     """
 
     summary = "Magnitudes carry content, angles carry position alone; twice rotary's frequencies."
@@ -61,23 +61,27 @@ class Pope(Position):
         "f_c = base^(−c/d) for c = 0 … d−1,  δ_c clipped to [−2π, 0]"
     )
     traps = (
-        "Queries and keys come out twice as wide: a scale taken from their width is too small "
-        "by √2, and keys take twice the cache.",
+        "Queries and keys become twice as wide: a scale computed from their width is too small "
+        "by √2, and keys need twice the cache.",
         "Frequencies run over all d dimensions, base^(−c/d), not over d/2 pairs.",
-        "Scores at a distance of 0 are sums of positive numbers: a head cannot say no by sign.",
-        "An offset that a step pushes out of [−2π, 0] gets no slope to come back by.",
-        "In bfloat16 a width of d positive terms adds up rounding that rotary's signs cancel.",
+        "Scores at distance 0 are sums of positive numbers: a head cannot make them negative.",
+        "An offset outside of [−2π, 0] is clipped and gets no gradient, so it stays there.",
+        "In bfloat16 rounding errors of d positive terms add up, where rotary's signs cancel.",
     )
 
     def __init__(self, shape: ModelShape, /, *, base: float = 0.0, spread: float = 0.0) -> None:
         super().__init__(shape)
         if not base >= 0:
             raise PositionError(
-                f"pope: base={base} must be above 0, or 0 to follow the trained length; "
-                "10000 is the paper's"
+                f"pope: base={base} must be positive, or 0 to scale it with the trained length; "
+                "the paper uses 10000",
+                code="positions.pope-base",
             )
         if not 0 <= spread <= 2 * math.pi:
-            raise PositionError(f"pope: spread={spread} must be from 0 to 2 pi (6.2832)")
+            raise PositionError(
+                f"pope: spread={spread} must be from 0 to 2 pi (6.2832)",
+                code="positions.pope-spread",
+            )
         self.base = base
         self.resolved_base = base or defaults.rotary_base(shape.trained_length)
         self.spread = spread
@@ -85,7 +89,7 @@ class Pope(Position):
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw offsets from U(-spread, 0); 0 is on the border, where slopes still pass."""
+        """Draw offsets from U(-spread, 0); at 0, the bound itself, gradients still pass."""
         nn.init.uniform_(self.offsets, -self.spread, 0.0, generator=generator)
 
     def resolved_options(self) -> dict[str, float]:
@@ -111,11 +115,11 @@ class Pope(Position):
         queries = keys if layout.self_attention else self.angles(layout.query_positions)
         cosine, sine = queries
         offsets = upcast(self.offsets).clamp(-2 * math.pi, 0.0)[:, None]
-        turned_cosine, turned_sine = offsets.cos(), offsets.sin()
-        # The angle less the offset, by the addition theorem: no cosine for every head.
+        offset_cosine, offset_sine = offsets.cos(), offsets.sin()  # (heads, 1, head_dim)
+        # cos(a - b) and sin(a - b) from those of a and b: cheaper than a cosine per head.
         cosine, sine = (
-            cosine * turned_cosine + sine * turned_sine,
-            sine * turned_cosine - cosine * turned_sine,
+            cosine * offset_cosine + sine * offset_sine,
+            sine * offset_cosine - cosine * offset_sine,
         )
         return Angles(cosine, sine), keys
 
@@ -129,6 +133,9 @@ class Pope(Position):
 
 
 def polar(x: Tensor, angles: Angles) -> Tensor:
-    """Return x (batch, heads, time, head_dim) as magnitudes at angles, twice as wide."""
+    """Return magnitudes softplus(x) at angles as (real, imaginary) parts.
+
+    Shapes: x (batch, heads, time, head_dim); the result (batch, heads, time, 2 * head_dim).
+    """
     magnitude = F.softplus(upcast(x))
     return torch.cat((magnitude * angles.cosine, magnitude * angles.sine), -1).to(x.dtype)

@@ -1,9 +1,9 @@
-"""Randomized positions: training feeds random positions in order, from a range far beyond it.
+"""Randomized positions: training feeds sorted random positions from a larger range.
 
-A text of 256 tokens is told that it stands at 256 places among thousands, in order, drawn
-anew for every batch. So every position of a longer text has been seen in training, and what
-is learned is order, not counting. It is no embedding by itself: it decides what the others
-of its layer are fed, as in randomized:limit=2048+rotary.
+For every batch, the 256 tokens of a sequence get 256 of several thousand positions, in
+ascending order. So training covers every position of a longer sequence, and a model learns
+order instead of exact positions. This is not an embedding by itself: it changes the positions
+that the others of its layer get in training, as in randomized:limit=2048+rotary.
 """
 
 import torch
@@ -14,43 +14,46 @@ from .defaults import Follows
 
 
 class Randomized(Position):
-    """Feeds training sorted distinct random positions; evaluation has plain ones.
+    """Replaces positions by sorted random ones in training; evaluation has plain ones.
 
-    One draw per batch: position p becomes the p-th smallest number of the draw, in every
-    row and in every document packed into one, so that a document is fed what it would be
-    alone. A draw has as many numbers as the longest document of the batch has positions.
+    There is one draw without replacement per batch: position p becomes the p-th smallest
+    number of the draw, in every row and in every packed document, so that a document gets the
+    same positions as it would alone. A draw has as many numbers as the longest document of
+    the batch has positions.
 
     Args:
         limit: positions are below it; at least the trained length, and at least the length of
-            texts to come. 0: four times the trained length. The paper has 2,048 for texts to
-            40 that are tested to 500, four times the longest that is read. On text a larger
-            limit costs more than it gains: 16 times the trained length of 64 lost 0.21 nats
-            within it, and still 0.04 at 1,024 tokens (400 steps, one seed, beside rotary).
+            the longest sequences in evaluation. 0: four times the trained length. The paper
+            trains on up to 40 tokens and evaluates on up to 500 with 2,048, four times the
+            longest sequence. For language a larger limit costs more than it gains: 16 times
+            the trained length of 64 lost 0.21 nats within that length, and 0.04 at 1,024
+            tokens (400 steps, one seed, with rotary).
 
     Raises:
-        PositionError: a limit below the trained length; at run time, more positions than it.
+        PositionError: a limit below the trained length; at run time, a batch with more
+            positions than the limit.
 
     Source: Ruoss et al. 2023, "Randomized Positional Encodings Boost Length Generalization
     of Transformers", section 3.
-    Not here: averaging over draws in evaluation.
+    Not here: random positions in evaluation, and averaging over their draws.
     """
 
     summary = "Training feeds sorted random positions from a range beyond its length."
     source = "Ruoss et al. 2023, section 3"
     formula = (
-        "fed(p) = the p-th smallest of n distinct numbers drawn from 0 … limit − 1\n"
-        "n = positions in the batch; one draw for all its rows; evaluation feeds p itself"
+        "position(p) = the p-th smallest of n distinct numbers drawn from 0 … limit − 1\n"
+        "n = positions in the batch; one draw for all its rows; in evaluation position(p) = p"
     )
     traps = (
-        "Queries and keys, and all layers, must be fed the same draw.",
-        "Evaluation feeds plain positions here; the paper's own draws in evaluation too: say "
-        "which when comparing.",
-        "Distances grow by limit / length on the average: what falls steeply with distance "
-        "sees little of its context in training.",
+        "Queries and keys, and all layers, must get the same draw.",
+        "Evaluation uses plain positions here; the paper draws random ones in evaluation too: "
+        "state which when you compare.",
+        "Distances grow by limit / length on average: with a bias that falls steeply with "
+        "distance, training attends to little of the context.",
         "A learned table must have at least `limit` rows: randomized:limit=2048+learned:length"
         "=2048.",
-        "Tokens side by side are seldom fed neighbouring positions in training, and always in "
-        "evaluation: a limit no larger than needed keeps the two alike.",
+        "Neighbouring tokens rarely have neighbouring positions in training, but always in "
+        "evaluation: a limit no larger than needed reduces the difference.",
     )
 
     follows = (Follows("limit", "four times the trained length", 2048),)
@@ -59,8 +62,9 @@ class Randomized(Position):
         super().__init__(shape)
         if limit and limit < shape.trained_length:
             raise PositionError(
-                f"randomized: limit={limit} is below the trained length, and no positions are "
-                f"drawn twice: use at least {shape.trained_length}"
+                f"randomized: limit={limit} is below the trained length, but positions are drawn "
+                f"without replacement: use at least {shape.trained_length}",
+                code="positions.randomized-limit",
             )
         self.limit = limit
 
@@ -77,7 +81,9 @@ class Randomized(Position):
         limit, count = self.max_training_position + 1, int(positions.max()) + 1
         if count > limit:
             raise PositionError(
-                f"randomized: {count} positions, but limit={limit} are to be drawn: raise the limit"
+                f"randomized: the batch has {count} positions, but only {limit} can be drawn: "
+                f"use limit={count} or more",
+                code="positions.randomized-too-many",
             )
-        drawn = torch.randperm(limit, generator=generator)[:count].sort().values
-        return drawn.to(positions.device)[positions]
+        draw = torch.randperm(limit, generator=generator)[:count].sort().values
+        return draw.to(positions.device)[positions]

@@ -1,7 +1,7 @@
-"""A transformer as plain as it can be, with any embedding: what the others are held to.
+"""A minimal transformer with any embedding: the reference for tests of the real one.
 
-It shares no kernel, cache or mask with `wordorder.model`, computes every score of every
-pair, and is slow. Read it to see exactly where each door of an embedding is.
+It shares no kernel, cache or mask with `wordorder.model`, computes the score of every pair,
+and is slow. Read it to see exactly where each hook of an embedding is called.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ def plain_attention(
     one_by_one: bool = False,
     window: int | None = None,
 ) -> Tensor:
-    """Return attention with any embedding, as the definition reads, one score at a time.
+    """Return attention with any embedding, computed directly from the definition.
+
+    Args:
+        rotated: keys are transformed already.
+        one_by_one: call the score function with single pairs, as a fused kernel does.
+        window: the sliding window, or None.
 
     Shapes: queries (batch, heads, query, head_dim), keys and values (batch, key_value_heads,
-    key, head_dim); the result is as queries.
+    key, head_dim); the result as queries.
     """
     scale = position.softmax_scale or position.shape.head_dim**-0.5
     queries = position.transform_queries(queries, tables, state)
@@ -44,35 +49,36 @@ def plain_attention(
     if one_by_one and score is not None:
         score = _one_by_one(score)
 
-    def total(value: Tensor, *where: Tensor) -> Tensor:
-        value = value if score is None else score(value, *where)
+    def score_and_bias(value: Tensor, *indices: Tensor) -> Tensor:
+        value = value if score is None else score(value, *indices)
         return value if bias is None else value + bias.transpose(0, 1)
 
-    visible = layout.may_attend(window)
+    mask, indices = layout.may_attend(window), layout.query_indices
     if position.whole_row is not None:
-        slots = layout.query_indices
-        return position.attend(queries, keys, values, tables, state, visible, total, slots)
+        return position.attend(queries, keys, values, tables, state, mask, score_and_bias, indices)
     scores = queries @ keys.mT * scale
-    scores = total(scores, *index_grid(scores, layout.query_indices))
-    return scores.masked_fill(~visible, float("-inf")).softmax(-1).to(values.dtype) @ values
+    scores = score_and_bias(scores, *index_grid(scores, indices))
+    return scores.masked_fill(~mask, float("-inf")).softmax(-1).to(values.dtype) @ values
 
 
 def _one_by_one(score: Score) -> Score:
-    def asked(*grids: Tensor) -> Tensor:
-        grids = torch.broadcast_tensors(*grids)
-        found: Tensor = torch.vmap(score)(*(grid.flatten() for grid in grids))
-        return found.view(grids[0].shape)
+    """Return a score function that calls another with one pair at a time."""
 
-    return asked
+    def score_pairs(*grids: Tensor) -> Tensor:
+        grids = torch.broadcast_tensors(*grids)
+        scores: Tensor = torch.vmap(score)(*(grid.flatten() for grid in grids))
+        return scores.view(grids[0].shape)
+
+    return score_pairs
 
 
 class ReferenceModel:
-    """Two layers of plain attention with an embedding, and nothing else.
+    """Layers of plain attention with an embedding, and nothing else.
 
     Args:
-        position: the embedding, built for the shape.
+        position: the embedding, built for a shape; it determines the number of layers.
         key_value_heads: fewer than heads for grouped queries.
-        dtype: of weights and activations; the embedding's own weights are left alone.
+        dtype: of weights and activations; the embedding's parameters keep theirs.
     """
 
     def __init__(
@@ -81,13 +87,13 @@ class ReferenceModel:
         self.position, self.shape, self.dtype = position, position.shape, dtype
         generator = torch.Generator().manual_seed(1)
         width, inner = self.shape.width, self.shape.heads * self.shape.head_dim
-        narrow = key_value_heads * self.shape.head_dim
+        key_width = key_value_heads * self.shape.head_dim
 
         def matrix(rows: int, columns: int) -> Tensor:
-            drawn = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
-            return (drawn * columns**-0.5).to(dtype)
+            values = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+            return (values * columns**-0.5).to(dtype)
 
-        sizes = (inner, width), (narrow, width), (narrow, width), (width, inner)
+        sizes = (inner, width), (key_width, width), (key_width, width), (width, inner)
         self.weights = [[matrix(*size) for size in sizes] for _ in range(self.shape.layers)]
 
     def read(
@@ -101,11 +107,16 @@ class ReferenceModel:
         one_by_one: bool = False,
         window: int | None = None,
     ) -> Tensor:
-        """Return the last layer's output (batch, time, width) for inputs of that shape.
+        """Return the last layer's output (batch, time, width).
 
         Args:
-            one_by_one: ask for each score by itself, as a fused kernel does.
-            window: the sliding window of both layers; None: they see everything before.
+            x: inputs (batch, time, width), in place of word embeddings.
+            positions: (batch or 1, time); None: they continue those in the cache.
+            documents: (batch, time), -1 for padding; None: one document.
+            cache: earlier tokens; it is extended.
+            context_length: for length-dependent scaling; 0: the trained length.
+            one_by_one: call score functions with single pairs, as a fused kernel does.
+            window: the sliding window of every layer, or None.
         """
         cache = cache if cache is not None else ReferenceCache()
         context_length = context_length or self.shape.trained_length
@@ -119,7 +130,7 @@ class ReferenceModel:
                 (normed @ weight.T).unflatten(-1, (-1, self.shape.head_dim)).transpose(1, 2)
                 for weight in (query, key, value)
             )
-            queries, keys = 2 * queries, 2 * keys  # scores that matter
+            queries, keys = 2 * queries, 2 * keys  # larger scores, whose differences matter
             state = position.state(normed, layout, cache.state(i))
             if cache.rotated:
                 keys = position.transform_keys(keys, tables[i], state)
@@ -141,7 +152,7 @@ class ReferenceModel:
 
 
 class ReferenceCache:
-    """What was read before: keys (raw, or rotated), values, state and positions, all kept."""
+    """Keys (raw or rotated), values, state and positions of all earlier tokens."""
 
     def __init__(self, rotated: bool = False) -> None:
         self.rotated = rotated
@@ -169,21 +180,24 @@ class ReferenceCache:
         causal: bool,
     ) -> TokenLayout:
         first = 0 if self.positions is None else self.positions.shape[1]
-        slots = torch.arange(first, first + x.shape[1])
+        indices = torch.arange(first, first + x.shape[1])
         consecutive = positions is None
         if positions is None:
-            positions = slots[None]
+            positions = indices[None]
         if documents is None and self.documents is not None:
             documents = self.documents[:, -1:].expand(-1, x.shape[1])
-        every = positions if first == 0 else torch.cat((self.positions, positions), 1)
-        papers = documents if self.documents is None else torch.cat((self.documents, documents), 1)
-        self.positions, self.documents = every, papers
+        all_positions, all_documents = positions, documents
+        if self.positions is not None:
+            all_positions = torch.cat((self.positions, positions), 1)
+        if self.documents is not None:
+            all_documents = torch.cat((self.documents, documents), 1)
+        self.positions, self.documents = all_positions, all_documents
         return TokenLayout(
             positions,
-            every,
-            slots,
+            all_positions,
+            indices,
             documents,
-            papers,
+            all_documents,
             context_length,
             causal,
             consecutive,

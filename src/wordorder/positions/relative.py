@@ -1,8 +1,8 @@
-"""A trained bias for every distance up to a limit, a scalar per head: the plainest relative one.
+"""A trained bias for every distance up to a limit, one scalar per head.
 
-What T5 buckets and KERPLE gives a formula is here a table: nothing is assumed about how
-attention falls with distance, and nothing is known beyond the limit, from which on all
-distances share the last entry.
+T5 groups distances into buckets, and KERPLE computes the bias by a formula; here it is a plain
+table, which assumes nothing about how attention falls with distance. All distances from the
+limit on share the last entry.
 """
 
 import torch
@@ -15,18 +15,18 @@ from .base import ModelShape, Position, PositionError, upcast
 class Relative(Position):
     """A trained scalar for each head and clipped distance, added to the scores.
 
-    A causal model has distances 0 to clip; a bidirectional one -clip to clip.
+    A causal model has entries for distances 0 to clip; a bidirectional one for -clip to clip.
 
     Args:
-        clip: from this distance on all share one entry; 0: a quarter of the trained length, at
-            most 128, as T5's.
+        clip: all distances from this one on share an entry; 0: a quarter of the trained
+            length, at most 128, as in T5.
 
     Raises:
         PositionError: a negative clip.
 
     Source: Shaw et al. 2018, section 3.2, for the clipping; Raffel et al. 2020, section 2.1,
     for scalars in place of vectors.
-    Not here: a vector per distance, which the query asks.
+    Not here: a vector per distance, multiplied by the query: that is `shaw`.
     """
 
     summary = "A trained bias for every distance up to a limit, in each head."
@@ -36,11 +36,11 @@ class Relative(Position):
         "bidirectional: b[head, max(−clip, min(i − j, clip))]"
     )
     traps = (
-        "From the clip on all distances look alike: beyond it the far past is a bag of words.",
-        "Entries that training never reached stay as drawn: a clip beyond the trained length "
-        "leaves noise for longer texts.",
-        "Query minus key, not key minus query: with the sign turned a bidirectional model "
-        "takes before for after.",
+        "Distances from the clip on have the same bias: the order of farther tokens has no effect.",
+        "Entries that training never uses keep their random initial values: with a clip beyond the "
+        "trained length, longer sequences get noise.",
+        "Query minus key, not key minus query: with the opposite sign a bidirectional model "
+        "confuses past and future.",
     )
     door = "score"
     follows = (defaults.Follows("clip", defaults.REACH_RULE),)
@@ -49,12 +49,13 @@ class Relative(Position):
         super().__init__(shape)
         if clip < 0:
             raise PositionError(
-                f"relative: clip={clip} must be at least 1, or 0 to follow the trained length"
+                f"relative: clip={clip} must be positive, or 0 to scale it with the trained length",
+                code="positions.relative-clip",
             )
         self.clip = clip
         self.resolved_clip = clip or defaults.reach(shape.trained_length)
-        self.ahead = 0 if shape.causal else self.resolved_clip  # how far ahead the table goes
-        self.weight = nn.Parameter(torch.empty(shape.heads, self.ahead + 1 + self.resolved_clip))
+        self.future = 0 if shape.causal else self.resolved_clip  # entries for future keys
+        self.weight = nn.Parameter(torch.empty(shape.heads, self.future + 1 + self.resolved_clip))
         self.reset_parameters()
 
     def resolved_options(self) -> dict[str, int]:
@@ -66,6 +67,6 @@ class Relative(Position):
 
     def distance_bias(self, distance: Tensor) -> Tensor:
         heads = self.shape.heads
-        where = distance.round().long().clamp(-self.ahead, self.resolved_clip) + self.ahead
-        where = where.flatten().expand(heads, -1)
-        return upcast(self.weight).gather(1, where).view(heads, *distance.shape)
+        index = distance.round().long().clamp(-self.future, self.resolved_clip) + self.future
+        index = index.flatten().expand(heads, -1)
+        return upcast(self.weight).gather(1, index).view(heads, *distance.shape)

@@ -1,13 +1,13 @@
-"""Ways to carry a rotary embedding past the length it was trained at.
+"""Methods to extend a rotary embedding past the length it was trained at.
 
-Each is a pure function of the trained frequencies (pairs,) float64, highest first. It
-returns new ones, and what attention multiplies its scores by: some methods sharpen the
-softmax of a longer text. The papers' codes multiply queries and keys by the root of that
-number; here it goes into the scale of the softmax, once.
+Each method is a pure function of the trained frequencies (pairs,) float64, highest first. It
+returns new frequencies and a factor for the scores, because some methods sharpen the softmax
+of a longer sequence. The papers' codes multiply queries and keys by the square root of that
+factor; here it is part of the softmax scale, once.
 
-What a function takes besides the frequencies is all that it depends on. One that takes
-`context_length` turns a key differently in a longer context: such keys are never kept
-rotated. `original_length` is what the model was trained at, never the size of a cache.
+A function depends on nothing but its parameters. With a method that has a parameter
+`context_length`, a longer context rotates the same key differently, so caches keep such keys
+raw. `original_length` is the length the model was trained at, never the size of a cache.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from torch import Tensor
 
 from .base import PositionError
 
-Scaled = tuple[Tensor, float]
+Scaled = tuple[Tensor, float]  # frequencies (pairs,) float64, factor of the scores
 
 
 def unscaled(frequencies: Tensor) -> Scaled:
-    """Return the frequencies as they are."""
+    """Return the frequencies unchanged."""
     return frequencies, 1.0
 
 
 def linear(frequencies: Tensor, *, factor: float) -> Scaled:
-    """Position interpolation: every frequency, or every position, divided by the factor.
+    """Position interpolation: every frequency is divided by the factor.
 
     Source: Chen et al. 2023, section 2.3, equation 4.
     """
@@ -39,7 +39,7 @@ def linear(frequencies: Tensor, *, factor: float) -> Scaled:
 
 
 def ntk(frequencies: Tensor, *, factor: float) -> Scaled:
-    """NTK-aware interpolation: the highest frequency stays, the lowest is divided in full.
+    """NTK-aware interpolation: keep the highest frequency, divide the lowest by the factor.
 
     Changing the base b to b * s^(d / (d - 2)) multiplies frequency i of n by s^(-i / (n - 1)).
     Source: bloc97 2023; Peng et al. 2023 (YaRN), section 3.1, equations 15 and 16.
@@ -52,13 +52,13 @@ def ntk(frequencies: Tensor, *, factor: float) -> Scaled:
 def dynamic(
     frequencies: Tensor, *, factor: float, original_length: int, context_length: int
 ) -> Scaled:
-    """NTK-aware interpolation by as much as the context is longer than the original.
+    """NTK-aware interpolation by the ratio of context length to original length.
 
-    Source: Peng et al. 2023, section 3.3, s = max(1, l / L); `factor` other than 1 is
-    transformers': s = factor * l / L - (factor - 1), which is 1 at l = L too.
+    Source: Peng et al. 2023, section 3.3, s = max(1, l / L). A `factor` other than 1 is from
+    transformers: s = factor * l / L - (factor - 1), which is also 1 at l = L.
     """
-    longer = max(context_length, original_length) / original_length
-    return ntk(frequencies, factor=factor * longer - (factor - 1))
+    ratio = max(context_length, original_length) / original_length
+    return ntk(frequencies, factor=factor * ratio - (factor - 1))
 
 
 def yarn(
@@ -69,30 +69,32 @@ def yarn(
     beta_fast: float,
     beta_slow: float,
 ) -> Scaled:
-    """Divide the slow frequencies, leave the fast ones, and sharpen the softmax.
+    """Divide low frequencies, keep high frequencies, and sharpen the softmax.
 
-    A pair that turns `beta_fast` times within the original length stays, one that turns
-    `beta_slow` times is divided in full; between them falls a straight line. The paper
-    draws it over the number of turns (equation 18); the authors' code, and so every
-    released model, over the pair's index, between ends rounded outwards: that is here. In
-    the middle of the ramp it divides less, by up to 4 at factor 40.
+    A pair that makes `beta_fast` turns within the original length keeps its frequency; one
+    that makes `beta_slow` turns is divided by the whole factor; between them is a linear ramp.
+    In the paper the ramp is linear in the number of turns (equation 18). In the authors' code,
+    and so in every released model and here, it is linear in the pair's index, with ends
+    rounded outwards. In the middle of the ramp frequencies are up to 4 times higher then, at
+    factor 40.
 
     Source: Peng et al. 2023, sections 3.2 and 3.4, equations 17 to 22.
     """
     pairs = len(frequencies)
-    # The index at which a pair turns `beta` times; frequencies fall by one ratio throughout.
+    # Neighbouring frequencies have one ratio, exp(step), so the index of a pair that makes
+    # `beta` turns is log(turns of the first pair / beta) / step.
     turns = frequencies[0] * original_length / (2 * math.pi)
     step = torch.log(frequencies[0] / frequencies[-1]) / max(pairs - 1, 1)
-    step = step.clamp(min=1e-9)  # one pair, or base 1
+    step = step.clamp(min=1e-9)  # 0 for a single pair, or base 1
     first = torch.floor(torch.log(turns / beta_fast) / step).clamp(min=0)
-    # The authors' bound is twice the pairs. Where even the fastest pair turns less than
-    # `beta_slow` times, their ends cross, and would leave all as it is.
+    # The authors' bound is 2 * pairs - 1. If even the fastest pair makes fewer than `beta_slow`
+    # turns, `last` is below `first` in their code, which then scales nothing.
     last = torch.ceil(torch.log(turns / beta_slow) / step).clamp(max=2 * pairs - 1)
     last = torch.maximum(last, first + 0.001)
     index = torch.arange(pairs, dtype=torch.float64, device=frequencies.device)
-    divided = ((index - first) / (last - first)).clamp(0, 1)
-    sharper = (1 + 0.1 * math.log(factor)) ** 2
-    return frequencies * (1 - divided) + frequencies / factor * divided, sharper
+    share = ((index - first) / (last - first)).clamp(0, 1)  # 0: kept, 1: divided fully
+    score_factor = (1 + 0.1 * math.log(factor)) ** 2
+    return frequencies * (1 - share) + frequencies / factor * share, score_factor
 
 
 def longrope(
@@ -104,17 +106,18 @@ def longrope(
     short_factors: tuple[float, ...],
     long_factors: tuple[float, ...],
 ) -> Scaled:
-    """Divide each frequency by a searched number of its own; another set for short texts.
+    """Divide each frequency by its own divisor, found by search; short contexts have others.
 
-    Which set is chosen by the context length that the caller fixed, so that it cannot
-    change in the middle of a generation. `factor` is the longest length over the original
-    one and sets the softmax alone, by 1 + ln(factor) / ln(original length).
+    The caller fixes the context length, so the divisors cannot change during a generation.
+    `factor` is the longest length over the original length. It affects the scores only, by
+    1 + ln(factor) / ln(original length).
 
-    Source: Ding et al. 2024, sections 3.1 and 3.3; the softmax is the authors' code's.
-    Not here: the first tokens that the paper leaves unscaled; no released model does.
+    Source: Ding et al. 2024, sections 3.1 and 3.3; the factor of the scores is from the
+    authors' code.
+    Not here: the first tokens that the paper leaves unscaled; no released model does that.
     """
-    chosen = long_factors if context_length > original_length else short_factors
-    divisors = torch.tensor(chosen or 1.0, dtype=torch.float64, device=frequencies.device)
+    factors = long_factors if context_length > original_length else short_factors
+    divisors = torch.tensor(factors or 1.0, dtype=torch.float64, device=frequencies.device)
     return frequencies / divisors, 1 + math.log(factor) / math.log(original_length)
 
 
@@ -126,17 +129,18 @@ def llama3(
     low_frequency_factor: float,
     high_frequency_factor: float,
 ) -> Scaled:
-    """Divide the slow frequencies, leave the fast ones; a line over the turns between them.
+    """Divide low frequencies, keep high frequencies, with a ramp linear in the turns between.
 
-    A pair that turns `low_frequency_factor` times or less within the original length is
-    divided, one that turns `high_frequency_factor` times or more stays.
+    A pair that makes at most `low_frequency_factor` turns within the original length is
+    divided by the whole factor; one that makes at least `high_frequency_factor` turns keeps
+    its frequency.
 
     Source: the code released with Llama 3.1; Grattafiori et al. 2024 describe the model.
     """
     turns = frequencies * original_length / (2 * math.pi)
     span = high_frequency_factor - low_frequency_factor
-    kept = ((turns - low_frequency_factor) / span).clamp(0, 1)
-    return frequencies * kept + frequencies / factor * (1 - kept), 1.0
+    share = ((turns - low_frequency_factor) / span).clamp(0, 1)  # 1: kept, 0: divided fully
+    return frequencies * share + frequencies / factor * (1 - share), 1.0
 
 
 SCALINGS: dict[str, Callable[..., Scaled]] = {
@@ -150,71 +154,96 @@ SCALINGS: dict[str, Callable[..., Scaled]] = {
 }
 
 
-def takes(scaling: str) -> tuple[str, ...]:
-    """Return the names of all that a scaling depends on besides the frequencies."""
+def parameters_of(scaling: str) -> tuple[str, ...]:
+    """Return the names of a scaling's parameters besides the frequencies."""
     parameters = inspect.signature(SCALINGS[scaling]).parameters.values()
     return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
 def check(scaling: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Raise where options do not fit a scaling: unknown, unused, or out of range.
+    """Raise if options do not fit a scaling: unknown, unused, or out of range.
 
     Args:
-        options: those of `defaults`; `pairs`, how many pairs turn; `length`, the original
-            length where that was left to the trained one.
+        options: values of the options in `defaults`; `pairs`, the number of rotated pairs;
+            `length`, the original length, or the trained length if that option is 0.
         defaults: every option that belongs to a scaling, with its default.
 
     Raises:
-        PositionError: with what to write instead.
+        PositionError: the first option that does not fit.
     """
     if scaling not in SCALINGS:
-        raise PositionError(f"rotary: scaling={scaling} is none of {', '.join(SCALINGS)}")
+        raise PositionError(
+            f"rotary: unknown scaling {scaling!r}: use one of {', '.join(SCALINGS)}",
+            code="positions.rotary-scaling",
+        )
     for name, default in defaults.items():
-        if options[name] != default and name not in takes(scaling):
-            users = [other for other in SCALINGS if name in takes(other)]
+        if options[name] != default and name not in parameters_of(scaling):
+            users = [other for other in SCALINGS if name in parameters_of(other)]
             raise PositionError(
-                f"rotary: scaling={scaling} takes no {name}: leave it out, or use "
-                f"scaling={' or '.join(users)}"
+                f"rotary: scaling={scaling} does not use {name}: leave it out, or use "
+                f"scaling={' or '.join(users)}",
+                code="positions.rotary-unused-option",
             )
-    for holds, wrong in _conditions(scaling, options):
-        if not holds:
-            raise PositionError(f"rotary: scaling={scaling} {wrong}")
+    _check_lengths(scaling, options)
+    _check_ramp(scaling, options)
+    _check_divisors(scaling, options)
 
 
-def _conditions(scaling: str, given: Mapping[str, Any]) -> list[tuple[bool, str]]:
-    """Return what must hold, and what to say where it does not."""
-    factor, length, pairs = given["factor"], given["length"], given["pairs"]
-    fast, slow = given["beta_fast"], given["beta_slow"]
-    low, high = given["low_frequency_factor"], given["high_frequency_factor"]
-    short, long = given["short_factors"], given["long_factors"]
-    stretches = "factor" in takes(scaling) and scaling != "dynamic"
-    return [
-        (
-            factor > 1 or not stretches,
-            f"needs a factor above 1, got {factor:g}: how many times longer texts get, as factor=4",
-        ),
-        (factor >= 1, f"needs a factor of 1 or more, got {factor:g}"),
-        (
-            length > 1 or "original_length" not in takes(scaling),
-            f"needs an original_length above 1 (or 0: the trained length), got {length}",
-        ),
-        (
-            fast > slow > 0 or "beta_fast" not in takes(scaling),
-            f"needs beta_fast={fast:g} above beta_slow={slow:g}, and both above 0",
-        ),
-        (
-            high > low > 0,
-            f"needs high_frequency_factor={high:g} above low_frequency_factor={low:g}, "
-            "and both above 0",
-        ),
-        (
-            len(long) == pairs or scaling != "longrope",
-            f"needs long_factors with one number for each of {pairs} pairs, got {len(long)}",
-        ),
-        (
-            len(short) in (0, pairs),
-            f"needs short_factors with one number for each of {pairs} pairs, or none, "
-            f"got {len(short)}",
-        ),
-        (min((*short, *long), default=1) > 0, "needs short_factors and long_factors above 0"),
-    ]
+def _check_lengths(scaling: str, options: Mapping[str, Any]) -> None:
+    factor, length, used = options["factor"], options["length"], parameters_of(scaling)
+    if factor <= 1 and "factor" in used and scaling != "dynamic":
+        raise PositionError(
+            f"rotary: scaling={scaling} needs a factor above 1, not {factor:g}: it is how many "
+            "times longer sequences get, such as factor=4",
+            code="positions.rotary-factor",
+        )
+    if factor < 1:
+        raise PositionError(
+            f"rotary: scaling={scaling} needs a factor of 1 or more, not {factor:g}",
+            code="positions.rotary-dynamic-factor",
+        )
+    if length <= 1 and "original_length" in used:
+        raise PositionError(
+            f"rotary: scaling={scaling} needs an original_length above 1, or 0 for the trained "
+            f"length, not {length}",
+            code="positions.rotary-original-length",
+        )
+
+
+def _check_ramp(scaling: str, options: Mapping[str, Any]) -> None:
+    fast, slow = options["beta_fast"], options["beta_slow"]
+    low, high = options["low_frequency_factor"], options["high_frequency_factor"]
+    if not fast > slow > 0 and "beta_fast" in parameters_of(scaling):
+        raise PositionError(
+            f"rotary: scaling={scaling} needs beta_fast={fast:g} above beta_slow={slow:g}, "
+            "and both positive",
+            code="positions.rotary-yarn-ramp",
+        )
+    if not high > low > 0:
+        raise PositionError(
+            f"rotary: scaling={scaling} needs high_frequency_factor={high:g} above "
+            f"low_frequency_factor={low:g}, and both positive",
+            code="positions.rotary-llama3-ramp",
+        )
+
+
+def _check_divisors(scaling: str, options: Mapping[str, Any]) -> None:
+    pairs, short, long = options["pairs"], options["short_factors"], options["long_factors"]
+    if len(long) != pairs and scaling == "longrope":
+        raise PositionError(
+            f"rotary: scaling={scaling} needs long_factors with one number for each of {pairs} "
+            f"pairs, not {len(long)} numbers",
+            code="positions.rotary-long-factors",
+        )
+    if len(short) not in (0, pairs):
+        raise PositionError(
+            f"rotary: scaling={scaling} needs short_factors with one number for each of {pairs} "
+            f"pairs, or none, not {len(short)} numbers",
+            code="positions.rotary-short-factors",
+        )
+    if min((*short, *long), default=1) <= 0:
+        raise PositionError(
+            f"rotary: scaling={scaling} needs positive short_factors and long_factors, not "
+            f"{min((*short, *long)):g}",
+            code="positions.rotary-divisors-not-positive",
+        )

@@ -1,8 +1,8 @@
 """Sandwich: the inner product of two positions' sinusoids, as a bias by distance.
 
-The product of the sinusoidal embeddings of two positions depends on their distance alone
-and falls about like its logarithm. Taken out of the input and put on the scores, it is a
-bias without parameters that lasts beyond the trained length.
+The inner product of the sinusoidal embeddings of two positions depends only on their distance
+and falls roughly with its logarithm. Added to the scores, instead of the embeddings to the
+input, it is a bias without parameters that also works beyond the trained length.
 """
 
 import torch
@@ -15,21 +15,24 @@ SCALES = ("auto", "even", "geometric")
 
 
 class Sandwich(Position):
-    """A fixed bias by distance: the inner product of sinusoids, scaled by head.
+    """A fixed bias by distance: the inner product of sinusoids, scaled per head.
 
-    The product at distance 0 is taken off: the softmax ignores it, and what is left is a
-    sum of squares, exact however small. Heads divide it by the exponents of ALiBi's slopes.
+    The product at distance 0 is subtracted. The softmax ignores this constant, and the
+    difference is a sum of squares, which is exact at small distances too. Each head divides
+    the bias by the exponent of its ALiBi slope.
 
     Args:
-        dimensions: of the sinusoids, of which there is a pair for every two.
-        base: the longest wavelength is about 2 pi times this, above 1.
-        scales: what heads divide by. "even" is the paper's row 8/n, 16/n, ... 8 for n heads;
-            with few of them it has no steep one (2 for the first of 4, which is 2/3 of 12).
-            "geometric" has as many from 2/3 to 8, in equal ratios. "auto" is geometric below
-            12 heads, the paper's number, and even from there on.
+        dimensions: dimensions of the sinusoids, even and at least 2.
+        base: the longest wavelength is about 2 pi times this; above 1.
+        scales: the divisors of the heads. "even" is the paper's 8/n, 16/n, ... 8 for n heads;
+            with few heads none is small, so no head has a steep bias (the first of 4 heads
+            has 2, the first of 12 has 2/3). "geometric" has n divisors from 2/3 to 8 with
+            equal ratios. "auto" is geometric below 12 heads, the paper's number, and even
+            from there on.
 
     Raises:
-        PositionError: dimensions that are odd or below 2, a base not above 1, other scales.
+        PositionError: dimensions that are odd or below 2, a base of at most 1, or unknown
+            scales.
 
     Source: Chi et al. 2023, "Dissecting Transformer Length Extrapolation via the Lens of
     Receptive Field Analysis", where Sandwich is introduced; pairs from 0 on, as Vaswani's.
@@ -43,10 +46,9 @@ class Sandwich(Position):
         "pᵢ·pⱼ = Σₖ cos((i − j) / base^(2k/D)),   k = 0 … D/2 − 1,   D = dimensions"
     )
     traps = (
-        "The constant D/2 changes nothing, for the softmax ignores it; the scale by head does.",
-        "D is its own number (128), not the width of the model: more dimensions are a steeper "
-        "bias.",
-        "NeMo's version sums the angles and forgets their cosine: it is another bias.",
+        "The constant D/2 changes nothing, because the softmax ignores it; the heads' scales do.",
+        "D is an option (128), not the width of the model: more dimensions give a steeper bias.",
+        "NeMo's version sums angles without taking their cosine: that is a different bias.",
     )
     door = "score"
 
@@ -62,40 +64,48 @@ class Sandwich(Position):
         super().__init__(shape)
         if dimensions < 2 or dimensions % 2:
             raise PositionError(
-                f"sandwich: dimensions={dimensions} must be even and at least 2; 128 is the paper's"
+                f"sandwich: dimensions={dimensions} must be even and at least 2; the paper uses "
+                "128",
+                code="positions.sandwich-dimensions",
             )
         if not base > 1:
-            raise PositionError(f"sandwich: base={base} must be above 1; 10000 is the paper's")
+            raise PositionError(
+                f"sandwich: base={base} must be above 1; the paper uses 10000",
+                code="positions.sandwich-base",
+            )
         if scales not in SCALES:
-            raise PositionError(f"sandwich: scales={scales} must be {' or '.join(SCALES)}")
+            raise PositionError(
+                f"sandwich: unknown scales {scales!r}: use {' or '.join(SCALES)}",
+                code="positions.sandwich-scales",
+            )
         self.dimensions = dimensions
         self.base = base
         self.scales = scales
         self.divisors = divisors(shape.heads, scales)
 
     def distance_bias(self, distance: Tensor) -> Tensor:
-        if distance.device.type == "mps":  # has no float64
+        if distance.device.type == "mps":  # Apple GPUs lack float64
             return self.distance_bias(distance.cpu()).to(distance.device)
         one_row = distance.dim() < 2 or distance.numel() == distance.shape[-1]
         if one_row or distance.is_floating_point():
             return self.scaled(self.fall(distance))
         return self.of_pairs(distance)
 
-    @torch.compiler.disable  # how many distances there are is known when it runs
+    @torch.compiler.disable  # the number of distinct distances is known only at run time
     def of_pairs(self, distance: Tensor) -> Tensor:
-        """Return the bias of many pairs, working out once each distance that they have."""
-        near, far = int(distance.min()), int(distance.max())
-        if far - near >= distance.numel():
+        """Return the bias of many pairs, computed once per distinct distance."""
+        least, most = int(distance.min()), int(distance.max())
+        if most - least >= distance.numel():
             return self.scaled(self.fall(distance))
-        heads, every = self.shape.heads, torch.arange(near, far + 1, device=distance.device)
-        where = (distance - near).flatten().expand(heads, -1)
-        return self.scaled(self.fall(every)).gather(1, where).view(heads, *distance.shape)
+        heads, distances = self.shape.heads, torch.arange(least, most + 1, device=distance.device)
+        index = (distance - least).flatten().expand(heads, -1)
+        return self.scaled(self.fall(distances)).gather(1, index).view(heads, *distance.shape)
 
     def fall(self, distance: Tensor) -> Tensor:
-        """Return what the product loses from distance 0 on, float64 of the same shape.
+        """Return the product at distance 0 minus the product at each distance, float64.
 
-        cos(a) - 1 = -2 sin(a / 2)^2; a pass for each pair, so that nothing larger than the
-        distances is held.
+        1 - cos(a) = 2 sin(a / 2)^2. The loop over frequencies needs no tensor larger than the
+        distances.
         """
         half = distance.double() / 2
         total = torch.zeros_like(half)
@@ -110,7 +120,7 @@ class Sandwich(Position):
 
 
 def divisors(heads: int, scales: str) -> tuple[float, ...]:
-    """Return what each head divides by; one head alone has the middle of a geometric row."""
+    """Return each head's divisor; a single head has the geometric mean of 2/3 and 8."""
     if scales == "even" or (scales == "auto" and heads >= PAPERS_HEADS):
         return tuple(8 * n / heads for n in range(1, heads + 1))
     last = max(heads - 1, 1)

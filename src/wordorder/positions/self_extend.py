@@ -1,13 +1,20 @@
-"""Self-Extend: near tokens at their own distance, far ones at the distance of their group.
+"""Self-Extend: near tokens keep their distance, far tokens have the distance of their group.
 
-A model that was trained with rotary has met distances up to its trained length and no others.
-Here tokens within some neighbours are seen as ever, and those beyond in groups: positions are
-divided and rounded down, so that far distances shrink to ones that were trained. Nothing is
-learned: the weights are those of a model trained with rotary, and within the neighbours it
-reads as it did.
+A model trained with rotary has seen only distances up to its trained length. Self-Extend keeps
+the distances of near tokens and divides the positions of far tokens by the group size, rounding
+down, so that far distances shrink to trained ones. Nothing is trained: the weights are those of
+a model trained with rotary.
 
-Two rotations of the same pair meet in one softmax, which no rotation of queries and keys alone
-can give: this embedding replaces attention, and takes queries and keys as they are.
+    query at position 7, 3 neighbours, groups of 2: the query's group is 7 // 2 + 3 - 3 // 2 = 5
+
+    key position          0  1  2  3  4    5  6  7
+    key group             0  0  1  1  2
+    distance              7  6  5  4  3    2  1  0
+    distance in rotary    5  5  4  4  3    2  1  0
+                          far: 5 - group   near: unchanged
+
+The scores of one row come from two rotations, which no single rotation of queries and keys can
+give. So this embedding replaces attention, and its queries and keys come without rotation.
 """
 
 from __future__ import annotations
@@ -20,61 +27,66 @@ from torch import Tensor
 from . import defaults
 from .base import ModelShape, Position, PositionError, Score, State, TokenLayout
 from .rotary import Rotary, Rotation, rotation
-from .whole_row import Part, attend_in_parts, products, worked
+from .whole_row import Tile, apply_score, attend_in_tiles, scaled_products
 
 
-class Places(NamedTuple):
-    """Where all keys stand, and what turns them: as they are, in groups, and as far queries.
+class Rotations(NamedTuple):
+    """The positions on the key axis, and their rotations as near tokens, far keys and queries.
 
-    Shapes: positions (batch or 1, key); each rotation (batch or 1, 1, key, pairs).
+    Args:
+        positions: (batch or 1, key).
+        near: by position, for near queries and keys; each rotation (batch or 1, 1, key, pairs).
+        far_keys: by group.
+        far_queries: by group plus the shift.
     """
 
     positions: Tensor
     near: Rotation
-    grouped: Rotation
-    shifted: Rotation
+    far_keys: Rotation
+    far_queries: Rotation
 
 
 class SelfExtend(Position):
-    """Rotary whose far distances are counted in groups of tokens.
+    """Rotary with the distances of far tokens counted in groups.
 
     Args:
-        base: as rotary's (0 too), and so are the next three: those of the trained model.
-        fraction: the part of the head that is turned.
-        proportional: the exponent runs over the whole head.
+        base: as in rotary, and so are the next three; they must be those of the trained model.
+        fraction: fraction of the head that is rotated.
+        proportional: frequencies are computed from the whole head size.
         layout: interleaved or half.
-        group: tokens that share a position where they are far; 1 is plain rotary. A model
-            trained at L tokens reads about (L - neighbours) * group + neighbours of them
-            without a distance that is new to it.
-        neighbours: keys nearer than this are at their own distance; 0: an eighth of the
-            trained length, as 512 of 4,096, where the authors advise 512 to 1,536.
+        group: far tokens that share a position, at least 1; 1 is plain rotary. A model
+            trained at L tokens can process about (L - neighbours) * group + neighbours tokens
+            without an untrained distance.
+        neighbours: keys at smaller distances than this keep their distance; 0: an eighth of
+            the trained length (512 of 4,096, for which the authors suggest 512 to 1,536).
 
     Raises:
-        PositionError: a bidirectional model; a group below 1, or neighbours below 0; what
-            rotary refuses.
+        PositionError: a bidirectional model; a group below 1, or negative neighbours; invalid
+            options of rotary.
 
     Source: Jin et al. 2024 (arXiv 2401.01325), sections 3.2 and 3.3, and the authors' code: a
-    key at a distance of `neighbours` or more is turned by floor(p / group), its query by
-    floor(p / group) + neighbours - floor(neighbours / group), so that the first distance in
-    groups follows on the last without.
-    Not here: scaled frequencies, which it makes needless.
+    key at a distance of `neighbours` or more is rotated by floor(p / group), its query by
+    floor(p / group) + neighbours - floor(neighbours / group), so that the first far distance
+    continues the near ones.
+    Not here: scaled frequencies, which this makes unnecessary.
     """
 
-    summary = "Rotary whose far distances are counted in groups of tokens: nothing to train."
+    summary = "Rotary with the distances of far tokens counted in groups; needs no training."
     source = "Jin et al. 2024, section 3"
     formula = (
         "near, m − n < w:   rotary at m and n\n"
         "far,  m − n ≥ w:   rotary at ⌊m/G⌋ + w − ⌊w/G⌋ and ⌊n/G⌋\n"
-        "one softmax over both;  G the group, w the neighbours: N tokens reach (N − w)/G + w far"
+        "one softmax over both;  G = group, w = neighbours: the largest distance of N tokens is\n"
+        "about (N − w)/G + w"
     )
     traps = (
-        "Without the shift of far queries, distances jump back at the border: a key just past "
-        "the neighbours would look nearer than its neighbour does.",
-        "Groups begin at multiples of the group's size: a text that starts at another position "
-        "is cut otherwise, so that a shift of all positions changes what is read.",
-        "Within a group order is lost: far words are known, their order is not.",
-        "Keys that are kept turned serve near queries or far ones, never both: keep them raw.",
-        "It computes every score twice, and runs on no fused kernel.",
+        "Without the shift of far queries, distances jump at the border: the first far key would "
+        "have a smaller distance than the last near key.",
+        "Groups begin at multiples of the group size: adding a number to all positions regroups "
+        "the tokens and changes the output.",
+        "The order of far tokens within a group is lost.",
+        "A cached rotated key suits either near queries or far queries, not both: cache raw keys.",
+        "It computes every score twice, and no fused kernel can compute it.",
     )
     door = "row"
     follows = (
@@ -97,13 +109,15 @@ class SelfExtend(Position):
         super().__init__(shape)
         if not shape.causal:
             raise PositionError(
-                "self-extend moves queries away from their past, but this model sees the future "
-                "too: use --position rotary:scaling=linear, or a causal model"
+                "self-extend moves queries away from past keys, so it needs a causal model: "
+                "use --position rotary:scaling=linear in a bidirectional one",
+                code="positions.self-extend-bidirectional",
             )
         if group < 1 or neighbours < 0:
             raise PositionError(
-                f"self-extend: group={group} must be 1 or more, and neighbours={neighbours} 0 "
-                "(an eighth of the trained length) or more"
+                f"self-extend: group={group} must be 1 or more, and neighbours={neighbours} must "
+                "be positive, or 0 for an eighth of the trained length",
+                code="positions.self-extend-group",
             )
         self.base = base
         self.fraction = fraction
@@ -113,7 +127,7 @@ class SelfExtend(Position):
         self.neighbours = neighbours
         self.near = neighbours or max(1, shape.trained_length // 8)
         self.shift = self.near - self.near // group
-        # In which group a token falls depends on where the text starts.
+        # A token's group depends on its position itself.
         self.absolute = group > 1
         self.shift_invariant = group == 1
         self.rotary = Rotary(
@@ -123,61 +137,65 @@ class SelfExtend(Position):
     def resolved_options(self) -> dict[str, float]:
         return {"base": self.rotary.resolved_base, "neighbours": self.near}
 
-    def prepare(self, layout: TokenLayout) -> Places:
+    def prepare(self, layout: TokenLayout) -> Rotations:
         frequencies = self.rotary.frequencies()
         positions = layout.key_positions
         groups = torch.div(positions, self.group, rounding_mode="floor")
-        near, grouped, shifted = (
-            rotation(each[..., None], frequencies)
-            for each in (positions, groups, groups + self.shift)
+        near, far_keys, far_queries = (
+            rotation(numbers[..., None], frequencies)
+            for numbers in (positions, groups, groups + self.shift)
         )
-        return Places(positions, near, grouped, shifted)
+        return Rotations(positions, near, far_keys, far_queries)
 
     def attend(
         self,
         queries: Tensor,
         keys: Tensor,
         values: Tensor,
-        tables: Places,
+        tables: Rotations,
         state: State,
-        visible: Tensor,
+        may_attend: Tensor,
         score: Score | None,
-        slots: Tensor,
+        query_indices: Tensor,
     ) -> Tensor:
         scale = self.shape.head_dim**-0.5
-        turn, positions = self.rotary.turn, tables.positions.expand(len(values), -1)
+        rotate, positions = self.rotary.rotate, tables.positions.expand(len(values), -1)
 
-        def scores_of(part: Part, positions: Tensor, *turned: Tensor) -> Tensor:
-            asking = positions[:, slots[part.rows], None]
-            far = (asking - positions[:, None, part.seen] >= self.near)[:, None]
-            near_queries, near_keys, far_queries, far_keys = turned
-            return worked(
-                torch.where(
-                    far,
-                    products(far_queries, far_keys, scale, part),
-                    products(near_queries, near_keys, scale, part),
-                ),
-                score,
-                slots,
+        def scores_of(
+            tile: Tile,
+            positions: Tensor,
+            near_queries: Tensor,
+            near_keys: Tensor,
+            far_queries: Tensor,
+            far_keys: Tensor,
+        ) -> Tensor:
+            of_queries = positions[:, query_indices[tile.rows], None]  # (sequences, rows, 1)
+            of_keys = positions[:, None, tile.keys]  # (sequences, 1, keys)
+            is_far = (of_queries - of_keys >= self.near)[:, None]  # (sequences, 1, rows, keys)
+            scores = torch.where(
+                is_far,
+                scaled_products(far_queries, far_keys, scale, tile),
+                scaled_products(near_queries, near_keys, scale, tile),
             )
+            return apply_score(scores, score, query_indices)
 
-        return attend_in_parts(
+        return attend_in_tiles(
             scores_of,
             (
                 positions,
-                turn(queries, _at(tables.near, slots)),
-                turn(keys, tables.near),
-                turn(queries, _at(tables.shifted, slots)),
-                turn(keys, tables.grouped),
+                rotate(queries, _at(tables.near, query_indices)),
+                rotate(keys, tables.near),
+                rotate(queries, _at(tables.far_queries, query_indices)),
+                rotate(keys, tables.far_keys),
             ),
             values,
-            visible,
-            slots,
+            may_attend,
+            query_indices,
             causal=True,
-            together=score is not None,
+            one_tile=score is not None,
         )
 
 
-def _at(tables: Rotation, slots: Tensor) -> Rotation:
-    """Return the rotations of some slots."""
-    return Rotation(*(each if each is None else each[:, :, slots] for each in tables))
+def _at(rotation: Rotation, indices: Tensor) -> Rotation:
+    """Return the rotation of some indices of the time axis."""
+    return Rotation(*(x if x is None else x[:, :, indices] for x in rotation))

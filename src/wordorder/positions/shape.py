@@ -1,4 +1,4 @@
-"""What a positional embedding knows of the model around it."""
+"""The sizes of a model that its positional embedding depends on."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What an embedding knows of the model around it.
+    """The sizes of a model that its positional embedding depends on.
 
     Args:
-        heads: attention heads.
+        heads: query heads.
         head_dim: width of one head.
-        width: width of the residual stream; `heads * head_dim` if not given.
+        width: width of the residual stream; 0: `heads * head_dim`.
         layers: number of layers.
         trained_length: tokens in one training sequence.
-        causal: whether the future is hidden.
-        word_std: standard deviation of the entries of word vectors at the first step, their
-            multiplier included; 0.02 is GPT-2's, which multiplies by nothing.
+        causal: whether queries attend only to keys at or before their own index.
+        word_std: standard deviation of word vectors at initialisation, after their
+            multiplier; 0.02 is GPT-2's, which has no multiplier.
     """
 
     heads: int

@@ -1,13 +1,14 @@
 """Shaw's relative positions: a trained vector per clipped distance, added to keys (and values).
 
-The first relative embedding. Two classes, because they enter by two doors: vectors added to
-keys only change scores, so `shaw` is a score function and keeps every fast road; vectors
-added to values need the whole row of attention weights, so `shaw-values` replaces
-attention. Which door an embedding uses is asked of its class, never of its options.
+This was the first relative embedding. There are two classes, because the door of an embedding
+depends on its class, never on its options. Vectors added to keys change scores only, so `shaw`
+is a score function, which every kernel supports. Vectors added to values need the whole row of
+attention weights, so `shaw-values` replaces attention.
 
-No pair of tokens gets a vector of its own: the query is multiplied by all vectors at once,
-and every pair picks its product. For values it is the reverse: the weights of all pairs at
-one distance are added up, and the sums multiply the vectors.
+No vector is computed per pair of tokens. Queries are multiplied by the vectors of all
+distances at once, and the product of each pair is looked up (drawn in pairs.py). For values it
+is the reverse: the weights of all keys at one distance are summed, and the sums multiply the
+vectors.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from torch import Tensor, nn
 
 from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
 from .layout import index_grid
-from .pairs import Band, Pairs, ahead, less_far, picked
-from .whole_row import Part, attend_in_parts, products, worked
+from .pairs import Band, Pairs, is_future, look_up, minus_far
+from .whole_row import Tile, apply_score, attend_in_tiles, scaled_products
 
 
 class Shaw(Position):
     """Adds to each key a trained vector of its clipped distance from the query.
 
-    The vectors serve all heads of a layer. In a causal model those of the future are never
-    read. Distances between whole numbers take the nearest.
+    All heads of a layer share the vectors. A causal model never uses the vectors of future
+    distances. Fractional distances are rounded to the nearest integer.
 
     Args:
-        clip: distances beyond it, either way, share its vector; at least 1.
+        clip: larger distances, in either direction, share the vector of this one; at least 1.
 
     Raises:
         PositionError: a clip below 1.
@@ -43,8 +44,8 @@ class Shaw(Position):
     formula = "score(i, j) = q_i · (k_j + w[clip(j − i, −k, k)]) / √head_dim"
     traps = (
         "The paper adds vectors to values too, not only to keys: that is shaw-values.",
-        "Beyond the clip all distances look alike: the order of far tokens is not seen.",
-        "The index is key minus query; the other way round, past and future change places.",
+        "Distances beyond the clip share a vector: the order of farther tokens has no effect.",
+        "The index is key minus query: with the opposite sign, past and future are swapped.",
     )
     door = "score"
 
@@ -62,25 +63,26 @@ class Shaw(Position):
         return Pairs.of(layout)
 
     def score(self, queries: Tensor, keys: Tensor, tables: Pairs, state: State) -> Score:
-        products = _products(queries, self.weight)
+        products = _products(queries, self.weight)  # (batch, heads, query, vectors)
 
-        def related(
+        def relative(
             score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
         ) -> Tensor:
             if tables.consecutive and query.dim() > 1:
-                return _banded(score, tables.of_rows(products, query), tables.causal, query, key)
-            which = _which(tables.distance(batch, query, key), self.clip)
-            # What is picked is new memory, and ours to add to.
-            return picked(products, batch, head, tables.rows[query], which).add_(score)
+                rows = tables.of_rows(products, query)
+                return _add_consecutive(score, rows, tables.causal, query, key)
+            index = _vector_index(tables.distance(batch, query, key), self.clip)
+            # `look_up` returns new memory, so adding in place is safe.
+            return look_up(products, batch, head, tables.rows[query], index).add_(score)
 
-        return related
+        return relative
 
 
 class ShawValues(Position):
     """Adds to each key and each value a trained vector of its clipped distance from the query.
 
     Args:
-        clip: distances beyond it, either way, share its vectors; at least 1.
+        clip: larger distances, in either direction, share the vectors of this one; at least 1.
 
     Raises:
         PositionError: a clip below 1.
@@ -97,7 +99,7 @@ class ShawValues(Position):
     )
     traps = (
         *Shaw.traps[1:],
-        "It needs the weights of whole rows, so no fused attention can compute it.",
+        "It needs the attention weights of whole rows, so no fused kernel can compute it.",
     )
     door = "row"
 
@@ -123,89 +125,109 @@ class ShawValues(Position):
         values: Tensor,
         tables: Pairs,
         state: State,
-        visible: Tensor,
+        may_attend: Tensor,
         score: Score | None,
-        slots: Tensor,
+        query_indices: Tensor,
     ) -> Tensor:
-        scale, asked = self.shape.head_dim**-0.5, _products(queries, self.weight)
-        vectors = self.value_weight.to(asked.dtype)  # once: slopes of parts add up unrounded
+        scale, products = self.shape.head_dim**-0.5, _products(queries, self.weight)
+        # Cast outside of the tiles, so that the gradients of tiles are summed unrounded.
+        vectors = self.value_weight.to(products.dtype)  # (vectors, head_dim)
 
-        def which(part: Part, batch: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            own = tables.of_sequences(part.sequences)
-            return _which(own.distance(batch, query, key), self.clip)
+        def vector_index(tile: Tile, batch: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            pairs = tables.of_sequences(tile.sequences)
+            return _vector_index(pairs.distance(batch, query, key), self.clip)
 
-        def scores_of(part: Part, queries: Tensor, keys: Tensor, asked: Tensor) -> Tensor:
-            scores, asked = products(queries, keys, scale, part), asked[:, :, part.rows]
-            batch, _, query, key = index_grid(scores, slots[part.rows])
+        def scores_of(tile: Tile, queries: Tensor, keys: Tensor, products: Tensor) -> Tensor:
+            scores = scaled_products(queries, keys, scale, tile)  # (sequences, heads, rows, keys)
+            products = products[:, :, tile.rows]  # (sequences, heads, rows, vectors)
+            batch, _, query, key = index_grid(scores, query_indices[tile.rows])
             if tables.consecutive:
-                scores = _banded(scores, asked, tables.causal, query, key)
+                scores = _add_consecutive(scores, products, tables.causal, query, key)
             else:
-                pick = which(part, batch, query, key).expand(scores.shape)
-                scores = asked.gather(-1, pick).add_(scores)
-            return worked(scores, score, slots)
+                index = vector_index(tile, batch, query, key).expand(scores.shape)
+                scores = products.gather(-1, index).add_(scores)
+            return apply_score(scores, score, query_indices)
 
-        def related(part: Part, weights: Tensor) -> Tensor:
-            batch, _, query, key = index_grid(weights, slots[part.rows])
+        def mixed_vectors(tile: Tile, weights: Tensor) -> Tensor:
+            batch, _, query, key = index_grid(weights, query_indices[tile.rows])
             if tables.consecutive:
-                return _mixed(weights, vectors, tables.causal, query, key)
-            sums = weights.new_zeros(*weights.shape[:3], len(vectors))
-            pick = which(part, batch, query, key).expand(weights.shape)
-            return sums.scatter_add(-1, pick, weights) @ vectors
+                return _mix_consecutive(weights, vectors, tables.causal, query, key)
+            by_distance = weights.new_zeros(*weights.shape[:3], len(vectors))
+            index = vector_index(tile, batch, query, key).expand(weights.shape)
+            return by_distance.scatter_add(-1, index, weights) @ vectors
 
-        return attend_in_parts(
+        return attend_in_tiles(
             scores_of,
-            (queries, keys, asked),
+            (queries, keys, products),
             values,
-            visible,
-            slots,
+            may_attend,
+            query_indices,
             causal=tables.causal,
-            together=score is not None,
-            more=related,
+            one_tile=score is not None,
+            extra_output=mixed_vectors,
         )
 
 
 def _vectors(shape: ModelShape, clip: int, name: str) -> nn.Parameter:
     if clip < 1:
-        raise PositionError(f"{name}: clip={clip} must be 1 or more; 16 is the paper's")
+        raise PositionError(
+            f"{name}: clip={clip} must be at least 1; the paper uses 16", code="positions.shaw-clip"
+        )
     return nn.Parameter(torch.empty(2 * clip + 1, shape.head_dim))
 
 
 def _products(queries: Tensor, weight: Tensor) -> Tensor:
-    """Return each query's scaled product with every vector, (batch, heads, query, vectors)."""
+    """Return the scaled products of queries and vectors, (batch, heads, query, vectors)."""
     queries = upcast(queries)
     return queries @ (weight.to(queries.dtype) * queries.shape[-1] ** -0.5).mT
 
 
-def _banded(score: Tensor, products: Tensor, causal: bool, query: Tensor, key: Tensor) -> Tensor:
-    """Return scores with the products of consecutive positions added.
+def _add_consecutive(
+    score: Tensor, products: Tensor, causal: bool, query: Tensor, key: Tensor
+) -> Tensor:
+    """Return scores with the products of consecutive positions added (drawn in pairs.py).
 
-    All keys beyond the clip get one product of their row, those within the difference.
+    Vectors are in the order of key minus query. With clip 2, in a causal and another model:
+
+        distance (query minus key)     2     1     0    -1    -2
+        column of `products`           0     1     2     3     4
+        causal                       past   near  near
+        bidirectional                past   near  near  near  future
+
+    Shapes: score (batch, heads, query, key), products (batch, heads, query, 2 * clip + 1).
     """
     clip = products.shape[-1] // 2
-    past, future = products[..., :1], products[..., -1:]
-    scores, least = score + past, 0
+    past, future = products[..., :1], products[..., -1:]  # (batch, heads, query, 1)
+    scores, least = score + past, 0  # every key as if in the far past
     if not causal:
-        scores, least = scores.addcmul_(ahead(query, key, scores.dtype), future - past), 1 - clip
-    near = less_far(products[..., 1 : 1 + clip - least], past, future, behind=clip)
+        after = is_future(query, key, scores.dtype)  # (query, key)
+        scores, least = scores.addcmul_(after, future - past), 1 - clip
+    near = minus_far(products[..., 1 : 1 + clip - least], past, future, behind=clip)
     return Band.of(query, key, clip - 1, least).add_to(scores, near)
 
 
-def _mixed(weights: Tensor, vectors: Tensor, causal: bool, query: Tensor, key: Tensor) -> Tensor:
-    """Return the vectors of consecutive positions, each times the weights at its distance.
+def _mix_consecutive(
+    weights: Tensor, vectors: Tensor, causal: bool, query: Tensor, key: Tensor
+) -> Tensor:
+    """Return the sum over keys of weight times vector, where positions are consecutive.
 
-    Weights sum to 1, so the far past has what the near and the future leave.
+    Weights sum to 1. So every key's weight times the far past's vector sums to that vector,
+    and near and future keys add the difference to their own vectors.
+
+    Shapes: weights (batch, heads, query, key), vectors (2 * clip + 1, head_dim); the result
+    (batch, heads, query, head_dim).
     """
     clip = len(vectors) // 2
     past, future = vectors[:1], vectors[-1:]
     least = 0 if causal else 1 - clip
-    near = less_far(vectors[1 : 1 + clip - least], past, future, behind=clip, axis=0)
-    mixed = Band.of(query, key, clip - 1, least).taken(weights) @ near + past
+    near = minus_far(vectors[1 : 1 + clip - least], past, future, behind=clip, axis=0)
+    mixed = Band.of(query, key, clip - 1, least).gather_from(weights) @ near + past
     if causal:
         return mixed
-    after = (weights * ahead(query, key, weights.dtype)).sum(-1, keepdim=True)
-    return mixed + after * (future - past)
+    future_weight = (weights * is_future(query, key, weights.dtype)).sum(-1, keepdim=True)
+    return mixed + future_weight * (future - past)
 
 
-def _which(distance: Tensor, clip: int) -> Tensor:
-    """Return the index of a distance's vector: they are in the order of key minus query."""
+def _vector_index(distance: Tensor, clip: int) -> Tensor:
+    """Return the index of the vector of a distance (query minus key)."""
     return (-distance).clamp(-clip, clip) + clip

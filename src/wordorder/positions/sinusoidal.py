@@ -1,7 +1,8 @@
 """Sinusoidal positional embedding: final input = word embedding + sines and cosines.
 
-Fixed, not learned. The tables are computed from positions at each call in float64 and
-cast once, so no buffer can be rounded, lost on the meta device or grown too short.
+Fixed, not learned. The table is computed from positions in every forward pass, in float64 and
+cast once. So there is no buffer that could be rounded, be uninitialised after the meta device,
+or be too short.
 """
 
 import math
@@ -14,17 +15,17 @@ from .base import ModelShape, Position, PositionError, TokenLayout, upcast
 
 
 class Sinusoidal(Position):
-    """The embedding of the original Transformer, sine and cosine interleaved.
+    """The embedding of the original Transformer, with sine and cosine interleaved.
 
     Args:
-        base: the longest wavelength is 2 pi times this, above 1.
-        learned_scale: multiply the sines and cosines by one trained number, 1 at first, so
-            that the model weighs positions against words.
-        factor: what positions are divided by, 1 or more, so that a text so many times longer
-            spans the positions that were trained.
+        base: the longest wavelength is about 2 pi times this; above 1.
+        learned_scale: multiply the sines and cosines by one trained number, initially 1, so
+            that the model can weigh positions against words.
+        factor: divide positions by this, at least 1, so that a sequence this many times
+            longer has the range of positions that were trained.
 
     Raises:
-        PositionError: an odd width, a base not above 1, or a factor below 1.
+        PositionError: an odd width, a base of at most 1, or a factor below 1.
 
     Source: Vaswani et al. 2017, section 3.5: PE(p, 2i) = sin(p / base^(2i/width)),
     PE(p, 2i+1) = cos(the same). The scale: Li et al. 2019, "Neural Speech Synthesis with
@@ -40,15 +41,15 @@ class Sinusoidal(Position):
         "PE(p, 2i) = sin(p / base^(2i/width)),   PE(p, 2i+1) = cos(p / base^(2i/width))"
     )
     traps = (
-        "Sine and cosine alternate here, as in the paper; fairseq and XGLM have all sines "
-        "first: the same information, but tables and weights of one are wrong for the other.",
+        "Sine and cosine alternate here, as in the paper; in fairseq and XGLM all sines come "
+        "first. The information is the same, but weights trained with one are wrong for the other.",
         "The exponent is 2i/width; tensor2tensor and fairseq divide i by width/2 - 1 and have "
         "other frequencies.",
-        "Sines are of size 1: word embeddings of size 0.02 drown in them, unless they are "
-        "scaled up (by sqrt(width) in the paper) or the scale is learned.",
+        "Sines have size 1: word embeddings of size 0.02 are drowned by them, unless they are "
+        "scaled up (by sqrt(width) in the paper) or learned_scale is set.",
         "Angles in float32 are off by hundredths near position 1,000,000.",
-        "A factor changes what short texts read too: neighbours stand nearer than any that were "
-        "trained, until the model is tuned to it.",
+        "A factor also changes short sequences: neighbouring positions are closer together than "
+        "in training, until the model is fine-tuned.",
     )
     door = "input"
     absolute = True
@@ -66,13 +67,20 @@ class Sinusoidal(Position):
         super().__init__(shape)
         if shape.width % 2:
             raise PositionError(
-                f"sinusoidal needs an even width, got {shape.width}: sines and cosines pair up"
+                f"sinusoidal: the width {shape.width} must be even, for pairs of a sine and a "
+                "cosine",
+                code="positions.sinusoidal-width",
             )
         if not base > 1:
-            raise PositionError(f"sinusoidal: base={base} must be above 1; 10000 is the paper's")
+            raise PositionError(
+                f"sinusoidal: base={base} must be above 1; the paper uses 10000",
+                code="positions.sinusoidal-base",
+            )
         if not factor >= 1:
             raise PositionError(
-                f"sinusoidal: factor={factor} must be 1 or more: how many times longer texts get"
+                f"sinusoidal: factor={factor} must be at least 1: it is how many times longer "
+                "sequences get",
+                code="positions.sinusoidal-factor",
             )
         self.base = base
         self.learned_scale = learned_scale
@@ -82,12 +90,12 @@ class Sinusoidal(Position):
 
     @classmethod
     def word_scale(cls, width: int) -> float:
-        """Return sqrt(width): sines of size 1 are added to words of that size (section 3.4)."""
+        """Return sqrt(width), the paper's multiplier of word vectors (section 3.4)."""
         return math.sqrt(width)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Start the scale at 1: what is fixed without it."""
+        """Set the scale to 1, the value without learned_scale."""
         if self.scale is not None:
             self.scale.fill_(1.0)
 

@@ -1,7 +1,7 @@
-"""How embeddings are written: a spec, parsed once to data.
+"""Specs: strings that name embeddings with their options, parsed once to data.
 
 spec   = layer { "/" layer }          a pattern over layers, repeated
-layer  = part { "+" part }            several at once
+layer  = part { "+" part }            several embeddings in one layer
 part   = name [ ":" option { "," option } ]     of the catalogue, or package.module.Class
 option = key "=" value                number, word, true, false or [a,b,c]
 """
@@ -26,25 +26,25 @@ from .base import Position, PositionError
 
 @dataclass(frozen=True)
 class Part:
-    """One embedding of a spec: its name and the options that were given."""
+    """One embedding of a spec: its name and the options that the spec sets."""
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        given = ",".join(f"{key}={_written(value)}" for key, value in self.options)
-        return f"{self.name}:{given}" if given else self.name
+        options = ",".join(f"{key}={_written(value)}" for key, value in self.options)
+        return f"{self.name}:{options}" if options else self.name
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A parsed spec: for each layer of the pattern, the parts that act there at once."""
+    """A parsed spec: for each layer of the pattern, its embeddings."""
 
     layers: tuple[tuple[Part, ...], ...]
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The parts of all its layers, one after another."""
+        """The parts of all layers of the pattern, in order."""
         return tuple(part for layer in self.layers for part in layer)
 
     def __str__(self) -> str:
@@ -52,11 +52,11 @@ class Spec:
 
 
 def parse(text: str, catalogue: Mapping[str, type[Position]]) -> Spec:
-    """Return the spec that a string spells.
+    """Return the parsed spec of a string.
 
     Raises:
-        PositionError: an unknown name or option (with what was probably meant), or a
-            malformed spec.
+        PositionError: an unknown name (with the most similar known one), an unknown option,
+            or a malformed spec.
     """
     layers = tuple(
         tuple(_part(part.strip(), text, catalogue) for part in _split(layer, "+"))
@@ -66,7 +66,10 @@ def parse(text: str, catalogue: Mapping[str, type[Position]]) -> Spec:
 
 
 def foreign(text: str) -> list[str]:
-    """Return the classes of one's own that a spec names, without importing any."""
+    """Return the dotted class names in a spec, which are not of the catalogue.
+
+    Nothing is imported.
+    """
     parts = (part.partition(":")[0].strip() for part in re.split(r"[/+](?![^\[]*\])", text))
     return [name for name in parts if "." in name]
 
@@ -74,48 +77,62 @@ def foreign(text: str) -> list[str]:
 def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") -> type[Position]:
     """Return the class of a name or alias in the catalogue, or of package.module.Class.
 
-    A module in the current folder counts. Importing it runs its code.
+    Modules in the current folder are found too. Importing a module runs its code.
 
     Args:
-        where: what a message says of where the name stands.
+        where: a phrase for the error message, such as " in 'rotary/nope'".
 
     Raises:
-        PositionError: no such module or class, or one that is no `Position`.
+        PositionError: an unknown name, a module that cannot be imported, or a class that is
+            not a `Position`.
     """
-    if (own := name if name in catalogue else canonical_name(name)) in catalogue:
-        return catalogue[own]
+    if (canonical := name if name in catalogue else canonical_name(name)) in catalogue:
+        return catalogue[canonical]
     if "." not in name:
-        near = difflib.get_close_matches(own, [*catalogue, *ALIASES], n=1)
-        hint = f"there are {', '.join(catalogue)}"
+        near = difflib.get_close_matches(canonical, [*catalogue, *ALIASES], n=1)
+        hint = f"use one of {', '.join(catalogue)}"
         if near:
             hint = f"did you mean {canonical_name(near[0])}?"
-        raise PositionError(f"{name!r}{where} is no positional embedding: {hint}")
-    module, _, kind = name.rpartition(".")
+        raise PositionError(
+            f"{name!r}{where} is not a positional embedding: {hint}", code="positions.unknown-name"
+        )
+    module, _, class_name = name.rpartition(".")
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(module), kind, None)
-    except Exception as error:
-        said = error if isinstance(error, (ImportError, SyntaxError)) else as_line(error)
+        kind = getattr(importlib.import_module(module), class_name, None)
+    except Exception as error:  # a user's module may raise anything
+        reason = error if isinstance(error, (ImportError, SyntaxError)) else as_line(error)
         if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
-            said = f"{error}: go to the folder that holds it, or put that in PYTHONPATH"
-        raise PositionError(f"{name}: {module} cannot be imported: {said}") from error
+            reason = f"{error}: run in the folder that contains it, or add that to PYTHONPATH"
+        raise PositionError(
+            f"{name}: cannot import {module}: {reason}", code="positions.import-failed"
+        ) from error
     finally:
         sys.path.remove(here)
-    if found is None:
-        raise PositionError(f"{name}: the module {module} has no class {kind}")
-    if not (isinstance(found, type) and issubclass(found, Position)):
-        raise PositionError(f"{name} is no positional embedding: derive it from Position")
-    return found
+    if kind is None:
+        raise PositionError(
+            f"{name}: the module {module} has no class {class_name}", code="positions.no-such-class"
+        )
+    if not (isinstance(kind, type) and issubclass(kind, Position)):
+        raise PositionError(
+            f"{name} is not a subclass of wordorder.positions.Position",
+            code="positions.not-a-position",
+        )
+    return kind
 
 
 def as_line(error: Exception) -> str:
-    """Return what was raised and where, on a line: the last place outside of PyTorch."""
+    """Return an error's type, file, line number and message on one line.
+
+    The file and line are those of the last frame outside of PyTorch.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = os.path.dirname(torch.__file__)
-    last = ([frame for frame in frames if not frame.filename.startswith(theirs)] or frames)[-1]
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__} at {os.path.basename(last.filename)}:{last.lineno}: {said}"
+    torch_folder = os.path.dirname(torch.__file__)
+    outside = [frame for frame in frames if not frame.filename.startswith(torch_folder)]
+    last = (outside or frames)[-1]
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__} at {os.path.basename(last.filename)}:{last.lineno}: {message}"
 
 
 def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part:
@@ -125,37 +142,50 @@ def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part
     for option in _split(rest, ",") if colon else []:
         key, equals, value = (piece.strip() for piece in option.partition("="))
         if not equals or not value:
-            raise PositionError(f"{option!r} in {spec!r} must read key=value")
+            raise PositionError(
+                f"{option!r} in {spec!r} is not an option: write key=value",
+                code="positions.option-without-value",
+            )
         if key not in allowed:
             known = ", ".join(f"{k} ({v})" for k, v in allowed.items()) or "none"
-            raise PositionError(f"{name} has no option {key!r}; its options are: {known}")
+            raise PositionError(
+                f"{name} has no option {key!r}; its options are: {known}",
+                code="positions.unknown-option",
+            )
         options.append((key, _value(value, name, key, allowed[key])))
     return Part(name if name in catalogue else canonical_name(name), tuple(options))
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Split at a separator that does not stand within brackets."""
+    """Split at a separator, except within brackets."""
     return re.split(rf"{re.escape(separator)}(?![^\[]*\])", text)
 
 
 def _value(text: str, name: str, key: str, default: Any) -> Any:
-    """Return an option's value, of its default's type."""
+    """Return an option's value, converted to the type of its default."""
     if isinstance(default, bool):
         if text in ("true", "false"):
             return text == "true"
-        raise PositionError(f"{name}: {key}={text} must be true or false")
+        raise PositionError(
+            f"{name}: {key}={text} must be true or false", code="positions.option-not-boolean"
+        )
     if isinstance(default, tuple):
         try:
             return tuple(float(item) for item in text.strip("[]").split(",") if text != "[]")
         except ValueError:
-            raise PositionError(f"{name}: {key}={text} must be a list as [1,2.5]") from None
+            raise PositionError(
+                f"{name}: {key}={text} must be a list, such as [1,2.5]",
+                code="positions.option-not-list",
+            ) from None
     if isinstance(default, (int, float)):
         try:
             number = float(text)
             return int(text) if isinstance(default, int) else number
         except ValueError:
             kind = "a whole number" if isinstance(default, int) else "a number"
-            raise PositionError(f"{name}: {key}={text} must be {kind}") from None
+            raise PositionError(
+                f"{name}: {key}={text} must be {kind}", code="positions.option-not-number"
+            ) from None
     return text
 
 
@@ -166,5 +196,5 @@ def _written(value: Any) -> str:
         return "[" + ",".join(_written(float(item)) for item in value) + "]"
     if isinstance(value, float):
         text = f"{value:.15g}" if float(f"{value:.15g}") == value else repr(value)
-        return text.replace("e+", "e")  # a plus sign parts embeddings
+        return text.replace("e+", "e")  # in a spec a plus sign separates embeddings
     return str(value)

@@ -1,14 +1,14 @@
-"""Transformer-XL's relative positions: queries meet the distance as a projected sinusoid.
+"""Transformer-XL's relative positions: queries are multiplied by projected sinusoids of distances.
 
-The score of two absolute encodings has four terms. Transformer-XL keeps them, but writes
-the distance where the key's position stood, and a trained vector where the query's did.
+With absolute encodings, the score of a query and a key has four terms. Transformer-XL keeps
+them, but replaces the key's position by the distance, and the query's position by a trained
+vector.
 
-Two roads give the same numbers. Where positions are consecutive, there is one vector per
-distance: queries are multiplied by all of them, and each row is shifted to its place, by
-reading rows as if they were one longer. In a causal model that reads the next row's
-numbers above the diagonal, where the mask hides them. Anywhere else (gaps, documents with
-positions of their own, fractions, a cache) the sinusoid of a distance is taken apart into
-sinusoids of both positions, which costs a longer product but knows no distances at all.
+Two methods compute the same products. Where positions are consecutive, there is one sinusoid
+per distance: queries are multiplied by all of them, and each row of products is shifted to its
+keys (`_by_distance`). Otherwise (gaps, documents with their own positions, fractions, a cache)
+the sinusoid of a distance is expanded into sinusoids of both positions (`_by_position`), which
+takes a longer product but no distances.
 """
 
 from __future__ import annotations
@@ -22,53 +22,54 @@ from .angles import cos_sin
 from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
 
 
-class Waves(NamedTuple):
-    """Sinusoids of the positions at each slot, and where the queries stand.
+class Sinusoids(NamedTuple):
+    """Sinusoids of the positions on the key axis, and which row of the queries is at each index.
 
     Args:
-        places: (batch or 1, key), positions; slots where positions are consecutive.
-        values: (batch or 1, key, width) float32, their sines, then their cosines.
-        rows: (key,) int64, the row of the query at each slot.
-        consecutive: the distance of visible positions is the distance of slots.
-        causal: whether the future is hidden.
+        positions: (batch or 1, key); where positions are consecutive, the indices instead.
+        values: (batch or 1, key, width) float32, sines of the positions, then cosines.
+        rows: (key,) int64, the row of the queries at each index; 0 where there is no query.
+        consecutive: for pairs that may attend to each other, the difference of positions is
+            the difference of indices.
+        causal: whether queries attend only to keys at or before their own index.
     """
 
-    places: Tensor
+    positions: Tensor
     values: Tensor
     rows: Tensor
     consecutive: bool
     causal: bool
 
-    def of_rows(self, asking: Tensor, queries: Tensor) -> Tensor:
-        """Return what is asked (batch, heads, rows, head_dim) by some queries, in order."""
-        if len(queries) == asking.shape[2]:
-            return asking
-        return asking[:, :, self.rows[queries]]
+    def of_rows(self, queries: Tensor, indices: Tensor) -> Tensor:
+        """Return the queries (batch, heads, rows, head_dim) with these indices, in order."""
+        if len(indices) == queries.shape[2]:
+            return queries
+        return queries[:, :, self.rows[indices]]
 
 
 class TransformerXL(Position):
     """Adds a query's product with the projected sinusoid of the distance, and two biases.
 
-    Sines come first and then cosines, as in the authors' code.
+    In a sinusoid all sines come first, then all cosines, as in the authors' code.
 
     Raises:
         PositionError: an odd width.
 
     Source: Dai et al. 2019, section 3.3: score(i, j) = (q_i · k_j + q_i · W R_{i-j}
     + u · k_j + v · W R_{i-j}) / sqrt(head_dim), R of Vaswani et al. 2017, section 3.5.
-    Not here: recurrence over segments, which in reading is a cache of keys and values.
+    Not here: recurrence over segments; in inference it is a cache of keys and values.
     """
 
-    summary = "Queries and a trained bias meet the projected sinusoid of each distance."
+    summary = "Queries and a trained bias are multiplied by projected sinusoids of distances."
     source = "Dai et al. 2019, section 3.3"
     formula = (
         "score(i, j) = ((q_i + u) · k_j + (q_i + v) · W R_{i−j}) / √head_dim\n"
         "R_d = sin(d ω₀), sin(d ω₁), … cos(d ω₀), cos(d ω₁), …; ω_n = 10000^(−2n/width)"
     )
     traps = (
-        "The relative shift reads garbage above the diagonal, so the mask must hide it.",
-        "The shift assumes consecutive positions: with gaps or packed texts it is wrong.",
-        "Two biases: u meets the key's content, v its distance; they are not one.",
+        "The relative shift leaves wrong numbers above the diagonal, which the mask must hide.",
+        "The shift assumes consecutive positions: with gaps or packed documents it is wrong.",
+        "There are two biases: u is multiplied by the key's content, v by the distance.",
     )
     door = "score"
 
@@ -76,7 +77,9 @@ class TransformerXL(Position):
         super().__init__(shape)
         if shape.width % 2:
             raise PositionError(
-                f"transformer-xl needs an even width, got {shape.width}: sines and cosines pair up"
+                f"transformer-xl: the width {shape.width} must be even, for pairs of a sine and a "
+                "cosine",
+                code="positions.transformer-xl-width",
             )
         self.weight = nn.Parameter(torch.empty(shape.heads, shape.head_dim, shape.width))
         self.content_bias = nn.Parameter(torch.empty(shape.heads, shape.head_dim))
@@ -88,81 +91,100 @@ class TransformerXL(Position):
         for parameter in (self.weight, self.content_bias, self.position_bias):
             nn.init.normal_(parameter, std=0.02, generator=generator)
 
-    def waves(self, places: Tensor) -> Tensor:
-        """Return sines, then cosines (..., width) float32 of numbers (...)."""
+    def sinusoids(self, positions: Tensor) -> Tensor:
+        """Return sines, then cosines (..., width) float32 of positions or distances (...)."""
         pairs = torch.arange(0, self.shape.width, 2, dtype=torch.float64, device="cpu")
-        cosine, sine = cos_sin(places[..., None], 10000.0 ** (-pairs / self.shape.width))
+        cosine, sine = cos_sin(positions[..., None], 10000.0 ** (-pairs / self.shape.width))
         return torch.cat((sine, cosine), dim=-1)
 
-    def prepare(self, layout: TokenLayout) -> Waves:
-        places, slots = layout.key_positions, layout.query_indices
-        every = torch.arange(places.shape[1], device=places.device)
+    def prepare(self, layout: TokenLayout) -> Sinusoids:
+        positions, indices = layout.key_positions, layout.query_indices
+        every_index = torch.arange(positions.shape[1], device=positions.device)
         if layout.consecutive:
-            places = every[None]
-        rows = torch.zeros_like(every).scatter(0, slots, every[: len(slots)])
-        values = self.waves(places)
-        return Waves(places, values, rows, layout.consecutive, layout.causal)
+            positions = every_index[None]
+        rows = torch.zeros_like(every_index).scatter(0, indices, every_index[: len(indices)])
+        values = self.sinusoids(positions)
+        return Sinusoids(positions, values, rows, layout.consecutive, layout.causal)
 
-    def score(self, queries: Tensor, keys: Tensor, tables: Waves, state: State) -> Score:
+    def score(self, queries: Tensor, keys: Tensor, tables: Sinusoids, state: State) -> Score:
         queries = upcast(queries)
         dtype, scale = queries.dtype, queries.shape[-1] ** -0.5
-        weight = self.weight.to(dtype)
-        asking = (queries + self.position_bias[:, None]) * scale
+        weight = self.weight.to(dtype)  # (heads, head_dim, width)
+        biased = (queries + self.position_bias[:, None]) * scale  # (batch, heads, query, head_dim)
         content = (upcast(keys) @ self.content_bias.to(dtype)[..., None])[..., 0] * scale
-        waves = tables._replace(values=tables.values.to(dtype))
+        sinusoids = tables._replace(values=tables.values.to(dtype))
 
-        def related(
+        def relative(
             score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
         ) -> Tensor:
             by_content = content[batch, head, key]
-            if query.dim() < 2:  # a few pairs by themselves
-                text = batch * (len(waves.places) > 1)
-                distance = waves.places[text, query] - waves.places[text, key]
-                vectors = weight[head] @ self.waves(distance).to(dtype)[..., None]
-                asked = asking[batch, head, waves.rows[query]]
-                return score + by_content + (asked * vectors[..., 0]).sum(-1)
-            along = query.flatten(), key.flatten()
-            # One vector per distance is a product of its own, which few queries do not repay.
-            many = len(asking) * query.numel() > 2 * asking.shape[-1]
-            road = _shifted if waves.consecutive and many else _apart
-            by_distance = road(asking, weight, waves, *along)
-            # The sum is new memory, and ours to add to.
-            return (score + by_distance).add_(by_content)
+            if query.dim() < 2:  # single pairs, as a fused kernel passes them
+                row = batch * (len(sinusoids.positions) > 1)
+                distance = sinusoids.positions[row, query] - sinusoids.positions[row, key]
+                vectors = weight[head] @ self.sinusoids(distance).to(dtype)[..., None]
+                of_pairs = biased[batch, head, sinusoids.rows[query]]
+                return score + by_content + (of_pairs * vectors[..., 0]).sum(-1)
+            # Projecting one sinusoid per distance costs more than it saves for few queries.
+            many = len(biased) * query.numel() > 2 * biased.shape[-1]
+            products = _by_distance if sinusoids.consecutive and many else _by_position
+            added = products(biased, weight, sinusoids, query.flatten(), key.flatten())
+            # The sum is new memory, so adding in place is safe.
+            return (score + added).add_(by_content)
 
-        return related
+        return relative
 
 
-def _shifted(asking: Tensor, weight: Tensor, waves: Waves, queries: Tensor, keys: Tensor) -> Tensor:
-    """Return the products with every distance, each row moved to its place.
+def _by_distance(
+    queries: Tensor, weight: Tensor, sinusoids: Sinusoids, rows: Tensor, keys: Tensor
+) -> Tensor:
+    """Return products of queries and distances, from one product per distance: the shift.
 
-    Rows of the products go from the farthest distance down, that of the last query and the
-    first key: key j is Q-1-i+j in row i of Q. Read as if rows were one shorter, each row
-    starts one column after the one above it.
+    Each query is multiplied by the sinusoids of all distances, the largest first, and of one
+    distance more. Of 3 queries and 3 keys, with `a` the first query, that is
 
-    Shapes: as for `_apart`; slots of queries and of keys are consecutive.
+        a2  a1  a0  a-1
+        b2  b1  b0  b-1
+        c2  c1  c0  c-1
+
+    In memory these are one sequence. Without its first 2 numbers, and cut into rows of 3, it is
+
+        a0  a-1 b2         query 0: distance 0 to key 0, ...
+        b1  b0  b-1        query 1: distances 1 and 0
+        c2  c1  c0         query 2: distances 2, 1 and 0
+
+    which is right on and below the diagonal; the causal mask hides the rest. A bidirectional
+    model needs negative distances, so its rows are longer and are cut off at the end.
+
+    Shapes: as for `_by_position`; indices of queries and of keys are consecutive.
     """
-    asking = waves.of_rows(asking, queries)
-    count, width = len(queries), len(keys) + (0 if waves.causal else len(queries) - 1)
-    # One column more, to make rows longer; what is read past the edge is hidden, or none.
-    distances = queries[-1] - torch.arange(width + 1, device=keys.device)
-    near = waves.values[0]  # of distances 0, 1, ...
-    sines, cosines = near[distances.abs().clamp(max=len(near) - 1)].chunk(2, dim=-1)
+    queries = sinusoids.of_rows(queries, rows)
+    count, width = len(rows), len(keys) + (0 if sinusoids.causal else len(rows) - 1)
+    distances = rows[-1] - torch.arange(width + 1, device=keys.device)
+    non_negative = sinusoids.values[0]  # (key, width), of distances 0, 1, ...
+    index = distances.abs().clamp(max=len(non_negative) - 1)
+    sines, cosines = non_negative[index].chunk(2, dim=-1)
     vectors = torch.cat((sines * distances.sign()[:, None], cosines), dim=-1)
-    products = asking @ (weight @ vectors.mT)
-    rows = products.flatten(-2)[..., count - 1 : count - 1 + count * width]
-    return rows.unflatten(-1, (count, width))[..., : len(keys)]
+    products = queries @ (weight @ vectors.mT)  # (batch, heads, query, distances)
+    shifted = products.flatten(-2)[..., count - 1 : count - 1 + count * width]
+    return shifted.unflatten(-1, (count, width))[..., : len(keys)]
 
 
-def _apart(asking: Tensor, weight: Tensor, waves: Waves, queries: Tensor, keys: Tensor) -> Tensor:
-    """Return the products as ones of each query with the sinusoids of each key's position.
+def _by_position(
+    queries: Tensor, weight: Tensor, sinusoids: Sinusoids, rows: Tensor, keys: Tensor
+) -> Tensor:
+    """Return products of queries and distances, from the sinusoids of both positions.
 
     a sin(i - j) + b cos(i - j) = (b sin i - a cos i) sin j + (a sin i + b cos i) cos j.
 
-    Shapes: asking (batch, heads, rows, head_dim), already scaled; queries (query,) and keys
-    (key,) slots; the result (batch, heads, query, key).
+    Args:
+        queries: (batch, heads, rows, head_dim), scaled.
+        weight: (heads, head_dim, width), the projection of sinusoids.
+        rows, keys: (query,) and (key,) int64, indices into the key axis.
+
+    Shapes: the result (batch, heads, query, key).
     """
-    a, b = (waves.of_rows(asking, queries) @ weight).chunk(2, dim=-1)
-    sines, cosines = waves.values[:, None, queries].chunk(2, dim=-1)
-    turned = torch.cat((b * sines - a * cosines, a * sines + b * cosines), dim=-1)
-    there = waves.values[:, : len(keys)]
-    return turned @ (there[0].mT if len(there) == 1 else there[:, None].mT)
+    a, b = (sinusoids.of_rows(queries, rows) @ weight).chunk(2, dim=-1)
+    sines, cosines = sinusoids.values[:, None, rows].chunk(2, dim=-1)  # of query positions
+    rotated = torch.cat((b * sines - a * cosines, a * sines + b * cosines), dim=-1)
+    of_keys = sinusoids.values[:, : len(keys)]  # (batch or 1, key, width)
+    return rotated @ (of_keys[0].mT if len(of_keys) == 1 else of_keys[:, None].mT)

@@ -1,9 +1,19 @@
-"""What embeddings that replace attention share: softmax and values, some scores at a time.
+"""Attention for embeddings that replace it: scores, softmax and values, tile by tile.
 
-Such an embedding computes a whole row of scores before the softmax, in many steps. Cut by
-sequences and rows into parts that stay in the processor's cache, with only the keys that
-the rows may see, this is faster, and the backward pass keeps no step: it computes a part
-again. Nothing here depends on any one embedding.
+Such an embedding computes whole rows of scores before the softmax, in several steps. The
+scores are cut into tiles of some sequences and rows, which stay in the processor's cache; with
+a causal mask the keys of a tile end at its last row. The backward pass stores none of the
+steps: it computes each tile again.
+
+           keys
+    rows   1 1 . . . .      three tiles of a causal sequence: `.` is never computed
+           1 1 . . . .
+           2 2 2 2 . .
+           2 2 2 2 . .
+           3 3 3 3 3 3
+           3 3 3 3 3 3
+
+Nothing here depends on a particular embedding.
 """
 
 from __future__ import annotations
@@ -19,92 +29,112 @@ from torch.utils.checkpoint import checkpoint
 from .base import Score, upcast
 from .layout import index_grid
 
-# Scores in a part: 2 MiB in float32, for a handful of steps each. A GPU wants more at once.
-PART, PART_ON_GPU = 1 << 19, 1 << 26
-# Fewer rows make products too small to be fast.
+# Scores in a tile: 2 MiB in float32, for a handful of steps each. A GPU needs larger tiles to
+# be busy.
+TILE_SCORES, TILE_SCORES_ON_GPU = 1 << 19, 1 << 26
+# With fewer rows, matrix products are too small to be fast.
 FEWEST_ROWS = 64
 
 
-class Part(NamedTuple):
-    """Some sequences, some rows of them, and the keys that these rows may see."""
+class Tile(NamedTuple):
+    """A part of a matrix of scores: slices of the batch, query and key axes."""
 
     sequences: slice
     rows: slice
-    seen: slice
+    keys: slice
 
-    def of(self, pairs: Tensor) -> Tensor:
-        """Return the part of a matrix (batch or 1, heads or 1, query, key)."""
-        return (pairs[self.sequences] if len(pairs) > 1 else pairs)[:, :, self.rows, self.seen]
+    def of(self, matrix: Tensor) -> Tensor:
+        """Return this tile of a matrix (batch or 1, heads or 1, query, key)."""
+        return (matrix[self.sequences] if len(matrix) > 1 else matrix)[:, :, self.rows, self.keys]
 
 
-def worked(scores: Tensor, score: Score | None, slots: Tensor) -> Tensor:
-    """Return what the other embeddings of a layer make of all scores of these queries."""
+def apply_score(scores: Tensor, score: Score | None, query_indices: Tensor) -> Tensor:
+    """Return the scores after the score function of the layer's other embeddings, if any.
+
+    Shapes: scores (batch, heads, query, key), not a tile of them.
+    """
     if score is None:
         return scores
-    return score(scores, *index_grid(scores, slots))
+    return score(scores, *index_grid(scores, query_indices))
 
 
-def products(queries: Tensor, keys: Tensor, scale: float, part: Part) -> Tensor:
-    """Return scaled products (sequences, heads, rows, seen), wide, of some sequences."""
-    return upcast(queries[:, :, part.rows] @ keys[:, :, part.seen].mT) * scale
+def scaled_products(queries: Tensor, keys: Tensor, scale: float, tile: Tile) -> Tensor:
+    """Return products of queries and keys, (sequences, heads, rows, keys) float32 or float64.
+
+    Shapes: queries (sequences, heads, query, head_dim), keys (sequences, heads, key, head_dim).
+    """
+    return upcast(queries[:, :, tile.rows] @ keys[:, :, tile.keys].mT) * scale
 
 
-@torch.compiler.disable  # which would unroll the parts
-def attend_in_parts(
+@torch.compiler.disable  # the compiler would unroll the loop over tiles
+def attend_in_tiles(
     scores_of: Callable[..., Tensor],
     inputs: tuple[Tensor, ...],
     values: Tensor,
-    visible: Tensor,
-    slots: Tensor,
+    may_attend: Tensor,
+    query_indices: Tensor,
     *,
     causal: bool,
-    together: bool,
-    at_once: int = 0,
-    more: Callable[[Part, Tensor], Tensor] | None = None,
+    one_tile: bool,
+    tile_scores: int = 0,
+    extra_output: Callable[[Tile, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Return softmax(scores) @ values; autograd follows.
+    """Return softmax(scores) @ values; autograd follows it.
 
     Args:
-        scores_of: called as (part, *inputs), with the inputs of the part's sequences; returns
-            its scores (sequences, heads, rows, seen), wide. What it gives for hidden keys is
-            ignored, if it is finite.
-        inputs: (batch, ...) each, split by sequences once: slices would each carry back a
-            gradient of everything.
-        visible: (batch or 1, 1, query, key) bool.
-        slots: (query,) int64, where the queries stand on the key axis, in order.
-        causal: whether no query sees past its own slot.
-        together: take all scores at once, as `worked` needs them where there are others.
-        at_once: scores in a part; 0 takes what suits the device.
-        more: called as (part, weights), with weights as the scores; returns what they give
-            beside values, (sequences, heads, rows, head_dim).
+        scores_of: called as (tile, *inputs), with the inputs of the tile's sequences; returns
+            its scores (sequences, heads, rows, keys) in float32 or float64. Scores of masked
+            keys are ignored, but must be finite.
+        inputs: tensors (batch, ...), which are split by sequences once. Slicing them in each
+            tile would give each slice a gradient of the whole tensor.
+        may_attend: (batch or 1, 1, query, key) bool, the mask.
+        query_indices: (query,) int64, indices of the queries into the key axis, ascending.
+        causal: whether no query attends to a key after its own index.
+        one_tile: compute all scores in one tile, as `apply_score` needs them if the layer has
+            other embeddings.
+        tile_scores: number of scores in a tile; 0: a number that suits the device.
+        extra_output: called as (tile, weights), with weights as the scores; returns what is
+            added to the output besides values, (sequences, heads, rows, head_dim).
 
     Shapes: values (batch, heads, key, head_dim); the result (batch, heads, query, head_dim).
     """
     batch, heads, source, _ = values.shape
-    time = len(slots)
-    at_once = at_once or (PART_ON_GPU if values.is_cuda else PART)
-    tall = time if together else min(time, max(FEWEST_ROWS, at_once // (heads * source)))
-    deep = batch if together else max(1, at_once // (heads * tall * source))
-    rows = [slice(start, min(start + tall, time)) for start in range(0, time, tall)]
-    ends = [int(slots[row.stop - 1]) + 1 if causal and len(rows) > 1 else source for row in rows]
-    again = torch.is_grad_enabled() and (len(rows) > 1 or deep < batch)
+    time = len(query_indices)
+    tile_scores = tile_scores or (TILE_SCORES_ON_GPU if values.is_cuda else TILE_SCORES)
+    height = time if one_tile else min(time, max(FEWEST_ROWS, tile_scores // (heads * source)))
+    depth = batch if one_tile else max(1, tile_scores // (heads * height * source))
+    pieces = _rows_and_keys(query_indices, height, source, causal)
+    recompute = torch.is_grad_enabled() and (len(pieces) > 1 or depth < batch)
 
-    # `seen` is given, not closed over: so a checkpoint around this one does not keep it.
-    def attended(part: Part, seen: Tensor, values: Tensor, *own: Tensor) -> Tensor:
-        scores = scores_of(part, *own)
-        weights = scores.masked_fill(~part.of(seen), float("-inf")).softmax(-1)
-        mixed = weights.to(values.dtype) @ values[:, :, part.seen]
-        return mixed if more is None else mixed + more(part, weights).to(values.dtype)
+    # The mask is an argument: an outer checkpoint would keep it alive if it were closed over.
+    def attend(tile: Tile, may_attend: Tensor, values: Tensor, *inputs: Tensor) -> Tensor:
+        scores = scores_of(tile, *inputs)
+        weights = scores.masked_fill(~tile.of(may_attend), float("-inf")).softmax(-1)
+        output = weights.to(values.dtype) @ values[:, :, tile.keys]
+        if extra_output is None:
+            return output
+        return output + extra_output(tile, weights).to(values.dtype)
 
-    run = attended
-    if again:
-        run = partial(checkpoint, attended, use_reentrant=False, preserve_rng_state=False)
-    splits = zip(*(each.split(deep) for each in (values, *inputs)), strict=True)
-    found = []
-    for i, own in enumerate(splits):
-        sequences = slice(i * deep, (i + 1) * deep)
-        parts = [Part(sequences, row, slice(0, end)) for row, end in zip(rows, ends, strict=True)]
-        # The last rows, which see most, first: what they leave free in memory holds the others.
-        made = [run(part, visible, *own) for part in parts[::-1]]
-        found.append(torch.cat(made[::-1], 2))
-    return torch.cat(found)
+    run = attend
+    if recompute:
+        run = partial(checkpoint, attend, use_reentrant=False, preserve_rng_state=False)
+    outputs = []
+    splits = zip(*(tensor.split(depth) for tensor in (values, *inputs)), strict=True)
+    for i, split in enumerate(splits):
+        sequences = slice(i * depth, (i + 1) * depth)
+        # The last rows, which have the most keys, come first: the memory that they free holds
+        # every other tile.
+        of_rows = [run(Tile(sequences, *piece), may_attend, *split) for piece in pieces[::-1]]
+        outputs.append(torch.cat(of_rows[::-1], 2))
+    return torch.cat(outputs)
+
+
+def _rows_and_keys(
+    query_indices: Tensor, height: int, source: int, causal: bool
+) -> list[tuple[slice, slice]]:
+    """Return slices of `height` rows, and of the keys that they may attend to."""
+    time = len(query_indices)
+    rows = [slice(start, min(start + height, time)) for start in range(0, time, height)]
+    if not causal or len(rows) == 1:
+        return [(row, slice(0, source)) for row in rows]
+    return [(row, slice(0, int(query_indices[row.stop - 1]) + 1)) for row in rows]

@@ -1,12 +1,13 @@
-"""xPos: rotary whose scores also fall with distance, faster in the pairs that turn faster.
+"""xPos: rotary with scores that decay with distance, faster for pairs with higher frequencies.
 
-Queries are multiplied by a power of their position and keys by its inverse, so that a
-product keeps zeta^(distance). Powers of positions themselves leave float32 soon: 10^17 at
-position 16,000 with a scale_base of 512, and nothing is left of the products. Only differences
-count, so positions are taken from the middle of the queries that are read: a key far behind
-only gets small, as it should, and generating goes on without end. What remains bounded is how
-far apart the queries of one reading may be (64 times scale_base): past that it raises, and the
-text is to be read in pieces. The middle moves as reading goes on, so keys are never kept rotated.
+Queries are multiplied by zeta^position and keys by zeta^-position, so a product contains
+zeta^distance. These powers soon exceed float32: with a scale_base of 512 they are 10^17 at
+position 16,000, and rounding ruins the products. Only differences of positions matter, so
+positions are counted from the middle of the queries in a forward pass. A key far in the past
+then merely becomes small, as it should, and generation is not limited. What is limited is the
+span of query positions in one forward pass (64 times scale_base): beyond it an error is
+raised, and the sequence has to be processed in pieces. The middle moves from one forward pass
+to the next, so caches never keep rotated keys.
 """
 
 import math
@@ -19,36 +20,37 @@ from .angles import exact
 from .base import ModelShape, Position, PositionError, State, TokenLayout
 from .rotary import Rotation, rotate, rotation
 
-# The largest natural logarithm of a scale. A hidden pair, with the key at one end of the
-# queries and the query at the other, gets the square: e^80 times its product, in float32.
+# The largest natural logarithm of a scale. A masked pair, with the query at one end of the
+# queries and the key at the other, has the product of two scales, e^80, which float32 holds.
 LARGEST = 40.0
-# Of the positions it takes to decay once: with fewer, no 1,000 positions fit into one reading.
+# The smallest scale_base by default: below it, the queries of one forward pass could not span
+# 1,000 positions.
 LEAST_SCALE = 16.0
 
 
 class XPos(Position):
-    """Turns queries and keys as rotary does, and lets each pair's product decay.
+    """Rotates queries and keys as rotary does, with a decay of each pair's product.
 
     Args:
-        base: frequencies are base^(-2i/dim), as in rotary; 0: as rotary's follows from the
-            trained length.
-        scale_base: positions it takes to decay by zeta once; more is slower; 0: half of the
-            trained length, from 16 to 512, the authors' for 1,024 tokens.
-        gamma: zeta of pair i is (2i/dim + gamma) / (1 + gamma); more is slower.
+        base: frequencies are base^(-2i/dim), as in rotary; 0: scaled with the trained length,
+            as in rotary.
+        scale_base: number of positions over which a product decays by zeta; larger is slower;
+            0: half of the trained length, from 16 to 512, the authors' value for 1,024 tokens.
+        gamma: zeta of pair i is (2i/dim + gamma) / (1 + gamma); larger is slower.
 
     Raises:
         PositionError: an odd head size, a bidirectional model (scores would grow with the
-            distance to what comes after), an option not above 0; at run time, queries too
-            far apart to be read at once.
+            distance to future keys), an option that is not positive; at run time, queries
+            whose positions span too wide a range.
 
     Source: Sun et al. 2022, A Length-Extrapolatable Transformer, Algorithm 1; scale_base 512
-    is the authors' code's, for 1,024 tokens:
+    is from the authors' code, for 1,024 tokens:
     q'_m . k'_n = Re sum_i q_i conj(k_i) zeta_i^((m - n) / scale_base)
     exp(i (m - n) theta_i).
-    Not here: the paper's blockwise attention, which is a sliding window of the model.
+    Not here: the paper's blockwise attention; the model's sliding window does the same.
     """
 
-    summary = "Rotary whose scores also decay with distance, faster in fast pairs."
+    summary = "Rotary with scores that decay with distance, faster at higher frequencies."
     source = "Sun et al. 2022, Algorithm 1"
     formula = (
         "q′ₘ = q · exp(𝑖 m θᵢ) · ζᵢ^((m−c)/scale_base)\n"
@@ -56,13 +58,14 @@ class XPos(Position):
         "ζᵢ = (2i/dim + γ) / (1 + γ),   θᵢ = base^(−2i/dim);   the centre c cancels"
     )
     traps = (
-        "Scales are powers of the position: about a fixed centre they overflow. Here the centre "
-        "follows the queries, which at once may span 64 times scale_base.",
-        "In a float16 model scales and hidden products overflow sooner: read at most 4 times "
-        "scale_base at once.",
-        "Keys take the inverse scale: with the same one scores grow with distance.",
-        "It is causal: after the query the same formula grows instead of decaying.",
-        "Keys kept rotated about an older centre are wrong for a newer one.",
+        "Scales are powers of positions, which overflow if counted from a fixed centre. Here the "
+        "centre follows the queries, which may span 64 times scale_base in one forward pass.",
+        "In a float16 model scales and masked products overflow sooner: process at most 4 times "
+        "scale_base positions in one forward pass.",
+        "Keys have the inverse of the queries' scale: with the same scale, scores grow with "
+        "distance.",
+        "It needs a causal model: for future keys the formula grows instead of decaying.",
+        "Cached keys that were rotated with an earlier centre are wrong for a later one.",
     )
     door = "query-key"
     follows = (
@@ -82,20 +85,27 @@ class XPos(Position):
         super().__init__(shape)
         if shape.head_dim % 2:
             raise PositionError(
-                f"xpos turns pairs, but the head size is {shape.head_dim}: choose an even one"
+                f"xpos rotates pairs of dimensions, so the head size {shape.head_dim} must be "
+                "even: choose another --head-dim",
+                code="positions.xpos-head-size",
             )
         if not shape.causal:
             raise PositionError(
-                "xpos grows with the distance to what comes after: use it in a causal model, "
-                "or rotary in a bidirectional one"
+                "xpos multiplies the scores of later keys by growing factors, so it needs a "
+                "causal model: use --position rotary in a bidirectional one",
+                code="positions.xpos-bidirectional",
             )
         if not gamma > 0:
-            raise PositionError(f"xpos: gamma={gamma} must be above 0; 0.4 is the paper's")
+            raise PositionError(
+                f"xpos: gamma={gamma} must be positive; the paper uses 0.4",
+                code="positions.xpos-gamma",
+            )
         for name, value, paper in (("base", base, 10000), ("scale_base", scale_base, 512)):
             if not value >= 0:
                 raise PositionError(
-                    f"xpos: {name}={value} must be above 0, or 0 to follow the trained length; "
-                    f"{paper} is the paper's"
+                    f"xpos: {name}={value} must be positive, or 0 to scale it with the trained "
+                    f"length; the paper uses {paper}",
+                    code="positions.xpos-base",
                 )
         self.base = base
         self.scale_base = scale_base
@@ -105,7 +115,7 @@ class XPos(Position):
         half = max(LEAST_SCALE, defaults.shrunk(512.0, 1024, length))
         self.resolved_scale_base = scale_base or half
         self.pairs = shape.head_dim // 2
-        # The largest difference of positions among the queries of one reading.
+        # The largest difference of query positions in one forward pass.
         self.widest = int(2 * LARGEST / float(self.decays()[0]))
 
     def resolved_options(self) -> dict[str, float]:
@@ -117,7 +127,7 @@ class XPos(Position):
         return self.resolved_base ** (-index / self.pairs)
 
     def decays(self) -> Tensor:
-        """Return what each pair's logarithm loses per position, (pairs,) float64 on the CPU."""
+        """Return -ln(zeta) / scale_base of each pair, (pairs,) float64 on the CPU."""
         index = torch.arange(self.pairs, dtype=torch.float64, device="cpu")
         zeta = (index / self.pairs + self.gamma) / (1 + self.gamma)
         return -zeta.log() / self.resolved_scale_base
@@ -125,8 +135,11 @@ class XPos(Position):
     def centre(self, layout: TokenLayout) -> Tensor:
         """Return the middle of each row's query positions, (batch or 1, 1) float64.
 
-        Padding is left out. What the middle is does not matter, only that queries and keys
-        have the same one.
+        Padding is left out. Any centre gives the same scores, as long as queries and keys
+        use the same one.
+
+        Raises:
+            PositionError: query positions that span more than `widest`.
         """
         low = high = exact(layout.query_positions)
         if layout.query_documents is not None:
@@ -135,10 +148,12 @@ class XPos(Position):
         low, high = low.amin(1, keepdim=True), high.amax(1, keepdim=True)
         if not torch.compiler.is_compiling() and (high - low).max() > self.widest:
             raise PositionError(
-                f"xpos: positions {float((high - low).max()):.0f} apart are read at once, and its "
-                f"scales hold {self.widest}: read the text in shorter pieces, with a cache"
+                f"xpos: the queries span {float((high - low).max()):.0f} positions, more than the "
+                f"{self.widest} whose scales fit in float32: read the sequence in shorter pieces, "
+                "with a cache",
+                code="positions.xpos-span",
             )
-        return ((low + high) / 2).nan_to_num(0.0)  # a row of padding alone has no middle
+        return ((low + high) / 2).nan_to_num(0.0)  # a row of padding only: inf - inf
 
     def prepare(self, layout: TokenLayout) -> tuple[Rotation, Rotation]:
         centre, frequencies = self.centre(layout), self.frequencies()
@@ -150,13 +165,13 @@ class XPos(Position):
             self._scaled(keys, centre - exact(layout.key_positions)),
         )
 
-    def _scaled(self, turned: Rotation, ahead: Tensor) -> Rotation:
-        """Return a rotation times zeta to the power of how far `ahead` (batch, time) it is."""
-        exponent = ahead[:, None, :, None] * -self.decays().to(ahead.device)
-        # What is that large is hidden from every query: it has only to stay finite.
-        scale = exponent.clamp(max=LARGEST).exp().float().to(turned.cosine.device)
-        unit = None if turned.unit is None else turned.unit * scale
-        return Rotation(turned.cosine * scale, turned.sine * scale, unit)
+    def _scaled(self, rotation: Rotation, power: Tensor) -> Rotation:
+        """Return a rotation times zeta^(power / scale_base), with power (batch or 1, time)."""
+        exponent = power[:, None, :, None] * -self.decays().to(power.device)
+        # Keys with larger exponents are masked for every query, and only have to stay finite.
+        scale = exponent.clamp(max=LARGEST).exp().float().to(rotation.cosine.device)
+        unit = None if rotation.unit is None else rotation.unit * scale
+        return Rotation(rotation.cosine * scale, rotation.sine * scale, unit)
 
     def transform_queries(
         self, queries: Tensor, tables: tuple[Rotation, Rotation], state: State

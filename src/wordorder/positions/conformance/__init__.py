@@ -1,4 +1,4 @@
-"""The conformance kit: every property a positional embedding must have, tried on anyone's.
+"""The conformance kit: checks every property that a positional embedding must have.
 
     from wordorder.positions.conformance import CHECKS, check
     print(check("rotary:base=500000"))
@@ -9,8 +9,8 @@
         report = check(MyEmbedding, only=(name,))
         assert report.holds, str(report)
 
-Properties are not enough: a flipped sign has them all. An embedding is also to be held to
-its paper's formula.
+Properties are not enough: an embedding with a flipped sign has them all. Compare it with its
+paper's formula too.
 """
 
 from __future__ import annotations
@@ -25,12 +25,19 @@ from .. import CATALOGUE
 from ..base import Position
 from ..spec import Part, Spec, as_line, parse
 from .checks import CHECKS
-from .setup import TRAINED_LENGTH, Broken, NotApplicable, Setup
+from .setup import TRAINED_LENGTH, CheckFailed, NotApplicable, Setup
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One property tried: `holds` is None where it does not apply."""
+    """The result of one check.
+
+    Args:
+        name: of the property.
+        statement: the property, in a sentence.
+        holds: None if the property does not apply to this embedding.
+        detail: why it does not hold or apply.
+    """
 
     name: str
     statement: str
@@ -40,19 +47,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found about one embedding; `str` gives a page to read."""
+    """The results of all checks of one embedding; `str` formats them as a page."""
 
     embedding: str
     findings: tuple[Finding, ...]
 
     @property
     def holds(self) -> bool:
-        """Whether no property is broken."""
+        """Whether no check failed."""
         return not self.broken
 
     @property
     def broken(self) -> list[str]:
-        """The names of the properties that do not hold."""
+        """The names of the properties that the embedding lacks."""
         return [finding.name for finding in self.findings if finding.holds is False]
 
     def __str__(self) -> str:
@@ -74,49 +81,50 @@ def check(
     only: tuple[str, ...] = (),
     **options: Any,
 ) -> Report:
-    """Return which properties an embedding has.
+    """Check which properties an embedding has, and return a report.
 
     Args:
-        embedding: a spec, or a class of one's own.
-        heads: head counts to try; six is no power of two, where slopes go wrong.
-        causal: in a model that hides the future, or in a bidirectional one.
-        trained_length: of the model, which some defaults follow from; texts of 40 tokens are
-            read.
-        only: names of properties; all if empty.
-        options: of the class.
+        embedding: a spec, or a class.
+        heads: numbers of heads to check with; 6 because it is not a power of two, where
+            slopes are easily wrong.
+        causal: check in a causal model, or in a bidirectional one.
+        trained_length: of the model; some options scale with it. Inputs have up to 40 tokens.
+        only: names of properties to check; if empty, all.
+        options: options of the class.
 
     Raises:
-        PositionError: a spec or option that is wrong.
+        PositionError: an invalid spec or option.
     """
-    spec, catalogue = _named(embedding, options)
+    spec, catalogue = _spec_of(embedding, options)
     setup = Setup(spec, catalogue, causal=causal, trained_length=trained_length)
     for count in heads:
-        _with_heads(setup, count).bare()  # what is refused, is before anything is tried
+        _with_heads(setup, count).build_default()  # raises for an invalid spec before any check
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several wait for one another, and texts here are small
+    torch.set_num_threads(1)  # inputs are small, and synchronising threads would take longer
     try:
         findings = [
-            _try(name, function, setup, heads)
+            _run_check(name, function, setup, heads)
             for name, function in CHECKS.items()
             if not only or name in only
         ]
     finally:
         torch.set_num_threads(threads)
-    return Report(str(spec), _each_once(findings))
+    return Report(str(spec), _without_repetition(findings))
 
 
-def _each_once(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Return the findings; what was said of one before is not said again."""
+def _without_repetition(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Return the findings, with a reference in place of a detail that an earlier one has."""
     first: dict[str, str] = {}
-    told = []
+    distinct = []
     for finding in findings:
-        where = first.setdefault(finding.detail, finding.name)
-        again = finding.holds is False and where != finding.name
-        told.append(replace(finding, detail=f"as said of {where}") if again else finding)
-    return tuple(told)
+        earlier = first.setdefault(finding.detail, finding.name)
+        if finding.holds is False and earlier != finding.name:
+            finding = replace(finding, detail=f"the same reason as for '{earlier}'")
+        distinct.append(finding)
+    return tuple(distinct)
 
 
-def _named(
+def _spec_of(
     embedding: str | Spec | type[Position], options: Mapping[str, Any]
 ) -> tuple[Spec, Mapping[str, type[Position]]]:
     if isinstance(embedding, Spec):
@@ -127,24 +135,24 @@ def _named(
     return Spec(((part,),)), {embedding.__name__: embedding}
 
 
-def _try(
+def _run_check(
     name: str, function: Callable[[Setup], None], setup: Setup, heads: tuple[int, ...]
 ) -> Finding:
     statement = (function.__doc__ or "").partition("\n")[0]
     for count in heads:
         try:
             function(_with_heads(setup, count))
-        except NotApplicable as why:
-            return Finding(name, statement, None, str(why))
-        except Broken as broken:
-            return Finding(name, statement, False, f"{broken} ({_heads(count)})")
-        except Exception as error:  # of somebody's hook: the properties after it may still hold
+        except NotApplicable as reason:
+            return Finding(name, statement, None, str(reason))
+        except CheckFailed as failure:
+            return Finding(name, statement, False, f"{failure} ({_heads(count)})")
+        except Exception as error:  # raised by a user's hook: later checks may still pass
             return Finding(name, statement, False, f"{as_line(error)} ({_heads(count)})")
     return Finding(name, statement, True)
 
 
 def _with_heads(setup: Setup, count: int) -> Setup:
-    """Return the setup with one key head for all where heads are many, for two, or for each."""
+    """Return the setup with this many heads, and key heads for 4, 2 or 1 query heads each."""
     groups = 1 if count % 4 == 0 else count // 2 if count % 2 == 0 else count
     return replace(setup, heads=count, key_value_heads=groups)
 
@@ -158,5 +166,5 @@ __all__ = ["CHECKS", "Finding", "Report", "check"]
 
 def __getattr__(name: str) -> object:
     if name == "PROPERTIES":
-        raise ImportError("wordorder.positions.conformance.PROPERTIES is called CHECKS now")
+        raise ImportError("wordorder.positions.conformance.PROPERTIES is now called CHECKS")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Other values of an embedding's options, and whether each makes a difference."""
+"""Other values of an embedding's options, and the check that each option has an effect."""
 
 from __future__ import annotations
 
@@ -13,80 +13,80 @@ from torch import Tensor
 from ..base import PositionError
 from ..reference_model import ReferenceModel
 from ..spec import Part, Spec, find
-from .setup import Broken, NotApplicable, Setup
+from .setup import CheckFailed, NotApplicable, Setup
 
-SHORT, LONG = 9, 40  # tokens read; what acts far away only shows in the long text, or at FAR
-FAR = 3001
+# Tokens in an input, and a first position: options of large distances have no effect on the
+# short input at small positions.
+SHORT, LONG, FAR = 9, 40, 3001
 
 
 def variants(setup: Setup) -> Iterator[tuple[str, Setup]]:
-    """Yield each option's name and the setup with another value, where the constructor takes it."""
-    for place, part in enumerate(setup.spec.layers[0]):
-        given, kind = dict(part.options), find(part.name, setup.catalogue)
-        settled = kind(setup.shape, **given).resolved_options()
+    """Yield setups with one option changed, and its name; values that raise are skipped."""
+    for index, part in enumerate(setup.spec.layers[0]):
+        options, kind = dict(part.options), find(part.name, setup.catalogue)
+        resolved = kind(setup.shape, **options).resolved_options()
         choices = _choices(kind)
         for name, default in kind.options().items():
-            value = settled.get(name, given.get(name, default))
+            value = resolved.get(name, options.get(name, default))
             for changed in _other_values(value, choices.get(name, ())):
-                options = tuple({**given, name: changed}.items())
                 parts = list(setup.spec.layers[0])
-                parts[place] = Part(part.name, options)
+                parts[index] = Part(part.name, tuple({**options, name: changed}.items()))
                 other = replace(setup, spec=Spec((tuple(parts), *setup.spec.layers[1:])))
                 try:
-                    longest = other.bare().max_position
+                    limit = other.build_default().max_position
                 except PositionError:
                     continue
-                if longest is None or longest >= SHORT:
+                if limit is None or limit >= SHORT:
                     yield name, other
 
 
 def _other_values(value: Any, choices: tuple[Any, ...]) -> tuple[Any, ...]:
     if isinstance(value, bool):
-        found: tuple[Any, ...] = (not value,)
+        candidates: tuple[Any, ...] = (not value,)
     elif isinstance(value, int):
-        found = value + 2, 2 * value, 10 * value + 7
+        candidates = value + 2, 2 * value, 10 * value + 7
     elif isinstance(value, float):
-        found = (value / 2, 2 * value, value / 10, 10 * value) if value else (0.5, 1.0)
+        candidates = (value / 2, 2 * value, value / 10, 10 * value) if value else (0.5, 1.0)
     else:
-        found = choices
-    return tuple(each for each in found if each != value)
+        candidates = choices
+    return tuple(candidate for candidate in candidates if candidate != value)
 
 
 def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
     """Return the values of the options that are annotated as a Literal."""
     try:
         hints = typing.get_type_hints(kind.__init__)
-    except (NameError, TypeError):  # names that only a type checker knows
+    except (NameError, TypeError):  # annotations whose names are imported for type checking only
         return {}
     return {n: typing.get_args(h) for n, h in hints.items() if typing.get_origin(h) is Literal}
 
 
 def options_act(setup: Setup) -> None:
-    """Every option changes something: what is read, fed to training or learned by it."""
+    """Every option changes outputs, training positions or gradients."""
     by_name = _by_name(setup)
     if not by_name:
-        raise NotApplicable("no option has another value to try")
+        raise NotApplicable("no option has another valid value")
     for name, others in by_name.items():
-        if not _acts(name, setup, by_name) and not _has_no_room(name, setup):
-            values = " and ".join(_value(other, name) for other in others)
-            raise Broken(
-                f"its option {name} changes nothing: {values} read as the value given; is what it "
-                "decides kept outside the instance, by a key without it?"
+        if not _has_effect(name, setup, by_name) and not _is_disabled(name, setup):
+            values = " and ".join(_written(other, name) for other in others)
+            raise CheckFailed(
+                f"the option {name} has no effect: outputs are the same with {values}; is a result "
+                f"cached outside of the instance, under a key without {name}?"
             )
 
 
 def _by_name(setup: Setup) -> dict[str, list[Setup]]:
-    found: dict[str, list[Setup]] = {}
+    by_name: dict[str, list[Setup]] = {}
     for name, other in variants(setup):
-        found.setdefault(name, []).append(other)
-    return found
+        by_name.setdefault(name, []).append(other)
+    return by_name
 
 
-def _acts(name: str, setup: Setup, by_name: dict[str, list[Setup]]) -> bool:
-    """Return whether an option makes a difference, by itself or beside one other."""
+def _has_effect(name: str, setup: Setup, by_name: dict[str, list[Setup]]) -> bool:
+    """Return whether an option has an effect, alone or together with one other option."""
     if any(_differ(setup, other) for other in by_name.get(name, ())):
         return True
-    # An option may wait for another: a sharpness for the scaling that has one.
+    # Some options have an effect only with another, such as those of one scaling.
     return any(
         _differ(with_other, both)
         for second, cases in by_name.items()
@@ -97,24 +97,24 @@ def _acts(name: str, setup: Setup, by_name: dict[str, list[Setup]]) -> bool:
     )
 
 
-def _has_no_room(name: str, setup: Setup) -> bool:
-    """Return whether it is the options given that leave it no room.
+def _is_disabled(name: str, setup: Setup) -> bool:
+    """Return whether the spec's other options leave an option without effect.
 
-    It then makes a difference where none is given, or cannot be given without others.
+    It then has an effect in the spec without options, or is not valid there.
     """
     parts = tuple(Part(part.name, ()) for part in setup.spec.layers[0])
     plain = replace(setup, spec=Spec((parts, *setup.spec.layers[1:])))
     if plain.spec == setup.spec:
         return False
     try:
-        plain.bare()
+        plain.build_default()
     except PositionError:
         return False
     by_name = _by_name(plain)
-    return name not in by_name or _acts(name, plain, by_name)
+    return name not in by_name or _has_effect(name, plain, by_name)
 
 
-def _value(setup: Setup, name: str) -> str:
+def _written(setup: Setup, name: str) -> str:
     return next(
         f"{name}={dict(part.options)[name]!r}"
         for part in setup.spec.layers[0]
@@ -123,39 +123,40 @@ def _value(setup: Setup, name: str) -> str:
 
 
 def _differ(one: Setup, other: Setup) -> bool:
-    """Return whether anything that comes of two embeddings differs."""
+    """Return whether any output of two embeddings differs."""
     outputs = zip(_outputs(one), _outputs(other), strict=True)
-    return any(not _equal(_got(a), _got(b)) for a, b in outputs)
+    return any(not _equal(_result(a), _result(b)) for a, b in outputs)
 
 
 def _outputs(setup: Setup) -> Iterator[Callable[[], Any]]:
-    """Yield what may differ, the cheapest first."""
-    reference, x = setup.reference_model(), setup.text(1, SHORT)
+    """Yield functions whose results may differ, the cheapest first."""
+    reference, x = setup.reference_model(), setup.inputs(1, SHORT)
     yield lambda: reference.read(x)
     yield lambda: [(p.shape, p.requires_grad) for p in reference.position.parameters()]
-    yield lambda: reference.read(setup.text(1, LONG))
-    yield lambda: reference.read(x, torch.arange(SHORT)[None] + setup.far(FAR, SHORT))
+    yield lambda: reference.read(setup.inputs(1, LONG))
+    yield lambda: reference.read(x, torch.arange(SHORT)[None] + setup.first_position(FAR, SHORT))
     yield lambda: reference.read(x, context_length=500)
-    axes = max((getattr(each, "axes", 1) for each in reference.position.instances), default=1)
+    axes = max((getattr(p, "axes", 1) for p in reference.position.instances), default=1)
     grid = torch.stack([torch.arange(SHORT) // (1 + axis) for axis in range(axes)], dim=-1)
     yield lambda: reference.read(x, grid[None]) if axes > 1 else None
     plain = torch.arange(SHORT)[None]
     yield lambda: reference.position.sample_positions(
         plain, len(plain), torch.Generator().manual_seed(1)
     )
-    yield lambda: _slopes(reference, setup.text(1, LONG))
+    yield lambda: _gradients(reference, setup.inputs(1, LONG))
 
 
-def _slopes(reference: ReferenceModel, x: Tensor) -> list[list[float]]:
+def _gradients(reference: ReferenceModel, x: Tensor) -> list[list[float]]:
     parameters = [p for p in reference.position.parameters() if p.requires_grad]
     loss = reference.read(x).square().mean()
     if not loss.requires_grad:
         return []
-    slopes = torch.autograd.grad(loss, parameters, materialize_grads=True)
-    return [slope.flatten().tolist() for slope in slopes]
+    gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    return [gradient.flatten().tolist() for gradient in gradients]
 
 
-def _got(output: Callable[[], Any]) -> Any:
+def _result(output: Callable[[], Any]) -> Any:
+    """Return a function's result, or the message of the PositionError that it raises."""
     try:
         return output()
     except PositionError as error:

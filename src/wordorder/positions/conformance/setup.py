@@ -1,4 +1,4 @@
-"""One embedding in a small model of some shape, and what it is for two readings to agree."""
+"""One embedding in a small model, and the comparison of two of its outputs."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ..composed import Composed
 from ..reference_model import ReferenceModel
 from ..spec import Spec
 
-# Activations are float64 here, but angles and biases are float32 by design, and their sums
-# may be taken in another order.
+# Tolerance of equal outputs: activations are float64 here, but angles and biases are float32 by
+# design, and sums may be computed in another order.
 CLOSE = 2e-5
-# What must differ, differs by far more than rounding.
+# Outputs that must differ, differ by at least this, far more than rounding.
 APART = 1e-3
 HEAD_DIM, TRAINED_LENGTH = 8, 48
 
 
-class Broken(Exception):
-    """A property does not hold: where it first failed, and by how much."""
+class CheckFailed(Exception):
+    """A property does not hold; the message has the smallest input that shows it."""
 
 
 class NotApplicable(Exception):
-    """A property that says nothing about this embedding: why."""
+    """A property does not apply to this embedding; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """One embedding, by its spec, in a model of one shape."""
+    """A spec, and the shape of the model to check it in."""
 
     spec: Spec
     catalogue: Mapping[str, type[Position]]
@@ -43,17 +43,17 @@ class Setup:
 
     @property
     def shape(self) -> ModelShape:
-        """The model around it."""
+        """The shape of the model, which has two layers."""
         length, causal = self.trained_length, self.causal
         return ModelShape(self.heads, HEAD_DIM, layers=2, trained_length=length, causal=causal)
 
-    def bare(self) -> Composed:
-        """Return the embedding as it is made."""
+    def build_default(self) -> Composed:
+        """Return the embedding as its constructor leaves it."""
         return composed.build(self.spec, self.shape, self.catalogue)
 
     def build(self, seed: int = 0) -> Composed:
         """Return the embedding with random parameters, none of them zero."""
-        position = self.bare()
+        position = self.build_default()
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for instance in position.instances:
@@ -65,26 +65,34 @@ class Setup:
         return position
 
     def reference_model(self, seed: int = 0, dtype: torch.dtype = torch.float64) -> ReferenceModel:
-        """Return a reference with the embedding; a seed always gives the same one."""
+        """Return a model with the embedding; the same seed gives the same weights."""
         return ReferenceModel(self.build(seed), self.key_value_heads, dtype)
 
-    def text(self, batch: int, time: int, seed: int = 0) -> Tensor:
-        """Return random inputs (batch, time, width)."""
+    def inputs(self, batch: int, time: int, seed: int = 0) -> Tensor:
+        """Return random inputs (batch, time, width) float64."""
         generator = torch.Generator().manual_seed(seed)
         shape = (batch, time, self.heads * HEAD_DIM)
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    def far(self, most: int, time: int) -> int:
-        """Return a start, `most` if the embedding can represent it, for `time` tokens."""
-        longest = self.bare().max_position
-        return most if longest is None else min(most, longest + 1 - time)
+    def first_position(self, most: int, time: int) -> int:
+        """Return `most`, or the largest first position with which `time` tokens still fit."""
+        limit = self.build_default().max_position
+        return most if limit is None else min(most, limit + 1 - time)
 
 
-def same(found: Tensor, expected: Tensor, what: str, tolerance: float = CLOSE) -> None:
-    """Raise Broken where two readings (batch, time, width) differ."""
-    if not torch.isfinite(found).all():
-        raise Broken(f"{what}: not every number is finite")
-    apart = (found.double() - expected.double()).detach().abs().amax((0, 2))
-    if apart.max() > tolerance:
-        first = int((apart > tolerance).nonzero()[0])
-        raise Broken(f"{what}: differs by {float(apart[first]):.2g} from token {first} on")
+def require_equal(output: Tensor, expected: Tensor, case: str, tolerance: float = CLOSE) -> None:
+    """Raise if two outputs (batch, time, width) differ by more than a tolerance.
+
+    Args:
+        case: the input, for the message.
+
+    Raises:
+        CheckFailed: with the first token that differs.
+    """
+    if not torch.isfinite(output).all():
+        raise CheckFailed(f"{case}: the output is not finite")
+    difference = (output.double() - expected.double()).detach().abs().amax((0, 2))
+    if difference.max() > tolerance:
+        first = int((difference > tolerance).nonzero()[0])
+        size = float(difference[first])
+        raise CheckFailed(f"{case}: outputs differ by {size:.2g} from token {first} on")
