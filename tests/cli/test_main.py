@@ -136,7 +136,7 @@ def test_a_plain_value_error_is_a_bug(raising: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("number", "code", "line"),
     [
-        (errno.ENOSPC, 1, "error: r/loss.png: No space left on device: make room\n"),
+        (errno.ENOSPC, 1, "error: r/loss.png: No space left on device: free some space\n"),
         (errno.EIO, 1, "error: r/loss.png: Input/output error\n"),
         (errno.EACCES, 2, "error: r/loss.png: Permission denied\n"),
         (errno.ENAMETOOLONG, 2, "error: r/loss.png: File name too long\n"),

@@ -53,7 +53,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--position", "rotary:bass=1"], "its options are: base (0.0), fraction (1.0)"),
         (["--heads", "5"], "5 heads do not divide the width 32"),
         (["--tokens", "3", "--time", "3m"], "give one"),
-        (["--time", "soon"], "a length of time, as 90s, 3m, 1.5h or 90"),
+        (["--time", "soon"], "a duration such as 90s, 3m, 1.5h or 90"),
         (["--widht", "3"], "did you mean --width"),
         (["--objective", "masked-token"], "add --no-causal"),
         (["--config", "no.yaml"], "no such file"),
@@ -196,7 +196,7 @@ def test_what_another_process_writes_to_is_refused(
     with holding(out):
         before = contents(Path())
         assert main(words) == 3
-        assert f"{out} is being written by another wordorder (process" in one_line(capsys)
+        assert f"is writing to {out}" in one_line(capsys)
         assert contents(Path()) == before
 
 

@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from wordorder.cli import generate as command
 from wordorder.cli.main import main
 from wordorder.errors import BadInput
-from wordorder.training.machine import compiler_found
+from wordorder.training.compute import compiler_found
 from wordorder.training.run import Run
 
 SMALL = (

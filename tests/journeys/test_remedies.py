@@ -44,7 +44,7 @@ REMEDIES = [
     Remedy("--resume r", "leave out --width", drop="--width", cures=False),
     Remedy("--trained-length 500", "shorter than one context", add="--trained-length 128"),
     Remedy("--out r", "holds a run", add="--overwrite"),
-    Remedy("--out others", "a folder of other things", drop="--out"),
+    Remedy("--out others", "was not created by wordorder", drop="--out"),
     Remedy("--out text.txt", "is a file", drop="--out"),
     Remedy("--init r --out r --overwrite", "--init r brings", drop="--tokenizer", cures=False),
     Remedy("--init r", "brings its tokenizer, bytes of 257", drop="--tokenizer"),

@@ -17,7 +17,7 @@ import wordorder as wo
 from wordorder.cli.main import main
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
-from wordorder.training import beforehand
+from wordorder.training import preconditions
 from wordorder.training.config import from_mapping, seconds
 
 SMALL = (
@@ -62,8 +62,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("windows", -4, "it must be at least 0"),
     ("embedding_scale", -1, "it must be at least 0"),
     ("norm_epsilon", 0, "it must be above 0"),
-    ("time", "soon", "it must be a length of time, as 90s, 3m, 1.5h or 90"),
-    ("time", "0s", "it must be a length of time"),
+    ("time", "soon", "it must be a duration such as 90s, 3m, 1.5h or 90"),
+    ("time", "0s", "it must be a duration"),
     *((name, float("nan"), "finite") for name in ("learning_rate", "clip", "warmup", "dropout")),
     *((name, INFINITE, "finite") for name in ("learning_rate", "clip", "weight_decay", "decay")),
     *((name, INFINITE, "it must be a whole number") for name in ("steps", "seed", "width")),
@@ -147,7 +147,7 @@ def test_a_value_that_cannot_be(
         ("muon: 1", "muon in c.yaml is 1: it must be true or false"),
         ("muon: perhaps", "muon in c.yaml is perhaps: it must be true or false"),
         ("windows: [4, x]", "windows in c.yaml is [4, 'x']: it must be a list, each a whole"),
-        ("out: 7", "out in c.yaml is 7: it must be text, which stands in quotes in YAML"),
+        ("out: 7", "out in c.yaml is 7: it must be text (in quotes in YAML)"),
         ("sample_prompt: no", "sample_prompt in c.yaml is false: it must be text"),
         ('out: "a\\0b"', "it must be text without null bytes"),
         ("learning_rte: 1", "there is no option 'learning_rte': did you mean learning_rate?"),
@@ -221,7 +221,7 @@ def test_what_shows_only_in_the_middle_of_a_run_is_found_before(
     assert line.startswith("--sample-prompt is 31 tokens") and "has positions for" in line
     blind = ["--no-causal", "--objective", "masked-token", "--sample-prompt", "a"]
     assert refused(*blind).endswith("a model with --no-causal writes none: leave it out")
-    monkeypatch.setattr(beforehand, "find_spec", lambda name: None)
+    monkeypatch.setattr(preconditions, "find_spec", lambda name: None)
     assert "pip install 'wordorder[tensorboard]'" in refused("--tensorboard")
 
 

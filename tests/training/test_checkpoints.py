@@ -106,7 +106,7 @@ def test_time_is_read(text: str, value: float) -> None:
 def test_what_contradicts_is_refused() -> None:
     with pytest.raises(BadInput, match="--time and --steps are two lengths"):
         TrainConfig(time="3m", steps=5)
-    with pytest.raises(BadInput, match="time is '3 parsecs': it must be a length of time"):
+    with pytest.raises(BadInput, match="time is '3 parsecs': it must be a duration"):
         TrainConfig(time="3 parsecs")
     with pytest.raises(BadInput, match="unknown preset huge: it is one of nano"):
         from_mapping({}, "huge")

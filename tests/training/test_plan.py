@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
+from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import Machine
 from wordorder.training.plan import Plan, Timing
 
 
 def plan(**changes: Any) -> Plan:
     values = {
         "config": TrainConfig(time="45s"),
-        "machine": Machine("cpu", 1),
+        "machine": Compute("cpu", 1),
         "data": {},
         "parameters": {"total": 5_000_000, "position": 0},
         "steps": 30,

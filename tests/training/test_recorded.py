@@ -16,7 +16,7 @@ from small_config import TEXT, small_config
 
 import wordorder as wo
 from wordorder.errors import BadInput
-from wordorder.training.machine import Machine
+from wordorder.training.compute import Compute
 from wordorder.training.run import Run
 
 Edit = Callable[[dict[str, Any]], Any]
@@ -47,7 +47,7 @@ def files(folder: Path) -> dict[str, bytes]:
             lambda record: record.update(model=[]),
             r" is damaged: model is \[\] and not a JSON object",
         ),
-        (lambda record: record.update(machine=3), " is damaged: machine is 3 and not"),
+        (lambda record: record.update(compute=3), " is damaged: machine is 3 and not"),
         (lambda record: record.update(plan=[]), " is damaged: plan is"),
         (
             lambda record: record.update(steps="10"),
@@ -111,8 +111,8 @@ def test_a_run_goes_on_without_the_lines_that_a_damaged_one_stood_in(run: Path) 
 
 
 def test_a_machine_is_read_as_it_was_recorded() -> None:
-    machine = Machine("cuda:1", 4, dtype="bfloat16", kernel="flex", processor="a GPU")
-    assert Machine.from_dict(json.loads(json.dumps(machine.to_dict()))) == machine
+    compute = Compute("cuda:1", 4, dtype="bfloat16", kernel="flex", processor="a GPU")
+    assert Compute.from_dict(json.loads(json.dumps(compute.to_dict()))) == compute
 
 
 def test_a_home_folder_is_meant_by_the_same_sign_everywhere(

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from wordorder.errors import BadInput
-from wordorder.settings import shown
+from wordorder.settings import formatted
 from wordorder.text.user_text import printable, read_text, user_path
 
 
@@ -25,7 +25,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     if twice:
         line = node.start_mark.line + 1
         raise yaml.constructor.ConstructorError(
-            None, None, f"{shown(twice[0])} stands twice in the mapping from line {line}"
+            None, None, f"{formatted(twice[0])} stands twice in the mapping from line {line}"
         )
     return loader.construct_mapping(node, deep=True)
 
@@ -48,7 +48,7 @@ def read_config_file(name: str) -> dict[str, Any]:
         raise BadInput(f"--config {name} must hold options by name, as trained_length: 128")
     if odd := [key for key in values if not isinstance(key, str)]:
         raise BadInput(
-            f"--config {name}: the key {shown(odd[0])} is no name of an option: names are as "
+            f"--config {name}: the key {formatted(odd[0])} is no name of an option: names are as "
             "trained_length"
         )
     named = [key.removeprefix("--").replace("-", "_") for key in values]

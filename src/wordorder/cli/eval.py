@@ -36,8 +36,8 @@ from wordorder.evaluation.retrieval import (
 )
 from wordorder.evaluation.sliding import check_stride, sliding_loss
 from wordorder.text.store import TokenStore
+from wordorder.training.compute import pick_device
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import pick_device
 from wordorder.training.run import Run
 
 

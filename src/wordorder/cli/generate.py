@@ -24,9 +24,9 @@ from wordorder.positions import foreign
 from wordorder.settings import LARGEST
 from wordorder.text.prompt import Prompt
 from wordorder.text.user_text import decode, decode_argument, printable, read_text
-from wordorder.training.continuation import continuation, room
-from wordorder.training.machine import compiler_found, pick_device
+from wordorder.training.compute import compiler_found, pick_device
 from wordorder.training.run import Run
+from wordorder.training.text_generation import generate_text, remaining_positions
 
 BETWEEN = "\n---\n"  # what parts several texts on stdout
 # Compiled, a token takes a third of the time; a few are written to see how long it is.
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
         one = replace(sampling, seed=(sampling.seed + number) % LARGEST)
         if number and not options.json:
             print(BETWEEN, flush=True)
-        written = continuation(model, prompt, one, use_cache=options.cache, step=step, **window)
+        written = generate_text(model, prompt, one, use_cache=options.cache, step=step, **window)
         texts.append(_write(written, prompt.text, one, options.json))
     if options.json:
         result = {"run": str(run.folder), "prompt": prompt.text, "sampling": asdict(sampling)}
@@ -124,7 +124,7 @@ def _room(run: Run, model: TokenModel, prompt: Prompt, asked: int, kept: int) ->
         return asked
     longest = model.position.max_position
     endless = longest is None or 0 < kept <= longest
-    left = None if endless else room(model, prompt)
+    left = None if endless else remaining_positions(model, prompt)
     if left is not None and left < asked:
         _say(
             f"{model.config.position} has no position past {longest}: "

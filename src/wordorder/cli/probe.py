@@ -27,7 +27,7 @@ from wordorder.evaluation.probe import Findings, check_parts, probe
 from wordorder.evaluation.probe_picture import draw_findings
 from wordorder.numerals import counted, signed
 from wordorder.table import Table
-from wordorder.training.machine import pick_device
+from wordorder.training.compute import pick_device
 from wordorder.training.run import Run
 
 PICTURE = "probe.png"

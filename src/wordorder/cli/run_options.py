@@ -181,10 +181,10 @@ def _check_brought(given: Given, init: str) -> None:
     """
     typed, written = given.typed, given.written if "init" in given.written else frozenset()
     if odd := sorted({"tokenizer", "vocabulary_size"} & (typed | written)):
-        from wordorder.training.beforehand import brought
+        from wordorder.training.preconditions import tokenizer_conflict
         from wordorder.training.run import Run
 
-        raise BadInput(brought(Run.load(init, trust=True), odd))
+        raise BadInput(tokenizer_conflict(Run.load(init, trust=True), odd))
 
 
 def check_overruled(given: Given, options: RunOptions) -> None:

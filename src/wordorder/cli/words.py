@@ -83,7 +83,7 @@ class WordsOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class VectorOptions:
     """Train word vectors on text with gensim's word2vec, on every core.
 
     Args:
@@ -113,7 +113,7 @@ class TrainOptions:
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     if arguments[:1] == ["train"]:
-        return _train(parse(TrainOptions, arguments[1:], command="wordorder words train"))
+        return _train(parse(VectorOptions, arguments[1:], command="wordorder words train"))
     options = parse(WordsOptions, arguments, command="wordorder words")
     has_analogies = options.analogy or options.questions
     refuse_typed(
@@ -275,7 +275,7 @@ def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
         )
 
 
-def _train(options: TrainOptions) -> int:
+def _train(options: VectorOptions) -> int:
     out = user_path(options.out)
     if not out.parent.is_dir():
         raise BadInput(f"--out {out}: there is no folder {out.parent}")
@@ -290,7 +290,7 @@ def _train(options: TrainOptions) -> int:
     return 0
 
 
-def _train_into(out: Path, options: TrainOptions) -> None:
+def _train_into(out: Path, options: VectorOptions) -> None:
     """Train vectors and write them, while the lock of the file is held."""
     from wordorder.text.load import load_corpus
     from wordorder.text.words import note_of_spaces

@@ -10,7 +10,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from wordorder.errors import BadInput
-from wordorder.patience import said_if_slow
+from wordorder.patience import notify_if_slow
 from wordorder.text.corpus import END_OF_TEXT, Corpus
 from wordorder.text.pieces import BETWEEN_PARTS, PATTERN, pieces, short_runs
 
@@ -96,7 +96,7 @@ def bpe_backend(corpus: Corpus, size: int, smallest: int) -> tokenizers.Tokenize
         show_progress=False,
         min_frequency=2,
     )
-    with said_if_slow(f"learning a vocabulary from {corpus.characters:,} characters"):
+    with notify_if_slow(f"learning a vocabulary from {corpus.characters:,} characters"):
         backend.train_from_iterator(sample(corpus), trainer)
     return backend
 

@@ -98,7 +98,7 @@ ENCODINGS = (
 )
 
 
-class Reading(NamedTuple):
+class Decoding(NamedTuple):
     """What some bytes are in one encoding.
 
     Args:
@@ -151,7 +151,7 @@ def damage_of(data: bytes) -> Damage:
     return Damage(bad, good, joined)
 
 
-def readings(data: bytes, offset: int = 0) -> list[Reading]:
+def readings(data: bytes, offset: int = 0) -> list[Decoding]:
     """Return what bytes may read as, most plausible first; none where nothing is plausible.
 
     Args:
@@ -163,7 +163,7 @@ def readings(data: bytes, offset: int = 0) -> list[Reading]:
         key=lambda each: -each[0],
     )
     best = scored[0][0]
-    found: list[Reading] = []
+    found: list[Decoding] = []
     for score, encoding in scored:
         if score < max(LEAST_SCORE, LEAST_SHARE_OF_BEST * best) or len(found) == MOST_SHOWN:
             break
@@ -171,7 +171,7 @@ def readings(data: bytes, offset: int = 0) -> list[Reading]:
         errors = _errors(data, encoding.name)
         # Two encodings that read the line alike are one to whoever looks at it.
         if errors is not None and all(line != other.line for other in found):
-            found.append(Reading(encoding.name, encoding.called, line, errors))
+            found.append(Decoding(encoding.name, encoding.called, line, errors))
     return found
 
 

@@ -17,7 +17,7 @@ from wordorder.errors import BadInput
 from wordorder.text.corpus import BUILT_IN, END_OF_TEXT, HUB_PREFIX, Document
 from wordorder.text.rows import (
     Column,
-    Row,
+    TableRow,
     rows_of_csv,
     rows_of_json,
     rows_of_jsonl,
@@ -163,23 +163,23 @@ def _split_text(source: Source) -> Iterator[Document]:
         yield Document(part.strip(), f"{source.name}, document {number}")
 
 
-def _jsonl(source: Source, field: str) -> Iterator[Row]:
+def _jsonl(source: Source, field: str) -> Iterator[TableRow]:
     return rows_of_jsonl(source.text(), source.name)
 
 
-def _json(source: Source, field: str) -> Iterator[Row]:
+def _json(source: Source, field: str) -> Iterator[TableRow]:
     return rows_of_json(source.text(), source.name, field)
 
 
-def _csv(source: Source, field: str) -> Iterator[Row]:
+def _csv(source: Source, field: str) -> Iterator[TableRow]:
     return rows_of_csv(source.text(), source.name, ",")
 
 
-def _tsv(source: Source, field: str) -> Iterator[Row]:
+def _tsv(source: Source, field: str) -> Iterator[TableRow]:
     return rows_of_csv(source.text(), source.name, "\t")
 
 
-def _parquet(source: Source, field: str) -> Iterator[Row]:
+def _parquet(source: Source, field: str) -> Iterator[TableRow]:
     return rows_of_parquet(source.data, source.name, field)
 
 
@@ -188,7 +188,7 @@ TEXTS: dict[str, Callable[[Source], Iterator[Document]]] = {
     ".md": _whole_text,
     ".py": _whole_text,
 }
-TABLES: dict[str, Callable[[Source, str], Iterator[Row]]] = {
+TABLES: dict[str, Callable[[Source, str], Iterator[TableRow]]] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".json": _json,

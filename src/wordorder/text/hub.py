@@ -11,7 +11,7 @@ from typing import Any
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import Document
-from wordorder.text.rows import Column, Row
+from wordorder.text.rows import Column, TableRow
 
 # A dataset may have terabytes; this much is days of training for the models of this package.
 MOST_STREAMED_BYTES = 200_000_000
@@ -46,7 +46,7 @@ def stream_dataset(
     return tuple(documents), column.notes
 
 
-def _rows(rows: Any, name: str, path: str) -> Iterator[Row]:
+def _rows(rows: Any, name: str, path: str) -> Iterator[TableRow]:
     number = 0
     each = iter(rows)
     while True:
@@ -59,7 +59,7 @@ def _rows(rows: Any, name: str, path: str) -> Iterator[Row]:
                 f"hf:{name} cannot be read after row {number}: {' '.join(str(error).split())[:300]}"
             ) from None
         number += 1
-        yield Row(values, f"{path}, row {number}")
+        yield TableRow(values, f"{path}, row {number}")
 
 
 def _open(name: str) -> tuple[Any, str]:

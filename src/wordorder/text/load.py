@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wordorder.errors import BadInput
-from wordorder.patience import said_if_slow
+from wordorder.patience import notify_if_slow
 from wordorder.text.corpus import BUILT_IN, HUB_PREFIX, Corpus
 from wordorder.text.user_text import printable
 
@@ -29,7 +29,7 @@ def load_corpus(data: str | Sequence[str] = BUILT_IN, *, field: str = PLAIN_FIEL
     names = [data] if isinstance(data, str) else list(data)
     if not names or "" in names:
         raise BadInput(f"no data given: name {BUILT_IN}, a file, a folder or hf:NAME")
-    with said_if_slow(f"reading {printable(_joined(names))}"):
+    with notify_if_slow(f"reading {printable(_joined(names))}"):
         read = [_load_one(name, field) for name in names]
     corpora = [corpus for corpus, _ in read]
     documents = tuple(document for corpus in corpora for document in corpus.documents)

@@ -27,7 +27,7 @@ NAMED_DELIMITER = re.compile(r'"?sep=(.)"?\n')  # a first line that Excel writes
 CONTENT = ("content", "value", "text")  # where lists of chat messages keep what was said
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """Values by column, or what else stands where a row should; and where it stands."""
 
     values: Any
@@ -50,7 +50,7 @@ class Column:
     rows: int = 0
     empty: int = 0
 
-    def documents(self, rows: Iterable[Row]) -> Iterator[Document]:
+    def documents(self, rows: Iterable[TableRow]) -> Iterator[Document]:
         """Yield the text of each row that has some.
 
         Raises:
@@ -76,7 +76,7 @@ class Column:
             f"{self.called} {self.name!r} (null or empty) and {was} left out",
         )
 
-    def _text(self, row: Row) -> str | None:
+    def _text(self, row: TableRow) -> str | None:
         values, where = row
         if isinstance(values, str):
             values = {self.name: values}
@@ -141,7 +141,7 @@ def listed(names: Iterable[Any]) -> str:
     return ", ".join(repr(str(name)) for name in names) or "none"
 
 
-def rows_of_jsonl(text: str, source: str) -> Iterator[Row]:
+def rows_of_jsonl(text: str, source: str) -> Iterator[TableRow]:
     """Yield a row for each line that holds something."""
     if text.lstrip().startswith("[") and _is_json(text):
         raise BadInput(
@@ -153,7 +153,7 @@ def rows_of_jsonl(text: str, source: str) -> Iterator[Row]:
             continue
         where = f"{source}, line {number}"
         try:
-            yield Row(json.loads(line), where)
+            yield TableRow(json.loads(line), where)
         except json.JSONDecodeError as error:
             raise BadInput(
                 f"{where}, column {error.colno}: not JSON ({error.msg}); "
@@ -163,7 +163,7 @@ def rows_of_jsonl(text: str, source: str) -> Iterator[Row]:
             raise BadInput(f"{where}: {_unreadable(error)}") from None
 
 
-def rows_of_json(text: str, source: str, column: str) -> Iterator[Row]:
+def rows_of_json(text: str, source: str, column: str) -> Iterator[TableRow]:
     """Yield the rows of an array, of the one array that an object holds, or of an object's column.
 
     Rows are objects or plain texts. A file of one object a line is read as .jsonl is. A column is
@@ -192,10 +192,10 @@ def rows_of_json(text: str, source: str, column: str) -> Iterator[Row]:
             f"give an array of objects with a field {column!r}"
         )
     for number, values in enumerate(whole, start=1):
-        yield Row(values, f"{source}, row {number}")
+        yield TableRow(values, f"{source}, row {number}")
 
 
-def rows_of_csv(text: str, source: str, delimiter: str) -> Iterator[Row]:
+def rows_of_csv(text: str, source: str, delimiter: str) -> Iterator[TableRow]:
     """Yield the rows of a table whose first line names its columns.
 
     A field in double quotes may hold delimiters, line ends and doubled quotes. A row that is
@@ -216,7 +216,7 @@ def rows_of_csv(text: str, source: str, delimiter: str) -> Iterator[Row]:
         yield from _rows(text, source, delimiter, csv.QUOTE_MINIMAL)
 
 
-def _rows(text: str, source: str, delimiter: str, quoting: int) -> Iterator[Row]:
+def _rows(text: str, source: str, delimiter: str, quoting: int) -> Iterator[TableRow]:
     names: list[str] | None = None
     begin = 0
     reader = _reader(text, delimiter, quoting)
@@ -236,7 +236,7 @@ def _rows(text: str, source: str, delimiter: str, quoting: int) -> Iterator[Row]
                     "put a field that holds a delimiter in double quotes"
                 )
             fields += [""] * (len(names) - len(fields))
-            yield Row({n: f or None for n, f in zip(names, fields, strict=False)}, where)
+            yield TableRow({n: f or None for n, f in zip(names, fields, strict=False)}, where)
     except csv.Error as error:
         raise BadInput(
             f"{source}, line {begin + 1}: not CSV ({error}): a double quote that opens a field "
@@ -279,7 +279,7 @@ def _quotes_close(text: str, delimiter: str) -> bool:
         csv.field_size_limit(before)
 
 
-def rows_of_parquet(data: bytes, source: str, column: str) -> Iterator[Row]:
+def rows_of_parquet(data: bytes, source: str, column: str) -> Iterator[TableRow]:
     """Yield the rows of a Parquet file, of the one column where it has it."""
     try:
         import pyarrow
@@ -296,7 +296,7 @@ def rows_of_parquet(data: bytes, source: str, column: str) -> Iterator[Row]:
         for batch in table.iter_batches(columns=[column] if column in names else None):
             for values in batch.to_pylist():
                 number += 1
-                yield Row(values, f"{source}, row {number}")
+                yield TableRow(values, f"{source}, row {number}")
     except pyarrow.ArrowException as error:
         what = str(error).splitlines()[0]
         raise BadInput(f"{source} is not a whole Parquet file ({what}): fetch it again") from None

@@ -30,7 +30,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Interval
 
 from wordorder.errors import BadInput
-from wordorder.patience import said_if_slow
+from wordorder.patience import notify_if_slow
 from wordorder.settings import checked
 from wordorder.text.corpus import Corpus, Document
 
@@ -74,7 +74,7 @@ class Split:
         return _note_of_copies(self.facts) + _note_of_repeated_lines(self)
 
 
-@said_if_slow("splitting the text")
+@notify_if_slow("splitting the text")
 def split_corpus(
     corpus: Corpus,
     validation_fraction: float = 0.1,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from wordorder.atomic import reclaim, replacing_folder
 from wordorder.errors import BadInput
-from wordorder.patience import said_if_slow
+from wordorder.patience import notify_if_slow
 from wordorder.text.corpus import Corpus
 from wordorder.text.split import FEWEST_DOCUMENTS_TO_HASH
 from wordorder.text.tokenizer import Tokenizer
@@ -104,7 +104,7 @@ def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
     entry = cache_folder() / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
     arrays = _opened(entry)
     if arrays is None:
-        with said_if_slow(f"tokenizing {corpus.characters:,} characters"):
+        with notify_if_slow(f"tokenizing {corpus.characters:,} characters"):
             made = _encode(corpus, tokenizer)
         # No room or no right to write: the run goes on without a cache.
         with contextlib.suppress(OSError):

@@ -25,7 +25,7 @@ from wordorder.errors import BadInput
 from wordorder.numerals import counted
 
 if TYPE_CHECKING:
-    from wordorder.text.encodings import Reading
+    from wordorder.text.encodings import Decoding
 
 # UTF-32's little-endian mark begins as UTF-16's does.
 MARKS = {
@@ -284,7 +284,7 @@ def _not_utf8(data: bytes, offset: int, source: str, path: Path | None) -> str:
     )
 
 
-def _shown(reading: Reading, path: Path | None) -> str:
+def _shown(reading: Decoding, path: Path | None) -> str:
     errors = f" but for {counted(reading.errors, 'character')}" if reading.errors else ""
     command = _iconv(path, reading.name, leave_out=reading.errors > 0)
     return f"as {reading.called} it reads {reading.line!r}{errors}: {command}"

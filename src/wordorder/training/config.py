@@ -27,8 +27,8 @@ from wordorder.settings import (
     check,
     checked,
     checked_values,
+    formatted,
     from_record,
-    shown,
 )
 from wordorder.text.objective import Objective
 from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
@@ -215,7 +215,7 @@ def preset_sizes(name: str) -> dict[str, Any]:
         BadInput: no such preset.
     """
     if name not in PRESETS:
-        raise BadInput(f"unknown preset {shown(name)}: it is one of {', '.join(PRESETS)}")
+        raise BadInput(f"unknown preset {formatted(name)}: it is one of {', '.join(PRESETS)}")
     return dict(PRESETS[name])
 
 

@@ -13,12 +13,12 @@ import torch
 from wordorder import stopping
 from wordorder.atomic import cannot_write
 from wordorder.errors import Failed
-from wordorder.folders import let_go
+from wordorder.folders import discard_replaced
 from wordorder.training import checkpoints
-from wordorder.training.course import Course
 from wordorder.training.display import Display
 from wordorder.training.metrics import Metrics
 from wordorder.training.plan import tokens_per_step
+from wordorder.training.run_controller import RunController
 from wordorder.training.training import FEWEST_VALIDATIONS, Training, validation_tokens
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -30,7 +30,7 @@ def run(
     training: Training,
     folder: Path,
     show: Display,
-    course: Course | None = None,
+    controller: RunController | None = None,
     seconds_before: float = 0.0,
 ) -> None:
     """Train from where the training stands to its last step.
@@ -45,14 +45,16 @@ def run(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done and saved.
     """
     metrics = Metrics(folder, tensorboard=training.config.tensorboard)
-    course = course or Course(folder)
-    work = _Work(training, folder, show, metrics, course, _Clock(training, course, seconds_before))
+    controller = controller or RunController(folder)
+    work = _Work(
+        training, folder, show, metrics, controller, _Clock(training, controller, seconds_before)
+    )
     try:
         with torch.random.fork_rng():
             with _interruption(show) as interrupted:
                 if training.done == 0:
                     work.save()
-                course.begin(training, work.clock.seconds)
+                controller.begin(training, work.clock.seconds)
                 while not training.is_over and not interrupted:
                     work.decide()
                     if not training.is_over:
@@ -80,16 +82,16 @@ class _Work:
         folder: Path,
         show: Display,
         metrics: Metrics,
-        course: Course,
+        controller: RunController,
         clock: _Clock,
     ) -> None:
         self.training, self.folder, self.show = training, folder, show
-        self.metrics, self.course, self.clock = metrics, course, clock
+        self.metrics, self.controller, self.clock = metrics, controller, clock
 
     def decide(self) -> None:
         """Take what is to be decided before the next step; it is on the disk when this returns."""
         done = self.training.done
-        for decision in self.course.decide():
+        for decision in self.controller.decide():
             if decision["step"] == done:  # earlier ones are there already
                 self.metrics.add({"step": done, "decision": decision})
             self.show.decided(decision)
@@ -109,7 +111,7 @@ class _Work:
                 self.sample()
         if clock.checkpoint_is_due() and not training.is_over:  # the last step is saved after it
             self.save()
-        self.course.stepped()
+        self.controller.stepped()
 
     def validate(self) -> None:
         training = self.training
@@ -128,10 +130,10 @@ class _Work:
 
     def save(self) -> None:
         self.metrics.flush()
-        self.training.save(self.folder, self.course.taken)
+        self.training.save(self.folder, self.controller.taken)
         self.clock.saved = self.clock.now()
         if self.training.done:  # there is something to go on from: the old run is not needed
-            let_go(self.folder)
+            discard_replaced(self.folder)
 
     def validate_the_last(self) -> None:
         """Validate the weights after the last step too, where the best ones are kept."""
@@ -174,9 +176,9 @@ class _Work:
 class _Clock:
     """How long a run has taken, how long it will, and when it was last saved."""
 
-    def __init__(self, training: Training, course: Course, before: float) -> None:
-        self.training, self.course, self.before = training, course, before
-        self.now = course.now
+    def __init__(self, training: Training, controller: RunController, before: float) -> None:
+        self.training, self.controller, self.before = training, controller, before
+        self.now = controller.now
         self.start = self.saved = self.last = self.now()
         self.first = training.done
 
@@ -190,13 +192,13 @@ class _Clock:
     def timing(self) -> dict[str, float]:
         """Return the timing fields of a step that is just done."""
         took = max(self.now() - self.last, 1e-9)
-        self.course.took = took
+        self.controller.took = took
         rate = tokens_per_step(self.training.config) / took
         return {"seconds": round(self.seconds(), 3), "tokens_per_second": round(rate, 1)}
 
     def seconds_left(self) -> float:
-        if self.course.deadline is not None:
-            return max(0.0, self.course.deadline.budget - self.seconds())
+        if self.controller.deadline is not None:
+            return max(0.0, self.controller.deadline.budget - self.seconds())
         done = self.training.done - self.first
         share = (self.training.steps - self.training.done) / done
         return share * (self.now() - self.start)

@@ -17,10 +17,10 @@ import torch
 from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
 from wordorder.settings import from_record
+from wordorder.training.compute import Compute
 from wordorder.training.config import MOST_ACCUMULATED, TrainConfig, budget_seconds
-from wordorder.training.machine import Machine
-from wordorder.training.material import Material, held_out_rows
 from wordorder.training.size import WORTHWHILE_PASSES
+from wordorder.training.training_data import TrainingData, held_out_rows
 
 MiB = 1 << 20
 # A model of any size has learnt little more than which words are frequent by then.
@@ -64,7 +64,7 @@ class Plan:
     """
 
     config: TrainConfig
-    machine: Machine
+    compute: Compute
     data: dict[str, Any]
     parameters: dict[str, int]
     steps: int
@@ -85,7 +85,7 @@ class Plan:
         data, model, counts = self.data, self.config.model, self.parameters
         adds = f"{counts['position']:,}" if counts["position"] else "none"
         fitted_on = f", {data['fitted_on']}" if data["fitted_on"] else ""
-        machine, compiled = self.machine, "compiled" if self.machine.compile else "eager"
+        compute, compiled = self.compute, "compiled" if self.compute.compile else "eager"
         rows = [
             (
                 "data",
@@ -109,8 +109,8 @@ class Plan:
             ("memory", f"about {readable_bytes(self.peak_bytes)}"),
             (
                 "machine",
-                f"{machine.device}, {machine.threads} threads, {machine.dtype}, "
-                f"{machine.kernel} attention, {compiled} ({machine.reason})",
+                f"{compute.device}, {compute.threads} threads, {compute.dtype}, "
+                f"{compute.kernel} attention, {compiled} ({compute.reason})",
             ),
         ]
         if model.kind == "gru":
@@ -165,19 +165,19 @@ class Plan:
 
 def plan_of(
     config: TrainConfig,
-    machine: Machine,
-    material: Material,
+    compute: Compute,
+    training_data: TrainingData,
     model: TokenModel,
     steps: int,
     seconds: float | None,
     timing: Timing | None = None,
 ) -> Plan:
     """Return the plan of a run."""
-    epochs = material.batches(config).epoch(steps * config.accumulate)
+    epochs = training_data.batches(config).epoch(steps * config.accumulate)
     return Plan(
         config=config,
-        machine=machine,
-        data=material.facts,
+        compute=compute,
+        data=training_data.facts,
         parameters=model.parameter_counts(),
         steps=steps,
         tokens_per_step=tokens_per_step(config),

@@ -9,16 +9,16 @@ from typing import Any
 
 from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput
-from wordorder.folders import may_begin, ours
+from wordorder.folders import check_free, own_files
 from wordorder.model.config import ModelConfig
 from wordorder.text.user_text import user_path
 from wordorder.training import checkpoints
+from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig, folder_of
-from wordorder.training.machine import Machine
-from wordorder.training.material import Material
 from wordorder.training.plan import Plan
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import RUN
+from wordorder.training.training_data import TrainingData
 from wordorder.version import __version__
 
 
@@ -46,10 +46,10 @@ def free_folder(config: TrainConfig) -> Path:
     remedy = (
         f"go on with it by --resume {folder}, replace it by --overwrite, or choose another --out"
     )
-    may_begin(folder, RUN, overwrite=config.overwrite, remedy=remedy)
+    check_free(folder, RUN, overwrite=config.overwrite, remedy=remedy)
     if config.init and user_path(config.init).resolve() == folder.resolve():
         raise BadInput(f"--init {config.init} would overwrite itself: choose another --out")
-    theirs = {path.resolve() for path in ours(folder, RUN)}
+    theirs = {path.resolve() for path in own_files(folder, RUN)}
     for name in config.data:
         if user_path(name).resolve() in theirs:
             raise BadInput(f"--data {name} is of the run that would go: choose another --out")
@@ -59,8 +59,8 @@ def free_folder(config: TrainConfig) -> Path:
 def write_folder(
     folder: Path,
     config: TrainConfig,
-    material: Material,
-    machine: Machine,
+    training_data: TrainingData,
+    compute: Compute,
     plan: Plan,
     about: Mapping[str, Any],
 ) -> None:
@@ -74,14 +74,14 @@ def write_folder(
         **about,
         "model": config.model.resolved.to_dict(),
         "training": config.to_dict(),
-        "machine": machine.to_dict(),
+        "machine": compute.to_dict(),
         "steps": plan.steps,
         "plan": plan.to_dict(),
-        "data": material.facts,
+        "data": training_data.facts,
     }
     try:
         write_text(folder / "config.json", json.dumps(record, indent=1) + "\n")
-        material.tokenizer.save(folder / "tokenizer.json")
+        training_data.tokenizer.save(folder / "tokenizer.json")
     except OSError as error:
         raise cannot_write(folder, error, "choose another --out") from None
 

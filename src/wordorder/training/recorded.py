@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.errors import BadInput
-from wordorder.settings import shown
+from wordorder.settings import formatted
 
 PARTS = {"model": dict, "training": dict, "machine": dict, "data": dict, "plan": dict, "steps": int}
 
@@ -51,7 +51,7 @@ def read_recorded(folder: Path, *needed: str) -> dict[str, Any]:
         for name, kind in PARTS.items():
             if name in record and type(record[name]) is not kind:
                 what = "a JSON object" if kind is dict else "a whole number"
-                raise ValueError(f"{name} is {shown(record[name])} and not {what}")
+                raise ValueError(f"{name} is {formatted(record[name])} and not {what}")
         if "data" in needed and not isinstance(record["data"].get("content_hash"), str):
             raise KeyError("content_hash")
     return record

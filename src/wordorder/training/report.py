@@ -146,7 +146,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         f"{plan['epochs'] * done / plan['steps']:.1f} epochs",
         "training loss, last tenth": f"{_last_tenth(steps):.4f} nats per token",
         **{f"loss on {text}": _loss_line(own[-1]) for text, own in texts_read(records).items()},
-        "time": f"{readable_seconds(steps[-1]['seconds'])} on {_machine(config['machine'])}",
+        "time": f"{readable_seconds(steps[-1]['seconds'])} on {_compute(config['machine'])}",
         "seed": str(config["training"]["seed"]),
     }
     lines = [
@@ -189,11 +189,11 @@ def _last_tenth(steps: Records) -> float:
     return sum(r["loss"] for r in last) / len(last)
 
 
-def _machine(machine: dict[str, Any]) -> str:
-    compiled = "compiled" if machine["compile"] else "eager"
+def _compute(compute: dict[str, Any]) -> str:
+    compiled = "compiled" if compute["compile"] else "eager"
     return (
-        f"{machine['device']}, {counted(machine['threads'], 'thread')}, {machine['dtype']}, "
-        f"{machine['kernel']} attention, {compiled}, torch {machine['torch']}"
+        f"{compute['device']}, {counted(compute['threads'], 'thread')}, {compute['dtype']}, "
+        f"{compute['kernel']} attention, {compiled}, torch {compute['torch']}"
     )
 
 

@@ -21,22 +21,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wordorder.errors import BadInput, Refused
-from wordorder.folders import Kind
+from wordorder.folders import FolderKind
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.model.decoding import CompiledStep, Sampling
 from wordorder.positions import foreign
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import user_path
-from wordorder.training.continuation import continuation, room
+from wordorder.training.process_state import isolated_process_state
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.signature import is_ours
-from wordorder.training.surroundings import own_surroundings
+from wordorder.training.text_generation import generate_text, remaining_positions
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 MOST_NAMED = 6  # runs in one message
 # What a run leaves, and so what --overwrite removes: nothing else in the folder is touched.
-RUN = Kind(
+RUN = FolderKind(
     "a run",
     record="config.json",
     keys=("training", "model", "machine", "steps", "data"),
@@ -59,7 +59,7 @@ RUN = Kind(
         "measures.json",  # of a run that was compared
     ),
     proofs={"README.md": is_ours},
-    stands=("training/step-[0-9]*/state.json", "model.safetensors"),
+    usable_with=("training/step-[0-9]*/state.json", "model.safetensors"),
 )
 
 
@@ -102,7 +102,7 @@ class Run:
         """The trained model on the CPU, ready to evaluate."""
         return self.load_model()
 
-    @own_surroundings()
+    @isolated_process_state()
     def load_model(self, device: str | torch.device = "cpu") -> TokenModel:
         """Return the trained model on a device."""
         path = self.folder / "model.safetensors"
@@ -156,10 +156,10 @@ class Run:
         """
         self.check_next_token("generate")
         start, how = Prompt(prompt, self.tokenizer), Sampling(**sampling)
-        if (left := room(self.model, start)) is not None:
+        if (left := remaining_positions(self.model, start)) is not None:
             how = replace(how, max_tokens=min(left, how.max_tokens))
         step = self.compiled_step if compile else None
-        return prompt + "".join(continuation(self.model, start, how, step=step))
+        return prompt + "".join(generate_text(self.model, start, how, step=step))
 
 
 def misfits(tensors: Mapping[str, Tensor], model: TokenModel) -> list[str]:

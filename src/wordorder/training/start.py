@@ -20,17 +20,18 @@ from torch import Tensor
 
 from wordorder.atomic import cannot_write
 from wordorder.errors import BadInput, Failed, Refused
-from wordorder.folders import is_set_aside, recover, replacing_what_is_there, stands
+from wordorder.folders import is_set_aside, is_usable, recover, replacing_contents
 from wordorder.locks import held
 from wordorder.model import TokenModel, make_model, shape_of
 from wordorder.model.config import ModelConfig
 from wordorder.settings import Positive, checked
 from wordorder.text.user_text import user_path
-from wordorder.training import checkpoints, loop, metrics, outcome, report
-from wordorder.training.beforehand import (
-    check_extras,
-    check_sample_prompt,
-    with_tokenizer_of,
+from wordorder.training import checkpoints, final_notes, loop, metrics, report
+from wordorder.training.compute import (
+    Compute,
+    check_same,
+    compiled,
+    use,
 )
 from wordorder.training.config import (
     TrainConfig,
@@ -38,26 +39,19 @@ from wordorder.training.config import (
     whole_paths,
     with_vocabulary,
 )
-from wordorder.training.course import Course
 from wordorder.training.display import Display
-from wordorder.training.machine import (
-    Machine,
-    check_same,
-    compiled,
-    use,
-)
-from wordorder.training.material import (
-    Material,
-    check_same_split,
-    read_material,
-    split_warning,
-    tokenizer_of,
-)
 from wordorder.training.plan import (
     Plan,
     Timing,
     plan_of,
 )
+from wordorder.training.preconditions import (
+    check_extras,
+    check_sample_prompt,
+    with_tokenizer_from,
+)
+from wordorder.training.preparation import Preparation, memory_explained, prepare
+from wordorder.training.process_state import isolated_process_state
 from wordorder.training.record import (
     check_architecture,
     free_folder,
@@ -67,10 +61,16 @@ from wordorder.training.record import (
 )
 from wordorder.training.recorded import naming_damage
 from wordorder.training.run import RUN, Run, check_trust, misfits
-from wordorder.training.settle import Settled, memory_explained, settle
-from wordorder.training.surroundings import own_surroundings
+from wordorder.training.run_controller import RunController
 from wordorder.training.timing import Deadline
 from wordorder.training.training import Training, not_finite
+from wordorder.training.training_data import (
+    TrainingData,
+    check_same_split,
+    read_training_data,
+    split_warning,
+    tokenizer_of,
+)
 
 
 def train(
@@ -79,7 +79,7 @@ def train(
     show: Display | None = None,
     command: str | None = None,
     trust: bool = False,
-    machine: Machine | None = None,
+    compute: Compute | None = None,
     weights: Mapping[str, Tensor] | None = None,
     about: Mapping[str, Any] | None = None,
     wait: float = 0.0,
@@ -109,20 +109,20 @@ def train(
             show=show,
             command=command,
             trust=trust,
-            machine=machine,
+            compute=compute,
             weights=weights,
             about=about,
         )
 
 
-@own_surroundings()
+@isolated_process_state()
 def train_in_held_folder(
     config: TrainConfig,
     *,
     show: Display | None = None,
     command: str | None = None,
     trust: bool = False,
-    machine: Machine | None = None,
+    compute: Compute | None = None,
     weights: Mapping[str, Tensor] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -134,26 +134,28 @@ def train_in_held_folder(
     check_extras(config)
     first = Run.load(config.init, trust=trust) if config.init else None
     if first:
-        config = with_tokenizer_of(first, config)
-    material = read_material(config, first.tokenizer if first else None)
-    config = with_vocabulary(config, material.tokenizer.vocabulary_size)
-    check_sample_prompt(config, material.tokenizer)
-    if first and (warning := split_warning(first.config["data"], material.facts)):
+        config = with_tokenizer_from(first, config)
+    training_data = read_training_data(config, first.tokenizer if first else None)
+    config = with_vocabulary(config, training_data.tokenizer.vocabulary_size)
+    check_sample_prompt(config, training_data.tokenizer)
+    if first and (warning := split_warning(first.config["data"], training_data.facts)):
         show.say(warning)
     if first and weights is None:
         weights = _weights_of(first, shape_of(config.model))
     if weights is not None and (name := not_finite(weights)):
         whose = f"--init {config.init}" if config.init else "the weights given"
         raise BadInput(f"{whose}: {name} is not finite: begin from others")
-    with _threads(machine.threads if machine else config.threads):
-        settled = settle(config, material, started, show, machine=machine, weights=weights)
+    with _threads(compute.threads if compute else config.threads):
+        prepared = prepare(config, training_data, started, show, compute=compute, weights=weights)
         about = {"command": command, **(about or {})}
         with (
-            replacing_what_is_there(folder, RUN),
-            memory_explained(settled.config, settled.model),
+            replacing_contents(folder, RUN),
+            memory_explained(prepared.config, prepared.model),
         ):
-            write_folder(folder, settled.config, material, settled.machine, settled.plan, about)
-            return _finish(_training(settled, material), folder, show, settled.plan)
+            write_folder(
+                folder, prepared.config, training_data, prepared.compute, prepared.plan, about
+            )
+            return _finish(_training(prepared, training_data), folder, show, prepared.plan)
 
 
 def resume(
@@ -181,7 +183,7 @@ def resume(
         return resume_in_held_folder(folder, inexact=inexact, trust=trust, show=show)
 
 
-@own_surroundings()
+@isolated_process_state()
 def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Display | None) -> Run:
     """Go on as `resume` does, with a folder whose lock is held."""
     show = show or Display()
@@ -190,29 +192,29 @@ def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Dis
     with naming_damage(folder / "config.json"):
         model_config = ModelConfig.from_dict(recorded["model"])
         config = TrainConfig.from_dict(recorded["training"], model_config)
-        machine = Machine.from_dict(recorded["machine"])
+        compute = Compute.from_dict(recorded["machine"])
         planned = recorded.get("plan", {})
         steps = checked("steps", Positive, planned.get("steps", recorded["steps"]))
         timing = Timing.from_dict(planned)
     check_trust(folder, config.model, trust)
-    machine = check_same(machine, config, inexact, show.say)
+    compute = check_same(compute, config, inexact, show.say)
     tokenizer = tokenizer_of(folder)
     checkpoint = checkpoints.load(folder / "training", show.say)
     check_architecture(folder, config.model, checkpoint)
-    material = read_material(config, tokenizer)
-    if material.facts["content_hash"] != recorded["data"]["content_hash"] and not inexact:
+    training_data = read_training_data(config, tokenizer)
+    if training_data.facts["content_hash"] != recorded["data"]["content_hash"] and not inexact:
         raise Refused(
             f"the text of {' '.join(config.data)} is not what {folder} was trained on: "
             "bring back the old text, or add --inexact to go on with this one"
         )
     if not inexact:
-        check_same_split(folder, recorded["data"], material.facts)
-    model = make_model(config.model).to(machine.device)
-    use(model, machine)
-    with _threads(machine.threads), memory_explained(config, model):
-        forward = compiled(model, machine)
-        plan = plan_of(config, machine, material, model, steps, None, timing)
-        training = _training(Settled(config, model, machine, forward, plan), material)
+        check_same_split(folder, recorded["data"], training_data.facts)
+    model = make_model(config.model).to(compute.device)
+    use(model, compute)
+    with _threads(compute.threads), memory_explained(config, model):
+        forward = compiled(model, compute)
+        plan = plan_of(config, compute, training_data, model, steps, None, timing)
+        training = _training(Preparation(config, model, compute, forward, plan), training_data)
         training.load(checkpoint)
         metrics.Metrics(folder).cut(training.done, training.best and training.best.validated)
         return _finish(training, folder, show, plan, checkpoint.extra.get("decisions"))
@@ -233,17 +235,17 @@ def _weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
     return tensors
 
 
-def _training(settled: Settled, material: Material) -> Training:
+def _training(prepared: Preparation, training_data: TrainingData) -> Training:
     """Return the training that was planned."""
-    plan = settled.plan
+    plan = prepared.plan
     return Training(
-        settled.config,
-        settled.machine,
-        material,
-        settled.model,
+        prepared.config,
+        prepared.compute,
+        training_data,
+        prepared.model,
         plan.steps,
         open_ended=plan.open_ended,
-        forward=settled.forward,
+        forward=prepared.forward,
     )
 
 
@@ -258,12 +260,12 @@ def _finish(
     show.plan(plan, training.done)
     try:
         try:
-            course = _course(folder, training.config, plan, known)
-            loop.run(training, folder, show, course, _seconds_before(folder))
+            controller = _run_controller(folder, training.config, plan, known)
+            loop.run(training, folder, show, controller, _seconds_before(folder))
             record_steps(folder, training.done)
         finally:
             show.close()
-        for line in outcome.lines(folder):
+        for line in final_notes.final_notes(folder):
             show.say(line)
     except KeyboardInterrupt:
         with suppress(Exception):  # what stopped it is told, not what comes after
@@ -285,7 +287,7 @@ def _finish(
 
 def _stopped(training: Training, folder: Path) -> str:
     """Return how far a run that was stopped is saved."""
-    if is_set_aside(folder) or not stands(folder, RUN):
+    if is_set_aside(folder) or not is_usable(folder, RUN):
         return f"stopped before the first checkpoint: {_left(folder)}"
     done = "stopped" if training.saved < training.done else "stopped and saved"
     saved = "" if training.saved == training.done else f", saved at step {training.saved}"
@@ -299,19 +301,19 @@ def _left(folder: Path) -> str:
     """Return what a folder holds after a run that ended badly."""
     if is_set_aside(folder):
         return f"{folder} holds the run that was there before"
-    if not stands(folder, RUN):
+    if not is_usable(folder, RUN):
         return "nothing was kept"
     return f"the last good checkpoint is kept in {folder}"
 
 
-def _course(
+def _run_controller(
     folder: Path, config: TrainConfig, plan: Plan, known: list[dict[str, Any]] | None
-) -> Course:
+) -> RunController:
     """Return what decides the end of a run and its number of threads."""
     timing, deadline = plan.timing, None
     if plan.open_ended and timing.budget_seconds is not None:
         deadline = Deadline(timing.budget_seconds, config.decay, timing.step_seconds)
-    return Course(
+    return RunController(
         folder,
         deadline=deadline,
         thread_numbers=timing.thread_numbers,

@@ -25,13 +25,13 @@ from wordorder.text.prompt import Prompt
 from wordorder.text.store import beginning
 from wordorder.training import checkpoints
 from wordorder.training.best import BestWeights
+from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
-from wordorder.training.continuation import continuation
-from wordorder.training.machine import DTYPES, Machine
-from wordorder.training.material import Material
 from wordorder.training.optimizers import Optimizer
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
+from wordorder.training.text_generation import generate_text
+from wordorder.training.training_data import TrainingData
 
 # Over a run: twenty where they take at most this share of its time, never fewer than ten.
 VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
@@ -53,23 +53,23 @@ class Training:
     def __init__(
         self,
         config: TrainConfig,
-        machine: Machine,
-        material: Material,
+        compute: Compute,
+        training_data: TrainingData,
         model: TokenModel,
         steps: int,
         open_ended: bool = False,
         forward: nn.Module | None = None,
     ) -> None:
-        self.config, self.machine, self.material = config, machine, material
+        self.config, self.compute, self.training_data = config, compute, training_data
         self.model, self.steps = model, steps
         self.forward = model if forward is None else forward
         self.open_ended = open_ended
         self.ends: list[tuple[int, int]] = []
         self.done = self.saved = 0
-        self.batches = material.batches(config)
+        self.batches = training_data.batches(config)
         self.optimizer = Optimizer(
             model,
-            muon_dtype=DTYPES[machine.muon_dtype],
+            muon_dtype=DTYPES[compute.muon_dtype],
             use_muon=config.muon,
             weight_decay=config.weight_decay,
             embedding_rate=config.embedding_rate,
@@ -77,7 +77,7 @@ class Training:
         self.parameters = list(model.parameters())
         self.warmup = math.ceil(config.warmup * steps)
         self.evaluate_every = config.evaluate_every or steps_between_validations(config, steps)
-        development = getattr(material, "development", None)  # tasks have none
+        development = getattr(training_data, "development", None)  # tasks have none
         chooses = config.keep == "best" and development is not None
         self.best = BestWeights() if chooses else None
 
@@ -118,8 +118,8 @@ class Training:
             what = f"loss {loss}" if not math.isfinite(loss) else f"gradient {norm}"
             raise Failed(
                 f"{what} at step {index + 1}, learning rate {rate:.3g} and {matrix_rate:.3g} "
-                f"for matrices: try --learning-rate {lower(config, 'learning_rate'):.1g} "
-                f"--matrix-learning-rate {lower(config, 'matrix_learning_rate'):.1g}"
+                f"for matrices: try --learning-rate {lower_rate(config, 'learning_rate'):.1g} "
+                f"--matrix-learning-rate {lower_rate(config, 'matrix_learning_rate'):.1g}"
             )
         momentum = momentum_at(index, config.momentum)
         self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
@@ -135,7 +135,7 @@ class Training:
 
     def bits_per_byte(self, loss: float) -> float | None:
         """Return a loss on the training text in bits per byte, where its tokens spell all of it."""
-        text = self.material.training
+        text = self.training_data.training
         return loss / math.log(2) * len(text) / text.bytes if text.lossless else None
 
     def gradient(self, index: int) -> tuple[float, float]:
@@ -173,17 +173,17 @@ class Training:
             final: read the validation text, which is reported and so may choose nothing;
                 otherwise the development text, where there is one.
         """
-        material = self.material
-        reported = final or material.development is None
-        text = material.validation if reported else material.development
-        store = beginning(text, most_tokens, material.tokenizer)
+        training_data = self.training_data
+        reported = final or training_data.development is None
+        text = training_data.validation if reported else training_data.development
+        store = beginning(text, most_tokens, training_data.tokenizer)
         loss = evaluate(
             self.model,
             store,
             context_length=self.config.model.trained_length,
             isolate_documents=self.config.isolate_documents,
             objective=self.config.objective,
-            mask_id=material.tokenizer.mask,
+            mask_id=training_data.tokenizer.mask,
         )
         return {
             "step": self.done,
@@ -208,13 +208,13 @@ class Training:
         """Return a short text by the model as it is, as a record; None: it can write none."""
         if self.config.objective != "next-token":
             return None
-        prompt = Prompt(self.config.sample_prompt, self.material.tokenizer)
+        prompt = Prompt(self.config.sample_prompt, self.training_data.tokenizer)
         room = self.model.room(len(prompt.tokens))
         tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
         if not tokens:
             return None
         sampling = Sampling(max_tokens=tokens, seed=self.config.seed)
-        written = "".join(continuation(self.model, prompt, sampling))
+        written = "".join(generate_text(self.model, prompt, sampling))
         return {"step": self.done, "sample": prompt.text + written}
 
     def save(self, folder: Path, decisions: Sequence[dict[str, Any]] = ()) -> None:
@@ -260,7 +260,7 @@ class Training:
         self.done = self.saved = checkpoint.step
 
 
-def lower(config: TrainConfig, name: str) -> float:
+def lower_rate(config: TrainConfig, name: str) -> float:
     """Return a rate to try where training diverged: a third, and no more than the default."""
     return min(getattr(config, name) / 3, getattr(TrainConfig, name))
 

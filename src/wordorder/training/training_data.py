@@ -28,7 +28,7 @@ FITTED_ON = {
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """The tokenizer, the tokens of the parts of the split, and where they came from.
 
     Args:
@@ -57,7 +57,7 @@ class Material:
         )
 
 
-def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Material:
+def read_training_data(config: TrainConfig, tokenizer: Tokenizer | None = None) -> TrainingData:
     """Read the corpus, split it, make or take the tokenizer, and tokenize every part.
 
     A development part shorter than one context goes back into the training part, with a note.
@@ -70,16 +70,16 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
     """
     corpus = load_corpus(config.data, field=config.field)
     try:
-        material, said = _material(config, corpus, config.development_fraction, tokenizer)
+        training_data, said = _training_data(config, corpus, config.development_fraction, tokenizer)
     except BadInput as error:
         if tokenizer is None or config.init is None:
             raise
         raise BadInput(f"--init {config.init} brings its tokenizer: {error}") from None
     length = config.model.trained_length
-    too_short = material.development is not None and len(material.development) <= length
+    too_short = training_data.development is not None and len(training_data.development) <= length
     if too_short:
-        material, said = _material(config, corpus, 0.0, tokenizer)
-    parts = {"training": material.training, "validation": material.validation}
+        training_data, said = _training_data(config, corpus, 0.0, tokenizer)
+    parts = {"training": training_data.training, "validation": training_data.validation}
     shortest = min(map(len, parts.values()))
     for name, store in parts.items():
         if len(store) <= length:
@@ -91,16 +91,16 @@ def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Ma
                 f"give more text{or_shorter}"
             )
     if too_short:
-        material.facts["notes"].append(
+        training_data.facts["notes"].append(
             f"{100 * config.development_fraction:g}% of the text is shorter than one context of "
             f"{length} tokens: there is no development part, and nothing is chosen"
         )
-    return material
+    return training_data
 
 
-def _material(
+def _training_data(
     config: TrainConfig, corpus: Corpus, development_fraction: float, tokenizer: Tokenizer | None
-) -> tuple[Material, tuple[str, ...]]:
+) -> tuple[TrainingData, tuple[str, ...]]:
     """Return the material, with whatever length its parts have, and what is noted of its split."""
     split = split_corpus(corpus, config.validation_fraction, development_fraction)
     fitted_on = asked = None
@@ -130,7 +130,7 @@ def _material(
         "validation_tokens": len(validation),
         "notes": [*corpus.notes, *split.notes, *tokenizer.notes(split.training, asked)],
     }
-    return Material(tokenizer, training, validation, facts, development), tuple(split.notes)
+    return TrainingData(tokenizer, training, validation, facts, development), tuple(split.notes)
 
 
 def held_out_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -166,12 +166,12 @@ def check_same_split(folder: Path, recorded: Mapping[str, Any], facts: Mapping[s
         )
 
 
-def choosing_text(material: Material) -> TokenStore:
+def choosing_text(training_data: TrainingData) -> TokenStore:
     """Return the text that chooses: the development text, so that what is reported chose nothing.
 
     Where a corpus has none (one made before there was such a part) it is the validation text.
     """
-    return getattr(material, "development", None) or material.validation
+    return getattr(training_data, "development", None) or training_data.validation
 
 
 def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

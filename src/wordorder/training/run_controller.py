@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RECOMPILING_SECONDS = 35.0
 
 
-class Course:
+class RunController:
     """Decides while a run goes on, and repeats what was decided before it was stopped.
 
     Args:
@@ -66,7 +66,7 @@ class Course:
             self.pace = self.deadline.pace()
             self.pace.add(seconds(), training.done)
         if len(self.thread_numbers) > 1:
-            threads = training.machine.threads
+            threads = training.compute.threads
             self.watch = ThreadWatch(self.thread_numbers, threads, self.step_seconds, self.now)
 
     def stepped(self) -> None:
@@ -109,7 +109,7 @@ class Course:
         if watch is None or training.done == 0 or not watch.is_due():
             return None
         threads = watch.look(training.forward_and_backward)
-        if threads == watch.threads or (training.machine.compile and self._nearly_done()):
+        if threads == watch.threads or (training.compute.compile and self._nearly_done()):
             return None
         return {"step": training.done, "threads": threads}
 

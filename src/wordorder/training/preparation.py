@@ -17,18 +17,17 @@ from torch import Tensor, nn
 from wordorder.errors import Failed
 from wordorder.model import TokenModel, make_model, shape_of
 from wordorder.training import loop
-from wordorder.training.config import TrainConfig, budget_seconds
-from wordorder.training.display import Display
-from wordorder.training.machine import (
+from wordorder.training.compute import (
     SECONDS_WORTH_COMPILING,
-    Machine,
+    Compute,
     compiled,
     measure,
     pick_device,
     step_seconds,
     use,
 )
-from wordorder.training.material import Material
+from wordorder.training.config import TrainConfig, budget_seconds
+from wordorder.training.display import Display
 from wordorder.training.plan import (
     Plan,
     Timing,
@@ -44,6 +43,7 @@ from wordorder.training.training import (
     steps_between_validations,
     validation_tokens,
 )
+from wordorder.training.training_data import TrainingData
 
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
 # Measured first where the size is open: what two quiet cores choose, with less time and with more.
@@ -51,25 +51,25 @@ LIKELY_PRESETS, SECONDS_FOR_THE_SECOND = ("nano", "mini"), 120.0
 
 
 @dataclass(frozen=True)
-class Settled:
+class Preparation:
     """What is decided before the first step: nothing in it changes while the run goes on."""
 
     config: TrainConfig
     model: TokenModel
-    machine: Machine
+    compute: Compute
     forward: nn.Module
     plan: Plan
 
 
-def settle(
+def prepare(
     config: TrainConfig,
-    material: Material,
+    training_data: TrainingData,
     started: float,
     show: Display,
     *,
-    machine: Machine | None = None,
+    compute: Compute | None = None,
     weights: Mapping[str, Tensor] | None = None,
-) -> Settled:
+) -> Preparation:
     """Measure how this machine does best and how long a step takes; plan what follows from it.
 
     The plan is the number of steps, the dropout if it is not set, and the model's sizes if
@@ -85,102 +85,102 @@ def settle(
         Failed: too little memory.
     """
     timed, transformer = asked_steps(config) is None, config.model.kind == "transformer"
-    open_size = config.auto_size and timed and transformer and machine is None and weights is None
+    open_size = config.auto_size and timed and transformer and compute is None and weights is None
     if not open_size:
-        return _settle(config, material, started, show, machine, weights)
+        return _prepare(config, training_data, started, show, compute, weights)
     compiles = config.compile == "auto" and budget_seconds(config) >= SECONDS_WORTH_COMPILING
     preset = LIKELY_PRESETS[budget_seconds(config) >= SECONDS_FOR_THE_SECOND]
     likely = replace(config, model=as_preset(config.model, preset))
     if compiles:  # not a size that may not be taken
         likely = replace(likely, compile="no")
-    settled = _settle(likely, material, started, show, None, None)
-    sized = _sized(config, settled, material, started)
+    prepared = _prepare(likely, training_data, started, show, None, None)
+    sized = _sized(config, prepared, training_data, started)
     if compiles or sized.model != likely.model:
-        settled = _settle(sized, material, started, show, None, None)
-    return settled
+        prepared = _prepare(sized, training_data, started, show, None, None)
+    return prepared
 
 
-def _settle(
+def _prepare(
     config: TrainConfig,
-    material: Material,
+    training_data: TrainingData,
     started: float,
     show: Display,
-    machine: Machine | None,
+    compute: Compute | None,
     weights: Mapping[str, Tensor] | None,
-) -> Settled:
+) -> Preparation:
     asked = asked_steps(config)
-    device = machine.device if machine else pick_device(config.device)
+    device = compute.device if compute else pick_device(config.device)
     if asked:
-        config = with_dropout(config, _passes(config, material, asked))
+        config = with_dropout(config, _passes(config, training_data, asked))
     check_memory(config, shape_of(config.model), device)
     model = make_model(config.model)
     with memory_explained(config, model):
         set_weights(model, config.seed, weights)
         model.to(device)
-        machine, forward, timing = _measured(config, material, model, started, show, machine)
+        compute, forward, timing = _measured(config, training_data, model, started, show, compute)
         steps = asked or steps_in(
-            config, material, timing.budget_seconds or 0.0, timing.step_seconds
+            config, training_data, timing.budget_seconds or 0.0, timing.step_seconds
         )
-        config = with_dropout(config, _passes(config, material, steps))
+        config = with_dropout(config, _passes(config, training_data, steps))
         model.set_dropout(config.model.resolved.dropout)
         set_weights(model, config.seed, weights)
-        took = timing.step_seconds * (steps + _validation_steps(config, material, steps))
-        plan = plan_of(config, machine, material, model, steps, took, timing)
-    return Settled(config, model, machine, forward, plan)
+        took = timing.step_seconds * (steps + _validation_steps(config, training_data, steps))
+        plan = plan_of(config, compute, training_data, model, steps, took, timing)
+    return Preparation(config, model, compute, forward, plan)
 
 
 def _measured(
     config: TrainConfig,
-    material: Material,
+    training_data: TrainingData,
     model: TokenModel,
     started: float,
     show: Display,
-    machine: Machine | None,
-) -> tuple[Machine, Callable[..., Tensor], Timing]:
+    compute: Compute | None,
+) -> tuple[Compute, Callable[..., Tensor], Timing]:
     """Return how to compute, the model to train with, and how long a step takes."""
     asked, budget = asked_steps(config), budget_seconds(config)
     device = next(model.parameters()).device
-    batch = material.batches(config).at(0).to(device)
-    numbers = _thread_numbers(config, device.type) if machine is None else ()
-    if machine is None:
+    batch = training_data.batches(config).at(0).to(device)
+    numbers = _thread_numbers(config, device.type) if compute is None else ()
+    if compute is None:
         show.say("measuring what this machine does fast")
-        machine = measure(
+        compute = measure(
             config,
             model,
             batch,
             lambda step: budget if asked is None else 1.2 * asked * step,
             numbers,
         )
-    use(model, machine)
+    use(model, compute)
     left = budget - (time.perf_counter() - started)
-    if machine.compile:
+    if compute.compile:
         if asked is None and config.model.dropout is None:  # changed later, it is compiled again
-            rough = steps_in(config, material, left, step_seconds(model, batch))
-            model.set_dropout(dropout_for(_passes(config, material, rough)))
+            rough = steps_in(config, training_data, left, step_seconds(model, batch))
+            model.set_dropout(dropout_for(_passes(config, training_data, rough)))
         show.say("compiling, which takes half a minute or so")
-    forward = compiled(model, machine)
+    forward = compiled(model, compute)
     at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
-    trial = Training(at_rest, machine, material, model, steps=1000, forward=forward)
+    trial = Training(at_rest, compute, training_data, model, steps=1000, forward=forward)
     took = _step_seconds(trial, WARM_UP_SECONDS / 4 if asked is None else 0.0)
     left = budget - (time.perf_counter() - started)
-    return machine, forward, Timing(took, None if asked else max(0.0, left), numbers)
+    return compute, forward, Timing(took, None if asked else max(0.0, left), numbers)
 
 
-def _passes(config: TrainConfig, material: Material, steps: int) -> float:
+def _passes(config: TrainConfig, training_data: TrainingData, steps: int) -> float:
     """Return how often the training text is read in so many steps."""
-    return material.batches(config).epoch(steps * config.accumulate)
+    return training_data.batches(config).epoch(steps * config.accumulate)
 
 
 def _sized(
-    config: TrainConfig, settled: Settled, material: Material, started: float
+    config: TrainConfig, prepared: Preparation, training_data: TrainingData, started: float
 ) -> TrainConfig:
     """Return the configuration with the sizes that the text and the time left deserve."""
-    measured = settled.config
+    measured = prepared.config
     name = choose_preset(
         measured,
-        text_tokens=len(material.training),
+        text_tokens=len(training_data.training),
         seconds=budget_seconds(config) - (time.perf_counter() - started),
-        seconds_per_token=settled.plan.timing.step_seconds / tokens_per_step(measured),
+        seconds_per_token=prepared.plan.timing.step_seconds / tokens_per_step(measured),
     )
     return replace(config, model=as_preset(config.model, name))
 
@@ -218,9 +218,9 @@ def _step_seconds(training: Training, least_seconds: float) -> float:
     return sum(times) / len(times)
 
 
-def _validation_steps(config: TrainConfig, material: Material, steps: float) -> float:
+def _validation_steps(config: TrainConfig, training_data: TrainingData, steps: float) -> float:
     """Return how many steps' time all validations take; a forward pass is a third of a step."""
-    there = len(material.validation)
+    there = len(training_data.validation)
     number = steps // steps_between_validations(config, int(steps))
     small = min(there, validation_tokens(config)) * number
     tokens = small + min(there, loop.FINAL_VALIDATION_TOKENS)
@@ -228,11 +228,11 @@ def _validation_steps(config: TrainConfig, material: Material, steps: float) -> 
 
 
 def steps_in(
-    config: TrainConfig, material: Material, seconds_left: float, step_seconds: float
+    config: TrainConfig, training_data: TrainingData, seconds_left: float, step_seconds: float
 ) -> int:
     """Return how many steps fit into some seconds, validations counted; at least one."""
     steps = max(1.0, seconds_left / step_seconds)
-    return max(1, round(steps - _validation_steps(config, material, steps)))
+    return max(1, round(steps - _validation_steps(config, training_data, steps)))
 
 
 def set_weights(model: TokenModel, seed: int, weights: Mapping[str, Tensor] | None) -> None:

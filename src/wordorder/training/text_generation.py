@@ -12,7 +12,7 @@ from wordorder.numerals import counted
 from wordorder.text.prompt import Prompt
 
 
-def continuation(
+def generate_text(
     model: TokenModel, prompt: Prompt, sampling: Sampling, **reading: Any
 ) -> Iterator[str]:
     """Yield a piece of text for each token that is written, "" in mid-character, and one more.
@@ -28,7 +28,7 @@ def continuation(
     return _pieces(written, prompt, sampling)
 
 
-def room(model: TokenModel, prompt: Prompt) -> int | None:
+def remaining_positions(model: TokenModel, prompt: Prompt) -> int | None:
     """Return how many tokens a model has positions for after a prompt; None: any number.
 
     Raises:

@@ -24,7 +24,7 @@ def check_extras(config: TrainConfig) -> None:
         raise BadInput("--tensorboard needs an extra: pip install 'wordorder[tensorboard]'")
 
 
-def with_tokenizer_of(first: Run, config: TrainConfig) -> TrainConfig:
+def with_tokenizer_from(first: Run, config: TrainConfig) -> TrainConfig:
     """Return the configuration of a run that begins from another, with that one's tokenizer.
 
     Raises:
@@ -38,11 +38,13 @@ def with_tokenizer_of(first: Run, config: TrainConfig) -> TrainConfig:
         "vocabulary_size": model.vocabulary_size not in (size, default[1]),
     }
     if any(asked.values()):
-        raise BadInput(brought(first, [name for name, differs in asked.items() if differs]))
+        raise BadInput(
+            tokenizer_conflict(first, [name for name, differs in asked.items() if differs])
+        )
     return replace(config, tokenizer=tokenizer, model=replace(model, vocabulary_size=size))
 
 
-def brought(first: Run, options: Sequence[str]) -> str:
+def tokenizer_conflict(first: Run, options: Sequence[str]) -> str:
     """Return what to say of options that a run's own tokenizer overrules."""
     tokenizer, flags = first.tokenizer, [f"--{name.replace('_', '-')}" for name in options]
     return (

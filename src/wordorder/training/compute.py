@@ -41,7 +41,7 @@ SECONDS_WORTH_COMPILING = 300.0
 
 
 @dataclass(frozen=True)
-class Machine:
+class Compute:
     """How a run computes: recorded with it, because other choices give other last bits.
 
     Args:
@@ -64,7 +64,7 @@ class Machine:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Machine:
+    def from_dict(cls, values: dict[str, Any]) -> Compute:
         """Return what `to_dict` recorded.
 
         Raises:
@@ -90,10 +90,10 @@ def processor_name(device: str) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def fingerprinted(machine: Machine) -> Machine:
+def fingerprinted(compute: Compute) -> Compute:
     """Return the machine with the instruction set and the processor of this one."""
-    processor = processor_name(machine.device)
-    return machine_with(machine, instructions=instruction_set(), processor=processor)
+    processor = processor_name(compute.device)
+    return compute_with(compute, instructions=instruction_set(), processor=processor)
 
 
 def pick_device(name: str) -> str:
@@ -122,7 +122,7 @@ def measure(
     batch: Batch,
     worth_seconds: Callable[[float], float],
     threads: Sequence[int] = (),
-) -> Machine:
+) -> Compute:
     """Return the fastest way to run these steps here, and compute with its threads.
 
     Args:
@@ -138,34 +138,34 @@ def measure(
     if threads:
         # First, or beside another process every candidate below would be timed with threads that
         # wait. In float32, which no machine is slow at.
-        first = Machine(device, torch.get_num_threads())
-        first = machine_with(first, dtype=_choices(config.dtype, ("float32",))[0])
+        first = Compute(device, torch.get_num_threads())
+        first = compute_with(first, dtype=_choices(config.dtype, ("float32",))[0])
         use(model, first)
         _threads(first, model, batch, threads, 0.0)
-    machine = fingerprinted(Machine(device, torch.get_num_threads()))
-    took, dtype, kernel, shown = _dtype_and_kernel(config, model, batch, machine)
-    machine = machine_with(machine, dtype=dtype, kernel=kernel)
+    compute = fingerprinted(Compute(device, torch.get_num_threads()))
+    took, dtype, kernel, shown = _dtype_and_kernel(config, model, batch, compute)
+    compute = compute_with(compute, dtype=dtype, kernel=kernel)
     if threads:
-        use(model, machine)
-        machine, took, seen = _threads(machine, model, batch, threads, took)
+        use(model, compute)
+        compute, took, seen = _threads(compute, model, batch, threads, took)
         shown += seen
-    machine = machine_with(machine, muon_dtype=_muon_dtype(model))
+    compute = compute_with(compute, muon_dtype=_muon_dtype(model))
     compiled, why = _compile(config, device, worth_seconds(took))
-    use(model, machine)
-    return machine_with(machine, compile=compiled, reason=f"measured: {shown}; {why}")
+    use(model, compute)
+    return compute_with(compute, compile=compiled, reason=f"measured: {shown}; {why}")
 
 
 def _dtype_and_kernel(
-    config: TrainConfig, model: TokenModel, batch: Batch, machine: Machine
+    config: TrainConfig, model: TokenModel, batch: Batch, compute: Compute
 ) -> tuple[float, str, str, str]:
     """Return the seconds of a step, the dtype and the kernel that are best, and all timings."""
     best, timings = None, {}
-    kernels = (*KERNELS, "flex") if machine.device == "cuda" else KERNELS
+    kernels = (*KERNELS, "flex") if compute.device == "cuda" else KERNELS
     if config.model.kind == "gru":
         kernels = ("plain",)
     for dtype in _choices(config.dtype, ("bfloat16", "float32")):
         for kernel in _choices(config.kernel, kernels):
-            use(model, machine_with(machine, dtype=dtype, kernel=kernel))
+            use(model, compute_with(compute, dtype=dtype, kernel=kernel))
             fastest = best[0] if best else None
             try:
                 took = step_seconds(model, batch, fastest)
@@ -189,44 +189,44 @@ def _dtype_and_kernel(
 
 
 def _threads(
-    machine: Machine, model: TokenModel, batch: Batch, numbers: Sequence[int], took: float
-) -> tuple[Machine, float, str]:
+    compute: Compute, model: TokenModel, batch: Batch, numbers: Sequence[int], took: float
+) -> tuple[Compute, float, str]:
     """Return the machine with the best number of threads, the seconds of a step, and a note."""
 
     def step() -> None:
         model(batch).mean().backward()
         model.zero_grad(set_to_none=True)
 
-    best, seconds = fastest(step, numbers, machine.threads)
+    best, seconds = fastest(step, numbers, compute.threads)
     torch.set_num_threads(best)
     shown = [f", {n} threads {1e3 * s:.0f} ms" for n, s in seconds.items()]
     waiting = [n for n in numbers if n not in (seconds or {best: took})]
     shown += [f", {n} threads wait for a core" for n in waiting]
-    return machine_with(machine, threads=best), seconds.get(best, took), "".join(shown)
+    return compute_with(compute, threads=best), seconds.get(best, took), "".join(shown)
 
 
-def machine_with(machine: Machine, **changes: Any) -> Machine:
+def compute_with(compute: Compute, **changes: Any) -> Compute:
     """Return the machine with some choices changed."""
-    return Machine(**{**asdict(machine), **changes})
+    return Compute(**{**asdict(compute), **changes})
 
 
-def use(model: TokenModel, machine: Machine) -> None:
+def use(model: TokenModel, compute: Compute) -> None:
     """Set a model to compute as the machine was found to do best."""
-    model.compute_dtype = DTYPES[machine.dtype]
-    model.attention_kernel = machine.kernel
+    model.compute_dtype = DTYPES[compute.dtype]
+    model.attention_kernel = compute.kernel
 
 
-def compiled(model: TokenModel, machine: Machine) -> nn.Module:
+def compiled(model: TokenModel, compute: Compute) -> nn.Module:
     """Return the model to train with: itself, or compiled where that was chosen."""
-    return torch.compile(model) if machine.compile else model
+    return torch.compile(model) if compute.compile else model
 
 
 def check_same(
-    recorded: Machine,
+    recorded: Compute,
     config: TrainConfig,
     inexact: bool,
     say: Callable[[str], None] = lambda line: None,
-) -> Machine:
+) -> Compute:
     """Return the machine to resume on: as recorded, or the nearest thing where asked.
 
     Args:
@@ -246,7 +246,7 @@ def check_same(
         differs.append(f"it ran on torch {recorded.torch}, this is {torch.__version__}")
     if device == "cpu" and recorded.threads > (os.cpu_count() or 1):
         differs.append(f"it used {recorded.threads} threads of {os.cpu_count()} cores here")
-    here = fingerprinted(machine_with(recorded, device=device))
+    here = fingerprinted(compute_with(recorded, device=device))
     differs += _other_processor(recorded, here, say)
     if differs and not inexact:
         raise Refused(
@@ -254,10 +254,10 @@ def check_same(
             "Add --inexact to go on all the same"
         )
     can_compile = recorded.compile and (device != "cpu" or compiler_found())
-    return machine_with(here, compile=can_compile, torch=torch.__version__)
+    return compute_with(here, compile=can_compile, torch=torch.__version__)
 
 
-def _other_processor(recorded: Machine, here: Machine, say: Callable[[str], None]) -> list[str]:
+def _other_processor(recorded: Compute, here: Compute, say: Callable[[str], None]) -> list[str]:
     """Return how this processor differs from the recorded one."""
     differs, missing = [], []
     names = {"instructions": "instruction set", "processor": "processor"}

@@ -11,7 +11,7 @@ import torch
 
 
 @contextmanager
-def own_surroundings() -> Iterator[None]:
+def isolated_process_state() -> Iterator[None]:
     """Compute as in a new process, and leave the caller's state as it was.
 
     Left as they were: the global generators of torch, NumPy and Python. Without effect: no_grad,

@@ -15,7 +15,7 @@ FAR_ABOVE, RISEN = 0.2, 0.01
 Records = list[dict[str, Any]]
 
 
-def lines(folder: Path) -> list[str]:
+def final_notes(folder: Path) -> list[str]:
     """Return the closing lines of a run folder whose training is done."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     records = read(folder / "metrics.jsonl")
