@@ -148,8 +148,8 @@ def test_overfitting_is_said() -> None:
 def test_best_and_last_are_said() -> None:
     both = record(20, 4.346, best_step=20, best_loss=4.346, last_step=60, last_loss=4.604)
     assert final_notes.best_and_last(both) == (
-        "model.safetensors holds the weights of step 20, the best on the development text: "
-        "validation loss 4.346; last.safetensors those of step 60: 4.604"
+        "model.safetensors has the weights of step 20, the best on the development text "
+        "(validation loss 4.346); last.safetensors has those of step 60 (4.604)"
     )
     assert "are the best" in final_notes.best_and_last({**both, "best_step": 60})
     assert not final_notes.best_and_last(record(60, 4.3))
@@ -158,5 +158,5 @@ def test_best_and_last_are_said() -> None:
 def test_a_loss_above_that_of_guessing_is_said(tmp_path: Path) -> None:
     model = {"vocabulary_size": 4096}
     said = final_notes.guessing(record(60, 49.9), model)
-    assert "49.900 is worse than guessing every token alike, which is 8.318" in said
+    assert "49.900 is worse than that of a uniform guess, 8.318" in said
     assert not final_notes.guessing(record(60, 8.3), model)

@@ -156,5 +156,5 @@ def test_a_cosine_is_planned_and_says_that_it_may_drift() -> None:
         assert plan.open_ended is (schedule != "cosine")
         return plan._time()
 
-    assert "drifts if the machine changes" in said("cosine")
-    assert "drifts" not in said("warmup-stable-decay")
+    assert "is missed if the speed changes" in said("cosine")
+    assert "is missed" not in said("warmup-stable-decay")

@@ -122,7 +122,7 @@ def test_a_development_part_shorter_than_a_context_is_trained_on(tmp_path: Path)
     assert len(short.training) > len(training_data.training)
     assert short.facts["split"]["development_fraction"] == 0
     assert short.facts["notes"] == [
-        "4% of the text is shorter than one context of 40 tokens: there is no development part, "
+        "4% of the text is shorter than one context of 40 tokens, so there is no development part "
         "and nothing is chosen"
     ]
 
@@ -134,7 +134,7 @@ def test_too_little_text_says_what_was_dropped(tmp_path: Path) -> None:
 
 
 def test_a_configuration_checks_its_fractions() -> None:
-    with pytest.raises(BadInput, match="leave nothing to train on"):
+    with pytest.raises(BadInput, match="leave no text to train on"):
         TrainConfig(TINY, validation_fraction=0.5, development_fraction=0.6)
 
 
@@ -201,4 +201,4 @@ def test_a_model_that_read_what_is_held_out_now_is_warned_of() -> None:
     assert split_warning(facts, facts) == ""
     assert split_warning({"content_hash": "b"}, facts) == ""  # another text
     for recorded in ({"content_hash": "a"}, {"content_hash": "a", "split": {"version": 1}}):
-        assert "trained on some of what is held out now" in split_warning(recorded, facts)
+        assert "the text held out now was trained on" in split_warning(recorded, facts)

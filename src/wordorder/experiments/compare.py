@@ -45,7 +45,7 @@ from wordorder.text.user_text import user_path
 from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vocabulary
 from wordorder.training.plan import tokens_per_step
-from wordorder.training.preparation import asked_steps, steps_in
+from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
 from wordorder.training.training_data import TrainingData, read_training_data
 from wordorder.version import __version__
@@ -231,7 +231,7 @@ def _shown(value: Any) -> str:
 def _shared_training(config: CompareConfig) -> TrainConfig:
     """Return the training of the baseline, with paths that hold from every folder."""
     train = config.train
-    length = {} if asked_steps(train) else {"time": train.time or DEFAULT_TIME}
+    length = {} if configured_steps(train) else {"time": train.time or DEFAULT_TIME}
     # Every run would compile anew, which small ones do not repay.
     compiled = {"compile": "no"} if train.compile == "auto" else {}
     model = replace(train.model, position=config.against)
@@ -269,7 +269,7 @@ def _settled(config: CompareConfig, material: TrainingData, show: Progress) -> d
     show.say("measuring how this machine does several runs best")
     train, runs = config.train, len(config.positions) * max(1, config.seeds)
     found = calibrate(train, runs, config.processes)
-    steps = asked_steps(train)
+    steps = configured_steps(train)
     if steps is None:
         steps = steps_in(train, material, seconds(train.time), found.alone_seconds)
         if steps < FEWEST_STEPS:

@@ -1,4 +1,4 @@
-"""What would fail only in the middle of a run, found before anything is written or removed."""
+"""Checks made before a run writes or removes any file: failures that would come only later."""
 
 from __future__ import annotations
 
@@ -15,63 +15,71 @@ from wordorder.training.run import Run
 
 
 def check_extras(config: TrainConfig) -> None:
-    """Raise where a package that the run needs is not installed.
+    """Check that the optional packages that a run needs are installed.
 
     Raises:
-        BadInput: with the command that installs it.
+        BadInput: a package is missing.
     """
     if config.tensorboard and find_spec("tensorboard") is None:
-        raise BadInput("--tensorboard needs an extra: pip install 'wordorder[tensorboard]'")
+        raise BadInput(
+            "--tensorboard needs the tensorboard package: pip install 'wordorder[tensorboard]'",
+            code="training.tensorboard-missing",
+        )
 
 
 def with_tokenizer_from(first: Run, config: TrainConfig) -> TrainConfig:
-    """Return the configuration of a run that begins from another, with that one's tokenizer.
+    """Return the configuration of a fine-tuned run, with the tokenizer of the first run.
 
     Raises:
-        BadInput: another tokenizer was asked for.
+        BadInput: the configuration asks for another tokenizer.
     """
     tokenizer, model = first.config["training"]["tokenizer"], config.model
     size = first.tokenizer.vocabulary_size
     default = TrainConfig.tokenizer, type(model).vocabulary_size
-    asked = {
+    conflicts = {
         "tokenizer": config.tokenizer not in (tokenizer, default[0]),
         "vocabulary_size": model.vocabulary_size not in (size, default[1]),
     }
-    if any(asked.values()):
-        raise BadInput(
-            tokenizer_conflict(first, [name for name, differs in asked.items() if differs])
-        )
+    if any(conflicts.values()):
+        raise tokenizer_conflict(first, [name for name, differs in conflicts.items() if differs])
     return replace(config, tokenizer=tokenizer, model=replace(model, vocabulary_size=size))
 
 
-def tokenizer_conflict(first: Run, options: Sequence[str]) -> str:
-    """Return what to say of options that a run's own tokenizer overrules."""
+def tokenizer_conflict(first: Run, options: Sequence[str]) -> BadInput:
+    """Return the error for options that conflict with the tokenizer of the first run."""
     tokenizer, flags = first.tokenizer, [f"--{name.replace('_', '-')}" for name in options]
-    return (
-        f"--init {first.folder} brings its tokenizer, {tokenizer.kind} of "
-        f"{tokenizer.vocabulary_size:,}: leave out {' and '.join(flags)}, or train without --init"
+    return BadInput(
+        f"--init {first.folder} uses the tokenizer of that run ({tokenizer.kind}, "
+        f"{tokenizer.vocabulary_size:,} tokens): leave out {' and '.join(flags)}, or train without "
+        "--init",
+        code="training.init-tokenizer",
     )
 
 
 def check_sample_prompt(config: TrainConfig, tokenizer: Tokenizer) -> None:
-    """Raise where no sample can go on from the prompt.
+    """Check that the model can generate samples from the prompt.
 
     Raises:
-        BadInput: a character that the tokenizer does not know, or a prompt longer than the
-            embedding has positions for.
+        BadInput: the tokenizer cannot encode the prompt, the model is bidirectional, or the prompt
+            is longer than the embedding has positions for.
     """
     if not config.sample_prompt:
         return
     try:
-        tokens = 1 + len(tokenizer.encode(config.sample_prompt))  # after the end of text
+        tokens = 1 + len(tokenizer.encode(config.sample_prompt))  # 1: end-of-text before it
     except BadInput as error:
-        raise BadInput(f"--sample-prompt: {error}") from None
+        raise BadInput(
+            f"--sample-prompt: {error}", code="training.sample-prompt-not-encoded"
+        ) from None
     if not config.model.causal:
         raise BadInput(
-            "--sample-prompt: a model that fills in hidden tokens writes no samples: leave it out"
+            "--sample-prompt has no effect: a bidirectional model generates no samples: leave it "
+            "out",
+            code="training.sample-bidirectional",
         )
     if shape_of(config.model).room(tokens) == 0:
         raise BadInput(
-            f"--sample-prompt is {counted(tokens, 'token')}, the end of text that opens it "
-            f"included, longer than {config.model.position} has positions for: shorten it"
+            f"--sample-prompt has {counted(tokens, 'token')}, the end-of-text token before it "
+            f"included, which is more than {config.model.position} has positions for: shorten it",
+            code="training.sample-prompt-too-long",
         )

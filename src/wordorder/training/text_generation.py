@@ -1,4 +1,4 @@
-"""What a model writes after a prompt, as text: the one way for commands, samples and Python."""
+"""Generates text after a prompt, for the command line, training samples and Python."""
 
 from __future__ import annotations
 
@@ -13,41 +13,44 @@ from wordorder.text.prompt import Prompt
 
 
 def generate_text(
-    model: TokenModel, prompt: Prompt, sampling: Sampling, **reading: Any
+    model: TokenModel, prompt: Prompt, sampling: Sampling, **options: Any
 ) -> Iterator[str]:
-    """Yield a piece of text for each token that is written, "" in mid-character, and one more.
+    """Yield a piece of text for each generated token, and a last one.
+
+    A piece is empty while a character is incomplete.
 
     Args:
-        reading: how the text is read on, as `wordorder.model.decoding.generate` takes it.
+        options: passed on to `wordorder.model.decoding.generate`.
 
     Raises:
-        BadInput: as `generate` does, before anything is yielded.
+        BadInput: as `generate` does, before the first piece.
     """
     stop = prompt.tokenizer.end_of_text
-    written = generate(model, prompt.tokens, sampling, stop=stop, allowed=prompt.allowed, **reading)
-    return _pieces(written, prompt, sampling)
+    tokens = generate(model, prompt.tokens, sampling, stop=stop, allowed=prompt.allowed, **options)
+    return _pieces(tokens, prompt, sampling)
 
 
 def remaining_positions(model: TokenModel, prompt: Prompt) -> int | None:
-    """Return how many tokens a model has positions for after a prompt; None: any number.
+    """Return for how many tokens after a prompt a model has positions; None: any number.
 
     Raises:
-        BadInput: a prompt that leaves none.
+        BadInput: the prompt leaves no position for another token.
     """
     tokens, left = len(prompt.tokens), model.room(len(prompt.tokens))
     if left == 0:
         position, positions = model.config.position, model.position.max_position + 1
         raise BadInput(
-            f"the prompt is {counted(tokens, 'token')}, the end of text that opens it included, "
-            f"and {position} has positions for {positions:,}: shorten it by "
-            f"{counted(tokens - positions, 'token')}, or take a run with --position rotary"
+            f"the prompt has {counted(tokens, 'token')}, the end-of-text token before it included, "
+            f"but {position} has only {positions:,} positions: shorten it by "
+            f"{counted(tokens - positions, 'token')}, or use a run trained with --position rotary",
+            code="training.prompt-too-long",
         )
     return left
 
 
-def _pieces(written: Iterator[int], prompt: Prompt, sampling: Sampling) -> Iterator[str]:
-    decoder, tokens = prompt.decoder(), 0
-    for token in written:
-        tokens += 1
+def _pieces(tokens: Iterator[int], prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+    decoder, count = prompt.decoder(), 0
+    for token in tokens:
+        count += 1
         yield decoder.feed(token)
-    yield decoder.finish(ran_out=tokens == sampling.max_tokens)
+    yield decoder.finish(ran_out=count == sampling.max_tokens)
