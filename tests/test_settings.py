@@ -174,19 +174,22 @@ def test_no_command_takes_a_number_that_cannot_be(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("eval r --depths 0.5", "--depths is of --retrieval: add it"),
-        ("eval r --pack", "--pack is of --context: add it"),
-        ("extend r --to 4x --rate 0.1", "--rate is of a fine-tune: add --steps"),
-        ("extend r --to 4x --method ntk --base 5", "--base is of --method base: leave it out"),
-        ("extend r --to 4x --inexact", "--inexact is of --resume: leave it out"),
-        ("extend r --resume --to 4x", "goes on as the extension was asked for: leave out --to"),
-        ("data --tokenizer {} --vocabulary-size 300", "--vocabulary-size is of bpe, and"),
+        ("eval r --depths 0.5", "--depths needs --retrieval: add it"),
+        ("eval r --pack", "--pack needs --context: add it"),
+        ("extend r --to 4x --rate 0.1", "--rate needs fine-tuning: add --steps"),
+        ("extend r --to 4x --method ntk --base 5", "--base needs --method base: leave it out"),
+        ("extend r --to 4x --inexact", "--inexact needs --resume: leave it out"),
+        ("extend r --resume --to 4x", "uses the settings of the extension: leave out --to"),
+        (
+            "data --tokenizer {} --vocabulary-size 300",
+            "--vocabulary-size has an effect only with --tokenizer bpe",
+        ),
         ("words v.txt a --sentences s.txt --picture p.png", "--picture needs a table of words"),
         ("words v.txt a --include-inputs", "--include-inputs needs --analogy or --questions"),
-        ("claims --json --markdown", "--markdown and --json are two forms of one output"),
+        ("claims --json --markdown", "--markdown and --json both set the output format"),
         ("compare --keep best", "has no option --keep"),
         ("compare --config c.yaml", "keep in c.yaml: this command has no such option"),
-        ("compare --no-muon --momentum 0.9", "--momentum is of Muon"),
+        ("compare --no-muon --momentum 0.9", "--momentum is an option of Muon"),
     ],
 )
 def test_an_option_that_changes_nothing_is_refused(

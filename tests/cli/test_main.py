@@ -90,11 +90,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ("trian", "error: no command 'trian': did you mean 'train'?\n"),
-        ("zzz", f"error: no command 'zzz': choose from {ALL}\n"),
+        ("trian", "error: unknown command 'trian': did you mean 'train'?\n"),
+        ("zzz", f"error: unknown command 'zzz': choose from {ALL}\n"),
         (
             "--hlep",
-            f"error: no command '--hlep': choose from {ALL}\n",
+            f"error: unknown command '--hlep': choose from {ALL}\n",
         ),
     ],
 )

@@ -116,9 +116,10 @@ def _show_all(console: Console, found: dict[str, dict[str, Any]]) -> None:
         console.print(Text.assemble((name, "bold"), "  ", about["summary"]))
         console.print(_table(about))
     console.print(
-        "\nwordorder positions SPEC describes one: its formula, its traps, its effect on attention.\n"
-        "Combine them: learned+alibi uses both in every layer, rotary/none alternates over layers.\n"
-        "Options follow a colon: wordorder train --position rotary:base=500000,fraction=0.5\n"
+        "\nwordorder positions SPEC describes one: its formula, its traps, its effect on "
+        "attention.\nCombine them: learned+alibi uses both in every layer, rotary/none alternates "
+        "over layers.\nOptions follow a colon: wordorder train --position "
+        "rotary:base=500000,fraction=0.5\n"
         "Common other names work too: rope is rotary, nope is none."
     )
 

@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _draw(run: Run, found: Findings, title: str) -> str | None:
-    """Draw the plot and return its path; None if there is nothing to draw, or it cannot be written."""
+    """Draw the plot and return its path; None if it is empty or cannot be written."""
     path, config = run.folder / PICTURE, run.model_config
     position = config.position if config.kind == "transformer" else config.kind
     try:

@@ -83,7 +83,7 @@ def _print_result(run: Run, as_json: bool) -> None:
 
 
 class Terminal(Display):
-    """Shows a run on stderr: the plan as a table, then a live line in a terminal, or plain lines."""
+    """Shows a run on stderr: its plan, then a live line in a terminal, or plain lines."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
