@@ -38,7 +38,7 @@ REMEDIES = [
     Remedy("--development-fraction 0 --keep best", "leave out one", drop="--development-fraction"),
     Remedy(
         "--no-causal --objective masked-token --sample-prompt a",
-        "writes none",
+        "generates no samples",
         drop="--sample-prompt",
     ),
     Remedy("--time 1s", "set the length of the run", drop="--time"),
