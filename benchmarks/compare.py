@@ -31,8 +31,8 @@ from wordorder.experiments.compare import BATCH_SIZE, TRAINED_LENGTH, CompareCon
 from wordorder.model import ModelConfig, make_model
 from wordorder.model.config import PRESETS
 from wordorder.text.store import TokenStore
+from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import Machine
 from wordorder.training.run import Run
 from wordorder.training.start import train
 
@@ -102,7 +102,7 @@ def same_alone(folder: Path, record: dict[str, Any]) -> bool:
     config = TrainConfig.from_dict(
         {**there.config["training"], "out": str(folder / "alone")}, there.model_config
     )
-    alone = train(config, machine=Machine(**record["machine"]))
+    alone = train(config, compute=Compute(**record["machine"]))
     ours, theirs = there.model.state_dict(), alone.model.state_dict()
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 

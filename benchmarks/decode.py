@@ -26,7 +26,7 @@ import torch
 
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.model.decoding import CompiledStep, Sampling, generate
-from wordorder.training.machine import DTYPES, compiler_found
+from wordorder.training.compute import DTYPES, compiler_found
 
 PROMPT_TOKENS = 16
 OURS = ("wordorder", "compiled")

@@ -28,7 +28,7 @@ import torch
 import wordorder as wo
 from wordorder.allocator import keep_large_blocks
 from wordorder.model import PRESETS
-from wordorder.training.machine import Machine
+from wordorder.training.compute import Compute
 from wordorder.training.metrics import read
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -86,7 +86,7 @@ def run(cell: dict[str, Any]) -> dict[str, Any]:
         position=cell["position"],
         **{name: changes[name] for name in of_model},
     )
-    machine = Machine("cpu", 1, "bfloat16", "plain", muon_dtype="bfloat16")
+    machine = Compute("cpu", 1, "bfloat16", "plain", muon_dtype="bfloat16")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         config = wo.TrainConfig(
@@ -100,7 +100,7 @@ def run(cell: dict[str, Any]) -> dict[str, Any]:
             checkpoint_every=NEVER,
             **{name: value for name, value in changes.items() if name not in of_model},
         )
-        trained = wo.train(config, machine=machine)
+        trained = wo.train(config, compute=machine)
         records = read(trained.folder / "metrics.jsonl")
         data = trained.config["data"]
     final = next(r for r in reversed(records) if r.get("final"))

@@ -39,9 +39,9 @@ from wordorder.extension.methods import fitting
 from wordorder.model.config import PRESETS
 from wordorder.positions import parse
 from wordorder.training.config import TrainConfig
-from wordorder.training.material import read_material
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.run import Run
+from wordorder.training.training_data import read_training_data
 
 OLD, NEW = 256, 2048
 MEASURES = ("whole", "near", "difference", "short", "passkey")
@@ -172,7 +172,7 @@ def figures(folder: Path) -> dict[str, float | None]:
     near, whole = lengths[0]["loss_nats"], lengths[-1]["loss_nats"]
     run = Run.load(folder)
     config = TrainConfig.from_dict(run.config["training"], run.model_config)
-    store = read_material(config, run.tokenizer).validation
+    store = read_training_data(config, run.tokenizer).validation
     found = retrieval(run.model, store, run.tokenizer, "passkey", [NEW], DEPTHS)
     keys = [None if each.chosen is None else 100 * each.chosen for each in found]
     known = [share for share in keys if share is not None]

@@ -33,7 +33,7 @@ from torch import Tensor
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import CATALOGUE, ModelShape, Rotary, parse
 from wordorder.positions.base import TokenLayout
-from wordorder.training.machine import DTYPES
+from wordorder.training.compute import DTYPES
 
 CONTEXTS = (256, 1024, 4096, 16384)
 TOKENS = 8192

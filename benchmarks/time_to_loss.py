@@ -148,7 +148,7 @@ def train_once(options: argparse.Namespace, recipe: dict[str, Any], seed: int) -
         "steps": steps[-1]["step"],
         "tokens": steps[-1]["tokens"],
         "parameters": watch.planned.parameters["total"],
-        "machine": watch.planned.machine.to_dict(),
+        "machine": watch.planned.compute.to_dict(),
     }
 
 

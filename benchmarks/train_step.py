@@ -25,8 +25,8 @@ import torch
 from wordorder.allocator import keep_large_blocks
 from wordorder.batch import Batch
 from wordorder.model import ModelConfig, make_model
+from wordorder.training.compute import DTYPES, compiled, measure, use
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import DTYPES, compiled, measure, use
 from wordorder.training.optimizers import Optimizer
 
 CONTEXTS = (256, 1024, 4096)

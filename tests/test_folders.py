@@ -11,24 +11,24 @@ from wordorder.errors import BadInput
 from wordorder.folders import (
     ASIDE,
     MOVING,
-    Kind,
+    FolderKind,
+    check_free,
+    discard_replaced,
     is_set_aside,
-    let_go,
-    may_begin,
-    ours,
+    own_files,
     recover,
-    replacing_what_is_there,
+    replacing_contents,
 )
 
-INNER = Kind("a part", "part.json", ("part",), ("table.csv",))
-KIND = Kind(
+INNER = FolderKind("a part", "part.json", ("part",), ("table.csv",))
+KIND = FolderKind(
     "a thing",
     "thing.json",
     ("thing",),
     ("data.bin", "notes.md", "steps/*/state", "logs/log"),
     proofs={"notes.md": lambda path: path.read_text() == "ours"},
     inside={"parts/*": INNER},
-    stands=("steps/*/state",),
+    usable_with=("steps/*/state",),
 )
 OURS = ("thing.json", "data.bin", "notes.md", "steps/1/state", "parts/a/part.json")
 THEIRS = ("labels.csv", "steps/1/note", "steps/mine", "parts/a/labels.csv", "parts/b/table.csv")
@@ -62,39 +62,42 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_ours_are_those_that_the_record_names(tmp_path: Path) -> None:
-    found = {str(path.relative_to(tmp_path)) for path in ours(thing(tmp_path), KIND)}
+    found = {str(path.relative_to(tmp_path)) for path in own_files(thing(tmp_path), KIND)}
     assert found == set(OURS)
     write(tmp_path, "notes.md", "edited")
-    assert tmp_path / "notes.md" not in set(ours(tmp_path, KIND))
+    assert tmp_path / "notes.md" not in set(own_files(tmp_path, KIND))
 
 
 @pytest.mark.parametrize("record", ["{}", "[]", '{"thing": 1}', '{"wordorder": "1"}', "no", ""])
 def test_a_record_that_is_not_ours_makes_nothing_ours(tmp_path: Path, record: str) -> None:
     write(thing(tmp_path), "thing.json", record)
     before = contents(tmp_path)
-    assert not list(ours(tmp_path, KIND))
-    with pytest.raises(BadInput, match=r"thing\.json is damaged, or was not written by wordorder"):
-        may_begin(tmp_path, KIND, overwrite=True, remedy="")
+    assert not list(own_files(tmp_path, KIND))
+    with pytest.raises(BadInput, match=r"thing\.json") as caught:
+        check_free(tmp_path, KIND, overwrite=True, remedy="")
+    assert caught.value.code == "folders.unknown-record"
     assert contents(tmp_path) == before
 
 
 def test_what_may_be_begun(tmp_path: Path) -> None:
-    may_begin(tmp_path, KIND, overwrite=False, remedy="")
+    check_free(tmp_path, KIND, overwrite=False, remedy="")
     write(tmp_path, "labels.csv", "theirs")
-    with pytest.raises(BadInput, match="is a folder of other things"):
-        may_begin(tmp_path, KIND, overwrite=True, remedy="")
+    with pytest.raises(BadInput) as caught:
+        check_free(tmp_path, KIND, overwrite=True, remedy="")
+    assert caught.value.code == "folders.not-empty"
     thing(tmp_path)
-    with pytest.raises(BadInput, match="holds a thing: go on"):
-        may_begin(tmp_path, KIND, overwrite=False, remedy="go on")
-    may_begin(tmp_path, KIND, overwrite=True, remedy="")
+    with pytest.raises(BadInput, match="a thing: go on") as caught:
+        check_free(tmp_path, KIND, overwrite=False, remedy="go on")
+    assert caught.value.code == "folders.exists"
+    check_free(tmp_path, KIND, overwrite=True, remedy="")
     (tmp_path / "steps/1/state").unlink()  # it had only begun
-    may_begin(tmp_path, KIND, overwrite=False, remedy="")
+    check_free(tmp_path, KIND, overwrite=False, remedy="")
 
 
 @pytest.mark.parametrize("error", [BadInput("no"), KeyboardInterrupt(), ZeroDivisionError()])
 def test_it_comes_back_byte_for_byte(tmp_path: Path, error: BaseException) -> None:
     before = contents(thing(tmp_path))
-    with pytest.raises(type(error)), replacing_what_is_there(tmp_path, KIND):
+    with pytest.raises(type(error)), replacing_contents(tmp_path, KIND):
         assert {n for n in contents(tmp_path) if not n.startswith(ASIDE)} == set(THEIRS)
         begun(tmp_path)
         write(tmp_path, "steps/0/state", "new")
@@ -105,21 +108,21 @@ def test_it_comes_back_byte_for_byte(tmp_path: Path, error: BaseException) -> No
 @pytest.mark.parametrize("early", [True, False])
 def test_the_new_one_stays_and_what_is_not_ours(tmp_path: Path, early: bool) -> None:
     thing(tmp_path)
-    with replacing_what_is_there(tmp_path, KIND):
+    with replacing_contents(tmp_path, KIND):
         begun(tmp_path)
         if early:
-            let_go(tmp_path)
+            discard_replaced(tmp_path)
             assert not is_set_aside(tmp_path)
     assert set(contents(tmp_path)) == {*THEIRS, "thing.json", "data.bin"}
 
 
 def test_a_new_one_that_fails_leaves_nothing_where_there_was_nothing(tmp_path: Path) -> None:
-    with pytest.raises(BadInput), replacing_what_is_there(tmp_path, KIND):
+    with pytest.raises(BadInput), replacing_contents(tmp_path, KIND):
         begun(tmp_path)
         (tmp_path / "logs").mkdir()
         raise BadInput("no")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(BadInput), replacing_what_is_there(tmp_path, KIND):
+    with pytest.raises(BadInput), replacing_contents(tmp_path, KIND):
         begun(tmp_path)
         write(tmp_path, "steps/0/state", "new")
         raise BadInput("no")

@@ -1,7 +1,7 @@
-"""Small language models with a sense of order: train, compare and read them.
+"""Train small language models from scratch with any positional embedding, and compare them.
 
-The public names are resolved when first used, so that `import wordorder` (and
-with it `wordorder --help`) does not import torch.
+Public names are imported when first used, so that `import wordorder` (and with it
+`wordorder --help`) does not import torch.
 
     import wordorder as wo
     run = wo.train(wo.TrainConfig(...))

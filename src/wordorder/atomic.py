@@ -1,7 +1,7 @@
-"""Files and folders that are replaced whole or not at all: written beside, then renamed into place.
+"""Atomic replacement of files and folders: written next to the target, then renamed.
 
-What is being written lies in a hidden folder `.writing-PID-...`, so that whoever comes after a
-kill knows whose it was.
+Unfinished files are in a hidden folder `.writing-PID-...`. The process id in its name shows later
+commands whether the process that wrote it is still alive.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from pathlib import Path
 from wordorder.errors import BadInput, Failed
 
 LEFT_OVER = re.compile(r"\.writing-(\d+)(-.*)?")
-# The request was right: there is no room, or the disk is failing.
+# Errors of the disk, not of the request: no space left, or the disk fails.
 OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a path to write to; what is there at the end takes the place of the file at once.
+    """Yield a temporary path; the file written there replaces `path` at the end.
 
-    It has the file's name and is in a folder that no other process writes to. Where writing fails
-    the file stays as it was, and nothing is left beside it. The new file has the mode that the
-    umask gives, whatever wrote it.
+    The temporary file has the same name, in a folder that no other process writes to. If writing
+    fails, the old file stays as it was and no temporary file is left. The mode of the new file
+    follows the umask.
 
     Raises:
-        OSError: with `filename` set to the file.
+        OSError: the file cannot be written; `filename` is `path`.
     """
     path = Path(path)
     if path.exists() and not path.is_file():  # /dev/null, say, which root could replace
@@ -46,13 +46,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """Give a folder to write into, which takes the place of another, or of none, at the end.
+    """Yield a temporary folder, which replaces the folder at `path` at the end.
 
-    A kill in the very moment of the exchange can leave neither of the two: for folders that can be
-    made again, or that have an older one beside them.
+    Two renames are needed: a kill between them leaves no folder at `path`. Use it for folders that
+    can be recreated, or that have an older version next to them.
 
     Raises:
-        OSError: with `filename` set to the folder.
+        OSError: the folder cannot be written; `filename` is `path`.
     """
     path = Path(path)
     with _naming(path), _beside(path) as folder:
@@ -69,13 +69,13 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Replace a text file, in UTF-8; half a surrogate pair, which has none, is escaped."""
+    """Replace a text file atomically, in UTF-8; lone surrogates are escaped."""
     with replacing(path) as beside:
         beside.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def flush(path: Path) -> None:
-    """Have what was written to a file or folder reach the disk."""
+    """Write the buffers of a file or folder to the disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -84,11 +84,12 @@ def flush(path: Path) -> None:
 
 
 def reclaim(folder: Path, *, also_own: bool = False) -> None:
-    """Remove what dead processes were writing into a folder.
+    """Remove the unfinished files that dead processes left in a folder.
 
     Args:
-        also_own: what this process seems to be writing too: it holds the folder and has not begun,
-            so that the number is that of another one, long gone (in a container all are 1).
+        also_own: remove those with the id of this process too. The caller has just locked the
+            folder and has written nothing yet, so an earlier process had the same id (in a
+            container every process may have id 1).
     """
     with suppress(OSError):
         for path in folder.iterdir():
@@ -98,20 +99,20 @@ def reclaim(folder: Path, *, also_own: bool = False) -> None:
 
 
 def cannot_write(path: str | Path, error: OSError, remedy: str) -> BadInput | Failed:
-    """Return what to raise where a file or folder cannot be written.
+    """Return the error to raise when a file or folder cannot be written.
 
     Args:
-        remedy: what to do, unless it is room that is missing.
+        remedy: what the user can do, unless the disk is full.
     """
     why = error.strerror or str(error)
     if error.errno in OUT_OF_ROOM:
-        return Failed(f"{path} cannot be written: {why}: make room")
-    return BadInput(f"{path} cannot be written: {why}: {remedy}")
+        return Failed(f"cannot write {path}: {why}: free some space", code="atomic.no-space")
+    return BadInput(f"cannot write {path}: {why}: {remedy}", code="atomic.cannot-write")
 
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """Make a folder of this process's own beside a path, and remove it."""
+    """Create a temporary folder next to a path, and remove it afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=path.parent))
     try:
         yield folder
@@ -121,7 +122,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let an error name what was to be written and not what lies beside it."""
+    """Make an OSError name the target and not the temporary file."""
     try:
         yield
     except OSError as error:
@@ -131,7 +132,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _mode_of_a_new_file(folder: Path) -> int:
-    """Return the mode that the umask, or the folder's own rule, gives to a new file."""
+    """Return the mode that a new file gets, from the umask or the folder's default ACL."""
     probe = folder / "mode"
     probe.touch()
     mode = probe.stat().st_mode & 0o777

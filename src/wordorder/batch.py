@@ -1,4 +1,4 @@
-"""One request to a model: which tokens it reads, and where they stand."""
+"""The input of one forward pass: tokens, targets, documents and positions."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import Tensor, device
 
 
 class Batch(NamedTuple):
-    """What a model reads in one forward pass; tensors are int64 `(batch, time)`.
+    """The input of one forward pass; tensors are int64 `(batch, time)`.
 
     Args:
-        tokens: the input.
-        targets: the token to predict at each place; -1 is not counted. None: no loss is asked for.
-        documents: which document each token belongs to: tokens attend to their own document
-            alone, and -1 is padding. None: each row is one document.
-        positions: what the positional embedding sees, (batch or 1, time), of any dtype. None: they
-            go on from the cache, or from 0.
-        consecutive: the positions given step by one inside each document, as they do where none
-            are given; biases by distance are faster for knowing it.
-        context_length: what length-dependent scaling divides by: how long the text is, or may
-            yet become. 0: what the cache was made with; without one, the number of tokens.
+        tokens: input token ids.
+        targets: the token to predict at each index; -1 is ignored. None: no loss is computed.
+        documents: document id of each token: tokens attend only to their own document, and -1 is
+            padding. None: each row is one document.
+        positions: positions for the embedding, (batch or 1, time), of any dtype. None: they
+            continue from the cache, or start at 0.
+        consecutive: whether `positions` increase by one within each document, as they do when
+            None; distance biases are then faster.
+        context_length: sequence length for length-dependent scaling, including tokens still to be
+            generated. 0: the length that the cache was created with, else the number of tokens.
     """
 
     tokens: Tensor
@@ -32,9 +32,9 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, tokens: Tensor | Batch) -> Batch:
-        """Return tokens alone as a batch; a batch as it is."""
+        """Return a tensor of tokens as a batch; a batch is returned unchanged."""
         return tokens if isinstance(tokens, Batch) else cls(tokens)
 
     def to(self, target: device | str) -> Batch:
         """Return the same batch on a device."""
-        return Batch(*(each.to(target) if isinstance(each, Tensor) else each for each in self))
+        return Batch(*(field.to(target) if isinstance(field, Tensor) else field for field in self))

@@ -1,6 +1,6 @@
-"""The one place that draws: panels by matplotlib, into files and as SVG for a page.
+"""Draws panels with matplotlib, into files and as inline SVG.
 
-Text is drawn as it is, and a picture is saved whole or not at all.
+Text is drawn literally (no mathtext), and files are written atomically.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LONGEST = 160  # characters
-# 10 points are 13 px in the svg; the salt makes its ids, and so the file, the same every time.
+# 10 points are 13 px in the SVG; the fixed salt makes its ids, and so the file, reproducible.
 STYLE = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -33,16 +33,17 @@ STYLE = {
 }
 WIDTH, NARROW = 7.4, 4.0  # inches: 710 px, and what a phone's 420 px leave
 LETTERS_PER_INCH = 12.0
-BESIDE = 2.2  # inches of a name in a legend beside the axes
+BESIDE = 2.2  # inches for a name in a legend beside the axes
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
 FAINT = 0.35
 
 
 def plain(text: str) -> str:
-    """Return text that matplotlib shows as it is.
+    """Return text that matplotlib draws literally.
 
-    Between two dollars it would read formulas; it cannot draw what is no character (of a file name
-    that is not UTF-8, or control characters); and a name of 255 letters leaves no room to draw.
+    Matplotlib parses text between two dollars as mathtext, and has no glyphs for control
+    characters and lone surrogates (file names that are not UTF-8). Long names are cut, because a
+    name of 255 letters leaves no room for the plot.
     """
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}..."
@@ -52,9 +53,9 @@ def plain(text: str) -> str:
 
 @contextmanager
 def style(changes: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Draw by Matplotlib's own defaults and these changes, whatever a matplotlibrc says.
+    """Use matplotlib's defaults with these changes, and ignore the user's matplotlibrc.
 
-    It may ask for LaTeX, which need not be there, and a picture is drawn when a run is done.
+    A matplotlibrc may require LaTeX; if that is missing, a finished run would fail to draw.
     """
     from matplotlib import rc_context, rcdefaults, rcParams
 
@@ -65,13 +66,13 @@ def style(changes: Mapping[str, Any] | None = None) -> Iterator[None]:
 
 
 def save(figure: Figure, path: str | Path | io.StringIO, **how: Any) -> None:
-    """Draw a figure into a file, as `Figure.savefig` does, without a word on what has no place.
+    """Save a figure as `Figure.savefig` does, without its warnings about glyphs and layout.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box takes its place
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box is drawn instead
         warnings.filterwarnings("ignore", "constrained_layout not applied")  # a very long name
         if isinstance(path, io.StringIO):
             figure.savefig(path, **how)
@@ -88,15 +89,16 @@ def save_panels(
     width: float = WIDTH,
     kinds: Sequence[str] = ("png",),
 ) -> None:
-    """Draw panels, in columns side by side, into a file of each kind.
+    """Draw columns of panels into one file of each kind.
 
     Args:
-        path: its suffix is replaced by the kind.
-        columns: each from top to bottom.
-        width: of each column, in inches.
+        path: the suffix is replaced by the kind.
+        columns: the panels of each column, from top to bottom.
+        width: inches of each column.
+        kinds: file formats, such as png or svg.
 
     Raises:
-        OSError: one of them cannot be written.
+        OSError: a file cannot be written.
     """
     with style(STYLE):
         figure = _figure(columns, title, width)
@@ -106,10 +108,10 @@ def save_panels(
 
 
 def svg(panel: Panel, *, narrow: bool = False) -> str:
-    """Return a panel as an SVG element for a page, its text as text and without its title.
+    """Return a panel as an inline SVG element, with selectable text and without its title.
 
     Args:
-        narrow: for a page as narrow as a phone.
+        narrow: draw it for a page as narrow as a phone.
     """
     out = io.StringIO()
     salt = f"{panel.name}{' narrow' * narrow}"  # ids of several figures must differ
@@ -119,9 +121,9 @@ def svg(panel: Panel, *, narrow: bool = False) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would style the whole page
-    text = re.sub(r' id="[a-zA-Z_.0-9]+_\d+"', "", text)  # of groups, the same in every figure
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's own font
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would style the whole page
+    text = re.sub(r' id="[a-zA-Z_.0-9]+_\d+"', "", text)  # group ids repeat in every figure
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # use the page's font
     kind = "narrow" if narrow else "broad"
     label = escape(panel.title)
     return text.replace("<svg", f'<svg class="{kind}" role="img" aria-label="{label}"', 1)
@@ -151,7 +153,7 @@ def _figure(
 
 
 def _height(panel: Panel, width: float) -> float:
-    """Return the inches a panel needs."""
+    """Return the height of a panel in inches."""
     if isinstance(panel, Heatmap):
         per_row = 0.28 if not panel.scale else 0.11
         return 1.0 + max(1.6, per_row * len(panel.values))
@@ -166,11 +168,11 @@ def _height(panel: Panel, width: float) -> float:
 
 
 def _legend_below(panel: Lines, width: float) -> bool:
-    return width < WIDTH or panel.second is not None  # there is no room beside a second axis
+    return width < WIDTH or panel.second is not None  # a second axis takes the space beside
 
 
 def _wrapped(text: str, width: float) -> str:
-    """Return text in lines that fit into so many inches."""
+    """Return text wrapped to a width in inches."""
     letters = max(12, int(width * LETTERS_PER_INCH))
     return "\n".join(textwrap.fill(line, letters) for line in plain(text).split("\n"))
 
@@ -215,7 +217,7 @@ def _draw_level(axes: Axes, level: Level) -> None:
     if not low <= level.value <= high:
         return
     axes.axhline(level.value, color=QUIET, linestyle=(0, (4, 3)), linewidth=1.1, zorder=1)
-    above = level.value < high - 0.1 * (high - low)  # where there is room
+    above = level.value < high - 0.1 * (high - low)  # else the label would leave the axes
     axes.annotate(
         plain(level.label),
         (1, level.value),
@@ -230,7 +232,7 @@ def _draw_level(axes: Axes, level: Level) -> None:
 
 
 def _draw_line(axes: Axes, line: Line, legend: float) -> None:
-    """Draw a line with its seeds and intervals; its name in the legend has so many inches."""
+    """Draw a line with its seeds and intervals; `legend` is the width of its name in inches."""
     look = line.look
     marker = look.marker if line.marked else ""
     for seed in line.seeds:
@@ -263,7 +265,7 @@ def _draw_line(axes: Axes, line: Line, legend: float) -> None:
 
 
 def _legend(axes: Axes, *, below: bool, columns: int) -> None:
-    """Name what is drawn, each name once, beside the axes or below them."""
+    """Draw the legend, each name once, beside the axes or below them."""
     handles, labels = axes.get_legend_handles_labels()
     named = dict(zip(labels, handles, strict=True))
     if below:
@@ -304,12 +306,12 @@ def _draw_forest(axes: Axes, panel: Forest, width: float) -> None:
 
 
 def _row_label(label: str, panel: Forest, width: float) -> str:
-    """Return a row's label in lines that leave room for the marks."""
+    """Return a row's label, wrapped to leave room for the marks."""
     return _wrapped(label, (0.62 if panel.bars else 0.48) * width)
 
 
 def _draw_mark(axes: Axes, y: float, mark: Mark, panel: Forest) -> None:
-    """Draw a mean on its interval, and the seeds so far beneath that neither hides the other."""
+    """Draw a mean on its interval, and below it the seeds."""
     if mark.mean is None:
         return
     marker, colour = mark.look.marker, mark.look.colour

@@ -24,7 +24,7 @@ class BadInput(ValueError):
 
 
 class Failed(RuntimeError):
-    """The request was right and the work went wrong: a NaN loss, no memory left."""
+    """A valid request failed while it ran: a NaN loss, or too little memory."""
 
     exit_code = 1
 
@@ -34,7 +34,7 @@ class Failed(RuntimeError):
 
 
 class Refused(RuntimeError):
-    """It could be done and would be wrong: an inexact resume that nobody asked for."""
+    """The request is possible but unsafe without consent, such as an inexact resume."""
 
     exit_code = 3
 

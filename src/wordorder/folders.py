@@ -1,12 +1,12 @@
-"""The folders that wordorder makes, and what in them is its own: nothing else is ever removed.
+"""The folders that wordorder creates, and which files in them it may remove.
 
-A folder is known by its record, a JSON file with fields that nobody else's has, and what is ours
-in it by name. Where a new run is to take the place of an old one, the old one's files are set
-aside within the folder, and come back unless the new one stands: after an error at once, after a
-kill with the next command.
+A folder is recognised by its record, a JSON file with certain keys, and wordorder's files in it by
+their names; other files are never removed. When a new run replaces an old one, the old files are
+set aside inside the folder. They are restored unless the new run becomes usable: after an error at
+once, after a kill by the next command.
 
-    .wordorder-setting-aside    being filled, or given back: whatever is in it belongs outside
-    .wordorder-set-aside        all of the old run's files
+    .wordorder-setting-aside    a move is in progress: the files in it belong to the folder itself
+    .wordorder-set-aside        all files of the old run
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from typing import Any
 
 from wordorder.atomic import cannot_write, reclaim
 from wordorder.errors import BadInput
-from wordorder.locks import is_passing
+from wordorder.locks import is_temporary
 
 MOVING, ASIDE = ".wordorder-setting-aside", ".wordorder-set-aside"
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of folder.
+class FolderKind:
+    """One kind of folder, such as a run.
 
     Args:
-        what: it is called, as "a run".
-        record: the JSON file that it is known by.
-        keys: that the record has.
-        files: patterns of the paths of what is written there, seen from the folder.
-        proofs: of patterns that a file of someone else's may fit: whether it is ours.
-        inside: the kinds of folders within it, by pattern.
-        stands: patterns of which one must be there too, or the work had not begun to be kept.
+        name: the kind with its article, for messages: "a run".
+        record: name of the JSON file that identifies the folder.
+        keys: keys that the record must have.
+        files: glob patterns of the files that wordorder writes, relative to the folder.
+        proofs: for a pattern that a user's own file may match: returns whether wordorder wrote it.
+        inside: kinds of folders within it, by glob pattern.
+        usable_with: glob patterns; the folder is usable once any of them matches. Empty: always.
     """
 
-    what: str
+    name: str
     record: str
     keys: tuple[str, ...]
     files: tuple[str, ...]
     proofs: Mapping[str, Callable[[Path], bool]] = field(default_factory=dict)
-    inside: Mapping[str, Kind] = field(default_factory=dict)
-    stands: tuple[str, ...] = ()
+    inside: Mapping[str, FolderKind] = field(default_factory=dict)
+    usable_with: tuple[str, ...] = ()
 
 
 def has_keys(path: Path, keys: tuple[str, ...]) -> bool:
-    """Whether a file is JSON of an object with these keys."""
+    """Return whether a file holds a JSON object with these keys."""
     try:
         record: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -58,64 +58,68 @@ def has_keys(path: Path, keys: tuple[str, ...]) -> bool:
     return isinstance(record, dict) and all(key in record for key in keys)
 
 
-def is_one(folder: Path, kind: Kind) -> bool:
-    """Whether a folder has the record of this kind, written by wordorder."""
+def is_of_kind(folder: Path, kind: FolderKind) -> bool:
+    """Return whether a folder has the record of this kind, written by wordorder."""
     return has_keys(folder / kind.record, ("wordorder", *kind.keys))
 
 
-def stands(folder: Path, kind: Kind) -> bool:
-    """Whether there is anything in a folder of this kind to go on with or to read."""
-    if not is_one(folder, kind):
+def is_usable(folder: Path, kind: FolderKind) -> bool:
+    """Return whether a folder of this kind holds something to resume or to read."""
+    if not is_of_kind(folder, kind):
         return False
-    return not kind.stands or any(any(folder.glob(pattern)) for pattern in kind.stands)
+    return not kind.usable_with or any(any(folder.glob(pattern)) for pattern in kind.usable_with)
 
 
-def ours(folder: Path, kind: Kind) -> Iterator[Path]:
-    """Yield the files that wordorder wrote into a folder of this kind; none where it is not one."""
-    if not is_one(folder, kind):
+def own_files(folder: Path, kind: FolderKind) -> Iterator[Path]:
+    """Yield the files that wordorder wrote; none if the folder is not of this kind."""
+    if not is_of_kind(folder, kind):
         return
     for pattern in (kind.record, *kind.files):
         proof = kind.proofs.get(pattern, Path.is_file)
         yield from (path for path in folder.glob(pattern) if path.is_file() and proof(path))
     for pattern, inner in kind.inside.items():
         for sub in folder.glob(pattern):
-            yield from ours(sub, inner)
+            yield from own_files(sub, inner)
 
 
-def may_begin(folder: Path, kind: Kind, *, overwrite: bool, remedy: str) -> None:
-    """Check that a folder is empty, or holds what may be replaced; its lock must be held.
+def check_free(folder: Path, kind: FolderKind, *, overwrite: bool, remedy: str) -> None:
+    """Check that a folder is empty or may be overwritten; its lock must be held.
 
-    What a kill left half done of an earlier replacement is put right first.
+    An earlier replacement that was killed is completed or undone first.
 
     Args:
-        overwrite: what stands there may be replaced.
-        remedy: what to do with what stands there and is to be kept.
+        overwrite: whether existing results may be replaced.
+        remedy: what the user can do if they may not.
 
     Raises:
-        BadInput: something stands there, or something that is not ours.
+        BadInput: the folder holds results, or files that wordorder did not write.
     """
     recover(folder, kind)
-    if is_one(folder, kind):
-        if stands(folder, kind) and not overwrite:
-            raise BadInput(f"{folder} holds {kind.what}: {remedy}")
+    if is_of_kind(folder, kind):
+        if is_usable(folder, kind) and not overwrite:
+            raise BadInput(f"{folder} already holds {kind.name}: {remedy}", code="folders.exists")
     elif (folder / kind.record).exists():
         raise BadInput(
             f"{folder / kind.record} is damaged, or was not written by wordorder, which removes "
-            "only what it wrote: choose another --out"
+            "only files that it wrote: choose another --out",
+            code="folders.unknown-record",
         )
-    elif any(not is_passing(path.name) for path in folder.iterdir()):
-        raise BadInput(f"{folder} is a folder of other things: choose another --out")
+    elif any(not is_temporary(path.name) for path in folder.iterdir()):
+        raise BadInput(
+            f"{folder} is not empty and was not created by wordorder: choose another --out",
+            code="folders.not-empty",
+        )
 
 
 @contextmanager
-def replacing_what_is_there(folder: Path, kind: Kind) -> Iterator[None]:
-    """Set aside what is there of this kind while another takes its place; the lock must be held.
+def replacing_contents(folder: Path, kind: FolderKind) -> Iterator[None]:
+    """Set the old contents aside while new ones are written; the lock must be held.
 
-    It comes back where an error comes before `let_go`, and else is removed in the end. A new one
-    that does not stand is removed with an error.
+    The old contents are restored if an error comes before `discard_replaced`, and are otherwise
+    removed at the end. New contents that are not usable are removed after an error.
 
     Raises:
-        BadInput: it cannot be written.
+        BadInput: the folder cannot be written.
     """
     try:
         _set_aside(folder, kind)
@@ -126,26 +130,27 @@ def replacing_what_is_there(folder: Path, kind: Kind) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(OSError):
-            if is_set_aside(folder) or not stands(folder, kind):
+            if is_set_aside(folder) or not is_usable(folder, kind):
                 _give_back(folder, kind)
         raise
-    let_go(folder)
+    discard_replaced(folder)
 
 
 def is_set_aside(folder: Path) -> bool:
-    """Whether what was there is still to be had back."""
+    """Return whether the old contents can still be restored."""
     return (folder / ASIDE).is_dir()
 
 
-def let_go(folder: Path) -> None:
-    """Remove what was set aside: the new one has come far enough."""
+def discard_replaced(folder: Path) -> None:
+    """Remove the old contents, once the new ones are usable."""
     shutil.rmtree(folder / ASIDE, ignore_errors=True)
 
 
-def recover(folder: Path, kind: Kind) -> None:
-    """Put right what a kill left: the old one is back, or gone where the new one stands.
+def recover(folder: Path, kind: FolderKind) -> None:
+    """Complete or undo a replacement that was killed; the lock must be held.
 
-    What was half written is removed. The lock must be held.
+    The old contents are restored, or removed if the new ones are usable. Unfinished files are
+    removed.
     """
     for pattern in _subfolders(kind):
         for sub in folder.glob(pattern):
@@ -154,19 +159,19 @@ def recover(folder: Path, kind: Kind) -> None:
         if (folder / MOVING).is_dir():
             _bring_back(folder)
         if is_set_aside(folder):
-            if stands(folder, kind):
-                let_go(folder)
+            if is_usable(folder, kind):
+                discard_replaced(folder)
             else:
                 _give_back(folder, kind)
 
 
-def _subfolders(kind: Kind) -> set[str]:
-    """Return the patterns of the folders that files of a kind are in."""
+def _subfolders(kind: FolderKind) -> set[str]:
+    """Return the glob patterns of the subfolders that hold files of this kind."""
     return {str(Path(pattern).parent) for pattern in kind.files if "/" in pattern}
 
 
-def _set_aside(folder: Path, kind: Kind) -> None:
-    paths = list(ours(folder, kind))
+def _set_aside(folder: Path, kind: FolderKind) -> None:
+    paths = list(own_files(folder, kind))
     if not paths:
         return
     for path in paths:
@@ -177,13 +182,13 @@ def _set_aside(folder: Path, kind: Kind) -> None:
     _remove_emptied(folder, paths)
 
 
-def _give_back(folder: Path, kind: Kind) -> None:
-    """Remove what the new one wrote, and have the old one's files where they were."""
-    paths = list(ours(folder, kind))
-    for path in reversed(paths):  # the record, by which the others are known, goes last
+def _give_back(folder: Path, kind: FolderKind) -> None:
+    """Remove the new files and restore the old ones."""
+    paths = list(own_files(folder, kind))
+    for path in reversed(paths):  # the record, which identifies the others, goes last
         path.unlink()
-    made = (folder / pattern / "*" for pattern in _subfolders(kind) if "*" not in pattern)
-    _remove_emptied(folder, [*paths, *made])
+    subfolders = (folder / pattern / "*" for pattern in _subfolders(kind) if "*" not in pattern)
+    _remove_emptied(folder, [*paths, *subfolders])
     if is_set_aside(folder):
         (folder / ASIDE).rename(folder / MOVING)
         _bring_back(folder)
@@ -199,7 +204,7 @@ def _bring_back(folder: Path) -> None:
 
 
 def _remove_emptied(folder: Path, paths: list[Path]) -> None:
-    """Remove the folders that files were taken out of and that are empty now."""
+    """Remove the subfolders of these files that are empty now."""
     parents = {p for path in paths for p in path.parents if folder in p.parents}
     for parent in sorted(parents, key=lambda p: len(p.parts), reverse=True):
         with suppress(OSError):

@@ -1,8 +1,7 @@
-"""One process at a time writes to a folder: a lock that ends with the process that holds it.
+"""Locks that let one process at a time write to a folder; they end with the process.
 
-The operating system keeps the lock, not the file: a process that is killed holds nothing any
-more, and a lock file that it left behind means nothing. Where a file system has no locks (some
-network shares) nothing is refused.
+The operating system holds the lock (flock), not the file: after a kill the lock is free, even if
+the lock file remains. On file systems without locks (some network shares) every process may write.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from wordorder.atomic import LEFT_OVER, cannot_write, reclaim
 from wordorder.errors import BadInput, Refused
 
 LOCK = ".wordorder.lock"
-FAR = 1 << 30  # Windows keeps others from reading what is locked: a byte past the end
+# Windows keeps other processes from reading locked bytes, so the locked byte is past the end.
+FAR = 1 << 30
 SECONDS_BETWEEN_TRIES = 0.1
 
 
@@ -26,54 +26,56 @@ SECONDS_BETWEEN_TRIES = 0.1
 def held(
     folder: Path, *, wait: float = 0.0, remedy: str = "choose another --out"
 ) -> Iterator[None]:
-    """Hold a folder against every other process, and make it where it is not there.
+    """Lock a folder for this process; the folder is created if it does not exist.
 
-    What dead processes were writing in it is removed. A folder that was made here and is empty in
-    the end is removed again.
+    Unfinished files of dead processes are removed. A folder that was created here and is still
+    empty at the end is removed again.
 
     Args:
-        wait: seconds to wait for a process that holds it.
-        remedy: what to do where it cannot be written.
+        wait: seconds to wait for another process to release the lock.
+        remedy: what the user can do if the folder cannot be written.
 
     Raises:
-        BadInput: a file, or a folder that cannot be written.
-        Failed: there is no room for a file.
-        Refused: another process holds it.
+        BadInput: `folder` is a file, or cannot be written.
+        Failed: the disk is full.
+        Refused: another process holds the lock.
     """
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         try:
-            made += (path for path in (folder, *folder.parents) if not path.exists())
+            created += (path for path in (folder, *folder.parents) if not path.exists())
             folder.mkdir(parents=True, exist_ok=True)
-            handle = _taken(folder / LOCK, str(folder), wait)
+            handle = _locked(folder / LOCK, str(folder), wait)
         except FileExistsError:
-            what = "a file" if folder.is_file() else "a link to nothing"
-            raise BadInput(f"{folder} is {what}: {remedy}") from None
+            obstacle = "a file" if folder.is_file() else "a broken symbolic link"
+            raise BadInput(
+                f"{folder} is {obstacle}, not a folder: {remedy}", code="locks.not-a-folder"
+            ) from None
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
-            wrong = error if isinstance(error, OSError) else OSError(str(error))
-            raise cannot_write(_short(folder), wrong, remedy) from None
+            os_error = error if isinstance(error, OSError) else OSError(str(error))
+            raise cannot_write(_short(folder), os_error, remedy) from None
         try:
             reclaim(folder, also_own=True)
             yield
         finally:
             _release(handle, folder / LOCK)
     finally:
-        for path in made:
+        for path in created:
             with suppress(OSError, ValueError):
                 path.rmdir()
 
 
 @contextmanager
 def held_file(path: Path, *, remedy: str = "choose another --out") -> Iterator[None]:
-    """Hold one file of a folder that others may write other files to.
+    """Lock one file for this process; other files of its folder stay free.
 
     Raises:
-        BadInput: a folder that cannot be written.
-        Refused: another process holds it.
+        BadInput: the folder cannot be written.
+        Refused: another process holds the lock.
     """
     lock = path.with_name(f".wordorder-{zlib.crc32(os.fsencode(path.name)):08x}.lock")
     try:
-        handle = _taken(lock, str(path), 0.0)
+        handle = _locked(lock, str(path), 0.0)
     except OSError as error:
         raise cannot_write(_short(path), error, remedy) from None
     try:
@@ -82,17 +84,20 @@ def held_file(path: Path, *, remedy: str = "choose another --out") -> Iterator[N
         _release(handle, lock)
 
 
-def is_passing(name: str) -> bool:
-    """Whether a file's name is that of a lock, or of what is half written: nothing that stays."""
+def is_temporary(name: str) -> bool:
+    """Return whether a file name is that of a lock or of an unfinished file."""
     return name == LOCK or LEFT_OVER.fullmatch(name) is not None
 
 
-def _taken(path: Path, what: str, wait: float) -> int:
-    """Return the open lock file, locked.
+def _locked(path: Path, target: str, wait: float) -> int:
+    """Lock a lock file and return its file descriptor.
+
+    Args:
+        target: the folder or file that the lock protects, for the message.
 
     Raises:
-        OSError: it cannot be written.
-        Refused: another process has locked it.
+        OSError: the lock file cannot be written.
+        Refused: another process holds the lock.
     """
     deadline = time.monotonic() + wait
     while True:
@@ -100,14 +105,15 @@ def _taken(path: Path, what: str, wait: float) -> int:
         try:
             if _lock(handle):
                 if _is_still(path, handle):
-                    with suppress(OSError):  # a full disk: it is held, but by whom is not said
+                    with suppress(OSError):  # full disk: the lock holds without the process id
                         os.ftruncate(handle, 0)
                         os.write(handle, f"{os.getpid()}\n".encode())
                     return handle
             elif time.monotonic() >= deadline:
                 raise Refused(
-                    f"{what} is being written by another wordorder ({_holder(handle)}): wait until "
-                    "it is done, stop it, or choose another --out"
+                    f"another wordorder ({_holder(handle)}) is writing to {target}: wait until "
+                    "it is done, stop it, or choose another --out",
+                    code="locks.in-use",
                 )
             else:
                 time.sleep(SECONDS_BETWEEN_TRIES)
@@ -118,7 +124,7 @@ def _taken(path: Path, what: str, wait: float) -> int:
 
 
 def _release(handle: int, path: Path) -> None:
-    """Remove the lock file while it is still locked, so that whoever waits sees it is gone."""
+    """Remove the lock file while it is locked, so that waiting processes notice."""
     with suppress(OSError):
         path.unlink()
     os.close(handle)
@@ -148,7 +154,7 @@ def _lock(handle: int) -> bool:
 
 
 def _is_still(path: Path, handle: int) -> bool:
-    """Whether the file that was locked is the one that is there: its holder may have removed it."""
+    """Return whether the locked file still exists: the previous holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -163,6 +169,6 @@ def _holder(handle: int) -> str:
 
 
 def _short(path: Path) -> str:
-    """Return a path of at most a line."""
+    """Return a path, shortened to about 180 characters."""
     text = str(path)
     return text if len(text) <= 200 else f"{text[:150]}...{text[-30:]}"

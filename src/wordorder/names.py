@@ -1,4 +1,4 @@
-"""Names of files and folders that are made from what a user typed."""
+"""File names derived from text that a user typed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ NUMBERED = re.compile(r".*-[0-9a-f]{8}")
 
 
 def file_name(text: str) -> str:
-    """Return the name of a file or folder for a text: another one for every other text.
+    """Return a file name for a text; different texts get different names.
 
-    A short text of lower-case letters, digits and `. + = - _` is its own name. In any other what a
-    name cannot hold becomes `_`, its length is bounded, and a number of the whole text is added,
-    so that texts stay apart that differ in what was taken away, or in case, which some file
-    systems do not tell apart.
+    A short text of lower-case letters, digits and `. + = - _` is its own name. Otherwise
+    disallowed characters become `_`, the length is bounded, and a checksum of the whole text is
+    added. It keeps texts apart that differ only in the replaced characters, or in case (some file
+    systems ignore case).
     """
     if len(text) <= LONGEST and PLAIN.fullmatch(text) and not NUMBERED.fullmatch(text):
         return text

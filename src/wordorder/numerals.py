@@ -10,11 +10,11 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     """Return a count with its noun: "1 document", "1,234 documents", "no documents".
 
     Args:
-        plural: of the noun; None adds an s.
+        plural: the plural of the noun; None adds an s.
     """
     return f"{f'{count:,}' if count else 'no'} {noun if count == 1 else plural or noun + 's'}"
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """Return a number with its sign, "+0.012"; one that rounds to zero has none: "0.000"."""
+    """Return a number with its sign: "+0.012"; "0.000" if it rounds to zero."""
     return f"{value:+.{digits}f}" if float(f"{value:.{digits}f}") else f"{0.0:.{digits}f}"

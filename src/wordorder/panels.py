@@ -1,6 +1,6 @@
-"""What pictures show, as plain data, and how an embedding looks in all of them.
+"""The contents of plots as plain data, and the colour and marker of each embedding.
 
-A picture is made of panels; `drawing.py` draws them, for files and for the page of a report.
+A figure consists of panels; `drawing.py` draws them, into files and into reports.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Okabe and Ito 2008, Color Universal Design, told apart by colour-blind people too, without their
-# yellow, which is too faint on white; then four more as dark.
+# Source: Okabe and Ito 2008, Color Universal Design, which colour-blind people can distinguish;
+# without their yellow, which is too faint on white. Four colours of similar darkness follow.
 COLOURS = (
     *("#222222", "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#009E73", "#CC79A7"),
     *("#7A4FA3", "#8C6D31", "#6E7F80", "#B03060"),
 )
-# In this order each embedding has the next colour; after the last the first comes again, and what
-# has one colour differs in marker and dashes. Those that people compare most come first.
+# Each embedding takes the next colour in this order. The colours repeat; embeddings that share one
+# differ in marker and dashes. The embeddings compared most often come first.
 EMBEDDINGS = (
     "none rotary alibi learned sinusoidal t5 kerple fire cope transformer-xl deberta shaw sandwich "
     "xpos pope selective dape path forgetting randomized offset axial self-extend "
     "shaw-values relative"
 ).split()
 MARKERS = "osD^vPXp"  # in matplotlib's spelling
-QUIET = "#888888"  # lines and words that are no data
+QUIET = "#888888"  # reference lines and labels
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one embedding looks in every picture: a colour, a marker, the number of its dashes."""
+    """The colour, marker and dash pattern of one embedding in every figure."""
 
     colour: str
     marker: str
@@ -38,40 +38,39 @@ class Look:
 
 
 def look_of(position: str) -> Look:
-    """Return the look of an embedding, by the name that its spec begins with."""
+    """Return the look of an embedding, chosen by the first name in its spec."""
     name = re.split(r"[:+/]", position, maxsplit=1)[0]
     number = EMBEDDINGS.index(name) if name in EMBEDDINGS else zlib.crc32(name.encode())
     return Look(COLOURS[number % len(COLOURS)], MARKERS[number % len(COLOURS) % len(MARKERS)])
 
 
 def looks(positions: Iterable[str]) -> dict[str, Look]:
-    """Return the looks of embeddings in one picture, no two alike.
+    """Return the looks of the embeddings in one figure, all different.
 
-    Each has its own colour; of several with one colour all but the first have another marker and
-    dashes.
+    If several share a colour, all but the first get another marker and other dashes.
     """
-    found: dict[str, Look] = {}
+    chosen: dict[str, Look] = {}
     for position in positions:
         look = look_of(position)
-        first, taken = MARKERS.index(look.marker), set(found.values())
+        first, taken = MARKERS.index(look.marker), set(chosen.values())
         for number in itertools.count():
             marker = MARKERS[(first + number) % len(MARKERS)]
             look = Look(look.colour, marker, number + number // len(MARKERS))
             if look not in taken:
                 break
-        found[position] = look
-    return found
+        chosen[position] = look
+    return chosen
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line over an axis.
+    """One line of a plot.
 
     Args:
         points: (x, y) of the means.
-        intervals: (low, high) of each point; empty where there are none.
-        seeds: the points of each seed, drawn faintly: as lines where `seeds_joined`.
-        note: beside the name in the legend.
+        intervals: (low, high) for each point; empty: no intervals.
+        seeds: the points of each seed, drawn faintly: as lines if `seeds_joined`.
+        note: text after the name in the legend.
         marked: whether points have markers.
     """
 
@@ -87,7 +86,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Level:
-    """A dashed line across a panel with its meaning, such as what guessing scores."""
+    """A labelled dashed line across a panel, such as the score of guessing."""
 
     value: float
     label: str
@@ -98,13 +97,13 @@ class Lines:
     """Lines over a numeric axis.
 
     Args:
-        name: of the file, and of the figure within the page.
-        ticks: (x, label); empty: as the numbers fall.
-        logarithmic: whether the x axis is of powers of two.
-        y_range: what is shown; None: all.
-        band: (low, high) of y, shaded.
-        level: shown where it lies within what is shown.
-        second: the label of a second y axis, and its unit over the first's.
+        name: file name, and id of the figure within a page.
+        ticks: (x, label); empty: matplotlib chooses.
+        logarithmic: whether the x axis is logarithmic, base 2.
+        y_range: limits of the y axis; None: all data.
+        band: (low, high) of a shaded band in y.
+        level: drawn only if it is within the limits.
+        second: label of a second y axis, and its values divided by those of the first.
     """
 
     name: str
@@ -122,10 +121,13 @@ class Lines:
 
 @dataclass(frozen=True)
 class Mark:
-    """A value with its interval (None with one seed), every seed, and the value as text.
+    """A mean with its interval and the values of all seeds.
 
     Args:
-        mean: None where there is no value: its text alone is shown.
+        mean: None: only `text` is shown.
+        interval: (low, high); None with one seed.
+        values: the value of each seed.
+        text: the mean in words.
     """
 
     name: str
@@ -138,7 +140,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class MarkRow:
-    """Marks under one another with one label: several embeddings, or one whose name it is."""
+    """Marks with one label, from top to bottom."""
 
     label: str
     marks: tuple[Mark, ...]
@@ -146,7 +148,7 @@ class MarkRow:
 
 @dataclass(frozen=True)
 class Forest:
-    """Differences with their intervals, rows from top to bottom, and a line at zero.
+    """A forest plot: differences with their intervals, and a line at zero.
 
     Args:
         bars: whether a bar joins each value to zero.
@@ -160,12 +162,12 @@ class Forest:
 
     @property
     def grouped(self) -> bool:
-        """Whether rows hold several marks, which then need a legend."""
+        """Whether any row holds several marks, which then need a legend."""
         return any(len(row.marks) > 1 for row in self.rows)
 
     @property
     def places(self) -> tuple[tuple[float, ...], ...]:
-        """How far down the marks of each row are: a mark from the next by 1, rows by more."""
+        """The y coordinates of each row's marks: marks are 1 apart, grouped rows 2."""
         places, down = [], 0.0
         for row in self.rows:
             places.append(tuple(down + i for i in range(len(row.marks))))
@@ -178,13 +180,13 @@ class Heatmap:
     """Percentages by row and column, darker where larger.
 
     Args:
-        columns: their labels; "" for none.
-        rows: (place, label), the first row at 0; a label between two places is of both.
+        columns: their labels; "" for no label.
+        rows: (y, label), the first row at 0; a label between two rows names both.
         values: (rows, columns), 0 to 100; None leaves a cell empty.
-        most: the value of the darkest colour.
-        root: whether colours follow the square root, so that small values show too.
-        breaks: rows above which a white line parts groups.
-        scale: the label of a scale at the side; "": each cell shows its number instead.
+        most: the value with the darkest colour.
+        root: whether colours follow the square root, which makes small values visible.
+        breaks: rows below a white line between groups.
+        scale: label of a colour bar; "": each cell shows its number instead.
     """
 
     name: str

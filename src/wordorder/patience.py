@@ -1,4 +1,4 @@
-"""A line on stderr for work that takes longer than a person waits without wondering."""
+"""A message on stderr when work takes longer than two seconds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SECONDS = 2.0
 
 
 @contextmanager
-def said_if_slow(what: str, seconds: float = SECONDS) -> Iterator[None]:
-    """Say what is being done, once, if it is not done after some seconds.
+def notify_if_slow(activity: str, seconds: float = SECONDS) -> Iterator[None]:
+    """Print the activity on stderr, once, if it is still running after some seconds.
 
     Args:
-        what: as "learning a vocabulary from 1,000,000 characters".
-        seconds: how long before it is said.
+        activity: such as "learning a vocabulary from 1,000,000 characters".
+        seconds: the delay before the message.
     """
-    timer = threading.Timer(seconds, lambda: print(f"{what} ...", file=sys.stderr, flush=True))
+    timer = threading.Timer(seconds, lambda: print(f"{activity} ...", file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:

@@ -1,11 +1,11 @@
-"""What settings may be: a dataclass's annotations are the table, and this reads it.
+"""Validates the fields of a dataclass by their annotations.
 
     learning_rate: Annotated[float, Ge(0)] = 0.01
 
-The same table holds for the command line, a YAML file and Python. A value of another type that can
-only mean one of the right type is taken as that: "1e-3" for a number, as PyYAML reads 1e-3; a word
-for a list of one word; `compile: no`, which YAML reads as false, for the word. What depends on two
-settings stays code of the dataclass.
+The same rules hold for the command line, a YAML file and Python. A value of another type is
+converted if its meaning is clear: "1e-3" to a number, since PyYAML reads 1e-3 as text; one word to
+a list of one word; false to "no" in `compile: no`. Rules that involve two settings are in the
+dataclass's `__post_init__`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 
 from wordorder.errors import BadInput
 
-Made = TypeVar("Made")
+Config = TypeVar("Config")
 MOST_CHARACTERS = 60  # of a value in a message
-LARGEST = (1 << 63) - 1  # of a whole number: what PyTorch and NumPy hold
+LARGEST = (1 << 63) - 1  # the largest int64, the integers of PyTorch and NumPy
 BOUNDS = {
     Ge: ("at least", operator.ge),
     Gt: ("above", operator.gt),
@@ -40,11 +40,11 @@ WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "of
 
 @dataclass(frozen=True)
 class Spelled:
-    """Text of a pattern.
+    """An annotation for text that must match a pattern.
 
     Args:
         pattern: a regular expression that the whole text must match.
-        meaning: of such a text, for messages.
+        meaning: what such text is, for messages.
     """
 
     pattern: str
@@ -52,50 +52,51 @@ class Spelled:
 
 
 Positive = Annotated[int, Ge(1)]
-Repetitions = Annotated[int, Interval(ge=1, le=10_000)]  # of a run, each with a seed of its own
-Threads = Annotated[int, Interval(ge=0, le=1024)]  # or processes
+Repetitions = Annotated[int, Interval(ge=1, le=10_000)]  # runs that differ in their seed
+Threads = Annotated[int, Interval(ge=0, le=1024)]  # threads or processes
 NotNegative = Annotated[int, Ge(0)]
 Seed = NotNegative
 Share = Annotated[float, Interval(ge=0, le=1)]
-Probability = Annotated[float, Interval(ge=0, lt=1)]  # of dropping something: never all
+Probability = Annotated[float, Interval(ge=0, lt=1)]  # of dropout, which must not drop all
 Rate = Annotated[float, Ge(0)]
-Penalty = Annotated[float, Interval(ge=1e-3, le=1e3)]  # what logits are divided by stays in float32
+Penalty = Annotated[float, Interval(ge=1e-3, le=1e3)]  # divides logits, which are float32
 Duration = Annotated[
     str,
     Spelled(
-        r"(?=[\d.]*[1-9])\d{1,9}(\.\d{1,9})?\s*[smh]?", "a length of time, as 90s, 3m, 1.5h or 90"
+        r"(?=[\d.]*[1-9])\d{1,9}(\.\d{1,9})?\s*[smh]?",
+        "a duration such as 90s, 3m, 1.5h or 90 (seconds)",
     ),
 ]
 Device = Annotated[str, Spelled(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, cuda, cuda:1 or mps")]
 
 
 class WrongSetting(BadInput):
-    """A setting of a type or a value that it cannot have.
+    """A setting has a type or a value that is not allowed.
 
     Args:
-        name: of the field, or as it was spelled where it was given.
-        value: what was given.
-        allowed: what it must be.
+        name: the field, or its spelling on the command line.
+        value: the invalid value.
+        allowed: which values are allowed.
     """
 
     def __init__(self, name: str, value: Any, allowed: str) -> None:
         super().__init__(
-            f"{name} is {shown(value)}: it must be {allowed}", code="settings.wrong-value"
+            f"{name} is {formatted(value)}: it must be {allowed}", code="settings.wrong-value"
         )
         self.name, self.value, self.allowed = name, value, allowed
 
     def spelled(self, name: str) -> WrongSetting:
-        """Return the error with the setting's name as it was spelled where it was given."""
+        """Return the same error for another spelling of the setting's name."""
         return WrongSetting(name, self.value, self.allowed)
 
 
 def check(config: Any) -> None:
-    """Check every field of a dataclass by its annotation, for its `__post_init__`.
+    """Validate every field of a dataclass; called from its `__post_init__`.
 
-    A value that means one of the annotated type is replaced by it.
+    Values of another type are converted in place if their meaning is clear.
 
     Raises:
-        WrongSetting: the first field that cannot be.
+        WrongSetting: for the first invalid field.
     """
     for name, hint in _hints(type(config)).items():
         value = getattr(config, name)
@@ -105,38 +106,46 @@ def check(config: Any) -> None:
 
 
 def checked_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values by name as the fields of a dataclass hold them, each checked by itself.
+    """Return values by field name, each validated and converted by itself.
 
     Raises:
-        WrongSetting: the first that cannot be.
+        WrongSetting: for the first invalid value.
     """
     hints = _hints(kind)
     return {name: checked(name, hints[name], value) for name, value in values.items()}
 
 
-def from_record(kind: type[Made], values: Mapping[str, Any], what: str) -> Made:
-    """Return a dataclass with the values that a record holds, each checked.
+def from_record(kind: type[Config], values: Mapping[str, Any], record_name: str) -> Config:
+    """Return a dataclass with the values of a JSON record, each validated.
 
     Args:
-        what: the record is of, for messages.
+        record_name: what the record describes, for messages.
 
     Raises:
-        BadInput: a field that there is none of, one that is missing, or a value that cannot be.
+        BadInput: an unknown field, a missing field, or an invalid value.
     """
-    known = {each.name: each for each in fields(kind) if each.init}  # type: ignore[arg-type]
+    known = {field.name: field for field in fields(kind) if field.init}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(known)):
-        raise BadInput(f"unknown {what} fields: {', '.join(unknown)}")
-    for name, each in known.items():
-        if name not in values and each.default is MISSING and each.default_factory is MISSING:
-            raise BadInput(f"the {what} field {name} is missing")
+        raise BadInput(
+            f"unknown {record_name} fields: {', '.join(unknown)}", code="settings.unknown-field"
+        )
+    for name, field in known.items():
+        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise BadInput(
+                f"the {record_name} field {name} is missing", code="settings.missing-field"
+            )
     return kind(**checked_values(kind, values))
 
 
 def checked(name: str, hint: Any, value: Any) -> Any:
-    """Return a value as its annotation has it.
+    """Return a value, validated and converted to its annotated type.
+
+    Args:
+        name: the setting, for messages.
+        hint: the annotation.
 
     Raises:
-        WrongSetting: it cannot be.
+        WrongSetting: the annotation does not allow the value.
     """
     try:
         return _fitted(hint, value)
@@ -144,8 +153,8 @@ def checked(name: str, hint: Any, value: Any) -> Any:
         raise WrongSetting(name, value, str(error)) from None
 
 
-def shown(value: Any) -> str:
-    """Return a value for a message, of bounded length."""
+def formatted(value: Any) -> str:
+    """Return a value as text for a message, of bounded length."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float | int) and abs(value) < LARGEST:
@@ -154,7 +163,7 @@ def shown(value: Any) -> str:
         return value
     try:
         text = reprlib.repr(list(value) if isinstance(value, tuple) else value)
-    except ValueError:  # a number of more digits than Python writes
+    except ValueError:  # an integer with more digits than Python converts to text
         text = f"a number of {value.bit_length():,} bits"
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 
@@ -163,21 +172,21 @@ def shown(value: Any) -> str:
 def _hints(kind: type) -> dict[str, Any]:
     """Return the annotations of a dataclass's fields."""
     hints = get_type_hints(kind, include_extras=True)
-    return {each.name: hints[each.name] for each in fields(kind) if each.init}
+    return {field.name: hints[field.name] for field in fields(kind) if field.init}
 
 
 def _fitted(hint: Any, value: Any) -> Any:
-    """Return a value as an annotation has it.
+    """Return a value, converted to its annotated type.
 
     Raises:
-        ValueError: with what is allowed.
+        ValueError: the value is invalid; the message says which values are allowed.
     """
-    kind, limits = _taken_apart(hint)
+    kind, limits = _type_and_limits(hint)
     if get_origin(kind) in (Union, UnionType):
-        if value is None or value == "None":  # as help spells it
+        if value is None or value == "None":  # the spelling in the help
             return None
-        (kind,) = (each for each in get_args(kind) if each is not NoneType)
-        kind, limits = _taken_apart(kind)
+        (kind,) = (member for member in get_args(kind) if member is not NoneType)
+        kind, limits = _type_and_limits(kind)
     if get_origin(kind) is tuple:
         return _list(get_args(kind)[0], value)
     fitted, allowed = _of_type(kind, limits, value), _limits(limits)
@@ -203,18 +212,18 @@ def _list(item: Any, value: Any) -> tuple[Any, ...]:
     return value if same else fitted
 
 
-def _taken_apart(hint: Any) -> tuple[Any, list[Any]]:
+def _type_and_limits(hint: Any) -> tuple[Any, list[Any]]:
     """Return the type of an annotation, and its limits one by one."""
     if get_origin(hint) is not Annotated:
         return hint, []
-    kind, *limits = get_args(hint)
-    apart = ([*each] if isinstance(each, GroupedMetadata) else [each] for each in limits)
+    kind, *metadata = get_args(hint)
+    groups = ([*item] if isinstance(item, GroupedMetadata) else [item] for item in metadata)
     known = (*BOUNDS, Spelled)
-    return kind, [each for several in apart for each in several if isinstance(each, known)]
+    return kind, [limit for group in groups for limit in group if isinstance(limit, known)]
 
 
 def _of_type(kind: Any, limits: list[Any], value: Any) -> Any:
-    """Return a value as one of a type; None where it does not mean one."""
+    """Return a value converted to a type; None if it cannot be converted."""
     if kind is bool:
         return value if isinstance(value, bool) else WORDS.get(str(value).lower())
     if kind is int:
@@ -225,7 +234,7 @@ def _of_type(kind: Any, limits: list[Any], value: Any) -> Any:
         return _text(value, any(isinstance(limit, Spelled) for limit in limits))
     if get_origin(kind) is Literal:
         names = get_args(kind)
-        if isinstance(value, bool):  # YAML's reading of yes, no, on and off
+        if isinstance(value, bool):  # YAML reads yes, no, on and off as booleans
             value = next((n for n in names if WORDS.get(n) is value), None)
         return value if isinstance(value, str) and value in names else None
     if is_dataclass(kind) and not isinstance(value, kind):
@@ -253,10 +262,10 @@ def _number(value: Any) -> float | None:
 
 
 def _text(value: Any, spelled: bool) -> str | None:
-    """Return text, or a path as text.
+    """Return text, or a path as text; None for other values.
 
     Args:
-        spelled: numbers too, since the pattern says whether they mean anything.
+        spelled: accept numbers too; the pattern then decides.
     """
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -268,20 +277,20 @@ def _text(value: Any, spelled: bool) -> str | None:
 
 
 def _type(kind: Any) -> str:
-    """Return what a type is called in a message."""
+    """Return the name of a type for a message."""
     if get_origin(kind) is Literal:
         return _either(get_args(kind))
     names = {
         bool: "true or false",
         int: "a whole number",
         float: "a finite number",
-        str: "text, which stands in quotes in YAML",
+        str: "text (in quotes in YAML)",
     }
     return names.get(kind) or f"a {kind.__name__}"
 
 
 def _limits(limits: list[Any]) -> str:
-    """Return what limits allow: "at least 0 and below 1"; "" without any."""
+    """Return which values limits allow: "at least 0 and below 1"; "" without limits."""
     limits = [limit for limit in limits if len(limits) == 1 or not _is_fence(limit)]
     if [type(limit) for limit in limits] == [Ge, Le]:
         return f"from {limits[0].ge:,} to {limits[1].le:,}"
@@ -301,7 +310,7 @@ def _holds(limit: Any, value: Any) -> bool:
 
 
 def _is_fence(limit: Any) -> bool:
-    """Return whether a limit is one that nobody meets, and that only slips pass."""
+    """Return whether a limit is so high that only a typing error exceeds it."""
     return isinstance(limit, Le) and limit.le >= 1000
 
 

@@ -1,6 +1,6 @@
-"""Signals that end a command like Ctrl-C: SIGTERM, SIGHUP, and those that batch systems warn with.
+"""Signals that end a command like Ctrl-C: SIGTERM, SIGHUP and the warnings of batch systems.
 
-The exit code is 128 and the signal's number, the shells' convention: 130, 143, 129 and so on.
+The exit code is 128 plus the signal's number, as in shells: 130, 143, 129 and so on.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-# Slurm, Docker and systemd send SIGTERM; before the end of a job's time Grid Engine and Slurm's
-# --signal send SIGUSR1, LSF SIGUSR2. Windows has SIGTERM alone.
+# Slurm, Docker and systemd send SIGTERM. Before a job's time limit, Grid Engine and Slurm's
+# --signal send SIGUSR1, LSF sends SIGUSR2. Of these Windows has only SIGTERM.
 NAMES = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal that ends the command, as Ctrl-C does."""
+    """Raised by a signal that ends the command, as Ctrl-C does."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -28,15 +28,15 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
-    """Return the exit code of a command that was stopped."""
+    """Return the exit code of a command that a signal ended."""
     return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
 
 
 def stop(number: int, frame: Any = None) -> None:
-    """Stop as the signal of this number asks.
+    """Raise the exception that belongs to a signal.
 
     Raises:
-        KeyboardInterrupt: always; `Stopped` unless it was Ctrl-C.
+        KeyboardInterrupt: always; `Stopped` unless the signal is SIGINT.
     """
     if number == signal.SIGINT:
         raise KeyboardInterrupt
@@ -45,10 +45,10 @@ def stop(number: int, frame: Any = None) -> None:
 
 @contextmanager
 def handling(handler: Callable[[int, Any], Any] = stop, *, ctrl_c: bool = False) -> Iterator[None]:
-    """Have a function called at those signals, save those that were to be ignored (nohup).
+    """Call a function at these signals, except those that the parent ignores (nohup).
 
     Args:
-        ctrl_c: at SIGINT too, ignored or not.
+        ctrl_c: call it at SIGINT too, ignored or not.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -69,11 +69,11 @@ def handling(handler: Callable[[int, Any], Any] = stop, *, ctrl_c: bool = False)
         yield
     finally:
         for number, old in before.items():
-            signal.signal(number, signal.SIG_DFL if old is None else old)  # None: not Python's own
+            signal.signal(number, signal.SIG_DFL if old is None else old)  # None: not Python's
 
 
 def _write_to_no_terminal() -> None:
-    """Have stdout and stderr go nowhere if they are a terminal: it is gone, and writing fails."""
+    """Redirect stdout and stderr to null if they are a terminal, which is gone after SIGHUP."""
     for handle in (1, 2):
         with suppress(OSError):
             if stat.S_ISCHR(os.fstat(handle).st_mode):

@@ -1,4 +1,4 @@
-"""A table of text cells, written once and rendered for a terminal, Markdown, CSV or HTML."""
+"""A table of text cells, rendered for a terminal, as Markdown, CSV or HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-# With more columns than this a narrow page shows each row as a list of its cells.
+# A table with more columns becomes a list of cells per row on a narrow page.
 MOST_SIDE_BY_SIDE = 3
 
 
@@ -22,14 +22,14 @@ class Table:
     """A table of text cells.
 
     Args:
-        columns: their headings; all empty: no heading is shown in a terminal.
-        rows: as many cells as there are columns; the first names the row.
-        title, lead: above the table, in bold and in grey.
-        note: below it.
-        left: columns aligned to the left; the others to the right.
-        wrap: columns that a terminal may fold into several lines; None: all.
-        styles: by row or column, a style of rich, as `dim`.
-        gap: spaces between the columns in a terminal.
+        columns: the headings; if all are empty, a terminal shows no heading row.
+        rows: one cell for each column; the first cell names the row.
+        title, lead: text above the table, in bold and in grey.
+        note: text below the table.
+        left: indices of left-aligned columns; the others are right-aligned.
+        wrap: indices of columns that a terminal may fold into several lines; None: all.
+        row_styles, column_styles: a rich style, such as `dim`, by index.
+        gap: spaces between columns in a terminal.
     """
 
     columns: Sequence[str]
@@ -94,7 +94,7 @@ class Table:
         )
         body = "".join(f"<tr>{self._row(row)}</tr>" for row in self.rows)
         kind = "wide stacked" if len(self.columns) > MOST_SIDE_BY_SIDE else "wide"
-        # Not a <caption>: where the table is scrolled sideways its words would be too.
+        # Not a <caption>, which would scroll sideways with the table.
         note = f'<p class="caption">{escape(self.note)}</p>' if self.note else ""
         return (
             f'<div class="{kind}"><table><thead><tr>{head}</tr></thead>'
@@ -114,5 +114,5 @@ class Table:
 
 
 def _in_markdown(cell: str) -> str:
-    """Return text that ends neither a cell of a Markdown table nor its row."""
+    """Return text without pipes and line ends, which would end a Markdown cell or row."""
     return "<br>".join(" ".join(line.split()) for line in cell.splitlines()).replace("|", r"\|")

@@ -26,8 +26,8 @@ from wordorder.claims.claim import (
 from wordorder.errors import BadInput
 from wordorder.experiments.calibration import config_of
 from wordorder.model import LanguageModel, make_model
+from wordorder.training.compute import Compute
 from wordorder.training.config import with_vocabulary
-from wordorder.training.machine import Machine
 
 ARTICLE, LITERATURE = languages.CLAIMS
 PLAN = Plan(seeds=5)
@@ -286,7 +286,7 @@ def test_a_sentence_does_not_see_what_stands_beside_it(data: str) -> None:
 def test_the_job_returns_what_json_can_hold(position: str, data: str) -> None:
     work = languages.bilingual(Plan(data=(data,), steps=1), position, 0)
     told: list[float] = []
-    job = json.loads(json.dumps({**work.job, "machine": asdict(Machine("cpu", 1))}))
+    job = json.loads(json.dumps({**work.job, "machine": asdict(Compute("cpu", 1))}))
     found = work.function(job, lambda share, line: told.append(share))
     assert json.loads(json.dumps(found)) == found
     assert 0 <= found["sentences"] <= 100 and found["asked"] >= 50
@@ -297,7 +297,7 @@ def test_the_job_returns_what_json_can_hold(position: str, data: str) -> None:
 def test_the_job_reads_two_files(translated: tuple[str, str]) -> None:
     plan = replace(Plan(), languages=translated, steps=1)
     work = languages.bilingual(plan, "rotary", 0)
-    found = work.function({**work.job, "machine": asdict(Machine("cpu", 1))}, lambda s, line: None)
+    found = work.function({**work.job, "machine": asdict(Compute("cpu", 1))}, lambda s, line: None)
     assert found["words"] is None and found["asked"] == 60
     said = ARTICLE.read(plan, {work.name: found}).said
     assert any(line.startswith("rotary: ") and "words" not in line for line in said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -60,8 +61,8 @@ def test_what_is_typed_wins_over_the_default_and_that_over_the_fields() -> None:
         ("", "RUN is missing; wordorder x --help lists the options"),
         ("r --widht 3", "wordorder x has no option --widht: did you mean --width?"),
         ("r --widht=3", "wordorder x has no option --widht: did you mean --width?"),
-        ("r --zzz", "wordorder x has no option --zzz: wordorder x --help lists its options"),
-        ("r p q", "wordorder x has no use for 'q': wordorder x --help lists its options"),
+        ("r --zzz", "wordorder x has no option --zzz: wordorder x --help lists the options"),
+        ("r p q", "unexpected argument 'q': wordorder x --help lists the options"),
         ("r --width 1.5", "--width is 1.5: it must be a whole number, at least 1"),
         ("r --width 0", "--width is 0: it must be at least 1"),
         ("r --share x", "--share is x: it must be a finite number, at least 0"),
@@ -94,3 +95,37 @@ def test_help_is_printed_and_leaves_with_0(capsys: pytest.CaptureFixture[str]) -
     assert not leaving.value.code
     shown = capsys.readouterr().out
     assert "usage: wordorder x" in shown and "the run folder." in shown
+
+
+@dataclass(frozen=True)
+class Flags:
+    data: tuple[str, ...]
+    muon: bool = True
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    hidden: Annotated[bool, tyro.conf.Suppress] = False
+    kind: Annotated[str, tyro.conf.arg(name="model")] = "a"
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "part"),
+    [
+        ("", "cli.missing-argument", "--data is missing"),
+        ("--data a --no-muonn", "cli.unknown-option", "did you mean --no-muon?"),
+        ("--data a --jsn", "cli.unknown-option", "did you mean --json?"),
+        ("--data a --modle b", "cli.unknown-option", "did you mean --model?"),
+        ("--data a --model", "cli.missing-value", "--model is without a value"),
+    ],
+)
+def test_errors_of_the_parser_have_codes(typed: str, code: str, part: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse(Flags, typed.split(), command="wordorder x")
+    assert caught.value.code == code and part in str(caught.value)
+
+
+def test_a_tyro_without_parse_errors_as_data_gives_the_general_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tyro._errors", None)
+    with pytest.raises(BadInput) as caught:
+        parse(Flags, [], command="wordorder x")
+    assert caught.value.code == "cli.invalid-arguments"

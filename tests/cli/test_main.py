@@ -90,11 +90,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ("trian", "error: no command 'trian': did you mean 'train'?\n"),
-        ("zzz", f"error: no command 'zzz': choose from {ALL}\n"),
+        ("trian", "error: unknown command 'trian': did you mean 'train'?\n"),
+        ("zzz", f"error: unknown command 'zzz': choose from {ALL}\n"),
         (
             "--hlep",
-            f"error: no command '--hlep': choose from {ALL}\n",
+            f"error: unknown command '--hlep': choose from {ALL}\n",
         ),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_plain_value_error_is_a_bug(raising: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("number", "code", "line"),
     [
-        (errno.ENOSPC, 1, "error: r/loss.png: No space left on device: make room\n"),
+        (errno.ENOSPC, 1, "error: r/loss.png: No space left on device: free some space\n"),
         (errno.EIO, 1, "error: r/loss.png: Input/output error\n"),
         (errno.EACCES, 2, "error: r/loss.png: Permission denied\n"),
         (errno.ENAMETOOLONG, 2, "error: r/loss.png: File name too long\n"),

@@ -134,7 +134,7 @@ def test_what_is_broken_is_named(own: str, capsys: pytest.CaptureFixture[str]) -
         (["check", "rotary:base=-1"], "rotary: base=-1.0 must be positive"),
         (
             ["check", "alibi", "--only", "nothing"],
-            "--only 'nothing': the properties are hooks, has",
+            "--only 'nothing' is not a property: use hooks, has",
         ),
         (["check", "alibi", "--heads", "0"], "--heads is [0]: it must be at least 1"),
         (["check", "nowhere.Class"], "nowhere.Class: cannot import nowhere"),

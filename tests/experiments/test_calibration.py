@@ -10,8 +10,8 @@ import pytest
 from wordorder.experiments import calibration
 from wordorder.experiments.jobs import Job, Outcome
 from wordorder.model import ModelConfig
+from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import Machine
 
 TRAIN = TrainConfig(model=ModelConfig(width=32, layers=2, heads=2, trained_length=8), batch_size=4)
 
@@ -31,7 +31,7 @@ def test_the_faster_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     def took(at_the_same_time: float) -> Callable[..., list[Outcome]]:
         def run_jobs(jobs: list[Job], *, at_once: int) -> list[Outcome]:
             step = 1.0 if at_once == 1 else at_the_same_time
-            machine = Machine("cpu", jobs[0].threads).to_dict()
+            machine = Compute("cpu", jobs[0].threads).to_dict()
             return [Outcome({"machine": machine, "step_seconds": step}) for job in jobs]
 
         return run_jobs

@@ -117,7 +117,7 @@ def test_runs_of_a_seed_share_initial_weights(position: str) -> None:
 
 def test_a_run_is_what_it_would_be_alone(config: CompareConfig, tmp_path: Path) -> None:
     """The same weights and metrics as `train` leaves with the same machine."""
-    from wordorder.training.machine import Machine
+    from wordorder.training.compute import Compute
     from wordorder.training.start import train
 
     compare(config)
@@ -130,7 +130,7 @@ def test_a_run_is_what_it_would_be_alone(config: CompareConfig, tmp_path: Path) 
             keep="last",
             out=str(tmp_path / "a"),
         ),
-        machine=Machine(**record(config)["machine"]),
+        compute=Compute(**record(config)["machine"]),
     )
     ours, theirs = Run.load(folder).model.state_dict(), alone.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

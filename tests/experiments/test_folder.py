@@ -13,7 +13,7 @@ from wordorder.errors import BadInput
 from wordorder.experiments import compare as of_comparisons
 from wordorder.experiments.compare import COMPARISON, CompareConfig, compare
 from wordorder.experiments.tasks import GRID
-from wordorder.folders import Kind, ours
+from wordorder.folders import FolderKind, own_files
 from wordorder.training.config import TrainConfig
 from wordorder.training.run import RUN
 
@@ -53,7 +53,7 @@ def made(folder: Path, name: str) -> Path:
     return folder
 
 
-def record(path: Path, kind: Kind) -> None:
+def record(path: Path, kind: FolderKind) -> None:
     path.write_text(json.dumps(dict.fromkeys(("wordorder", *kind.keys), 1)))
 
 
@@ -63,7 +63,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_ours_is_what_it_leaves(name: str, tmp_path: Path) -> None:
-    found = {str(path.relative_to(tmp_path)) for path in ours(made(tmp_path, name), KINDS[name])}
+    found = {
+        str(path.relative_to(tmp_path)) for path in own_files(made(tmp_path, name), KINDS[name])
+    }
     assert found == {KINDS[name].record, *LEFT[name]}
 
 

@@ -17,8 +17,8 @@ from wordorder.experiments.runner import Progress
 from wordorder.model import ModelConfig
 from wordorder.training import report
 from wordorder.training.config import TrainConfig
-from wordorder.training.material import read_material
 from wordorder.training.start import train
+from wordorder.training.training_data import read_training_data
 
 # The factor at which each embedding learns best, were any factor allowed.
 BEST = {"none": 1.0, "alibi": 4.0, "rotary": 1 / 64, "t5": 100.0}
@@ -114,7 +114,7 @@ def test_the_text_that_chooses_is_not_the_one_that_is_reported(
     )
     monkeypatch.setattr(report, "draw_losses", lambda *_: None)
     run = train(config)
-    material = read_material(config, run.tokenizer)
+    material = read_training_data(config, run.tokenizer)
 
     class Split:
         """Material with text that may choose, which the reported text is not."""

@@ -17,7 +17,7 @@ QUICK = ["--only", "causal-order", "recurrent-order", "--seeds", "1"]
     [
         (["--only", "sinusoidal-brakes"], "did you mean sinusoidal-breaks? They are "),
         (["--seeds", "0"], "--seeds is 0: it must be at least 1"),
-        (["--budget", "soon"], "--budget is soon: it must be a length of time, as 90s"),
+        (["--budget", "soon"], "--budget is soon: it must be a duration such as 90s"),
         (["--only", "sinusoidal-breaks", "--budget", "1s"], "no claim fits in 1s"),
         (["--languages", "one.txt"], "give two, line by line the same"),
         (["--words", "absent.vec"], "no file absent.vec"),

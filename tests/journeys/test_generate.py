@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from wordorder.cli import generate as command
 from wordorder.cli.main import main
 from wordorder.errors import BadInput
-from wordorder.training.machine import compiler_found
+from wordorder.training.compute import compiler_found
 from wordorder.training.run import Run
 
 SMALL = (
@@ -69,7 +69,10 @@ def extended(to: int) -> None:
     path.write_text(json.dumps(config), encoding="utf-8")
 
 
-PAST = "past them rotary goes on, how well is measured by wordorder eval RUN --length"
+PAST = (
+    "rotary has positions past them, but quality may drop: measure it with wordorder eval RUN "
+    "--length"
+)
 
 
 def test_past_the_trained_length_it_says_so(here: Path, said: Said) -> None:
@@ -78,20 +81,20 @@ def test_past_the_trained_length_it_says_so(here: Path, said: Said) -> None:
     _, lines = said()
     assert len(lines) == 1 and "tokens/s" in lines[0]
     assert write("--max-tokens", "10") == 0
-    assert said()[1][0] == f"trained on 16 tokens: {PAST} 32"
+    assert said()[1][0] == f"the model was trained on 16 tokens; {PAST} 32"
 
 
 def test_an_extended_run_says_what_carries_it(here: Path, said: Said) -> None:
     extended(2048)
     for tokens, expected in (
         ("9", []),
-        ("30", ["extended from 16 to 2,048 tokens by yarn"]),
+        ("30", ["the model was extended from 16 to 2,048 tokens by yarn"]),
     ):
         assert write("--max-tokens", tokens) == 0
         assert said()[1][:-1] == expected
     extended(32)
     assert write("--max-tokens", "26") == 0
-    assert said()[1][:-1] == [f"extended from 16 to 32 tokens by yarn: {PAST} 64"]
+    assert said()[1][:-1] == [f"the model was extended from 16 to 32 tokens by yarn; {PAST} 64"]
 
 
 def test_in_a_window_a_text_has_no_end(here: Path, said: Said) -> None:
@@ -105,7 +108,7 @@ def test_in_a_window_a_text_has_no_end(here: Path, said: Said) -> None:
     assert write(*window) == 0
     assert said()[0] == "a small" + found["texts"][0]["text"] + "\n"
     assert write("--window", "12", "--sinks", "4", "--max-tokens", "100") == 0
-    assert said()[1][0] == f"trained on 16 tokens: {PAST} 32"
+    assert said()[1][0] == f"the model was trained on 16 tokens; {PAST} 32"
     assert write("--window", "200", "--max-tokens", "40") == 0
     longer = said()[0]
     assert write("--max-tokens", "40") == 0
@@ -134,7 +137,7 @@ def test_windows_that_cannot_be(
 def test_a_table_ends_a_text_where_it_ends(runs: dict[str, Path], said: Said) -> None:
     assert main(["generate", str(runs["learned"]), "a small", "--max-tokens", "100"]) == 0
     assert said()[1][0] == (
-        "learned has no position past 15: writing at most 9 tokens instead of 100"
+        "learned has no position past 15: generating at most 9 tokens instead of 100"
     )
 
 
@@ -146,10 +149,8 @@ def test_a_prompt_that_is_too_long_is_said_before_it_is_echoed(
     assert main(["generate", str(runs["learned"]), "a small thing ... ", *words]) == 2
     out, lines = said()
     assert out == ""
-    assert lines == [
-        "error: the prompt is 19 tokens, the end of text that opens it included, and learned has "
-        "positions for 16: shorten it by 3 tokens, or take a run with --position rotary"
-    ]
+    assert len(lines) == 1 and lines[0].startswith("error: the prompt has 19 tokens, ")
+    assert "learned has only 16 positions: shorten it by 3 tokens" in lines[0]
 
 
 def test_a_prompt_that_fills_the_table_leaves_room_for_one_token(
@@ -158,7 +159,7 @@ def test_a_prompt_that_fills_the_table_leaves_room_for_one_token(
     assert main(["generate", str(runs["learned"]), "a small thing .", "--seed", "1"]) == 0
     out, lines = said()
     assert out.startswith("a small thing .")
-    assert lines[0] == "learned has no position past 15: writing at most 1 token instead of 200"
+    assert lines[0] == "learned has no position past 15: generating at most 1 token instead of 200"
 
 
 @pytest.mark.usefixtures("here")
@@ -245,7 +246,7 @@ def test_whitespace_that_the_tokenizer_drops_is_said(words: dict[str, Path], sai
 def test_python_writes_as_far_as_there_are_positions(runs: dict[str, Path]) -> None:
     run = Run.load(runs["learned"])
     assert len(run.generate("a small", seed=1, min_p=0.0)) <= 7 + 9
-    with pytest.raises(BadInput, match="the prompt is 19 tokens, the end of text that opens it"):
+    with pytest.raises(BadInput, match="the prompt has 19 tokens, the end-of-text token before it"):
         run.generate("a small thing ... ")
 
 

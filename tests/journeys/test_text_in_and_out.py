@@ -110,7 +110,7 @@ def test_text_without_spaces_is_said_to_be_so_where_words_are_counted(said: Said
     pytest.importorskip("gensim")
     words = ("--data", "zh.txt", "--out", "zh.vec", "--threads", "1", "--dimensions", "4")
     code, out, err = said("words", "train", *words, "--min-count", "1", "--json")
-    assert code == 0 and "cut the text into words first" in err
+    assert code == 0 and "insert spaces between the words first" in err
     assert any("without spaces" in note for note in json.loads(out)["notes"])
 
 
@@ -135,7 +135,7 @@ def test_a_configuration_may_open_with_a_mark(said: Said) -> None:
     assert said("train", "--config", "c.yaml", *words, *data)[0] == 0
     Path("c.yaml").write_bytes("steps: 2 # é".encode("cp1252"))
     code, _, err = said("train", "--config", "c.yaml", *words, *data)
-    assert code == 2 and "as Windows-1252 it reads" in err
+    assert code == 2 and "as Windows-1252 it is" in err
 
 
 def test_notes_of_data_that_is_named_reach_whoever_asks(said: Said) -> None:
@@ -143,4 +143,4 @@ def test_notes_of_data_that_is_named_reach_whoever_asks(said: Said) -> None:
         "\n".join(json.dumps({"text": text}) for text in (None, CHINESE * 20)), encoding="utf-8"
     )
     code, _, err = said("eval", "r", "--data", "t.jsonl")
-    assert code == 0 and "note: 1 of 2 rows of t.jsonl holds no text in field 'text'" in err
+    assert code == 0 and "note: 1 of 2 rows of t.jsonl has no text in field 'text'" in err

@@ -91,10 +91,10 @@ def test_a_stopped_run_goes_on_to_the_bit(text: Path, tmp_path: Path, how: signa
     _, said = stopped.communicate(timeout=60)
     assert stopped.returncode == (130 if how is signal.SIGINT else -how)
     if how is signal.SIGINT:
-        assert "go on with wordorder train --resume stopped" in said
+        assert "resume with wordorder train --resume stopped" in said
     resumed = run("train", "--resume", "stopped", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on after step" in resumed.stderr
+    assert "resuming after step" in resumed.stderr
     assert same_weights(tmp_path / "straight", tmp_path / "stopped")
     assert metrics_of(tmp_path / "straight") == metrics_of(tmp_path / "stopped")
 

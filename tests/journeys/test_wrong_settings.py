@@ -17,7 +17,7 @@ import wordorder as wo
 from wordorder.cli.main import main
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
-from wordorder.training import beforehand
+from wordorder.training import preconditions
 from wordorder.training.config import from_mapping, seconds
 
 SMALL = (
@@ -62,8 +62,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("windows", -4, "it must be at least 0"),
     ("embedding_scale", -1, "it must be at least 0"),
     ("norm_epsilon", 0, "it must be above 0"),
-    ("time", "soon", "it must be a length of time, as 90s, 3m, 1.5h or 90"),
-    ("time", "0s", "it must be a length of time"),
+    ("time", "soon", "it must be a duration such as 90s, 3m, 1.5h or 90"),
+    ("time", "0s", "it must be a duration"),
     *((name, float("nan"), "finite") for name in ("learning_rate", "clip", "warmup", "dropout")),
     *((name, INFINITE, "finite") for name in ("learning_rate", "clip", "weight_decay", "decay")),
     *((name, INFINITE, "it must be a whole number") for name in ("steps", "seed", "width")),
@@ -147,25 +147,25 @@ def test_a_value_that_cannot_be(
         ("muon: 1", "muon in c.yaml is 1: it must be true or false"),
         ("muon: perhaps", "muon in c.yaml is perhaps: it must be true or false"),
         ("windows: [4, x]", "windows in c.yaml is [4, 'x']: it must be a list, each a whole"),
-        ("out: 7", "out in c.yaml is 7: it must be text, which stands in quotes in YAML"),
+        ("out: 7", "out in c.yaml is 7: it must be text (in quotes in YAML)"),
         ("sample_prompt: no", "sample_prompt in c.yaml is false: it must be text"),
         ('out: "a\\0b"', "it must be text without null bytes"),
-        ("learning_rte: 1", "there is no option 'learning_rte': did you mean learning_rate?"),
-        ("zzzzz: 1", "there is no option 'zzzzz': wordorder train --help lists them"),
+        ("learning_rte: 1", "unknown option 'learning_rte': did you mean learning_rate?"),
+        ("zzzzz: 1", "unknown option 'zzzzz': wordorder train --help lists them"),
         ("auto_size: true", "auto_size in c.yaml: this command has no such option"),
         ("preset: huge", "preset in the --config file is huge: it must be auto or one of nano"),
         ("preset: [nano]", "preset in the --config file is ['nano']"),
-        ("3: 4", "the key 3 is no name of an option"),
-        ("steps: 2\nsteps: 3", "steps stands twice"),
-        ("batch-size: 2\nbatch_size: 3", "gives batch_size twice"),
-        ("- steps", "must hold options by name"),
-        ("", "must hold options by name"),
-        ("steps", "must hold options by name"),
-        ("steps: [", "is no YAML"),
-        ("steps: 2026-13-45", "is no YAML"),
-        ("a: &a [*a]\nsteps: *a", "is no YAML"),
-        ("!!python/object:os.system {}", "is no YAML"),
-        ("[" * 5000, "is no YAML"),
+        ("3: 4", "the key 3 is not an option name"),
+        ("steps: 2\nsteps: 3", "steps is repeated"),
+        ("batch-size: 2\nbatch_size: 3", "sets batch_size twice"),
+        ("- steps", "must set options by name"),
+        ("", "must set options by name"),
+        ("steps", "must set options by name"),
+        ("steps: [", "is not valid YAML"),
+        ("steps: 2026-13-45", "is not valid YAML"),
+        ("a: &a [*a]\nsteps: *a", "is not valid YAML"),
+        ("!!python/object:os.system {}", "is not valid YAML"),
+        ("[" * 5000, "is not valid YAML"),
         ("steps: &a [1]\nwindows: &b [*a, *a]\n", "steps in c.yaml is [1]: it must be a whole"),
     ],
 )
@@ -191,23 +191,32 @@ def test_what_yaml_reads_otherwise_is_taken_as_it_was_meant() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--model gru --isolate-documents", "a GRU cannot isolate documents"),
-        ("--model gru --no-causal", "a GRU processes tokens from left to right"),
+        ("--model gru --isolate-documents", "not possible with a GRU"),
+        (
+            "--model gru --no-causal",
+            "a GRU processes tokens from left to right: leave out --no-causal",
+        ),
         (
             "--model gru --no-causal --objective masked-token",
             "a GRU processes tokens from left to right",
         ),
-        ("--model gru --position alibi", "--position is of a transformer, and --model is gru"),
-        ("--model gru --windows 4", "--windows is of a transformer"),
-        ("--vocabulary-size 300", "--vocabulary-size is of bpe, and --tokenizer bytes"),
-        ("--no-muon --momentum 0.9", "--momentum is of Muon, and --no-muon goes without"),
-        ("--schedule cosine --decay 0.3", "--decay is of warmup-stable-decay"),
+        (
+            "--model gru --position alibi",
+            "--position is an option of transformers, but --model is gru",
+        ),
+        ("--model gru --windows 4", "--windows is an option of transformers"),
+        (
+            "--vocabulary-size 300",
+            "--vocabulary-size has an effect only with --tokenizer bpe, not bytes",
+        ),
+        ("--no-muon --momentum 0.9", "--momentum is an option of Muon, which --no-muon disables"),
+        ("--schedule cosine --decay 0.3", "--decay is an option of warmup-stable-decay"),
         ("--development-fraction 0 --keep best", "--keep best needs a development text"),
-        ("--inexact", "--inexact goes with --resume"),
-        ("--init r", "--init r brings its tokenizer, bytes of 257: leave out --tokenizer"),
+        ("--inexact", "--inexact needs --resume"),
+        ("--init r", "(bytes, 257 tokens): leave out --tokenizer"),
         ("--init r --vocabulary-size 257", "leave out --tokenizer and --vocabulary-size, or train"),
-        ("--steps 2 --time 3s", "--time and --steps are two lengths"),
-        ("--data", "data names no text"),
+        ("--steps 2 --time 3s", "--time and --steps both set the length"),
+        ("--data", "data is empty"),
     ],
 )
 def test_options_of_which_one_would_be_overruled(refused: Refused, words: str, said: str) -> None:
@@ -221,10 +230,10 @@ def test_what_shows_only_in_the_middle_of_a_run_is_found_before(
     line = refused("--sample-prompt", "é", base=characters)
     assert line.startswith("--sample-prompt: character 'é' (U+00E9) at offset 0 is not among")
     line = refused("--position", "learned:length=16", "--sample-prompt", "a" * 30)
-    assert line.startswith("--sample-prompt is 31 tokens") and "has positions for" in line
+    assert line.startswith("--sample-prompt has 31 tokens") and "has positions for" in line
     blind = ["--no-causal", "--objective", "masked-token", "--sample-prompt", "a"]
-    assert refused(*blind).endswith("a model with --no-causal writes none: leave it out")
-    monkeypatch.setattr(beforehand, "find_spec", lambda name: None)
+    assert refused(*blind).endswith("generates no samples: leave it out")
+    monkeypatch.setattr(preconditions, "find_spec", lambda name: None)
     assert "pip install 'wordorder[tensorboard]'" in refused("--tensorboard")
 
 
@@ -243,9 +252,9 @@ def test_python_is_told_of_a_tokenizer_that_is_overruled(finished: Path) -> None
     model = wo.ModelConfig(width=32, layers=1, heads=2, trained_length=16)
     asked = {"model": model, "data": (str(finished / "text.txt"),), "steps": 1}
     out = str(finished / "of-python")
-    with pytest.raises(BadInput, match="brings its tokenizer, bytes of 257: leave out --tokenizer"):
+    with pytest.raises(BadInput, match=r"\(bytes, 257 tokens\): leave out --tokenizer"):
         wo.train(wo.TrainConfig(**asked, init=str(finished / "r"), tokenizer="characters", out=out))
-    with pytest.raises(BadInput, match="vocabulary_size is 300, and the tokenizer bytes has 257"):
+    with pytest.raises(BadInput, match="vocabulary_size is 300, but the tokenizer bytes has 257"):
         model = replace(model, vocabulary_size=300)
         wo.train(wo.TrainConfig(**{**asked, "model": model}, tokenizer="bytes", out=out))
     assert not Path(out).exists()

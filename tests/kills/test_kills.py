@@ -114,7 +114,7 @@ def on_a_full_disk(machine: Machine, straight: Left, moments: list[float]) -> No
             how = {"file_bytes": 1 + int(moment * 90_000)}
         ended = machine.train("r", **how)
         assert ended.code == 1, (how, ended.err)
-        assert ended.error.startswith("error: ") and "make room" in ended.error, (how, ended.err)
+        assert ended.error.startswith("error: ") and "free some space" in ended.error, how
         again = machine.finish("r")
         assert again.code == 0, (how, again.err)
         assert machine.left("r") == straight, how

@@ -15,7 +15,7 @@ from wordorder.model.compiled_step import CompiledStep, compile_refusal
 from wordorder.model.decoding import Sampling, generate
 from wordorder.model.fixed_cache import FixedCache
 from wordorder.positions import CATALOGUE
-from wordorder.training.machine import compiler_found
+from wordorder.training.compute import compiler_found
 
 SPECS = [*CATALOGUE, "learned+alibi", "rotary/none", "rotary:scaling=dynamic,factor=2"]
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}

@@ -26,10 +26,10 @@ from wordorder.positions.rotary import Rotation
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import make_tokenizer
+from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
 from wordorder.training.loop import Training
-from wordorder.training.machine import Machine
-from wordorder.training.material import Material
+from wordorder.training.training_data import TrainingData
 
 SHAPE = ModelShape(6, 4, layers=2, trained_length=16)
 PLAIN = torch.arange(16)[None]
@@ -99,8 +99,8 @@ def training_of(spec: str) -> Training:
     made = filled(LanguageModel(model))
     return Training(
         TrainConfig(model, batch_size=2),
-        Machine("cpu", 1),
-        Material(tokenizer, store, store, {}),
+        Compute("cpu", 1),
+        TrainingData(tokenizer, store, store, {}),
         made,
         steps=1,
     )
@@ -126,7 +126,7 @@ def test_evaluation_uses_plain_positions(fed: list[Tensor]) -> None:
     training.gradient(0)
     assert fed and not any(torch.equal(each[:1], PLAIN) for each in fed)
     fed.clear()
-    store = training.material.validation
+    store = training.training_data.validation
     validation = training.validate(len(store))
     found = evaluate(training.model, store, context_length=16)
     assert fed and all(torch.equal(each[:1], PLAIN) for each in fed)

@@ -39,5 +39,5 @@ def test_many_sources_have_a_short_name(tmp_path: Path) -> None:
 
 
 def test_no_data_is_bad_input() -> None:
-    with pytest.raises(BadInput, match="no data given"):
+    with pytest.raises(BadInput, match="no data: give python-docs"):
         load_corpus([])

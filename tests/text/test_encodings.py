@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wordorder.text.encodings import damage_of, readings, wide_encoding
+from wordorder.text.encodings import damage_of, plausible_decodings, wide_encoding
 
 RUSSIAN = "В тот вечер старик сидел у ворот и смотрел на далёкие горы."
 FRENCH = "Ce soir-là, le vieil homme était assis devant la porte et regardait les montagnes."
@@ -48,15 +48,15 @@ def test_the_right_reading_comes_first(name: str, text: str, before: str) -> Non
     data = f"{before}{text}\n".encode(name)
     assert not damage_of(data).stray
     offset = next(place for place, byte in enumerate(data) if byte > 0x7F)
-    first = readings(data, offset)[0]
+    first = plausible_decodings(data, offset)[0]
     # Other encodings that spell it with the same bytes are as right.
     assert data.decode(first.name) == data.decode(name)
     assert first.line.rstrip("…") in text and first.errors == 0
 
 
 def test_what_reads_as_no_language() -> None:
-    assert readings(bytes(range(128, 256)) * 9) == []
-    assert readings(b"plain") == []
+    assert plausible_decodings(bytes(range(128, 256)) * 9) == []
+    assert plausible_decodings(b"plain") == []
 
 
 def test_utf8_with_strays_is_told_from_other_encodings() -> None:

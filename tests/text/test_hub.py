@@ -42,13 +42,11 @@ def test_messages(folder: Path) -> None:
         with pytest.raises(BadInput) as caught:
             load_corpus(name, **options)
         assert "\n" not in str(caught.value)
-        return str(caught.value)
+        return f"{caught.value.code}: {caught.value}"
 
-    assert message(f"hf:{folder}", field="body") == (
-        f"hf:{folder}: no column 'body'; its columns are 'text', 'n': name one with --field text"
-    )
-    assert message(f"hf:{folder}:default:nowhere").startswith(
-        f"hf:{folder}:default:nowhere cannot be opened: "
-    )
-    assert message(f"hf:{folder}/none").startswith(f"hf:{folder}/none cannot be opened: ")
-    assert message("hf:a:b:c:d").endswith("write hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT")
+    line = message(f"hf:{folder}", field="body")
+    assert line.startswith("text.missing-column: ") and line.endswith("with --field text")
+    unopened = f"text.dataset-not-opened: cannot open hf:{folder}"
+    assert message(f"hf:{folder}:default:nowhere").startswith(f"{unopened}:default:nowhere: ")
+    assert message(f"hf:{folder}/none").startswith(f"{unopened}/none: ")
+    assert message("hf:a:b:c:d").startswith("text.dataset-name: ")

@@ -141,8 +141,7 @@ def test_whitespace_that_a_tokenizer_drops_is_said_and_not_doubled() -> None:
     tokenizer = BROUGHT["wordlevel"]
     start = Prompt("The cat\n", tokenizer)
     assert start.note == (
-        "the tokenizer drops the whitespace at the end of the prompt: "
-        "the model goes on as if it were not there"
+        "the tokenizer drops the whitespace at the end of the prompt, so the model does not see it"
     )
     assert start.allowed(()) is None
     assert written(start, tokenizer.encode("saw a")) == "saw a"

@@ -199,7 +199,7 @@ def test_pieces_that_would_be_equal_are_not_cut() -> None:
         (float("nan"), 0.0, "validation_fraction is nan: it must be a finite number, above 0"),
         (0.1, -0.1, "development_fraction is -0.1: it must be at least 0 and below 1"),
         (0.1, float("nan"), "development_fraction is nan"),
-        (0.5, 0.5, "0.5 and development fraction 0.5 leave nothing to train on"),
+        (0.5, 0.5, "0.5 and development fraction 0.5 leave no text to train on"),
     ],
 )
 def test_impossible_fractions_are_named(validation: float, development: float, said: str) -> None:
@@ -208,11 +208,12 @@ def test_impossible_fractions_are_named(validation: float, development: float, s
 
 
 def test_too_little_text_is_named() -> None:
-    with pytest.raises(BadInput, match=r"made cannot be split in two \(1 different document, 1 c"):
+    with pytest.raises(BadInput, match=r"1 different document and 1 characters") as caught:
         split_corpus(corpus_of("x"))
-    with pytest.raises(BadInput, match=r"in three \(all 25 documents are the same text, 25 char"):
+    assert caught.value.code == "text.too-short-to-split"
+    with pytest.raises(BadInput, match=r"in three: it has 25 documents with the same text"):
         split_corpus(corpus_of(*"x" * 25), 0.1, 0.04)
-    with pytest.raises(BadInput, match=r"cannot be split in two \(1 different document"):
+    with pytest.raises(BadInput, match=r"split in two: it has 1 different document"):
         split_corpus(corpus_of("long enough"), rule="hash")
 
 

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from wordorder.model import ModelConfig, make_model
 from wordorder.training import checkpoints, loop
+from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig, with_vocabulary
-from wordorder.training.course import Course
 from wordorder.training.display import Display
-from wordorder.training.machine import Machine
-from wordorder.training.material import read_material
 from wordorder.training.metrics import Metrics
+from wordorder.training.run_controller import RunController
 from wordorder.training.timing import Deadline
 from wordorder.training.training import Training
+from wordorder.training.training_data import read_training_data
 
 
 class Killed(Exception):
@@ -49,7 +49,7 @@ class TinyRun:
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
         self.folder, self.config = folder, config
-        self.material = read_material(config)
+        self.training_data = read_training_data(config)
         folder.mkdir(exist_ok=True)
 
     def go(
@@ -70,11 +70,11 @@ class TinyRun:
             budget: seconds, for an open end; None: exactly `steps`.
             repeat: take recorded decisions alone.
         """
-        config = with_vocabulary(self.config, self.material.tokenizer.vocabulary_size)
+        config = with_vocabulary(self.config, self.training_data.tokenizer.vocabulary_size)
         model = make_model(config.model)
         model.initialise(config.seed)
-        machine = Machine("cpu", 1)
-        training = Training(config, machine, self.material, model, steps, budget is not None)
+        compute = Compute("cpu", 1)
+        training = Training(config, compute, self.training_data, model, steps, budget is not None)
         take = training.step
 
         def step() -> dict[str, Any]:
@@ -95,10 +95,10 @@ class TinyRun:
             known = checkpoint.extra["decisions"]
             before = max((r.get("seconds", 0.0) for r in self.records()), default=0.0)
         deadline = None if budget is None or repeat else Deadline(budget, config.decay, 1.0)
-        course = Course(
+        controller = RunController(
             self.folder, deadline=deadline, thread_numbers=threads, known=known, now=clock
         )
-        loop.run(training, self.folder, Display(), course, before)
+        loop.run(training, self.folder, Display(), controller, before)
         return training
 
     def records(self) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from wordorder.training import outcome
+from wordorder.training import final_notes
 from wordorder.training.config import TrainConfig
 from wordorder.training.training import Training
 
@@ -80,7 +80,7 @@ def test_without_development_text_the_last_weights_are_left(
     tiny: Callable[..., TinyRun],
 ) -> None:
     run = tiny("r", development_fraction=0.0)
-    assert run.material.development is None
+    assert run.training_data.development is None
     last = run.go(clock(), steps=20)
     assert same(load_file(run.folder / "model.safetensors"), last.model.state_dict())
     assert "best_step" not in run.records()[-1]
@@ -135,28 +135,28 @@ def record(step: int, loss: float, **more: object) -> dict:
 def test_overfitting_is_said() -> None:
     steps = [{"step": n, "loss": 3.0} for n in range(1, 101)]
     rises = [*steps, record(50, 3.5), record(100, 4.0)]
-    assert outcome.overfitting(rises) == (
+    assert final_notes.overfitting(rises) == (
         "overfitting: the development loss is 4.000, 33% above the training loss of 3.000, and "
         "has risen since step 50 (3.500): use more text, fewer steps, a smaller model or more "
         "--dropout"
     )
-    assert not outcome.overfitting([*steps, record(50, 4.2), record(100, 4.0)])  # still falls
-    assert not outcome.overfitting([*steps, record(50, 3.3), record(100, 3.5)])  # not far above
-    assert not outcome.overfitting([*steps, record(50, 3.99), record(100, 4.0)])  # no rise
+    assert not final_notes.overfitting([*steps, record(50, 4.2), record(100, 4.0)])  # still falls
+    assert not final_notes.overfitting([*steps, record(50, 3.3), record(100, 3.5)])  # not far above
+    assert not final_notes.overfitting([*steps, record(50, 3.99), record(100, 4.0)])  # no rise
 
 
 def test_best_and_last_are_said() -> None:
     both = record(20, 4.346, best_step=20, best_loss=4.346, last_step=60, last_loss=4.604)
-    assert outcome.best_and_last(both) == (
-        "model.safetensors holds the weights of step 20, the best on the development text: "
-        "validation loss 4.346; last.safetensors those of step 60: 4.604"
+    assert final_notes.best_and_last(both) == (
+        "model.safetensors has the weights of step 20, the best on the development text "
+        "(validation loss 4.346); last.safetensors has those of step 60 (4.604)"
     )
-    assert "are the best" in outcome.best_and_last({**both, "best_step": 60})
-    assert not outcome.best_and_last(record(60, 4.3))
+    assert "are the best" in final_notes.best_and_last({**both, "best_step": 60})
+    assert not final_notes.best_and_last(record(60, 4.3))
 
 
 def test_a_loss_above_that_of_guessing_is_said(tmp_path: Path) -> None:
     model = {"vocabulary_size": 4096}
-    said = outcome.guessing(record(60, 49.9), model)
-    assert "49.900 is worse than guessing every token alike, which is 8.318" in said
-    assert not outcome.guessing(record(60, 8.3), model)
+    said = final_notes.guessing(record(60, 49.9), model)
+    assert "49.900 is worse than that of a uniform guess, 8.318" in said
+    assert not final_notes.guessing(record(60, 8.3), model)

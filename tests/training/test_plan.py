@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
+from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import Machine
 from wordorder.training.plan import Plan, Timing
 
 
 def plan(**changes: Any) -> Plan:
     values = {
         "config": TrainConfig(time="45s"),
-        "machine": Machine("cpu", 1),
+        "compute": Compute("cpu", 1),
         "data": {},
         "parameters": {"total": 5_000_000, "position": 0},
         "steps": 30,
@@ -29,11 +29,11 @@ def plan(**changes: Any) -> Plan:
 
 def test_too_few_steps_are_said_with_what_to_do() -> None:
     assert plan().warnings() == [
-        "only 30 steps fit into 45 s: too few for a model to learn anything; use --preset nano, "
-        "--time 10m, or a quieter machine"
+        "only 30 steps fit into 45 s, too few for a model to learn anything: use --preset nano, "
+        "--time 10m, or a less busy machine"
     ]
     one = plan(steps=1, timing=Timing(1.5, 0.2)).warnings()
-    assert one[0].startswith("only 1 step fits into 45 s: ")
+    assert one[0].startswith("only 1 step fits into 45 s, ")
     small = plan(parameters={"total": 1_000_000, "position": 0}).warnings()
     assert "--preset" not in small[0] and "--time 10m" in small[0]
 

@@ -9,7 +9,7 @@ import matplotlib
 import pytest
 from matplotlib.axes import Axes
 
-from wordorder.training.report import draw_losses, model_card, text_in_words, texts_read
+from wordorder.training.report import draw_losses, held_out_losses, model_card, text_in_words
 
 CONFIG: dict[str, Any] = {
     "wordorder": "0",
@@ -72,7 +72,7 @@ def records(**first: Any) -> list[dict[str, Any]]:
 
 
 def test_each_text_is_named_with_how_much_of_it_was_read() -> None:
-    assert list(texts_read(records(text="development"))) == [
+    assert list(held_out_losses(records(text="development"))) == [
         "development text, 100 tokens, while training",
         "validation text, 900 tokens, at the end",
     ]

@@ -19,19 +19,20 @@ def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         Run.load(tmp_path)
     runs = tmp_path / "runs"
-    assert str(caught.value) == (
-        f"{tmp_path} is a comparison: name one of its runs: "
-        f"{runs}/none-seed0, {runs}/rotary-seed0, {runs}/rotary-seed1"
+    assert caught.value.code == "training.several-runs"
+    assert str(caught.value).endswith(
+        f" {runs}/none-seed0, {runs}/rotary-seed0, {runs}/rotary-seed1"
     )
     for number in range(9):
         (runs / f"alibi-seed{number}").mkdir()
         (runs / f"alibi-seed{number}" / "model.safetensors").touch()
     (tmp_path / "comparison.json").unlink()
-    with pytest.raises(BadInput, match=r"is a folder of runs: .*alibi-seed5 and 6 more$"):
+    with pytest.raises(BadInput, match=r"is a folder of runs, .*alibi-seed5 and 6 more$"):
         Run.load(tmp_path)
 
 
 def test_a_folder_with_no_runs_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
-    with pytest.raises(BadInput, match=r"is no whole run: config.json is missing"):
+    with pytest.raises(BadInput, match=r"config.json is missing") as caught:
         Run.load(tmp_path)
+    assert caught.value.code == "training.incomplete-run"

@@ -12,7 +12,7 @@ import pytest
 import wordorder as wo
 from wordorder.cli.options.train import read_options
 from wordorder.model import PRESETS, ModelConfig, make_model
-from wordorder.training import settle
+from wordorder.training import preparation
 from wordorder.training.config import TrainConfig
 from wordorder.training.display import Display
 from wordorder.training.size import (
@@ -115,16 +115,16 @@ def test_the_likely_size_is_measured_and_another_is_measured_anew(
     """A run that may repay compiling is compiled at the size that it takes, not before."""
     tried: list[TrainConfig] = []
 
-    def settled(config: TrainConfig, *rest: object) -> SimpleNamespace:
+    def prepared(config: TrainConfig, *rest: object) -> SimpleNamespace:
         tried.append(config)
         plan = SimpleNamespace(timing=SimpleNamespace(step_seconds=0.1))
         return SimpleNamespace(config=config, plan=plan)
 
-    monkeypatch.setattr(settle, "_settle", settled)
-    monkeypatch.setattr(settle, "choose_preset", lambda config, **figures: name)
-    material = SimpleNamespace(training=range(1000))
+    monkeypatch.setattr(preparation, "_prepare", prepared)
+    monkeypatch.setattr(preparation, "choose_preset", lambda config, **figures: name)
+    training_data = SimpleNamespace(training=range(1000))
     config = replace(TINY, auto_size=True, time=f"{budget:g}s")
-    found = settle.settle(config, material, 0.0, Display())  # type: ignore[arg-type]
+    found = preparation.prepare(config, training_data, 0.0, Display())  # type: ignore[arg-type]
     assert (found.config.model.width, found.config.compile) == (PRESETS[name]["width"], "auto")
     assert found.config.model.trained_length == 256
     assert tried[0].model.width == PRESETS[likely]["width"]
@@ -134,9 +134,9 @@ def test_the_likely_size_is_measured_and_another_is_measured_anew(
 
 def test_the_size_stays_where_steps_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[TrainConfig] = []
-    monkeypatch.setattr(settle, "_settle", lambda config, *rest: tried.append(config))
+    monkeypatch.setattr(preparation, "_prepare", lambda config, *rest: tried.append(config))
     config = replace(TINY, auto_size=True, steps=5)
-    settle.settle(config, SimpleNamespace(), 0.0, Display())  # type: ignore[arg-type]
+    preparation.prepare(config, SimpleNamespace(), 0.0, Display())  # type: ignore[arg-type]
     assert tried == [config]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from wordorder.training import course, threads
+from wordorder.training import run_controller, threads
 from wordorder.training.threads import ThreadWatch, candidates, fastest, timed, worth_timing
 from wordorder.training.training import Training
 
@@ -145,13 +145,13 @@ def looking(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, int]]:
         return chosen.get(number["done"], current), {}
 
     monkeypatch.setattr(threads, "fastest", found)
-    original = course.Course._threads
+    original = run_controller.RunController._threads
 
-    def noted(self: course.Course) -> object:
+    def noted(self: run_controller.RunController) -> object:
         number["done"] = self.training.done
         return original(self)
 
-    monkeypatch.setattr(course.Course, "_threads", noted)
+    monkeypatch.setattr(run_controller.RunController, "_threads", noted)
     yield chosen
 
 

@@ -137,13 +137,13 @@ def test_a_decision_that_a_kill_left_half_written_is_dropped(tiny: Callable[...,
 
 
 def test_a_cosine_is_planned_and_says_that_it_may_drift() -> None:
-    from wordorder.training.machine import Machine
+    from wordorder.training.compute import Compute
     from wordorder.training.plan import Plan, Timing
 
     def said(schedule: str) -> str:
         plan = Plan(
             config=TrainConfig(time="60s", schedule=schedule),
-            machine=Machine("cpu", 1),
+            compute=Compute("cpu", 1),
             data={},
             parameters={"total": 1, "position": 0},
             steps=500,
@@ -156,5 +156,5 @@ def test_a_cosine_is_planned_and_says_that_it_may_drift() -> None:
         assert plan.open_ended is (schedule != "cosine")
         return plan._time()
 
-    assert "drifts if the machine changes" in said("cosine")
-    assert "drifts" not in said("warmup-stable-decay")
+    assert "is missed if the speed changes" in said("cosine")
+    assert "is missed" not in said("warmup-stable-decay")

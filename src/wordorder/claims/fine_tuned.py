@@ -40,11 +40,11 @@ from wordorder.extension.carried import carried
 from wordorder.extension.fine_tune import RATE, fine_tune
 from wordorder.extension.methods import Stretch, respelled
 from wordorder.model import LanguageModel
+from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import DTYPES, Machine
-from wordorder.training.material import read_material
 from wordorder.training.run import Run
 from wordorder.training.start import train
+from wordorder.training.training_data import read_training_data
 
 INSIDE, PAST = 2, 4  # times the trained length: what is tuned at, and beyond it
 STEPS = 100
@@ -89,7 +89,7 @@ def train_tuned(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         the last doubling of the context is worth to the first model.
     """
     parent = _first(job, "parent", _part(tell, 0.0, 0.4))
-    material = read_material(config_of(parent.config), parent.tokenizer)
+    material = read_training_data(config_of(parent.config), parent.tokenizer)
     found = {PARENT: _same_targets(parent)}
     kinds = {CONTROL: ("unchanged", 1), **{name: (m, INSIDE) for name, m in TUNED.items()}}
     for number, (name, (method, factor)) in enumerate(kinds.items()):
@@ -157,8 +157,8 @@ def _further(
 
 def _train(config: TrainConfig, job: Mapping[str, Any], show: Told, **start: Any) -> Run:
     config = replace(config, threads=job["machine"]["threads"], overwrite=True, keep="last")
-    machine = Machine(**job["machine"])
-    run = train(config, machine=machine, show=show, wait=SECONDS_TO_SAVE, **start)
+    machine = Compute(**job["machine"])
+    run = train(config, compute=machine, show=show, wait=SECONDS_TO_SAVE, **start)
     run.model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]  # as its validation loss
     return run
 
@@ -170,7 +170,7 @@ def _part(tell: Tell, start: float, share: float) -> Told:
 
 def _same_targets(run: Run) -> dict[str, float]:
     """Return the loss of the same targets by how many trained lengths of the parent are read."""
-    store = read_material(config_of(run.config), run.tokenizer).validation
+    store = read_training_data(config_of(run.config), run.tokenizer).validation
     lengths = [factor * LENGTH for factor in (1, INSIDE, PAST)]
     losses = context_losses(run.model, store, lengths, trained_length=LENGTH).lengths
     return {

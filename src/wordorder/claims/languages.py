@@ -27,9 +27,9 @@ from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.jobs import Tell
 from wordorder.model import LanguageModel, ResidualStream, evaluating, make_model
 from wordorder.model.config import ModelConfig
+from wordorder.training.compute import Compute, use
 from wordorder.training.config import TrainConfig, with_vocabulary
 from wordorder.training.loop import Training
-from wordorder.training.machine import Machine, use
 
 ROTARY, SINUSOIDAL, RELATIVE = "rotary", "sinusoidal", "shaw"
 OF_THE_ARTICLE = (SINUSOIDAL, "learned", ROTARY)
@@ -92,7 +92,7 @@ def train_bilingual(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     model = make_model(config.model)
     assert isinstance(model, LanguageModel) and config.steps is not None
     model.initialise(config.seed)
-    machine = Machine(**job["machine"])
+    machine = Compute(**job["machine"])
     use(model, machine)
     untrained = retrieval(model, languages)
     material: Any = languages

@@ -21,8 +21,8 @@ from wordorder.extension.carried import carried
 from wordorder.extension.methods import Stretch, respelled
 from wordorder.model import LanguageModel
 from wordorder.text.store import TokenStore
-from wordorder.training.material import Material
 from wordorder.training.run import Run
+from wordorder.training.training_data import TrainingData
 
 SCALED = (2, 4, 8)  # times the trained length
 # Methods of `wordorder extend` by what the literature calls them. YaRN's ramp is the one fitted to
@@ -42,7 +42,7 @@ ONE_TARGET = 2048  # windows, of which the last token alone is asked for
 LAST_TARGETS, MOST_LAST_TARGETS = 8, 8192
 
 
-def removed(run: Run, material: Material) -> dict[str, float]:
+def removed(run: Run, material: TrainingData) -> dict[str, float]:
     """Return what of the input is neither word nor position, and what each half is worth.
 
     `positions` and `words` are what the loss rises by without them.
@@ -66,7 +66,7 @@ def removed(run: Run, material: Material) -> dict[str, float]:
     }
 
 
-def resampled(run: Run, material: Material) -> dict[str, Any]:
+def resampled(run: Run, material: TrainingData) -> dict[str, Any]:
     """Return what a model says to one token too many, and its rise at 2L with a longer table."""
     model, store, length = run.model, material.validation, run.model_config.trained_length
     assert isinstance(model, LanguageModel)
@@ -80,7 +80,7 @@ def resampled(run: Run, material: Material) -> dict[str, Any]:
     return {"refused": refused, "rise": rise}
 
 
-def scalings(run: Run, material: Material) -> dict[str, dict[str, float]]:
+def scalings(run: Run, material: TrainingData) -> dict[str, dict[str, float]]:
     """Return by length and scaling what the loss of the same targets rises by, nothing tuned."""
     model, length = run.model, run.model_config.trained_length
     assert isinstance(model, LanguageModel)
@@ -99,7 +99,7 @@ def scalings(run: Run, material: Material) -> dict[str, dict[str, float]]:
     }
 
 
-def sinks(run: Run, material: Material) -> dict[str, float]:
+def sinks(run: Run, material: TrainingData) -> dict[str, float]:
     """Return the loss of the same targets, streamed, by how many first tokens the cache keeps.
 
     The cache holds as many tokens as the model was trained on, first ones included. `attended` is
@@ -123,7 +123,7 @@ def sinks(run: Run, material: Material) -> dict[str, float]:
     return {**losses, "attended": max(sum(each) / len(each) for each in shares)}
 
 
-def position_readings(run: Run, material: Material) -> list[dict[str, float]]:
+def position_readings(run: Run, material: TrainingData) -> list[dict[str, float]]:
     """Return by layer the error of two probes that read positions, over that of chance."""
     length = run.model_config.trained_length
     linear, network = (
@@ -136,7 +136,7 @@ def position_readings(run: Run, material: Material) -> list[dict[str, float]]:
     ]
 
 
-def near_and_far(run: Run, material: Material) -> dict[str, Any]:
+def near_and_far(run: Run, material: TrainingData) -> dict[str, Any]:
     """Return what the loss of a token rises by when those far before it, or near, are shuffled.
 
     `cut` is what it rises by without those far before it, with its interval over documents.
@@ -158,7 +158,7 @@ def near_and_far(run: Run, material: Material) -> dict[str, Any]:
     }
 
 
-def last_doubling(run: Run, material: Material) -> dict[str, float | None]:
+def last_doubling(run: Run, material: TrainingData) -> dict[str, float | None]:
     """Return what the farther half of the trained length lowers the loss by, over documents.
 
     The same few tokens are predicted from half the trained length before them and from all of it.
@@ -177,7 +177,7 @@ def last_doubling(run: Run, material: Material) -> dict[str, float | None]:
     return {"mean": gain.mean, "low": gain.low, "high": gain.high}
 
 
-def word_frequencies(run: Run, material: Material) -> float:
+def word_frequencies(run: Run, material: TrainingData) -> float:
     """Return the loss of saying of every held-out token how frequent it is in training."""
     training, held_out = material.training, material.validation
     size = training.vocabulary_size
@@ -186,7 +186,7 @@ def word_frequencies(run: Run, material: Material) -> float:
     return float(losses[held_out.tokens].mean())
 
 
-QUESTIONS: dict[str, Callable[[Run, Material], Any]] = {
+QUESTIONS: dict[str, Callable[[Run, TrainingData], Any]] = {
     "last-doubling": last_doubling,
     "near-far": near_and_far,
     "position-probe": position_readings,
@@ -198,7 +198,7 @@ QUESTIONS: dict[str, Callable[[Run, Material], Any]] = {
 }
 
 
-def _long_windows(run: Run, material: Material, factor: int) -> Windows:
+def _long_windows(run: Run, material: TrainingData, factor: int) -> Windows:
     """Return windows of a multiple of the trained length L that end in L/2 targets.
 
     Raises:

@@ -33,9 +33,9 @@ from wordorder.experiments.task_training import TESTING, TRAINING, EachTokenAByt
 from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.names import file_name
 from wordorder.text.batches import NOT_COUNTED
+from wordorder.training.compute import Compute, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.loop import Training
-from wordorder.training.machine import Machine, use
 
 LENGTH, LONGEST, LIMIT = 40, 100, 2048
 EMBEDDINGS = ("sinusoidal", "rotary")
@@ -139,7 +139,7 @@ def training_of(task: StringTask, position: str, seed: int, steps: int) -> Train
         momentum=0.9,
         seed=seed,
     )
-    machine = Machine("cpu", torch.get_num_threads(), kernel="plain")
+    machine = Compute("cpu", torch.get_num_threads(), kernel="plain")
     model = make_model(config.model)
     model.initialise(seed)
     use(model, machine)

@@ -30,7 +30,7 @@ from wordorder.experiments.calibration import time_at_once
 from wordorder.experiments.folder import beginning, goes_on, write_record
 from wordorder.experiments.jobs import Job, Outcome, is_stored_result, stored
 from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
-from wordorder.folders import Kind
+from wordorder.folders import FolderKind
 from wordorder.locks import held
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.numerals import counted
@@ -44,7 +44,7 @@ from wordorder.version import __version__
 RECORD = "claims.json"
 RESULTS = ("results/*.json", "results/*/*.json")
 # What claims leave, and so what --overwrite removes: nothing else in the folder is touched.
-CLAIMS = Kind(
+CLAIMS = FolderKind(
     "claims",
     record=RECORD,
     keys=("machine", "torch", "cores"),

@@ -26,7 +26,7 @@ from wordorder.claims.claim import HOLDS, Claim, Criterion, Gate, Plan, Reading,
 from wordorder.experiments.jobs import Tell
 from wordorder.model import make_model
 from wordorder.model.config import PRESETS, ModelConfig
-from wordorder.training.machine import DTYPES, Machine, compiled, use
+from wordorder.training.compute import DTYPES, Compute, compiled, use
 from wordorder.training.optimizers import Optimizer
 
 LENGTHS = (64, 256, 1024)
@@ -48,7 +48,7 @@ def time_both(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         job: `length`, and `machine`.
     """
     length = job["length"]
-    machine = replace(Machine(**job["machine"]), dtype=EQUAL)
+    machine = replace(Compute(**job["machine"]), dtype=EQUAL)
     steps = {
         f"{kind} {dtype}": _step(kind, length, replace(machine, dtype=dtype))
         for kind in KINDS
@@ -73,7 +73,7 @@ def _seconds(step: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def _step(kind: str, length: int, machine: Machine, rows: int = 0) -> Callable[[], None]:
+def _step(kind: str, length: int, machine: Compute, rows: int = 0) -> Callable[[], None]:
     """Return one training step of a model as a function."""
     config = ModelConfig(
         **{**PRESETS["nano"], "trained_length": length},

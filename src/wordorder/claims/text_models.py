@@ -21,10 +21,10 @@ from wordorder.experiments.paired_run import train_and_measure
 from wordorder.experiments.statistics import Interval
 from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.names import file_name
+from wordorder.training.compute import DTYPES
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import DTYPES
-from wordorder.training.material import read_material, tokenizer_of
 from wordorder.training.run import Run
+from wordorder.training.training_data import read_training_data, tokenizer_of
 
 LENGTH = 128  # 8 times that is what 13 documents of the built-in text's held-out part reach
 FACTORS = (1, 2, 5, 8)
@@ -113,7 +113,7 @@ def train_text_model(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     if job["questions"]:
         run = Run.load(job["folder"])
         run.model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]
-        material = read_material(config, tokenizer_of(Path(job["folder"])))
+        material = read_training_data(config, tokenizer_of(Path(job["folder"])))
         for name in job["questions"]:
             tell(0.95, name)
             found[name] = QUESTIONS[name](run, material)

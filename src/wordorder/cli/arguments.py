@@ -1,19 +1,17 @@
-"""From what was typed to a command's options, with one clear line where it is wrong.
+"""Parses command-line arguments into a dataclass of options.
 
-tyro splits what was typed into the fields of a frozen dataclass and writes the help; what a value
-may be, the annotations say (`wordorder.settings`), here as in YAML and in Python. tyro's complaints
-are boxes of several lines; here they become a `BadInput` like any other. An unknown option is
-looked up among the known ones, and an error that the dataclass itself raised comes out as it was
-raised.
+tyro assigns the arguments to the fields of a frozen dataclass and prints the help; the annotations
+(`wordorder.settings`) decide which values are valid, as in YAML and in Python. tyro reports errors
+in boxes of several lines; here they become a `BadInput` of one line. Errors that the dataclass
+raises are passed on.
 """
 
 from __future__ import annotations
 
 import difflib
 import io
-import re
-from collections.abc import Iterator, Sequence, Set
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -29,7 +27,7 @@ REGISTRY = ConstructorRegistry()
 
 @REGISTRY.primitive_rule
 def _as_typed(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Leave an invalid number or choice as it was typed: `check` says what it must be."""
+    """Pass on an invalid number or choice as text: `check` raises the error for it."""
     if get_origin(info.type) is Literal:
         metavar = "{" + ",".join(get_args(info.type)) + "}"
     elif info.type in (int, float):
@@ -59,20 +57,19 @@ def parse(
     command: str,
     default: Options | None = None,
 ) -> Options:
-    """Read `arguments` into `options`, a dataclass whose docstring is the help.
+    """Parse arguments into a dataclass, whose docstring is the help.
 
     Args:
-        options: the dataclass; its fields' defaults are the options' defaults.
-        arguments: what was typed after the command.
-        command: what to call it in help and messages, as `wordorder eval`.
-        default: where what was not typed comes from; None takes the fields' defaults.
+        options: the dataclass; the defaults of its fields are those of the options.
+        arguments: the arguments after the command.
+        command: the command, such as `wordorder eval`, for help and messages.
+        default: values of options that are not typed; None: the defaults of the fields.
 
     Raises:
-        BadInput: where an option is unknown, missing or has a value it cannot have.
+        BadInput: an option is unknown, missing, or has an invalid value.
     """
-    complaint = io.StringIO()
     try:
-        with redirect_stderr(complaint):
+        with redirect_stderr(io.StringIO()), _on_parse_error(lambda e: _raise_ours(e, command)):
             value, unknown = tyro.cli(
                 options,
                 args=list(arguments),
@@ -88,61 +85,111 @@ def parse(
     except SystemExit as leaving:
         if not leaving.code:  # --help has been printed
             raise
-        ours = _ours(leaving) or BadInput(_flat(complaint.getvalue(), command))
+        ours = _ours(leaving) or BadInput(
+            f"the arguments are not valid: {command} --help lists the options",
+            code="cli.invalid-arguments",
+        )
         raise (_as_spelled(ours, options) if isinstance(ours, WrongSetting) else ours) from None
     if unknown:
-        raise BadInput(_unknown(unknown[0], options, command))
+        raise _unknown(unknown[0], options, command)
     return value
 
 
 def typed_names(arguments: Sequence[str]) -> frozenset[str]:
-    """Return the options that were typed, by the names of their fields: muon for --no-muon."""
+    """Return the names of the fields of typed options: muon for --no-muon."""
     flags = (word.partition("=")[0][2:] for word in arguments if word.startswith("--"))
     return frozenset(flag.removeprefix("no-").replace("-", "_") for flag in flags)
 
 
-def refuse_typed(typed: Set[str], *rules: tuple[bool, str, str]) -> None:
-    """Refuse options that were typed and would change nothing.
+def refuse_typed(typed: Set[str], *rules: tuple[bool, str, BadInput]) -> None:
+    """Check that no typed option is without effect.
 
     Args:
-        rules: each whether it holds, the names of the options that then change nothing, and what to
-            say, with {} for the option.
+        rules: for each, a condition, the names of options without effect under it, and the error,
+            in whose message {} stands for the option.
 
     Raises:
-        BadInput: for the first that was typed.
+        BadInput: for the first such option.
     """
-    for holds, names, why in rules:
-        for name in names.split() if holds else ():
+    for condition, names, error in rules:
+        for name in names.split() if condition else ():
             if name in typed:
-                raise BadInput(why.replace("{}", f"--{name.replace('_', '-')}", 1))
+                raise about_option(error, f"--{name.replace('_', '-')}")
+
+
+def about_option(error: BadInput, option: str) -> BadInput:
+    """Return the error with the option in place of {} in its message."""
+    error.args = (str(error).replace("{}", option, 1),)
+    return error
 
 
 def hidden_names(options: type) -> set[str]:
-    """Return the fields of a dataclass of options, and of those in it, that have no option."""
-    return {name for name, how in _annotations(options) if tyro.conf.Suppress in how}
+    """Return the fields of options, nested ones included, that have no command-line option."""
+    return {name for name, _, how in _annotations(options) if tyro.conf.Suppress in how}
 
 
-def _annotations(options: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Yield the fields of a dataclass of options, and of those in it, with how they are typed."""
+def _annotations(options: Any) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
+    """Yield name, type and metadata of each field of options, nested ones included."""
     kind = get_args(options)[0] if get_origin(options) is Annotated else options
     hints = get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
     for name, hint in hints.items():
-        yield name, get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        annotated = get_origin(hint) is Annotated
+        yield name, get_args(hint)[0] if annotated else hint, hint.__metadata__ if annotated else ()
         yield from _annotations(hint)
+
+
+def _spelling(name: str, how: tuple[Any, ...], attribute: str = "name") -> str:
+    """Return the name that the metadata gives a field, or its own."""
+    names = [getattr(item, attribute, None) for item in how]
+    return next((str(given) for given in names if given), name)
 
 
 def _as_spelled(error: WrongSetting, options: type) -> WrongSetting:
     """Return the error with the option as it is typed: --learning-rate, or RUN."""
-    how = next((how for name, how in _annotations(options) if name == error.name), ())
+    how = next((how for name, _, how in _annotations(options) if name == error.name), ())
     if tyro.conf.Positional in how:
-        named = [each.metavar for each in how if getattr(each, "metavar", None)]
-        return error.spelled(named[0] if named else error.name)
-    named = [each.name for each in how if getattr(each, "name", None)]
-    return error.spelled(f"--{(named[0] if named else error.name).replace('_', '-')}")
+        return error.spelled(_spelling(error.name, how, "metavar"))
+    return error.spelled(f"--{_spelling(error.name, how).replace('_', '-')}")
+
+
+def _on_parse_error(hook: Callable[[Any], None]) -> AbstractContextManager[None]:
+    """Call a hook with tyro's parse errors as data, before tyro prints them.
+
+    The hook is private to tyro and may change in any release. Without it users get a less
+    specific message (`cli.invalid-arguments`), so nothing depends on it but the wording.
+    """
+    try:
+        from tyro._errors import on_parse_error
+    except ImportError:
+        return nullcontext()
+    return on_parse_error(hook)
+
+
+def _raise_ours(event: Any, command: str) -> None:
+    """Raise tyro's parse error as a BadInput, for the kinds that our options can cause."""
+    kind = type(event).__name__
+    if kind == "MissingArgs":
+        argument = event.missing_arguments[0].arg
+        raise BadInput(
+            f"{_argument_name(argument)} is missing; {command} --help lists the options",
+            code="cli.missing-argument",
+        )
+    if kind == "BadValue":
+        raise BadInput(
+            f"{_argument_name(event.argument)} is without a value; {command} --help lists the "
+            "options",
+            code="cli.missing-value",
+        )
+
+
+def _argument_name(argument: Any) -> str:
+    """Return the name of tyro's description of an argument: RUN, or --learning-rate."""
+    lowered = argument.lowered
+    return str(lowered.metavar if argument.is_positional() else lowered.name_or_flags[-1])
 
 
 def _ours(leaving: SystemExit) -> BadInput | None:
-    """The error that the dataclass raised, where that is why tyro leaves."""
+    """Return the error of the dataclass that made tyro exit, if there is one."""
     cause: BaseException | None = leaving
     while (cause := cause.__context__) is not None:
         if isinstance(cause, ValueError) and type(cause).__module__.startswith("wordorder."):
@@ -150,34 +197,27 @@ def _ours(leaving: SystemExit) -> BadInput | None:
     return None
 
 
-def _flat(box: str, command: str) -> str:
-    """A box's first section as one line; boxes are drawn with `│`, without UTF-8 with blanks."""
-    plain = re.sub(r"\033\[[\d;]*m", "", box)
-    below_title = "\n".join(line.strip("│ ") for line in plain.splitlines()[1:])
-    first = re.split(r"(?m)^[─╰-][─╯-]*$", below_title.strip("-\n"))[0]
-    lines = first.strip().splitlines()
-    missing = lines[0].startswith("Missing from")
-    message = f"{lines[1]} is missing" if missing else " ".join(lines)
-    message = re.sub(r"^Error parsing (\S+): ", r"\1: ", message)
-    value = re.match(r"Missing value for argument '(.+?)'", message)
-    message = f"{value[1]} is without a value" if value else message
-    return f"{message.rstrip('. ')}; {command} --help lists the options"
+def _unknown(word: str, options: type, command: str) -> BadInput:
+    """Return the error for an unknown option or a superfluous argument."""
+    option = word.partition("=")[0]
+    if not option.startswith("-"):
+        return BadInput(
+            f"unexpected argument {word!r}: {command} --help lists the options",
+            code="cli.unexpected-argument",
+        )
+    near = difflib.get_close_matches(option, _flags(options), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"{command} --help lists the options"
+    return BadInput(f"{command} has no option {option}: {hint}", code="cli.unknown-option")
 
 
-def _unknown(token: str, options: type, command: str) -> str:
-    given = token.partition("=")[0]
-    if not given.startswith("-"):
-        return f"{command} has no use for {token!r}: {command} --help lists its options"
-    near = difflib.get_close_matches(given, _flags(options, command), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"{command} --help lists its options"
-    return f"{command} has no option {given}: {hint}"
-
-
-def _flags(options: type, command: str) -> list[str]:
-    shown = io.StringIO()
-    try:
-        with redirect_stdout(shown):
-            tyro.cli(options, args=["--help"], prog=command, registry=REGISTRY)
-    except SystemExit:
-        pass
-    return sorted(set(re.findall(r"--[a-z][\w.-]*", shown.getvalue())))
+def _flags(options: type) -> list[str]:
+    """Return the options of a command, as they are typed."""
+    flags = ["--help"]
+    for name, kind, how in _annotations(options):
+        if is_dataclass(kind) or {tyro.conf.Suppress, tyro.conf.Positional}.intersection(how):
+            continue
+        flag = _spelling(name, how).replace("_", "-")
+        flags.append(f"--{flag}")
+        if kind is bool and tyro.conf.FlagCreatePairsOff not in how:
+            flags.append(f"--no-{flag}")
+    return sorted(flags)

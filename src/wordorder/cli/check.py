@@ -1,4 +1,4 @@
-"""`wordorder check`: the conformance kit on any positional embedding, ours or a user's."""
+"""`wordorder check`: runs the conformance checks on any positional embedding."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ MARKS = {True: ("holds", "green"), False: ("broken", "bold red"), None: ("-", "d
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = read_options(arguments)
     if unknown := [name for name in options.only if name not in CHECKS]:
-        raise BadInput(f"--only {unknown[0]!r}: the properties are {', '.join(CHECKS)}")
+        raise BadInput(
+            f"--only {unknown[0]!r} is not a property: use {', '.join(CHECKS)}",
+            code="cli.check-unknown-property",
+        )
     if not options.heads:
-        raise BadInput("--heads names none: give head counts, as 1 6 8")
+        raise BadInput(
+            "--heads has no value: give numbers of heads, such as 1 6 8", code="cli.check-no-heads"
+        )
     causal = not options.bidirectional
     report = check(options.spec, heads=options.heads, causal=causal, only=options.only)
     if options.json:
@@ -37,10 +42,11 @@ def _show(report: Report) -> None:
     rows: list[list[str | Text]] = []
     for finding in report.findings:
         mark, style = MARKS[finding.holds]
-        said = Text(finding.statement)
+        statement = Text(finding.statement)
         if finding.detail:
-            said.append(f"\n{finding.detail}", style="red" if finding.holds is False else "dim")
-        rows.append([Text(mark, style=style), finding.name, said])
+            detail_style = "red" if finding.holds is False else "dim"
+            statement.append(f"\n{finding.detail}", style=detail_style)
+        rows.append([Text(mark, style=style), finding.name, statement])
     console = Console(highlight=False)
     console.print(Text(report.embedding, style="bold"))
     console.print(Table(["", "", ""], rows, left=frozenset({0, 1, 2})).terminal())

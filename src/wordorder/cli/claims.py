@@ -1,4 +1,4 @@
-"""`wordorder claims`: statements about positional embeddings, tried, with a verdict on each."""
+"""`wordorder claims`: tests published claims about positional embeddings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STRICT_EXIT = 3
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = read_options(arguments)
     plan, claims, console = _plan(options), find(options.only), Console(highlight=False)
     if options.list:
@@ -33,29 +33,34 @@ def main(arguments: list[str]) -> int:
     few = [f"{c.name} ({c.seeds_needed})" for c in claims if c.plan(plan).seeds < c.seeds_needed]
     if few:
         show.say(
-            f"not testable with --seeds {plan.seeds}, with the seeds they need: {', '.join(few)}; "
-            "without --seeds each takes what it needs"
+            f"not testable with --seeds {plan.seeds} (the number they need): {', '.join(few)}; "
+            "without --seeds each claim uses the number it needs"
         )
     if options.budget is not None:
         chosen = within(claims, plan, seconds(options.budget), torch.get_num_threads())
         left_out = [claim.name for claim in claims if claim not in chosen]
         if not chosen:
-            raise BadInput(f"no claim fits in {options.budget}: give more, or fewer --seeds")
+            raise BadInput(
+                f"no claim fits into --budget {options.budget}: give more time, or fewer --seeds",
+                code="cli.claims-budget",
+            )
         if left_out:
-            show.say(f"not within {options.budget}: {', '.join(left_out)}")
+            show.say(
+                f"skipped, because they exceed --budget {options.budget}: {', '.join(left_out)}"
+            )
         claims = chosen
     try:
         verdicts = run_claims(claims, plan, out=options.out, overwrite=options.overwrite, show=show)
     except KeyboardInterrupt:
         show.close()
-        show.say(f"stopped: what is done is kept, and the same command goes on with {folder}")
+        show.say(f"stopped: finished runs are saved in {folder}; the same command continues")
         raise
     finally:
         show.close()
     if options.json:
         command = shlex.join(["wordorder", "claims", *arguments])
-        found = [as_json(verdict) for verdict in verdicts]
-        print(json.dumps({"command": command, "folder": str(folder), "claims": found}))
+        records = [as_json(verdict) for verdict in verdicts]
+        print(json.dumps({"command": command, "folder": str(folder), "claims": records}))
     elif options.markdown:
         print(markdown(verdicts), end="")
     else:
@@ -67,12 +72,14 @@ def main(arguments: list[str]) -> int:
 def _plan(options: ClaimsOptions) -> Plan:
     if options.languages and len(options.languages) != 2:
         raise BadInput(
-            f"--languages names {len(options.languages)} files: give two, line by line the same"
+            f"--languages has {len(options.languages)} files: give two, with the same sentences "
+            "line by line",
+            code="cli.claims-languages",
         )
     questions = (options.questions,) if options.questions else ()
     for name in (*options.languages, *options.words, *questions):
         if not Path(name).exists():
-            raise BadInput(f"no file {name}")
+            raise BadInput(f"no such file: {name}: check the path", code="cli.claims-no-file")
     return Plan(
         options.seeds or Plan.seeds,
         whole_paths(options.data),

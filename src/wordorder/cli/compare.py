@@ -1,7 +1,7 @@
-"""`wordorder compare`: which positional embedding, with evidence.
+"""`wordorder compare`: compares positional embeddings statistically.
 
-The verdict and the table go to stdout; how far it is goes to stderr, as bars in a terminal
-and as a line for every run that ends elsewhere.
+The verdict and the table go to stdout. Progress goes to stderr: bars in a terminal, otherwise one
+line per finished run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wordorder.text.user_text import user_path
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = read_options(arguments)
     train = options.train.plain()
     config = CompareConfig(
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         folder = compare(config, show=show, command=command)
     except KeyboardInterrupt:
         show.close()
-        show.say(f"stopped and saved: the same command goes on with {folder}")
+        show.say(f"stopped: finished runs are saved in {folder}; the same command continues")
         raise
     finally:
         show.close()

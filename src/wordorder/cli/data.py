@@ -1,4 +1,4 @@
-"""`wordorder data`: what a corpus holds, before anyone trains on it."""
+"""`wordorder data`: describes a corpus before training on it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
 from wordorder.table import Table
 from wordorder.text.corpus import BUILT_IN, Corpus
@@ -34,15 +35,15 @@ SAMPLE_TOKENS = 40
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Show what a corpus holds: documents, tokens, the split, a sample.
+    """Describe a corpus: documents, tokens, the split, and a sample.
 
     Args:
         data: python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT].
         field: column of tables and datasets that holds the text.
         tokenizer: bpe, bytes, characters, or the path of a tokenizer.json.
-        vocabulary_size: most tokens that bpe learns, special ones counted.
-        validation_fraction: share that is only reported: neither trained on nor used to choose.
-        development_fraction: share that chooses what is kept and is not trained on; 0: none.
+        vocabulary_size: largest vocabulary of bpe, special tokens included.
+        validation_fraction: share for the reported loss, not used to train or to choose.
+        development_fraction: share for choosing the weights to keep, not trained on; 0: none.
         json: print one JSON object instead of tables.
     """
 
@@ -58,10 +59,13 @@ class DataOptions:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = parse(DataOptions, arguments, command="wordorder data")
-    of_bpe = f"{{}} is of bpe, and --tokenizer is {options.tokenizer}: leave it out"
-    refuse_typed(typed_names(arguments), (options.tokenizer != "bpe", "vocabulary_size", of_bpe))
+    not_bpe = BadInput(
+        f"{{}} has an effect only with --tokenizer bpe, not {options.tokenizer}: leave it out",
+        code="cli.data-vocabulary-size",
+    )
+    refuse_typed(typed_names(arguments), (options.tokenizer != "bpe", "vocabulary_size", not_bpe))
     logs = Console(stderr=True)
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)
@@ -90,7 +94,7 @@ def _facts(
     tokens, size = (sum(part[what] for part in parts.values()) for what in ("tokens", "bytes"))
     lengths = sorted(len(document.text) for document in corpus.documents)
     median = statistics.median_low(lengths)
-    asked = options.vocabulary_size if options.tokenizer == "bpe" else None
+    requested_size = options.vocabulary_size if options.tokenizer == "bpe" else None
     typical = next(d for d in corpus.documents if len(d.text) == median)
     return {
         "options": asdict(options),
@@ -99,7 +103,7 @@ def _facts(
             *corpus.notes,
             *split.notes,
             *_note_of_spaces(corpus),
-            *tokenizer.notes(split.training, asked),
+            *tokenizer.notes(split.training, requested_size),
         ],
         "content_hash": corpus.content_hash,
         "documents": len(corpus.documents),
@@ -119,8 +123,8 @@ def _facts(
 
 def _note_of_spaces(corpus: Corpus) -> tuple[str, ...]:
     texts = (document.text for document in corpus.documents)
-    then = "A language model needs none; word vectors do (wordorder words train)"
-    return note_of_spaces(texts, corpus.name, then)
+    consequence = "Language models do not need spaces; word vectors do (wordorder words train)"
+    return note_of_spaces(texts, corpus.name, consequence)
 
 
 def _counts(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, int]:
@@ -167,7 +171,7 @@ def _show_sample(console: Console, sample: dict[str, str], tokenizer: Tokenizer)
     tokens = Text()
     for number, token in enumerate(tokenizer.encode(sample["text"])[:SAMPLE_TOKENS]):
         piece = (
-            # A token that ends inside a character is no damage: its bytes are shown.
+            # A token may end inside a character: show its bytes as escapes.
             tokenizer.decode([token])
             if tokenizer.spellings is None
             else tokenizer.spellings[token].decode(errors="backslashreplace")

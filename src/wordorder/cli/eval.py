@@ -1,7 +1,7 @@
-"""`wordorder eval`: a model's loss over a text, and whether it uses what it read far back.
+"""`wordorder eval`: measures a model's loss on a text, and its use of distant context.
 
-Whole windows always; on request windows that slide, the same tokens with growing context, and what
-is found again. Each is a part of its own, because no two of them measure the same thing.
+The loss over adjacent windows is always measured; sliding windows, growing context and retrieval on
+request. They are separate parts of the output, because they measure different things.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from wordorder.evaluation.retrieval import (
 )
 from wordorder.evaluation.sliding import check_stride, sliding_loss
 from wordorder.text.store import TokenStore
+from wordorder.training.compute import pick_device
 from wordorder.training.config import TrainConfig
-from wordorder.training.machine import pick_device
 from wordorder.training.run import Run
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = read_options(arguments)
     check_kinds(options.kinds)
     run = Run.load(options.run, trust=options.trust)
@@ -64,27 +64,33 @@ def main(arguments: list[str]) -> int:
 
 
 def _check_objective(options: EvalOptions, run: Run) -> None:
-    """Raise where a model that fills in hidden tokens is to be asked for the next one."""
-    asked = {
+    """Check that the model predicts the next token if an option needs it.
+
+    Raises:
+        BadInput: such an option is set, and the model predicts masked tokens.
+    """
+    options_set = {
         "--stride": options.stride is not None,
         "--context": options.context,
         "--retrieval": bool(options.retrieval),
     }
-    if any(asked.values()) and run.fills_in:
+    if any(options_set.values()) and run.fills_in:
+        option = next(name for name, is_set in options_set.items() if is_set)
         raise BadInput(
-            f"{run.folder} fills in hidden tokens, and {next(n for n in asked if asked[n])} asks "
-            "for the next one: leave it out, or take a run trained with --objective next-token"
+            f"{option} needs a model that predicts the next token, but {run.folder} predicts "
+            "masked tokens: leave it out, or use a run trained with --objective next-token",
+            code="cli.eval-not-next-token",
         )
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What is to be measured, after everything that cannot be has been said.
+class _Measurements:
+    """What to measure, after checking that it is possible.
 
     Args:
-        windows: how they lie, whole ones and those that slide.
+        windows: arguments for adjacent and sliding windows.
         contexts: lengths of growing context.
-        lengths: of what is to be found again.
+        lengths: lengths of retrieval texts.
     """
 
     windows: dict[str, Any]
@@ -92,7 +98,7 @@ class _Plan:
     lengths: tuple[int, ...]
 
     @classmethod
-    def of(cls, options: EvalOptions, run: Run, store: TokenStore) -> _Plan:
+    def of(cls, options: EvalOptions, run: Run, store: TokenStore) -> _Measurements:
         trained = run.model_config.trained_length
         length = options.length or trained
         isolate = options.isolate_documents
@@ -113,7 +119,7 @@ def _config(run: Run) -> TrainConfig:
 def _measured(
     options: EvalOptions, run: Run, store: TokenStore, progress: Callable[[str, float], Any]
 ) -> Measured:
-    plan, tokenizer = _Plan.of(options, run, store), run.tokenizer
+    plan, tokenizer = _Measurements.of(options, run, store), run.tokenizer
     model = run.load_model(pick_device(options.device))
     loss = evaluate(
         model,
@@ -159,19 +165,26 @@ def _measured(
 
 
 def _contexts(options: EvalOptions, store: TokenStore, trained: int) -> Measurable:
-    """Return the lengths of growing context that the text has enough for."""
+    """Return the lengths of growing context for which the text is long enough."""
     lengths = curve_lengths(trained, options.length or FACTORS[-1] * trained)
-    found = measurable(store, lengths, trained_length=trained, across_documents=options.pack)
-    if found.lengths:
-        return found
+    contexts = measurable(store, lengths, trained_length=trained, across_documents=options.pack)
+    if contexts.lengths:
+        return contexts
     longest = int(store.sizes.max())
-    raise BadInput(f"--context: {found.left_out[0]}; the longest has {longest:,} tokens")
+    raise BadInput(
+        f"--context: {contexts.left_out[0]}; the longest document has {longest:,} tokens",
+        code="cli.eval-context-too-long",
+    )
 
 
 def _check_room(
     options: EvalOptions, store: TokenStore, run: Run, lengths: tuple[int, ...]
 ) -> None:
-    """Raise where a text of none of the lengths can hold what is to be found in it."""
+    """Check that a retrieval text of the longest length can be generated.
+
+    Raises:
+        BadInput: even the longest text is too short.
+    """
     if not options.kinds:
         return
     hay = haystack(store, run.tokenizer)
@@ -179,4 +192,7 @@ def _check_room(
         try:
             drawn(hay, kind, max(lengths), 0.0, options.seed, 0)
         except BadInput as error:
-            raise BadInput(f"--retrieval {kind}: {error}; --lengths gives longer ones") from None
+            raise BadInput(
+                f"--retrieval {kind}: {error}; set longer texts with --lengths",
+                code="cli.eval-retrieval-too-short",
+            ) from None

@@ -1,4 +1,4 @@
-"""What `wordorder eval` measured: on a screen of 80 columns, a part for each question; as JSON."""
+"""Prints the measurements of `wordorder eval` for 80 columns, or returns them for JSON."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ from wordorder.table import Table
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model scored; None and nothing where it was not asked.
+    """The measurements of a model; None or empty if not requested.
 
     Args:
-        measurable: which lengths of `context` the text can measure.
+        loss: over adjacent windows.
+        sliding: over sliding windows.
+        context: of the same tokens with growing context.
+        measurable: the lengths of `context` for which the text is long enough.
+        retrieved: retrieval by kind, length and depth.
     """
 
     loss: Loss
@@ -38,11 +42,11 @@ class Measured:
 
 
 def show(name: str, trained_length: int, measured: Measured) -> None:
-    """Print everything that was measured.
+    """Print all measurements.
 
     Args:
-        name: of the text.
-        trained_length: past it a position is marked.
+        name: the name of the text.
+        trained_length: positions past it are marked.
     """
     console = Console(highlight=False)
     console.print(name, style="bold", markup=False)
@@ -53,25 +57,25 @@ def show(name: str, trained_length: int, measured: Measured) -> None:
 
 
 def plain(measured: Measured) -> dict[str, Any]:
-    """Return everything as it goes into JSON, with what follows from it."""
-    found = asdict(measured)
-    sliding, context = found["sliding"], found["context"]
-    for loss, own in ((found["loss"], measured.loss), (sliding, measured.sliding)):
-        if own is not None:
-            loss["perplexity"] = math.exp(own.loss_nats)
-            loss["interval"] = interval_around(own.loss_nats, own)
+    """Return all measurements as JSON, with perplexities and intervals."""
+    values = asdict(measured)
+    sliding, context = values["sliding"], values["context"]
+    for record, loss in ((values["loss"], measured.loss), (sliding, measured.sliding)):
+        if loss is not None:
+            record["perplexity"] = math.exp(loss.loss_nats)
+            record["interval"] = interval_around(loss.loss_nats, loss)
     if context is not None:
         context["left_out"] = measured.measurable.left_out
         context["note"] = measured.measurable.note
-    for cell in found["retrieved"]:
+    for cell in values["retrieved"]:
         count, by_text = cell["examples"], cell["by_text"]
         cell["exact_interval"] = wilson(cell["exact"], count) if count else None
         cell["chosen_interval"] = interval_of(by_text) if by_text else None
     return {
-        **found["loss"],
+        **values["loss"],
         "sliding": sliding,
         "context": context,
-        "retrieval": found["retrieved"] or None,
+        "retrieval": values["retrieved"] or None,
     }
 
 
@@ -160,39 +164,39 @@ def _retrieval(cells: Sequence[Retrieved]) -> Group:
 
 
 def _shares(shares: Sequence[float], interval: tuple[float, float]) -> list[str]:
-    """Shares of as many texts each, and that of all with its 95% interval."""
+    """Return the cells of shares over equally many texts, and their mean with its 95% interval."""
     low, high = map(percent, interval)
     return [*map(percent, shares), f"{percent(fmean(shares))} [{low}, {high}]"]
 
 
 def _table(columns: list[str], rows: list[list[str]], title: str, below: str) -> RenderableType:
-    """Return a table of numbers, none of which is folded."""
-    nowhere: frozenset[int] = frozenset()
-    return Table(columns, rows, title, below, left=nowhere, wrap=nowhere).terminal()
+    """Return a table of right-aligned numbers that are not folded."""
+    no_columns: frozenset[int] = frozenset()
+    return Table(columns, rows, title, below, left=no_columns, wrap=no_columns).terminal()
 
 
 def _loss_in_words(loss: Loss | SlidingLoss) -> str:
-    said = (
+    line = (
         f"loss {_with_error(loss.loss_nats, loss)} nats per token, "
         f"perplexity {math.exp(loss.loss_nats):.2f}"
     )
     if loss.bits_per_byte is not None:
-        said += f"\n{loss.bits_per_byte:.4f} bits per byte"
-    return said
+        line += f"\n{loss.bits_per_byte:.4f} bits per byte"
+    return line
 
 
 def _with_error(value: float, measured: Uncertain) -> str:
-    """A value with its 95% interval."""
+    """Return a value with its 95% interval."""
     return with_half_width(f"{value:.4f}", measured, 4)
 
 
 def _interval_in_words(loss: Loss) -> str:
-    """Say what the intervals of a loss are over."""
+    """Return what the intervals of a loss are computed over."""
     if loss.standard_error is None:
-        return "no interval: a text this short is one piece"
+        return "no interval: the text is too short"
     if loss.blocks:
         return (
             f"± is the 95% interval over {loss.blocks} blocks of the text, which has "
-            f"{counted(loss.documents, 'document')}: it says nothing of other texts"
+            f"{counted(loss.documents, 'document')}: it does not extend to other texts"
         )
     return f"± is the 95% interval over {counted(loss.documents, 'document')}"

@@ -1,4 +1,4 @@
-"""`wordorder explain`: how order gets into a model, in one screen and with its own numbers."""
+"""`wordorder explain`: shows on one screen how a model encodes order, with its own numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wordorder.words.screen import page
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = read_options(arguments)
     run = Run.load(options.run, trust=options.trust)
     text = decode_argument(options.text, "the text")
@@ -32,10 +32,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _about(run: Run) -> str:
-    """A run in a line."""
+    """Return a description of a run in one line."""
     config = run.model_config.resolved
-    what = "GRU" if config.kind == "gru" else "transformer"
+    kind = "GRU" if config.kind == "gru" else "transformer"
     position = "" if config.kind == "gru" else f", position {config.position}"
-    sides = "" if config.causal else ", reading both ways"
+    direction = "" if config.causal else ", bidirectional"
     layers = f"{counted(config.layers, 'layer')} of width {config.width}"
-    return f"{run.folder}: {what} of {layers}{position}{sides}"
+    return f"{run.folder}: {kind} of {layers}{position}{direction}"

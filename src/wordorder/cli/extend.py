@@ -1,7 +1,7 @@
-"""`wordorder extend`: make a trained model reach past the length it was trained on.
+"""`wordorder extend`: extends a trained model to a longer context, as a new run.
 
-The tables go to stdout, and into the new run's folder with a picture; how far it is goes to
-stderr, and the new run's name to stdout's last line.
+The tables go to stdout, and with a plot into the new run folder. The last line of stdout is that
+folder. Progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wordorder.table import Table
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     keep_large_blocks()
     options = read_options(arguments)
     show = Screen(quiet=options.json)
@@ -65,7 +65,10 @@ def main(arguments: list[str]) -> int:
 
 def _asked(options: ExtendOptions) -> Extension:
     if not options.to:
-        raise BadInput("--to is missing: how long texts are to get, as --to 4x or --to 8192")
+        raise BadInput(
+            "--to is missing: give the new length, such as --to 4x or --to 8192",
+            code="cli.extend-no-length",
+        )
     values = {f.name: getattr(options, f.name) for f in fields(Extension)}
     if options.retrieval == ("none",):
         values["retrieval"] = ()
@@ -85,7 +88,7 @@ def _plain(found: Extended) -> dict[str, Any]:
 
 
 def _bound(model: ModelConfig) -> str | None:
-    """Return what the base of a rotary embedding bounds, for this model's own head size."""
+    """Return the length that a rotary embedding's base serves, for this model's head size."""
     part = rotary_part(model)
     if part is None:
         return None
@@ -100,7 +103,7 @@ def _bound(model: ModelConfig) -> str | None:
 
 
 class Screen:
-    """A bar while it measures, the training's own lines while it trains, tables on stdout."""
+    """Shows a progress bar for measurements, training progress, and tables on stdout."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(highlight=False)
@@ -122,7 +125,7 @@ class Screen:
             self.close()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -1,7 +1,7 @@
-"""`wordorder generate`: a trained model continues a text, piece by piece as it comes.
+"""`wordorder generate`: continues a text with a trained model, and streams the result.
 
-The text goes to stdout and nothing else does; what a reader should know of it (that it
-grows past the trained length, how fast it came, from which seed) goes to stderr.
+Only the text goes to stdout. Remarks (text longer than the trained length, speed, seed) go to
+stderr.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ from wordorder.positions import foreign
 from wordorder.settings import LARGEST
 from wordorder.text.prompt import Prompt
 from wordorder.text.user_text import decode, decode_argument, printable, read_text
-from wordorder.training.continuation import continuation, room
-from wordorder.training.machine import compiler_found, pick_device
+from wordorder.training.compute import compiler_found, pick_device
 from wordorder.training.run import Run
+from wordorder.training.text_generation import generate_text, remaining_positions
 
-BETWEEN = "\n---\n"  # what parts several texts on stdout
-# Compiled, a token takes a third of the time; a few are written to see how long it is.
-SECONDS_WORTH_COMPILING, FEWEST_WORTH_COMPILING, TRIED = 60, 1000, 16
+BETWEEN = "\n---\n"  # separates several texts on stdout
+# Compiled, a token takes a third of the time; TIMED tokens are generated to estimate the total.
+SECONDS_WORTH_COMPILING, FEWEST_WORTH_COMPILING, TIMED = 60, 1000, 16
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = read_options(arguments)
     if options.count < 1:
-        raise BadInput(f"--count is {options.count}: it must be at least 1")
+        raise BadInput(
+            f"--count is {options.count}: it must be at least 1", code="cli.generate-count"
+        )
     run = Run.load(options.run, trust=options.trust)
     run.check_next_token("generate")
     model = run.load_model(pick_device(options.device))
@@ -45,8 +47,8 @@ def main(arguments: list[str]) -> int:
     check_window(model, **window, use_cache=options.cache)
     prompt = Prompt(_prompt(options), run.tokenizer)
     first = _sampling(options)
-    kept = options.window and options.window + options.sinks
-    sampling = replace(first, max_tokens=_room(run, model, prompt, first.max_tokens, kept))
+    cached = options.window and options.window + options.sinks
+    sampling = replace(first, max_tokens=_room(run, model, prompt, first.max_tokens, cached))
     if prompt.note:
         _say(prompt.note)
     step = _compiled_step(options, model, prompt.tokens, sampling)
@@ -55,8 +57,8 @@ def main(arguments: list[str]) -> int:
         one = replace(sampling, seed=(sampling.seed + number) % LARGEST)
         if number and not options.json:
             print(BETWEEN, flush=True)
-        written = continuation(model, prompt, one, use_cache=options.cache, step=step, **window)
-        texts.append(_write(written, prompt.text, one, options.json))
+        pieces = generate_text(model, prompt, one, use_cache=options.cache, step=step, **window)
+        texts.append(_write(pieces, prompt.text, one, options.json))
     if options.json:
         result = {"run": str(run.folder), "prompt": prompt.text, "sampling": asdict(sampling)}
         print(json.dumps({**result, **window, "texts": texts}))
@@ -72,91 +74,99 @@ def _sampling(options: GenerateOptions) -> Sampling:
 def _compiled_step(
     options: GenerateOptions, model: TokenModel, start: list[int], sampling: Sampling
 ) -> CompiledStep | None:
-    """Return the model's step to be compiled, where that was asked for or is repaid."""
+    """Return the compiled decoding step if it is requested or worth its time, else None."""
     if options.compile == "no":
         return None
     on_cpu = model.embedding.weight.device.type == "cpu"
-    why = str(compile_refusal(model, window=options.window, use_cache=options.cache) or "")
-    if not why and on_cpu and not compiler_found():
-        why = "it needs a C++ compiler: install g++, or set CXX"
+    obstacle = str(compile_refusal(model, window=options.window, use_cache=options.cache) or "")
+    if not obstacle and on_cpu and not compiler_found():
+        obstacle = "it needs a C++ compiler: install g++, or set CXX"
     if options.compile == "yes":
-        if why:
-            raise BadInput(f"--compile yes: {why}")
-    elif why or not on_cpu or not _repaid(model, start, sampling, options.count):
+        if obstacle:
+            raise BadInput(f"--compile yes: {obstacle}", code="cli.generate-not-compiled")
+    elif obstacle or not on_cpu or not _repaid(model, start, sampling, options.count):
         return None
-    _say("compiling the decoding step: some 20 s, less when it was compiled before")
+    _say("compiling the decoding step, which takes about 20 s, or less if it was compiled before")
     return CompiledStep(model)
 
 
 def _repaid(model: TokenModel, start: list[int], sampling: Sampling, count: int) -> bool:
-    """Return whether writing takes long enough, by a few tokens written to see."""
+    """Return whether generation takes long enough to repay compiling; times a few tokens."""
     tokens = count * sampling.max_tokens
     if tokens < FEWEST_WORTH_COMPILING or foreign(model.config.position):
-        return False  # nobody knows whether a compiler follows an embedding of one's own
+        return False  # a user-defined embedding may not be supported by the compiler
     started = time.perf_counter()
-    list(generate(model, start, replace(sampling, max_tokens=TRIED)))
-    return (time.perf_counter() - started) / TRIED * tokens >= SECONDS_WORTH_COMPILING
+    list(generate(model, start, replace(sampling, max_tokens=TIMED)))
+    return (time.perf_counter() - started) / TIMED * tokens >= SECONDS_WORTH_COMPILING
 
 
 def _prompt(options: GenerateOptions) -> str:
     if options.prompt_file is not None:
         if options.prompt is not None:
-            raise BadInput("a prompt and --prompt-file are two prompts: give one")
-        missing = f"--prompt-file {printable(options.prompt_file)}: no such file"
+            raise BadInput(
+                "PROMPT and --prompt-file both set the prompt: give one of them",
+                code="cli.generate-two-prompts",
+            )
+        missing = f"--prompt-file {printable(options.prompt_file)}: no such file; check the path"
         return read_text(options.prompt_file, missing).removesuffix("\n")
     if options.prompt == "-":
         if sys.stdin is None:
-            raise BadInput("standard input is closed: give a prompt, or --prompt-file")
+            raise BadInput(
+                "standard input is closed: give a prompt, or --prompt-file",
+                code="cli.generate-no-stdin",
+            )
         return decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
     return decode_argument(options.prompt or "", "the prompt")
 
 
-def _room(run: Run, model: TokenModel, prompt: Prompt, asked: int, kept: int) -> int:
-    """Return how many tokens can be written, and say so where the length matters.
+def _room(run: Run, model: TokenModel, prompt: Prompt, max_tokens: int, cached: int) -> int:
+    """Return how many tokens can be generated, with a message if that is not `max_tokens`.
 
     Args:
-        kept: how many tokens the cache keeps at most, behind which the newest one stands; 0: all.
+        max_tokens: the requested number of tokens.
+        cached: the largest number of tokens in the cache, which bounds positions; 0: no limit.
 
     Raises:
-        BadInput: a prompt longer than the embedding has positions for.
+        BadInput: the prompt is longer than the embedding has positions for.
     """
     if not isinstance(model, LanguageModel):
-        return asked
+        return max_tokens
     longest = model.position.max_position
-    endless = longest is None or 0 < kept <= longest
-    left = None if endless else room(model, prompt)
-    if left is not None and left < asked:
+    endless = longest is None or 0 < cached <= longest
+    left = None if endless else remaining_positions(model, prompt)
+    if left is not None and left < max_tokens:
         _say(
             f"{model.config.position} has no position past {longest}: "
-            f"writing at most {counted(left, 'token')} instead of {asked:,}"
+            f"generating at most {counted(left, 'token')} instead of {max_tokens:,}"
         )
-        asked = left
-    last = len(prompt.tokens) + asked - 2  # what is written last is not read
-    _say_how_far(run, min(last, kept) if kept else last, ends=not endless)
-    return asked
+        max_tokens = left
+    last = len(prompt.tokens) + max_tokens - 2  # the last generated token is not read
+    _say_if_past_trained_length(run, min(last, cached) if cached else last, ends=not endless)
+    return max_tokens
 
 
-def _say_how_far(run: Run, last: int, *, ends: bool) -> None:
-    """Say where a position stands to the length that the model was trained at, if past it."""
-    position, reached = run.model_config.position, run.model_config.trained_length
-    about = f"trained on {reached} tokens"
+def _say_if_past_trained_length(run: Run, last: int, *, ends: bool) -> None:
+    """Print a message if the last position is past the trained length."""
+    position, length = run.model_config.position, run.model_config.trained_length
+    history = f"the model was trained on {length} tokens"
     if extension := run.config.get("extension"):
-        before, reached = extension["from_length"], extension["to_length"]
-        about = f"extended from {before:,} to {reached:,} tokens by {extension['method']}"
-        if before <= last < reached:
-            _say(about)
-    if last >= reached and not ends:
+        before, length = extension["from_length"], extension["to_length"]
+        method = extension["method"]
+        history = f"the model was extended from {before:,} to {length:,} tokens by {method}"
+        if before <= last < length:
+            _say(history)
+    if last >= length and not ends:
         _say(
-            f"{about}: past them {position} goes on, "
-            f"how well is measured by wordorder eval RUN --length {2 * reached}"
+            f"{history}; {position} has positions past them, but quality may drop: measure it with "
+            f"wordorder eval RUN --length {2 * length}"
         )
 
 
-def _write(written: Iterator[str], prompt: str, sampling: Sampling, quiet: bool) -> dict[str, Any]:
-    """Stream one text to stdout and return what is to be said of it.
+def _write(pieces: Iterator[str], prompt: str, sampling: Sampling, quiet: bool) -> dict[str, Any]:
+    """Stream one text to stdout and return its record for JSON.
 
     Args:
-        written: a piece for each token, and one more.
+        pieces: a piece of text for each token, and a last one.
     """
 
     def show(piece: str) -> None:
@@ -164,18 +174,18 @@ def _write(written: Iterator[str], prompt: str, sampling: Sampling, quiet: bool)
             print(piece, end="", flush=True)
 
     show(prompt)
-    started, pieces = time.perf_counter(), []
-    for piece in written:
-        pieces.append(piece)
+    started, written = time.perf_counter(), []
+    for piece in pieces:
+        written.append(piece)
         show(piece)
     show("\n")
-    tokens = len(pieces) - 1
+    tokens = len(written) - 1
     seconds = time.perf_counter() - started
     rate = tokens / seconds
     if not quiet:
         _say(f"{counted(tokens, 'token')}, {rate:,.0f} tokens/s, seed {sampling.seed}")
     return {
-        "text": "".join(pieces),
+        "text": "".join(written),
         "tokens": tokens,
         "seed": sampling.seed,
         "ended": tokens < sampling.max_tokens,

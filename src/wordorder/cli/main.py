@@ -1,8 +1,7 @@
-"""The `wordorder` command: finds the command, runs it, turns errors into exit codes.
+"""The `wordorder` command line: dispatches to a command and turns errors into exit codes.
 
-Nothing here imports torch, numpy or tyro, so that `wordorder --help` and a
-mistyped command answer at once; a command's module is imported when it is run, and for the
-help of a command its options alone.
+Nothing here imports torch, NumPy or tyro, so that `wordorder --help` and a mistyped command respond
+at once. The module of a command is imported when it runs; its help imports only its options.
 """
 
 from __future__ import annotations
@@ -21,28 +20,28 @@ from wordorder.version import __version__
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
 COMMANDS = {
-    "train": ("wordorder.cli.train", "train a language model on text, or --resume a run"),
-    "generate": ("wordorder.cli.generate", "let a trained model continue a text"),
-    "eval": ("wordorder.cli.eval", "measure a model's loss, in all and by position"),
-    "compare": ("wordorder.cli.compare", "compare positional embeddings, with evidence"),
-    "tasks": ("wordorder.cli.tasks", "test embeddings on algorithmic tasks past their length"),
-    "claims": ("wordorder.cli.claims", "try what is said of embeddings, the article first"),
-    "probe": ("wordorder.cli.probe", "find out what a model knows of order"),
-    "extend": ("wordorder.cli.extend", "make a trained model reach past its trained length"),
-    "words": ("wordorder.cli.words", "ask word vectors what is near what, or train them"),
-    "explain": ("wordorder.cli.explain", "show how order gets into a model, number by number"),
-    "positions": ("wordorder.cli.positions", "list the positional embeddings, or show one"),
-    "check": ("wordorder.cli.check", "try what an embedding must hold, ours or your own"),
-    "data": ("wordorder.cli.data", "show what a corpus holds before training on it"),
+    "train": ("wordorder.cli.train", "train a language model on text, or resume a run"),
+    "generate": ("wordorder.cli.generate", "continue a text with a trained model"),
+    "eval": ("wordorder.cli.eval", "measure a model's loss, overall and by position"),
+    "compare": ("wordorder.cli.compare", "compare positional embeddings statistically"),
+    "tasks": ("wordorder.cli.tasks", "test length generalisation on algorithmic tasks"),
+    "claims": ("wordorder.cli.claims", "test published claims about positional embeddings"),
+    "probe": ("wordorder.cli.probe", "measure what a trained model knows about order"),
+    "extend": ("wordorder.cli.extend", "extend a trained model to a longer context"),
+    "words": ("wordorder.cli.words", "explore word vectors, or train them"),
+    "explain": ("wordorder.cli.explain", "show step by step how a model encodes order"),
+    "positions": ("wordorder.cli.positions", "list the positional embeddings, or describe one"),
+    "check": ("wordorder.cli.check", "check the properties of a positional embedding"),
+    "data": ("wordorder.cli.data", "describe a corpus before training on it"),
 }
 
-# Errors of the operating system that follow from a name that was given.
-ASKED_FOR = (
+# Errors of the operating system that a file name given by the user causes.
+FROM_FILE_NAMES = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
     *(errno.EACCES, errno.EPERM, errno.EROFS),
 )
 
-# Commands whose own module imports no torch; the options of the others stand in cli/options.
+# Commands whose module imports no torch; the options of the others are in cli/options.
 LIGHT = ("words", "data")
 
 
@@ -73,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_process() -> None:
-    """Let nothing in the process's surroundings end a command.
+    """Make a command independent of the environment.
 
-    An output that was closed (`>&-`) goes nowhere. A character that an output cannot encode is
-    written as an escape. Pictures go to files, whatever backend was chosen.
+    Output to a closed stream (`>&-`) is discarded. Characters that a stream cannot encode are
+    escaped. Matplotlib draws to files, whatever backend is configured.
     """
     os.environ["MPLBACKEND"] = "agg"
     sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
@@ -93,10 +92,10 @@ def _dispatch(typed: list[str]) -> int:
         print(f"wordorder {__version__}")
         return 0
     if typed[0] not in COMMANDS:
-        raise BadInput(_unknown(typed[0]))
+        raise _unknown(typed[0])
     module, _ = COMMANDS[typed[0]]
     if {"-h", "--help"}.intersection(typed[1:]) and typed[0] not in LIGHT:
-        # Prints the help and leaves; goes on where the word was the value of an option.
+        # Prints the help and exits, unless --help is the value of an option.
         import_module(f"wordorder.cli.options.{typed[0]}").read_options(typed[1:])
     run = import_module(module).main
     code: int = run(typed[1:])
@@ -107,29 +106,30 @@ def _help() -> str:
     lines = [
         "usage: wordorder COMMAND [OPTIONS]",
         "",
-        "Small language models with a sense of order.",
+        "Train small language models with any positional embedding, and compare them.",
         "",
         "commands:",
         *(f"  {name:<11}{does}" for name, (_, does) in COMMANDS.items()),
         "",
-        "wordorder COMMAND --help lists the options of one; wordorder --version",
+        "wordorder COMMAND --help lists the options of a command; wordorder --version",
     ]
     return "\n".join(lines)
 
 
-def _unknown(given: str) -> str:
-    near = difflib.get_close_matches(given, COMMANDS, n=1)
+def _unknown(name: str) -> BadInput:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
-    return f"no command {given!r}: {hint}"
+    return BadInput(f"unknown command {name!r}: {hint}", code="cli.unknown-command")
 
 
 def _exit_code(error: Exception) -> int | None:
-    """The exit code of an error that is not a bug; None where it is one."""
+    """Return the exit code of an error that is not a bug; None for a bug."""
     if isinstance(error, BadInput | Failed | Refused):
         return error.exit_code
-    if isinstance(error, OSError):  # of a file that nobody looked at: a full disk, no permission
-        return BadInput.exit_code if error.errno in ASKED_FOR else Failed.exit_code
-    # positions imports nothing of ours, so its error is its own. Whoever raised it has imported it.
+    if isinstance(error, OSError):  # not handled elsewhere: a full disk, no permission
+        return BadInput.exit_code if error.errno in FROM_FILE_NAMES else Failed.exit_code
+    # wordorder.positions imports no other package of ours, so it has an error class of its own. If
+    # it was raised, the module is imported already.
     positions = sys.modules.get("wordorder.positions")
     if positions is not None and isinstance(error, positions.PositionError):
         return BadInput.exit_code
@@ -141,12 +141,12 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         line = f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        line += ": make room"
+        line += ": free some space"
     return line
 
 
 def _end_quietly() -> int:
-    """The reader went away (`| head`): what is still buffered has nowhere to go."""
+    """Discard buffered output after the reader closed the pipe (`| head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

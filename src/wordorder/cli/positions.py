@@ -1,4 +1,4 @@
-"""`wordorder positions`: the positional embeddings there are, and all about one or some."""
+"""`wordorder positions`: lists the positional embeddings, or describes some of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COPIES = 48
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = read_options(arguments)
     parts = map(Part, CATALOGUE) if options.spec is None else parse_spec(options.spec).parts
     chosen = {str(part): part for part in parts}
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
 
 
 def facts(part: Part) -> dict[str, Any]:
-    """Return what an embedding declares, and what it adds to the default model."""
+    """Return the declarations of an embedding, and its parameters in the default model."""
     shape, spec = ModelConfig(position=str(part)).shape, Spec(((part,),))
     kind, built = find(part.name), build(spec, shape)
     made = built.instances[0]
@@ -64,7 +64,7 @@ def facts(part: Part) -> dict[str, Any]:
 
 
 def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the facts as a person reads them."""
+    """Return the facts of an embedding as (name, value) rows."""
     values = {**about["options"], **about["resolved"]}
     options = ", ".join(f"{key}={_written(value)}" for key, value in values.items())
     sees = "positions themselves" if about["absolute"] else "distances only"
@@ -93,7 +93,7 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _following(about: dict[str, Any]) -> str:
-    """Return the options left at 0: what they come to, by which rule, and the paper's value."""
+    """Return the options left at 0: their resolved values, the rules, and the paper's values."""
     lines = []
     for name, value in about["resolved"].items():
         each = about["follows"].get(name)
@@ -116,10 +116,11 @@ def _show_all(console: Console, found: dict[str, dict[str, Any]]) -> None:
         console.print(Text.assemble((name, "bold"), "  ", about["summary"]))
         console.print(_table(about))
     console.print(
-        "\nwordorder positions SPEC shows one: its formula, its traps, what it does to attention.\n"
-        "Combine them: learned+alibi acts at once in every layer, rotary/none is a pattern over\n"
-        "layers; options follow a colon: wordorder train --position rotary:base=500000,fraction=0.5"
-        "\nOther names of the field are understood too: rope is rotary, nope is none."
+        "\nwordorder positions SPEC describes one: its formula, its traps, its effect on "
+        "attention.\nCombine them: learned+alibi uses both in every layer, rotary/none alternates "
+        "over layers.\nOptions follow a colon: wordorder train --position "
+        "rotary:base=500000,fraction=0.5\n"
+        "Common other names work too: rope is rotary, nope is none."
     )
 
 
@@ -143,18 +144,18 @@ def _show_one(console: Console, part: Part, about: dict[str, Any]) -> None:
 
 
 def _picture(part: Part) -> list[str]:
-    """Return lines that show how copies of one word are attended to, or which positions are fed."""
+    """Return lines that plot the attention to identical tokens, or list sampled positions."""
     kind, options = find(part.name), dict(part.options)
     weights = weights_of_copies(kind, COPIES, **options)
     if weights is not None:
         lines = [
-            f"The last of {weights.shape[1]} copies of one word attends to them so (the nearest",
-            "on the right; what is trained has its first values):",
+            f"attention of the last of {weights.shape[1]} identical tokens (the nearest on the",
+            "right), parameters at initialisation:",
         ]
         for head, each in enumerate(weights, 1):
             lines.append(f"head {head}  {sparkline(each)}  {100 * float(each.max()):.1f}%")
         return lines
     positions = training_positions(kind, **options)
     if positions == list(range(len(positions))):
-        return ["It changes values too: no picture of weights alone."]
-    return [f"Training feeds {len(positions)} words positions such as", f"{positions}"]
+        return ["It also changes values, so attention weights alone do not describe it."]
+    return [f"In training, {len(positions)} tokens get positions such as", f"{positions}"]

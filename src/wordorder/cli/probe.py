@@ -1,6 +1,6 @@
-"""`wordorder probe`: what a trained model knows of order, in tables and in one picture.
+"""`wordorder probe`: measures what a trained model knows about order.
 
-The tables go to stdout and the picture into the run's folder; how far it is goes to stderr.
+The tables go to stdout, a plot goes into the run folder, and progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ from wordorder.evaluation.probe import Findings, check_parts, probe
 from wordorder.evaluation.probe_picture import draw_findings
 from wordorder.numerals import counted, signed
 from wordorder.table import Table
-from wordorder.training.machine import pick_device
+from wordorder.training.compute import pick_device
 from wordorder.training.run import Run
 
 PICTURE = "probe.png"
-# A screen of them; more are in the picture and in --json.
-MOST_HEADS = 48
+MOST_HEADS = 48  # in the table; more heads are in the plot and in --json
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = read_options(arguments)
     check_parts(options.only)
     pairs = [(Path(name).name, read_pairs(name)) for name in options.pairs]
     run = Run.load(options.run, trust=options.trust)
-    run.check_next_token("a probe")
+    run.check_next_token("probe")
     name, store = text_of(run, options.data, options.field)
     model = run.load_model(pick_device(options.device))
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -71,13 +70,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _draw(run: Run, found: Findings, title: str) -> str | None:
-    """Return where the picture is, or None where there is nothing to draw or no right to write."""
+    """Draw the plot and return its path; None if it is empty or cannot be written."""
     path, config = run.folder / PICTURE, run.model_config
     position = config.position if config.kind == "transformer" else config.kind
     try:
         return str(path) if draw_findings(path, found, title, position) else None
     except OSError as error:
-        print(f"{path} could not be written: {error.strerror}", file=sys.stderr)
+        print(f"cannot write {path}: {error.strerror}", file=sys.stderr)
         return None
 
 
@@ -114,7 +113,7 @@ def _tables(found: Findings) -> Iterator[RenderableType]:
 
 
 def _table(columns: list[str], rows: list[list[str]], title: str, lead: str) -> RenderableType:
-    """Return a table whose first column alone is folded."""
+    """Return a table in which only the first column may be folded."""
     return Table(columns, rows, title, lead, wrap=frozenset({0})).terminal()
 
 
@@ -165,7 +164,7 @@ def _attention(mass: AttentionMass) -> Group:
 
 
 def _shares(heads: Sequence[HeadMass]) -> list[str]:
-    """The cells of a row: the means of some heads."""
+    """Return the cells of a row: the means over some heads."""
     columns = zip(*((*h.by_distance, h.mean_distance, h.first_token) for h in heads), strict=True)
     *shares, distance, first = (sum(each) / len(heads) for each in columns)
     return [*map(percent, shares), f"{distance:.1f}", percent(first)]

@@ -1,27 +1,27 @@
-"""The options of a training run, as every command that trains takes them.
+"""The options of a training run, shared by all commands that train.
 
-What is not typed comes from the --config file, then from the --preset, then from the
-defaults; so these two are looked for before the rest is read. Each value is checked where it is
-read, and how they fit together when all of them are there.
+Options that are not typed come from the --config file, then from the --preset, then from the
+defaults, so these two are parsed first. Each value is checked when it is read; combinations are
+checked when all values are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any
 
 import tyro
 
-from wordorder.cli.arguments import hidden_names, refuse_typed, typed_names
+from wordorder.cli.arguments import about_option, hidden_names, refuse_typed, typed_names
 from wordorder.cli.config_file import read_config_file
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, Kind, ModelConfig
 from wordorder.settings import WrongSetting
 from wordorder.training.config import LENGTHS, TrainConfig, by_name, preset_sizes
 
-AUTO = "auto"  # the preset that follows from the text and the time
-# Whoever gives one of these has decided how large the model is.
+AUTO = "auto"  # the preset chosen by the text and the time
+# With any of these options the size of the model is decided.
 SIZES = frozenset(
     "width layers heads key_value_heads head_dim feed_forward_width trained_length init".split()
 )
@@ -29,21 +29,21 @@ SIZES = frozenset(
 
 @dataclass(frozen=True)
 class ModelOptions(ModelConfig):
-    """A model, as the command line spells it."""
+    """The options of a model."""
 
     kind: Annotated[Kind, tyro.conf.arg(name="model")] = "transformer"
-    """a transformer, or the contrast that reads in order"""
+    """a transformer, or a recurrent network for comparison"""
 
 
 @dataclass(frozen=True)
 class RunOptions(TrainConfig):
-    """A training run, as the command line spells it."""
+    """The options of a training run."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
-    auto_size: Annotated[bool, tyro.conf.Suppress] = False  # --preset auto says it
+    auto_size: Annotated[bool, tyro.conf.Suppress] = False  # set by --preset auto
 
     def plain(self) -> TrainConfig:
-        """Return the configuration without what only the command line knows."""
+        """Return the configuration as a plain TrainConfig."""
         values = {f.name: getattr(self, f.name) for f in fields(TrainConfig)}
         model = {f.name: getattr(self.model, f.name) for f in fields(ModelConfig)}
         return TrainConfig(**{**values, "model": ModelConfig(**model)})
@@ -51,13 +51,13 @@ class RunOptions(TrainConfig):
 
 @dataclass(frozen=True)
 class Given:
-    """What was asked for, before the rest is filled in.
+    """The defaults of a command line, and the sources of its options.
 
     Args:
-        preset: None: left open.
-        run: the options that are not typed; how they fit together is not checked yet.
-        typed: names of the options that were typed.
-        written: names of those that the --config file holds.
+        preset: the requested preset; None: open.
+        run: defaults of options that are not typed; their combination is not checked yet.
+        typed: names of typed options.
+        written: names of options in the --config file.
     """
 
     preset: str | None
@@ -72,49 +72,49 @@ def defaults(
     kind: type[RunOptions] = RunOptions,
     **values: Any,
 ) -> Given:
-    """Return the preset that was asked for, and what is not typed.
+    """Return the defaults for a command line.
 
-    The size of the model is left open where no preset is asked for and no size is given.
+    The size of the model is left open if neither a preset nor a size is set.
 
     Args:
-        arguments: what was typed after the command.
-        preset: where none is asked for.
-        kind: the class of the options; a field that it hides is not taken from a file.
-        values: fields that are this command's own defaults.
+        arguments: the arguments after the command.
+        preset: the preset of this command by default.
+        kind: the class of the options; a --config file may not set fields that it hides.
+        values: further defaults of this command.
 
     Raises:
-        BadInput: an unknown preset, or a file that is no configuration.
+        BadInput: an unknown preset, or an invalid --config file.
     """
     typed = typed_names(arguments)
     early = _peek(arguments, ("preset", "config", "init", "trained_length"))
     written = read_config_file(early["config"]) if "config" in early else {}
-    asked = _preset(early, written)
+    requested = _preset(early, written)
     model, run = _of_file(early.get("config", ""), written, kind)
-    if typed & {*LENGTHS}:  # which is meant instead of those in the file
+    if typed & {*LENGTHS}:  # a typed length replaces any length in the file
         run = {name: value for name, value in run.items() if name not in LENGTHS}
     own_model, own_run = by_name(values)
     first = early.get("init") or run.get("init")
-    if first is not None and not asked:
+    if first is not None and not requested:
         length = early.get("trained_length") or model.get("trained_length")
         own_model |= _of_run(first, length, trust="--trust" in arguments)
-    sizes = preset_sizes(asked or preset or "tiny")
-    run["auto_size"] = not (asked or preset or SIZES & (typed | set(written)))
+    sizes = preset_sizes(requested or preset or "tiny")
+    run["auto_size"] = not (requested or preset or SIZES & (typed | set(written)))
     run["model"] = _unchecked(type(kind().model), {**sizes, **own_model, **model})
     options = _unchecked(kind, {**own_run, **run})
-    return Given(asked, options, typed, frozenset(written))
+    return Given(requested, options, typed, frozenset(written))
 
 
 def _preset(early: Mapping[str, str], written: dict[str, Any]) -> str | None:
-    """Return the preset that was typed, or else written; None leaves the size open."""
-    file = written.pop("preset", AUTO)
-    for name, asked in (
+    """Return the typed preset, else that of the --config file; None leaves the size open."""
+    in_file = written.pop("preset", AUTO)
+    for name, preset in (
         ("--preset", early.get("preset", AUTO)),
-        ("preset in the --config file", file),
+        ("preset in the --config file", in_file),
     ):
-        if asked not in (AUTO, *PRESETS):
-            raise WrongSetting(name, asked, f"auto or one of {', '.join(PRESETS)}")
-    asked = early.get("preset", file)
-    return None if asked == AUTO else asked
+        if preset not in (AUTO, *PRESETS):
+            raise WrongSetting(name, preset, f"auto or one of {', '.join(PRESETS)}")
+    preset = early.get("preset", in_file)
+    return None if preset == AUTO else preset
 
 
 def _of_file(
@@ -123,27 +123,30 @@ def _of_file(
     """Return what a --config file sets of the model and of the run, each value checked by itself.
 
     Raises:
-        BadInput: an unknown option, one that the command does not have, or a value that cannot be.
+        BadInput: an unknown option, an option of other commands, or an invalid value.
     """
-    if odd := sorted(hidden_names(kind) & set(written)):
-        raise BadInput(f"{odd[0]} in {name}: this command has no such option, leave it out")
+    if hidden := sorted(hidden_names(kind) & set(written)):
+        raise BadInput(
+            f"{hidden[0]} in {name}: this command has no such option, leave it out",
+            code="cli.config-hidden-option",
+        )
     try:
         return by_name(written)
     except WrongSetting as error:
         raise error.spelled(f"{error.name} in {name}") from None
     except BadInput as error:
-        raise BadInput(f"--config {name}: {error}") from None
+        raise BadInput(f"--config {name}: {error}", code="cli.config-invalid") from None
 
 
 def _of_run(folder: str, length: object, *, trust: bool) -> dict[str, Any]:
-    """Return the fields of a run's model, from which another begins."""
-    from wordorder.training.run import Run  # imports torch, which --help does without
+    """Return the model fields of a run that is fine-tuned."""
+    from wordorder.training.run import Run  # imports torch, which --help does not need
 
     return asdict(_at_length(Run.load(folder, trust=trust).model_config, length))
 
 
 def _at_length(model: ModelConfig, length: object) -> ModelConfig:
-    """Return a model whose position no longer follows from a length that it is to have."""
+    """Return a model whose position keeps its options when the trained length changes."""
     new = str(length or "")
     if model.kind == "gru" or not new.isdigit() or int(new) == model.trained_length:
         return model
@@ -154,7 +157,7 @@ def _at_length(model: ModelConfig, length: object) -> ModelConfig:
 
 
 def _unchecked(kind: type, values: Mapping[str, Any]) -> Any:
-    """Return an instance of a dataclass whose values may not fit together yet."""
+    """Return an instance of a dataclass without running its checks."""
     instance = object.__new__(kind)
     for each in fields(kind):
         value = values.get(each.name, each.default)
@@ -163,83 +166,104 @@ def _unchecked(kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def _peek(arguments: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Return the values of options that decide the defaults of others."""
-    found = {}
+    """Return the values of options that affect the defaults of others."""
+    values = {}
     for number, word in enumerate(arguments):
         flag, equals, value = word.partition("=")
         name = flag.removeprefix("--").replace("-", "_")
         if flag.startswith("--") and name in names and (equals or number + 1 < len(arguments)):
-            found[name] = value if equals else arguments[number + 1]
-    return found
+            values[name] = value if equals else arguments[number + 1]
+    return values
 
 
-def _check_brought(given: Given, init: str) -> None:
-    """Refuse a tokenizer beside a run that brings its own.
+def _check_tokenizer(given: Given, init: str) -> None:
+    """Check that no tokenizer is set beside --init, which uses that of the first run.
 
     Raises:
-        BadInput: which option, and what the run brings.
+        BadInput: a tokenizer or its size is set.
     """
     typed, written = given.typed, given.written if "init" in given.written else frozenset()
-    if odd := sorted({"tokenizer", "vocabulary_size"} & (typed | written)):
-        from wordorder.training.beforehand import brought
+    if conflicts := sorted({"tokenizer", "vocabulary_size"} & (typed | written)):
+        from wordorder.training.preconditions import tokenizer_conflict
         from wordorder.training.run import Run
 
-        raise BadInput(brought(Run.load(init, trust=True), odd))
+        raise tokenizer_conflict(Run.load(init, trust=True), conflicts)
 
 
 def check_overruled(given: Given, options: RunOptions) -> None:
-    """Refuse an option that another one makes mean nothing.
+    """Check that no option is made ineffective by another one.
 
-    One in the --config file may be overruled by one that is typed: that is what typing is for.
+    A typed option may override an option in the --config file in this way.
 
     Raises:
-        BadInput: which, and what to do.
+        BadInput: an option has no effect.
     """
-    model, tokenizer = options.model, options.tokenizer
     if options.init is not None:
-        _check_brought(given, options.init)
-    rules = (
-        (
-            tokenizer != "bpe",
-            "tokenizer",
-            "vocabulary_size",
-            f"{{}} is of bpe, and --tokenizer {tokenizer} has the size that it has: leave it out",
-        ),
-        (
-            model.kind == "gru",
-            "model",
-            "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
-            "parallel_residual qk_norm windows",
-            "{} is of a transformer, and --model is gru: leave it out",
-        ),
-        (
-            not options.muon,
-            "muon",
-            "matrix_learning_rate momentum",
-            "{} is of Muon, and --no-muon goes without: leave out one of the two",
-        ),
-        (
-            options.schedule == "cosine",
-            "schedule",
-            "decay",
-            "{} is of warmup-stable-decay, and --schedule is cosine: leave out one of the two",
-        ),
-        (
-            options.keep == "best" and not options.development_fraction,
-            "development_fraction",
-            "keep",
-            "{} best needs a development text, and --development-fraction is 0: leave out one of "
-            "the two",
-        ),
-        (
-            not model.causal,
-            "causal",
-            "sample_prompt",
-            "{} begins samples, and a model with --no-causal writes none: leave it out",
+        _check_tokenizer(given, options.init)
+    for condition, overruling, names, error in _overruling(options):
+        refuse_typed(given.typed, (condition, names, error))
+        for name in names.split() if condition and overruling not in given.typed else ():
+            if name in given.written:
+                raise about_option(error, f"{name} in the --config file")
+
+
+def _overruling(options: RunOptions) -> Iterator[tuple[bool, str, str, BadInput]]:
+    """Yield rules: a condition, the overruling option, the options without effect, the error."""
+    model, tokenizer = options.model, options.tokenizer
+    yield (
+        tokenizer != "bpe",
+        "tokenizer",
+        "vocabulary_size",
+        BadInput(
+            f"{{}} has an effect only with --tokenizer bpe, not {tokenizer}: leave it out",
+            code="cli.overruled-vocabulary-size",
         ),
     )
-    for holds, by, names, why in rules:
-        refuse_typed(given.typed, (holds, names, why))
-        for name in names.split() if holds and by not in given.typed else ():
-            if name in given.written:
-                raise BadInput(why.replace("{}", f"{name} in the --config file", 1))
+    yield (
+        model.kind == "gru",
+        "model",
+        "position key_value_heads head_dim feed_forward feed_forward_width norm_placement "
+        "parallel_residual qk_norm windows",
+        BadInput(
+            "{} is an option of transformers, but --model is gru: leave it out",
+            code="cli.overruled-by-gru",
+        ),
+    )
+    yield (
+        not options.muon,
+        "muon",
+        "matrix_learning_rate momentum",
+        BadInput(
+            "{} is an option of Muon, which --no-muon disables: leave out one of the two",
+            code="cli.overruled-by-no-muon",
+        ),
+    )
+    yield (
+        options.schedule == "cosine",
+        "schedule",
+        "decay",
+        BadInput(
+            "{} is an option of warmup-stable-decay, but --schedule is cosine: leave out one of "
+            "the two",
+            code="cli.overruled-by-cosine",
+        ),
+    )
+    yield (
+        options.keep == "best" and not options.development_fraction,
+        "development_fraction",
+        "keep",
+        BadInput(
+            "{} best needs a development text, but --development-fraction is 0: leave out one of "
+            "the two",
+            code="cli.overruled-keep",
+        ),
+    )
+    yield (
+        not model.causal,
+        "causal",
+        "sample_prompt",
+        BadInput(
+            "{} has no effect, because a model with --no-causal generates no samples: leave it out",
+            code="cli.overruled-sample-prompt",
+        ),
+    )

@@ -1,4 +1,4 @@
-"""The text that a command reads with a run: what was given, or what its training held out."""
+"""Loads the text for evaluating a run: the given data, or the validation text of the run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from wordorder.training.run import Run
 
 
 def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]:
-    """Return a text's name and its tokens.
+    """Return the name and the tokens of a text.
 
     Args:
-        data: files, folders, python-docs or hf:NAME; empty: what the run's training held out.
+        data: files, folders, python-docs or hf:NAME; empty: the run's validation text.
         field: column of tables and datasets that holds the text.
 
     Raises:
-        BadInput: no data given, and the run's own text is not what it was.
+        BadInput: `data` is empty, and the run's text or its split has changed.
     """
     if data:
         corpus = load_corpus(data, field=field)
@@ -35,18 +35,20 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
     corpus = load_corpus(config.data, field=config.field)
     if corpus.content_hash != recorded["content_hash"]:
         raise BadInput(
-            f"the text of {' '.join(config.data)} is not what {run.folder} was trained on, so "
-            "what it held out cannot be told: give another text with --data"
+            f"the text of {' '.join(config.data)} has changed since {run.folder} was trained on "
+            "it, so its validation text is unknown: give another text with --data",
+            code="cli.other-text",
         )
-    # Not the configuration's: too short a development part went back into the training part.
+    # Not the configured fraction: a development part that was too short was trained on.
     development = recorded.get("split", {}).get("development_fraction", 0.0)
     split = split_corpus(corpus, config.validation_fraction, development)
     store = open_store(split.validation, run.tokenizer)
-    # A run from before splits were recorded is known by the size of what it held out.
-    known = recorded.get("split", split.facts) == split.facts
-    if not known or len(store) != recorded["validation_tokens"]:
+    # Old runs recorded no split: compare the size of their validation text.
+    same_split = recorded.get("split", split.facts) == split.facts
+    if not same_split or len(store) != recorded["validation_tokens"]:
         raise BadInput(
             f"{run.folder} was trained with another split of its text than this version makes, so "
-            "some of today's validation text was trained on: give another text with --data"
+            "some of the validation text was trained on: give another text with --data",
+            code="cli.other-split",
         )
     return split.validation.name, store

@@ -1,4 +1,4 @@
-"""How far several jobs are: bars in a terminal, a line for each that ends elsewhere."""
+"""Shows the progress of several jobs: bars in a terminal, otherwise a line per finished job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wordorder.training.plan import readable_seconds
 
 
 class RunsBar(Progress):
-    """On stderr, a bar for all jobs and one for each that runs now."""
+    """Progress on stderr: a bar for all jobs, and one for each running job."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -49,20 +49,20 @@ class RunsBar(Progress):
         self._update()
 
     def ended(self, number: int, outcome: Outcome) -> None:
-        """Say how a job ended: what came out, or why it failed."""
+        """Print the result of a job, or why it failed."""
         if self.bars is not None:
             self.bars.remove_task(self.tasks.pop(number))
         self.shares[number] = 1.0
         self.over += 1
         self._update()
         job = self.jobs[number]
-        scored = outcome.error or job.in_words(outcome.result)
-        self.say(f"{self.over}/{len(self.jobs)}  {job.name}  {scored}{self._left()}")
+        result = outcome.error or job.in_words(outcome.result)
+        self.say(f"{self.over}/{len(self.jobs)}  {job.name}  {result}{self._left()}")
         if outcome.error is not None and "Traceback" in outcome.details:
             self.say(outcome.details)
 
     def close(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         if self.bars is not None:
             self.bars.stop()
             self.bars = None
@@ -78,7 +78,7 @@ class RunsBar(Progress):
         return done / sum(job.seconds for job in self.jobs)
 
     def _left(self) -> str:
-        """Return the time left, from what is done; the plan's estimate at first."""
+        """Return the remaining time, from finished work; at first from the plan's estimate."""
         share, took = self._done(), time.perf_counter() - self.began
         seconds = took / share - took if share > 0.02 else self.seconds - took
         left = f"  {readable_seconds(max(0.0, seconds))} left"

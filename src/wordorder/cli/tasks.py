@@ -1,7 +1,7 @@
-"""`wordorder tasks`: which positional embedding still answers right past its trained length.
+"""`wordorder tasks`: tests length generalisation of positional embeddings on algorithmic tasks.
 
-The verdict and the tables go to stdout; how far it is goes to stderr, as a bar in a terminal
-and as a line for every run that ends elsewhere.
+The verdict and the tables go to stdout. Progress goes to stderr: a bar in a terminal, otherwise one
+line per finished run.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from wordorder.text.user_text import user_path
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     options = read_options(arguments)
     if options.all and options.tasks != DEFAULT_TASKS:
-        raise BadInput("--all is every task and --tasks some: give one of the two")
+        raise BadInput(
+            "--all and --tasks both choose the tasks: give one of them", code="cli.tasks-all"
+        )
     config = TasksConfig(
         tasks=tuple(TASKS) if options.all else options.tasks,
         positions=options.positions,
@@ -40,19 +42,20 @@ def main(arguments: list[str]) -> int:
         run_tasks(config, show=show, command=shlex.join(["wordorder", "tasks", *arguments]))
     except KeyboardInterrupt:
         show.close()
-        show.say(f"stopped: what is done is kept, and the same command goes on with {folder}")
+        show.say(f"stopped: finished runs are saved in {folder}; the same command continues")
         raise
     finally:
         show.close()
-    found = write_report(folder)
+    report = write_report(folder)
     if options.json:
-        print(json.dumps({"folder": str(folder), **found.to_dict()}))
+        print(json.dumps({"folder": str(folder), **report.to_dict()}))
     else:
-        Console(highlight=False).print(for_terminal(found))
+        Console(highlight=False).print(for_terminal(report))
         print(f"\n{folder / 'report.html'}")
-    if found.failed:
+    if report.failed:
         raise Failed(
-            f"{len(found.failed)} of {counted(len(config.jobs()), 'run')} failed, the first "
-            f"{found.failed[0]}"
+            f"{len(report.failed)} of {counted(len(config.jobs()), 'run')} failed; the first is "
+            f"{report.failed[0]}: the same command tries them again",
+            code="cli.tasks-failed",
         )
     return 0

@@ -1,7 +1,7 @@
-"""`wordorder train`: train a language model on text, or go on with a run that was stopped.
+"""`wordorder train`: trains a language model on text, or resumes a run.
 
-The run folder's name goes to stdout when it is done; the plan and the progress go to
-stderr, as a live line in a terminal and as a line now and then elsewhere.
+The run folder goes to stdout at the end. The plan and the progress go to stderr: a live line in a
+terminal, otherwise a line every ten seconds.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from wordorder.training.plan import Plan, readable_seconds
 from wordorder.training.run import Run
 from wordorder.training.start import resume, train
 
-SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to draw a live line in
+SECONDS_BETWEEN_LINES = 10.0  # without a terminal
 ALLOWED_WITH_RESUME = ("--resume", "--inexact", "--trust", "--json")
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     keep_large_blocks()
     options = read_options(arguments)
     show = Terminal()
@@ -47,7 +47,17 @@ def main(arguments: list[str]) -> int:
         config = replace(config, sample_prompt=prompt)
         run = train(config, show=show, command=command, trust=options.trust)
     _print_result(run, options.json)
+    if not options.json:
+        show.say(next_commands(run))
     return 0
+
+
+def next_commands(run: Run) -> str:
+    """Return commands to continue with after training."""
+    folder = shlex.quote(str(run.folder))
+    if run.fills_in:  # a bidirectional model does not generate text
+        return f"next: wordorder eval {folder}, or wordorder explain {folder}"
+    return f'next: wordorder generate {folder} "The", or wordorder eval {folder}'
 
 
 def _only_resume(arguments: list[str]) -> None:
@@ -55,8 +65,9 @@ def _only_resume(arguments: list[str]) -> None:
         name = word.partition("=")[0]
         if name.startswith("--") and name not in ALLOWED_WITH_RESUME:
             raise BadInput(
-                f"--resume goes on as the run was configured: leave out {name}, or start anew "
-                "from its weights with --init"
+                f"--resume uses the configuration of the run: leave out {name}, or start a new "
+                "run from its weights with --init",
+                code="cli.train-resume-option",
             )
 
 
@@ -72,7 +83,7 @@ def _print_result(run: Run, as_json: bool) -> None:
 
 
 class Terminal(Display):
-    """The plan as a table, a live line in a terminal, plain lines elsewhere; all on stderr."""
+    """Shows a run on stderr: its plan, then a live line in a terminal, or plain lines."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -80,21 +91,21 @@ class Terminal(Display):
         self.started = self.shown = time.perf_counter()
         self.progress: Progress | None = None
         self.steps, self.open = 0, False
-        self.words = 0  # of the vocabulary
+        self.vocabulary_size = 0
 
     def say(self, line: str) -> None:
         self.console.print(line, style="dim", markup=False, soft_wrap=True)
 
     def plan(self, plan: Plan, done: int) -> None:
         self.steps, self.open = plan.steps, plan.open_ended
-        self.words = plan.config.model.vocabulary_size
+        self.vocabulary_size = plan.config.model.vocabulary_size
         both = frozenset({0, 1})
         table = Table(["", ""], list(plan.rows()), left=both, column_styles={0: "bold"})
         self.console.print(table.terminal())
         for line in plan.warnings():
             self.console.print(line, style="yellow", markup=False, soft_wrap=True)
         if done:
-            self.say(f"going on after step {done:,}")
+            self.say(f"resuming after step {done:,}")
         if self.live:
             self.progress = Progress(
                 BarColumn(bar_width=20), TextColumn("{task.description}"), console=self.console
@@ -106,12 +117,12 @@ class Terminal(Display):
         if "threads" in decision:
             number = decision["threads"]
             word = "thread" if number == 1 else "threads"
-            self.say(f"step {decision['step']:,}: {number} {word} from here on, measured anew")
+            self.say(f"step {decision['step']:,}: using {number} {word} from now on, as measured")
             return
         if self.open:
             self.say(
-                f"step {decision['step']:,}: the learning rate falls from here on, to the end at "
-                f"step {decision['steps']:,}"
+                f"step {decision['step']:,}: the learning rate falls from now on, until the end "
+                f"at step {decision['steps']:,}"
             )
         self.steps, self.open = decision["steps"], False
         if self.progress is not None:
@@ -145,8 +156,8 @@ class Terminal(Display):
     def _perplexity(self, record: dict[str, Any]) -> str:
         loss = record["validation_loss"]
         perplexity = math.exp(min(loss, 50))
-        if self.words and loss > math.log(self.words):
-            return f"perplexity {perplexity:.2g}, worse than guessing every token alike"
+        if self.vocabulary_size and loss > math.log(self.vocabulary_size):
+            return f"perplexity {perplexity:.2g}, worse than a uniform guess"
         return f"perplexity {perplexity:.1f}"
 
     def sample(self, record: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""`wordorder words`: neighbours, analogies and sentences; and training word vectors.
+"""`wordorder words`: neighbours, analogies and sentences, and training of word vectors.
 
-A question about a file of vectors imports no torch, so that the answer comes quickly.
+Queries of a file of vectors do not import torch, so that they are fast.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wordorder.training.run import Run
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
-CUT_IT = "Here spaces and punctuation separate words: put spaces between the words first"
+CUT_IT = "Words are separated by spaces and punctuation: insert spaces between the words first"
 TERMS = re.compile(r"\s*(\S+)\s+-\s+(\S+)\s+\+\s+(\S+)\s*")
 
 
@@ -83,7 +83,7 @@ class WordsOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class VectorOptions:
     """Train word vectors on text with gensim's word2vec, on every core.
 
     Args:
@@ -111,9 +111,9 @@ class TrainOptions:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     if arguments[:1] == ["train"]:
-        return _train(parse(TrainOptions, arguments[1:], command="wordorder words train"))
+        return _train(parse(VectorOptions, arguments[1:], command="wordorder words train"))
     options = parse(WordsOptions, arguments, command="wordorder words")
     has_analogies = options.analogy or options.questions
     refuse_typed(
@@ -121,9 +121,16 @@ def main(arguments: list[str]) -> int:
         (
             options.sentences is not None,
             "analogy expect include_inputs questions vocabulary picture export",
-            "{} needs a table of words, and --sentences a model: give one of the two",
+            BadInput(
+                "{} needs a table of words, and --sentences a model: give one of the two",
+                code="cli.words-sentences",
+            ),
         ),
-        (not has_analogies, "include_inputs", "{} needs --analogy or --questions: add one"),
+        (
+            not has_analogies,
+            "include_inputs",
+            BadInput("{} needs --analogy or --questions: add one", code="cli.words-include-inputs"),
+        ),
     )
     options = replace(
         options,
@@ -178,7 +185,7 @@ def _answers(vectors: Vectors, options: WordsOptions, *, of_a_run: bool) -> dict
     if options.analogy:
         answers["analogy"] = _analogy(vectors, options) | {"of_a_run": of_a_run}
     elif options.expect and not options.words:
-        raise BadInput("--expect needs a word or an --analogy: add one")
+        raise BadInput("--expect needs a WORD or --analogy: add one", code="cli.words-expect")
     if options.questions:
         answers["questions"] = _questions(vectors, options)
     if options.picture:
@@ -202,8 +209,9 @@ def _analogy(vectors: Vectors, options: WordsOptions) -> dict[str, Any]:
     words = whole.groups() if whole else options.analogy
     if len(words) != 3:
         raise BadInput(
-            f"--analogy has {counted(len(words), 'word')}: give three, as king man woman "
-            "or 'king - man + woman'"
+            f"--analogy has {counted(len(words), 'word')}: give three, such as king man woman "
+            "or 'king - man + woman'",
+            code="cli.words-analogy",
         )
     a, b, c = words
     inputs, expected = options.include_inputs, options.expect
@@ -257,11 +265,16 @@ def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
 
     assert options.sentences is not None
     if run is None:
-        raise BadInput(f"--sentences needs a run, whose model reads them: {options.source}")
+        raise BadInput(
+            f"--sentences needs a run folder, but {options.source} is a file of vectors",
+            code="cli.words-sentences-no-run",
+        )
     if not 1 <= len(options.words) <= 2:
         raise BadInput(
-            f"--sentences compares one sentence with those of a file, and {len(options.words)} "
-            "are given: quote it, and another order of it if you like"
+            f"--sentences compares one sentence with those of a file, but "
+            f"{counted(len(options.words), 'argument')} were given: put the sentence in quotes, "
+            "and optionally another order of it",
+            code="cli.words-sentence-count",
         )
     lines = read_sentences(options.sentences)
     with _progress("reading") as progress:
@@ -275,22 +288,29 @@ def _sentences(run: Run | None, options: WordsOptions) -> dict[str, Any]:
         )
 
 
-def _train(options: TrainOptions) -> int:
+def _train(options: VectorOptions) -> int:
     out = user_path(options.out)
     if not out.parent.is_dir():
-        raise BadInput(f"--out {out}: there is no folder {out.parent}")
+        raise BadInput(
+            f"--out {out}: the folder {out.parent} does not exist: create it, or choose another "
+            "--out",
+            code="cli.words-no-folder",
+        )
     with held_file(out):
         if out.is_dir():
-            raise BadInput(f"--out {out} is a folder: give the name of a file")
+            raise BadInput(
+                f"--out {out} is a folder: give a file name", code="cli.words-out-is-folder"
+            )
         if out.exists() and not options.overwrite:
             raise BadInput(
-                f"{out} is there already: replace it by --overwrite, or choose another --out"
+                f"{out} already exists: replace it with --overwrite, or choose another --out",
+                code="cli.words-out-exists",
             )
         _train_into(out, options)
     return 0
 
 
-def _train_into(out: Path, options: TrainOptions) -> None:
+def _train_into(out: Path, options: VectorOptions) -> None:
     """Train vectors and write them, while the lock of the file is held."""
     from wordorder.text.load import load_corpus
     from wordorder.text.words import note_of_spaces

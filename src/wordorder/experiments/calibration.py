@@ -22,10 +22,10 @@ from wordorder.experiments.jobs import Job, Outcome, Settings, Tell
 from wordorder.experiments.runner import run_jobs
 from wordorder.model import ModelConfig, make_model, shape_of
 from wordorder.training import loop
+from wordorder.training.compute import Compute, compiled, measure, pick_device, use
 from wordorder.training.config import TrainConfig, with_vocabulary
-from wordorder.training.machine import Machine, compiled, measure, pick_device, use
-from wordorder.training.material import read_material
 from wordorder.training.plan import memory_bytes, peak_bytes
+from wordorder.training.training_data import read_training_data
 
 SECONDS_TIMED = 3.0  # of steps at the same time as the others' steps
 ROUNDS = 7  # of one step with each embedding
@@ -42,7 +42,7 @@ class Calibration:
         alone_seconds: of a step of the baseline that has all cores to itself.
     """
 
-    machine: Machine
+    machine: Compute
     processes: int
     step_seconds: float
     alone_seconds: float
@@ -71,7 +71,7 @@ def calibrate(config: TrainConfig, runs: int, asked: int = 0) -> Calibration:
         alone = alone or step
         chosen = processes == asked
         if best is None or chosen or step / processes < best.step_seconds / best.processes:
-            best = Calibration(Machine(**timed[0]["machine"]), processes, step, alone)
+            best = Calibration(Compute(**timed[0]["machine"]), processes, step, alone)
     return best
 
 
@@ -101,7 +101,7 @@ def time_at_once(config: TrainConfig, processes: int, threads: int) -> list[Outc
     return run_jobs([job] * processes, at_once=processes)
 
 
-def costs(config: TrainConfig, positions: Sequence[str], machine: Machine) -> dict[str, Any]:
+def costs(config: TrainConfig, positions: Sequence[str], machine: Compute) -> dict[str, Any]:
     """Return what each embedding costs: parameters, those it adds, seconds of a step.
 
     Raises:
@@ -118,7 +118,7 @@ def costs(config: TrainConfig, positions: Sequence[str], machine: Machine) -> di
 def time_baseline(job: Settings, tell: Tell) -> dict[str, Any]:
     """Return how a process like this one computes fastest, and its seconds a step."""
     config = config_of(job)
-    material = read_material(config)
+    material = read_training_data(config)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
     model = make_model(config.model)
     model.initialise(config.seed)
@@ -142,8 +142,8 @@ def time_baseline(job: Settings, tell: Tell) -> dict[str, Any]:
 
 def time_positions(job: Settings, tell: Tell) -> dict[str, Any]:
     """Return the costs of every embedding, timed in turn."""
-    config, machine = config_of(job), Machine(**job["machine"])
-    material = read_material(config)
+    config, machine = config_of(job), Compute(**job["machine"])
+    material = read_training_data(config)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
     trainings = {}
     for position in job["positions"]:
@@ -175,7 +175,7 @@ def config_of(job: Settings) -> TrainConfig:
     return TrainConfig.from_dict(job["training"], ModelConfig.from_dict(job["model"]))
 
 
-def _at_rest(config: TrainConfig, machine: Machine, material: Any) -> loop.Training:
+def _at_rest(config: TrainConfig, machine: Compute, material: Any) -> loop.Training:
     """Return a training whose steps cost what they cost and change nothing."""
     config = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
     model = make_model(config.model)

@@ -35,19 +35,19 @@ from wordorder.experiments.folder import beginning, goes_on
 from wordorder.experiments.runner import Progress
 from wordorder.experiments.tuning import tune
 from wordorder.experiments.wording import listed
-from wordorder.folders import Kind
+from wordorder.folders import FolderKind
 from wordorder.locks import held
 from wordorder.model import shape_of
 from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import LARGEST, Positive, Threads, check
 from wordorder.text.user_text import user_path
+from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vocabulary
-from wordorder.training.machine import Machine
-from wordorder.training.material import Material, read_material
 from wordorder.training.plan import tokens_per_step
+from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
-from wordorder.training.settle import asked_steps, steps_in
+from wordorder.training.training_data import TrainingData, read_training_data
 from wordorder.version import __version__
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
@@ -58,7 +58,7 @@ TRAINED_LENGTH, BATCH_SIZE = 64, 32
 FEWEST_STEPS = 20  # below, embeddings have had no time to differ
 FIGURES = ("losses", "curves", "lengths", "whole-windows", "length-changes", "order")
 # What a comparison leaves, and so what --overwrite removes: nothing else in the folder is touched.
-COMPARISON = Kind(
+COMPARISON = FolderKind(
     "a comparison",
     record=RECORD,
     keys=("asked", "settled", "positions", "data"),
@@ -153,7 +153,7 @@ def _compare(folder: Path, config: CompareConfig, show: Progress, command: str |
     config = replace(config, train=_shared_training(config))
     for position in config.positions:  # a wrong spec is known at once
         shape_of(replace(config.train.model, position=position, vocabulary_size=8))
-    material = read_material(config.train)
+    material = read_training_data(config.train)
     before = _before(folder, config)
     if before and before.data["content_hash"] != material.facts["content_hash"]:
         raise BadInput(
@@ -231,7 +231,7 @@ def _shown(value: Any) -> str:
 def _shared_training(config: CompareConfig) -> TrainConfig:
     """Return the training of the baseline, with paths that hold from every folder."""
     train = config.train
-    length = {} if asked_steps(train) else {"time": train.time or DEFAULT_TIME}
+    length = {} if configured_steps(train) else {"time": train.time or DEFAULT_TIME}
     # Every run would compile anew, which small ones do not repay.
     compiled = {"compile": "no"} if train.compile == "auto" else {}
     model = replace(train.model, position=config.against)
@@ -264,12 +264,12 @@ def _before(folder: Path, config: CompareConfig) -> Comparison | None:
     return record
 
 
-def _settled(config: CompareConfig, material: Material, show: Progress) -> dict[str, Any]:
+def _settled(config: CompareConfig, material: TrainingData, show: Progress) -> dict[str, Any]:
     """Measure the machine, and turn a length of time into one number of steps for all."""
     show.say("measuring how this machine does several runs best")
     train, runs = config.train, len(config.positions) * max(1, config.seeds)
     found = calibrate(train, runs, config.processes)
-    steps = asked_steps(train)
+    steps = configured_steps(train)
     if steps is None:
         steps = steps_in(train, material, seconds(train.time), found.alone_seconds)
         if steps < FEWEST_STEPS:
@@ -289,7 +289,7 @@ def _costs(
     if new:
         show.say("timing a step with each embedding")
         base = next(iter(known), config.against)
-        timed = costs(config.train, [*dict.fromkeys([base, *new])], Machine(**record.machine))
+        timed = costs(config.train, [*dict.fromkeys([base, *new])], Compute(**record.machine))
         # Timed at two moments, seconds compare only by what was timed at both.
         busier = timed[base]["step_seconds"] / known.get(base, timed[base])["step_seconds"]
         for p in new:
@@ -299,7 +299,7 @@ def _costs(
 
 
 def _record(
-    config: CompareConfig, material: Material, settled: dict[str, Any], command: str | None
+    config: CompareConfig, material: TrainingData, settled: dict[str, Any], command: str | None
 ) -> Comparison:
     """Return the record of a comparison, but for what each embedding costs."""
     train, trained = config.train, config.train.model.trained_length

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from wordorder.atomic import cannot_write, write_text
-from wordorder.folders import Kind, is_one, may_begin, replacing_what_is_there
+from wordorder.folders import FolderKind, check_free, is_of_kind, replacing_contents
 
 
-def goes_on(folder: Path, kind: Kind, *, overwrite: bool = False) -> bool:
+def goes_on(folder: Path, kind: FolderKind, *, overwrite: bool = False) -> bool:
     """Return whether a folder, whose lock must be held, holds an experiment to be gone on with.
 
     Args:
@@ -18,13 +18,13 @@ def goes_on(folder: Path, kind: Kind, *, overwrite: bool = False) -> bool:
     Raises:
         BadInput: a folder of other things.
     """
-    may_begin(folder, kind, overwrite=True, remedy="")
-    return is_one(folder, kind) and not overwrite
+    check_free(folder, kind, overwrite=True, remedy="")
+    return is_of_kind(folder, kind) and not overwrite
 
 
-def beginning(folder: Path, kind: Kind, *, goes_on: bool) -> AbstractContextManager[None]:
+def beginning(folder: Path, kind: FolderKind, *, goes_on: bool) -> AbstractContextManager[None]:
     """Replace what is there, unless it is gone on with, by what is written within."""
-    return nullcontext() if goes_on else replacing_what_is_there(folder, kind)
+    return nullcontext() if goes_on else replacing_contents(folder, kind)
 
 
 def write_record(path: Path, text: str) -> None:

@@ -29,18 +29,18 @@ from wordorder.locks import held
 from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore, beginning
 from wordorder.training import loop
+from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.display import Display
-from wordorder.training.machine import DTYPES, Machine
-from wordorder.training.material import (
-    Material,
-    choosing_text,
-    read_material,
-    tokenizer_of,
-)
 from wordorder.training.metrics import read
 from wordorder.training.recorded import read_recorded
 from wordorder.training.run import Run
 from wordorder.training.start import resume_in_held_folder, train_in_held_folder
+from wordorder.training.training_data import (
+    TrainingData,
+    choosing_text,
+    read_training_data,
+    tokenizer_of,
+)
 
 MEASURES = "measures.json"
 CHOOSING = {"choose": True}  # what is measured of a run that is to choose a learning rate
@@ -87,7 +87,7 @@ def measures_of(run: Run, asked: dict[str, Any], tell: Callable[[float], None]) 
         tell: called with the share that is done.
     """
     config = config_of(run.config)
-    material = read_material(config, tokenizer_of(run.folder))
+    material = read_training_data(config, tokenizer_of(run.folder))
     store, model, trained = material.validation, run.model, config.model.trained_length
     model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]  # as its validation loss
     last = _final(run.folder)
@@ -124,14 +124,14 @@ def choice_of(run: Run) -> dict[str, Any]:
 
     Development text where the split has some, so that what is reported has chosen nothing.
     """
-    material = read_material(config_of(run.config), tokenizer_of(run.folder))
+    material = read_training_data(config_of(run.config), tokenizer_of(run.folder))
     store = choosing_text(material)
     text = "validation" if store is material.validation else "development"
     loss = _loss(run, material, store, loop.FINAL_VALIDATION_TOKENS)
     return {"validation_loss": loss, "text": text}
 
 
-def _in_detail(run: Run, material: Material) -> dict[str, Any]:
+def _in_detail(run: Run, material: TrainingData) -> dict[str, Any]:
     """Return the loss of each document, and how training ended beside how it went."""
     config = config_of(run.config)
     whole = beginning(material.validation, loop.FINAL_VALIDATION_TOKENS, material.tokenizer)
@@ -154,7 +154,7 @@ def _in_detail(run: Run, material: Material) -> dict[str, Any]:
     }
 
 
-def _loss(run: Run, material: Material, store: TokenStore, most_tokens: int) -> float:
+def _loss(run: Run, material: TrainingData, store: TokenStore, most_tokens: int) -> float:
     """Return the loss on the first tokens of a text, computed as in training."""
     config, model = config_of(run.config), run.model
     model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]
@@ -255,8 +255,8 @@ def _train(folder: Path, job: Settings, show: Display, *, anew: bool) -> Run:
         return resume_in_held_folder(folder, inexact=False, trust=True, show=show)
     # Comparisons judge at a stated step.
     config = replace(config_of(job), out=str(folder), overwrite=True, keep="last")
-    machine, command = Machine(**job["machine"]), job["command"]
-    return train_in_held_folder(config, machine=machine, show=show, command=command, trust=True)
+    machine, command = Compute(**job["machine"]), job["command"]
+    return train_in_held_folder(config, compute=machine, show=show, command=command, trust=True)
 
 
 def _peak_bytes() -> int:

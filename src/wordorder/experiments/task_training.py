@@ -28,9 +28,9 @@ from wordorder.batch import Batch
 from wordorder.experiments.algorithms import END, FIRST_SYMBOL, START, Example, Task, Trial, find
 from wordorder.model import LanguageModel, ModelConfig, evaluating, make_model
 from wordorder.text.batches import NOT_COUNTED
+from wordorder.training.compute import Compute, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.loop import Training
-from wordorder.training.machine import Machine, use
 
 TRAINING, TESTING = 0, 1  # which examples a generator draws
 TOKENS_AT_ONCE = 1 << 14  # in a test
@@ -228,7 +228,7 @@ class TaskRun:
     def __init__(self, protocol: Protocol, position: str, seed: int) -> None:
         self.protocol, self.task = protocol, find(protocol.task)
         config = protocol.training(position, seed)
-        machine = Machine("cpu", torch.get_num_threads(), kernel="plain")
+        machine = Compute("cpu", torch.get_num_threads(), kernel="plain")
         model = make_model(config.model)
         assert isinstance(model, LanguageModel)
         model.initialise(seed)

@@ -47,7 +47,7 @@ from wordorder.experiments.task_training import (
     seconds_of,
     train_on_task,
 )
-from wordorder.folders import Kind, has_keys
+from wordorder.folders import FolderKind, has_keys
 from wordorder.locks import held
 from wordorder.model import shape_of
 from wordorder.names import file_name
@@ -63,7 +63,7 @@ POSITIONS = ("none", "sinusoidal", "rotary", "alibi", "t5")
 THREADS = 1  # of a run: these models do not keep two busy, and a run is the same on every machine
 
 # What a grid leaves, and so what --overwrite removes: nothing else in the folder is touched.
-GRID = Kind(
+GRID = FolderKind(
     "a grid of tasks",
     record="tasks.json",
     keys=("protocols", "positions", "seeds"),

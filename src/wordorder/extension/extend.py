@@ -33,18 +33,18 @@ from wordorder.extension.trial import (
     try_methods,
     try_streaming,
 )
-from wordorder.folders import replacing_what_is_there
+from wordorder.folders import replacing_contents
 from wordorder.locks import held
 from wordorder.model import LanguageModel
 from wordorder.positions import parse
 from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Seed, check
 from wordorder.training.checkpoints import save_weights
+from wordorder.training.compute import pick_device
 from wordorder.training.config import TrainConfig, folder_of, whole_paths
 from wordorder.training.display import Display
-from wordorder.training.machine import pick_device
-from wordorder.training.material import Material, read_material, split_warning
 from wordorder.training.run import RUN, Run
 from wordorder.training.start import free_folder, resume_in_held_folder, train_in_held_folder
+from wordorder.training.training_data import TrainingData, read_training_data, split_warning
 
 
 @dataclass(frozen=True)
@@ -284,14 +284,14 @@ def _configured(ask: Extension, parent: Run, new: int) -> TrainConfig:
 
 def _read(
     config: TrainConfig, parent: Run, pack: bool, old: int, new: int
-) -> tuple[Material, Text]:
+) -> tuple[TrainingData, Text]:
     """Return the text, and its held-out part to measure on.
 
     Raises:
         BadInput: no document as long as the new length.
     """
     short = replace(config, model=replace(config.model, trained_length=old, position="none"))
-    material = read_material(short, parent.tokenizer)
+    material = read_training_data(short, parent.tokenizer)
     text = Text(material.validation, parent.tokenizer, pack)
     check_long_enough(text, old, new, material.facts["name"])
     return material, text
@@ -302,7 +302,7 @@ def _tried(
     model: LanguageModel,
     stretch: Stretch,
     text: Text,
-    material: Material,
+    material: TrainingData,
     show: Show,
 ) -> list[Tried]:
     """Return what was tried, the method to take first.
@@ -336,7 +336,7 @@ def _write_untrained(
         "training": {**config.to_dict(), "steps": None, "tokens": None, "time": None},
     }
     try:
-        with replacing_what_is_there(folder, RUN):
+        with replacing_contents(folder, RUN):
             write_text(folder / "config.json", json.dumps(recorded, indent=1) + "\n")
             parent.tokenizer.save(folder / "tokenizer.json")
             save_weights(folder / "model.safetensors", child.state_dict())

@@ -28,7 +28,7 @@ from wordorder.extension.reach import Text
 from wordorder.model import LanguageModel
 from wordorder.positions import Part, PositionError, Rotary
 from wordorder.text.store import TokenStore
-from wordorder.training.material import Material, choosing_text
+from wordorder.training.training_data import TrainingData, choosing_text
 
 # The search begins with what these do.
 SEARCH_FROM = ("interpolate", "ntk", "yarn", "llama3")
@@ -81,7 +81,7 @@ class Streamed:
     cannot: str | None = None
 
 
-def text_to_choose_on(material: Material, reported: Text, length: int) -> tuple[Text, str]:
+def text_to_choose_on(material: TrainingData, reported: Text, length: int) -> tuple[Text, str]:
     """Return what methods are compared on, and its name: development or validation.
 
     Windows may cross its documents where none of them is long enough; where all of it is too

@@ -1,4 +1,4 @@
-"""The Hugging Face `tokenizers` objects behind our tokenizers, made and recognised."""
+"""Builds the Hugging Face `tokenizers` objects behind our tokenizers, and recognises them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from wordorder.errors import BadInput
-from wordorder.patience import said_if_slow
+from wordorder.patience import notify_if_slow
 from wordorder.text.corpus import END_OF_TEXT, Corpus
 from wordorder.text.pieces import BETWEEN_PARTS, PATTERN, pieces, short_runs
 
 MASK = "<|mask|>"
-# What other families call the same thing, where a tokenizer is brought.
+# Names of the same tokens in tokenizers of other model families.
 ENDS_OF_TEXT = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 MASKS = (MASK, "<mask>", "[MASK]")
 
@@ -23,15 +23,15 @@ ANY_CHARACTER = r"[\s\S]"  # a dot would leave newlines out
 
 SMALLEST_BPE = 257  # every byte, and the end of text
 
-# Merges hardly change with more text, and this much is counted in a few seconds.
+# More text hardly changes the merges, and pairs in this much are counted in a few seconds.
 MOST_TRAINING_CHARACTERS = 16_000_000
 
-# The same where few words repeat, since the text has few blanks.
-MOST_UNSPACED_CHARACTERS, FEWEST_BLANKS = 4_000_000, 1 / 32
+# The limit for text with few spaces, in which few words repeat and counting takes longer.
+MOST_UNSPACED_CHARACTERS, FEWEST_SPACES = 4_000_000, 1 / 32
 
 
 def _spellings_of_bytes() -> list[str]:
-    """How byte-level vocabularies write each byte.
+    """Return how byte-level vocabularies write each byte.
 
     Source: `bytes_to_unicode` in GPT-2's encoder.py: printable Latin-1 as itself, the others from
     U+0100 on in order.
@@ -46,18 +46,19 @@ BYTES = {spelling: byte for byte, spelling in enumerate(SPELLINGS)}
 
 
 def bytes_of(token: str) -> bytes:
-    """Return the bytes that a byte-level token stands for; one spelt otherwise is its own text."""
-    spelt = [BYTES.get(character) for character in token]
-    return token.encode() if None in spelt else bytes(spelt)
+    """Return the bytes of a byte-level token, or the UTF-8 of a token spelled otherwise."""
+    spelled = [BYTES.get(character) for character in token]
+    return token.encode() if None in spelled else bytes(spelled)
 
 
 def add_special(backend: tokenizers.Tokenizer, names: Sequence[str]) -> None:
+    """Add the first of these special tokens, unless the tokenizer has any of them."""
     if not any(backend.token_to_id(name) is not None for name in names):
         backend.add_special_tokens([AddedToken(names[0], special=True, normalized=False)])
 
 
 def byte_backend() -> tokenizers.Tokenizer:
-    """A byte-level BPE without merges, whose ids are the byte values."""
+    """Return a byte-level BPE without merges, whose ids are the byte values."""
     vocabulary = {SPELLINGS[byte]: byte for byte in range(256)}
     backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -66,7 +67,7 @@ def byte_backend() -> tokenizers.Tokenizer:
 
 
 def character_backend(corpus: Corpus) -> tokenizers.Tokenizer:
-    """One token per code point of the corpus, in code point order."""
+    """Return a tokenizer with one token per code point of the corpus, in code point order."""
     known = sorted(set().union(*(document.text for document in corpus.documents)))
     vocabulary = {character: index for index, character in enumerate(known)}
     backend = tokenizers.Tokenizer(models.WordLevel(vocabulary))
@@ -76,11 +77,20 @@ def character_backend(corpus: Corpus) -> tokenizers.Tokenizer:
 
 
 def bpe_backend(corpus: Corpus, size: int, smallest: int) -> tokenizers.Tokenizer:
-    """Byte-level BPE, trained on the corpus or an even sample of it."""
+    """Return a byte-level BPE, trained on the corpus or on an even sample of it.
+
+    Args:
+        size: number of tokens without special tokens.
+        smallest: the smallest allowed vocabulary with special tokens, for the message.
+
+    Raises:
+        BadInput: `size` is below 256, the number of bytes.
+    """
     if size < 256:
         raise BadInput(
             f"vocabulary size {size + smallest - 256} is too small for bpe: "
-            f"it needs at least {smallest}"
+            f"use at least {smallest}",
+            code="text.vocabulary-too-small",
         )
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -96,14 +106,15 @@ def bpe_backend(corpus: Corpus, size: int, smallest: int) -> tokenizers.Tokenize
         show_progress=False,
         min_frequency=2,
     )
-    with said_if_slow(f"learning a vocabulary from {corpus.characters:,} characters"):
+    with notify_if_slow(f"learning a vocabulary from {corpus.characters:,} characters"):
         backend.train_from_iterator(sample(corpus), trainer)
     return backend
 
 
 def sample(corpus: Corpus) -> Iterator[str]:
-    blanks = sum(document.text.count(" ") for document in corpus.documents)
-    spaced = blanks >= FEWEST_BLANKS * corpus.characters
+    """Yield pieces of a corpus, evenly spaced, for training a BPE."""
+    spaces = sum(document.text.count(" ") for document in corpus.documents)
+    spaced = spaces >= FEWEST_SPACES * corpus.characters
     most = MOST_TRAINING_CHARACTERS if spaced else MOST_UNSPACED_CHARACTERS
     stride = -(-corpus.characters // most)
     cut = (piece for document in corpus.documents for piece in pieces(document.text, BETWEEN_PARTS))
@@ -112,7 +123,7 @@ def sample(corpus: Corpus) -> Iterator[str]:
 
 
 def kind_of(backend: tokenizers.Tokenizer) -> str:
-    """Which of our kinds a backend is; `brought` for any other."""
+    """Return which of our kinds a backend is; `brought` for any other."""
     data = json.loads(backend.to_str())
     model, before = data["model"], data["pre_tokenizer"] or {}
     ours = (data["decoder"] or {}).get("type") in ("ByteLevel", "Fuse") and all(
@@ -129,7 +140,7 @@ def kind_of(backend: tokenizers.Tokenizer) -> str:
         *first, before = before["pretokenizers"]
         ours = [{key: step.get(key) for key in split[0]} for step in first] == split
     else:
-        ours = bool(before.get("use_regex"))  # before 0.2: GPT-2's pattern
+        ours = bool(before.get("use_regex"))  # versions before 0.2 used GPT-2's pattern
     byte_level = before.get("type") == "ByteLevel" and not before["add_prefix_space"]
     in_order = [model["vocab"][spelling] for spelling in SPELLINGS] == list(range(256))
     if byte_level and in_order and not model["merges"] and not ours and not before["use_regex"]:

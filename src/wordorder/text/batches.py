@@ -1,12 +1,16 @@
-"""Batches as a pure function of (seed, index), so that resuming is going on with the next index.
+"""Batches as a pure function of (seed, index): a resumed run continues with the next index.
 
-The tokens are a ring: the last document's end is followed by the first document. An epoch lays
-windows of `context_length` side by side around the ring, from an offset drawn for this epoch, and
-takes each once in an order drawn for this epoch. There is nothing to save but the index.
+The tokens form a ring: the first document follows the last one. Each epoch cuts the ring into
+adjacent windows of `context_length` tokens, from a random offset, and takes each window once in a
+random order. Both are drawn from (seed, epoch), so only the index has to be saved.
 
-A document opens with the end-of-text token before it, which is its position 0: every token, the
-first and the ending one included, is then predicted exactly once from its own document, and a
-prompt that starts with end-of-text is what training has seen.
+    tokens    ... x x E | a b c E | d e E | f g h ...     E: end of text, |: document boundary
+    window            [E a b c] E  d e E                  input, for context_length 4
+    targets            a b c E                            each token once, E included
+
+A document starts with the end-of-text token before it, at position 0. So every token, the first
+and the last included, is predicted exactly once from its own document, and generation starts from
+the same token.
 """
 
 from __future__ import annotations
@@ -26,28 +30,28 @@ from wordorder.text.store import TokenStore
 NOT_COUNTED = -1
 
 # Source: Devlin et al. 2019, BERT, section 3.1: of the chosen tokens 80% become the mask, 10% a
-# random token, 10% stay.
+# random token, 10% are unchanged.
 MASKED_SHARE, MASKED_OR_RANDOM_SHARE = 0.8, 0.9
 
-EVALUATION_SEED = 0  # the masks of an evaluation are the same for every model
+EVALUATION_SEED = 0  # every model is evaluated with the same masks
 
 
 class Batches:
-    """Random batches of a store, each window once an epoch.
+    """Random batches of a token store; each epoch contains each window once.
 
     Args:
         store: the tokens.
         context_length: tokens in a window; the store must hold more.
         batch_size: windows in a batch.
-        seed: what the order, the offsets and the masks are drawn from; at least 0.
-        isolate_documents: give document ids and positions that restart, so that packed documents
-            do not see each other.
-        objective: `next-token`, or `masked-token`, where only chosen tokens are targets.
-        mask_id: the token that hides another, for masked-token.
-        mask_fraction: share of tokens chosen, between 0 and 1; BERT's 0.15.
+        seed: seed of the order, the offsets and the masks; at least 0.
+        isolate_documents: add document ids and restart positions in each document, so that packed
+            documents do not attend to each other.
+        objective: `next-token`, or `masked-token`, whose targets are the chosen tokens only.
+        mask_id: id of the mask token, for masked-token.
+        mask_fraction: share of tokens chosen as targets, between 0 and 1; BERT's 0.15.
 
     Raises:
-        BadInput: where the store is shorter than one context.
+        BadInput: the store is shorter than one context, or an argument is out of range.
     """
 
     def __init__(
@@ -65,13 +69,15 @@ class Batches:
         if context_length < 1 or batch_size < 1 or seed < 0:
             raise BadInput(
                 f"context length {context_length}, batch size {batch_size} and seed {seed}: "
-                "the first two are at least 1, the seed at least 0"
+                "the context length and the batch size must be at least 1, the seed at least 0",
+                code="text.batch-arguments",
             )
         if len(store) <= context_length:
             raise BadInput(
-                f"the text is {len(store)} tokens, shorter than one context of {context_length} "
-                "and the token after it: give more text, or a context of at most "
-                f"{max(len(store) - 1, 1)}"
+                f"the text has {len(store)} tokens, fewer than one context of {context_length} "
+                "and the token after it: use more text, or a context of at most "
+                f"{max(len(store) - 1, 1)}",
+                code="text.shorter-than-context",
             )
         _check_objective(objective, mask_id, mask_fraction)
         self.store = store
@@ -86,9 +92,10 @@ class Batches:
         self._epoch_starts = lru_cache(maxsize=2)(self._draw_epoch)
 
     def at(self, index: int) -> Batch:
-        """The batch with this number; the same for the same seed, whatever came before."""
-        number = index * self.batch_size + np.arange(self.batch_size)
-        epochs, within = np.divmod(number, self.windows_per_epoch)
+        """Return the batch with this index; it depends only on the seed and the index."""
+        number = index * self.batch_size + np.arange(self.batch_size)  # (batch,)
+        epochs, within = np.divmod(number, self.windows_per_epoch)  # (batch,) each
+        # A batch may span two epochs, or many where the text is short.
         starts = np.concatenate(
             [self._epoch_starts(int(e))[within[epochs == e]] for e in np.unique(epochs)]
         )
@@ -99,7 +106,7 @@ class Batches:
         return window.masked_token(random, self.mask_id, self.mask_fraction)
 
     def epoch(self, index: int) -> float:
-        """How many times the text has been gone through before this batch."""
+        """Return how many epochs come before this batch, a fraction included."""
         return index * self.batch_size / self.windows_per_epoch
 
     def _draw_epoch(self, epoch: int) -> NDArray[np.int64]:
@@ -118,12 +125,12 @@ def evaluation_windows(
     mask_id: int | None = None,
     mask_fraction: float = 0.15,
 ) -> Iterator[Batch]:
-    """Batches that go through the whole store once, in order, without overlap.
+    """Yield batches that cover the whole store once, in order, without overlap.
 
-    The first window reads the end-of-text before the first document, its position 0. Every token is
-    a target exactly once (for masked-token: may be), so that the sum of losses over `store.bytes`
-    is bits per byte. The last window is filled up with tokens that are not counted; the last batch
-    has fewer rows where windows run out.
+    The first window starts with the end-of-text token before the first document, at position 0.
+    Every token is a target exactly once (with masked-token: at most once), so the sum of losses
+    divided by `store.bytes` gives bits per byte. The last window is padded with tokens that are
+    not counted; the last batch may have fewer rows.
     """
     _check_objective(objective, mask_id, mask_fraction)
     starts = np.arange(-1, len(store) - 1, context_length)
@@ -139,7 +146,11 @@ def evaluation_windows(
 
 
 class _Window:
-    """Rows of consecutive tokens of the ring, one longer than the context."""
+    """Rows of consecutive tokens of the ring, one token longer than the context.
+
+    Shapes: `places` int64 (rows, context_length + 1); `tokens`, `targets` and `padded`
+    (rows, context_length).
+    """
 
     def __init__(
         self,
@@ -166,34 +177,39 @@ class _Window:
     ) -> Batch:
         tokens = self.tokens
         draw = random.random(tokens.shape)
-        # An end of text is not guessed: what comes after it would give it away.
+        # End-of-text is never a target: the start of the next document would reveal it.
         draw[tokens == self.store.end_of_text] = 1
         if self.padded is not None:
             draw[self.padded] = 1
-        # At least one, or a small batch would have no loss at all.
+        # At least one target, or a small batch would have no loss.
         chosen = draw <= max(fraction, min(draw.min(), 1 - 1e-9))
         fate = random.random(tokens.shape)
         other = random.integers(self.store.vocabulary_size, size=draw.shape)
         replacement = np.where(fate < MASKED_SHARE, mask_id, other)
         hidden = np.where(chosen & (fate < MASKED_OR_RANDOM_SHARE), replacement, tokens)
-        return self._batch(hidden, np.where(chosen, tokens, NOT_COUNTED), looks_ahead=True)
+        return self._batch(hidden, np.where(chosen, tokens, NOT_COUNTED), bidirectional=True)
 
     def _batch(
-        self, tokens: NDArray[np.int64], targets: NDArray[np.int64], looks_ahead: bool = False
+        self, tokens: NDArray[np.int64], targets: NDArray[np.int64], bidirectional: bool = False
     ) -> Batch:
         documents = positions = None
         if self.isolate:
             documents, positions = self._documents()
-        elif looks_ahead and self.padded is not None:
-            # Without ids a model that sees both ways would read the padding.
+        elif bidirectional and self.padded is not None:
+            # Without document ids a bidirectional model would attend to the padding.
             documents = np.zeros_like(tokens)
         if documents is not None and self.padded is not None:
             documents = np.where(self.padded, NOT_COUNTED, documents)
-        tensors = (_tensor(each) for each in (tokens, targets, documents, positions))
+        tensors = (_tensor(array) for array in (tokens, targets, documents, positions))
         return Batch(*tensors, consecutive=True)
 
     def _documents(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Ids counted within each row, and positions from each document's opening end-of-text."""
+        """Return document ids within each row, and positions that restart at each document.
+
+        tokens     b c E d e E f        E opens the document after it
+        ids        0 0 1 1 1 2 2
+        positions  0 1 0 1 2 0 1        the cut first document starts at 0 too
+        """
         opening = (self.places[:, :-1] + 1) % len(self.store)
         starts = self.store.starts
         nearest = np.searchsorted(starts, opening, side="right") - 1
@@ -209,8 +225,17 @@ def _tensor(array: NDArray[np.int64] | None) -> torch.Tensor | None:
 
 def _check_objective(objective: str, mask_id: int | None, mask_fraction: float) -> None:
     if objective not in ("next-token", "masked-token"):
-        raise BadInput(f"unknown objective {objective!r}: it is next-token or masked-token")
+        raise BadInput(
+            f"unknown objective {objective!r}: use next-token or masked-token",
+            code="text.unknown-objective",
+        )
     if objective == "masked-token" and mask_id is None:
-        raise BadInput("masked-token needs a tokenizer with a mask token: make it with mask=True")
+        raise BadInput(
+            "masked-token needs a tokenizer with a mask token: call make_tokenizer with mask=True",
+            code="text.no-mask-token",
+        )
     if not 0 < mask_fraction < 1:
-        raise BadInput(f"mask fraction {mask_fraction:g} is not between 0 and 1: BERT's is 0.15")
+        raise BadInput(
+            f"mask fraction {mask_fraction:g} is not between 0 and 1: BERT uses 0.15",
+            code="text.mask-fraction",
+        )

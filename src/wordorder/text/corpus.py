@@ -1,9 +1,8 @@
-"""A corpus: documents of text, and where they came from.
+"""A corpus: documents of text with their sources.
 
-Everything a model reads goes through this one class, whether it was built in, read from files or
-streamed from a hub, so that splitting, counting and hashing are written once. The texts are held in
-memory: the small models of this package learn from megabytes, and a document that is a plain `str`
-can be hashed, cut and tokenized without a second notion of where it lies.
+Built-in text, files and Hugging Face datasets all become a `Corpus`, so splitting, counting and
+hashing are written once. Documents are plain strings in memory, because the small models of this
+package learn from megabytes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 class Document(NamedTuple):
-    """One text and where it came from (a file, a line of a file, a module)."""
+    """One document and its source: a file, a line of a file, or a module."""
 
     text: str
     source: str
@@ -28,12 +27,12 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in a fixed order, under the name they were asked for by.
+    """Documents in a fixed order.
 
     Args:
-        name: what to call it in plans and reports.
+        name: name for plans and reports.
         documents: at least one, none empty.
-        notes: what a reader should know of how it was read, one sentence each.
+        notes: remarks on how the documents were read, such as files left out; one sentence each.
     """
 
     name: str
@@ -52,7 +51,7 @@ class Corpus:
 
     @cached_property
     def content_hash(self) -> str:
-        """A hash of the texts and their boundaries; names and sources do not enter."""
+        """A hash of the documents and their boundaries, without names and sources."""
         digest = hashlib.blake2b(digest_size=16)
         for document in self.documents:
             data = document.text.encode()
@@ -63,5 +62,5 @@ class Corpus:
 
 def __getattr__(name: str) -> object:
     if name == "load_corpus":
-        raise ImportError("load_corpus is in wordorder.text.load now: import it from there")
+        raise ImportError("load_corpus has moved: import it from wordorder.text.load")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,12 @@
-"""Which encodings bytes that are not UTF-8 may be in, and what they would read as.
+"""Guesses the encoding of bytes that are not UTF-8.
 
-An encoding fits if it decodes nearly all of the bytes. Many do (Windows-1251 decodes anything), so
-those that fit are ordered by how much of the text is made of letters that are frequent in a
-language written in that encoding. Latin letters with accents stand alone between ASCII letters,
-letters of other scripts stand together; that counts too.
+A candidate encoding decodes nearly all bytes. Many do (Windows-1251 decodes anything), so
+candidates are ordered by the share of letters that are frequent in a language written in that
+encoding. Also, accented Latin letters mostly occur singly between ASCII letters, while letters of
+other scripts occur in runs.
 
-Nothing is converted here: the best guess may be wrong, and text that was converted wrongly is
-learnt without a complaint. A person looks at the line and runs the command.
+Nothing is converted here: the guess may be wrong, and nobody would notice wrongly converted text.
+The message shows a decoded line, and the user runs the conversion command.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import NamedTuple
 SAMPLE_BYTES = 1 << 16
 SAMPLES = 4
 MOST_ERRORS = 0.01  # of the characters beyond ASCII
-MOST_CONTROLS = 0.01  # of all characters: more are no text
+MOST_CONTROLS = 0.01  # of all characters: with more it is not text
 LEAST_SCORE, LEAST_SHARE_OF_BEST = 0.25, 0.5
 MOST_SHOWN = 3
-SHOWN_BEFORE, SHOWN = 12, 40  # characters of a line
+SHOWN_BEFORE, SHOWN = 12, 40  # characters of the excerpt: before the offset, in all
 BLOCK = 1 << 20
 BAD = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, as Python escapes them
-CHANCE = 10  # characters: text in another encoding has no such run of UTF-8
+CHANCE = 10  # characters: text in another encoding has no valid UTF-8 run this long
 
-# Letters that are frequent in each language and rare in the wrong readings of it.
+# Letters that are frequent in each language and rare when it is decoded wrongly.
 CHINESE_MARKS = "，。、：；？！“”‘’「」『』《》（）…—　"
 JAPANESE = "".join(map(chr, range(0x3041, 0x3094))) + "、。「」ー"  # hiragana
 FRENCH, GERMAN, SPANISH = "éèêàçùûîôâ’«»œ", "äöüßÄÖÜ", "ñáéíóúü¿¡"
@@ -49,15 +49,18 @@ HANGUL = (
 
 
 class Encoding(NamedTuple):
-    """An encoding, by the name that iconv and Python share.
+    """A candidate encoding.
 
     Args:
-        frequent: for each language, letters that make up much of what is not ASCII in it.
-        expected: the share of them in a text of that language, about.
+        name: the name that iconv and Python share.
+        common_name: the usual name, for messages.
+        frequent: for each language, the letters that make up most of its non-ASCII text.
+        expected: their approximate share of the non-ASCII characters.
+        latin: whether its letters beyond ASCII are Latin.
     """
 
     name: str
-    called: str
+    common_name: str
     frequent: tuple[str, ...]
     expected: float
     latin: bool = False
@@ -98,29 +101,30 @@ ENCODINGS = (
 )
 
 
-class Reading(NamedTuple):
-    """What some bytes are in one encoding.
+class Decoding(NamedTuple):
+    """A text decoded with one candidate encoding.
 
     Args:
-        name: as iconv and Python spell it.
-        called: as people call it.
-        line: the beginning of the line that shows it.
-        errors: bytes that it cannot decode, about; 0 in a text that is whole.
+        name: the name that iconv and Python share.
+        common_name: the usual name, for messages.
+        line: an excerpt around the first byte that is not UTF-8.
+        errors: approximate number of bytes that it cannot decode.
     """
 
     name: str
-    called: str
+    common_name: str
     line: str
     errors: int
 
 
 class Damage(NamedTuple):
-    """How much of some bytes is not UTF-8.
+    """How much of a text is valid UTF-8.
 
     Args:
-        bad: bytes that are not.
-        good: characters beyond ASCII that are.
-        joined: so many of them stand together at the beginning or the end that it must be UTF-8.
+        bad: number of bytes that are not UTF-8.
+        good: number of non-ASCII characters that are.
+        joined: whether the text starts or ends with so many valid characters that a part of it
+            must be UTF-8.
     """
 
     bad: int
@@ -129,12 +133,12 @@ class Damage(NamedTuple):
 
     @property
     def stray(self) -> bool:
-        """Whether it is UTF-8 but for some bytes: text in another encoding has no such share."""
+        """Whether the text is UTF-8 with a few invalid bytes, and not in another encoding."""
         return self.good >= 3 * self.bad
 
 
 def damage_of(data: bytes) -> Damage:
-    """Count what is UTF-8 and what is not."""
+    """Count the characters that are UTF-8 and the bytes that are not."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     bad = good = 0
     for start in range(0, len(data), BLOCK):
@@ -151,32 +155,32 @@ def damage_of(data: bytes) -> Damage:
     return Damage(bad, good, joined)
 
 
-def readings(data: bytes, offset: int = 0) -> list[Reading]:
-    """Return what bytes may read as, most plausible first; none where nothing is plausible.
+def plausible_decodings(data: bytes, offset: int = 0) -> list[Decoding]:
+    """Return plausible decodings of bytes, the most plausible first; empty if none is.
 
     Args:
-        offset: of the first byte that is not UTF-8, whose line is shown.
+        offset: index of the first byte that is not UTF-8; the excerpt is around it.
     """
     sample = _sample(data, offset)
     scored = sorted(
         ((_score(sample, encoding), encoding) for encoding in ENCODINGS),
-        key=lambda each: -each[0],
+        key=lambda pair: -pair[0],
     )
     best = scored[0][0]
-    found: list[Reading] = []
+    decodings: list[Decoding] = []
     for score, encoding in scored:
-        if score < max(LEAST_SCORE, LEAST_SHARE_OF_BEST * best) or len(found) == MOST_SHOWN:
+        if score < max(LEAST_SCORE, LEAST_SHARE_OF_BEST * best) or len(decodings) == MOST_SHOWN:
             break
         line = _line(data, offset, encoding.name)
         errors = _errors(data, encoding.name)
-        # Two encodings that read the line alike are one to whoever looks at it.
-        if errors is not None and all(line != other.line for other in found):
-            found.append(Reading(encoding.name, encoding.called, line, errors))
-    return found
+        # Encodings that decode the excerpt alike cannot be told apart by the user.
+        if errors is not None and all(line != other.line for other in decodings):
+            decodings.append(Decoding(encoding.name, encoding.common_name, line, errors))
+    return decodings
 
 
 def wide_encoding(data: bytes) -> str | None:
-    """Return which UTF-16 or UTF-32 some bytes with zeros are, if they are, without a mark."""
+    """Return the UTF-16 or UTF-32 encoding of bytes without a byte order mark, or None."""
     sample = data[: SAMPLE_BYTES // 8 * 8]
     for name in ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE"):
         unit = 4 if "32" in name else 2
@@ -186,14 +190,14 @@ def wide_encoding(data: bytes) -> str | None:
             continue
         plain = sum(unicodedata.category(letter)[0] in "LMNPZ" for letter in text)
         parted = text.count(" ") + text.count("\n")
-        # Any two bytes are some character; words and lines between them are not chance.
+        # Almost any two bytes decode to a character, but not to spaces and lines at this rate.
         if "\0" not in text and plain >= 0.9 * len(text) and parted * 500 > len(text):
             return name
     return None
 
 
 def _sample(data: bytes, offset: int) -> bytes:
-    """Return some of the text from several places, each from the beginning of a line on."""
+    """Return parts of the text from several places, each from the start of a line."""
     start = data.rfind(b"\n", 0, offset) + 1
     step = max(SAMPLE_BYTES, (len(data) - start) // SAMPLES)
     pieces = []
@@ -207,7 +211,7 @@ def _sample(data: bytes, offset: int) -> bytes:
 
 
 def _score(sample: bytes, encoding: Encoding) -> float:
-    """Return how much like a language a sample reads, about 1 where it is one; 0: not at all."""
+    """Return how much a decoded sample resembles a language: about 1 if it is one, else less."""
     text = sample.decode(encoding.name, "replace")
     beyond = [letter for letter in text if letter > "\x7f"]
     if not beyond:
@@ -226,17 +230,17 @@ def _score(sample: bytes, encoding: Encoding) -> float:
 
 
 def _alone(sample: bytes) -> float:
-    """Return the share of bytes beyond ASCII that have none beside them."""
+    """Return the share of non-ASCII bytes whose neighbours are ASCII."""
     runs = re.findall(rb"[\x80-\xff]+", sample)
     return sum(len(run) == 1 for run in runs) / max(1, sum(map(len, runs)))
 
 
 def _errors(data: bytes, name: str) -> int | None:
-    """Return how many characters of the whole text cannot be decoded; None: too many."""
+    """Return how many characters of the whole text cannot be decoded; None if too many."""
     decoder = codecs.getincrementaldecoder(name)("replace")
     errors = beyond = 0
     for start in range(0, len(data), BLOCK):
-        text = decoder.decode(data[start : start + BLOCK])  # an incomplete end is no error
+        text = decoder.decode(data[start : start + BLOCK])  # an incomplete end is not an error
         errors += text.count("\ufffd")
         beyond += len(text) - len(text.encode("ascii", "ignore"))
         if errors > BLOCK // 10:
@@ -245,7 +249,7 @@ def _errors(data: bytes, name: str) -> int | None:
 
 
 def _line(data: bytes, offset: int, name: str) -> str:
-    """Return what is around an offset, in one encoding and without what moves a cursor."""
+    """Return an excerpt around an offset, decoded, with control characters replaced by spaces."""
     start = max(data.rfind(b"\n", 0, offset), data.rfind(b"\r", 0, offset)) + 1
     end = re.compile(rb"[\r\n]|\Z").search(data, offset)
     stop = min(end.start() if end else len(data), offset + 8 * SHOWN)

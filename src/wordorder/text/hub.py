@@ -1,7 +1,6 @@
-"""A Hugging Face dataset by name, streamed so that its size is not a matter.
+"""Streams a Hugging Face dataset, `hf:NAME[:CONFIG][:SPLIT]`, of any size.
 
-Written `hf:NAME[:CONFIG][:SPLIT]`. The prefix is asked for on purpose: without it a misspelt path
-would become a request to somebody's server.
+The prefix is required: otherwise a mistyped path would become a request to a server.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from typing import Any
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import Document
-from wordorder.text.rows import Column, Row
+from wordorder.text.rows import Column, TableRow
 
-# A dataset may have terabytes; this much is days of training for the models of this package.
+# A dataset may have terabytes; this much takes the models of this package days to read.
 MOST_STREAMED_BYTES = 200_000_000
 
 SPLITS = ("train", "validation", "valid", "dev", "test")
@@ -22,13 +21,16 @@ SPLITS = ("train", "validation", "valid", "dev", "test")
 def stream_dataset(
     name: str, field: str, most_bytes: int = MOST_STREAMED_BYTES
 ) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    """Read a dataset's documents from its start; returns documents and notes.
+    """Read the first documents of a dataset; return documents and notes.
 
     Args:
-        name: `NAME[:CONFIG][:SPLIT]`; the split is `train` unless given, and one part alone is a
-            split where it has the name of one.
+        name: `NAME[:CONFIG][:SPLIT]`; the split defaults to `train`. A single part after the name
+            is a split if it is one of `SPLITS`, otherwise a configuration.
         field: the column that holds the text.
-        most_bytes: where to stop reading.
+        most_bytes: stop after this many UTF-8 bytes of text.
+
+    Raises:
+        BadInput: `datasets` is not installed, the dataset cannot be read, or it has no text.
     """
     rows, path = _open(name)
     column = Column(field, f"hf:{name}")
@@ -41,25 +43,29 @@ def stream_dataset(
             only = f"only the first {most_bytes / 1e6:.0f} MB of hf:{name} were read"
             return tuple(documents), (only, *column.notes)
     if not documents:
-        why = "".join(f" ({note})" for note in column.notes)
-        raise BadInput(f"hf:{name} is empty: it holds no text to learn from{why}")
+        reason = "".join(f" ({note})" for note in column.notes)
+        raise BadInput(
+            f"hf:{name} is empty: it contains no text to train on{reason}",
+            code="text.empty-dataset",
+        )
     return tuple(documents), column.notes
 
 
-def _rows(rows: Any, name: str, path: str) -> Iterator[Row]:
+def _rows(rows: Any, name: str, path: str) -> Iterator[TableRow]:
     number = 0
-    each = iter(rows)
+    remaining = iter(rows)
     while True:
         try:
-            values = next(each)
+            values = next(remaining)
         except StopIteration:
             return
-        except Exception as error:  # as many kinds as for opening it
+        except Exception as error:  # the library raises a dozen kinds, as in _open
             raise BadInput(
-                f"hf:{name} cannot be read after row {number}: {' '.join(str(error).split())[:300]}"
+                f"cannot read hf:{name} after row {number}: {' '.join(str(error).split())[:300]}",
+                code="text.dataset-row",
             ) from None
         number += 1
-        yield Row(values, f"{path}, row {number}")
+        yield TableRow(values, f"{path}, row {number}")
 
 
 def _open(name: str) -> tuple[Any, str]:
@@ -67,18 +73,21 @@ def _open(name: str) -> tuple[Any, str]:
         import datasets
     except ImportError:
         raise BadInput(
-            f'hf:{name} needs datasets to be read: pip install "wordorder[data]"'
+            f'reading hf:{name} needs the datasets package: pip install "wordorder[data]"',
+            code="text.datasets-missing",
         ) from None
     path, *rest = name.split(":")
     if len(rest) > 2:
         raise BadInput(
-            f"hf:{name} has too many parts: write hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT"
+            f"hf:{name} has too many parts: write hf:NAME, hf:NAME:CONFIG or hf:NAME:CONFIG:SPLIT",
+            code="text.dataset-name",
         )
     split = rest.pop() if len(rest) == 2 or (rest and rest[0] in SPLITS) else "train"
     config = rest[0] if rest else None
     try:
         return datasets.load_dataset(path, config, split=split, streaming=True), path
-    except Exception as error:  # the library raises a dozen kinds for a name, a split, a network
+    except Exception as error:  # the library raises a dozen kinds: wrong name, split, network
         raise BadInput(
-            f"hf:{name} cannot be opened: {' '.join(str(error).split())[:300]}"
+            f"cannot open hf:{name}: {' '.join(str(error).split())[:300]}",
+            code="text.dataset-not-opened",
         ) from None

@@ -1,4 +1,4 @@
-"""What a model is asked to predict. Apart from the batches, so that options need no torch."""
+"""The training objectives, in a module without torch so that `--help` stays fast."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Where a text may be cut, so that tokenizing any text takes bounded memory and time.
+"""Cuts a text into pieces, so that tokenizing takes bounded memory and time.
 
-A byte-level BPE first splits text by a pattern and then merges within each part. Between two parts
-a text can be cut without changing a token; only a text that has no such place for a whole piece is
-cut anyway.
+A byte-level BPE first splits text into parts by a pattern and then merges within each part. A cut
+between two parts changes no token. Only a text without such a boundary within a whole piece is cut
+elsewhere.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# Qwen3.5's pattern, which llama.cpp runs as "qwen35". A word goes on through combining marks, so
-# that a vowel sign does not end it as in GPT-2's. llama.cpp's "gpt-4o" is declared with marks too,
-# but what it runs has none.
+# Qwen3.5's pattern, "qwen35" in llama.cpp. A word includes combining marks; in GPT-2's pattern a
+# vowel sign ends it. llama.cpp also declares "gpt-4o" with marks, but its implementation has none.
 # Source: llama.cpp, src/llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_QWEN35 and _GPT4O.
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
     r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# A cut after a match lies between two parts. Here line ends belong to the punctuation before them,
-# and a blank to the word behind it.
-BLANK = r"[ \t\u3000]"
+# The end of a match is a boundary between two parts. In PATTERN a line end belongs to the
+# punctuation before it, and a space to the word after it:
+#     "a.\n b"  is split into  "a" ".\n" " b":  cut after "a" or after "\n", not after "."
+SPACE = r"[ \t\u3000]"
 BETWEEN_PARTS = re.compile(
-    rf"\n(?={BLANK}*[^\s])|[^\W_](?=\s)|[^\s](?={BLANK})|[^\W_](?=[。，！？、；：])"
+    rf"\n(?={SPACE}*[^\s])|[^\W_](?=\s)|[^\s](?={SPACE})|[^\W_](?=[。，！？、；：])"
 )
-# The same for GPT-2's pattern, of which no part goes from a character into white space.
+# Boundaries for GPT-2's pattern, in which no part continues from a character into white space.
 BETWEEN_GPT2_PARTS = re.compile(r"[^\s](?=[ \t\r\n\u3000])|[^\W_](?=[。，！？、；：])")
-# For a tokenizer whose pattern is not known: few tokens depend on what stands before a line.
+# For an unknown pattern: few tokens depend on the text before the start of a line.
 LINE_STARTS = re.compile(r"\n(?=[^\s])")
 
 PIECE_CHARACTERS = 1 << 16
 
-# What a merge can be learnt from. Longer ones, as DNA and Chinese without punctuation have, repeat
-# too seldom to be learnt, and cost the square of their length.
+# The longest run of letters that merges are learned from. Longer runs (DNA, Chinese without
+# punctuation) repeat too rarely to be useful, and their cost is quadratic in their length.
 LONGEST_RUN = 256
 LONG_RUNS = re.compile(rf"\S{{{LONGEST_RUN + 1},}}|\s{{{LONGEST_RUN + 1},}}")
 
@@ -42,8 +42,8 @@ def pieces(text: str, cuts: re.Pattern[str], size: int | None = None) -> Iterato
     """Cut a text into pieces of `size` to twice as many characters, and a last one.
 
     Args:
-        cuts: matches end where the text may be cut; where there is none it is cut at twice `size`.
-        size: in characters; None: `PIECE_CHARACTERS`.
+        cuts: the text may be cut at the end of a match; without a match it is cut at twice `size`.
+        size: characters of a piece; None: `PIECE_CHARACTERS`.
     """
     size = size or PIECE_CHARACTERS
     start = 0

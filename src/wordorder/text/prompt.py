@@ -1,13 +1,15 @@
-"""A prompt as a model reads it, and what is written after it as text.
+"""Tokenizes a prompt, with token healing at its end, and decodes the tokens after it.
 
-Tokenizers spell a word together with the space before it, so a prompt that ends with a space ends
-inside a token: the model has hardly ever read that space alone, and the word it writes next brings
-its own. The whitespace at the end of a prompt is therefore kept back, and only tokens that go on
-with it may come first ("token healing"). What is printed is the prompt as it was given.
+Most tokenizers encode a word together with the space before it. A prompt that ends with a space
+therefore ends inside a token: the model has rarely seen that space alone, and the next word has a
+space of its own. So the trailing whitespace is removed from the tokens, and the first generated
+tokens must start with it. The printed text is the prompt unchanged.
+
+    prompt "the cat "    tokens  the| cat       held back  " "      allowed next  " sat", " ran"
 
 Source: Lundberg 2023, "The Art of Prompt Design: Prompt Boundaries and Token Healing".
 
-Not here: a prompt that ends inside a word is read as it is.
+Not here: healing of a prompt that ends inside a word.
 """
 
 from __future__ import annotations
@@ -17,22 +19,22 @@ from collections.abc import Sequence
 from wordorder.text.stream import StreamDecoder
 from wordorder.text.tokenizer import Tokenizer
 
-CONTEXT = 4  # tokens before one that decide how it is spelt; a character has at most 4 bytes
+CONTEXT = 4  # tokens that may affect how the next one is decoded: a character has up to 4 bytes
 
 
 class Prompt:
-    """A prompt, the tokens that a model reads of it, and those that may come next.
+    """A prompt, its tokens, and the tokens that may follow it.
 
     Args:
-        text: what the user gave; may be empty.
+        text: the prompt; may be empty.
 
     Attributes:
-        tokens: the end of text that opens a document, and the prompt's ids without `held_back`.
-        held_back: whitespace at the end of the prompt that the model spells anew, or "".
-        note: what a reader should know of it, or "".
+        tokens: the end-of-text token that starts a document, then the ids without `held_back`.
+        held_back: trailing whitespace that the model must generate again, or "".
+        note: a remark for the user, or "".
 
     Raises:
-        BadInput: what the tokenizer cannot encode.
+        BadInput: the tokenizer cannot encode the prompt.
     """
 
     def __init__(self, text: str, tokenizer: Tokenizer) -> None:
@@ -41,19 +43,19 @@ class Prompt:
         self._dropped = False
         self._first: list[int] | None = None
         ids = tokenizer.encode(text)
-        # Where every token is a character or a byte, no prompt ends inside one.
+        # With characters or bytes as tokens, no prompt ends inside a token.
         if text[-1:].isspace() and tokenizer.kind not in ("bytes", "characters"):
             ids = self._without_end(ids)
         self.tokens = [tokenizer.end_of_text, *ids]
 
     def allowed(self, written: Sequence[int]) -> list[int] | None:
-        """Return the ids that may come next, as long as they are bound to what was held back.
+        """Return the ids that may come next, until `held_back` has been generated.
 
         Args:
-            written: the tokens after the prompt, so far.
+            written: the tokens generated so far.
 
         Returns:
-            None where any may come.
+            The allowed ids; None: any.
         """
         if not self.held_back:
             return None
@@ -72,17 +74,18 @@ class Prompt:
         ] or None
 
     def decoder(self) -> ContinuationDecoder:
-        """Return what turns the tokens after this prompt into text."""
+        """Return a decoder for the tokens after this prompt."""
         return ContinuationDecoder(self)
 
     def _without_end(self, ids: list[int]) -> list[int]:
-        """Hold back the whitespace at the end; return the ids of what is left."""
+        """Hold back the trailing whitespace; return the ids of the rest."""
         text, encode = self.text, self.tokenizer.encode
         body = text.rstrip()
         if self.tokenizer.spellings is not None:
             self.held_back = text[len(body) :]
             return encode(body)
-        # Tokens that are spelt by their neighbours: try all of it, then its last character.
+        # The text of a token depends on its neighbours, so candidates are decoded after the
+        # prompt: hold back all of the whitespace, or only its last character.
         for begin in dict.fromkeys((len(body), len(text) - 1)):
             before = encode(text[:begin])
             self._first = self._tokens_that_begin_with(text[begin:], before) if before else None
@@ -93,8 +96,8 @@ class Prompt:
         self._dropped = bool(ids) and encode(body) == ids
         if self._dropped:
             self.note = (
-                "the tokenizer drops the whitespace at the end of the prompt: "
-                "the model goes on as if it were not there"
+                "the tokenizer drops the whitespace at the end of the prompt, so the model does "
+                "not see it"
             )
         return ids
 
@@ -107,10 +110,10 @@ class Prompt:
 
 
 class ContinuationDecoder:
-    """Tokens after a prompt to pieces of text, one by one: what is new, and never half a character.
+    """Decodes the tokens after a prompt one by one, in whole characters.
 
-    A continuation is decoded together with its prompt: decoders that strip the space before the
-    first word would otherwise join it to the last word of the prompt.
+    They are decoded together with the prompt, because some decoders strip the space before the
+    first word, which would join it to the last word of the prompt.
     """
 
     def __init__(self, prompt: Prompt) -> None:
@@ -119,20 +122,20 @@ class ContinuationDecoder:
         self._dropped = prompt._dropped
 
     def feed(self, token: int) -> str:
-        """The text that this token completes; empty while a character is incomplete."""
+        """Return the text that this token completes; empty while a character is incomplete."""
         return self._new(self._stream.feed(token))
 
     def finish(self, *, ran_out: bool) -> str:
-        """What is left at the end.
+        """Return the rest of the text.
 
         Args:
-            ran_out: the text ended because no more tokens were to be written: a character that is
-                incomplete is left out. Otherwise the model ended it, and it becomes U+FFFD.
+            ran_out: generation reached its token limit: an incomplete character is dropped. If
+                False the model ended the text, and an incomplete character becomes U+FFFD.
         """
         return self._new(self._stream.finish(ran_out=ran_out))
 
     def _new(self, piece: str) -> str:
-        """Leave out what the prompt shows already."""
+        """Return a piece without the whitespace that the prompt already ends with."""
         if self._dropped and piece:
             self._dropped, piece = False, piece.lstrip(" ")
         while self._shown and piece.startswith(self._shown[0]):

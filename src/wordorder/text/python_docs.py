@@ -1,16 +1,16 @@
-"""The built-in corpus: what the running Python says about itself, as English prose.
+"""The built-in corpus: the documentation of the running Python, as English prose.
 
-Every Python carries some two megabytes of documentation under one licence (PSF), so a first model
-needs no download. The sources are parsed, never imported: importing a standard library opens
-windows, patches modules and prints poems.
+Every Python installation has about two megabytes of documentation under one licence (PSF), so a
+first model needs no download. The sources are parsed, never imported: importing every module of the
+standard library opens windows, patches modules and prints poems.
 
-One document is one module: its docstrings joined in the order of its source, under its name. A
-docstring alone is a sentence (the median has some 90 characters) and teaches a model to stop; a
-module's docstrings talk about one thing for kilobytes, which is what a context is for.
+One document is one module: its name and its docstrings, in the order of its source. A single
+docstring is a sentence (median length about 90 characters) and would teach a model to stop early;
+the docstrings of a module stay on one subject for kilobytes.
 
-What is not English is left out (signatures, doctests, tables, grammar), hard line breaks within a
-paragraph are undone, and a paragraph seen before is not said again: copied docstrings would be
-learnt by heart and then be found in the validation split.
+Signatures, doctests, tables and grammar are left out, because they are not English. Hard line
+breaks within a paragraph are removed. Repeated paragraphs are dropped: copied docstrings would be
+memorised in training and appear again in the validation text.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from wordorder.text.corpus import Document
 
 TOPICS = "pydoc_data/topics.py"
 
-# Tests talk to their authors; the others are copies, bundles or tables of generated names.
+# Docstrings of tests address their authors; the others are copies, bundles or generated tables.
 LEFT_OUT = {
     "site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "ensurepip",
     "pydoc_data", "encodings", "__pycache__", "__phello__",
 }  # fmt: skip
 
-SHORTEST_DOCUMENT = 200  # characters: less is a remark, not a document
+SHORTEST_DOCUMENT = 200  # characters: shorter ones are single remarks
 
 ASCII = str.maketrans(
     {"“": '"', "”": '"', "‘": "'", "’": "'", "…": "...", "—": "-", "–": "-", "\xa0": " "}
 )
 
-# The commonest words of English: prose is at least a sixth of them, code and tables are not.
+# The most common English words: at least a sixth of the words of prose, fewer in code and tables.
 COMMON_WORDS = """
 a about after all also an and any are as at be been before but by can do does each either else for
 from get given has have how if in into is it its like may more must no not of on one only or other
@@ -72,10 +72,10 @@ def read_python_docs(library: Path | None = None) -> tuple[Document, ...]:
     """Read the pydoc topics and the standard library's docstrings as documents.
 
     Args:
-        library: the folder of the standard library; that of the running Python unless given.
+        library: the folder of the standard library; None: that of the running Python.
 
     Raises:
-        BadInput: where this Python was installed without its sources.
+        BadInput: this Python was installed without its sources.
     """
     library = library or Path(sysconfig.get_path("stdlib"))
     seen: set[str] = set()
@@ -86,8 +86,9 @@ def read_python_docs(library: Path | None = None) -> tuple[Document, ...]:
     ]
     if not documents:
         raise BadInput(
-            f"this Python has no sources of its standard library in {library}: "
-            "name other text with --data"
+            f"the standard library in {library} has no sources to read documentation from: "
+            "give other text with --data",
+            code="text.no-python-docs",
         )
     return tuple(documents)
 
@@ -120,7 +121,7 @@ def _parse(path: Path) -> ast.Module | None:
     try:
         source = path.read_bytes()
         with warnings.catch_warnings():
-            # Old modules have invalid escapes in them, which is their authors' business.
+            # Old modules contain invalid escapes, of which Python warns.
             warnings.simplefilter("ignore")
             return ast.parse(source)
     except (OSError, SyntaxError, ValueError):
@@ -128,7 +129,7 @@ def _parse(path: Path) -> ast.Module | None:
 
 
 def _docstrings(tree: ast.Module | ast.ClassDef) -> Iterator[str]:
-    """The docstrings of a module or class in source order."""
+    """Yield the docstrings of a module or class in source order."""
     if text := ast.get_docstring(tree, clean=False):
         yield inspect.cleandoc(text)
     for statement in tree.body:
@@ -141,21 +142,21 @@ def _docstrings(tree: ast.Module | ast.ClassDef) -> Iterator[str]:
 
 
 def prose_of(parts: list[str], seen: set[str]) -> str:
-    """The English of some documentation, one line a paragraph, blank lines between.
+    """Return the English prose of some documentation: paragraphs with empty lines between.
 
     Args:
-        parts: docstrings or topics with their indentation cleaned.
-        seen: paragraphs of earlier documents, which are left out; added to.
+        parts: docstrings or topics without their common indentation.
+        seen: paragraphs of earlier documents, which are dropped; new paragraphs are added to it.
     """
-    kept: list[str] = []
+    paragraphs: list[str] = []
     for part in parts:
         for paragraph in _paragraphs(part):
             key = re.sub(r"\W+", " ", paragraph).casefold()
             if key not in seen:
                 seen.add(key)
-                kept.append(paragraph)
-    # The name or title alone is no document.
-    return "\n\n".join(kept) if any(_is_prose(paragraph) for paragraph in kept) else ""
+                paragraphs.append(paragraph)
+    # A name or title alone is not a document.
+    return "\n\n".join(paragraphs) if any(map(_is_prose, paragraphs)) else ""
 
 
 def _paragraphs(part: str) -> Iterator[str]:
@@ -181,7 +182,7 @@ def _paragraphs(part: str) -> Iterator[str]:
 
 
 def _unannounced(text: str) -> str:
-    """End a paragraph whose code is left out: `it is the same as:` goes, `for a call:` stays."""
+    """End a paragraph before removed code: `... is the same as:` goes, `for a call:` stays."""
     last = WORD.findall(text)[-1].lower()
     if last in COMMON or last in ANNOUNCING:
         return LAST_SENTENCE.sub("", text).rstrip()
@@ -189,7 +190,7 @@ def _unannounced(text: str) -> str:
 
 
 def _items(lines: list[str]) -> list[str]:
-    """Undo hard line breaks: a paragraph becomes one line, a list one line an item."""
+    """Remove hard line breaks: a paragraph becomes one line, a list one line per item."""
     items: list[str] = []
     first_indent = deepest = 0
     for line in textwrap.dedent("\n".join(lines)).splitlines():
@@ -211,7 +212,7 @@ def _items(lines: list[str]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Markup taken off: roles, backquotes, starred arguments, footnote marks."""
+    """Return text without markup: roles, backquotes, starred arguments, footnote marks."""
     text = BULLET.sub("- ", text, count=1) if text[:1] in "*+" and BULLET.match(text) else text
     text = STARRED.sub(r"\2", ROLE.sub(r"\1", text))
     text = QUOTED.sub(r"\1", text)
@@ -219,13 +220,13 @@ def _plain(text: str) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    """Whether text reads as English rather than as code, a signature or a table."""
+    """Return whether text is English prose, and not code, a signature or a table."""
     words = WORD.findall(text)
     if len(words) < 4 or not re.match(r"[\w\"'(*-]", text):
         return False
     common = sum(word.lower() in COMMON for word in words)
     odd = len(ODD.findall(text))
-    loud = sum(character.isupper() for character in text)  # licences shout
+    loud = sum(character.isupper() for character in text)  # licences are in capitals
     return (
         common * 6 >= len(words)
         and odd * 25 <= len(text)

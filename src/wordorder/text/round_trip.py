@@ -1,7 +1,8 @@
-"""Whether a tokenizer that someone brings gives a text back.
+"""Tests whether a user's tokenizer is lossless: whether decoding restores the text.
 
-What it drops, or makes one unknown token of, no model can write. Its bytes must not be divided by
-either: a vocabulary of six words would score fewer bits per byte than one that spells everything.
+Characters that it drops or maps to an unknown token cannot be generated. They must not be counted
+for bits per byte either: otherwise a vocabulary of six words would score fewer bits per byte than a
+lossless one.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from typing import NamedTuple
 
 from wordorder.text.user_text import MOST_SHOWN, shown
 
-CHUNK = 2000  # characters tried at once
-MOST_CHARACTERS = 2_000_000  # tried in all, evenly over the text
+CHUNK = 2000  # characters compared at once
+MOST_CHARACTERS = 2_000_000  # compared in all, evenly spaced over the text
 
 
 class RoundTrip(NamedTuple):
-    """How much of a text comes back from its tokens.
+    """How much of a text is restored from its tokens.
 
     Args:
-        words: that were tried.
-        lost: of them, not found in what came back.
-        example: the first place that differs, as it was and as it came back; "" where none does.
+        words: number of words compared.
+        lost: number of those that are not in the decoded text.
+        example: the first difference, "'cats' as 'cat s'"; "" without differences.
     """
 
     words: int
@@ -31,39 +32,37 @@ class RoundTrip(NamedTuple):
 
     @property
     def lossless(self) -> bool:
-        """Whether everything that was tried came back."""
+        """Whether the decoded text is the same."""
         return not self.example
 
     @property
     def note(self) -> str:
-        """What to say of it, one sentence; "" where nothing is lost."""
+        """A sentence about the loss; "" if the tokenizer is lossless."""
         if self.lossless:
             return ""
-        lost = f"of {self.words:,} words {self.lost:,} do" if self.lost else "its white space does"
+        words = f"{self.lost:,} of {self.words:,} words are lost"
+        loss = words if self.lost else "white space changes"
         return (
-            f"the tokenizer does not give this text back: {lost} not come back "
-            f"({self.example}), so no bits per byte are given"
+            f"the tokenizer does not restore this text: {loss} ({self.example}), so bits per byte "
+            "cannot be computed"
         )
 
 
-def round_trip(texts: Sequence[str], back: Callable[[str], str]) -> RoundTrip:
-    """Try a tokenizer on texts.
+def round_trip(texts: Sequence[str], encode_and_decode: Callable[[str], str]) -> RoundTrip:
+    """Encode and decode texts, and compare.
 
-    A blank at the very beginning does not count, since many tokenizers add or strip one there.
-
-    Args:
-        back: what comes back of a text: encoded and decoded.
+    Spaces at the start are ignored, since many tokenizers add or strip one there.
     """
     words, lost, example = 0, 0, ""
     for chunk in _chunks(texts):
-        returned = back(chunk)
-        before, after = chunk.split(), returned.split()
+        decoded = encode_and_decode(chunk)
+        before, after = chunk.split(), decoded.split()
         words += len(before)
-        if returned.lstrip(" ") == chunk.lstrip(" "):
+        if decoded.lstrip(" ") == chunk.lstrip(" "):
             continue
-        found = SequenceMatcher(None, before, after, autojunk=False)
-        lost += len(before) - sum(block.size for block in found.get_matching_blocks())
-        example = example or _difference(found, chunk, returned)
+        matcher = SequenceMatcher(None, before, after, autojunk=False)
+        lost += len(before) - sum(block.size for block in matcher.get_matching_blocks())
+        example = example or _difference(matcher, chunk, decoded)
     return RoundTrip(words, lost, example)
 
 
@@ -79,12 +78,11 @@ def _chunks(texts: Sequence[str]) -> Iterator[str]:
 
 
 def _difference(words: SequenceMatcher[str], before: str, after: str) -> str:
-    """Return the first words that differ, or else the first characters: "'cats' as 'cat s'"."""
-    for what, *places in words.get_opcodes():
-        if what != "equal":
-            first, end, other, other_end = places
-            was, became = words.a[first:end], words.b[other:other_end]
-            return f"{shown(' '.join(was))} as {shown(' '.join(became))}"
+    """Return the first words that differ, else the first characters: "'cats' as 'cat s'"."""
+    for operation, first, end, other_first, other_end in words.get_opcodes():
+        if operation != "equal":
+            original, decoded = words.a[first:end], words.b[other_first:other_end]
+            return f"{shown(' '.join(original))} as {shown(' '.join(decoded))}"
     same = next(
         (n for n, (x, y) in enumerate(zip(before, after, strict=False)) if x != y),
         min(len(before), len(after)),

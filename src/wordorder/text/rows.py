@@ -1,8 +1,8 @@
-"""Tables as rows: .csv, .tsv, .json, .jsonl and .parquet, and the text of one column.
+"""Reads the text column of tables: .csv, .tsv, .json, .jsonl and .parquet.
 
-Whatever the format, a row is its values by column. A row without text (null, or nothing but
-whitespace) is passed over and counted; a missing column, and a value that is no text, are refused
-with the place and what to do.
+In every format a row is a mapping from column to value. Rows without text (null or whitespace) are
+skipped and counted. A missing column, or a value that is not text, raises an error that names the
+row and a remedy.
 """
 
 from __future__ import annotations
@@ -23,12 +23,17 @@ from wordorder.text.user_text import is_blank
 
 LONGEST_FIELD = (1 << 31) - 1  # characters; the csv module's own limit is 131,072
 QUOTED = re.compile(r'"[^"]*"')
-NAMED_DELIMITER = re.compile(r'"?sep=(.)"?\n')  # a first line that Excel writes and reads
-CONTENT = ("content", "value", "text")  # where lists of chat messages keep what was said
+NAMED_DELIMITER = re.compile(r'"?sep=(.)"?\n')  # Excel's first line
+CONTENT = ("content", "value", "text")  # keys of the text in lists of chat messages
 
 
-class Row(NamedTuple):
-    """Values by column, or what else stands where a row should; and where it stands."""
+class TableRow(NamedTuple):
+    """One row of a table.
+
+    Args:
+        values: values by column; any other JSON value if the row is malformed.
+        where: file and line, for messages.
+    """
 
     values: Any
     where: str
@@ -36,26 +41,25 @@ class Row(NamedTuple):
 
 @dataclass
 class Column:
-    """The text of one column, and how many rows were passed over.
+    """The text column of a table; counts the rows without text.
 
     Args:
-        name: of the column.
-        source: of the rows, for the note.
-        called: what a message calls a column: `column`, or `field` in JSON.
+        name: the column.
+        source: the table, for messages.
+        noun: `column`, or `field` in JSON, for messages.
     """
 
     name: str
     source: str
-    called: str = "column"
+    noun: str = "column"
     rows: int = 0
     empty: int = 0
 
-    def documents(self, rows: Iterable[Row]) -> Iterator[Document]:
-        """Yield the text of each row that has some.
+    def documents(self, rows: Iterable[TableRow]) -> Iterator[Document]:
+        """Yield a document for each row with text.
 
         Raises:
-            BadInput: something other than a row, a row without the column, or a value that is not
-                text.
+            BadInput: a malformed row, a row without the column, or a value that is not text.
         """
         for row in rows:
             self.rows += 1
@@ -67,65 +71,76 @@ class Column:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was passed over, in a sentence; none where nothing was."""
+        """A sentence about skipped rows; empty if there are none."""
         if not self.empty:
             return ()
-        verb, was = ("holds", "was") if self.empty == 1 else ("hold", "were")
+        verb, was = ("has", "was") if self.empty == 1 else ("have", "were")
         return (
             f"{self.empty:,} of {self.rows:,} rows of {self.source} {verb} no text in "
-            f"{self.called} {self.name!r} (null or empty) and {was} left out",
+            f"{self.noun} {self.name!r} (null or empty) and {was} skipped",
         )
 
-    def _text(self, row: Row) -> str | None:
+    def _text(self, row: TableRow) -> str | None:
         values, where = row
         if isinstance(values, str):
             values = {self.name: values}
         if not isinstance(values, Mapping):
             raise BadInput(
-                f"{where}: a JSON {type(values).__name__}, not an object with a field {self.name!r}"
+                f"{where} is a JSON {type(values).__name__}: it must be an object with a field "
+                f"{self.name!r}",
+                code="text.row-not-object",
             )
         if self.name not in values:
-            raise BadInput(self._missing(values, where))
+            raise self._missing(values, where)
         text = values[self.name]
-        if text is None or text != text:  # NaN, as pandas writes what is missing
+        if text is None or text != text:  # pandas writes missing values as NaN
             return None
         if not isinstance(text, str):
-            raise BadInput(self._no_text(text, where))
+            raise self._not_text(text, where)
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise BadInput(
-                f"{where}: {self.called} {self.name!r} holds half a surrogate pair at character "
-                f"{error.start}, which is not text in UTF-8: repair or remove this line"
+                f"{where}: {self.noun} {self.name!r} has a lone surrogate at character "
+                f"{error.start}, which cannot be encoded in UTF-8: repair or remove this line",
+                code="text.row-surrogate",
             ) from None
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
-    def _missing(self, values: Mapping[str, Any], where: str) -> str:
+    def _missing(self, values: Mapping[str, Any], where: str) -> BadInput:
+        """Return the error for a row without the column."""
         likely = [name for name, value in values.items() if _is_prose(value)]
-        such = f" {shlex.quote(likely[0])}" if len(likely) == 1 else ""
-        remedy = f"name one with --field{such}"
+        candidate = f" {shlex.quote(likely[0])}" if len(likely) == 1 else ""
+        remedy = f"name the text {self.noun} with --field{candidate}"
         if not any(value is None or isinstance(value, str) for value in values.values()):
             remedy = f"none of them is text; give each object its text in a field {self.name!r}"
-        elif self.called == "column" and any(map(_is_no_name, values)):
-            remedy = f"if that is a row, put a line of names before it, or else {remedy}"
-        # The columns of a table are those of all its rows.
-        where = self.source if self.called == "column" else where
-        names = f"its {self.called}s are {listed(values)}"
-        return f"{where}: no {self.called} {self.name!r}; {names}: {remedy}"
+        elif self.noun == "column" and any(map(_is_value, values)):
+            remedy = f"if that is a row, add a line of column names before it, otherwise {remedy}"
+        # All rows of a table have the same columns, so no line is named.
+        where = self.source if self.noun == "column" else where
+        return BadInput(
+            f"{where} has no {self.noun} {self.name!r}; its {self.noun}s are {listed(values)}: "
+            f"{remedy}",
+            code="text.missing-column",
+        )
 
-    def _no_text(self, value: Any, where: str) -> str:
+    def _not_text(self, value: Any, where: str) -> BadInput:
+        """Return the error for a value that is not text."""
         key = _content_of(value)
-        what = type(value).__name__ if key is None else "a list of messages"
-        told = f"{where}: {self.called} {self.name!r} is {what}, not text"
+        kind = type(value).__name__ if key is None else "a list of messages"
         path = where.rpartition(", line ")[0]
-        if key is not None and path.endswith(".jsonl"):
-            return f"{told}: make one text of its messages with {self._joining(path, key)}"
+        remedy = "write it as text, or name another with --field"
         if isinstance(value, list):
-            return f"{told}: join its parts into one text, or name another with --field"
-        return f"{told}: write it as text, or name another with --field"
+            remedy = "join its parts into one text, or name another with --field"
+        if key is not None and path.endswith(".jsonl"):
+            remedy = f"join its messages into one text with {self._joining(path, key)}"
+        return BadInput(
+            f"{where}: {self.noun} {self.name!r} is {kind}, not text: {remedy}",
+            code="text.value-not-text",
+        )
 
     def _joining(self, path: str, key: str) -> str:
-        """Return a command that writes a file with a text for each list of messages."""
+        """Return a shell command that joins the messages of each line into one text."""
         key, name = json.dumps(key), json.dumps(self.name)
         program = (
             'import json, sys; [print(json.dumps({"text": "\\n".join(str(m.get('
@@ -137,15 +152,20 @@ class Column:
 
 
 def listed(names: Iterable[Any]) -> str:
-    """Return names as a message lists them."""
+    """Return names in quotes, separated by commas."""
     return ", ".join(repr(str(name)) for name in names) or "none"
 
 
-def rows_of_jsonl(text: str, source: str) -> Iterator[Row]:
-    """Yield a row for each line that holds something."""
+def rows_of_jsonl(text: str, source: str) -> Iterator[TableRow]:
+    """Yield a row for each line that is not empty.
+
+    Raises:
+        BadInput: a line that is not JSON.
+    """
     if text.lstrip().startswith("[") and _is_json(text):
         raise BadInput(
-            f"{source} is one JSON array, not one object a line: let its name end in .json"
+            f"{source} is one JSON array, not one object per line: rename it to end in .json",
+            code="text.jsonl-is-array",
         )
     # Not splitlines(): JSON strings may hold U+2028 as it is.
     for number, line in enumerate(text.split("\n"), start=1):
@@ -153,21 +173,26 @@ def rows_of_jsonl(text: str, source: str) -> Iterator[Row]:
             continue
         where = f"{source}, line {number}"
         try:
-            yield Row(json.loads(line), where)
+            yield TableRow(json.loads(line), where)
         except json.JSONDecodeError as error:
             raise BadInput(
-                f"{where}, column {error.colno}: not JSON ({error.msg}); "
-                "a .jsonl file has one JSON object a line"
+                f"{where}, column {error.colno} is not JSON ({error.msg}): a .jsonl file must have "
+                "one JSON object per line",
+                code="text.jsonl-line",
             ) from None
         except (RecursionError, ValueError) as error:
-            raise BadInput(f"{where}: {_unreadable(error)}") from None
+            raise _unreadable(where, error) from None
 
 
-def rows_of_json(text: str, source: str, column: str) -> Iterator[Row]:
-    """Yield the rows of an array, of the one array that an object holds, or of an object's column.
+def rows_of_json(text: str, source: str, column: str) -> Iterator[TableRow]:
+    """Yield the rows of a JSON file.
 
-    Rows are objects or plain texts. A file of one object a line is read as .jsonl is. A column is
-    an array, or an object by row, as pandas writes it.
+    The file holds an array of rows, an object with one such array, or an object of columns. A row
+    is an object, or text. A column is an array, or an object by row index, as pandas writes it. A
+    file with one object per line is read as .jsonl.
+
+    Raises:
+        BadInput: the file is not JSON, or has none of these forms.
     """
     try:
         whole = json.loads(text)
@@ -176,10 +201,12 @@ def rows_of_json(text: str, source: str, column: str) -> Iterator[Row]:
             yield from rows_of_jsonl(text, source)
             return
         raise BadInput(
-            f"{source}, line {error.lineno}, column {error.colno}: not JSON ({error.msg})"
+            f"{source}, line {error.lineno}, column {error.colno} is not JSON ({error.msg}): "
+            "repair the file",
+            code="text.not-json",
         ) from None
     except (RecursionError, ValueError) as error:
-        raise BadInput(f"{source}: {_unreadable(error)}") from None
+        raise _unreadable(source, error) from None
     if isinstance(whole, dict) and isinstance(values := whole.get(column), list | dict):
         values = values.values() if isinstance(values, dict) else values
         whole = [{column: value} for value in values]
@@ -188,22 +215,26 @@ def rows_of_json(text: str, source: str, column: str) -> Iterator[Row]:
         whole = lists[0] if len(lists) == 1 and column not in whole else [whole]
     if not isinstance(whole, list):
         raise BadInput(
-            f"{source} holds a JSON {type(whole).__name__}: "
-            f"give an array of objects with a field {column!r}"
+            f"{source} is a JSON {type(whole).__name__}: it must be an array of objects with a "
+            f"field {column!r}",
+            code="text.json-not-rows",
         )
     for number, values in enumerate(whole, start=1):
-        yield Row(values, f"{source}, row {number}")
+        yield TableRow(values, f"{source}, row {number}")
 
 
-def rows_of_csv(text: str, source: str, delimiter: str) -> Iterator[Row]:
+def rows_of_csv(text: str, source: str, delimiter: str) -> Iterator[TableRow]:
     """Yield the rows of a table whose first line names its columns.
 
-    A field in double quotes may hold delimiters, line ends and doubled quotes. A row that is
-    shorter than the first line has null in its last columns.
+    A field in double quotes may contain delimiters, line ends and doubled quotes. Rows shorter
+    than the first line have null in the remaining columns.
 
     Args:
-        delimiter: what parts fields; a first line without a comma may have another instead, or
-            name it as Excel does.
+        delimiter: the default delimiter; if the first line has no comma, a semicolon, tab or bar
+            in it is used instead. A line `sep=;` (Excel) names the delimiter.
+
+    Raises:
+        BadInput: the file is not CSV, or a row has more fields than the first line.
     """
     first = QUOTED.sub("", text.lstrip("\n").partition("\n")[0])
     if named := NAMED_DELIMITER.match(text):
@@ -216,7 +247,7 @@ def rows_of_csv(text: str, source: str, delimiter: str) -> Iterator[Row]:
         yield from _rows(text, source, delimiter, csv.QUOTE_MINIMAL)
 
 
-def _rows(text: str, source: str, delimiter: str, quoting: int) -> Iterator[Row]:
+def _rows(text: str, source: str, delimiter: str, quoting: int) -> Iterator[TableRow]:
     names: list[str] | None = None
     begin = 0
     reader = _reader(text, delimiter, quoting)
@@ -231,16 +262,18 @@ def _rows(text: str, source: str, delimiter: str, quoting: int) -> Iterator[Row]
                 continue
             if any(field.strip() for field in fields[len(names) :]):
                 raise BadInput(
-                    f"{where}: {len(fields)} fields, where the first line names "
+                    f"{where} has {len(fields)} fields, but the first line names "
                     f"{counted(len(names), 'column')}: "
-                    "put a field that holds a delimiter in double quotes"
+                    "put a field that contains a delimiter in double quotes",
+                    code="text.csv-too-many-fields",
                 )
             fields += [""] * (len(names) - len(fields))
-            yield Row({n: f or None for n, f in zip(names, fields, strict=False)}, where)
+            yield TableRow({n: f or None for n, f in zip(names, fields, strict=False)}, where)
     except csv.Error as error:
         raise BadInput(
-            f"{source}, line {begin + 1}: not CSV ({error}): a double quote that opens a field "
-            "must close it, and be doubled inside it"
+            f"{source}, line {begin + 1} is not CSV ({error}): a double quote that opens a field "
+            "must close it, and must be doubled inside it",
+            code="text.not-csv",
         ) from None
     finally:
         csv.field_size_limit(before)
@@ -258,14 +291,17 @@ def _reader(text: str, delimiter: str, quoting: int) -> Any:
 
 def _names(fields: list[str], where: str) -> list[str]:
     names = [field.strip() for field in fields]
-    twice = next((name for name in names if name and names.count(name) > 1), None)
-    if twice is not None:
-        raise BadInput(f"{where}: two columns are called {twice!r}: give each a name of its own")
+    repeated = next((name for name in names if name and names.count(name) > 1), None)
+    if repeated is not None:
+        raise BadInput(
+            f"{where}: two columns have the name {repeated!r}: rename one",
+            code="text.csv-repeated-column",
+        )
     return names
 
 
 def _quotes_close(text: str, delimiter: str) -> bool:
-    """Return whether double quotes enclose fields, which not every writer of .tsv means by them."""
+    """Return whether double quotes enclose fields; in some .tsv files they are plain characters."""
     if '"' not in text:
         return True
     before = csv.field_size_limit(LONGEST_FIELD)
@@ -279,31 +315,39 @@ def _quotes_close(text: str, delimiter: str) -> bool:
         csv.field_size_limit(before)
 
 
-def rows_of_parquet(data: bytes, source: str, column: str) -> Iterator[Row]:
-    """Yield the rows of a Parquet file, of the one column where it has it."""
+def rows_of_parquet(data: bytes, source: str, column: str) -> Iterator[TableRow]:
+    """Yield the rows of a Parquet file with one column; with all columns if it is missing.
+
+    Raises:
+        BadInput: pyarrow is not installed, or the file is damaged.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise BadInput(
-            f'{source} needs pyarrow to be read: pip install "wordorder[data]"'
+            f'reading {source} needs the pyarrow package: pip install "wordorder[data]"',
+            code="text.pyarrow-missing",
         ) from None
     try:
         table = pyarrow.parquet.ParquetFile(io.BytesIO(data))
         names = table.schema_arrow.names
         number = 0
-        # Where the column is missing, the first row of all of them shows which it may be.
+        # If the column is missing, the error lists the columns of the first row.
         for batch in table.iter_batches(columns=[column] if column in names else None):
             for values in batch.to_pylist():
                 number += 1
-                yield Row(values, f"{source}, row {number}")
+                yield TableRow(values, f"{source}, row {number}")
     except pyarrow.ArrowException as error:
-        what = str(error).splitlines()[0]
-        raise BadInput(f"{source} is not a whole Parquet file ({what}): fetch it again") from None
+        reason = str(error).splitlines()[0]
+        raise BadInput(
+            f"{source} is not a complete Parquet file ({reason}): download it again",
+            code="text.damaged-parquet",
+        ) from None
 
 
 def _is_prose(value: Any) -> bool:
-    """Whether a value may be what someone wants to train on: text, and no number."""
+    """Return whether a value may be text to train on: text that is not a number."""
     return isinstance(value, str) and bool(re.search(r"[^\W\d_]", value))
 
 
@@ -315,19 +359,24 @@ def _is_json(text: str) -> bool:
         return False
 
 
-def _is_no_name(name: str) -> bool:
-    """Whether what stands in place of a column's name is a value: a number, a sentence."""
+def _is_value(name: str) -> bool:
+    """Return whether a column name is rather a value: a number or a sentence."""
     return name.count(" ") > 2 or bool(name and not _is_prose(name))
 
 
 def _content_of(value: Any) -> str | None:
-    """Return where the messages of a chat keep what was said; None for anything else."""
+    """Return the key of the text in a list of chat messages; None for anything else."""
     if not isinstance(value, list) or not value or not all(isinstance(m, dict) for m in value):
         return None
     return next((key for key in CONTENT if all(key in message for message in value)), None)
 
 
-def _unreadable(error: Exception) -> str:
+def _unreadable(where: str, error: Exception) -> BadInput:
+    """Return the error for valid JSON that Python cannot read."""
     if isinstance(error, RecursionError):
-        return "JSON nested too deep to read"
-    return f"not JSON that can be read ({error})"
+        return BadInput(
+            f"{where}: the JSON is nested too deeply to read: flatten it", code="text.json-too-deep"
+        )
+    return BadInput(
+        f"{where}: the JSON cannot be read ({error}): repair it", code="text.json-unreadable"
+    )

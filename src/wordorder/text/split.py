@@ -1,20 +1,18 @@
-"""The split of a corpus: text that is trained on, text that chooses, text that is only reported.
+"""Splits a corpus into training, development and validation parts.
 
-Everything that is fitted (weights, merges of a tokenizer) is fitted on the training part.
-Everything that is chosen (weights to keep, learning rates, sizes, methods) is chosen by the
-development part. The validation part decides nothing, so its loss can be reported.
+Weights and tokenizer merges are fitted on the training part. The development part chooses (weights
+to keep, learning rates, sizes, methods). The validation part decides nothing, so its loss is
+unbiased.
 
-Equal texts never stand in two parts. Two texts are equal if they have the same words in the same
-order: a newline at the end, or lines that are wrapped elsewhere, do not make another text.
+Equal documents are never in two parts. Two documents are equal if they have the same words in the
+same order: a newline at the end or different line wrapping makes no difference.
 
-- With 20 different texts or more, whole documents are assigned by a hash of their text. A new
-  document moves no other. Copies stay, all in one part: how often a line is said is part of the
-  text.
-- With fewer, each text is cut: its last characters are held out, so that three languages in three
-  files are all trained on and all validated. One file keeps nanoGPT's split to the character.
-  Copies are dropped: so few texts that repeat are files that were given twice, or one file that
-  was copied until it was long enough, and a reader wants that text once rather than a refusal.
-  The note says how many were dropped, so that one epoch is one reading.
+- With 20 different documents or more, whole documents are assigned by a hash of their text, so a
+  new document moves no other. Copies stay, all in one part, because frequency is part of the data.
+- With fewer, each document is cut and its last characters are held out: three files in three
+  languages are all trained on and all validated. A single file is split exactly as in nanoGPT.
+  Copies are dropped: among so few documents they are files given twice, or one file copied until
+  it was long enough. A note says how many were dropped, so that epochs are counted correctly.
 """
 
 from __future__ import annotations
@@ -30,14 +28,14 @@ from typing import Annotated, Any, Literal
 from annotated_types import Interval
 
 from wordorder.errors import BadInput
-from wordorder.patience import said_if_slow
+from wordorder.patience import notify_if_slow
 from wordorder.settings import checked
 from wordorder.text.corpus import Corpus, Document
 
-# Recorded with every run: raise it when the same corpus and fractions give other parts.
+# Recorded with every run: increase it when the same corpus and fractions give other parts.
 VERSION = 2
 
-# Below this a hash decides too coarsely: one long document more or less moves the split by 5%.
+# With fewer documents a hash is too coarse: one document more or less moves the split by 5%.
 FEWEST_DOCUMENTS_TO_HASH = 20
 
 Rule = Literal["hash", "tail"]
@@ -47,7 +45,7 @@ PARTS = ("training", "development", "validation")
 LINE = re.compile(r"[^\n]+")
 SOME_LINES = re.compile(r"[\s\S]{1,65536}[^\n]*")
 LONG_LINE = 40  # characters: shorter ones repeat by chance
-# Below this the lines that repeat are phrases that every text of a kind has, such as licences.
+# A smaller share of repeated lines is normal: phrases such as those of licences.
 REPEATED_LINES_WORTH_A_NOTE = 0.1
 
 
@@ -56,11 +54,11 @@ class Split:
     """The parts of a corpus.
 
     Args:
-        training: what models and tokenizers are fitted on.
-        development: what chooses; None if its fraction is 0.
-        validation: what is reported.
-        facts: how the corpus was split, as JSON holds it: `version`, `rule`, both fractions, and
-            `documents` (all, different ones, and in each part).
+        training: text for fitting models and tokenizers.
+        development: text for choosing; None if its fraction is 0.
+        validation: text for the reported loss.
+        facts: how the corpus was split, for JSON: `version`, `rule`, both fractions, and
+            `documents` (number in all, of different ones, and in each part).
     """
 
     training: Corpus
@@ -70,11 +68,11 @@ class Split:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know of the split, one sentence each."""
+        """Remarks on copies and repeated lines, one sentence each."""
         return _note_of_copies(self.facts) + _note_of_repeated_lines(self)
 
 
-@said_if_slow("splitting the text")
+@notify_if_slow("splitting the text")
 def split_corpus(
     corpus: Corpus,
     validation_fraction: float = 0.1,
@@ -84,13 +82,13 @@ def split_corpus(
     """Split a corpus into training, development and validation text.
 
     Args:
-        validation_fraction: share that is only reported, between 0 and 1.
-        development_fraction: share that chooses, taken from what would be training text; 0: none.
-        rule: `hash` assigns whole documents, `tail` cuts each; `auto` hashes from 20 different
-            texts on.
+        validation_fraction: share of the validation part, between 0 and 1.
+        development_fraction: share of the development part, taken from the training part; 0: none.
+        rule: `hash` assigns whole documents, `tail` cuts each; `auto` uses `hash` for 20 different
+            documents or more.
 
     Raises:
-        BadInput: fractions that leave no training text, or too little text for all parts.
+        BadInput: the fractions leave no training text, or there is too little text for all parts.
     """
     check_fractions(validation_fraction, development_fraction)
     fractions = validation_fraction, development_fraction
@@ -103,7 +101,7 @@ def split_corpus(
         parts = _by_tail([corpus.documents[group[0]] for group in copies], *fractions)
     named = dict(zip(PARTS, parts, strict=True))
     if any(not part for name, part in named.items() if development_fraction or name != PARTS[1]):
-        raise BadInput(_too_little(corpus, len(copies), 3 if development_fraction else 2))
+        raise _too_little(corpus, len(copies), 3 if development_fraction else 2)
     counts = {name: len(part) for name, part in named.items()}
     facts = {
         "version": VERSION,
@@ -116,66 +114,68 @@ def split_corpus(
         replace(corpus, name=f"{corpus.name} ({name})", documents=tuple(part))
         for name, part in named.items()
     )
-    kept = development if development_fraction else None
-    return Split(training, kept, validation, facts)
+    return Split(training, development if development_fraction else None, validation, facts)
 
 
 def check_fractions(validation: float, development: float) -> None:
-    """Check the fractions of a split.
+    """Validate the fractions of a split.
 
     Raises:
-        BadInput: one out of range, or both leave no text to train on.
+        BadInput: a fraction is out of range, or both leave no text to train on.
     """
     checked("validation_fraction", ValidationFraction, validation)
     checked("development_fraction", DevelopmentFraction, development)
     if not validation + development < 1:
         raise BadInput(
             f"validation fraction {validation:g} and development fraction {development:g} leave "
-            "nothing to train on: their sum must be below 1"
+            "no text to train on: their sum must be below 1",
+            code="text.no-training-part",
         )
 
 
 def described(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Describe what the held-out parts consist of, as people read it.
+    """Describe the held-out parts in words.
 
     Args:
-        facts: of a `Split`, or as a run recorded them.
+        facts: `Split.facts`, possibly from the record of a run.
+
+    Returns:
+        Descriptions of `development` and `validation`.
     """
     counts = facts["documents"]
     percent = {name: f"{100 * facts[f'{name}_fraction']:g}%" for name in PARTS[1:]}
     if facts["rule"] == "hash":
-        whole = f"of {counts['all']:,} documents, chosen by a hash of their text"
-        said = {name: f"{counts[name]:,} {whole}" for name in PARTS[1:]}
+        total = f"of {counts['all']:,} documents, chosen by a hash of their text"
+        descriptions = {name: f"{counts[name]:,} {total}" for name in PARTS[1:]}
     else:
-        of = _of_each(counts)
-        said = {
+        descriptions = {
             "development": f"the {percent['development']} before that",
-            "validation": f"the last {percent['validation']} of {of}",
+            "validation": f"the last {percent['validation']} of {_cut_documents(counts)}",
         }
     if not counts["development"]:
-        said["development"] = "none: nothing is chosen"
-    return said
+        descriptions["development"] = "none: nothing is chosen"
+    return descriptions
 
 
 def repeated_lines(split: Split) -> float:
-    """Return the share of the validation text's long lines that the training text has too.
+    """Return the share of the validation text's long lines that are also in the training text.
 
-    The split keeps equal documents together, but cannot tell documents that are nearly equal or
-    contain one another. A large share says that the validation loss is partly recall.
+    The split keeps equal documents together, but does not detect documents that are nearly equal or
+    contain one another. With a large share the validation loss partly measures memorisation.
     """
-    held = [line for line in _lines(split.validation) if len(line) >= LONG_LINE]
-    if not held:
+    lines = [line for line in _lines(split.validation) if len(line) >= LONG_LINE]
+    if not lines:
         return 0.0
-    seen = set(held).intersection(_lines(split.training))
-    return sum(len(line) for line in held if line in seen) / sum(map(len, held))
+    repeated = set(lines).intersection(_lines(split.training))
+    return sum(len(line) for line in lines if line in repeated) / sum(map(len, lines))
 
 
 def _lines(part: Corpus) -> Iterator[str]:
     return (match[0].strip() for text, _ in part.documents for match in LINE.finditer(text))
 
 
-def _of_each(counts: Mapping[str, int]) -> str:
-    """Name the texts that a tail split cuts."""
+def _cut_documents(counts: Mapping[str, int]) -> str:
+    """Name the documents that a tail split cuts."""
     if counts["different"] == 1:
         return "the text"
     if counts["validation"] == counts["different"]:
@@ -184,7 +184,7 @@ def _of_each(counts: Mapping[str, int]) -> str:
 
 
 def _copies(documents: Sequence[Document]) -> list[list[int]]:
-    """Return the numbers of the documents of each different text, in order."""
+    """Return, for each different document, the indices of its copies, in order."""
     groups: dict[bytes, list[int]] = {}
     for number, document in enumerate(documents):
         groups.setdefault(_key(document.text), []).append(number)
@@ -195,11 +195,11 @@ def _by_hash(
     documents: Sequence[Document], copies: list[list[int]], validation: float, development: float
 ) -> list[list[Document]]:
     """Assign whole documents in the order of their hashes, lowest to validation."""
-    # Texts that differ in whitespace alone share the least of their hashes.
+    # Copies may differ in whitespace, and so in hash: the least hash of a group decides.
     drawn = [min(_share(documents[number].text) for number in group) for group in copies]
     order = sorted(range(len(copies)), key=drawn.__getitem__)
     ordered = sorted(drawn)
-    # However the hashes fall, each part gets a document while there are enough.
+    # Each part gets at least one document, whatever the hashes.
     least = 1 if development else 0
     held = min(max(bisect_left(ordered, validation), 1), len(copies) - 1 - least)
     chosen = held
@@ -219,14 +219,17 @@ def _by_hash(
 def _by_tail(
     documents: Sequence[Document], validation: float, development: float
 ) -> list[list[Document]]:
-    """Cut each document; one whose end would equal a piece of another part is not cut."""
+    """Cut each document, except if its held-out end would equal a piece in another part.
+
+    document    [ training ........ | development | validation ]
+    """
     whole: set[int] = set()
     while True:
         pieces = [
             (text, "", "") if number in whole else _cut(text, validation, development)
             for number, (text, _) in enumerate(documents)
         ]
-        # Only pieces of a few characters are ever equal: of "aa", or of "no" and "yes or no".
+        # In practice only pieces of a few characters: from "aa", or from "no" and "yes or no".
         equal = _in_two_parts(pieces)
         if not equal:
             break
@@ -251,7 +254,7 @@ def _cut(text: str, validation: float, development: float) -> tuple[str, str, st
 
 
 def _in_two_parts(pieces: Sequence[tuple[str, ...]]) -> set[int]:
-    """Return which documents have a held-out piece that is equal to one of another part."""
+    """Return the indices of documents with a held-out piece that equals one of another part."""
     parts_of: dict[bytes, set[int]] = {}
     keys = [[_key(piece) if piece else None for piece in cut] for cut in pieces]
     for cut in keys:
@@ -266,9 +269,9 @@ def _in_two_parts(pieces: Sequence[tuple[str, ...]]) -> set[int]:
 
 
 def _key(text: str) -> bytes:
-    """Return the same key for the same words in the same order."""
+    """Return a key that is equal for the same words in the same order."""
     digest = hashlib.blake2b(digest_size=16)
-    # Some at a time, because a list of all words would take several times the text's memory.
+    # A few lines at a time: a list of all words would take several times the text's memory.
     for match in SOME_LINES.finditer(text):
         if words := " ".join(match[0].split()):
             digest.update(f"{words} ".encode())
@@ -276,7 +279,7 @@ def _key(text: str) -> bytes:
 
 
 def _share(text: str) -> float:
-    """Return a number in [0, 1) that is this text's on every machine and in every process."""
+    """Return a hash of the text in [0, 1), the same on every machine and in every process."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64
 
@@ -286,9 +289,9 @@ def _note_of_copies(facts: Mapping[str, Any]) -> tuple[str, ...]:
     copies = counts["all"] - counts["different"]
     if not copies:
         return ()
-    which = f"{copies:,} of {counts['all']:,} documents repeat the text of another"
-    done = "were dropped" if facts["rule"] == "tail" else "are in the same part as that one"
-    return (f"{which} and {done}",)
+    subject = f"{copies:,} of {counts['all']:,} documents repeat the text of another"
+    treatment = "were dropped" if facts["rule"] == "tail" else "are in the same part as that one"
+    return (f"{subject} and {treatment}",)
 
 
 def _note_of_repeated_lines(split: Split) -> tuple[str, ...]:
@@ -296,19 +299,21 @@ def _note_of_repeated_lines(split: Split) -> tuple[str, ...]:
     if share < REPEATED_LINES_WORTH_A_NOTE:
         return ()
     return (
-        f"{share:.0%} of the long lines of the validation text are in the training text too: its "
-        "loss is partly that of text learnt by heart",
+        f"{share:.0%} of the long lines of the validation text are also in the training text: its "
+        "loss partly measures memorisation",
     )
 
 
-def _too_little(corpus: Corpus, different: int, parts: int) -> str:
+def _too_little(corpus: Corpus, different: int, parts: int) -> BadInput:
+    """Return the error for a corpus with too little text for all parts."""
     documents = len(corpus.documents)
     number = {2: "two", 3: "three"}[parts]
     if documents > 1 and different == 1:
-        what = f"all {documents:,} documents are the same text"
+        contents = f"{documents:,} documents with the same text"
     else:
-        what = f"{different:,} different document{'s' if different > 1 else ''}"
-    return (
-        f"{corpus.name} cannot be split in {number} ({what}, {corpus.characters:,} characters in "
-        "all): give more text"
+        contents = f"{different:,} different document{'s' if different > 1 else ''}"
+    return BadInput(
+        f"{corpus.name} is too short to split in {number}: it has {contents} and "
+        f"{corpus.characters:,} characters: give more text",
+        code="text.too-short-to-split",
     )

@@ -1,4 +1,4 @@
-"""Tokens to text as they come, never half a character."""
+"""Decodes tokens one by one, in whole characters."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from wordorder.text.tokenizer import BYTE_TOKEN, Tokenizer
 
 
 class StreamDecoder:
-    """Ids one at a time to pieces of text, never half a character.
+    """Decodes token ids one by one into pieces of text, in whole characters.
 
-    `"".join(feed(id) for each id) + finish()` equals `decode` of all, after what comes before.
+    The pieces of `feed` and `finish` together are the text that `Tokenizer.decode` gives for all
+    ids after `before`.
 
     Args:
-        before: ids that stand before the first one and are decoded with it, but not returned.
+        before: ids before the first one, decoded with it but not returned.
     """
 
     def __init__(self, tokenizer: Tokenizer, before: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         self._spellings, self._special = tokenizer.spellings, set(tokenizer.special_ids)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        # Tokens spelt by their neighbours: those of the last piece, and those not yet returned.
+        # For tokens whose text depends on neighbours: the last piece's ids, and those not returned.
         self._last, self._pending = [int(token) for token in before], []
 
     def feed(self, token: int) -> str:
-        """The text that this token completes; empty while a character is incomplete."""
+        """Return the text that this token completes; empty while a character is incomplete."""
         if self._spellings is not None:
             return self._utf8.decode(self._spellings[token])
         if token in self._special:
@@ -38,11 +39,10 @@ class StreamDecoder:
         return piece
 
     def finish(self, *, ran_out: bool = False) -> str:
-        """What is left at the end.
+        """Return the rest of the text.
 
         Args:
-            ran_out: leave out a character of which some bytes are still to come; otherwise it is
-                U+FFFD.
+            ran_out: drop an incomplete character; otherwise it becomes U+FFFD.
         """
         if self._spellings is not None:
             return "" if ran_out else self._utf8.decode(b"", final=True)
@@ -55,8 +55,8 @@ class StreamDecoder:
         return piece[:-1]
 
     def _piece(self) -> str:
-        """The text of the tokens not yet returned."""
-        # Special tokens stand before: after an unknown word, too, comes a space.
+        """Return the text of the tokens not yet returned."""
+        # Special tokens are included, because a space follows an unknown word too.
         whole, before = (
             self._tokenizer.backend.decode(ids, skip_special_tokens=False)
             for ids in ([*self._last, *self._pending], self._last)

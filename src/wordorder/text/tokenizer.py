@@ -1,12 +1,12 @@
-"""Tokenizers: bytes, characters, byte-level BPE, or one that is brought; one tokenizer.json each.
+"""Tokenizers: bytes, characters, byte-level BPE, or a user's tokenizer.json.
 
-Each is a Hugging Face `tokenizers` object with an end-of-text token, so the one file in a run
-folder loads in transformers as it is (`PreTrainedTokenizerFast(tokenizer_file=...)`). Special
-tokens take the last ids, and `mask` exists only where it was asked for: adding it moves no other.
+Each is a Hugging Face `tokenizers` object with an end-of-text token, so the tokenizer.json of a run
+loads in transformers (`PreTrainedTokenizerFast(tokenizer_file=...)`). Special tokens have the last
+ids, so adding the optional mask token changes no other id.
 
-Bytes and characters are encoded and decoded here with NumPy, because the general road keeps some
-150 bytes of bookkeeping per token; tests hold both roads equal. Text that spells a special token,
-such as `<|endoftext|>`, is encoded as the characters it is made of: only the store ends a document.
+Bytes and characters are encoded and decoded with NumPy, because `tokenizers` needs about 150 bytes
+of memory per token; tests check that both code paths agree. Text such as `<|endoftext|>` is
+encoded as ordinary characters: only the token store ends documents.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from wordorder.text.user_text import user_path
 
 KINDS = ("bpe", "bytes", "characters")
 
-# Encoded at once: the general road's bookkeeping, some 150 bytes a token, is kept for these only.
+# Pieces encoded at once, which bounds the 150 bytes per token that `tokenizers` needs.
 PIECES_AT_ONCE = 16
-# A tokenizer that is brought may treat the start of a text in its own way, so that a cut can add a
-# token: its pieces are long.
+# A user's tokenizer may treat the start of a text specially, so that a cut can add a token.
+# Long pieces make that rare.
 BROUGHT_PIECE_CHARACTERS = 1 << 20
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")  # SentencePiece's spelling of a byte
 
@@ -58,9 +58,15 @@ class Tokenizer:
     """Text to token ids and back, with an end-of-text id and exact byte counts.
 
     Args:
-        backend: a Hugging Face tokenizer that has one of the known end-of-text tokens.
+        backend: a Hugging Face tokenizer with one of the known end-of-text tokens.
 
-    Not here: training and choosing one (`make_tokenizer`), whole corpora (`open_store`).
+    Attributes:
+        kind: bpe, bytes or characters; `brought` for a user's tokenizer.
+        vocabulary_size: number of token ids.
+        end_of_text: id of the token that ends documents.
+        mask: id of the mask token; None without one.
+
+    Not here: creating a tokenizer (`make_tokenizer`), encoding whole corpora (`open_store`).
     """
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
@@ -68,10 +74,10 @@ class Tokenizer:
         backend.no_padding()
         backend.encode_special_tokens = True
         if isinstance(backend.model, models.BPE):
-            backend.model.dropout = None  # the same text is the same tokens every time
+            backend.model.dropout = None  # BPE dropout would make encoding random
         self.backend = backend
         self.kind = kind_of(backend)
-        self._tried: dict[str, RoundTrip] = {}
+        self._round_trips: dict[str, RoundTrip] = {}
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocabulary_size: int = max(vocabulary.values()) + 1
         self.end_of_text: int = next(vocabulary[n] for n in ENDS_OF_TEXT if n in vocabulary)
@@ -79,38 +85,39 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """Read a tokenizer.json, or the one in a folder.
+        """Load a tokenizer.json, or the one in a folder.
 
         Raises:
-            BadInput: where there is none, or it is damaged.
+            BadInput: the file is missing or damaged.
         """
         return cls(_read(path))
 
     def save(self, path: str | Path) -> None:
-        """Write tokenizer.json, whole or not at all."""
+        """Write the tokenizer as JSON, atomically."""
         write_text(path, self.backend.to_str(pretty=True))
 
     @cached_property
     def content_hash(self) -> str:
-        """A hash of everything that decides which ids a text becomes."""
+        """A hash of everything that affects encoding."""
         return hashlib.blake2b(self.backend.to_str().encode(), digest_size=16).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, none of them special.
+        """Return the ids of a text, without special tokens.
 
         Raises:
-            BadInput: naming the character that a character tokenizer does not know.
+            BadInput: the text has a character or word that the tokenizer cannot encode.
         """
         return self.encode_array(text).tolist()
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
-        """The same as an array."""
+        """Return the ids of a text as a uint32 array (tokens,); see `encode`."""
         try:
             return self._encode_array(text)
         except UnicodeEncodeError as error:
             raise BadInput(
-                f"the text holds half a surrogate pair, {error.object[error.start]!a}, which is no "
-                "character: leave it out"
+                f"the text has a lone surrogate, {error.object[error.start]!a}, which is not a "
+                "character: remove it",
+                code="text.surrogate",
             ) from None
 
     def _encode_array(self, text: str) -> NDArray[np.uint32]:
@@ -124,12 +131,12 @@ class Tokenizer:
             try:
                 encoded = self.backend.encode_batch_fast(batch, add_special_tokens=False)
             except Exception as error:  # the library raises plain Exception
-                raise BadInput(self._why_not(batch, error)) from None
+                raise self._not_encoded(batch, error) from None
             ids.extend(np.array(e.ids, np.uint32) for e in encoded)
         return np.concatenate(ids)
 
-    def _why_not(self, texts: Sequence[str], error: Exception) -> str:
-        """Return which word cannot be encoded, and what to do."""
+    def _not_encoded(self, texts: Sequence[str], error: Exception) -> BadInput:
+        """Return the error for texts that cannot be encoded; it names the first such word."""
         split = self.backend.pre_tokenizer.pre_tokenize_str if self.backend.pre_tokenizer else None
         normal = self.backend.normalizer.normalize_str if self.backend.normalizer else str
         for text in map(normal, texts):
@@ -137,54 +144,59 @@ class Tokenizer:
                 try:
                     self.backend.model.tokenize(word)
                 except Exception:
-                    return (
-                        f"the tokenizer cannot encode {word[:40]!r} ({error}): give its vocabulary "
-                        "an unknown token, leave the word out, or train with --tokenizer bpe"
+                    return BadInput(
+                        f"the tokenizer cannot encode {word[:40]!r} ({error}): add an unknown "
+                        "token to its vocabulary, remove the word, or use --tokenizer bpe",
+                        code="text.word-not-encoded",
                     )
-        return f"the tokenizer cannot encode this text ({error}): train with --tokenizer bpe"
+        return BadInput(
+            f"the tokenizer cannot encode this text ({error}): use --tokenizer bpe",
+            code="text.not-encoded",
+        )
 
     def round_trip(self, corpus: Corpus) -> RoundTrip:
-        """Try, once, whether a corpus comes back from its tokens; of our own kinds all do."""
+        """Test, once, whether decoding restores a corpus; our own kinds are lossless."""
         if self.kind != "brought":
             return RoundTrip(0, 0, "")
         key = corpus.content_hash
-        if key not in self._tried:
+        if key not in self._round_trips:
             texts = [document.text for document in corpus.documents]
-            self._tried[key] = round_trip(texts, lambda text: self.decode(self.encode(text)))
-        return self._tried[key]
+            self._round_trips[key] = round_trip(texts, lambda text: self.decode(self.encode(text)))
+        return self._round_trips[key]
 
-    def notes(self, corpus: Corpus, asked: int | None = None) -> tuple[str, ...]:
-        """Return what a reader should know of this tokenizer on a text, one sentence each.
+    def notes(self, corpus: Corpus, requested_size: int | None = None) -> tuple[str, ...]:
+        """Return remarks on this tokenizer and a corpus, one sentence each.
 
         Args:
-            asked: the vocabulary size that was asked for, of a bpe that was made for this.
+            requested_size: the requested vocabulary size of a bpe trained on this corpus.
         """
         notes = []
-        if asked and self.vocabulary_size < asked:
+        if requested_size and self.vocabulary_size < requested_size:
             notes.append(
-                f"the vocabulary has {self.vocabulary_size:,} tokens, not {asked:,}: no other pair "
-                "of tokens occurs twice within the words of this text"
+                f"the vocabulary has {self.vocabulary_size:,} tokens instead of "
+                f"{requested_size:,}: no other pair of tokens occurs twice within the words of "
+                "this text"
             )
-        lost = self.round_trip(corpus).note
-        return (*notes, lost) if lost else tuple(notes)
+        loss = self.round_trip(corpus).note
+        return (*notes, loss) if loss else tuple(notes)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids; special tokens are silent, broken UTF-8 becomes U+FFFD."""
+        """Return the text of ids, without special tokens; invalid UTF-8 becomes U+FFFD."""
         if self._spellings is None:
             return self.backend.decode(list(ids), skip_special_tokens=True)
         return b"".join(self._spellings[token] for token in ids).decode(errors="replace")
 
     def token_bytes(self, ids: Iterable[int] | NDArray[Any]) -> int:
-        """How many UTF-8 bytes of text these tokens stand for; special tokens for none."""
+        """Return the number of UTF-8 bytes of these tokens' text; special tokens have none."""
         array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), np.int64)
         return int(self.bytes_per_token[array].sum())
 
     @cached_property
     def bytes_per_token(self) -> NDArray[np.int64]:
-        """The UTF-8 bytes of each token, `(vocabulary_size,)`.
+        """The number of UTF-8 bytes of each token, int64 `(vocabulary_size,)`.
 
-        Exact for bytes, characters and byte-level BPE. SentencePiece's marks are counted as what
-        they stand for; a tokenizer that drops characters (BERT's) cannot be exact.
+        Exact for bytes, characters and byte-level BPE. SentencePiece's space mark counts as a
+        space. Not exact for a tokenizer that drops characters, such as BERT's.
         """
         if self._spellings is not None:
             return np.array([len(spelling) for spelling in self._spellings], np.int64)
@@ -199,7 +211,7 @@ class Tokenizer:
 
     @cached_property
     def _cuts(self) -> re.Pattern[str]:
-        """Where this tokenizer splits a text anyway."""
+        """A pattern of boundaries at which a text can be cut without changing tokens."""
         if self.kind != "bpe":
             return LINE_STARTS
         before = json.loads(self.backend.to_str())["pre_tokenizer"]
@@ -212,7 +224,7 @@ class Tokenizer:
 
     @cached_property
     def _spellings(self) -> list[bytes] | None:
-        """Each token's bytes, where tokens have bytes of their own; else None."""
+        """The bytes of each token; None if the text of a token depends on its neighbours."""
         if self.kind != "characters" and not isinstance(self.backend.decoder, decoders.ByteLevel):
             return None
         spellings = [b""] * self.vocabulary_size
@@ -240,19 +252,20 @@ class Tokenizer:
             known = int((self._known_characters >= 0).sum())
             raise BadInput(
                 f"character {character!r} (U+{ord(character):04X}) at offset {unknown[0]} is "
-                f"not among the {known} this character tokenizer was made from: leave it out, "
-                "or train a model without --init, with --tokenizer bytes or bpe"
+                f"not among the {known} characters of this tokenizer: remove it, or train a model "
+                "without --init, with --tokenizer bytes or bpe",
+                code="text.unknown-character",
             )
         return ids.astype(np.uint32)
 
     @property
     def special_ids(self) -> list[int]:
-        """The ids that stand for no text."""
+        """The ids of special tokens, which have no text."""
         return self._special_ids
 
     @property
     def spellings(self) -> list[bytes] | None:
-        """Each token's bytes, b"" for special ones; None where its neighbours decide them."""
+        """The bytes of each token, b"" for special ones; None if they depend on neighbours."""
         return self._spellings
 
 
@@ -264,22 +277,21 @@ def make_tokenizer(
     alphabet: Corpus | None = None,
     mask: bool = False,
 ) -> Tokenizer:
-    """Make the tokenizer for a corpus, the same one every time.
+    """Create the tokenizer for a corpus; the result is deterministic.
 
     Args:
         how: `bpe`, `bytes`, `characters`, or the path of a tokenizer.json.
-        corpus: the training part of a split, from which bpe learns its merges. Merges learnt from
-            held-out text too spell it in fewer tokens, and its loss in bits per byte comes out
-            too low.
-        alphabet: the whole text, from which characters takes its alphabet, because a character
-            that only a held-out part has could not be encoded; None: the corpus. The alphabet
-            says which characters occur, and nothing of how often or where.
-        vocabulary_size: most tokens of bpe, special ones counted, at least 257; a small corpus
-            yields fewer. The other kinds have the size they have.
-        mask: whether a mask token is added, for the masked-token objective.
+        corpus: the training part of a split, from which bpe learns its merges. Merges learned from
+            held-out text as well encode it in fewer tokens, and its bits per byte are too low.
+        vocabulary_size: largest vocabulary of bpe with special tokens, at least 257; a small
+            corpus yields fewer tokens. Ignored by the other kinds.
+        alphabet: the whole text, from which `characters` takes its alphabet: otherwise a character
+            that occurs only in held-out text could not be encoded. It reveals which characters
+            occur, but not how often or where. None: `corpus`.
+        mask: whether to add a mask token, for the masked-token objective.
 
     Raises:
-        BadInput: for an unknown kind, an impossible size, or a file that is no tokenizer.
+        BadInput: an unknown kind, a vocabulary that is too small, or an invalid file.
     """
     if how == "bytes":
         backend = byte_backend()
@@ -291,8 +303,8 @@ def make_tokenizer(
         backend = _read(how)
     else:
         raise BadInput(
-            f"unknown tokenizer {how!r}: it is one of {', '.join(KINDS)}, "
-            "or the path of a tokenizer.json"
+            f"unknown tokenizer {how!r}: use {', '.join(KINDS)}, or the path of a tokenizer.json",
+            code="text.unknown-tokenizer",
         )
     add_special(backend, ENDS_OF_TEXT)
     if mask:
@@ -305,12 +317,15 @@ def _read(path: str | Path) -> tokenizers.Tokenizer:
     path = path / "tokenizer.json" if path.is_dir() else path
     if not path.is_file():
         raise BadInput(
-            f"no such tokenizer: {path}; give the path of a tokenizer.json, "
-            f"or one of {', '.join(KINDS)}"
+            f"no tokenizer file {path}: give the path of a tokenizer.json, "
+            f"or one of {', '.join(KINDS)}",
+            code="text.no-tokenizer-file",
         )
     try:
         backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
-    except Exception as error:  # the library raises plain Exception for whatever is wrong
-        raise BadInput(f"{path} is no tokenizer.json that can be read: {error}") from None
+    except Exception as error:  # the library raises plain Exception for every fault
+        raise BadInput(
+            f"cannot read {path} as a tokenizer.json: {error}", code="text.damaged-tokenizer"
+        ) from None
     add_special(backend, ENDS_OF_TEXT)
     return backend

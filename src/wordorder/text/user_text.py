@@ -1,13 +1,12 @@
-"""Text that a user brings, from bytes to `str`: the one way in for every file, pipe and argument.
+"""Decodes all text from users: files, pipes and command-line arguments.
 
-A corpus, a prompt, sentences, pairs, questions and a configuration all come through here, so that
-the same words are the same text whatever wrote them: UTF-8, or UTF-16 and UTF-32 that open with a
-byte order mark; the mark is left out, and every line ends with a newline. Nothing else is changed.
-Where words are compared with words of another source they are also composed (NFC), in
-`wordorder.text.words`: a language model learns the text as it is spelt.
+Corpora, prompts, sentences, pairs, questions and configurations are all decoded here, so the same
+words give the same text whichever program wrote them. The text is UTF-8, or UTF-16 or UTF-32 with a
+byte order mark. The mark is removed and line ends become newlines; nothing else changes. To compare
+words of different sources, `wordorder.text.words` also composes them (NFC), but a language model is
+trained on the text as it is.
 
-Bytes that are no such text are refused in one line that names what is wrong and, where a command
-mends it, the command.
+Other bytes raise an error that names the fault and, if a shell command repairs it, the command.
 """
 
 from __future__ import annotations
@@ -25,28 +24,28 @@ from wordorder.errors import BadInput
 from wordorder.numerals import counted
 
 if TYPE_CHECKING:
-    from wordorder.text.encodings import Reading
+    from wordorder.text.encodings import Decoding
 
-# UTF-32's little-endian mark begins as UTF-16's does.
+# UTF-32 comes first: its little-endian mark starts with that of UTF-16.
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# How files that are often taken for text begin, and what to do with them.
+# The first bytes of files that are often mistaken for text, and the message for each.
 KINDS = {
-    b"\x1f\x8b\x08": "is a gzip file: let its name end in .gz",
-    b"PK\x03\x04": "is a zip archive (.docx, .xlsx, .epub and .odt are too): give the text in it",
-    b"%PDF-": "is a PDF: take the text out of it first, as pdftotext does",
+    b"\x1f\x8b\x08": "is a gzip file: rename it to end in .gz",
+    b"PK\x03\x04": "is a zip archive (as .docx, .xlsx, .epub and .odt are): extract its text first",
+    b"%PDF-": "is a PDF: extract its text first, for example with pdftotext",
     b"BZh9": "is compressed with bzip2: unpack it with bunzip2",
     b"\xfd7zXZ\0": "is compressed with xz: unpack it with unxz",
     b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it with unzstd",
-    b"PAR1": "is a Parquet file: let its name end in .parquet",
+    b"PAR1": "is a Parquet file: rename it to end in .parquet",
 }
-OPEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # a shell's <(command), or what is piped
+OPEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # a shell's <(command), or a pipe
 MOST_SHOWN = 40  # characters of a text in a message
-FEW = 3  # bytes: strays, however short the text
+FEW = 3  # this many invalid bytes are strays, however short the text
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f"))
 
 
@@ -54,88 +53,98 @@ def read_text(name: str | Path, missing: str = "") -> str:
     """Return the text of a file, plain or .gz.
 
     Args:
-        missing: the message where there is no such file, if not a plain one.
+        missing: the message if the file does not exist; "" for the default.
 
     Raises:
-        BadInput: a file that cannot be read, or that is no text.
+        BadInput: the file cannot be read, or is not text.
     """
     path = user_path(name)
     return decode(read_bytes(path, missing), printable(path), path=path)
 
 
 def read_bytes(path: Path, missing: str = "") -> bytes:
-    """Return what a regular file holds, unpacked where its name ends in .gz.
+    """Return the contents of a regular file, decompressed if its name ends in .gz.
 
     Raises:
-        BadInput: a file that cannot be read, and why.
+        BadInput: the file cannot be read.
     """
     source = printable(path)
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
-            raise BadInput(f"{source} is a folder, not a file")
+            raise BadInput(f"{source} is a folder: give a file", code="text.is-a-folder")
         open_pipe = stat.S_ISFIFO(kind) and str(path).startswith(OPEN_PIPES)
         if not stat.S_ISREG(kind) and not open_pipe:
-            # A pipe that has a name waits for whoever writes to it; a device may never end.
+            # Reading a named pipe blocks until someone writes to it; a device may never end.
             raise BadInput(
-                f"{source} is a pipe or a device, not a file: write its text into a file first"
+                f"{source} is a pipe or a device: write its text into a file first",
+                code="text.not-a-regular-file",
             )
         data = path.read_bytes()
         return gzip.decompress(data) if _packed(path) else data
     except BadInput:  # is a ValueError
         raise
     except FileNotFoundError:
-        raise BadInput(missing or f"no such file: {source}") from None
+        raise BadInput(
+            missing or f"no such file: {source}: check the path", code="text.no-such-file"
+        ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise not_whole_gzip(source, error) from None
     except OSError as error:
-        raise BadInput(f"{source} cannot be read ({error.strerror}): {_advice(error)}") from None
+        raise BadInput(
+            f"cannot read {source} ({error.strerror}): {_advice(error)}", code="text.cannot-read"
+        ) from None
     except ValueError as error:  # a null byte in the name
-        raise BadInput(f"{source!r} is no name of a file: {error}") from None
+        raise BadInput(
+            f"{source!r} is not a valid file name: {error}", code="text.invalid-file-name"
+        ) from None
 
 
 def not_whole_gzip(source: str, error: Exception) -> BadInput:
-    """Return what to raise where a .gz file ends too early or is none."""
-    return BadInput(f"{source} is not a whole gzip file ({error}): fetch or compress it again")
+    """Return the error for a .gz file that is truncated or damaged."""
+    return BadInput(
+        f"{source} is not a complete gzip file ({error}): download or compress it again",
+        code="text.damaged-gzip",
+    )
 
 
 def decode(data: bytes, source: str, *, path: Path | None = None) -> str:
-    """Return bytes as text, without a byte order mark and with \\n at the ends of lines.
+    """Decode bytes to text, without a byte order mark and with \\n as line ends.
 
     Args:
-        source: what messages call it.
-        path: where the bytes are, for the commands in messages; None: they come from a pipe.
+        source: name of the source, for messages.
+        path: the file, for the commands in messages; None: the bytes are from a pipe.
 
     Raises:
-        BadInput: what is no text, and what it may be instead.
+        BadInput: the bytes are not text; the message says what they may be.
     """
     for mark, name in MARKS.items():
         if data.startswith(mark):
             return _marked(data, name, source, path)
     zero = data.find(b"\0")
     if zero >= 0:
-        raise BadInput(_binary(data, zero, source, path))
+        raise _binary(data, zero, source, path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # The signature's own decoder counts from behind the mark.
+        # utf-8-sig counts offsets from after the mark.
         offset = error.start + 3 * data.startswith(codecs.BOM_UTF8)
         if _is_cut(data, offset):
-            raise BadInput(_cut(offset, source, path)) from None
-        raise BadInput(_not_utf8(data, offset, source, path)) from None
+            raise _truncated(offset, source, path) from None
+        raise _not_utf8(data, offset, source, path) from None
     return _with_newlines(text)
 
 
-def decode_argument(text: str, what: str) -> str:
-    """Return text that was typed as an argument, as `decode` would.
+def decode_argument(text: str, argument: str) -> str:
+    """Return the text of a command-line argument, as `decode` would.
 
-    Python hands on what it cannot decode as lone surrogates.
+    Python passes bytes that it cannot decode as lone surrogates.
 
     Args:
-        what: what messages call it.
+        argument: name of the argument, for messages.
 
     Raises:
-        BadInput: what is not UTF-8, and from which byte on.
+        BadInput: the argument is not UTF-8.
     """
     try:
         data = text.encode()
@@ -144,25 +153,26 @@ def decode_argument(text: str, what: str) -> str:
             data = os.fsencode(text)
             data.decode()
         except UnicodeDecodeError as error:
-            raise BadInput(_argument(data, error, what)) from None
+            raise _argument_not_utf8(data, error, argument) from None
         except UnicodeEncodeError as error:
             raise BadInput(
-                f"{what} holds half a surrogate pair at character {error.start}, which is not "
-                "text: leave it out"
+                f"{argument} has a lone surrogate at character {error.start}, which is not a "
+                "character: remove it",
+                code="text.argument-surrogate",
             ) from None
     return _with_newlines(data.decode("utf-8-sig"))
 
 
 def user_path(name: str | Path) -> Path:
-    """Return the path of a name that was typed; ~ is the home folder."""
+    """Return the path of a typed name, with ~ expanded to the home folder."""
     try:
         return Path(name).expanduser()
-    except RuntimeError:  # ~ of a user that there is not: a file of that name
+    except RuntimeError:  # ~name of an unknown user: a file with that name
         return Path(name)
 
 
 def printable(name: str | Path) -> str:
-    """Return a file's name as text that every stream and record can hold."""
+    """Return a file name as valid Unicode text; bytes that are not UTF-8 are escaped."""
     text = str(name)
     try:
         text.encode()
@@ -171,17 +181,17 @@ def printable(name: str | Path) -> str:
         pass
     try:
         return os.fsencode(text).decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # surrogates that no file system gave
+    except UnicodeEncodeError:  # surrogates that are not from a file system
         return text.encode("utf-8", "backslashreplace").decode()
 
 
 def shown(text: str) -> str:
-    """Return the beginning of a text in quotes, as a message shows it."""
+    """Return the beginning of a text in quotes, for a message."""
     return repr(text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…")
 
 
 def is_blank(text: str) -> bool:
-    """Return whether text has nothing to learn from: whitespace, marks of byte order."""
+    """Return whether text consists of whitespace and byte order marks only."""
     rest = text.lstrip()
     return not rest or (rest[0] == "\ufeff" and not rest.replace("\ufeff", "").strip())
 
@@ -205,89 +215,111 @@ def _marked(data: bytes, name: str, source: str, path: Path | None) -> str:
         text = data.decode(name)
     except UnicodeDecodeError as error:
         raise BadInput(
-            f"{source} opens as {name.upper()} and is not so at byte {error.start}: fetch it again"
+            f"{source} has the byte order mark of {name.upper()}, but byte {error.start} is not "
+            f"{name.upper()}: download it again",
+            code="text.damaged-wide-text",
         ) from None
     if "\0" in text:
-        raise BadInput(_binary(data, data.find(b"\0"), source, path))
+        raise _binary(data, data.find(b"\0"), source, path)
     return _with_newlines(text)
 
 
-def _binary(data: bytes, zero: int, source: str, path: Path | None) -> str:
+def _known_kind(data: bytes, source: str) -> BadInput | None:
+    """Return the error for a known binary format, or None."""
+    for signature, message in KINDS.items():
+        if data.startswith(signature):
+            return BadInput(f"{source} {message}", code="text.known-binary-format")
+    return None
+
+
+def _binary(data: bytes, zero: int, source: str, path: Path | None) -> BadInput:
+    """Return the error for bytes that contain a zero."""
     from wordorder.text.encodings import wide_encoding
 
-    for begin, what in KINDS.items():
-        if data.startswith(begin):
-            return f"{source} {what}"
-    name = wide_encoding(data)
-    if name:
-        return f"{source} is {name} without a byte order mark: convert it with {_iconv(path, name)}"
-    return f"{source} is a binary file (a zero byte at offset {zero}): give text in UTF-8"
+    if error := _known_kind(data, source):
+        return error
+    if name := wide_encoding(data):
+        return BadInput(
+            f"{source} is {name} without a byte order mark: convert it with {_iconv(path, name)}",
+            code="text.no-byte-order-mark",
+        )
+    return BadInput(
+        f"{source} is a binary file (a zero byte at offset {zero}): give text in UTF-8",
+        code="text.binary",
+    )
 
 
 def _is_cut(data: bytes, offset: int) -> bool:
-    """Return whether bytes are UTF-8 up to an offset, and a character begins there and ends short.
+    """Return whether the bytes end within a UTF-8 character that starts at an offset.
 
-    The é of Windows-1252 begins one too: where nothing else is beyond ASCII, it may be that.
+    The é of Windows-1252 looks like the start of one too. If all other bytes are ASCII, the text
+    may be in Windows-1252 instead.
     """
-    from wordorder.text.encodings import readings
+    from wordorder.text.encodings import plausible_decodings
 
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data[offset:])
     except UnicodeDecodeError:
         return False
     others = not data[:offset].removeprefix(codecs.BOM_UTF8).isascii()
-    return others or len(data) - offset > 1 or not readings(data, offset)
+    return others or len(data) - offset > 1 or not plausible_decodings(data, offset)
 
 
-def _cut(offset: int, source: str, path: Path | None) -> str:
-    left = f"head -c {offset}"
-    return (
-        f"{source} ends in the middle of a character (offset {offset:,}): fetched whole? Fetch it "
-        f"again, or leave that character out with {_command(path, left)}"
+def _truncated(offset: int, source: str, path: Path | None) -> BadInput:
+    """Return the error for text that ends within a character."""
+    return BadInput(
+        f"{source} ends in the middle of a character (offset {offset:,}): download it again, or "
+        f"remove that character with {_command(path, f'head -c {offset}')}",
+        code="text.truncated",
     )
 
 
-def _not_utf8(data: bytes, offset: int, source: str, path: Path | None) -> str:
-    """Say what bytes without a zero are, if not UTF-8."""
-    from wordorder.text.encodings import damage_of, readings
+def _not_utf8(data: bytes, offset: int, source: str, path: Path | None) -> BadInput:
+    """Return the error for bytes without a zero that are not UTF-8."""
+    from wordorder.text.encodings import damage_of, plausible_decodings
 
-    for begin, what in KINDS.items():
-        if data.startswith(begin):
-            return f"{source} {what}"
+    if error := _known_kind(data, source):
+        return error
     line = 1 + data.count(b"\n", 0, offset) + _lone_returns(data[:offset])
     damage = damage_of(data)
-    found = [] if damage.stray else readings(data, offset)
+    decodings = [] if damage.stray else plausible_decodings(data, offset)
     if damage.joined and not damage.stray:
-        also = f" and {found[0].called}" if found else ""
-        return (
-            f"{source} is UTF-8{also} in one: line {line} is where they meet or the first that is "
-            "not UTF-8; were two files joined? Convert each before they are"
+        second = f" and {decodings[0].common_name}" if decodings else ""
+        return BadInput(
+            f"{source} mixes UTF-8{second}, from about line {line}: if two files were joined, "
+            "convert each to UTF-8 first",
+            code="text.mixed-encodings",
         )
     where = f"byte 0x{data[offset]:02x} at offset {offset} (line {line})"
-    if found:
-        how = "; ".join(_shown(each, path) for each in found)
-        return (
-            f"{source} is not UTF-8: {where}; convert it by the command that reads it right: {how}"
+    if decodings:
+        commands = "; ".join(_conversion(decoding, path) for decoding in decodings)
+        return BadInput(
+            f"{source} is not UTF-8: {where}; convert it with the command whose text is right: "
+            f"{commands}",
+            code="text.other-encoding",
         )
     if not damage.stray and damage.bad > FEW and damage.bad * 10 > len(data):
-        what = (
-            "it is a binary file"
-            if _controls(data) * 50 > len(data)
-            else "it reads as no language in any encoding tried"
+        reason = (
+            "it is a binary file" if _controls(data) * 50 > len(data) else "its encoding is unknown"
         )
-        return f"{source} is not UTF-8: {where}; {what}: give text in UTF-8"
+        return BadInput(
+            f"{source} is not UTF-8: {where}; {reason}: give text in UTF-8",
+            code="text.unknown-encoding",
+        )
     bad = f"{damage.bad:,} bytes" if damage.bad > 1 else "1 byte"
     verb, them = ("are", "them") if damage.bad > 1 else ("is", "it")
-    return (
+    return BadInput(
         f"{bad} of {len(data):,} in {source} {verb} not UTF-8, the first at offset {offset} "
-        f"(line {line}): remove {them} with {_iconv(path, 'utf-8', leave_out=True)}"
+        f"(line {line}): remove {them} with {_iconv(path, 'utf-8', leave_out=True)}",
+        code="text.stray-bytes",
     )
 
 
-def _shown(reading: Reading, path: Path | None) -> str:
-    errors = f" but for {counted(reading.errors, 'character')}" if reading.errors else ""
-    command = _iconv(path, reading.name, leave_out=reading.errors > 0)
-    return f"as {reading.called} it reads {reading.line!r}{errors}: {command}"
+def _conversion(decoding: Decoding, path: Path | None) -> str:
+    """Return an excerpt of a plausible decoding, and the command that converts the file."""
+    errors = f" except {counted(decoding.errors, 'character')}" if decoding.errors else ""
+    command = _iconv(path, decoding.name, leave_out=decoding.errors > 0)
+    return f"as {decoding.common_name} it is {decoding.line!r}{errors}: {command}"
 
 
 def _controls(data: bytes) -> int:
@@ -298,19 +330,23 @@ def _lone_returns(data: bytes) -> int:
     return data.count(b"\r") - data.count(b"\r\n")
 
 
-def _argument(data: bytes, error: UnicodeDecodeError, what: str) -> str:
-    from wordorder.text.encodings import readings
+def _argument_not_utf8(data: bytes, error: UnicodeDecodeError, argument: str) -> BadInput:
+    """Return the error for a command-line argument that is not UTF-8."""
+    from wordorder.text.encodings import plausible_decodings
 
-    said = f"{what} is not UTF-8 at byte {error.start}"
+    remedy = "set the terminal to UTF-8"
+    decodings = plausible_decodings(data, error.start)
     if _is_cut(data, error.start):
-        return f"{said}: it ends in the middle of a character; leave that out"
-    found = readings(data, error.start)
-    if found:
-        return (
-            f"{said}: as {found[0].called} it reads {found[0].line!r}; let the terminal write "
-            f"UTF-8, or pass it through iconv -f {found[0].name} -t utf-8"
+        remedy = "it ends in the middle of a character, which you can remove"
+    elif decodings:
+        first = decodings[0]
+        remedy = (
+            f"as {first.common_name} it is {first.line!r}; set the terminal to UTF-8, or convert "
+            f"the text with iconv -f {first.name} -t utf-8"
         )
-    return f"{said}: let the terminal write UTF-8"
+    return BadInput(
+        f"{argument} is not UTF-8 at byte {error.start}: {remedy}", code="text.argument-encoding"
+    )
 
 
 def _iconv(path: Path | None, name: str, *, leave_out: bool = False) -> str:
@@ -318,9 +354,9 @@ def _iconv(path: Path | None, name: str, *, leave_out: bool = False) -> str:
 
 
 def _command(path: Path | None, command: str) -> str:
-    """Return a command line that passes a file through a command into another file."""
+    """Return a shell command that filters a file through a command into another file."""
     if path is None:
-        return f"{command}, in the pipe before it"
+        return f"{command}, in the pipe before wordorder"
     name = path.name[: -len(".gz")] if _packed(path) else path.name
     stem, suffix = os.path.splitext(name)
     before, after = map(_quoted, (path, path.with_name(f"{stem}-utf-8{suffix}")))
@@ -330,7 +366,7 @@ def _command(path: Path | None, command: str) -> str:
 
 
 def _quoted(path: Path) -> str:
-    """Return a path as a shell reads it; one that is no text as bash and zsh do."""
+    """Return a path quoted for a shell; if it is not UTF-8, with $'...' of bash and zsh."""
     name = printable(path)
     if name == str(path):
         return shlex.quote(name)

@@ -1,13 +1,12 @@
-"""What a word is, in every script: the one place where text is cut into words.
+"""Splits text into words, in any script.
 
-A word is letters with the combining marks on them (vowel signs of Hindi, Tamil and Thai, points of
-Arabic and Hebrew, accents that are characters of their own), with joiners between them, and with
-the apostrophes inside it. Python's `\\w` has letters without the marks, and would end a Hindi word
-at every vowel sign. Text is composed (NFC) first, so that é is one word's letter however it was
-typed.
+A word consists of letters with their combining marks (vowel signs of Hindi, Tamil and Thai, points
+of Arabic and Hebrew, separate accents), joiners between them, and apostrophes within the word.
+Python's `\\w` excludes combining marks and would end a Hindi word at every vowel sign. Text is
+composed (NFC) first, so that both encodings of é are the same letter.
 
-Not here: cutting text that has no spaces (Chinese, Japanese, Thai), which takes a dictionary.
-`note_of_spaces` says where text is such.
+Not here: segmentation of text without spaces (Chinese, Japanese, Thai), which needs a dictionary.
+`note_of_spaces` detects such text.
 """
 
 from __future__ import annotations
@@ -32,19 +31,20 @@ OTHERS = (
 )
 IDEOGRAPH = re.compile(f"[{IDEOGRAPHS}]")
 UNSPACED = re.compile(f"[{IDEOGRAPHS}{OTHERS}]")
-# A word longer than this is none, where most are: by script. German and Finnish have a median of 6
-# to 8, Malayalam of 10; Thai words have 4, and clauses of Chinese 7.
+# If the median word is longer, the text has no spaces between words; by kind of script. The median
+# word of German and Finnish has 6 to 8 characters, of Malayalam 10; a Thai word has 4, and a
+# clause of Chinese 7.
 LONGEST_USUAL = {"ideographs": 4, "unspaced": 8, "spaced": 15}
-SAMPLE_WORDS, SAMPLE_CHARACTERS = 20_000, 200_000  # the second of one text
+SAMPLE_WORDS, SAMPLE_CHARACTERS = 20_000, 200_000  # in all; of each document
 
 
 def normalized(text: str) -> str:
-    """Return text composed (NFC), so that what looks alike compares alike."""
+    """Return text composed (NFC), so that text that looks the same compares equal."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text as they are written, composed, with straight apostrophes."""
+    """Return the words of a text, composed (NFC), with straight apostrophes."""
     return _word().findall(normalized(text).translate(APOSTROPHES))
 
 
@@ -53,13 +53,13 @@ def lower_words_of(text: str) -> list[str]:
     return words_of(text.lower())
 
 
-def note_of_spaces(texts: Iterable[str], name: str, then: str) -> tuple[str, ...]:
-    """Say so where most words are too long to be words, as they are in text without spaces.
+def note_of_spaces(texts: Iterable[str], name: str, consequence: str) -> tuple[str, ...]:
+    """Return a note if most words are too long, as in text without spaces; else ().
 
     Args:
-        texts: of which the first words are looked at.
-        name: what they are called.
-        then: what follows, the end of the note.
+        texts: documents, whose first words are examined.
+        name: name of the corpus.
+        consequence: the end of the note.
     """
     lengths: list[int] = []
     ideographs = unspaced = 0
@@ -77,12 +77,12 @@ def note_of_spaces(texts: Iterable[str], name: str, then: str) -> tuple[str, ...
         return ()
     return (
         f"most words of {name} are longer than {min(median - 1, 6)} characters (half of them have "
-        f"{median} or more): is this text without spaces? {then}",
+        f"{median} or more): is this text without spaces? {consequence}",
     )
 
 
 def is_unspaced(text: str) -> bool:
-    """Return whether a text has no spaces, by its script or because it is too long for a word."""
+    """Return whether a text has no spaces and is not one word, by its script or its length."""
     whole = text.strip()
     if not whole or re.search(r"\s", whole):
         return False
@@ -110,6 +110,6 @@ def _marks() -> str:
 
 
 def _candidates() -> Iterator[int]:
-    """Where marks are: looking through every plane would take a tenth of a second."""
+    """Yield the ranges that contain combining marks; all planes would take a tenth of a second."""
     yield from range(0x300, 0x1F000)
     yield from range(0xE0100, min(0xE01F0, sys.maxunicode))

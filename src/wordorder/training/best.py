@@ -1,4 +1,4 @@
-"""The weights that validated best so far, kept beside those that go on learning."""
+"""A copy of the weights with the lowest held-out loss so far."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ PREFIX = "best."
 
 
 class BestWeights:
-    """A copy of the weights with the lowest validation loss; of equal ones, the later.
+    """A copy of the weights with the lowest held-out loss; of equal losses, the later one.
 
-    Args of the state: `step` where it was measured, `loss` in nats per token, and
-    `validated`, the step of the last validation that was compared.
+    Attributes:
+        step: the step of the weights.
+        loss: their loss in nats per token.
+        validated: the step of the last validation that was compared.
+        weights: tensors by name; None before the first validation.
     """
 
     def __init__(self) -> None:
@@ -22,7 +25,7 @@ class BestWeights:
         self.weights: dict[str, Tensor] | None = None
 
     def compare(self, step: int, loss: float, weights: dict[str, Tensor]) -> None:
-        """Keep a copy of the weights if their loss is the lowest."""
+        """Copy the weights if their loss is the lowest so far."""
         self.validated = step
         if loss <= self.loss:
             self.step, self.loss = step, loss
@@ -33,13 +36,13 @@ class BestWeights:
         return {f"{PREFIX}{name}": tensor for name, tensor in (self.weights or {}).items()}
 
     def facts(self) -> dict[str, Any]:
-        """Return the figures that a checkpoint holds, as JSON."""
+        """Return the figures for a checkpoint, as JSON."""
         if self.weights is None:
             return {}
         return {"step": self.step, "loss": self.loss, "validated": self.validated}
 
     def load(self, facts: dict[str, Any], tensors: dict[str, Tensor], device: Any) -> None:
-        """Take what `facts` and `tensors` gave."""
+        """Restore the state from a checkpoint's `facts` and `tensors`."""
         if facts:
             self.step, self.loss = facts["step"], facts["loss"]
             self.validated = facts["validated"]

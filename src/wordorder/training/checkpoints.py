@@ -1,10 +1,9 @@
 """Checkpoints that survive a kill at any moment, a full disk and a truncated file.
 
-A checkpoint is a folder `training/step-N` with `state.safetensors` (weights and
-optimizer) and `state.json` (step, checksum). It is written beside, flushed to the disk,
-and renamed into place; the one before is kept until the next is whole. Everything
-random is a function of (seed, step), so the step is all there is to say of the data's
-position, the schedule and the random state.
+A checkpoint is a folder `training/step-N` with `state.safetensors` (weights and optimizer) and
+`state.json` (step, checksum). It is written to a temporary folder, flushed to the disk and renamed;
+the previous checkpoint stays until the new one is complete. Batches, dropout and the schedule are
+functions of (seed, step), so the step is the only state to save besides the tensors.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ STATE, WEIGHTS = "state.json", "state.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run goes on from: the next step, and every tensor by name."""
+    """The state to resume from: number of steps done, tensors by name, and JSON values."""
 
     step: int
     tensors: dict[str, Tensor]
@@ -41,12 +40,12 @@ class Checkpoint:
 
 
 def save(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, Any]) -> None:
-    """Write a checkpoint and drop the oldest; an older one stays until this one is whole.
+    """Write a checkpoint, then remove all but the newest two.
 
-    The only one there is, of a run that is resumed before its first step, is not written again.
+    The checkpoint of step 0 is not written again when a run is resumed before its first step.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the checkpoint cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{step:08d}"
@@ -57,56 +56,62 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, A
         record = {"step": step, "sha256": digest(beside / WEIGHTS), **extra}
         (beside / STATE).write_text(json.dumps(record), encoding="utf-8")
     for old in _folders(folder)[:-KEPT]:
-        with suppress(OSError):  # a file of someone else's stays
+        with suppress(OSError):  # a user's file in the folder stays
             for name in (STATE, WEIGHTS):
                 (old / name).unlink(missing_ok=True)
             old.rmdir()
 
 
 def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
-    """Return the newest whole checkpoint; a damaged one is named and passed over.
+    """Return the newest complete checkpoint.
+
+    Args:
+        say: called with a message for each damaged checkpoint that is skipped.
 
     Raises:
-        BadInput: where there is none.
+        BadInput: there is no complete checkpoint.
     """
     for path in reversed(_folders(folder)):
-        found = _whole(path, say)
-        if found is not None:
-            return found
-    raise BadInput(f"{folder} holds no whole checkpoint: train again with --overwrite")
+        checkpoint = _whole(path, say)
+        if checkpoint is not None:
+            return checkpoint
+    raise BadInput(
+        f"{folder} has no complete checkpoint: train again with --overwrite",
+        code="training.no-checkpoint",
+    )
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Replace a safetensors file whole or not at all.
+    """Replace a safetensors file atomically.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     with replacing(path) as beside:
         _save_tensors(beside, tensors)
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder, the newest last."""
+    """Return the checkpoint folders, the newest last."""
     return sorted(path for path in folder.glob("step-*") if NAME.fullmatch(path.name))
 
 
 def _whole(path: Path, say: Any = lambda line: None) -> Checkpoint | None:
-    """Return a checkpoint; None where it is damaged, which is said."""
+    """Return a checkpoint, or None if it is damaged, after calling `say`."""
     try:
         record = json.loads((path / STATE).read_text(encoding="utf-8"))
         if digest(path / WEIGHTS) != record.pop("sha256"):
-            raise ValueError("its checksum does not fit")
+            raise ValueError("its checksum is wrong")
         return Checkpoint(int(record.pop("step")), load_file(path / WEIGHTS), record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        say(f"checkpoint {path} is damaged ({error}): going back to the one before")
+        say(f"checkpoint {path} is damaged ({error}): resuming from the one before")
         return None
 
 
 def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
-    except SafetensorError as error:  # no OSError, though it is one: "... (os error 28)"
+    except SafetensorError as error:  # hides the OSError: "... (os error 28)"
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else errno.EIO
         raise OSError(code, os.strerror(code) if number else str(error), str(path)) from None

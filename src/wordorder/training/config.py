@@ -1,6 +1,6 @@
-"""What a training run is asked to do: one frozen dataclass, the model's inside it.
+"""The configuration of a training run: a frozen dataclass with the model's inside.
 
-Every field is a command-line option of `wordorder train`; the model's fields too.
+Every field, those of the model included, is an option of `wordorder train`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from wordorder.settings import (
     check,
     checked,
     checked_values,
+    formatted,
     from_record,
-    shown,
 )
 from wordorder.text.objective import Objective
 from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
@@ -37,20 +37,20 @@ from wordorder.training.schedules import Schedule
 
 DEFAULT_SECONDS = 180.0
 MOST_ACCUMULATED = 1 << 16
-LENGTHS = ("time", "steps", "tokens")  # of a run, one of them
+LENGTHS = ("time", "steps", "tokens")  # alternative lengths of a run
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run.
+    """The configuration of a training run.
 
     Raises:
-        BadInput: a value that its annotation does not allow, or values that contradict one another.
+        BadInput: a value is invalid, or two settings contradict each other.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     auto_size: bool = False
-    """choose width, layers and context by the text and the --time, as --preset auto does"""
+    """choose width, layers and context from the text and --time, as --preset auto does"""
     data: tuple[str, ...] = ("python-docs",)
     """python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]"""
     field: str = "text"
@@ -58,14 +58,14 @@ class TrainConfig:
     tokenizer: str = "bpe"
     """bpe, bytes, characters, or the path of a tokenizer.json"""
     validation_fraction: ValidationFraction = 0.1
-    """share of the text that is only reported: neither trained on nor used to choose"""
+    """share of the text for the reported loss, neither trained on nor used to choose anything"""
     development_fraction: DevelopmentFraction = 0.04
-    """share of the text that chooses what is kept and is not trained on; 0: none, nothing is
-    chosen"""
+    """share of the text for choosing the weights to keep, not trained on; 0: the last weights are
+    kept"""
     isolate_documents: bool = False
-    """documents packed in one sequence do not see each other"""
+    """documents packed in one sequence do not attend to each other"""
     objective: Objective = "next-token"
-    """predict the next token, or hidden ones (with --no-causal)"""
+    """predict the next token, or masked tokens (with --no-causal)"""
     out: str | None = None
     """run folder; by default runs/DATA-POSITION"""
     overwrite: bool = False
@@ -73,79 +73,91 @@ class TrainConfig:
     init: str | None = None
     """fine-tune: start from the weights and tokenizer of this run"""
     time: Duration | None = None
-    """how long to train, such as 90s, 3m or 1h; a number is of seconds; reading and measuring
-    included"""
+    """training time, such as 90s, 3m or 1h (a plain number is seconds), including reading the
+    data and measuring"""
     steps: Positive | None = None
-    """how many steps to train, instead of --time"""
+    """number of optimizer steps, instead of --time"""
     tokens: Positive | None = None
-    """how many tokens to train on, instead of --time"""
+    """number of tokens to train on, instead of --time"""
     batch_size: Positive = 8
     """sequences in a batch"""
     accumulate: Annotated[int, Interval(ge=1, le=MOST_ACCUMULATED)] = 1
-    """batches whose gradients are summed before one step"""
+    """batches whose gradients are accumulated before each step"""
     learning_rate: Rate = 0.01
-    """peak rate of AdamW: embeddings, norms, biases"""
+    """peak learning rate of AdamW: embeddings, norms, biases"""
     embedding_rate: Rate = 0.0
-    """share of that rate at which the embedding table learns; 0: by what words are multiplied by"""
+    """learning rate of the token embedding as a share of that rate; 0: chosen by the width"""
     matrix_learning_rate: Rate = 0.02
-    """peak rate of Muon: the hidden matrices"""
+    """peak learning rate of Muon: the hidden matrices"""
     muon: bool = True
-    """Muon for the hidden matrices; otherwise AdamW for all"""
+    """use Muon for the hidden matrices; otherwise AdamW for all weights"""
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.95
-    """of Muon, from step 300 on; it rises from 0.85, or is the same throughout where lower"""
+    """momentum of Muon from step 300 on; it rises from 0.85, unless this is lower"""
     schedule: Schedule = "warmup-stable-decay"
     warmup: Share = 0.02
-    """share of the steps in which the rate rises"""
+    """share of the steps in which the learning rate rises"""
     decay: Share = 0.4
     """share of the steps in which it falls, with warmup-stable-decay"""
     weight_decay: Rate = 0.0
     clip: Rate = 1.0
     """largest norm of the whole gradient; 0: no limit"""
     seed: Seed = 0
-    """of initial weights, order of the data, and dropout"""
+    """seed of initial weights, data order, and dropout"""
     keep: Literal["best", "last"] = "best"
-    """weights to leave: the best on the development text, or the last"""
+    """weights to save: the best on the development text, or the last"""
     evaluate_every: NotNegative = 0
-    """steps between validations; 0: ten to twenty in all"""
+    """steps between validations; 0: ten to twenty validations in all"""
     checkpoint_every: NotNegative = 0
-    """steps between checkpoints; 0: every half minute or so"""
+    """steps between checkpoints; 0: about every half minute"""
     sample_prompt: str = ""
-    """what samples during training go on from"""
+    """prompt of the samples generated during training"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """dtype of activations; auto measures"""
     kernel: Literal["auto", "plain", "fused", "flex"] = "auto"
-    """how attention is computed, flex on CUDA alone; auto measures"""
+    """attention kernel (flex only on CUDA); auto measures"""
     compile: Literal["auto", "yes", "no"] = "auto"
-    """torch.compile; auto where the run is long enough to repay it"""
+    """use torch.compile; auto: if the run is long enough to repay it"""
     threads: Threads = 0
-    """CPU threads; 0: measured, and looked at again while training"""
+    """CPU threads; 0: measured before and during training"""
     tensorboard: bool = False
-    """write TensorBoard events too"""
+    """also write TensorBoard events"""
 
     def __post_init__(self) -> None:
         check(self)
         if not self.data:
-            raise BadInput("data names no text: give files, folders, python-docs or hf:NAME")
+            raise BadInput(
+                "data is empty: give files, folders, python-docs or hf:NAME",
+                code="training.no-data",
+            )
         check_fractions(self.validation_fraction, self.development_fraction)
-        given = [name for name in LENGTHS if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise BadInput(f"--{' and --'.join(given)} are two lengths for one run: give one")
+        lengths = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise BadInput(
+                f"--{' and --'.join(lengths)} both set the length of the run: give one",
+                code="training.two-lengths",
+            )
         if self.isolate_documents and self.model.kind == "gru":
             raise BadInput(
-                "a GRU cannot keep packed documents apart: leave out --isolate-documents"
+                "--isolate-documents is not possible with a GRU, which cannot separate packed "
+                "documents: leave it out",
+                code="training.gru-isolates",
             )
         masked = self.objective == "masked-token"
         if masked and self.model.causal and self.model.kind == "transformer":
-            raise BadInput("masked-token hides tokens among seen ones: add --no-causal")
+            raise BadInput(
+                "the masked-token objective needs a bidirectional model: add --no-causal",
+                code="training.masked-causal",
+            )
         if not masked and not self.model.causal:
             raise BadInput(
-                "a model that sees the future cannot learn to predict it: leave out --no-causal, "
-                "or add --objective masked-token"
+                "a bidirectional model sees the token that next-token training predicts: leave out "
+                "--no-causal, or add --objective masked-token",
+                code="training.next-token-bidirectional",
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON holds them, the model's apart."""
+        """Return the fields as JSON, without those of the model."""
         values = {k: v for k, v in asdict(self).items() if k != "model"}
         return {**values, "data": list(self.data)}
 
@@ -153,18 +165,18 @@ class TrainConfig:
     def from_dict(cls, values: dict[str, Any], model: ModelConfig) -> TrainConfig:
         """Return the configuration that `to_dict` wrote.
 
-        A run recorded before there was a development part has none, and one recorded before the
-        embedding table had a rate of its own learns it at the rate of the others.
+        Old records without `development_fraction` had no development part, and those without
+        `embedding_rate` trained the token embedding at the rate of the other weights.
 
         Raises:
-            BadInput: a field that no configuration has.
+            BadInput: an unknown field or an invalid value.
         """
-        before = {"development_fraction": 0.0, "embedding_rate": 1.0}
-        return from_record(cls, {**before, **values, "model": model}, "training")
+        old_defaults = {"development_fraction": 0.0, "embedding_rate": 1.0}
+        return from_record(cls, {**old_defaults, **values, "model": model}, "training")
 
 
 def folder_of(config: TrainConfig) -> Path:
-    """Return the run folder: as asked for, or runs/DATA-POSITION."""
+    """Return the run folder: the configured one, or runs/DATA-POSITION."""
     if config.out is not None:
         return user_path(config.out)
     names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in config.data]
@@ -174,35 +186,35 @@ def folder_of(config: TrainConfig) -> Path:
 
 
 def seconds(text: str) -> float:
-    """Return the seconds that `90s`, `3m`, `1.5h` or a plain number of seconds spell.
+    """Return a duration such as `90s`, `3m`, `1.5h` or `90` in seconds.
 
     Raises:
-        BadInput: no such spelling.
+        BadInput: the text is not a duration.
     """
-    spelled: str = checked("time", Duration, text.strip())
-    unit = {"m": 60, "h": 3600}.get(spelled[-1], 1)
-    return unit * float(spelled.rstrip("smh "))
+    duration: str = checked("time", Duration, text.strip())
+    unit = {"m": 60, "h": 3600}.get(duration[-1], 1)
+    return unit * float(duration.rstrip("smh "))
 
 
 def budget_seconds(config: TrainConfig) -> float:
-    """Return the seconds that a run may take where its steps are not asked for."""
+    """Return the time budget in seconds, for a run whose number of steps is not set."""
     return seconds(config.time) if config.time else DEFAULT_SECONDS
 
 
 def whole_paths(data: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names of data whose paths hold from every folder."""
+    """Return names of data with absolute paths for existing files."""
     return tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in data)
 
 
 def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConfig:
-    """Return a configuration from flat names, a preset's values under them.
+    """Return a configuration from a flat mapping, with a preset as defaults.
 
     Args:
-        values: fields of TrainConfig and ModelConfig by name, as a YAML file holds them.
-        preset: nano, tiny, mini, small or medium; sizes of the model.
+        values: fields of TrainConfig and ModelConfig by name, as in a YAML file.
+        preset: sizes of the model: nano, tiny, mini, small or medium; None: tiny.
 
     Raises:
-        BadInput: an unknown name, with what was probably meant.
+        BadInput: an unknown name or an invalid value.
     """
     model, run = by_name(values)
     return TrainConfig(model=ModelConfig(**{**preset_sizes(preset or "tiny"), **model}), **run)
@@ -212,28 +224,31 @@ def preset_sizes(name: str) -> dict[str, Any]:
     """Return the fields of ModelConfig that a preset sets.
 
     Raises:
-        BadInput: no such preset.
+        BadInput: the preset is unknown.
     """
     if name not in PRESETS:
-        raise BadInput(f"unknown preset {shown(name)}: it is one of {', '.join(PRESETS)}")
+        raise BadInput(
+            f"unknown preset {formatted(name)}: use one of {', '.join(PRESETS)}",
+            code="training.unknown-preset",
+        )
     return dict(PRESETS[name])
 
 
 def by_name(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what flat names set of ModelConfig and of TrainConfig, each value checked by itself.
+    """Split a flat mapping into the fields of ModelConfig and of TrainConfig.
 
     Args:
-        values: fields of both by name, the model's kind as `model`.
+        values: fields of both by name, the model's kind as `model`; each is checked by itself.
 
     Raises:
-        BadInput: an unknown name, with what was probably meant, or a value that cannot be.
+        BadInput: an unknown name or an invalid value.
     """
     model_fields = {"model" if f.name == "kind" else f.name for f in fields(ModelConfig)}
     run_fields = {f.name for f in fields(TrainConfig)} - {"model"}
     if unknown := sorted(set(values) - model_fields - run_fields):
         near = difflib.get_close_matches(unknown[0], [*model_fields, *run_fields], n=1)
         hint = f"did you mean {near[0]}?" if near else "wordorder train --help lists them"
-        raise BadInput(f"there is no option {unknown[0]!r}: {hint}")
+        raise BadInput(f"unknown option {unknown[0]!r}: {hint}", code="training.unknown-option")
     run = checked_values(TrainConfig, {n: v for n, v in values.items() if n in run_fields})
     model = {n: v for n, v in values.items() if n in model_fields - {"model"}}
     model = checked_values(ModelConfig, model)
@@ -243,15 +258,16 @@ def by_name(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def with_vocabulary(config: TrainConfig, size: int) -> TrainConfig:
-    """Return the configuration with the size that the tokenizer turned out to have.
+    """Return the configuration with the actual vocabulary size of the tokenizer.
 
     Raises:
-        BadInput: another size was asked for, and only bpe learns as many tokens as are asked for.
+        BadInput: another size is configured for a tokenizer other than bpe.
     """
-    asked = config.model.vocabulary_size
-    if config.tokenizer != "bpe" and asked not in (ModelConfig.vocabulary_size, size):
+    configured = config.model.vocabulary_size
+    if config.tokenizer != "bpe" and configured not in (ModelConfig.vocabulary_size, size):
         raise BadInput(
-            f"vocabulary_size is {asked}, and the tokenizer {config.tokenizer} has {size}: leave "
-            "it out, or use bpe"
+            f"vocabulary_size is {configured}, but the tokenizer {config.tokenizer} has {size} "
+            "tokens: leave it out, or use bpe",
+            code="training.vocabulary-size",
         )
     return replace(config, model=replace(config.model, vocabulary_size=size))

@@ -1,9 +1,9 @@
-"""`training/decisions.jsonl`: what a run decided while it ran, recorded before it takes effect.
+"""`training/decisions.jsonl`: the decisions made during a run, written before they take effect.
 
-The end of a timed run and the number of threads follow from how fast the machine is, so a
-second run would decide otherwise. Each decision is therefore on the disk before the first
-step that it changes: a run that is killed and resumed from an older checkpoint repeats the
-recorded decisions at their steps, and ends with the same weights.
+The end of a timed run and the number of threads depend on the speed of the machine, so a second
+run would decide differently. Each decision is therefore on the disk before the first step that it
+affects: a run that is killed and resumed from an older checkpoint repeats the recorded decisions at
+the same steps, and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ FILE = "decisions.jsonl"
 
 
 class Decisions:
-    """The recorded decisions of a run, in order, and how many of them have been taken.
+    """The recorded decisions of a run, in order, and how many have taken effect.
+
+    A decision is a dictionary with `step`, the number of steps done when it takes effect, and
+    either `steps` (the total number of steps) or `threads`.
 
     Args:
         folder: the `training` folder of a run.
-        known: decisions that a checkpoint holds; used where the file has fewer.
-
-    Each is a dictionary with `step`, the number of steps that are done when it takes effect,
-    and one of `steps` (the number of steps in all) and `threads`.
+        known: the decisions of a checkpoint; used if the file has fewer.
     """
 
     def __init__(self, folder: Path, known: list[dict[str, Any]] | None = None) -> None:
@@ -36,12 +36,12 @@ class Decisions:
         records = read(self.path)
         self.records = records if len(records) >= len(known or []) else list(known or [])
         self.taken = 0
-        if self.records:  # drops a line that a kill left half written
+        if self.records:  # removes a line that a kill left incomplete
             write_text(self.path, "".join(f"{json.dumps(r)}\n" for r in self.records))
 
     @property
     def ahead(self) -> bool:
-        """Whether a recorded decision is still to be repeated."""
+        """Whether a recorded decision has not taken effect yet."""
         return self.taken < len(self.records)
 
     def due(self, step: int) -> Iterator[dict[str, Any]]:
@@ -51,7 +51,7 @@ class Decisions:
             yield self.records[self.taken - 1]
 
     def add(self, record: dict[str, Any]) -> None:
-        """Put a new decision on the disk; it may take effect when this returns."""
+        """Write a new decision to the disk; it may take effect after this returns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(record)}\n")

@@ -1,4 +1,4 @@
-"""What a run tells while it works; this one says nothing, the command line draws it."""
+"""The progress events of a run; the default ignores them, the command line shows them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from wordorder.training.plan import Plan
 
 
 class Display:
-    """The moments of a run that a person may want to see; override what is shown."""
+    """Receives the progress events of a run; override the methods of events to show."""
 
     def say(self, line: str) -> None:
-        """One line about something that happened."""
+        """Receive a message of one line."""
 
     def plan(self, plan: Plan, done: int) -> None:
-        """The run is about to start, or to go on after `done` steps."""
+        """Receive the plan before the first step, or before a resume after `done` steps."""
 
     def step(self, record: dict[str, Any], seconds_left: float) -> None:
-        """A step is done; `record` is its line of metrics.jsonl."""
+        """Receive a finished step; `record` is its line of metrics.jsonl."""
 
     def decided(self, decision: dict[str, Any]) -> None:
-        """The number of steps in all (`steps`) or of threads (`threads`) is set from `step` on."""
+        """Receive a new total of steps (`steps`) or of threads (`threads`) from `step` on."""
 
     def validated(self, record: dict[str, Any]) -> None:
-        """The validation text was read; `record` is the line of metrics.jsonl."""
+        """Receive a held-out loss; `record` is its line of metrics.jsonl."""
 
     def sample(self, record: dict[str, Any]) -> None:
-        """The model wrote something; `record` is the line of metrics.jsonl."""
+        """Receive a generated sample; `record` is its line of metrics.jsonl."""
 
     def close(self) -> None:
-        """The run is over, well or badly."""
+        """Release the display: the run has ended, successfully or not."""

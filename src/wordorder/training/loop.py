@@ -1,4 +1,4 @@
-"""The training loop: steps, and what is done between them, from where a run stands to its end."""
+"""The training loop: steps, with validations, samples and checkpoints between them."""
 
 from __future__ import annotations
 
@@ -13,46 +13,49 @@ import torch
 from wordorder import stopping
 from wordorder.atomic import cannot_write
 from wordorder.errors import Failed
-from wordorder.folders import let_go
+from wordorder.folders import discard_replaced
 from wordorder.training import checkpoints
-from wordorder.training.course import Course
 from wordorder.training.display import Display
 from wordorder.training.metrics import Metrics
 from wordorder.training.plan import tokens_per_step
+from wordorder.training.run_controller import RunController
 from wordorder.training.training import FEWEST_VALIDATIONS, Training, validation_tokens
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 FINAL_VALIDATION_TOKENS = 1 << 18
-REMEDY = "see to its permissions"
+REMEDY = "check its permissions"
 
 
 def run(
     training: Training,
     folder: Path,
     show: Display,
-    course: Course | None = None,
+    controller: RunController | None = None,
     seconds_before: float = 0.0,
 ) -> None:
-    """Train from where the training stands to its last step.
+    """Train from the current step to the last one.
 
     Args:
-        folder: the run folder, with its configuration and tokenizer in place.
+        folder: the run folder, which already has the configuration and the tokenizer.
+        show: receives progress events.
         course: decides the end of a timed run and the number of threads; None: both are fixed.
-        seconds_before: what earlier parts of a resumed run took.
+        seconds_before: training time before a resume.
 
     Raises:
-        Failed: a loss that is not finite, or a file that cannot be written.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done and saved.
+        Failed: the loss is not finite, or a file cannot be written.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step is finished and saved.
     """
     metrics = Metrics(folder, tensorboard=training.config.tensorboard)
-    course = course or Course(folder)
-    work = _Work(training, folder, show, metrics, course, _Clock(training, course, seconds_before))
+    controller = controller or RunController(folder)
+    work = _Work(
+        training, folder, show, metrics, controller, _Clock(training, controller, seconds_before)
+    )
     try:
         with torch.random.fork_rng():
             with _interruption(show) as interrupted:
                 if training.done == 0:
                     work.save()
-                course.begin(training, work.clock.seconds)
+                controller.begin(training, work.clock.seconds)
                 while not training.is_over and not interrupted:
                     work.decide()
                     if not training.is_over:
@@ -62,17 +65,20 @@ def run(
                 work.save()
                 if interrupted:
                     stopping.stop(interrupted[0])
-            work.close()  # all is saved: Ctrl-C stops at once
+            work.close()  # everything is saved, so Ctrl-C may end this at once
         metrics.flush()
     except OSError as error:
-        raise Failed(f"at step {training.done}, {cannot_write(folder, error, REMEDY)}") from None
+        raise Failed(
+            f"at step {training.done}: {cannot_write(folder, error, REMEDY)}",
+            code="training.cannot-write",
+        ) from None
     finally:
-        with suppress(OSError):  # it would hide what was raised first
+        with suppress(OSError):  # would hide the first exception
             metrics.flush()
 
 
 class _Work:
-    """One run at work: steps, and what is done between them."""
+    """The steps of one run, and the work between them."""
 
     def __init__(
         self,
@@ -80,17 +86,17 @@ class _Work:
         folder: Path,
         show: Display,
         metrics: Metrics,
-        course: Course,
+        controller: RunController,
         clock: _Clock,
     ) -> None:
         self.training, self.folder, self.show = training, folder, show
-        self.metrics, self.course, self.clock = metrics, course, clock
+        self.metrics, self.controller, self.clock = metrics, controller, clock
 
     def decide(self) -> None:
-        """Take what is to be decided before the next step; it is on the disk when this returns."""
+        """Make the decisions before the next step; they are on the disk when this returns."""
         done = self.training.done
-        for decision in self.course.decide():
-            if decision["step"] == done:  # earlier ones are there already
+        for decision in self.controller.decide():
+            if decision["step"] == done:  # metrics.jsonl has earlier ones already
                 self.metrics.add({"step": done, "decision": decision})
             self.show.decided(decision)
 
@@ -102,14 +108,14 @@ class _Work:
         self.show.step(record, clock.seconds_left())
         if training.done % training.evaluate_every == 0 and not training.is_over:
             self.validate()
-            # A sample takes about as long as a validation, and half of them are enough.
+            # A sample takes about as long as a validation, so only half as many are generated.
             number = training.done // training.evaluate_every
             often = training.evaluate_every * FEWEST_VALIDATIONS >= training.steps
             if often or number % 2 == 0:
                 self.sample()
-        if clock.checkpoint_is_due() and not training.is_over:  # the last step is saved after it
+        if clock.checkpoint_is_due() and not training.is_over:  # `run` saves the last step
             self.save()
-        self.course.stepped()
+        self.controller.stepped()
 
     def validate(self) -> None:
         training = self.training
@@ -128,19 +134,19 @@ class _Work:
 
     def save(self) -> None:
         self.metrics.flush()
-        self.training.save(self.folder, self.course.taken)
+        self.training.save(self.folder, self.controller.taken)
         self.clock.saved = self.clock.now()
-        if self.training.done:  # there is something to go on from: the old run is not needed
-            let_go(self.folder)
+        if self.training.done:  # the new run can be resumed, so the old one is not needed
+            discard_replaced(self.folder)
 
     def validate_the_last(self) -> None:
-        """Validate the weights after the last step too, where the best ones are kept."""
+        """Validate after the last step too, if the best weights are kept."""
         best = self.training.best
         if best is not None and best.validated != self.training.done:
             self.validate()
 
     def close(self) -> None:
-        """Validate the last weights and the best ones on the whole validation text."""
+        """Compute the final losses of the last and of the best weights."""
         training, best = self.training, self.training.best
         final = training.validate(FINAL_VALIDATION_TOKENS, final=True)
         if best is not None:
@@ -149,7 +155,7 @@ class _Work:
         self.show.validated({**final, "final": True})
 
     def _with_best(self, last: dict[str, Any]) -> dict[str, Any]:
-        """Return the final record: of the best weights, with the loss of the last ones."""
+        """Return the final record of the best weights, with the loss of the last ones."""
         training, best = self.training, self.training.best
         assert best is not None and best.weights is not None
         final, path = last, self.folder / "last.safetensors"
@@ -163,7 +169,7 @@ class _Work:
             training.model.load_state_dict(weights)
         return {
             **final,
-            "step": best.step,  # of the weights that were measured
+            "step": best.step,  # the step of the measured weights
             "best_step": best.step,
             "best_loss": final["validation_loss"],
             "last_step": training.done,
@@ -172,11 +178,11 @@ class _Work:
 
 
 class _Clock:
-    """How long a run has taken, how long it will, and when it was last saved."""
+    """The elapsed and the remaining time of a run, and the time of its last checkpoint."""
 
-    def __init__(self, training: Training, course: Course, before: float) -> None:
-        self.training, self.course, self.before = training, course, before
-        self.now = course.now
+    def __init__(self, training: Training, controller: RunController, before: float) -> None:
+        self.training, self.controller, self.before = training, controller, before
+        self.now = controller.now
         self.start = self.saved = self.last = self.now()
         self.first = training.done
 
@@ -184,19 +190,19 @@ class _Clock:
         return self.before + self.now() - self.start
 
     def step_begins(self) -> None:
-        """Count from now: what was done since the last step was no step."""
+        """Start timing a step, without the work done since the last one."""
         self.last = self.now()
 
     def timing(self) -> dict[str, float]:
-        """Return the timing fields of a step that is just done."""
+        """Return the timing fields of the step that has just finished."""
         took = max(self.now() - self.last, 1e-9)
-        self.course.took = took
+        self.controller.took = took
         rate = tokens_per_step(self.training.config) / took
         return {"seconds": round(self.seconds(), 3), "tokens_per_second": round(rate, 1)}
 
     def seconds_left(self) -> float:
-        if self.course.deadline is not None:
-            return max(0.0, self.course.deadline.budget - self.seconds())
+        if self.controller.deadline is not None:
+            return max(0.0, self.controller.deadline.budget - self.seconds())
         done = self.training.done - self.first
         share = (self.training.steps - self.training.done) / done
         return share * (self.now() - self.start)
@@ -210,9 +216,9 @@ class _Clock:
 
 @contextmanager
 def _interruption(show: Display) -> Iterator[list[int]]:
-    """Give a list that the first Ctrl-C or SIGTERM is put into, so that the step is saved first.
+    """Yield a list that receives the first Ctrl-C or SIGTERM, so that the step is saved first.
 
-    The second stops at once.
+    The second signal stops at once.
     """
     numbers: list[int] = []
 
@@ -221,8 +227,8 @@ def _interruption(show: Display) -> Iterator[list[int]]:
             stopping.stop(number)
         numbers.append(number)
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        with suppress(OSError, RuntimeError):  # the terminal is gone, or it is just being written
-            show.say(f"{name}: finishing this step and saving (again: stop at once)")
+        with suppress(OSError, RuntimeError):  # the terminal is gone, or is being written to
+            show.say(f"{name}: finishing this step and saving it (press again to stop at once)")
 
     with stopping.handling(ask, ctrl_c=True):
         yield numbers

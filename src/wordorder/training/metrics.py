@@ -1,8 +1,8 @@
-"""`metrics.jsonl`: one JSON object a line for every step, validation and sample of a run.
+"""`metrics.jsonl`: one JSON object per line for every step, validation and sample of a run.
 
-It is a file of truth: the plot, the samples and the model card are made again from it.
-Lines are held back for a few steps and are on the disk before any checkpoint that
-counts them; resuming drops what came after the checkpoint, and so repeats nothing.
+The plot, the samples and the model card are generated from it. Lines are buffered for a few steps,
+and written before the checkpoint that includes their steps. Resuming removes the lines after the
+checkpoint, so no step is recorded twice.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Any
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 
-HELD_BACK = 10  # lines
-# What depends on how fast the machine was, and so differs between two equal runs.
+HELD_BACK = 10  # lines in the buffer
+# Fields that depend on the speed of the machine, and differ between two equal runs.
 TIMING_FIELDS = ("seconds", "tokens_per_second")
 
 
 class Metrics:
-    """The growing record of a run, and its TensorBoard events where they are asked for.
+    """The growing record of a run, with TensorBoard events if requested.
 
     Raises:
-        BadInput: where TensorBoard is asked for and not installed.
+        BadInput: TensorBoard is requested but not installed.
     """
 
     def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
         self.path = folder / "metrics.jsonl"
-        # How many bytes of the file are whole lines, and the lines that come after them.
+        # Bytes of complete lines in the file, and the buffered lines after them.
         self.kept: tuple[int, list[str]] = (self._size(), [])
         self.events = _events(folder / "tensorboard") if tensorboard else None
 
@@ -45,10 +45,10 @@ class Metrics:
             self.flush()
 
     def flush(self) -> None:
-        """Put what is held back on the disk, once: what an earlier try left of it is cut off.
+        """Write the buffered lines; remains of an earlier failed attempt are cut off first.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         size, waiting = self.kept
         if waiting:
@@ -58,20 +58,20 @@ class Metrics:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            self.kept = (size + len(text), [])  # at once, whatever interrupts
+            self.kept = (size + len(text), [])  # one assignment, so an interrupt repeats no line
         if self.events is not None:
             self.events.flush()
 
     def cut(self, step: int, validated: int | None = None) -> None:
-        """Drop what came after a checkpoint, and a line that a kill left half written.
+        """Remove lines after a checkpoint, and a line that a kill left incomplete.
 
         Args:
-            step: how many steps were done then.
-            validated: the step of the last validation before it; None: `step` or earlier.
+            step: the number of steps done at the checkpoint.
+            validated: the step of the last validation before it; None: keep those up to `step`.
         """
         records = read(self.path, needed=step)
         kept = [r for r in records if r["step"] <= step and "final" not in r]
-        # A decision at this step is repeated, and written again.
+        # A decision at this step is repeated and recorded again.
         kept = [r for r in kept if "decision" not in r or r["step"] < step]
         if validated is not None:
             kept = [r for r in kept if "validation_loss" not in r or r["step"] <= validated]
@@ -83,14 +83,14 @@ class Metrics:
 
 
 def read(path: Path, *, needed: int | None = None, of_steps: bool = True) -> list[dict[str, Any]]:
-    """Return the records of a `metrics.jsonl`; a last line that is half written is left out.
+    """Return the records of a `metrics.jsonl`, without an incomplete last line.
 
     Args:
-        of_steps: every record names a step, as here; False for a file of other records.
-        needed: so many steps are looked for, and damage after them is left out too.
+        needed: the number of steps that must be readable; damaged lines after them are ignored.
+        of_steps: whether every record must have a step; False for files of other records.
 
     Raises:
-        BadInput: a damaged line (which) with others after it.
+        BadInput: a line before the last one is damaged.
     """
     records = []
     lines = path.read_bytes().splitlines() if path.exists() else []
@@ -100,13 +100,14 @@ def read(path: Path, *, needed: int | None = None, of_steps: bool = True) -> lis
             if not isinstance(record, dict):
                 raise ValueError("not an object")
             if of_steps and not isinstance(record.get("step"), int):
-                raise ValueError("no object with a step")
+                raise ValueError("an object without a step")
             records.append(record)
         except ValueError as error:
             enough = needed is not None and sum("loss" in r for r in records) >= needed
             if number < len(lines) and not enough:
                 raise BadInput(
-                    f"{path} is damaged in line {number}: {error}: remove the line"
+                    f"line {number} of {path} is damaged ({error}): remove the line",
+                    code="training.damaged-metrics",
                 ) from None
     return records
 
@@ -116,15 +117,16 @@ def _events(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise BadInput(
-            "--tensorboard needs an extra: pip install 'wordorder[tensorboard]'"
+            "--tensorboard needs the tensorboard package: pip install 'wordorder[tensorboard]'",
+            code="training.no-tensorboard",
         ) from None
-    otherwise = threading.excepthook
+    previous_hook = threading.excepthook
 
-    def tell(error: threading.ExceptHookArgs) -> None:
-        """Say nothing of a full disk in the writer's thread: the next `add_scalar` raises it."""
-        ours = "tensorboard" in type(error.thread).__module__
-        if not ours or not isinstance(error.exc_value, OSError):
-            otherwise(error)
+    def hook(error: threading.ExceptHookArgs) -> None:
+        """Ignore a full disk in TensorBoard's thread: the next `add_scalar` raises it."""
+        in_writer = "tensorboard" in type(error.thread).__module__
+        if not in_writer or not isinstance(error.exc_value, OSError):
+            previous_hook(error)
 
-    threading.excepthook = tell
+    threading.excepthook = hook
     return SummaryWriter(str(folder))

@@ -1,8 +1,8 @@
-"""Muon for the hidden matrices, AdamW for everything else, and what they must save.
+"""Muon for the hidden matrices and AdamW for all other weights, with their saved state.
 
-Muon's momentum is orthogonalised, so that every direction of a matrix moves as fast as
-every other. Matrices of one shape are stacked and orthogonalised in one batched product:
-on a small model the many small products are otherwise the slowest part of a step.
+Muon orthogonalises the momentum, so that every direction of a matrix moves at the same rate.
+Matrices of the same shape are stacked and orthogonalised in batched products: on a small model many
+small products would be the slowest part of a step.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ RATES_CHOSEN_AT_WIDTH = 128
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype, rounds: int = 5) -> Tensor:
-    """Return matrices (count, rows, columns) with all singular values brought near 1.
+    """Return matrices with all singular values near 1, by Newton-Schulz iterations.
 
     Args:
-        dtype: of the products; bfloat16 where the machine is faster at it.
+        matrices: float32 (count, rows, columns).
+        dtype: dtype of the products; bfloat16 if it is faster.
+        rounds: number of iterations.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
@@ -38,11 +40,11 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype, rounds: int = 5) -> Tens
 
 
 class Muon:
-    """Momentum, orthogonalised by shape.
+    """The Muon optimizer, batched over matrices of the same shape.
 
     Args:
-        parts: matrices, whole parameters or rows of them; those of one shape move at once.
-        dtype: of the orthogonalisation.
+        parts: matrices: whole parameters, or rows of them.
+        dtype: dtype of the orthogonalisation.
     """
 
     def __init__(
@@ -62,10 +64,11 @@ class Muon:
 
     @torch.no_grad()
     def step(self, rate: float, weight_decay: float = 0.0, *, momentum: float = 0.95) -> None:
-        """Move every matrix by `rate`, its shape's scale included.
+        """Update every matrix.
 
         Args:
-            momentum: of the running mean of gradients, in Nesterov's form.
+            rate: learning rate, multiplied by sqrt(rows / columns) for tall matrices.
+            momentum: momentum of the running mean of gradients, in Nesterov's form.
         """
         for shape, group in self.groups.items():
             weights = [part.value for part in group]
@@ -79,40 +82,44 @@ class Muon:
             torch._foreach_add_(weights, list(update.unbind()), alpha=-rate * scale)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the tensors that a checkpoint holds."""
+        """Return the tensors to save in a checkpoint."""
         return {f"muon.{shape}": buffer for shape, buffer in self.buffers.items()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take the tensors that `state` gave.
+        """Restore the tensors that `state` returned.
 
         Raises:
-            BadInput: those of other matrices.
+            BadInput: the tensors are of other matrices.
         """
         for shape, buffer in self.buffers.items():
             saved = tensors.get(f"muon.{shape}")
             if saved is None or saved.shape != buffer.shape:
                 raise BadInput(
-                    "an older wordorder began this run and trained matrices of its positional "
-                    "embedding with AdamW, where this one takes Muon: train it anew"
+                    "an older wordorder started this run, and trained matrices of its positional "
+                    "embedding with AdamW; this version uses Muon: train the run again",
+                    code="training.older-optimizer",
                 )
             buffer.copy_(saved)
 
 
 def embedding_rate_for(multiplier: float) -> float:
-    """Return the share of AdamW's rate at which the embedding table learns.
+    """Return the token embedding's learning rate as a share of AdamW's.
 
-    A step of AdamW moves a word vector by its rate times what words are multiplied by, the square
-    root of the width: at one rate, words of a wide model would move further in a step than those
-    of a narrow one. The rate was chosen at a width of 128.
+    Token embeddings are multiplied by the square root of the width, and so is their change in a
+    step of AdamW: at the same learning rate they would change more in a wide model than in a
+    narrow one. The rate was chosen at a width of 128.
     """
     return min(1.0, RATES_CHOSEN_AT_WIDTH**0.5 / multiplier)
 
 
 class Optimizer:
-    """Both optimizers of one model, stepped and saved as one.
+    """Both optimizers of one model, updated and saved together.
 
     Args:
-        embedding_rate: share of AdamW's rate at which the embedding table learns; 0: see
+        muon_dtype: dtype of Muon's orthogonalisation.
+        use_muon: use Muon for the hidden matrices; otherwise AdamW for all weights.
+        weight_decay: decoupled weight decay of matrices.
+        embedding_rate: learning rate of the token embedding as a share of AdamW's; 0: see
             `embedding_rate_for`.
     """
 
@@ -126,8 +133,8 @@ class Optimizer:
         embedding_rate: float = 0.0,
     ) -> None:
         parts = model.muon_parts() if use_muon else []
-        own = {id(part.parameter) for part in parts}
-        rest = [(n, p) for n, p in model.named_parameters() if id(p) not in own]
+        muon_ids = {id(part.parameter) for part in parts}
+        rest = [(n, p) for n, p in model.named_parameters() if id(p) not in muon_ids]
         self.weight_decay = weight_decay
         self.muon = Muon(parts, dtype=muon_dtype)
         self.names = [n for n, _ in rest]
@@ -157,7 +164,7 @@ class Optimizer:
             p.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Return the tensors that a checkpoint holds, by name."""
+        """Return the tensors to save in a checkpoint, by name."""
         tensors = self.muon.state()
         for name, p in self.by_name.items():
             for key, value in self.adam.state.get(p, {}).items():
@@ -165,10 +172,10 @@ class Optimizer:
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take the tensors that `state` gave."""
+        """Restore the tensors that `state` returned."""
         self.muon.load_state(tensors)
         for name, p in self.by_name.items():
             prefix = f"adam.{name}."
-            found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            if found:
-                self.adam.state[p] = {k: v.to(p.device) for k, v in found.items()}
+            saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if saved:
+                self.adam.state[p] = {k: v.to(p.device) for k, v in saved.items()}

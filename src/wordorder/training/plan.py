@@ -1,7 +1,7 @@
-"""What a run is going to take, said before its first step: size, memory, epochs, time.
+"""The plan of a run, shown before its first step: size, memory, epochs and time.
 
-The memory is an estimate from shapes, made before anything large is allocated, so that
-a run that cannot fit is refused with a way to make it fit, not killed by the system.
+Memory is estimated from shapes before anything large is allocated, so that a run that does not fit
+raises an error with settings that fit, instead of being killed by the operating system.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
 from wordorder.settings import from_record
+from wordorder.training.compute import Compute
 from wordorder.training.config import MOST_ACCUMULATED, TrainConfig, budget_seconds
-from wordorder.training.machine import Machine
-from wordorder.training.material import Material, held_out_rows
 from wordorder.training.size import WORTHWHILE_PASSES
+from wordorder.training.training_data import TrainingData, held_out_rows
 
 MiB = 1 << 20
-# A model of any size has learnt little more than which words are frequent by then.
+# With fewer steps a model of any size learns little more than word frequencies.
 FEWEST_STEPS = 200
 NANO_PARAMETERS = 1.5e6  # about what --preset nano has
 INTERPRETER_BYTES = 400 * MiB  # Python, torch and its kernels, before any tensor
@@ -31,12 +31,13 @@ INTERPRETER_BYTES = 400 * MiB  # Python, torch and its kernels, before any tenso
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured and asked of a run's time; recorded, as resuming needs it.
+    """The time of a run: measured, and requested; recorded for resuming.
 
     Args:
-        step_seconds: of one step, measured; 0: not known.
-        budget_seconds: for the steps and what is between them; None: the steps were asked for.
-        thread_numbers: the numbers of threads to choose from while training; none: fixed.
+        step_seconds: measured seconds of one step; 0: unknown.
+        budget_seconds: seconds for the steps and the work between them; None: the number of steps
+            is fixed.
+        thread_numbers: numbers of threads to choose from during training; empty: fixed.
     """
 
     step_seconds: float = 0.0
@@ -45,26 +46,30 @@ class Timing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Timing:
-        """Return what a recorded plan says; runs recorded before have fixed steps and threads."""
-        known = {each.name: values[each.name] for each in fields(cls) if each.name in values}
+        """Return the timing of a recorded plan; old records have fixed steps and threads."""
+        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
         return from_record(cls, known, "plan")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The facts of a run before its first step.
+    """The plan of a run.
 
     Args:
-        steps: optimizer steps in all; an estimate where `open_ended`.
-        tokens_per_step: tokens that one step reads.
-        epochs: how often the training text is gone through.
-        peak_bytes: the most memory it should take, estimated from shapes.
-        seconds: what the steps should take, from those of the warm-up; None: not measured.
-        timing: what was measured and asked of its time.
+        config: the configuration.
+        compute: how the run computes.
+        data: `TrainingData.facts`.
+        parameters: parameter counts by name.
+        steps: total number of optimizer steps; an estimate if `open_ended`.
+        tokens_per_step: tokens per optimizer step.
+        epochs: passes over the training text.
+        peak_bytes: estimated peak memory.
+        seconds: expected time of all steps; None: not measured.
+        timing: measured and requested time.
     """
 
     config: TrainConfig
-    machine: Machine
+    compute: Compute
     data: dict[str, Any]
     parameters: dict[str, int]
     steps: int
@@ -76,16 +81,16 @@ class Plan:
 
     @property
     def open_ended(self) -> bool:
-        """Whether the end is decided while training: a timed run whose rate falls at the end."""
+        """Whether the end is decided during training: a timed run with warmup-stable-decay."""
         timed = self.timing.budget_seconds is not None
         return timed and self.config.schedule == "warmup-stable-decay"
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the plan as (what, value) lines for people."""
+        """Return the plan as (name, value) rows."""
         data, model, counts = self.data, self.config.model, self.parameters
         adds = f"{counts['position']:,}" if counts["position"] else "none"
         fitted_on = f", {data['fitted_on']}" if data["fitted_on"] else ""
-        machine, compiled = self.machine, "compiled" if self.machine.compile else "eager"
+        compute, compiled = self.compute, "compiled" if self.compute.compile else "eager"
         rows = [
             (
                 "data",
@@ -109,8 +114,8 @@ class Plan:
             ("memory", f"about {readable_bytes(self.peak_bytes)}"),
             (
                 "machine",
-                f"{machine.device}, {machine.threads} threads, {machine.dtype}, "
-                f"{machine.kernel} attention, {compiled} ({machine.reason})",
+                f"{compute.device}, {compute.threads} threads, {compute.dtype}, "
+                f"{compute.kernel} attention, {compiled} ({compute.reason})",
             ),
         ]
         if model.kind == "gru":
@@ -124,37 +129,36 @@ class Plan:
 
     def _time(self) -> str:
         if self.open_ended:
-            return f"{self._asked()} in all, and the final validation: the end follows the clock"
+            return f"{self._budget()} in all, then the final validation: the clock sets the end"
         about = f"about {readable_seconds(self.seconds or 0.0)}"
         if self.timing.budget_seconds is None:
             return about
-        return f"{about}: with a cosine the end is planned now, and drifts if the machine changes"
+        return f"{about}: with a cosine the end is fixed now, and is missed if the speed changes"
 
-    def _asked(self) -> str:
+    def _budget(self) -> str:
         return readable_seconds(budget_seconds(self.config))
 
     def warnings(self) -> list[str]:
-        """Return what is likely to go wrong, and what to do about it, a line each."""
+        """Return warnings about the plan, each with a remedy."""
         lines, budget = [], self.timing.budget_seconds
         if budget is not None and self.steps < FEWEST_STEPS:
             minutes = math.ceil(2 * FEWEST_STEPS * max(self.timing.step_seconds, 0.01) / 60)
             smaller = "--preset nano, " if self.parameters["total"] > NANO_PARAMETERS else ""
             fit = "1 step fits" if self.steps == 1 else f"{self.steps} steps fit"
             lines.append(
-                f"only {fit} into {self._asked()}: too few for a model to learn anything; use "
-                f"{smaller}--time {minutes}m, or a quieter machine"
+                f"only {fit} into {self._budget()}, too few for a model to learn anything: use "
+                f"{smaller}--time {minutes}m, or a less busy machine"
             )
         if self.epochs > WORTHWHILE_PASSES:
             lines.append(
                 f"the text will be read {self.epochs:.1f} times; beyond about "
-                f"{WORTHWHILE_PASSES:.0f} times a model learns it by heart (Muennighoff et al. "
-                "2023): use more --data, fewer --steps or less --time, a smaller model, or more "
-                "--dropout"
+                f"{WORTHWHILE_PASSES:.0f} times a model memorises it (Muennighoff et al. 2023): "
+                "use more --data, fewer --steps or less --time, a smaller model, or more --dropout"
             )
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON holds them."""
+        """Return the figures of the plan as JSON."""
         names = ("steps", "tokens_per_step", "epochs", "peak_bytes", "seconds")
         return {
             "parameters": self.parameters,
@@ -165,19 +169,19 @@ class Plan:
 
 def plan_of(
     config: TrainConfig,
-    machine: Machine,
-    material: Material,
+    compute: Compute,
+    training_data: TrainingData,
     model: TokenModel,
     steps: int,
     seconds: float | None,
     timing: Timing | None = None,
 ) -> Plan:
-    """Return the plan of a run."""
-    epochs = material.batches(config).epoch(steps * config.accumulate)
+    """Return the plan of a run; see `Plan` for the arguments."""
+    epochs = training_data.batches(config).epoch(steps * config.accumulate)
     return Plan(
         config=config,
-        machine=machine,
-        data=material.facts,
+        compute=compute,
+        data=training_data.facts,
         parameters=model.parameter_counts(),
         steps=steps,
         tokens_per_step=tokens_per_step(config),
@@ -189,16 +193,16 @@ def plan_of(
 
 
 def tokens_per_step(config: TrainConfig) -> int:
-    """Return how many tokens one optimizer step reads."""
+    """Return the number of tokens per optimizer step."""
     return config.batch_size * config.accumulate * config.model.trained_length
 
 
 def peak_bytes(config: TrainConfig, model: TokenModel) -> int:
-    """Return the memory that training takes at most, in bytes, estimated from shapes.
+    """Return the estimated peak memory of training in bytes.
 
-    Weights, gradients and two moments in float32, and the best weights so far; what the
-    backward pass needs of each layer; the scores of plain attention; logits, their float32 copy
-    and two gradients.
+    It is the sum of weights, gradients, two moments and the best weights in float32, of the
+    activations of each layer with the scores of plain attention, and of the logits with their
+    float32 copy and two gradients.
     """
     batch = config.batch_size * _row_bytes(model.config, model.config.trained_length)
     return _bytes_without_batch(config, model) + batch
@@ -210,13 +214,13 @@ def _bytes_without_batch(config: TrainConfig, model: TokenModel) -> int:
 
 
 def _row_bytes(shape: ModelConfig, length: int) -> int:
-    """Return what one sequence of a batch takes."""
+    """Return the bytes of activations for one sequence."""
     shape = replace(shape, trained_length=length)
     return length * (shape.layers * _layer_bytes(shape) + shape.vocabulary_size * 4 * 3)
 
 
 def _layer_bytes(shape: ModelConfig) -> int:
-    """Return what one token leaves for the backward pass of one layer, in float32."""
+    """Return the bytes that one layer saves per token for the backward pass, in float32."""
     if shape.kind == "gru":
         return 4 * 12 * shape.width
     inner = shape.heads * shape.head_dim
@@ -226,43 +230,48 @@ def _layer_bytes(shape: ModelConfig) -> int:
 
 
 def check_memory(config: TrainConfig, model: TokenModel, device: str) -> None:
-    """Refuse a run that cannot fit, before it allocates anything large.
+    """Check that a run fits into memory, before it allocates anything large.
 
     Raises:
-        Failed: with the estimate, what there is, and two options that would make it fit.
+        Failed: the estimate exceeds the available memory.
     """
-    there_is = memory_bytes(device)
+    available = memory_bytes(device)
     needed = peak_bytes(config, model)
-    if there_is is not None and needed > there_is:
-        raise Failed(too_large(config, model, there_is))
+    if available is not None and needed > available:
+        raise out_of_memory(config, model, available)
 
 
-def too_large(config: TrainConfig, model: TokenModel, there_is: int | None = None) -> str:
-    """Return what to say where memory does not do: the estimate, and what would fit."""
+def out_of_memory(config: TrainConfig, model: TokenModel, available: int | None = None) -> Failed:
+    """Return the error for a run that does not fit, with the estimate and settings that fit.
+
+    Args:
+        available: bytes of available memory; None: unknown.
+    """
     needed = peak_bytes(config, model)
     batch, length = config.batch_size, config.model.trained_length
-    held = f", and {readable_bytes(there_is)} are there" if there_is is not None else ""
-    room = 0.7 * (there_is or needed) - _bytes_without_batch(config, model)
-    ways = []
+    limit = f", but only {readable_bytes(available)} is available" if available is not None else ""
+    room = 0.7 * (available or needed) - _bytes_without_batch(config, model)
+    remedies = []
     if rows := max(0, int(min(batch, room / _row_bytes(model.config, length)))):
         accumulate = -(-batch * config.accumulate // rows)
         same = f" --accumulate {accumulate}" if accumulate <= MOST_ACCUMULATED else ""
-        ways.append(f"--batch-size {rows}{same}")
+        remedies.append(f"--batch-size {rows}{same}")
     shorter = length
     while shorter and batch * _row_bytes(model.config, shorter) > room:
         shorter = shorter * 3 // 4
     if shorter:
-        ways.append(f"--trained-length {shorter}")
-    ways = ways or ["fewer --layers, a smaller --width, or --preset nano"]
-    return (
+        remedies.append(f"--trained-length {shorter}")
+    remedies = remedies or ["fewer --layers, a smaller --width, or --preset nano"]
+    return Failed(
         f"out of memory: a model of width {model.config.width} and {model.config.layers} layers "
-        f"with batches of {batch} x {length} tokens needs about {readable_bytes(needed)}{held}: "
-        f"use {', or '.join(ways)}"
+        f"with batches of {batch} x {length} tokens needs about {readable_bytes(needed)}{limit}: "
+        f"use {', or '.join(remedies)}",
+        code="training.out-of-memory",
     )
 
 
 def memory_bytes(device: str) -> int | None:
-    """Return how much memory this process may take, None where that is not to be known."""
+    """Return the memory available to this process in bytes; None if unknown."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
     limits = [_read_number(Path("/sys/fs/cgroup/memory.max"))]
@@ -280,12 +289,12 @@ def _read_number(path: Path) -> int | None:
 
 
 def readable_bytes(count: int) -> str:
-    """Return a size as people read it."""
+    """Return a size in MiB or GiB as text."""
     return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / MiB:.0f} MiB"
 
 
 def readable_seconds(seconds: float) -> str:
-    """Return a length of time as people read it."""
+    """Return a duration as text, such as "45 s", "3 min 05 s" or "1 h 20 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

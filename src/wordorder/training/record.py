@@ -1,4 +1,4 @@
-"""The record of a run, `config.json`, and the folder it stands in: checked, written, read."""
+"""Writes, reads and checks `config.json`, the record of a run, and its folder."""
 
 from __future__ import annotations
 
@@ -9,79 +9,93 @@ from typing import Any
 
 from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput
-from wordorder.folders import may_begin, ours
+from wordorder.folders import check_free, own_files
 from wordorder.model.config import ModelConfig
 from wordorder.text.user_text import user_path
 from wordorder.training import checkpoints
+from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig, folder_of
-from wordorder.training.machine import Machine
-from wordorder.training.material import Material
 from wordorder.training.plan import Plan
-from wordorder.training.recorded import naming_damage, read_recorded
+from wordorder.training.recorded import naming_damage, no_run_folder, read_recorded
 from wordorder.training.run import RUN
+from wordorder.training.training_data import TrainingData
 from wordorder.version import __version__
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what `config.json` of a run folder holds.
+    """Return the contents of `config.json` in a run folder.
 
     Raises:
-        BadInput: where it is missing, damaged, or not of a training run.
+        BadInput: the file is missing, damaged, or not of a training run.
     """
     if not folder.is_dir():
-        raise BadInput(f"no run folder {folder}: train one with wordorder train --out {folder}")
+        raise no_run_folder(folder)
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
-            raise BadInput(f"{folder} is no whole run: {name} is missing")
+            raise BadInput(
+                f"{folder} is not a complete run folder: {name} is missing; train again with "
+                "--overwrite",
+                code="training.record-missing",
+            )
     return read_recorded(folder, *RUN.keys)
 
 
 def free_folder(config: TrainConfig) -> Path:
-    """Return the run folder, whose lock must be held, where a run may begin in it.
+    """Return the run folder, whose lock must be held, after checking that it is free.
 
     Raises:
-        BadInput: a run that is there already and not to be overwritten, or something else.
+        BadInput: the folder holds a run and `overwrite` is not set, holds other files, or holds
+            the data or the first run.
     """
     folder = folder_of(config)
     remedy = (
-        f"go on with it by --resume {folder}, replace it by --overwrite, or choose another --out"
+        f"resume it with --resume {folder}, replace it with --overwrite, or choose another --out"
     )
-    may_begin(folder, RUN, overwrite=config.overwrite, remedy=remedy)
+    check_free(folder, RUN, overwrite=config.overwrite, remedy=remedy)
     if config.init and user_path(config.init).resolve() == folder.resolve():
-        raise BadInput(f"--init {config.init} would overwrite itself: choose another --out")
-    theirs = {path.resolve() for path in ours(folder, RUN)}
+        raise BadInput(
+            f"--init {config.init} is the run to be overwritten: choose another --out",
+            code="training.init-overwritten",
+        )
+    old_files = {path.resolve() for path in own_files(folder, RUN)}
     for name in config.data:
-        if user_path(name).resolve() in theirs:
-            raise BadInput(f"--data {name} is of the run that would go: choose another --out")
+        if user_path(name).resolve() in old_files:
+            raise BadInput(
+                f"--data {name} belongs to the run to be overwritten: choose another --out",
+                code="training.data-overwritten",
+            )
     return folder
 
 
 def write_folder(
     folder: Path,
     config: TrainConfig,
-    material: Material,
-    machine: Machine,
+    training_data: TrainingData,
+    compute: Compute,
     plan: Plan,
     about: Mapping[str, Any],
 ) -> None:
-    """Write what every command reads; the record first, by which the folder is known.
+    """Write the record, which identifies the folder, and then the tokenizer.
 
     Args:
-        about: what else `config.json` is to say.
+        about: further entries of `config.json`.
+
+    Raises:
+        BadInput: the folder cannot be written.
     """
     record = {
         "wordorder": __version__,
         **about,
         "model": config.model.resolved.to_dict(),
         "training": config.to_dict(),
-        "machine": machine.to_dict(),
+        "machine": compute.to_dict(),
         "steps": plan.steps,
         "plan": plan.to_dict(),
-        "data": material.facts,
+        "data": training_data.facts,
     }
     try:
         write_text(folder / "config.json", json.dumps(record, indent=1) + "\n")
-        material.tokenizer.save(folder / "tokenizer.json")
+        training_data.tokenizer.save(folder / "tokenizer.json")
     except OSError as error:
         raise cannot_write(folder, error, "choose another --out") from None
 
@@ -89,6 +103,11 @@ def write_folder(
 def check_architecture(
     folder: Path, model: ModelConfig, checkpoint: checkpoints.Checkpoint
 ) -> None:
+    """Check that the model in config.json is that of the checkpoint.
+
+    Raises:
+        BadInput: someone changed the model in config.json.
+    """
     with naming_damage(folder / "training"):
         saved = ModelConfig.from_dict(checkpoint.extra["model"]).to_dict()
     now = model.resolved.to_dict()
@@ -96,13 +115,15 @@ def check_architecture(
     if differs:
         name = differs[0]
         raise BadInput(
-            f"{folder / 'config.json'} says {name} {now[name]}, the checkpoint was made with "
-            f"{saved.get(name)}: a run goes on with its own architecture; for another, train anew"
+            f"{name} is {now[name]} in {folder / 'config.json'}, but {saved.get(name)} in the "
+            "checkpoint: a run cannot be resumed with another architecture; restore the value, or "
+            "train a new run",
+            code="training.other-architecture",
         )
 
 
 def record_steps(folder: Path, steps: int) -> None:
-    """Write how many steps a run that is done has taken; the plan keeps the estimate."""
+    """Record the number of steps of a finished run; the plan keeps the estimate."""
     path = folder / "config.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     if record["steps"] != steps:

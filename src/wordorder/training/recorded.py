@@ -1,4 +1,4 @@
-"""Reading a run's record, `config.json`, which someone may have edited since it was written."""
+"""Reads `config.json`, the record of a run, which a user may have edited."""
 
 from __future__ import annotations
 
@@ -9,36 +9,49 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.errors import BadInput
-from wordorder.settings import shown
+from wordorder.settings import formatted
 
 PARTS = {"model": dict, "training": dict, "machine": dict, "data": dict, "plan": dict, "steps": int}
 
 
+def no_run_folder(folder: Path) -> BadInput:
+    """Return the error for a run folder that does not exist."""
+    return BadInput(
+        f"no run folder {folder}: train a run with wordorder train --out {folder}",
+        code="training.no-run-folder",
+    )
+
+
 @contextmanager
 def naming_damage(path: Path) -> Iterator[None]:
-    """Have whatever is raised over the contents of a file say which file it is.
+    """Add the path of a file to errors about its contents.
 
     Raises:
-        BadInput: the contents are not what was written.
+        BadInput: the contents are invalid.
     """
     try:
         yield
     except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
+        raise BadInput(f"{path}: {error}", code="training.invalid-record") from None
     except KeyError as error:
-        raise BadInput(f"{path} is damaged: {error} is missing") from None
+        raise BadInput(
+            f"{path} is damaged: {error} is missing; restore the file",
+            code="training.incomplete-record",
+        ) from None
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise BadInput(f"{path} is damaged: {error}") from None
+        raise BadInput(
+            f"{path} is damaged: {error}; restore the file", code="training.damaged-record"
+        ) from None
 
 
 def read_recorded(folder: Path, *needed: str) -> dict[str, Any]:
-    """Return what `config.json` of a run says, each part of its type.
+    """Return the contents of `config.json` of a run, with checked types.
 
     Args:
-        needed: parts that must be there.
+        needed: names of parts that must exist.
 
     Raises:
-        BadInput: it is damaged.
+        BadInput: the file is damaged.
     """
     path = folder / "config.json"
     with naming_damage(path):
@@ -50,8 +63,8 @@ def read_recorded(folder: Path, *needed: str) -> dict[str, Any]:
                 raise KeyError(name)
         for name, kind in PARTS.items():
             if name in record and type(record[name]) is not kind:
-                what = "a JSON object" if kind is dict else "a whole number"
-                raise ValueError(f"{name} is {shown(record[name])} and not {what}")
+                expected = "a JSON object" if kind is dict else "a whole number"
+                raise ValueError(f"{name} is {formatted(record[name])}, not {expected}")
         if "data" in needed and not isinstance(record["data"].get("content_hash"), str):
             raise KeyError("content_hash")
     return record

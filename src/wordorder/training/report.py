@@ -1,7 +1,6 @@
-"""What a run says of itself: loss.png, samples.txt, and README.md, the model card.
+"""The report of a run: loss.png, samples.txt, and README.md, the model card.
 
-All three are made again from `config.json` and `metrics.jsonl` and from nothing else, so
-they cannot say what did not happen.
+All three are generated from `config.json` and `metrics.jsonl` only, so they always match the run.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from wordorder.training.plan import readable_seconds
 from wordorder.training.signature import is_ours, signed
 
 Records = list[dict[str, Any]]
-HELD_OUT = "#555555"  # losses of text that is not trained on
+HELD_OUT = "#555555"  # colour of losses on held-out text
 
 
 def write(folder: Path) -> str:
-    """Make the plot, the samples and the model card of a run folder.
+    """Write the plot, the samples and the model card of a run folder.
 
     Returns:
-        that the card there was edited and stays as it is, or nothing.
+        A message if a model card that a user wrote or edited was not replaced, else "".
 
     Raises:
-        OSError: one of them cannot be written.
+        OSError: a file cannot be written.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     records = read(folder / "metrics.jsonl")
@@ -45,7 +44,7 @@ def write(folder: Path) -> str:
     draw_losses(folder / "loss.png", config, records)
     card = folder / "README.md"
     if card.exists() and not is_ours(card):
-        return f"{card} was not written by wordorder, or edited since: it stays as it is"
+        return f"{card} was not written by wordorder, or was edited since: it is not replaced"
     write_text(card, signed(model_card(folder.name, config, records)))
     return ""
 
@@ -55,15 +54,15 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
     steps = [r for r in records if "loss" in r]
     x, losses = [r["step"] for r in steps], [r["loss"] for r in steps]
     model = config["model"]
-    own = look_of(model["position"] if model["kind"] == "transformer" else "gru")
-    each = tuple(zip(x, losses, strict=True))
+    look = look_of(model["position"] if model["kind"] == "transformer" else "gru")
+    points = tuple(zip(x, losses, strict=True))
     mean = tuple(zip(x, _running_mean(losses), strict=True))
     name = "training, running mean (faint: each step)"
-    lines = [Line(name, own, mean, seeds=(each,), seeds_joined=True, marked=False)]
-    for label, read_on in texts_read(records).items():
-        # Points of one text join to a line; what was read once, at the end, stands apart.
-        look = Look(HELD_OUT, "o" if len(read_on) > 1 else "*")
-        points = tuple((r["step"], r["validation_loss"]) for r in read_on)
+    lines = [Line(name, look, mean, seeds=(points,), seeds_joined=True, marked=False)]
+    for label, losses_of_text in held_out_losses(records).items():
+        # Points of one text are joined; a loss measured once, at the end, is a single point.
+        look = Look(HELD_OUT, "o" if len(losses_of_text) > 1 else "*")
+        points = tuple((r["step"], r["validation_loss"]) for r in losses_of_text)
         lines.append(Line(label, look, points))
     ratio = steps[-1]["bits_per_byte"] and steps[-1]["bits_per_byte"] / steps[-1]["loss"]
     panel = Lines(
@@ -78,21 +77,21 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
     drawing.save_panels(path, [[panel]])
 
 
-def texts_read(records: Records) -> dict[str, Records]:
-    """Return the records of held-out losses by the text that each is of, in words.
+def held_out_losses(records: Records) -> dict[str, Records]:
+    """Return the records of held-out losses, grouped by the description of their text.
 
-    While training only the beginning of a text is read, at the end all of it: the two are losses of
-    different tokens, and a line through both would show a step where there is none.
+    During training only the beginning of a text is evaluated, at the end all of it. These losses
+    are over different tokens, so a line through both would show a jump that is not in the model.
     """
-    found: dict[str, Records] = {}
+    losses: dict[str, Records] = {}
     for record in records:
         if "validation_loss" in record:
-            found.setdefault(text_in_words(record), []).append(record)
-    return found
+            losses.setdefault(text_in_words(record), []).append(record)
+    return losses
 
 
 def text_in_words(record: dict[str, Any]) -> str:
-    """Return which text a held-out loss is of: "validation text, 8,192 tokens, at the end"."""
+    """Return the text of a held-out loss: "validation text, 8,192 tokens, at the end"."""
     when = "at the end" if record.get("final") else "while training"
     text, tokens = record.get("text", "validation"), record["validation_tokens"]
     return f"{text} text, {counted(tokens, 'token')}, {when}"
@@ -106,7 +105,7 @@ def _title(config: dict[str, Any]) -> str:
 
 
 def _running_mean(values: list[float], weight: float = 0.95) -> list[float]:
-    """Return the exponential mean, corrected for its start."""
+    """Return the exponential running mean, with bias correction at its start."""
     mean, means = 0.0, []
     for number, value in enumerate(values, start=1):
         mean = weight * mean + (1 - weight) * value
@@ -119,7 +118,7 @@ def _samples(samples: Records) -> str:
 
 
 def model_card(name: str, config: dict[str, Any], records: Records) -> str:
-    """Return the model card: what it is, what it read, what it scored, how to do it again."""
+    """Return the model card: architecture, data, losses, and the command to reproduce the run."""
     model, data, plan = config["model"], config["data"], config["plan"]
     steps = [r for r in records if "loss" in r]
     done, counts = steps[-1]["step"], plan["parameters"]
@@ -136,7 +135,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     else:
         reads = f"a GRU with {counts['total']:,} parameters ({sizes})"
     first = config["training"].get("init")
-    begun = f"trained on from `{first}`" if first else "trained from scratch"
+    origin = f"fine-tuned from `{first}`" if first else "trained from scratch"
     facts = {
         "data": f"{' '.join(data['name'].split())}: {counted(data['documents'], 'document')}, "
         f"{data['bytes']:,} bytes; "
@@ -145,14 +144,14 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         "trained on": f"{steps[-1]['tokens']:,} tokens in {counted(done, 'step')}, "
         f"{plan['epochs'] * done / plan['steps']:.1f} epochs",
         "training loss, last tenth": f"{_last_tenth(steps):.4f} nats per token",
-        **{f"loss on {text}": _loss_line(own[-1]) for text, own in texts_read(records).items()},
-        "time": f"{readable_seconds(steps[-1]['seconds'])} on {_machine(config['machine'])}",
+        **{f"loss on {text}": _loss_line(r[-1]) for text, r in held_out_losses(records).items()},
+        "time": f"{readable_seconds(steps[-1]['seconds'])} on {_compute(config['machine'])}",
         "seed": str(config["training"]["seed"]),
     }
     lines = [
         f"# {name}",
         "",
-        f"A small language model: {reads}, {begun} on sequences of "
+        f"A small language model: {reads}, {origin} on sequences of "
         f"{model['trained_length']} tokens by wordorder {config['wordorder']}.{state}",
         "",
         "![loss](loss.png)",
@@ -163,7 +162,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     samples = [r for r in records if "sample" in r]
     if samples:
         quoted = [f"> {line}" for line in samples[-1]["sample"].strip().splitlines()]
-        lines += ["", f"It wrote, after step {samples[-1]['step']}:", "", *quoted]
+        lines += ["", f"A sample after step {samples[-1]['step']}:", "", *quoted]
     return "\n".join(lines) + "\n"
 
 
@@ -171,7 +170,7 @@ def _loss_line(record: dict[str, Any]) -> str:
     error = Estimate(
         record["validation_loss"],
         record["validation_standard_error"],
-        record.get("validation_degrees_of_freedom"),  # not in records of before there was t
+        record.get("validation_degrees_of_freedom"),  # missing in old records
     )
     half = half_width(error)
     between = f" ± {half:.4f} (95%, over documents)" if half else ""
@@ -189,11 +188,11 @@ def _last_tenth(steps: Records) -> float:
     return sum(r["loss"] for r in last) / len(last)
 
 
-def _machine(machine: dict[str, Any]) -> str:
-    compiled = "compiled" if machine["compile"] else "eager"
+def _compute(compute: dict[str, Any]) -> str:
+    compiled = "compiled" if compute["compile"] else "eager"
     return (
-        f"{machine['device']}, {counted(machine['threads'], 'thread')}, {machine['dtype']}, "
-        f"{machine['kernel']} attention, {compiled}, torch {machine['torch']}"
+        f"{compute['device']}, {counted(compute['threads'], 'thread')}, {compute['dtype']}, "
+        f"{compute['kernel']} attention, {compiled}, torch {compute['torch']}"
     )
 
 

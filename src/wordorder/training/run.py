@@ -1,10 +1,10 @@
-"""A run folder: what training leaves and every other command reads.
+"""A run folder, which training writes and every other command reads.
 
-config.json  tokenizer.json  model.safetensors    what the model is
-last.safetensors                                   the last weights, if others validated better
-metrics.jsonl  loss.png  samples.txt  README.md    how it came to be
-training/                                          what resuming needs
-extension.json  extension.md  extension.png        of a run that `wordorder extend` made
+config.json  tokenizer.json  model.safetensors    the model
+last.safetensors                                   the last weights, if earlier ones are better
+metrics.jsonl  loss.png  samples.txt  README.md    the history of its training
+training/                                          the state for resuming
+extension.json  extension.md  extension.png        only after `wordorder extend`
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wordorder.errors import BadInput, Refused
-from wordorder.folders import Kind
+from wordorder.folders import FolderKind
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.model.decoding import CompiledStep, Sampling
 from wordorder.positions import foreign
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import user_path
-from wordorder.training.continuation import continuation, room
-from wordorder.training.recorded import naming_damage, read_recorded
+from wordorder.training.process_state import isolated_process_state
+from wordorder.training.recorded import naming_damage, no_run_folder, read_recorded
 from wordorder.training.signature import is_ours
-from wordorder.training.surroundings import own_surroundings
+from wordorder.training.text_generation import generate_text, remaining_positions
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 MOST_NAMED = 6  # runs in one message
-# What a run leaves, and so what --overwrite removes: nothing else in the folder is touched.
-RUN = Kind(
+# The files of a run, which --overwrite removes; other files in the folder are not touched.
+RUN = FolderKind(
     "a run",
     record="config.json",
     keys=("training", "model", "machine", "steps", "data"),
@@ -56,33 +56,37 @@ RUN = Kind(
         "extension.md",
         "extension.png",
         "probe.png",
-        "measures.json",  # of a run that was compared
+        "measures.json",  # written by `wordorder compare`
     ),
     proofs={"README.md": is_ours},
-    stands=("training/step-[0-9]*/state.json", "model.safetensors"),
+    usable_with=("training/step-[0-9]*/state.json", "model.safetensors"),
 )
 
 
 class Run:
-    """A trained model in its folder.
+    """A trained model in its run folder.
 
     Args:
         folder: the run folder.
-        trust: import a positional embedding of one's own that the run names, which runs code.
+        trust: allow importing a user-defined positional embedding, which runs its code.
 
     Raises:
-        BadInput: a file that is missing or damaged (which one).
-        Refused: a run with an embedding of one's own, and no trust.
+        BadInput: a file is missing or damaged.
+        Refused: the run has a user-defined embedding, and `trust` is not set.
     """
 
     def __init__(self, folder: str | Path, *, trust: bool = False) -> None:
         self.folder = user_path(folder)
         if not self.folder.is_dir():
-            raise BadInput(f"no run folder {self.folder}: train one with wordorder train --out")
+            raise no_run_folder(self.folder)
         for name in NEEDED:
             if not (self.folder / name).is_file():
                 _check_no_comparison(self.folder)
-                raise BadInput(f"{self.folder} is no whole run: {name} is missing")
+                raise BadInput(
+                    f"{self.folder} is not a complete run folder: {name} is missing; give a folder "
+                    "that wordorder train wrote",
+                    code="training.incomplete-run",
+                )
         self.config = read_recorded(self.folder, "model")
         with naming_damage(self.folder / "config.json"):
             self.model_config = ModelConfig.from_dict(self.config["model"])
@@ -99,99 +103,116 @@ class Run:
 
     @cached_property
     def model(self) -> TokenModel:
-        """The trained model on the CPU, ready to evaluate."""
+        """The trained model on the CPU, in evaluation mode."""
         return self.load_model()
 
-    @own_surroundings()
+    @isolated_process_state()
     def load_model(self, device: str | torch.device = "cpu") -> TokenModel:
-        """Return the trained model on a device."""
+        """Return the trained model on a device, in evaluation mode.
+
+        Raises:
+            BadInput: the weights are damaged or of another architecture.
+        """
         path = self.folder / "model.safetensors"
         model = make_model(self.model_config)
         try:
             tensors = load_file(path)
         except SafetensorError as error:
-            raise BadInput(f"{path} is damaged: {error}") from None
-        if odd := misfits(tensors, model):
-            named = ", ".join(odd[:3])
-            raise BadInput(f"{path} does not fit {self.folder / 'config.json'}: see {named}")
+            raise BadInput(
+                f"{path} is damaged ({error}): copy it again, or train the run again",
+                code="training.damaged-weights",
+            ) from None
+        if names := misfits(tensors, model):
+            raise BadInput(
+                f"{path} does not fit the model in {self.folder / 'config.json'}: "
+                f"{', '.join(names[:3])} differ; restore the files of one run",
+                code="training.other-weights",
+            )
         model.load_state_dict(tensors)
         return model.to(device).eval()
 
     @cached_property
     def compiled_step(self) -> CompiledStep:
-        """The model's decoding step, compiled when it is first used."""
+        """The compiled decoding step of the model; compiled at first use."""
         return CompiledStep(self.model)
 
     @property
     def fills_in(self) -> bool:
-        """Whether it was trained to fill in hidden tokens and not to predict the next one."""
+        """Whether the model predicts masked tokens instead of the next one."""
         masked = self.config.get("training", {}).get("objective") == "masked-token"
         return masked or not self.model_config.causal
 
-    def check_next_token(self, what: str) -> None:
-        """Raise where the model cannot be asked for the next token.
+    def check_next_token(self, command: str) -> None:
+        """Check that the model predicts the next token.
 
         Args:
-            what: asks for it.
+            command: the command or option that needs it, for the message.
 
         Raises:
-            BadInput: a model that fills in hidden tokens.
+            BadInput: the model predicts masked tokens.
         """
         if self.fills_in:
             raise BadInput(
-                f"{self.folder} fills in hidden tokens, and {what} asks for the next one: take a "
-                "run trained with --objective next-token"
+                f"{command} needs a model that predicts the next token, but {self.folder} predicts "
+                "masked tokens: use a run trained with --objective next-token",
+                code="training.not-next-token",
             )
 
     def generate(self, prompt: str = "", *, compile: bool = False, **sampling: Any) -> str:
-        """Return the prompt with what the model writes after it, as far as it has positions.
+        """Return the prompt with the text that the model generates after it.
 
         Args:
-            compile: write by compiled code: several times as fast, after some 20 s.
-            sampling: fields of `wordorder.model.decoding.Sampling`.
+            prompt: the prompt; may be empty.
+            compile: use compiled code: several times as fast, after about 20 s of compiling.
+            sampling: fields of `wordorder.model.decoding.Sampling`; `max_tokens` is reduced to
+                the positions that the embedding has.
 
         Raises:
-            BadInput: a model that looks both ways; a prompt that cannot be encoded or is longer
-                than the embedding has positions for; a decoding step that cannot be compiled.
+            BadInput: the model predicts masked tokens; the prompt cannot be encoded, or is longer
+                than the embedding has positions for; the decoding step cannot be compiled.
         """
         self.check_next_token("generate")
         start, how = Prompt(prompt, self.tokenizer), Sampling(**sampling)
-        if (left := room(self.model, start)) is not None:
+        if (left := remaining_positions(self.model, start)) is not None:
             how = replace(how, max_tokens=min(left, how.max_tokens))
         step = self.compiled_step if compile else None
-        return prompt + "".join(continuation(self.model, start, how, step=step))
+        return prompt + "".join(generate_text(self.model, start, how, step=step))
 
 
 def misfits(tensors: Mapping[str, Tensor], model: TokenModel) -> list[str]:
-    """Return the names of weights that a model lacks, has alone, or has of another shape."""
-    own = model.state_dict()
-    odd = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape]
-    return odd + [n for n in tensors if n not in own]
+    """Return the names of weights that are missing, unexpected, or of another shape."""
+    weights = model.state_dict()
+    names = [n for n in weights if n not in tensors or tensors[n].shape != weights[n].shape]
+    return names + [n for n in tensors if n not in weights]
 
 
 def _check_no_comparison(folder: Path) -> None:
-    """Raise where a folder holds several runs instead of being one.
+    """Check that a folder does not hold several runs instead of being one.
 
     Raises:
-        BadInput: naming some of them.
+        BadInput: the folder holds several runs.
     """
-    inside = sorted(path.parent for path in folder.glob("runs/*/model.safetensors"))
-    if inside:
-        named = ", ".join(map(str, inside[:MOST_NAMED]))
-        more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
-        what = "a comparison" if (folder / "comparison.json").exists() else "a folder of runs"
-        raise BadInput(f"{folder} is {what}: name one of its runs: {named}{more}")
+    runs = sorted(path.parent for path in folder.glob("runs/*/model.safetensors"))
+    if runs:
+        names = ", ".join(map(str, runs[:MOST_NAMED]))
+        more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+        kind = "a comparison" if (folder / "comparison.json").exists() else "a folder of runs"
+        raise BadInput(
+            f"{folder} is {kind}, not a run: give one of its runs, {names}{more}",
+            code="training.several-runs",
+        )
 
 
 def check_trust(folder: Path, model: ModelConfig, trust: bool) -> None:
-    """Refuse to import a class that a run names, unless its code is trusted.
+    """Check that code of a user-defined positional embedding may run.
 
     Raises:
-        Refused: a run with a positional embedding of one's own, and no trust.
+        Refused: the run has such an embedding, and `trust` is not set.
     """
-    own = foreign(model.position)
-    if own and not trust:
+    user_defined = foreign(model.position)
+    if user_defined and not trust:
         raise Refused(
-            f"{folder} has a positional embedding of its own, {own[0]}, whose code would run: "
-            "add --trust if you know it"
+            f"{folder} has the user-defined positional embedding {user_defined[0]}, whose code "
+            "would run: add --trust if you trust it",
+            code="training.untrusted",
         )

@@ -1,6 +1,9 @@
-"""Learning-rate schedules: pure functions of the step and of what was recorded.
+"""Learning-rate schedules: pure functions of the step and of recorded decisions.
 
-So resuming needs nothing saved but the recorded ends of a timed run.
+    warmup-stable-decay   /‾‾‾‾‾\\        cosine   /‾-.
+                         /       \\                /    `-._
+
+Resuming therefore needs no state except the recorded ends of a timed run.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from typing import Literal
 
 Schedule = Literal["warmup-stable-decay", "cosine"]
 
-# Muon's momentum rises to its value in the first steps, when old gradients mislead the most.
+# Muon's momentum rises in the first steps, when old gradients are the most misleading.
 # Source: modded-nanogpt and nanochat, 0.85 to 0.95 in 300 steps.
 FIRST_MOMENTUM, STEPS_TO_MOMENTUM = 0.85, 300
 
@@ -19,13 +22,14 @@ FIRST_MOMENTUM, STEPS_TO_MOMENTUM = 0.85, 300
 def learning_rate_factor(
     step: int, steps: int, *, schedule: Schedule, warmup: int, decay: float
 ) -> float:
-    """Return what the peak learning rate is multiplied by at a step, from 0 to 1.
+    """Return the factor of the peak learning rate at a step, from 0 to 1.
 
     Args:
         step: from 0 to steps - 1.
+        steps: total number of steps.
+        schedule: warmup-stable-decay, or cosine, which falls to a tenth.
         warmup: steps of linear rise.
-        decay: for warmup-stable-decay the share of steps in which the rate falls linearly
-            to 0 at the end; cosine falls from the warm-up's end to a tenth.
+        decay: for warmup-stable-decay, the share of steps in which the rate falls linearly to 0.
 
     Source: Hu et al. 2024, MiniCPM, section 4 (warmup-stable-decay); Loshchilov and Hutter
     2017 (cosine).
@@ -39,19 +43,19 @@ def learning_rate_factor(
 
 
 def momentum_at(step: int, momentum: float) -> float:
-    """Return Muon's momentum at a step: it rises linearly from 0.85, unless it is lower anyway."""
+    """Return Muon's momentum at a step: it rises linearly from 0.85, unless `momentum` is lower."""
     first = min(FIRST_MOMENTUM, momentum)
     return first + (momentum - first) * min(1.0, step / STEPS_TO_MOMENTUM)
 
 
 def open_ended_factor(step: int, ends: Sequence[tuple[int, int]], warmup: int) -> float:
-    """Return the factor of warmup-stable-decay where the end is decided while the run goes on.
+    """Return the factor of warmup-stable-decay for a run whose end is decided during training.
 
     Args:
         step: from 0.
-        ends: decisions (first step that it holds for, steps in all), in order. From the first
-            decision on the factor falls linearly to 0 at the end; each later one continues
-            from the factor reached, to 0 at the new end.
+        ends: decisions (first step that it applies to, total number of steps), in order. From the
+            first one on, the factor falls linearly to 0 at the end; each later one continues from
+            the current factor to 0 at the new end.
         warmup: steps of linear rise.
     """
     fall = 1.0

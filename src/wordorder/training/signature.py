@@ -1,4 +1,4 @@
-"""The last line of a model card: a digest by which an edited or a stranger's README.md is told."""
+"""Signs model cards, so that a README.md that a user wrote or edited is not overwritten."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 
 SAYS = "<!-- written by wordorder, which replaces it unless edited:"
 LINE = re.compile(SAYS + r" ([0-9a-f]{16}) -->\n")
-# Every card had these words before cards were signed.
+# Words in every model card from versions that did not sign them.
 BEFORE = "tokens by wordorder "
 
 
 def signed(text: str) -> str:
-    """Return a text with the line that holds its digest."""
+    """Return a text with a last line that holds its digest."""
     return f"{text}{SAYS} {_digest(text)} -->\n"
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is as wordorder wrote it, so that it may be replaced or removed."""
+    """Return whether wordorder wrote a file and nobody edited it since."""
     try:
         text = path.read_bytes().decode()  # a sample may hold any end of line
     except (OSError, ValueError):
         return False
-    found = LINE.search(text)
-    if found is None:
+    line = LINE.search(text)
+    if line is None:
         return BEFORE in text
-    return found.end() == len(text) and found[1] == _digest(text[: found.start()])
+    return line.end() == len(text) and line[1] == _digest(text[: line.start()])
 
 
 def _digest(text: str) -> str:

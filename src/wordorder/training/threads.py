@@ -1,9 +1,9 @@
-"""How many threads compute fastest, measured before a run and looked at again during it.
+"""Chooses the number of threads, by measurements before and during a run.
 
-Two threads on two cores are faster than one only while both cores are free. Beside another
-process the threads wait for each other at every operation, and a step takes several times
-as long as with one thread. A few parallel operations show this within milliseconds, so they
-are tried first; real steps are timed only where more threads may be worth it.
+Two threads on two cores are faster than one only while both cores are free. Beside another busy
+process the threads wait for each other at every operation, and a step takes several times as long
+as with one thread. A short test with parallel operations detects this within milliseconds; real
+steps are timed only for numbers of threads that pass it.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-# Parallel operations of the first test: 65,536 sines, which PyTorch divides among two threads.
-# They go on for longer than a core is lent to one process at a time, a few milliseconds: within
-# less, two threads are now and then lucky.
+# The parallel operation of the test: 65,536 sines, which PyTorch divides among two threads. The
+# test lasts longer than a scheduler's time slice of a few milliseconds, within which two threads
+# may be lucky.
 PROBE_SIZE, PROBE_SECONDS = 1 << 16, 0.06
-# More threads that take this many times as long as fewer wait for a core; the test stops there.
+# If more threads take this many times as long as fewer, they wait for a core.
 WAITING = 1.5
-SECONDS_TIMED, ROUNDS = 0.25, 2  # of real steps with each number of threads
-HOPELESS = 3.0  # times the fastest so far: one step is enough to tell
+SECONDS_TIMED, ROUNDS = 0.25, 2  # of real steps, for each number of threads
+HOPELESS = 3.0  # a step this many times slower than the fastest is timed only once
 GAIN = 0.95  # another number of threads must take less than this share of the time
-# A step is slow when the median of the last seconds is this many times what it was.
+# Steps have become slow if the median of the recent ones is this many times the usual.
 SLOW, RECENT_SECONDS = 1.5, 2.0
 SECONDS_BETWEEN_LOOKS = 5.0
-SHARE_OF_TIME = 0.03  # for looking again
+SHARE_OF_TIME = 0.03  # of the run, for measuring again
 
 Step = Callable[[], object]
 
 
 def candidates(threads: int) -> tuple[int, ...]:
-    """Return the numbers of threads to try: one, half of all, all."""
+    """Return the numbers of threads to measure: one, half of all, all."""
     return tuple(sorted({1, max(1, threads // 2), threads}))
 
 
 def fastest(step: Step, numbers: Sequence[int], current: int) -> tuple[int, dict[int, float]]:
-    """Return the best number of threads, and the seconds of a step with each that was timed.
+    """Return the fastest number of threads, and the seconds of a step with each timed number.
 
     Args:
-        step: one forward and backward pass, which must not change anything.
+        step: one forward and backward pass without side effects.
         numbers: the numbers of threads to choose from, ascending.
-        current: the number in use, which another must beat clearly.
+        current: the number in use; another must be faster by 5%.
     """
     possible = worth_timing(numbers)
     if len(possible) == 1:
@@ -56,9 +56,9 @@ def fastest(step: Step, numbers: Sequence[int], current: int) -> tuple[int, dict
 
 
 def worth_timing(numbers: Sequence[int]) -> list[int]:
-    """Return the numbers of threads that do not wait for a core just now."""
+    """Return the numbers of threads that do not wait for a core at the moment."""
     before, values = torch.get_num_threads(), torch.rand(PROBE_SIZE)
-    kept: list[int] = []
+    passed: list[int] = []
     lowest, operations = float("inf"), 0
     try:
         for number in numbers:
@@ -66,19 +66,19 @@ def worth_timing(numbers: Sequence[int]) -> list[int]:
             torch.sin(values)  # starts the threads
             took, operations = _probe(values, operations, WAITING * lowest)
             if took <= WAITING * lowest:
-                kept.append(number)
+                passed.append(number)
             lowest = min(lowest, took)
     finally:
         torch.set_num_threads(before)
-    return kept
+    return passed
 
 
 def _probe(values: torch.Tensor, operations: int, most_seconds: float) -> tuple[float, int]:
-    """Return the seconds of some operations, and how many they are.
+    """Return the seconds of some operations, and their number.
 
     Args:
-        operations: how many; 0: as many as PROBE_SECONDS hold.
-        most_seconds: stop after so long.
+        operations: number of operations; 0: as many as take PROBE_SECONDS.
+        most_seconds: stop after this time.
     """
     took, done = 0.0, 0
     while done < operations if operations else took < PROBE_SECONDS:
@@ -92,10 +92,10 @@ def _probe(values: torch.Tensor, operations: int, most_seconds: float) -> tuple[
 
 
 def timed(step: Step, numbers: Sequence[int]) -> dict[int, float]:
-    """Return the mean seconds of a step with each number of threads, in turn; hopeless ones once.
+    """Return the mean seconds of a step with each number of threads, measured in turn.
 
     Args:
-        numbers: ascending; the first is never given up.
+        numbers: ascending; a number that is much slower than others is timed only once.
     """
     before = torch.get_num_threads()
     times: dict[int, list[float]] = {number: [] for number in numbers}
@@ -128,16 +128,16 @@ def _seconds(step: Step) -> float:
 
 
 class ThreadWatch:
-    """Says when the number of threads should be looked at again.
+    """Decides when to measure the number of threads again.
 
-    When steps have become much slower than they were, and now and then while fewer threads
-    are used than there could be, since the process that took a core may have ended.
+    It does so when steps have become much slower, and regularly while fewer threads are used than
+    possible, because the process that occupied a core may have ended.
 
     Args:
         numbers: the numbers of threads to choose from, ascending.
         threads: the number in use.
-        step_seconds: what a step takes with it; None: the first steps tell.
-        clock: returns the seconds now.
+        step_seconds: seconds of a step with this number; None: taken from the first steps.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class ThreadWatch:
         self.recent: deque[float] = deque()
 
     def stepped(self, seconds: float) -> None:
-        """Note what a step took, without validations and checkpoints."""
+        """Record the seconds of a step, without validations and checkpoints."""
         self.recent.append(seconds)
         while len(self.recent) > 1 and sum(self.recent) - self.recent[0] >= RECENT_SECONDS:
             self.recent.popleft()
@@ -162,7 +162,7 @@ class ThreadWatch:
             self.usual = statistics.median(self.recent)
 
     def is_due(self) -> bool:
-        """Return whether to look now; looking takes no more than a few percent of the time."""
+        """Return whether to measure now; measuring takes at most 3% of the time."""
         now = self.clock()
         if self.spent > SHARE_OF_TIME * (now - self.started):
             return False
@@ -175,12 +175,12 @@ class ThreadWatch:
         )
 
     def look(self, step: Step) -> int:
-        """Measure, and return the number of threads that is best now."""
+        """Measure, and return the fastest number of threads at the moment."""
         start = self.clock()
         best, _ = fastest(step, self.numbers, self.threads)
         self.looked = self.clock()
         self.spent += self.looked - start
-        # What is usual from here on is for the next steps to tell.
+        # The next steps determine the usual time again.
         self.recent.clear()
         self.usual = None
         return best

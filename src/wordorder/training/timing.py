@@ -1,9 +1,9 @@
-"""When a timed run ends: how fast recent steps were, and how many more the time allows.
+"""Computes when a timed run ends, from the recent pace and the remaining time.
 
-With warmup-stable-decay the number of steps need not be known before the decay begins. The
-decay is a share of the steps, so it begins when the time left is what those steps would
-take at the recent pace. The machine may change during the decay; then the number of steps
-is set again, and the rate falls from where it is to zero at the new end.
+With warmup-stable-decay the number of steps need not be known before the decay starts. The decay is
+a share of the steps, so it starts when the remaining time is what those steps take at the recent
+pace. If the pace changes during the decay, the number of steps is set again, and the learning rate
+falls from its current value to zero at the new end.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-# The pace is measured over this share of the budget, between these numbers of seconds: long
-# enough to hold a validation, short enough to see a change before a tenth of the run is lost.
-# And over this many steps at least, or one slow step would move the end.
+# The pace is measured over this share of the budget, within these limits in seconds: long enough to
+# include a validation, short enough to notice a change before a tenth of the run is lost. It covers
+# at least FEWEST_STEPS, because otherwise a single slow step would move the end.
 WINDOW_SHARE, SHORTEST_WINDOW, LONGEST_WINDOW = 0.05, 1.0, 60.0
 FEWEST_STEPS = 8
-# The end is set again when it would miss by this share of the time left, and of the budget.
+# The end is set again if it would miss by more than these shares of the remaining time and budget.
 MISS_OF_TIME_LEFT, MISS_OF_BUDGET = 0.15, 0.02
 MOST_DECAY = 0.99
 
 
 class Pace:
-    """The seconds a step took recently, with validations and checkpoints between the steps.
+    """The recent seconds per step, including validations and checkpoints.
 
     Args:
-        window: seconds to look back.
+        window: length of the time window in seconds.
     """
 
     def __init__(self, window: float) -> None:
@@ -33,7 +33,7 @@ class Pace:
         self.marks: deque[tuple[float, int]] = deque()
 
     def add(self, seconds: float, done: int) -> None:
-        """Note how many steps were done after so many seconds."""
+        """Record how many steps are done after this many seconds."""
         self.marks.append((seconds, done))
         while len(self.marks) > FEWEST_STEPS + 1 and self.marks[1][0] <= seconds - self.window:
             self.marks.popleft()
@@ -48,12 +48,12 @@ class Pace:
 
 @dataclass(frozen=True)
 class Deadline:
-    """The time that a run's steps may take, and what that means for its end.
+    """The time budget of a run; computes its number of steps.
 
     Args:
-        budget: seconds from the first step to the last, validations and checkpoints included.
-        decay: share of the steps in which the rate falls.
-        step_seconds: what a step was measured to take before the run.
+        budget: seconds from the first step to the last, including validations and checkpoints.
+        decay: share of the steps in which the learning rate falls.
+        step_seconds: seconds of a step, measured before the run.
     """
 
     budget: float
@@ -61,18 +61,18 @@ class Deadline:
     step_seconds: float
 
     def pace(self) -> Pace:
-        """Return a pace over a window that suits the budget."""
+        """Return a pace with a window for this budget."""
         window = min(LONGEST_WINDOW, max(SHORTEST_WINDOW, WINDOW_SHARE * self.budget))
         return Pace(window)
 
     def new_end(self, done: int, elapsed: float, pace: float | None, end: int | None) -> int | None:
-        """Return the number of steps in all if it is to be set now, otherwise None.
+        """Return the total number of steps if it must be set now, otherwise None.
 
         Args:
-            done: steps done, at least 1.
+            done: number of steps done, at least 1.
             elapsed: seconds since the first step began.
-            pace: recent seconds per step; None if not known yet.
-            end: the number of steps set before; None while the decay has not begun.
+            pace: recent seconds per step; None if unknown.
+            end: the total number of steps set before; None before the decay.
         """
         left, pace = self.budget - elapsed, pace or self.step_seconds
         fitting = done + max(0, round(left / pace))

@@ -1,9 +1,8 @@
-"""One run: its model, its optimizer, its data, and how many steps are done.
+"""The state of one run: its model, its optimizer, its data, and the number of steps done.
 
-Everything random is a function of (seed, step): the batch, the masks, dropout, the
-positions that are fed. So a checkpoint is the weights, the optimizer, the best weights so
-far and the number of steps done; with the recorded decisions (`decisions.py`) a run that was
-killed goes on to the bit.
+Everything random is a function of (seed, step): batches, masks, dropout and sampled positions. So a
+checkpoint consists of the weights, the optimizer, the best weights and the number of steps; with
+the recorded decisions (`decisions.py`) a killed run resumes bit by bit.
 """
 
 from __future__ import annotations
@@ -25,51 +24,55 @@ from wordorder.text.prompt import Prompt
 from wordorder.text.store import beginning
 from wordorder.training import checkpoints
 from wordorder.training.best import BestWeights
+from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
-from wordorder.training.continuation import continuation
-from wordorder.training.machine import DTYPES, Machine
-from wordorder.training.material import Material
 from wordorder.training.optimizers import Optimizer
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
+from wordorder.training.text_generation import generate_text
+from wordorder.training.training_data import TrainingData
 
-# Over a run: twenty where they take at most this share of its time, never fewer than ten.
+# Validations of a run: twenty if they take at most this share of its time, but at least ten.
 VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
-# A validation while training reads as much as four steps, which takes as long as one or two.
+# A validation during training reads the tokens of four steps, and takes as long as one or two.
 VALIDATION_STEPS, LEAST_VALIDATION_TOKENS = 4, 8192
 SAMPLE_TOKENS = 48
 
 
 class Training:
-    """One run: its model, its optimizer, its data, and how many steps are done.
+    """The state of one run, and its training step.
 
     Args:
-        steps: how many steps the run takes in all, which the schedule needs to know.
-        open_ended: `steps` is an estimate, and `end_at` says when the rate falls and to which
-            end; until then the run goes on.
-        forward: the model as training calls it: wrapped, as by a compiler; None: as it is.
+        config: the configuration.
+        compute: how the run computes.
+        training_data: the tokens.
+        model: the model with its initial weights.
+        steps: total number of steps, for the schedule.
+        open_ended: `steps` is an estimate, and the run continues until `end_at` starts the decay
+            and sets the end.
+        forward: the model as training calls it, for example compiled; None: `model`.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        machine: Machine,
-        material: Material,
+        compute: Compute,
+        training_data: TrainingData,
         model: TokenModel,
         steps: int,
         open_ended: bool = False,
         forward: nn.Module | None = None,
     ) -> None:
-        self.config, self.machine, self.material = config, machine, material
+        self.config, self.compute, self.training_data = config, compute, training_data
         self.model, self.steps = model, steps
         self.forward = model if forward is None else forward
         self.open_ended = open_ended
         self.ends: list[tuple[int, int]] = []
         self.done = self.saved = 0
-        self.batches = material.batches(config)
+        self.batches = training_data.batches(config)
         self.optimizer = Optimizer(
             model,
-            muon_dtype=DTYPES[machine.muon_dtype],
+            muon_dtype=DTYPES[compute.muon_dtype],
             use_muon=config.muon,
             weight_decay=config.weight_decay,
             embedding_rate=config.embedding_rate,
@@ -77,7 +80,7 @@ class Training:
         self.parameters = list(model.parameters())
         self.warmup = math.ceil(config.warmup * steps)
         self.evaluate_every = config.evaluate_every or steps_between_validations(config, steps)
-        development = getattr(material, "development", None)  # tasks have none
+        development = getattr(training_data, "development", None)  # data of tasks has none
         chooses = config.keep == "best" and development is not None
         self.best = BestWeights() if chooses else None
 
@@ -87,16 +90,16 @@ class Training:
         return self.done >= self.steps and (not self.open_ended or bool(self.ends))
 
     def end_at(self, steps: int, begin: int | None = None) -> None:
-        """Let the rate fall to zero at this many steps in all.
+        """Let the learning rate fall to zero at this total number of steps.
 
         Args:
-            begin: the step from which it falls; None: from here.
+            begin: the step at which it starts to fall; None: now.
         """
         self.ends.append((self.done if begin is None else begin, steps))
         self.steps = steps
 
     def rate_factor(self, index: int) -> float:
-        """Return what the peak rates are multiplied by at a step."""
+        """Return the factor of the peak learning rates at a step."""
         if self.open_ended:
             return open_ended_factor(index, self.ends, self.warmup)
         config = self.config
@@ -108,18 +111,20 @@ class Training:
         """Take one optimizer step and return its record.
 
         Raises:
-            Failed: a loss or a gradient that is not finite; the weights are as before.
+            Failed: the loss or the gradient is not finite; the weights are unchanged.
         """
         config, index = self.config, self.done
         factor = self.rate_factor(index)
         rate, matrix_rate = factor * config.learning_rate, factor * config.matrix_learning_rate
         loss, norm = self.gradient(index)
         if not math.isfinite(loss) or not math.isfinite(norm):
-            what = f"loss {loss}" if not math.isfinite(loss) else f"gradient {norm}"
+            quantity = f"loss is {loss}" if not math.isfinite(loss) else f"gradient norm is {norm}"
             raise Failed(
-                f"{what} at step {index + 1}, learning rate {rate:.3g} and {matrix_rate:.3g} "
-                f"for matrices: try --learning-rate {lower(config, 'learning_rate'):.1g} "
-                f"--matrix-learning-rate {lower(config, 'matrix_learning_rate'):.1g}"
+                f"the {quantity} at step {index + 1}, with learning rate {rate:.3g} and "
+                f"{matrix_rate:.3g} for matrices: try --learning-rate "
+                f"{lower_rate(config, 'learning_rate'):.1g} --matrix-learning-rate "
+                f"{lower_rate(config, 'matrix_learning_rate'):.1g}",
+                code="training.not-finite",
             )
         momentum = momentum_at(index, config.momentum)
         self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
@@ -134,15 +139,15 @@ class Training:
         }
 
     def bits_per_byte(self, loss: float) -> float | None:
-        """Return a loss on the training text in bits per byte, where its tokens spell all of it."""
-        text = self.material.training
+        """Return a loss on the training text in bits per byte; None if tokens are not lossless."""
+        text = self.training_data.training
         return loss / math.log(2) * len(text) / text.bytes if text.lossless else None
 
     def gradient(self, index: int) -> tuple[float, float]:
-        """Leave a step's gradient in the weights; return the loss and the norm before clipping.
+        """Compute a step's clipped gradient; return the loss and the norm before clipping.
 
-        Batches are weighted by their tokens that count, so that two of 8 sequences give
-        what one of 16 gives.
+        Batches are weighted by their number of targets, so that two batches of 8 sequences give
+        the gradient of one of 16.
         """
         config, device = self.config, self.parameters[0].device
         torch.manual_seed(_mixed(config.seed, index))
@@ -153,8 +158,8 @@ class Training:
         counted = max(1, sum(int((batch.targets >= 0).sum()) for batch in batches))
         total = torch.zeros((), device=device)
         for number, batch in zip(numbers, batches, strict=True):
-            fed = self.with_sampled_positions(batch.to(device), number)
-            loss = self.forward(fed).sum() / counted
+            positioned = self.with_sampled_positions(batch.to(device), number)
+            loss = self.forward(positioned).sum() / counted
             loss.backward()
             total += loss.detach()
         clip = config.clip or math.inf
@@ -162,7 +167,7 @@ class Training:
         return float(total), float(norm)
 
     def with_sampled_positions(self, batch: Batch, number: int) -> Batch:
-        """Return a batch at the positions that training feeds in the batch of this number."""
+        """Return a batch with the positions that the embedding samples for it in training."""
         generator = torch.Generator().manual_seed(_mixed(self.config.seed, number))
         return self.model.sample_positions(batch, generator)
 
@@ -170,20 +175,21 @@ class Training:
         """Return the loss on the beginning of a held-out text, as a record.
 
         Args:
-            final: read the validation text, which is reported and so may choose nothing;
-                otherwise the development text, where there is one.
+            most_tokens: evaluate at most this many tokens.
+            final: use the validation text, for the reported loss; otherwise the development text,
+                if there is one.
         """
-        material = self.material
-        reported = final or material.development is None
-        text = material.validation if reported else material.development
-        store = beginning(text, most_tokens, material.tokenizer)
+        training_data = self.training_data
+        reported = final or training_data.development is None
+        text = training_data.validation if reported else training_data.development
+        store = beginning(text, most_tokens, training_data.tokenizer)
         loss = evaluate(
             self.model,
             store,
             context_length=self.config.model.trained_length,
             isolate_documents=self.config.isolate_documents,
             objective=self.config.objective,
-            mask_id=material.tokenizer.mask,
+            mask_id=training_data.tokenizer.mask,
         )
         return {
             "step": self.done,
@@ -196,42 +202,43 @@ class Training:
         }
 
     def forward_and_backward(self) -> None:
-        """Compute a gradient of the next batch and drop it; nothing else changes."""
+        """Compute a gradient of the next batch and discard it, for timing."""
         batch = self.batches.at(self.done * self.config.accumulate)
         self.model.train()
         with torch.random.fork_rng():
-            # Not the compiled model: with another number of threads it is compiled anew.
+            # Not the compiled model, which would compile again for another number of threads.
             self.model(batch.to(self.parameters[0].device)).mean().backward()
         self.optimizer.zero_gradients()
 
     def sample(self) -> dict[str, Any] | None:
-        """Return a short text by the model as it is, as a record; None: it can write none."""
+        """Return a short generated text as a record; None if the model cannot generate."""
         if self.config.objective != "next-token":
             return None
-        prompt = Prompt(self.config.sample_prompt, self.material.tokenizer)
+        prompt = Prompt(self.config.sample_prompt, self.training_data.tokenizer)
         room = self.model.room(len(prompt.tokens))
         tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
         if not tokens:
             return None
         sampling = Sampling(max_tokens=tokens, seed=self.config.seed)
-        written = "".join(continuation(self.model, prompt, sampling))
+        written = "".join(generate_text(self.model, prompt, sampling))
         return {"step": self.done, "sample": prompt.text + written}
 
     def save(self, folder: Path, decisions: Sequence[dict[str, Any]] = ()) -> None:
-        """Write a checkpoint to go on from, and the weights that the other commands read.
+        """Write a checkpoint for resuming, and the weights for other commands.
 
         Args:
-            decisions: those that have been taken.
+            decisions: the decisions made so far.
 
         Raises:
-            Failed: weights that are not finite; the checkpoint before is still there.
-            OSError: where it cannot be written; so is it then.
+            Failed: a weight is not finite; the previous checkpoint remains.
+            OSError: a file cannot be written; the previous checkpoint remains.
         """
         weights, best = self.model.state_dict(), self.best
         if name := not_finite(weights):
             raise Failed(
-                f"{name} is not finite after step {self.done}, and is not saved: try a lower "
-                "--learning-rate and --matrix-learning-rate, or --dtype float32"
+                f"the weight {name} is not finite after step {self.done} and is not saved: try a "
+                "lower --learning-rate and --matrix-learning-rate, or --dtype float32",
+                code="training.weights-not-finite",
             )
         tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"optimizer.{n}": tensor for n, tensor in self.optimizer.state().items()}
@@ -241,15 +248,15 @@ class Training:
             "decisions": list(decisions),
             "best": best.facts() if best else {},
         }
-        kept = (best.weights if best else None) or weights
         checkpoints.save(folder / "training", self.done, tensors, extra)
-        checkpoints.save_weights(folder / "model.safetensors", kept)
+        best_weights = best.weights if best else None
+        checkpoints.save_weights(folder / "model.safetensors", best_weights or weights)
         self.saved = self.done
 
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
-        """Take the weights and the optimizer's state of a checkpoint that fits the model."""
-        tensors, own = checkpoint.tensors, self.model.state_dict()
-        self.model.load_state_dict({name: tensors[f"model.{name}"] for name in own})
+        """Restore the weights and the optimizer from a checkpoint of the same model."""
+        tensors, names = checkpoint.tensors, self.model.state_dict()
+        self.model.load_state_dict({name: tensors[f"model.{name}"] for name in names})
         prefix = "optimizer."
         self.optimizer.load_state(
             {n.removeprefix(prefix): t for n, t in tensors.items() if prefix in n[:10]}
@@ -260,29 +267,29 @@ class Training:
         self.done = self.saved = checkpoint.step
 
 
-def lower(config: TrainConfig, name: str) -> float:
-    """Return a rate to try where training diverged: a third, and no more than the default."""
+def lower_rate(config: TrainConfig, name: str) -> float:
+    """Return a learning rate to suggest after divergence: a third, at most the default."""
     return min(getattr(config, name) / 3, getattr(TrainConfig, name))
 
 
 def not_finite(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the name of a weight that is not finite; None: all are."""
+    """Return the name of a weight that is not finite; None if all are."""
     return next((name for name, w in weights.items() if not bool(w.isfinite().all())), None)
 
 
 def steps_between_validations(config: TrainConfig, steps: int) -> int:
-    """Return how many steps lie between validations, from the number of steps planned."""
-    # A forward pass is a third of a step.
+    """Return the number of steps between validations, for a planned number of steps."""
+    # A forward pass takes a third of a step.
     cost = validation_tokens(config) / tokens_per_step(config) / 3
     cheap = math.ceil(cost / SHARE_OF_TIME)
     return max(1, steps // VALIDATIONS, min(steps // FEWEST_VALIDATIONS, cheap))
 
 
 def validation_tokens(config: TrainConfig) -> int:
-    """Return how many tokens a validation while training reads at most."""
+    """Return the largest number of tokens that a validation during training reads."""
     return max(LEAST_VALIDATION_TOKENS, VALIDATION_STEPS * tokens_per_step(config))
 
 
 def _mixed(seed: int, number: int) -> int:
-    """Return one seed for a pair of them."""
+    """Return one seed for a pair of a seed and a number."""
     return (seed * 0x9E3779B97F4A7C15 + number) % (1 << 63)

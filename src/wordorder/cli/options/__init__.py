@@ -1,1 +1,1 @@
-"""The options of each command, apart from what it does: --help needs nothing else."""
+"""The options of each command, in light modules, so that --help is fast."""

@@ -1,4 +1,4 @@
-"""The options of `wordorder check`. Imports no torch, so that --help answers at once."""
+"""The options of `wordorder check`. Imports no torch, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from wordorder.cli.arguments import parse
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """Try every property that a positional embedding must have, on any of them.
+    """Check every property that a positional embedding must have.
 
     Args:
-        spec: an embedding, as rotary:base=500000, or mymodule.MyEmbedding of one's own.
-        heads: head counts to try it with.
-        bidirectional: in a model that sees the future.
-        only: names of the properties to try; all by default.
+        spec: an embedding, such as rotary:base=500000, or your own mymodule.MyEmbedding.
+        heads: numbers of heads to check it with.
+        bidirectional: check it in a bidirectional model.
+        only: names of the properties to check; by default all.
         json: print one JSON object instead of a table.
     """
 
@@ -31,5 +31,5 @@ class CheckOptions:
 
 
 def read_options(arguments: list[str]) -> CheckOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     return parse(CheckOptions, arguments, command="wordorder check")

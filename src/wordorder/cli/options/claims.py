@@ -1,4 +1,4 @@
-"""The options of `wordorder claims`. Imports no torch, so that --help answers at once."""
+"""The options of `wordorder claims`. Imports no torch, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from dataclasses import dataclass
 import tyro
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.errors import BadInput
 from wordorder.settings import Duration, Positive, Repetitions
 
 
 @dataclass(frozen=True)
 class ClaimsOptions:
-    """Try statements about positional embeddings: the article's, and the literature's.
+    """Test published claims about positional embeddings, from the article and the literature.
 
-    Each has a criterion that was fixed before it was run, and comes out as holds, direction
-    only (the effect has the claimed sign, and misses the threshold), does not hold, undecided
-    (the interval contains the threshold), or not testable at this size (the experiment could not
-    have told, and what would be needed). Asked again, it goes on: what was trained is reused.
+    Each claim has a criterion that was fixed before its experiment. The verdict is: holds;
+    direction only (the effect has the claimed sign but misses the threshold); does not hold;
+    undecided (the interval contains the threshold); or not testable at this size (the experiment
+    cannot decide it; the verdict says what would). Repeating the command reuses finished runs.
 
     Args:
-        only: claims by name, or article or literature; by default all.
-        budget: only those that fit in this much time, such as 10m, in order.
-        list: say which claims there are, and train nothing.
-        seeds: runs of each model; by default three, and more for claims that need more to be
-            decided. One gives no interval, and so decides little.
+        only: names of claims, or article or literature; by default all.
+        budget: test only the claims that fit into this time, such as 10m, in order.
+        list: list the claims without training.
+        seeds: runs of each model; by default three, or more for claims that need more. One seed
+            gives no interval, and so decides little.
         steps: optimizer steps of each language model.
         data: the text that language models are trained on.
-        languages: two files, the same sentences line by line, for the claims on two languages;
-            by default English and its clone, other tokens for the same text.
+        languages: two files with the same sentences line by line, for the claims on two
+            languages; by default English and a copy of it with other tokens.
         words: word vectors, or a large text to train them on, for the claims on analogies.
-        questions: a file of analogies, as questions-words.txt.
-        out: the folder.
-        overwrite: replace what the folder holds.
-        strict: exit with 3 where any claim is not found to hold.
+        questions: a file of analogies in the format of questions-words.txt.
+        out: the folder for the results.
+        overwrite: replace the contents of that folder.
+        strict: exit with code 3 if any claim does not hold.
         json: print one JSON object instead of a table.
         markdown: print a table in Markdown.
     """
@@ -55,10 +56,17 @@ class ClaimsOptions:
 
 
 def read_options(arguments: list[str]) -> ClaimsOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     options = parse(ClaimsOptions, arguments, command="wordorder claims")
     refuse_typed(
         typed_names(arguments),
-        (options.json, "markdown", "{} and --json are two forms of one output: give one"),
+        (
+            options.json,
+            "markdown",
+            BadInput(
+                "{} and --json both set the output format: give one of them",
+                code="cli.claims-two-formats",
+            ),
+        ),
     )
     return options

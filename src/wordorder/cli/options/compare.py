@@ -1,6 +1,6 @@
-"""The options of `wordorder compare`. Imports no torch, so that --help answers at once.
+"""The options of `wordorder compare`. Imports no torch, so that --help is fast.
 
-Defaults that are constants of modules with torch are written out; a test compares them.
+Defaults that are constants in modules with torch are repeated here; a test compares them.
 """
 
 from __future__ import annotations
@@ -35,24 +35,25 @@ class _Run(RunOptions):
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """Train the same model with several positional embeddings and say what differs.
+    """Train the same model with several positional embeddings and compare them statistically.
 
-    Asked again, it goes on: runs that are done are reused, and embeddings and seeds are added
-    to those there; other lengths are measured anew without training. Without --time, --steps or
-    --tokens a run takes two minutes alone.
+    Repeating the command reuses finished runs: embeddings and seeds are added to the existing
+    ones, and other lengths are measured without training. Without --time, --steps or --tokens,
+    each run takes two minutes.
 
     Args:
-        positions: specs, such as none rotary:base=500000 learned+alibi or one of your own.
-        baseline: what differences are taken to; by default rotary where it is compared.
-        seeds: how many runs of each; one gives no intervals, 0 trains nothing.
-        lengths: contexts to measure, in trained lengths.
-        pack: longer contexts than the documents have may cross into others.
-        tune_lr: choose the learning rates for each embedding, by shorter runs on development text.
-        processes: runs at once, which share the cores; 0 measures how many are done soonest.
-        preset: sizes of the model: nano, tiny, mini, small or medium; other options win.
-        config: a YAML file with options by name, as trained_length: 128; the command line wins.
+        positions: specs, such as none rotary:base=500000 learned+alibi or your own embedding.
+        baseline: the embedding that the others are compared to; by default rotary, if included.
+        seeds: runs per embedding; one gives no intervals, 0 trains nothing.
+        lengths: contexts to measure, as multiples of the trained length.
+        pack: let contexts longer than a document continue in the next one.
+        tune_lr: tune the learning rates of each embedding, by shorter runs on development text.
+        processes: number of simultaneous runs, which share the cores; 0 measures the fastest.
+        preset: sizes of the model: nano, tiny, mini, small or medium; other options override it.
+        config: a YAML file with options by name, such as trained_length: 128; typed options
+            override it.
         json: print the result as one JSON object.
-        train: what all runs share; --seed is the first of the seeds.
+        train: settings of all runs; --seed is the first of the seeds.
     """
 
     positions: tuple[str, ...] = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
@@ -69,7 +70,7 @@ class CompareOptions:
 
 
 def read_options(arguments: list[str]) -> CompareOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     typed = {word.partition("=")[0] for word in arguments}
     own = {"trained_length": 64, "batch_size": 32}
     sizes = {} if typed & {"--preset", "--config"} else own

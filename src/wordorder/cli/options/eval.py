@@ -1,6 +1,6 @@
-"""The options of `wordorder eval`. Imports no torch, so that --help answers at once.
+"""The options of `wordorder eval`. Imports no torch, so that --help is fast.
 
-Defaults that are constants of modules with torch are written out; a test compares them.
+Defaults that are constants in modules with torch are repeated here; a test compares them.
 """
 
 from __future__ import annotations
@@ -11,36 +11,39 @@ from typing import Annotated
 import tyro
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.errors import BadInput
 from wordorder.settings import Device, NotNegative, Positive, Seed, Share
 
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Measure a model's loss over a text, in all and by position.
+    """Measure a model's loss on a text, overall and by position.
 
-    With --stride, --context and --retrieval also whether it uses what it read far back.
+    --stride, --context and --retrieval also measure whether it uses distant context.
 
     Args:
         run: the run folder that `wordorder train` wrote.
-        data: files, folders, python-docs or hf:NAME, read whole; by default the part of the
-            run's own text that it was not trained on.
+        data: files, folders, python-docs or hf:NAME; by default the validation part of the run's
+            text.
         field: column of tables and datasets that holds the text.
-        length: tokens in a window, past the trained length too; 0: the trained length.
-        isolate_documents: documents in one window do not see each other; as trained by default.
-        stride: also windows of that length that move by so many tokens, and are asked for their
-            last ones alone.
-        context: also the loss of the same tokens with growing context, from 16 tokens to --length,
-            or to 16 times the trained length where no --length is given.
-        pack: let windows of --context begin in one document and end in another.
-        retrieval: also what is found again of what was read, of passkey, multi-key,
-            variable-tracking, recall; or all.
-        lengths: of --retrieval, in tokens; by default the trained length, and --length where
-            that is longer.
-        depths: of --retrieval: where it stands, from 0, the beginning, to 1, the end.
-        examples: of --retrieval: texts of each length and depth.
-        seed: of --retrieval: what texts are drawn from.
+        length: tokens in a window, which may exceed the trained length; 0: the trained length.
+        isolate_documents: documents in one window do not attend to each other; by default as
+            trained.
+        stride: also measure sliding windows that move by this many tokens, whose last tokens
+            alone are scored.
+        context: also measure the loss of the same tokens with growing context, from 16 tokens to
+            --length, by default to 16 times the trained length.
+        pack: let windows of --context continue from one document into the next.
+        retrieval: also measure retrieval of earlier text: passkey, multi-key, variable-tracking,
+            recall, or all.
+        lengths: for --retrieval: lengths in tokens; by default the trained length, and --length
+            if that is longer.
+        depths: for --retrieval: relative position of the text to retrieve, from 0 (start) to 1
+            (end).
+        examples: for --retrieval: number of texts for each length and depth.
+        seed: for --retrieval: seed of the generated texts.
         device: auto, cpu, cuda or mps.
-        trust: run the code of an embedding of one's own that the run names.
+        trust: run the code of a user-defined embedding in the run.
         json: print one JSON object instead of tables.
     """
 
@@ -63,18 +66,26 @@ class EvalOptions:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What is to be found again, each once."""
+        """The kinds of retrieval, without repetitions."""
         from wordorder.evaluation.needles import KINDS
 
         return tuple(KINDS) if "all" in self.retrieval else tuple(dict.fromkeys(self.retrieval))
 
 
 def read_options(arguments: list[str]) -> EvalOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     options = parse(EvalOptions, arguments, command="wordorder eval")
     refuse_typed(
         typed_names(arguments),
-        (not options.retrieval, "lengths depths examples seed", "{} is of --retrieval: add it"),
-        (not options.context, "pack", "{} is of --context: add it"),
+        (
+            not options.retrieval,
+            "lengths depths examples seed",
+            BadInput("{} needs --retrieval: add it", code="cli.eval-needs-retrieval"),
+        ),
+        (
+            not options.context,
+            "pack",
+            BadInput("{} needs --context: add it", code="cli.eval-needs-context"),
+        ),
     )
     return options

@@ -1,4 +1,4 @@
-"""The options of `wordorder explain`. Imports no torch, so that --help answers at once."""
+"""The options of `wordorder explain`. Imports no torch, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from wordorder.cli.arguments import parse
 
 @dataclass(frozen=True)
 class ExplainOptions:
-    """Show how a model reads a text and the same words in another order, side by side.
+    """Compare how a model reads a text and the same words in another order.
 
-    The model's own numbers at each step: tokens, ids, word vectors, positions, and the outputs.
+    Shows the model's numbers at each step: tokens, ids, token embeddings, positions, and outputs.
 
     Args:
         run: the run folder that `wordorder train` wrote.
-        text: two words or more, or a text without spaces, whose tokens count as words.
-        other: the other order; by default the words reversed.
-        trust: run the code of your own embedding that the run names.
+        text: at least two words, or a text without spaces, whose tokens count as words.
+        other: the same words in another order; by default reversed.
+        trust: run the code of a user-defined embedding in the run.
         json: print one JSON object, with every vector in full.
     """
 
@@ -32,5 +32,5 @@ class ExplainOptions:
 
 
 def read_options(arguments: list[str]) -> ExplainOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     return parse(ExplainOptions, arguments, command="wordorder explain")

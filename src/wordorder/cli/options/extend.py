@@ -1,6 +1,6 @@
-"""The options of `wordorder extend`. Imports no torch, so that --help answers at once.
+"""The options of `wordorder extend`. Imports no torch, so that --help is fast.
 
-Defaults that are constants of modules with torch are written out; a test compares them.
+Defaults that are constants in modules with torch are repeated here; a test compares them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tyro
 from annotated_types import Gt
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.errors import BadInput
 from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Seed
 
 WITH_RESUME = ("run", "resume", "parent", "inexact", "device", "trust", "json")
@@ -19,38 +20,39 @@ WITH_RESUME = ("run", "resume", "parent", "inexact", "device", "trust", "json")
 
 @dataclass(frozen=True)
 class ExtendOptions:
-    """Make a trained model reach past the length it was trained on, as a new run.
+    """Extend a trained model to a longer context, as a new run.
 
-    Without --steps, --tokens or --time nothing is trained: the embedding is spelled anew and the
-    weights stay. With one of them the new run is fine-tuned at the new length.
+    Without --steps, --tokens or --time only the options of the embedding change, and the weights
+    stay. With one of them the new run is fine-tuned at the new length.
 
     Args:
-        run: the run folder that `wordorder train` wrote; with --resume, the new run's.
-        to: the new length, as 4x or 8192.
-        method: auto tries all that fit and takes the best; or unchanged, interpolate, ntk,
-            dynamic-ntk, yarn, yarn-published, longrope, llama3, base, drop, self-extend, resample.
-        steps: fine-tune for so many steps.
-        tokens: fine-tune on so many tokens.
-        time: fine-tune for so long, as 5m.
-        out: the new run's folder; by default the run's name with the new length.
-        overwrite: replace what is there.
-        data: the text, whose held-out part everything is measured on; by default the run's own.
+        run: the run folder that `wordorder train` wrote; with --resume, the new run folder.
+        to: the new length, such as 4x or 8192.
+        method: auto tries all applicable methods and takes the best; or unchanged, interpolate,
+            ntk, dynamic-ntk, yarn, yarn-published, longrope, llama3, base, drop, self-extend,
+            resample.
+        steps: fine-tune for this many steps.
+        tokens: fine-tune on this many tokens.
+        time: fine-tune for this time, such as 5m.
+        out: the new run folder; by default the name of the run with the new length.
+        overwrite: replace an existing run folder.
+        data: the text, on whose validation part everything is measured; by default the run's own.
         field: column of tables and datasets that holds the text.
-        pack: let windows begin in one document and end in another.
-        base: of --method base; by default the smallest that serves the new length.
-        neighbours: of --method self-extend: tokens seen at their own distance; by default half of
-            the trained length.
-        rate: learning rates of the fine-tune, as a share of the run's own.
-        batch_size: sequences at once in the fine-tune; by default as many tokens a step as the
-            run had.
-        seed: of the fine-tune's batches; by default another than the run's.
-        retrieval: what is to be found again, of passkey, multi-key, variable-tracking, recall;
-            none to leave it out.
-        resume: go on with an extension that was stopped.
-        parent: with --resume: where the run that it came from is now.
-        inexact: with --resume: go on also where it cannot be to the bit.
+        pack: let windows continue from one document into the next.
+        base: for --method base: the new base; by default the smallest for the new length.
+        neighbours: for --method self-extend: number of nearest tokens at their exact distance; by
+            default half of the trained length.
+        rate: learning rates of the fine-tuning, as a share of those of the run.
+        batch_size: sequences in a batch of the fine-tuning; by default as many tokens per step as
+            in the run.
+        seed: seed of the fine-tuning batches; by default another than that of the run.
+        retrieval: kinds of retrieval to measure: passkey, multi-key, variable-tracking, recall; or
+            none.
+        resume: resume an extension that was stopped.
+        parent: with --resume: the folder of the original run, if it has moved.
+        inexact: with --resume: resume even if the result cannot be the same bit by bit.
         device: auto, cpu, cuda or mps.
-        trust: run the code of an embedding of one's own that the run names.
+        trust: run the code of a user-defined embedding in the run.
         json: print one JSON object instead of tables.
     """
 
@@ -80,28 +82,44 @@ class ExtendOptions:
 
 
 def read_options(arguments: list[str]) -> ExtendOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     options = parse(ExtendOptions, arguments, command="wordorder extend")
     method, lengths = options.method, (options.steps, options.tokens, options.time)
     alone = {name for name in ExtendOptions.__dataclass_fields__ if name not in WITH_RESUME}
     refuse_typed(
         typed_names(arguments),
-        (not options.resume, "parent inexact", "{} is of --resume: leave it out"),
+        (
+            not options.resume,
+            "parent inexact",
+            BadInput("{} needs --resume: leave it out", code="cli.extend-needs-resume"),
+        ),
         (
             options.resume,
             " ".join(sorted(alone)),
-            "--resume goes on as the extension was asked for: leave out {}",
+            BadInput(
+                "--resume uses the settings of the extension: leave out {}",
+                code="cli.extend-resume-option",
+            ),
         ),
-        (method not in ("auto", "base"), "base", "{} is of --method base: leave it out"),
+        (
+            method not in ("auto", "base"),
+            "base",
+            BadInput("{} needs --method base: leave it out", code="cli.extend-needs-base"),
+        ),
         (
             method not in ("auto", "self-extend"),
             "neighbours",
-            "{} is of --method self-extend: leave it out",
+            BadInput(
+                "{} needs --method self-extend: leave it out", code="cli.extend-needs-self-extend"
+            ),
         ),
         (
             lengths == (None, None, None),
             "rate batch_size seed",
-            "{} is of a fine-tune: add --steps, --tokens or --time, or leave it out",
+            BadInput(
+                "{} needs fine-tuning: add --steps, --tokens or --time, or leave it out",
+                code="cli.extend-needs-fine-tuning",
+            ),
         ),
     )
     return options

@@ -1,6 +1,6 @@
-"""The options of `wordorder generate`. Imports no torch, so that --help answers at once.
+"""The options of `wordorder generate`. Imports no torch, so that --help is fast.
 
-Defaults that are constants of modules with torch are written out; a test compares them.
+Defaults that are constants in modules with torch are repeated here; a test compares them.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ from wordorder.settings import Device, NotNegative, Penalty, Positive, Rate, See
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """Let a trained model continue a text.
+    """Continue a text with a trained model.
 
     Args:
         run: the run folder that `wordorder train` wrote.
-        prompt: what to go on from, whitespace at its end as part of the next word; `-` reads
-            standard input; without any the model begins a document of its own.
+        prompt: the text to continue; whitespace at its end becomes part of the next word. `-`
+            reads standard input; without a prompt the model starts a new document.
         prompt_file: read the prompt from this file.
-        max_tokens: most tokens to write; the end of the document ends it sooner.
-        count: how many texts to write, each from a seed of its own.
-        temperature: 0 always takes the likeliest token, 1 draws as the model would have it.
-        top_k: draw from this many likeliest tokens only; 0: all.
-        top_p: draw from the likeliest tokens that together reach this probability; 1: all.
-        min_p: leave out tokens less likely than this share of the likeliest one; 0: none.
-        repetition_penalty: above 1 makes tokens that are in the text already less likely.
-        seed: of the draws, the same seed writes the same text; by default a new one each time.
-        cache: keep keys and values; without it every token reads the whole text again.
-        window: keep this many of the last tokens only, for a text of any length in the same
+        max_tokens: largest number of tokens to generate; generation also stops at the end of the
+            document.
+        count: number of texts, each with another seed.
+        temperature: 0 always takes the most likely token, 1 samples from the model's distribution.
+        top_k: sample from this many of the most likely tokens; 0: all.
+        top_p: sample from the most likely tokens that together have this probability; 1: all.
+        min_p: exclude tokens less likely than this share of the most likely one; 0: none.
+        repetition_penalty: values above 1 make tokens that occurred before less likely.
+        seed: the same seed generates the same text; by default another each time.
+        cache: cache keys and values; otherwise every token reads the whole text again.
+        window: keep only this many of the last tokens, to generate any length with constant
             memory; 0: all.
-        sinks: keep this many of the first tokens besides, on which attention rests; 4 is usual.
+        sinks: with --window, also keep this many of the first tokens (attention sinks); 4 is
+            common.
         device: auto, cpu, cuda or mps.
-        compile: write by compiled code, which takes some 20 s to make, less the next time; auto: on
-            a CPU, where the texts asked for take a minute or more without.
-        trust: run the code of an embedding of one's own that the run names.
-        json: print one JSON object, when all is written.
+        compile: use compiled code, which takes about 20 s to compile, less when repeated; auto: on
+            a CPU, if generation takes a minute or more without it.
+        trust: run the code of a user-defined embedding in the run.
+        json: print one JSON object at the end.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -64,5 +66,5 @@ class GenerateOptions:
 
 
 def read_options(arguments: list[str]) -> GenerateOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     return parse(GenerateOptions, arguments, command="wordorder generate")

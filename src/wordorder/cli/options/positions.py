@@ -1,4 +1,4 @@
-"""The options of `wordorder positions`. Imports no torch, so that --help answers at once."""
+"""The options of `wordorder positions`. Imports no torch, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wordorder.cli.arguments import parse
 
 @dataclass(frozen=True)
 class PositionsOptions:
-    """List the positional embeddings and their facts, or show all about one.
+    """List the positional embeddings and their properties, or describe one in detail.
 
     Args:
-        spec: an embedding of the list, as rotary:base=500000, or mymodule.MyEmbedding of one's
-            own; of several, as learned+alibi, each.
+        spec: an embedding, such as rotary:base=500000, or your own mymodule.MyEmbedding; of a
+            combination such as learned+alibi each one is described.
         json: print one JSON object, by name.
     """
 
@@ -25,5 +25,5 @@ class PositionsOptions:
 
 
 def read_options(arguments: list[str]) -> PositionsOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     return parse(PositionsOptions, arguments, command="wordorder positions")

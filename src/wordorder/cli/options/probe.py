@@ -1,4 +1,4 @@
-"""The options of `wordorder probe`. Imports no torch, so that --help answers at once."""
+"""The options of `wordorder probe`. Imports no torch, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from wordorder.settings import Device, Seed
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """Find out what a trained model knows of order.
+    """Measure what a trained model knows about order.
 
     Args:
         run: the run folder that `wordorder train` wrote.
-        data: files, folders, python-docs or hf:NAME to probe on; by default the part of the
-            run's own text that it was not trained on.
+        data: files, folders, python-docs or hf:NAME to probe on; by default the validation part of
+            the run's text.
         field: column of tables and datasets that holds the text.
-        only: parts, of order, removed, attention, position, sentences; all by default.
+        only: measurements, of order, removed, attention, position, sentences; by default all.
         pairs: .jsonl files of minimal pairs, plain or .gz, with the fields sentence_good and
-            sentence_bad, as BLiMP's.
-        seed: of what is shuffled.
+            sentence_bad, as in BLiMP.
+        seed: seed of the shuffles.
         device: auto, cpu, cuda or mps.
-        trust: run the code of an embedding of one's own that the run names.
+        trust: run the code of a user-defined embedding in the run.
         json: print one JSON object instead of tables.
     """
 
@@ -41,5 +41,5 @@ class ProbeOptions:
 
 
 def read_options(arguments: list[str]) -> ProbeOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     return parse(ProbeOptions, arguments, command="wordorder probe")

@@ -1,6 +1,6 @@
-"""The options of `wordorder tasks`. Imports no torch, so that --help answers at once.
+"""The options of `wordorder tasks`. Imports no torch, so that --help is fast.
 
-Defaults that are constants of modules with torch are written out; a test compares them.
+Defaults that are constants in modules with torch are repeated here; a test compares them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from wordorder.settings import Positive, Repetitions
 class TasksOptions:
     """Train small models on algorithmic tasks and test them past their trained length.
 
-    Asked again, it goes on: runs that are done are reused, and tasks, embeddings and seeds are
-    added to those there.
+    Repeating the command reuses finished runs: tasks, embeddings and seeds are added to the
+    existing ones.
 
     Args:
-        tasks: of copy, repeat, reverse, sort, addition, addition-reversed, parity, count,
+        tasks: some of copy, repeat, reverse, sort, addition, addition-reversed, parity, count,
             associative-recall, selective-copy, flip-flop.
-        positions: specs, such as none rotary:base=500000 learned+alibi or one of your own.
-        seeds: how many runs of each; one gives no idea of how much chance there is.
-        steps: how long to train; by default each task's own number.
-        length: the longest length that is trained on; by default each task's own.
-        all: every task; how long it takes is said first.
-        out: the folder.
-        overwrite: replace the results in the folder.
+        positions: specs, such as none rotary:base=500000 learned+alibi or your own embedding.
+        seeds: runs per task and embedding; one gives no measure of variation.
+        steps: training steps; the default depends on the task.
+        length: the longest trained length; the default depends on the task.
+        all: run every task; the expected time is printed first.
+        out: the folder for the results.
+        overwrite: replace the results in that folder.
         json: print the result as one JSON object.
     """
 
@@ -45,5 +45,5 @@ class TasksOptions:
 
 
 def read_options(arguments: list[str]) -> TasksOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     return parse(TasksOptions, arguments, command="wordorder tasks")

@@ -1,4 +1,4 @@
-"""The options of `wordorder train`. Imports no torch, so that --help answers at once."""
+"""The options of `wordorder train`. Imports no torch, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from wordorder.errors import BadInput
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a language model on text, or --resume a run.
+    """Train a language model on text, or resume a run with --resume.
 
     Args:
-        preset: sizes of the model: nano, tiny, mini, small or medium, which other options change;
-            auto chooses one by the text and the --time, and is tiny where a size or --steps is
-            given.
-        config: a YAML file with options by name, as trained_length: 128; the command line wins.
-        resume: go on with the run in this folder, to the bit.
-        inexact: with --resume: go on also where it cannot be to the bit.
-        trust: with --resume or --init: run the code of an embedding that the run names.
+        preset: sizes of the model: nano, tiny, mini, small or medium; other options override it.
+            auto chooses one by the text and --time, and is tiny if a size or --steps is set.
+        config: a YAML file with options by name, such as trained_length: 128; typed options
+            override it.
+        resume: resume the run in this folder, with the same result bit by bit.
+        inexact: with --resume: resume even if the result cannot be the same bit by bit.
+        trust: with --resume or --init: run the code of a user-defined embedding in the run.
         json: print the result as one JSON object.
         train: the run
     """
@@ -38,7 +38,7 @@ class TrainOptions:
 
 
 def read_options(arguments: list[str]) -> TrainOptions:
-    """Return the options that were typed; --help prints them and leaves."""
+    """Parse the arguments; --help prints the help and exits."""
     given = defaults(arguments)
     options = parse(
         tyro.conf.OmitArgPrefixes[TrainOptions],
@@ -48,6 +48,8 @@ def read_options(arguments: list[str]) -> TrainOptions:
     )
     if options.resume is None:
         if options.inexact:
-            raise BadInput("--inexact goes with --resume RUN: leave it out")
+            raise BadInput(
+                "--inexact needs --resume RUN: leave it out", code="cli.train-inexact-alone"
+            )
         check_overruled(given, options.train)
     return options

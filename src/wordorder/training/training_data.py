@@ -1,6 +1,6 @@
-"""From a configuration to what a run trains and is measured on: tokenizer and tokens.
+"""Reads, splits and tokenizes the text of a run.
 
-The text is split first, and everything that is fitted is fitted on its training part.
+The text is split first, so that the tokenizer and the weights are fitted on the training part only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wordorder.text.store import TokenStore, open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.training.config import TrainConfig
 
-# Said in the plan. The alphabet tells which characters occur, and fits nothing.
+# For the plan. An alphabet is not fitted: it only says which characters occur.
 FITTED_ON = {
     "bpe": "merges learnt from the training text alone",
     "characters": "the alphabet of the whole text",
@@ -28,14 +28,15 @@ FITTED_ON = {
 
 
 @dataclass(frozen=True)
-class Material:
-    """The tokenizer, the tokens of the parts of the split, and where they came from.
+class TrainingData:
+    """The tokenizer and the token stores of the parts of a split.
 
     Args:
-        training: what the weights are fitted on.
-        validation: what is reported; nothing may be chosen by it.
-        facts: what `config.json` records of the data.
-        development: what chooses; None: nothing is to be chosen.
+        tokenizer: the tokenizer.
+        training: tokens for fitting the weights.
+        validation: tokens for the reported loss; they must not choose anything.
+        facts: the description of the data in `config.json`.
+        development: tokens for choosing; None: nothing is chosen.
     """
 
     tokenizer: Tokenizer
@@ -57,55 +58,61 @@ class Material:
         )
 
 
-def read_material(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Material:
-    """Read the corpus, split it, make or take the tokenizer, and tokenize every part.
+def read_training_data(config: TrainConfig, tokenizer: Tokenizer | None = None) -> TrainingData:
+    """Read the corpus, split it, create the tokenizer if needed, and tokenize every part.
 
-    A development part shorter than one context goes back into the training part, with a note.
+    A development part shorter than one context is added to the training part, with a note.
 
     Args:
-        tokenizer: of the run that is resumed or fine-tuned; None makes the configured one.
+        tokenizer: the tokenizer of the run that is resumed or fine-tuned; None creates the
+            configured one.
 
     Raises:
-        BadInput: whatever is wrong with the data, or a part shorter than one context.
+        BadInput: the data cannot be read, or a part is shorter than one context.
     """
     corpus = load_corpus(config.data, field=config.field)
     try:
-        material, said = _material(config, corpus, config.development_fraction, tokenizer)
+        training_data, notes = _training_data(
+            config, corpus, config.development_fraction, tokenizer
+        )
     except BadInput as error:
         if tokenizer is None or config.init is None:
             raise
-        raise BadInput(f"--init {config.init} brings its tokenizer: {error}") from None
+        raise BadInput(
+            f"the tokenizer of --init {config.init}: {error}", code="training.init-not-encoded"
+        ) from None
     length = config.model.trained_length
-    too_short = material.development is not None and len(material.development) <= length
+    too_short = training_data.development is not None and len(training_data.development) <= length
     if too_short:
-        material, said = _material(config, corpus, 0.0, tokenizer)
-    parts = {"training": material.training, "validation": material.validation}
+        training_data, notes = _training_data(config, corpus, 0.0, tokenizer)
+    parts = {"training": training_data.training, "validation": training_data.validation}
     shortest = min(map(len, parts.values()))
     for name, store in parts.items():
         if len(store) <= length:
-            copies = "".join(f" ({note})" for note in said)
+            copies = "".join(f" ({note})" for note in notes)
             or_shorter = f", or --trained-length {shortest - 1} or less" if shortest > 1 else ""
             raise BadInput(
-                f"the {name} part of {corpus.name} is {counted(len(store), 'token')}, shorter than "
+                f"the {name} part of {corpus.name} has {counted(len(store), 'token')}, fewer than "
                 f"one context of {length} and the token after it{copies}: "
-                f"give more text{or_shorter}"
+                f"give more text{or_shorter}",
+                code="training.part-too-short",
             )
     if too_short:
-        material.facts["notes"].append(
+        training_data.facts["notes"].append(
             f"{100 * config.development_fraction:g}% of the text is shorter than one context of "
-            f"{length} tokens: there is no development part, and nothing is chosen"
+            f"{length} tokens, so there is no development part and nothing is chosen"
         )
-    return material
+    return training_data
 
 
-def _material(
+def _training_data(
     config: TrainConfig, corpus: Corpus, development_fraction: float, tokenizer: Tokenizer | None
-) -> tuple[Material, tuple[str, ...]]:
-    """Return the material, with whatever length its parts have, and what is noted of its split."""
+) -> tuple[TrainingData, tuple[str, ...]]:
+    """Return the training data, its parts of any length, and notes about the split."""
     split = split_corpus(corpus, config.validation_fraction, development_fraction)
-    fitted_on = asked = None
+    fitted_on = requested_size = None
     if tokenizer is None:
-        asked = config.model.vocabulary_size if config.tokenizer == "bpe" else None
+        requested_size = config.model.vocabulary_size if config.tokenizer == "bpe" else None
         tokenizer = make_tokenizer(
             config.tokenizer,
             split.training,
@@ -128,68 +135,69 @@ def _material(
         "training_tokens": len(training),
         "development_tokens": 0 if development is None else len(development),
         "validation_tokens": len(validation),
-        "notes": [*corpus.notes, *split.notes, *tokenizer.notes(split.training, asked)],
+        "notes": [*corpus.notes, *split.notes, *tokenizer.notes(split.training, requested_size)],
     }
-    return Material(tokenizer, training, validation, facts, development), tuple(split.notes)
+    return TrainingData(tokenizer, training, validation, facts, development), tuple(split.notes)
 
 
 def held_out_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what the held-out parts consist of, and notes, as (what, value) lines of a plan.
+    """Return the held-out parts and the notes as (name, value) rows of a plan.
 
     Args:
-        data: the facts of a material.
+        data: `TrainingData.facts`.
     """
     validation, development = map(described(data["split"]).get, ("validation", "development"))
     if data["development_tokens"]:
-        validation = f"{validation}; read at the end alone"
+        validation = f"{validation}; read only at the end"
         development = f"{data['development_tokens']:,} tokens: {development}; read while training"
     notes = [("note", note) for note in data["notes"]]
     return [("validation", validation), ("development", development), *notes]
 
 
 def check_same_split(folder: Path, recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Check that a run's text is still split as when it was trained.
+    """Check that the text of a run is split as when the run started.
 
     Args:
-        folder: of the run.
-        recorded: what its `config.json` says of the data.
-        facts: those of the text as it is split now.
+        folder: the run folder.
+        recorded: the data in its `config.json`.
+        facts: the data as split now.
 
     Raises:
-        Refused: another rule, or a run from before the rule was recorded.
+        Refused: the split differs, or the run is too old to have recorded it.
     """
     if recorded.get("split") != facts["split"]:
         raise Refused(
-            f"{folder} was trained with another split of its text than this version makes: "
-            "some of what it held out may be trained on now; train it again, or add --inexact "
-            "to go on all the same"
+            f"{folder} was trained with another split of its text than this version makes, so its "
+            "held-out text may be trained on now: train it again, or add --inexact to resume it "
+            "anyway",
+            code="training.other-split",
         )
 
 
-def choosing_text(material: Material) -> TokenStore:
-    """Return the text that chooses: the development text, so that what is reported chose nothing.
+def choosing_text(training_data: TrainingData) -> TokenStore:
+    """Return the development text, or the validation text if there is none.
 
-    Where a corpus has none (one made before there was such a part) it is the validation text.
+    Training data that is not text, and old runs, have no development part.
     """
-    return getattr(material, "development", None) or material.validation
+    return getattr(training_data, "development", None) or training_data.validation
 
 
 def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """Return what to say where a model goes on with its own text, split otherwise; "": nothing.
+    """Return a warning if a model continues with the same text in another split, else "".
 
     Args:
-        recorded: what the model's run says of its data.
-        facts: those of the text that it is to be trained or measured on.
+        recorded: the data in the record of the model's run.
+        facts: the data that it is to be trained or evaluated on.
     """
     same_text = recorded["content_hash"] == facts["content_hash"]
     if not same_text or recorded.get("split") == facts["split"]:
         return ""
     return (
-        "the model has read this text with another split: it was trained on some of what is held "
-        "out now, which makes its losses look better than they are"
+        "the model was trained on this text with another split, so some of the text held out now "
+        "was trained on: its losses are too low"
     )
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
-    """Return the tokenizer that a run folder holds."""
+    """Return the tokenizer of a run folder."""
     return Tokenizer.load(folder / "tokenizer.json")

@@ -12,7 +12,7 @@ import torch
 from wordorder.errors import BadInput, Refused
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.batches import Batch
-from wordorder.training import machine
+from wordorder.training import compute
 from wordorder.training.config import TrainConfig
 
 MODEL = ModelConfig(
@@ -21,23 +21,24 @@ MODEL = ModelConfig(
 
 
 @pytest.fixture
-def measured() -> Callable[..., machine.Machine]:
+def measured() -> Callable[..., compute.Compute]:
     """Return a function that measures this machine with options of a training."""
     model = LanguageModel(MODEL)
     model.initialise(0)
     tokens = torch.randint(20, (2, 8), generator=torch.Generator().manual_seed(0))
     batch = Batch(tokens, tokens, None, None)
 
-    def measure(threads: tuple[int, ...] = (), **options: object) -> machine.Machine:
+    def measure(threads: tuple[int, ...] = (), **options: object) -> compute.Compute:
         config = TrainConfig(model=MODEL, dtype="float32", compile="no", **options)
-        return machine.measure(config, model, batch, lambda seconds: seconds, threads)
+        return compute.measure(config, model, batch, lambda seconds: seconds, threads)
 
     return measure
 
 
-def test_the_flexible_kernel_is_for_gpus(measured: Callable[..., machine.Machine]) -> None:
-    with pytest.raises(BadInput, match="on cpu use auto"):
+def test_the_flexible_kernel_is_for_gpus(measured: Callable[..., compute.Compute]) -> None:
+    with pytest.raises(BadInput, match="on cpu use --kernel auto") as caught:
         measured(kernel="flex")
+    assert caught.value.code == "training.flex-device"
 
 
 def test_a_kernel_that_was_asked_for_and_cannot_be_made_is_refused_in_a_line() -> None:
@@ -51,27 +52,27 @@ def test_a_kernel_that_was_asked_for_and_cannot_be_made_is_refused_in_a_line() -
     model = OnGPU()
     batch = Batch(torch.zeros(2, 8), torch.zeros(2, 8))
     config = TrainConfig(model=MODEL, dtype="float32", kernel="flex")
-    with pytest.raises(BadInput, match=r"no kernel of alibi \(Buffers cannot be created in"):
-        machine.measure(config, model, batch, lambda seconds: seconds)
+    with pytest.raises(BadInput, match=r"compile alibi \(Buffers cannot be created in"):
+        compute.measure(config, model, batch, lambda seconds: seconds)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_what_cannot_be_computed_is_no_candidate(
-    measured: Callable[..., machine.Machine], monkeypatch: pytest.MonkeyPatch
+    measured: Callable[..., compute.Compute], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "KERNELS", ("flex", "plain"))  # no backward on a CPU
+    monkeypatch.setattr(compute, "KERNELS", ("flex", "plain"))  # no backward on a CPU
     chosen = measured()
     assert chosen.kernel == "plain"
     assert "float32 flex cannot, float32 plain" in chosen.reason
 
 
-def recorded(**changes: object) -> machine.Machine:
+def recorded(**changes: object) -> compute.Compute:
     """Return what a run on this machine records."""
-    return replace(machine.fingerprinted(machine.Machine("cpu", 1)), **changes)
+    return replace(compute.fingerprinted(compute.Compute("cpu", 1)), **changes)
 
 
 def test_a_machine_records_what_the_last_bits_depend_on(
-    measured: Callable[..., machine.Machine],
+    measured: Callable[..., compute.Compute],
 ) -> None:
     found = measured()
     assert found.instructions == torch.backends.cpu.get_cpu_capability()
@@ -81,7 +82,7 @@ def test_a_machine_records_what_the_last_bits_depend_on(
 
 def test_the_same_machine_goes_on() -> None:
     said: list[str] = []
-    assert machine.check_same(recorded(), TrainConfig(), False, said.append) == recorded()
+    assert compute.check_same(recorded(), TrainConfig(), False, said.append) == recorded()
     assert not said
 
 
@@ -90,7 +91,7 @@ def test_the_same_machine_goes_on() -> None:
     [
         (
             {"instructions": "AVX3"},
-            f"the instruction set AVX3, this is {machine.instruction_set()}",
+            f"the instruction set AVX3, this is {compute.instruction_set()}",
         ),
         ({"processor": "Z80"}, "the processor Z80, this is"),
         ({"torch": "0.4"}, "it ran on torch 0.4"),
@@ -99,35 +100,35 @@ def test_the_same_machine_goes_on() -> None:
 )
 def test_another_machine_is_refused_by_name(changes: dict[str, object], named: str) -> None:
     with pytest.raises(Refused, match=named):
-        machine.check_same(recorded(**changes), TrainConfig(), False)
-    machine.check_same(recorded(**changes), TrainConfig(), True)
+        compute.check_same(recorded(**changes), TrainConfig(), False)
+    compute.check_same(recorded(**changes), TrainConfig(), True)
 
 
 def test_an_old_record_says_what_it_lacks() -> None:
     said: list[str] = []
     old = recorded(instructions=None, processor=None)
-    machine.check_same(old, TrainConfig(), False, said.append)
+    compute.check_same(old, TrainConfig(), False, said.append)
     assert said == [
-        "the run does not record its instruction set and processor: whether it goes on to the bit "
-        "on this machine is unknown"
+        "the run does not record its instruction set and processor, so it may not continue bit by "
+        "bit on this machine"
     ]
 
 
 def test_threads_are_measured_where_they_may_be_chosen(
-    measured: Callable[..., machine.Machine], monkeypatch: pytest.MonkeyPatch
+    measured: Callable[..., compute.Compute], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr(machine, "fastest", lambda *_: (1, {1: 0.1, 2: 0.3}))
+    monkeypatch.setattr(compute, "fastest", lambda *_: (1, {1: 0.1, 2: 0.3}))
     try:
         found = measured(threads=(1, 2))
         assert found.threads == torch.get_num_threads() == 1
         assert "1 threads 100 ms, 2 threads 300 ms" in found.reason
-        monkeypatch.setattr(machine, "fastest", lambda *_: (1, {}))
+        monkeypatch.setattr(compute, "fastest", lambda *_: (1, {}))
         assert "2 threads wait for a core" in measured(threads=(1, 2)).reason
         # dtype and kernel are timed with the threads that are best, not with those that wait
         timed: list[int] = []
         monkeypatch.setattr(
-            machine, "step_seconds", lambda *_: timed.append(torch.get_num_threads()) or 0.1
+            compute, "step_seconds", lambda *_: timed.append(torch.get_num_threads()) or 0.1
         )
         torch.set_num_threads(2)
         measured(threads=(1, 2))

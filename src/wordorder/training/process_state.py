@@ -1,4 +1,4 @@
-"""What a process has set before it trains or loads a model: neither changed nor felt."""
+"""Isolates training and model loading from the global state of the calling process."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 
 
 @contextmanager
-def own_surroundings() -> Iterator[None]:
-    """Compute as in a new process, and leave the caller's state as it was.
+def isolated_process_state() -> Iterator[None]:
+    """Compute as in a new process, and restore the caller's state afterwards.
 
-    Left as they were: the global generators of torch, NumPy and Python. Without effect: no_grad,
-    inference_mode, autocast, a default dtype and a default device, of which the record of a run
-    says nothing.
+    The global random generators of torch, NumPy and Python are restored. The caller's no_grad,
+    inference_mode, autocast, default dtype and default device have no effect, because a run does
+    not record them.
     """
-    ours, numpys, dtype = random.getstate(), np.random.get_state(), torch.get_default_dtype()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    dtype = torch.get_default_dtype()
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with ExitStack() as modes:
         modes.enter_context(torch.random.fork_rng(devices))
@@ -34,5 +35,5 @@ def own_surroundings() -> Iterator[None]:
             yield
         finally:
             torch.set_default_dtype(dtype)
-            random.setstate(ours)
-            np.random.set_state(numpys)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

@@ -1,4 +1,4 @@
-"""What a finished run says of itself in its last lines: best and last, and what went wrong."""
+"""The messages at the end of a run: which weights were saved, and signs of failure."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import Any
 
 from wordorder.training.metrics import read
 
-# A validation loss this far above the training loss, and this far above the best, is overfitting.
+# Overfitting: the validation loss is this much above the training loss, and above the best one.
 FAR_ABOVE, RISEN = 0.2, 0.01
 
 Records = list[dict[str, Any]]
 
 
-def lines(folder: Path) -> list[str]:
-    """Return the closing lines of a run folder whose training is done."""
+def final_notes(folder: Path) -> list[str]:
+    """Return the final messages of a finished run, one line each."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     records = read(folder / "metrics.jsonl")
     final = next((r for r in reversed(records) if "final" in r), None)
     steps = [r for r in records if "loss" in r]
     if final is None or not steps:
         return []
-    said = [best_and_last(final), overfitting(records), guessing(final, config["model"])]
-    return [line for line in said if line]
+    messages = [best_and_last(final), overfitting(records), guessing(final, config["model"])]
+    return [message for message in messages if message]
 
 
 def best_and_last(final: dict[str, Any]) -> str:
-    """Return which weights were kept, with the validation loss of both."""
+    """Return which weights were saved, with their validation losses."""
     if "best_step" not in final:
         return ""
     best, last = final["best_step"], final["last_step"]
     if best == last:
-        return f"the last weights, of step {last:,}, are the best: model.safetensors holds them"
+        return f"the last weights, of step {last:,}, are the best: they are in model.safetensors"
     return (
-        f"model.safetensors holds the weights of step {best:,}, the best on the development text: "
-        f"validation loss {final['best_loss']:.3f}; last.safetensors those of step {last:,}: "
-        f"{final['last_loss']:.3f}"
+        f"model.safetensors has the weights of step {best:,}, the best on the development text "
+        f"(validation loss {final['best_loss']:.3f}); last.safetensors has those of step {last:,} "
+        f"({final['last_loss']:.3f})"
     )
 
 
 def overfitting(records: Records) -> str:
-    """Return that the loss rose on held-out text while it fell in training, if it did."""
+    """Return a message if the held-out loss rose while the training loss fell, else ""."""
     steps = [r for r in records if "loss" in r]
     checks = [r for r in records if "validation_loss" in r and "final" not in r]
     if len(checks) < 2:
@@ -62,12 +62,12 @@ def overfitting(records: Records) -> str:
 
 
 def guessing(record: dict[str, Any], model: dict[str, Any]) -> str:
-    """Return that the loss is above that of guessing every token alike, if it is."""
-    alike = math.log(model["vocabulary_size"])
-    if record["validation_loss"] <= alike:
+    """Return a message if the loss is above that of a uniform distribution, else ""."""
+    uniform = math.log(model["vocabulary_size"])
+    if record["validation_loss"] <= uniform:
         return ""
     return (
-        f"the validation loss of {record['validation_loss']:.3f} is worse than guessing every "
-        f"token alike, which is {alike:.3f}: the model has learnt the training text by heart, or "
-        "its learning rate is too high"
+        f"the validation loss of {record['validation_loss']:.3f} is worse than that of a uniform "
+        f"guess, {uniform:.3f}: the model has memorised the training text, or its learning rate "
+        "is too high"
     )

@@ -1,7 +1,8 @@
-"""What is decided while a run goes on: when it ends, and with how many threads it computes.
+"""Decides during a run when it ends and how many threads it uses.
 
-Decisions follow from the clock, the numbers from the decisions: each is recorded before it
-takes effect, and a resumed run repeats the recorded ones before it takes its own.
+Decisions depend on the clock, and the trained weights depend on the decisions. So each decision is
+recorded before it takes effect, and a resumed run repeats the recorded ones before it makes new
+ones.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from wordorder.training.timing import Deadline
 if TYPE_CHECKING:
     from wordorder.training.training import Training
 
-# Compiled code is compiled anew for another number of threads, which takes so many seconds.
+# torch.compile compiles again for another number of threads, which takes this long.
 RECOMPILING_SECONDS = 35.0
 
 
-class Course:
-    """Decides while a run goes on, and repeats what was decided before it was stopped.
+class RunController:
+    """Decides during a run, and repeats recorded decisions after a resume.
 
     Args:
         folder: the run folder.
-        deadline: of a timed run whose end is open; None: its steps are fixed.
-        thread_numbers: the numbers of threads to choose from; none: they are fixed.
-        step_seconds: what a step was measured to take; None: not measured.
-        known: decisions that the checkpoint holds.
-        now: returns the seconds of a clock.
+        deadline: the deadline of a timed run with an open end; None: the number of steps is fixed.
+        thread_numbers: the numbers of threads to choose from; empty: fixed.
+        step_seconds: measured seconds of a step; None: not measured.
+        known: decisions in the checkpoint.
+        now: clock in seconds; None: `time.perf_counter`.
     """
 
     def __init__(
@@ -52,32 +53,32 @@ class Course:
 
     @property
     def taken(self) -> list[dict[str, Any]]:
-        """The decisions that have been taken so far."""
+        """The decisions made so far."""
         return self.decisions.records[: self.decisions.taken]
 
     def begin(self, training: Training, seconds: Callable[[], float]) -> None:
-        """Start to watch a run.
+        """Start to observe a run.
 
         Args:
-            seconds: returns the seconds that the run's steps have taken, before a stop too.
+            seconds: returns the training time of the run, including time before a resume.
         """
         self.training, self.seconds = training, seconds
         if self.deadline is not None:
             self.pace = self.deadline.pace()
             self.pace.add(seconds(), training.done)
         if len(self.thread_numbers) > 1:
-            threads = training.machine.threads
+            threads = training.compute.threads
             self.watch = ThreadWatch(self.thread_numbers, threads, self.step_seconds, self.now)
 
     def stepped(self) -> None:
-        """Note that a step is done, with what is done between steps."""
+        """Record the duration of a finished step and of the work after it."""
         if self.watch is not None:
             self.watch.stepped(self.took)
         if self.deadline is not None:
             self.pace.add(self.seconds(), self.training.done)
 
     def decide(self) -> Iterator[dict[str, Any]]:
-        """Take the decisions that are due before the next step, and yield them."""
+        """Make the decisions that are due before the next step, and yield them."""
         for decision in self.decisions.due(self.training.done):
             self._take(decision)
             yield decision
@@ -109,12 +110,12 @@ class Course:
         if watch is None or training.done == 0 or not watch.is_due():
             return None
         threads = watch.look(training.forward_and_backward)
-        if threads == watch.threads or (training.machine.compile and self._nearly_done()):
+        if threads == watch.threads or (training.compute.compile and self._nearly_done()):
             return None
         return {"step": training.done, "threads": threads}
 
     def _nearly_done(self) -> bool:
-        """Whether the time left would not repay compiling for another number of threads."""
+        """Return whether the remaining time is too short to repay another compilation."""
         training, elapsed = self.training, self.seconds()
         if self.deadline is not None:
             left = self.deadline.budget - elapsed

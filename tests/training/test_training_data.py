@@ -17,10 +17,15 @@ from wordorder.text.load import load_corpus
 from wordorder.text.split import split_corpus
 from wordorder.text.tokenizer import make_tokenizer
 from wordorder.training.config import TrainConfig
-from wordorder.training.material import Material, held_out_rows, read_material, split_warning
 from wordorder.training.metrics import read
 from wordorder.training.run import Run
 from wordorder.training.start import resume, train
+from wordorder.training.training_data import (
+    TrainingData,
+    held_out_rows,
+    read_training_data,
+    split_warning,
+)
 
 TINY = ModelConfig(position="none", width=16, layers=1, heads=2, trained_length=16)
 WORDS = ("sea", "bee", "sees", "the", "finds", "carries", "boat", "and", "aunt", "king")
@@ -43,28 +48,28 @@ def config_of(data: tuple[str, ...], **given: object) -> TrainConfig:
     return TrainConfig(TINY, data=data, **{"steps": 3, **given})  # type: ignore[arg-type]
 
 
-def spelled(material: Material, part: str) -> str:
-    return material.tokenizer.decode(getattr(material, part).tokens.tolist())
+def spelled(training_data: TrainingData, part: str) -> str:
+    return training_data.tokenizer.decode(getattr(training_data, part).tokens.tolist())
 
 
 @pytest.mark.parametrize("documents", [1, 3, 40])
 def test_bpe_learns_from_the_training_part_alone(tmp_path: Path, documents: int) -> None:
     texts = ["\n".join(sentences(40, seed)) for seed in range(documents)]
     config = config_of(written(tmp_path / "text", *texts))
-    material, corpus = read_material(config), load_corpus(config.data)
+    training_data, corpus = read_training_data(config), load_corpus(config.data)
     training = split_corpus(corpus, 0.1, 0.04).training
     learnt = [make_tokenizer("bpe", part, 4096).content_hash for part in (training, corpus)]
-    assert material.tokenizer.content_hash == learnt[0] != learnt[1]
-    assert material.facts["fitted_on"] == "merges learnt from the training text alone"
+    assert training_data.tokenizer.content_hash == learnt[0] != learnt[1]
+    assert training_data.facts["fitted_on"] == "merges learnt from the training text alone"
 
 
 def test_merges_do_not_change_when_the_held_out_text_does(tmp_path: Path) -> None:
     lines = sentences(200)
     config = config_of(written(tmp_path / "text", "\n".join(lines)))
-    before = read_material(config)
+    before = read_training_data(config)
     held = len("\n".join(lines)) * 14 // 100 - 1
     written(tmp_path / "text", "\n".join(lines)[:-held] + ("zyzzyva " * held)[:held])
-    after = read_material(config)
+    after = read_training_data(config)
     assert spelled(after, "validation") != spelled(before, "validation")
     assert after.tokenizer.content_hash == before.tokenizer.content_hash
     assert after.training.tokens.tolist() == before.training.tokens.tolist()
@@ -73,51 +78,51 @@ def test_merges_do_not_change_when_the_held_out_text_does(tmp_path: Path) -> Non
 def test_the_alphabet_of_characters_is_that_of_the_whole_text(tmp_path: Path) -> None:
     lines = sentences(200)
     data = written(tmp_path / "text", "\n".join(lines) + "ẞ")
-    material = read_material(config_of(data, tokenizer="characters"))
-    assert spelled(material, "validation").endswith("ẞ")
-    assert "ẞ" not in spelled(material, "training")
-    assert material.facts["fitted_on"] == "the alphabet of the whole text"
+    training_data = read_training_data(config_of(data, tokenizer="characters"))
+    assert spelled(training_data, "validation").endswith("ẞ")
+    assert "ẞ" not in spelled(training_data, "training")
+    assert training_data.facts["fitted_on"] == "the alphabet of the whole text"
 
 
 def test_parts_are_those_of_the_split(tmp_path: Path) -> None:
     texts = ["\n".join(sentences(40, seed)) for seed in range(3)]
-    material = read_material(config_of(written(tmp_path / "text", *texts)))
+    training_data = read_training_data(config_of(written(tmp_path / "text", *texts)))
     for part, (begin, end) in {
         "training": (0, 0.86),
         "development": (0.86, 0.9),
         "validation": (0.9, 1),
     }.items():
         pieces = [text[int(len(text) * begin) : int(len(text) * end)] for text in texts]
-        assert spelled(material, part) == "".join(pieces)
-        store = getattr(material, part)
+        assert spelled(training_data, part) == "".join(pieces)
+        store = getattr(training_data, part)
         assert store.bytes == sum(len(piece.encode()) for piece in pieces)
-        assert material.facts[f"{part}_tokens"] == len(store)
-    assert material.facts["split"]["documents"] == {
+        assert training_data.facts[f"{part}_tokens"] == len(store)
+    assert training_data.facts["split"]["documents"] == {
         **dict.fromkeys(("all", "different", "training", "development", "validation"), 3)
     }
-    said = dict(held_out_rows(material.facts))
+    said = dict(held_out_rows(training_data.facts))
     assert said["validation"].startswith("the last 10% of each of 3 documents")
     assert "the 4% before that" in said["development"]
 
 
 def test_no_development_part(tmp_path: Path) -> None:
     data = written(tmp_path / "text", "\n".join(sentences(200)))
-    material = read_material(config_of(data, development_fraction=0.0))
-    assert material.development is None
-    assert dict(held_out_rows(material.facts))["development"] == "none: nothing is chosen"
+    training_data = read_training_data(config_of(data, development_fraction=0.0))
+    assert training_data.development is None
+    assert dict(held_out_rows(training_data.facts))["development"] == "none: nothing is chosen"
 
 
 def test_a_development_part_shorter_than_a_context_is_trained_on(tmp_path: Path) -> None:
     data = written(tmp_path / "text", "\n".join(sentences(12)))
-    material = read_material(config_of(data, tokenizer="bytes"))
-    assert material.development is not None
+    training_data = read_training_data(config_of(data, tokenizer="bytes"))
+    assert training_data.development is not None
     config = config_of(data, tokenizer="bytes")
-    short = read_material(replace(config, model=replace(TINY, trained_length=40)))
+    short = read_training_data(replace(config, model=replace(TINY, trained_length=40)))
     assert short.development is None
-    assert len(short.training) > len(material.training)
+    assert len(short.training) > len(training_data.training)
     assert short.facts["split"]["development_fraction"] == 0
     assert short.facts["notes"] == [
-        "4% of the text is shorter than one context of 40 tokens: there is no development part, "
+        "4% of the text is shorter than one context of 40 tokens, so there is no development part "
         "and nothing is chosen"
     ]
 
@@ -125,11 +130,11 @@ def test_a_development_part_shorter_than_a_context_is_trained_on(tmp_path: Path)
 def test_too_little_text_says_what_was_dropped(tmp_path: Path) -> None:
     data = written(tmp_path / "text", *["one short line"] * 30)
     with pytest.raises(BadInput, match=r"29 of 30 documents repeat .* dropped\): give more text"):
-        read_material(config_of(data))
+        read_training_data(config_of(data))
 
 
 def test_a_configuration_checks_its_fractions() -> None:
-    with pytest.raises(BadInput, match="leave nothing to train on"):
+    with pytest.raises(BadInput, match="leave no text to train on"):
         TrainConfig(TINY, validation_fraction=0.5, development_fraction=0.6)
 
 
@@ -196,4 +201,4 @@ def test_a_model_that_read_what_is_held_out_now_is_warned_of() -> None:
     assert split_warning(facts, facts) == ""
     assert split_warning({"content_hash": "b"}, facts) == ""  # another text
     for recorded in ({"content_hash": "a"}, {"content_hash": "a", "split": {"version": 1}}):
-        assert "trained on some of what is held out now" in split_warning(recorded, facts)
+        assert "the text held out now was trained on" in split_warning(recorded, facts)

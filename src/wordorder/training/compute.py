@@ -1,10 +1,10 @@
-"""What this machine does fast, found by a moment's measurement and never by its name.
+"""How a run computes: dtype, attention kernel, threads and compilation, chosen by a benchmark.
 
-Machines differ a hundredfold: on CPUs with AMX or AVX-512 bfloat16 units bfloat16 is
-three to eight times faster than float32, on others hundreds of times slower; PyTorch's
-fused attention has a slow bfloat16 backward on CPUs, but wins at long contexts. So a few
-real steps of each candidate decide, and the choice is recorded with the run, with what the
-last bits of a number depend on: instruction set, processor, torch, threads.
+Machines differ a hundredfold: on CPUs with AMX or AVX-512 bfloat16 units, bfloat16 is three to
+eight times faster than float32, on others hundreds of times slower; PyTorch's fused attention has a
+slow bfloat16 backward on CPUs, but is fastest at long contexts. So a few real steps of each
+candidate are timed. The choice is recorded with the run, together with everything else that affects
+the last bits of a result: instruction set, processor, torch version and number of threads.
 """
 
 from __future__ import annotations
@@ -32,19 +32,27 @@ from wordorder.training.threads import fastest
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KERNELS = ("plain", "fused")
 STEPS_TIMED = 3
-SECONDS_ENOUGH = 2.0  # of one candidate: a step this slow is timed once
-# A candidate is given up when its first step, which warms up, or its second takes this many
-# times the best one's step.
+SECONDS_ENOUGH = 2.0  # per candidate: a step this slow is timed once
+# A candidate is rejected when its first step (warm-up) or a later one takes this many times the
+# best candidate's step.
 HOPELESS, BEATEN = 4.0, 1.2
-# Compiling costs 10 to 35 s on the machines seen and saves a twentieth to a quarter of a step.
+# Compiling took 10 to 35 s on the machines measured and saves 5% to 25% of a step.
 SECONDS_WORTH_COMPILING = 300.0
 
 
 @dataclass(frozen=True)
-class Machine:
-    """How a run computes: recorded with it, because other choices give other last bits.
+class Compute:
+    """How a run computes; recorded, because other choices change the last bits of results.
 
     Args:
+        device: cpu, cuda or mps.
+        threads: number of CPU threads.
+        dtype: dtype of activations.
+        kernel: attention kernel.
+        compile: whether to use torch.compile.
+        muon_dtype: dtype of Muon's orthogonalisation.
+        torch: version of PyTorch.
+        reason: timings and reasons of the choice, for the plan.
         instructions: the CPU instruction set that PyTorch uses; None: not recorded.
         processor: the model of the CPU, or of the GPU on cuda; None: not recorded.
     """
@@ -64,11 +72,11 @@ class Machine:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Machine:
+    def from_dict(cls, values: dict[str, Any]) -> Compute:
         """Return what `to_dict` recorded.
 
         Raises:
-            BadInput: a field or a value that no machine has.
+            BadInput: an unknown field or an invalid value.
         """
         return from_record(cls, values, "machine")
 
@@ -90,14 +98,18 @@ def processor_name(device: str) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def fingerprinted(machine: Machine) -> Machine:
-    """Return the machine with the instruction set and the processor of this one."""
-    processor = processor_name(machine.device)
-    return machine_with(machine, instructions=instruction_set(), processor=processor)
+def fingerprinted(compute: Compute) -> Compute:
+    """Return `compute` with the instruction set and the processor of this machine."""
+    processor = processor_name(compute.device)
+    return compute_with(compute, instructions=instruction_set(), processor=processor)
 
 
 def pick_device(name: str) -> str:
-    """Return the device that `auto` means here, or the named one where it exists."""
+    """Return the device for `auto`, or the named one.
+
+    Raises:
+        BadInput: PyTorch does not find the named device.
+    """
     mps = torch.backends.mps.is_available()
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
@@ -106,12 +118,16 @@ def pick_device(name: str) -> str:
     if kind == "cuda" and torch.cuda.is_available():
         there = torch.cuda.device_count()
     if int(number or 0) >= there:
-        raise BadInput(f"--device {name}: PyTorch finds none here; use --device auto or cpu")
+        raise BadInput(
+            f"--device {name} is not available: PyTorch finds no such device; use --device auto "
+            "or cpu",
+            code="training.no-device",
+        )
     return name
 
 
 def compiler_found() -> bool:
-    """Return whether torch.compile finds the C++ compiler that it needs on a CPU."""
+    """Return whether the C++ compiler that torch.compile needs on a CPU is installed."""
     named = os.environ.get("CXX")
     return any(shutil.which(c) for c in ([named] if named else ["c++", "g++", "clang++"]))
 
@@ -122,50 +138,56 @@ def measure(
     batch: Batch,
     worth_seconds: Callable[[float], float],
     threads: Sequence[int] = (),
-) -> Machine:
-    """Return the fastest way to run these steps here, and compute with its threads.
+) -> Compute:
+    """Benchmark the candidates and return the fastest; its number of threads is set.
 
     Args:
-        model: any weights; they are not changed, only given gradients, which are dropped.
+        model: with any weights, which do not change.
         batch: one real batch, on the model's device.
-        worth_seconds: from the seconds of one step to those of the whole run, which decides
-            whether compiling would be repaid.
-        threads: the numbers of threads to choose from, ascending; none: as many as are set.
+        worth_seconds: maps the seconds of one step to those of the whole run, which decide
+            whether compiling is worth its time.
+        threads: the numbers of threads to choose from, ascending; empty: the current number.
+
+    Raises:
+        BadInput: a requested kernel or compilation is not available.
     """
     device = next(model.parameters()).device.type
     if config.kernel == "flex" and device != "cuda":
-        raise BadInput(f"--kernel flex is for GPUs of NVIDIA and AMD: on {device} use auto")
+        raise BadInput(
+            f"--kernel flex needs an NVIDIA or AMD GPU: on {device} use --kernel auto",
+            code="training.flex-device",
+        )
     if threads:
-        # First, or beside another process every candidate below would be timed with threads that
-        # wait. In float32, which no machine is slow at.
-        first = Machine(device, torch.get_num_threads())
-        first = machine_with(first, dtype=_choices(config.dtype, ("float32",))[0])
+        # First, because beside another process the candidates below would be timed with threads
+        # that wait for a core. In float32, which is not slow on any machine.
+        first = Compute(device, torch.get_num_threads())
+        first = compute_with(first, dtype=_choices(config.dtype, ("float32",))[0])
         use(model, first)
         _threads(first, model, batch, threads, 0.0)
-    machine = fingerprinted(Machine(device, torch.get_num_threads()))
-    took, dtype, kernel, shown = _dtype_and_kernel(config, model, batch, machine)
-    machine = machine_with(machine, dtype=dtype, kernel=kernel)
+    compute = fingerprinted(Compute(device, torch.get_num_threads()))
+    took, dtype, kernel, shown = _dtype_and_kernel(config, model, batch, compute)
+    compute = compute_with(compute, dtype=dtype, kernel=kernel)
     if threads:
-        use(model, machine)
-        machine, took, seen = _threads(machine, model, batch, threads, took)
+        use(model, compute)
+        compute, took, seen = _threads(compute, model, batch, threads, took)
         shown += seen
-    machine = machine_with(machine, muon_dtype=_muon_dtype(model))
+    compute = compute_with(compute, muon_dtype=_muon_dtype(model))
     compiled, why = _compile(config, device, worth_seconds(took))
-    use(model, machine)
-    return machine_with(machine, compile=compiled, reason=f"measured: {shown}; {why}")
+    use(model, compute)
+    return compute_with(compute, compile=compiled, reason=f"measured: {shown}; {why}")
 
 
 def _dtype_and_kernel(
-    config: TrainConfig, model: TokenModel, batch: Batch, machine: Machine
+    config: TrainConfig, model: TokenModel, batch: Batch, compute: Compute
 ) -> tuple[float, str, str, str]:
-    """Return the seconds of a step, the dtype and the kernel that are best, and all timings."""
+    """Return the seconds of the fastest step, its dtype and kernel, and all timings as text."""
     best, timings = None, {}
-    kernels = (*KERNELS, "flex") if machine.device == "cuda" else KERNELS
+    kernels = (*KERNELS, "flex") if compute.device == "cuda" else KERNELS
     if config.model.kind == "gru":
         kernels = ("plain",)
     for dtype in _choices(config.dtype, ("bfloat16", "float32")):
         for kernel in _choices(config.kernel, kernels):
-            use(model, machine_with(machine, dtype=dtype, kernel=kernel))
+            use(model, compute_with(compute, dtype=dtype, kernel=kernel))
             fastest = best[0] if best else None
             try:
                 took = step_seconds(model, batch, fastest)
@@ -173,12 +195,13 @@ def _dtype_and_kernel(
                 if kernel != "flex":
                     raise
                 if config.kernel == "flex":
-                    said = " ".join(str(error).split())[:200]
+                    reason = " ".join(str(error).split())[:200]
                     raise BadInput(
-                        f"--kernel flex: PyTorch makes no kernel of {config.model.position} "
-                        f"({said}): use auto"
+                        f"--kernel flex: PyTorch cannot compile {config.model.position} "
+                        f"({reason}): use --kernel auto",
+                        code="training.flex-not-compiled",
                     ) from error
-                timings[f"{dtype} {kernel}"] = "cannot"  # what PyTorch's compiler does not take
+                timings[f"{dtype} {kernel}"] = "cannot"  # PyTorch's compiler does not support it
                 continue
             timings[f"{dtype} {kernel}"] = f"{1e3 * took:.0f} ms"
             if best is None or took < best[0]:
@@ -189,75 +212,76 @@ def _dtype_and_kernel(
 
 
 def _threads(
-    machine: Machine, model: TokenModel, batch: Batch, numbers: Sequence[int], took: float
-) -> tuple[Machine, float, str]:
-    """Return the machine with the best number of threads, the seconds of a step, and a note."""
+    compute: Compute, model: TokenModel, batch: Batch, numbers: Sequence[int], took: float
+) -> tuple[Compute, float, str]:
+    """Return `compute` with the fastest number of threads, the seconds of a step, and a note."""
 
     def step() -> None:
         model(batch).mean().backward()
         model.zero_grad(set_to_none=True)
 
-    best, seconds = fastest(step, numbers, machine.threads)
+    best, seconds = fastest(step, numbers, compute.threads)
     torch.set_num_threads(best)
     shown = [f", {n} threads {1e3 * s:.0f} ms" for n, s in seconds.items()]
     waiting = [n for n in numbers if n not in (seconds or {best: took})]
     shown += [f", {n} threads wait for a core" for n in waiting]
-    return machine_with(machine, threads=best), seconds.get(best, took), "".join(shown)
+    return compute_with(compute, threads=best), seconds.get(best, took), "".join(shown)
 
 
-def machine_with(machine: Machine, **changes: Any) -> Machine:
-    """Return the machine with some choices changed."""
-    return Machine(**{**asdict(machine), **changes})
+def compute_with(compute: Compute, **changes: Any) -> Compute:
+    """Return `compute` with some fields changed."""
+    return Compute(**{**asdict(compute), **changes})
 
 
-def use(model: TokenModel, machine: Machine) -> None:
-    """Set a model to compute as the machine was found to do best."""
-    model.compute_dtype = DTYPES[machine.dtype]
-    model.attention_kernel = machine.kernel
+def use(model: TokenModel, compute: Compute) -> None:
+    """Set a model's compute dtype and attention kernel."""
+    model.compute_dtype = DTYPES[compute.dtype]
+    model.attention_kernel = compute.kernel
 
 
-def compiled(model: TokenModel, machine: Machine) -> nn.Module:
-    """Return the model to train with: itself, or compiled where that was chosen."""
-    return torch.compile(model) if machine.compile else model
+def compiled(model: TokenModel, compute: Compute) -> nn.Module:
+    """Return the model, compiled if that was chosen."""
+    return torch.compile(model) if compute.compile else model
 
 
 def check_same(
-    recorded: Machine,
+    recorded: Compute,
     config: TrainConfig,
     inexact: bool,
     say: Callable[[str], None] = lambda line: None,
-) -> Machine:
-    """Return the machine to resume on: as recorded, or the nearest thing where asked.
+) -> Compute:
+    """Return how to compute a resumed run: as recorded, or as near as possible if `inexact`.
 
     Args:
-        say: told what was not recorded and so cannot be compared.
+        say: called with a message about facts that an old run did not record.
 
     Raises:
-        Refused: where this machine cannot do it as recorded and `inexact` is not set.
+        Refused: this machine cannot compute as recorded, and `inexact` is not set.
     """
     differs = []
     device = recorded.device
     if device == "cuda" and not torch.cuda.is_available():
-        differs.append("it ran on cuda, which is not here")
+        differs.append("it ran on cuda, which is not available")
         device = "cpu"
     if recorded.compile and device == "cpu" and not compiler_found():
-        differs.append("it was compiled, and there is no C++ compiler here")
+        differs.append("it was compiled, but there is no C++ compiler")
     if recorded.torch != torch.__version__:
         differs.append(f"it ran on torch {recorded.torch}, this is {torch.__version__}")
     if device == "cpu" and recorded.threads > (os.cpu_count() or 1):
-        differs.append(f"it used {recorded.threads} threads of {os.cpu_count()} cores here")
-    here = fingerprinted(machine_with(recorded, device=device))
+        differs.append(f"it used {recorded.threads} threads, but there are {os.cpu_count()} cores")
+    here = fingerprinted(compute_with(recorded, device=device))
     differs += _other_processor(recorded, here, say)
     if differs and not inexact:
         raise Refused(
-            f"this machine cannot go on to the bit: {'; '.join(differs)}. "
-            "Add --inexact to go on all the same"
+            f"the run cannot be resumed bit by bit on this machine: {'; '.join(differs)}. "
+            "Add --inexact to resume it anyway",
+            code="training.other-machine",
         )
     can_compile = recorded.compile and (device != "cpu" or compiler_found())
-    return machine_with(here, compile=can_compile, torch=torch.__version__)
+    return compute_with(here, compile=can_compile, torch=torch.__version__)
 
 
-def _other_processor(recorded: Machine, here: Machine, say: Callable[[str], None]) -> list[str]:
+def _other_processor(recorded: Compute, here: Compute, say: Callable[[str], None]) -> list[str]:
     """Return how this processor differs from the recorded one."""
     differs, missing = [], []
     names = {"instructions": "instruction set", "processor": "processor"}
@@ -269,14 +293,18 @@ def _other_processor(recorded: Machine, here: Machine, say: Callable[[str], None
             differs.append(f"it ran on the {name} {before}, this is {now}")
     if missing:
         say(
-            f"the run does not record its {' and '.join(missing)}: whether it goes on to the bit "
-            "on this machine is unknown"
+            f"the run does not record its {' and '.join(missing)}, so it may not continue bit by "
+            "bit on this machine"
         )
     return differs
 
 
 def step_seconds(model: nn.Module, batch: Batch, best: float | None = None) -> float:
-    """Return the seconds of one forward and backward, the best of a few."""
+    """Return the seconds of one forward and backward pass, the best of a few.
+
+    Args:
+        best: seconds of the best candidate so far; a much slower candidate is timed only once.
+    """
     times = []
     for _ in range(1 + STEPS_TIMED):
         start = time.perf_counter()
@@ -292,8 +320,8 @@ def step_seconds(model: nn.Module, batch: Batch, best: float | None = None) -> f
     return min(times[1:] or times)
 
 
-def _choices(asked: str, all_of_them: tuple[str, ...]) -> tuple[str, ...]:
-    return all_of_them if asked == "auto" else (asked,)
+def _choices(setting: str, candidates: tuple[str, ...]) -> tuple[str, ...]:
+    return candidates if setting == "auto" else (setting,)
 
 
 def _compile(config: TrainConfig, device: str, run_seconds: float) -> tuple[bool, str]:
@@ -301,17 +329,20 @@ def _compile(config: TrainConfig, device: str, run_seconds: float) -> tuple[bool
         return False, "eager"
     if device == "cpu" and not compiler_found():
         if config.compile == "yes":
-            raise BadInput("--compile yes needs a C++ compiler: install g++, or set CXX")
+            raise BadInput(
+                "--compile yes needs a C++ compiler: install g++, or set CXX",
+                code="training.no-compiler",
+            )
         return False, "eager: no C++ compiler found"
     if config.compile == "yes":
-        return True, "compiled, as asked"
+        return True, "compiled: --compile yes"
     if run_seconds < SECONDS_WORTH_COMPILING:
         return False, "eager: the run is too short to repay compiling"
     return True, "compiled: the run is long enough to repay it"
 
 
 def _muon_dtype(model: TokenModel) -> str:
-    """Return the dtype in which this machine orthogonalises the model's matrices faster."""
+    """Return the dtype in which Muon's orthogonalisation of this model is faster."""
     matrices = [part.value for part in model.muon_parts()]
     if not matrices:
         return "float32"

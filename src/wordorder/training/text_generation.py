@@ -1,0 +1,56 @@
+"""Generates text after a prompt, for the command line, training samples and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from wordorder.errors import BadInput
+from wordorder.model import TokenModel
+from wordorder.model.decoding import Sampling, generate
+from wordorder.numerals import counted
+from wordorder.text.prompt import Prompt
+
+
+def generate_text(
+    model: TokenModel, prompt: Prompt, sampling: Sampling, **options: Any
+) -> Iterator[str]:
+    """Yield a piece of text for each generated token, and a last one.
+
+    A piece is empty while a character is incomplete.
+
+    Args:
+        options: passed on to `wordorder.model.decoding.generate`.
+
+    Raises:
+        BadInput: as `generate` does, before the first piece.
+    """
+    stop = prompt.tokenizer.end_of_text
+    tokens = generate(model, prompt.tokens, sampling, stop=stop, allowed=prompt.allowed, **options)
+    return _pieces(tokens, prompt, sampling)
+
+
+def remaining_positions(model: TokenModel, prompt: Prompt) -> int | None:
+    """Return for how many tokens after a prompt a model has positions; None: any number.
+
+    Raises:
+        BadInput: the prompt leaves no position for another token.
+    """
+    tokens, left = len(prompt.tokens), model.room(len(prompt.tokens))
+    if left == 0:
+        position, positions = model.config.position, model.position.max_position + 1
+        raise BadInput(
+            f"the prompt has {counted(tokens, 'token')}, the end-of-text token before it included, "
+            f"but {position} has only {positions:,} positions: shorten it by "
+            f"{counted(tokens - positions, 'token')}, or use a run trained with --position rotary",
+            code="training.prompt-too-long",
+        )
+    return left
+
+
+def _pieces(tokens: Iterator[int], prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+    decoder, count = prompt.decoder(), 0
+    for token in tokens:
+        count += 1
+        yield decoder.feed(token)
+    yield decoder.finish(ran_out=count == sampling.max_tokens)
