@@ -1,4 +1,4 @@
-"""`wordorder explain`: how order gets into a model, in one screen and with its own numbers."""
+"""`wordorder explain`: how order enters a model, on one page of its own activations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wordorder.numerals import counted
 from wordorder.text.user_text import decode_argument
 from wordorder.training.run import Run
 from wordorder.words.explanation import explain
-from wordorder.words.screen import page
+from wordorder.words.explain_view import page
 
 
 def main(arguments: list[str]) -> int:
