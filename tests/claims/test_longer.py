@@ -33,7 +33,7 @@ from wordorder.claims.questions import (
     word_frequencies,
 )
 from wordorder.errors import BadInput
-from wordorder.evaluation.sinks import streamed_losses
+from wordorder.evaluation.streaming_llm import streamed_losses
 from wordorder.evaluation.windows import cut_windows, target_losses
 from wordorder.extension.carried import carried
 from wordorder.model import LanguageModel, ModelConfig

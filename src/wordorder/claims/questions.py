@@ -15,7 +15,7 @@ from wordorder.evaluation.intervals import mean_of
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import losses_shuffled_at
 from wordorder.evaluation.position_probe import position_probe
-from wordorder.evaluation.sinks import streamed_losses
+from wordorder.evaluation.streaming_llm import streamed_losses
 from wordorder.evaluation.windows import Windows, cut_windows, target_losses
 from wordorder.extension.carried import carried
 from wordorder.extension.methods import Stretch, respelled

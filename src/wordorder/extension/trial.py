@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import ContextLoss, ContextLosses, context_losses
 from wordorder.evaluation.intervals import Estimate, mean_of
-from wordorder.evaluation.sinks import streamed_losses
+from wordorder.evaluation.streaming_llm import streamed_losses
 from wordorder.evaluation.windows import cut_windows, places, target_losses
 from wordorder.extension.carried import carried
 from wordorder.extension.longrope import Factors, never_falling, search
