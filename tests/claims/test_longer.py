@@ -35,7 +35,7 @@ from wordorder.claims.questions import (
 from wordorder.errors import BadInput
 from wordorder.evaluation.streaming_llm import streamed_losses
 from wordorder.evaluation.windows import cut_windows, target_losses
-from wordorder.extension.carried import carried
+from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.store import TokenStore
 
@@ -216,7 +216,7 @@ def test_scalings_are_read_on_the_same_targets(asked: tuple[Any, Any]) -> None:
         ("YaRN", f"rotary:scaling=yarn,factor=4,original_length={LENGTH},beta_fast=2"),
     ):
         tokens = windows.tokens[:, -4 * LENGTH - 1 :]
-        there = target_losses(carried(run.model, spec), tokens, LENGTH // 2)
+        there = target_losses(with_position(run.model, spec), tokens, LENGTH // 2)
         assert found["4"][name] == pytest.approx(float((there - base).mean()), abs=1e-6)
     # What dynamic NTK divides by is how much longer the text is: here the very factor.
     assert found["4"]["dynamic NTK"] == pytest.approx(found["4"]["NTK"], abs=1e-6)

@@ -198,7 +198,7 @@ def test_where_nothing_can_be_asked_the_reason_is_told() -> None:
     assert short.exact is None and enough.cannot is None
     poor = text_of("bytes", "abc, " * 50)
     (found,) = retrieval(Knows(400, 1), *poor, "recall", [200], [0.0])
-    assert str(found.cannot).startswith("the text has 5 kinds of tokens, and recall pairs 10")
+    assert str(found.cannot).startswith("the text has 5 distinct tokens, and recall needs")
 
 
 def test_bad_input() -> None:

@@ -36,9 +36,9 @@ from wordorder.experiments.calibration import config_of
 from wordorder.experiments.jobs import SECONDS_TO_SAVE, Tell
 from wordorder.experiments.paired_run import TRAINING_SHARE, Told, measures_of
 from wordorder.experiments.statistics import Interval
-from wordorder.extension.carried import carried
 from wordorder.extension.fine_tune import RATE, fine_tune
 from wordorder.extension.methods import Stretch, respelled
+from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel
 from wordorder.training.config import TrainConfig
 from wordorder.training.machine import DTYPES, Machine
@@ -143,7 +143,7 @@ def _further(
         rate: share of the parent's learning rates.
     """
     assert isinstance(parent.model, LanguageModel)
-    child = carried(parent.model, spec, length)
+    child = with_position(parent.model, spec, length)
     config = replace(
         fine_tune(config_of(job), length, rate=rate),
         model=child.config,

@@ -17,8 +17,8 @@ from wordorder.evaluation.order import losses_shuffled_at
 from wordorder.evaluation.position_probe import position_probe
 from wordorder.evaluation.streaming_llm import streamed_losses
 from wordorder.evaluation.windows import Windows, cut_windows, target_losses
-from wordorder.extension.carried import carried
 from wordorder.extension.methods import Stretch, respelled
+from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel
 from wordorder.text.store import TokenStore
 from wordorder.training.material import Material
@@ -55,7 +55,7 @@ def removed(run: Run, material: Material) -> dict[str, float]:
     positions = model.position.embed(torch.zeros_like(words), layout)
     remainder = model.position.embed(words, layout) - words - positions
     whole = _loss(model, store)
-    without = carried(model, "none")
+    without = with_position(model, "none")
     hook = model.embedding.register_forward_hook(lambda m, i, output: torch.zeros_like(output))
     wordless = _loss(model, store)
     hook.remove()
@@ -75,7 +75,7 @@ def resampled(run: Run, material: Material) -> dict[str, Any]:
         evaluate(model, store, context_length=length + 1)
     except BadInput as error:
         refused = str(error)
-    longer = carried(model, f"learned:length={2 * length}")
+    longer = with_position(model, f"learned:length={2 * length}")
     rise = _loss(longer, store, 2 * length) - _loss(model, store)
     return {"refused": refused, "rise": rise}
 
@@ -89,7 +89,7 @@ def scalings(run: Run, material: Material) -> dict[str, dict[str, float]]:
 
     def rise(method: str, factor: int) -> float:
         stretch = Stretch(length, factor * length, model.config.head_dim)
-        scaled = carried(model, respelled(method, model.config, stretch), stretch.length)
+        scaled = with_position(model, respelled(method, model.config, stretch), stretch.length)
         tokens = windows.tokens[:, -stretch.length - 1 :]
         return float((target_losses(scaled, tokens, windows.targets) - base).mean())
 
