@@ -20,7 +20,7 @@ COLOURS = (
 # The embeddings compared most often have the first colours, so that these are all different. The
 # others have the next ones in the order of the catalogue, then the first again; embeddings of one
 # colour differ in marker and dashes.
-COMMON = ("none", "rotary", "alibi", "learned", "sinusoidal")
+COMMON = ("none", "rotary", "alibi", "learned", "sinusoidal", "t5")
 MARKERS = "osD^vPXp"  # in matplotlib's spelling
 QUIET = "#888888"  # lines and words that are no data
 
