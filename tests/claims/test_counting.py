@@ -105,8 +105,9 @@ def test_where_models_have_not_learned_nothing_is_tested(claim: Claim) -> None:
     results = planted({("repeat", "none"): 0.9}, within={key: 0.8})
     found = verdict(claim, results)
     assert found.word in (UNDECIDED, NOT_TESTABLE)
-    assert f"{task}, rotary, seed 0: not judged beyond, right within in 0.80 at most" in (
-        found.measurements.notes
+    assert (
+        f"{task}, rotary, seed 0: not evaluated beyond the length: accuracy within at most 0.80"
+        in (found.measurements.notes)
     )
     # Half of them are too few to speak for all: a control that never learned refutes nothing.
     practice = {"repeat": REPEAT, "copy": COPY, "addition": ADDITION}[task]
@@ -114,7 +115,7 @@ def test_where_models_have_not_learned_nothing_is_tested(claim: Claim) -> None:
         results[practice.work("rotary", seed).name] = {"curve": curve(practice, 0.9)}
     found = verdict(claim, results)
     assert found.word == NOT_TESTABLE
-    assert any("until most models are right within" in reason for reason in found.reasons)
+    assert any("until most models reach an accuracy" in reason for reason in found.reasons)
 
 
 def test_the_seeds_that_three_cannot_be_are_asked_for() -> None:
@@ -123,7 +124,7 @@ def test_the_seeds_that_three_cannot_be_are_asked_for() -> None:
         measurements = claim.read(few, planted({("repeat", "none"): 0.9}))
         found = judge(claim, measurements, seeds=few.seeds)
         assert found.word == NOT_TESTABLE
-        assert f"needs {claim.seeds_needed} seeds, and has 3" in found.reasons
+        assert f"needs {claim.seeds_needed} seeds, has 3" in found.reasons
 
 
 def test_shares_stay_within_what_can_be() -> None:
@@ -153,7 +154,7 @@ def test_the_best_checkpoint_is_judged_and_the_last_is_told() -> None:
     assert isinstance(right, Shares)
     assert [right.by_seed[s] for s in range(3)] == pytest.approx([0.8, 0.81, 0.79])
     assert (
-        "at last 1.00 1.00 1.00" in measurements.notes[0]
+        "last checkpoint 1.00 1.00 1.00" in measurements.notes[0]
         and "0.40 0.41 0.40" in measurements.notes[0]
     )
 

@@ -76,7 +76,7 @@ def test_models_that_err_in_distribution_say_nothing_of_sparse(
     assert found.word == NOT_TESTABLE
     (name,) = within
     assert found.reasons == (
-        f"needs models of {name} that are right within training in 0.90 of reads: more steps, or "
+        f"needs models of {name} with an accuracy of 0.90 in distribution: more steps, or "
         "more layers",
     )
 

@@ -101,10 +101,10 @@ def test_relative_may_not_find_more_than_sinusoidal() -> None:
 def test_nothing_is_tested_at_floor_or_ceiling() -> None:
     floor = verdict(ARTICLE, sinusoidal=[1, 2, 1, 1, 2], rotary=[2, 1, 1, 1, 1])
     assert floor.word == NOT_TESTABLE
-    assert floor.reasons == ("needs more training: neither finds much more than before it",)
+    assert floor.reasons == ("needs more training: neither is much better than untrained",)
     ceiling = verdict(ARTICLE, sinusoidal=[95, 96, 97, 96, 95], rotary=[96, 95, 96, 97, 95])
     assert ceiling.word == NOT_TESTABLE
-    assert ceiling.reasons == ("needs a harder search: both find nearly all",)
+    assert ceiling.reasons == ("needs a harder retrieval task: both find nearly all",)
 
 
 def test_what_failed_leaves_its_claim_undecided() -> None:
@@ -121,7 +121,7 @@ def test_what_failed_leaves_its_claim_undecided() -> None:
 def test_three_seeds_are_too_few() -> None:
     plan = ClaimPlan(seeds=3)
     found = verdict(ARTICLE, plan, sinusoidal=[30, 32, 31], rotary=[60, 62, 61])
-    assert (found.word, found.reasons) == (NOT_TESTABLE, ("needs 5 seeds, and has 3",))
+    assert (found.word, found.reasons) == (NOT_TESTABLE, ("needs 5 seeds, has 3",))
 
 
 def test_every_seed_and_both_losses_are_told() -> None:
@@ -184,7 +184,7 @@ def test_two_files_are_two_languages_line_by_line(translated: tuple[str, str]) -
     ("first", "second", "message"),
     [
         (text(300), text(299), r"has 300 lines and .* 299"),
-        (text(20), text(20).upper(), r"20 different sentences, give at least 250"),
+        (text(20), text(20).upper(), r"20 distinct sentences: give at least 250"),
         (text(300), None, r"no such file"),
     ],
 )
@@ -201,14 +201,14 @@ def test_files_that_are_no_translations(
 
 
 def test_one_file_is_no_pair(translated: tuple[str, str]) -> None:
-    with pytest.raises(BadInput, match="1 files of languages: give two"):
+    with pytest.raises(BadInput, match="--languages has 1 file: give two"):
         two_languages.translations(translated[:1])
 
 
 def test_too_few_sentences_of_the_data(tmp_path: Path) -> None:
     path = tmp_path / "short.txt"
     path.write_text(text(40))
-    with pytest.raises(BadInput, match="40 different sentences, give at least 500"):
+    with pytest.raises(BadInput, match="40 distinct sentences: give at least 500"):
         two_languages.read_languages(config(ClaimPlan(data=(str(path),))), ())
     path.write_text("".join(f"sentence of number {n} here\n" for n in range(2000)))
     with pytest.raises(BadInput, match="held-out sentences of at least 12 tokens"):

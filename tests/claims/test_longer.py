@@ -92,7 +92,7 @@ def test_interpolation_holds_and_fails(changes: dict[str, float], words: tuple[s
 def test_what_has_no_criterion_is_told() -> None:
     notes = verdict("interpolation-untuned").measurements.notes
     assert "dynamic NTK +0.300, YaRN +0.500" in notes[0]
-    assert "turn 5.7 times or more" in notes[1]
+    assert "with 5.7 or more rotations" in notes[1]
 
 
 def test_scalings_are_not_tried_on_models_that_use_no_far_context() -> None:

@@ -81,7 +81,7 @@ def test_the_mean_is_over_tasks_and_learning_none_of_them_decides_nothing() -> N
     assert list(lift.by_seed.values()) == pytest.approx([15.0, 16.0, 14.0, 15.5, 14.5] * 2)
     found = verdict(planted({"sinusoidal": 0.3, "rotary": 0.3}, within=0.9))
     assert found.word == NOT_TESTABLE
-    assert "until plain positions are right within the length" in found.reasons[0]
+    assert "until models with plain positions learn one" in found.reasons[0]
 
 
 def test_without_results_nothing_is_decided() -> None:

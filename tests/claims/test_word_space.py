@@ -37,7 +37,7 @@ def test_examples_hold_fail_and_cannot_be_tested(changes: dict[str, Any], word: 
     found = verdict(EXAMPLES, **changes)
     assert found.word == word
     if "tokyo" in changes:
-        needs = "no word 'tokyo': it needs another text or other vectors"
+        needs = "no word 'tokyo': use other vectors or another text"
         assert found.by_criterion[2] == NOT_TESTABLE and needs in found.reasons
 
 

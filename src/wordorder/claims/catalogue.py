@@ -50,9 +50,9 @@ def find(names: Sequence[str]) -> list[Claim]:
     for name in names:
         if name not in CLAIMS and name not in GROUPS:
             near = difflib.get_close_matches(name, CLAIMS, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = f"did you mean {near[0]}? Choose" if near else "choose"
             raise BadInput(
-                f"unknown claim {name!r}: {hint}Choose from {', '.join(CLAIMS)}, or a group: "
+                f"unknown claim {name!r}: {hint} from {', '.join(CLAIMS)}, or a group: "
                 f"{' or '.join(GROUPS)}",
                 code="claims.unknown-claim",
             )
