@@ -17,13 +17,10 @@ COLOURS = (
     *("#222222", "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#009E73", "#CC79A7"),
     *("#7A4FA3", "#8C6D31", "#6E7F80", "#B03060"),
 )
-# Each embedding takes the next colour in this order. The colours repeat; embeddings that share one
-# differ in marker and dashes. The embeddings compared most often come first.
-EMBEDDINGS = (
-    "none rotary alibi learned sinusoidal t5 kerple fire cope transformer-xl deberta shaw sandwich "
-    "xpos pope selective dape path forgetting randomized offset axial self-extend "
-    "shaw-values relative"
-).split()
+# The embeddings compared most often have the first colours, so that these are all different. The
+# others have the next ones in the order of the catalogue, then the first again; embeddings of one
+# colour differ in marker and dashes.
+COMMON = ("none", "rotary", "alibi", "learned", "sinusoidal", "t5")
 MARKERS = "osD^vPXp"  # in matplotlib's spelling
 QUIET = "#888888"  # reference lines and labels
 
@@ -38,9 +35,12 @@ class Look:
 
 
 def look_of(position: str) -> Look:
-    """Return the look of an embedding, chosen by the first name in its spec."""
+    """Return the look of an embedding, by the name that its spec begins with."""
+    from wordorder.positions import CATALOGUE  # imports torch, which pictures of words do without
+
     name = re.split(r"[:+/]", position, maxsplit=1)[0]
-    number = EMBEDDINGS.index(name) if name in EMBEDDINGS else zlib.crc32(name.encode())
+    names = [*COMMON, *(other for other in CATALOGUE if other not in COMMON)]
+    number = names.index(name) if name in names else zlib.crc32(name.encode())
     return Look(COLOURS[number % len(COLOURS)], MARKERS[number % len(COLOURS) % len(MARKERS)])
 
 

@@ -20,10 +20,10 @@ from wordorder.claims.by_construction import (
     try_sinusoids,
 )
 from wordorder.claims.catalogue import CLAIMS
-from wordorder.claims.claim import FAILS, HOLDS, Plan, judge
+from wordorder.claims.claim import FAILS, HOLDS, ClaimPlan, judge
 from wordorder.positions import CATALOGUE, Position, TokenLayout
 
-ONE = Plan(seeds=1)
+ONE = ClaimPlan(seeds=1)
 
 
 def verdict(name: str) -> Any:
@@ -61,11 +61,9 @@ def test_only_positions_show_a_bidirectional_model_an_order(few: Any) -> None:
     found = verdict("bag-of-words")
     assert found.word == HOLDS
     # ALiBi sees distances alone: a mirror image is the one order that it takes for the text's own.
-    assert found.reading.said[1] == (
-        "mirror images are the same to what sees only how far apart two words are, not which comes "
-        "first: alibi"
-    )
-    assert not any("I love AI" in line for line in found.reading.said)
+    assert found.measurements.notes[1].startswith("a text and its mirror image are the same")
+    assert found.measurements.notes[1].endswith(": alibi")
+    assert not any("I love AI" in line for line in found.measurements.notes)
 
 
 def test_the_articles_example_is_tried_with_the_articles_embeddings(
@@ -86,7 +84,7 @@ def test_an_embedding_that_shows_no_order_is_caught(
     monkeypatch.setitem(CATALOGUE, "broken", broken)
     found = verdict("bag-of-words")
     assert found.word == FAILS
-    assert "the least difference is with broken" in found.reading.said[0]
+    assert "broken has the smallest difference" in found.measurements.notes[0]
 
 
 def test_what_only_says_which_positions_are_fed_is_not_asked(

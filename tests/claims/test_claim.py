@@ -14,10 +14,10 @@ from wordorder.claims.claim import (
     NOT_TESTABLE,
     UNDECIDED,
     Claim,
+    ClaimPlan,
     Criterion,
     Gate,
-    Plan,
-    Reading,
+    Measurements,
     judge,
 )
 from wordorder.claims.intervals import Gains
@@ -85,12 +85,12 @@ def test_a_claim_is_as_good_as_its_worst_criterion(
     values: dict[str, tuple[float, ...]], word: str
 ) -> None:
     criteria = Criterion("a", least=0.5), Criterion("b", least=0.5)
-    assert judge(claim_of(*criteria, causes={"a": "known"}), Reading(values)).word == word
+    assert judge(claim_of(*criteria, causes={"a": "known"}), Measurements(values)).word == word
 
 
 def claim_of(*criteria: Criterion, **how: Any) -> Claim:
     return Claim(
-        "x", "article", "", "", "", "", criteria, lambda p: [], lambda p, r: Reading({}), **how
+        "x", "article", "", "", "", "", criteria, lambda p: [], lambda p, r: Measurements({}), **how
     )
 
 
@@ -119,7 +119,7 @@ def test_a_gate_that_is_not_met_leaves_a_claim_untested(
 ) -> None:
     gates = (Gate(Criterion("g", least=0.5), "more of it", spares=spares),)
     claim = claim_of(LEAST, gates=gates, causes={"a": "known"})
-    found = judge(claim, Reading({"a": values, "g": gate}))
+    found = judge(claim, Measurements({"a": values, "g": gate}))
     assert found.word == word
     assert ("needs more of it" in found.reasons) == (word == NOT_TESTABLE)
 
@@ -128,42 +128,42 @@ def test_a_gate_guards_the_criteria_it_names() -> None:
     gate = Gate(Criterion("g", least=0.5), "more", of=("b",))
     claim = claim_of(LEAST, Criterion("b", least=0.5), gates=(gate,), causes={"a": "known"})
     values = {"a": DOWN, "b": DOWN, "g": DOWN}
-    assert judge(claim, Reading(values)).by_criterion == (FAILS, NOT_TESTABLE)
+    assert judge(claim, Measurements(values)).by_criterion == (FAILS, NOT_TESTABLE)
     # What is refuted by one criterion is refuted, whatever another could not test.
-    assert judge(claim, Reading(values)).word == FAILS
-    assert judge(claim, Reading({**values, "a": (0.0, 1.0, 0.5)})).word == NOT_TESTABLE
+    assert judge(claim, Measurements(values)).word == FAILS
+    assert judge(claim, Measurements({**values, "a": (0.0, 1.0, 0.5)})).word == NOT_TESTABLE
 
 
 def test_too_few_seeds_are_said_and_decide_nothing() -> None:
     claim = claim_of(LEAST, Criterion("e", most=1, kind="exact"), seeds_needed=5)
-    reading = Reading({"a": UP, "e": [0.5]})
-    found = judge(claim, reading, seeds=3)
+    measurements = Measurements({"a": UP, "e": [0.5]})
+    found = judge(claim, measurements, seeds=3)
     assert (found.word, found.by_criterion) == (NOT_TESTABLE, (NOT_TESTABLE, HOLDS))
-    assert found.reasons == ("needs 5 seeds, and has 3",)
-    assert judge(claim, reading, seeds=5).word == HOLDS
+    assert found.reasons == ("needs 5 seeds, has 3",)
+    assert judge(claim, measurements, seeds=5).word == HOLDS
 
 
 def test_a_claim_takes_the_seeds_that_it_needs_where_it_may() -> None:
     claim = claim_of(LEAST, seeds_needed=5)
-    assert claim.plan(Plan(as_needed=True)).seeds == 5
-    assert claim.plan(Plan(seeds=7, as_needed=True)).seeds == 7
-    assert claim.plan(Plan(seeds=3)).seeds == 3
+    assert claim.plan(ClaimPlan(as_needed=True)).seeds == 5
+    assert claim.plan(ClaimPlan(seeds=7, as_needed=True)).seeds == 7
+    assert claim.plan(ClaimPlan(seeds=3)).seeds == 3
 
 
 def test_what_nobody_can_explain_is_not_printed_as_a_failure() -> None:
-    found = judge(claim_of(LEAST), Reading({"a": DOWN}))
+    found = judge(claim_of(LEAST), Measurements({"a": DOWN}))
     assert (found.word, found.by_criterion) == (UNDECIDED, (FAILS,))
-    assert found.reasons == ("a: against the source, and the cause is not known",)
-    explained = judge(claim_of(LEAST, causes={"a": "too little text"}), Reading({"a": DOWN}))
+    assert found.reasons == ("a: contradicts the source, and the cause is unknown",)
+    explained = judge(claim_of(LEAST, causes={"a": "too little text"}), Measurements({"a": DOWN}))
     assert (explained.word, explained.reasons) == (FAILS, ("cause: too little text",))
     both = claim_of(LEAST, Criterion("b", least=0), causes={"a": "too little text"})
-    assert judge(both, Reading({"a": DOWN, "b": DOWN})).word == FAILS
+    assert judge(both, Measurements({"a": DOWN, "b": DOWN})).word == FAILS
     exact = claim_of(Criterion("a", least=0.5, kind="exact"))
-    assert judge(exact, Reading({"a": [0.1]})).word == FAILS  # arithmetic has no other cause
+    assert judge(exact, Measurements({"a": [0.1]})).word == FAILS  # arithmetic has no other cause
 
 
 def test_what_is_missing_is_needed() -> None:
-    found = judge(claim_of(LEAST), Reading({}, needs=("no vectors: add --words FILES",)))
+    found = judge(claim_of(LEAST), Measurements({}, needs=("no vectors: add --words FILES",)))
     assert (found.word, found.reasons) == (NOT_TESTABLE, ("no vectors: add --words FILES",))
 
 
@@ -189,7 +189,7 @@ def test_a_criterion_reads_as_a_sentence(criterion: Criterion, written: str) -> 
 
 
 def test_every_claim_says_all_that_it_must() -> None:
-    plan = Plan(seeds=2)
+    plan = ClaimPlan(seeds=2)
     jobs: dict[str, object] = {}
     for name, claim in CLAIMS.items():
         assert claim.name == name and claim.criteria and claim.protocol and claim.theirs
@@ -203,7 +203,7 @@ def test_nothing_measured_decides_nothing(name: str) -> None:
     claim = CLAIMS[name]
     of_words = name in ("king-and-queen", "word2vec-analogies")  # nothing to ask is given
     word = NOT_TESTABLE if of_words else UNDECIDED
-    assert judge(claim, claim.read(Plan(), {})).word == word
+    assert judge(claim, claim.read(ClaimPlan(), {})).word == word
 
 
 LENGTHS = {
@@ -242,5 +242,7 @@ def test_claims_are_found_by_name_and_by_whose_they_are() -> None:
     assert [c.name for c in find(["bag-of-words"])] == ["bag-of-words"]
     assert {c.of for c in find(["article"])} == {"article"}
     assert len(find([])) == len(CLAIMS)
-    with pytest.raises(BadInput, match="no claim 'bag-of-word': did you mean bag-of-words"):
+    with pytest.raises(BadInput) as caught:
         find(["bag-of-word"])
+    assert caught.value.code == "claims.unknown-claim"
+    assert "did you mean bag-of-words?" in str(caught.value)

@@ -17,7 +17,7 @@ from wordorder.claims.claim import (
     NOT_TESTABLE,
     UNDECIDED,
     Claim,
-    Plan,
+    ClaimPlan,
     Verdict,
     judge,
 )
@@ -25,7 +25,7 @@ from wordorder.claims.counting import ADDITION, COPY, REPEAT, Practice, examples
 from wordorder.claims.intervals import Shares
 from wordorder.experiments.task_training import Protocol
 
-PLAN = Plan(seeds=60)  # as many as the first of these claims needs
+PLAN = ClaimPlan(seeds=60)  # as many as the first of these claims needs
 CLAIMS = {claim.name: claim for claim in counting.CLAIMS}
 REPEATING, COPYING, ADDING = CLAIMS.values()
 SPREAD = (0.0, 0.01, -0.01)  # of seeds
@@ -105,8 +105,9 @@ def test_where_models_have_not_learned_nothing_is_tested(claim: Claim) -> None:
     results = planted({("repeat", "none"): 0.9}, within={key: 0.8})
     found = verdict(claim, results)
     assert found.word in (UNDECIDED, NOT_TESTABLE)
-    assert f"{task}, rotary, seed 0: not judged beyond, right within in 0.80 at most" in (
-        found.reading.said
+    assert (
+        f"{task}, rotary, seed 0: not evaluated beyond the length: accuracy within at most 0.80"
+        in (found.measurements.notes)
     )
     # Half of them are too few to speak for all: a control that never learned refutes nothing.
     practice = {"repeat": REPEAT, "copy": COPY, "addition": ADDITION}[task]
@@ -114,16 +115,16 @@ def test_where_models_have_not_learned_nothing_is_tested(claim: Claim) -> None:
         results[practice.work("rotary", seed).name] = {"curve": curve(practice, 0.9)}
     found = verdict(claim, results)
     assert found.word == NOT_TESTABLE
-    assert any("until most models are right within" in reason for reason in found.reasons)
+    assert any("until most models reach an accuracy" in reason for reason in found.reasons)
 
 
 def test_the_seeds_that_three_cannot_be_are_asked_for() -> None:
-    few = Plan(seeds=3)
+    few = ClaimPlan(seeds=3)
     for claim in CLAIMS.values():
-        reading = claim.read(few, planted({("repeat", "none"): 0.9}))
-        found = judge(claim, reading, seeds=few.seeds)
+        measurements = claim.read(few, planted({("repeat", "none"): 0.9}))
+        found = judge(claim, measurements, seeds=few.seeds)
         assert found.word == NOT_TESTABLE
-        assert f"needs {claim.seeds_needed} seeds, and has 3" in found.reasons
+        assert f"needs {claim.seeds_needed} seeds, has 3" in found.reasons
 
 
 def test_shares_stay_within_what_can_be() -> None:
@@ -148,11 +149,14 @@ def test_without_results_nothing_is_decided(claim: Claim) -> None:
 
 
 def test_the_best_checkpoint_is_judged_and_the_last_is_told() -> None:
-    reading = REPEATING.read(PLAN, planted({("repeat", "none"): 0.8}))
-    right = reading.quantities["none at 28"]
+    measurements = REPEATING.read(PLAN, planted({("repeat", "none"): 0.8}))
+    right = measurements.quantities["none at 28"]
     assert isinstance(right, Shares)
     assert [right.by_seed[s] for s in range(3)] == pytest.approx([0.8, 0.81, 0.79])
-    assert "at last 1.00 1.00 1.00" in reading.said[0] and "0.40 0.41 0.40" in reading.said[0]
+    assert (
+        "last checkpoint 1.00 1.00 1.00" in measurements.notes[0]
+        and "0.40 0.41 0.40" in measurements.notes[0]
+    )
 
 
 def test_a_checkpoint_before_the_task_is_learned_is_never_the_best() -> None:

@@ -18,7 +18,7 @@ from wordorder.claims.claim import (
     HOLDS,
     NOT_TESTABLE,
     UNDECIDED,
-    Plan,
+    ClaimPlan,
     judge,
 )
 from wordorder.claims.fine_tuned import dropped, train_dropped, train_tuned, tuned
@@ -27,7 +27,7 @@ from wordorder.experiments.calibration import as_job
 from wordorder.model import LanguageModel
 from wordorder.training.config import TrainConfig
 
-PLAN = Plan(seeds=3)
+PLAN = ClaimPlan(seeds=3)
 SPREAD = (0.0, 0.002, -0.002)  # of seeds
 MACHINE = {"device": "cpu", "threads": 1}
 LOSSES = {
@@ -76,7 +76,9 @@ def test_fine_tunes_hold_and_fail(changes: dict[str, Any], words: tuple[str, ...
     for result in results.values():
         result["last-doubling"] = gain(0.0, 0)
     assert judge(claim, claim.read(PLAN, results)).word == NOT_TESTABLE
-    assert any(line.startswith("as long at L: 3.980 at 1L, 4.2") for line in found.reading.said)
+    assert any(
+        line.startswith("as long at L: 3.980 at 1L, 4.2") for line in found.measurements.notes
+    )
 
 
 def planted_drop(late: float, never: float, far: float, anew: float) -> dict[str, Any]:
@@ -125,8 +127,8 @@ def test_dropping_holds_and_fails(
     # What beginning a schedule anew costs falls on the control too.
     assert found.by_criterion == words
     assert found.intervals["kept minus rotary"].mean == pytest.approx(0.28)
-    assert f"dropped {4.28 + late:.3f}, kept 4.280" in found.reading.said[0]
-    assert f"rotary 4.300, dropped {4.58 + far:.3f}, kept 4.580" in found.reading.said[1]
+    assert f"dropped {4.28 + late:.3f}, kept 4.280" in found.measurements.notes[0]
+    assert f"rotary 4.300, dropped {4.58 + far:.3f}, kept 4.580" in found.measurements.notes[1]
 
 
 @pytest.mark.parametrize("name", ["tuned-interpolation", "dropped-rotary"])
@@ -203,7 +205,7 @@ def test_rotary_is_dropped_after_seven_eighths(trained: Trained) -> None:
 
 @pytest.mark.slow
 def test_both_are_trained_to_the_end(tmp_path: Path) -> None:
-    plan = Plan(seeds=1, steps=8)
+    plan = ClaimPlan(seeds=1, steps=8)
     work = tuned(plan, 0)
     job = {**work.job, "steps": 2, "folder": str(tmp_path / "tuned"), "machine": MACHINE}
     found = train_tuned(job, nothing)

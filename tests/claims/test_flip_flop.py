@@ -17,13 +17,13 @@ from wordorder.claims.claim import (
     NOT_TESTABLE,
     UNDECIDED,
     Claim,
-    Plan,
+    ClaimPlan,
     Verdict,
     judge,
 )
 from wordorder.claims.flip_flop import ONE, TWO, train
 
-PLAN = Plan(seeds=14)
+PLAN = ClaimPlan(seeds=14)
 ONE_LAYER, TWO_LAYERS = flip_flop.CLAIMS
 BOTH = pytest.mark.parametrize("claim", flip_flop.CLAIMS, ids=lambda claim: claim.name)
 SPREAD = (0.0, 0.005, -0.005)  # of seeds
@@ -76,7 +76,7 @@ def test_models_that_err_in_distribution_say_nothing_of_sparse(
     assert found.word == NOT_TESTABLE
     (name,) = within
     assert found.reasons == (
-        f"needs models of {name} that are right within training in 0.90 of reads: more steps, or "
+        f"needs models of {name} with an accuracy of 0.90 in distribution: more steps, or "
         "more layers",
     )
 
@@ -99,8 +99,8 @@ def test_a_rotary_without_error_leaves_nothing_to_halve(claim: Claim) -> None:
 
 
 def test_what_no_criterion_hangs_on_is_told_too() -> None:
-    said = ONE_LAYER.read(PLAN, planted(0.4, 0.0)).said
-    assert "cope: error 0.100 in distribution, 0.400 on sparse, 0.000 on dense" in said
+    notes = ONE_LAYER.read(PLAN, planted(0.4, 0.0)).notes
+    assert "cope: error 0.100 in distribution, 0.400 on sparse, 0.000 on dense" in notes
 
 
 def test_models_of_one_and_of_two_layers_are_different_works() -> None:

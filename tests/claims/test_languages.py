@@ -19,7 +19,7 @@ from wordorder.claims.claim import (
     HOLDS,
     NOT_TESTABLE,
     UNDECIDED,
-    Plan,
+    ClaimPlan,
     Verdict,
     judge,
 )
@@ -30,7 +30,7 @@ from wordorder.training.compute import Compute
 from wordorder.training.config import with_vocabulary
 
 ARTICLE, LITERATURE = languages.CLAIMS
-PLAN = Plan(seeds=5)
+PLAN = ClaimPlan(seeds=5)
 WORDS = "the a dog man bit saw old small happy tree under over house never always again".split()
 
 
@@ -54,11 +54,11 @@ def translated(tmp_path: Path) -> tuple[str, str]:
     return str(first), str(second)
 
 
-def config(plan: Plan, position: str = "sinusoidal") -> Any:
+def config(plan: ClaimPlan, position: str = "sinusoidal") -> Any:
     return config_of(languages.bilingual(plan, position, 0).job)
 
 
-def results(plan: Plan, **found: list[float]) -> dict[str, Any]:
+def results(plan: ClaimPlan, **found: list[float]) -> dict[str, Any]:
     """What models would have scored: per cent of sentences, by embedding and seed."""
     record = {"untrained": 0.2, "asked": 500, "words": 50.0, "losses": [2.0, 2.1]}
     return {
@@ -68,7 +68,7 @@ def results(plan: Plan, **found: list[float]) -> dict[str, Any]:
     }
 
 
-def verdict(claim: Any, plan: Plan = PLAN, **found: list[float]) -> Verdict:
+def verdict(claim: Any, plan: ClaimPlan = PLAN, **found: list[float]) -> Verdict:
     return judge(claim, claim.read(plan, results(plan, **found)), seeds=plan.seeds)
 
 
@@ -82,7 +82,7 @@ def test_rotary_holds_only_where_it_finds_ten_points_more() -> None:
     assert word([60, 62, 61.5, 61, 60.5]) == HOLDS
     assert word([1, 2, 1.5, 1, 2]) == FAILS
     assert word([42, 40, 46, 43, 41]) == UNDECIDED
-    many = Plan(seeds=20)
+    many = ClaimPlan(seeds=20)
     some = verdict(ARTICLE, many, sinusoidal=SINUSOIDAL * 4, rotary=[36, 36.5, 36, 35.5, 36] * 4)
     assert some.word == DIRECTION
     worse = verdict(ARTICLE, sinusoidal=SINUSOIDAL, rotary=[1, 2, 1.5, 1, 2])
@@ -101,10 +101,10 @@ def test_relative_may_not_find_more_than_sinusoidal() -> None:
 def test_nothing_is_tested_at_floor_or_ceiling() -> None:
     floor = verdict(ARTICLE, sinusoidal=[1, 2, 1, 1, 2], rotary=[2, 1, 1, 1, 1])
     assert floor.word == NOT_TESTABLE
-    assert floor.reasons == ("needs more training: neither finds much more than before it",)
+    assert floor.reasons == ("needs more training: neither is much better than untrained",)
     ceiling = verdict(ARTICLE, sinusoidal=[95, 96, 97, 96, 95], rotary=[96, 95, 96, 97, 95])
     assert ceiling.word == NOT_TESTABLE
-    assert ceiling.reasons == ("needs a harder search: both find nearly all",)
+    assert ceiling.reasons == ("needs a harder retrieval task: both find nearly all",)
 
 
 def test_what_failed_leaves_its_claim_undecided() -> None:
@@ -119,21 +119,21 @@ def test_what_failed_leaves_its_claim_undecided() -> None:
 
 
 def test_three_seeds_are_too_few() -> None:
-    plan = Plan(seeds=3)
+    plan = ClaimPlan(seeds=3)
     found = verdict(ARTICLE, plan, sinusoidal=[30, 32, 31], rotary=[60, 62, 61])
-    assert (found.word, found.reasons) == (NOT_TESTABLE, ("needs 5 seeds, and has 3",))
+    assert (found.word, found.reasons) == (NOT_TESTABLE, ("needs 5 seeds, has 3",))
 
 
 def test_every_seed_and_both_losses_are_told() -> None:
-    said = verdict(ARTICLE, sinusoidal=SINUSOIDAL, rotary=[1, 2, 1.5]).reading.said
-    assert said[-1] == (
+    notes = verdict(ARTICLE, sinusoidal=SINUSOIDAL, rotary=[1, 2, 1.5]).measurements.notes
+    assert notes[-1] == (
         "rotary: 1.0, 2.0, 1.5% of 500 sentences found, 0.2 before training; 50.0% of words; "
         "masked loss 2.000 and 2.100 nats"
     )
 
 
 def test_the_clone_says_the_same_in_tokens_of_its_own(data: str) -> None:
-    two = two_languages.read_languages(config(Plan(data=(data,))), ())
+    two = two_languages.read_languages(config(ClaimPlan(data=(data,))), ())
     end, half = two.training.end_of_text, two.training.vocabulary_size // 2
     length = len(two.training) // 2
     first, second = two.training.tokens[:length], two.training.tokens[length:]
@@ -148,7 +148,7 @@ def test_the_clone_says_the_same_in_tokens_of_its_own(data: str) -> None:
 
 
 def test_held_out_sentences_are_not_learnt(data: str) -> None:
-    two = two_languages.read_languages(config(Plan(data=(data,))), ())
+    two = two_languages.read_languages(config(ClaimPlan(data=(data,))), ())
     learnt = set(two_languages._documents(two.training))
     for store, sentences in zip(two.held_out, two.sentences, strict=True):
         held = two_languages._documents(store)
@@ -157,7 +157,7 @@ def test_held_out_sentences_are_not_learnt(data: str) -> None:
 
 
 def test_rows_are_windows_of_one_language_with_sentences_apart(data: str) -> None:
-    settings = config(Plan(data=(data,)))
+    settings = config(ClaimPlan(data=(data,)))
     two = two_languages.read_languages(settings, ())
     half = two.training.vocabulary_size // 2
     batch = two.batches(settings).at(0)
@@ -172,7 +172,7 @@ def test_rows_are_windows_of_one_language_with_sentences_apart(data: str) -> Non
 
 
 def test_two_files_are_two_languages_line_by_line(translated: tuple[str, str]) -> None:
-    settings = config(Plan(languages=translated))
+    settings = config(ClaimPlan(languages=translated))
     two = two_languages.read_languages(settings, translated)
     assert two.words == ((), ())
     assert len(two.sentences[0]) == len(two.sentences[1]) == 60
@@ -184,7 +184,7 @@ def test_two_files_are_two_languages_line_by_line(translated: tuple[str, str]) -
     ("first", "second", "message"),
     [
         (text(300), text(299), r"has 300 lines and .* 299"),
-        (text(20), text(20).upper(), r"20 different sentences, give at least 250"),
+        (text(20), text(20).upper(), r"20 distinct sentences: give at least 250"),
         (text(300), None, r"no such file"),
     ],
 )
@@ -197,22 +197,22 @@ def test_files_that_are_no_translations(
         paths[1].write_text(second)
     files = tuple(map(str, paths))
     with pytest.raises(BadInput, match=message):
-        two_languages.read_languages(config(Plan(languages=files)), files)
+        two_languages.read_languages(config(ClaimPlan(languages=files)), files)
 
 
 def test_one_file_is_no_pair(translated: tuple[str, str]) -> None:
-    with pytest.raises(BadInput, match="1 files of languages: give two"):
+    with pytest.raises(BadInput, match="--languages has 1 file: give two"):
         two_languages.translations(translated[:1])
 
 
 def test_too_few_sentences_of_the_data(tmp_path: Path) -> None:
     path = tmp_path / "short.txt"
     path.write_text(text(40))
-    with pytest.raises(BadInput, match="40 different sentences, give at least 500"):
-        two_languages.read_languages(config(Plan(data=(str(path),))), ())
+    with pytest.raises(BadInput, match="40 distinct sentences: give at least 500"):
+        two_languages.read_languages(config(ClaimPlan(data=(str(path),))), ())
     path.write_text("".join(f"sentence of number {n} here\n" for n in range(2000)))
     with pytest.raises(BadInput, match="held-out sentences of at least 12 tokens"):
-        two_languages.read_languages(config(Plan(data=(str(path),))), ())
+        two_languages.read_languages(config(ClaimPlan(data=(str(path),))), ())
 
 
 def test_nearest_counts_both_ways_and_takes_off_what_tells_languages_apart() -> None:
@@ -246,7 +246,7 @@ def test_nearest_agrees_with_counting_by_hand() -> None:
 
 
 def models(data: str) -> tuple[LanguageModel, two_languages.Languages]:
-    settings = config(Plan(data=(data,)))
+    settings = config(ClaimPlan(data=(data,)))
     two = two_languages.read_languages(settings, ())
     settings = with_vocabulary(settings, two.training.vocabulary_size)
     model = make_model(settings.model)
@@ -284,7 +284,7 @@ def test_a_sentence_does_not_see_what_stands_beside_it(data: str) -> None:
 
 @pytest.mark.parametrize("position", languages.POSITIONS)
 def test_the_job_returns_what_json_can_hold(position: str, data: str) -> None:
-    work = languages.bilingual(Plan(data=(data,), steps=1), position, 0)
+    work = languages.bilingual(ClaimPlan(data=(data,), steps=1), position, 0)
     told: list[float] = []
     job = json.loads(json.dumps({**work.job, "machine": asdict(Compute("cpu", 1))}))
     found = work.function(job, lambda share, line: told.append(share))
@@ -295,12 +295,12 @@ def test_the_job_returns_what_json_can_hold(position: str, data: str) -> None:
 
 
 def test_the_job_reads_two_files(translated: tuple[str, str]) -> None:
-    plan = replace(Plan(), languages=translated, steps=1)
+    plan = replace(ClaimPlan(), languages=translated, steps=1)
     work = languages.bilingual(plan, "rotary", 0)
     found = work.function({**work.job, "machine": asdict(Compute("cpu", 1))}, lambda s, line: None)
     assert found["words"] is None and found["asked"] == 60
-    said = ARTICLE.read(plan, {work.name: found}).said
-    assert any(line.startswith("rotary: ") and "words" not in line for line in said)
+    notes = ARTICLE.read(plan, {work.name: found}).notes
+    assert any(line.startswith("rotary: ") and "words" not in line for line in notes)
 
 
 def test_works_are_named_apart_and_shared_by_both_claims() -> None:

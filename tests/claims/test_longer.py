@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from wordorder.claims import questions
+from wordorder.claims import measurements
 from wordorder.claims.catalogue import CLAIMS
 from wordorder.claims.claim import (
     DIRECTION,
@@ -19,12 +19,12 @@ from wordorder.claims.claim import (
     HOLDS,
     NOT_TESTABLE,
     UNDECIDED,
-    Plan,
+    ClaimPlan,
     Verdict,
     judge,
 )
 from wordorder.claims.longer import find_base
-from wordorder.claims.questions import (
+from wordorder.claims.measurements import (
     SCALED,
     last_doubling,
     near_and_far,
@@ -33,13 +33,13 @@ from wordorder.claims.questions import (
     word_frequencies,
 )
 from wordorder.errors import BadInput
-from wordorder.evaluation.sinks import streamed_losses
+from wordorder.evaluation.streaming_llm import streamed_losses
 from wordorder.evaluation.windows import cut_windows, target_losses
-from wordorder.extension.carried import carried
+from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.store import TokenStore
 
-PLAN = Plan(seeds=3)
+PLAN = ClaimPlan(seeds=3)
 SPREAD = (0.0, 0.002, -0.002)  # of seeds
 AT_FOUR = {"plain": 0.9, "interpolation": 0.7, "NTK": 0.4, "dynamic NTK": 0.3, "YaRN": 0.5}
 LENGTH, VOCABULARY = 16, 30
@@ -90,9 +90,9 @@ def test_interpolation_holds_and_fails(changes: dict[str, float], words: tuple[s
 
 
 def test_what_has_no_criterion_is_told() -> None:
-    said = verdict("interpolation-untuned").reading.said
-    assert "dynamic NTK +0.300, YaRN +0.500" in said[0]
-    assert "turn 5.7 times or more" in said[1]
+    notes = verdict("interpolation-untuned").measurements.notes
+    assert "dynamic NTK +0.300, YaRN +0.500" in notes[0]
+    assert "with 5.7 or more rotations" in notes[1]
 
 
 def test_scalings_are_not_tried_on_models_that_use_no_far_context() -> None:
@@ -117,7 +117,7 @@ def test_scalings_are_not_tried_on_models_that_use_no_far_context() -> None:
 def test_sinks_hold_and_fail(lost: float, attended: float, word: str) -> None:
     found = verdict("first-tokens-are-sinks", lost=lost, attended=attended)
     assert found.by_criterion == (word,)
-    assert "with 1 kept" in found.reading.said[0]
+    assert "with 1 kept" in found.measurements.notes[0]
     assert found.intervals["0 kept minus 4 kept"].mean == pytest.approx(lost)
 
 
@@ -216,7 +216,7 @@ def test_scalings_are_read_on_the_same_targets(asked: tuple[Any, Any]) -> None:
         ("YaRN", f"rotary:scaling=yarn,factor=4,original_length={LENGTH},beta_fast=2"),
     ):
         tokens = windows.tokens[:, -4 * LENGTH - 1 :]
-        there = target_losses(carried(run.model, spec), tokens, LENGTH // 2)
+        there = target_losses(with_position(run.model, spec), tokens, LENGTH // 2)
         assert found["4"][name] == pytest.approx(float((there - base).mean()), abs=1e-6)
     # What dynamic NTK divides by is how much longer the text is: here the very factor.
     assert found["4"]["dynamic NTK"] == pytest.approx(found["4"]["NTK"], abs=1e-6)
@@ -249,8 +249,8 @@ def test_the_last_doubling_is_read_on_the_same_targets(asked: tuple[Any, Any]) -
 def test_what_is_beyond_fifty_tokens_is_cut_off(
     asked: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(questions, "FAR", 8)
-    monkeypatch.setattr(questions, "NEAR", 4)
+    monkeypatch.setattr(measurements, "FAR", 8)
+    monkeypatch.setattr(measurements, "NEAR", 4)
     run, material = asked
     found = near_and_far(run, material)
     windows = cut_windows(material.validation, LENGTH, 1, across_documents=True, most_targets=2048)

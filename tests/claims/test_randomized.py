@@ -17,7 +17,7 @@ from wordorder.claims.claim import (
     HOLDS,
     NOT_TESTABLE,
     UNDECIDED,
-    Plan,
+    ClaimPlan,
     Verdict,
     judge,
 )
@@ -33,7 +33,7 @@ from wordorder.claims.randomized import (
     work,
 )
 
-PLAN = Plan(seeds=10)
+PLAN = ClaimPlan(seeds=10)
 (CLAIM,) = randomized.CLAIMS
 SPREAD = (0.0, 0.01, -0.01, 0.005, -0.005) * 2  # of seeds
 
@@ -75,13 +75,13 @@ def test_the_mean_is_over_tasks_and_learning_none_of_them_decides_nothing() -> N
     results = planted({"sinusoidal": 0.3, "rotary": 0.3})
     for seed in range(PLAN.seeds):
         results[work("reverse-string", "rotary", seed).name].update(beyond=0.6, within=0.7)
-    reading = CLAIM.read(PLAN, results)
-    lift = reading.quantities["lift with rotary"]
+    measurements = CLAIM.read(PLAN, results)
+    lift = measurements.quantities["lift with rotary"]
     assert isinstance(lift, Contrast)
     assert list(lift.by_seed.values()) == pytest.approx([15.0, 16.0, 14.0, 15.5, 14.5] * 2)
     found = verdict(planted({"sinusoidal": 0.3, "rotary": 0.3}, within=0.9))
     assert found.word == NOT_TESTABLE
-    assert "until plain positions are right within the length" in found.reasons[0]
+    assert "until models with plain positions learn one" in found.reasons[0]
 
 
 def test_without_results_nothing_is_decided() -> None:
@@ -93,10 +93,10 @@ def test_without_results_nothing_is_decided() -> None:
 
 
 def test_plain_positions_in_tests_are_told() -> None:
-    said = CLAIM.read(PLAN, planted({"sinusoidal": 0.3, "rotary": 0.3})).said
+    notes = CLAIM.read(PLAN, planted({"sinusoidal": 0.3, "rotary": 0.3})).notes
     each = {share: " ".join([share] * 10) for share in ("1.00", "0.30", "0.40")}
-    assert f"bucket-sort, rotary: {each['1.00']} within, {each['0.30']} beyond" in said
-    assert any(f"{each['0.40']} beyond, plain positions" in line for line in said)
+    assert f"bucket-sort, rotary: {each['1.00']} within, {each['0.30']} beyond" in notes
+    assert any(f"{each['0.40']} beyond, plain positions" in line for line in notes)
 
 
 def test_blanks_follow_the_string_and_the_answer_belongs_into_them() -> None:

@@ -19,10 +19,10 @@ from wordorder.claims.claim import (
     NOT_TESTABLE,
     UNDECIDED,
     Claim,
+    ClaimPlan,
     Criterion,
     Gate,
-    Plan,
-    Reading,
+    Measurements,
     Work,
 )
 from wordorder.claims.intervals import Contrast, Shares
@@ -44,11 +44,11 @@ def double(job: Any, tell: Any) -> float:
 
 
 def claim_of(name: str, *xs: float, least: float = 0.0, **job: Any) -> Claim:
-    def works(plan: Plan) -> list[Work]:
+    def works(plan: ClaimPlan) -> list[Work]:
         return [Work(f"double/{x}", double, {"x": x, **job}, 10.0) for x in xs]
 
-    def read(plan: Plan, results: Any) -> Reading:
-        return Reading({"twice": [results[w.name] for w in works(plan) if w.name in results]})
+    def read(plan: ClaimPlan, results: Any) -> Measurements:
+        return Measurements({"twice": [results[w.name] for w in works(plan) if w.name in results]})
 
     criteria = (Criterion("twice", least=least, kind="exact"),)
     return Claim(name, "article", "It doubles.", "x", "y", "z", criteria, works, read)
@@ -64,10 +64,10 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_is_done_once(tmp_path: Path) -> None:
     log, out = tmp_path / "log", str(tmp_path / "claims")
     claims = [claim_of("a", 1, 2, log=str(log)), claim_of("b", 2, least=5, log=str(log))]
-    found = run_claims(claims, Plan(), out=out)
+    found = run_claims(claims, ClaimPlan(), out=out)
     assert [v.word for v in found] == [HOLDS, FAILS]
     assert len(log.read_text().split()) == 2
-    again = run_claims(claims, Plan(), out=out)
+    again = run_claims(claims, ClaimPlan(), out=out)
     assert [as_json(v) for v in again] == [as_json(v) for v in found]
     assert len(log.read_text().split()) == 2
     noted = json.loads((tmp_path / "claims/claims.json").read_text())["claims"]
@@ -76,8 +76,8 @@ def test_a_job_is_done_once(tmp_path: Path) -> None:
 
 def test_a_verdict_stays_until_its_claim_is_asked_for_again(tmp_path: Path) -> None:
     out, path = str(tmp_path / "claims"), tmp_path / "claims/claims.json"
-    run_claims([claim_of("a", 1), claim_of("b", 2)], Plan(), out=out)
-    run_claims([claim_of("b", 2, least=5)], Plan(seeds=5), out=out)
+    run_claims([claim_of("a", 1), claim_of("b", 2)], ClaimPlan(), out=out)
+    run_claims([claim_of("b", 2, least=5)], ClaimPlan(seeds=5), out=out)
     a, b = json.loads(path.read_text())["claims"].values()
     assert (a["claim"], a["verdict"], a["plan"]["seeds"]) == ("a", HOLDS, 3)
     assert (b["claim"], b["verdict"], b["plan"]["seeds"]) == ("b", FAILS, 5)
@@ -87,12 +87,14 @@ def test_the_record_holds_all_that_a_table_is_made_from(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("one two three\n")
 
-    def read(plan: Plan, results: Any) -> Reading:
+    def read(plan: ClaimPlan, results: Any) -> Measurements:
         one, two = Shares({0: 0.5, 1: 0.75}, 8), Shares({0: 0.25, 1: 0.25}, 4)
-        return Reading({"twice": {0: 2.0, 2: 4.0}, "more": Contrast(((1.0, one), (-2.0, two)))})
+        return Measurements(
+            {"twice": {0: 2.0, 2: 4.0}, "more": Contrast(((1.0, one), (-2.0, two)))}
+        )
 
     claim = replace(claim_of("a", 1, training={}), read=read, criteria=(Criterion("twice", 0.5),))
-    run_claims([claim], Plan(data=(str(text),)), out=str(tmp_path / "claims"))
+    run_claims([claim], ClaimPlan(data=(str(text),)), out=str(tmp_path / "claims"))
     record = json.loads((tmp_path / "claims/claims.json").read_text())
     assert record["machine"] == {"device": "cpu", "threads": 1}
     assert record["wordorder"] and record["torch"] and record["processor"] and "commit" in record
@@ -107,32 +109,32 @@ def test_the_record_holds_all_that_a_table_is_made_from(tmp_path: Path) -> None:
     assert (noted["criteria"][0]["least"], noted["criteria"][0]["verdict"]) == (0.5, UNDECIDED)
     before = noted["text"]["hash"]
     text.write_text("one two four\n")
-    run_claims([claim], Plan(data=(str(text),)), out=str(tmp_path / "claims"))
+    run_claims([claim], ClaimPlan(data=(str(text),)), out=str(tmp_path / "claims"))
     record = json.loads((tmp_path / "claims/claims.json").read_text())
     assert record["claims"]["a"]["text"]["hash"] != before
 
 
 def test_a_claim_that_needs_more_seeds_takes_them_where_none_are_given(tmp_path: Path) -> None:
-    def works(plan: Plan) -> list[Work]:
+    def works(plan: ClaimPlan) -> list[Work]:
         return [Work(f"double/{s}", double, {"x": s}, 1.0) for s in range(plan.seeds)]
 
-    def read(plan: Plan, results: Any) -> Reading:
-        return Reading({"twice": {w.job["x"]: results[w.name] for w in works(plan)}})
+    def read(plan: ClaimPlan, results: Any) -> Measurements:
+        return Measurements({"twice": {w.job["x"]: results[w.name] for w in works(plan)}})
 
     criteria = (Criterion("twice", least=-9.0),)
     claim = replace(claim_of("a"), works=works, read=read, criteria=criteria, seeds_needed=4)
-    few = run_claims([claim], Plan(seeds=3), out=str(tmp_path / "few"))[0]
-    assert (few.word, few.reasons) == (NOT_TESTABLE, ("needs 4 seeds, and has 3",))
-    assert "needs 4 seeds, and has 3" in markdown([few])
-    found = run_claims([claim], Plan(seeds=3, as_needed=True), out=str(tmp_path / "more"))[0]
-    assert (found.word, len(found.reading.quantities["twice"])) == (HOLDS, 4)
-    assert within([claim], Plan(seeds=3, as_needed=True), budget=3, processes=1) == []
+    few = run_claims([claim], ClaimPlan(seeds=3), out=str(tmp_path / "few"))[0]
+    assert (few.word, few.reasons) == (NOT_TESTABLE, ("needs 4 seeds, has 3",))
+    assert "needs 4 seeds, has 3" in markdown([few])
+    found = run_claims([claim], ClaimPlan(seeds=3, as_needed=True), out=str(tmp_path / "more"))[0]
+    assert (found.word, len(found.measurements.quantities["twice"])) == (HOLDS, 4)
+    assert within([claim], ClaimPlan(seeds=3, as_needed=True), budget=3, processes=1) == []
 
 
 def test_another_job_of_the_same_name_is_done_anew(tmp_path: Path) -> None:
     log, out = tmp_path / "log", str(tmp_path / "claims")
-    run_claims([claim_of("a", 1, log=str(log))], Plan(), out=out)
-    run_claims([claim_of("a", 1, log=str(log), other=1)], Plan(), out=out)
+    run_claims([claim_of("a", 1, log=str(log))], ClaimPlan(), out=out)
+    run_claims([claim_of("a", 1, log=str(log), other=1)], ClaimPlan(), out=out)
     assert len(log.read_text().split()) == 2
 
 
@@ -140,7 +142,7 @@ def test_results_of_an_earlier_version_are_used(tmp_path: Path) -> None:
     """They say what the job was, and not which text it read."""
     log, out = tmp_path / "log", str(tmp_path / "claims")
     claim = claim_of("a", 1, log=str(log), training={})
-    plan = Plan(data=(str(log),))
+    plan = ClaimPlan(data=(str(log),))
     log.write_text("text\n")
     run_claims([claim], plan, out=out)
     path = tmp_path / "claims/results/double/1.json"
@@ -157,15 +159,15 @@ def test_a_job_that_trains_is_done_anew_on_another_text(tmp_path: Path) -> None:
     trains, other = claim_of("a", 1, log=str(log), training={}), claim_of("b", 2, log=str(log))
     for words, done in (("one", 2), ("one", 2), ("two", 3)):
         text.write_text(words)
-        run_claims([trains, other], Plan(data=(str(text),)), out=out)
+        run_claims([trains, other], ClaimPlan(data=(str(text),)), out=out)
         assert len(log.read_text().split()) == done
 
 
 def test_a_failed_job_is_told_and_takes_no_other_claim_along(tmp_path: Path) -> None:
     claims = [claim_of("a", -1), claim_of("b", 1)]
-    failed, fine = run_claims(claims, Plan(), out=str(tmp_path / "claims"))
+    failed, fine = run_claims(claims, ClaimPlan(), out=str(tmp_path / "claims"))
     assert (failed.word, fine.word) == (UNDECIDED, HOLDS)
-    assert failed.reading.said == ("double/-1: x is below zero",)
+    assert failed.measurements.notes == ("double/-1: x is below zero",)
 
 
 def test_a_job_is_told_by_its_place_in_the_plan(tmp_path: Path) -> None:
@@ -180,10 +182,10 @@ def test_a_job_is_told_by_its_place_in_the_plan(tmp_path: Path) -> None:
             ended[number] = outcome.result
 
     first, last = claim_of("a", 1), claim_of("b", 2)
-    alone = [replace(work, alone=True) for work in first.works(Plan())]
+    alone = [replace(work, alone=True) for work in first.works(ClaimPlan())]
     run_claims(
         [replace(first, works=lambda plan: alone), last],
-        Plan(),
+        ClaimPlan(),
         out=str(tmp_path / "claims"),
         show=Shown(),
     )
@@ -193,25 +195,30 @@ def test_a_job_is_told_by_its_place_in_the_plan(tmp_path: Path) -> None:
 
 def test_a_budget_counts_shared_jobs_once() -> None:
     claims = [claim_of("a", 1, 2), claim_of("b", 2), claim_of("c", 3), claim_of("d", 1)]
-    chosen = within(claims, Plan(), budget=20, processes=1)
+    chosen = within(claims, ClaimPlan(), budget=20, processes=1)
     assert [claim.name for claim in chosen] == ["a", "b", "d"]
-    assert [c.name for c in within(claims, Plan(), budget=20, processes=2)] == ["a", "b", "c", "d"]
+    assert [c.name for c in within(claims, ClaimPlan(), budget=20, processes=2)] == [
+        "a",
+        "b",
+        "c",
+        "d",
+    ]
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(BadInput, match="folder of other things"):
-        run_claims([claim_of("a", 1)], Plan(), out=str(tmp_path))
+        run_claims([claim_of("a", 1)], ClaimPlan(), out=str(tmp_path))
 
 
 def test_a_damaged_record_is_said(tmp_path: Path) -> None:
     (tmp_path / "claims.json").write_text("{")
     with pytest.raises(BadInput, match=r"claims\.json is damaged"):
-        run_claims([claim_of("a", 1)], Plan(), out=str(tmp_path))
+        run_claims([claim_of("a", 1)], ClaimPlan(), out=str(tmp_path))
 
 
 def test_figures_are_written_with_their_intervals(tmp_path: Path) -> None:
-    found = run_claims([claim_of("a", 1, 2)], Plan(), out=str(tmp_path / "claims"))
+    found = run_claims([claim_of("a", 1, 2)], ClaimPlan(), out=str(tmp_path / "claims"))
     assert figures(found[0]) == ["twice at least 0: 3.000 nats [2.000, 4.000]"]
     assert summary(found) == "1 claim: 1 holds"
     line = (
@@ -232,13 +239,13 @@ def test_figures_are_written_with_their_intervals(tmp_path: Path) -> None:
 def test_a_table_says_why_a_claim_could_not_be_tested(tmp_path: Path) -> None:
     gate = Gate(Criterion("worth", least=1.0), "more text")
 
-    def read(plan: Plan, results: Any) -> Reading:
-        return Reading({"twice": {0: 1.0, 1: 1.1, 2: 1.2}, "worth": {0: 0.0, 1: 0.1, 2: 0.2}})
+    def read(plan: ClaimPlan, results: Any) -> Measurements:
+        return Measurements({"twice": {0: 1.0, 1: 1.1, 2: 1.2}, "worth": {0: 0.0, 1: 0.1, 2: 0.2}})
 
     claim = replace(
         claim_of("a", 1), read=read, criteria=(Criterion("twice", least=0.1),), gates=(gate,)
     )
-    found = run_claims([claim], Plan(), out=str(tmp_path / "claims"))
+    found = run_claims([claim], ClaimPlan(), out=str(tmp_path / "claims"))
     assert found[0].word == NOT_TESTABLE
     assert (
         "gate: worth: 0.100 [-0.148, 0.348]; threshold at least 1<br>needs more text"

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from wordorder.claims import speed
-from wordorder.claims.claim import FAILS, HOLDS, NOT_TESTABLE, Plan, Verdict, judge
+from wordorder.claims.claim import FAILS, HOLDS, NOT_TESTABLE, ClaimPlan, Verdict, judge
 from wordorder.claims.speed import LENGTHS, time_both
 
 (CLAIM,) = speed.CLAIMS
-PLAN = Plan(seeds=3)
+PLAN = ClaimPlan(seeds=3)
 SPREAD = (1.0, 1.02, 0.98)  # of processes
 
 
@@ -53,14 +53,14 @@ def test_both_are_compared_in_the_same_dtype() -> None:
     """A transformer that is fast in bfloat16 alone is told, and decides nothing."""
     found = verdict(0.7, 3.0, **{"transformer bfloat16": 9000.0, "gru bfloat16": 10.0})
     assert found.word == FAILS
-    assert "transformer bfloat16 9,000 tokens/s" in found.reading.said[0]
+    assert "transformer bfloat16 9,000 tokens/s" in found.measurements.notes[0]
 
 
 def test_processes_are_the_replicates() -> None:
     works = CLAIM.works(PLAN)
     assert len({work.name for work in works}) == len(LENGTHS) * PLAN.seeds
     assert all(work.alone for work in works)
-    found = verdict(1.5, 3.0).reading.quantities
+    found = verdict(1.5, 3.0).measurements.quantities
     assert all(len(values) == PLAN.seeds for values in found.values())
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from wordorder.claims import word_space
-from wordorder.claims.claim import FAILS, HOLDS, NOT_TESTABLE, Plan, Verdict, judge
+from wordorder.claims.claim import FAILS, HOLDS, NOT_TESTABLE, ClaimPlan, Verdict, judge
 
 EXAMPLES, ANALOGIES = word_space.CLAIMS
-PLAN = Plan(seeds=3, words=("books.txt",), questions="questions-words.txt")
+PLAN = ClaimPlan(seeds=3, words=("books.txt",), questions="questions-words.txt")
 RIGHT = {"nearest": ["queen"], "queen": 1, "paris": 8, "tokyo": 3, "asked": 8444, "words": 30_000}
 
 
-def verdict(claim: Any, plan: Plan = PLAN, **changes: Any) -> Verdict:
+def verdict(claim: Any, plan: ClaimPlan = PLAN, **changes: Any) -> Verdict:
     results = {
         work.name: {**RIGHT, "percent": 30.0 + 0.1 * seed, **changes}
         for seed, work in enumerate(claim.works(plan))
@@ -37,7 +37,7 @@ def test_examples_hold_fail_and_cannot_be_tested(changes: dict[str, Any], word: 
     found = verdict(EXAMPLES, **changes)
     assert found.word == word
     if "tokyo" in changes:
-        needs = "no word 'tokyo': it needs another text or other vectors"
+        needs = "no word 'tokyo': use other vectors or another text"
         assert found.by_criterion[2] == NOT_TESTABLE and needs in found.reasons
 
 

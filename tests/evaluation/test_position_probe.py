@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
-from wordorder.evaluation.position_probe import PositionReading, hidden_states, position_probe
+from wordorder.evaluation.position_probe import PositionProbe, hidden_states, position_probe
 from wordorder.model import ModelConfig, Recorder, make_model
 from wordorder.text.store import TokenStore
 
@@ -78,7 +78,7 @@ def labels(x: Tensor) -> Tensor:
     return 20 * drawn
 
 
-def probed(*layers, **options) -> PositionReading:  # type: ignore[no-untyped-def]
+def probed(*layers, **options) -> PositionProbe:  # type: ignore[no-untyped-def]
     return position_probe(ByHand(*layers), random_store(), trained_length=LENGTH, **options)
 
 
@@ -193,7 +193,6 @@ def test_a_text_is_halved_where_a_document_ends(documents: int) -> None:
 def test_too_little_text_is_refused() -> None:
     with pytest.raises(BadInput) as caught:
         position_probe(ByHand(count), random_store(200, 2), trained_length=LENGTH)  # type: ignore[arg-type]
-    assert str(caught.value) == (
-        "half of the text has 3 windows of 32 tokens, and 4 are needed to tell positions: "
-        "give more text"
+    assert caught.value.code == "evaluation.too-little-text-for-positions" and "3 windows" in str(
+        caught.value
     )

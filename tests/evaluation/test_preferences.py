@@ -176,10 +176,10 @@ def test_pairs_are_read(tmp_path: Path, name: str) -> None:
         ('{"sentence_good": "a", ', "line 2, column 24: not JSON (Expecting property name enc"),
         ("[1, 2]", "line 2: a JSON list, not an object"),
         ("[" * 100_000, "line 2"),
-        ('{"good": "a"}', "line 2: no field 'sentence_good'; its fields are 'good'"),
-        ('{"sentence_good": "a"}', "line 2: no field 'sentence_bad'; its fields are"),
-        (json.dumps({**GOOD, "sentence_bad": 3}), "line 2: 'sentence_bad' is no sentence: 3"),
-        (json.dumps({**GOOD, "sentence_good": " "}), "line 2: 'sentence_good' is no sentence"),
+        ('{"good": "a"}', "line 2: the field 'sentence_good' is missing; its fields are 'good'"),
+        ('{"sentence_good": "a"}', "line 2: the field 'sentence_bad' is missing; its fields are"),
+        (json.dumps({**GOOD, "sentence_bad": 3}), "line 2: 'sentence_bad' is not a sentence: 3"),
+        (json.dumps({**GOOD, "sentence_good": " "}), "line 2: 'sentence_good' is not a sentence"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
@@ -213,10 +213,8 @@ def test_a_sentence_too_long_for_the_model_is_named(tokenizer: Tokenizer) -> Non
     pairs = [Pair("short", "shorter", "f, line 1"), Pair("a" * 60, "b" * 61, "f, line 2")]
     with pytest.raises(BadInput) as caught:
         differences(random_model("learned"), tokenizer, pairs)
-    assert str(caught.value) == (
-        "f, line 2: 60 tokens are too long: position 60 is past the largest that --position "
-        "learned can represent (47): use a shorter text, or train with --position rotary"
-    )
+    assert caught.value.code == "evaluation.sentence-too-long"
+    assert str(caught.value).startswith("f, line 2: 60 tokens are too long: position 60 is past")
 
 
 def test_a_character_that_is_not_known_is_named() -> None:

@@ -12,8 +12,8 @@ from random_weights import filled
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.preferences import Pair
-from wordorder.evaluation.probe import PARTS, Findings, probe
-from wordorder.evaluation.probe_picture import draw_findings
+from wordorder.evaluation.probe import PARTS, ProbeResults, probe
+from wordorder.evaluation.probe_picture import draw_results
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.store import TokenStore, open_store
@@ -63,8 +63,8 @@ def random_model(position: str = "rotary", **options: object) -> TokenModel:
         (
             {"kind": "gru"},
             {
-                "removed": "the model has no positional embedding: it reads in order",
-                "attention": "the model has no attention: it reads token by token",
+                "removed": "a GRU has no positional embedding: choose a run of a transformer",
+                "attention": "a GRU has no attention: choose a run of a transformer",
             },
         ),
     ],
@@ -92,7 +92,7 @@ def test_every_part_has_a_result_or_a_reason(
     shares = [share for share, _ in told]
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
     json.dumps(asdict(found), allow_nan=False)
-    assert draw_findings(tmp_path / "probe.png", found, "a $ and a $", "rotary")
+    assert draw_results(tmp_path / "probe.png", found, "a $ and a $", "rotary")
     assert (tmp_path / "probe.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["probe.png"]
 
@@ -141,28 +141,25 @@ def test_sentences_come_together_and_each(store: TokenStore, tokenizer: Tokenize
     assert other != found
 
 
-def refused(store: TokenStore, tokenizer: Tokenizer, model: TokenModel, **options: object) -> str:
+def refused(
+    store: TokenStore, tokenizer: Tokenizer, model: TokenModel, **options: object
+) -> BadInput:
     with pytest.raises(BadInput) as caught:
         probe(model, store, tokenizer, **options)  # type: ignore[arg-type]
-    return str(caught.value)
+    return caught.value
 
 
 def test_what_cannot_be_probed_is_refused(store: TokenStore, tokenizer: Tokenizer) -> None:
-    said = refused(store, tokenizer, random_model(), only=["atention"])
-    assert said == "no part 'atention' of a probe: did you mean attention?"
-    said = refused(store, tokenizer, random_model(), only=["all"])
-    assert said == (
-        "no part 'all' of a probe: they are order, removed, attention, position, sentences"
-    )
-    said = refused(store, tokenizer, random_model(causal=False))
-    assert said.startswith("a model that fills in hidden tokens has no loss of a next one")
-    said = refused(store, tokenizer, random_model(trained_length=15))
-    assert said == (
-        "the model is trained on 15 tokens at a time, and a probe needs at least 16, to have an "
-        "order to change: train with --trained-length 16 or more"
-    )
-    said = refused(store, tokenizer, random_model(trained_length=100_000))
-    assert said.endswith("shorter than one window of 100,000: give more text with --data")
+    error = refused(store, tokenizer, random_model(), only=["atention"])
+    assert error.code == "evaluation.unknown-part" and "did you mean attention?" in str(error)
+    error = refused(store, tokenizer, random_model(), only=["all"])
+    assert "order, removed, attention, position, sentences" in str(error)
+    error = refused(store, tokenizer, random_model(causal=False))
+    assert error.code == "evaluation.bidirectional"
+    error = refused(store, tokenizer, random_model(trained_length=15))
+    assert error.code == "evaluation.trained-length-too-short" and "length of 15" in str(error)
+    error = refused(store, tokenizer, random_model(trained_length=100_000))
+    assert error.code == "evaluation.text-shorter-than-trained-length"
 
 
 def test_the_shortest_model_can_be_probed(store: TokenStore, tokenizer: Tokenizer) -> None:
@@ -175,9 +172,9 @@ def test_a_pair_that_the_model_cannot_read_is_no_part(
 ) -> None:
     pairs = [("f", [Pair("a" * 40, "b", "f, line 3")])]
     said = refused(store, tokenizer, random_model("learned"), only=["position"], pairs=pairs)
-    assert said.startswith("f, line 3: 40 tokens are too long: position 40 is past the largest")
+    assert str(said).startswith("f, line 3: 40 tokens are too long: position 40 is past the")
 
 
 def test_nothing_to_draw_is_no_picture(tmp_path: Path) -> None:
-    assert not draw_findings(tmp_path / "probe.png", Findings(32), "nothing", "rotary")
+    assert not draw_results(tmp_path / "probe.png", ProbeResults(32), "nothing", "rotary")
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import wilson
 from wordorder.evaluation.needles import KINDS, NAMES, haystack
-from wordorder.evaluation.retrieval import check_kinds, drawn, interval_of, retrieval
+from wordorder.evaluation.retrieval import check_kinds, example, interval_of, retrieval
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.store import TokenStore, open_store
@@ -124,7 +124,7 @@ def test_an_interval_counts_what_is_right_together_as_one() -> None:
 def test_examples_are_as_long_as_asked_and_the_same_each_time(kind: str, depth: float) -> None:
     store, own = text_of("bpe")
     hay = haystack(store, own)
-    one, again, other = (drawn(hay, kind, 200, depth, 0, number) for number in (1, 1, 2))
+    one, again, other = (example(hay, kind, 200, depth, 0, number) for number in (1, 1, 2))
     assert len(one.tokens) == 201
     np.testing.assert_array_equal(one.tokens, again.tokens)
     assert not np.array_equal(one.tokens, other.tokens)
@@ -135,7 +135,7 @@ def test_passkey_stands_at_its_depth() -> None:
     store, own = text_of("bytes")
     hay = haystack(store, own)
     for depth in (0.0, 0.25, 0.5, 1.0):
-        text = own.decode(drawn(hay, "passkey", 1000, depth, 0, 0).tokens.tolist())
+        text = own.decode(example(hay, "passkey", 1000, depth, 0, 0).tokens.tolist())
         begin, key = text.index(" The pass key is "), text[-5:]
         needle = f" The pass key is {key}. Remember it."
         assert key.isdigit() and text[begin:].startswith(needle)
@@ -145,7 +145,7 @@ def test_passkey_stands_at_its_depth() -> None:
 
 def test_variables_lead_to_the_key() -> None:
     store, own = text_of("bytes")
-    text = own.decode(drawn(haystack(store, own), "variable-tracking", 600, 0.1, 0, 0).tokens)
+    text = own.decode(example(haystack(store, own), "variable-tracking", 600, 0.1, 0, 0).tokens)
     said = text.split(" The value of ")[1:]
     meaning: dict[str, str] = {}
     for each in said[:-1]:
@@ -159,10 +159,10 @@ def test_variables_lead_to_the_key() -> None:
 
 def test_recall_asks_for_the_pair_at_its_depth() -> None:
     store, own = text_of("bpe")
-    example = drawn(haystack(store, own), "recall", 101, 0.5, 0, 3)
-    first, value = example.tokens[-2:]
-    places = np.flatnonzero(example.tokens[:-2] == first)
-    assert len(places) == 1 and example.tokens[places[0] + 1] == value
+    tokens = example(haystack(store, own), "recall", 101, 0.5, 0, 3).tokens
+    first, value = tokens[-2:]
+    places = np.flatnonzero(tokens[:-2] == first)
+    assert len(places) == 1 and tokens[places[0] + 1] == value
     assert 40 <= places[0] <= 60
 
 
@@ -194,25 +194,29 @@ def test_a_length_that_the_embedding_cannot_represent_is_told() -> None:
 def test_where_nothing_can_be_asked_the_reason_is_told() -> None:
     store, own = text_of("bytes")
     short, enough = retrieval(Knows(400, 1), store, own, "passkey", [56, 57], [0.0], examples=1)
-    assert short.cannot == "this cannot be asked within 56 tokens: it needs 57"
+    assert short.cannot == "an example of 56 tokens is too short: this task needs 57"
     assert short.exact is None and enough.cannot is None
     poor = text_of("bytes", "abc, " * 50)
     (found,) = retrieval(Knows(400, 1), *poor, "recall", [200], [0.0])
-    assert str(found.cannot).startswith("the text has 5 kinds of tokens, and recall pairs 10")
+    assert str(found.cannot).startswith("the text has 5 distinct tokens, and recall needs")
 
 
 def test_bad_input() -> None:
     store, own = text_of("bytes")
-    with pytest.raises(BadInput, match="no retrieval 'pass-key': choose from passkey, multi-key"):
+    with pytest.raises(BadInput) as caught:
         check_kinds(["pass-key"])
-    with pytest.raises(BadInput, match=r"depth 1\.5 is none"):
+    assert caught.value.code == "evaluation.unknown-retrieval" and "'pass-key'" in str(caught.value)
+    with pytest.raises(BadInput) as caught:
         retrieval(Knows(400, 1), store, own, "passkey", [200], [1.5])
+    assert caught.value.code == "evaluation.depth-out-of-range"
     blind = Knows(400, 1)
     blind.config = ModelConfig(causal=False)
-    with pytest.raises(BadInput, match="bidirectional"):
+    with pytest.raises(BadInput) as caught:
         retrieval(blind, store, own, "passkey", [200])
-    with pytest.raises(BadInput, match="letters that are tokens by themselves"):
+    assert caught.value.code == "evaluation.bidirectional"
+    with pytest.raises(BadInput) as caught:
         haystack(*text_of("characters", "abc " * 50))
+    assert caught.value.code == "evaluation.too-few-letters"
 
 
 def test_wilson() -> None:

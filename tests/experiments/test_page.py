@@ -14,8 +14,8 @@ from wordorder.experiments.page import (
     Figure,
     Heading,
     Items,
+    Paragraph,
     Section,
-    Text,
     page,
 )
 from wordorder.panels import Forest, Line, Lines, Look, Mark, MarkRow
@@ -39,10 +39,10 @@ def forest(name: str, text: str = "a") -> Forest:
 def hostile_page() -> str:
     parts = [
         Heading(HOSTILE),
-        Text(HOSTILE),
+        Paragraph(HOSTILE),
         Items([HOSTILE]),
         Code(HOSTILE),
-        Emphasis(HOSTILE, [Text(HOSTILE)]),
+        Emphasis(HOSTILE, [Paragraph(HOSTILE)]),
         Table([HOSTILE, "b"], [[HOSTILE, HOSTILE]], note=HOSTILE),
         Figure(lines("one", HOSTILE), HOSTILE),
         Figure(forest("two", HOSTILE), HOSTILE),
@@ -98,7 +98,7 @@ def test_a_page_is_the_same_each_time() -> None:
 @pytest.mark.parametrize(
     ("part", "html"),
     [
-        (Text("a < b"), "<p>a &lt; b</p>"),
+        (Paragraph("a < b"), "<p>a &lt; b</p>"),
         (Items(["a", "b"]), "<ul><li>a</li><li>b</li></ul>"),
         (Code("wordorder compare"), "<pre><code>wordorder compare</code></pre>"),
         (Emphasis("a", [Heading("b")]), '<div class="verdict"><p>a</p><h3>b</h3></div>'),

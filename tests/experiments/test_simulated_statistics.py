@@ -17,10 +17,10 @@ import pytest
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from wordorder.experiments.judgement import Change, judge
 from wordorder.experiments.power import detectable, power_of, seeds_to_settle
 from wordorder.experiments.results import GAIN_NATS, TOLERANCE_NATS, word_for
 from wordorder.experiments.shares import chance_to_lead, leads, share_interval
+from wordorder.experiments.significance import Change, judge
 from wordorder.experiments.statistics import ByDocument, Spread, difference, interval
 
 LOW, HIGH = 0.93, 0.97

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from wordorder.experiments.comparison import Comparison
-from wordorder.experiments.judgement import Change, judge
 from wordorder.experiments.results import Summary, word_for
+from wordorder.experiments.significance import Change, judge
 from wordorder.experiments.statistics import Difference
 from wordorder.experiments.summary import summarise
 

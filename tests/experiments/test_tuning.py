@@ -117,14 +117,14 @@ def test_the_text_that_chooses_is_not_the_one_that_is_reported(
     material = read_training_data(config, run.tokenizer)
 
     class Split:
-        """Material with text that may choose, which the reported text is not."""
+        """TrainingData with text that may choose, which the reported text is not."""
 
         development = replace(material.validation, tokens=material.validation.tokens[:60])
         validation, tokenizer = material.validation, material.tokenizer
 
     Split.development = replace(Split.development, starts=Split.development.starts[:1])
     monkeypatch.setattr(
-        paired_run, "read_material", lambda *_: Split() if split else _Whole(material)
+        paired_run, "read_training_data", lambda *_: Split() if split else _Whole(material)
     )
     found = paired_run.choice_of(run)
     assert found["text"] == ("development" if split else "validation")
@@ -134,7 +134,7 @@ def test_the_text_that_chooses_is_not_the_one_that_is_reported(
 
 
 class _Whole:
-    """Material of a text too short for development text."""
+    """TrainingData of a text too short for development text."""
 
     development = None
 

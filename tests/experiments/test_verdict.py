@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.summary import summarise
-from wordorder.experiments.verdict import Verdict, verdict
+from wordorder.experiments.verdict import ComparisonVerdict, verdict
 from wordorder.experiments.wording import p_value, with_interval
 from wordorder.numerals import counted, signed
 
 MadeUp = tuple[Comparison, list[dict[str, Any]]]
 
 
-def everything(said: Verdict) -> str:
+def everything(said: ComparisonVerdict) -> str:
     found = [line for f in said.findings for line in (f.heading, *f.lines)]
     return "\n".join([said.headline, *found, said.scope])
 
 
-def lines_on(said: Verdict, heading: str) -> tuple[str, ...]:
+def lines_on(said: ComparisonVerdict, heading: str) -> tuple[str, ...]:
     return next((f.lines for f in said.findings if f.heading.startswith(heading)), ())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wordorder.extension.longrope import Factors, never_falling, search
+from wordorder.extension.longrope import Factors, non_decreasing, search
 
 BEST = np.array([1.0, 1.3, 2.0, 4.0, 7.5, 8.0])
 START = [(1.0,) * 6, (8.0,) * 6]
@@ -44,4 +44,4 @@ def test_candidates_never_fall_and_stay_between_one_and_the_widest() -> None:
 
 
 def test_never_falling() -> None:
-    assert never_falling(np.array([1.0, 3.0, 2.004, 5.0])) == (1.0, 3.0, 3.0, 5.0)
+    assert non_decreasing(np.array([1.0, 3.0, 2.004, 5.0])) == (1.0, 3.0, 3.0, 5.0)

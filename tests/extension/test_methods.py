@@ -8,7 +8,6 @@ from random_weights import filled
 
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import smallest_base
-from wordorder.extension.carried import carried
 from wordorder.extension.methods import (
     METHODS,
     Stretch,
@@ -20,6 +19,7 @@ from wordorder.extension.methods import (
     rotary_part,
     turning_pairs,
 )
+from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import CATALOGUE, build, parse
 
@@ -98,8 +98,9 @@ def test_self_extend_fills_the_trained_distances() -> None:
     group, near = options["group"], options["neighbours"]
     # Jin et al. 2024 reach (L - near) * group + near, with no larger group than needed.
     assert (OLD - near) * group + near >= NEW > (OLD - near) * (group - 1) + near
-    with pytest.raises(BadInput, match="--neighbours 64 leaves nothing of the trained 64"):
+    with pytest.raises(BadInput) as caught:
         respelled("self-extend", config_of("rotary"), stretch_of(neighbours=64))
+    assert caught.value.code == "extension.too-many-neighbours"
 
 
 def test_yarns_ramp_is_scaled_below_4096() -> None:
@@ -124,12 +125,14 @@ def test_what_fits(position: str, fits: list[str]) -> None:
 
 
 def test_what_does_not_fit_is_told_with_what_does() -> None:
-    with pytest.raises(BadInput, match="yarn acts on rotary, and the run has alibi: those that"):
-        check_fits("yarn", parse("alibi"))
-    with pytest.raises(BadInput, match="no method 'yarm': choose from auto, unchanged"):
-        check_fits("yarm", parse("rotary"))
-    with pytest.raises(BadInput, match="acts on what has no end, and the run has learned"):
-        check_fits("unchanged", parse("learned"))
+    for method, spec, code in (
+        ("yarn", "alibi", "extension.method-does-not-apply"),
+        ("yarm", "rotary", "extension.unknown-method"),
+        ("unchanged", "learned", "extension.method-does-not-apply"),
+    ):
+        with pytest.raises(BadInput) as caught:
+            check_fits(method, parse(spec))
+        assert caught.value.code == code
 
 
 def test_pairs_and_base_of_a_model() -> None:
@@ -144,7 +147,7 @@ def test_a_longer_trained_length_changes_nothing_before_the_old_one(name: str) -
     """Every option that stands for the trained length is written out."""
     method = "unchanged" if "unchanged" in fitting(parse(name)) else "resample"
     model = random_model(name)
-    longer = carried(model, respelled("unchanged", model.config, stretch_of()), NEW)
+    longer = with_position(model, respelled("unchanged", model.config, stretch_of()), NEW)
     tokens = torch.randint(40, (2, 12), generator=torch.Generator().manual_seed(1))
     if method == "resample":  # a table is stretched: only what is not one can stay
         assert longer.position.max_position == NEW - 1

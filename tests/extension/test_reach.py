@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from wordorder.evaluation.context import ContextLoss, ContextLosses
-from wordorder.extension.reach import Text, between, verdict
-from wordorder.extension.trial import choosing_text, streamed_of, text_to_choose_on
+from wordorder.extension.method_search import choosing_text, streamed_of, text_to_choose_on
+from wordorder.extension.reach import HeldOutText, between, verdict
 from wordorder.text.store import TokenStore
 
 NOISE = np.random.default_rng(0).normal(0, 0.3, (12, 4)).repeat(2, 0)  # what documents are about
@@ -32,33 +32,32 @@ def losses(*means: float | None, noise: float = 0.01) -> ContextLosses:
 def test_a_run_worse_than_its_parent_at_every_length_is_said_to_be() -> None:
     """It gains from longer context, and its parent without any is better all the same."""
     said = verdict(losses(4.0, 4.05, 4.2), losses(4.5, 4.45, 4.4))
-    assert "The new run with 256 tokens against its parent with 64: +0.4" in said
-    assert "reading further hurts" in said
-    assert "The new run with 256 against itself with 64: -0.0" in said
-    assert "it uses longer context" in said
-    assert said.endswith("At every length, it is worse than its parent.")
-    assert "helps" not in said
+    assert "256 tokens of context against its parent with 64: +0.4" in said
+    assert "the extension hurts" in said and "the extension helps" not in said
+    assert "256 tokens of context against itself with 64: -0.0" in said
+    assert "longer context helps" in said
+    assert said.endswith("At every context length, the new run is worse than its parent.")
 
 
 def test_a_run_that_reads_further_is_said_to_gain() -> None:
     said = verdict(losses(4.0, 4.2, 4.6), losses(4.0, 3.95, 3.9))
-    assert "reading further helps" in said and "it uses longer context" in said
+    assert "the extension helps" in said and "longer context helps" in said
     assert "better than its parent at 128, 256" in said
-    assert "not told apart from its parent at 64" in said
+    assert "not significantly different from its parent at 64" in said
 
 
 def test_what_shows_nothing_says_nothing() -> None:
     said = verdict(losses(4.0, 4.0, 4.0, noise=0.2), losses(4.0, 4.0, 4.0, noise=0.21))
-    assert "no difference is shown" in said and "no use of it is shown" in said
-    assert said.endswith("At every length, it is not told apart from its parent.")
+    assert said.count("no significant difference.") == 2
+    assert said.endswith("the new run is not significantly different from its parent.")
 
 
 def test_a_parent_without_a_loss_is_compared_where_it_has_one() -> None:
     said = verdict(losses(4.0, None, None), losses(4.0, 3.9, 3.8))
-    assert "reading further helps" in said
-    assert said.endswith("At equal lengths, it is not told apart from its parent at 64.")
+    assert "the extension helps" in said
+    assert said.endswith("new run is not significantly different from its parent at 64.")
     nothing = verdict(losses(4.0, None, None), losses(4.0, 3.9, None))
-    assert "cannot be told" in nothing
+    assert "cannot be compared" in nothing
 
 
 def test_differences_cluster_by_document_with_students_t() -> None:
@@ -101,7 +100,7 @@ def test_development_text_chooses_where_there_is_one() -> None:
 def test_what_chooses_is_named_and_never_the_reported_text_while_another_serves() -> None:
     tokenizer = cast(Any, None)
     material = material_of(development=store_of(4000))
-    reported = Text(material.validation, tokenizer)
+    reported = HeldOutText(material.validation, tokenizer)
     text, name = text_to_choose_on(material, reported, 512)
     assert (text.store, text.across_documents, name) == (material.development, False, "development")
 

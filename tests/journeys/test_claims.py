@@ -15,7 +15,7 @@ QUICK = ["--only", "causal-order", "recurrent-order", "--seeds", "1"]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--only", "sinusoidal-brakes"], "did you mean sinusoidal-breaks? They are "),
+        (["--only", "sinusoidal-brakes"], "did you mean sinusoidal-breaks? Choose from "),
         (["--seeds", "0"], "--seeds is 0: it must be at least 1"),
         (["--budget", "soon"], "--budget is soon: it must be a duration such as 90s"),
         (["--only", "sinusoidal-breaks", "--budget", "1s"], "no claim fits in 1s"),
@@ -87,5 +87,5 @@ def test_strict_is_for_claims_that_are_not_found_to_hold(
     assert main(asked) == 0
     shown = capsys.readouterr().out
     assert "not testable at this size  king-and-queen" in shown
-    assert "no word vectors or large text is given: add --words FILES" in shown
+    assert "no word vectors and no large text: add --words FILES" in shown
     assert main([*asked, "--strict"]) == 3

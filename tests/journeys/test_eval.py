@@ -78,7 +78,7 @@ def test_each_part_is_one_of_its_own(capsys: pytest.CaptureFixture[str]) -> None
     assert all(lines[place - 1] == "" for place in places)
     contexts = [line.split()[0] for line in lines[places[1] + 3 : places[1] + 7]]
     assert contexts == ["16", "32", "64", "80"]
-    assert "32 cannot: this cannot be asked within 32 tokens: it needs " in printed
+    assert "32 cannot: an example of 32 tokens is too short: this task needs " in printed
     assert [line.split()[:2] for line in lines[-2:]] == [["80", "chosen"], ["exact", "0"]]
 
 
@@ -100,7 +100,7 @@ def test_json_has_everything(name: str, capsys: pytest.CaptureFixture[str]) -> N
     assert cells == [(kind, length, d) for kind in kinds for length in (32, 80) for d in (0, 1)]
     short, long = record["retrieval"][0], record["retrieval"][2]
     assert (short["exact"], short["exact_interval"], short["chosen_interval"]) == (None,) * 3
-    assert "it needs" in short["cannot"] and long["cannot"] is None
+    assert "this task needs" in short["cannot"] and long["cannot"] is None
     assert long["chosen_interval"][0] <= long["chosen"] <= long["chosen_interval"][1]
     assert long["examples"] == len(long["by_text"]) == 2
 
@@ -118,7 +118,7 @@ def test_context_goes_as_far_as_the_text_has_documents(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     printed = " ".join(run(capsys, "rotary", "--context").split())
-    assert "a context of 512 tokens is left out: none of the text's documents reach 512" in printed
+    assert "a context of 512 tokens is left out: no documents of the text reach 512" in printed
     assert printed.count("left out") == 2  # 256 for another reason
     packed = found(capsys, "rotary", "--context", "--pack")["context"]
     assert [each["context_length"] for each in packed["lengths"]] == [16, 32, 64, 128, 256, 512]
@@ -130,7 +130,7 @@ def test_one_long_document_has_a_curve_with_intervals_over_its_blocks(
     Path("long.txt").write_text("one long text, from its beginning to its end. " * 60, "utf-8")
     words = ["rotary", "--context", "--data", "long.txt", "--length", "128"]
     printed = " ".join(run(capsys, *words).split())
-    assert printed.count("over blocks of the text") == 1 and "left out" not in printed
+    assert printed.count("over blocks of this text") == 1 and "left out" not in printed
     assert "95% interval over 16 blocks of the text, which has 1 document" in printed
     assert "1 documents" not in printed
     record = found(capsys, *words)
@@ -158,9 +158,9 @@ def test_whole_windows_of_a_run_that_fills_in(capsys: pytest.CaptureFixture[str]
     ("words", "said"),
     [
         ("rotary --stride 0", "--stride is 0: it must be at least 1"),
-        ("rotary --stride 65 --length 64", "a stride of 65: windows of 64 tokens move by at leas"),
+        ("rotary --stride 65 --length 64", "a stride of 65 is out of range: it must be between"),
         ("rotary --retrieval passkeys", "passkey, multi-key, variable-tracking, recall"),
-        ("rotary --retrieval passkey", "--retrieval passkey: this cannot be asked within 32 tok"),
+        ("rotary --retrieval passkey", "--retrieval passkey: an example of 32 tokens is too sho"),
         ("rotary --retrieval recall --depths 2", "--depths is [2.0]: it must be from 0 to 1"),
         ("rotary --retrieval recall --lengths 0", "--lengths is [0]: it must be at least 1"),
         ("rotary --retrieval recall --examples 0", "--examples is 0: it must be at least 1"),
@@ -168,11 +168,11 @@ def test_whole_windows_of_a_run_that_fills_in(capsys: pytest.CaptureFixture[str]
         ("rotary --length -3", "--length is -3: it must be at least 0"),
         (
             "rotary --context --data a.txt",
-            "--context: contexts of 16 to 512 tokens are left out: the text has 416 tokens with 16",
+            "--context: contexts of 16 to 512 tokens are left out: the text has 416 target tokens w",
         ),
         (
             "rotary --context --data few.txt --pack",
-            "--context: contexts of 16 to 512 tokens are left out: the text has no tokens with",
+            "--context: contexts of 16 to 512 tokens are left out: the text has no target tokens",
         ),
         ("masked --stride 8", "masked fills in hidden tokens, and --stride asks for the next one"),
         ("masked --context", "masked fills in hidden tokens, and --context asks for the next one"),

@@ -51,16 +51,19 @@ def shown(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     [
         ("sinusoidal", "position 1      ␣I "),
         ("sinusoidal", "  + position      0.841   0.540   "),
-        ("rotary", "ROTARY ACTS on the queries and keys of attention, in layers 1 to 2."),
-        ("none", "2  POSITIONS COME IN NOWHERE (none). The causal mask is all there is"),
-        ("gru", "2  A GRU READS IN ORDER and needs no positions"),
-        ("bidirectional", "It reads a bag of words."),
+        ("rotary", "2  ATTENTION: rotary acts on queries and keys in layers 1 to 2."),
+        (
+            "none",
+            "2  ATTENTION: no positional embedding (none). Only the causal mask",
+        ),
+        ("gru", "2  A GRU READS IN ORDER and needs no positional embedding"),
+        ("bidirectional", "It sees a bag of words."),
     ],
 )
 def test_a_page_of_each_kind(name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     page = shown(capsys, name)
     assert "␣I ␣love ␣AI                    ␣AI ␣love ␣I" in page
-    assert "1  INPUT = WORD VECTOR" in page and "3  WHAT COMES OUT." in page
+    assert "1  INPUT = WORD VECTOR" in page and "3  OUTPUT." in page
     assert said in page and page.rstrip().splitlines()[-1]
     assert len(page.splitlines()) <= 50
 
@@ -88,8 +91,8 @@ def shown_json(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     ("words", "said"),
     [
         (["nothing"], "no run folder nothing"),
-        (["rotary", "love"], "give two words at least"),
-        (["rotary", "a b a"], "the same text in the same order"),
+        (["rotary", "love"], "give at least two words"),
+        (["rotary", "a b a"], "is the same in reverse order"),
         (["rotary", "a", "--othr", "b"], "did you mean --other?"),
     ],
 )

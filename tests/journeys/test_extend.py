@@ -60,10 +60,10 @@ def test_auto_tries_everything_and_takes_the_best(
     assert code == 0
     assert printed.splitlines()[-1] == str(out)
     for title in (
-        "The methods that fit, nothing trained",
-        "The same tokens, with more and more before them",
+        "Applicable methods, without training",
+        "Loss of the same tokens with growing context",
         "At the old length of 16",
-        "Passkey: found again",
+        "Passkey: retrieval by depth",
     ):
         assert title in printed
     found = json.loads((out / "extension.json").read_text())
@@ -147,7 +147,7 @@ def test_parent_that_has_moved(
     parent.rename(moved)
     code, _, said = run(capsys, str(out), "--resume")
     assert code == 2
-    assert f"extended from {parent}, which is not there any more" in said
+    assert f"extended from {parent}, which does not exist any more" in said
     assert "--parent FOLDER" in said
     assert run(capsys, str(out), "--resume", "--parent", str(moved), "--json")[0] == 0
     code, _, said = run(capsys, str(out), "--resume", "--parent", str(runs / "rotary"))
@@ -180,17 +180,17 @@ def test_tables_are_stretched_and_biases_need_nothing(
     ("words", "said"),
     [
         ("rotary", "--to is missing"),
-        ("rotary --to 16", "--to 16 is 16 tokens, not above the 16 the run was trained on"),
-        ("rotary --to 0.5x", "not above the 16"),
-        ("rotary --to far", "--to far is no length: write 4x"),
-        ("alibi --to 4x --method yarn", "yarn acts on rotary, and the run has alibi: those that"),
-        ("rotary --to 4x --method yarm", "no method 'yarm': choose from auto, unchanged"),
+        ("rotary --to 16", "--to 16 is 16 tokens, not above the run's trained length of 16"),
+        ("rotary --to 0.5x", "not above the run's trained length"),
+        ("rotary --to far", "--to far is not a length: give a factor such as 4x"),
+        ("alibi --to 4x --method yarn", "yarn applies to rotary, and the run has alibi: choose"),
+        ("rotary --to 4x --method yarm", "unknown method 'yarm': choose from auto, unchanged"),
         (
             "rotary --to 99999",
             "b.txt has 99,999 tokens, the longest has 266: give",
         ),
         ("rotary --to 99999 --pack", "fewer than 99,999"),
-        ("gru --to 4x", "only a transformer that predicts the next token"),
+        ("gru --to 4x", "give a run of a transformer that predicts the next token"),
         ("rotary --to 4x --steps 2 --time 3s", "--time and --steps are two lengths for one run"),
         ("rotary --to 4x --out rotary", "holds a run"),
         ("rotary --to 4x --base -1", "--base is -1.0: it must be at least 0"),
@@ -199,7 +199,7 @@ def test_tables_are_stretched_and_biases_need_nothing(
         ("rotary --to 4x --rate nan --steps 1", "--rate is nan: it must be a finite number"),
         ("rotary --to 4x --rate -1 --steps 1", "--rate is -1.0: it must be above 0"),
         ("rotary --to 4x --batch-size -1 --steps 1", "--batch-size is -1: it must be at least 0"),
-        ("rotary --resume", "was not made by wordorder extend"),
+        ("rotary --resume", "was not created by wordorder extend"),
         ("rotary --to 4x --retrieval passkeys", "passkey, multi-key, variable-tracking, recall"),
     ],
 )

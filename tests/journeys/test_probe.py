@@ -75,7 +75,7 @@ def test_a_run_is_probed(runs: Path) -> None:
     assert max(map(len, lines)) <= 80
     places = [next(i for i, line in enumerate(lines) if line.startswith(t)) for t in TITLES]
     assert places == sorted(places)
-    for shown in ("all positions grow by 16; tokens stay", "no embedding in layer 2", "0 (input)"):
+    for shown in ("all positions shifted by 16", "no embedding in layer 2", "0 (input)"):
         assert shown in done.stdout
     assert sum(line.startswith("pairs.jsonl") for line in lines) == 2
     assert lines[-1] == "rotary/probe.png"
@@ -91,8 +91,8 @@ def test_json_is_one_object(
     found = json.loads(captured.out)
     assert (found["run"], found["trained_length"]) == ("gru", 16)
     assert found["cannot"] == {
-        "removed": "the model has no positional embedding: it reads in order",
-        "attention": "the model has no attention: it reads token by token",
+        "removed": "a GRU has no positional embedding: choose a run of a transformer",
+        "attention": "a GRU has no attention: choose a run of a transformer",
     }
     assert (found["removed"], found["attention"]) == (None, None)
     names = [each["name"] for each in found["order"]["probes"]]
@@ -107,8 +107,8 @@ def test_what_cannot_be_is_said_in_its_place(
     monkeypatch.chdir(runs)
     assert main(["probe", "learned", "--only", "order", "removed", "sentences"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "cannot: position 31 is past the largest that --position learned can" in shown
-    assert "cannot: the embedding comes in at the input, before all layers" in shown
+    assert "cannot: position 31 is past the longest that --position learned can" in shown
+    assert "cannot: the embedding acts at the input, before all layers" in shown
     assert "sentences: cannot: " in shown and "Where attention goes" not in shown
 
 
@@ -168,13 +168,13 @@ def test_where_the_folder_cannot_be_written_the_tables_are_shown(
         (["nothing"], "no run folder nothing"),
         (
             ["rotary", "--only", "positions"],
-            "no part 'positions' of a probe: did you mean position",
+            "unknown part 'positions' of the probe: did you mean position",
         ),
         (["rotary", "--pairs", "no.jsonl"], "no such file: no.jsonl"),
         (["rotary", "--pairs", "bad.jsonl"], "bad.jsonl, line 3, column 1: not JSON"),
         (["learned", "--pairs", "pairs.jsonl"], "pairs.jsonl, line 1: 19 tokens are too long"),
         (["masked"], "masked fills in hidden tokens, and a probe asks for the next one"),
-        (["short"], "the model is trained on 8 tokens at a time, and a probe needs at least 16"),
+        (["short"], "the model has a trained length of 8, and a probe needs at least 16"),
         (["rotary", "--data", "few.txt"], "the text is 4 tokens, shorter than one window of 16"),
         (["rotary", "--pair", "pairs.jsonl"], "did you mean --pairs?"),
     ],

@@ -17,9 +17,9 @@ from wordorder.positions import spec as spec_module
 from wordorder.positions.reference_model import plain_attention
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+from wordorder.words.activations import attention_row, layer_states
+from wordorder.words.explain_view import page
 from wordorder.words.explanation import Explanation, explain
-from wordorder.words.observed import attention_row, layer_states
-from wordorder.words.screen import page
 from wordorder.words.sentences import Apart, sentence_vectors
 
 MakeModel = Callable[..., TokenModel]
@@ -147,7 +147,7 @@ def test_mirror_images_are_told_apart_both_ways_with_distances_alone(
 ) -> None:
     found = explained(make_random("alibi", causal=False), tokenizer)
     assert all(word.apart.relative > APART for word in found.words)
-    assert "tells the two orders apart" in " ".join(page(found, "")[-3:])
+    assert "distinguishes the two orders" in " ".join(page(found, "")[-3:])
 
 
 def test_without_embedding_the_first_layer_is_blind_and_the_mask_tells(
@@ -157,15 +157,16 @@ def test_without_embedding_the_first_layer_is_blind_and_the_mask_tells(
     relative = [apart.relative for apart in found.after_apart]
     assert relative[0] == 0 and relative[1] < ROUNDING and relative[2] > APART
     told = " ".join(" ".join(page(found, "")).split())
-    assert "Before ␣love it is ␣I on the left and ␣AI on the right." in told
-    assert "Layer 1 cannot tell the two orders apart" in told and "From layer 2 on" in told
+    assert "Before ␣love stands ␣I on the left and ␣AI on the right." in told
+    assert "Layer 1 cannot distinguish the two orders" in told and "From layer 2 on" in told
 
 
 def test_two_words_have_none_between_them_that_saw_others(
     make_random: MakeModel, tokenizer: Tokenizer
 ) -> None:
-    told = " ".join(page(explained(make_random("none"), tokenizer, "love AI", "AI love"), ""))
-    assert "The causal mask is all there is" in told and "Before" not in told
+    lines = page(explained(make_random("none"), tokenizer, "love AI", "AI love"), "")
+    told = " ".join(" ".join(lines).split())
+    assert "Only the causal mask carries order" in told and "Before" not in told
 
 
 def test_one_layer_without_embedding_differs_in_the_words_alone(
@@ -174,7 +175,7 @@ def test_one_layer_without_embedding_differs_in_the_words_alone(
     found = explained(make_random("none", layers=1), tokenizer)
     assert all(apart.relative < ROUNDING for apart in found.after_apart)
     assert all(word.apart.relative > APART for word in found.words)
-    assert "cannot tell the two orders apart" in " ".join(page(found, "")[-4:])
+    assert "cannot distinguish the two orders" in " ".join(page(found, "")[-4:])
 
 
 def test_both_ways_without_embedding_it_is_a_bag_of_words(
@@ -190,11 +191,11 @@ def test_both_ways_without_embedding_it_is_a_bag_of_words(
         (" AI", (2, 0)),
     ]
     assert found.shared == pytest.approx(1, abs=1e-5)
-    assert "It reads a bag of words." in " ".join(page(found, "")[-3:])
+    assert "It sees a bag of words." in " ".join(page(found, "")[-3:])
 
     other = explained(make_random("sinusoidal", causal=False), tokenizer)
     assert other.after_apart[1].relative > APART
-    assert "tells the two orders apart, from layer 1 on" in " ".join(page(other, "")[-3:])
+    assert "distinguishes the two orders from layer 1 on" in " ".join(page(other, "")[-3:])
 
 
 def test_where_only_a_later_layer_has_positions_it_is_said_which(
@@ -205,8 +206,8 @@ def test_where_only_a_later_layer_has_positions_it_is_said_which(
     assert names == {"none": (), "rotary": (1,)}
     assert found.readings[0].attention.layer == 1
     told = " ".join(" ".join(page(found, "")).split())
-    assert "ROTARY ACTS on the queries and keys of attention, in layer 2." in told
-    assert "apart, from layer 2 on" in told
+    assert "ATTENTION: rotary acts on queries and keys in layer 2." in told
+    assert "orders from layer 2 on" in told
 
 
 def test_a_recurrent_model_reads_in_order(make_random: MakeModel, tokenizer: Tokenizer) -> None:
@@ -278,12 +279,14 @@ def test_an_embedding_of_ones_own_is_explained_like_any_other(
 
 def test_texts_that_are_no_two_orders(make_random: MakeModel, tokenizer: Tokenizer) -> None:
     model = make_random()
-    with pytest.raises(BadInput, match="'love' has no order of words: give two words at least"):
-        explained(model, tokenizer, "love", "love")
-    with pytest.raises(BadInput, match="the same text in the same order"):
-        explained(model, tokenizer, "I love I", "I love I")
-    with pytest.raises(BadInput, match=r"^'(the king ){4}the…' is the same"):
-        explained(model, tokenizer, "the king " * 300, "the king " * 300)
+    for text, code, begin in (
+        ("love", "words.one-word", "'love' has"),
+        ("I love I", "words.same-order", "'I love I' is"),
+        ("the king " * 300, "words.same-order", f"'{'the king ' * 4}the…' is"),
+    ):
+        with pytest.raises(BadInput) as caught:
+            explained(model, tokenizer, text, text)
+        assert caught.value.code == code and str(caught.value).startswith(begin)
     found = explained(model, tokenizer, "I love AI", "the king")
     assert not found.same_tokens
     assert "hold different tokens" in " ".join(page(found, "")[-2:])

@@ -1,8 +1,8 @@
 """Claims that hold by construction or not at all: models with random weights, exact arithmetic.
 
-To attention without positions a text is a bag of tokens; the mask, an embedding or recurrence
-is what gives it an order. That is a property of the architecture, not of training: random
-weights, none of them zero, show it to the rounding.
+Attention without positions is permutation-equivariant; a mask, an embedding or recurrence adds
+order. That is a property of the architecture, not of training, so random non-zero weights show it
+up to rounding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Work
+from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Measurements, Results, Work
 from wordorder.experiments.jobs import Tell
 from wordorder.model import LanguageModel, TokenModel, make_model
 from wordorder.model.config import ModelConfig
@@ -23,7 +23,7 @@ ARTICLE = "the article, 'Transformers have no sense of order'"
 SMALL = ModelConfig(
     vocabulary_size=40, width=64, heads=4, layers=2, trained_length=32, dropout=0.0, causal=False
 )
-TEXT = (3, 1, 4, 15, 9, 2, 6, 5, 35, 8, 97 % 40, 13)  # no token twice
+TEXT = (3, 1, 4, 15, 9, 2, 6, 5, 35, 8, 97 % 40, 13)  # all tokens distinct
 SENTENCE = (0, 1, 2)  # I love AI
 OF_THE_ARTICLE = ("sinusoidal", "learned", "rotary")
 PERMUTATIONS = 8
@@ -36,9 +36,9 @@ SHUFFLED = "12 words in another order, with any, least difference"
 
 @torch.no_grad()
 def random_model(config: ModelConfig, seed: int) -> TokenModel:
-    """Return a model in float64 with random weights, none of them zero.
+    """Return a model in float64 with random non-zero weights.
 
-    With the zero-initialised projections of training nothing would depend on the context.
+    With the zero-initialised output projections of training the context would have no effect.
     """
     model = make_model(config)
     model.initialise(seed)
@@ -53,17 +53,16 @@ def random_model(config: ModelConfig, seed: int) -> TokenModel:
 
 @torch.no_grad()
 def order_seen(model: TokenModel, tokens: tuple[int, ...], order: torch.Tensor) -> float:
-    """Return how far a text's outputs are from those of its words in another order.
+    """Return the largest difference between outputs of a text and of another order of its words.
 
-    Outputs are compared word by word, wherever the word now stands; the largest difference of
-    any of their numbers, which have size 1 after the last norm.
+    Outputs are compared word by word; after the last norm they have size 1.
     """
     text = torch.tensor(tokens)[None]
     return float((model.hidden(text)[:, order] - model.hidden(text[:, order])).abs().max())
 
 
 def orders(length: int, seed: int) -> list[torch.Tensor]:
-    """Return some random orders of so many words, none of them their own or reversed."""
+    """Return random permutations, without the identity and the reversal."""
     generator = torch.Generator().manual_seed(seed)
     own, found = torch.arange(length), []
     while len(found) < PERMUTATIONS:
@@ -74,7 +73,7 @@ def orders(length: int, seed: int) -> list[torch.Tensor]:
 
 
 def try_bidirectional(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Return what order every embedding of the catalogue shows a bidirectional model."""
+    """Return the effect of order on a bidirectional model with each embedding of the catalogue."""
     found, cannot = {}, []
     for name in CATALOGUE:
         try:
@@ -84,7 +83,7 @@ def try_bidirectional(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
             continue
         assert isinstance(model, LanguageModel)
         if not model.position.active_doors() and name != "none":
-            continue  # says which positions training feeds, and does nothing by itself
+            continue  # only samples training positions, and has no effect by itself
         mirrored = torch.arange(len(SENTENCE)).flip(0)
         found[name] = {
             "permuted": max(order_seen(model, TEXT, o) for o in orders(len(TEXT), job["seed"])),
@@ -93,29 +92,29 @@ def try_bidirectional(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     return {"seen": found, "cannot": cannot}
 
 
-def _bidirectional(plan: Plan) -> list[Work]:
+def _bidirectional(plan: ClaimPlan) -> list[Work]:
     return [
         Work(f"exact/bidirectional-seed{s}", try_bidirectional, {"seed": s}, 10.0)
         for s in range(plan.seeds)
     ]
 
 
-def _read_bidirectional(plan: Plan, results: Results) -> Reading:
+def _read_bidirectional(plan: ClaimPlan, results: Results) -> Measurements:
     parts = [results[w.name] for w in _bidirectional(plan) if w.name in results]
     if not parts:
-        return Reading({})
+        return Measurements({})
     others = [{n: v for n, v in part["seen"].items() if n != "none"} for part in parts]
     blind = sorted(n for n, v in others[0].items() if v["mirrored"] < ROUNDING)
     least = min(others[0], key=lambda n: others[0][n]["permuted"])
-    said = [f"{len(others[0])} embeddings tried; the least difference is with {least}"]
+    notes = [f"{len(others[0])} embeddings tested; {least} has the smallest difference"]
     if blind:
-        said.append(
-            "mirror images are the same to what sees only how far apart two words are, not which "
-            f"comes first: {', '.join(blind)}"
+        notes.append(
+            "a text and its mirror image are the same for embeddings of the distance without "
+            f"direction: {', '.join(blind)}"
         )
     if parts[0]["cannot"]:
-        said.append(f"cannot be bidirectional: {', '.join(parts[0]['cannot'])}")
-    return Reading(
+        notes.append(f"cannot be bidirectional: {', '.join(parts[0]['cannot'])}")
+    return Measurements(
         {
             WITHOUT: [max(part["seen"]["none"].values()) for part in parts],
             MIRRORED: [
@@ -123,12 +122,12 @@ def _read_bidirectional(plan: Plan, results: Results) -> Reading:
             ],
             SHUFFLED: [min(v["permuted"] for v in other.values()) for other in others],
         },
-        tuple(said),
+        tuple(notes),
     )
 
 
 def try_causal(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Return what the last token's output shows of the order before it, by depth and for a GRU."""
+    """Return the effect of earlier tokens' order on the last output, by depth and for a GRU."""
     found = {}
     models = {f"{d} layers": replace(SMALL, position="none", layers=d) for d in DEPTHS}
     models["GRU"] = replace(SMALL, kind="gru", causal=True)
@@ -140,38 +139,38 @@ def try_causal(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 @torch.no_grad()
 def _last(model: TokenModel, order: torch.Tensor) -> float:
-    """Return how far the last token's output moves when the tokens before it are reordered."""
+    """Return the change of the last token's output when earlier tokens are reordered."""
     text = torch.tensor(TEXT)[None]
     moved = torch.cat([text[:, order], text[:, -1:]], 1)
     model.compute_dtype = torch.float64
     return float((model.hidden(text)[:, -1] - model.hidden(moved)[:, -1]).abs().max())
 
 
-def _causal(plan: Plan) -> list[Work]:
+def _causal(plan: ClaimPlan) -> list[Work]:
     return [Work(f"exact/causal-seed{s}", try_causal, {"seed": s}, 5.0) for s in range(plan.seeds)]
 
 
-def _read_causal(plan: Plan, results: Results) -> Reading:
+def _read_causal(plan: ClaimPlan, results: Results) -> Measurements:
     parts = [results[w.name] for w in _causal(plan) if w.name in results]
     layers = {d: [part[f"{d} layers"] for part in parts] for d in DEPTHS}
-    said = [
-        f"{d} layer{'s' * (d > 1)}: the last token moves by at most {max(values):.2g}"
+    notes = [
+        f"{d} layer{'s' * (d > 1)}: the last output changes by at most {max(values):.2g}"
         for d, values in layers.items()
         if values
     ]
-    return Reading({"one layer": layers[1], "two layers": layers[2]}, tuple(said))
+    return Measurements({"one layer": layers[1], "two layers": layers[2]}, tuple(notes))
 
 
-def _read_recurrent(plan: Plan, results: Results) -> Reading:
+def _read_recurrent(plan: ClaimPlan, results: Results) -> Measurements:
     names = [w.name for w in _causal(plan)]
-    return Reading({"a GRU": [results[name]["GRU"] for name in names if name in results]})
+    return Measurements({"a GRU": [results[name]["GRU"] for name in names if name in results]})
 
 
 def try_sinusoids(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Return the distances of the sinusoidal vector of position 0 to those of all others.
+    """Return the closest sinusoidal vectors to that of position 0.
 
-    The distance of two vectors depends on how far apart their positions are alone, so these
-    are all distances there are.
+    The distance of two vectors depends only on the distance of their positions, so these are all
+    distances that occur.
     """
     width, count = job["width"], job["positions"]
     embedding = CATALOGUE["sinusoidal"](ModelShape(1, width, width))
@@ -188,10 +187,10 @@ def try_sinusoids(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 WIDTHS, POSITIONS = (64, 192, 512), (256, 1_000_000)
-FAR = 1000  # positions apart: neighbours are near by intention
+FAR = 1000  # positions apart; vectors of neighbours are similar by design
 
 
-def _sinusoids(plan: Plan) -> list[Work]:
+def _sinusoids(plan: ClaimPlan) -> list[Work]:
     return [
         Work(
             f"exact/sinusoids-{width}-{count}",
@@ -204,19 +203,19 @@ def _sinusoids(plan: Plan) -> list[Work]:
     ]
 
 
-def _read_sinusoids(plan: Plan, results: Results) -> Reading:
-    said, values = [], []
+def _read_sinusoids(plan: ClaimPlan, results: Results) -> Measurements:
+    notes, values = [], []
     for work in _sinusoids(plan):
         if work.name in results:
             part, job = results[work.name], work.job
             values.append(part["any"]["difference"])
-            said += [
-                f"width {job['width']}, {job['positions']:,} positions: the nearest two"
-                f"{' of those far apart' if name == 'far' else ''} are {at['apart']:,} apart and "
-                f"differ by {at['difference']:.3f} of their length"
+            notes += [
+                f"width {job['width']}, {job['positions']:,} positions: the closest vectors"
+                f"{' of distant positions' if name == 'far' else ''} are {at['apart']:,} apart "
+                f"and differ by {at['difference']:.3f} of their norm"
                 for name, at in part.items()
             ]
-    return Reading({"smallest difference over length": values}, tuple(said))
+    return Measurements({"smallest difference over length": values}, tuple(notes))
 
 
 CLAIMS = (
@@ -224,8 +223,8 @@ CLAIMS = (
         "bag-of-words",
         "article",
         "Without positional embedding I love AI and AI love I are the same to a bidirectional "
-        "transformer. With the article's embeddings they are not. Any embedding tells a text from "
-        "its words in another order, though some not from its mirror image.",
+        "transformer. With the article's embeddings they are not. Every embedding distinguishes a "
+        "text from another order of its words, though some not from its mirror image.",
         ARTICLE,
         "by construction",
         "Random weights in float64, two layers. I love AI and its mirror image, without and with "
@@ -259,7 +258,7 @@ CLAIMS = (
     Claim(
         "recurrent-order",
         "article",
-        "A recurrent model, which reads word by word, tells orders apart with no embedding.",
+        "A recurrent model, which reads word by word, distinguishes orders without an embedding.",
         ARTICLE,
         "by construction",
         "A GRU of two layers with random weights, as above.",
@@ -271,7 +270,7 @@ CLAIMS = (
     Claim(
         "sinusoids-unique",
         "article",
-        "Sines and cosines give every position a vector of its own.",
+        "Sines and cosines give every position a unique vector.",
         "the article, 'Sinusoidal positional embeddings'; Vaswani et al. 2017, section 3.5",
         "no figures",
         "The smallest distance between any two positions, over the length of a vector, up to a "

@@ -1,4 +1,4 @@
-"""All claims, the article's first, in the order in which they are told."""
+"""All claims, the article's first, in the order in which they are printed."""
 
 from __future__ import annotations
 
@@ -42,17 +42,18 @@ GROUPS = ("article", "literature")
 
 
 def find(names: Sequence[str]) -> list[Claim]:
-    """Return claims by name, or by whose they are: article or literature; all where none is named.
+    """Return claims by name or by origin (article or literature); all if no name is given.
 
     Raises:
-        BadInput: an unknown name, with what was probably meant and the list.
+        BadInput: a name is unknown; the message suggests a similar one and lists all.
     """
     for name in names:
         if name not in CLAIMS and name not in GROUPS:
             near = difflib.get_close_matches(name, CLAIMS, n=1)
-            hint = f"did you mean {near[0]}? They are" if near else "they are"
+            hint = f"did you mean {near[0]}? Choose" if near else "choose"
             raise BadInput(
-                f"no claim {name!r}: {hint} {', '.join(CLAIMS)}, or {' or '.join(GROUPS)} for all "
-                "of the article's or the literature's"
+                f"unknown claim {name!r}: {hint} from {', '.join(CLAIMS)}, or a group: "
+                f"{' or '.join(GROUPS)}",
+                code="claims.unknown-claim",
             )
     return [c for c in CLAIMS.values() if not names or c.name in names or c.of in names]

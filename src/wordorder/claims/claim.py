@@ -1,19 +1,19 @@
-"""What a claim is: a statement, its source, what is measured, and a criterion fixed before.
+"""What a claim is: a statement, its source, an experiment, and criteria fixed in advance.
 
-A claim says these things apart from one another, so that none can be bent to fit the others:
-which *jobs* must be done (models to train, with everything they depend on), how *quantities*
-are read from their results (one value for each seed), which *criteria* the quantities must meet,
-and which *gates*: what must be measured before the criteria say anything. Reading is a pure
-function, so that a planted result shows that a criterion can fail.
+A claim has separate parts, so that none can be adjusted to fit the others: the *jobs* to run
+(models to train, with everything they depend on), the *quantities* computed from their results (one
+value for each seed), the *criteria* that the quantities must meet, and the *gates*, which show that
+the experiment can answer the question at all. Quantities are a pure function of results, so that
+tests can plant results and show that a criterion can fail.
 
     holds                      every criterion's whole 95% interval lies on its right side
-    direction only             a threshold is missed, but the effect has the claimed sign, shown
+    direction only             a threshold is missed, but the effect has the claimed sign
     undecided                  an interval contains its threshold, or nothing was measured
-    not testable at this size  a gate is not met: the experiment could not have told
+    not testable at this size  a gate is not met: the experiment cannot answer the question
     does not hold              a whole interval lies on the wrong side, and the cause is known
 
-A claim that does not hold is a result like any other. Where its source says otherwise and nobody
-knows why, a mistake of ours is as likely: until the cause is known it is undecided.
+If a result contradicts the source of a claim and the cause is unknown, a mistake in this package is
+as likely: until the cause is known the claim is undecided.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ HOLDS, DIRECTION, UNDECIDED, NOT_TESTABLE, FAILS = (
     "not testable at this size",
     "does not hold",
 )
-# One criterion that fails refutes a claim. One that cannot be tested leaves it untested, whatever
-# more seeds would do for an undecided one.
+# A failed criterion refutes a claim. A criterion that cannot be tested leaves the claim untested
+# even if others are undecided, because more seeds would not help.
 WORST_FIRST = (FAILS, NOT_TESTABLE, UNDECIDED, DIRECTION, HOLDS)
 
 Results = Mapping[str, Any]
@@ -42,15 +42,15 @@ Results = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """One job: what it computes, and everything that its result depends on.
+    """One job of a claim: its function, and everything that its result depends on.
 
     Args:
-        name: of the file that keeps its result, as `text-128/rotary-seed0`.
-        function: of a module's top level, `function(job, tell) -> result`.
-        job: what JSON can hold.
-        seconds: about how long it takes with one thread of a 2026 server core.
-        folder: a folder's name that the job may leave files in, under the claims' own; "": none.
-        alone: it times something, and has all cores to itself.
+        name: the file of its result, such as `text-128/rotary-seed0`.
+        function: at the top level of a module, `function(job, tell) -> result`.
+        job: its settings, as JSON.
+        seconds: its approximate time with one thread of a server core of 2026.
+        folder: a folder for its files, relative to the claims' folder; "": none.
+        alone: whether it measures time and needs all cores to itself.
     """
 
     name: str
@@ -62,17 +62,17 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What all claims share.
+class ClaimPlan:
+    """The settings that all claims share.
 
     Args:
-        seeds: runs of each kind; three give an interval of losses, five one of shares.
-        as_needed: a claim that needs more seeds takes them.
+        seeds: runs of each kind; three give an interval of losses, five one of proportions.
+        as_needed: whether a claim that needs more seeds uses more.
         data: the text that language models are trained on.
         steps: optimizer steps of a language model.
-        languages: two files, the same sentences line by line; empty: English and its clone.
-        words: a vectors file, or text to train word vectors on; empty: none is at hand.
-        questions: a file of analogies as questions-words.txt; "": none.
+        languages: two files, translations of each other by line; empty: English and its clone.
+        words: a file of word vectors, or text to train them on; empty: not available.
+        questions: a file of analogies in the format of questions-words.txt; "": none.
     """
 
     seeds: int = 3
@@ -86,15 +86,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A threshold that a quantity must be on the right side of.
+    """A bound on a quantity.
 
     Args:
-        quantity: its name among those the claim reads.
-        least, most: where it may lie; both: between them.
-        kind: `mean` over seeds; `proportion` of right answers; `difference` of such; `exact`: it
-            holds by construction, so that every single value must, and no interval is taken.
-        neutral: the value of no effect, from which the effect has a sign: 0 of differences, 1 of
-            ratios; None: it has none.
+        quantity: the name of a quantity of the claim.
+        least, most: the bounds; None: unbounded on that side.
+        kind: `mean` over seeds; `proportion` of correct answers; `difference` of proportions;
+            `exact`: holds by construction, so that every value must, without an interval.
+        neutral: the value of no effect, which gives an effect its sign: 0 for differences, 1 for
+            ratios; None: no sign is defined.
     """
 
     quantity: str
@@ -108,7 +108,7 @@ class Criterion:
 
     @property
     def threshold(self) -> str:
-        """The threshold in words."""
+        """The bounds as text."""
         if self.least is not None and self.most is not None:
             if self.least == -self.most:
                 return f"within ±{self.most:g}"
@@ -116,12 +116,12 @@ class Criterion:
         return f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
 
     def judge(self, quantity: Quantity) -> str:
-        """Return the verdict of this criterion on what was measured."""
-        found = estimate(quantity, exact=self.kind == "exact")
-        if found is None or found.low is None or found.high is None:
+        """Return the verdict of this criterion on a quantity."""
+        mean = estimate(quantity, exact=self.kind == "exact")
+        if mean is None or mean.low is None or mean.high is None:
             return UNDECIDED
         assert self.kind in ("exact", kind_of(quantity)), self.quantity
-        low, high = found.low, found.high
+        low, high = mean.low, mean.high
         if self._allows(low) and self._allows(high):
             return HOLDS
         if self.kind == "exact":
@@ -130,10 +130,10 @@ class Criterion:
         above = self.most is not None and low > self.most
         if not below and not above:
             return UNDECIDED
-        return DIRECTION if self._has_the_sign(low, high) else FAILS
+        return DIRECTION if self._has_claimed_sign(low, high) else FAILS
 
-    def _has_the_sign(self, low: float, high: float) -> bool:
-        """Whether a whole interval lies on the threshold's side of no effect."""
+    def _has_claimed_sign(self, low: float, high: float) -> bool:
+        """Return whether a whole interval lies on the bound's side of no effect."""
         none = self.neutral
         if none is None:
             return False
@@ -148,17 +148,17 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Gate:
-    """What must be measured before criteria say anything: that the experiment can tell.
+    """A condition under which criteria are meaningful.
 
-    A model that gains nothing from context far away survives any length, and one that never
-    learned a task says nothing of what embeddings do to it.
+    A model that does not benefit from distant context survives any length, and one that never
+    learned a task says nothing about embeddings.
 
     Args:
-        criterion: which must hold.
-        needs: what an experiment would need that meets it.
-        of: the quantities whose criteria it guards; empty: all.
-        spares: verdicts that stand without it: a loss that rises by 1.4 nats has broken, whatever
-            context is worth.
+        criterion: must hold.
+        needs: what an experiment needs to meet it.
+        of: the quantities whose criteria depend on it; empty: all.
+        spares: verdicts that do not depend on it: a loss that rises by 1.4 nats shows a failure
+            even if distant context is of no use.
     """
 
     criterion: Criterion
@@ -167,44 +167,43 @@ class Gate:
     spares: tuple[str, ...] = ()
 
     def guards(self, criterion: Criterion, word: str) -> bool:
-        """Whether a criterion's verdict depends on this gate."""
+        """Return whether a criterion's verdict depends on this gate."""
         return (not self.of or criterion.quantity in self.of) and word not in self.spares
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a claim's results say.
+class Measurements:
+    """The quantities of a claim, computed from the results of its jobs.
 
     Args:
-        quantities: by name; what is of seeds by seed.
-        said: what else to know, a line each: figures without a criterion, what could not be
-            measured and why.
-        needs: what is missing where a quantity could not be measured here at all.
+        quantities: by name.
+        notes: further results without a criterion, and failures; one line each.
+        needs: what is missing if a quantity cannot be measured at all.
     """
 
     quantities: Mapping[str, Quantity]
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement that could be false.
+    """A testable statement with its experiment.
 
     Args:
-        name: how it is asked for.
-        of: whose it is: the article's, or the literature's.
+        name: its name on the command line.
+        of: its origin: the article, or the literature.
         statement: what the criteria test, in one sentence.
-        source: where it is made, with its place.
-        theirs: the source's own figures; "by construction", or that there are none.
-        protocol: what is done here, in a sentence or two.
+        source: where the statement is made: paper, section, table.
+        theirs: the source's own figures; "by construction", or "no figures".
+        protocol: the experiment here, in a sentence or two.
         criteria: fixed before any run; all must be met.
-        works: from the plan to the jobs it needs; claims share those of the same name.
-        read: from the plan and the results by name to what they say; what failed is not there.
+        works: returns the jobs for a plan; claims share jobs of the same name.
+        read: returns the quantities from the results by job name; failed jobs are missing.
         unit: of its quantities.
-        gates: without which criteria say nothing.
-        seeds_needed: with fewer, its intervals are too wide to decide it.
-        causes: by quantity, why it fails here where it does not at its source, as far as known.
+        gates: conditions under which the criteria are meaningful.
+        seeds_needed: with fewer seeds its intervals are too wide to decide it.
+        causes: by quantity, the known cause of a failure that contradicts the source.
     """
 
     name: str
@@ -214,32 +213,32 @@ class Claim:
     theirs: str
     protocol: str
     criteria: tuple[Criterion, ...]
-    works: Callable[[Plan], list[Work]]
-    read: Callable[[Plan, Results], Reading]
+    works: Callable[[ClaimPlan], list[Work]]
+    read: Callable[[ClaimPlan, Results], Measurements]
     unit: str = "nats"
     gates: tuple[Gate, ...] = ()
     seeds_needed: int = 1
     causes: Mapping[str, str] = field(default_factory=dict)
 
-    def plan(self, plan: Plan) -> Plan:
-        """Return a plan with as many seeds as this claim needs, where it may take them."""
+    def plan(self, plan: ClaimPlan) -> ClaimPlan:
+        """Return a plan with the seeds that this claim needs, if it may use more."""
         seeds = max(plan.seeds, self.seeds_needed) if plan.as_needed else plan.seeds
         return replace(plan, seeds=seeds)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, what was read, and what that makes of it.
+    """A claim with its measurements and the verdict.
 
     Args:
-        word: one of the five.
-        intervals: of every quantity, in the order read; exact ones from least to most.
-        by_criterion: the word of each criterion, in its order.
-        reasons: why it could not be tested and what that would need; why it does not hold.
+        word: one of the five verdicts.
+        intervals: of every quantity; of exact ones the range.
+        by_criterion: the verdict of each criterion, in their order.
+        reasons: why it cannot be tested and what that needs, or why it does not hold.
     """
 
     claim: Claim
-    reading: Reading
+    measurements: Measurements
     word: str
     intervals: Mapping[str, Interval]
     by_criterion: tuple[str, ...]
@@ -247,59 +246,61 @@ class Verdict:
     seconds: float = 0.0
 
 
-def judge(claim: Claim, reading: Reading, *, seeds: int = 0, seconds: float = 0.0) -> Verdict:
-    """Return the verdict on a claim, the worst of its criteria.
+def judge(
+    claim: Claim, measurements: Measurements, *, seeds: int = 0, seconds: float = 0.0
+) -> Verdict:
+    """Return the verdict on a claim: the worst of its criteria.
 
     Args:
-        seeds: of each kind of run; 0: as many as it needs.
-        seconds: what its jobs took.
+        seeds: runs of each kind; 0: as many as it needs.
+        seconds: the time of its jobs.
     """
     every = (*claim.criteria, *(gate.criterion for gate in claim.gates))
     exact = {c.quantity for c in every if c.kind == "exact"}
-    found = {n: estimate(q, exact=n in exact) for n, q in reading.quantities.items()}
-    intervals = {name: interval for name, interval in found.items() if interval is not None}
-    reasons: dict[str, None] = {}  # in order, each once
+    estimates = {n: estimate(q, exact=n in exact) for n, q in measurements.quantities.items()}
+    intervals = {name: interval for name, interval in estimates.items() if interval is not None}
+    reasons: dict[str, None] = {}  # an ordered set
     words = []
     for criterion in claim.criteria:
-        word, why = _word(claim, criterion, reading, seeds)
+        word, why = _word(claim, criterion, measurements, seeds)
         words.append(word)
         reasons.update(dict.fromkeys(why))
     worst = min(words, key=WORST_FIRST.index)
     if worst == FAILS:
         worst, why = _explained(claim, words)
         reasons.update(dict.fromkeys(why))
-    return Verdict(claim, reading, worst, intervals, tuple(words), tuple(reasons), seconds)
+    return Verdict(claim, measurements, worst, intervals, tuple(words), tuple(reasons), seconds)
 
 
 def _word(
-    claim: Claim, criterion: Criterion, reading: Reading, seeds: int
+    claim: Claim, criterion: Criterion, measurements: Measurements, seeds: int
 ) -> tuple[str, list[str]]:
-    """Return a criterion's verdict, what gates leave of it, and why."""
-    quantity = reading.quantities.get(criterion.quantity, ())
+    """Return a criterion's verdict after its gates, and the reasons."""
+    quantity = measurements.quantities.get(criterion.quantity, ())
     word = criterion.judge(quantity)
     if not values_of(quantity):
-        return (NOT_TESTABLE if reading.needs else UNDECIDED), list(reading.needs)
+        return (NOT_TESTABLE if measurements.needs else UNDECIDED), list(measurements.needs)
     why = []
     for gate in (gate for gate in claim.gates if gate.guards(criterion, word)):
-        asked = reading.quantities.get(gate.criterion.quantity, ())
-        found = estimate(asked, exact=gate.criterion.kind == "exact")
-        if found is None or found.low is None:
+        gated = measurements.quantities.get(gate.criterion.quantity, ())
+        mean = estimate(gated, exact=gate.criterion.kind == "exact")
+        if mean is None or mean.low is None:
             word = word if word == NOT_TESTABLE else UNDECIDED
-        elif gate.criterion.judge(asked) != HOLDS:
+        elif gate.criterion.judge(gated) != HOLDS:
             word = NOT_TESTABLE
             why.append(f"needs {gate.needs}")
     if criterion.kind != "exact" and 0 < seeds < claim.seeds_needed:
         word = NOT_TESTABLE
-        why.append(f"needs {claim.seeds_needed} seeds, and has {seeds}")
+        why.append(f"needs {claim.seeds_needed} seeds, has {seeds}")
     return word, why
 
 
 def _explained(claim: Claim, words: list[str]) -> tuple[str, list[str]]:
-    """Return what a failed criterion makes of a claim, and the causes that are known."""
+    """Return the verdict on a claim with failed criteria, and the known causes."""
     failed = [c for c, word in zip(claim.criteria, words, strict=True) if word == FAILS]
     unknown = [c for c in failed if c.kind != "exact" and c.quantity not in claim.causes]
     causes = [f"cause: {claim.causes[c.quantity]}" for c in failed if c.quantity in claim.causes]
     if unknown:
         names = " and ".join(c.quantity for c in unknown)
-        causes.append(f"{names}: against the source, and the cause is not known")
+        causes.append(f"{names}: contradicts the source, and the cause is unknown")
     return (UNDECIDED if len(unknown) == len(failed) else FAILS), causes

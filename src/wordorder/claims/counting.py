@@ -1,14 +1,14 @@
-"""Claims about small models on algorithmic tasks past the length they were trained on.
+"""Claims about small models on algorithmic tasks beyond the trained length.
 
-The best-known figure of the field, a model without positions that copies far past its length,
-repeats one token, which is counting. Copying distinct tokens and adding are here to see what
-of it carries over.
+The best-known figure of the field, a model without positions that copies far beyond its trained
+length, repeats a single token, which is counting. Copying distinct tokens and addition test whether
+the result carries over.
 
-Being right past the length is a transient: it comes and goes while nothing changes within. When
-to stop is arbitrary, so a model is judged at its best checkpoint, of those right within the length
-the one that is right most often beyond it. That choice looks at what it then scores, for all
-embeddings alike: where they are to fail, they must have failed all along. The last checkpoint is
-told beside it. A model that never was right within is not judged beyond.
+Length generalisation is transient: it comes and goes while accuracy within the length stays the
+same. The stopping time is arbitrary, so a model is evaluated at its best checkpoint: of those that
+have learned the task within the length, the most accurate beyond it. The choice uses the reported
+scores, for all embeddings alike, so an embedding that fails has failed throughout. The last
+checkpoint is reported too. A model that never learned the task is not evaluated beyond the length.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from typing import Any
 
 from numpy.random import default_rng
 
-from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
+from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Gate, Measurements, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
 from wordorder.experiments.algorithms import Example, find
 from wordorder.experiments.jobs import Tell
-from wordorder.experiments.task_findings import LEARNED
+from wordorder.experiments.task_results import LEARNED
 from wordorder.experiments.task_training import TESTING, Protocol, TaskRun, score
 from wordorder.names import file_name
 
 NONE, ROTARY, SINUSOIDAL = "none", "rotary", "sinusoidal"
 FAR, NEAR = 28, 24  # of 20 trained
-MOST_LEARN = 0.6  # of the seeds of every embedding: the others are not judged beyond
+MOST_LEARN = 0.6  # fraction of the seeds of every embedding; the others are not evaluated beyond
 
 
 @dataclass(frozen=True)
 class Practice:
-    """A task, how models learn it, and where they are tested.
+    """A task with its training settings and test lengths.
 
     Args:
-        name: as it is told.
-        lengths: tested, the trained one first.
-        positions: embeddings.
-        seconds: of a run.
-        learned: the share right at the trained length from which a model is judged beyond it.
+        name: the task's name in results.
+        lengths: the tested lengths, the trained one first.
+        positions: the embeddings.
+        seconds: the time of a run.
+        learned: the accuracy at the trained length from which a model counts as having learned.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Practice:
     learned: float = LEARNED
 
     def work(self, position: str, seed: int) -> Work:
-        """Return the work of one model."""
+        """Return the job of one model."""
         job = {
             "protocol": asdict(self.protocol),
             "position": position,
@@ -63,29 +63,29 @@ class Practice:
         name = f"{self.name}/{file_name(position)}-seed{seed}"
         return Work(name, train_and_test, job, self.seconds)
 
-    def works(self, plan: Plan) -> list[Work]:
-        """Return the work of every model."""
+    def works(self, plan: ClaimPlan) -> list[Work]:
+        """Return the jobs of all models."""
         return [self.work(p, seed) for seed in range(plan.seeds) for p in self.positions]
 
-    def curves(self, plan: Plan, results: Results, position: str) -> dict[int, Any]:
-        """Return the curves of an embedding by seed; runs that failed are not there."""
+    def curves(self, plan: ClaimPlan, results: Results, position: str) -> dict[int, Any]:
+        """Return the curves of an embedding by seed, without failed runs."""
         works = {seed: self.work(position, seed).name for seed in range(plan.seeds)}
         return {s: results[name]["curve"] for s, name in works.items() if name in results}
 
     def best(self, curve: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """Return the checkpoint that is judged, the later of equals; None: it has not learned."""
+        """Return the best checkpoint, the latest of equals; None if the task was not learned."""
         within, *beyond = map(str, self.lengths)
         learned = [c for c in reversed(curve) if c["exact"][within] >= self.learned]
         return max(learned, key=lambda c: sum(c["exact"][n] for n in beyond), default=None)
 
-    def right(self, plan: Plan, results: Results, position: str, length: int) -> Shares:
-        """Return the share of right answers at a length by seed, of those that have learned."""
+    def right(self, plan: ClaimPlan, results: Results, position: str, length: int) -> Shares:
+        """Return the accuracy at a length by seed, of models that have learned."""
         bests = {s: self.best(c) for s, c in self.curves(plan, results, position).items()}
         right = {s: best["exact"][str(length)] for s, best in bests.items() if best is not None}
         return Shares(right, len(examples_of(self.protocol, length)))
 
-    def learned_by(self, plan: Plan, results: Results) -> dict[str, list[float]]:
-        """Return the least share of an embedding's seeds that has learned, by its name."""
+    def learned_by(self, plan: ClaimPlan, results: Results) -> dict[str, list[float]]:
+        """Return the smallest fraction of an embedding's seeds that have learned."""
         shares = []
         for position in self.positions:
             curves = self.curves(plan, results, position).values()
@@ -95,30 +95,32 @@ class Practice:
 
     @property
     def learning(self) -> str:
-        """The name of the share of seeds that has learned."""
+        """The name of the quantity of `learned_by`."""
         return f"share of seeds that learn to {self.name}, least of any embedding"
 
     def gate(self) -> Gate:
-        """Return the gate of claims about this task: its models learn it within the length."""
+        """Return the gate of claims about this task: models learn it within the length."""
         return Gate(
             Criterion(self.learning, least=MOST_LEARN, kind="exact"),
-            f"more steps, until most models are right within the length in {self.learned:.2f}",
+            f"more steps, until most models reach an accuracy of {self.learned:.2f} within the "
+            f"length",
         )
 
-    def said(self, plan: Plan, results: Results) -> Iterator[str]:
-        """Yield a line for each embedding: every seed at every length, best and last."""
+    def notes(self, plan: ClaimPlan, results: Results) -> Iterator[str]:
+        """Yield a line for each embedding: every seed at every length, best and last checkpoint."""
         for position in self.positions:
             curves = self.curves(plan, results, position)
             bests = {seed: self.best(curve) for seed, curve in curves.items()}
             learned = [best for best in bests.values() if best is not None]
             if learned:
                 lasts = [curves[seed][-1] for seed, best in bests.items() if best is not None]
-                yield f"{self.name}, {position}: {self._told(learned)}; at last {self._told(lasts)}"
+                yield f"{self.name}, {position}: {self._told(learned)}; last checkpoint "
+                f"{self._told(lasts)}"
             for seed in (s for s, best in bests.items() if best is None):
                 reached = max(c["exact"][str(self.lengths[0])] for c in curves[seed])
                 yield (
-                    f"{self.name}, {position}, seed {seed}: not judged beyond, right within in "
-                    f"{reached:.2f} at most"
+                    f"{self.name}, {position}, seed {seed}: not evaluated beyond the length: "
+                    f"accuracy within at most {reached:.2f}"
                 )
 
     def _told(self, checkpoints: Sequence[Mapping[str, Any]]) -> str:
@@ -154,7 +156,7 @@ ADDITION = Practice(
 
 
 def train_and_test(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Train one model on a task, and return how often it was right at some lengths on the way.
+    """Train one model on a task, and return its accuracy at several lengths during training.
 
     Args:
         job: that of `Practice.work`.
@@ -174,10 +176,10 @@ def train_and_test(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 @cache
 def examples_of(protocol: Protocol, length: int) -> tuple[Example, ...]:
-    """Return what a length is tested on: the same examples for every embedding and seed.
+    """Return the test examples of a length, the same for every embedding and seed.
 
-    Each is different from the others: one that comes twice says nothing more, and of 128 texts of
-    one repeated letter 26 are different.
+    Examples are distinct, because duplicates add no information: of 128 texts of one repeated
+    letter only 26 are distinct.
     """
     task = find(protocol.task)
     random, symbols = default_rng([0, length, TESTING]), task.symbols(protocol.length)
@@ -185,22 +187,22 @@ def examples_of(protocol: Protocol, length: int) -> tuple[Example, ...]:
     return tuple({tuple(example.tokens): example for example in drawn}.values())
 
 
-def _repeating(plan: Plan, results: Results) -> Reading:
+def _repeating(plan: ClaimPlan, results: Results) -> Measurements:
     found = {
         f"{position} at {length}": REPEAT.right(plan, results, position, length)
         for position, length in ((NONE, FAR), (ROTARY, NEAR), (SINUSOIDAL, NEAR))
     }
     learned = REPEAT.learned_by(plan, results)
-    return Reading({**found, **learned}, tuple(REPEAT.said(plan, results)))
+    return Measurements({**found, **learned}, tuple(REPEAT.notes(plan, results)))
 
 
-def lead(practice: Practice, plan: Plan, results: Results, other: str) -> Contrast:
-    """Return what none has over another embedding far out."""
+def lead(practice: Practice, plan: ClaimPlan, results: Results, other: str) -> Contrast:
+    """Return the lead of `none` over another embedding at the longest length."""
     none, theirs = (practice.right(plan, results, p, FAR) for p in (NONE, other))
     return Contrast(((1.0, none), (-1.0, theirs)))
 
 
-def _copying(plan: Plan, results: Results) -> Reading:
+def _copying(plan: ClaimPlan, results: Results) -> Measurements:
     found: dict[str, Contrast] = {}
     for other in (ROTARY, SINUSOIDAL):
         repeating, copying = (lead(task, plan, results, other) for task in (REPEAT, COPY))
@@ -211,27 +213,27 @@ def _copying(plan: Plan, results: Results) -> Reading:
             f"lead over {other} in copying": copying,
         }
     learned = {**REPEAT.learned_by(plan, results), **COPY.learned_by(plan, results)}
-    return Reading({**found, **learned}, tuple(COPY.said(plan, results)))
+    return Measurements({**found, **learned}, tuple(COPY.notes(plan, results)))
 
 
-def _adding(plan: Plan, results: Results) -> Reading:
+def _adding(plan: ClaimPlan, results: Results) -> Measurements:
     found = {f"{p} at 10": ADDITION.right(plan, results, p, 10) for p in ADDITION.positions}
     learned = ADDITION.learned_by(plan, results)
-    return Reading({**found, **learned}, tuple(ADDITION.said(plan, results)))
+    return Measurements({**found, **learned}, tuple(ADDITION.notes(plan, results)))
 
 
 KAZEMNEJAD = "Kazemnejad et al. 2023, Positional Encoding and Length Generalization"
 MODEL = "Causal models of 3 layers and width 64"
 JUDGED = (
-    "The share of answers that are right in every token, at the best of ten checkpoints on the way "
-    "(generalisation is a transient); the last one is told."
+    "Exact-match accuracy at the best of ten checkpoints (length generalisation is transient); "
+    "the last one is reported too."
 )
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="repeating-past-the-length",
         of="literature",
-        statement="Without positions a model repeats one token past its length, where rotary and "
-        "sinusoidal fail at once.",
+        statement="Without positions a model repeats one token beyond its trained length, where "
+        "rotary and sinusoidal fail at once.",
         source=f"{KAZEMNEJAD}, the figure of copying, whose examples repeat one token",
         theirs="trained to 20: none .99 at 28, .96 at 40; rotary and sinusoidal 0 at 24",
         protocol=f"{MODEL} repeat a letter 1 to 20 times, {REPEAT.protocol.steps} steps of "
@@ -250,15 +252,15 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="copying-distinct-tokens",
         of="literature",
-        statement="A model without positions leads rotary and sinusoidal by less in copying "
-        "distinct tokens past its length than in repeating one.",
+        statement="Beyond its trained length a model without positions leads rotary and "
+        "sinusoidal by less in copying distinct tokens than in repeating one.",
         source=f"{KAZEMNEJAD}: its figure of copying repeats one token; its averages are over all "
         "variants of copying",
         theirs="repeating one token, at 28: none .99, rotary and sinusoidal 0; averages over all "
         "variants: none .368, rotary .014, sinusoidal .013; distinct tokens alone not tabulated",
         protocol=f"{MODEL} copy 1 to 20 distinct tokens of 60, {COPY.protocol.steps:,} steps of "
-        f"{COPY.protocol.batch_size}. What none has at 28 over rotary, and over sinusoidal, less "
-        f"the same in copying. {JUDGED}",
+        f"{COPY.protocol.batch_size}. The lead of none at 28 over rotary, and over sinusoidal, in "
+        f"repeating minus that in copying. {JUDGED}",
         criteria=tuple(
             Criterion(f"lead over {other} lost", least=0.0, kind="difference")
             for other in (ROTARY, SINUSOIDAL)
@@ -272,7 +274,7 @@ CLAIMS: tuple[Claim, ...] = (
             *(
                 Gate(
                     Criterion(f"lead over {other} in repeating", least=0.0, kind="difference"),
-                    "a lead in repeating, which can be smaller in copying",
+                    "a lead in repeating, which copying could reduce",
                     of=(f"lead over {other} lost",),
                 )
                 for other in (ROTARY, SINUSOIDAL)
@@ -284,13 +286,13 @@ CLAIMS: tuple[Claim, ...] = (
         name="adding-past-the-length",
         of="literature",
         statement="Trained to add numbers of up to 8 digits, a model without positions, with T5's "
-        "bias, with ALiBi or with rotary adds at most one in five of 10 digits.",
+        "bias, with ALiBi or with rotary is right on at most one in five sums of 10 digits.",
         source=f"{KAZEMNEJAD}, the figure of addition",
         theirs="at 8 digits .92 to .94; at 10 none .11, T5 .03, ALiBi, rotary and sinusoidal 0",
         protocol=f"{MODEL} add, {ADDITION.protocol.steps:,} steps of "
         f"{ADDITION.protocol.batch_size}; the sum is written from the least significant digit, "
-        "which is easier than the source's way and the only one learned so soon; sinusoidal is "
-        f"left out, which did not learn it reliably. {JUDGED}",
+        "which is easier than in the source and the only order learned in so few steps; "
+        f"sinusoidal is left out, because it did not learn the task reliably. {JUDGED}",
         criteria=tuple(
             Criterion(f"{p} at 10", most=0.2, kind="proportion") for p in ADDITION.positions
         ),
@@ -300,8 +302,8 @@ CLAIMS: tuple[Claim, ...] = (
         gates=(ADDITION.gate(),),
         seeds_needed=14,  # with no answer right in any seed the interval ends at .18
         causes={
-            f"{NONE} at 10": "the sum is written from its least significant digit, which is easier "
-            "than the source's way"
+            f"{NONE} at 10": "the sum is written from its least significant digit, which is "
+            "easier than in the source"
         },
     ),
 )

@@ -1,11 +1,11 @@
-"""Claims about rotary models that are trained on under another embedding.
+"""Claims about rotary models that are fine-tuned with another embedding.
 
-Scaled, so that they read twice as far; or with no embedding at all, which rotary then only helped
-to learn. The first training is that of the rotary models which all claims share, to the seed, and
-is done anew: a job leans on no other's files.
+The embedding is scaled to twice the length, or removed. The first training equals that of the
+rotary models which all claims share, seed by seed, and is repeated here, because a job does not
+depend on files of other jobs.
 
-What follows draws its batches from another seed, so that it does not begin with the very batches
-that the model has begun with. Some of their text it has seen, as a second epoch would.
+Fine-tuning uses another seed for its batches, so that it does not repeat the first batches of
+training. Some of the text was seen before, as in a second epoch.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
+from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Gate, Measurements, Results, Work
 from wordorder.claims.intervals import Gains
 from wordorder.claims.learning import mean_loss, paired
 from wordorder.claims.lengths import TARGETS, curves
 from wordorder.claims.longer import ramp
-from wordorder.claims.questions import last_doubling
+from wordorder.claims.measurements import last_doubling
 from wordorder.claims.text_models import (
     LENGTH,
     gained,
@@ -36,9 +36,9 @@ from wordorder.experiments.calibration import config_of
 from wordorder.experiments.jobs import SECONDS_TO_SAVE, Tell
 from wordorder.experiments.paired_run import TRAINING_SHARE, Told, measures_of
 from wordorder.experiments.statistics import Interval
-from wordorder.extension.carried import carried
 from wordorder.extension.fine_tune import RATE, fine_tune
 from wordorder.extension.methods import Stretch, respelled
+from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel
 from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
@@ -46,17 +46,17 @@ from wordorder.training.run import Run
 from wordorder.training.start import train
 from wordorder.training.training_data import read_training_data
 
-INSIDE, PAST = 2, 4  # times the trained length: what is tuned at, and beyond it
+INSIDE, PAST = 2, 4  # times the trained length: the fine-tuned length, and beyond it
 STEPS = 100
 TUNED = {"PI": "interpolate", "NTK": "ntk", "YaRN": "yarn"}
 PARENT, CONTROL = "not tuned", "as long at L"
 FARTHER = "dropped minus kept at 2L, same targets"
 DROPPED, KEPT_ON = "dropped", "kept"
-KEPT = 0.875  # of the steps are taken with rotary (DroPE drops it at 14,000 of 16,000)
+KEPT = 0.875  # fraction of the steps with rotary (DroPE drops it at 14,000 of 16,000)
 
 
-def tuned(plan: Plan, seed: int) -> Work:
-    """Return the work of fine-tuning one rotary model with every method, and as long at L."""
+def tuned(plan: ClaimPlan, seed: int) -> Work:
+    """Return the job of fine-tuning one rotary model with every method, and at its old length."""
     parent = text_model(plan, "rotary", seed)
     job = {"training": parent.job["training"], "model": parent.job["model"], "steps": STEPS}
     name = f"tuned-{LENGTH}/rotary-seed{seed}"
@@ -64,11 +64,11 @@ def tuned(plan: Plan, seed: int) -> Work:
     return Work(name, train_tuned, job, 0.25 * steps + 75, folder=f"runs/{name}")
 
 
-def dropped(plan: Plan, seed: int) -> Work:
-    """Return the work of one model that is rotary for most of the plan's steps.
+def dropped(plan: ClaimPlan, seed: int) -> Work:
+    """Return the job of one model that has rotary for most of the plan's steps.
 
-    What follows is done twice: without positions, and with rotary again. The second is the control:
-    both begin a schedule anew, which costs something by itself.
+    The remaining steps run twice: without positions, and with rotary. The second is the control,
+    because both restart the schedule, which costs something by itself.
     """
     kept = round(KEPT * plan.steps)
     parent = text_model(replace(plan, steps=kept), "rotary", seed)
@@ -82,11 +82,11 @@ def train_tuned(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Train a rotary model, fine-tune it at twice its length with each method; return losses.
 
     Args:
-        job: that of `tuned`, with `folder`, where the runs go, and `machine`.
+        job: that of `tuned`, with `folder` for the runs, and `machine`.
 
     Returns:
-        `losses` of the same targets, by model and by how many trained lengths it reads, and what
-        the last doubling of the context is worth to the first model.
+        `losses` of the same targets, by model and by how many trained lengths it reads, and the
+        gain of the last doubling of context of the first model.
     """
     parent = _first(job, "parent", _part(tell, 0.0, 0.4))
     material = read_training_data(config_of(parent.config), parent.tokenizer)
@@ -102,10 +102,10 @@ def train_tuned(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 def train_dropped(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Train a rotary model, then on without its embedding and with it; return what both score.
+    """Train a rotary model, continue without its embedding and with it; return both results.
 
     Args:
-        job: that of `dropped`, with `folder`, where the runs go, and `machine`.
+        job: that of `dropped`, with `folder` for the runs, and `machine`.
     """
     parent = _first(job, "rotary", _part(tell, 0.0, 0.7))
     found = {}
@@ -136,14 +136,14 @@ def _further(
     length: int = LENGTH,
     rate: float = 1.0,
 ) -> Run:
-    """Train a run's weights on under another embedding, in a folder of this name.
+    """Fine-tune a run with another embedding, in a folder of this name.
 
     Args:
-        length: tokens of a training sequence; as many in a step as before.
-        rate: share of the parent's learning rates.
+        length: tokens in a training sequence; tokens per step stay the same.
+        rate: learning rates relative to the parent's.
     """
     assert isinstance(parent.model, LanguageModel)
-    child = carried(parent.model, spec, length)
+    child = with_position(parent.model, spec, length)
     config = replace(
         fine_tune(config_of(job), length, rate=rate),
         model=child.config,
@@ -164,12 +164,12 @@ def _train(config: TrainConfig, job: Mapping[str, Any], show: Told, **start: Any
 
 
 def _part(tell: Tell, start: float, share: float) -> Told:
-    """Return what tells of a training that is a share of the job, after another one."""
+    """Return a display that reports a training as a fraction of the job."""
     return Told(lambda done, line: tell(start + share * done / TRAINING_SHARE, line))
 
 
 def _same_targets(run: Run) -> dict[str, float]:
-    """Return the loss of the same targets by how many trained lengths of the parent are read."""
+    """Return the loss of the same targets by context, in trained lengths of the parent."""
     store = read_training_data(config_of(run.config), run.tokenizer).validation
     lengths = [factor * LENGTH for factor in (1, INSIDE, PAST)]
     losses = context_losses(run.model, store, lengths, trained_length=LENGTH).lengths
@@ -180,7 +180,7 @@ def _same_targets(run: Run) -> dict[str, float]:
     }
 
 
-def _tuned(plan: Plan, results: Results) -> Reading:
+def _tuned(plan: ClaimPlan, results: Results) -> Measurements:
     names = {seed: tuned(plan, seed).name for seed in range(plan.seeds)}
     parts = {seed: results[name] for seed, name in names.items() if name in results}
     found = {seed: part["losses"] for seed, part in parts.items()}
@@ -189,11 +189,11 @@ def _tuned(plan: Plan, results: Results) -> Reading:
     def difference(one: str, other: str, factor: str) -> dict[int, float]:
         return {s: part[one][factor] - part[other][factor] for s, part in found.items()}
 
-    every, said = list(found.values()), []
+    every, notes = list(found.values()), []
     for name in every[0] if every else ():
         at = {f: sum(part[name][f] for part in every) / len(every) for f in every[0][name]}
-        said.append(f"{name}: " + ", ".join(f"{mean:.3f} at {f}L" for f, mean in at.items()))
-    return Reading(
+        notes.append(f"{name}: " + ", ".join(f"{mean:.3f} at {f}L" for f, mean in at.items()))
+    return Measurements(
         {
             "PI minus YaRN at 2L": difference("PI", "YaRN", inside),
             "PI minus YaRN at 4L": difference("PI", "YaRN", past),
@@ -201,16 +201,16 @@ def _tuned(plan: Plan, results: Results) -> Reading:
             "PI at 2L minus at L": {s: p["PI"][inside] - p["PI"]["1"] for s, p in found.items()},
             gained("rotary"): Gains({s: Interval(**p["last-doubling"]) for s, p in parts.items()}),
         },
-        (*said, ramp(INSIDE)) if every else (),
+        (*notes, ramp(INSIDE)) if every else (),
     )
 
 
-def _dropped(plan: Plan, results: Results) -> Reading:
+def _dropped(plan: ClaimPlan, results: Results) -> Measurements:
     rotary = per_seed(plan, results, "rotary")
     names = {seed: dropped(plan, seed).name for seed in range(plan.seeds)}
     ours = {s: results[name] for s, name in names.items() if name in results}
     if not ours:
-        return Reading({})
+        return Measurements({})
     both = {name: [part[name] for part in ours.values()] for name in (DROPPED, KEPT_ON)}
     within = [f"{n} {sum(map(loss, parts)) / len(parts):.3f}" for n, parts in both.items()]
     longer = [
@@ -218,7 +218,7 @@ def _dropped(plan: Plan, results: Results) -> Reading:
         for name, parts in {"rotary": list(rotary.values()), **both}.items()
         if parts
     ]
-    return Reading(
+    return Measurements(
         {
             "dropped minus kept": {s: loss(p[DROPPED]) - loss(p[KEPT_ON]) for s, p in ours.items()},
             "none minus rotary": paired(plan, results, "none", "rotary"),
@@ -241,7 +241,7 @@ def _dropped(plan: Plan, results: Results) -> Reading:
 
 
 def loss_at(found: Mapping[str, Any], factor: int) -> float:
-    """Return a model's loss of the same targets, with so many trained lengths before them."""
+    """Return a model's loss of the same targets with a context of `factor` trained lengths."""
     at = {part["factor"]: part["loss"] for part in found["same_targets"]["lengths"]}
     return float(at[factor])
 
@@ -250,13 +250,13 @@ CLAIMS = (
     Claim(
         "tuned-interpolation",
         "literature",
-        "After a short fine-tune at twice the length interpolation (PI) reads as well as YaRN "
-        "within it, and worst of all past it; longer context then helps.",
+        "After a short fine-tune at twice the length, interpolation (PI) matches YaRN up to that "
+        "length and is the worst method beyond it; longer context then helps.",
         "Peng et al. 2023 (YaRN), table 1 (7 B parameters, 4,096 to 8,192 tokens)",
         "perplexity at 8,192: PI 3.34, YaRN 3.35; at 10,240: PI 8.07, NTK 6.24, YaRN 6.04; PI 3.51 "
         "at 4,096",
-        f"{TARGETS} Rotary, then {STEPS} steps at 256 tokens and a tenth of the rates with each "
-        "method.",
+        f"{TARGETS} Rotary, then {STEPS} steps at 256 tokens with a tenth of the learning rates, "
+        f"with each method.",
         (
             Criterion("PI minus YaRN at 2L", least=-0.03, most=0.03),
             Criterion("PI minus YaRN at 4L", least=0),
@@ -270,13 +270,14 @@ CLAIMS = (
     Claim(
         "dropped-rotary",
         "literature",
-        "Rotary dropped late in training costs nothing against keeping it, where a model without "
-        "it from the start is worse, and reaches further.",
+        "Dropping rotary late in training costs nothing compared with keeping it, although a "
+        "model without it from the start is worse, and improves the loss at twice the length.",
         "Gelberg et al. 2025 (DroPE), table 6 (494 M parameters, L = 1,024)",
         "perplexity 21.72 with rotary, 21.73 dropped at 87.5% of the steps (.0005), 23.77 without "
         "from the start (.090)",
-        f"{TARGETS} Dropped after 87.5% of the steps, or kept; each part with a schedule of its "
-        "own, at full rates. Kept is the control: beginning a schedule anew costs something.",
+        f"{TARGETS} Rotary is dropped after 87.5% of the steps, or kept; each part has its own "
+        f"schedule at full learning rates. Kept is the control, because restarting a schedule "
+        f"costs something.",
         (
             Criterion("dropped minus kept", most=0.02),
             Criterion("none minus rotary", least=0.03),
@@ -291,14 +292,14 @@ CLAIMS = (
             uses_context("rotary", FARTHER),
             Gate(
                 Criterion("none minus rotary", least=0.03),
-                "models to which rotary is worth something, or dropping it shows nothing",
+                "models that benefit from rotary, or dropping it shows nothing",
                 of=("dropped minus kept",),
             ),
         ),
         seeds_needed=7,
         causes={
-            "dropped minus kept": "38 of 300 steps are left to learn again what order is; the "
-            "source leaves 2,000 of 16,000"
+            "dropped minus kept": "only 38 of 300 steps remain to adapt; the source leaves 2,000 "
+            "of 16,000"
         },
     ),
 )

@@ -1,14 +1,14 @@
-"""Claims that what depends on content solves flip-flop where distances do not.
+"""Claims that content-dependent embeddings solve flip-flop where distance-based ones do not.
 
-A text of instructions writes, reads or ignores a bit; a read's bit is the one written last. The
-models are trained where four of five instructions are ignored, and tested where nearly all are,
-so that the last write is far, and where few are.
+A sequence of instructions writes, reads or ignores a bit; a read must return the last bit written.
+Models are trained with four of five instructions ignored, and tested with nearly all ignored, so
+that the last write is far away (sparse), and with few ignored (dense).
 
-The source's models have one layer. That cannot first join an instruction to its bit and then
-look for it: rotary reads what it can of the last few instructions at once, and errs in
-distribution too, in the source less than here. Where it errs in more than a tenth of reads there,
-what it errs by on sparse says little of what it does past its training, and nothing is tested.
-With two layers rotary is accurate in distribution, so the same criteria apply to it there.
+The source's models have one layer, which cannot first bind an instruction to its bit and then
+search for it: rotary also errs in distribution, in the source less than here. If it errs in more
+than a tenth of reads in distribution, its errors on sparse data say little about generalisation,
+and nothing is tested. With two layers rotary is accurate in distribution, so the same criteria
+apply there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
+from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Gate, Measurements, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
 from wordorder.experiments.jobs import Tell
 from wordorder.experiments.task_training import Protocol, train_on_task
@@ -26,16 +26,16 @@ from wordorder.names import file_name
 
 TRIALS = {"trained": "in distribution", "sparse": "on sparse", "dense": "on dense"}
 JUDGED = ("rotary", "path")
-RIGHT_WITHIN = 0.9  # of reads; the source's rotary, which errs in 6.9%, would pass
+RIGHT_WITHIN = 0.9  # accuracy; the source's rotary, with an error of 6.9%, would pass
 
 
 @dataclass(frozen=True)
 class Depth:
-    """Models of as many layers.
+    """The models with one number of layers.
 
     Args:
-        told: embeddings told beside the judged ones, with one seed.
-        seconds: of a run of each.
+        told: further embeddings to report, with one seed.
+        seconds: the time of a run of each.
     """
 
     protocol: Protocol
@@ -43,23 +43,25 @@ class Depth:
     seconds: Mapping[str, float]
 
     def work(self, position: str, seed: int) -> Work:
-        """Return the work of one model."""
+        """Return the job of one model."""
         job = {"protocol": asdict(self.protocol), "position": position, "seed": seed}
         name = f"flip-flop-{self.protocol.layers}/{file_name(position)}-seed{seed}"
         return Work(name, train, job, self.seconds[position])
 
-    def works(self, plan: Plan) -> list[Work]:
-        """Return the work of every model."""
+    def works(self, plan: ClaimPlan) -> list[Work]:
+        """Return the jobs of all models."""
         judged = [self.work(p, seed) for seed in range(plan.seeds) for p in JUDGED]
         return [*judged, *(self.work(position, 0) for position in self.told)]
 
-    def found(self, plan: Plan, results: Results, position: str) -> dict[int, Mapping[str, float]]:
-        """Return the errors of an embedding by seed; runs that failed are not there."""
+    def found(
+        self, plan: ClaimPlan, results: Results, position: str
+    ) -> dict[int, Mapping[str, float]]:
+        """Return the errors of an embedding by seed, without failed runs."""
         works = {seed: self.work(position, seed).name for seed in range(plan.seeds)}
         return {seed: results[name] for seed, name in works.items() if name in results}
 
-    def shares(self, plan: Plan, results: Results, position: str, trial: str) -> Shares:
-        """Return the errors of an embedding on a trial, each over as many texts of reads."""
+    def shares(self, plan: ClaimPlan, results: Results, position: str, trial: str) -> Shares:
+        """Return the errors of an embedding on a trial by seed."""
         found = self.found(plan, results, position)
         errors = {seed: part[trial] for seed, part in found.items()}
         return Shares(errors, self.protocol.examples)
@@ -108,17 +110,17 @@ def train(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     return {name: 1 - trial["token"] for name, trial in found["curve"][-1]["trials"].items()}
 
 
-def _read(depth: Depth, plan: Plan, results: Results) -> Reading:
+def _read(depth: Depth, plan: ClaimPlan, results: Results) -> Measurements:
     rotary, path = (depth.shares(plan, results, position, "sparse") for position in JUDGED)
     quantities = {
         ON_SPARSE: rotary,
         AGAINST: Contrast(((1.0, path), (-0.5, rotary))),
         **{_in_distribution(p): _mean_error(depth, plan, results, p) for p in JUDGED},
     }
-    return Reading(quantities, tuple(_said(depth, plan, results)))
+    return Measurements(quantities, tuple(_notes(depth, plan, results)))
 
 
-def _said(depth: Depth, plan: Plan, results: Results) -> Iterator[str]:
+def _notes(depth: Depth, plan: ClaimPlan, results: Results) -> Iterator[str]:
     for position in (*JUDGED, *depth.told):
         found = depth.found(plan, results, position)
         if found:
@@ -129,7 +131,7 @@ def _in_distribution(position: str) -> str:
     return f"{position}'s mean error in distribution"
 
 
-def _mean_error(depth: Depth, plan: Plan, results: Results, position: str) -> list[float]:
+def _mean_error(depth: Depth, plan: ClaimPlan, results: Results, position: str) -> list[float]:
     errors = depth.shares(plan, results, position, "trained").by_seed.values()
     return [sum(errors) / len(errors)] if errors else []
 
@@ -145,8 +147,8 @@ def _protocol(depth: Depth) -> str:
     p = depth.protocol
     return (
         f"Models of width {p.width} and {p.heads} heads read {2 * LENGTH + 2} tokens, four of five "
-        f"instructions ignored, {p.steps:,} steps of {p.batch_size}; the share of reads that are "
-        "wrong where 98% are ignored (sparse). "
+        f"instructions ignored, {p.steps:,} steps of {p.batch_size}; the error is the fraction of "
+        f"wrong reads with 98% ignored (sparse). "
     )
 
 
@@ -160,12 +162,12 @@ CRITERIA = (
     Criterion(ON_SPARSE, least=0.1, kind="proportion"),
     Criterion(AGAINST, most=0.0, kind="difference"),
 )
-# What a model errs by on sparse says what it does past its training only if it errs little within.
+# Errors on sparse data say something about generalisation only if errors in distribution are few.
 GATES = tuple(
     Gate(
         Criterion(_in_distribution(position), most=round(1 - RIGHT_WITHIN, 3), kind="exact"),
-        f"models of {position} that are right within training in {RIGHT_WITHIN:.2f} of reads: more "
-        "steps, or more layers",
+        f"models of {position} with an accuracy of {RIGHT_WITHIN:.2f} in distribution: more "
+        f"steps, or more layers",
     )
     for position in JUDGED
 )
@@ -177,7 +179,8 @@ CLAIMS: tuple[Claim, ...] = (
         "reads or more, and one with PaTH at most half as often.",
         source=SOURCE,
         theirs=THEIRS,
-        protocol=f"{_protocol(ONE)}One layer, as theirs; CoPE and FoX are told, with one seed.",
+        protocol=f"{_protocol(ONE)}One layer, as in the source; CoPE and FoX are reported with "
+        f"one seed.",
         criteria=CRITERIA,
         works=ONE.works,
         read=partial(_read, ONE),
@@ -190,9 +193,9 @@ CLAIMS: tuple[Claim, ...] = (
         of="literature",
         statement="On flip-flop sparser than in training two layers with rotary err in a tenth of "
         "reads or more, and two with PaTH at most half as often.",
-        source=f"{SOURCE}, whose models have one layer: of two it says nothing",
+        source=f"{SOURCE}, whose models have one layer; it has no results for two",
         theirs=THEIRS,
-        protocol=f"{_protocol(TWO)}Two layers, so that all can be right in distribution.",
+        protocol=f"{_protocol(TWO)}Two layers, so that all can be accurate in distribution.",
         criteria=CRITERIA,
         works=TWO.works,
         read=partial(_read, TWO),

@@ -1,14 +1,14 @@
-"""What a claim measures, and the 95% interval that suits it.
+"""The quantities that claims measure, with a suitable 95% interval for each.
 
     by seed     losses and their differences: Student's t over seeds
-    Shares      shares of right answers: a beta-binomial model of seeds and distinct tests
-    Contrast    sums and differences of shares: their intervals combined
-    Gains       differences of losses on the same text: seeds and documents are both drawn
-    values      what holds by construction: from the least to the most
+    Shares      proportions of correct answers: a beta-binomial model of seeds and distinct tests
+    Contrast    sums and differences of proportions: their intervals combined
+    Gains       differences of losses on the same text: both seeds and documents are samples
+    values      exact quantities: the range
 
-Shares have the interval of `experiments/shares.py`, which lets the seeds' own shares differ by as
-much as they do and never leaves 0 to 1. With fewer than five seeds that all agree nothing is known
-of how much seeds differ, so that there is no interval.
+Shares have the interval of `experiments/shares.py`, which models the variance between seeds and
+stays within 0 and 1. Fewer than five seeds say too little about that variance, so they have no
+interval.
 
 Source: Zou & Donner 2008, "Construction of confidence limits about effect measures" (the interval
 of a sum from those of its terms).
@@ -31,11 +31,11 @@ FEWEST_SEEDS = 5
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of right answers.
+    """Proportions of correct answers.
 
     Args:
-        by_seed: one share for each seed, 0 to 1.
-        tests: how many distinct tests are behind each share.
+        by_seed: one proportion for each seed, 0 to 1.
+        tests: the number of distinct tests behind each.
     """
 
     by_seed: Mapping[int, float]
@@ -44,24 +44,24 @@ class Shares:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A sum of shares.
+    """A linear combination of proportions.
 
     Args:
-        terms: each with the factor it is multiplied by.
+        terms: factors and proportions.
     """
 
     terms: tuple[tuple[float, Shares], ...]
 
     @property
     def by_seed(self) -> dict[int, float]:
-        """The sum of each seed that every term has."""
+        """The sum for each seed that all terms have."""
         seeds = set.intersection(*(set(shares.by_seed) for _, shares in self.terms))
         return {s: sum(f * shares.by_seed[s] for f, shares in self.terms) for s in sorted(seeds)}
 
 
 @dataclass(frozen=True)
 class Gains:
-    """What a loss is lowered by on the same text, with the interval over its documents, by seed."""
+    """Reductions of the loss on the same text by seed, with intervals over its documents."""
 
     intervals: Mapping[int, Interval]
 
@@ -82,10 +82,10 @@ def values_of(quantity: Quantity) -> list[float]:
 
 
 def estimate(quantity: Quantity, *, exact: bool = False) -> Interval | None:
-    """Return the mean of a quantity and its interval; None where nothing was measured.
+    """Return the mean of a quantity and its interval; None if nothing was measured.
 
     Args:
-        exact: it holds by construction: its interval goes from the least value to the most.
+        exact: whether it holds by construction; its interval is then the range of values.
     """
     values = values_of(quantity)
     if isinstance(quantity, Contrast):
@@ -101,14 +101,14 @@ def estimate(quantity: Quantity, *, exact: bool = False) -> Interval | None:
 
 
 def kind_of(quantity: Quantity) -> Kind:
-    """Return how a quantity is judged where it does not hold by construction."""
+    """Return the kind of a quantity that does not hold by construction."""
     if isinstance(quantity, Shares):
         return "proportion"
     return "difference" if isinstance(quantity, Contrast) else "mean"
 
 
 def _of_shares(shares: Sequence[float], tests: int) -> Interval:
-    """Return the mean share over seeds and its interval; fewer than five seeds have none."""
+    """Return the mean proportion over seeds and its interval; None below five seeds."""
     mean = math.fsum(shares) / len(shares)
     ends = share_interval(shares, tests) if len(shares) >= FEWEST_SEEDS else None
     if ends is None:
@@ -118,7 +118,7 @@ def _of_shares(shares: Sequence[float], tests: int) -> Interval:
 
 
 def _widened(over_seeds: Interval, gains: Gains) -> Interval:
-    """Return an interval over seeds, with what the documents leave uncertain."""
+    """Return an interval over seeds, widened by the uncertainty over documents."""
     if over_seeds.high is None:
         return over_seeds
     reaches = [
@@ -126,13 +126,13 @@ def _widened(over_seeds: Interval, gains: Gains) -> Interval:
     ]
     if not reaches:
         return Interval(over_seeds.mean, None, None)
-    # The seeds read the same documents, so that these do not average out over seeds.
+    # All seeds use the same documents, so their variance does not average out over seeds.
     reach = math.hypot(over_seeds.high - over_seeds.mean, sum(reaches) / len(reaches))
     return Interval(over_seeds.mean, over_seeds.mean - reach, over_seeds.mean + reach)
 
 
 def _of_contrast(contrast: Contrast) -> Interval:
-    """Return the interval of a sum from those of its terms, which it never leaves."""
+    """Return the interval of a sum from those of its terms."""
     terms = [(f, estimate(shares)) for f, shares in contrast.terms]
     mean, below, above = 0.0, 0.0, 0.0
     for factor, found in terms:

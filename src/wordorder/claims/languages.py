@@ -1,11 +1,11 @@
-"""Whether an embedding helps a model to understand one language by another.
+"""Claims about cross-lingual alignment: does an embedding help a model to align two languages?
 
-A model that reads two languages can keep them apart or put what means the same in the same
-place. A held-out sentence is looked up in the other language by the mean of its hidden states
-after a middle layer; how often its twin is the nearest says which of the two the model did.
+A model of two languages can separate them or represent sentences of the same meaning alike. A
+held-out sentence is retrieved in the other language by the mean of its hidden states after a middle
+layer; the accuracy shows how well the languages are aligned.
 
-No published evidence was found that rotary positions do this well; against relative ones
-there is some.
+No published evidence was found that rotary positions do this well; there is some that relative ones
+do it badly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wordorder.batch import Batch
-from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
+from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Gate, Measurements, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
 from wordorder.claims.two_languages import Languages, Rows, read_languages
 from wordorder.evaluation.loss import evaluate
@@ -35,18 +35,18 @@ ROTARY, SINUSOIDAL, RELATIVE = "rotary", "sinusoidal", "shaw"
 OF_THE_ARTICLE = (SINUSOIDAL, "learned", ROTARY)
 POSITIONS = (*OF_THE_ARTICLE, RELATIVE, "none")
 
-# Little room, so that sharing pays: with more, languages are kept apart.
+# A small model, so that sharing pays off: larger ones separate the languages.
 # Source: Dufter & Schütze 2020, the small BERT of their code: width 64 for 2 x 2,048 tokens.
 WIDTH, LAYERS, HEADS, VOCABULARY = 32, 3, 2, 512
 MIDDLE = 2  # of three layers; the source's 8 of 12
 LENGTH, ROWS = 64, 32
-STEPS = 3  # times those of a language model, which are three times as dear
-TO_CALL = 10.0  # points; a smaller difference is not called one
+STEPS = 3  # times the steps of a language model, whose steps take three times as long
+TO_CALL = 10.0  # points; a smaller difference does not count
 ROWS_AT_ONCE = 64
 
 
-def bilingual(plan: Plan, position: str, seed: int) -> Work:
-    """Return the work of one model of two languages."""
+def bilingual(plan: ClaimPlan, position: str, seed: int) -> Work:
+    """Return the job of one model of two languages."""
     model = ModelConfig(
         position=position,
         vocabulary_size=VOCABULARY,
@@ -60,7 +60,7 @@ def bilingual(plan: Plan, position: str, seed: int) -> Work:
     config = TrainConfig(
         model=model,
         data=plan.data,
-        # Files of translations are small: more of them are held out, for a narrower interval.
+        # Files of translations are small: a larger part is held out, for a narrower interval.
         validation_fraction=0.2 if plan.languages else 0.1,
         isolate_documents=True,
         objective="masked-token",
@@ -75,13 +75,13 @@ def bilingual(plan: Plan, position: str, seed: int) -> Work:
     return Work(f"two-languages/{position}-seed{seed}", train_bilingual, job, seconds)
 
 
-def bilinguals(plan: Plan, *positions: str) -> list[Work]:
-    """Return the works of models of two languages, every seed of the plan."""
+def bilinguals(plan: ClaimPlan, *positions: str) -> list[Work]:
+    """Return the jobs of models of two languages, for every seed of the plan."""
     return [bilingual(plan, p, s) for s in range(plan.seeds) for p in positions]
 
 
 def train_bilingual(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Train a model on two languages and return its losses and how well it translates.
+    """Train a model on two languages and return its losses and retrieval accuracy.
 
     Args:
         job: that of `bilingual`, with `machine`.
@@ -122,14 +122,14 @@ def train_bilingual(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 def retrieval(model: LanguageModel, languages: Languages) -> float:
-    """Return how many per cent of the sentences have their twin nearest after a middle layer."""
+    """Return the retrieval accuracy of sentences after the middle layer, in percent."""
     end = languages.training.end_of_text
     first, second = (sentence_vectors(model, rows, end) for rows in languages.sentences)
     return nearest(first, second)
 
 
 def words_found(model: LanguageModel, languages: Languages) -> float | None:
-    """Return how many per cent of the words have their twin nearest in the embedding table."""
+    """Return the retrieval accuracy of words in the embedding table, in percent."""
     if not languages.words[0]:
         return None
     table = model.embedding.weight.detach().float()
@@ -138,9 +138,9 @@ def words_found(model: LanguageModel, languages: Languages) -> float | None:
 
 
 def nearest(first: Tensor, second: Tensor) -> float:
-    """Return how many per cent of vectors have the one of the same row nearest, both ways.
+    """Return the percentage of vectors whose nearest is that of the same row, in both directions.
 
-    By cosine, after the mean of each side is taken off, which is what tells the languages apart.
+    Nearest by cosine, after subtracting the mean of each language.
 
     Args:
         first, second: (rows, width) of the two languages.
@@ -157,7 +157,7 @@ def sentence_vectors(model: LanguageModel, sentences: Rows, end: int) -> Tensor:
     """Return the mean state of each sentence's tokens after the middle layer, (rows, width).
 
     Args:
-        end: the token that opens a sentence; its own state is left out.
+        end: the token before a sentence; its state is not part of the mean.
     """
     means = []
     with evaluating(model):
@@ -177,14 +177,14 @@ def sentence_vectors(model: LanguageModel, sentences: Rows, end: int) -> Tensor:
     return torch.cat(means)
 
 
-def by_seed(plan: Plan, results: Results, position: str) -> dict[int, Any]:
-    """Return the results of one embedding by seed; what failed is not there."""
+def by_seed(plan: ClaimPlan, results: Results, position: str) -> dict[int, Any]:
+    """Return the results of one embedding by seed, without failed runs."""
     names = {seed: bilingual(plan, position, seed).name for seed in range(plan.seeds)}
     return {seed: results[name] for seed, name in names.items() if name in results}
 
 
-def compared(plan: Plan, results: Results, one: str, other: str) -> Contrast:
-    """Return the points that one embedding finds more than another."""
+def compared(plan: ClaimPlan, results: Results, one: str, other: str) -> Contrast:
+    """Return the difference in accuracy of two embeddings, in points."""
     sides = []
     for position in (one, other):
         found = by_seed(plan, results, position)
@@ -193,11 +193,10 @@ def compared(plan: Plan, results: Results, one: str, other: str) -> Contrast:
     return Contrast(((100.0, sides[0]), (-100.0, sides[1])))
 
 
-def room(plan: Plan, results: Results, *positions: str) -> dict[str, list[float]]:
-    """Return how far the best of some embeddings is above no training, and the worst below all.
+def room(plan: ClaimPlan, results: Results, *positions: str) -> dict[str, list[float]]:
+    """Return the gain of the best embedding over no training, and the gap of the worst to 100%.
 
-    Where all find hardly more than before training, or nearly all, models do not show which is
-    better.
+    If all are close to untrained models, or all close to 100%, the comparison shows nothing.
     """
     found = [list(by_seed(plan, results, p).values()) for p in positions]
     if not all(found):
@@ -207,12 +206,14 @@ def room(plan: Plan, results: Results, *positions: str) -> dict[str, list[float]
     return {BETTER: [max(means) - untrained], BELOW_ALL: [100 - min(means)]}
 
 
-def _reading(plan: Plan, results: Results, pairs: Mapping[str, tuple[str, str]]) -> Reading:
+def _reading(
+    plan: ClaimPlan, results: Results, pairs: Mapping[str, tuple[str, str]]
+) -> Measurements:
     quantities = {name: compared(plan, results, *pair) for name, pair in pairs.items()}
     asked = next(iter(pairs.values()))
     lines = [_line(position, by_seed(plan, results, position)) for position in POSITIONS]
-    said = tuple(line for line in lines if line)
-    return Reading({**quantities, **room(plan, results, *asked)}, said)
+    notes = tuple(line for line in lines if line)
+    return Measurements({**quantities, **room(plan, results, *asked)}, notes)
 
 
 def _line(position: str, found: Mapping[int, Any]) -> str:
@@ -235,19 +236,20 @@ BETTER, BELOW_ALL = "the better of both, above no training", "the worse of both,
 GATES = (
     Gate(
         Criterion(BETTER, least=TO_CALL, kind="exact"),
-        "more training: neither finds much more than before it",
+        "more training: neither is much better than untrained",
     ),
     Gate(
-        Criterion(BELOW_ALL, least=TO_CALL, kind="exact"), "a harder search: both find nearly all"
+        Criterion(BELOW_ALL, least=TO_CALL, kind="exact"),
+        "a harder retrieval task: both find nearly all",
     ),
 )
 
 
-def _read_article(plan: Plan, results: Results) -> Reading:
+def _read_article(plan: ClaimPlan, results: Results) -> Measurements:
     return _reading(plan, results, {ROTARY_GAIN: (ROTARY, SINUSOIDAL)})
 
 
-def _read_literature(plan: Plan, results: Results) -> Reading:
+def _read_literature(plan: ClaimPlan, results: Results) -> Measurements:
     pairs = {
         SINUSOIDAL_GAIN: (SINUSOIDAL, RELATIVE),
         "learned - relative": ("learned", RELATIVE),
@@ -258,17 +260,18 @@ def _read_literature(plan: Plan, results: Results) -> Reading:
 
 
 PROTOCOL = (
-    f"One masked model of {LAYERS} layers and width {WIDTH} reads both languages, a text and its "
-    "clone with other token ids unless two are given; held-out sentences are looked up in the "
-    f"other by their mean state after layer {MIDDLE}, less the mean of all in their language."
+    f"A masked model of {LAYERS} layers and width {WIDTH} is trained on both languages: a text "
+    f"and its clone with other token ids, unless two files are given. Held-out sentences are "
+    f"retrieved in the other language by their mean hidden state after layer {MIDDLE}, minus the "
+    f"mean of the language."
 )
 
 CLAIMS = (
     Claim(
         name="rotary-cross-lingual",
         of="article",
-        statement="Rotary positions make a model of two languages understand one by the other "
-        "better than sinusoidal ones do.",
+        statement="Rotary positions help a model to understand one language by another better "
+        "than sinusoidal ones do.",
         source="the article, 'What About New Techniques?'",
         theirs="no figures, and no published evidence was found; multilingual translation: "
         "rotary equal to sinusoidal (Gumma 2024)",
@@ -280,9 +283,9 @@ CLAIMS = (
         gates=GATES,
         seeds_needed=5,
         causes={
-            ROTARY_GAIN: "what two languages without a common word share is the vector of each "
-            "place, which sinusoidal positions add to the words of both; rotary adds nothing to "
-            "words. Ravishankar & Søgaard 2021 found the same of relative positions"
+            ROTARY_GAIN: "two languages without a common word share only the position vectors "
+            "that sinusoidal embeddings add to the words of both; rotary adds nothing to words. "
+            "Ravishankar & Søgaard 2021 found the same of relative positions"
         },
     ),
     Claim(

@@ -1,4 +1,4 @@
-"""Claims about what positions are worth to a model within the length it is trained on."""
+"""Claims about the value of positions within the trained length."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wordorder.claims.claim import (
     FAILS,
     HOLDS,
     Claim,
+    ClaimPlan,
     Criterion,
     Gate,
-    Plan,
-    Reading,
+    Measurements,
     Results,
 )
 from wordorder.claims.intervals import Gains
@@ -28,40 +28,40 @@ from wordorder.claims.text_models import (
 from wordorder.experiments.statistics import Interval
 
 MODELS = "Models of 4 layers and width 128, trained on 128 tokens at a time, on the same batches; "
-CLOSE = 0.02  # seeds of a model of 1 M parameters spread by .015
+CLOSE = 0.02  # the losses of seeds of a model of 1 M parameters have a standard deviation of .015
 MORE = 2.0  # times the steps
-AT_LEAST = 1.1  # times rotary's tokens that a model without positions needs
+AT_LEAST = 1.1  # tokens that a model without positions needs, relative to rotary
 STILL_ABOVE = f"none after {AT_LEAST:g} times the tokens, minus rotary"
 MASKED = "none minus learned, masked token"
 MASKED_LEARNED = "learned below word frequencies, masked token"
-# A bag of words is .5 nats below how frequent each word is: more than that takes their order.
+# A bag of words is .5 nats below word frequencies: a larger gain needs their order.
 MORE_THAN_WORDS = 1.0
 CUT = "rise, cut beyond 50 tokens"
 
 
 def paired(
-    plan: Plan, results: Results, position: str, baseline: str, **kind: Any
+    plan: ClaimPlan, results: Results, position: str, baseline: str, **kind: Any
 ) -> dict[int, float]:
-    """Return by seed how much higher the validation loss of an embedding is than another's."""
+    """Return the difference of two embeddings' validation losses by seed."""
     ours, theirs = (per_seed(plan, results, p, **kind) for p in (position, baseline))
     return {s: loss(ours[s]) - loss(theirs[s]) for s in ours if s in theirs}
 
 
-def mean_loss(plan: Plan, results: Results, position: str, **kind: Any) -> str:
-    """Return the mean validation loss of an embedding's models, in words."""
+def mean_loss(plan: ClaimPlan, results: Results, position: str, **kind: Any) -> str:
+    """Return the mean validation loss of an embedding's models as text."""
     found = [loss(part) for part in per_seed(plan, results, position, **kind).values()]
     return (
         f"{position} {sum(found) / len(found):.3f}" if found else f"{position}: no run ended well"
     )
 
 
-def _sum(plan: Plan, results: Results) -> Reading:
+def _sum(plan: ClaimPlan, results: Results) -> Measurements:
     parts = {p: per_seed(plan, results, p) for p in ("sinusoidal", "learned")}
     found = {
         p: {s: part["removed"] for s, part in of_seeds.items() if "removed" in part}
         for p, of_seeds in parts.items()
     }
-    said = [
+    notes = [
         f"{p}: {name} {sum(part[key] for part in parts.values()) / len(parts):+.3f}"
         for p, parts in found.items()
         if parts
@@ -72,18 +72,18 @@ def _sum(plan: Plan, results: Results) -> Reading:
         half: {s: min(parts[s][half] for parts in found.values()) for s in seeds}
         for half in ("positions", "words")
     }
-    return Reading(
+    return Measurements(
         {
             "input minus word minus position": [
                 part["remainder"] for parts in found.values() for part in parts.values()
             ],
             **{f"rise without {half}": values for half, values in least.items()},
         },
-        tuple(said),
+        tuple(notes),
     )
 
 
-def _none_learns(plan: Plan, results: Results) -> Reading:
+def _none_learns(plan: ClaimPlan, results: Results) -> Measurements:
     rotary = per_seed(plan, results, "rotary")
     usual, more = (per_seed(plan, results, "none", steps=steps) for steps in (1.0, MORE))
     losses = {
@@ -91,12 +91,12 @@ def _none_learns(plan: Plan, results: Results) -> Reading:
         for s in rotary
         if s in usual and s in more
     }
-    said = [
+    notes = [
         f"seed {s}: rotary {target:.3f}; none {first:.3f} after as many tokens, {second:.3f} after "
         f"{MORE:g} times as many: it needs {_times(tokens_needed(first, second, target))}"
         for s, (first, second, target) in losses.items()
     ]
-    return Reading(
+    return Measurements(
         {
             STILL_ABOVE: {
                 s: loss_after(AT_LEAST, first, second) - target
@@ -104,19 +104,19 @@ def _none_learns(plan: Plan, results: Results) -> Reading:
             },
             "loss over rotary's": paired(plan, results, "none", "rotary"),
         },
-        tuple(said),
+        tuple(notes),
     )
 
 
 def _times(ratio: float) -> str:
     if ratio == math.inf:
-        return "more than can be told, as more tokens do not lower its loss"
-    beyond = ", if the trend goes on" if ratio > MORE else ""
+        return "an unknown number of tokens, because more tokens do not lower its loss"
+    beyond = ", by extrapolation" if ratio > MORE else ""
     return f"{ratio:.2f} times the tokens{beyond}"
 
 
 def loss_after(times: float, usual: float, more: float) -> float:
-    """Return the loss after so many times the usual tokens, straight in log tokens.
+    """Return the loss after a multiple of the usual tokens, linear in log tokens.
 
     Args:
         usual, more: the loss after the usual tokens and after twice as many.
@@ -125,27 +125,27 @@ def loss_after(times: float, usual: float, more: float) -> float:
 
 
 def tokens_needed(usual: float, more: float, target: float) -> float:
-    """Return how many times the tokens a loss falls to the target, straight in log tokens.
+    """Return the multiple of the tokens at which a loss reaches a target, linear in log tokens.
 
     Args:
         usual, more: the loss after the usual tokens and after twice as many.
 
     Returns:
-        Infinity where more tokens do not lower the loss.
+        Infinity if more tokens do not lower the loss.
     """
     if more >= usual:
         return math.inf if target < usual else 1.0
     return float(MORE ** ((usual - target) / (usual - more)))
 
 
-def _close(plan: Plan, results: Results) -> Reading:
+def _close(plan: ClaimPlan, results: Results) -> Measurements:
     learned = per_seed(plan, results, "learned", masked=True)
     below = {
         s: part["word-frequencies"] - loss(part)
         for s, part in learned.items()
         if "word-frequencies" in part
     }
-    return Reading(
+    return Measurements(
         {
             "none minus learned, next token": paired(plan, results, "none", "learned"),
             MASKED: paired(plan, results, "none", "learned", masked=True),
@@ -160,17 +160,17 @@ def _close(plan: Plan, results: Results) -> Reading:
     )
 
 
-def _probe(plan: Plan, results: Results) -> Reading:
+def _probe(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "none")
     found = {s: part["position-probe"] for s, part in parts.items() if "position-probe" in part}
     probes = list(found.values())
     layers = range(len(probes[0])) if probes else ()
-    said = tuple(
+    notes = tuple(
         f"layer {n}: error {_mean(probes, n, 'network'):.0%} of chance with a probe of two layers, "
         f"{_mean(probes, n, 'linear'):.0%} with a linear one"
         for n in layers
     )
-    return Reading(
+    return Measurements(
         {
             "error over chance, layer 0": {s: part[0]["network"] for s, part in found.items()},
             "error over chance, middle layer": {
@@ -178,7 +178,7 @@ def _probe(plan: Plan, results: Results) -> Reading:
             },
             **gains(plan, results, "none"),
         },
-        said,
+        notes,
     )
 
 
@@ -189,19 +189,19 @@ def _mean(found: list[list[Mapping[str, float]]], layer: int, kind: str) -> floa
 SHORT = 64
 
 
-def _short(plan: Plan, results: Results) -> Reading:
+def _short(plan: ClaimPlan, results: Results) -> Measurements:
     found = paired(plan, results, "sinusoidal", "alibi", length=SHORT)
     losses = (mean_loss(plan, results, p, length=SHORT) for p in ("sinusoidal", "alibi"))
-    return Reading(
+    return Measurements(
         {"sinusoidal minus ALiBi": found},
         (f"{', '.join(losses)}, at L = {SHORT}",),
     )
 
 
-def _near_far(plan: Plan, results: Results) -> Reading:
+def _near_far(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "rotary")
     found = {s: part["near-far"] for s, part in parts.items() if "near-far" in part}
-    return Reading(
+    return Measurements(
         {
             "rise, shuffled beyond 50 tokens": {s: part["far"] for s, part in found.items()},
             "rise, shuffled within the last 20": {s: part["near"] for s, part in found.items()},
@@ -213,8 +213,8 @@ def _near_far(plan: Plan, results: Results) -> Reading:
 HALF, QUARTER = "rotary:fraction=0.5", "rotary:fraction=0.25"
 
 
-def _partial(plan: Plan, results: Results) -> Reading:
-    return Reading(
+def _partial(plan: ClaimPlan, results: Results) -> Measurements:
+    return Measurements(
         {
             "half minus full": paired(plan, results, HALF, "rotary"),
             "quarter minus full": paired(plan, results, QUARTER, "rotary"),
@@ -229,7 +229,7 @@ CLAIMS = (
         "Final input = word embedding + positional embedding, and each half is needed.",
         "the article, 'The fix: positional embeddings'",
         "no figures",
-        MODELS + "in trained models the sum is taken apart, and one half taken away.",
+        MODELS + "in trained models the sum is verified, and one summand is removed.",
         (
             Criterion("input minus word minus position", most=1e-5, kind="exact"),
             Criterion("rise without positions", least=0.10),
@@ -242,12 +242,12 @@ CLAIMS = (
         "none-learns-slower",
         "article",
         "A model can learn order by itself, but less efficiently: without positions it needs at "
-        "least a tenth more tokens for the loss that rotary reaches.",
+        "least a tenth more tokens to reach the loss of rotary.",
         "the article, 'Wait, can't the model just learn order by itself?'",
         "no figures; Gu et al. 2025 at 60 M: 3.81 against 3.73",
         MODELS + "none with as many tokens and with twice as many, each with its own schedule; "
-        "its loss in between is read off straight in log tokens. That it needs at least "
-        f"{AT_LEAST:g} times the tokens is that after so many it is still above rotary.",
+        "its loss in between is interpolated linearly in log tokens. It needs at least "
+        f"{AT_LEAST:g} times the tokens if its loss after so many is still above rotary's.",
         (
             Criterion(STILL_ABOVE, least=0),
             Criterion("loss over rotary's", least=0),
@@ -265,8 +265,8 @@ CLAIMS = (
         "tokens does not.",
         "Haviv et al. 2022, tables 2 and 4",
         "perplexity 22.15 against 22.04 (.005); masked 147 against 4.06 (3.59)",
-        MODELS + "predicting the next token; or masked ones of 512 kinds from both sides, three "
-        "times as long, for with less they learn frequencies alone.",
+        MODELS + "trained on the next token; or on masked tokens with a vocabulary of 512 and "
+        "three times the steps, because with fewer steps they learn word frequencies only.",
         (
             Criterion("none minus learned, next token", most=0.10),
             Criterion(MASKED, least=0.5),
@@ -279,7 +279,8 @@ CLAIMS = (
         gates=(
             Gate(
                 Criterion(MASKED_LEARNED, least=MORE_THAN_WORDS),
-                "training until the model with learned positions reads order and not words alone",
+                "training until the model with learned positions uses order, not only word "
+                "frequencies",
                 of=(MASKED,),
             ),
         ),
@@ -287,7 +288,7 @@ CLAIMS = (
     Claim(
         "none-knows-position",
         "literature",
-        "A probe reads a token's position from the middle of a causal model without positions.",
+        "A probe finds a token's position in the middle layer of a causal model without positions.",
         "Haviv et al. 2022, figure 2",
         "chance at layer 0, near 0 of it in the middle",
         MODELS + "a probe of two layers on hidden states, fitted on half of the held-out documents "
@@ -317,9 +318,9 @@ CLAIMS = (
         lambda plan: text_models(plan, "alibi", "sinusoidal", length=SHORT),
         _short,
         causes={
-            "sinusoidal minus ALiBi": "after 0.6 M tokens a model gains much by being told that "
-            "what is near matters most, as ALiBi tells it; the source's has read 103 M tokens 205 "
-            "times and has learned it"
+            "sinusoidal minus ALiBi": "after 0.6 M tokens ALiBi's preference for near tokens "
+            "still helps; the source's models, trained for 205 epochs on 103 M tokens, have "
+            "learned it"
         },
     ),
     Claim(
@@ -339,7 +340,7 @@ CLAIMS = (
         gates=(
             Gate(
                 Criterion(CUT, least=WORTH),
-                "a model to which what lies beyond 50 tokens is worth something in any order",
+                "a model that benefits from tokens beyond 50, in any order",
                 of=("rise, shuffled beyond 50 tokens",),
                 spares=(FAILS,),
             ),
@@ -348,7 +349,8 @@ CLAIMS = (
     Claim(
         "partial-rotary-no-gain",
         "literature",
-        "At small scale turning a half of each head is no improvement, and a quarter is worse.",
+        "At small scale rotating half of each head's dimensions is no improvement, and a quarter "
+        "is worse.",
         "nanochat, dev/LOG.md",
         "half: no improvement; quarter: slightly worse",
         MODELS + f"rotary with fraction 1, .5 and .25. An improvement is {CLOSE:g} nats or more.",

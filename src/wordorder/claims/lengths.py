@@ -1,9 +1,9 @@
-"""Claims about texts longer than those a model was trained on.
+"""Claims about contexts longer than the trained length.
 
-Whole windows of another length ask for other tokens, most of them with more context than
-before, so that their loss may fall although no token is predicted better; the same targets
-with growing context say what more context does. Papers mostly give the first, and so the
-first is what their criteria are about; both are told.
+Disjoint windows of another length have other targets, most of them with more context, so that their
+loss may fall although no token is predicted better. The same targets with growing context show the
+effect of context itself. Papers mostly report the first, so criteria from papers use it; both are
+reported.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-from wordorder.claims.claim import FAILS, HOLDS, Claim, Criterion, Plan, Reading, Results
-from wordorder.claims.questions import SCALED
+from wordorder.claims.claim import FAILS, HOLDS, Claim, ClaimPlan, Criterion, Measurements, Results
+from wordorder.claims.measurements import SCALED
 from wordorder.claims.text_models import (
     FACTORS,
     gains,
@@ -24,7 +24,7 @@ from wordorder.claims.text_models import (
     uses_context,
 )
 
-TOLERANCE = 0.03  # what ALiBi's loss rises by at six times its length is .018
+TOLERANCE = 0.03  # ALiBi's loss rises by .018 at six times its trained length
 PROTOCOL = (
     "Models of 4 layers and width 128, trained on 128 tokens at a time, on the same batches; "
 )
@@ -35,9 +35,9 @@ SEVERAL = ("kerple", "fire", "alibi", "rotary")
 
 
 def rises(
-    plan: Plan, results: Results, position: str, factor: float, *, same_targets: bool = False
+    plan: ClaimPlan, results: Results, position: str, factor: float, *, same_targets: bool = False
 ) -> dict[int, float]:
-    """Return by seed what the loss rises by at a multiple of the length, where it can be told."""
+    """Return the rise of the loss at a multiple of the length by seed, where it was measured."""
     found = {
         seed: rise(part, factor, same_targets=same_targets)
         for seed, part in per_seed(plan, results, position).items()
@@ -45,8 +45,8 @@ def rises(
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def curve(plan: Plan, results: Results, position: str, *, same_targets: bool) -> str:
-    """Return the rises at every length in one line, means over seeds."""
+def curve(plan: ClaimPlan, results: Results, position: str, *, same_targets: bool) -> str:
+    """Return the mean rises at every length in one line."""
     words = []
     for factor in FACTORS[1:]:
         values = rises(plan, results, position, factor, same_targets=same_targets).values()
@@ -56,8 +56,8 @@ def curve(plan: Plan, results: Results, position: str, *, same_targets: bool) ->
     return f"{position}, {kind}: {', '.join(words)}"
 
 
-def curves(plan: Plan, results: Results, *positions: str) -> tuple[str, ...]:
-    """Return the lines of some embeddings, both kinds of each."""
+def curves(plan: ClaimPlan, results: Results, *positions: str) -> tuple[str, ...]:
+    """Return a line for each embedding and kind of window."""
     return tuple(
         curve(plan, results, position, same_targets=same)
         for position in positions
@@ -66,8 +66,8 @@ def curves(plan: Plan, results: Results, *positions: str) -> tuple[str, ...]:
     )
 
 
-def _sinusoidal(plan: Plan, results: Results) -> Reading:
-    return Reading(
+def _sinusoidal(plan: ClaimPlan, results: Results) -> Measurements:
+    return Measurements(
         {
             "rise at 2L": rises(plan, results, "sinusoidal", 2),
             **gains(plan, results, "sinusoidal"),
@@ -76,8 +76,8 @@ def _sinusoidal(plan: Plan, results: Results) -> Reading:
     )
 
 
-def _sinusoidal_survives(plan: Plan, results: Results) -> Reading:
-    return Reading(
+def _sinusoidal_survives(plan: ClaimPlan, results: Results) -> Measurements:
+    return Measurements(
         {
             "rise at 2L, same targets": rises(plan, results, "sinusoidal", 2, same_targets=True),
             **gains(plan, results, "sinusoidal"),
@@ -86,10 +86,10 @@ def _sinusoidal_survives(plan: Plan, results: Results) -> Reading:
     )
 
 
-def _rotary(plan: Plan, results: Results) -> Reading:
+def _rotary(plan: ClaimPlan, results: Results) -> Measurements:
     rotary = rises(plan, results, "rotary", 5)
     sinusoidal = rises(plan, results, "sinusoidal", 5)
-    return Reading(
+    return Measurements(
         {
             "rise at 5L": rotary,
             "rise at 5L over sinusoidal's": {
@@ -101,15 +101,15 @@ def _rotary(plan: Plan, results: Results) -> Reading:
     )
 
 
-def _t5(plan: Plan, results: Results) -> Reading:
-    return Reading(
+def _t5(plan: ClaimPlan, results: Results) -> Measurements:
+    return Measurements(
         {"rise at 2L": rises(plan, results, "t5", 2), **gains(plan, results, "t5")},
         curves(plan, results, "t5"),
     )
 
 
-def _alibi(plan: Plan, results: Results) -> Reading:
-    return Reading(
+def _alibi(plan: ClaimPlan, results: Results) -> Measurements:
+    return Measurements(
         {
             "rise at 8L, whole windows": rises(plan, results, "alibi", 8),
             "rise at 8L, same targets": rises(plan, results, "alibi", 8, same_targets=True),
@@ -119,9 +119,9 @@ def _alibi(plan: Plan, results: Results) -> Reading:
     )
 
 
-def _several(plan: Plan, results: Results) -> Reading:
+def _several(plan: ClaimPlan, results: Results) -> Measurements:
     found = {p: per_seed(plan, results, p) for p in SEVERAL}
-    said = tuple(
+    notes = tuple(
         f"{p}: loss {sum(map(loss, part.values())) / len(part):.3f} within the length"
         for p, part in found.items()
         if part
@@ -132,13 +132,13 @@ def _several(plan: Plan, results: Results) -> Reading:
         }
         for one, other in combinations(SEVERAL, 2)
     }
-    return Reading(
+    return Measurements(
         {
             **pairs,
             "KERPLE's rise at 2L": rises(plan, results, "kerple", 2),
             **gains(plan, results, "kerple"),
         },
-        (*said, *curves(plan, results, "kerple", "fire")),
+        (*notes, *curves(plan, results, "kerple", "fire")),
     )
 
 
@@ -146,29 +146,29 @@ def _pair(one: str, other: str) -> str:
     return f"{one} minus {other}, in length"
 
 
-def _learned(plan: Plan, results: Results) -> Reading:
+def _learned(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "learned")
     found = {s: part["resampled"] for s, part in parts.items() if "resampled" in part}
-    said = [part["refused"] for part in found.values() if part["refused"]][:1]
-    return Reading(
+    notes = [part["refused"] for part in found.values() if part["refused"]][:1]
+    return Measurements(
         {
             "refused past L": [float(bool(part["refused"])) for part in found.values()],
             "rise at 2L, table stretched": {s: part["rise"] for s, part in found.items()},
         },
-        tuple(said),
+        tuple(notes),
     )
 
 
-def _rotary_long(plan: Plan, results: Results) -> Reading:
+def _rotary_long(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "rotary")
     found = {s: part["scalings"] for s, part in parts.items() if "scalings" in part}
     shifts = {s: _shift(part) for s, part in parts.items()}
-    said = []
+    notes = []
     for factor in map(str, SCALED) if found else ():
         every = [part[factor] for part in found.values()]
         words = [f"{n} {sum(part[n] for part in every) / len(every):+.3f}" for n in every[0]]
-        said.append(f"at {factor}L, the same targets: {', '.join(words)}")
-    return Reading(
+        notes.append(f"at {factor}L, the same targets: {', '.join(words)}")
+    return Measurements(
         {
             "change when all positions grow by L": {
                 s: abs(shift) for s, shift in shifts.items() if shift is not None
@@ -176,12 +176,12 @@ def _rotary_long(plan: Plan, results: Results) -> Reading:
             "rise at 2L, same targets": {s: part["2"]["plain"] for s, part in found.items()},
             **gains(plan, results, "rotary"),
         },
-        tuple(said),
+        tuple(notes),
     )
 
 
 def _shift(found: Mapping[str, Any]) -> Any:
-    """Return what the loss changes by when all positions grow; None where that cannot be told."""
+    """Return the change in loss when all positions are shifted; None if not measured."""
     for part in found["order"]:
         if part["change"] == "shifted" and "loss" in part:
             return part["loss"] - part["plain"]
@@ -201,8 +201,8 @@ CLAIMS = (
         _sinusoidal_survives,
         gates=(uses_context("sinusoidal", spares=(FAILS,)),),
         causes={
-            "rise at 2L, same targets": "a place that was never trained on has a vector that the "
-            "model never learned to read; Press et al. 2022 measured the same (+.78 at 2L)"
+            "rise at 2L, same targets": "the vectors of positions beyond the trained length never "
+            "occurred in training; Press et al. 2022 measured the same (+.78 at 2L)"
         },
     ),
     Claim(
@@ -211,8 +211,8 @@ CLAIMS = (
         "Learned positions struggle with sequences longer than those they were trained on.",
         "the article, 'Learned positional embeddings'",
         "by construction: there is no vector to add",
-        PROTOCOL + "what it says to one token more than L; then the table stretched to 2L by "
-        "interpolation, whole windows of 2L against L.",
+        PROTOCOL + "one token more than L, then the table interpolated to 2L: disjoint windows of "
+        "2L against L.",
         (
             Criterion("refused past L", least=1, kind="exact"),
             Criterion("rise at 2L, table stretched", least=0),
@@ -223,11 +223,12 @@ CLAIMS = (
     Claim(
         "rotary-suits-long",
         "article",
-        "Rotary suits long contexts: it sees distances alone, and reads twice its trained length.",
+        "Rotary suits long contexts: it depends on distances alone, and works at twice its "
+        "trained length.",
         "the article, 'What about new techniques?'",
         "no figures; Press et al. 2022: 20.07 to 21.37 at 2L (+.063)",
-        TARGETS + " Surviving is a rise of at most .03, without any scaling; each scaling, "
-        "untuned, is told beside.",
+        TARGETS + " Surviving is a rise of at most .03, without scaling; the result of each "
+        "scaling, without tuning, is reported too.",
         (
             Criterion("change when all positions grow by L", most=0.001),
             Criterion("rise at 2L, same targets", most=TOLERANCE),
@@ -237,8 +238,8 @@ CLAIMS = (
         gates=(uses_context("rotary", "rise at 2L, same targets", spares=(FAILS,)),),
         seeds_needed=5,
         causes={
-            "rise at 2L, same targets": "pairs that turn slowly meet angles beyond 2L that they "
-            "never had in training; Press et al. 2022 measured the same (+.063 at 2L)"
+            "rise at 2L, same targets": "slow pairs reach angles that never occurred in training; "
+            "Press et al. 2022 measured the same (+.063 at 2L)"
         },
     ),
     Claim(

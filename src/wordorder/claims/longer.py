@@ -1,8 +1,7 @@
-"""Claims about carrying a model past its trained length without training it any further.
+"""Claims about using a model beyond its trained length without further training.
 
-Its embedding is spelled anew, its cache keeps some tokens and drops others, or its base is chosen
-for a length: tried on rotary models that other claims share, on such alone, or on none. What a
-fine-tune adds is in fine_tuned.py.
+The embedding is scaled, the cache evicts tokens, or the base is chosen for a length. Most use the
+rotary models that other claims share. Fine-tuning is in fine_tuned.py.
 """
 
 from __future__ import annotations
@@ -10,81 +9,90 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wordorder.claims.claim import HOLDS, Claim, Criterion, Gate, Plan, Reading, Results, Work
+from wordorder.claims.claim import (
+    HOLDS,
+    Claim,
+    ClaimPlan,
+    Criterion,
+    Gate,
+    Measurements,
+    Results,
+    Work,
+)
 from wordorder.claims.lengths import PROTOCOL, TARGETS
-from wordorder.claims.questions import SINKS
+from wordorder.claims.measurements import SINKS
 from wordorder.claims.text_models import LENGTH, gains, per_seed, text_models, uses_context
 from wordorder.experiments.jobs import Tell
 from wordorder.extension.base_bound import STEP, served_length, smallest_base
 from wordorder.extension.methods import Stretch
 
 UNTUNED = 4  # times the trained length, as PI's factor from 2,048 to 8,192 tokens
-SINK = 0.05  # what a loss must rise by for the first tokens to be rested on
+SINK = 0.05  # the smallest rise of the loss that shows attention sinks
 ATTENDED = "share of attention on the first token"
-# Ten times what each of 128 tokens would get if all were attended to alike.
+# Ten times the share of each of 128 tokens under uniform attention.
 RESTED = 0.08
 FIRST, SEVERAL = str(SINKS[0]), str(SINKS[-1])
 
 # Men et al. 2024, for heads of 128: the smallest base for a length.
 PAPERS_HEAD, PAPERS = 128, {1024: 4.3e3, 4096: 2.7e4, 8192: 8.4e4}
 SMALLER_HEADS, SMALLER_AT = (32, 64, 128), 512
-WIDE = 2.0  # times the smallest base: what serves up to there is no island
+WIDE = 2.0  # relative to the smallest base; a range that reaches this far is not an island
 
 
 def ramp(factor: int) -> str:
-    """Return which pairs YaRN leaves alone here, in one sentence."""
+    """Describe which pairs YaRN leaves unscaled here."""
     turns = Stretch(LENGTH, factor * LENGTH, 0).beta_fast
     return (
-        f"YaRN's ramp is fitted to the length: pairs that turn {turns:.1f} times or more within L "
-        "are left alone; the published 32 times are for 4,096 tokens"
+        f"YaRN's ramp is fitted to the length: pairs with {turns:.1f} or more rotations within L "
+        f"stay unscaled; the published 32 are for 4,096 tokens"
     )
 
 
-def _untuned(plan: Plan, results: Results) -> Reading:
+def _untuned(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "rotary")
     found = {s: part["scalings"][str(UNTUNED)] for s, part in parts.items() if "scalings" in part}
-    said = ()
+    notes = ()
     if found:
         names = next(iter(found.values()))
         means = {n: sum(part[n] for part in found.values()) / len(found) for n in names}
         rises = ", ".join(f"{name} {mean:+.3f}" for name, mean in means.items())
-        said = (f"rises from L to {UNTUNED}L, the same targets: {rises}", ramp(UNTUNED))
-    return Reading(
+        notes = (f"rises from L to {UNTUNED}L, the same targets: {rises}", ramp(UNTUNED))
+    return Measurements(
         {
             "plain minus PI": {s: p["plain"] - p["interpolation"] for s, p in found.items()},
             "PI minus NTK": {s: p["interpolation"] - p["NTK"] for s, p in found.items()},
             "PI's rise": {s: p["interpolation"] for s, p in found.items()},
             **gains(plan, results, "rotary"),
         },
-        said,
+        notes,
     )
 
 
-def _sinks(plan: Plan, results: Results) -> Reading:
+def _sinks(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "rotary", asked=("sinks",))
     found = {s: part["sinks"] for s, part in parts.items()}
     if not found:
-        return Reading({})
+        return Measurements({})
     means = {
         kept: sum(part[kept] for part in found.values()) / len(found) for kept in map(str, SINKS)
     }
-    said = ", ".join(f"{mean:.3f} with {kept} kept" for kept, mean in means.items())
-    return Reading(
+    notes = ", ".join(f"{mean:.3f} with {kept} kept" for kept, mean in means.items())
+    return Measurements(
         {
             "0 kept minus 4 kept": {s: part[FIRST] - part[SEVERAL] for s, part in found.items()},
             ATTENDED: {s: part["attended"] for s, part in found.items()},
         },
-        (f"loss {said}",),
+        (f"loss {notes}",),
     )
 
 
 def find_base(job: Mapping[str, Any], tell: Tell) -> dict[str, float]:
-    """Return the smallest base that serves a length, and the edges of its island.
+    """Return the smallest base that supports a length, and the edges of its island.
 
-    Those are the last base from there on that serves too, and the next one after the gap.
+    The edges are the last base of the island, and the next supporting base after the gap.
 
     Args:
-        job: `head`, its size, all of which turns, and `length`, in tokens.
+        job: `head`, the head size, all of it rotated, and `length`, in tokens.
     """
     length, pairs = job["length"], job["head"] // 2
     smallest = smallest_base(length, pairs)
@@ -107,12 +115,12 @@ def _base(head: int, length: int) -> Work:
     return Work(f"exact/base-{head}-{length}", find_base, job, 0.5 + length / 2000)
 
 
-def _bases(plan: Plan) -> list[Work]:
+def _bases(plan: ClaimPlan) -> list[Work]:
     papers = [_base(PAPERS_HEAD, length) for length in PAPERS]
     return [*papers, *(_base(head, SMALLER_AT) for head in SMALLER_HEADS)]
 
 
-def _base_bound(plan: Plan, results: Results) -> Reading:
+def _base_bound(plan: ClaimPlan, results: Results) -> Measurements:
     found = {
         (work.job["head"], work.job["length"]): results[work.name]
         for work in _bases(plan)
@@ -125,14 +133,14 @@ def _base_bound(plan: Plan, results: Results) -> Reading:
         if (PAPERS_HEAD, length) in smallest
     ]
     at = {head: base for (head, length), base in smallest.items() if length == SMALLER_AT}
-    said = [
+    notes = [
         f"heads of {head}, {length:,} tokens: {part['smallest']:,.0f}; bases up to "
-        f"{part['last']:,.0f} serve too, then none below {part['after']:,.0f}"
+        f"{part['last']:,.0f} support it too, then none below {part['after']:,.0f}"
         for (head, length), part in found.items()
     ]
-    if said:
-        said.append("where so few serve, a coarser grid of bases prints another number")
-    return Reading(
+    if notes:
+        notes.append("with so few supporting bases, a coarser grid gives another number")
+    return Measurements(
         {
             "relative deviation from the paper's": [
                 abs(ours / theirs - 1) for ours, theirs in papers
@@ -141,7 +149,7 @@ def _base_bound(plan: Plan, results: Results) -> Reading:
                 at[head] / at[2 * head] for head in at if 2 * head in at
             ],
         },
-        tuple(said),
+        tuple(notes),
     )
 
 
@@ -149,8 +157,8 @@ CLAIMS = (
     Claim(
         "interpolation-untuned",
         "literature",
-        "Without any tuning, a rotary model reads four times its length worst as it is, better "
-        "with interpolation (PI), and best with NTK.",
+        "Without any tuning, a rotary model is worst at four times its length without scaling, "
+        "better with interpolation (PI), and best with NTK.",
         "Chen et al. 2023, tables 1 and 3 (PI); Ding et al. 2024, table 1 (PI and dynamic NTK)",
         "PI 7.20 to 16.10 at factor 4 (+.80), plain above 1,000; PI 10.65, dynamic NTK 10.21 "
         "(-.04); YaRN's place differs from text to text",
@@ -167,12 +175,13 @@ CLAIMS = (
     Claim(
         "first-tokens-are-sinks",
         "literature",
-        "Attention rests on the first tokens: a sliding window reads worse once they have left it.",
+        "The first tokens are attention sinks: with a sliding window the loss rises once they "
+        "leave it.",
         "Xiao et al. 2024, table 3 (160 M parameters, a cache of 1,024)",
         "perplexity 27.87 with none kept, 18.49 with 1, 18.05 with 4 (-.434)",
-        f"{PROTOCOL}texts of 512 tokens through a cache of 128 that keeps 0, 1 or 4 first ones; "
-        "the loss of the same last 64. That attention rests on the first token is asked first: its "
-        f"share of {RESTED:g} is ten times what it would get if all were attended to alike.",
+        f"{PROTOCOL}texts of 512 tokens with a cache of 128 that keeps the first 0, 1 or 4 "
+        f"tokens; the loss of the same last 64. The gate is a share of attention on the first "
+        f"token of {RESTED:g}, ten times that of uniform attention.",
         (Criterion("0 kept minus 4 kept", least=SINK),),
         lambda plan: text_models(plan, "rotary", asked=("sinks",)),
         _sinks,
@@ -187,8 +196,8 @@ CLAIMS = (
     Claim(
         "base-bound",
         "literature",
-        "The base of a rotary embedding bounds the length it can serve, and smaller heads need a "
-        "larger one.",
+        "The base of a rotary embedding bounds the length that it supports, and smaller heads "
+        "need a larger one.",
         "Men et al. 2024, table 1",
         "heads of 128: 4.3e3 for 1,024 tokens, 2.7e4 for 4,096, 8.4e4 for 8,192",
         "The smallest base whose sum of cos(m theta) over pairs is at least 0 at every distance m "

@@ -1,16 +1,16 @@
-"""The claim that randomized positions let an encoder read past its length.
+"""The claim that randomized positions let an encoder generalise beyond its trained length.
 
-As its authors have it: an encoder reads a string and after it as many blanks as the answer has
-symbols, and each is to be filled where it stands. It is trained on strings of 1 to 40 symbols and
-tested on 41 to 100. A batch has strings of one length, so that nothing is padded.
+The setting is that of the source: an encoder reads a string followed by as many blanks as the
+answer has symbols, and predicts every blank in place. It is trained on strings of 1 to 40 symbols
+and tested on 41 to 100. A batch has strings of one length, so that no padding is needed.
 
-The authors draw positions in tests too, and so does this; the embedding as it is used anywhere
-else here is fed plain ones in evaluation, and what that gives is told.
+As in the source, positions are randomized in tests too. Elsewhere in this package evaluation uses
+plain positions; that result is reported as well.
 
-Of the authors' fifteen tasks these are two that so small a budget can learn within the length,
-reversing with rotary alone; even pairs and missing duplicate string stayed near chance in pilots.
-As the authors do, the mean is taken over all tasks: one that is not learned takes away from what
-randomized positions are said to give. Where no task is learned there is nothing to judge.
+Of the source's fifteen tasks these two can be learned within the length on a small budget,
+reversing with rotary only; even pairs and missing duplicate string stayed near chance in pilots. As
+in the source, the mean is over all tasks: one that is not learned reduces the gain. If no task is
+learned, nothing is tested.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from wordorder.batch import Batch
-from wordorder.claims.claim import Claim, Criterion, Gate, Plan, Reading, Results, Work
+from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Gate, Measurements, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
 from wordorder.experiments.jobs import Tell
-from wordorder.experiments.task_findings import LEARNED
+from wordorder.experiments.task_results import LEARNED
 from wordorder.experiments.task_training import TESTING, TRAINING, EachTokenAByte
 from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.names import file_name
@@ -40,10 +40,10 @@ from wordorder.training.loop import Training
 LENGTH, LONGEST, LIMIT = 40, 100, 2048
 EMBEDDINGS = ("sinusoidal", "rotary")
 BATCH_SIZE, WIDTH, LAYERS, HEADS = 32, 64, 5, 8
-EMBEDDING_SCALE = WIDTH**0.5  # as the authors' code has it; sinusoidal would drown the symbols
+EMBEDDING_SCALE = WIDTH**0.5  # as in the source's code; without it sinusoids dominate the symbols
 WITHIN = "right within the length, best task of the worst embedding"
-TESTED = 16  # strings of each length
-TEST_DRAWS = 1 << 20  # numbers the positions drawn in tests, past every batch of training
+TESTED = 16  # test strings of each length
+TEST_DRAWS = 1 << 20  # first index of randomized positions in tests, beyond all training batches
 
 Symbols = NDArray[np.int64]
 
@@ -53,10 +53,10 @@ class StringTask:
     """A task on strings.
 
     Args:
-        symbols: how many there are.
-        answer: from strings (rows, length) to what stands in the blanks, as long.
-        steps: batches to train on.
-        seconds: of a run.
+        symbols: the size of the alphabet.
+        answer: returns the answers (rows, length) to strings (rows, length).
+        steps: training batches.
+        seconds: the time of a run.
     """
 
     symbols: int
@@ -65,7 +65,7 @@ class StringTask:
     seconds: float
 
     def draw(self, random: Generator, rows: int, length: int) -> Batch:
-        """Return strings of a length with their blanks, and what belongs into those."""
+        """Return strings of a length followed by blanks, with the answers as targets."""
         read = random.integers(self.symbols, size=(rows, length))
         blank, nothing = np.full_like(read, self.symbols), np.full_like(read, NOT_COUNTED)
         tokens = np.concatenate((read, blank), axis=1)
@@ -74,12 +74,12 @@ class StringTask:
 
 
 def reversed_(strings: Symbols) -> Symbols:
-    """Return strings from their last symbol to the first."""
+    """Return reversed strings."""
     return strings[:, ::-1]
 
 
 def sorted_(strings: Symbols) -> Symbols:
-    """Return the symbols of strings in order."""
+    """Return strings with sorted symbols."""
     return np.sort(strings, axis=1)
 
 
@@ -91,7 +91,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Strings:
-    """Training batches, each a function of (seed, index), and of one length drawn for it."""
+    """Training batches, each a function of (seed, index); one random length per batch."""
 
     task: StringTask
     seed: int
@@ -103,7 +103,7 @@ class Strings:
 
 @dataclass(frozen=True)
 class StringMaterial:
-    """What `Training` reads instead of a text."""
+    """Replaces the text for `Training`."""
 
     task: StringTask
     training = EachTokenAByte()
@@ -114,10 +114,10 @@ class StringMaterial:
 
 
 def training_of(task: StringTask, position: str, seed: int, steps: int) -> Training:
-    """Return an encoder at its first step.
+    """Return an encoder before its first training step.
 
     Raises:
-        PositionError: an embedding that does not fit it.
+        PositionError: the embedding does not fit the model.
     """
     config = TrainConfig(
         model=ModelConfig(
@@ -131,7 +131,7 @@ def training_of(task: StringTask, position: str, seed: int, steps: int) -> Train
             dropout=0.0,
             trained_length=2 * LENGTH,
         ),
-        objective="masked-token",  # which says that a model may see both sides
+        objective="masked-token",  # required for a bidirectional model
         batch_size=BATCH_SIZE,
         steps=steps,
         learning_rate=0.01,
@@ -149,11 +149,10 @@ def training_of(task: StringTask, position: str, seed: int, steps: int) -> Train
 
 @torch.no_grad()
 def accuracy(training: Training, task: StringTask, lengths: range, *, placed: bool) -> float:
-    """Return the mean over lengths of the share of symbols that are right.
+    """Return the accuracy of symbols, averaged over lengths.
 
     Args:
-        placed: positions are those that the embedding draws, one draw for each length; otherwise
-            plain ones.
+        placed: whether positions are randomized, with one sample for each length.
     """
     model = training.model
     assert isinstance(model, LanguageModel)
@@ -171,7 +170,7 @@ def accuracy(training: Training, task: StringTask, lengths: range, *, placed: bo
 
 
 def train_on_strings(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Train one encoder, and return how much it has right within its length and beyond.
+    """Train one encoder, and return its accuracy within the trained length and beyond.
 
     Args:
         job: that of `work`.
@@ -191,18 +190,18 @@ def train_on_strings(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 def work(task: str, position: str, seed: int) -> Work:
-    """Return the work of one encoder."""
+    """Return the job of one encoder."""
     job = {"task": task, "position": position, "seed": seed, "steps": TASKS[task].steps}
     name = f"{task}/{file_name(position)}-seed{seed}"
     return Work(name, train_on_strings, job, TASKS[task].seconds)
 
 
 def randomized(position: str) -> str:
-    """Return the spec of an embedding that is fed random positions."""
+    """Return the spec of an embedding with randomized positions."""
     return f"randomized:limit={LIMIT}+{position}"
 
 
-def _works(plan: Plan) -> list[Work]:
+def _works(plan: ClaimPlan) -> list[Work]:
     return [
         work(task, spec, seed)
         for seed in range(plan.seeds)
@@ -212,15 +211,15 @@ def _works(plan: Plan) -> list[Work]:
     ]
 
 
-def beyond(plan: Plan, results: Results, task: str, spec: str) -> Shares:
-    """Return the share of right symbols beyond the length by seed, each over as many strings."""
+def beyond(plan: ClaimPlan, results: Results, task: str, spec: str) -> Shares:
+    """Return the accuracy of symbols beyond the trained length by seed."""
     works = {seed: work(task, spec, seed).name for seed in range(plan.seeds)}
     shares = {s: results[name]["beyond"] for s, name in works.items() if name in results}
     return Shares(shares, TESTED * (LONGEST - LENGTH))
 
 
-def lift(plan: Plan, results: Results, position: str) -> Contrast:
-    """Return what randomized positions add beyond the length, in points, the mean over tasks."""
+def lift(plan: ClaimPlan, results: Results, position: str) -> Contrast:
+    """Return the gain of randomized positions beyond the length in points, mean over tasks."""
     points = 100 / len(TASKS)
     return Contrast(
         tuple(
@@ -231,8 +230,8 @@ def lift(plan: Plan, results: Results, position: str) -> Contrast:
     )
 
 
-def learned(plan: Plan, results: Results) -> list[float]:
-    """Return, for each embedding with plain positions, its best task's mean share right within."""
+def learned(plan: ClaimPlan, results: Results) -> list[float]:
+    """Return, for each embedding with plain positions, its best task's accuracy within."""
     found = []
     for position in EMBEDDINGS:
         means = []
@@ -244,7 +243,7 @@ def learned(plan: Plan, results: Results) -> list[float]:
     return found
 
 
-def _said(plan: Plan, results: Results) -> Iterator[str]:
+def _notes(plan: ClaimPlan, results: Results) -> Iterator[str]:
     for task in TASKS:
         for spec in (s for position in EMBEDDINGS for s in (position, randomized(position))):
             names = [work(task, spec, seed).name for seed in range(plan.seeds)]
@@ -255,27 +254,27 @@ def _said(plan: Plan, results: Results) -> Iterator[str]:
                 yield f"{task}, {spec}: {', '.join(told)}"
 
 
-def _read(plan: Plan, results: Results) -> Reading:
+def _read(plan: ClaimPlan, results: Results) -> Measurements:
     lifts = {f"lift with {p}": lift(plan, results, p) for p in EMBEDDINGS}
-    return Reading({**lifts, WITHIN: learned(plan, results)}, tuple(_said(plan, results)))
+    return Measurements({**lifts, WITHIN: learned(plan, results)}, tuple(_notes(plan, results)))
 
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="randomized-positions",
         of="literature",
-        statement="Past its length an encoder that reverses or sorts strings is right more often "
-        "with randomized positions, by ten points or more.",
+        statement="Beyond its trained length an encoder that reverses or sorts strings is more "
+        "accurate with randomized positions, by ten points or more.",
         source="Ruoss et al. 2023, Randomized Positional Encodings Boost Length Generalization of "
         "Transformers, abstract",
         theirs="12 points more on average over 15 tasks (lengths 41 to 500); of these two alone "
         "nothing was found",
         protocol=f"Encoders of {LAYERS} layers, width {WIDTH} and {HEADS} heads reverse a string "
         f"of 2 symbols ({TASKS['reverse-string'].steps} steps of {BATCH_SIZE}) and sort one of 5 "
-        f"({TASKS['bucket-sort'].steps}), lengths 1 to {LENGTH}; the mean share of right symbols "
-        f"on lengths {LENGTH + 1} to {LONGEST} over both tasks, with positions drawn below "
-        f"{LIMIT} in training and in tests, minus that with plain ones. Of the source's 15 tasks "
-        "these two were chosen after pilots, as those that can be learned in so few steps.",
+        f"({TASKS['bucket-sort'].steps}), lengths 1 to {LENGTH}; the mean accuracy of symbols on "
+        f"lengths {LENGTH + 1} to {LONGEST} over both tasks, with positions sampled below {LIMIT} "
+        f"in training and tests, minus that with plain ones. Of the source's 15 tasks "
+        "these two were chosen after pilots, because they can be learned in so few steps.",
         criteria=tuple(
             Criterion(f"lift with {p}", least=10.0, kind="difference") for p in EMBEDDINGS
         ),
@@ -285,7 +284,8 @@ CLAIMS: tuple[Claim, ...] = (
         gates=(
             Gate(
                 Criterion(WITHIN, least=LEARNED, kind="exact"),
-                "more steps, until plain positions are right within the length in one of the tasks",
+                "more steps, until models with plain positions learn one of the tasks within the "
+                "length",
             ),
         ),
         seeds_needed=5,

@@ -1,14 +1,12 @@
-"""Runs claims: the jobs they need, once each, and the verdicts as soon as they can be told.
+"""Runs the jobs of claims, each once, and returns the verdicts.
 
-    OUT/claims.json       all that a table is made from: how the machine computes, which text and
-                          which version it was, and of every claim that was ever asked for here the
-                          plan, the criteria, the values of every seed and the verdict
-    OUT/results/NAME.json one job: what it was, how long it took, what came out
-    OUT/runs/             the models, ordinary run folders
+    OUT/claims.json        the machine, the text and the version, and for every claim tested in this
+                           folder its plan, criteria, values of every seed, and verdict
+    OUT/results/NAME.json  one job: its settings, its time, its result
+    OUT/runs/              the models, as ordinary run folders
 
-A job whose result is stored is not run again, so that a command that was stopped goes on and
-a claim asked for later reuses what others left. A failed job leaves undecided only the claims
-that need it.
+A job whose result is stored does not run again, so that an interrupted command resumes and claims
+share results. A failed job leaves only the claims that need it undecided.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from typing import Any
 
 import torch
 
-from wordorder.claims.claim import Claim, Plan, Verdict, Work, judge
+from wordorder.claims.claim import Claim, ClaimPlan, Verdict, Work, judge
 from wordorder.claims.intervals import Contrast, Quantity, Shares
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.calibration import time_at_once
@@ -43,7 +41,7 @@ from wordorder.version import __version__
 
 RECORD = "claims.json"
 RESULTS = ("results/*.json", "results/*/*.json")
-# What claims leave, and so what --overwrite removes: nothing else in the folder is touched.
+# The files that claims write, and that --overwrite removes; other files in the folder stay.
 CLAIMS = FolderKind(
     "claims",
     record=RECORD,
@@ -55,12 +53,12 @@ CLAIMS = FolderKind(
 
 
 def seconds_of(works: Sequence[Work | Job], processes: int) -> float:
-    """Return about how long jobs take side by side."""
+    """Return the approximate time of jobs that run side by side."""
     alone = sum(w.seconds for w in works if w.alone)
     return alone + sum(w.seconds for w in works if not w.alone) / processes
 
 
-def within(claims: Sequence[Claim], plan: Plan, budget: float, processes: int) -> list[Claim]:
+def within(claims: Sequence[Claim], plan: ClaimPlan, budget: float, processes: int) -> list[Claim]:
     """Return the claims that fit into a budget of seconds, in order; shared jobs count once."""
     chosen: list[Claim] = []
     works: dict[str, Work] = {}
@@ -74,24 +72,24 @@ def within(claims: Sequence[Claim], plan: Plan, budget: float, processes: int) -
 
 def run_claims(
     claims: Sequence[Claim],
-    plan: Plan,
+    plan: ClaimPlan,
     *,
     out: str,
     overwrite: bool = False,
     show: Progress | None = None,
 ) -> list[Verdict]:
-    """Do what is left of the jobs that claims need, and return the verdicts.
+    """Run the jobs of claims whose results are not stored, and return the verdicts.
 
     Args:
-        out: the folder that keeps everything.
-        overwrite: take away what it holds first.
-        show: what is told meanwhile; None: nothing.
+        out: the folder for results and runs.
+        overwrite: whether to remove earlier claims there first.
+        show: receives progress; None: no output.
 
     Raises:
-        BadInput: a folder of other things, or one whose record is damaged.
-        Failed: where not even the machine can be measured.
+        BadInput: the folder holds other files, or its record is damaged.
+        Failed: the machine cannot be measured.
         Refused: another process is writing to the folder.
-        KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
+        KeyboardInterrupt: after Ctrl-C; the same call resumes.
     """
     folder = user_path(out)
     with held(folder):
@@ -99,21 +97,21 @@ def run_claims(
 
 
 def _run_claims(
-    folder: Path, claims: Sequence[Claim], plan: Plan, overwrite: bool, show: Progress
+    folder: Path, claims: Sequence[Claim], plan: ClaimPlan, overwrite: bool, show: Progress
 ) -> list[Verdict]:
-    """Do what `run_claims` does, in a folder whose lock is held."""
-    there = goes_on(folder, CLAIMS, overwrite=overwrite)
-    before = read_record(folder) if there else {}
+    """Run claims in a folder whose lock is held."""
+    resumes = goes_on(folder, CLAIMS, overwrite=overwrite)
+    before = read_record(folder) if resumes else {}
     works = {w.name: w for claim in claims for w in claim.works(claim.plan(plan))}
     trained = any("training" in work.job for work in works.values())
     text = _text(plan) if trained else {}
     machine = dict(before.get("machine", {}))
-    reused = [there and stored(_job(work, folder, {}, text)) for work in works.values()]
+    reused = [resumes and stored(_job(work, folder, {}, text)) for work in works.values()]
     if not machine and not all(reused):
-        show.say("measuring how this machine computes several small runs best")
+        show.say("measuring the fastest way to run several small models on this machine")
         machine = _measured(plan)
     record = {**before, **_conditions(machine)}
-    with beginning(folder, CLAIMS, goes_on=there):
+    with beginning(folder, CLAIMS, goes_on=resumes):
         _write(folder, record)
     jobs = [_job(work, folder, machine, text) for work in works.values()]
     outcomes = dict(zip(works, _run(jobs, show), strict=True))
@@ -132,7 +130,7 @@ def _run_claims(
 
 
 def _job(work: Work, folder: Path, machine: Mapping[str, Any], text: Mapping[str, Any]) -> Job:
-    """Return the job of a work; one that trains on text depends on what that text is, too."""
+    """Return the job of a claim; one that trains on text also depends on its content hash."""
     threads = torch.get_num_threads() if work.alone else machine.get("threads", 1)
     where = {"folder": str(folder / work.folder)} if work.folder else {}
     read = {"text": text.get("hash")} if "training" in work.job else {}
@@ -162,23 +160,23 @@ def _run(jobs: Sequence[Job], show: Progress) -> list[Outcome]:
     return run_what_is_left(jobs, at_once=at_once, plan=plan, show=show)
 
 
-def _verdict(outcomes: Mapping[str, Outcome], claim: Claim, shared: Plan) -> Verdict:
+def _verdict(outcomes: Mapping[str, Outcome], claim: Claim, shared: ClaimPlan) -> Verdict:
     plan = claim.plan(shared)
     of = {work.name: outcomes[work.name] for work in claim.works(plan)}
     results = {n: outcome.result for n, outcome in outcomes.items() if outcome.error is None}
-    reading = claim.read(plan, results)
+    measurements = claim.read(plan, results)
     failed = [f"{name}: {outcome.error}" for name, outcome in of.items() if outcome.error]
     if failed:
-        reading = replace(reading, said=(*reading.said, *failed))
+        measurements = replace(measurements, notes=(*measurements.notes, *failed))
     seconds = sum(outcome.seconds for outcome in of.values())
-    return judge(claim, reading, seeds=plan.seeds, seconds=seconds)
+    return judge(claim, measurements, seeds=plan.seeds, seconds=seconds)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what is noted of the claims in a folder; nothing where there are none.
+    """Return the record of claims in a folder; empty if there is none.
 
     Raises:
-        BadInput: a record that is damaged.
+        BadInput: the record is damaged.
     """
     path = folder / RECORD
     if not path.exists():
@@ -187,12 +185,14 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = dict(json.loads(path.read_text(encoding="utf-8")))
         dict(record["machine"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
+        raise BadInput(
+            f"{path} is damaged ({error!r}): choose another --out", code="claims.damaged-record"
+        ) from None
     return record
 
 
 def _conditions(machine: dict[str, Any]) -> dict[str, Any]:
-    """Return what figures depend on besides the claims and their plan."""
+    """Return what results depend on besides the claims and their plan."""
     return {
         "wordorder": __version__,
         "commit": commit(),
@@ -206,7 +206,7 @@ def _conditions(machine: dict[str, Any]) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit of the repository that this package lies in; "" where it is in none."""
+    """Return the commit of the repository that this package is in; "" if it is in none."""
     here = str(Path(__file__).parent)
     describe = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"]
     try:
@@ -216,8 +216,8 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def _text(plan: Plan) -> dict[str, Any]:
-    """Return which text it was: one name may stand for another text on another machine."""
+def _text(plan: ClaimPlan) -> dict[str, Any]:
+    """Return the identity of the text: one name may mean other text on another machine."""
     try:
         corpus = load_corpus(plan.data)
     except BadInput as error:
@@ -229,18 +229,18 @@ def _write(folder: Path, record: dict[str, Any]) -> None:
     write_record(folder / RECORD, json.dumps(record, indent=1) + "\n")
 
 
-def _measured(plan: Plan) -> dict[str, Any]:
-    """Return how a small model is trained fastest here while as many others are."""
+def _measured(plan: ClaimPlan) -> dict[str, Any]:
+    """Return the fastest settings for small models that train side by side."""
     config = TrainConfig(model=ModelConfig(**PRESETS["nano"]), data=plan.data, batch_size=16)
     outcomes = time_at_once(config, torch.get_num_threads(), threads=1)
     for outcome in outcomes:
         if outcome.error is not None:
-            raise Failed(outcome.error)
+            raise Failed(outcome.error, code="claims.cannot-measure-machine")
     return dict(outcomes[0].result["machine"])
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as JSON holds it, with the values of every seed."""
+    """Return a verdict as JSON, with the values of every seed."""
     claim = verdict.claim
     return {
         "claim": claim.name,
@@ -259,17 +259,17 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "seeds_needed": claim.seeds_needed,
         "quantities": {
             name: {**asdict(verdict.intervals[name]), **measured(quantity)}
-            for name, quantity in verdict.reading.quantities.items()
+            for name, quantity in verdict.measurements.quantities.items()
             if name in verdict.intervals
         },
         "unit": claim.unit,
-        "said": list(verdict.reading.said),
+        "said": list(verdict.measurements.notes),
         "seconds": round(verdict.seconds, 1),
     }
 
 
 def measured(quantity: Quantity) -> dict[str, Any]:
-    """Return what is behind a quantity: its values, by seed where they are of seeds."""
+    """Return the values of a quantity, by seed if it has seeds."""
     if isinstance(quantity, Sequence):
         return {"values": list(quantity)}
     if isinstance(quantity, Mapping):

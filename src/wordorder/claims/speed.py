@@ -1,14 +1,13 @@
-"""The claim that reading all tokens at once is what makes a transformer fast.
+"""The claim that parallel processing of tokens makes a transformer train faster.
 
-A recurrent model takes a step for every token of a text and cannot take two at once; a
-transformer reads them side by side, at a price per token that grows with the length. Both are
-timed here as they train, on one machine, in turn, in the same dtype; what each does in its fastest
-dtype is told beside. Rounds in one process share its memory and its neighbours, so that only
-processes count as replicates: the interval is over these.
+A recurrent model processes the tokens of a text one after another; a transformer processes them in
+parallel, at a cost per token that grows with the length. Training steps of both are timed on one
+machine, in turn, in the same dtype; results in other dtypes are reported too. Rounds in one process
+are correlated, so only processes count as replicates: intervals are over processes.
 
-The claim is about hardware that does much at once. Where one step of the recurrent model already
-keeps the hardware busy, reading word by word wastes nothing, and nothing is tested. That is
-measured: with more rows in a step, hardware with room to spare reads more tokens in a second.
+The claim is about parallel hardware. If one step of the recurrent model already uses all of it,
+sequential processing wastes nothing, and nothing is tested. The gate measures this: with more rows
+in a step, hardware with unused capacity processes more tokens per second.
 """
 
 from __future__ import annotations
@@ -22,7 +21,16 @@ from typing import Any
 import torch
 
 from wordorder.batch import Batch
-from wordorder.claims.claim import HOLDS, Claim, Criterion, Gate, Plan, Reading, Results, Work
+from wordorder.claims.claim import (
+    HOLDS,
+    Claim,
+    ClaimPlan,
+    Criterion,
+    Gate,
+    Measurements,
+    Results,
+    Work,
+)
 from wordorder.experiments.jobs import Tell
 from wordorder.model import make_model
 from wordorder.model.config import PRESETS, ModelConfig
@@ -30,19 +38,19 @@ from wordorder.training.compute import DTYPES, Compute, compiled, use
 from wordorder.training.optimizers import Optimizer
 
 LENGTHS = (64, 256, 1024)
-TOKENS = 4096  # in a step, at every length
+TOKENS = 4096  # per step, at every length
 ROUNDS = 5
 RATE = 1e-3
 KINDS = ("transformer", "gru")
 EQUAL = "float32"  # the dtype in which both are compared
-MORE_ROWS, ROOM = 4, 1.5  # times the rows; times the tokens/s where there was room to spare
-HOPELESS = 4.0  # times as slow as in float32: not timed any further
+MORE_ROWS, ROOM = 4, 1.5  # factor of rows; factor of tokens/s that shows unused capacity
+HOPELESS = 4.0  # a dtype this much slower than float32 is timed only once
 
 
 def time_both(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Return the training tokens/s of a transformer and a GRU in every dtype, medians of rounds.
 
-    `more-rows` is the GRU's, with as many times the rows in a step.
+    `more-rows` is the GRU's rate with `MORE_ROWS` times the rows in a step.
 
     Args:
         job: `length`, and `machine`.
@@ -103,13 +111,13 @@ def _work(length: int, replicate: int) -> Work:
     return Work(name, time_both, {"length": length, "process": replicate}, 30.0, alone=True)
 
 
-def _works(plan: Plan) -> list[Work]:
+def _works(plan: ClaimPlan) -> list[Work]:
     return [_work(length, number) for number in range(plan.seeds) for length in LENGTHS]
 
 
-def _read(plan: Plan, results: Results) -> Reading:
+def _read(plan: ClaimPlan, results: Results) -> Measurements:
     quantities: dict[str, dict[int, float]] = {}
-    said = []
+    notes = []
     for length in LENGTHS:
         names = {n: _work(length, n).name for n in range(plan.seeds)}
         parts = {n: results[name] for n, name in names.items() if name in results}
@@ -117,12 +125,12 @@ def _read(plan: Plan, results: Results) -> Reading:
         quantities[_ratio(length)] = {n: p[transformer] / p[gru] for n, p in parts.items()}
         quantities[_room(length)] = {n: p["more-rows"] / p[gru] for n, p in parts.items()}
         if parts:
-            said.append(f"{length} tokens: {', '.join(_told(list(parts.values())))}")
-    return Reading(quantities, tuple(said))
+            notes.append(f"{length} tokens: {', '.join(_told(list(parts.values())))}")
+    return Measurements(quantities, tuple(notes))
 
 
 def _told(parts: list[Mapping[str, float]]) -> list[str]:
-    """Return the tokens/s of each kind of model in each dtype, medians over processes."""
+    """Return the tokens/s of both models in each dtype as text, medians over processes."""
     names = [f"{kind} {dtype}" for kind in KINDS for dtype in DTYPES]
     rates = {n: [part[n] for part in parts if n in part] for n in names}
     return [f"{n} {statistics.median(each):,.0f} tokens/s" for n, each in rates.items() if each]
@@ -140,7 +148,7 @@ CLAIMS = (
     Claim(
         "parallel-is-fast",
         "article",
-        "Reading all tokens at once, in parallel, makes a transformer train faster than a "
+        "Measurements all tokens at once, in parallel, makes a transformer train faster than a "
         "recurrent model.",
         "the article, 'Transformers have no sense of order'",
         "no figures",
@@ -153,16 +161,16 @@ CLAIMS = (
         gates=tuple(
             Gate(
                 Criterion(_room(length), least=ROOM),
-                "hardware that does more at once than one step of a recurrent model asks for, as a "
-                "GPU: few cores are kept busy by every word of so many texts",
+                "hardware with more parallelism than one step of a recurrent model uses, such as "
+                "a GPU",
                 of=(_ratio(length),),
                 spares=(HOLDS,),
             )
             for length in LENGTHS
         ),
         causes={
-            _ratio(length): "on few cores time goes with arithmetic, of which a transformer has "
-            "more for each token than a GRU of the same width"
+            _ratio(length): "on few cores time is proportional to arithmetic, and a transformer "
+            "needs more of it per token than a GRU of the same width"
             for length in LENGTHS
         },
     ),

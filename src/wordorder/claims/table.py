@@ -1,7 +1,7 @@
-"""Verdicts as people read them: a table for the terminal, and one in Markdown for a README.
+"""Prints verdicts: for a terminal, and as a Markdown table.
 
-The figures stand beside the source's own, each with its interval; a criterion is never shown
-without them, nor a verdict without its criterion.
+Every verdict is shown with its criteria, every criterion with the measured value and its interval,
+beside the figures of the source.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from wordorder.claims.claim import (
     NOT_TESTABLE,
     UNDECIDED,
     Claim,
+    ClaimPlan,
     Criterion,
-    Plan,
     Verdict,
 )
 from wordorder.experiments.statistics import Interval
@@ -37,11 +37,11 @@ STYLES = {
     NOT_TESTABLE: "dim",
 }
 WORDS = frozenset(range(5))  # columns: all are aligned to the left
-SMALL = 5e-4  # below it three decimals say nothing
+SMALL = 5e-4  # smaller numbers would print as 0.000
 
 
 def for_terminal(verdicts: Sequence[Verdict]) -> Group:
-    """Return every verdict with its statement, figures and source, and how many of each."""
+    """Return every verdict with its statement, results and source, then the counts."""
     parts: list[RenderableType] = []
     for verdict in verdicts:
         claim = verdict.claim
@@ -53,7 +53,7 @@ def for_terminal(verdicts: Sequence[Verdict]) -> Group:
         for reason in verdict.reasons:
             lines.append(f"  {reason}\n")
         lines.append(f"  source   {claim.source}: {claim.theirs}\n", style="dim")
-        for line in verdict.reading.said:
+        for line in verdict.measurements.notes:
             lines.append(f"  {line}\n", style="dim")
         lines.rstrip()
         parts += [head, Padding(lines, (0, 0, 1, 2))]
@@ -61,14 +61,14 @@ def for_terminal(verdicts: Sequence[Verdict]) -> Group:
 
 
 def figures(verdict: Verdict) -> list[str]:
-    """Return each criterion with what was measured, then the other quantities."""
+    """Return each criterion with its measured value, then the other quantities."""
     lines, shown = [], set()
     for criterion, word in zip(verdict.claim.criteria, verdict.by_criterion, strict=True):
         found = verdict.intervals.get(criterion.quantity)
-        said = "nothing measured" if found is None else in_words(found, verdict.claim.unit)
+        value = "nothing measured" if found is None else in_words(found, verdict.claim.unit)
         shown.add(criterion.quantity)
         lines.append(
-            f"{criterion}: {said}" + (f" ({word})" if len(verdict.by_criterion) > 1 else "")
+            f"{criterion}: {value}" + (f" ({word})" if len(verdict.by_criterion) > 1 else "")
         )
     gates = {gate.criterion.quantity: gate.criterion for gate in verdict.claim.gates}
     for name, found in verdict.intervals.items():
@@ -81,11 +81,11 @@ def figures(verdict: Verdict) -> list[str]:
 
 
 def _met(verdict: Verdict, gate: Criterion) -> bool:
-    return gate.judge(verdict.reading.quantities.get(gate.quantity, ())) == HOLDS
+    return gate.judge(verdict.measurements.quantities.get(gate.quantity, ())) == HOLDS
 
 
 def in_words(found: Interval, unit: str) -> str:
-    """Return a figure with its interval."""
+    """Return a mean with its unit and interval."""
     if found.low is None or found.high is None:
         return f"{number(found.mean)} {unit} (too few seeds for an interval)".replace("  ", " ")
     if found.low == found.high:
@@ -95,21 +95,21 @@ def in_words(found: Interval, unit: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number in three decimals, or in powers of ten where those say nothing."""
+    """Return a number with three decimals, or in scientific notation if very small or large."""
     if value and (abs(value) < SMALL or abs(value) >= 1e4):
         return f"{value:.1e}"
     return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """Return how many claims came out how."""
+    """Return the number of claims with each verdict."""
     counts = Counter(verdict.word for verdict in verdicts)
     words = ", ".join(f"{counts[word]} {word}" for word in STYLES if counts[word])
     return f"{len(verdicts)} claim{'s' * (len(verdicts) != 1)}: {words}"
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return the verdicts as a table in Markdown: what was measured beside the source's own."""
+    """Return the verdicts as a Markdown table, with measurements beside the source's figures."""
     rows = [
         [
             f"**{verdict.claim.name}**: {verdict.claim.statement}",
@@ -119,11 +119,11 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         ]
         for verdict in verdicts
     ]
-    return Table(["claim", "verdict", "measured here", "theirs"], rows, left=WORDS).markdown()
+    return Table(["claim", "verdict", "measured here", "source"], rows, left=WORDS).markdown()
 
 
 def _short(verdict: Verdict) -> list[str]:
-    """Return what was measured for each criterion, and of gates those that are not met."""
+    """Return the value for each criterion, and the gates that are not met."""
     lines = []
     for criterion, word in zip(verdict.claim.criteria, verdict.by_criterion, strict=True):
         found = verdict.intervals.get(criterion.quantity)
@@ -140,17 +140,17 @@ def _short(verdict: Verdict) -> list[str]:
 
 
 def _author(claim: Claim) -> str:
-    """Return who says so, and when: the source up to its place."""
+    """Return author and year: the source up to its first punctuation."""
     return re.split(r"[,;:(]", claim.source, maxsplit=1)[0].strip()
 
 
-def listing(claims: Sequence[Claim], plan: Plan) -> RenderableType:
-    """Return the claims with their criteria, seeds and what each costs by itself."""
+def listing(claims: Sequence[Claim], plan: ClaimPlan) -> RenderableType:
+    """Return a table of claims with their criteria, seeds and time."""
     rows = []
     for claim in claims:
-        own = claim.plan(plan)
+        with_seeds = claim.plan(plan)
         criteria = "; ".join(str(criterion) for criterion in claim.criteria)
-        seconds = readable_seconds(sum(work.seconds for work in claim.works(own)))
-        rows.append([claim.name, claim.statement, criteria, str(own.seeds), seconds])
+        seconds = readable_seconds(sum(work.seconds for work in claim.works(with_seeds)))
+        rows.append([claim.name, claim.statement, criteria, str(with_seeds.seeds), seconds])
     columns = ["claim", "statement", "criteria", "seeds", "time, one thread"]
     return Table(columns, rows, left=WORDS).terminal()

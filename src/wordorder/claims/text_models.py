@@ -1,8 +1,7 @@
-"""The language models that claims share: small, on real text, one for each embedding and seed.
+"""The small language models that claims share, one for each embedding and seed.
 
-They are trained and measured as `wordorder compare` trains and measures its runs, paired by
-seed; what single claims ask of a trained model beyond that is measured at once, so that a
-model is read once and its results are all that claims need.
+They are trained and measured as in `wordorder compare`, paired by seed. The measurements that
+single claims need in addition are made in the same job, so that its result is all they need.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wordorder.claims.claim import Criterion, Gate, Plan, Results, Work
+from wordorder.claims.claim import ClaimPlan, Criterion, Gate, Results, Work
 from wordorder.claims.intervals import Gains
-from wordorder.claims.questions import QUESTIONS
+from wordorder.claims.measurements import MEASUREMENTS
 from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.jobs import Tell
 from wordorder.experiments.paired_run import train_and_measure
@@ -26,14 +25,14 @@ from wordorder.training.config import TrainConfig
 from wordorder.training.run import Run
 from wordorder.training.training_data import read_training_data, tokenizer_of
 
-LENGTH = 128  # 8 times that is what 13 documents of the built-in text's held-out part reach
+LENGTH = 128  # 13 held-out documents of the built-in text reach 8 times this length
 FACTORS = (1, 2, 5, 8)
 TOKENS_PER_STEP = 2048
-# A model that fills in hidden tokens is told of one in seven: with as little training and as many
-# tokens to choose from it learns no more than how frequent each is, whatever its embedding.
+# A masked-token model has a target at one token in seven: with the same vocabulary and steps it
+# learns only word frequencies, whatever its embedding.
 MASKED_VOCABULARY, MASKED_STEPS = 512, 3.0
 
-# What is asked of a trained model beside its losses, by embedding.
+# Measurements of a trained model beyond its losses, by embedding.
 ASKED: dict[str, tuple[str, ...]] = {
     "none": ("last-doubling", "position-probe"),
     "sinusoidal": ("last-doubling", "removed"),
@@ -44,11 +43,11 @@ ASKED: dict[str, tuple[str, ...]] = {
     "kerple": ("last-doubling",),
 }
 OF_MASKED = ("word-frequencies",)
-WORTH = 0.01  # nats that the last doubling of the context must gain for far context to matter
+WORTH = 0.01  # nats; the smallest gain of the last doubling of context that counts
 
 
 def text_model(
-    plan: Plan,
+    plan: ClaimPlan,
     position: str,
     seed: int,
     *,
@@ -57,15 +56,16 @@ def text_model(
     masked: bool = False,
     asked: tuple[str, ...] = (),
 ) -> Work:
-    """Return the work of one language model.
+    """Return the job of one language model.
+
+    Losses at longer contexts are measured only if all arguments have their defaults.
 
     Args:
-        length: tokens of a training sequence.
-        steps: times the plan's.
-        masked: it sees both sides, and predicts hidden tokens, of fewer kinds and longer.
-        asked: what is asked of it instead of what is asked of its like.
-
-    How far it reaches is measured where all of these are as they usually are.
+        length: tokens in a training sequence.
+        steps: relative to the plan's.
+        masked: whether it is bidirectional with the masked-token objective, a smaller vocabulary
+            and more steps.
+        asked: measurements in place of those in `ASKED`.
     """
     sizes = {**PRESETS["nano"], "trained_length": length}
     if masked:
@@ -96,16 +96,16 @@ def text_model(
     return Work(name, train_text_model, job, seconds, folder=f"runs/{name}")
 
 
-def text_models(plan: Plan, *positions: str, **kind: Any) -> list[Work]:
-    """Return the work of language models with some embeddings, every seed of the plan."""
+def text_models(plan: ClaimPlan, *positions: str, **kind: Any) -> list[Work]:
+    """Return the jobs of language models with some embeddings, for every seed of the plan."""
     return [text_model(plan, p, s, **kind) for s in range(plan.seeds) for p in positions]
 
 
 def train_text_model(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Train one language model and return everything that claims ask of it.
+    """Train one language model and return all measurements that claims need.
 
     Args:
-        job: that of `text_model`, with `folder`, where the run goes, and `machine`.
+        job: that of `text_model`, with `folder` for the run, and `machine`.
     """
     shared = config_of(job)
     config = replace(shared, out=job["folder"], threads=job["machine"]["threads"])
@@ -116,12 +116,12 @@ def train_text_model(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         material = read_training_data(config, tokenizer_of(Path(job["folder"])))
         for name in job["questions"]:
             tell(0.95, name)
-            found[name] = QUESTIONS[name](run, material)
+            found[name] = MEASUREMENTS[name](run, material)
     return found
 
 
-def per_seed(plan: Plan, results: Results, position: str, **kind: Any) -> dict[int, Any]:
-    """Return the results of one embedding's models by seed; runs that failed are not there."""
+def per_seed(plan: ClaimPlan, results: Results, position: str, **kind: Any) -> dict[int, Any]:
+    """Return the results of one embedding's models by seed, without failed runs."""
     works = {s: text_model(plan, position, s, **kind).name for s in range(plan.seeds)}
     return {seed: results[name] for seed, name in works.items() if name in results}
 
@@ -131,39 +131,39 @@ def loss(found: Mapping[str, Any]) -> float:
     return float(found["validation_loss"])
 
 
-def gains(plan: Plan, results: Results, position: str) -> dict[str, Gains]:
-    """Return what the last doubling of the context is worth to an embedding's models, by name."""
+def gains(plan: ClaimPlan, results: Results, position: str) -> dict[str, Gains]:
+    """Return the gain of the last doubling of context of an embedding's models, by its name."""
     parts = per_seed(plan, results, position)
     found = {s: part["last-doubling"] for s, part in parts.items() if "last-doubling" in part}
     return {gained(position): Gains({s: Interval(**part) for s, part in found.items()})}
 
 
 def gained(position: str) -> str:
-    """Return the name of what the last doubling of the context is worth to an embedding."""
+    """Return the name of the quantity of `gains`."""
     return f"gain of the last doubling of context, {position}"
 
 
 def uses_context(position: str, *of: str, spares: tuple[str, ...] = ()) -> Gate:
-    """Return the gate of a claim about length: far context must be worth something to begin with.
+    """Return the gate of a claim about length: distant context must lower the loss.
 
     Args:
-        position: whose models must gain by it.
-        of: quantities whose criteria it guards; none: all.
-        spares: verdicts that stand without it.
+        position: the embedding whose models must benefit.
+        of: the quantities whose criteria depend on it; empty: all.
+        spares: verdicts that do not depend on it.
     """
     return Gate(
         Criterion(gained(position), least=WORTH),
-        "more training, or text in which what lies farther back matters more",
+        "more training, or text with stronger long-range dependencies",
         of,
         spares,
     )
 
 
 def rise(found: Mapping[str, Any], factor: float, *, same_targets: bool = False) -> float | None:
-    """Return what a loss at a multiple of the trained length is above that at the length.
+    """Return the rise of the loss at a multiple of the trained length; None if not measured.
 
     Args:
-        same_targets: of the same tokens with growing context; otherwise of whole windows.
+        same_targets: whether for the same tokens with growing context, or for disjoint windows.
     """
     lengths = found["same_targets"]["lengths"] if same_targets else found["whole_windows"]
     at = {part["factor"]: part.get("loss") for part in lengths}

@@ -1,15 +1,13 @@
-"""Two languages for one model: sentences to learn from, and pairs of them to be looked up.
+"""Training data in two languages, and pairs of sentences for retrieval.
 
-The second language is by default a clone of the first: the same sentences with other token
-ids. It has the same grammar and the same meanings, and no token in common with the first but
-the one between sentences and the mask, so that whatever the two share in a model is the
-model's doing. Given two files whose lines are translations of each other it is those two
-languages instead, with one tokenizer for both.
+By default the second language is a clone of the first: the same sentences with other token ids. It
+has the same grammar and meanings and shares only the end-of-text and mask tokens, so any alignment
+is the model's work. Two files whose lines are translations of each other replace them, with one
+tokenizer for both.
 
-A sentence is a document of its own: it opens with the token between sentences at position 0
-and sees nothing of its neighbours. That matters: in windows cut anywhere in the text a position
-says nothing about a word, and in trials of 1,000 to 3,000 steps sinusoidal positions aligned
-the languages a little in some runs and not at all in others, rotary ones in none.
+Every sentence is a document: it begins with the end-of-text token at position 0 and attention stays
+inside it. In windows cut anywhere a position says nothing about a word: in trials of 1,000 to 3,000
+steps, sinusoidal positions then aligned the languages a little in some runs, rotary ones in none.
 
 Source: Dufter & Schütze 2020, section 2: the clone, sentence by sentence, special tokens
 shared, masked tokens replaced by random ones of both languages.
@@ -24,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
 from wordorder.text.batches import Batches
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.load import load_corpus
@@ -36,28 +35,28 @@ ENDS = re.compile(r"\n|(?<=[.!?]) ")
 SHORTEST_SENTENCE = 20  # characters; below it are headings and code
 MOST_SENTENCES = 40_000  # about a million tokens; more are not read in the steps there are
 
-# All sentences that are looked up in the clone are cut to this many tokens: the mean of a
-# sentence's states tells its length wherever positions are in them.
+# Sentences for retrieval in the clone are cut to this many tokens: with positions in the hidden
+# states, their mean would reveal a sentence's length.
 TOKENS_LOOKED_UP = 12
 MOST_PAIRS = 500  # the error of an accuracy is then at most 2.2 points
 FEWEST_PAIRS = 50
-# Twice BERT's share: a step then tells twice as much, and small models lose little by it.
+# Twice BERT's fraction: a step has twice the targets, and small models lose little.
 MASK_FRACTION = 0.3
-KNOWN_TOKEN = 100  # occurrences in training from which a token's vector is looked up
+KNOWN_TOKEN = 100  # fewest occurrences in training of a token used for retrieval
 
 Rows = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class Languages:
-    """What a model learns from, as `Training` reads it, and what it is asked.
+    """Training data of two languages for `Training`, and pairs for retrieval.
 
     Args:
-        training: the sentences of one language after those of the other.
-        held_out: each language's sentences that are not learnt from.
-        sentences: some of these in each language, the same ones: token ids without the ends.
-        words: ids of the same tokens in each language; none where nobody knows them.
-        mask: the token that hides another.
+        training: the sentences of one language, then those of the other.
+        held_out: the held-out sentences of each language.
+        sentences: pairs of held-out sentences: token ids without end-of-text.
+        words: ids of the same words in each language; empty if unknown.
+        mask: the mask token.
     """
 
     training: TokenStore
@@ -67,7 +66,7 @@ class Languages:
     mask: int
 
     def batches(self, config: TrainConfig) -> Batches:
-        """Return the training batches: windows of either language, drawn from the seed."""
+        """Return the training batches: random windows of either language."""
         return Batches(
             self.training,
             context_length=config.model.trained_length,
@@ -81,24 +80,27 @@ class Languages:
 
 
 def read_languages(config: TrainConfig, files: Sequence[str]) -> Languages:
-    """Return two languages: those of two files, or that of the data and its clone.
+    """Read two languages: those of two files, or that of the data and its clone.
 
     Args:
-        config: with the vocabulary of one tokenizer; a clone doubles it.
-        files: two, whose lines are translations of each other; empty: data and clone.
+        config: its vocabulary size is that of one tokenizer; a clone doubles it.
+        files: two files whose lines are translations of each other; empty: data and clone.
 
     Raises:
-        BadInput: files that are not so, or too few sentences.
+        BadInput: the files do not match, or have too few sentences.
     """
     pairs = translations(files) if files else [(s, s) for s in sentences_of(config)]
     name = " and ".join(files or config.data)
     if len(pairs) * config.validation_fraction < FEWEST_PAIRS:
         least = round(FEWEST_PAIRS / config.validation_fraction)
-        raise BadInput(f"{name}: {len(pairs)} different sentences, give at least {least}")
+        raise BadInput(
+            f"{name} has {counted(len(pairs), 'distinct sentence')}: give at least {least}",
+            code="claims.too-few-sentences",
+        )
     every = round(1 / config.validation_fraction)
     held = [pair for n, pair in enumerate(pairs) if n % every == 0]
     sides = (0, 1) if files else (0,)
-    # A sentence that is held out with one translation is not learnt with another.
+    # A sentence held out with one translation is not trained on with another.
     asked = [{pair[side] for pair in held} for side in sides]
     learnt = [
         pair
@@ -123,8 +125,9 @@ def read_languages(config: TrainConfig, files: Sequence[str]) -> Languages:
     sentences = _looked_up(held_out[0], held_out[1], least, most)
     if len(sentences[0]) < FEWEST_PAIRS:
         raise BadInput(
-            f"{name}: {len(sentences[0])} held-out sentences of at least {least} tokens, which "
-            f"is too few to look up: give text with more sentences, for {FEWEST_PAIRS} of them"
+            f"{name} has {counted(len(sentences[0]), 'held-out sentence')} of at least {least} "
+            f"tokens, and {FEWEST_PAIRS} are needed: give text with more sentences",
+            code="claims.too-few-held-out-sentences",
         )
     return Languages(
         _joined(training[0], training[1]),
@@ -136,7 +139,7 @@ def read_languages(config: TrainConfig, files: Sequence[str]) -> Languages:
 
 
 def sentences_of(config: TrainConfig) -> list[str]:
-    """Return different sentences of the data, or parts of them where lines are broken."""
+    """Return distinct sentences of the data; a line break ends a sentence too."""
     corpus = load_corpus(config.data, field=config.field)
     parts = (part for document in corpus.documents for part in ENDS.split(document.text))
     found = list(
@@ -150,19 +153,23 @@ def sentences_of(config: TrainConfig) -> list[str]:
 
 
 def translations(files: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the different pairs of lines of two files, without those where one is empty.
+    """Return the distinct pairs of non-empty lines of two files.
 
     Raises:
-        BadInput: not two files, one that cannot be read, or other numbers of lines.
+        BadInput: there are not two files, one cannot be read, or their line counts differ.
     """
     if len(files) != 2:
-        raise BadInput(f"{len(files)} files of languages: give two, the same sentences by line")
+        raise BadInput(
+            f"--languages has {counted(len(files), 'file')}: give two, translations line by line",
+            code="claims.not-two-languages",
+        )
     texts = [read_text(name).split("\n") for name in files]
     first, second = (text[:-1] if text[-1] == "" else text for text in texts)
     if len(first) != len(second):
         raise BadInput(
-            f"{files[0]} has {len(first):,} lines and {files[1]} {len(second):,}: line by line "
-            "they must be the same sentences"
+            f"{files[0]} has {len(first):,} lines and {files[1]} {len(second):,}: they must be "
+            "translations line by line",
+            code="claims.languages-differ-in-lines",
         )
     pairs = zip(first, second, strict=True)
     return list(dict.fromkeys((a.strip(), b.strip()) for a, b in pairs if a.strip() and b.strip()))
@@ -173,14 +180,14 @@ def _corpus(name: str, sentences: Sequence[str]) -> Corpus:
 
 
 def _known(store: TokenStore) -> tuple[int, ...]:
-    """Return the tokens that are frequent enough for their vectors to be learnt."""
+    """Return the tokens that are frequent enough for their vectors to be learned."""
     counts = np.bincount(store.tokens, minlength=store.vocabulary_size)
     counts[store.end_of_text] = 0
     return tuple(np.flatnonzero(counts >= KNOWN_TOKEN).tolist())
 
 
 def _with_clone(store: TokenStore) -> list[TokenStore]:
-    """Return a language and its clone; what ends a sentence is the same in both."""
+    """Return a language and its clone, which shares the end-of-text token."""
     size, tokens = store.vocabulary_size, store.tokens.astype(np.uint32)
     cloned = np.where(tokens == store.end_of_text, tokens, tokens + size)
     both = replace(store, vocabulary_size=2 * size)
@@ -188,7 +195,7 @@ def _with_clone(store: TokenStore) -> list[TokenStore]:
 
 
 def _joined(first: TokenStore, second: TokenStore) -> TokenStore:
-    """Return both languages as one text, of which a window is in one of them."""
+    """Return both languages as one text."""
     return replace(
         first,
         tokens=np.concatenate([first.tokens, second.tokens]),
@@ -198,7 +205,7 @@ def _joined(first: TokenStore, second: TokenStore) -> TokenStore:
 
 
 def _looked_up(first: TokenStore, second: TokenStore, least: int, most: int) -> tuple[Rows, Rows]:
-    """Return sentences of at least some tokens, cut to at most some, none of them twice."""
+    """Return distinct sentences of at least `least` tokens, cut to `most`."""
     pairs: dict[tuple[int, ...], tuple[int, ...]] = {}
     for one, other in zip(_documents(first), _documents(second), strict=True):
         if min(len(one), len(other)) >= least:

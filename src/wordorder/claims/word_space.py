@@ -1,8 +1,8 @@
-"""Claims about the space of words: king - man + woman, and what lies near what.
+"""Claims about word vectors: king - man + woman, and nearest neighbours.
 
-They are about vectors learned from much text, which no model that is trained here in minutes
-has. So they are tried on vectors that are given, or on ones trained on a large text that is
-given; without either, and for words that it does not hold, they cannot be tested.
+They are about vectors trained on much text, which no model trained here in minutes has. So they
+need `--words`: a file of vectors, or a large text to train them on. Without it, and for words that
+it does not contain, they cannot be tested.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wordorder.claims.claim import Claim, Criterion, Plan, Reading, Results, Work
+from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Measurements, Results, Work
 from wordorder.errors import BadInput
 from wordorder.experiments.jobs import Tell
 from wordorder.text.load import load_corpus
@@ -22,13 +22,13 @@ from wordorder.words.word2vec import train_vectors
 
 ANALOGY = (["king", "woman"], ["man"])  # king + woman - man
 PAIRS = (("paris", "france"), ("tokyo", "japan"))
-NEAR = 10  # among so many nearest words
-VECTORS = (".vec", ".bin", ".vectors")  # how files of vectors end; .txt is text
+NEAR = 10  # a word is near if it is among this many nearest words
+VECTORS = (".vec", ".bin", ".vectors")  # suffixes of files of vectors; .txt is text
 THEIRS = 19.4  # percent, after 24 M words
 
 
 def ask(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Return what one set of vectors says to the article's examples, and to a file of questions."""
+    """Return one set of vectors' answers to the article's examples and a file of analogies."""
     vectors = _vectors(job, tell)
     found: dict[str, Any] = {"name": vectors.source, "words": len(vectors)}
     found["queen"] = _or_absent(lambda: vectors.rank("queen", *ANALOGY))
@@ -43,7 +43,7 @@ def ask(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 def _or_absent(answer: Any) -> Any:
-    """Return an answer, or the reason why there is none."""
+    """Return an answer, or the reason why a word is absent."""
     try:
         return answer()
     except BadInput as error:
@@ -60,7 +60,7 @@ def _vectors(job: Mapping[str, Any], tell: Tell) -> Vectors:
     )
 
 
-def _works(plan: Plan) -> list[Work]:
+def _works(plan: ClaimPlan) -> list[Work]:
     return [
         Work(
             f"words/seed{seed}",
@@ -73,15 +73,15 @@ def _works(plan: Plan) -> list[Work]:
     ]
 
 
-def _found(plan: Plan, results: Results) -> list[Mapping[str, Any]]:
+def _found(plan: ClaimPlan, results: Results) -> list[Mapping[str, Any]]:
     return [results[work.name] for work in _works(plan) if work.name in results]
 
 
-def _examples(plan: Plan, results: Results) -> Reading:
+def _examples(plan: ClaimPlan, results: Results) -> Measurements:
     found = _found(plan, results)
     if not plan.words:
-        return Reading({}, needs=("no word vectors or large text is given: add --words FILES",))
-    quantities, said, absent = {}, [], []
+        return Measurements({}, needs=("no word vectors and no large text: add --words FILES",))
+    quantities, notes, absent = {}, [], []
     for name, key in (
         ("place of queen for king - man + woman", "queen"),
         *((f"place of {other} beside {one}", one) for one, other in PAIRS),
@@ -90,22 +90,24 @@ def _examples(plan: Plan, results: Results) -> Reading:
         absent += [part[key]["absent"] for part in found[:1] if not isinstance(part[key], int)]
     for part in found:
         if isinstance(part["nearest"], list):
-            said.append(f"king - man + woman: {', '.join(part['nearest'])}")
-    needs = tuple(f"{reason}: it needs another text or other vectors" for reason in absent)
-    return Reading(quantities, tuple(said), needs)
+            notes.append(f"king - man + woman: {', '.join(part['nearest'])}")
+    needs = tuple(f"{reason}: use other vectors or another text" for reason in absent)
+    return Measurements(quantities, tuple(notes), needs)
 
 
-def _accuracy(plan: Plan, results: Results) -> Reading:
+def _accuracy(plan: ClaimPlan, results: Results) -> Measurements:
     if not plan.words or not plan.questions:
-        needs = "no word vectors or large text, or no questions: add --words FILES --questions FILE"
-        return Reading({}, needs=(needs,))
+        needs = "no word vectors, or no file of analogies: add --words FILES --questions FILE"
+        return Measurements({}, needs=(needs,))
     works = [(work.job["seed"], results.get(work.name)) for work in _works(plan)]
     by_seed = {seed: part for seed, part in works if part and part.get("percent") is not None}
-    said = tuple(
+    notes = tuple(
         f"{part['percent']:.1f}% of {part['asked']:,} questions, {part['words']:,} words"
         for part in by_seed.values()
     )
-    return Reading({"right answers": {s: part["percent"] for s, part in by_seed.items()}}, said)
+    return Measurements(
+        {"right answers": {s: part["percent"] for s, part in by_seed.items()}}, notes
+    )
 
 
 CLAIMS = (
@@ -116,8 +118,8 @@ CLAIMS = (
         "Tokyo near Japan.",
         "the article, 'But first.. what is an embedding?'; Mikolov et al. 2013",
         "no figures",
-        "Vectors that are given, or word2vec of 100 dimensions trained on the text that is given; "
-        f"near is among the {NEAR} nearest; the three words themselves are left out.",
+        "The vectors given with --words, or word2vec of 100 dimensions trained on the text given; "
+        f"near means among the {NEAR} nearest words; the three words themselves are excluded.",
         (
             Criterion("place of queen for king - man + woman", most=1, kind="exact"),
             *(Criterion(f"place of {b} beside {a}", most=NEAR, kind="exact") for a, b in PAIRS),
@@ -134,8 +136,8 @@ CLAIMS = (
         "Mikolov et al. 2013, Efficient Estimation of Word Representations, table 2",
         f"{THEIRS}% on 24 M words of news (continuous bag of words, 30,000 most frequent words), "
         "27.8% on 98 M",
-        "The same: 100 dimensions, continuous bag of words, 5 epochs of the text that is given; an "
-        "interval over seeds on all questions whose words it holds.",
+        "The same: 100 dimensions, continuous bag of words, 5 epochs of the given text; intervals "
+        "over seeds on all questions whose words are in the vocabulary.",
         (Criterion("right answers", least=THEIRS),),
         _works,
         _accuracy,

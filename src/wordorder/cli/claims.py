@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from wordorder.claims.catalogue import find
-from wordorder.claims.claim import HOLDS, Plan
+from wordorder.claims.claim import HOLDS, ClaimPlan
 from wordorder.claims.run import as_json, run_claims, within
 from wordorder.claims.table import for_terminal, listing, markdown
 from wordorder.cli.options.claims import ClaimsOptions, read_options
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
     return STRICT_EXIT if options.strict and not held else 0
 
 
-def _plan(options: ClaimsOptions) -> Plan:
+def _plan(options: ClaimsOptions) -> ClaimPlan:
     if options.languages and len(options.languages) != 2:
         raise BadInput(
             f"--languages has {len(options.languages)} files: give two, with the same sentences "
@@ -80,8 +80,8 @@ def _plan(options: ClaimsOptions) -> Plan:
     for name in (*options.languages, *options.words, *questions):
         if not Path(name).exists():
             raise BadInput(f"no such file: {name}: check the path", code="cli.claims-no-file")
-    return Plan(
-        options.seeds or Plan.seeds,
+    return ClaimPlan(
+        options.seeds or ClaimPlan.seeds,
         whole_paths(options.data),
         options.steps,
         whole_paths(options.languages),

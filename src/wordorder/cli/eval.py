@@ -31,7 +31,7 @@ from wordorder.evaluation.needles import haystack
 from wordorder.evaluation.retrieval import (
     Retrieved,
     check_kinds,
-    drawn,
+    example,
     retrieval,
 )
 from wordorder.evaluation.sliding import check_stride, sliding_loss
@@ -190,7 +190,7 @@ def _check_room(
     hay = haystack(store, run.tokenizer)
     for kind in options.kinds:
         try:
-            drawn(hay, kind, max(lengths), 0.0, options.seed, 0)
+            example(hay, kind, max(lengths), 0.0, options.seed, 0)
         except BadInput as error:
             raise BadInput(
                 f"--retrieval {kind}: {error}; set longer texts with --lengths",

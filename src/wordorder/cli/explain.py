@@ -11,8 +11,8 @@ from wordorder.cli.options.explain import read_options
 from wordorder.numerals import counted
 from wordorder.text.user_text import decode_argument
 from wordorder.training.run import Run
+from wordorder.words.explain_view import page
 from wordorder.words.explanation import explain
-from wordorder.words.screen import page
 
 
 def main(arguments: list[str]) -> int:

@@ -22,11 +22,11 @@ from wordorder.cli.train import Terminal
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import served_length, smallest_base
 from wordorder.extension.extend import Extended, Extension, extend, go_on
+from wordorder.extension.method_search import MethodResult, StreamingResult
 from wordorder.extension.methods import base_of, rotary_part, turning_pairs
 from wordorder.extension.reach import verdict
 from wordorder.extension.report import write_report
 from wordorder.extension.tables import of_methods, tables
-from wordorder.extension.trial import Streamed, Tried
 from wordorder.model import ModelConfig
 from wordorder.table import Table
 
@@ -131,7 +131,12 @@ class Screen:
             self.bar = None
 
     def tried(
-        self, tried: list[Tried], streamed: list[Streamed], old: int, new: int, chosen_on: str
+        self,
+        tried: list[MethodResult],
+        streamed: list[StreamingResult],
+        old: int,
+        new: int,
+        chosen_on: str,
     ) -> None:
         self.close()
         if not self.quiet:

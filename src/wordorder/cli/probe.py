@@ -21,10 +21,10 @@ from wordorder.cli.run_text import text_of
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
 from wordorder.evaluation.intervals import with_half_width
 from wordorder.evaluation.order import OrderLosses
-from wordorder.evaluation.position_probe import PositionReading
+from wordorder.evaluation.position_probe import PositionProbe
 from wordorder.evaluation.preferences import Preference, read_pairs
-from wordorder.evaluation.probe import Findings, check_parts, probe
-from wordorder.evaluation.probe_picture import draw_findings
+from wordorder.evaluation.probe import ProbeResults, check_parts, probe
+from wordorder.evaluation.probe_picture import draw_results
 from wordorder.numerals import counted, signed
 from wordorder.table import Table
 from wordorder.training.compute import pick_device
@@ -69,18 +69,18 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _draw(run: Run, found: Findings, title: str) -> str | None:
+def _draw(run: Run, found: ProbeResults, title: str) -> str | None:
     """Draw the plot and return its path; None if it is empty or cannot be written."""
     path, config = run.folder / PICTURE, run.model_config
     position = config.position if config.kind == "transformer" else config.kind
     try:
-        return str(path) if draw_findings(path, found, title, position) else None
+        return str(path) if draw_results(path, found, title, position) else None
     except OSError as error:
         print(f"cannot write {path}: {error.strerror}", file=sys.stderr)
         return None
 
 
-def _tables(found: Findings) -> Iterator[RenderableType]:
+def _tables(found: ProbeResults) -> Iterator[RenderableType]:
     length = found.trained_length
     if found.reach:
         yield _changes(
@@ -170,7 +170,7 @@ def _shares(heads: Sequence[HeadMass]) -> list[str]:
     return [*map(percent, shares), f"{distance:.1f}", percent(first)]
 
 
-def _position(reading: PositionReading) -> RenderableType:
+def _position(reading: PositionProbe) -> RenderableType:
     rows = []
     for each in reading.layers:
         error = with_half_width(f"{each.error:.1f}", each, 1)

@@ -1,1 +1,1 @@
-"""What a trained model knows, measured."""
+"""Measurements of trained models: loss by position and context, use of order, retrieval."""

@@ -1,15 +1,18 @@
-"""Where attention goes: how much of it to each distance, in every layer and head.
+"""Distribution of attention over distances, for every layer and head.
 
-No kernel gives its weights away, and embeddings change them in many ways: rotations, biases, rows
-that are computed as a whole. But whatever makes the weights, values are only mixed by them. So each
-layer's attention is run again, by the model's own code, with values that are ones and zeros: a few
-columns of the identity at a time, as many as a head is wide, and what comes out is the weights.
-What an embedding adds beside values comes out where they are all zero, and is taken off. That the
-weights so found are the weights is not taken for granted: they must sum to one in every row, and
-give the layer's output again with its real values.
+Fused kernels do not return attention weights, and embeddings change them in many ways: rotations,
+biases, whole rows. But in every case the output is linear in the values. So each layer's attention
+is run again by the model's own code with columns of the identity as values, `head_dim` columns at a
+time, and the outputs are the weights:
 
-Only the last quarter of a window is asked, which has at least three quarters of it to look back
-on: the first tokens have nothing far away to attend to.
+    attention(queries, keys, I) = weights
+
+What an embedding adds beside the values is the output for values of zero, and is subtracted. The
+result is verified: every row must sum to one, and the weights times the real values must give the
+layer's real output.
+
+Only queries in the last quarter of a window count, which have at least three quarters of a window
+before them: the first tokens have nothing distant to attend to.
 """
 
 from __future__ import annotations
@@ -25,22 +28,22 @@ from wordorder.evaluation.windows import cut_windows
 from wordorder.model import AttentionRecord, LanguageModel, Recorder, TokenModel, evaluating
 from wordorder.text.store import TokenStore
 
-WINDOWS = 32  # shares of the same head in windows of text differ by little
-# Weights at once: 32 MiB in float32, of several matrices as large.
+WINDOWS = 32  # the distribution of one head varies little between windows
+# Attention weights held at once: 32 MiB in float32, and several tensors of that size exist.
 WEIGHTS_AT_ONCE = 1 << 23
-# Relative to the largest number of a layer's output.
+# Tolerances of the check, relative to the largest number of a layer's output: float32, 16 bits.
 ROUNDING, ROUNDING_OF_HALF = 1e-3, 5e-2
 
 
 @dataclass(frozen=True)
 class HeadMass:
-    """Where one head looks, on average.
+    """The mean attention of one head.
 
     Args:
         layer, head: counted from 1.
-        by_distance: the share of attention in each bucket.
+        by_distance: the fraction of attention in each bucket.
         mean_distance: in tokens.
-        first_token: the share that the first token of the window gets, wherever it is.
+        first_token: the fraction on the first token of the window, at any distance.
     """
 
     layer: int
@@ -52,15 +55,15 @@ class HeadMass:
 
 @dataclass(frozen=True)
 class AttentionMass:
-    """Attention by distance.
+    """Attention by distance, for every head of a model.
 
     Args:
-        context_length: tokens in a window; its last quarter looks back.
-        windows: how many.
-        buckets: (nearest, farthest) distances, both included; 0 is the token itself.
-        even: what each bucket would get if all tokens were attended to alike.
+        context_length: tokens in a window; queries are in its last quarter.
+        windows: the number of windows.
+        buckets: (nearest, farthest) distances, both inclusive; 0 is the token itself.
+        even: the fractions of uniform attention.
         heads: in the order of layers.
-        cannot: a sentence for each layer whose attention could not be had.
+        cannot: one sentence for each layer without attention weights.
     """
 
     context_length: int
@@ -79,27 +82,33 @@ def attention_mass(
     windows: int = WINDOWS,
     progress: Callable[[float], object] = lambda _: None,
 ) -> AttentionMass:
-    """Measure how a model's attention is spread over distances.
+    """Measure how a model's attention is distributed over distances.
 
     Args:
-        store: the tokens; windows go through them as in training, across documents.
+        store: the tokens; cut into windows across documents, as in training.
         trained_length: tokens in a window.
-        windows: how many, about, where there are more.
-        progress: called with the share that is done, 0 to 1.
+        windows: the approximate number to use if the text has more.
+        progress: called with the fraction done, 0 to 1.
 
     Raises:
-        BadInput: a model without attention, or a text shorter than one window.
+        BadInput: the model has no attention, or the text is shorter than one window.
     """
     if not isinstance(model, LanguageModel):
-        raise BadInput("the model has no attention: it reads token by token")
-    asked = max(1, trained_length // 4)
+        raise BadInput(
+            "a GRU has no attention: choose a run of a transformer",
+            code="evaluation.no-attention",
+        )
+    queries = max(1, trained_length // 4)
     cut = cut_windows(
-        store, trained_length, asked, across_documents=True, most_targets=windows * asked
+        store, trained_length, queries, across_documents=True, most_targets=windows * queries
     )
     if not len(cut):
-        raise BadInput(f"the text is shorter than one window of {trained_length:,} tokens")
+        raise BadInput(
+            f"the text is shorter than one window of {trained_length:,} tokens: give more text",
+            code="evaluation.text-shorter-than-attention-window",
+        )
     buckets = distance_buckets(trained_length)
-    sums = _Sums(model.config.layers, buckets, trained_length, asked)
+    sums = _Sums(model.config.layers, buckets, trained_length, queries)
     rows = max(1, WEIGHTS_AT_ONCE // (model.config.heads * trained_length**2))
     parts = cut.tokens[:, :-1].split(rows)
     with evaluating(model), torch.no_grad():
@@ -110,7 +119,7 @@ def attention_mass(
 
 
 def distance_buckets(length: int) -> tuple[tuple[int, int], ...]:
-    """Return distances 0, 1, 2-3, 4-7, ... as far as a text of so many tokens has them."""
+    """Return the distances 0, 1, 2-3, 4-7, ... that occur in `length` tokens."""
     buckets = [(0, 0)]
     while (nearest := buckets[-1][1] + 1) < length:
         buckets.append((nearest, min(2 * nearest, length) - 1))
@@ -118,14 +127,15 @@ def distance_buckets(length: int) -> tuple[tuple[int, int], ...]:
 
 
 class _Sums(Recorder):
-    """Adds up what every layer's attention gives to each distance."""
+    """Sums every layer's attention by distance."""
 
     def __init__(
-        self, layers: int, buckets: tuple[tuple[int, int], ...], length: int, asked: int
+        self, layers: int, buckets: tuple[tuple[int, int], ...], length: int, queries: int
     ) -> None:
-        self.buckets, self.length, self.asked = buckets, length, asked
-        slots = torch.arange(length)
-        self.distances = slots[-asked:, None] - slots  # (query, key); a future key is below 0
+        self.buckets, self.length, self.queries = buckets, length, queries
+        indices = torch.arange(length)
+        # (query, key); negative for keys after the query
+        self.distances = indices[-queries:, None] - indices
         self.masses: list[Tensor | None] = [None] * layers
         self.cannot: dict[int, str] = {}
         self.rows = 0
@@ -139,12 +149,12 @@ class _Sums(Recorder):
         except BadInput as error:
             self.cannot[layer] = f"layer {layer + 1}: {error}"
             return
-        mass = self._mass(weights[:, :, -self.asked :].cpu().double())
+        mass = self._mass(weights[:, :, -self.queries :].cpu().double())
         before = self.masses[layer]
         self.masses[layer] = mass if before is None else before + mass
 
     def _mass(self, weights: Tensor) -> Tensor:
-        """Return (heads, buckets + 2): each bucket's, the distance times it, the first token's."""
+        """Return (heads, buckets + 2): mass by bucket, mean distance, mass of the first token."""
         weights = weights.sum(0)  # (heads, query, key)
         inside = [
             (weights * ((self.distances >= nearest) & (self.distances <= farthest))).sum((1, 2))
@@ -160,11 +170,12 @@ class _Sums(Recorder):
             if mass is None or layer in self.cannot:
                 continue
             for head, (*shares, distance, first) in enumerate(
-                (mass / (windows * self.asked)).tolist(), start=1
+                (mass / (windows * self.queries)).tolist(), start=1
             ):
                 heads.append(HeadMass(layer + 1, head, tuple(shares), distance, first))
-        alike = (self.distances >= 0).double()
-        even = self._mass((alike / alike.sum(1, keepdim=True))[None, None])[0] / self.asked
+        uniform = (self.distances >= 0).double()
+        uniform /= uniform.sum(1, keepdim=True)
+        even = self._mass(uniform[None, None])[0] / self.queries
         return AttentionMass(
             self.length,
             windows,
@@ -179,13 +190,16 @@ def attention_weights(record: AttentionRecord) -> Tensor:
     """Return the attention weights (batch, heads, query, key) of a layer.
 
     Raises:
-        BadInput: a layer whose output is not a weighted sum of values.
+        BadInput: the layer's output is not a weighted sum of its values.
     """
     weights, added = record.weights()
     half = weights.dtype in (torch.bfloat16, torch.float16)
     rounding = ROUNDING_OF_HALF if half else ROUNDING
-    again, attended = weights @ record.problem.values + added, record.attended
-    off = (again - attended).abs().max() / attended.abs().max().clamp(min=1e-30)
+    recomputed, attended = weights @ record.problem.values + added, record.attended
+    off = (recomputed - attended).abs().max() / attended.abs().max().clamp(min=1e-30)
     if off > rounding or (weights.sum(-1) - 1).abs().max() > rounding:
-        raise BadInput("its output is no mixture of values, so there are no weights to show")
+        raise BadInput(
+            "its output is not a weighted average of values, so it has no attention weights",
+            code="evaluation.no-attention-weights",
+        )
     return weights

@@ -1,21 +1,25 @@
-"""Loss of the same tokens with growing context: does a model use more than it was trained on?
+"""Loss of the same target tokens as a function of context length.
 
-A window's loss mixes tokens that have little before them with tokens that have much, and windows
-of another length ask for other tokens: both move with more than the context. Here the targets are
-fixed, half a trained length L at the end of each window, and only how far back the model reads
-changes: with a context of c tokens, at positions 0 to c - 1, each target is predicted from c/2 + 1
-to c tokens up to the trained length, and from c - L/2 + 1 to c beyond it. Below the trained length
-the targets are read a few at a time, c/2 of them, so that they stay the same. The loss of a model
-that generalises falls or stays level; that of one that does not rises.
+Comparing losses over windows of different lengths would confound two things: a window's loss
+averages over short and long contexts, and other windows have other targets. Here the targets are
+fixed, the last half trained length L of each window, and only the context changes: with a context
+of c tokens, at positions 0 to c - 1, each target is predicted from c/2 + 1 to c tokens if c <= L,
+and from c - L/2 + 1 to c tokens if c > L.
 
-What the last doubling up to the trained length gains (`context_gain`) says whether a text and a
-model can show anything about longer contexts at all: a model that gains nothing there loses nothing
-by being unable to read further.
+    c >= L    |<------------ c ------------>|          one pass, L/2 targets at its end
+                                    |targets|
+    c < L                   |<-- c -->|                several passes, c/2 targets each
+                                  |<-- c -->|
 
-A length that an embedding cannot represent has no loss: it is marked, with the reason.
+The loss of a model that extrapolates falls or stays level beyond L; otherwise it rises.
 
-Not here: loss by position in windows of one length, and whole windows: see loss.py.
-Masked-token models, which are not asked for the next token.
+`context_gain` is the gain of the last doubling up to L. Without such a gain a text and a model say
+nothing about longer contexts: a model that does not use distant tokens loses nothing if it cannot.
+
+A length that an embedding cannot represent has no loss, but a reason.
+
+Not here: loss by position in windows of one length, and whole windows, see loss.py; masked-token
+models, which do not predict the next token.
 """
 
 from __future__ import annotations
@@ -42,26 +46,27 @@ from wordorder.positions import PositionError
 from wordorder.text.store import TokenStore
 
 FACTORS = (1, 2, 4, 8, 16)  # of the trained length
-SHORTEST = 16  # tokens: where a curve begins that is to show the value of context
+SHORTEST = 16  # tokens; shorter contexts say nothing about length extrapolation
 
-# Losses of one document go together: an error from fewer would itself be a guess.
+# Losses within a document are correlated; fewer documents give no usable standard error.
 FEWEST_DOCUMENTS = FEWEST_CLUSTERS
-# Single tokens differ by about 2 nats, so a mean of fewer is uncertain by more than 0.06.
+# The standard deviation of single tokens is about 2 nats: a mean of fewer is off by over 0.06.
 FEWEST_TARGETS = 1024
 
 
 @dataclass(frozen=True)
 class ContextLoss:
-    """The loss of the targets with this much context.
+    """The loss of the targets at one context length.
 
     Args:
-        context_length: tokens that the model reads, the last target's predecessor included.
-        loss_nats: mean over all targets; None where it cannot be told.
-        standard_error: of `loss_nats`, over documents, or over blocks of the text where it has too
-            few; None with one window.
-        window_losses: the mean of each window's targets, in the same order at every length.
-        cannot: why there is no loss; None where there is one.
-        degrees_of_freedom: of the t-interval of `loss_nats`; None where there is no error.
+        context_length: tokens that the model reads, up to the one before the last target.
+        loss_nats: mean over all targets; None if it cannot be measured.
+        standard_error: of `loss_nats`, over documents, or over blocks of the text if it has too
+            few documents; None with one window.
+        window_losses: the mean of each window's targets; windows have the same order at every
+            length.
+        cannot: why there is no loss; None if there is one.
+        degrees_of_freedom: of the t-interval of `loss_nats`; None without an error.
     """
 
     context_length: int
@@ -74,11 +79,11 @@ class ContextLoss:
 
 @dataclass(frozen=True)
 class ContextLosses:
-    """Losses of the same targets at several lengths.
+    """Losses of the same targets at several context lengths.
 
     Args:
-        targets: tokens asked for, the same at every length.
-        documents: in which they begin.
+        targets: the number of target tokens, the same at every length.
+        documents: the number of documents with targets.
         lengths: shortest first.
         window_documents: the number of the document in which each window's targets begin.
     """
@@ -90,18 +95,18 @@ class ContextLosses:
 
     @property
     def in_blocks(self) -> bool:
-        """Whether errors are over blocks of the text, because its documents are too few."""
+        """Whether errors are over blocks of the text, because it has too few documents."""
         return len(set(clusters_of(self.window_documents).tolist())) > self.documents
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What more context gains in the loss of the same targets.
+    """The reduction in loss from more context, on the same targets.
 
     Args:
-        mean: nats per token; above 0 where more context helps.
-        low, high: the 95% interval of `mean`; None where there is one window.
-        windows, documents: how many were read.
+        mean: nats per token; positive if more context helps.
+        low, high: the 95% interval of `mean`; None with one window.
+        windows, documents: the numbers measured.
     """
 
     mean: float
@@ -116,9 +121,9 @@ class Measurable:
     """Which context lengths a text can measure.
 
     Args:
-        lengths: those that it can.
-        left_out: why not the others, one sentence for each reason.
-        note: what to know of the intervals; None where they are over documents.
+        lengths: the lengths with enough text.
+        left_out: one sentence for each reason why a length is missing.
+        note: a caveat on the intervals; None if they are over documents.
     """
 
     lengths: tuple[int, ...]
@@ -133,14 +138,14 @@ def measurable(
     trained_length: int,
     across_documents: bool = False,
 ) -> Measurable:
-    """Return which context lengths this text can measure, and why not the others.
+    """Return which context lengths a text can measure, and why not the others.
 
-    If too few documents reach the trained length, the clusters are blocks of the long ones.
+    If too few documents reach the trained length, errors are over blocks of the long ones.
 
     Args:
-        lengths: in tokens.
+        lengths: context lengths in tokens.
         trained_length: tokens in a training sequence.
-        across_documents: windows may begin in one document and end in another.
+        across_documents: whether windows may cross document boundaries.
     """
     lengths = sorted(set(lengths))
     documents, targets = {}, {}
@@ -155,26 +160,31 @@ def measurable(
     left_out = []
     if few:
         left_out.append(
-            f"{_contexts(few)} left out: {documents[few[0]] or 'none'} of the text's documents "
-            f"{'reaches' if documents[few[0]] == 1 else 'reach'} {few[0]:,}, and "
-            f"{FEWEST_DOCUMENTS} are needed: "
-            "give longer documents, or let windows cross them with --pack"
+            f"{_contexts(few)} left out: {_reaching(documents, few[0])}, and {FEWEST_DOCUMENTS} "
+            "are needed: give longer documents, or let windows cross document boundaries with "
+            "--pack"
         )
     if short:
+        available = counted(targets[short[0]], "target token")
         left_out.append(
-            f"{_contexts(short)} left out: the text has {counted(targets[short[0]], 'token')} with "
-            f"{short[0]:,} before them to ask for, and {FEWEST_TARGETS:,} are needed: "
-            "give more text"
+            f"{_contexts(short)} left out: the text has {available} with {short[0]:,} tokens of "
+            f"context, and {FEWEST_TARGETS:,} are needed: give more text"
         )
-    kept = tuple(n for n in lengths if n not in few and n not in short)
+    enough = tuple(n for n in lengths if n not in few and n not in short)
     note = None
-    if kept and not across_documents and documents[kept[-1]] < FEWEST_DOCUMENTS:
+    if enough and not across_documents and documents[enough[-1]] < FEWEST_DOCUMENTS:
         note = (
-            f"{counted(documents[kept[-1]], 'document')} of the text "
-            f"{'reaches' if documents[kept[-1]] == 1 else 'reach'} {kept[-1]:,} tokens: intervals "
-            "are over blocks of the text, and say nothing of other texts"
+            f"{_reaching(documents, enough[-1])}: intervals are over blocks of this text and do "
+            "not cover other texts"
         )
-    return Measurable(kept, tuple(left_out), note)
+    return Measurable(enough, tuple(left_out), note)
+
+
+def _reaching(documents: dict[int, int], length: int) -> str:
+    """Return "1 document of the text reaches 64 tokens"."""
+    number = documents[length]
+    verb = "reaches" if number == 1 else "reach"
+    return f"{counted(number, 'document')} of the text {verb} {length:,} tokens"
 
 
 def _contexts(lengths: Sequence[int]) -> str:
@@ -213,23 +223,26 @@ def context_losses(
     most_targets: int = MOST_TARGETS,
     progress: Callable[[float], Any] = lambda _: None,
 ) -> ContextLosses:
-    """Measure a model's loss on the same targets at every one of some context lengths.
+    """Measure a model's loss on the same targets at several context lengths.
 
     Args:
-        model: a causal one, transformer or GRU.
+        model: a causal transformer or GRU.
         store: the tokens.
-        lengths: in tokens, as `measurable` keeps them.
+        lengths: in tokens, such as `Measurable.lengths`.
         trained_length: tokens in a training sequence.
-        across_documents: windows may begin in one document and end in another.
-        targets: at the end of each window; 0: half the trained length.
-        most_targets: how many tokens are asked for, about, where there are more.
-        progress: called with the share that is done, 0 to 1.
+        across_documents: whether windows may cross document boundaries.
+        targets: target tokens at the end of each window; 0: half the trained length.
+        most_targets: the approximate number of targets to use if the text has more.
+        progress: called with the fraction done, 0 to 1.
 
     Raises:
-        BadInput: no lengths, or no document as long as the longest.
+        BadInput: `lengths` is empty, or no document is as long as the longest.
     """
     if not lengths:
-        raise BadInput("there is no context length to measure: give longer documents, or --pack")
+        raise BadInput(
+            "no context length can be measured: give longer documents, or --pack",
+            code="evaluation.no-context-length",
+        )
     lengths = sorted(set(lengths))
     windows = cut_windows(
         store,
@@ -240,8 +253,9 @@ def context_losses(
     )
     if not len(windows):
         raise BadInput(
-            f"no document of the text reaches {lengths[-1]:,} tokens: "
-            "measure shorter contexts, or let windows cross documents with --pack"
+            f"no document of the text reaches {lengths[-1]:,} tokens: measure shorter contexts, or "
+            "let windows cross document boundaries with --pack",
+            code="evaluation.no-document-so-long",
         )
     total = sum(end - begin for n in lengths for begin, end, _ in _pieces(windows, n))
     done = 0
@@ -266,18 +280,18 @@ def context_gain(
     targets: int = 0,
     most_targets: int = MOST_TARGETS,
 ) -> Gain:
-    """Return what the last doubling of context up to the trained length gains.
+    """Measure the gain of the last doubling of context up to the trained length.
 
     Args:
-        model: a causal one, transformer or GRU.
+        model: a causal transformer or GRU.
         store: the tokens.
         trained_length: tokens in a training sequence, at least 4.
-        across_documents: windows may begin in one document and end in another.
-        targets, most_targets: as `context_losses` takes them; few targets in a window have nearly
-            all of its context.
+        across_documents: whether windows may cross document boundaries.
+        targets, most_targets: as in `context_losses`; with few targets each has nearly the whole
+            context.
 
     Raises:
-        BadInput: no document as long as the trained length, or an embedding that cannot read it.
+        BadInput: no document is as long as the trained length, or the embedding cannot read it.
     """
     losses = context_losses(
         model,
@@ -289,9 +303,12 @@ def context_gain(
         most_targets=most_targets,
     )
     half, whole = losses.lengths
-    for each in (half, whole):
-        if each.cannot is not None:
-            raise BadInput(f"a context of {each.context_length:,} tokens: {each.cannot}")
+    for loss in (half, whole):
+        if loss.cannot is not None:
+            raise BadInput(
+                f"a context of {loss.context_length:,} tokens cannot be measured: {loss.cannot}",
+                code="evaluation.context-cannot-be-measured",
+            )
     gained = torch.tensor(half.window_losses) - torch.tensor(whole.window_losses)
     estimate = mean_of(gained, clusters_of(losses.window_documents))
     low, high = estimate.interval or (None, None)
@@ -299,15 +316,15 @@ def context_gain(
 
 
 def _targets(trained_length: int, longest: int) -> int:
-    """Return how many tokens each window is asked for."""
+    """Return the number of target tokens in a window."""
     return max(1, min(trained_length, longest) // 2)
 
 
 def _pieces(windows: Windows, length: int) -> list[tuple[int, int, int]]:
-    """Return what is read of a window: begin, end and how many tokens at the end are targets.
+    """Return (begin, end, targets) of each forward pass over a window; targets are at its end.
 
-    From the trained length on it is one piece. With less context each piece has half its length
-    in targets, or every piece but the first would have to read further back than it may.
+    From the trained length on one pass is enough. With less context each pass has targets in half
+    of its length, because one pass over all targets would exceed the context.
     """
     last, targets = windows.tokens.shape[1], windows.targets
     if length >= 2 * targets:
@@ -329,13 +346,13 @@ def _at_length(
             losses += part * (targets / windows.targets)
     except (BadInput, PositionError) as error:
         return ContextLoss(length, None, None, (), cannot=str(error))
-    found = mean_of(losses, windows.clusters)
-    if not math.isfinite(found.mean):
-        return ContextLoss(length, None, None, (), cannot="its losses there are no finite numbers")
+    mean = mean_of(losses, windows.clusters)
+    if not math.isfinite(mean.mean):
+        return ContextLoss(length, None, None, (), cannot="the loss is NaN or infinite")
     return ContextLoss(
         length,
-        found.mean,
-        found.standard_error,
+        mean.mean,
+        mean.standard_error,
         tuple(losses.tolist()),
-        degrees_of_freedom=found.degrees_of_freedom,
+        degrees_of_freedom=mean.degrees_of_freedom,
     )

@@ -1,12 +1,12 @@
-"""Means of what comes in clusters, with 95% intervals that hold for few and unequal clusters.
+"""Means of clustered data, with 95% intervals that hold for few clusters of unequal size.
 
-The tokens of one document are easy or hard together, so a mean over tokens is as uncertain as the
-number of documents makes it. Its standard error is the jackknife's: how far the mean moves when a
-document is left out. Its interval is Student's t with one degree of freedom less than the
-*effective* number of documents (Kish), which is small where a few documents hold most tokens.
+Losses of tokens in one document are correlated, so the uncertainty of a mean depends on the number
+of documents, not of tokens. The standard error is the jackknife's: how far the mean moves when one
+document is left out. The interval is Student's t with one degree of freedom less than the
+*effective* number of documents (Kish), which is small if a few documents hold most tokens.
 
-Where a few documents hold nearly everything (fewer than four effective ones), blocks of the text
-stand for documents: the interval then speaks of more of the same text, not of other texts.
+With fewer than four effective documents, blocks of the text take their place: the interval then
+covers more of the same text, not other texts.
 
 `tests/evaluation/test_simulated_intervals.py` simulates the coverage: 93 to 97%.
 
@@ -30,15 +30,15 @@ from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)  # 1.96
-# An error from fewer clusters would itself be a guess: with three, t is 4.3.
+# The standard error of fewer clusters is itself too uncertain: with three, t is 4.3.
 FEWEST_CLUSTERS = 4
-# A text of fewer documents is cut into this many: t is then 2.1, near what it is with many more,
-# and a block is still long enough to say something.
+# A text of fewer documents is cut into this many blocks: t is then 2.1, close to its limit of 1.96,
+# and a block still has many tokens.
 BLOCKS = 16
 
 
 class Uncertain(Protocol):
-    """What was measured over clusters, with its error; None with one cluster."""
+    """A mean over clusters with its standard error; both are None with one cluster."""
 
     @property
     def standard_error(self) -> float | None: ...
@@ -48,10 +48,10 @@ class Uncertain(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and how certain it is.
+    """A mean and its uncertainty.
 
     Args:
-        mean: of what was measured.
+        mean: the weighted mean over clusters.
         standard_error: over clusters; None with one cluster.
         degrees_of_freedom: one less than the effective number of clusters; None with one cluster.
     """
@@ -62,12 +62,12 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95% interval; None where there is none."""
+        """The 95% interval; None with one cluster."""
         return interval_around(self.mean, self)
 
 
 def half_width(measured: Uncertain) -> float | None:
-    """Return half of the 95% t-interval of what was measured; None where it has no error."""
+    """Return half the width of the 95% t-interval; None without a standard error."""
     error, degrees = measured.standard_error, measured.degrees_of_freedom
     if error is None or degrees is None:
         return None
@@ -75,23 +75,23 @@ def half_width(measured: Uncertain) -> float | None:
 
 
 def interval_around(value: float, measured: Uncertain) -> tuple[float, float] | None:
-    """Return the 95% t-interval of a value that was measured; None where it has no error."""
+    """Return the 95% t-interval around a value; None without a standard error."""
     half = half_width(measured)
     return None if half is None else (value - half, value + half)
 
 
 def with_half_width(value: str, measured: Uncertain, digits: int) -> str:
-    """Return a value as printed, followed by half of its 95% interval: `3.5012 ± 0.0310`."""
+    """Return a printed value with half its 95% interval appended: `3.5012 ± 0.0310`."""
     half = half_width(measured)
     return value if half is None else f"{value} ± {half:.{digits}f}"
 
 
 def ratio(sums: ArrayLike, counts: ArrayLike) -> Estimate:
-    """Return the mean per item of clusters, by the jackknife over clusters.
+    """Return the mean per item of clustered items, with its jackknife error.
 
     Args:
-        sums: (clusters,) the sum of each cluster.
-        counts: (clusters,) how many items each holds; those without any are left out.
+        sums: (clusters,) the sum of each cluster's items.
+        counts: (clusters,) the number of items in each; empty clusters are ignored.
     """
     totals, sizes = np.asarray(sums, np.float64), np.asarray(counts, np.float64)
     totals, sizes = totals[sizes > 0], sizes[sizes > 0]
@@ -99,9 +99,10 @@ def ratio(sums: ArrayLike, counts: ArrayLike) -> Estimate:
     mean = float(totals.sum() / size)
     if clusters < 2 or not math.isfinite(mean):
         return Estimate(mean)
-    moved = (totals - mean * sizes) / (size - sizes)  # the mean without each cluster, less the mean
+    # How far the mean moves without each cluster.
+    moved = (totals - mean * sizes) / (size - sizes)
     error = math.sqrt((clusters - 1) / clusters * float(moved @ moved))
-    # Below one degree of freedom (a cluster with nearly all items) no interval means anything.
+    # Below one degree of freedom (one cluster holds nearly all items) t intervals are meaningless.
     return Estimate(mean, error, max(1.0, effective_number(sizes) - 1))
 
 
@@ -110,7 +111,7 @@ def mean_of(values: torch.Tensor, clusters: ArrayLike | None = None) -> Estimate
 
     Args:
         values: (values,) one number each.
-        clusters: (values,) which values are not independent of each other; None: all are.
+        clusters: (values,) the cluster of each value; None: all values are independent.
     """
     numbers = values.double().cpu().numpy()
     if clusters is None:
@@ -120,16 +121,16 @@ def mean_of(values: torch.Tensor, clusters: ArrayLike | None = None) -> Estimate
 
 
 def effective_number(sizes: ArrayLike) -> float:
-    """Return how many clusters of equal size would say as much: (sum n)^2 / sum n^2."""
+    """Return the number of equal clusters with the same variance: (sum n)^2 / sum n^2."""
     size = np.asarray(sizes, np.float64)
     return float(size.sum() ** 2 / (size @ size)) if size.any() else 0.0
 
 
 def blocks_of(sizes: ArrayLike) -> NDArray[np.int64]:
-    """Return into how many clusters each document is cut: one each, where there are enough.
+    """Return how many blocks each document is cut into: one each if there are enough documents.
 
     Args:
-        sizes: (documents,) items in each: tokens, or windows.
+        sizes: (documents,) the number of items (tokens, or windows) in each.
     """
     size = np.asarray(sizes, np.int64)
     if effective_number(size) >= FEWEST_CLUSTERS:
@@ -138,14 +139,14 @@ def blocks_of(sizes: ArrayLike) -> NDArray[np.int64]:
 
 
 def clusters_of(documents: ArrayLike) -> NDArray[np.int64]:
-    """Return the cluster of each of some items: its document, or its block of one.
+    """Return the cluster (items,) of each item: its document, or a block of its document.
 
     Args:
-        documents: (items,) the document of each item, items of one document in text order.
+        documents: (items,) the document of each item; items of a document are in text order.
     """
     _, index, sizes = np.unique(np.asarray(documents), return_inverse=True, return_counts=True)
     blocks = blocks_of(sizes)
-    place = np.empty(len(index), np.int64)  # of each item in its document
+    place = np.empty(len(index), np.int64)  # the index of each item within its document
     place[np.argsort(index, kind="stable")] = np.arange(len(index)) - np.repeat(
         np.cumsum(sizes) - sizes, sizes
     )
@@ -154,7 +155,7 @@ def clusters_of(documents: ArrayLike) -> NDArray[np.int64]:
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:
-    """Return the 95% interval of a share of independent trials, within 0 and 1."""
+    """Return Wilson's 95% interval of a proportion of independent trials, within 0 and 1."""
     z = NORMAL
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     spread = math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
@@ -163,16 +164,17 @@ def wilson(share: float, count: float) -> tuple[float, float]:
 
 
 def share_interval(share: Estimate, clusters: int) -> tuple[float, float]:
-    """Return the 95% interval of a share, within 0 and 1.
+    """Return the 95% interval of a proportion over clusters, within 0 and 1.
 
-    Wilson's, with as many trials as the spread between clusters is worth: five tokens of a key
-    that are right or wrong together count as one. Few clusters tell their spread badly, for which
-    Student's t makes up (Korn and Graubard 1998). At 0 and 1 there is no spread, and a cluster is
-    one trial. Where a share is near 0 or 1 and clusters are few it covers less than 93%.
+    Wilson's interval with an effective number of trials, estimated from the variance between
+    clusters: five tokens of a key that are right or wrong together count as one. Student's t allows
+    for the poor estimate of that variance from few clusters (Korn and Graubard 1998). At 0 and 1
+    the variance is zero, and each cluster counts as one trial. Coverage falls below 93% if the
+    proportion is near 0 or 1 and clusters are few.
 
     Args:
-        share: its mean over clusters.
-        clusters: how many there are.
+        share: the proportion, as a mean over clusters.
+        clusters: their number.
     """
     half = half_width(share)
     trials = share.mean * (1 - share.mean) * (NORMAL / half) ** 2 if half else clusters
@@ -184,8 +186,8 @@ def t_quantile(probability: float, degrees_of_freedom: float) -> float:
     """Return the quantile of Student's t, to eight digits.
 
     Args:
-        probability: above 0.5, below 1.
-        degrees_of_freedom: at least 1, whole or not.
+        probability: above 0.5 and below 1.
+        degrees_of_freedom: at least 1, not necessarily an integer.
     """
     low, high = 0.0, 1.0
     while _upper_tail(high, degrees_of_freedom) > 1 - probability:
@@ -200,7 +202,7 @@ def t_quantile(probability: float, degrees_of_freedom: float) -> float:
 
 
 def _upper_tail(t: float, degrees: float) -> float:
-    """Return the probability that Student's t is above a value of at least 0."""
+    """Return the probability that Student's t exceeds `t`, which is at least 0."""
     return _incomplete_beta(degrees / (degrees + t * t), degrees / 2, 0.5) / 2
 
 
@@ -208,11 +210,11 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
     """Return the regularised incomplete beta function (NIST DLMF 8.17.22, a continued fraction)."""
     if x >= 1.0:
         return 1.0
-    if x > (a + 1) / (a + b + 2):  # the fraction converges fast on the other side
+    if x > (a + 1) / (a + b + 2):  # use the symmetry, where the fraction converges faster
         return 1.0 - _incomplete_beta(1 - x, b, a)
     log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     front = math.exp(log_front + a * math.log(x) + b * math.log1p(-x)) / a
-    # Lentz's method: numerator over denominator, one term of the fraction at a time.
+    # Lentz's method evaluates the fraction term by term, as a ratio of numerator and denominator.
     c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
     value = d
     for m in range(1, 400):

@@ -1,15 +1,15 @@
-"""Loss over a text, in all and by position, up to any length.
+"""Loss over a text, overall and by position, at any context length.
 
-Windows are laid side by side, so that every token is predicted exactly once and
-the sum over the text's bytes is bits per byte. A token at position 3 is predicted
-from 3 tokens and one at 3,000 from 3,000: one number over a window mixes them, so
-the loss is given by position too, in buckets that double.
+Windows do not overlap, so every token is predicted exactly once, and the total over the bytes of
+the text is bits per byte. A token at position 3 is predicted from few tokens and one at 3,000 from
+many: the mean over a window mixes them, so the loss is also given by position, in buckets that
+double.
 
-Errors are those of documents, not of tokens or windows: what a document is about makes its tokens
-easy or hard together, and counted one by one they would look surer than they are. Blocks stand for
-documents where a text has too few: see intervals.py.
+Standard errors are over documents, not over tokens or windows: losses within a document are
+correlated, and errors over tokens would be too small. A text with too few documents is cut into
+blocks, see intervals.py.
 
-Not here: losses of the same tokens with growing context.
+Not here: losses of the same tokens with growing context, see context.py.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from torch import nn
 
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
+from wordorder.evaluation.chunked import CHUNK, chunked_losses
 from wordorder.evaluation.intervals import blocks_of, ratio
-from wordorder.evaluation.streaming import CHUNK, chunked_losses
 from wordorder.model import evaluating
 from wordorder.numerals import counted
 from wordorder.text.batches import NOT_COUNTED, Objective, evaluation_windows
 from wordorder.text.store import TokenStore
 
-# Logits of this many tokens at once: 134 MB where the vocabulary is 4,096.
+# Tokens whose logits are held at once: 134 MB with a vocabulary of 4,096.
 TOKENS_PER_BATCH = 8192
 
-FIRST_BUCKET = 16  # below it a bucket would hold too few tokens to say anything
+FIRST_BUCKET = 16  # positions; smaller buckets would hold too few tokens
 
 
 @dataclass(frozen=True)
 class PositionLoss:
-    """The loss at positions `first` to `last`, both included, with its error as in `Loss`."""
+    """The loss at positions `first` to `last`, both inclusive; other fields as in `Loss`."""
 
     first: int
     last: int
@@ -53,23 +53,23 @@ class PositionLoss:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a model scored on a text.
+    """A model's loss on a text.
 
     Args:
-        loss_nats: per token, the end of each document included.
-        standard_error: of `loss_nats`, over documents, or over blocks of a text with few; None
-            where there is only one.
-        bits_per_byte: all bits over the UTF-8 bytes of the text, which compares across tokenizers;
-            None for masked-token, where a model is asked for some of the text only, and for a
-            tokenizer that does not give the text back.
-        tokens: how many were predicted.
-        bytes: of the whole text.
-        windows: how many the text was cut into.
+        loss_nats: mean per token, end-of-text tokens included.
+        standard_error: of `loss_nats`, over documents, or over blocks of a text with few; None with
+            only one.
+        bits_per_byte: total bits over the UTF-8 bytes of the text, comparable across tokenizers;
+            None for masked-token, which predicts a part of the text only, and for a tokenizer that
+            does not decode to the same text.
+        tokens: the number of predicted tokens.
+        bytes: UTF-8 bytes of the whole text.
+        windows: the number of windows.
         context_length: tokens in a window.
-        by_position: one for each bucket that has tokens.
-        degrees_of_freedom: of the t-interval of `loss_nats`; None where there is no error.
-        documents: in the text.
-        blocks: into how many the text was cut to stand for documents; 0 where it was not.
+        by_position: one for each bucket with tokens.
+        degrees_of_freedom: of the t-interval of `loss_nats`; None without an error.
+        documents: the number in the text.
+        blocks: the number of blocks used in place of documents; 0 if documents were used.
     """
 
     loss_nats: float
@@ -98,21 +98,22 @@ def evaluate(
     """Measure a model's loss over a whole store.
 
     Args:
-        model: anything that returns the losses of a `Batch`; past `CHUNK` tokens a language model.
-        store: the tokens; at least one window of them.
-        context_length: tokens in a window; past the trained length too.
-        isolate_documents: positions restart in each document, and documents do not see each other.
-        objective: what the model was trained for.
-        mask_id: the token that hides another, for masked-token.
-        progress: called with the share that is done, 0 to 1.
+        model: a module that returns the losses of a `Batch`; beyond `CHUNK` tokens a `TokenModel`.
+        store: the tokens, at least one window of them.
+        context_length: tokens in a window; may exceed the trained length.
+        isolate_documents: whether positions restart in each document and attention stays inside it.
+        objective: the training objective of the model.
+        mask_id: the mask token, for masked-token.
+        progress: called with the fraction done, 0 to 1.
 
     Raises:
-        BadInput: where the store is shorter than one window.
+        BadInput: the store is shorter than one window.
     """
     if len(store) < context_length:
         raise BadInput(
             f"the text is {counted(len(store), 'token')}, shorter than one window of "
-            f"{context_length:,}: give more text, or a length of at most {len(store)}"
+            f"{context_length:,}: give more text, or a length of at most {len(store)}",
+            code="evaluation.text-shorter-than-window",
         )
     edges = bucket_edges(context_length)
     rows = max(1, TOKENS_PER_BATCH // context_length)
@@ -128,15 +129,15 @@ def evaluate(
     starts = cluster_starts(store)
     sums, counts = (np.zeros((len(starts), len(edges) - 1)) for _ in range(2))
     for number, batch in enumerate(batches):
-        # The first window reads from the end-of-text before the first token, and leaves none out.
+        # Next-token windows begin with the end-of-text before the text, so no target is lost.
         first = number * rows * context_length - (objective == "masked-token")
-        _add(sums, counts, _by_place(model, batch), starts, edges, first)
+        _add(sums, counts, _batch_losses(model, batch), starts, edges, first)
         progress(min(1.0, (number + 1) * rows / windows))
     return _summary(sums, counts, edges, store, context_length, objective)
 
 
 def bucket_edges(context_length: int) -> list[int]:
-    """Where buckets begin: 0, 16, 32, 64, ... and where the last one ends."""
+    """Return the edges of the buckets: 0, 16, 32, 64, ..., and the context length."""
     edges = [0]
     edge = FIRST_BUCKET
     while edge < context_length:
@@ -146,22 +147,24 @@ def bucket_edges(context_length: int) -> list[int]:
 
 
 def cluster_starts(store: TokenStore) -> NDArray[np.int64]:
-    """Return where what is independent begins: each document, or each block of a text with few."""
+    """Return where each cluster begins: a document, or a block of a text with few documents."""
     sizes = store.sizes
     blocks = blocks_of(sizes)
-    number = np.concatenate([np.arange(each) for each in blocks])
+    number = np.concatenate([np.arange(count) for count in blocks])
     size, count = np.repeat(sizes, blocks), np.repeat(blocks, blocks)
     return np.repeat(store.starts, blocks) + -(-number * size // count)
 
 
 @torch.no_grad()
-def _by_place(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return every target's loss, whether it counts, and its position, (batch, time) each."""
+def _batch_losses(
+    model: nn.Module, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the losses, which of them count, and the positions, (batch, time) each."""
     device = next(model.parameters()).device
     batch = batch.to(device)
     tokens, positions = batch.tokens, batch.positions
     with evaluating(model):
-        # Packed documents and bidirectional models cannot be read a chunk at a time.
+        # Isolated documents and bidirectional models cannot be processed in chunks.
         if tokens.shape[1] > CHUNK and batch.documents is None and model.config.causal:
             losses = chunked_losses(model, tokens, batch.targets)
         else:
@@ -174,21 +177,21 @@ def _by_place(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tenso
 def _add(
     sums: NDArray[np.float64],
     counts: NDArray[np.float64],
-    read: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     starts: NDArray[np.int64],
     edges: list[int],
     first: int,
 ) -> None:
-    """Add the losses of a batch to those of their clusters (rows) and buckets (columns).
+    """Add the losses of a batch to the sums by cluster (rows) and bucket (columns).
 
     Args:
-        first: the place in the text of the batch's first target.
+        first: the index in the text of the batch's first target.
     """
-    losses, counted, positions = (each.numpy() for each in read)
-    places = (first + np.arange(losses.size).reshape(losses.shape))[counted]
-    cluster = np.searchsorted(starts, places, side="right") - 1
-    bucket = np.searchsorted(edges[1:-1], positions[counted], side="right")
-    np.add.at(sums, (cluster, bucket), losses[counted])
+    losses, is_counted, positions = (values.numpy() for values in batch)
+    indices = (first + np.arange(losses.size).reshape(losses.shape))[is_counted]
+    cluster = np.searchsorted(starts, indices, side="right") - 1
+    bucket = np.searchsorted(edges[1:-1], positions[is_counted], side="right")
+    np.add.at(sums, (cluster, bucket), losses[is_counted])
     np.add.at(counts, (cluster, bucket), 1)
 
 
@@ -205,9 +208,9 @@ def _summary(
     for column, first in enumerate(edges[:-1]):
         tokens = int(counts[:, column].sum())
         if tokens:
-            own, last = ratio(sums[:, column], counts[:, column]), edges[column + 1] - 1
-            error = own.standard_error, tokens, own.degrees_of_freedom
-            buckets.append(PositionLoss(first, last, own.mean, *error))
+            mean, last = ratio(sums[:, column], counts[:, column]), edges[column + 1] - 1
+            error = mean.standard_error, tokens, mean.degrees_of_freedom
+            buckets.append(PositionLoss(first, last, mean.mean, *error))
     bits = float(sums.sum()) / math.log(2) / store.bytes
     documents = len(store.starts)
     return Loss(

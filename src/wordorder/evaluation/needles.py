@@ -1,17 +1,16 @@
-"""Texts in which something stands that is asked for at their end.
+"""Examples of retrieval tasks: a key hidden in real text, and a question for it at the end.
 
-Real text fills them up; what is to be found again is a key of symbols from an alphabet of ten, put
-in as token ids, so that the same examples can be made with any tokenizer. Each is a function of
-what is drawn, its length and its depth, from 0, at the beginning, to 1, just before the question.
+A key is a sequence of symbols from an alphabet of ten, inserted as token ids, so that the same
+examples exist for every tokenizer. An example depends on the random generator, its length and the
+depth of the key: 0 is the beginning, 1 just before the question.
 
     passkey            one sentence with a key (Mohtashami and Jaggi 2023, section 4.2)
-    multi-key          four such sentences with names, one of which is asked for
-    variable-tracking  a name stands for a key, another for the first, a third for the second
-    recall             pairs of tokens alone; the first of a pair comes again (Arora et al. 2023)
+    multi-key          four such sentences with different names; the question names one
+    variable-tracking  a name has a key as its value, a second name the value of the first, ...
+    recall             pairs of tokens; the first token of one pair is repeated (Arora et al. 2023)
 
 Multi-key and variable-tracking are tasks of RULER (Hsieh et al. 2024, section 3), with words in
-place of its identifiers. Keys of digits and names of words are strange to a model that has seen
-neither such sentences nor such questions: what it finds is what it does by itself.
+place of its identifiers. Models are not fine-tuned on such sentences: the score is zero-shot.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ SYMBOLS = 10
 KEY_LENGTH = 5
 NAMES = ("cat", "dog", "man", "sun", "sea", "box", "car", "bed")
 KEYS = 4  # sentences of multi-key
-HOPS = 2  # of variable-tracking, after the first name
+HOPS = 2  # names of variable-tracking after the first one
 
 
-class Example(NamedTuple):
-    """A text and the key that it ends in.
+class RetrievalExample(NamedTuple):
+    """A text that ends in a question and its answer.
 
     Args:
-        tokens: (length + 1,) int64; all but the last are read, the last ones are the answer.
-        answer: how many tokens at the end are asked for.
-        alphabet: (10,) int64, what its tokens are chosen from.
+        tokens: (length + 1,) int64; the model reads all but the last token.
+        answer: the number of tokens at the end that form the answer.
+        alphabet: (10,) int64, the tokens that an answer is made of.
     """
 
     tokens: Tokens
@@ -54,13 +53,13 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Haystack:
-    """What texts are made of.
+    """The material of examples: real text, a tokenizer and symbols.
 
     Args:
-        store: real text, of which stretches fill them up.
-        tokenizer: spells the sentences.
+        store: the real text that surrounds keys.
+        tokenizer: encodes the sentences.
         alphabet: (10,) int64, the symbols of keys.
-        common: ids by how often the store has them, the commonest first.
+        common: token ids of the store, the most frequent first.
     """
 
     store: TokenStore
@@ -68,23 +67,23 @@ class Haystack:
     alphabet: Tokens
     common: Tokens
 
-    def spelled(self, text: str) -> Tokens:
+    def encode(self, text: str) -> Tokens:
         return np.array(self.tokenizer.encode(text), dtype=np.int64)
 
     def key(self, random: Generator) -> Tokens:
         return random.choice(self.alphabet, KEY_LENGTH)
 
     def stretch(self, random: Generator, size: int) -> Tokens:
-        """Return so many tokens of real text, from a place that is drawn."""
-        places = random.integers(len(self.store)) + np.arange(size)
-        return self.store.tokens[places % len(self.store)].astype(np.int64)
+        """Return `size` tokens of real text from a random place."""
+        indices = random.integers(len(self.store)) + np.arange(size)
+        return self.store.tokens[indices % len(self.store)].astype(np.int64)
 
 
 def haystack(store: TokenStore, tokenizer: Tokenizer) -> Haystack:
-    """Return what texts are made of.
+    """Return the material for examples.
 
     Raises:
-        BadInput: a tokenizer with fewer than ten single letters.
+        BadInput: the tokenizer has fewer than ten single letters.
     """
     counts = np.bincount(store.tokens, minlength=store.vocabulary_size)
     counts[store.end_of_text] = 0
@@ -93,73 +92,77 @@ def haystack(store: TokenStore, tokenizer: Tokenizer) -> Haystack:
 
 
 def _alphabet(tokenizer: Tokenizer, common: Tokens) -> Tokens:
-    """Return the ten digits where each is one token, otherwise the ten commonest letters."""
+    """Return the ten digits if each is one token, otherwise the ten most frequent letters."""
     try:
         digits = [tokenizer.encode(digit) for digit in string.digits]
-    except BadInput:  # characters that the text did not have
+    except BadInput:  # a character tokenizer of a text without digits
         digits = []
-    if digits and all(len(each) == 1 for each in digits):
+    if digits and all(len(tokens) == 1 for tokens in digits):
         return np.array(digits, dtype=np.int64)[:, 0]
     letters = [i for i in common if tokenizer.decode([int(i)]) in string.ascii_letters]
     if len(letters) < SYMBOLS:
         raise BadInput(
-            f"the tokenizer has {len(letters)} letters that are tokens by themselves, and keys "
-            f"are made of {SYMBOLS}: use --tokenizer bpe or bytes"
+            f"the tokenizer has {len(letters)} tokens that are single letters, and keys need "
+            f"{SYMBOLS}: train with --tokenizer bpe or bytes",
+            code="evaluation.too-few-letters",
         )
     return np.array(letters[:SYMBOLS], dtype=np.int64)
 
 
-def passkey(hay: Haystack, random: Generator, length: int, depth: float) -> Example:
-    """Return a text with one key in it, asked for."""
-    key, question = hay.key(random), hay.spelled(" The pass key is ")
-    needle = np.concatenate([question, key, hay.spelled(". Remember it.")])
+def passkey(hay: Haystack, random: Generator, length: int, depth: float) -> RetrievalExample:
+    """Return a text with one key and a question for it."""
+    key, question = hay.key(random), hay.encode(" The pass key is ")
+    needle = np.concatenate([question, key, hay.encode(". Remember it.")])
     return _filled(hay, random, length, [(depth, needle)], question, key)
 
 
-def multi_key(hay: Haystack, random: Generator, length: int, depth: float) -> Example:
-    """Return a text with several named keys in it, one of which is asked for."""
+def multi_key(hay: Haystack, random: Generator, length: int, depth: float) -> RetrievalExample:
+    """Return a text with several named keys and a question for one of them."""
     needles = []
     for number, name in enumerate(random.permutation(NAMES)[:KEYS]):
-        key, question = hay.key(random), hay.spelled(f" The pass key of the {name} is ")
-        needle = np.concatenate([question, key, hay.spelled(".")])
+        key, question = hay.key(random), hay.encode(f" The pass key of the {name} is ")
+        needle = np.concatenate([question, key, hay.encode(".")])
         needles.append((random.random() if number else depth, needle))
         if not number:
-            asked = question, key
-    return _filled(hay, random, length, needles, *asked)
+            question_and_key = question, key
+    return _filled(hay, random, length, needles, *question_and_key)
 
 
-def variable_tracking(hay: Haystack, random: Generator, length: int, depth: float) -> Example:
-    """Return a text in which names stand for names; the last one's key is asked for."""
+def variable_tracking(
+    hay: Haystack, random: Generator, length: int, depth: float
+) -> RetrievalExample:
+    """Return a text in which names have the values of other names, and ask for the last."""
     names, key = random.permutation(NAMES)[: HOPS + 1], hay.key(random)
-    first = [hay.spelled(f" The value of {names[0]} is "), key, hay.spelled(".")]
+    first = [hay.encode(f" The value of {names[0]} is "), key, hay.encode(".")]
     needles = [(depth, np.concatenate(first))]
     for number in range(HOPS):
-        said = f" The value of {names[number + 1]} is the value of {names[number]}."
+        sentence = f" The value of {names[number + 1]} is the value of {names[number]}."
         later = depth + (1 - depth) * (number + 1) / (HOPS + 1)
-        needles.append((later, hay.spelled(said)))
-    return _filled(hay, random, length, needles, hay.spelled(f" The value of {names[-1]} is "), key)
+        needles.append((later, hay.encode(sentence)))
+    return _filled(hay, random, length, needles, hay.encode(f" The value of {names[-1]} is "), key)
 
 
-def recall(hay: Haystack, random: Generator, length: int, depth: float) -> Example:
-    """Return pairs of a token and a symbol, the first of one of which comes again at the end.
+def recall(hay: Haystack, random: Generator, length: int, depth: float) -> RetrievalExample:
+    """Return pairs of a token and a symbol, then one of the tokens again.
 
-    Firsts are different, and the commonest tokens beside the symbols; where there are too few of
-    them real text goes before.
+    The tokens are distinct: the most frequent ones after the symbols. If they are too few for the
+    length, real text comes before the pairs.
     """
     values = hay.common[:SYMBOLS]
     firsts = hay.common[SYMBOLS:][: (length - 1) // 2]
     if length < 5:
-        raise _too_short("recall", length, 5)
+        raise _too_short(length, 5)
     if len(firsts) < 2:
         raise BadInput(
-            f"the text has {len(hay.common)} kinds of tokens, and recall pairs {SYMBOLS} with "
-            "others: give more text"
+            f"the text has {len(hay.common)} distinct tokens, and recall needs more than "
+            f"{SYMBOLS + 1}: give more text",
+            code="evaluation.too-few-distinct-tokens",
         )
     firsts = random.permutation(firsts)
     pairs = np.stack([firsts, random.choice(values, len(firsts))], 1)
-    asked = pairs[round(depth * (len(pairs) - 1))]
+    queried = pairs[round(depth * (len(pairs) - 1))]
     before = hay.stretch(random, length + 1 - 2 * len(pairs) - 2)
-    return Example(np.concatenate([before, pairs.ravel(), asked]), 1, values)
+    return RetrievalExample(np.concatenate([before, pairs.ravel(), queried]), 1, values)
 
 
 def _filled(
@@ -169,25 +172,30 @@ def _filled(
     needles: Sequence[tuple[float, Tokens]],
     question: Tokens,
     key: Tokens,
-) -> Example:
-    """Return real text with needles at their depths, and the question with its answer."""
+) -> RetrievalExample:
+    """Return real text with needles at their depths, then the question and its answer."""
     fixed = sum(len(needle) for _, needle in needles) + len(question) + len(key)
     room = length + 1 - fixed
     if room < 0:
-        raise _too_short("this", length, fixed - 1)
+        raise _too_short(length, fixed - 1)
     filler, parts, done = hay.stretch(random, room), [], 0
-    for depth, needle in sorted(needles, key=lambda each: each[0]):
-        place = round(depth * room)
-        parts += [filler[done:place], needle]
-        done = place
-    return Example(np.concatenate([*parts, filler[done:], question, key]), len(key), hay.alphabet)
+    for depth, needle in sorted(needles, key=lambda needle: needle[0]):
+        end = round(depth * room)
+        parts += [filler[done:end], needle]
+        done = end
+    return RetrievalExample(
+        np.concatenate([*parts, filler[done:], question, key]), len(key), hay.alphabet
+    )
 
 
-def _too_short(what: str, length: int, needed: int) -> BadInput:
-    return BadInput(f"{what} cannot be asked within {length} tokens: it needs {needed}")
+def _too_short(length: int, needed: int) -> BadInput:
+    return BadInput(
+        f"an example of {length} tokens is too short: this task needs {needed}",
+        code="evaluation.example-too-short",
+    )
 
 
-Draw = Callable[[Haystack, Generator, int, float], Example]
+Draw = Callable[[Haystack, Generator, int, float], RetrievalExample]
 KINDS: dict[str, Draw] = {
     "passkey": passkey,
     "multi-key": multi_key,

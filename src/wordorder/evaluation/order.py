@@ -1,25 +1,25 @@
-"""Order probes: how much worse a model predicts when the order before its targets is changed.
+"""Order probes: the increase in loss when the order of the context is changed.
 
-The targets are the last quarter of a window of the trained length, and they and everything
-between them stay where they are; so does the token that the first of them follows. What comes
-before is changed in order only: the same tokens, swapped or shuffled or reversed. A model that
-reads a bag of words loses nothing; one that uses order near by loses when neighbours are swapped;
-one that uses the order of what is far away only when everything is shuffled.
+    window      |<--------- context: reordered --------->|x|<-- targets: last quarter -->|
 
-Targets still follow their own neighbours, so an increase says what the order of the *earlier*
-context was worth. The causal mask alone tells order from the second layer on: a model without
-positional embedding need not be blind.
+Targets, and the token x before the first one, keep their places. The context before x is reordered:
+the same tokens, swapped, shuffled or reversed. A bag-of-words model loses nothing; a model that
+uses local order loses when neighbours are swapped; a model that uses only distant order loses when
+everything is shuffled.
 
-Two more probes move no token. All positions grow by the same number: it costs a relative
-embedding nothing. Or those of the targets and what they follow grow, as if something had been
-cut out before them: it costs nothing where positions are not looked at.
+Targets still follow their own neighbours, so an increase measures the value of order in the
+*earlier* context. A causal mask alone conveys order from the second layer on: a model without
+positional embedding is not necessarily blind to it.
 
-How far back order is used at all is asked of one token in a window: what is farther before it
-than some distance is shuffled, then what is farther than twice that, and so on. So a model that
-knows nothing but pairs of tokens is told from a bag of words: it loses only where its neighbour
-moves.
+Two probes change positions instead of tokens. Adding a constant to all positions costs a relative
+embedding nothing. Adding it to x and the targets only, as if text before them had been cut out,
+costs nothing if a model ignores positions.
 
-Not here: windows of another length, see context.py; embeddings taken out, see removal.py.
+`order_reach` measures how far back a model uses order, for a single target in each window: tokens
+beyond a distance are shuffled, for distances that double. This distinguishes a bigram model from a
+bag of words: it loses only when its nearest neighbour moves.
+
+Not here: windows of other lengths, see context.py; removal of the embedding, see ablation.py.
 """
 
 from __future__ import annotations
@@ -46,30 +46,28 @@ from wordorder.numerals import counted
 from wordorder.positions import PositionError
 from wordorder.text.store import TokenStore
 
-NEAR = 8  # tokens among which a near shuffle moves one: a phrase
-# A phrase; 20 is how far back an LSTM used order at all (Khandelwal et al. 2018); a paragraph.
+NEAR = 8  # tokens: about a phrase
+# A phrase; the distance to which an LSTM used order (Khandelwal et al. 2018); a paragraph.
 STRETCHES = (NEAR, 20, 64)
-BLOCKS = 8  # the pages of the book: fewer would hardly be out of order
-REACH_WINDOWS = 256  # of one target each: as many tokens to read as for 16,384 other targets
+BLOCKS = 8  # with fewer blocks a random order is often close to the original one
+REACH_WINDOWS = 256  # with one target each; costs as much as 16,384 targets of the other probes
 
 
 def swap_neighbours(tokens: Tensor, generator: Generator) -> Tensor:
-    """Return tokens (rows, time) with the first and second swapped, the third and fourth, ..."""
+    """Return tokens (rows, time) with the first two swapped, the next two, and so on."""
     order = torch.arange(tokens.shape[1]) ^ 1
-    if tokens.shape[1] % 2:
-        order[-1] = len(order) - 1
-    return tokens[:, order]
+    return tokens[:, order.clamp(max=len(order) - 1)]
 
 
 def shuffle_within(tokens: Tensor, generator: Generator, *, size: int) -> Tensor:
-    """Return tokens (rows, time) shuffled within stretches of `size`."""
+    """Return tokens (rows, time) shuffled within blocks of `size`."""
     stretch = torch.arange(tokens.shape[1]) // size
     draw = torch.rand(tokens.shape, generator=generator, dtype=torch.float64)
     return tokens.gather(1, (stretch + draw).argsort(1))
 
 
 def shuffle_blocks(tokens: Tensor, generator: Generator, *, blocks: int = BLOCKS) -> Tensor:
-    """Return tokens (rows, time) cut into blocks that are shuffled; each keeps its inner order."""
+    """Return tokens (rows, time) as shuffled blocks; the order inside each stays."""
     time = tokens.shape[1]
     block = (torch.arange(time) * blocks // max(1, time)).expand(len(tokens), -1)
     draw = torch.rand(len(tokens), blocks, generator=generator, dtype=torch.float64)
@@ -77,19 +75,19 @@ def shuffle_blocks(tokens: Tensor, generator: Generator, *, blocks: int = BLOCKS
 
 
 def shuffle(tokens: Tensor, generator: Generator) -> Tensor:
-    """Return tokens (rows, time) in any order, another one in each row."""
+    """Return tokens (rows, time) shuffled, differently in each row."""
     draw = torch.rand(tokens.shape, generator=generator, dtype=torch.float64)
     return tokens.gather(1, draw.argsort(1))
 
 
 def reverse(tokens: Tensor, generator: Generator) -> Tensor:
-    """Return tokens (rows, time) from the last to the first."""
+    """Return tokens (rows, time) in reverse order."""
     return tokens.flip(1)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A change of the order of a context, its meaning in one line, and the tokens it needs."""
+    """A reordering of the context, its description, and the fewest tokens it needs."""
 
     meaning: str
     change: Callable[[Tensor, Generator], Tensor]
@@ -97,22 +95,22 @@ class Probe:
 
 
 def _within(size: int, fewest: int = 0) -> Probe:
-    meaning = f"tokens move within stretches of {size}"
+    meaning = f"tokens shuffled within blocks of {size}"
     return Probe(meaning, partial(shuffle_within, size=size), fewest)
 
 
-# What a comparison asks of every run; and what a probe asks of one.
+# PROBES: what `compare` measures of every run. ALL_PROBES: what `probe` measures of one run.
 PROBES: dict[str, Probe] = {
-    "swapped": Probe("every two neighbours trade places", swap_neighbours),
+    "swapped": Probe("every two neighbours swapped", swap_neighbours),
     "shuffled-near": _within(NEAR),
-    "shuffled": Probe("the whole context is in random order", shuffle),
-    "reversed": Probe("the whole context is read backwards", reverse),
+    "shuffled": Probe("whole context shuffled", shuffle),
+    "reversed": Probe("whole context reversed", reverse),
 }
 ALL_PROBES: dict[str, Probe] = {
     "swapped": PROBES["swapped"],
     **{f"shuffled-{size}": _within(size, fewest=size + 1) for size in STRETCHES},
     "blocks": Probe(
-        f"{BLOCKS} blocks in random order, as shuffled pages",
+        f"{BLOCKS} blocks of the context shuffled",
         shuffle_blocks,
         fewest=2 * BLOCKS,
     ),
@@ -124,18 +122,18 @@ SHIFTED, GAP = "shifted", "gap"
 
 @dataclass(frozen=True)
 class ProbeLoss:
-    """What one change does to the loss of the targets.
+    """The effect of one change on the loss of the targets.
 
     Args:
-        name, meaning: of the probe.
-        loss_nats: of the targets after the change; None where it cannot be told.
-        increase_nats: over the loss without it.
+        name, meaning: the name and description of the probe.
+        loss_nats: of the targets after the change; None if it cannot be measured.
+        increase_nats: over the loss without the change.
         standard_error: of `increase_nats`, over documents, or over blocks of a text with few;
             None with one window.
-        cannot: why there is no loss; None where there is one.
-        increase_bits_per_byte: the increase, over the bytes of the targets; None where those
-            are not known.
-        degrees_of_freedom: of the t-interval of `increase_nats`; None where there is no error.
+        cannot: why there is no loss; None if there is one.
+        increase_bits_per_byte: the increase over the bytes of the targets; None if those are
+            unknown.
+        degrees_of_freedom: of the t-interval of `increase_nats`; None without an error.
     """
 
     name: str
@@ -150,15 +148,15 @@ class ProbeLoss:
 
 @dataclass(frozen=True)
 class OrderLosses:
-    """The loss of some targets, and what each probe does to it.
+    """The loss of the targets, and the effect of each probe on it.
 
     Args:
-        targets, windows: how many.
-        loss_nats: with everything in its place.
-        standard_error: of `loss_nats`, as that of `ProbeLoss`.
-        probes: one for each, those that move tokens first.
-        bytes: UTF-8 bytes of all targets; None where not known.
-        degrees_of_freedom: of the t-interval of `loss_nats`; None where there is no error.
+        targets, windows: their numbers.
+        loss_nats: without any change.
+        standard_error: of `loss_nats`, as in `ProbeLoss`.
+        probes: their effects, those that move tokens first.
+        bytes: UTF-8 bytes of all targets; None if unknown.
+        degrees_of_freedom: of the t-interval of `loss_nats`; None without an error.
     """
 
     targets: int
@@ -171,12 +169,12 @@ class OrderLosses:
 
 
 @dataclass(frozen=True)
-class Undisturbed:
-    """Windows and the loss of their targets with everything in its place.
+class Unchanged:
+    """Windows, and the loss of their targets without any change.
 
     Args:
         losses: (windows,) float64, the mean of each window's targets.
-        bytes: UTF-8 bytes of all targets; None where not known.
+        bytes: UTF-8 bytes of all targets; None if unknown.
     """
 
     windows: Windows
@@ -193,14 +191,14 @@ class Undisturbed:
         targets: int | None = None,
         bytes_per_token: ArrayLike | None = None,
         most_targets: int = MOST_TARGETS,
-    ) -> Undisturbed:
-        """Read windows of a text, across documents.
+    ) -> Unchanged:
+        """Measure windows of a text, cut across documents.
 
         Args:
-            targets: at the end of each window; None asks for its last quarter.
+            targets: targets at the end of each window; None: its last quarter.
 
         Raises:
-            BadInput: a text shorter than one window.
+            BadInput: the text is shorter than one window.
         """
         targets = targets or max(1, length // 4)
         windows = cut_windows(
@@ -209,7 +207,8 @@ class Undisturbed:
         if not len(windows):
             raise BadInput(
                 f"the text is {counted(len(store), 'token')}, shorter than one window of "
-                f"{length:,}: give more text"
+                f"{length:,}: give more text",
+                code="evaluation.text-shorter-than-probe",
             )
         losses = target_losses(model, windows.tokens, targets)
         size = None
@@ -218,7 +217,7 @@ class Undisturbed:
         return cls(windows, losses, size)
 
     def compared(self, name: str, meaning: str, losses: Callable[[], Tensor]) -> ProbeLoss:
-        """Return what a change does, from the losses (windows,) after it, or why it cannot be."""
+        """Return the effect of a change; `losses` returns the losses (windows,) after it."""
         try:
             changed = losses()
         except (BadInput, PositionError) as error:
@@ -226,7 +225,7 @@ class Undisturbed:
         increase = mean_of(changed - self.losses, self.windows.clusters)
         mean, bits = float(changed.mean()), None
         if not math.isfinite(mean):
-            return ProbeLoss(name, meaning, None, None, None, "its losses are no finite numbers")
+            return ProbeLoss(name, meaning, None, None, None, "the loss is NaN or infinite")
         if self.bytes:
             bits = increase.mean * self.targets / math.log(2) / self.bytes
         return ProbeLoss(
@@ -241,21 +240,14 @@ class Undisturbed:
 
     @property
     def targets(self) -> int:
-        """How many, in all windows."""
+        """The number of targets in all windows."""
         return len(self.windows) * self.windows.targets
 
     def summary(self, probes: tuple[ProbeLoss, ...]) -> OrderLosses:
-        """Return the losses with what probes did to them."""
+        """Return the loss with the effects of the probes."""
         loss = mean_of(self.losses, self.windows.clusters)
-        return OrderLosses(
-            self.targets,
-            len(self.windows),
-            loss.mean,
-            loss.standard_error,
-            probes,
-            self.bytes,
-            loss.degrees_of_freedom,
-        )
+        means = loss.mean, loss.standard_error, probes, self.bytes, loss.degrees_of_freedom
+        return OrderLosses(self.targets, len(self.windows), *means)
 
 
 def order_losses(
@@ -270,55 +262,58 @@ def order_losses(
     seed: int = 0,
     most_targets: int = MOST_TARGETS,
 ) -> OrderLosses:
-    """Measure what every probe does to a model's loss on the same targets.
+    """Measure the effect of each probe on a model's loss on the same targets.
 
     Args:
-        model: a causal one, transformer or GRU.
-        store: the tokens; windows go through them as in training, across documents.
-        trained_length: tokens in a window; its last quarter is asked for.
-        probes: what moves tokens.
-        shift: what is added to all positions; by default the trained length, so that none of
-            them was seen in training.
-        gap: what is added to the positions of the targets and of the token that the first of
-            them follows; by default there is no such probe.
+        model: a causal transformer or GRU.
+        store: the tokens; cut into windows across documents, as in training.
+        trained_length: tokens in a window; targets are its last quarter.
+        probes: the probes that reorder tokens.
+        shift: added to all positions; by default the trained length, so that no position
+            occurred in training.
+        gap: added to the positions of the targets and of the token before them; None: no such
+            probe.
         bytes_per_token: (vocabulary,) UTF-8 bytes, for bits per byte.
-        seed: what permutations are drawn from, the same for every model.
-        most_targets: how many tokens are asked for, about, where there are more.
+        seed: of the permutations, the same for every model.
+        most_targets: the approximate number of targets to use if the text has more.
 
     Raises:
-        BadInput: a text shorter than one window.
+        BadInput: the text is shorter than one window.
     """
-    plain = Undisturbed.of(
+    plain = Unchanged.of(
         model, store, trained_length, bytes_per_token=bytes_per_token, most_targets=most_targets
     )
     tokens, targets = plain.windows.tokens, plain.windows.targets
-    found = []
+    effects = []
     for name, probe in probes.items():
-        changed = partial(_after, model, tokens, targets, probe, seed)
-        found.append(plain.compared(name, probe.meaning, changed))
-    places = torch.arange(trained_length)
+        changed = partial(_losses_after, model, tokens, targets, probe, seed)
+        effects.append(plain.compared(name, probe.meaning, changed))
+    positions = torch.arange(trained_length)
     by = trained_length if shift is None else shift
-    moves = [(SHIFTED, f"all positions grow by {by:,}; tokens stay", places + by)]
+    moves = [(SHIFTED, f"all positions shifted by {by:,}", positions + by)]
     if gap is not None:
         meaning = f"a gap of {gap:,} positions after the context"
-        moves.append((GAP, meaning, places + gap * (places >= trained_length - targets)))
+        moves.append((GAP, meaning, positions + gap * (positions >= trained_length - targets)))
     for name, meaning, moved in moves:
         losses = partial(target_losses, model, tokens, targets, positions=moved[None])
-        found.append(plain.compared(name, meaning, losses))
-    return plain.summary(tuple(found))
+        effects.append(plain.compared(name, meaning, losses))
+    return plain.summary(tuple(effects))
 
 
-def _after(model: TokenModel, tokens: Tensor, targets: int, probe: Probe, seed: int) -> Tensor:
-    """Return the losses of windows (rows, time + 1) whose context is changed, nothing after it.
+def _losses_after(
+    model: TokenModel, tokens: Tensor, targets: int, probe: Probe, seed: int
+) -> Tensor:
+    """Return the losses of windows (rows, time + 1) with a reordered context.
 
-    The token that the first target follows stays: where it is read, the first target is asked
-    for, and a model that knows nothing but pairs of tokens would seem to know order.
+    The token before the first target stays in place: the first target is predicted from it, and a
+    bigram model would seem to use order otherwise.
     """
     context = tokens.shape[1] - 1 - targets
     if context < probe.fewest:
         raise BadInput(
-            f"of its {tokens.shape[1] - 1} tokens of context only {context} can be moved, and "
-            f"{probe.fewest} are needed"
+            f"only {context} of the {tokens.shape[1] - 1} tokens before the last can be reordered, "
+            f"and this probe needs {probe.fewest}",
+            code="evaluation.context-too-short-to-reorder",
         )
     changed = tokens.clone()
     changed[:, :context] = probe.change(tokens[:, :context], Generator().manual_seed(seed))
@@ -335,22 +330,22 @@ def order_reach(
     windows: int = REACH_WINDOWS,
     progress: Callable[[float], object] = lambda _: None,
 ) -> OrderLosses:
-    """Measure how far back a model uses order: what shuffling beyond each distance costs.
+    """Measure how far back a model uses order: the cost of shuffling beyond each distance.
 
     Args:
-        model, store, bytes_per_token, seed: as `order_losses` takes them.
-        trained_length: tokens in a window; the one after them is asked for.
-        windows: how many, where there are so many.
-        progress: called with the share that is done, 0 to 1.
+        model, store, bytes_per_token, seed: as in `order_losses`.
+        trained_length: tokens in a window; the target is the token after them.
+        windows: the number to use if the text has more.
+        progress: called with the fraction done, 0 to 1.
 
     Returns:
-        `beyond-0`, where everything is shuffled, `beyond-1`, where the neighbour alone stays,
-        `beyond-2`, `beyond-4`, ... to half the length.
+        `beyond-0`, where everything is shuffled, `beyond-1`, where only the nearest token stays,
+        `beyond-2`, `beyond-4`, ..., up to half the length.
 
     Raises:
-        BadInput: a text shorter than one window.
+        BadInput: the text is shorter than one window.
     """
-    plain = Undisturbed.of(
+    plain = Unchanged.of(
         model,
         store,
         trained_length,
@@ -358,33 +353,34 @@ def order_reach(
         bytes_per_token=bytes_per_token,
         most_targets=windows,
     )
-    kept = [0] + [1 << i for i in range(trained_length.bit_length()) if 2 << i <= trained_length]
-    found = []
-    for number, near in enumerate(kept, start=1):
-        left = {0: "every token", 1: "all but the nearest"}.get(near, f"all but the nearest {near}")
+    powers = [1 << i for i in range(trained_length.bit_length()) if 2 << i <= trained_length]
+    effects = []
+    for number, near in enumerate([0, *powers], start=1):
+        nearest = {0: "all tokens", 1: "all but the nearest"}.get(
+            near, f"all but the {near} nearest"
+        )
         losses = partial(losses_shuffled_at, model, plain.windows.tokens, near + 1, seed=seed)
-        found.append(plain.compared(f"beyond-{near}", f"{left} in random order", losses))
-        progress(number / len(kept))
-    return plain.summary(tuple(found))
+        effects.append(plain.compared(f"beyond-{near}", f"{nearest} shuffled", losses))
+        progress(number / (len(powers) + 1))
+    return plain.summary(tuple(effects))
 
 
 def losses_shuffled_at(
     model: TokenModel, tokens: Tensor, nearest: int, farthest: int | None = None, *, seed: int = 0
 ) -> Tensor:
-    """Return the loss of each window's last token when those some way before it are shuffled.
+    """Return the loss of each window's last token with tokens at some distances shuffled.
 
     Args:
-        tokens: (windows, time + 1) int64; the last of each row is asked for.
-        nearest, farthest: distances before it, the token that it follows being at 1; None
-            shuffles as far back as the window goes.
-        seed: of the permutations, another one in each window.
+        tokens: (windows, time + 1) int64; the target is the last of each row.
+        nearest, farthest: distances to the target, 1 for the token before it; None: to the
+            beginning of the window.
+        seed: of the permutations, which differ between windows.
 
     Returns:
-        (windows,) float64 nats, in the order of the windows, so that they pair with
-        `target_losses(model, tokens, 1)`.
+        (windows,) float64 nats, in the order of `target_losses(model, tokens, 1)`.
 
     Raises:
-        BadInput: windows without two tokens there.
+        BadInput: windows have fewer than two tokens at those distances.
 
     Source: Khandelwal et al. 2018, "Sharp Nearby, Fuzzy Far Away", section 4.
     """
@@ -392,8 +388,9 @@ def losses_shuffled_at(
     stop, start = time + 1 - nearest, 0 if farthest is None else max(0, time - farthest)
     if nearest < 1 or stop - start < 2:
         raise BadInput(
-            f"a window of {time} tokens has fewer than two at distances from {nearest} on: "
-            "take longer windows"
+            f"a window of {time} tokens has fewer than two tokens at distances from {nearest} on: "
+            "use longer windows",
+            code="evaluation.too-few-to-shuffle",
         )
     changed = tokens.clone()
     changed[:, start:stop] = shuffle(tokens[:, start:stop], Generator().manual_seed(seed))

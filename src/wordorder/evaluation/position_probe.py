@@ -1,16 +1,15 @@
-"""Can the absolute position of a token be read from what a model holds after each layer?
+"""Probes the hidden states of each layer for the absolute position of the token.
 
-A reader is fitted on hidden states of one half of a text, at even positions only, and scored on
-the other half at odd ones: on documents and positions it has not seen. A linear one says that
-position lies in the states as a direction; a small network, that it is in them in some form. Layer
-0 is what goes into the first layer: there a model without embedding holds the word alone, and no
-reader can beat the middle of the window. What it reads from later layers the model has worked out
-by itself: a causal one can, because the first tokens see few others and the last ones many.
+A regressor is fitted on hidden states of one half of a text, at even positions only, and scored on
+the other half at odd positions: on unseen documents and positions. A linear regressor shows that
+position is a direction in the states; a small network, that it is present in some form. Layer 0 is
+the input of the first layer: without an embedding it holds the word alone, and no regressor can do
+better than the middle of the window. Position found in later layers was computed by the model: a
+causal model can, because early tokens attend to few others and late ones to many.
 
-Windows go through the text, across documents, so that a document's opening does not give its
-position away.
+Windows are cut across documents, so that the beginning of a document does not reveal the position.
 
-Source: Haviv et al. 2022, section 5, whose reader is a network that classifies positions.
+Source: Haviv et al. 2022, section 5, whose probe is a network that classifies positions.
 """
 
 from __future__ import annotations
@@ -30,25 +29,25 @@ from wordorder.model import ResidualStream, TokenModel, evaluating
 from wordorder.numerals import counted
 from wordorder.text.store import TokenStore
 
-# Tokens read for either side, half of which count; windows, where those are long.
+# Tokens to fit on and to score on, half of which are used; the fewest windows for either.
 FITTED, SCORED, FEWEST_WINDOWS = 24_576, 8_192, 4
-# Of the variance of a standardised state: enough where two of its numbers go together.
+# Relative to the variance of a standardised state; keeps collinear features solvable.
 RIDGE = 1e-4
-# The network's: it is fitted in seconds, and longer changes little.
+# Of the network: it is fitted in seconds, and more steps change little.
 HIDDEN, STEPS, BATCH, LEARNING_RATE = 128, 500, 512, 3e-3
 
 
 @dataclass(frozen=True)
-class LayerReading:
-    """How well positions are read after a layer.
+class LayerProbe:
+    """How well position is predicted from the states after one layer.
 
     Args:
-        layer: 0 is what goes into the first one.
+        layer: 0 is the input of the first layer.
         error: mean absolute error in positions.
         standard_error: of `error`, over documents, or over blocks of a text with few; None with
             one window.
-        r_squared: share of the variance of positions; 0 is no better than the middle.
-        degrees_of_freedom: of the t-interval of `error`; None where there is no error.
+        r_squared: fraction of the variance of positions explained; 0 is as good as the middle.
+        degrees_of_freedom: of the t-interval of `error`; None without an error.
     """
 
     layer: int
@@ -59,13 +58,14 @@ class LayerReading:
 
 
 @dataclass(frozen=True)
-class PositionReading:
-    """How well positions are read after every layer.
+class PositionProbe:
+    """How well position is predicted from the states of every layer.
 
     Args:
-        reader: linear or network.
-        chance: the mean absolute error of always answering the middle, in positions.
-        fitted, scored: windows on either side.
+        reader: "linear" or "network", the kind of regressor.
+        chance: the mean absolute error of always predicting the middle, in positions.
+        fitted, scored: the number of windows for each.
+        context_length: tokens in a window.
         layers: one more than the model has.
     """
 
@@ -74,7 +74,7 @@ class PositionReading:
     fitted: int
     scored: int
     context_length: int
-    layers: tuple[LayerReading, ...]
+    layers: tuple[LayerProbe, ...]
 
 
 def position_probe(
@@ -85,46 +85,44 @@ def position_probe(
     network: bool = False,
     seed: int = 0,
     progress: Callable[[float], object] = lambda _: None,
-) -> PositionReading:
-    """Measure how well positions are read from a model's hidden states.
+) -> PositionProbe:
+    """Measure how well position can be predicted from a model's hidden states.
 
     Args:
-        model: transformer or GRU.
-        store: the tokens; the reader is fitted on the first half of the documents and scored on
-            the others.
+        model: a transformer or GRU.
+        store: the tokens; the regressor is fitted on the first half of the documents and scored on
+            the second.
         trained_length: tokens in a window, at least 2.
-        network: the reader has a hidden layer.
-        seed: of the network.
-        progress: called with the share that is done, 0 to 1.
+        network: use a network with one hidden layer instead of linear regression.
+        seed: initialises the network.
+        progress: called with the fraction done, 0 to 1.
 
     Raises:
-        BadInput: a text too short to fit and to score on.
+        BadInput: the text is too short to fit and to score on.
     """
     fitted, scored = _windows_of_halves(store, trained_length)
-    seen = hidden_states(model, fitted.tokens[:, :-1], slice(0, None, 2))
-    asked = hidden_states(model, scored.tokens[:, :-1], slice(1, None, 2))
-    # Positions from -1 to 1, so that readers of any window start alike.
+    fit_states = hidden_states(model, fitted.tokens[:, :-1], slice(0, None, 2))
+    score_states = hidden_states(model, scored.tokens[:, :-1], slice(1, None, 2))
+    # Positions scaled to -1 … 1, so that the settings of a regressor fit every window length.
     middle = (trained_length - 1) / 2
-    places = torch.arange(trained_length, dtype=torch.float64) / middle - 1
-    answers = places[1::2].expand(len(scored), -1)
-    read = _read_by_network if network else _read_linearly
+    positions = torch.arange(trained_length, dtype=torch.float64) / middle - 1
+    answers = positions[1::2].expand(len(scored), -1)
+    predict = _predict_by_network if network else _predict_linearly
     layers = []
-    for layer, (states, others) in enumerate(zip(seen, asked, strict=True)):
+    for layer, (states, others) in enumerate(zip(fit_states, score_states, strict=True)):
         # On the CPU: a device may lack float64.
         states, others = _standardised(states.cpu().double(), others.cpu().double())
-        known = places[0::2].expand(len(fitted), -1).flatten()
-        answered = read(states.flatten(0, 1), known, others.flatten(0, 1), seed)
-        off = answered.view_as(answers).clamp(-1, 1) - answers
+        targets = positions[0::2].expand(len(fitted), -1).flatten()
+        predicted = predict(states.flatten(0, 1), targets, others.flatten(0, 1), seed)
+        off = predicted.view_as(answers).clamp(-1, 1) - answers
         error = mean_of(off.abs().mean(1) * middle, scored.clusters)
         explained = 1 - float(off.square().sum() / answers.square().sum())
         layers.append(
-            LayerReading(
-                layer, error.mean, error.standard_error, explained, error.degrees_of_freedom
-            )
+            LayerProbe(layer, error.mean, error.standard_error, explained, error.degrees_of_freedom)
         )
-        progress((layer + 1) / len(seen))
-    chance = float(places[1::2].abs().mean()) * middle
-    return PositionReading(
+        progress((layer + 1) / len(fit_states))
+    chance = float(positions[1::2].abs().mean()) * middle
+    return PositionProbe(
         "network" if network else "linear",
         chance,
         len(fitted),
@@ -135,24 +133,24 @@ def position_probe(
 
 
 @torch.no_grad()
-def hidden_states(model: TokenModel, tokens: Tensor, places: slice = slice(None)) -> list[Tensor]:
-    """Return the states (windows, places, width) before the first layer and after each.
+def hidden_states(model: TokenModel, tokens: Tensor, indices: slice = slice(None)) -> list[Tensor]:
+    """Return the residual stream (windows, indices, width) before the first layer and after each.
 
     Args:
         tokens: (windows, time) int64.
-        places: which of the tokens' states to keep.
+        indices: the tokens of a window whose states are returned.
     """
     parts: list[list[Tensor]] = []
     with evaluating(model):
         for part in tokens.split(max(1, TOKENS_PER_BATCH // tokens.shape[1])):
             stream = ResidualStream()
             model.hidden(part.to(next(model.parameters()).device), recorder=stream)
-            parts.append([x[:, places] for x in stream.states])
+            parts.append([x[:, indices] for x in stream.states])
     return [torch.cat(states) for states in zip(*parts, strict=True)]
 
 
 def _halves(store: TokenStore) -> tuple[TokenStore, TokenStore]:
-    """Return two texts, cut where the document ends that is nearest the middle.
+    """Return the halves of a text, cut at the document boundary nearest its middle.
 
     A single document is cut in the middle.
     """
@@ -175,18 +173,19 @@ def _halves(store: TokenStore) -> tuple[TokenStore, TokenStore]:
 
 
 def _windows_of_halves(store: TokenStore, length: int) -> tuple[Windows, Windows]:
-    """Return windows of either half of a text, to fit on and to score on.
+    """Return windows of the first half of a text, to fit on, and of the second, to score on.
 
     Raises:
-        BadInput: a text too short for that.
+        BadInput: a half has too few windows.
     """
     first, second = _halves(store)
     fitted, scored = _windows(first, length, FITTED), _windows(second, length, SCORED)
     if min(len(fitted), len(scored)) < FEWEST_WINDOWS:
         windows = counted(min(len(fitted), len(scored)), "window")
         raise BadInput(
-            f"half of the text has {windows} of {length:,} tokens, and {FEWEST_WINDOWS} are needed "
-            "to tell positions: give more text"
+            f"half of the text has {windows} of {length:,} tokens, and the position probe needs "
+            f"{FEWEST_WINDOWS}: give more text",
+            code="evaluation.too-little-text-for-positions",
         )
     return fitted, scored
 
@@ -196,41 +195,42 @@ def _windows(store: TokenStore, length: int, most: int) -> Windows:
 
 
 def _standardised(states: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in units of the first one's spread, number by number."""
-    mean, spread = states.mean((0, 1)), states.std((0, 1))
-    spread = spread.clamp(min=1e-9 * float(spread.max()) + 1e-30)
-    return (states - mean) / spread, (others - mean) / spread
+    """Standardise each feature of both by the mean and deviation of `states`."""
+    mean, deviation = states.mean((0, 1)), states.std((0, 1))
+    deviation = deviation.clamp(min=1e-9 * float(deviation.max()) + 1e-30)
+    return (states - mean) / deviation, (others - mean) / deviation
 
 
-def _read_linearly(states: Tensor, places: Tensor, others: Tensor, seed: int) -> Tensor:
-    """Return what a ridge regression (float64, closed form) reads from other states."""
+def _predict_linearly(states: Tensor, positions: Tensor, others: Tensor, seed: int) -> Tensor:
+    """Predict positions of other states by ridge regression (float64, closed form)."""
     products = states.mT @ states
     products.diagonal().add_(RIDGE * len(states))
-    weights = torch.linalg.solve(products, states.mT @ (places - places.mean()))
-    return others @ weights + places.mean()
+    weights = torch.linalg.solve(products, states.mT @ (positions - positions.mean()))
+    return others @ weights + positions.mean()
 
 
-def _read_by_network(states: Tensor, places: Tensor, others: Tensor, seed: int) -> Tensor:
-    """Return what a network with one hidden layer reads from other states."""
-    states, others, places = states.float(), others.float(), places.float()
+def _predict_by_network(states: Tensor, positions: Tensor, others: Tensor, seed: int) -> Tensor:
+    """Predict positions of other states by a network with one hidden layer."""
+    states, others, positions = states.float(), others.float(), positions.float()
     generator = torch.Generator().manual_seed(seed)
     width = states.shape[1]
     into = torch.randn(width, HIDDEN, generator=generator) * width**-0.5
     out = torch.randn(HIDDEN, generator=generator) * HIDDEN**-0.5
-    weights = [each.requires_grad_() for each in (into, torch.zeros(HIDDEN), out, torch.zeros(()))]
+    initial = into, torch.zeros(HIDDEN), out, torch.zeros(())
+    weights = [weight.requires_grad_() for weight in initial]
 
-    def read(states: Tensor) -> Tensor:
-        into, bias, out, middle = weights
-        return torch.relu(states @ into + bias) @ out + middle
+    def predict(states: Tensor) -> Tensor:
+        into, bias, out, offset = weights
+        return torch.relu(states @ into + bias) @ out + offset
 
     optimizer = torch.optim.Adam(weights, LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
         rows = torch.randint(len(states), (BATCH,), generator=generator)
-        loss = (read(states[rows]) - places[rows]).abs().mean()
+        loss = (predict(states[rows]) - positions[rows]).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        return read(others).double()
+        return predict(others).double()

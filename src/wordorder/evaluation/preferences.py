@@ -1,13 +1,13 @@
-"""Which of two sentences does a model prefer: the one in order, or its words in another?
+"""Minimal pairs: how often a model prefers a sentence to a shuffle of its words.
 
-A model prefers the sentence to which it gives the higher probability, whole: every token after
-the end of text that opens a document, and the end after the last. A bag of words has no preference
-between two orders of the same words. Minimal pairs of a file are compared the same way; where the
-two differ in length, nothing makes up for it, as in BLiMP.
+A model prefers the sentence with the higher total probability: of every token after the end-of-text
+that begins a document, and of the end-of-text after the last token. A bag-of-words model has no
+preference between two orders of the same words. Minimal pairs of a file are compared in the same
+way, without correction for different lengths, as in BLiMP.
 
-Sentences of one length are read together, so that no padding enters.
+Sentences of equal length form a batch, so that no padding is needed.
 
-Source: Warstadt et al. 2020 (BLiMP), section 3: accuracy is the share of pairs whose acceptable
+Source: Warstadt et al. 2020 (BLiMP), section 3: accuracy is the fraction of pairs whose acceptable
 sentence has the higher probability.
 """
 
@@ -34,10 +34,10 @@ from wordorder.text.user_text import printable, read_text
 
 FIELDS = ("sentence_good", "sentence_bad")
 SHUFFLES = 8
-# Sums of float32 losses of the same tokens in another order differ by less; preferences by more.
+# Larger than rounding in sums of the same float32 losses, smaller than any real preference.
 TIE = 1e-3  # nats
 
-# Each has some order that is far likelier than nearly all others, in words that are in most texts.
+# Common words, in an order that is far more likely than almost all others.
 SENTENCES = (
     "the dog bit the man",
     "she gave him a small book",
@@ -60,7 +60,7 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class Pair:
-    """Two sentences, and where they come from, as `pairs.jsonl, line 3`."""
+    """Two sentences and their source for messages, such as `pairs.jsonl, line 3`."""
 
     good: str
     bad: str
@@ -69,15 +69,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Preference:
-    """How often a model prefers the good one of two.
+    """How often a model prefers the good sentence of a pair.
 
     Args:
-        name: of the file, or of the sentence.
-        pairs: how many.
-        accuracy: share of pairs where it does; a tie counts half.
-        standard_error: of `accuracy`, over good sentences, each with all its pairs; None with one.
+        name: the file, or the sentence.
+        pairs: the number of pairs.
+        accuracy: the fraction of pairs with the good sentence preferred; a tie counts half.
+        standard_error: of `accuracy`, clustered by good sentence; None with one.
         difference_nats: the mean of log P(good) - log P(bad).
-        interval: the 95% interval of `accuracy`, over good sentences; within 0 and 1.
+        interval: the 95% interval of `accuracy`, clustered by good sentence; within 0 and 1.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Preference:
 
     @classmethod
     def of(cls, name: str, pairs: Sequence[Pair], differences: Tensor) -> Preference:
-        """Return what the `differences` (pairs,) of some pairs come to; at least one."""
+        """Summarise the `differences` (pairs,) of at least one pair."""
         preferred = (differences > TIE).double() + 0.5 * (differences.abs() <= TIE).double()
         groups = np.unique([pair.good for pair in pairs], return_inverse=True)[1]
         accuracy = mean_of(preferred, groups)
@@ -105,20 +105,20 @@ class Preference:
 
 
 def shuffles_of(sentence: str, *, seed: int = 0, most: int = SHUFFLES) -> list[str]:
-    """Return the sentence's words in other orders, none twice, drawn at random."""
-    words, found = sentence.split(), {}
-    drawn = random.Random(f"{seed} {sentence}")
-    for _ in range(100 * most):  # of two words there is one other order, of one none
-        other = " ".join(drawn.sample(words, len(words)))
+    """Return distinct random orders of the sentence's words, at most `most`."""
+    words, orders = sentence.split(), {}
+    generator = random.Random(f"{seed} {sentence}")
+    for _ in range(100 * most):  # short sentences have fewer than `most` other orders
+        other = " ".join(generator.sample(words, len(words)))
         if other != sentence:
-            found[other] = None
-        if len(found) == most:
+            orders[other] = None
+        if len(orders) == most:
             break
-    return list(found)
+    return list(orders)
 
 
 def sentence_pairs(*, seed: int = 0) -> list[Pair]:
-    """Return the built-in sentences, each beside shuffles of its own words."""
+    """Return the built-in sentences, paired with shuffles of their words."""
     return [
         Pair(sentence, other, sentence)
         for sentence in SENTENCES
@@ -127,27 +127,39 @@ def sentence_pairs(*, seed: int = 0) -> list[Pair]:
 
 
 def read_pairs(name: str) -> list[Pair]:
-    """Read minimal pairs from a .jsonl file, plain or .gz: one object a line, as BLiMP's.
+    """Read minimal pairs from a .jsonl file, plain or .gz, in the format of BLiMP.
 
     Raises:
-        BadInput: a file that cannot be read, or a line (which) that is no pair.
+        BadInput: the file cannot be read, or a line is not a pair; the message names the line.
     """
     source = printable(name)
-    missing = f"no such file: {source}; --pairs takes .jsonl files, plain or .gz"
+    missing = f"no such file: {source}; give a .jsonl file, plain or .gz"
     pairs = [_pair(*row) for row in rows_of_jsonl(read_text(name, missing), source)]
     if not pairs:
-        raise BadInput(f"{source} holds no pairs: one JSON object a line, with {_listed(FIELDS)}")
+        raise BadInput(
+            f"{source} holds no pairs: write one JSON object per line, with {_listed(FIELDS)}",
+            code="evaluation.no-pairs",
+        )
     return pairs
 
 
 def _pair(record: Any, where: str) -> Pair:
     if not isinstance(record, dict):
-        raise BadInput(f"{where}: a JSON {type(record).__name__}, not an object")
+        raise BadInput(
+            f"{where}: a JSON {type(record).__name__}, not an object with {_listed(FIELDS)}",
+            code="evaluation.pair-not-an-object",
+        )
     for name in FIELDS:
         if name not in record:
-            raise BadInput(f"{where}: no field {name!r}; its fields are {_listed(record)}")
+            raise BadInput(
+                f"{where}: the field {name!r} is missing; its fields are {_listed(record)}",
+                code="evaluation.pair-without-field",
+            )
         if not isinstance(record[name], str) or not record[name].strip():
-            raise BadInput(f"{where}: {name!r} is no sentence: {json.dumps(record[name])[:40]}")
+            raise BadInput(
+                f"{where}: {name!r} is not a sentence: {json.dumps(record[name])[:40]}",
+                code="evaluation.not-a-sentence",
+            )
     return Pair(record[FIELDS[0]], record[FIELDS[1]], where)
 
 
@@ -162,14 +174,15 @@ def differences(
     *,
     progress: Callable[[float], object] = lambda _: None,
 ) -> Tensor:
-    """Return log P(good) - log P(bad) of pairs in nats, (pairs,) float64.
+    """Return log P(good) - log P(bad) of each pair in nats, (pairs,) float64.
 
     Args:
         tokenizer: the model's.
-        progress: called with the share that is done, 0 to 1.
+        progress: called with the fraction done, 0 to 1.
 
     Raises:
-        BadInput: a sentence that the tokenizer cannot encode, or the model cannot read (where).
+        BadInput: the tokenizer cannot encode a sentence, or it is too long for the model; the
+            message names its source.
     """
     sources: dict[str, str] = {}
     for pair in pairs:
@@ -180,12 +193,12 @@ def differences(
         try:
             encoded.append(tokenizer.encode(text))
         except BadInput as error:
-            raise BadInput(f"{source}: {error}") from None
-    found = log_probabilities(
+            raise BadInput(f"{source}: {error}", code="evaluation.pair-cannot-be-encoded") from None
+    probabilities = log_probabilities(
         model, encoded, tokenizer.end_of_text, sources=list(sources.values()), progress=progress
     )
-    known = dict(zip(sources, found.tolist(), strict=True))
-    return torch.tensor([known[p.good] - known[p.bad] for p in pairs], dtype=torch.float64)
+    by_text = dict(zip(sources, probabilities.tolist(), strict=True))
+    return torch.tensor([by_text[p.good] - by_text[p.bad] for p in pairs], dtype=torch.float64)
 
 
 @torch.no_grad()
@@ -197,21 +210,21 @@ def log_probabilities(
     sources: Sequence[str] = (),
     progress: Callable[[float], object] = lambda _: None,
 ) -> Tensor:
-    """Return the log probability of whole sentences, their ends included, (sentences,) float64.
+    """Return the log probability of sentences with their end-of-text, (sentences,) float64.
 
     Args:
-        sentences: token ids, without an end of text.
-        sources: where each comes from, for messages.
-        progress: called with the share that is done, 0 to 1.
+        sentences: token ids, without end-of-text.
+        sources: the origin of each, for messages.
+        progress: called with the fraction done, 0 to 1.
 
     Raises:
-        BadInput: a sentence longer than the model can read.
+        BadInput: a sentence is longer than the model has positions for.
     """
     by_length: dict[int, list[int]] = {}
     for number, sentence in enumerate(sentences):
         by_length.setdefault(len(sentence), []).append(number)
     device = next(model.parameters()).device
-    found, done = torch.empty(len(sentences), dtype=torch.float64), 0
+    probabilities, done = torch.empty(len(sentences), dtype=torch.float64), 0
     with evaluating(model):
         for length, numbers in sorted(by_length.items()):
             for part in torch.tensor(numbers).split(max(1, TOKENS_PER_BATCH // (length + 1))):
@@ -221,8 +234,11 @@ def log_probabilities(
                     losses = model.target_losses(model.hidden(tokens[:, :-1]), tokens[:, 1:])
                 except (BadInput, PositionError) as error:
                     where = f"{sources[numbers[0]]}: " if sources else ""
-                    raise BadInput(f"{where}{length} tokens are too long: {error}") from None
-                found[part] = -losses.cpu().double().sum(1)
+                    raise BadInput(
+                        f"{where}{length} tokens are too long: {error}",
+                        code="evaluation.sentence-too-long",
+                    ) from None
+                probabilities[part] = -losses.cpu().double().sum(1)
                 done += len(part)
                 progress(done / len(sentences))
-    return found
+    return probabilities

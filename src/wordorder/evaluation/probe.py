@@ -1,8 +1,8 @@
-"""Everything that can be asked of one model about order, in one go.
+"""Runs every probe of order on one model.
 
-Each part is a module of its own; here they get the same text, and what a part cannot do for a
-model is kept as a sentence instead of a result. A part asks for nothing but the model, a text and
-its tokenizer, so it does not matter who made the model.
+Each part is a module of its own. All parts get the same text; a part that does not apply to the
+model has a reason in place of a result. A part needs only a model, a text and its tokenizer, so
+models from elsewhere can be probed too.
 """
 
 from __future__ import annotations
@@ -13,38 +13,39 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.ablation import ablation_losses
 from wordorder.evaluation.attention_mass import AttentionMass, attention_mass
 from wordorder.evaluation.order import ALL_PROBES, OrderLosses, order_losses, order_reach
-from wordorder.evaluation.position_probe import PositionReading, position_probe
+from wordorder.evaluation.position_probe import PositionProbe, position_probe
 from wordorder.evaluation.preferences import Pair, Preference, differences, sentence_pairs
-from wordorder.evaluation.removal import removal_losses
+from wordorder.evaluation.windows import check_causal
 from wordorder.model import TokenModel
 from wordorder.numerals import counted
 from wordorder.positions import PositionError
 from wordorder.text.store import TokenStore
 from wordorder.text.tokenizer import Tokenizer
 
-# Below it a context of three quarters has nothing to put out of order.
+# Tokens; shorter windows leave no context to reorder.
 SHORTEST = 16
 
-Tell = Callable[[float], object]
+Progress = Callable[[float], object]
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What a model knows of order; a part that was not asked for, or cannot be, is None.
+class ProbeResults:
+    """Results of the probes; a part that was not requested or does not apply is None.
 
     Args:
         trained_length: tokens in a window.
-        reach: what order is worth beyond each distance before one token.
-        order: tokens moved in the context, and all positions moved past the trained ones.
-        moved: positions moved to others that training has fed, in windows of half the length.
-        removed: the embedding taken out.
-        attention: its mass by distance.
-        position: positions read from hidden states.
-        sentences: all built-in ones together, then each.
-        pairs: one for each file.
-        cannot: why a part has no result.
+        reach: the cost of shuffling beyond each distance before one token.
+        order: the context reordered, and all positions shifted beyond the trained ones.
+        moved: positions shifted within the trained ones, in windows of half the length.
+        removed: the embedding removed.
+        attention: attention by distance.
+        position: positions predicted from hidden states.
+        sentences: all built-in sentences together, then each.
+        pairs: one for each file of minimal pairs.
+        cannot: the reason, for each part that does not apply.
     """
 
     trained_length: int
@@ -53,14 +54,14 @@ class Findings:
     moved: OrderLosses | None = None
     removed: OrderLosses | None = None
     attention: AttentionMass | None = None
-    position: PositionReading | None = None
+    position: PositionProbe | None = None
     sentences: tuple[Preference, ...] = ()
     pairs: tuple[Preference, ...] = ()
     cannot: dict[str, str] = field(default_factory=dict)
 
 
-class _Asked(NamedTuple):
-    """What every part is given."""
+class _Setup(NamedTuple):
+    """The arguments of every part."""
 
     model: TokenModel
     store: TokenStore
@@ -78,148 +79,147 @@ def probe(
     pairs: Sequence[tuple[str, Sequence[Pair]]] = (),
     seed: int = 0,
     progress: Callable[[float, str], object] = lambda share, part: None,
-) -> Findings:
-    """Ask a model what it knows of order.
+) -> ProbeResults:
+    """Measure how a model uses order.
 
     Args:
-        model: a causal one, transformer or GRU.
-        store: the tokens, best of text that it was not trained on.
+        model: a causal transformer or GRU.
+        store: the tokens, preferably of text that the model was not trained on.
         tokenizer: the model's.
-        only: parts; all where none is named.
-        pairs: minimal pairs, each list with its name; asked whatever parts are.
-        seed: of permutations.
-        progress: called with the share that is done, 0 to 1, and the part that is under way.
+        only: names of parts; empty: all.
+        pairs: lists of minimal pairs with a name each; measured in addition to the parts.
+        seed: of the permutations.
+        progress: called with the fraction done, 0 to 1, and the name of the part in progress.
 
     Raises:
-        BadInput: an unknown part, a bidirectional model, one trained on too few tokens, a text
-            shorter than one window, or a pair that the model cannot read (which).
+        BadInput: a part is unknown, the model is bidirectional or trained on too few tokens, the
+            text is shorter than one window, or a pair is too long for the model.
     """
     check_parts(only)
-    asked = _Asked(model, store, tokenizer, model.config.trained_length, seed)
-    _check(asked)
+    setup = _Setup(model, store, tokenizer, model.config.trained_length, seed)
+    _check(setup)
     parts = [name for name in PARTS if name in only or not only]
     total = sum(PARTS[name].share for name in parts) + PAIRS_SHARE * len(pairs)
-    done, found, cannot, preferred = 0.0, {}, {}, []
+    done, results, cannot, preferences = 0.0, {}, {}, []
 
-    def telling(name: str, share: float) -> Tell:
+    def progress_of(name: str, share: float) -> Progress:
         return lambda part, done=done: progress((done + part * share) / total, name)
 
     for name in parts:
-        share, ask = PARTS[name]
+        share, measure = PARTS[name]
         try:
-            found |= ask(asked, telling(name, share))
+            results |= measure(setup, progress_of(name, share))
         except (BadInput, PositionError) as error:
             cannot[name] = str(error)
         done += share
-    for name, own in pairs:
-        apart = differences(model, tokenizer, own, progress=telling(name, PAIRS_SHARE))
-        preferred.append(Preference.of(name, own, apart))
+    for name, some in pairs:
+        gaps = differences(model, tokenizer, some, progress=progress_of(name, PAIRS_SHARE))
+        preferences.append(Preference.of(name, some, gaps))
         done += PAIRS_SHARE
     progress(1.0, "")
-    return Findings(asked.length, **found, pairs=tuple(preferred), cannot=cannot)
+    return ProbeResults(setup.length, **results, pairs=tuple(preferences), cannot=cannot)
 
 
 def check_parts(names: Sequence[str]) -> None:
-    """Refuse what is no part of a probe.
+    """Check that every name is a part of the probe.
 
     Raises:
-        BadInput: an unknown name, with what was probably meant.
+        BadInput: a name is unknown; the message suggests a similar one.
     """
     for name in names:
         if name not in PARTS:
             near = difflib.get_close_matches(name, PARTS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(PARTS)}"
-            raise BadInput(f"no part {name!r} of a probe: {hint}")
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(PARTS)}"
+            raise BadInput(
+                f"unknown part {name!r} of the probe: {hint}", code="evaluation.unknown-part"
+            )
 
 
-def _check(asked: _Asked) -> None:
-    model, store, _, length, _ = asked
-    if not model.config.causal:
-        raise BadInput(
-            "a model that fills in hidden tokens has no loss of a next one: probe one that is "
-            "trained with --objective next-token"
-        )
+def _check(setup: _Setup) -> None:
+    model, store, _, length, _ = setup
+    check_causal(model)
     if length < SHORTEST:
         raise BadInput(
-            f"the model is trained on {length} tokens at a time, and a probe needs at least "
-            f"{SHORTEST}, to have an order to change: train with --trained-length {SHORTEST} "
-            "or more"
+            f"the model has a trained length of {length}, and a probe needs at least {SHORTEST}: "
+            f"train with --trained-length {SHORTEST} or more",
+            code="evaluation.trained-length-too-short",
         )
     if len(store) < length:
         raise BadInput(
             f"the text is {counted(len(store), 'token')}, shorter than one window of {length:,}: "
-            "give more text with --data"
+            "give more text with --data",
+            code="evaluation.text-shorter-than-trained-length",
         )
 
 
-def _order(asked: _Asked, tell: Tell) -> dict[str, Any]:
-    """Tokens moved, and positions, these in windows that leave trained ones to move to."""
-    model, store, tokenizer, length, seed = asked
-    spelt = tokenizer.bytes_per_token
+def _order(setup: _Setup, progress: Progress) -> dict[str, Any]:
+    """Reorder tokens, and shift positions: the latter in shorter windows, within trained ones."""
+    model, store, tokenizer, length, seed = setup
+    sizes = tokenizer.bytes_per_token
     reach = order_reach(
         model,
         store,
         trained_length=length,
-        bytes_per_token=spelt,
+        bytes_per_token=sizes,
         seed=seed,
-        progress=lambda share: tell(0.7 * share),
+        progress=lambda share: progress(0.7 * share),
     )
     whole = order_losses(
-        model, store, trained_length=length, probes=ALL_PROBES, bytes_per_token=spelt, seed=seed
+        model, store, trained_length=length, probes=ALL_PROBES, bytes_per_token=sizes, seed=seed
     )
-    tell(0.9)
+    progress(0.9)
     half, gap = length // 2, length // 4
     moved = order_losses(
-        model, store, trained_length=half, probes={}, shift=half, gap=gap, bytes_per_token=spelt
+        model, store, trained_length=half, probes={}, shift=half, gap=gap, bytes_per_token=sizes
     )
     return {"reach": reach, "order": whole, "moved": moved}
 
 
-def _removed(asked: _Asked, tell: Tell) -> dict[str, Any]:
-    found = removal_losses(
-        asked.model,
-        asked.store,
-        trained_length=asked.length,
-        bytes_per_token=asked.tokenizer.bytes_per_token,
-        progress=tell,
+def _removed(setup: _Setup, progress: Progress) -> dict[str, Any]:
+    losses = ablation_losses(
+        setup.model,
+        setup.store,
+        trained_length=setup.length,
+        bytes_per_token=setup.tokenizer.bytes_per_token,
+        progress=progress,
     )
-    if why := found.probes[0].cannot:  # then from no layer either
-        raise BadInput(why)
-    return {"removed": found}
+    if why := losses.probes[0].cannot:  # then it cannot be removed from a single layer either
+        raise BadInput(why, code="evaluation.cannot-remove")
+    return {"removed": losses}
 
 
-def _attention(asked: _Asked, tell: Tell) -> dict[str, Any]:
-    found = attention_mass(asked.model, asked.store, trained_length=asked.length, progress=tell)
-    return {"attention": found}
+def _attention(setup: _Setup, progress: Progress) -> dict[str, Any]:
+    model, store, _, length, _ = setup
+    return {"attention": attention_mass(model, store, trained_length=length, progress=progress)}
 
 
-def _position(asked: _Asked, tell: Tell) -> dict[str, Any]:
-    found = position_probe(asked.model, asked.store, trained_length=asked.length, progress=tell)
-    return {"position": found}
+def _position(setup: _Setup, progress: Progress) -> dict[str, Any]:
+    model, store, _, length, _ = setup
+    return {"position": position_probe(model, store, trained_length=length, progress=progress)}
 
 
-def _sentences(asked: _Asked, tell: Tell) -> dict[str, Any]:
-    pairs = sentence_pairs(seed=asked.seed)
-    apart = differences(asked.model, asked.tokenizer, pairs, progress=tell)
-    found = [Preference.of("all of them", pairs, apart)]
+def _sentences(setup: _Setup, progress: Progress) -> dict[str, Any]:
+    pairs = sentence_pairs(seed=setup.seed)
+    gaps = differences(setup.model, setup.tokenizer, pairs, progress=progress)
+    preferences = [Preference.of("all sentences", pairs, gaps)]
     for good in dict.fromkeys(pair.good for pair in pairs):
-        own = [number for number, pair in enumerate(pairs) if pair.good == good]
-        found.append(Preference.of(good, [pairs[i] for i in own], apart[own]))
-    return {"sentences": tuple(found)}
+        rows = [number for number, pair in enumerate(pairs) if pair.good == good]
+        preferences.append(Preference.of(good, [pairs[i] for i in rows], gaps[rows]))
+    return {"sentences": tuple(preferences)}
 
 
-class Part(NamedTuple):
-    """A part of a probe: about how much of the time it takes, and what answers it."""
+class ProbePart(NamedTuple):
+    """A part of the probe: its approximate fraction of the time, and its function."""
 
     share: float
-    ask: Callable[[_Asked, Tell], dict[str, Any]]
+    measure: Callable[[_Setup, Progress], dict[str, Any]]
 
 
 PARTS = {
-    "order": Part(0.65, _order),
-    "removed": Part(0.15, _removed),
-    "attention": Part(0.07, _attention),
-    "position": Part(0.1, _position),
-    "sentences": Part(0.03, _sentences),
+    "order": ProbePart(0.65, _order),
+    "removed": ProbePart(0.15, _removed),
+    "attention": ProbePart(0.07, _attention),
+    "position": ProbePart(0.1, _position),
+    "sentences": ProbePart(0.03, _sentences),
 }
-PAIRS_SHARE = 0.2  # of each file
+PAIRS_SHARE = 0.2  # of each file of minimal pairs

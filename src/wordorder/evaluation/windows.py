@@ -1,13 +1,14 @@
-"""Windows of a text whose last tokens are asked for, so that what comes before them may vary.
+"""Windows of a text with targets at their end and a context that experiments can change.
 
-To say what context does for a model, the tokens it is asked for must stay the same. Windows
-therefore end in their targets: the targets of all windows are different tokens, and what comes
-before them may be cut shorter, or changed.
+To measure the effect of context, targets must stay the same. Every window ends in its own targets;
+the context before them can be shortened or changed.
 
-Windows lie inside one document, which opens with the end-of-text token as in training, or go
-through the text as training does. Where there are more than can be measured, each document gives
-as many as the others as far as it has them, evenly spaced: what a document is about makes its
-tokens easy or hard together, so that many documents say more than many windows of one.
+    |<------ context ------>|<- targets ->|
+
+Windows lie inside a document and begin with its end-of-text token as in training, or they cross
+documents. If a text has more windows than needed, each document contributes equally many, as far as
+it has them, evenly spaced: losses within a document are correlated, so many documents give smaller
+errors than many windows of one.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ import torch
 from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.chunked import last_hidden
 from wordorder.evaluation.intervals import clusters_of
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
-from wordorder.evaluation.streaming import last_hidden
 from wordorder.model import TokenModel, evaluating
 from wordorder.text.store import TokenStore
 
-# Single tokens differ by about 2 nats: an error of 0.03, and few seconds.
+# The standard deviation of single tokens is about 2 nats: this gives an error of 0.03, in seconds.
 MOST_TARGETS = 4096
-# However many targets one window has, fewer windows would leave no error worth giving.
+# Fewer windows would give no usable standard error, however many targets each has.
 FEWEST_WINDOWS = 4
 
 
@@ -38,9 +39,9 @@ class Windows:
     """Windows that end in their targets.
 
     Args:
-        tokens: (windows, length + 1) int64: what is read, and the last target.
-        targets: how many tokens at the end of each window are asked for.
-        documents: (windows,) the number of the document in which a window's targets begin.
+        tokens: (windows, length + 1) int64: the tokens that are read, and the last target.
+        targets: the number of targets at the end of each window.
+        documents: (windows,) the index of the document in which a window's targets begin.
     """
 
     tokens: torch.Tensor
@@ -49,7 +50,7 @@ class Windows:
 
     @property
     def clusters(self) -> NDArray[np.int64]:
-        """(windows,) what may not be counted as independent: documents, or blocks of few."""
+        """The cluster (windows,) of each window: its document, or a block of a text with few."""
         return clusters_of(self.documents)
 
     def __len__(self) -> int:
@@ -64,14 +65,14 @@ def cut_windows(
     across_documents: bool = False,
     most_targets: int = MOST_TARGETS,
 ) -> Windows:
-    """Return windows of a text, in order; none where no document is as long as one.
+    """Return windows of a text, in order; empty if no document is long enough.
 
     Args:
         length: tokens that are read in a window.
-        targets: tokens at the end of a window that are asked for, at most `length`; windows of
-            one document are at least this far apart.
-        across_documents: windows may begin in one document and end in another.
-        most_targets: of all windows together, about, where there are more.
+        targets: targets at the end of a window, at most `length`; also the smallest distance
+            between windows of a document.
+        across_documents: whether windows may cross document boundaries.
+        most_targets: the approximate number of targets to use if the text has more.
     """
     firsts, available = places(store, length, targets, across_documents)
     shares = _shares(available, max(FEWEST_WINDOWS, most_targets // targets))
@@ -80,18 +81,21 @@ def cut_windows(
         evenly = (2 * np.arange(shares[i]) + 1) * available[i] // (2 * shares[i])
         begins.append(firsts[i] + targets * evenly)
     begin = np.concatenate(begins)
-    places_read = begin[:, None] + np.arange(length + 1)
-    tokens = store.tokens[places_read % len(store)].astype(np.int64)
-    tokens[:, :1] = store.windows(places_read[:, :2])[0]  # an end-of-text, also where it was cut
+    indices = begin[:, None] + np.arange(length + 1)
+    tokens = store.tokens[indices % len(store)].astype(np.int64)
+    # `windows` gives an end-of-text before a document, even if the store does not hold it.
+    tokens[:, :1] = store.windows(indices[:, :2])[0]
     documents = np.searchsorted(store.starts, begin + length + 1 - targets, side="right") - 1
     return Windows(torch.from_numpy(tokens), targets, documents)
 
 
-def texts(store: TokenStore, across_documents: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where what is read of each document begins, and how many tokens are asked for.
+def sequences(
+    store: TokenStore, across_documents: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each document begins to be read, and how many targets it has.
 
-    The end-of-text before a document opens it, beyond its own size. Without boundaries the whole
-    text counts as one document.
+    Reading begins at the end-of-text before a document, which is not a target of it. If windows
+    may cross documents, the whole text counts as one.
     """
     if across_documents:
         return np.array([-1]), np.array([len(store)])
@@ -101,23 +105,37 @@ def texts(store: TokenStore, across_documents: bool) -> tuple[NDArray[np.int64],
 def places(
     store: TokenStore, length: int, targets: int, across_documents: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each document's windows begin and how many there are."""
-    firsts, sizes = texts(store, across_documents)
+    """Return where the first window of each document begins, and how many fit into it."""
+    firsts, sizes = sequences(store, across_documents)
     return firsts, np.maximum(0, (sizes - length) // targets + 1)
 
 
 def _shares(available: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """How many windows each document gives: equally many, as far as it has them."""
+    """Return how many windows to take from each document: equally many, as far as it has them."""
     shares = np.zeros_like(available)
     left = min(most, int(available.sum()))
     while left:
-        having = np.flatnonzero(shares < available)
-        if left < len(having):  # one each, from documents evenly spaced
-            having = having[(2 * np.arange(left) + 1) * len(having) // (2 * left)]
-        given = np.minimum(available[having] - shares[having], left // len(having))
-        shares[having] += given
-        left -= int(given.sum())
+        unused = np.flatnonzero(shares < available)  # documents with windows left
+        if left < len(unused):  # one each, from documents evenly spaced
+            unused = unused[(2 * np.arange(left) + 1) * len(unused) // (2 * left)]
+        more = np.minimum(available[unused] - shares[unused], left // len(unused))
+        shares[unused] += more
+        left -= int(more.sum())
     return shares
+
+
+def check_causal(model: TokenModel) -> None:
+    """Check that a model predicts the next token.
+
+    Raises:
+        BadInput: the model is bidirectional.
+    """
+    if not model.config.causal:
+        raise BadInput(
+            "a bidirectional model sees the tokens that it should predict: measure a run trained "
+            "with --objective next-token",
+            code="evaluation.bidirectional",
+        )
 
 
 @torch.no_grad()
@@ -132,29 +150,25 @@ def target_losses(
     """Return the mean loss in nats of each window's targets, (windows,) float64.
 
     Args:
-        model: anything with `config`, `hidden` and `target_losses`, causal.
-        tokens: (windows, time + 1) int64; the last `targets` of a row are asked for.
-        positions: (1, time) int64, the same for every window; None for 0, 1, 2, ...
-        progress: called with the number of tokens read since it was last called.
+        model: any causal model with `config`, `hidden` and `target_losses`.
+        tokens: (windows, time + 1) int64; the last `targets` of a row are targets.
+        positions: (1, time) int64, the same for every window; None: 0, 1, 2, ...
+        progress: called with the number of tokens read since the last call.
 
     Raises:
-        BadInput: a model that sees the tokens it is asked for; a position past the longest that
-            its embedding can represent.
+        BadInput: the model is bidirectional.
+        PositionError: a position is beyond the longest that the embedding can represent.
     """
-    if not model.config.causal:
-        raise BadInput(
-            "a bidirectional model sees the tokens it would be asked for: measure one that is "
-            "trained with --objective next-token"
-        )
+    check_causal(model)
     device = next(model.parameters()).device
     rows = max(1, TOKENS_PER_BATCH // (tokens.shape[1] - 1))
     positions = None if positions is None else positions.to(device)
     losses = []
     with evaluating(model):
         for part in tokens.split(rows):
-            read, asked = part[:, :-1].to(device), part[:, -targets:].to(device)
-            # Logits only where a target is: of 16 times the trained length it is one in 32.
-            hidden = last_hidden(model, read, targets, positions=positions)
-            losses.append(model.target_losses(hidden, asked).double().mean(1).cpu())
-            progress(read.numel())
+            inputs, answers = part[:, :-1].to(device), part[:, -targets:].to(device)
+            # Only targets need logits: one token in 32 at 16 times the trained length.
+            hidden = last_hidden(model, inputs, targets, positions=positions)
+            losses.append(model.target_losses(hidden, answers).double().mean(1).cpu())
+            progress(inputs.numel())
     return torch.cat(losses)

@@ -1,1 +1,1 @@
-"""Experiments: many runs that differ in one thing, and what may be concluded from them."""
+"""Experiments: many runs that differ in one factor, and the statistics of their results."""

@@ -1,15 +1,15 @@
-"""Algorithmic tasks, by which the literature measures whether a model reads past its length.
+"""Algorithmic tasks, with which the literature measures length generalisation.
 
-Each is a function of a random generator and a length. Its answer follows from its prompt, so
-nothing is to be known and nothing to be guessed, and a longer one differs in nothing but its
-length. An example is framed as
+Each task is a function of a random generator and a length. The answer follows from the prompt, so
+no knowledge is needed, and longer examples differ only in length. An example has the form
 
     start  prompt  answer-mark  answer  end
 
-and the end counts as answer: when to stop is half of repeating one token. In associative
-recall and flip-flop, questions and answers take turns. Only answers are trained on and scored.
+and the end is part of the answer, because knowing when to stop is half of repeating a token. In
+associative recall and flip-flop, questions and answers alternate. Only answers are trained on and
+scored.
 
-Not here: index hints, scratchpads and padded numbers, by which papers make these easier.
+Not here: index hints, scratchpads and padded numbers, with which papers make tasks easier.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ WRITE, READ, IGNORE = 2, 3, 4  # after the two bits
 
 @dataclass(frozen=True)
 class Example:
-    """One example.
+    """One example of a task.
 
     Args:
-        tokens: (time,) int64, all of it, the answer included.
-        answered: (time,) bool, which tokens are the answer.
+        tokens: (time,) int64, prompt and answer.
+        answered: (time,) bool, which tokens belong to the answer.
     """
 
     tokens: NDArray[np.int64]
@@ -53,13 +53,13 @@ Draw = Callable[[Generator, int, int], Example]
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trained model is tested on.
+    """One test of a trained model.
 
     Args:
-        name: as 1.5x.
-        factor: of the trained length.
-        draw: where examples come from; None: as in training.
-        beyond: whether training has seen none like it.
+        name: such as 1.5x.
+        factor: the length relative to the trained length.
+        draw: generates examples; None: as in training.
+        beyond: whether such examples do not occur in training.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Trial:
     beyond: bool = True
 
     def length(self, trained: int) -> int:
-        """Return the length that is tested, rounded up."""
+        """Return the tested length, rounded up."""
         return math.ceil(self.factor * trained)
 
 
@@ -80,20 +80,20 @@ class Task:
     """An algorithmic task.
 
     Args:
-        asks: what it asks for, in a few words.
-        counts: what its length counts.
-        source: where it comes from, as it is here or nearly so.
-        draw: makes an example of a length.
-        tokens: from a length to the most tokens of an example.
-        length: trained on lengths up to this one, by default.
-        letters: symbols that are written as letters.
-        numbers: from the longest length tested to how many more symbols there are.
-        varied: trained on every length from 1 up; otherwise on the longest alone.
-        trials: what is tested.
-        beyond: how the trials that training has seen none like are called.
-        part: what a part of an answer is called where its share of right ones is told too.
-        by_part: scored by the share of right parts, not of right answers.
-        chance: what a model that knows the form of the answer alone scores.
+        asks: a short description.
+        counts: the unit of its length.
+        source: the paper with this task or a similar one.
+        draw: generates an example of a length.
+        tokens: returns the most tokens of an example of a length.
+        length: the default of the longest trained length.
+        letters: symbols that are printed as letters.
+        numbers: returns the number of further symbols for the longest tested length.
+        varied: whether it is trained on all lengths from 1, or on the longest only.
+        trials: the tests.
+        beyond: describes the tests unlike training.
+        part: the name of a part of an answer; "": accuracy of parts is not reported.
+        by_part: whether the score is the accuracy of parts, not of whole answers.
+        chance: the score of a model that knows only the form of the answer.
     """
 
     asks: str
@@ -106,21 +106,21 @@ class Task:
     numbers: Callable[[int], int] = field(default=lambda longest: 0)
     varied: bool = True
     trials: tuple[Trial, ...] = LENGTHS
-    beyond: str = "beyond the length"
+    beyond: str = "beyond the trained length"
     part: str = ""
     by_part: bool = False
     chance: float = 0.0
 
     def longest(self, trained: int) -> int:
-        """Return the longest length that is tested."""
+        """Return the longest tested length."""
         return max(trial.length(trained) for trial in self.trials)
 
     def symbols(self, trained: int) -> int:
-        """Return how many symbols there are, those of the longest test included."""
+        """Return the number of symbols, those of the longest test included."""
         return len(self.letters) + self.numbers(self.longest(trained))
 
     def written(self, example: Example) -> str:
-        """Return an example as people read it."""
+        """Return an example as text."""
         return " ".join(self._word(int(token)) for token in example.tokens)
 
     def _word(self, token: int) -> str:
@@ -135,20 +135,20 @@ def find(name: str) -> Task:
     """Return a task by its name.
 
     Raises:
-        BadInput: an unknown name, with what was probably meant.
+        BadInput: the name is unknown; the message suggests a similar one.
     """
     if name not in TASKS:
         near = difflib.get_close_matches(name, TASKS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(TASKS)}"
-        raise BadInput(f"no task {name!r}: {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(TASKS)}"
+        raise BadInput(f"unknown task {name!r}: {hint}", code="experiments.unknown-task")
     return TASKS[name]
 
 
 def _framed(prompt: Sequence[int], answer: Sequence[int]) -> Example:
     """Return the example of a prompt and an answer, both symbols from 0."""
-    asked = [START, *(FIRST_SYMBOL + int(s) for s in prompt), ANSWER]
-    tokens = [*asked, *(FIRST_SYMBOL + int(s) for s in answer), END]
-    return Example(np.array(tokens), np.arange(len(tokens)) >= len(asked))
+    question = [START, *(FIRST_SYMBOL + int(s) for s in prompt), ANSWER]
+    tokens = [*question, *(FIRST_SYMBOL + int(s) for s in answer), END]
+    return Example(np.array(tokens), np.arange(len(tokens)) >= len(question))
 
 
 def _copy(random: Generator, length: int, symbols: int) -> Example:
@@ -180,7 +180,7 @@ def _addition_reversed(random: Generator, length: int, symbols: int) -> Example:
 
 
 def _sum(random: Generator, length: int, step: int) -> Example:
-    """Return a + b = c, its digits from the least significant on, or with step -1 the other way."""
+    """Return a + b = c, digits from the least significant, or with step -1 from the most."""
     plus = 10
     a, b = (_number(random, length) for _ in range(2))
     digits, carry = [], 0
@@ -192,7 +192,7 @@ def _sum(random: Generator, length: int, step: int) -> Example:
 
 
 def _number(random: Generator, length: int) -> list[int]:
-    """Return the digits of a number from the least significant on; the last is no 0, but alone."""
+    """Return the digits of a number, least significant first; the last is not 0, unless alone."""
     least = 1 if length > 1 else 0
     return [*random.integers(10, size=length - 1).tolist(), int(random.integers(least, 10))]
 
@@ -211,18 +211,18 @@ VALUES = 16
 
 
 def _recall(random: Generator, length: int, symbols: int) -> Example:
-    """Pairs of key and value, then every key once more with its value, in another order."""
+    """Pairs of key and value, then every key again with its value, in another order."""
     keys = VALUES + random.permutation(symbols - VALUES)[:length]
     pairs = FIRST_SYMBOL + np.stack([keys, random.integers(VALUES, size=length)], axis=1)
-    asked = random.permutation(pairs)
-    tokens = np.array([START, *pairs.ravel(), ANSWER, *asked.ravel()])
+    queries = random.permutation(pairs)
+    tokens = np.array([START, *pairs.ravel(), ANSWER, *queries.ravel()])
     answered = np.zeros(len(tokens), bool)
     answered[-1 : -2 * length : -2] = True
     return Example(tokens, answered)
 
 
 def _selective_copy(random: Generator, length: int, symbols: int) -> Example:
-    """As many blanks as symbols to copy, mixed."""
+    """Symbols to copy, mixed with equally many blanks."""
     blank = symbols - 1
     prompt = np.full(2 * length, blank)
     chosen = random.integers(blank, size=length)
@@ -231,10 +231,10 @@ def _selective_copy(random: Generator, length: int, symbols: int) -> Example:
 
 
 def _flip_flop(ignored: float) -> Draw:
-    """Instructions write, read or ignore, each with a bit; a read's bit is the last one written.
+    """Instructions write, read or ignore, each with a bit; a read's bit is the last written one.
 
-    The first instruction is a write and the last a read; between them an ignore has a
-    probability, and write and read share the rest.
+    The first instruction is a write and the last a read; between them `ignored` is the probability
+    of an ignore, and write and read share the rest.
     """
 
     def draw(random: Generator, length: int, symbols: int) -> Example:
@@ -254,7 +254,7 @@ def _flip_flop(ignored: float) -> Draw:
 
 TASKS: dict[str, Task] = {
     "copy": Task(
-        asks="write the same tokens, all of them distinct",
+        asks="copy distinct tokens",
         counts="tokens to copy",
         source="Zhou et al. 2023, What Algorithms can Transformers Learn?: copy, unique tokens",
         draw=_copy,
@@ -263,8 +263,8 @@ TASKS: dict[str, Task] = {
         numbers=lambda longest: max(16, longest),
     ),
     "repeat": Task(
-        asks="write one token as often as it stands there, which is counting",
-        counts="times the token stands there",
+        asks="repeat one token as often as in the prompt, which is counting",
+        counts="repetitions",
         source="Kazemnejad et al. 2023: the copy of one token, in the best-known figure",
         draw=_repeat,
         tokens=lambda n: 2 * n + 3,
@@ -272,7 +272,7 @@ TASKS: dict[str, Task] = {
         letters=LETTERS,
     ),
     "reverse": Task(
-        asks="write the same tokens from the last to the first",
+        asks="reverse tokens",
         counts="tokens to reverse",
         source="Kazemnejad et al. 2023, Positional Encoding and Length Generalization",
         draw=_reverse,
@@ -281,7 +281,7 @@ TASKS: dict[str, Task] = {
         letters=LETTERS,
     ),
     "sort": Task(
-        asks="write the same distinct tokens in order",
+        asks="sort distinct tokens",
         counts="tokens to sort",
         source="Zhou et al. 2023, What Algorithms can Transformers Learn?: sort",
         draw=_sort,
@@ -290,7 +290,7 @@ TASKS: dict[str, Task] = {
         numbers=lambda longest: 2 * max(16, longest),
     ),
     "addition": Task(
-        asks="add two numbers of as many digits, the most significant first",
+        asks="add two numbers of equal length, most significant digit first",
         counts="digits of each number",
         source="Kazemnejad et al. 2023, Positional Encoding and Length Generalization",
         draw=_addition,
@@ -300,7 +300,7 @@ TASKS: dict[str, Task] = {
         part="digit",
     ),
     "addition-reversed": Task(
-        asks="add two numbers of as many digits, the least significant first",
+        asks="add two numbers of equal length, least significant digit first",
         counts="digits of each number",
         source="Lee et al. 2023, Teaching Arithmetic to Small Transformers; McLeish et al. 2024",
         draw=_addition_reversed,
@@ -310,7 +310,7 @@ TASKS: dict[str, Task] = {
         part="digit",
     ),
     "parity": Task(
-        asks="say whether the number of ones is odd",
+        asks="decide whether the number of ones is odd",
         counts="bits",
         source="Kazemnejad et al. 2023, Positional Encoding and Length Generalization",
         draw=_parity,
@@ -320,7 +320,7 @@ TASKS: dict[str, Task] = {
         chance=0.5,
     ),
     "count": Task(
-        asks="write all numbers from one to another",
+        asks="count from one number to another",
         counts="numbers to write",
         source="Zhou et al. 2023, What Algorithms can Transformers Learn?: count",
         draw=_count,
@@ -329,7 +329,7 @@ TASKS: dict[str, Task] = {
         numbers=lambda longest: 2 * longest,
     ),
     "associative-recall": Task(
-        asks="say the value that stood beside each key",
+        asks="recall the value paired with each key",
         counts="pairs of key and value",
         source="Arora et al. 2023, Zoology: multi-query associative recall",
         draw=_recall,
@@ -340,7 +340,7 @@ TASKS: dict[str, Task] = {
         part="value",
     ),
     "selective-copy": Task(
-        asks="write the tokens among as many blanks",
+        asks="copy the tokens, skipping equally many blanks",
         counts="tokens to copy",
         source="Gu and Dao 2023, Mamba: selective copying; Golovneva et al. 2024",
         draw=_selective_copy,
@@ -349,7 +349,7 @@ TASKS: dict[str, Task] = {
         letters=LETTERS[:16] + BLANK,
     ),
     "flip-flop": Task(
-        asks="at each read say the bit that was written last, and ignore the others",
+        asks="output the last written bit at each read",
         counts="instructions after the first write",
         source="Liu et al. 2023, Exposing Attention Glitches with Flip-Flop Language Modeling",
         draw=_flip_flop(0.8),
@@ -362,7 +362,7 @@ TASKS: dict[str, Task] = {
             Trial("sparse", draw=_flip_flop(0.98)),
             Trial("dense", draw=_flip_flop(0.1)),
         ),
-        beyond="with other shares of ignores",
+        beyond="with other fractions of ignores",
         part="read",
         by_part=True,
         chance=0.5,

@@ -1,10 +1,9 @@
-"""What this machine does best with a grid of runs, measured for a moment before it starts.
+"""Short benchmarks before a grid of runs, whose results all runs of a comparison share.
 
-Two questions whose answers all runs of a comparison share. How many runs at once, with how
-many threads each: small models leave cores idle, so several side by side are often done
-sooner; the candidates are timed as they would run, at the same time. And what a step costs
-with each embedding: a few real steps, in turn, so that whatever else the machine is doing
-falls on all alike.
+How many runs at once, and with how many threads: small models leave cores idle, so several runs
+side by side often finish sooner; candidates are timed under the same load. And the time of a step
+with each embedding: a few real steps in turn, so that other load on the machine affects all
+equally.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from wordorder.training.config import TrainConfig, with_vocabulary
 from wordorder.training.plan import memory_bytes, peak_bytes
 from wordorder.training.training_data import read_training_data
 
-SECONDS_TIMED = 3.0  # of steps at the same time as the others' steps
-ROUNDS = 7  # of one step with each embedding
+SECONDS_TIMED = 3.0  # seconds of steps, at the same time as those of the other processes
+ROUNDS = 7  # rounds of one step with each embedding
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a grid of runs is computed.
+    """How the runs of a grid are computed.
 
     Args:
         machine: the same for every run.
         processes: runs at once.
-        step_seconds: of one of them, with the baseline, while the others run too.
-        alone_seconds: of a step of the baseline that has all cores to itself.
+        step_seconds: of a step with the baseline while other runs are active.
+        alone_seconds: of a step with the baseline on all cores.
     """
 
     machine: Compute
@@ -49,15 +48,15 @@ class Calibration:
 
 
 def calibrate(config: TrainConfig, runs: int, asked: int = 0) -> Calibration:
-    """Return the fastest way to do some runs of a configuration here.
+    """Find the fastest number of processes and threads for several runs.
 
     Args:
-        config: with the baseline's position.
-        runs: how many there will be.
-        asked: how many at once; 0: as is fastest.
+        config: of the baseline.
+        runs: the number of runs.
+        asked: the number of runs at once; 0: the fastest.
 
     Raises:
-        Failed: where not one run can be timed; with its reason.
+        Failed: not even one run can be timed; the message has the reason.
     """
     best, alone = None, None
     for processes, threads in candidates(config, runs, asked):
@@ -65,7 +64,7 @@ def calibrate(config: TrainConfig, runs: int, asked: int = 0) -> Calibration:
         timed = [outcome.result for outcome in outcomes if outcome.error is None]
         if len(timed) < processes:
             if processes == 1:
-                raise Failed(_why(outcomes))
+                raise Failed(_why(outcomes), code="experiments.baseline-cannot-be-timed")
             continue
         step = processes / sum(1 / result["step_seconds"] for result in timed)
         alone = alone or step
@@ -79,8 +78,8 @@ def candidates(config: TrainConfig, runs: int, asked: int = 0) -> list[tuple[int
     """Return (runs at once, threads of each), one run with all cores first.
 
     Args:
-        runs: how many there will be.
-        asked: how many at once, where that is not to be measured; 0: it is.
+        runs: the number of runs.
+        asked: the number of runs at once; 0: to be measured.
     """
     cores = config.threads or torch.get_num_threads()
     if asked:
@@ -102,21 +101,21 @@ def time_at_once(config: TrainConfig, processes: int, threads: int) -> list[Outc
 
 
 def costs(config: TrainConfig, positions: Sequence[str], machine: Compute) -> dict[str, Any]:
-    """Return what each embedding costs: parameters, those it adds, seconds of a step.
+    """Measure the cost of each embedding: parameters, added ones, seconds of a step.
 
     Raises:
-        Failed: where a step cannot be taken, with its reason.
+        Failed: a step fails; the message has the reason.
     """
     settings = {**as_job(config), "machine": machine.to_dict(), "positions": list(positions)}
     job = Job("timing", time_positions, settings, threads=machine.threads)
     outcome = run_jobs([job], at_once=1)[0]
     if outcome.error is not None:
-        raise Failed(_why([outcome]))
+        raise Failed(_why([outcome]), code="experiments.embedding-cannot-be-timed")
     return outcome.result
 
 
 def time_baseline(job: Settings, tell: Tell) -> dict[str, Any]:
-    """Return how a process like this one computes fastest, and its seconds a step."""
+    """Return the fastest machine settings for one process, and its seconds per step."""
     config = config_of(job)
     material = read_training_data(config)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
@@ -124,7 +123,7 @@ def time_baseline(job: Settings, tell: Tell) -> dict[str, Any]:
     model.initialise(config.seed)
     device = pick_device(config.device)
     model.to(device)
-    tell(0.2, "measuring what this machine does fast")
+    tell(0.2, "measuring the machine")
     batch = material.batches(config).at(0).to(device)
     machine = measure(config, model, batch, lambda step: 0.0)
     training = _at_rest(config, machine, material)
@@ -141,7 +140,7 @@ def time_baseline(job: Settings, tell: Tell) -> dict[str, Any]:
 
 
 def time_positions(job: Settings, tell: Tell) -> dict[str, Any]:
-    """Return the costs of every embedding, timed in turn."""
+    """Return the costs of all embeddings, timed in turn."""
     config, machine = config_of(job), Compute(**job["machine"])
     material = read_training_data(config)
     config = with_vocabulary(config, material.tokenizer.vocabulary_size)
@@ -166,7 +165,7 @@ def time_positions(job: Settings, tell: Tell) -> dict[str, Any]:
 
 
 def as_job(config: TrainConfig) -> dict[str, Any]:
-    """Return a configuration as JSON holds it."""
+    """Return a configuration as JSON."""
     return {"training": config.to_dict(), "model": config.model.to_dict()}
 
 
@@ -176,7 +175,7 @@ def config_of(job: Settings) -> TrainConfig:
 
 
 def _at_rest(config: TrainConfig, machine: Compute, material: Any) -> loop.Training:
-    """Return a training whose steps cost what they cost and change nothing."""
+    """Return a training with a learning rate of 0, whose steps are timed and change nothing."""
     config = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
     model = make_model(config.model)
     model.initialise(config.seed)

@@ -1,24 +1,24 @@
-"""How certain the findings of a comparison are, in sentences: power, chance, seeds still needed.
+"""Sentences on the certainty of a comparison: power, false positives, seeds still needed.
 
-A difference that is not shown is printed with its size all the same, and with the number of seeds
-that would settle one of that size; a comparison says what it could have found at all, how often it
-would find what is not there, and which of its intervals nothing corrects.
+A difference that is not significant is printed with its size and with the number of seeds that
+would make one of that size significant. The report states the smallest detectable difference, the
+false positive rate, and which intervals are not corrected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wordorder.experiments.judgement import Change
 from wordorder.experiments.power import MOST_SEEDS, detectable, seeds_to_settle
 from wordorder.experiments.results import Result, Summary
+from wordorder.experiments.significance import Change
 from wordorder.experiments.statistics import SIGNIFICANT, Spread
 from wordorder.experiments.wording import listed
 from wordorder.numerals import counted
 
 
 def certainty(summary: Summary) -> Iterable[str]:
-    """Yield what the comparison could have found, and how often it finds what is not there."""
+    """Yield sentences on power, scope of the intervals, and false positives."""
     compared = [
         (r, r.against_baseline)
         for r in summary.ranked
@@ -31,9 +31,9 @@ def certainty(summary: Summary) -> Iterable[str]:
     over = all(c.difference.over_documents for _, c in compared)
     yield (
         "Intervals and p-values are over seeds and held-out documents; those on order are over "
-        "seeds alone."
+        "seeds only."
         if over
-        else "Intervals and p-values are over seeds alone: they hold for these held-out documents."
+        else "Intervals and p-values are over seeds only: they hold for these held-out documents."
     )
     holm = f", by Holm's correction over {family}" if family > 1 else ""
     exploratory = sum(
@@ -43,35 +43,35 @@ def certainty(summary: Summary) -> Iterable[str]:
     )
     rest = (
         f" The {counted(exploratory, 'interval')} on longer context and on order "
-        f"{'is' if exploratory == 1 else 'are'} exploratory, each 95% by itself: about "
-        f"{SIGNIFICANT * exploratory:.1f} of them would miss the truth."
+        f"{'is' if exploratory == 1 else 'are'} exploratory, each at 95% without correction: about "
+        f"{SIGNIFICANT * exploratory:.1f} of them are expected to miss the true value."
         if exploratory
         else ""
     )
     yield (
-        f"If no embedding differed from {summary.baseline}, the chance that any is called better "
+        f"If no embedding differed from {summary.baseline}, the probability of calling any better "
         f"or worse would be at most 5%{holm}.{rest}"
     )
     if looks := summary.comparison.looks_so_far[:-1]:
         yield (
-            f"Seeds were added after the results had been looked at with {listed(map(str, looks))}:"
-            f" p-values are multiplied by {(len(looks) + 1) ** 2} for it, intervals are not and "
-            "assume a number of seeds that was fixed in advance."
+            f"Seeds were added after results with {listed(map(str, looks))} were available: "
+            f"p-values are multiplied by {(len(looks) + 1) ** 2} to correct for this; intervals "
+            f"are not corrected."
         )
 
 
 def _power(compared: list[tuple[Result, Change]], family: int) -> str:
-    """Say what difference the comparison would have found with 80% probability."""
+    """Describe the smallest difference that is detected with a power of 80%."""
     spreads = [(c.difference.spread, r.position) for r, c in compared if c.difference.spread]
     alone = sorted((detectable(spread), name) for spread, name in spreads)
     text = (
-        f"With {counted(max(spread.seeds for spread, _ in spreads), 'seed')} a true difference is "
-        f"found 80% of the time if it is {_range(alone)} nats or more, tested alone"
+        f"With {counted(max(spread.seeds for spread, _ in spreads), 'seed')} a true difference of "
+        f"{_range(alone)} nats or more is detected with a power of 80%, tested alone"
     )
     if family > 1:
         first_step = sorted((detectable(spread, family), name) for spread, name in spreads)
-        text += f"; at Holm's first step of {family}, {_range(first_step)} or more"
-    return f"{text}. (Estimated from the spread over these seeds, so a rough figure.)"
+        text += f"; at Holm's first step of {family}, {_range(first_step)} nats or more"
+    return f"{text}. (A rough estimate from the variance between these seeds.)"
 
 
 def _range(found: list[tuple[float, str]]) -> str:
@@ -82,28 +82,28 @@ def _range(found: list[tuple[float, str]]) -> str:
 
 
 def settled(change: Change) -> str:
-    """Return what is certain of a difference, and how many seeds would settle it."""
+    """Describe the significance of a difference, and the seeds that would settle it."""
     spread = change.difference.spread
     assert spread is not None
     if change.shown:
         return side(change)
     if change.negligible:
         most = max(abs(change.low or 0.0), abs(change.high or 0.0))
-        return f"no difference found; one of {most:.3f} nats is not excluded"
-    certainty = f"likely {side(change)}, not settled" if change.likely else "not settled"
+        return f"no difference; up to {most:.3f} nats is not excluded"
+    certainty = f"likely {side(change)}, not significant" if change.likely else "not significant"
     return f"{certainty}; {seeds_needed(abs(change.mean), spread, change.compared)}"
 
 
 def seeds_needed(distance: float, spread: Spread, comparisons: int = 1) -> str:
-    """Return how many seeds would show a true difference as large as what was found."""
+    """Describe how many seeds would show a true difference of the measured size."""
     needed = seeds_to_settle(distance, spread, comparisons)
     if needed is None:
         return f"a difference of this size needs more than {MOST_SEEDS} seeds, or more documents"
     needed = max(needed, spread.seeds + 1)
     more = needed - spread.seeds
-    return f"about {counted(needed, 'seed')} ({more} more) would settle one of this size"
+    return f"about {counted(needed, 'seed')} ({more} more) would show a difference of this size"
 
 
 def side(change: Change) -> str:
-    """Return whether a loss is better or worse than the baseline's."""
+    """Return "better" or "worse" than the baseline."""
     return "better" if change.mean < 0 else "worse"

@@ -1,19 +1,18 @@
-"""The same model with each of several positional embeddings, and what can be said of them.
+"""Compares positional embeddings: the same model trained with each, paired by seed.
 
-Runs are paired: with one seed every embedding sees the same batches, starts from the same
-weights wherever names and shapes agree, reads the same number of tokens, and computes in the
-same way. What is left to differ is the embedding, and the luck of the seed, which several
-seeds measure.
+With one seed every embedding gets the same batches, the same initial weights wherever names and
+shapes agree, the same number of tokens, and the same numerics. The remaining differences are the
+embedding and the variance between seeds, which several seeds measure.
 
-    OUT/comparison.json    what was asked, what was held equal, what each embedding costs
+    OUT/comparison.json    the settings, what was held equal, the cost of each embedding
     OUT/results.jsonl      one line for each run
     OUT/runs/NAME-seedN/   ordinary run folders
-    OUT/table.csv, figures/, report.html: made again from the first two
+    OUT/table.csv, figures/, report.html: generated from the first two
 
-Asked again, it goes on: runs that are done are reused, one that was stopped is resumed, and more
-embeddings or seeds are added to those there. Other lengths are measured again, not trained again;
-what would change a run is refused. Every run is judged at its last step, whatever validated best on
-the way: choosing a step by the held-out text would flatter whoever varies most.
+The same command resumes: finished runs are reused, an interrupted one is resumed, and further
+embeddings or seeds are added. With other lengths runs are measured again, not trained again;
+settings that would change a run are refused. Every run is evaluated at its last step, not at its
+best one: selecting a step on held-out text would favour embeddings whose loss varies most.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from annotated_types import Interval
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import FACTORS as LENGTHS
 from wordorder.evaluation.context import measurable
-from wordorder.experiments import fairness, grid, overfitting
+from wordorder.experiments import controls, grid, overfitting
 from wordorder.experiments.calibration import calibrate, costs
 from wordorder.experiments.comparison import RECORD, Comparison
 from wordorder.experiments.folder import beginning, goes_on
@@ -51,13 +50,13 @@ from wordorder.training.training_data import TrainingData, read_training_data
 from wordorder.version import __version__
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
-BASELINE = "rotary"  # the default of `wordorder train`: the question is whether to leave it
+BASELINE = "rotary"  # the default of `wordorder train`
 DEFAULT_TIME = "2m"
-# 16 times 64 tokens is what 13 documents of the built-in text's held-out part reach.
+# 13 held-out documents of the built-in text reach 16 times 64 tokens.
 TRAINED_LENGTH, BATCH_SIZE = 64, 32
-FEWEST_STEPS = 20  # below, embeddings have had no time to differ
+FEWEST_STEPS = 20  # with fewer steps embeddings cannot differ yet
 FIGURES = ("losses", "curves", "lengths", "whole-windows", "length-changes", "order")
-# What a comparison leaves, and so what --overwrite removes: nothing else in the folder is touched.
+# The files that a comparison writes, and that --overwrite removes; other files in the folder stay.
 COMPARISON = FolderKind(
     "a comparison",
     record=RECORD,
@@ -70,32 +69,32 @@ COMPARISON = FolderKind(
     ),
     inside={"runs/*": RUN, "tuning/*": RUN},
 )
-# What runs do not share, or what does not change them.
+# Settings that runs do not share, or that do not change them.
 NOT_SHARED = ("position", "out", "overwrite", "sample_prompt", "tensorboard")
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """A comparison.
+    """The settings of a comparison.
 
     Raises:
-        BadInput: values that cannot be.
+        BadInput: a setting is invalid.
     """
 
     train: TrainConfig
-    """what all runs share; its seed is the first, its position is not looked at"""
+    """shared by all runs; its seed is the first one, its position is ignored"""
     positions: tuple[str, ...] = POSITIONS
     baseline: str | None = None
-    """what differences are taken to; None: rotary where it is compared, else the first"""
+    """the reference of differences; None: rotary if it is compared, else the first"""
     seeds: Annotated[int, Interval(ge=0, le=10_000)] = 3
     lengths: tuple[Positive, ...] = LENGTHS
-    """in trained lengths"""
+    """context lengths, relative to the trained length"""
     pack: bool = False
-    """contexts longer than documents may cross into others"""
+    """whether contexts may cross document boundaries"""
     tune: bool = False
-    """choose the learning rates for each embedding"""
+    """whether to tune the learning rates for each embedding"""
     processes: Threads = 0
-    """runs at once, which share the cores; 0: as many as are done soonest, measured"""
+    """runs at once, which share the cores; 0: the fastest number, measured"""
     out: str = "runs/compare"
     overwrite: bool = False
 
@@ -105,21 +104,37 @@ class CompareConfig:
         if self.baseline is not None:
             object.__setattr__(self, "baseline", canonical(self.baseline))
         if len(self.positions) < 2:
-            raise BadInput("a comparison needs at least two --positions")
+            raise BadInput(
+                "--positions needs at least two embeddings", code="experiments.one-position"
+            )
         twice = [p for p in self.positions if self.positions.count(p) > 1]
         if twice:
-            raise BadInput(f"--positions names {twice[0]} twice: once is enough")
+            raise BadInput(
+                f"--positions has {twice[0]} twice: give it once", code="experiments.position-twice"
+            )
         if not self.lengths:
-            raise BadInput("--lengths names none: give multiples of the trained length, as 1 2 4")
+            raise BadInput(
+                "--lengths is empty: give multiples of the trained length, such as 1 2 4",
+                code="experiments.no-lengths",
+            )
         if self.baseline is not None and self.baseline not in self.positions:
             raise BadInput(
-                f"--baseline {self.baseline} is not compared: it is one of "
-                f"{', '.join(self.positions)}"
+                f"--baseline {self.baseline} is not among the --positions: choose from "
+                f"{', '.join(self.positions)}",
+                code="experiments.baseline-not-compared",
             )
         if self.train.seed + self.seeds > LARGEST:
-            raise BadInput(f"--seed {self.train.seed} leaves no {self.seeds} seeds: give less")
+            raise BadInput(
+                f"--seed {self.train.seed} is too large for {self.seeds} seeds: give at most "
+                f"{LARGEST - self.seeds}",
+                code="experiments.seed-too-large",
+            )
         if self.train.objective != "next-token":
-            raise BadInput("a comparison is of models that predict the next token")
+            raise BadInput(
+                "wordorder compare trains models that predict the next token: leave out "
+                "--objective",
+                code="experiments.objective-not-compared",
+            )
 
     @property
     def against(self) -> str:
@@ -130,17 +145,17 @@ class CompareConfig:
 def compare(
     config: CompareConfig, *, show: Progress | None = None, command: str | None = None
 ) -> Path:
-    """Run a comparison, or what is left of one, and return its folder.
+    """Run or resume a comparison, and return its folder.
 
     Args:
-        show: what is told while it works; None: nothing.
-        command: how it was asked for, for the report.
+        show: receives progress; None: no output.
+        command: the command line, for the report.
 
     Raises:
-        BadInput: a configuration, text or folder that cannot be.
-        Failed: where not even the baseline can take a step.
+        BadInput: the settings, the text or the folder cannot be used.
+        Failed: not even the baseline can be trained.
         Refused: another process is writing to the folder.
-        KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
+        KeyboardInterrupt: after Ctrl-C; the same call resumes.
     """
     folder = user_path(config.out)
     with held(folder):
@@ -149,21 +164,23 @@ def compare(
 
 
 def _compare(folder: Path, config: CompareConfig, show: Progress, command: str | None) -> None:
-    """Run a comparison in its folder, whose lock is held."""
+    """Run a comparison while the lock of its folder is held."""
     config = replace(config, train=_shared_training(config))
-    for position in config.positions:  # a wrong spec is known at once
+    for position in config.positions:  # report an invalid spec first
         shape_of(replace(config.train.model, position=position, vocabulary_size=8))
     material = read_training_data(config.train)
     before = _before(folder, config)
     if before and before.data["content_hash"] != material.facts["content_hash"]:
         raise BadInput(
-            f"the text of {' '.join(config.train.data)} is not what {folder} was made from: "
-            "bring back the old text, or choose another --out"
+            f"the text of {' '.join(config.train.data)} differs from that of the comparison in "
+            f"{folder}: restore the old text, or choose another --out",
+            code="experiments.text-has-changed",
         )
     if before and before.data.get("split") != material.facts["split"]:
         raise BadInput(
-            f"{folder} was made with another split of its text than this version makes, so that "
-            "its losses are of other tokens: choose another --out, or replace it by --overwrite"
+            f"the comparison in {folder} used another split of its text than this version, so its "
+            "losses are of other tokens: choose another --out, or replace it with --overwrite",
+            code="experiments.split-has-changed",
         )
     asked = _asked(config)
     train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
@@ -176,28 +193,28 @@ def _compare(folder: Path, config: CompareConfig, show: Progress, command: str |
     record = replace(record, costs=_costs(config, record, before, show))
     if before:
         record = replace(record, tuned=before.tuned, tuning=before.tuning, looks=before.looks)
-    record = fairness.with_facts(record)
+    record = controls.with_facts(record)
     with beginning(folder, COMPARISON, goes_on=before is not None):
         record.write(folder)
     if config.tune:
         tuning = tune(folder, record, show)
-        record = fairness.with_facts(replace(record, tuning=tuning, tuned=tuning["chosen"]))
+        record = controls.with_facts(replace(record, tuning=tuning, tuned=tuning["chosen"]))
         record.write(folder)
     grid.run(folder, record, show)
     replace(record, looks=_looked_at(record)).write(folder)
 
 
 def _looked_at(record: Comparison) -> list[int]:
-    """Return the numbers of seeds with which results were there to be looked at, in order.
+    """Return the numbers of seeds with which results were available, in order.
 
-    Adding seeds until a difference is shown finds one in the end; the report must know.
+    Adding seeds until a difference is significant inflates false positives; the report corrects it.
     """
     looks, seeds = record.looks, record.seeds
     return looks if seeds < 2 or seeds in looks else [*looks, seeds]
 
 
 def _changed(before: Comparison | None, record: Comparison, processes: int) -> list[str]:
-    """Return what another setting than before makes of the runs that are there, a line each."""
+    """Describe the effect of changed settings on existing runs, one line each."""
     if before is None:
         return []
     old, new = before.measure, record.measure
@@ -207,19 +224,22 @@ def _changed(before: Comparison | None, record: Comparison, processes: int) -> l
         settings.append(("pack", old.get("pack"), new["pack"]))
         changed = [f"{n} {_shown(b)} instead of {_shown(a)}" for n, a, b in settings if a != b]
         why = listed(changed) if changed else "this version of wordorder measures more"
-        lines.append(f"{why}: runs that are there are measured again, not trained again")
+        lines.append(f"{why}: existing runs are measured again, not trained again")
     if before.baseline != record.baseline:
-        lines.append(f"differences are now to {record.baseline}: nothing is measured again")
+        lines.append(
+            f"differences are now relative to {record.baseline}: nothing is measured again"
+        )
     if record.seeds < before.seeds:
         lines.append(
-            f"the report is of {counted(record.seeds, 'seed')}; the runs of {before.seeds} stay"
+            f"the report covers {counted(record.seeds, 'seed')}; the runs of {before.seeds} seeds "
+            f"stay"
         )
     if left := [p for p in before.positions if p not in record.positions]:
         lines.append(f"the report leaves out {listed(left)}; their runs stay")
     if processes not in (0, record.processes):
         lines.append(
-            f"{counted(record.processes, 'run')} at once, as when {before.positions[0]} was "
-            "first run: how runs are computed does not change within a comparison"
+            f"{counted(record.processes, 'run')} at once, as before: the number does not change "
+            "within a comparison"
         )
     return lines
 
@@ -229,28 +249,28 @@ def _shown(value: Any) -> str:
 
 
 def _shared_training(config: CompareConfig) -> TrainConfig:
-    """Return the training of the baseline, with paths that hold from every folder."""
+    """Return the training settings of the baseline, with absolute paths."""
     train = config.train
     length = {} if configured_steps(train) else {"time": train.time or DEFAULT_TIME}
-    # Every run would compile anew, which small ones do not repay.
+    # Every run would compile again, which does not pay off for small models.
     compiled = {"compile": "no"} if train.compile == "auto" else {}
     model = replace(train.model, position=config.against)
     data = whole_paths(train.data)
-    # Runs are judged at the same step, the last: see above.
+    # Runs are evaluated at the last step: see the module docstring.
     return replace(train, model=model, data=data, keep="last", **length, **compiled)
 
 
 def _asked(config: CompareConfig) -> dict[str, Any]:
-    """Return what all runs share, which cannot change from one call for a folder to the next."""
+    """Return the settings that all runs share, which must not change on resuming."""
     values = {**config.train.to_dict(), **config.train.model.to_dict(), "tune": config.tune}
     return {name: value for name, value in values.items() if name not in NOT_SHARED}
 
 
 def _before(folder: Path, config: CompareConfig) -> Comparison | None:
-    """Return the record of a comparison that is there and can be gone on with.
+    """Return the record of an existing comparison to resume; None if there is none.
 
     Raises:
-        BadInput: another configuration, a damaged record, a folder of other things.
+        BadInput: it has other settings, its record is damaged, or the folder holds other files.
     """
     if not goes_on(folder, COMPARISON, overwrite=config.overwrite):
         return None
@@ -259,14 +279,15 @@ def _before(folder: Path, config: CompareConfig) -> Comparison | None:
         if record.asked.get(name) != value:
             raise BadInput(
                 f"{folder} holds a comparison with {name} {record.asked.get(name)}, not {value}: "
-                "choose another --out, or replace it by --overwrite"
+                "choose another --out, or replace it with --overwrite",
+                code="experiments.other-comparison",
             )
     return record
 
 
 def _settled(config: CompareConfig, material: TrainingData, show: Progress) -> dict[str, Any]:
-    """Measure the machine, and turn a length of time into one number of steps for all."""
-    show.say("measuring how this machine does several runs best")
+    """Measure the machine, and convert a time limit into a number of steps for all runs."""
+    show.say("measuring the fastest way to run several models on this machine")
     train, runs = config.train, len(config.positions) * max(1, config.seeds)
     found = calibrate(train, runs, config.processes)
     steps = configured_steps(train)
@@ -274,8 +295,10 @@ def _settled(config: CompareConfig, material: TrainingData, show: Progress) -> d
         steps = steps_in(train, material, seconds(train.time), found.alone_seconds)
         if steps < FEWEST_STEPS:
             raise BadInput(
-                f"in {train.time} a run takes {counted(steps, 'step')} here, beside measuring its "
-                f"loss: give a longer --time, or --steps {FEWEST_STEPS} or more"
+                f"--time {train.time} is enough for {counted(steps, 'step')} of each run here: "
+                f"give "
+                f"a longer --time, or --steps {FEWEST_STEPS} or more",
+                code="experiments.too-little-time",
             )
     return {**asdict(found), "steps": steps}
 
@@ -283,14 +306,15 @@ def _settled(config: CompareConfig, material: TrainingData, show: Progress) -> d
 def _costs(
     config: CompareConfig, record: Comparison, before: Comparison | None, show: Progress
 ) -> dict[str, Any]:
-    """Return what each embedding costs; those timed before are not timed again."""
+    """Return the cost of each embedding; those timed before are not timed again."""
     known = before.costs if before else {}
     new = [p for p in config.positions if p not in known]
     if new:
         show.say("timing a step with each embedding")
         base = next(iter(known), config.against)
         timed = costs(config.train, [*dict.fromkeys([base, *new])], Compute(**record.machine))
-        # Timed at two moments, seconds compare only by what was timed at both.
+        # Seconds measured at different times are comparable only relative to an embedding timed at
+        # both.
         busier = timed[base]["step_seconds"] / known.get(base, timed[base])["step_seconds"]
         for p in new:
             timed[p]["step_seconds"] /= busier
@@ -301,7 +325,7 @@ def _costs(
 def _record(
     config: CompareConfig, material: TrainingData, settled: dict[str, Any], command: str | None
 ) -> Comparison:
-    """Return the record of a comparison, but for what each embedding costs."""
+    """Return the record of a comparison, without the costs of embeddings."""
     train, trained = config.train, config.train.model.trained_length
     lengths = sorted({trained * factor for factor in config.lengths})
     whole = [length for length in lengths if length <= len(material.validation)]

@@ -1,4 +1,4 @@
-"""The record of a comparison: what was compared and how, as `comparison.json` holds it."""
+"""The record of a comparison in `comparison.json`: what was compared, and how."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ RECORD = "comparison.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What was compared and how. What older records lack has a default.
+    """The settings of a comparison. Fields that older records lack have defaults.
 
     Args:
         wordorder: the version.
-        command: how it was asked for; None: from Python.
-        positions, baseline, seeds: the runs, and what differences are taken to.
-        lengths: in trained lengths.
+        command: the command line; None: from Python.
+        positions, baseline, seeds: the runs, and the reference of differences.
+        lengths: context lengths, relative to the trained length.
         steps, tokens, passes: of each run; passes over the training text.
-        model, training: what all runs share, as `ModelConfig` and `TrainConfig` write it.
+        model, training: shared by all runs, in the format of `ModelConfig` and `TrainConfig`.
         machine, processes: how runs are computed, and how many at once.
-        data: the facts of the text.
-        notes: lengths that the text cannot measure.
-        measure: what each run is asked: see `paired_run.measures_of`.
-        settled: what was measured of the machine, and the steps that follow.
-        asked: the settings that cannot change from one call to the next.
+        data: metadata of the text.
+        notes: context lengths that the text cannot measure.
+        measure: the measurements of each run, see `paired_run.measures_of`.
+        settled: the benchmark of the machine, and the resulting number of steps.
+        asked: the settings that must not change when a comparison is resumed.
         costs: of each embedding: `parameters`, `added`, `step_seconds`.
-        tuned, tuning: the factor of the learning rates of each embedding, and how it was chosen.
-        looks: the numbers of seeds with which results were there to be looked at.
+        tuned, tuning: the factor of the learning rates of each embedding, and its selection.
+        looks: the numbers of seeds with which results were available before.
         held_equal, not_equal, leaks: sentences for the report.
     """
 
@@ -102,10 +102,14 @@ class Comparison:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise BadInput(
-                f"{folder} has no {RECORD}: give a folder that wordorder compare made"
+                f"{folder} has no {RECORD}: give a folder created by wordorder compare",
+                code="experiments.not-a-comparison",
             ) from None
         except (ValueError, TypeError, AttributeError) as error:
-            raise BadInput(f"{path} is damaged: {error}: choose another --out") from None
+            raise BadInput(
+                f"{path} is damaged ({error}): choose another --out",
+                code="experiments.damaged-comparison",
+            ) from None
 
     def write(self, folder: Path) -> None:
         """Write the record into a comparison's folder.

@@ -1,4 +1,4 @@
-"""The folder of an experiment, which goes on with what is there and touches nothing of others."""
+"""The folder of an experiment: resuming, overwriting, and leaving other files alone."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from wordorder.folders import FolderKind, check_free, is_of_kind, replacing_cont
 
 
 def goes_on(folder: Path, kind: FolderKind, *, overwrite: bool = False) -> bool:
-    """Return whether a folder, whose lock must be held, holds an experiment to be gone on with.
+    """Return whether a folder holds an experiment to resume; its lock must be held.
 
     Args:
-        overwrite: it is to be replaced instead; nothing is removed yet.
+        overwrite: whether to replace it instead; nothing is removed yet.
 
     Raises:
-        BadInput: a folder of other things.
+        BadInput: the folder holds other files.
     """
     check_free(folder, kind, overwrite=True, remedy="")
     return is_of_kind(folder, kind) and not overwrite
 
 
 def beginning(folder: Path, kind: FolderKind, *, goes_on: bool) -> AbstractContextManager[None]:
-    """Replace what is there, unless it is gone on with, by what is written within."""
+    """Return a context in which an earlier experiment is replaced, unless it is resumed."""
     return nullcontext() if goes_on else replacing_contents(folder, kind)
 
 

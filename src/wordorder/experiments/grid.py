@@ -1,7 +1,7 @@
-"""The runs of a comparison: which there are, which are left, and what each scored.
+"""The runs of a comparison, and their lines in results.jsonl.
 
-Every run that ends puts its line into results.jsonl at once, in the order of the grid, so
-that what has been found is there whenever the comparison is stopped.
+When a run ends, its line is written at once, in the order of the grid, so that results are
+available if the comparison is interrupted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wordorder.names import file_name
 from wordorder.numerals import counted
 from wordorder.training.plan import readable_seconds
 
-SECONDS_TO_START = 5.0  # a process, with its imports and its text
+SECONDS_TO_START = 5.0  # of a process: imports and reading the text
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Cell:
 
 
 def run(folder: Path, record: Comparison, show: Progress) -> None:
-    """Do what is left of the grid, and write the line of every run."""
+    """Run the remaining cells of the grid, and write the line of every run."""
     cells = cells_of(folder, record)
 
     def write(outcomes: Sequence[Outcome | None]) -> None:
@@ -68,7 +68,7 @@ def cells_of(folder: Path, record: Comparison) -> list[Cell]:
 
 
 def line_of(folder: Path, cell: Cell, outcome: Outcome) -> dict[str, Any]:
-    """Return the line of results.jsonl of one run: what was found of it, or why it failed."""
+    """Return the line of one run in results.jsonl: its results, or why it failed."""
     return {
         "position": cell.position,
         "seed": cell.seed,
@@ -78,10 +78,10 @@ def line_of(folder: Path, cell: Cell, outcome: Outcome) -> dict[str, Any]:
 
 
 def seconds_of(record: Comparison, cells: list[Cell]) -> float:
-    """Return how long some runs should take, from what a step with each embedding took."""
+    """Estimate the time of some runs from the time of a step with each embedding."""
     costs, settled = record.costs, record.settled
     slower = settled["step_seconds"] / costs[record.baseline]["step_seconds"]
-    # Reading is a third of a training step.
+    # A forward pass costs a third of a training step.
     reading = _tokens_read(record) / 3 * record.steps / record.tokens
     work = sum((cell.steps + reading) * costs[cell.position]["step_seconds"] for cell in cells)
     start = SECONDS_TO_START * len(cells)
@@ -89,7 +89,7 @@ def seconds_of(record: Comparison, cells: list[Cell]) -> float:
 
 
 def _tokens_read(record: Comparison) -> float:
-    """Return about how many tokens the measures of one run read."""
+    """Estimate the number of tokens that the measurements of one run read."""
     held_out, trained = record.data["validation_tokens"], record.trained_length
     contexts = MOST_TARGETS / (trained / 2) * sum(record.measure["contexts"])
     whole = held_out * (1 + len(record.measure["lengths"]))

@@ -35,18 +35,18 @@ class Job:
     """One computation, and everything that its result depends on.
 
     Args:
-        name: what people call it, as "rotary seed 0".
-        function: of a module's top level, `function(settings, tell) -> result`. It is imported
-            anew where it runs, and calls `tell(share, line)` now and then with the share done.
-        settings: JSON; the result depends on these alone. They include a fingerprint of data.
-        how: JSON; further settings that leave the result as it is: a folder, a command.
-        path: the file of the result; None: it is not stored.
+        name: its name in output, such as "rotary seed 0".
+        function: at the top level of a module, `function(settings, tell) -> result`. It is imported
+            where it runs, and calls `tell(share, line)` to report progress.
+        settings: JSON; the result depends only on these. They include a hash of the data.
+        how: JSON; further settings that do not affect the result: a folder, a command.
+        path: the file of the result; None: not stored.
         threads: CPU threads.
-        alone: it measures time, so no other job may run beside it.
-        seconds: about how long it takes, in any unit that all jobs share.
-        in_words: from the result to what a person reads when the job has ended.
-        older: from a file's record as earlier versions wrote it to the result; None if the record
-            is of another job.
+        alone: whether it measures time, so that no other job may run beside it.
+        seconds: its approximate time, in any unit that all jobs share.
+        in_words: formats the result for the line printed when the job ends.
+        older: returns the result from a record of an earlier version; None if the record is of
+            another job.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Job:
     def key(self) -> str:
         """The digest of the function's name and the settings."""
         described = json.dumps([self.function.__qualname__, self.settings])
-        # A setting that is added later, and off, leaves the keys of earlier results as they are.
+        # A setting added later with the value None does not change the keys of earlier results.
         described = json.loads(described, object_hook=_without_none)
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def order(self) -> dict[str, Any]:
-        """Return what is sent to where the job runs, as JSON; `perform` takes it."""
+        """Return the job as JSON for the process that runs it; `perform` takes it."""
         order = {
             "function": f"{self.function.__module__}:{self.function.__qualname__}",
             "key": self.key,
@@ -82,13 +82,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """The result or the error of a job.
 
     Args:
-        result: what its function returned, as JSON gives it back; None if it failed.
-        error: one line on why it failed; None if it did not.
-        details: what it wrote to stderr, with a traceback if the error is a bug.
-        seconds: how long it took.
+        result: the return value of its function after a round trip through JSON; None if it failed.
+        error: one line on why it failed; None if it succeeded.
+        details: its stderr, with a traceback if the error is a bug.
+        seconds: its time.
     """
 
     result: Any = None
@@ -98,7 +98,7 @@ class Outcome:
 
 
 def stored(job: Job) -> Outcome | None:
-    """Return how a job ended whose result is stored; None if there is none of this description."""
+    """Return the stored outcome of a job; None if there is none with the same key."""
     record = read_stored(job)
     if record is None:
         return None
@@ -112,7 +112,7 @@ def stored(job: Job) -> Outcome | None:
 
 
 def read_stored(job: Job) -> dict[str, Any] | None:
-    """Return the record in a job's file, of whatever description; None if there is none."""
+    """Return the record in a job's file, with any key; None if there is none."""
     try:
         record = json.loads(job.path.read_text(encoding="utf-8")) if job.path else None
     except (OSError, ValueError):
@@ -121,7 +121,7 @@ def read_stored(job: Job) -> dict[str, Any] | None:
 
 
 def is_stored_result(path: Path) -> bool:
-    """Whether a file holds a job's result, by this version or an earlier one."""
+    """Return whether a file holds a job's result, of this version or an earlier one."""
     return has_keys(path, ("job", "seconds", "result"))
 
 

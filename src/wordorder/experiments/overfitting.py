@@ -1,9 +1,9 @@
-"""Whether a comparison ranks embeddings or overfitting: passes over the text, best and last loss.
+"""Detects whether a comparison ranks overfitting: passes over the text, best and last loss.
 
-A model that reads its text many times begins to repeat it, and its loss on other text rises. What
-is compared then is how fast each embedding overfits, which may be the opposite of how well it
-learns. A comparison judges every run at its last step, all alike; so it says how often the text is
-read, gives the best loss on the way beside the last, and says so first where the two differ.
+A model trained for many epochs memorises its text, and its loss on other text rises. A comparison
+then ranks how fast each embedding overfits, which may be the opposite of how well it learns. Every
+run is evaluated at its last step, so the report gives the number of passes and the best loss beside
+the last one, and warns first if the two differ.
 
 Source: Muennighoff et al. 2023, Scaling Data-Constrained Language Models: up to 4 passes repeated
 text is worth nearly as much as new text, and by 16 passes most of the gain is gone.
@@ -20,14 +20,14 @@ from wordorder.experiments.wording import listed
 from wordorder.numerals import counted, signed
 
 MOST_PASSES = 4.0
-# Two validations of one model on the same tokens while its rate is high differ by about .01.
+# Two validations of one model on the same tokens at a high learning rate differ by about .01.
 MARGIN_NATS = 0.02
-# The presets end some .1 to .3 below their validation loss; dropout alone hides as much again.
+# The presets end with a training loss .1 to .3 below the validation loss; dropout hides as much.
 GAP_NATS = 0.5
 
 
 def before_it_starts(passes: float) -> list[str]:
-    """Return what to say of the number of passes before the first run, a line each."""
+    """Return lines on the number of passes over the text, before the first run."""
     lines = [f"each run makes {_passes(passes)} over the training text"]
     if passes > MOST_PASSES:
         lines.append(
@@ -38,7 +38,7 @@ def before_it_starts(passes: float) -> list[str]:
 
 
 def headline(summary: Summary) -> str:
-    """Return the qualification of the headline; "" where there is none."""
+    """Return a qualification of the headline, or ""."""
     passes = summary.comparison.passes
     if not any(result.losses for result in summary.results):
         return ""
@@ -47,16 +47,17 @@ def headline(summary: Summary) -> str:
     after = f"After {_passes(passes)} over the text this" if passes is not None else "This"
     if rise > MARGIN_NATS:
         return (
-            f"{after} ranks overfitting: losses rose after their best, by up to {rise:.3f} nats "
-            f"({worst.position})."
+            f"{after} comparison ranks overfitting: losses rose after their minimum by up to "
+            f"{rise:.3f} nats ({worst.position})."
         )
     if passes is not None and passes > MOST_PASSES:
-        return f"{after} may rank overfitting, although no loss rose before the last step."
+        return f"{after} comparison may rank overfitting, although no loss rose before the last "
+        "step."
     return ""
 
 
 def lines(summary: Summary) -> Iterable[str]:
-    """Yield what is to be said of how training ended, beyond the last loss."""
+    """Yield sentences on how training ended, beyond the last loss."""
     judged = [r for r in summary.results if r.losses]
     rose = [r for r in judged if (r.overfitting_nats or 0.0) > MARGIN_NATS]
     if rose:
@@ -70,8 +71,8 @@ def lines(summary: Summary) -> Iterable[str]:
     gaps = [(gap, r.position) for r in judged if (gap := r.training_gap_nats) is not None]
     if wide := [f"{position} {signed(gap)}" for gap, position in gaps if gap > GAP_NATS]:
         yield (
-            "The validation loss is far above the training loss of the last steps, by nats: "
-            f"{listed(wide)}. The models know their training text better than the language."
+            "The validation loss is far above the training loss of the last steps (nats): "
+            f"{listed(wide)}. The models have memorised part of their training text."
         )
     yield from _worse_than_guessing(judged, summary.comparison)
 
@@ -84,8 +85,8 @@ def _at_best(summary: Summary) -> Iterable[str]:
     if order:
         each = [f"{r.position} {signed(r.against_baseline_at_best or 0.0)}" for r in order]
         yield (
-            f"Each at its own best instead, against {summary.baseline}: {listed(each)} nats "
-            "(chosen by the same numbers, so no interval)."
+            f"At the best step of each instead, against {summary.baseline}: {listed(each)} nats "
+            f"(selected by the same numbers, so without interval)."
         )
 
 
@@ -97,9 +98,9 @@ def _worse_than_guessing(judged: Iterable[Result], comparison: Comparison) -> It
     found = [r.position for r in judged if r.loss_nats is not None and r.loss_nats > guessing]
     if found:
         yield (
-            f"Worse than guessing evenly among {counted(size, 'token')} (a loss of "
-            f"{guessing:.2f} nats): {listed(found)}. Such a run diverged or has only memorised its "
-            "training text."
+            f"Worse than uniform guessing among {counted(size, 'token')} (a loss of "
+            f"{guessing:.2f} nats): {listed(found)}. Such a run has diverged or only memorised "
+            f"its training text."
         )
 
 

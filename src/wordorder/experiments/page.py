@@ -22,7 +22,10 @@ from wordorder.table import Table
 try:
     import jinja2
 except ImportError:
-    raise BadInput("the page needs an extra: pip install 'wordorder[compare]'") from None
+    raise BadInput(
+        "the report needs an extra: pip install 'wordorder[compare]'",
+        code="experiments.needs-jinja2",
+    ) from None
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -32,14 +35,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 @dataclass(frozen=True)
 class Heading:
-    """A small heading, of what comes next."""
+    """A small heading."""
 
     kind: ClassVar = "heading"
     text: str
 
 
 @dataclass(frozen=True)
-class Text:
+class Paragraph:
     """A paragraph."""
 
     kind: ClassVar = "text"
@@ -56,7 +59,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Code:
-    """A command or a file, as it is typed."""
+    """A command or a file, in a fixed-width font."""
 
     kind: ClassVar = "code"
     text: str
@@ -64,11 +67,11 @@ class Code:
 
 @dataclass(frozen=True)
 class Emphasis:
-    """What a reader is to take away: the first sentence large, then the parts."""
+    """The main result: the first sentence in large type, then the parts."""
 
     kind: ClassVar = "emphasis"
     first: str
-    parts: Sequence[Heading | Text | Items] = ()
+    parts: Sequence[Heading | Paragraph | Items] = ()
 
 
 @dataclass(frozen=True)
@@ -80,16 +83,16 @@ class Figure:
     caption: str = ""
 
     def svg(self) -> str:
-        """Return the panel for a wide page and for a narrow one, of which one is shown."""
+        """Return the panel for a wide page and for a narrow one; CSS shows one of them."""
         return drawing.svg(self.panel) + drawing.svg(self.panel, narrow=True)
 
 
-Part = Heading | Text | Items | Code | Emphasis | Table | Figure
+Part = Heading | Paragraph | Items | Code | Emphasis | Table | Figure
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading (none where it is empty) and what is under it."""
+    """A heading (none if it is empty) and its parts."""
 
     heading: str
     parts: Sequence[Part] = ()
@@ -100,16 +103,16 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 
     Args:
         title, lead: the heading, and the line under it.
-        sections: in order; the names of their panels are unlike.
+        sections: in order; names of panels must be unique.
     """
     return _template().render(title=title, lead=lead, sections=sections, policy=POLICY)
 
 
 def write_files(folder: Path, table: str, groups: Sequence[Sequence[Panel]], html: str) -> None:
-    """Write what people read of an experiment: table.csv, figures/ and report.html.
+    """Write table.csv, figures/ and report.html of an experiment.
 
     Args:
-        groups: panels of one figure each, which is named for its first.
+        groups: the panels of each figure, which is named after the first.
     """
     write_text(folder / "table.csv", table)
     figures = folder / "figures"

@@ -1,8 +1,7 @@
-"""What people read of a comparison: table.csv, figures and report.html.
+"""Writes the results of a comparison: table.csv, figures and report.html.
 
-All of it is made from two files of truth, `comparison.json` (what was compared and how) and
-`results.jsonl` (a line for each run), and from nothing else: made again it is the same to the
-byte, and it cannot say what did not happen.
+The only inputs are `comparison.json` (the settings) and `results.jsonl` (a line for each run), so
+that the output can be generated again, byte for byte.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from wordorder.experiments.page import (
     Figure,
     Heading,
     Items,
+    Paragraph,
     Part,
     Section,
-    Text,
     page,
     write_files,
 )
@@ -37,34 +36,33 @@ from wordorder.panels import Panel
 from wordorder.training.metrics import read
 
 INTERVALS = (
-    "Differences are paired: runs of the same seed share their data order and every initial "
-    "weight that has the same shape and meaning. Bars are 95% t-intervals of the paired "
-    "difference, small marks the single seeds. A difference is called one only where its "
-    "interval excludes zero and Holm's correction for the number of embeddings allows it."
+    "Differences are paired: runs with the same seed share their data order and every initial "
+    "weight of the same name and shape. Bars are 95% t-intervals of the paired difference, small "
+    "marks are single seeds. A difference is significant if its interval excludes zero and its "
+    "p-value with Holm's correction for the number of embeddings is below 0.05."
 )
 GROWING = (
-    "Each model predicts the same tokens again and again with more of the text before them, so "
-    "what changes is the context alone. By the 95% interval of the change from the trained length: "
-    f"uses it, all of it is below -{GAIN_NATS} nats; breaks, all of it is above "
-    f"+{TOLERANCE_NATS}; survives, neither, and all of it is below +{TOLERANCE_NATS}; undecided, "
-    f"it reaches both sides of +{TOLERANCE_NATS}. Cannot: the embedding has no such position. "
-    "Exploratory: each word is wrong in at most 2.5% of cases, and none is corrected for how many "
-    "there are."
+    "Each model predicts the same tokens with growing context, so only the context changes. By "
+    f"the 95% interval of the change from the trained length: uses it: entirely below -{GAIN_NATS} "
+    f"nats; breaks: entirely above +{TOLERANCE_NATS}; survives: otherwise, and entirely below "
+    f"+{TOLERANCE_NATS}; undecided: it contains +{TOLERANCE_NATS}. Cannot: the embedding has no "
+    "such position. Exploratory: each word is wrong in at most 2.5% of cases, without correction "
+    "for multiple tests."
 )
 WHOLE = (
-    "Windows of each length laid side by side, every token counted. Longer windows have fewer "
-    "tokens with little before them, so the loss may fall although no long context is used: "
-    "it is not to be compared with the figures above."
+    "Disjoint windows of each length, over all tokens. Longer windows have fewer tokens with a "
+    "short context, so the loss may fall although long context is not used: it is not comparable "
+    "with the figures above."
 )
 DISTURBED = (
-    "How much the loss of the same tokens rises where the context before them is disturbed, with "
-    "95% intervals over seeds, for these tokens. What does not rise was predicted without that "
-    "order. Exploratory: not corrected for how many intervals there are."
+    "The rise of the loss of the same tokens with the order of their context disturbed, with 95% "
+    "intervals over seeds, for these tokens. Without a rise, predictions do not use that order. "
+    "Exploratory: without correction for multiple tests."
 )
 COSTS = (
-    "Times of one training step, measured one embedding after another before the runs, at the same "
-    "number of threads; memory is the most that a run's whole process took, mean over seeds. Ratio "
-    "and more are against the baseline; added are the embedding's own parameters."
+    "Time of one training step, measured for one embedding after another before the runs, with "
+    "the same number of threads; memory is the peak of a run's whole process, mean over seeds. "
+    "Ratio and difference are relative to the baseline; added are the embedding's own parameters."
 )
 
 
@@ -114,11 +112,11 @@ def report_page(summary: Summary) -> str:
         Section("", _verdict(summary)),
         Section("Validation loss", list(_loss_parts(summary))),
         Section("Longer context: the same tokens", list(_length_parts(summary))),
-        Section("Longer context: whole windows", list(_window_parts(summary))),
+        Section("Longer context: disjoint windows", list(_window_parts(summary))),
         Section("Order", list(_order_parts(summary))),
-        Section("Speed, memory, parameters", [tables.costs(summary), Text(COSTS)]),
+        Section("Speed, memory, parameters", [tables.costs(summary), Paragraph(COSTS)]),
         *_conditions(comparison),
-        Section("Make it again", list(_again(comparison))),
+        Section("Reproduce", list(_again(comparison))),
     ]
     few = len(names) <= MOST_LISTED
     title = f"Compared: {listed(names)}" if few else f"{len(names)} positional embeddings compared"
@@ -127,10 +125,10 @@ def report_page(summary: Summary) -> str:
 
 def _verdict(summary: Summary) -> list[Part]:
     said = verdict(summary)
-    parts: list[Heading | Text | Items] = [Items(said.certainty)] if said.certainty else []
+    parts: list[Heading | Paragraph | Items] = [Items(said.certainty)] if said.certainty else []
     for found in said.findings:
         parts += [Heading(found.heading), Items(found.lines)]
-    return [Emphasis(said.headline, [*parts, Text(said.scope)]), tables.overview(summary)]
+    return [Emphasis(said.headline, [*parts, Paragraph(said.scope)]), tables.overview(summary)]
 
 
 def _figures(panels: Iterable[Panel | None], caption: str) -> list[Part]:
@@ -145,7 +143,8 @@ def _loss_parts(summary: Summary) -> Iterable[Part]:
     yield from _figures(
         [views.curves(summary)],
         "Thick: mean over seeds; thin: single seeds; the first quarter may lie above the frame. "
-        "Read on the beginning of a text: not the loss above, which is of all the held-out text.",
+        "Measured on the beginning of a text, unlike the loss above, which is over all held-out "
+        "text.",
     )
     if any(result.curves for result in summary.results):
         yield tables.training(summary)
@@ -154,8 +153,8 @@ def _loss_parts(summary: Summary) -> Iterable[Part]:
 def _length_parts(summary: Summary) -> Iterable[Part]:
     targets, documents = summary.targets or 0, summary.target_documents or 0
     caption = (
-        f"{counted(targets, 'target token')} in {counted(documents, 'document')}. The grey band is "
-        f"the tolerance; lines that leave the frame are whole in the figure before. {GROWING}"
+        f"{counted(targets, 'target token')} in {counted(documents, 'document')}. The grey band "
+        f"is the tolerance; lines that leave the frame are complete in the figure before. {GROWING}"
     )
     drawn = [views.same_targets(summary), views.changes(summary)]
     yield from _figures(drawn, caption)
@@ -173,7 +172,7 @@ def _window_parts(summary: Summary) -> Iterable[Part]:
 
 
 def _cannot(summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]]) -> Iterable[Part]:
-    """Yield why embeddings cannot, each at the first length that they cannot."""
+    """Yield the reasons of unmeasurable lengths, each at the first one."""
     firsts = [
         (result, next((at for at in lengths(result) if at.cannot), None))
         for result in summary.results
@@ -194,34 +193,34 @@ def _order_parts(summary: Summary) -> Iterable[Part]:
         yield Items([f"{how}: {meaning}" for how, meaning in meanings.items() if meaning])
         yield tables.order(summary)
     if leaks := summary.comparison.leaks:
-        yield Text("What shows order in these models beside their positional embeddings:")
+        yield Paragraph("Sources of order in these models other than the positional embedding:")
         yield Items(leaks)
 
 
 def _conditions(comparison: Comparison) -> list[Section]:
     listing = {
-        "What was held equal": comparison.held_equal,
-        "What was not equal": comparison.not_equal,
+        "Held equal": comparison.held_equal,
+        "Not equal": comparison.not_equal,
         "Left out": comparison.notes,
     }
     sections = [Section(heading, [Items(items)]) for heading, items in listing.items() if items]
     if tuned := comparison.tuned:
         chosen = [f"{name}: {factor:g} times" for name, factor in tuned.items()]
         curve = [tables.rates(comparison.tuning)] if comparison.tuning else []
-        heading = "Both learning rates, tuned for each embedding"
+        heading = "Learning rates, tuned for each embedding"
         sections.append(Section(heading, [Items(chosen), *curve]))
     return sections
 
 
 def _again(comparison: Comparison) -> Iterable[Part]:
-    yield Code(comparison.command or "made from Python: comparison.json has every setting")
+    yield Code(comparison.command or "started from Python: comparison.json has all settings")
     machine = comparison.machine
     compiled = "compiled" if machine["compile"] else "eager"
-    yield Text(
+    yield Paragraph(
         f"wordorder {comparison.wordorder}, torch {machine['torch']}, {machine['device']}, "
         f"{counted(machine['threads'], 'thread')} a run, "
         f"{counted(comparison.processes, 'run')} at once, {machine['dtype']}, "
-        f"{machine['kernel']} attention, {compiled}. This page is made from comparison.json and "
-        "results.jsonl alone; table.csv has every number:"
+        f"{machine['kernel']} attention, {compiled}. This page is generated from comparison.json "
+        f"and results.jsonl; table.csv has all numbers:"
     )
     yield tables.explained(tables.COLUMNS)

@@ -1,6 +1,6 @@
-"""What a comparison found, as data: results, losses by length, disturbances, costs.
+"""The results of a comparison as data: losses, losses by length, disturbed order, costs.
 
-`summary.py` makes them from the records of runs, and everything that people read is made from them.
+`summary.py` computes them from the records of runs; tables, figures and sentences use only these.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from wordorder.experiments.comparison import Comparison
-from wordorder.experiments.judgement import Change
+from wordorder.experiments.significance import Change
 
-# What a loss may change by and still be called the same, in nats. ALiBi, the embedding known for
-# surviving, rises by .018 at six times its trained length (Press et al. 2022, table 13: perplexity
+# The largest rise in nats that counts as surviving. ALiBi, known for length extrapolation, rises by
+# .018 at six times its trained length (Press et al. 2022, table 13: perplexity
 # 17.98 to 18.30 on sliding windows); rotary rises by more than .06 at twice its own.
 TOLERANCE_NATS = 0.03
-# What a longer context must gain to be called of use, in nats: below, it is not used in practice.
+# The smallest gain in nats that counts as using longer context.
 GAIN_NATS = 0.01
 
 
@@ -28,14 +28,14 @@ class AtLength:
     Args:
         factor: the length over the trained one.
         length: tokens of context.
-        losses: nats per token, a value for each seed; empty where there is a `cannot`.
+        losses: nats per token, one for each seed; empty if there is a `cannot`.
         change: against the same model's loss at the trained length; None there, and where
             there is nothing to compare.
         word: on the same targets, what more context does, by the 95% interval of the change:
             "uses it" (all of it below -0.01 nats), "breaks" (all of it above +0.03), "survives"
             (else, all of it below +0.03), "undecided" (it reaches both sides of +0.03);
             "cannot"; "" where nothing may be said: one seed, the trained length, whole windows.
-        cannot: why the embedding has no such position; "" where it has.
+        cannot: why the embedding has no such position; "" if it has.
     """
 
     factor: float
@@ -52,12 +52,12 @@ class AtLength:
 
 @dataclass(frozen=True)
 class Disturbed:
-    """The rise of the loss where the order of the text is disturbed in one way.
+    """The rise of the loss with the order of the text disturbed in one way.
 
     Args:
-        how, meaning: the probe's name, and what it does in a few words.
-        rise: None where there is a `cannot`.
-        cannot: why it could not be measured; "" where it could.
+        how, meaning: the probe's name and description.
+        rise: None if there is a `cannot`.
+        cannot: why it could not be measured; "" if it could.
     """
 
     how: str
@@ -68,7 +68,7 @@ class Disturbed:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an embedding costs beside the baseline; None: not measured.
+    """The cost of an embedding; None: not measured.
 
     Args:
         parameters, added: of the model, and those of the embedding alone.
@@ -87,7 +87,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Result:
-    """What one embedding scored.
+    """The results of one embedding.
 
     Args:
         rank: by the paired difference to the baseline, 1 the lowest loss; None without runs.
@@ -153,11 +153,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a comparison found.
+    """The results of a comparison.
 
     Args:
-        comparison: what was compared and how.
-        results: one for each embedding, in the order asked for.
+        comparison: its settings.
+        results: one for each embedding, in the order of the settings.
         targets, target_documents: of the loss with growing context on the same targets.
     """
 
@@ -172,7 +172,7 @@ class Summary:
 
     @property
     def seeds(self) -> int:
-        """How many seeds were asked for."""
+        """The requested number of seeds."""
         return self.comparison.seeds
 
     @property
@@ -181,15 +181,15 @@ class Summary:
         return tuple(sorted(self.results, key=lambda r: math.inf if r.rank is None else r.rank))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the summary as JSON holds it."""
+        """Return the summary as JSON."""
         return asdict(self)
 
 
 def word_for(change: Change) -> str:
-    """Return what more context does, in a word; "" with one seed.
+    """Return the effect of longer context in a word; "" with one seed.
 
-    A word needs the whole interval on one side of its bound, so that each word is wrong in at most
-    2.5% of the cases: an interval that reaches both sides is undecided, however large its mean.
+    A word needs the whole interval on one side of its bound, so each is wrong in at most 2.5% of
+    cases; an interval that contains the bound is undecided, however large its mean.
     """
     if change.low is None or change.high is None:
         return ""
@@ -201,6 +201,6 @@ def word_for(change: Change) -> str:
 
 
 def mean_of(values: Iterable[float]) -> float | None:
-    """Return the mean of some values; None of none."""
+    """Return the mean of values; None if there are none."""
     values = tuple(values)
     return math.fsum(values) / len(values) if values else None

@@ -1,13 +1,13 @@
-"""Intervals of a share of right answers over a few seeds, where a t-interval has no meaning.
+"""Intervals of an accuracy over few seeds, for which t-intervals fail.
 
-A share is bounded, and beyond the trained length seeds are often all right or all wrong: the
-t-interval of three such shares covers the true mean in 27 to 75% of cases and reaches outside 0
-to 1. Here each seed's share has a probability of its own, drawn from a beta distribution around the
-mean that is asked for, and its right answers are binomial: the beta-binomial model. How far seeds
-differ is not known, so every value of it counts by how well it explains the shares. What is given
-is the middle 95% of the mean; where every seed is at 0 or at 1, the interval ends there.
+Accuracies are bounded, and beyond the trained length seeds are often all right or all wrong: the
+t-interval of three such values covers the true mean in 27 to 75% of cases and exceeds 0 or 1. The
+beta-binomial model is used instead: each seed has a probability from a beta distribution around the
+mean, and its correct answers are binomial. The unknown variance between seeds is integrated out.
+The interval is the central 95% of the posterior of the mean; if all seeds are at 0 or 1 it ends
+there.
 
-Examples that are the same count once: they are right or wrong together.
+Duplicate examples count once: they are right or wrong together.
 
 Source: Skellam 1948 (the beta-binomial distribution); Brown, Cai and DasGupta 2001, Interval
 Estimation for a Binomial Proportion (Jeffreys' prior, and what it does at 0 and 1).

@@ -1,16 +1,15 @@
-"""What a handful of seeds allows one to say: paired differences, intervals, corrected tests.
+"""Statistics for few seeds: paired differences, intervals, corrected tests.
 
-Runs that share a seed share their data order and initial weights, so they are compared seed by
-seed: what a seed makes easier for both cancels. Few seeds make wide intervals (with three, the
-t-interval is 4.3 standard errors either way), and several comparisons make a chance find likely,
-so a difference is declared only where its interval excludes zero and its p-value survives Holm's
-correction over everything that was compared with the same baseline.
+Runs with the same seed share their data order and initial weights, so they are compared seed by
+seed, and common effects of a seed cancel. Few seeds give wide intervals (with three, the t-interval
+is 4.3 standard errors either way), and several comparisons inflate false positives, so a difference
+is significant only if its interval excludes zero and its p-value is below 0.05 after Holm's
+correction over all comparisons with the baseline.
 
-The documents of the held-out text are a sample too: an embedding that is better on these may not
-be on others. Where the difference on each document is known, the interval covers both seeds and
-documents: their variances are added, each estimated from its own means, and the degrees of freedom
-are Satterthwaite's. What one seed does on one document is in both variances, so the interval is
-somewhat too wide where that dominates, never too narrow.
+The documents of the held-out text are a sample too: a difference on these may not hold on others.
+If the difference on each document is known, the interval covers both seeds and documents: the two
+variances are added, with Satterthwaite's degrees of freedom. The interaction of seed and document
+is in both variances, so the interval is somewhat too wide if that dominates, never too narrow.
 
 Source: Student 1908 (the paired t); Holm 1979, A simple sequentially rejective multiple test
 procedure; Fisher 1935, The Design of Experiments, section 21 (flipping the signs of differences);
@@ -32,20 +31,22 @@ from wordorder.evaluation.intervals import CONFIDENCE
 try:
     from scipy import stats
 except ImportError:
-    raise BadInput("statistics need an extra: pip install 'wordorder[compare]'") from None
+    raise BadInput(
+        "statistics need an extra: pip install 'wordorder[compare]'", code="experiments.needs-scipy"
+    ) from None
 
-SIGNIFICANT = 0.05  # an adjusted p-value below it
+SIGNIFICANT = 0.05  # the level of adjusted p-values
 
-# With 6 pairs the smallest two-sided p of a sign-flip test is 2/64 = 0.03; with 5 it is 0.06, so
-# that nothing could ever be found.
+# With 6 pairs the smallest two-sided p of a sign-flip test is 2/64 = 0.03; with 5 it is 0.06, never
+# significant.
 FEWEST_TO_PERMUTE = 6
-# Up to 16 seeds every flip is counted; beyond, this many are drawn.
+# Up to 16 seeds all flips are enumerated; beyond, this many are sampled.
 MOST_FLIPS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95% t-interval; `low` and `high` are None where there is one value."""
+    """A mean and its 95% t-interval; `low` and `high` are None for a single value."""
 
     mean: float
     low: float | None
@@ -58,7 +59,7 @@ class ByDocument:
 
     Args:
         values: for each seed, in the order of the pairs, one difference a document.
-        weights: the tokens of each document, or its windows: what the mean weighs it by.
+        weights: the weight of each document in the mean: its tokens, or its windows.
     """
 
     values: tuple[tuple[float, ...], ...]
@@ -67,13 +68,13 @@ class ByDocument:
 
 @dataclass(frozen=True)
 class Spread:
-    """How uncertain a mean difference is, and why.
+    """The variance of a mean difference and its components.
 
     Args:
-        seeds: how many pairs.
-        seed_variance: of the difference from one seed to the next.
-        document_variance: of the mean, because of the documents; 0 where they are not sampled.
-        document_freedom: degrees of freedom of that; 0 where they are not sampled.
+        seeds: the number of pairs.
+        seed_variance: the variance of the difference between seeds.
+        document_variance: the variance of the mean due to documents; 0 if not estimated.
+        document_freedom: its degrees of freedom; 0 if not estimated.
     """
 
     seeds: int
@@ -97,22 +98,22 @@ class Spread:
         return (of_seeds + self.document_variance) ** 2 / below
 
     def with_seeds(self, seeds: int) -> Spread:
-        """Return the spread that as many seeds would have."""
+        """Return the spread with another number of seeds."""
         return replace(self, seeds=seeds)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How something differs from a baseline, seed by seed.
+    """The paired difference to a baseline.
 
     Args:
         mean: of the differences, value minus baseline.
         low, high: the 95% t-interval of the mean; None with one seed.
         p: of the paired t-test, two-sided; None with one seed.
-        p_permutation: of the test that flips signs, exact up to 16 seeds; None below 6 seeds.
-        seeds: how many pairs there are.
+        p_permutation: of the sign-flip test, exact up to 16 seeds; None below 6 seeds.
+        seeds: the number of pairs.
         values: the difference of each pair, in the order given.
-        spread: what the interval and p follow from; None with one seed.
+        spread: the variance behind the interval and p; None with one seed.
     """
 
     mean: float
@@ -126,7 +127,7 @@ class Difference:
 
     @property
     def over_documents(self) -> bool:
-        """Whether interval and p cover other documents too, not these alone."""
+        """Whether interval and p generalise to other documents."""
         return self.spread is not None and self.spread.document_freedom > 0
 
 
@@ -136,17 +137,18 @@ def difference(
     """Return the paired difference of values to a baseline.
 
     Args:
-        values, baseline: one finite number a seed, the same seed at the same place.
+        values, baseline: one finite number per seed, in the same order of seeds.
         documents: the differences by document, for an interval over seeds and documents; None, or
-            fewer than two documents, for these documents alone.
+            fewer than two documents: over seeds only.
 
     Raises:
-        BadInput: no pairs, pairs that do not match, numbers that are not finite.
+        BadInput: there are no pairs, the counts differ, or a number is not finite.
     """
     if len(values) != len(baseline):
         raise BadInput(
-            f"{len(values)} values and {len(baseline)} of the baseline make no pairs: "
-            "give one of each for every seed"
+            f"{len(values)} values and {len(baseline)} values of the baseline cannot be paired: "
+            "give one of each for every seed",
+            code="experiments.unpaired-values",
         )
     pairs = zip(values, baseline, strict=True)
     differences = tuple(float(value) - float(base) for value, base in pairs)
@@ -172,7 +174,7 @@ def interval(values: Sequence[float]) -> Interval:
     """Return the mean of some values and its 95% t-interval.
 
     Raises:
-        BadInput: no values, or one that is not finite.
+        BadInput: there are no values, or one is not finite.
     """
     mean, error = _mean_and_error(values)
     if error is None:
@@ -182,11 +184,10 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for there being several, each at its own place.
+    """Return p-values with Holm's correction, in the given order.
 
-    The smallest of m is multiplied by m, the next by m - 1, and so on, none falling below the
-    one before it: the chance of any false find among them stays below the level asked for,
-    however they depend on one another.
+    The smallest of m is multiplied by m, the next by m - 1, and so on, never below the previous
+    one. This bounds the probability of any false positive for any dependence between tests.
 
     Source: Holm 1979.
     """
@@ -198,10 +199,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def differs(difference: Difference, adjusted_p: float | None) -> bool:
-    """Whether a difference may be claimed: its interval excludes zero and Holm's p is below 0.05.
+    """Return whether a difference is significant: its interval excludes zero and p is below 0.05.
 
     Args:
-        adjusted_p: of this difference, by `holm`; None, as `p` is with one seed, claims nothing.
+        adjusted_p: its p-value after `holm`; None with one seed: not significant.
     """
     if difference.low is None or difference.high is None or adjusted_p is None:
         return False
@@ -211,9 +212,13 @@ def differs(difference: Difference, adjusted_p: float | None) -> bool:
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean and its standard error, None with one value."""
     if not len(values):
-        raise BadInput("there are no values to take the mean of: at least one run must end well")
+        raise BadInput(
+            "no values to average: at least one run must succeed", code="experiments.no-values"
+        )
     if not all(math.isfinite(value) for value in values):
-        raise BadInput("a value is not a finite number: leave out runs that failed")
+        raise BadInput(
+            "a value is NaN or infinite: leave out failed runs", code="experiments.not-finite"
+        )
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return mean, None
@@ -222,18 +227,17 @@ def _mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def _p_of_t(mean: float, spread: Spread) -> float:
-    """Return the two-sided p of the mean being zero, also where all differences are equal."""
-    if spread.error == 0:  # scipy's own test warns here and answers NaN where the mean is zero too
+    """Return the two-sided p-value of a zero mean, also if all differences are equal."""
+    if spread.error == 0:  # scipy warns here, and returns NaN for a zero mean
         return 0.0 if mean else 1.0
     return float(2 * stats.t.sf(abs(mean) / spread.error, spread.freedom))
 
 
 def _of_documents(documents: ByDocument | None) -> tuple[float, float]:
-    """Return the variance of a mean because of its documents, and its degrees of freedom.
+    """Return the variance of a mean due to documents, and its degrees of freedom.
 
-    A document's deviation counts by its weight, divided by 1 - weight because the mean follows a
-    large document (the correction that is known as HC2). Documents of unequal size count for as
-    many equal ones as Kish's formula says.
+    Squared weighted deviations are divided by 1 - weight, because a large document pulls the mean
+    towards itself (the HC2 correction). The effective number of documents is Kish's.
     """
     if documents is None or len(documents.weights) < 2:
         return 0.0, 0.0
@@ -248,7 +252,7 @@ def _of_documents(documents: ByDocument | None) -> tuple[float, float]:
 
 
 def _sign_flips(differences: Sequence[float]) -> float | None:
-    """Return the share of flipped signs whose mean is as far from zero as what was found."""
+    """Return the p-value of the sign-flip test; None with too few pairs."""
     if len(differences) < FEWEST_TO_PERMUTE:
         return None
     test = stats.permutation_test(

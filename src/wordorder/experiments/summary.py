@@ -1,11 +1,9 @@
-"""What a comparison found: means, paired differences and what may be said of them.
+"""Computes the summary of a comparison: means, paired differences and their significance.
 
-Everything that people read (the verdict, the table, the figures, the page) is made from
-this one summary, so that no two of them can disagree.
+The verdict, tables, figures and report use only this summary, so that they agree.
 
-The losses against the baseline are the one family whose chance of a false find is held at 5%
-(`judgement.py`). The changes with length, and the losses where the order is disturbed, are
-exploratory: each with an interval of its own.
+The losses against the baseline are the family whose false positive rate is 5% (`significance.py`).
+The changes with length, and the losses with disturbed order, are exploratory.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wordorder.experiments.comparison import Comparison
-from wordorder.experiments.judgement import BySeed, Change, Documents, judge
 from wordorder.experiments.results import (
     AtLength,
     Cost,
@@ -25,15 +22,16 @@ from wordorder.experiments.results import (
     mean_of,
     word_for,
 )
+from wordorder.experiments.significance import BySeed, Change, Documents, judge
 
-NOT_FINITE = "the loss is not a finite number"
+NOT_FINITE = "the loss is NaN or infinite"
 
 
 def summarise(comparison: Comparison, records: Iterable[Mapping[str, Any]]) -> Summary:
-    """Return what a comparison found.
+    """Return the summary of a comparison.
 
     Args:
-        comparison: what was compared and how.
+        comparison: its settings.
         records: the lines of `results.jsonl`; of several for one run the last counts.
     """
     positions, baseline = comparison.positions, comparison.baseline
@@ -144,7 +142,7 @@ def _runs(
         if "failed" in record:
             failed[position][seed] = str(record["failed"])
         elif not _finite(record["validation_loss"]):
-            failed[position][seed] = "its validation loss is not a finite number"
+            failed[position][seed] = "its validation loss is NaN or infinite"
         else:
             runs[position][seed] = record
     return runs, failed

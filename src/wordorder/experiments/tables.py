@@ -1,4 +1,4 @@
-"""The tables of a comparison: table.csv with every number, and short ones for people."""
+"""The tables of a comparison: table.csv with every number, and short ones for reports."""
 
 from __future__ import annotations
 
@@ -6,52 +6,54 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from wordorder.experiments.judgement import Change
 from wordorder.experiments.power import detectable
 from wordorder.experiments.results import AtLength, Result, Summary, mean_of
+from wordorder.experiments.significance import Change
 from wordorder.experiments.wording import p_value, times, with_interval, with_reach
 from wordorder.numerals import counted, signed
 from wordorder.table import Table
 from wordorder.training.plan import MiB
 
-# What the header of table.csv means; F is a factor of the trained length, HOW a disturbance.
+# The columns of table.csv; F is a multiple of the trained length, HOW a probe of order.
 COLUMNS = {
     "position": "the positional embedding",
-    "baseline": "yes: the one that the others are compared with",
-    "rank": "1: the lowest loss, by the paired differences; neighbours need not differ",
-    "seeds, failed, missing": "how many runs ended well, failed, and have not been made",
+    "baseline": "yes: the reference of all differences",
+    "rank": "1: the lowest loss, by paired differences; adjacent ranks may not differ "
+    "significantly",
+    "seeds, failed, missing": "numbers of finished, failed, and missing runs",
     "loss_nats, bits_per_byte": "validation loss, mean over seeds",
     "loss_nats_by_seed": "seed:loss of each run",
     "difference, difference_low, difference_high": (
         "paired difference of the loss to the baseline's, and its 95% interval"
     ),
-    "over": "what interval and p cover: seeds and documents, or seeds (of these documents)",
+    "over": "what interval and p generalise over: seeds and documents, or seeds only",
     "difference_by_seed": "seed:difference of each pair",
     "p, p_holm, p_permutation": (
-        "of the paired t-test; after Holm's correction, and for looks before; by flipping signs, "
-        "from six seeds on, over seeds alone"
+        "of the paired t-test; with Holm's correction and that for earlier looks; of the "
+        "sign-flip test over seeds, from six seeds on"
     ),
     "shown": "yes: the interval excludes zero and p_holm is below 0.05",
     "detectable, detectable_holm": (
-        "the smallest true difference found with 80% probability: alone, at Holm's first step"
+        "the smallest true difference detected with a power of 80%: alone, at Holm's first step"
     ),
     "best, last, training_loss": (
-        "lowest loss of the curve, its end on the same tokens, and the loss in training there"
+        "the lowest loss of the curve, the last one on the same tokens, and the training loss there"
     ),
     "same_targets_Fx": (
         "loss of the same tokens with F times the trained length as context, or cannot"
     ),
     "same_targets_Fx_change, _low, _high, _p": (
-        "against the same model's loss at 1x; exploratory, not corrected for how many there are"
+        "change from the same model's loss at 1x; exploratory, without correction for multiple "
+        "tests"
     ),
-    "same_targets_Fx_word": "what more context does: uses it, survives, breaks or undecided",
+    "same_targets_Fx_word": "effect of longer context: uses it, survives, breaks or undecided",
     "whole_windows_Fx, _change, _low, _high, _p": (
-        "the same over whole windows, which mix short and long contexts"
+        "the same over disjoint windows, which mix short and long contexts"
     ),
-    "order_HOW, _low, _high, _p": "rise of the loss where the order is disturbed",
-    "parameters, parameters_added": "of the model, and those of the embedding alone",
-    "step_seconds, step_ratio": "of one training step, and over the baseline's",
-    "peak_bytes, more_bytes": "most memory of a run's process, and beyond the baseline's",
+    "order_HOW, _low, _high, _p": "rise of the loss with the order disturbed",
+    "parameters, parameters_added": "of the model, and of the embedding",
+    "step_seconds, step_ratio": "of one training step, and relative to the baseline",
+    "peak_bytes, more_bytes": "peak memory of a run's process, and its difference to the baseline",
 }
 
 REACH = "± is the 95% interval of the paired difference."
@@ -134,7 +136,7 @@ def _over(change: Change | None) -> str:
 
 
 def _detectable(change: Change | None, comparisons: int) -> float | None:
-    """Return the smallest difference found with 80% probability; None with one seed."""
+    """Return the smallest difference detected with a power of 80%; None with one seed."""
     spread = change.difference.spread if change else None
     return None if spread is None else detectable(spread, comparisons)
 
@@ -150,7 +152,7 @@ def _by_seed(seeds: Iterable[int], values: Iterable[float]) -> str:
 
 
 def overview(summary: Summary) -> Table:
-    """Return what matters most, one row for each embedding by rank."""
+    """Return the main results, one row for each embedding by rank."""
     furthest = max((at.factor for r in summary.results for at in r.same_targets), default=1.0)
     header = ["embedding", "loss", f"against {summary.baseline}"]
     header += [f"at {times(furthest)}"] if furthest > 1 else []
@@ -206,14 +208,14 @@ def losses(summary: Summary) -> Table:
         ]
         rows.append([*row, _p(change and change.difference.p_permutation)] if permuted else row)
     note = (
-        "Detectable: the smallest true difference that these seeds would show with 80% probability "
-        "at Holm's first step."
+        "Detectable: the smallest true difference detected with a power of 80% at Holm's first "
+        "step."
     )
     return Table([*header, "p, permutation"] if permuted else header, rows, note=note)
 
 
 def training(summary: Summary) -> Table:
-    """Return the best loss of each embedding while training, the last, and the training loss."""
+    """Return best and last validation loss of each embedding, and the training loss."""
     header = ["embedding", "best", "at tokens", "last", "last - best", "training loss"]
     rows = []
     for result in summary.results:
@@ -232,14 +234,14 @@ def training(summary: Summary) -> Table:
         )
     text = next((r.curve_text for r in summary.results if r.curves), "validation")
     note = (
-        f"On the beginning of the {text} text, mean over seeds. The comparison judges the last "
-        "step; where the last is above the best it ranks overfitting."
+        f"On the beginning of the {text} text, mean over seeds. The comparison evaluates the last "
+        f"step; if the last is above the best it ranks overfitting."
     )
     return Table(header, rows, note=note)
 
 
 def rates(tuning: Mapping[str, Any]) -> Table:
-    """Return the losses by which learning rates were chosen: all factors, all embeddings."""
+    """Return the losses of the learning rate search: all factors, all embeddings."""
     tried = {p: {float(f): each for f, each in t.items()} for p, t in tuning["losses"].items()}
     factors = sorted({factor for each in tried.values() for factor in each})
     rows = []
@@ -252,14 +254,14 @@ def rates(tuning: Mapping[str, Any]) -> Table:
         rows.append([position, *cells])
     note = (
         f"Mean {tuning['text']} loss of {counted(len(tuning['seeds']), 'seed')} after "
-        f"{counted(tuning['steps'], 'step')}, by the factor of both rates; * is chosen. Neighbours "
-        "within about 0.01 are level: two seeds do not tell them apart."
+        f"{counted(tuning['steps'], 'step')}, by the factor of both rates; * is selected. "
+        f"Differences below about 0.01 are not significant with two seeds."
     )
     return Table(["embedding", *(times(factor) for factor in factors)], rows, note=note)
 
 
 def by_length(summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]]) -> Table:
-    """Return losses at each length, and under each its change from the trained length."""
+    """Return losses at each length, with the change from the trained length below each."""
     factors = {at.factor: at.length for r in summary.results for at in lengths(r)}
     header = ["embedding", *(f"{times(f)} ({factors[f]:,})" for f in sorted(factors))]
     rows = []
@@ -267,7 +269,7 @@ def by_length(summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]
         at = {a.factor: a for a in lengths(result)}
         if at:
             rows.append([result.position, *(_cell(at.get(f)) for f in sorted(factors))])
-    return Table(header, rows, note=f"Under each loss its change from 1x. {REACH}")
+    return Table(header, rows, note=f"Below each loss: its change from 1x. {REACH}")
 
 
 def _cell(at: AtLength | None) -> str:
@@ -280,7 +282,7 @@ def _cell(at: AtLength | None) -> str:
 
 
 def order(summary: Summary) -> Table:
-    """Return how much the loss rises under each disturbance of the order."""
+    """Return the rise of the loss with each disturbance of the order."""
     probes = list(dict.fromkeys(d.how for r in summary.results for d in r.order))
     rows = []
     for result in summary.results:
@@ -291,8 +293,8 @@ def order(summary: Summary) -> Table:
 
 
 def costs(summary: Summary) -> Table:
-    """Return what each embedding costs in time, memory and parameters."""
-    header = ["embedding", "step", "ratio", "most memory", "more", "parameters", "added"]
+    """Return the cost of each embedding in time, memory and parameters."""
+    header = ["embedding", "step", "ratio", "peak memory", "difference", "parameters", "added"]
     rows = []
     for result in summary.results:
         cost = result.cost
@@ -312,7 +314,7 @@ def costs(summary: Summary) -> Table:
 
 
 def explained(columns: Mapping[str, str]) -> Table:
-    """Return what the columns of a table.csv mean."""
+    """Return a table that explains the columns of a table.csv."""
     return Table(["column of table.csv", "meaning"], list(columns.items()), left=frozenset({0, 1}))
 
 

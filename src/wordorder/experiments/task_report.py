@@ -1,7 +1,6 @@
-"""What people read of a grid of tasks: table.csv, figures and report.html.
+"""Writes the results of a grid of tasks: table.csv, figures and report.html.
 
-All of it is made from `tasks.json` (what was asked for, and how) and `results.jsonl` (a line
-for each run), and from nothing else.
+The only inputs are `tasks.json` (the settings) and `results.jsonl` (a line for each run).
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from wordorder.experiments.page import (
     Emphasis,
     Figure,
     Items,
+    Paragraph,
     Part,
     Section,
-    Text,
     page,
     write_files,
 )
 from wordorder.experiments.tables import explained
-from wordorder.experiments.task_findings import (
+from wordorder.experiments.task_results import (
     LEARNED,
-    Cell,
-    Findings,
-    Row,
-    findings,
+    TaskResults,
+    TaskScore,
+    TrialScore,
     headline,
+    task_results,
     verdict,
 )
 from wordorder.experiments.task_training import Protocol
@@ -50,38 +49,38 @@ from wordorder.training.metrics import read
 
 # What the header of table.csv means.
 COLUMNS = {
-    "task, position": "what was asked, and of which positional embedding",
+    "task, position": "the task, and the positional embedding",
     "checkpoint": (
-        "last: after the last step; best: of those tested, the one that scores most beyond, "
-        "chosen by the scores it is given here (an oracle)"
+        "last: after the last step; best: the tested checkpoint with the highest score beyond "
+        "training, selected by the reported scores (an oracle)"
     ),
-    "learned": f"yes: it scores {LEARNED} or more as trained; only then the rest is judged",
-    "trial, length": "what is tested: the trained length times a factor, or another mixture",
-    "score": "share of right answers (of right reads for flip-flop), mean over seeds, or cannot",
+    "learned": f"yes: a score of {LEARNED} or more as trained; only then the rest is evaluated",
+    "trial, length": "the test: a multiple of the trained length, or another mixture",
+    "score": "accuracy of answers (of reads for flip-flop), mean over seeds, or cannot",
     "score_low, score_high": (
-        "the 95% interval of the mean over seeds and examples (beta-binomial); not of the best"
+        "the 95% interval of the mean over seeds and examples (beta-binomial); not for best"
     ),
-    "examples": "how many different ones were tested",
+    "examples": "the number of distinct test examples",
     "score_by_seed": "seed:score of each run",
-    "parts": "share of right tokens of answers, the end left out, mean over seeds, or cannot",
-    "parts_by_seed": "seed:share of each run",
+    "parts": "accuracy of answer tokens without the end, mean over seeds, or cannot",
+    "parts_by_seed": "seed:accuracy of each run",
     "step_by_seed": "seed:step of the checkpoint",
 }
 MEANING = (
-    "Share of answers with every token right: the mean over seeds, every seed, and the 95% "
-    "interval of the mean over seeds and examples (beta-binomial, between 0 and 1). Last: after "
-    "the last step. Best: of the checkpoints tested along the way the one that is right most often "
-    "beyond, chosen by these very scores, so an oracle, and without an interval. An embedding is "
-    f"judged beyond only where it is right in {LEARNED} within. Cannot: it has no such position."
+    "Exact-match accuracy: the mean over seeds, every seed, and the 95% interval of the mean over "
+    "seeds and examples (beta-binomial, between 0 and 1). Last: after the last step. Best: the "
+    "tested checkpoint with the highest accuracy beyond training, selected by these scores, so an "
+    "oracle, and without an interval. An embedding is evaluated beyond training only with an "
+    f"accuracy of {LEARNED} within. Cannot: it has no such position."
 )
 CURVE = "Thick: mean over seeds; thin: single seeds. Tested on the same examples every time."
 HELD_EQUAL = (
     "The same examples in the same order for all embeddings with one seed, and the same examples "
     "tested; every initial weight of the same name and shape; steps, batch size, model, optimizer "
     "and learning rates, which are not tuned for any embedding.",
-    "Causal models: the mask alone tells order from the second layer on, with every embedding.",
-    "Within the length a tested example may have been trained on, where there are few of them; "
-    "beyond it none has.",
+    "Causal models: the mask alone conveys order from the second layer on, with every embedding.",
+    "Within the trained length a test example may occur in training, if there are few; beyond it "
+    "none does.",
 )
 
 
@@ -91,10 +90,10 @@ class Grid:
 
     record: dict[str, Any]
     lines: list[dict[str, Any]]
-    found: Findings
+    found: TaskResults
 
 
-def write_report(folder: Path) -> Findings:
+def write_report(folder: Path) -> TaskResults:
     """Write table.csv, figures/ and report.html of a grid's folder; return what was found.
 
     Raises:
@@ -121,9 +120,14 @@ def read_grid(folder: Path) -> Grid:
         protocols = [Protocol(**protocol) for protocol in record["protocols"]]
         positions, seeds = record["positions"], record["seeds"]
     except FileNotFoundError:
-        raise BadInput(f"{folder} has no tasks.json: wordorder tasks makes one") from None
+        raise BadInput(
+            f"{folder} has no tasks.json: give a folder created by wordorder tasks",
+            code="experiments.not-a-grid-of-tasks",
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} is damaged: {error!r}: choose another --out") from None
+        raise BadInput(
+            f"{path} is damaged ({error!r}): choose another --out", code="experiments.damaged-tasks"
+        ) from None
     lines = read(folder / "results.jsonl", of_steps=False)
     done = [line for line in lines if "failed" not in line]
     failed = [
@@ -131,17 +135,17 @@ def read_grid(folder: Path) -> Grid:
         for line in lines
         if "failed" in line
     ]
-    return Grid(record, done, findings(protocols, positions, seeds, done, failed))
+    return Grid(record, done, task_results(protocols, positions, seeds, done, failed))
 
 
-def table_csv(found: Findings) -> str:
+def table_csv(found: TaskResults) -> str:
     """Return table.csv: a row for each task, embedding, checkpoint and trial (see `COLUMNS`)."""
     header = [name for names in COLUMNS for name in names.split(", ")]
     records = [_record(row, cell) for row in found.rows for cell in row.cells]
     return Table(header, [[str(each[name]) for name in header] for each in records]).csv()
 
 
-def _record(row: Row, cell: Cell) -> dict[str, Any]:
+def _record(row: TaskScore, cell: TrialScore) -> dict[str, Any]:
     low, high = (row.checkpoint == "last" and cell.interval) or ("", "")
     return {
         "task": row.task,
@@ -170,7 +174,7 @@ def _by_seed(seeds: Sequence[int], values: Sequence[float] | None) -> str:
     return " ".join(f"{seed}:{value:.6g}" for seed, value in pairs)
 
 
-def task_table(task_name: str, found: Findings) -> Table:
+def task_table(task_name: str, found: TaskResults) -> Table:
     """Return the table of one task: each embedding at its last and its best checkpoint."""
     task = find(task_name)
     header = ["embedding", "checkpoint", *(trial.name for trial in task.trials)]
@@ -182,15 +186,15 @@ def task_table(task_name: str, found: Findings) -> Table:
         rows.append(["", "best", *_cells(best)])
     last = found.of(task_name)
     distinct = [str(cell.examples) for cell in last[0].cells] if last else []
-    note = f"Different examples tested: {listed(distinct)}." if distinct else ""
+    note = f"Distinct test examples: {listed(distinct)}." if distinct else ""
     return Table(header, rows, note=note, left=frozenset({0, 1}))
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: TaskScore) -> list[str]:
     return [_cell(row, cell, judged=row.learned or cell is row.cells[0]) for cell in row.cells]
 
 
-def _cell(row: Row, cell: Cell, judged: bool) -> str:
+def _cell(row: TaskScore, cell: TrialScore, judged: bool) -> str:
     if cell.scores is None:
         return "cannot"
     if not judged:
@@ -212,7 +216,7 @@ def _part_title(task: Task) -> str:
     return f"{task.part}s wrong" if task.by_part else f"{task.part}s right"
 
 
-def _parts(row: Row, task: Task) -> list[str]:
+def _parts(row: TaskScore, task: Task) -> list[str]:
     """Return the share of right parts, or of wrong ones where right parts are the score."""
     means = [None if c.parts is None else sum(c.parts) / len(c.parts) for c in row.cells]
     if task.by_part:
@@ -220,7 +224,7 @@ def _parts(row: Row, task: Task) -> list[str]:
     return ["cannot" if mean is None else f"{mean:.2f}" for mean in means]
 
 
-def for_terminal(found: Findings) -> RenderableType:
+def for_terminal(found: TaskResults) -> RenderableType:
     """Return the verdict and a table for each task, for a rich console."""
     shown: list[RenderableType] = [Line(headline(found), style="bold")]
     shown += [Padding(Line(line), (0, 0, 0, 2)) for line in verdict(found)]
@@ -228,7 +232,7 @@ def for_terminal(found: Findings) -> RenderableType:
         shown += [Line(), Line(_title(protocol), style="bold")]
         shown.append(task_table(protocol.task, found).terminal())
     seeds = "the mean, every seed, and its 95% interval" if found.seeds > 1 else "one seed"
-    how = f"\nShare of right answers: {seeds}. Best is an oracle: chosen by these scores."
+    how = f"\nAccuracy: {seeds}. Best is an oracle, selected by these scores."
     return Group(*shown, Line(how, style="dim"))
 
 
@@ -244,17 +248,17 @@ def report_page(grid: Grid) -> str:
     runs = f"{counted(len(found.protocols), 'task')}, {counted(len(found.positions), 'embedding')}"
     lead = f"{runs}, {counted(found.seeds, 'seed')} of each."
     sections = [
-        Section("", [Emphasis(headline(found), [Items(verdict(found))]), Text(MEANING)]),
+        Section("", [Emphasis(headline(found), [Items(verdict(found))]), Paragraph(MEANING)]),
         *(Section(p.task, list(_task_parts(p, grid))) for p in found.protocols),
-        Section("What was held equal, and what was not", list(_conditions(grid))),
-        Section("Make it again", list(_again(grid))),
+        Section("Held equal, and not equal", list(_conditions(grid))),
+        Section("Reproduce", list(_again(grid))),
     ]
     return page("Algorithmic tasks beyond the trained length", lead, sections)
 
 
 def _task_parts(protocol: Protocol, grid: Grid) -> Iterable[Part]:
     task = find(protocol.task)
-    yield Text(f"{_title(protocol)}. Source: {task.source}.")
+    yield Paragraph(f"{_title(protocol)}. Source: {task.source}.")
     symbols = task.symbols(protocol.length)
     example = task.draw(default_rng(1), min(4, protocol.length), symbols)
     yield Code(task.written(example))
@@ -276,7 +280,7 @@ def _conditions(grid: Grid) -> Iterable[Part]:
             shown = " to ".join(f"{n:,}" for n in sorted({added[0], added[-1]}))
             took = sum(line["seconds"] for line in own) / len(own)
             rows.append([position, shown, f"{took:.0f}"])
-    note = "Seconds while as many runs went side by side as there are cores."
+    note = "Seconds with as many runs side by side as cores."
     yield Table(header, rows, note=note)
 
 
@@ -286,9 +290,9 @@ def _again(grid: Grid) -> Iterable[Part]:
     header = ["task", *(name for name in vars(grid.found.protocols[0]) if name != "task")]
     rows = [[str(vars(p)[name]) for name in header] for p in grid.found.protocols]
     yield Table([name.replace("_", " ") for name in header], rows)
-    yield Text(
+    yield Paragraph(
         f"wordorder {grid.record['wordorder']}, torch {grid.record['torch']}, one thread a run, "
-        "float32. This page is made from tasks.json and results.jsonl alone; table.csv has every "
-        "number:"
+        "float32. This page is generated from tasks.json and results.jsonl; table.csv has all "
+        "numbers:"
     )
     yield explained(COLUMNS)

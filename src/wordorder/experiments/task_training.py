@@ -1,15 +1,14 @@
-"""A small model trained on one algorithmic task and tested past its length along the way.
+"""Trains a small model on one algorithmic task, and tests it beyond its length during training.
 
-It is `wordorder train`'s loop with other material: examples instead of text, the loss on
-answers alone. Batches are a function of the seed and the step, so that embeddings with the
-same seed read the same examples in the same order and share their initial weights.
+It uses the loop of `wordorder train` with examples instead of text and the loss on answers only.
+Batches are a function of the seed and the step, so embeddings with the same seed get the same
+examples in the same order and share their initial weights.
 
-A model's answer is right where every token of it is the likeliest after the true ones before
-it. That is what greedy decoding would write: its first token is the same, and as long as it
-has written the true ones it reads them too. So one forward pass tests many examples at once.
+An answer is correct if every token is the most likely one after the true ones before it, which is
+equivalent to greedy decoding. So one forward pass tests many examples.
 
-The curve matters: past the trained length a model is often right for some time and then
-not, while within it nothing changes.
+The curve matters: accuracy beyond the trained length often comes and goes, while that within the
+length stays the same.
 """
 
 from __future__ import annotations
@@ -298,7 +297,7 @@ def seconds_of(protocol: Protocol, position: str) -> float:
 def in_words(trials: Mapping[str, Mapping[str, float] | None]) -> str:
     """Return the scores of all trials as a line that people read."""
     shown = (f"{k} cannot" if v is None else f"{k} {v['exact']:.2f}" for k, v in trials.items())
-    return f"right: {', '.join(shown)}"
+    return f"accuracy: {', '.join(shown)}"
 
 
 def _line(step: int, steps: int, record: dict[str, Any]) -> str:

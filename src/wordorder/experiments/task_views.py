@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wordorder.experiments.algorithms import Task, find
-from wordorder.experiments.task_findings import Findings, Row, beyond_of, measure
+from wordorder.experiments.task_results import TaskResults, TaskScore, beyond_of, measure
 from wordorder.experiments.task_training import Protocol
 from wordorder.panels import Level, Line, Lines, Panel, looks
 
 FRAME = (-0.04, 1.04)
 
 
-def lengths(protocol: Protocol, found: Findings) -> Lines:
+def lengths(protocol: Protocol, found: TaskResults) -> Lines:
     """Return the scores of each trial at the last checkpoint, one line an embedding.
 
     Of an embedding that has not learned the task only what it scores as trained is drawn.
@@ -51,7 +51,9 @@ def lengths(protocol: Protocol, found: Findings) -> Lines:
     )
 
 
-def curves(protocol: Protocol, found: Findings, lines: Iterable[Mapping[str, Any]]) -> list[Panel]:
+def curves(
+    protocol: Protocol, found: TaskResults, lines: Iterable[Mapping[str, Any]]
+) -> list[Panel]:
     """Return the score beyond and the score as trained, by step, each with every seed."""
     task = find(protocol.task)
     own = [line for line in lines if line["protocol"]["task"] == protocol.task]
@@ -81,7 +83,9 @@ def curves(protocol: Protocol, found: Findings, lines: Iterable[Mapping[str, Any
     return [panel for panel in panels if panel.lines]
 
 
-def _curve_lines(found: Findings, own: Sequence[Mapping[str, Any]], value: Any) -> Iterable[Line]:
+def _curve_lines(
+    found: TaskResults, own: Sequence[Mapping[str, Any]], value: Any
+) -> Iterable[Line]:
     look = looks(found.positions)
     for position in found.positions:
         seeds = [line["curve"] for line in own if line["position"] == position]
@@ -130,7 +134,7 @@ def _scored(task: Task) -> str:
     return f"share of {task.part}s right" if task.by_part else "share of answers right"
 
 
-def _note(row: Row) -> str:
+def _note(row: TaskScore) -> str:
     if not row.learned:
         return "(not learned)"
     return "(cannot read every length)" if row.beyond is None else ""

@@ -113,7 +113,9 @@ class TasksConfig:
         object.__setattr__(self, "positions", tuple(map(canonical, self.positions)))
         for name in ("tasks", "positions"):
             if not getattr(self, name):
-                raise BadInput(f"--{name} names none: give at least one")
+                raise BadInput(
+                    f"--{name} is empty: give at least one", code="experiments.nothing-to-run"
+                )
         for task in self.tasks:
             find(task)
 
@@ -218,8 +220,10 @@ def run_one(job: Settings, tell: Tell) -> dict[str, Any]:
     """Train one model, and return its protocol and its curve."""
     try:
         return train_on_task(Protocol(**job["protocol"]), job["position"], job["seed"], tell)
-    except Failed as error:  # what it tells to try are options of `wordorder train`
-        raise Failed(str(error).partition(": try ")[0]) from None
+    except Failed as error:  # drop its advice, which names options of `wordorder train`
+        raise Failed(
+            str(error).partition(": try ")[0], code="experiments.task-run-failed"
+        ) from None
 
 
 def time_some(job: Settings, tell: Tell) -> dict[str, Any]:
@@ -278,7 +282,8 @@ def _check_protocol(job: Job, folder: Path) -> None:
         if protocol.get(name) != value:
             raise BadInput(
                 f"{folder} holds {wanted['task']} with {name} {protocol.get(name)}, not {value}: "
-                "choose another --out, or replace it by --overwrite"
+                "choose another --out, or replace it with --overwrite",
+                code="experiments.other-protocol",
             )
 
 

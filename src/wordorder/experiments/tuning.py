@@ -1,10 +1,10 @@
-"""A learning rate for each embedding, chosen by shorter runs on text that is not reported.
+"""Tunes the learning rates of each embedding, with shorter runs on development text.
 
-One rate for all can decide a comparison, and a rate that is chosen on the reported text flatters
-whoever was tried most. So the choice reads development text where the split has some (and says
-which text it read), with two seeds of its own and half the steps. Factors 1/2, 1 and 2 of both
-rates are tried; where the best is at an edge, the next power of two too, down to 1/8 and up to 8.
-Every loss is kept: comparison.json has the whole curve, and the report shows it.
+A shared rate can decide a comparison, and tuning on the reported text would favour the embedding
+with the most trials. So tuning uses development text if the split has some (the report names the
+text), two seeds of its own and half the steps. Factors 1/2, 1 and 2 of both rates are tried; if the
+best is at the edge, the next power of two too, from 1/8 to 8. All losses are in comparison.json and
+the report.
 
 Not here: other settings than the two learning rates; rates that differ between seeds.
 """
@@ -21,10 +21,10 @@ from wordorder.experiments.paired_run import CHOOSING
 from wordorder.experiments.runner import Progress
 from wordorder.names import file_name
 
-FACTORS = (0.5, 1.0, 2.0)  # of both learning rates, tried for every embedding
+FACTORS = (0.5, 1.0, 2.0)  # of both learning rates
 LEAST, MOST = 1 / 8, 8.0  # further is another schedule, not another rate
-SHARE = 0.5  # of the steps
-SEEDS = (1_000_000, 1_000_001)  # far from those that are compared
+SHARE = 0.5  # of the comparison's steps
+SEEDS = (1_000_000, 1_000_001)  # different from those of the comparison
 
 # For each factor, the loss of each seed.
 Losses = dict[float, list[float]]

@@ -1,11 +1,10 @@
-"""The verdict of a comparison in plain sentences, and no sentence that its numbers do not allow.
+"""The verdict of a comparison in sentences that its numbers support.
 
-Every difference is given with its size, its interval, its p-value and what is certain of it, never
-only by the side of a threshold on which it fell: "better" and "worse" where it is shown, "likely"
-where it would be if it stood alone, else "not settled", with the number of seeds that would settle
-it. With one seed there are numbers and no claims. Embeddings are compared with the baseline, not
-with one another: nothing here says "best". Every number in a sentence is the table's at the length
-that the sentence names.
+Every difference is given with its size, interval and p-value: "better" or "worse" if it is
+significant, "likely" if it would be without correction, else "not significant", with the number of
+seeds that would show it. With one seed there are numbers and no claims. Embeddings are compared
+with the baseline, not with each other, so none is called best. Every number in a sentence is in a
+table too.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 
 from wordorder.experiments import overfitting
 from wordorder.experiments.certainty import certainty, seeds_needed, settled, side
-from wordorder.experiments.judgement import SMALLEST_NATS, Change
 from wordorder.experiments.results import TOLERANCE_NATS, AtLength, Disturbed, Result, Summary
+from wordorder.experiments.significance import SMALLEST_NATS, Change
 from wordorder.experiments.wording import listed, p_value, times, with_interval
 from wordorder.numerals import counted, signed
 from wordorder.training.plan import MiB
@@ -26,45 +25,45 @@ WORDS = ("uses it", "survives", "undecided", "breaks", "cannot", "")
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What was found of one thing: a heading and sentences."""
+class VerdictSection:
+    """One section of a verdict: a heading and sentences."""
 
     heading: str
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What may be said, the most important first.
+class ComparisonVerdict:
+    """The results of a comparison in sentences, the most important first.
 
     Args:
-        headline: which embeddings did better or worse than the baseline, first of all whether the
+        headline: which embeddings are better or worse than the baseline, after a warning if the
             comparison ranks overfitting.
-        certainty: what the comparison could have found, and how often it errs.
-        findings: on failed runs, loss, longer context, order and costs, where there are any.
-        scope: the model, text and budget that all of it holds for.
+        certainty: power and false positives.
+        findings: sections on failed runs, loss, longer context, order and costs.
+        scope: the model, text and budget that the results hold for.
     """
 
     headline: str
     certainty: tuple[str, ...]
-    findings: tuple[Findings, ...]
+    findings: tuple[VerdictSection, ...]
     scope: str
 
 
-def verdict(summary: Summary) -> Verdict:
+def verdict(summary: Summary) -> ComparisonVerdict:
     """Return the verdict of a comparison."""
     found = {
         "Runs": _runs(summary),
         "Validation loss at the last step": _learning(summary),
         "How training ended": overfitting.lines(summary),
         _length_heading(summary): _lengths(summary),
-        "Loss where the order of the context is disturbed": _order(summary),
+        "Loss with the order of the context disturbed": _order(summary),
         "Costs": _costs(summary),
     }
-    findings = tuple(Findings(heading, tuple(lines)) for heading, lines in found.items())
+    findings = tuple(VerdictSection(heading, tuple(lines)) for heading, lines in found.items())
     first = " ".join(part for part in (overfitting.headline(summary), _headline(summary)) if part)
     found_any = tuple(f for f in findings if f.lines)
-    return Verdict(first, tuple(certainty(summary)), found_any, _scope(summary))
+    return ComparisonVerdict(first, tuple(certainty(summary)), found_any, _scope(summary))
 
 
 def _compared(summary: Summary) -> list[tuple[Result, Change]]:
@@ -76,9 +75,10 @@ def _headline(summary: Summary) -> str:
     if not any(r.losses for r in summary.results):
         return "Nothing was trained: there are no losses to compare."
     if not compared:
-        return f"No embedding shares a finished seed with the baseline, {base}: none is compared."
+        return f"No embedding shares a finished seed with the baseline, {base}: there is no "
+        "comparison."
     if all(change.low is None for _, change in compared):
-        return "One seed: no interval, so no difference is claimed."
+        return "One seed: no intervals, so no difference is claimed."
     better = [r.position for r, change in compared if change.shown and change.mean < 0]
     worse = [r.position for r, change in compared if change.shown and change.mean > 0]
     rest = [(r.position, change) for r, change in compared if not change.shown]
@@ -91,12 +91,12 @@ def _headline(summary: Summary) -> str:
         each = [
             f"{position} {with_interval(change)}{_leaning(change)}" for position, change in rest
         ]
-        parts.append(f"Not settled against {base}: {'; '.join(each)}.")
+        parts.append(f"No significant difference from {base}: {'; '.join(each)}.")
     return " ".join(parts)
 
 
 def _leaning(change: Change) -> str:
-    """Return which side a difference is likely on: `, likely worse`; "" where it is open."""
+    """Return `, likely better` or `, likely worse`, or "" if neither."""
     return f", likely {side(change)}" if change.likely else ""
 
 
@@ -121,7 +121,7 @@ def _equals(p: float) -> str:
 
 
 def _furthest(summary: Summary) -> AtLength | None:
-    """Return any embedding's loss on the same targets at the longest context."""
+    """Return a loss on the same targets at the longest context, of any embedding."""
     lengths = [at for r in summary.results for at in r.same_targets]
     return max(lengths, key=lambda at: at.factor, default=None)
 
@@ -132,7 +132,7 @@ def _length_heading(summary: Summary) -> str:
         return "Longer context"
     targets, documents = summary.targets or 0, summary.target_documents or 0
     return (
-        f"Context up to {times(furthest.factor)} as long as trained, {furthest.length:,} tokens, "
+        f"Context up to {times(furthest.factor)} the trained length ({furthest.length:,} tokens), "
         f"against {times(1)}: loss of the same {counted(targets, 'token')} in "
         f"{counted(documents, 'document')} (exploratory)"
     )
@@ -157,11 +157,11 @@ def _sentence(text: str) -> str:
 
 
 def _since(longer: list[AtLength]) -> str:
-    """Return what is known of one embedding past its trained length, each number at its length.
+    """Describe one embedding beyond its trained length, each number with its length.
 
     Args:
-        longer: its losses past the trained length, shortest first; the last one's word is what
-            the embedding is listed under.
+        longer: its losses beyond the trained length, shortest first; the embedding is listed under
+            the word of the last one.
     """
     last = longer[-1]
     first = next(at for at in longer if at.word == last.word)
@@ -178,7 +178,7 @@ def _since(longer: list[AtLength]) -> str:
 
 
 def _at_other_lengths(others: list[AtLength]) -> str:
-    """Return what an embedding does at lengths where it does something else than at the longest."""
+    """Describe lengths at which the word differs from that at the longest."""
     found = [
         f"{word} at {listed(_mean_at(at) for at in others if at.word == word)}"
         for word in dict.fromkeys(at.word for at in others)
@@ -195,7 +195,7 @@ def _change(at: AtLength) -> str:
 
 
 def _would_settle(at: AtLength) -> str:
-    """Return how many seeds would tell whether a loss rises past the tolerance."""
+    """Describe how many seeds would show whether a loss exceeds the tolerance."""
     if at.word != "undecided" or at.change is None or at.change.difference.spread is None:
         return ""
     distance = abs(at.change.mean - TOLERANCE_NATS)
@@ -209,7 +209,7 @@ def _order(summary: Summary) -> Iterable[str]:
 
 
 def _probed(found: list[tuple[str, Disturbed]]) -> str:
-    """Return what a probe did to the losses: the range where intervals exclude zero, the rest."""
+    """Describe the effect of a probe: the range of significant rises, then the others."""
     rises = [(p, d.rise) for p, d in found if d.rise is not None]
     shown = sorted((rise.mean, p) for p, rise in rises if rise.shown)
     alone = [f"{signed(rise.mean)} {p}" for p, rise in rises if rise.low is None]
@@ -226,9 +226,9 @@ def _probed(found: list[tuple[str, Disturbed]]) -> str:
         names = f" for {names}" if len(shown) > 1 else ""
         parts.append(f"{' to '.join(dict.fromkeys(ends))}{names}")
     if rest:
-        parts.append(f"zero is not excluded for {listed(rest)}")
+        parts.append(f"not significant for {listed(rest)}")
     if still:
-        parts.append(f"the same for {listed(still)}")
+        parts.append(f"unchanged for {listed(still)}")
     if alone:
         parts.append(f"{', '.join(alone)} (one seed: no interval)")
     if cannot := [p for p, d in found if d.rise is None]:
@@ -237,13 +237,13 @@ def _probed(found: list[tuple[str, Disturbed]]) -> str:
 
 
 def _still(rise: Change) -> bool:
-    """Whether a loss changed by nothing that three digits show."""
+    """Return whether a change prints as 0.000."""
     ends = (rise.low, rise.high)
     return all(end is not None and abs(end) < SMALLEST_NATS for end in ends)
 
 
 def _each(costs: list[tuple[float, str]], shown: Callable[[float], str]) -> str:
-    """Return every embedding's cost, or of many the least and the most."""
+    """Return every embedding's cost, or the range if there are many."""
     if len(costs) <= MOST_LISTED:
         return ", ".join(f"{position} {shown(cost)}" for cost, position in costs)
     (least, cheap), (most, dear) = min(costs), max(costs)
@@ -257,13 +257,13 @@ def _costs(summary: Summary) -> Iterable[str]:
     ratios = [(r.cost.step_ratio, r.position) for r in others if r.cost.step_ratio is not None]
     if ratios and own.step_seconds:
         yield (
-            f"A training step takes, measured once, against {base}'s "
-            f"{own.step_seconds * 1000:.0f} ms: {_each(ratios, lambda x: f'{x:.2f}x')}."
+            f"Time of a training step, measured once, relative to {base} "
+            f"({own.step_seconds * 1000:.0f} ms): {_each(ratios, lambda x: f'{x:.2f}x')}."
         )
     more = [(r.cost.more_bytes, r.position) for r in others if r.cost.more_bytes is not None]
     if more and own.peak_bytes:
         yield (
-            f"Most memory of a run, against {base}'s {own.peak_bytes / MiB:.0f} MiB: "
+            f"Peak memory of a run, relative to {base} ({own.peak_bytes / MiB:.0f} MiB): "
             f"{_each(more, lambda x: f'{signed(x / MiB, 0)} MiB')}."
         )
     added = [(r.position, r.cost.added) for r in summary.results if r.cost.added is not None]
@@ -271,7 +271,7 @@ def _costs(summary: Summary) -> Iterable[str]:
         others = "" if len(adding) == len(added) else "; the others none"
         yield f"Parameters added: {', '.join(adding)}{others}."
     elif added:
-        yield "None of them adds parameters."
+        yield "No embedding adds parameters."
 
 
 def _runs(summary: Summary) -> Iterable[str]:
@@ -280,7 +280,7 @@ def _runs(summary: Summary) -> Iterable[str]:
             yield f"{result.position} with seed {seed} failed: {why.rstrip('.')}."
     missing = [f"{r.missing} of {r.position}" for r in summary.results if r.missing]
     if missing:
-        yield f"Runs not made yet: {listed(missing)}. The same command goes on with them."
+        yield f"Runs not finished yet: {listed(missing)}. The same command resumes them."
 
 
 def _scope(summary: Summary) -> str:
@@ -291,8 +291,8 @@ def _scope(summary: Summary) -> str:
     rates = "tuned for each embedding" if c.tuned else "the same for all"
     seeds = counted(summary.seeds, "seed")
     return (
-        f"This holds for this model ({size}{counted(model['layers'], 'layer')} of width "
-        f"{model['width']}, trained on {c.trained_length:,} tokens at a time), this text "
-        f"({data['name']}, {data['training_tokens']:,} tokens to train on), this budget "
-        f"({c.tokens:,} tokens a run, {seeds}) and learning rates {rates}."
+        f"These results hold for this model ({size}{counted(model['layers'], 'layer')} of width "
+        f"{model['width']}, trained length {c.trained_length:,} tokens), this text "
+        f"({data['name']}, {data['training_tokens']:,} training tokens), this budget "
+        f"({c.tokens:,} tokens per run, {seeds}) and learning rates {rates}."
     )

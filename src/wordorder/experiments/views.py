@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from wordorder.experiments.judgement import Change
 from wordorder.experiments.results import TOLERANCE_NATS, AtLength, Result, Summary
+from wordorder.experiments.significance import Change
 from wordorder.experiments.wording import times, with_interval
 from wordorder.panels import Forest, Level, Line, Lines, Look, Mark, MarkRow, Panel, looks
 
@@ -93,7 +93,7 @@ def whole_windows(summary: Summary) -> Lines | None:
         summary,
         lambda result: result.whole_windows,
         name="whole-windows",
-        title="Loss over whole windows, short and long contexts together",
+        title="Loss over disjoint windows, short and long contexts mixed",
     )
 
 
@@ -157,7 +157,7 @@ def changes(summary: Summary) -> Lines | None:
     ticks = _ticks(a for result in shown for a in result.same_targets)
     return Lines(
         name="length-changes",
-        title="The same, as change from the trained length, close up",
+        title="Change from the trained length, close up",
         x_label="tokens of context",
         y_label="nats per token",
         lines=tuple(lines),
@@ -179,7 +179,7 @@ def order(summary: Summary) -> Forest | None:
     rows = tuple(MarkRow(how, tuple(found)) for how, found in marks.items() if found)
     if not rows:
         return None
-    return Forest("order", "Rise of the loss where order is disturbed", "nats per token", rows)
+    return Forest("order", "Rise of the loss with disturbed order", "nats per token", rows)
 
 
 def _looks(summary: Summary) -> dict[str, Look]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wordorder.experiments.judgement import Change
+from wordorder.experiments.significance import Change
 from wordorder.experiments.statistics import SIGNIFICANT
 from wordorder.numerals import signed
 

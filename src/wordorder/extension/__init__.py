@@ -1,1 +1,1 @@
-"""Longer context: a trained model carried past the length it was trained on."""
+"""Context extension: methods that let a trained model use a context beyond its trained length."""

@@ -1,13 +1,13 @@
-"""The base of a rotary embedding bounds the length it can serve.
+"""The lower bound on the base of a rotary embedding for a context length.
 
-Of two keys, one like the query and one unlike it, attention should prefer the first, at whatever
-distance both stand. In the mean over such keys the preference at distance m is the sum over pairs
-of cos(m θᵢ): where it falls below zero the embedding alone turns the preference over. A base serves
-a length if the sum stays at zero or above at every distance up to it.
+Of two keys, one similar to the query and one dissimilar, attention should prefer the similar one at
+every distance. Averaged over such keys, the preference at distance m is the sum over pairs of
+cos(m θᵢ); where it is negative, the embedding alone reverses the preference. A base *supports* a
+length if the sum is non-negative at all distances up to it.
 
-The condition is not monotone in the base: above the smallest base that serves a length lie others
-that do not, and below a broad range that serves there are islands as narrow as 0.05%. Nor is it a
-measure of loss: a model below the bound may have a low one, and fail to find what stands far back.
+The condition is not monotone in the base: bases above the smallest supporting one may fail, and
+below the broad supporting range are islands as narrow as 0.05%. It does not bound the loss: a model
+below the bound may have a low loss, yet fail to retrieve distant tokens.
 
 Source: Men et al. 2024, "Base of RoPE Bounds Context Length", section 4.
 """
@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMALLEST, LARGEST = 10.0, 1e10
-STEP = 1.0002  # of one base to the next that is tried
-BLOCK = 1024  # distances at once
+STEP = 1.0002  # ratio of successive bases in the search
+BLOCK = 1024  # distances computed at once
 
 
 def preference(base: float, pairs: int, distances: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the sum over pairs of cos(distance * base^(-i / pairs)), for each distance."""
+    """Return the sum over pairs of cos(distance * base^(-i / pairs)) for each distance."""
     frequencies = base ** -(np.arange(pairs) / pairs)
     return np.cos(np.multiply.outer(distances, frequencies)).sum(-1)
 
 
 def served_length(base: float, pairs: int, longest: int = 1 << 17) -> int:
-    """Return the largest distance up to which a base serves, at most `longest`."""
+    """Return the length that a base supports, at most `longest`."""
     for first in range(0, longest + 1, BLOCK):
         fails = preference(base, pairs, np.arange(first, min(first + BLOCK, longest + 1))) < 0
         if fails.any():
@@ -38,16 +38,16 @@ def served_length(base: float, pairs: int, longest: int = 1 << 17) -> int:
 
 
 def smallest_base(length: int, pairs: int) -> float | None:
-    """Return the smallest base that serves a length; None: none up to 10^10 does.
+    """Return the smallest base that supports a length; None if none up to 10^10 does.
 
     Args:
         length: in tokens.
-        pairs: that turn, half of the head size where all of it does. Fewer pairs need a larger
-            base for the same length, so that a bound of another head size says nothing.
+        pairs: the number of rotated pairs: half of the head size if all of it is rotated. Fewer
+            pairs need a larger base, so the bound of another head size does not apply.
     """
     base, failing = SMALLEST, np.array([length])
     while base < LARGEST:
-        # What turned the last base down mostly turns down its neighbour too.
+        # The distance at which the last base failed usually fails the next one too: a cheap test.
         if preference(base, pairs, failing)[0] >= 0:
             served = served_length(base, pairs, length)
             if served == length:

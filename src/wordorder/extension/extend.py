@@ -1,12 +1,12 @@
-"""From a trained run to one that reaches further: a new run folder that remembers its parent.
+"""Extends the context of a trained run: writes a new run folder that records its parent.
 
-    tries    what the methods that fit do to the parent, nothing trained; the best, or the one that
-             was asked for, spells the new run's embedding
-    writes   the new run: the parent's weights, or what a fine-tune at the new length makes of them
-    measures how far the parent and the new run reach, on the same tokens
+    search    measure the applicable methods on the parent, without training; the best, or the
+              requested one, gives the new run's embedding
+    write     the new run with the parent's weights, or fine-tune them at the new length
+    measure   the parent and the new run on the same tokens
 
-Whatever is found is in `extension.json`, with the methods first: a run that was stopped while it
-was fine-tuned goes on, and is measured when it is done.
+`extension.json` records the results. The methods are recorded before a fine-tune, so that an
+interrupted one can be resumed and measured afterwards.
 """
 
 from __future__ import annotations
@@ -22,17 +22,23 @@ from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput, Failed
 from wordorder.evaluation.retrieval import check_kinds
 from wordorder.extension import record
-from wordorder.extension.carried import carried
 from wordorder.extension.fine_tune import RATE, fine_tune
-from wordorder.extension.methods import Stretch, check_fits, fitting, original_length
-from wordorder.extension.reach import MEASURED, Reach, Text, check_long_enough, reach
-from wordorder.extension.trial import (
-    Streamed,
-    Tried,
+from wordorder.extension.method_search import (
+    MethodResult,
+    StreamingResult,
     text_to_choose_on,
     try_methods,
     try_streaming,
 )
+from wordorder.extension.methods import Stretch, check_fits, fitting, original_length
+from wordorder.extension.reach import (
+    MEASURED,
+    HeldOutText,
+    RunMeasurements,
+    check_long_enough,
+    measure,
+)
+from wordorder.extension.with_position import with_position
 from wordorder.folders import replacing_contents
 from wordorder.locks import held
 from wordorder.model import LanguageModel
@@ -49,28 +55,29 @@ from wordorder.training.training_data import TrainingData, read_training_data, s
 
 @dataclass(frozen=True)
 class Extension:
-    """What is asked for.
+    """The settings of an extension.
 
     Args:
         run: the parent's folder.
-        to: the new length, as `4x` or `8192`.
-        method: of `METHODS`, or `auto`.
-        steps, tokens, time: how long to fine-tune at the new length, one of them; none: not at all.
-        out: the new run's folder; None: the parent's with the new length.
-        overwrite: replace what it holds.
+        to: the new length, such as `4x` or `8192`.
+        method: a key of `METHODS`, or `auto`.
+        steps, tokens, time: the length of a fine-tune at the new length; at most one of them. All
+            None: no fine-tune.
+        out: the new run's folder; None: the parent's name with the new length.
+        overwrite: whether to replace an existing run there.
         data: the text; empty: the parent's.
-        field: column of tables and datasets that holds the text.
-        pack: windows may begin in one document and end in another.
-        base: of `base`; 0: the smallest that serves the new length.
-        neighbours: of `self-extend`; 0: half of the original length.
-        rate: share of the parent's learning rates that a fine-tune has.
-        batch_size: sequences at once; 0: as many as make the parent's tokens a step.
-        seed: of the fine-tune's batches; None: one that no parent's begin with.
-        retrieval: kinds of retrieval to measure.
+        field: the column of tables and datasets that holds the text.
+        pack: whether windows may cross document boundaries.
+        base: for the method `base`; 0: the smallest that supports the new length.
+        neighbours: for the method `self-extend`; 0: half of the original length.
+        rate: learning rates of a fine-tune, relative to the parent's.
+        batch_size: sequences in a batch; 0: the parent's number of tokens in a step.
+        seed: of the fine-tune's batches; None: derived from the parent's, and different.
+        retrieval: the retrieval tasks to measure.
         device: auto, cpu, cuda or mps.
 
     Raises:
-        BadInput: a number out of its range.
+        BadInput: a number is out of range.
     """
 
     run: str
@@ -97,100 +104,117 @@ class Extension:
 
     @property
     def tunes(self) -> bool:
-        """Whether anything is to be trained."""
-        return any(each is not None for each in (self.steps, self.tokens, self.time))
+        """Whether the new run is fine-tuned."""
+        return any(length is not None for length in (self.steps, self.tokens, self.time))
 
 
 @dataclass(frozen=True)
 class Extended:
-    """What came of it.
+    """An extended run and its measurements.
 
     Args:
-        run: the new one.
-        parent: where it came from.
-        method: which was taken.
-        before: how far the parent reaches.
-        after: how far the new run does.
+        run: the new run.
+        parent: the run that it was extended from.
+        method: the method used.
+        before: measurements of the parent.
+        after: measurements of the new run.
     """
 
     run: Run
     parent: Run
     method: str
-    before: Reach
-    after: Reach
+    before: RunMeasurements
+    after: RunMeasurements
 
 
-class Show(Protocol):
-    """What is told while it works."""
+class ExtensionDisplay(Protocol):
+    """Receives progress and intermediate results of an extension."""
 
     training: Display
 
     def say(self, line: str) -> None: ...
     def progress(self, share: float, what: str) -> None: ...
     def tried(
-        self, tried: list[Tried], streamed: list[Streamed], old: int, new: int, chosen_on: str
+        self,
+        tried: list[MethodResult],
+        streamed: list[StreamingResult],
+        old: int,
+        new: int,
+        chosen_on: str,
     ) -> None: ...
 
 
 def target_length(to: str, trained: int) -> int:
-    """Return the tokens that `4x` or `8192` spell.
+    """Return the length in tokens that `4x` or `8192` stands for.
 
     Raises:
-        BadInput: no such spelling, or a length not above the trained one.
+        BadInput: another format, or a length not above the trained one.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)x|(\d+)", to.strip())
     if match is None:
-        raise BadInput(f"--to {to} is no length: write 4x, or a number of tokens as 8192")
+        raise BadInput(
+            f"--to {to} is not a length: give a factor such as 4x, or tokens such as 8192",
+            code="extension.not-a-length",
+        )
     length = round(float(match[1]) * trained) if match[1] else int(match[2])
     if length <= trained:
         raise BadInput(
-            f"--to {to} is {length:,} tokens, not above the {trained:,} the run was trained on: "
-            f"ask for more, as --to {2 * trained}"
+            f"--to {to} is {length:,} tokens, not above the run's trained length of {trained:,}: "
+            f"give a longer one, such as --to {2 * trained}",
+            code="extension.not-longer",
         )
     return length
 
 
 def extend(
-    ask: Extension, show: Show, *, trust: bool = False, command: str | None = None
+    settings: Extension, show: ExtensionDisplay, *, trust: bool = False, command: str | None = None
 ) -> Extended:
-    """Make a run that reaches further from one that is trained.
+    """Extend the context of a trained run into a new run.
 
     Args:
-        trust: run the code of an embedding of one's own that the run names.
-        command: how it was asked for, for the model card.
+        trust: whether to run the code of a user-defined embedding that the run names.
+        command: the command line, for the model card.
 
     Raises:
-        BadInput: a length, method, text or folder that does not do.
+        BadInput: the length, method, text or folder cannot be used.
         KeyboardInterrupt: after Ctrl-C; a fine-tune is saved and can be resumed.
     """
-    parent = Run.load(ask.run, trust=trust)
-    new = target_length(ask.to, parent.model_config.trained_length)
-    config = _configured(ask, parent, new)
+    parent = Run.load(settings.run, trust=trust)
+    new = target_length(settings.to, parent.model_config.trained_length)
+    config = _configured(settings, parent, new)
     with held(folder_of(config)):
-        return _extend(ask, parent, config, show, command)
+        return _extend(settings, parent, config, show, command)
 
 
 def _extend(
-    ask: Extension, parent: Run, config: TrainConfig, show: Show, command: str | None
+    settings: Extension,
+    parent: Run,
+    config: TrainConfig,
+    show: ExtensionDisplay,
+    command: str | None,
 ) -> Extended:
-    """Do what `extend` does, in a folder whose lock is held."""
-    model = _transformer(parent, ask.device)
+    """Extend a run while the lock of the new folder is held."""
+    model = _transformer(parent, settings.device)
     old = parent.model_config.trained_length
-    new = target_length(ask.to, old)
-    check_kinds(ask.retrieval)
-    if ask.method != "auto":
-        check_fits(ask.method, parse(parent.model_config.position))
+    new = target_length(settings.to, old)
+    check_kinds(settings.retrieval)
+    if settings.method != "auto":
+        check_fits(settings.method, parse(parent.model_config.position))
     free_folder(config)
-    material, text = _read(config, parent, ask.pack, old, new)
+    material, text = _read(config, parent, settings.pack, old, new)
     if warning := split_warning(parent.config["data"], material.facts):
         show.say(warning)
     stretch = Stretch(
-        original_length(model.config), new, model.config.head_dim, ask.base, ask.neighbours
+        original_length(model.config),
+        new,
+        model.config.head_dim,
+        settings.base,
+        settings.neighbours,
     )
     choosing, chosen_on = text_to_choose_on(material, text, new)
-    tried = _tried(ask, model, stretch, choosing, material, show)
-    every = ask.method == "auto"
-    streamed = try_streaming(model, choosing, new, progress=show.progress) if every else []
+    tried = _tried(settings, model, stretch, choosing, material, show)
+    compare_all = settings.method == "auto"
+    streamed = try_streaming(model, choosing, new, progress=show.progress) if compare_all else []
     show.tried(tried, streamed, old, new, chosen_on)
     method, spec = tried[0].method, tried[0].spec
     about = {
@@ -200,16 +224,16 @@ def _extend(
             method,
             old,
             new,
-            pack=ask.pack,
-            retrieval=list(ask.retrieval),
+            pack=settings.pack,
+            retrieval=list(settings.retrieval),
             chosen_on=chosen_on,
-            tried=[asdict(each) for each in tried],
-            streamed=[asdict(each) for each in streamed],
+            tried=[asdict(result) for result in tried],
+            streamed=[asdict(result) for result in streamed],
         ),
     }
-    child = carried(model, spec, new)
+    child = with_position(model, spec, new)
     config = replace(config, model=child.config)
-    if ask.tunes:
+    if settings.tunes:
         weights = {name: tensor.cpu() for name, tensor in child.state_dict().items()}
         show.say(f"fine-tuning with {method} at {new:,} tokens")
         run = train_in_held_folder(
@@ -217,31 +241,31 @@ def _extend(
         )
     else:
         run = _write_untrained(config, parent, child, {**about, "data": material.facts})
-    return _measured(run, parent, text, ask.device, show)
+    return _measured(run, parent, text, settings.device, show)
 
 
 def go_on(
     folder: str,
-    show: Show,
+    show: ExtensionDisplay,
     *,
     parent: str | None = None,
     inexact: bool = False,
     device: str = "auto",
     trust: bool = False,
 ) -> Extended:
-    """Go on with an extension that was stopped: to the bit where it was fine-tuned, then measure.
+    """Resume an interrupted extension: finish its fine-tune with the same weights, then measure.
 
     Args:
-        folder: of the new run.
-        parent: where its parent is, if it has moved.
-        inexact: go on also where this machine, or the text, is not what it was.
+        folder: the new run's folder.
+        parent: the parent's folder, if it has moved.
+        inexact: whether to resume although the machine or the text has changed.
 
     Raises:
-        BadInput: a folder that is none, or a parent that is not found.
-        Refused: where it would end with other weights, and `inexact` is not set.
+        BadInput: the folder is not an extended run, or its parent is missing.
+        Refused: the weights would differ from an uninterrupted run, and `inexact` is not set.
     """
     run = Run.load(folder, trust=trust)
-    found = record.extension_of(run)
+    about = record.extension_of(run)
     source = record.find_parent(run, parent, trust=trust)
     with held(run.folder, remedy="see to its permissions"):
         if (run.folder / "training").is_dir():
@@ -249,7 +273,7 @@ def go_on(
                 run.folder, inexact=inexact, trust=trust, show=show.training
             )
         config = TrainConfig.from_dict(run.config["training"], run.model_config)
-        _, text = _read(config, source, found["pack"], found["from_length"], found["to_length"])
+        _, text = _read(config, source, about["pack"], about["from_length"], about["to_length"])
         return _measured(run, source, text, device, show)
 
 
@@ -257,77 +281,81 @@ def _transformer(run: Run, device: str) -> LanguageModel:
     model = run.load_model(pick_device(device))
     if not isinstance(model, LanguageModel) or not model.config.causal:
         raise BadInput(
-            f"{run.folder} is a GRU, or fills in hidden tokens: only a transformer that predicts "
-            "the next token has a context to extend"
+            f"{run.folder} is a GRU or a masked-token model: give a run of a transformer that "
+            "predicts the next token",
+            code="extension.nothing-to-extend",
         )
     return model
 
 
-def _configured(ask: Extension, parent: Run, new: int) -> TrainConfig:
-    """Return the new run's training: the parent's, at the new length and at lower rates."""
+def _configured(settings: Extension, parent: Run, new: int) -> TrainConfig:
+    """Return the new run's training: the parent's, with the new length and lower rates."""
     config = TrainConfig.from_dict(parent.config["training"], parent.model_config)
-    config = fine_tune(config, new, rate=ask.rate, rows=ask.batch_size)
+    config = fine_tune(config, new, rate=settings.rate, rows=settings.batch_size)
     return replace(
         config,
-        data=whole_paths(ask.data) or config.data,
-        field=ask.field or config.field,
+        data=whole_paths(settings.data) or config.data,
+        field=settings.field or config.field,
         init=str(parent.folder.resolve()),
-        out=ask.out or f"{parent.folder}-{new}",
-        overwrite=ask.overwrite,
-        steps=ask.steps,
-        tokens=ask.tokens,
-        time=ask.time,
-        seed=config.seed if ask.seed is None else ask.seed,
-        device=ask.device,
+        out=settings.out or f"{parent.folder}-{new}",
+        overwrite=settings.overwrite,
+        steps=settings.steps,
+        tokens=settings.tokens,
+        time=settings.time,
+        seed=config.seed if settings.seed is None else settings.seed,
+        device=settings.device,
     )
 
 
 def _read(
     config: TrainConfig, parent: Run, pack: bool, old: int, new: int
-) -> tuple[TrainingData, Text]:
+) -> tuple[TrainingData, HeldOutText]:
     """Return the text, and its held-out part to measure on.
 
     Raises:
-        BadInput: no document as long as the new length.
+        BadInput: no document is as long as the new length.
     """
     short = replace(config, model=replace(config.model, trained_length=old, position="none"))
     material = read_training_data(short, parent.tokenizer)
-    text = Text(material.validation, parent.tokenizer, pack)
+    text = HeldOutText(material.validation, parent.tokenizer, pack)
     check_long_enough(text, old, new, material.facts["name"])
     return material, text
 
 
 def _tried(
-    ask: Extension,
+    settings: Extension,
     model: LanguageModel,
     stretch: Stretch,
-    text: Text,
+    text: HeldOutText,
     material: TrainingData,
-    show: Show,
-) -> list[Tried]:
-    """Return what was tried, the method to take first.
+    show: ExtensionDisplay,
+) -> list[MethodResult]:
+    """Return the results of the methods, the best first.
 
     Raises:
         Failed: no method has a loss at the new length.
     """
-    every = fitting(parse(model.config.position))
+    applicable = fitting(parse(model.config.position))
     tried = try_methods(
         model,
-        every if ask.method == "auto" else [ask.method],
+        applicable if settings.method == "auto" else [settings.method],
         stretch,
         text,
         material.training,
         progress=show.progress,
     )
     if tried[0].loss is None:
-        raise Failed(f"{tried[0].method} cannot reach {stretch.length:,} tokens: {tried[0].cannot}")
+        raise Failed(
+            f"{tried[0].method} cannot reach {stretch.length:,} tokens: {tried[0].cannot}",
+            code="extension.method-fails",
+        )
     return tried
 
 
 def _write_untrained(
     config: TrainConfig, parent: Run, child: LanguageModel, about: dict[str, Any]
 ) -> Run:
-    """Write a run that is its parent but for the embedding's spelling and the length."""
+    """Write a run with the parent's weights and another embedding and trained length."""
     folder = free_folder(config)
     recorded = {
         **parent.config,
@@ -345,14 +373,16 @@ def _write_untrained(
     return Run.load(folder, trust=True)
 
 
-def _measured(run: Run, parent: Run, text: Text, device: str, show: Show) -> Extended:
-    """Measure how far both reach, and write it down."""
-    found = record.extension_of(run)
-    old, new, kinds = found["from_length"], found["to_length"], found["retrieval"]
+def _measured(
+    run: Run, parent: Run, text: HeldOutText, device: str, show: ExtensionDisplay
+) -> Extended:
+    """Measure both runs, and record the results."""
+    about = record.extension_of(run)
+    old, new, kinds = about["from_length"], about["to_length"], about["retrieval"]
 
-    def measured(one: Run, start: float, what: str) -> Reach:
-        return reach(
-            _transformer(one, device),
+    def measured(some: Run, start: float, what: str) -> RunMeasurements:
+        return measure(
+            _transformer(some, device),
             text,
             old,
             new,
@@ -363,4 +393,4 @@ def _measured(run: Run, parent: Run, text: Text, device: str, show: Show) -> Ext
     before = measured(parent, 0.0, "measuring the parent")
     after = measured(run, 0.5, "measuring the new run")
     record.write(run, before, after)
-    return Extended(run, parent, found["method"], before, after)
+    return Extended(run, parent, about["method"], before, after)

@@ -1,4 +1,4 @@
-"""How a model is trained on at another length: tokens a step as before, lower rates."""
+"""The settings of a fine-tune at another length: the same tokens per step, lower rates."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import replace
 from wordorder.settings import LARGEST
 from wordorder.training.config import TrainConfig
 
-# Of the parent's rates: a fine-tune moves weights that are good already.
+# Relative to the parent's learning rates, because the weights are already trained.
 RATE = 0.1
-# Added to the parent's seed: a fine-tune does not begin with the batches that the parent has.
+# Added to the parent's seed, so that the fine-tune does not repeat the parent's batches.
 LATER = 1000
 
 
 def fine_tune(
     config: TrainConfig, length: int, *, rate: float = RATE, rows: int = 0
 ) -> TrainConfig:
-    """Return the training that goes on from what this one made, its model aside.
+    """Return the training settings of a fine-tune; the caller sets the model.
 
     Args:
-        length: tokens of a sequence.
-        rate: share of its learning rates.
-        rows: sequences at once; 0: as many as make its own tokens.
+        config: the settings of the parent.
+        length: tokens in a sequence.
+        rate: learning rates relative to the parent's.
+        rows: sequences in a batch; 0: as many as give the parent's tokens.
     """
     old = config.model.trained_length
     tokens = config.batch_size * config.accumulate * old
@@ -34,6 +35,6 @@ def fine_tune(
         matrix_learning_rate=rate * config.matrix_learning_rate,
         evaluate_every=0,
         checkpoint_every=0,
-        keep="last",  # methods are compared at a stated step
+        keep="last",  # runs are compared at the same step, not at their best ones
         seed=(LATER + config.seed) % LARGEST,
     )

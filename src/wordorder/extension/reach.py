@@ -1,8 +1,8 @@
-"""How far a model reaches: what it does with more context, and with no more than before.
+"""Measurements of a run before and after an extension.
 
-Everything is asked of the same tokens before and after, so that what a method changes is seen
-window by window: the loss of the same targets with growing context, the loss at the old length,
-which scaling often costs, and what the model finds of what it has read.
+Both runs are measured on the same tokens, so that differences are paired: the loss of the same
+targets with growing context, the loss at the old length, which scaling often increases, and
+retrieval.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from wordorder.numerals import counted, signed
 from wordorder.text.store import TokenStore, beginning
 from wordorder.text.tokenizer import Tokenizer
 
-SHORT_TOKENS = 1 << 16  # read for the loss at the old length
-MEASURED = ("passkey", "recall")  # kinds of retrieval
+SHORT_TOKENS = 1 << 16  # for the loss at the old length
+MEASURED = ("passkey", "recall")  # retrieval tasks
+BETTER, WORSE, SIMILAR = "better than", "worse than", "not significantly different from"
 
 
 @dataclass(frozen=True)
-class Text:
-    """What is read to find out: held-out text, and where windows may lie.
+class HeldOutText:
+    """The held-out text to measure on.
 
     Args:
-        across_documents: windows may begin in one document and end in another.
+        across_documents: whether windows may cross document boundaries.
     """
 
     store: TokenStore
@@ -42,13 +43,13 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Reach:
-    """How far a model reaches.
+class RunMeasurements:
+    """The measurements of one run.
 
     Args:
-        context: loss of the same targets from the old length to the new one.
-        short: the loss at the old length, in whole windows.
-        retrieved: what was found of what was read, by kind, length and depth.
+        context: loss of the same targets with contexts from the old length to the new one.
+        short: the loss at the old length, in disjoint windows.
+        retrieved: accuracy by task, length and depth.
     """
 
     context: ContextLosses
@@ -57,18 +58,18 @@ class Reach:
 
 
 def lengths_between(old: int, new: int) -> tuple[int, ...]:
-    """Return the lengths that are measured: the old one, doubled, up to the new one."""
+    """Return the context lengths to measure: the old one, its doublings, and the new one."""
     lengths = [old]
     while lengths[-1] * 2 < new:
         lengths.append(lengths[-1] * 2)
     return (*lengths, new)
 
 
-def check_long_enough(text: Text, old: int, new: int, name: str) -> None:
-    """Raise where no window of the new length can be cut.
+def check_long_enough(text: HeldOutText, old: int, new: int, name: str) -> None:
+    """Check that the text has a window of the new length.
 
     Raises:
-        BadInput: with the longest document there is.
+        BadInput: it has none; the message gives the longest document.
     """
     _, available = places(text.store, new, max(1, old // 2), text.across_documents)
     if int(available.sum()):
@@ -76,31 +77,34 @@ def check_long_enough(text: Text, old: int, new: int, name: str) -> None:
     if text.across_documents:
         raise BadInput(
             f"the held-out part of {name} has {counted(len(text.store), 'token')}, fewer than "
-            f"{new:,}: give more text with --data"
+            f"{new:,}: give more text with --data",
+            code="extension.text-too-short",
         )
     longest = int(text.store.sizes.max())
     raise BadInput(
         f"no held-out document of {name} has {new:,} tokens, the longest has {longest:,}: give "
-        "longer ones with --data, a shorter --to, or let windows cross documents with --pack"
+        "longer ones with --data, a shorter --to, or let windows cross document boundaries with "
+        "--pack",
+        code="extension.documents-too-short",
     )
 
 
-def reach(
+def measure(
     model: LanguageModel,
-    text: Text,
+    text: HeldOutText,
     old: int,
     new: int,
     *,
     kinds: Sequence[str] = MEASURED,
     progress: Callable[[float], Any] = lambda _: None,
-) -> Reach:
-    """Measure how far a model reaches.
+) -> RunMeasurements:
+    """Measure a model at lengths from the old one to the new one.
 
     Args:
-        old: the length it was trained at.
-        new: the length it is to reach.
-        kinds: of retrieval; empty: none.
-        progress: called with the share that is done, 0 to 1.
+        old: the parent's trained length.
+        new: the new length.
+        kinds: retrieval tasks; empty: none.
+        progress: called with the fraction done, 0 to 1.
     """
     lengths = lengths_between(old, new)
     context = context_losses(
@@ -125,13 +129,13 @@ def reach(
             progress=lambda share, start=start, part=part: progress(start + part * share),
         )
     progress(1.0)
-    return Reach(context, short, tuple(retrieved))
+    return RunMeasurements(context, short, tuple(retrieved))
 
 
 def gain(context: ContextLosses) -> Estimate | None:
-    """Return what the whole new length changes in the loss of the targets, against the old one.
+    """Return the change in loss from the shortest context to the longest.
 
-    None where one of them has no loss.
+    None if one of them has no loss.
     """
     return between(context, context, context.lengths[0].context_length)
 
@@ -139,16 +143,16 @@ def gain(context: ContextLosses) -> Estimate | None:
 def between(
     first: ContextLosses, second: ContextLosses, first_length: int, second_length: int = 0
 ) -> Estimate | None:
-    """Return the second's loss less the first's, window by window, each at a length.
+    """Return the paired difference of two losses, `second` minus `first`, each at a length.
 
     Args:
-        first_length, second_length: in tokens; 0: the longest there is.
+        first_length, second_length: in tokens; 0: the longest.
 
     Returns:
-        None where one of the two has no loss. Below 0 where the second's is lower.
+        The difference, negative if the second loss is lower; None if one of them has no loss.
     """
     one, two = (
-        next((each for each in part.lengths if each.context_length == length), part.lengths[-1])
+        next((loss for loss in part.lengths if loss.context_length == length), part.lengths[-1])
         for part, length in ((first, first_length), (second, second_length))
     )
     if one.loss_nats is None or two.loss_nats is None:
@@ -158,58 +162,54 @@ def between(
 
 
 def verdict(before: ContextLosses, after: ContextLosses) -> str:
-    """Return what an extension did, in sentences that follow from paired differences.
+    """Summarise an extension in sentences that follow from paired differences.
 
     Args:
-        before, after: of the parent and of the new run, on the same targets and lengths.
+        before, after: losses of the parent and of the new run, on the same targets and lengths.
     """
     old, new = (before.lengths[n].context_length for n in (0, -1))
-    said = [
+    sentences = [
         _compared(
             between(before, after, old, new),
-            f"The new run with {new:,} tokens against its parent with {old:,}",
-            ("reading further helps", "reading further hurts", "no difference is shown"),
+            f"The new run with {new:,} tokens of context against its parent with {old:,}",
+            ("the extension helps", "the extension hurts", "no significant difference"),
         ),
         _compared(
             gain(after),
-            f"The new run with {new:,} against itself with {old:,}",
-            ("it uses longer context", "longer context hurts it", "no use of it is shown"),
+            f"The new run with {new:,} tokens of context against itself with {old:,}",
+            ("longer context helps", "longer context hurts", "no significant difference"),
         ),
     ]
-    return " ".join([*said, *_by_length(before, after)])
+    return " ".join([*sentences, *_by_length(before, after)])
 
 
 def _compared(change: Estimate | None, what: str, outcomes: tuple[str, str, str]) -> str:
-    """Return a difference with its interval and what follows: lower, higher, or neither."""
+    """Describe a difference and its interval; outcomes are for lower, higher, or neither."""
     if change is None:
-        return f"{what}: cannot be told, one of them has no loss there."
+        return f"{what}: cannot be compared, because one of them has no loss."
     if change.interval is None:
-        return f"{what}: {signed(change.mean)} nats, of one window and so without an interval."
+        return f"{what}: {signed(change.mean)} nats, from a single window, without an interval."
     low, high = change.interval
     lower, higher, neither = outcomes
     outcome = lower if high < 0 else higher if low > 0 else neither
-    return f"{what}: {signed(change.mean)} nats [{signed(low)}, {signed(high)}], {outcome}."
+    return f"{what}: {signed(change.mean)} nats [{signed(low)}, {signed(high)}]: {outcome}."
 
 
 def _by_length(before: ContextLosses, after: ContextLosses) -> list[str]:
-    """Return at which lengths the new run is better or worse than its parent."""
+    """Describe at which lengths the new run is better or worse than its parent."""
     groups: dict[str, list[str]] = {}
-    for each in before.lengths:
-        length = each.context_length
+    for loss in before.lengths:
+        length = loss.context_length
         change = between(before, after, length, length)
         if change is not None and change.interval is not None:
             low, high = change.interval
-            word = "better" if high < 0 else "worse" if low > 0 else "not told apart"
+            word = BETTER if high < 0 else WORSE if low > 0 else SIMILAR
             groups.setdefault(word, []).append(f"{length:,}")
     if not groups:
         return []
     if len(groups) == 1 and len(before.lengths) > 1:
         (word, lengths), *_ = groups.items()
         if len(lengths) == len(before.lengths):
-            return [f"At every length, it is {word} {_parent(word)}."]
-    parts = [f"{word} {_parent(word)} at {', '.join(each)}" for word, each in groups.items()]
-    return [f"At equal lengths, it is {'; '.join(parts)}."]
-
-
-def _parent(word: str) -> str:
-    return "from its parent" if word == "not told apart" else "than its parent"
+            return [f"At every context length, the new run is {word} its parent."]
+    parts = [f"{word} its parent at {', '.join(lengths)}" for word, lengths in groups.items()]
+    return [f"At equal context lengths, the new run is {'; '.join(parts)}."]

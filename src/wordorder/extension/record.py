@@ -1,7 +1,7 @@
-"""What a run that was extended says of itself, and how it finds its parent again.
+"""The records of an extended run: its parent in `config.json`, results in `extension.json`.
 
-`config.json` holds which parent, its weights and its text, and which method; `extension.json` what
-was tried and measured, and nothing that could not be measured again.
+`config.json` records the parent, hashes of its weights and text, and the method. `extension.json`
+holds results that can be measured again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput
-from wordorder.extension.reach import Reach
+from wordorder.extension.reach import RunMeasurements
 from wordorder.training.checkpoints import digest
 from wordorder.training.run import Run
 from wordorder.version import __version__
@@ -21,11 +21,11 @@ from wordorder.version import __version__
 RECORD = "extension.json"
 
 
-def about(parent: Run, method: str, old: int, new: int, **asked: Any) -> dict[str, Any]:
-    """Return what `config.json` of an extended run says of where it comes from.
+def about(parent: Run, method: str, old: int, new: int, **settings: Any) -> dict[str, Any]:
+    """Return the entry about the extension in `config.json`.
 
     Args:
-        asked: what else is needed to measure it later.
+        settings: further settings that are needed to measure the run later.
     """
     return {
         "parent": str(parent.folder.resolve()),
@@ -34,43 +34,48 @@ def about(parent: Run, method: str, old: int, new: int, **asked: Any) -> dict[st
         "method": method,
         "from_length": old,
         "to_length": new,
-        **asked,
+        **settings,
     }
 
 
 def extension_of(run: Run) -> dict[str, Any]:
-    """Return what a run says of where it comes from.
+    """Return the entry about the extension in a run's `config.json`.
 
     Raises:
-        BadInput: a run that was not extended.
+        BadInput: the run was not extended.
     """
-    found = run.config.get("extension")
-    if found is None:
-        raise BadInput(f"{run.folder} was not made by wordorder extend: give it a --to")
-    return dict(found)
+    entry = run.config.get("extension")
+    if entry is None:
+        raise BadInput(
+            f"{run.folder} was not created by wordorder extend: give a length with --to",
+            code="extension.not-extended",
+        )
+    return dict(entry)
 
 
 def find_parent(run: Run, folder: str | None, *, trust: bool = False) -> Run:
     """Return the run that another was extended from.
 
     Args:
-        folder: where it is now; None: where it was.
+        folder: its folder now; None: the recorded one.
 
     Raises:
-        BadInput: none there, or one with other weights.
+        BadInput: the folder is missing, or its weights have changed.
     """
-    found = extension_of(run)
-    place = Path(folder or found["parent"])
-    if not place.is_dir():
+    entry = extension_of(run)
+    parent_folder = Path(folder or entry["parent"])
+    if not parent_folder.is_dir():
         raise BadInput(
-            f"{run.folder} was extended from {place}, which is not there any more: "
-            "say where it is by --parent FOLDER"
+            f"{run.folder} was extended from {parent_folder}, which does not exist any more: give "
+            "its new place with --parent FOLDER",
+            code="extension.parent-missing",
         )
-    parent = Run.load(place, trust=trust)
-    if _weights_digest(place) != found["parent_weights"]:
+    parent = Run.load(parent_folder, trust=trust)
+    if _weights_digest(parent_folder) != entry["parent_weights"]:
         raise BadInput(
-            f"{place} no longer holds the weights that {run.folder} was extended from: "
-            "give the folder that does by --parent FOLDER"
+            f"{parent_folder} no longer holds the weights that {run.folder} was extended from: "
+            "give the folder that does with --parent FOLDER",
+            code="extension.parent-changed",
         )
     return parent
 
@@ -79,8 +84,8 @@ def _weights_digest(folder: Path) -> str:
     return digest(folder / "model.safetensors")
 
 
-def write(run: Run, before: Reach, after: Reach) -> None:
-    """Write what was measured beside what was tried."""
+def write(run: Run, before: RunMeasurements, after: RunMeasurements) -> None:
+    """Write `extension.json` with the measurements."""
     record = {
         "wordorder": __version__,
         **extension_of(run),

@@ -1,6 +1,6 @@
-"""What an extension found, as tables: for a terminal, and for the run's `extension.md`.
+"""Tables of an extension's results, for a terminal and for the run's `extension.md`.
 
-Every figure stands beside the one before it, on the same tokens.
+Results of the parent and of the new run stand side by side, on the same tokens.
 """
 
 from __future__ import annotations
@@ -14,61 +14,60 @@ from wordorder.evaluation.intervals import Estimate, mean_of, with_half_width
 from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.extension.extend import Extended
+from wordorder.extension.method_search import MethodResult, StreamingResult
 from wordorder.extension.methods import METHODS
-from wordorder.extension.reach import Reach, between, gain, verdict
-from wordorder.extension.trial import Streamed, Tried
+from wordorder.extension.reach import RunMeasurements, between, gain, verdict
 from wordorder.numerals import counted, signed
 from wordorder.table import Table
 
 NONE = "-"
-NOWHERE: frozenset[int] = frozenset()
+NO_COLUMNS: frozenset[int] = frozenset()
 CHOSEN_ON = {
-    "development": " of the development text, which chooses the method and is not read below",
-    "validation": " of the held-out text, which chooses the method and is read again below",
+    "development": " of the development text, which selects the method and is not used below",
+    "validation": " of the held-out text, which selects the method and is used again below",
 }
 
 
 def of_methods(
-    tried: Sequence[Tried],
-    streamed: Sequence[Streamed],
+    tried: Sequence[MethodResult],
+    streamed: Sequence[StreamingResult],
     old: int,
     new: int,
     chosen_on: str | None = None,
 ) -> Table:
-    """Return what each method does, nothing trained.
+    """Return the loss of each method without training.
 
     Args:
-        chosen_on: the text that the losses are of; None: not recorded.
+        chosen_on: the part of the text measured; None: not recorded.
     """
     rows = []
-    for each in tried:
-        does = METHODS[each.method].does
-        if each.context is None or each.loss is None:
-            rows.append((each.method, NONE, NONE, NONE, each.cannot or does))
+    for one in tried:
+        does = METHODS[one.method].does
+        if one.context is None or one.loss is None:
+            rows.append((one.method, NONE, NONE, NONE, one.cannot or does))
             continue
-        change = gain(each.context)
-        rows.append((each.method, _loss(each.loss), _loss(each.short_loss), _change(change), does))
-    for contrast in streamed:
-        keeps = (
-            f"no method: a cache of {old:,} tokens, {contrast.sinks or 'none'} of them the first"
-        )
-        name = f"{contrast.sinks} sinks" if contrast.sinks else "window"
-        does = contrast.cannot or keeps
-        rows.append((name, _loss(contrast.loss), NONE, _change(contrast.change), does))
+        change = gain(one.context)
+        rows.append((one.method, _loss(one.loss), _loss(one.short_loss), _change(change), does))
+    for stream in streamed:
+        first = f"the first {stream.sinks} and " if stream.sinks else ""
+        cache = f"not extended: a cache of {old:,} tokens, {first}the newest"
+        name = f"{stream.sinks} sinks" if stream.sinks else "window"
+        does = stream.cannot or cache
+        rows.append((name, _loss(stream.loss), NONE, _change(stream.change), does))
     return Table(
         ("method", f"at {new:,}", f"at {old:,}", "difference", "what it does"),
         rows,
-        "The methods that fit, nothing trained",
-        f"Loss in nats of the same tokens{CHOSEN_ON.get(chosen_on or '', '')}, with all {new:,} "
-        f"tokens before them and with {old:,}.",
+        "Applicable methods, without training",
+        f"Loss in nats of the same tokens{CHOSEN_ON.get(chosen_on or '', '')}, with {new:,} tokens "
+        f"of context and with {old:,}.",
         left=frozenset({0, 4}),
         wrap=frozenset({4}),
     )
 
 
-def of_context(found: Extended) -> Table:
+def of_context(extended: Extended) -> Table:
     """Return the loss of the same targets with growing context, before and after."""
-    before, after = found.before.context, found.after.context
+    before, after = extended.before.context, extended.after.context
     blocks = ", intervals over blocks of them" if before.in_blocks else ""
     rows = []
     for one, two in zip(before.lengths, after.lengths, strict=True):
@@ -84,29 +83,29 @@ def of_context(found: Extended) -> Table:
     return Table(
         ("context", "before", "after", "difference"),
         rows,
-        "The same tokens, with more and more before them",
+        "Loss of the same tokens with growing context",
         f"{counted(before.targets, 'token')} of {counted(before.documents, 'document')}{blocks}. "
         f"{verdict(before, after)}",
-        wrap=NOWHERE,
+        wrap=NO_COLUMNS,
     )
 
 
-def of_short(found: Extended, old: int) -> Table:
+def of_short(extended: Extended, old: int) -> Table:
     """Return the loss at the old length, before and after."""
-    one, two = found.before.short, found.after.short
+    one, two = extended.before.short, extended.after.short
     difference = signed(two.loss_nats - one.loss_nats)
     return Table(
         ("", "before", "after", "difference"),
         [("loss", _with_error(one), _with_error(two), difference)],
         f"At the old length of {old:,}",
-        f"{one.tokens:,} held-out tokens in whole windows: what short texts lost.",
-        wrap=NOWHERE,
+        f"{one.tokens:,} held-out tokens in disjoint windows.",
+        wrap=NO_COLUMNS,
     )
 
 
-def of_retrieval(found: Extended, kind: str) -> Table:
-    """Return what is found again, by length and depth."""
-    one, two = (cells_of(reach, kind) for reach in (found.before, found.after))
+def of_retrieval(extended: Extended, kind: str) -> Table:
+    """Return retrieval accuracy by length and depth."""
+    one, two = (cells_of(run, kind) for run in (extended.before, extended.after))
     depths = sorted({depth for _, depth in one})
     rows = []
     for length in sorted({length for length, _ in one}):
@@ -117,28 +116,32 @@ def of_retrieval(found: Extended, kind: str) -> Table:
         )
     chance = next(iter(one.values())).chance
     by_text = _by_text(list(two.values()))
-    shown = bool(by_text) and interval_of(by_text)[0] > chance
+    above_chance = bool(by_text) and interval_of(by_text)[0] > chance
+    not_above = "" if above_chance else ", and the new run is not significantly above it"
     return Table(
         ("length", *(f"{depth:g}" for depth in depths), "all", "difference"),
         rows,
-        f"{kind.capitalize()}: found again, by how deep it stands",
-        f"Percent of right choices among those there are, before → after; guessing gives "
-        f"{100 * chance:.0f}{'' if shown else ', and no more is shown here'}. "
-        "Depth 0 is the beginning of the text.",
-        wrap=NOWHERE,
+        f"{kind.capitalize()}: retrieval by depth",
+        f"Percent of answer tokens chosen correctly, before → after. Chance is {100 * chance:.0f}"
+        f"{not_above}. Depth 0 is the beginning of the text.",
+        wrap=NO_COLUMNS,
     )
 
 
-def tables(found: Extended) -> list[Table]:
-    """Return everything that was measured before and after."""
-    old = found.before.context.lengths[0].context_length
-    kinds = dict.fromkeys(each.kind for each in found.before.retrieved)
-    return [of_context(found), of_short(found, old), *(of_retrieval(found, k) for k in kinds)]
+def tables(extended: Extended) -> list[Table]:
+    """Return all tables that compare the parent with the new run."""
+    old = extended.before.context.lengths[0].context_length
+    kinds = dict.fromkeys(cell.kind for cell in extended.before.retrieved)
+    return [
+        of_context(extended),
+        of_short(extended, old),
+        *(of_retrieval(extended, k) for k in kinds),
+    ]
 
 
-def cells_of(reach: Reach, kind: str) -> dict[tuple[int, float], Retrieved]:
-    """Return what was found of one kind, by length and depth."""
-    return {(each.length, each.depth): each for each in reach.retrieved if each.kind == kind}
+def cells_of(run: RunMeasurements, kind: str) -> dict[tuple[int, float], Retrieved]:
+    """Return the results of one retrieval task, by length and depth."""
+    return {(cell.length, cell.depth): cell for cell in run.retrieved if cell.kind == kind}
 
 
 def _share(cell: Retrieved) -> str:
@@ -155,7 +158,7 @@ def _by_text(cells: Sequence[Retrieved]) -> list[float]:
 
 
 def _more(before: Sequence[Retrieved], after: Sequence[Retrieved]) -> str:
-    """What more is found, with its 95% interval over the same texts."""
+    """Format the paired difference in percent, with its 95% interval."""
     one, two = _by_text(before), _by_text(after)
     if not one or len(one) != len(two):
         return NONE
@@ -171,7 +174,7 @@ def _with_error(loss: Loss) -> str:
 
 
 def _change(change: Estimate | None, digits: int = 3) -> str:
-    """A difference with its 95% interval."""
+    """Format a difference with its 95% interval."""
     if change is None:
         return NONE
     return with_half_width(signed(change.mean, digits), change, digits)

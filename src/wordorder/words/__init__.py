@@ -1,1 +1,1 @@
-"""Words as vectors: what is near what, analogies, sentences, and how positions are added."""
+"""Word vectors: neighbours, analogies, sentence vectors, and how positions enter a model."""

@@ -1,7 +1,7 @@
-"""Files of analogy questions, and how many of them a table of vectors answers.
+"""Analogy questions, and the accuracy of a table of word vectors on them.
 
-gensim's `evaluate_word_analogies` is not used: it answers by 3CosAdd only, and says neither how
-many questions of a section are absent nor which line of a file is wrong.
+gensim's `evaluate_word_analogies` is not used: it has 3CosAdd only, does not count the questions
+with a missing word, and does not report which line of a file is wrong.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
 from wordorder.text.user_text import printable, read_text
 from wordorder.words.vectors import Method, Vectors
 
@@ -22,7 +23,7 @@ QUESTIONS_AT_ONCE = 128  # four matrices of 15 MB for 30,000 words
 
 
 class Question(NamedTuple):
-    """b - a + c: "man king woman" expects "queen"."""
+    """The analogy b - a + c: "man king woman" expects "queen"."""
 
     a: str
     b: str
@@ -33,13 +34,13 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """How many questions of a section are answered.
+    """The number of correct answers in one section.
 
     Args:
         section: its name; "total" for all sections.
-        right: questions whose expected word is the nearest.
-        asked: questions all of whose words are in the vocabulary.
-        absent: the other questions, which count neither as right nor as wrong.
+        right: questions whose expected word comes first.
+        asked: questions whose four words are all in the vocabulary.
+        absent: the other questions, which count as neither right nor wrong.
     """
 
     section: str
@@ -49,7 +50,7 @@ class Score:
 
     @property
     def share(self) -> float | None:
-        """The fraction of `asked` that is right; None if none was asked."""
+        """The fraction of `asked` that is right; None if `asked` is 0."""
         return self.right / self.asked if self.asked else None
 
 
@@ -64,28 +65,28 @@ def accuracy(
     """Return the score of each section, and of all questions last.
 
     Args:
-        vocabulary: only the first words count, as answers too; None: all. Published figures
-            depend on it: with fewer words there are fewer wrong answers and fewer questions.
+        vocabulary: use only the first words of the table, for answers too; None: all. Published
+            figures depend on it: fewer words leave fewer wrong answers and fewer questions.
 
     Source: Mikolov et al. 2013, Efficient Estimation of Word Representations, section 4.
     """
     vectors = vectors if vocabulary is None else vectors.first(vocabulary)
     rows = [[vectors.find(word) for word in (q.b, q.a, q.c, q.expected)] for q in questions]
-    asked = np.array([None not in each for each in rows], bool)
-    known = np.flatnonzero(asked)
+    answerable = np.array([None not in row for row in rows], bool)
+    known = np.flatnonzero(answerable)
     right = np.zeros(len(questions), bool)
     for start in range(0, len(known), QUESTIONS_AT_ONCE):
-        some = known[start : start + QUESTIONS_AT_ONCE]
-        chosen = np.array([rows[number] for number in some])
+        batch = known[start : start + QUESTIONS_AT_ONCE]
+        chosen = np.array([rows[number] for number in batch])
         scores = vectors.scores(chosen[:, (0, 2)], chosen[:, 1:2], method)
         if not include_inputs:
             np.put_along_axis(scores, chosen[:, :3], -np.inf, axis=1)
-        right[some] = scores.argmax(1) == chosen[:, 3]
+        right[batch] = scores.argmax(1) == chosen[:, 3]
     sections = np.array([question.section for question in questions], object)
     parts = [(name, sections == name) for name in dict.fromkeys(sections)]
-    parts.append(("total", np.ones(len(questions), bool)))  # a section may have that name too
+    parts.append(("total", np.ones(len(questions), bool)))  # a section may be called "total" too
     return [
-        Score(name, int(right[part].sum()), int(asked[part].sum()), int((~asked[part]).sum()))
+        Score(name, *(int(mask[part].sum()) for mask in (right, answerable, ~answerable)))
         for name, part in parts
     ]
 
@@ -93,13 +94,15 @@ def accuracy(
 def read_questions(path: str | Path) -> list[Question]:
     """Read questions in the format of questions-words.txt.
 
-    Lines of four words, below lines that name a section, as `: capital-world`.
+    Each question is a line of four words; a line such as `: capital-world` begins a section.
 
     Raises:
-        BadInput: the file does not exist, a line has another format, or there is no question.
+        BadInput: the file does not exist, a line has another format, or no line is a question.
     """
     source = printable(path)
-    text = read_text(path, f"no such file: {source}; give one in the format of questions-words.txt")
+    text = read_text(
+        path, f"no such file: {source}; give a file in the format of questions-words.txt"
+    )
     questions, section = [], "questions"
     for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
@@ -109,9 +112,13 @@ def read_questions(path: str | Path) -> list[Question]:
             questions.append(Question(*words, section=section))
         elif words:
             raise BadInput(
-                f"{source}, line {number}: {len(words)} words, but a question has 4 "
-                "and a section is written as ': name'"
+                f"{source}, line {number}: {counted(len(words), 'word')}, but a question has 4, "
+                "and a section name is written as ': name'",
+                code="words.question-format",
             )
     if not questions:
-        raise BadInput(f"{source} has no questions: write each as 'man king woman queen'")
+        raise BadInput(
+            f"{source} has no questions: write each on a line, such as 'man king woman queen'",
+            code="words.no-questions",
+        )
     return questions

@@ -1,13 +1,13 @@
-"""The cache of vector files: a file is read once, and memory-mapped from then on.
+"""The cache of vector files: a file is parsed once, and memory-mapped from then on.
 
-Reading 400,000 lines of text takes seconds, opening their entry a tenth of one. An entry is a
-folder, found by the path of the file and valid while the file's size and modification time stay
-the same:
+Parsing 400,000 lines of text takes seconds, opening their cache entry a tenth of one. An entry is
+a folder whose name is a hash of the file's path; it is valid while the size and modification time
+of the file stay the same:
 
     matrix.npy   the vectors
     words.json   size and modification time of the file, and its words
 
-Nothing is pickled: an entry is plain data, whoever wrote it. If the cache cannot be written, the
+Nothing is pickled, so that opening an entry runs no code. If the cache cannot be written, the
 vectors stay in memory.
 """
 
@@ -35,16 +35,19 @@ def open_vectors(path: str | Path, progress: Callable[[float], Any] = lambda _: 
     """Return the vectors of a file, from the cache if it has been read before.
 
     Args:
-        path: word2vec's text or binary format, or GloVe's; also as .gz.
-        progress: called with the fraction that has been read, if the file is read.
+        path: a file in word2vec's text or binary format or GloVe's; also as .gz.
+        progress: called with the fraction parsed so far, unless the vectors are cached.
 
     Raises:
-        BadInput: the file does not exist or cannot be read; the message says where in it.
+        BadInput: the file does not exist or cannot be parsed; the message names the line.
     """
     path = user_path(path)
     if not path.is_file():
-        what = "not a file of vectors" if path.exists() else "no such file of vectors"
-        raise BadInput(f"{what}: {printable(path)}")
+        what = "is not a file" if path.exists() else "does not exist"
+        raise BadInput(
+            f"{printable(path)} {what}: give a run folder or a file of word vectors",
+            code="words.no-file-of-vectors",
+        )
     key = hashlib.blake2b(os.fsencode(f"1 {path.resolve()}"), digest_size=16).hexdigest()
     entry, about = cache_folder().with_name("vectors") / key, path.stat()
     state = {"size": about.st_size, "changed_ns": about.st_mtime_ns}

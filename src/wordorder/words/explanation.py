@@ -1,17 +1,17 @@
-"""How a model reads two orders of the same words, with its own numbers at every step.
+"""Traces a model on two orders of the same words, with its activations at every step.
 
-Text becomes tokens, tokens ids, ids word vectors. What enters the first layer is each word's vector
-and, if the embedding acts at the input, its position's. If it acts in attention, the scores are
-shown with it and without it. Then come the outputs.
+Text becomes tokens, tokens become ids, ids become word vectors. The first layer gets each word's
+vector, plus its position's vector if the embedding acts at the input. If it acts in attention, the
+trace holds the scores with it and without it. The outputs come last.
 
-Texts are read as in training and in `sentences.py`: after the end-of-text token at position 0.
-Without it a bidirectional model whose embedding depends on distance alone would read a text and its
-reverse as the same, which no training text is.
+Texts are encoded as in training and in `sentences.py`: after the end-of-text token at position 0.
+Without that token a bidirectional model whose embedding depends on distance alone could not
+distinguish a text from its mirror image, a case that training never contains.
 
-Whether a model tells two orders apart is measured on a token that follows both: any difference in
-its vector comes from the order of the words before it.
+Whether a model distinguishes two orders is measured on a token appended to both: any difference in
+its vectors comes from the order of the words before it.
 
-No embedding is known here by name: its hooks tell where it acts, its class what it does.
+No embedding is treated by name: its hooks tell where it acts, its class attributes what it does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wordorder.model import LanguageModel, TokenModel
 from wordorder.positions import Position, parse
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import shown
-from wordorder.words.observed import (
+from wordorder.words.activations import (
     AttentionRow,
     acts_in_attention,
     attention_row,
@@ -36,19 +36,19 @@ from wordorder.words.observed import (
 )
 from wordorder.words.sentences import Apart, other_order, tokens_of
 
-LIKELIEST = 3
+LIKELIEST = 3  # tokens of the predicted distribution that are listed
 
 
 @dataclass(frozen=True)
-class Entrance:
-    """One embedding of a model, and where it acts.
+class EmbeddingUse:
+    """One positional embedding of a model, and where it acts.
 
     Args:
-        name: as in a spec.
-        door, summary, formula, order_leak: facts of its class.
-        layers: those in whose attention it acts, from 0.
-        at_input: it changes the word vectors.
-        feeds: it chooses the positions that training feeds.
+        name: its spec.
+        door, summary, formula, order_leak: attributes of its class.
+        layers: the layers in whose attention it acts, from 0.
+        at_input: whether it changes the word vectors.
+        feeds: whether it samples the positions used in training.
     """
 
     name: str
@@ -62,18 +62,20 @@ class Entrance:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextTrace:
     """One order of the words, and what the model computes from it.
 
+    Every (time, ...) is float32 and leaves out the end-of-text token, unless stated otherwise.
+
     Args:
-        tokens, ids: one for each place, without the end-of-text before them, here and below.
-        words: (time, width) word vectors, times the model's embedding scale.
+        tokens, ids: the tokens as text, and their numbers in the vocabulary.
+        words: (time, width) word vectors, multiplied by the model's embedding scale.
         added: (time, width) what the embedding adds to them at the input.
-        inputs: (time, width) what enters the first layer.
-        attention: with the end-of-text first; None if no embedding acts in attention.
-        steps: (time, width) the outputs of a recurrent model's first layer.
+        inputs: (time, width) inputs of the first layer.
+        attention: starts with the end-of-text token; None if no embedding acts in attention.
+        steps: (time, width) outputs of the first layer, for a recurrent model only.
         hidden: (time, width) final hidden states.
-        likeliest: tokens after the text, or for the hidden token there, with probabilities.
+        likeliest: the most probable tokens after the text, or in place of a mask token there.
     """
 
     text: str
@@ -89,8 +91,8 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class WordApart:
-    """A token of both orders: its place in each, and how far apart its final vectors are."""
+class TokenGap:
+    """A token in both orders: its index in each, and the difference of its final vectors."""
 
     token: str
     places: tuple[int, int]
@@ -99,24 +101,24 @@ class WordApart:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Two orders of the same words, read by one model.
+    """The traces of one model on two orders of the same words.
 
     Args:
         position: the model's positional embedding as a spec; "" for a recurrent model.
-        causal: each token sees only those before it.
-        fills_in: the model predicts a hidden token, not the next one.
-        opening: the token before both texts, as text.
-        input_norm: what enters the first layer is normalised.
-        entrances: the embeddings.
-        readings: of the two texts.
-        same_tokens: the texts hold the same tokens, each as often.
-        words: tokens that both texts hold.
-        after: the token that follows both texts, as text.
-        after_apart: how far apart its vectors are: at the input, after each layer but the last,
-            and at the end.
-        shared: the overlap of the two distributions of the predicted token, 0 … 1.
-        reversed: what the second text has in reverse order: words, or tokens if there are no
-            spaces; "" if the second text was given.
+        causal: whether each token attends only to itself and the tokens before it.
+        fills_in: whether the model predicts a masked token, not the next one.
+        opening: the token at position 0 of both texts.
+        input_norm: whether the input of the first layer is normalised.
+        entrances: the model's embeddings; empty for a recurrent model.
+        readings: one for each text.
+        same_tokens: whether both texts hold the same tokens, equally often.
+        words: the tokens that occur in both texts.
+        after: the token appended to both texts.
+        after_apart: the difference of its vectors at the input, after each layer but the last, and
+            in the final hidden state.
+        shared: the overlap of the two predicted distributions, 0 … 1.
+        reversed: what the second text reverses: words, or tokens if there are no spaces; "" if
+            the caller gave the second text.
     """
 
     position: str
@@ -124,10 +126,10 @@ class Explanation:
     fills_in: bool
     opening: str
     input_norm: bool
-    entrances: tuple[Entrance, ...]
-    readings: tuple[Reading, Reading]
+    entrances: tuple[EmbeddingUse, ...]
+    readings: tuple[TextTrace, TextTrace]
     same_tokens: bool
-    words: tuple[WordApart, ...]
+    words: tuple[TokenGap, ...]
     after: str
     after_apart: tuple[Apart, ...]
     shared: float
@@ -143,17 +145,18 @@ def explain(
     *,
     fills_in: bool | None = None,
 ) -> Explanation:
-    """Return how a model reads two orders of the same words.
+    """Trace a model on two orders of the same words.
 
     Args:
         model: in evaluation mode, on the CPU.
-        text: two words or more, or two tokens if it has no spaces.
-        other: the same words in another order; None: in reverse order. A space is put before each
+        text: at least two words, or two tokens if it has no spaces.
+        other: the same words in another order; None: in reverse order. A space is put before a
             text that has spaces, so that its first word is the same token as elsewhere.
-        fills_in: the model was trained on hidden tokens; None: if it is bidirectional.
+        fills_in: whether the model was trained on masked tokens; None: if it is bidirectional.
 
     Raises:
-        BadInput: a text has fewer than two tokens, or more than the model can read.
+        BadInput: a text has fewer than two tokens, or the two have the same tokens in order.
+        PositionError: a text has more tokens than the embedding has positions.
     """
     text = text.strip()
     other, reordered, unit = other_order(tokenizer, text, other and other.strip())
@@ -163,48 +166,53 @@ def explain(
     mark, opening = _mark(tokenizer, fills_in), tokenizer.end_of_text
     states = [layer_states(model, [opening, *tokens]) for tokens in ids]
     after = [layer_states(model, [opening, *tokens, mark]) for tokens in ids]
-    predicting = [each[-1][-1] for each in (after if fills_in else states)]
+    predicting = [layers[-1][-1] for layers in (after if fills_in else states)]
     chances = [model.logits(hidden).float().softmax(-1) for hidden in predicting]
     first, second = (
-        _reading(model, tokenizer, *each)
-        for each in zip((text, other), ids, states, chances, strict=True)
+        _trace(model, tokenizer, *inputs)
+        for inputs in zip((text, other), ids, states, chances, strict=True)
     )
     return Explanation(
         position=model.config.position if isinstance(model, LanguageModel) else "",
         causal=model.config.causal,
         fills_in=fills_in,
-        opening=_spelt(tokenizer, opening),
+        opening=_spelling(tokenizer, opening),
         input_norm=getattr(model, "embedding_norm", None) is not None,
         entrances=_entrances(model) if isinstance(model, LanguageModel) else (),
         readings=(first, second),
         same_tokens=Counter(ids[0]) == Counter(ids[1]),
-        words=_words_apart(first, second),
-        after=_spelt(tokenizer, mark),
-        after_apart=tuple(_apart(a[-1], b[-1]) for a, b in zip(*after, strict=True)),
+        words=_token_gaps(first, second),
+        after=_spelling(tokenizer, mark),
+        after_apart=tuple(_gap(a[-1], b[-1]) for a, b in zip(*after, strict=True)),
         shared=float(torch.minimum(*chances).sum()),
         reversed=unit,
     )
 
 
 def _check_orders(text: str, other: str, ids: list[list[int]]) -> None:
-    """Check that two texts are two orders to a tokenizer."""
-    for each, tokens in zip((text, other), ids, strict=True):
+    """Check that two texts are different orders of tokens."""
+    for order, tokens in zip((text, other), ids, strict=True):
         if len(tokens) < 2:
-            raise BadInput(f"{shown(each)} has no order of words: give two words at least")
+            raise BadInput(
+                f"{shown(order)} has fewer than two words: give at least two words",
+                code="words.one-word",
+            )
     if ids[0] == ids[1] and text == other:
         raise BadInput(
-            f"{shown(text)} is the same text in the same order: give one with two different words, "
-            "or another order with --other"
+            f"{shown(text)} is the same in reverse order: give a text with two different words, "
+            "or another order with --other",
+            code="words.same-order",
         )
     if ids[0] == ids[1]:
         raise BadInput(
-            f"{shown(text)} and {shown(other)} are the same tokens to this tokenizer: "
-            "give words that it tells apart"
+            f"{shown(text)} and {shown(other)} are the same tokens for this tokenizer: give words "
+            "that it encodes differently",
+            code="words.same-tokens",
         )
 
 
 def _mark(tokenizer: Tokenizer, fills_in: bool) -> int:
-    """The token that follows both texts: the one that hides others, or a full stop."""
+    """Return the token to append to both texts: the mask token, or a full stop."""
     if fills_in and tokenizer.mask is not None:
         return tokenizer.mask
     try:
@@ -214,28 +222,28 @@ def _mark(tokenizer: Tokenizer, fills_in: bool) -> int:
     return stop[0] if len(stop) == 1 else tokenizer.end_of_text
 
 
-def _reading(
+def _trace(
     model: TokenModel,
     tokenizer: Tokenizer,
     text: str,
     ids: list[int],
     states: list[Tensor],
     chances: Tensor,
-) -> Reading:
-    read = [tokenizer.end_of_text, *ids]
-    words = model.word_vectors(torch.tensor(read))
+) -> TextTrace:
+    sequence = [tokenizer.end_of_text, *ids]
+    words = model.word_vectors(torch.tensor(sequence))
     added, row, steps = torch.zeros_like(words), None, None
     if isinstance(model, LanguageModel):
-        layout = model.layout(torch.tensor([read]))
+        layout = model.layout(torch.tensor([sequence]))
         added = model.position.embed(words[None], layout)[0] - words
-        row = attention_row(model, read)
+        row = attention_row(model, sequence)
     else:
-        steps = layer_outputs(model, read)[0][1:]
+        steps = layer_outputs(model, sequence)[0][1:]
     top = chances.topk(min(LIKELIEST, len(chances)))
     likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    return Reading(
+    return TextTrace(
         text=text,
-        tokens=tuple(_spelt(tokenizer, token) for token in ids),
+        tokens=tuple(_spelling(tokenizer, token) for token in ids),
         ids=tuple(ids),
         words=words[1:],
         added=added[1:],
@@ -243,12 +251,12 @@ def _reading(
         attention=row,
         steps=steps,
         hidden=states[-1][1:],
-        likeliest=tuple((_spelt(tokenizer, token), share) for token, share in likeliest),
+        likeliest=tuple((_spelling(tokenizer, token), share) for token, share in likeliest),
     )
 
 
-def _entrances(model: LanguageModel) -> tuple[Entrance, ...]:
-    """The embeddings of a model: one for each part of its spec."""
+def _entrances(model: LanguageModel) -> tuple[EmbeddingUse, ...]:
+    """Return the embeddings of a model, one for each part of its spec."""
     pattern = parse(model.config.position).layers
     layers: dict[str, list[int]] = {}
     kinds: dict[str, Position] = {}
@@ -258,7 +266,7 @@ def _entrances(model: LanguageModel) -> tuple[Entrance, ...]:
             kinds[name] = part
             layers.setdefault(name, []).extend([layer] if acts_in_attention(part) else [])
     return tuple(
-        Entrance(
+        EmbeddingUse(
             name,
             part.door,
             part.summary,
@@ -272,20 +280,20 @@ def _entrances(model: LanguageModel) -> tuple[Entrance, ...]:
     )
 
 
-def _words_apart(first: Reading, second: Reading) -> tuple[WordApart, ...]:
-    """Tokens of both texts, each where it first occurs."""
+def _token_gaps(first: TextTrace, second: TextTrace) -> tuple[TokenGap, ...]:
+    """Return the tokens of both texts, each at its first occurrence."""
     common = (token for token in dict.fromkeys(first.ids) if token in second.ids)
     places = ((first.ids.index(token), second.ids.index(token)) for token in common)
     return tuple(
-        WordApart(first.tokens[a], (a, b), _apart(first.hidden[a], second.hidden[b]))
+        TokenGap(first.tokens[a], (a, b), _gap(first.hidden[a], second.hidden[b]))
         for a, b in places
     )
 
 
-def _apart(first: Tensor, second: Tensor) -> Apart:
+def _gap(first: Tensor, second: Tensor) -> Apart:
     return Apart.of(first.float().numpy(), second.float().numpy())
 
 
-def _spelt(tokenizer: Tokenizer, token: int) -> str:
-    """A token as text; a special token, which decodes to nothing, by its name."""
+def _spelling(tokenizer: Tokenizer, token: int) -> str:
+    """Return a token as text; a special token, which decodes to nothing, by its name."""
     return tokenizer.decode([token]) or tokenizer.backend.id_to_token(token)

@@ -1,12 +1,12 @@
-"""Files of word vectors: word2vec's text and binary format and GloVe's, each also as .gz.
+"""Reads and writes word vectors: word2vec's text and binary format and GloVe's, also as .gz.
 
     word2vec text     "WORDS DIMENSIONS", then a word and its numbers on each line
     GloVe text        the same without that first line
     word2vec binary   that first line, then a word, a space and its numbers as float32
 
-The content decides the format, because all three occur under any suffix. gensim's
+The format is detected from the content, because file suffixes do not tell it. gensim's
 `load_word2vec_format` is not used: it takes 23 seconds for 400,000 x 100 numbers of text where this
-takes 3, splits GloVe's ". . ." at its spaces, and does not say which line is wrong.
+takes 3, splits GloVe's ". . ." at its spaces, and does not report which line is wrong.
 
 Bytes of a word that are not UTF-8, which published files have, become U+FFFD. A byte order mark
 at the beginning is skipped.
@@ -30,9 +30,9 @@ from wordorder.text.user_text import not_whole_gzip
 from wordorder.words.vectors import Floats, Vectors
 
 BLOCK = 1 << 22  # bytes read at once
-SNIFFED = 1 << 12  # bytes that tell text from numbers
+SNIFFED = 1 << 12  # bytes from which text and binary numbers are told apart
 LARGEST = float(np.finfo(np.float32).max)
-LONGEST_WORD = 1 << 12  # bytes; a file without a space for so long is not one of vectors
+LONGEST_WORD = 1 << 12  # bytes; a longer stretch without a space means a damaged file
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\r"))
 
 
@@ -40,11 +40,11 @@ def read(path: Path, progress: Callable[[float], Any] = lambda _: None) -> tuple
     """Return the words of a file and their vectors (words, dimensions) float32.
 
     Args:
-        progress: called with the fraction of the file that has been read.
+        progress: called with the fraction of the file read so far.
 
     Raises:
         BadInput: a line has too few or too many numbers, or a field that is not a finite number;
-            the file ends too early, or holds no vectors. The message says where.
+            the file ends too early, or holds no vectors. The message names the line.
     """
     size = max(1, path.stat().st_size)
     try:
@@ -55,17 +55,23 @@ def read(path: Path, progress: Callable[[float], Any] = lambda _: None) -> tuple
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise not_whole_gzip(str(path), error) from None
     except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror}): check it") from None
+        raise BadInput(
+            f"{path} cannot be read ({error.strerror}): check its permissions and its disk",
+            code="words.unreadable",
+        ) from None
     if not words:
-        raise BadInput(f"{path} holds no vectors: give a file with a vector on each line")
+        raise BadInput(
+            f"{path} holds no vectors: give a file with a vector on each line",
+            code="words.no-vectors",
+        )
     return words, np.frombuffer(numbers, "<f4").reshape(len(words), -1)
 
 
 def write(path: Path, vectors: Vectors) -> None:
-    """Write vectors, all or none.
+    """Write vectors to a file, which appears only when it is complete.
 
-    Word2vec's binary format if the name ends in .bin, its text format otherwise; both also .gz.
-    The text has the fewest digits that give the same float32 again.
+    The format is word2vec's binary one if the name ends in .bin, else its text format; both also
+    .gz. Text has the fewest digits from which the same float32 is read.
     """
     zipped = path.name.lower().endswith(".gz")
     binary = path.name.lower().removesuffix(".gz").endswith(".bin")
@@ -89,7 +95,7 @@ def _read(path: Path, file: IO[bytes], tell: Callable[[], Any]) -> tuple[list[st
 
 
 def _header(path: Path, line: bytes) -> tuple[int, int]:
-    """Words and dimensions, if a line is the first one of a word2vec file; else zeros."""
+    """Return words and dimensions if this is a word2vec header line, else zeros."""
     fields = line.split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
         return 0, 0
@@ -97,13 +103,14 @@ def _header(path: Path, line: bytes) -> tuple[int, int]:
     if not count or not dimensions:
         raise BadInput(
             f"{path}, line 1 announces {counted(count, 'word')} of {counted(dimensions, 'number')}:"
-            " give a file that holds vectors"
+            " give a file that holds vectors",
+            code="words.empty-header",
         )
     return count, dimensions
 
 
 def _is_binary(lines: list[bytes]) -> bool:
-    """Whether bytes are not text: the first line is no row, and some are control bytes."""
+    """Return whether this is binary: no row of text, and bytes that text does not have."""
     begin = b"".join(lines)
     row = lines[0].split()[1:] if lines else []
     if row and all(map(_is_number, row)):
@@ -123,12 +130,12 @@ def _read_text(
     dimensions: int,
     tell: Callable[[], Any],
 ) -> tuple[list[str], bytearray]:
-    """Read lines of text, of which the first ones are given.
+    """Read the text formats; `lines` are the first lines, already taken from `file`.
 
     Args:
-        count: words that the first line of the file announces; 0: it has no such line.
+        count: words that the header announces; 0 if there is no header.
     """
-    number = 2 if count else 1  # of the next line
+    number = 2 if count else 1  # the next line's
     words: list[str] = []
     numbers = bytearray()
     while lines:
@@ -139,7 +146,8 @@ def _read_text(
             more, block = _block(lines, dimensions)
         except ValueError:
             expected = "line 1 announces" if count else "the lines before have"
-            raise BadInput(f"{path}, {_problem(lines, number, dimensions, expected)}") from None
+            wrong = _problem(lines, number, dimensions, expected)
+            raise BadInput(f"{path}, {wrong}", code="words.wrong-line") from None
         words += more
         numbers += block.tobytes()
         number += len(lines)
@@ -148,14 +156,15 @@ def _read_text(
     if count and len(words) != count:
         how = "too early" if len(words) < count else "too late"
         raise BadInput(
-            f"{path} ends {how}: its first line announces {counted(count, 'word')}, and it holds "
-            f"{len(words):,}: fetch it again, or correct that line"
+            f"{path} ends {how}: its first line announces {counted(count, 'word')}, but it holds "
+            f"{len(words):,}: download it again, or correct that line",
+            code="words.wrong-count",
         )
     return words, numbers
 
 
 def _block(lines: list[bytes], dimensions: int) -> tuple[list[str], Floats]:
-    """The words of some lines and their numbers (words, dimensions).
+    """Parse lines into words and numbers (words, dimensions).
 
     Raises:
         ValueError: a line is wrong.
@@ -170,7 +179,7 @@ def _block(lines: list[bytes], dimensions: int) -> tuple[list[str], Floats]:
                 raise ValueError
             words.append(b" ".join(row[:count]).decode(errors="replace"))
             fields += row[count:]
-    with np.errstate(over="ignore"):  # becomes infinite
+    with np.errstate(over="ignore"):  # overflow becomes inf, which is refused below
         numbers = np.array(fields, "<f4").reshape(len(words), dimensions)
     if not np.isfinite(numbers).all():
         raise ValueError
@@ -178,17 +187,17 @@ def _block(lines: list[bytes], dimensions: int) -> tuple[list[str], Floats]:
 
 
 def _is_wrong(row: list[bytes], dimensions: int) -> bool:
-    """Whether a line has too few or too many numbers; GloVe has words of several, ". . ."."""
+    """Return whether the count of numbers is wrong; a GloVe "word" may hold spaces (". . .")."""
     words = len(row) - dimensions
     return not dimensions or words < 1 or (words > 1 and _is_number(row[words - 1]))
 
 
 def _problem(lines: list[bytes], start: int, dimensions: int, expected: str) -> str:
-    """The first line that is wrong, and what is wrong with it."""
+    """Describe the first wrong line."""
     for number, line in enumerate(lines, start):
         row = line.split()
         if row and _is_wrong(row, dimensions):
-            usual = f"{expected} {dimensions:,}" if dimensions else "a vector needs at least one"
+            usual = f"{expected} {dimensions:,}" if dimensions else "a vector has at least one"
             return (
                 f"line {number}: a word and {counted(len(row) - 1, 'number')}, but {usual}: "
                 "correct or remove this line"
@@ -211,7 +220,7 @@ def _is_number(field: bytes) -> bool:
 def _read_binary(
     path: Path, file: IO[bytes], held: bytes, count: int, dimensions: int, tell: Callable[[], Any]
 ) -> tuple[list[str], bytearray]:
-    """Read words and numbers as bytes, of which the first ones are given."""
+    """Read the binary format; `held` are bytes already taken from `file`."""
     width, position = 4 * dimensions, 0
     words: list[str] = []
     numbers = bytearray()
@@ -226,7 +235,8 @@ def _read_binary(
             wrong = "is damaged" if damaged else f"ends too early, at byte {file.tell():,}"
             raise BadInput(
                 f"{path} {wrong}: word {number:,} of the {count:,} that its first line announces "
-                f"should begin at byte {file.tell() - len(held) + position:,}: fetch it again"
+                f"should begin at byte {file.tell() - len(held) + position:,}: download it again",
+                code="words.damaged-binary",
             )
         words.append(held[position:space].lstrip(b"\n").decode(errors="replace"))
         numbers += held[space + 1 : end]
@@ -234,5 +244,8 @@ def _read_binary(
     finite = np.isfinite(np.frombuffer(numbers, "<f4").reshape(len(words), -1)).all(1)
     if not finite.all():
         word = words[int(finite.argmin())]
-        raise BadInput(f"{path}: a number of {word!r} is infinite or NaN: fetch it again")
+        raise BadInput(
+            f"{path}: the vector of {word!r} holds an infinite number or NaN: download it again",
+            code="words.not-finite",
+        )
     return words, numbers

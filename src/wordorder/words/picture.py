@@ -1,7 +1,7 @@
-"""Pictures of word vectors: a plane of some words, and files for TensorBoard's projector.
+"""Pictures of word vectors: a scatter plot, and files for TensorBoard's projector.
 
-The axes of the plane are the first two principal components of the drawn words alone. Their labels
-say how much of the variance each shows, because two directions of a hundred never show all.
+The axes of the plot are the first two principal components of the drawn words alone. Their labels
+give the explained variance, because two of a hundred dimensions never show all of it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ WHITESPACE = str.maketrans("\t\r\n", "   ")
 
 
 def plane(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Project rows on their first two principal components.
+    """Project rows onto their first two principal components.
 
-    Shapes: matrix (words, dimensions); returns (words, 2), and the fractions (2,) of the variance.
+    Shapes: matrix (words, dimensions); returns (words, 2), and fractions (2,) of the variance.
     """
     centred = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
@@ -45,23 +45,32 @@ def draw(
 
     Args:
         path: its suffix decides the format: .png, .svg or .pdf.
-        words: drawn with those of `arrows`, two or more in all.
+        words: drawn together with those of `arrows`; two or more in all.
 
     Raises:
-        BadInput: the suffix is another, the folder is missing, a word has no vector, or there are
-            fewer than two words.
+        BadInput: the suffix is not one of these, the folder is missing, a word has no vector, or
+            there are fewer than two words.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     path = user_path(path)
     if path.suffix not in (".png", ".svg", ".pdf"):
-        raise BadInput(f"--picture {path}: its name must end in .png, .svg or .pdf")
+        raise BadInput(
+            f"--picture {path}: its name must end in .png, .svg or .pdf",
+            code="words.picture-suffix",
+        )
     if not path.parent.is_dir():
-        raise BadInput(f"--picture {path}: there is no folder {path.parent}")
+        raise BadInput(
+            f"--picture {path}: the folder {path.parent} does not exist: create it first",
+            code="words.picture-folder",
+        )
     drawn = list(dict.fromkeys([*words, *(word for pair in arrows for word in pair)]))
     if len(drawn) < 2:
-        raise BadInput("a picture needs two words at least: name more, or an --analogy")
+        raise BadInput(
+            "--picture needs at least two words: give more words, or an --analogy",
+            code="words.picture-of-one-word",
+        )
     rows = [vectors.row(word) for word in drawn]
     places, shares = plane(vectors.matrix[rows])
     at = dict(zip(drawn, places, strict=True))
@@ -74,10 +83,10 @@ def draw(
             drawing.plain(word), place, xytext=(4, 4), textcoords="offset points", fontsize=10
         )
     for first, second in arrows:
-        style = {"arrowstyle": "->", "color": ARROW, "shrinkA": 4, "shrinkB": 4}
-        axes.annotate("", at[second], at[first], arrowprops=style)
-    axes.set_xlabel(f"first direction ({shares[0]:.0%} of their spread)")
-    axes.set_ylabel(f"second direction ({shares[1]:.0%})")
+        arrow = {"arrowstyle": "->", "color": ARROW, "shrinkA": 4, "shrinkB": 4}
+        axes.annotate("", at[second], at[first], arrowprops=arrow)
+    axes.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
+    axes.set_ylabel(f"second principal component ({shares[1]:.0%})")
     axes.set_title(drawing.plain(vectors.source), fontsize=11)
     axes.set_aspect("equal", "datalim")
     axes.margins(0.15)
@@ -88,7 +97,7 @@ def draw(
 def export(vectors: Vectors, folder: str | Path) -> tuple[Path, Path]:
     """Write vectors.tsv and metadata.tsv, which TensorBoard's projector loads; return their paths.
 
-    One row for each word; metadata of a single column has no header.
+    Each file has one row for each word; metadata of a single column has no header.
 
     Source: TensorBoard, Visualizing Data using the Embedding Projector, "Metadata".
     """

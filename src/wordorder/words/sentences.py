@@ -1,13 +1,13 @@
-"""Sentences as vectors, and whether a model tells two orders of the same words apart.
+"""Sentence vectors, and whether a model distinguishes two orders of the same words.
 
-    words   the mean of the token embeddings: a bag of words, the same in every order
+    words   the mean of the token embeddings: a bag of words, equal for every order
     mean    the mean of the final hidden states
     last    the final hidden state of the last token, which has read all of them
 
-Sentences are read as in training: after the end-of-text token, which is in none of these, and with
-a space before their first word, because a tokenizer gives a word at the beginning of a text another
-token than elsewhere, and two orders would hold different tokens. A text without spaces gets no
-space before it, and its tokens are reordered, not its words.
+Sentences are encoded as in training: after the end-of-text token, which is part of no mean, and
+with a space before the first word. Without that space a byte-level tokenizer gives the first word
+another token than elsewhere, and two orders would hold different tokens. A text without spaces gets
+no space before it, and its tokens are reordered instead of its words.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ KINDS = {
 }
 TOKENS_AT_ONCE = 8192
 
-ROUNDING = 1e-5  # float32 sums in another order differ by less
+ROUNDING = 1e-5  # summing float32 numbers in another order changes less than this
 
 
 @dataclass(frozen=True)
 class Apart:
-    """How far apart two vectors are.
+    """The difference between two vectors.
 
     Args:
         cosine: of the angle between them.
-        distance: Euclidean.
-        relative: the distance divided by their mean length.
+        distance: Euclidean distance.
+        relative: the distance divided by their mean norm.
     """
 
     cosine: float
@@ -54,17 +54,17 @@ class Apart:
 
     @property
     def same(self) -> bool:
-        """Whether the two are equal, up to rounding."""
+        """Whether the vectors are equal, up to rounding."""
         return self.relative <= ROUNDING
 
     @classmethod
     def of(cls, first: Floats, second: Floats) -> Apart:
         """Compare two vectors (dimensions,)."""
         first, second = first.astype(np.float64), second.astype(np.float64)
-        sizes = np.linalg.norm(first), np.linalg.norm(second)
+        norms = np.linalg.norm(first), np.linalg.norm(second)
         distance = float(np.linalg.norm(first - second))
-        cosine = float(first @ second / (sizes[0] * sizes[1] or 1.0))
-        return cls(cosine, distance, distance / (float(sum(sizes)) / 2 or 1.0))
+        cosine = float(first @ second / (norms[0] * norms[1] or 1.0))
+        return cls(cosine, distance, distance / (float(sum(norms)) / 2 or 1.0))
 
 
 def read_sentences(path: str | Path) -> list[str]:
@@ -74,21 +74,24 @@ def read_sentences(path: str | Path) -> list[str]:
         BadInput: the file does not exist, is not text, or is empty.
     """
     source = printable(path)
-    text = read_text(path, f"no such file: {source}; give one with a sentence on each line")
+    text = read_text(path, f"no such file: {source}; give a file with a sentence on each line")
     sentences = [line.strip() for line in text.split("\n") if line.strip()]
     if not sentences:
-        raise BadInput(f"{source} is empty: give a file with a sentence on each line")
+        raise BadInput(
+            f"{source} is empty: give a file with a sentence on each line",
+            code="words.no-sentences",
+        )
     return sentences
 
 
 def tokens_of(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return the tokens of a sentence inside a text: after a space, if the text has spaces.
+    """Return the tokens of a sentence, after a space if the text has spaces.
 
-    White space alone has none.
+    Returns no tokens for white space alone.
     """
     if not text.strip():
         return []
-    tokens = tokenizer.encode(text)  # the message for an unknown character has its offset
+    tokens = tokenizer.encode(text)  # first, so that an error gives the offset in `text`
     return tokenizer.encode(f" {text}") if _has_words(tokenizer, text) else tokens
 
 
@@ -96,7 +99,7 @@ class Order(NamedTuple):
     """A sentence in another order.
 
     Args:
-        unit: what was reversed: words, or tokens in a text without spaces; "" if it was given.
+        unit: what was reversed: words, or tokens in a text without spaces; "" if nothing was.
     """
 
     text: str
@@ -105,9 +108,9 @@ class Order(NamedTuple):
 
 
 def other_order(tokenizer: Tokenizer, text: str, other: str | None = None) -> Order:
-    """Return the other order, if given; else reverse the words, or the tokens without spaces.
+    """Return the other order; by default the words reversed.
 
-    "I love AI" becomes "AI love I".
+    "I love AI" becomes "AI love I". Without spaces, tokens are reversed.
     """
     if other is not None:
         return Order(other, tokens_of(tokenizer, other), "")
@@ -130,7 +133,7 @@ def _has_words(tokenizer: Tokenizer, text: str) -> bool:
 
 
 def _pieces(tokenizer: Tokenizer, text: str) -> Iterator[tuple[str, list[int]]]:
-    """Yield the tokens of a text, those of one character together."""
+    """Yield pieces of a text with their tokens; tokens of one character stay together."""
     held: list[int] = []
     for token in tokenizer.encode(text):
         held.append(token)
@@ -152,16 +155,18 @@ def sentence_vectors(
     """Return the vectors (sentences, width) float32 of each kind in `KINDS`.
 
     Args:
-        sentences: text, or tokens.
-        progress: called with the fraction that is done.
+        sentences: texts, or their tokens.
+        progress: called with the fraction done.
 
     Raises:
-        BadInput: a sentence has no tokens, or more than the model can read.
+        BadInput: a sentence has no tokens, or more than the model has positions for.
     """
     ids = [tokens_of(tokenizer, s) if isinstance(s, str) else list(s) for s in sentences]
     if [] in ids:
-        raise BadInput(f"{sentences[ids.index([])]!r} has no tokens: leave it out")
-    by_length = defaultdict(list)  # no sentence is padded
+        raise BadInput(
+            f"{sentences[ids.index([])]!r} has no tokens: leave it out", code="words.empty-sentence"
+        )
+    by_length = defaultdict(list)  # sentences of one length form batches without padding
     for number, tokens in enumerate(ids):
         by_length[len(tokens)].append(number)
     by_kind = {kind: np.empty((len(ids), model.config.width), np.float32) for kind in KINDS}
@@ -169,14 +174,14 @@ def sentence_vectors(
     for length, numbers in by_length.items():
         rows = max(1, TOKENS_AT_ONCE // (length + 1))
         for start in range(0, len(numbers), rows):
-            some = numbers[start : start + rows]
-            tokens = torch.tensor([[tokenizer.end_of_text, *ids[i]] for i in some], device=device)
+            batch = numbers[start : start + rows]
+            tokens = torch.tensor([[tokenizer.end_of_text, *ids[i]] for i in batch], device=device)
             hidden = model.hidden(tokens)[:, 1:].float()
             words = model.embedding(tokens[:, 1:]).float()
-            batch = {"words": words.mean(1), "mean": hidden.mean(1), "last": hidden[:, -1]}
-            for kind, vectors in batch.items():
-                by_kind[kind][some] = vectors.cpu().numpy()
-            done += len(some)
+            pooled = {"words": words.mean(1), "mean": hidden.mean(1), "last": hidden[:, -1]}
+            for kind, vectors in pooled.items():
+                by_kind[kind][batch] = vectors.cpu().numpy()
+            done += len(batch)
             progress(done / len(ids))
     return by_kind
 
@@ -191,15 +196,15 @@ def compare(
     count: int = 5,
     progress: Callable[[float], Any] = lambda _: None,
 ) -> dict[str, Any]:
-    """Compare a sentence with another order of it, and find the nearest of other sentences.
+    """Compare a sentence with another order of it, and find its nearest sentences.
 
     Args:
         other: the other order; None: reversed, see `other_order`.
-        among: the other sentences, of which `count` are returned for each kind of vector.
-        progress: called with the fraction that is done.
+        among: the sentences to search; `count` are returned for each kind of vector.
+        progress: called with the fraction done.
     """
     order = other_order(tokenizer, sentence, other)
-    second = order.tokens or order.text  # the message for one without a token has the text
+    second = order.tokens or order.text  # an error message shows the text, not an empty list
     kinds = sentence_vectors(model, tokenizer, [sentence, second, *among], progress)
     apart = {kind: Apart.of(*rows[:2]) for kind, rows in kinds.items()}
     return {
@@ -207,7 +212,7 @@ def compare(
         "other": order.text,
         "reversed": order.unit,
         "kinds": KINDS,
-        "apart": {kind: {**asdict(each), "same": each.same} for kind, each in apart.items()},
+        "apart": {kind: {**asdict(gap), "same": gap.same} for kind, gap in apart.items()},
         "nearest": {
             kind: [n._asdict() for n in best(among, unit(rows[2:]) @ unit(rows[0]), count)]
             for kind, rows in kinds.items()

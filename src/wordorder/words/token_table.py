@@ -1,8 +1,9 @@
 """The token embeddings of a language model as word vectors.
 
-A byte-level tokenizer joins a word to the space before it, so a word here is a token of a space and
-letters: " king", not "king", which also ends "making". In scripts without spaces it is a token
-without a space. A word of several tokens has no vector. If tokens are characters, they are words.
+A byte-level tokenizer joins a word to the space before it, so a word here is a token that begins
+with a space: " king", not "king", which also ends "making". In scripts without spaces it is a token
+without a space. A word of several tokens has no vector. With a character tokenizer, each character
+is a word.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from wordorder.text.words import UNSPACED
 from wordorder.words.sentences import tokens_of
 from wordorder.words.vectors import Vectors
 
-# The space before a word, as written by GPT-2 and by SentencePiece.
+# How GPT-2 and SentencePiece spell the space before a word.
 WORD_STARTS = ("Ġ", "▁")
 CONTINUES = "##"  # WordPiece marks tokens inside a word instead
 
@@ -24,7 +25,7 @@ CONTINUES = "##"  # WordPiece marks tokens inside a word instead
 def token_vectors(model: TokenModel, tokenizer: Tokenizer, source: str) -> Vectors:
     """Return the input embeddings of the tokens that are words, in the order of their ids.
 
-    Ids of a byte-pair encoding go from frequent to rare, as the words of vector files do.
+    Ids of a byte-pair encoding go from frequent to rare, as words in vector files do.
     """
     words = word_tokens(tokenizer)
     table = model.embedding.weight.detach().float().cpu().numpy()
@@ -43,12 +44,12 @@ def token_vectors(model: TokenModel, tokenizer: Tokenizer, source: str) -> Vecto
 
 
 def word_tokens(tokenizer: Tokenizer) -> dict[int, str]:
-    """Return the tokens that are words, by id, without the mark of their beginning."""
+    """Return the tokens that are words, by id, without the space before them."""
     vocabulary = tokenizer.backend.get_vocab(with_added_tokens=False)
-    spelt = sorted((token, spelling) for spelling, token in vocabulary.items())
-    marked = any(spelling.startswith(WORD_STARTS) and spelling[1:] for _, spelling in spelt)
+    spellings = sorted((token, spelling) for spelling, token in vocabulary.items())
+    marked = any(spelling.startswith(WORD_STARTS) and spelling[1:] for _, spelling in spellings)
     words = {}
-    for token, spelling in spelt:
+    for token, spelling in spellings:
         begins = spelling.startswith(WORD_STARTS) if marked else not spelling.startswith(CONTINUES)
         word = tokenizer.decode([token]).removeprefix(" ")
         if (

@@ -1,18 +1,18 @@
-"""Word vectors: which words are near which, and analogies.
+"""A table of word vectors: nearest neighbours and analogies.
 
-Two words are near if their vectors have a large cosine. An analogy, king - man + woman, is scored
-in one of two ways, from the cosines of a candidate x with the words:
+Words are neighbours if the cosine of their vectors is large. An analogy, king - man + woman, is
+scored in one of two ways, from the cosines of a candidate x with the words:
 
     3CosAdd   cos(x, a - b + c), which orders words as cos(x, a) - cos(x, b) + cos(x, c) does
-    3CosMul   cos(x, a) cos(x, c) / (cos(x, b) + ε), cosines moved to 0 … 1 by (cos + 1) / 2
+    3CosMul   cos(x, a) cos(x, c) / (cos(x, b) + ε), with cosines mapped to 0 … 1 by (cos + 1) / 2
 
-a, b and c are scaled to length 1 first. In a sum the largest difference decides alone; a product
-weighs the three against one another. The three words are left out of the answers, as in published
-figures, because the word nearest to a - b + c is usually a or c.
+a, b and c are normalised first. In the sum one large term can dominate; the product balances the
+three. The three words are excluded from the answers, as in published figures, because the word
+nearest to a - b + c is usually a or c.
 
-The methods are named as those of gensim's `KeyedVectors`, whose `most_similar` gives the scores of
+Methods have the names of gensim's `KeyedVectors`, whose `most_similar` returns the same scores for
 3CosAdd; its `most_similar_cosmul` adds ε = 0.000001 where the paper adds 0.001. Only `keyed` needs
-gensim. Nothing here imports torch, so that questions about a file are answered quickly.
+gensim. This module does not import torch, so that a query of a file starts quickly.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ Method = Literal["add", "mul"]
 METHODS: dict[Method, str] = {"add": "3CosAdd", "mul": "3CosMul"}
 EPSILON = 0.001  # Levy and Goldberg's
 
-# A misspelt word is compared with this many words, the most frequent ones in most files. Comparing
-# with 400,000 would take four seconds and suggest rarer words.
+# A misspelt word is compared with the first words only, which are the most frequent in most files.
+# Comparing with 400,000 would take four seconds and suggest rarer words.
 MOST_COMPARED = 50_000
 
 
@@ -53,13 +53,13 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Words, each with a vector.
+    """A table of words and their vectors.
 
     Args:
-        source: the name of the table in messages.
-        names: the words; if one occurs twice, its first row counts.
-        matrix: (words, dimensions) float32; it may be memory-mapped, and is not changed.
-        absent: returns the reason why a word is missing, in a few words, or "".
+        source: the name of the table, for messages.
+        names: the words; of a word that occurs twice the first row is used.
+        matrix: (words, dimensions) float32; may be memory-mapped; never written.
+        absent: returns why a word is missing, in parentheses after a space, or "".
     """
 
     source: str
@@ -69,11 +69,11 @@ class Vectors:
 
     @classmethod
     def of_keyed(cls, source: str, keyed: KeyedVectors) -> Vectors:
-        """Return the words and vectors of gensim's `KeyedVectors`, without copying them."""
+        """Return the table of gensim's `KeyedVectors`, without copying it."""
         return cls(source, keyed.index_to_key, keyed.vectors)
 
     def keyed(self) -> KeyedVectors:
-        """Return gensim's `KeyedVectors` of the same words and vectors, without copying them.
+        """Return the table as gensim's `KeyedVectors`, without copying it.
 
         Raises:
             BadInput: gensim is not installed.
@@ -88,21 +88,21 @@ class Vectors:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """The row of each word, composed (NFC)."""
+        """The row of each word, by its NFC-normalised spelling."""
         rows = range(len(self.names) - 1, -1, -1)
         return dict(zip(map(normalized, reversed(self.names)), rows, strict=True))
 
     @cached_property
     def norms(self) -> Floats:
-        """The lengths (words,) of the vectors, float32."""
+        """The Euclidean norms (words,) of the vectors, float32."""
         return _lengths(self.matrix)
 
     def first(self, count: int) -> Vectors:
-        """Return the first words only, the most frequent ones in most files."""
+        """Return a table of the first words, which are the most frequent in most files."""
         return replace(self, names=self.names[:count], matrix=self.matrix[:count])
 
     def find(self, word: str) -> int | None:
-        """Return the row of a word as it is written, or else in lower case; None if absent."""
+        """Return the row of a word, tried as written, then in lower case; None if absent."""
         word = normalized(word)
         return self.index.get(word, self.index.get(word.lower()))
 
@@ -110,7 +110,7 @@ class Vectors:
         """Return the row of a word.
 
         Raises:
-            BadInput: the word is absent; the message suggests the one spelt most like it.
+            BadInput: the word is absent; the message suggests a word of similar spelling.
         """
         row = self.find(word)
         if row is None:
@@ -118,8 +118,11 @@ class Vectors:
             near = difflib.get_close_matches(word, among, 1) or difflib.get_close_matches(
                 word.lower(), among, 1, cutoff=0.4
             )
-            hint = f"the nearest spelt is {near[0]!r}" if near else "no word is spelt like it"
-            raise BadInput(f"{self.source} has no word {word!r}{self.absent(word)}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else "no word has a similar spelling"
+            raise BadInput(
+                f"{self.source} has no word {word!r}{self.absent(word)}: {hint}",
+                code="words.unknown-word",
+            )
         return row
 
     def most_similar(
@@ -131,10 +134,10 @@ class Vectors:
         method: Method = "add",
         include_inputs: bool = False,
     ) -> list[Neighbour]:
-        """Return the words nearest to the sum of some minus the sum of others, best first.
+        """Return the words nearest to sum(positive) - sum(negative), best first.
 
         Args:
-            include_inputs: the given words may be answers too.
+            include_inputs: whether the given words may be answers.
 
         Raises:
             BadInput: a word is absent.
@@ -157,23 +160,27 @@ class Vectors:
         """Return the rank of a word among all answers of `most_similar`: 1 is the nearest.
 
         Raises:
-            BadInput: a word is absent, or the expected one is left out.
+            BadInput: a word is absent, or the expected word is one of the given words.
         """
         scores = self._scores_of(positive, negative, method, include_inputs)
         score = scores[self.row(expected)]
         if score == -np.inf:
+            if len(positive) + len(negative) == 1:
+                raise BadInput(
+                    f"--expect {expected!r} is the given word itself: expect another word",
+                    code="words.expects-itself",
+                )
             raise BadInput(
-                f"{expected!r} is the word itself: expect another word"
-                if len(positive) + len(negative) == 1
-                else f"{expected!r} is one of the given words, which are left out: expect "
-                "another word, or add --include-inputs"
+                f"--expect {expected!r} is one of the given words, which are excluded from the "
+                "answers: expect another word, or add --include-inputs",
+                code="words.expects-input",
             )
         return 1 + int((scores > score).sum())
 
     def _scores_of(
         self, positive: Sequence[str], negative: Sequence[str], method: Method, include_inputs: bool
     ) -> Floats:
-        """The score of every word (words,), -inf for those that are left out."""
+        """The score of every word (words,), -inf for excluded words."""
         plus, minus = ([self.row(word) for word in words] for words in (positive, negative))
         scores = self.scores(plus, minus, method)[0]
         if not include_inputs:
@@ -183,12 +190,14 @@ class Vectors:
     def scores(
         self, positive: ArrayLike, negative: ArrayLike = (), method: Method = "add"
     ) -> Floats:
-        """Return the score of every word for some questions, (questions, words) float32.
+        """Return the scores of all words for a batch of questions.
+
+        Shapes: returns (questions, words) float32.
 
         Args:
             positive, negative: (questions, terms) rows of the table, or (terms,) of one question.
         """
-        terms = [np.atleast_2d(np.asarray(each, np.int64)) for each in (positive, negative)]
+        terms = [np.atleast_2d(np.asarray(rows, np.int64)) for rows in (positive, negative)]
         plus, minus = (unit(self.matrix[rows]) for rows in terms)
         if method == "add":
             return self.cosines(unit(plus.sum(1) - minus.sum(1)))
@@ -198,7 +207,7 @@ class Vectors:
         return above / (below + np.float32(EPSILON))
 
     def cosines(self, directions: Floats) -> Floats:
-        """Return the cosine of each word with each direction of length 1.
+        """Return the cosine of every word with directions of length 1.
 
         Shapes: directions (directions, dimensions); returns (directions, words) float32.
         """
@@ -209,7 +218,7 @@ def gensim_models(user: str) -> Any:
     """Return the module gensim.models.
 
     Args:
-        user: what needs it, for the message.
+        user: the feature that needs gensim, for the message.
 
     Raises:
         BadInput: gensim is not installed.
@@ -217,13 +226,15 @@ def gensim_models(user: str) -> Any:
     try:
         return importlib.import_module("gensim.models")
     except ImportError:
-        raise BadInput(f"{user} needs gensim: pip install 'wordorder[words]'") from None
+        raise BadInput(
+            f"{user} needs gensim: pip install 'wordorder[words]'", code="words.needs-gensim"
+        ) from None
 
 
 def best(names: Sequence[str], scores: Floats, count: int) -> list[Neighbour]:
-    """Return the names of the highest scores (names,), best first; of equal ones the first.
+    """Return the names with the highest scores (names,), best first.
 
-    A score of -inf is left out.
+    Equal scores stay in the order of `names`; a score of -inf is excluded.
     """
     count = min(count, int((scores > -np.inf).sum()))
     if count < 1:
@@ -234,7 +245,7 @@ def best(names: Sequence[str], scores: Floats, count: int) -> list[Neighbour]:
 
 
 def unit(matrix: Floats) -> Floats:
-    """Return vectors (..., dimensions) scaled to length 1; one of zeros stays."""
+    """Return vectors (..., dimensions) scaled to length 1; zero vectors stay zero."""
     return matrix / _divisors(_lengths(matrix))[..., None]
 
 
@@ -243,5 +254,5 @@ def _lengths(matrix: Floats) -> Floats:
 
 
 def _divisors(norms: Floats) -> Floats:
-    """Lengths, 1 in place of 0: a vector of zeros has the cosine 0 with every other."""
+    """Norms with 1 in place of 0, so that a zero vector has the cosine 0 with all others."""
     return np.where(norms > 0, norms, np.float32(1))

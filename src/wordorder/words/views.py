@@ -1,4 +1,4 @@
-"""The answers of `wordorder words`, as a terminal shows them."""
+"""Prints the answers of `wordorder words` in a terminal."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def show(console: Console, source: str, answers: dict[str, Any]) -> None:
     size = f"{counted(answers['words'], 'word')} of {answers['dimensions']} numbers"
     console.print(Text.assemble((source, "bold"), f": {size}"))
     if "first" in answers:
-        console.print(Text(f"the first: {' '.join(answers['first'])}"))
+        console.print(Text(f"first words: {' '.join(answers['first'])}"))
     for word, near in answers.get("neighbours", {}).items():
-        console.print(Text(f"\nnear {word}", style="bold"))
+        console.print(Text(f"\nnearest to {word}", style="bold"))
         console.print(_ranked([near], ["cosine"]))
         if "ranks" in answers:
-            rank = f"{answers['ranks'][word]:,} of {answers['words'] - 1:,}"
-            console.print(Text(f"{answers['expected']} is number {rank}"))
+            rank = f"{answers['ranks'][word]:,} of {answers['words'] - 1:,} words"
+            console.print(Text(f"rank of {answers['expected']}: {rank}"))
     if "analogy" in answers:
         _show_analogy(console, answers["analogy"], answers["words"])
     if "questions" in answers:
@@ -38,16 +38,16 @@ def show(console: Console, source: str, answers: dict[str, Any]) -> None:
 
 
 def _ranked(lists: Sequence[Sequence[dict[str, Any]]], titles: Sequence[str]) -> Table:
-    """Lists of words and scores side by side."""
+    """Return a table of lists of words and scores, side by side."""
     table = _table(*chain.from_iterable(("", title) for title in titles), numbered=True)
     for number, row in enumerate(zip(*lists, strict=True), 1):
-        cells = (cell for each in row for cell in (Text(each["word"]), f"{each['score']:z.4f}"))
+        cells = (cell for near in row for cell in (Text(near["word"]), f"{near['score']:z.4f}"))
         table.add_row(str(number), *cells)
     return table
 
 
 def _table(*titles: str, numbered: bool = False) -> Table:
-    """An empty table; columns with a title hold numbers."""
+    """Return an empty table; columns with a title hold numbers and are aligned right."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     if numbered:
         table.add_column(justify="right", style="dim")
@@ -63,23 +63,22 @@ def _show_analogy(console: Console, answers: dict[str, Any], words: int) -> None
     if "ranks" not in answers:
         return
     ranks, expected = answers["ranks"], answers["expected"]
-    places = {
-        where: " and ".join(
-            f"{each[where]:,} by {METHODS[method]}" for method, each in ranks.items()
-        )
-        for where in ("left_out", "included")
-        if ranks["add"][where] is not None
+    by_inputs = {
+        inputs: ", ".join(f"{rank[inputs]:,} by {METHODS[m]}" for m, rank in ranks.items())
+        for inputs in ("left_out", "included")
+        if ranks["add"][inputs] is not None
     }
-    if "left_out" in places:
-        console.print(Text(f"{expected} is number {places['left_out']}, of {words - 3:,} words"))
-    console.print(Text(f"with {a}, {b} and {c} as answers too: {places['included']}"))
-    first = "left_out" if "left_out" in places else "included"
-    if answers["of_a_run"] and any(each[first] > 1 for each in ranks.values()):
+    if "left_out" in by_inputs:
+        console.print(Text(f"rank of {expected}: {by_inputs['left_out']}, of {words - 3:,} words"))
+    console.print(Text(f"rank with {a}, {b} and {c} as possible answers: {by_inputs['included']}"))
+    first = next(iter(by_inputs))
+    if answers["of_a_run"] and any(rank[first] > 1 for rank in ranks.values()):
         console.print(
             Text(
-                f"\n{expected} does not come first. A language model's own table seldom answers "
-                "such questions while it is small: it learned which token comes next, from little "
-                "text. Vectors of a larger text may: wordorder words train --data FILE --out FILE"
+                f"\n{expected} is not the first answer. The token embeddings of a small language "
+                "model seldom solve analogies: they are trained to predict the next token, on "
+                "little text. Vectors trained on more text may: wordorder words train --data FILE "
+                "--out FILE"
             )
         )
 
@@ -97,8 +96,8 @@ def _show_questions(console: Console, answers: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         Text(
-            f"of the first {counted(answers['vocabulary'], 'word')}; absent: questions with a "
-            "word that is not among them, which count neither way"
+            f"among the first {counted(answers['vocabulary'], 'word')}; absent: questions with a "
+            "word that is not among them, which are not counted"
         )
     )
 
@@ -107,7 +106,7 @@ def _show_sentences(console: Console, answers: dict[str, Any]) -> None:
     kinds = answers["kinds"]
     console.print(Text(f"{answers['sentence']!r} and {answers['other']!r}", style="bold"))
     if answers["reversed"] == "tokens":
-        console.print(Text("no spaces tell its words: the other order is that of its tokens"))
+        console.print(Text("the sentence has no spaces: the other order reverses its tokens"))
     table = _table("", "cosine", "distance", "")
     for kind, apart in answers["apart"].items():
         same = "the same" if apart["same"] else "not the same"
@@ -115,6 +114,6 @@ def _show_sentences(console: Console, answers: dict[str, Any]) -> None:
         table.add_row(kinds[kind], *numbers, same)
     console.print(table)
     for kind, near in answers["nearest"].items():
-        console.print(Text(f"\nnearest to the first, by {kinds[kind]}", style="bold"))
-        for each in near:
-            console.print(Text(f"{each['score']:z.4f}  {each['word']}"))
+        console.print(Text(f"\nnearest to the first sentence, by {kinds[kind]}", style="bold"))
+        for sentence in near:
+            console.print(Text(f"{sentence['score']:z.4f}  {sentence['word']}"))

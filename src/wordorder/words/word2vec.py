@@ -1,7 +1,7 @@
-"""Word vectors trained on a corpus by gensim's word2vec, on every core.
+"""Trains word vectors on a corpus with gensim's word2vec, on every core.
 
-The lower-case words of each line (`wordorder.text.words`) are written to one file, of which each of
-gensim's threads reads its own part without running Python.
+The lower-case words of each line (`wordorder.text.words`) are written to one file. Each of gensim's
+threads reads its part of that file without holding Python's global lock.
 
 With several threads the result differs every time, because they update one table without locks.
 With one thread it is reproducible on one machine.
@@ -21,7 +21,7 @@ from wordorder.text.corpus import Corpus
 from wordorder.text.words import lower_words_of
 from wordorder.words.vectors import Vectors, gensim_models
 
-LONGEST_LINE = 10_000  # words; gensim drops the rest
+LONGEST_LINE = 10_000  # words; gensim drops the rest of a longer line
 
 
 def train_vectors(
@@ -34,14 +34,14 @@ def train_vectors(
     seed: int = 0,
     progress: Callable[[float], Any] = lambda _: None,
 ) -> Vectors:
-    """Return vectors of the words of a corpus, most frequent first.
+    """Return word vectors trained on a corpus, most frequent word first.
 
     Args:
         dimensions: numbers in a vector.
         epochs: passes over the text.
         min_count: rarer words get no vector.
         threads: 0 uses every core; 1 makes the result reproducible.
-        progress: called with the fraction of the epochs that is done.
+        progress: called with the fraction of epochs done.
 
     Raises:
         BadInput: gensim is not installed, or no word occurs `min_count` times.
@@ -71,7 +71,8 @@ def train_vectors(
         if not len(model.wv):
             raise BadInput(
                 f"{corpus.name} has no word that occurs {min_count} times: give more text, or "
-                "--min-count 1"
+                "--min-count 1",
+                code="words.too-little-text",
             )
         model.train(
             corpus_file=str(lines),
@@ -83,7 +84,7 @@ def train_vectors(
 
 
 def lines_of(corpus: Corpus) -> Iterator[list[str]]:
-    """Yield the words of each line of a corpus, in lower case; skip lines without any."""
+    """Yield the lower-case words of each line of a corpus; skip lines without words."""
     for document in corpus.documents:
         for line in document.text.split("\n"):
             words = lower_words_of(line)

@@ -1,7 +1,7 @@
-"""What a comparison held equal, what it could not, and what besides the embedding shows order.
+"""The controls of a comparison: what is equal in all runs, what is not, and other sources of order.
 
-A causal model without positional embedding still sees order from its second layer on; a
-sliding window or a short convolution shows more of it. Whoever reads a comparison must know.
+A causal model without positional embedding still perceives order from its second layer on; a
+sliding window or a short convolution adds more. The report of a comparison lists these.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wordorder.numerals import counted
 
 
 def with_facts(record: Comparison) -> Comparison:
-    """Return the record of a comparison with what its report says of it."""
+    """Return the record of a comparison with the sentences on its controls."""
     return replace(
         record,
         held_equal=held_equal(record),
@@ -26,11 +26,11 @@ def with_facts(record: Comparison) -> Comparison:
 
 
 def held_equal(record: Comparison) -> list[str]:
-    """Return what all runs of one seed, or all runs, had in common."""
+    """Return what all runs, or all runs of one seed, have in common."""
     machine, model = record.machine, record.model
     lines = [
-        f"Text and tokens: {record.tokens:,} tokens in {counted(record.steps, 'step')}, in "
-        "the same order for one seed; every run is judged at its last step.",
+        f"Text and tokens: {record.tokens:,} tokens in {counted(record.steps, 'step')}, in the "
+        f"same order for one seed; every run is evaluated at its last step.",
         f"Model: {counted(model['layers'], 'layer')} of width {model['width']}, "
         f"{counted(model['heads'], 'head')}, "
         f"trained on sequences of {record.trained_length} tokens.",
@@ -41,14 +41,14 @@ def held_equal(record: Comparison) -> list[str]:
     if not record.tuned:
         lines.append(
             f"Learning rates: {record.training['learning_rate']:g}, and "
-            f"{record.training['matrix_learning_rate']:g} for matrices, shared by all and tuned "
-            "for none; another rate can have another winner (--tune-lr chooses for each)."
+            f"{record.training['matrix_learning_rate']:g} for matrices, the same for all and not "
+            f"tuned; the ranking can differ at other rates (--tune-lr tunes them for each)."
         )
     return lines
 
 
 def not_equal(record: Comparison) -> list[str]:
-    """Return what the embeddings differ in beside what they are."""
+    """Return further differences between runs: parameters, time, tuned learning rates."""
     lines = []
     costs, base = record.costs, record.costs[record.baseline]
     for position, cost in costs.items():
@@ -59,8 +59,8 @@ def not_equal(record: Comparison) -> list[str]:
     ratio = costs[slowest]["step_seconds"] / base["step_seconds"]
     if ratio > 1:
         lines.append(
-            f"Time: tokens were equal, not seconds; a step with {slowest} takes {ratio:.2f} times "
-            f"as long as with {record.baseline}."
+            f"Time: runs have equal tokens, not equal seconds; a step with {slowest} takes "
+            f"{ratio:.2f} times as long as with {record.baseline}."
         )
     tuned = record.tuned or {}
     if tuned and (tuning := record.tuning):
@@ -71,8 +71,8 @@ def not_equal(record: Comparison) -> list[str]:
         edges = [p for p, f in tuned.items() if f in (LEAST, MOST)]
         if edges:
             lines.append(
-                f"Learning rates: the best of {listed(edges)} is at the edge of what is tried, "
-                f"{LEAST:g} to {MOST:g} times; it may want a rate beyond."
+                f"Learning rates: the best rate of {listed(edges)} is at the edge of the search "
+                f"range, {LEAST:g} to {MOST:g} times; the optimum may be beyond."
             )
     for position, factor in tuned.items():
         lines.append(f"Learning rates: {position} has {factor:g} times the shared ones.")
@@ -80,17 +80,20 @@ def not_equal(record: Comparison) -> list[str]:
 
 
 def order_leaks(record: Comparison) -> list[str]:
-    """Return what shows order without any positional embedding, in words."""
+    """Return the sources of order other than the positional embedding."""
     shared = record.config.model
     lines = []
     if shared.causal and shared.layers > 1:
         lines.append(
-            "The causal mask: a token sees only those before it, so that even without positional "
-            "embedding a model sees order from its second layer on."
+            "The causal mask: each token attends only to earlier ones, so even without positional "
+            "embedding a model perceives order from its second layer on."
         )
     if any(shared.windows):
         spans = ", ".join(str(window) if window else "none" for window in shared.windows)
-        lines.append(f"Sliding windows ({spans}): what lies within one is told from what does not.")
+        lines.append(
+            f"Sliding windows ({spans}): tokens inside a window are distinguished from "
+            f"those outside."
+        )
     for position in record.positions:
         model = make_model(replace(shared, position=position))
         instances = model.position.instances if isinstance(model, LanguageModel) else ()

@@ -1,14 +1,13 @@
-"""What a grid of tasks, embeddings and seeds found, and what may be said of it.
+"""Results of a grid of tasks, embeddings and seeds, and sentences that they support.
 
-Whether a model is right beyond its length differs from seed to seed as nothing does within
-it, often all or nothing, which no t-interval describes. So every seed stands beside the mean, and
-under it an interval for shares (`shares.py`) over seeds and distinct examples. An embedding is
-called the furthest only where its worst seed is better than the best of every other, and where
-that happens by luck in at most 5% of such grids, all their tasks together: with two embeddings of
-three seeds it would in 10%.
+Accuracy beyond the trained length varies between seeds, often all or nothing, which no t-interval
+describes. So results list every seed, the mean, and an interval for proportions (`shares.py`) over
+seeds and distinct examples. An embedding is said to generalise best only if its worst seed is
+better than the best seed of every other, and if that happens by chance in at most 5% of such grids,
+over all tasks: with two embeddings of three seeds it would in 10%.
 
-There are two checkpoints: the last, and the best, chosen by looking at the very trials it is
-scored on. The best is an oracle: it says what a model passed through, not what one would get.
+There are two checkpoints: the last, and the best, which is selected by the reported scores. The
+best is an oracle: it shows what a model reached during training, not what one would get.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from wordorder.experiments.task_training import Protocol, distinct_examples
 from wordorder.experiments.wording import listed
 from wordorder.numerals import counted
 
-LEARNED = 0.95  # within the length; below it nothing is said of what is beyond
-RIGHT, WRONG = 0.95, 0.05  # what is called right, and what is called not right at all
-PASSED = 0.2  # by how much an earlier checkpoint must be better to be called so
+LEARNED = 0.95  # accuracy within the length; models below it are not evaluated beyond
+RIGHT, WRONG = 0.95, 0.05  # accuracies that count as solved, and as failed
+PASSED = 0.2  # the smallest lead of an earlier checkpoint that is reported
 
 Checkpoint = Literal["last", "best"]
 Curve = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Cell:
+class TrialScore:
     """What one embedding scored in one trial.
 
     Args:
@@ -59,7 +58,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TaskScore:
     """One embedding on one task, at its last or at its best checkpoint.
 
     Args:
@@ -73,7 +72,7 @@ class Row:
     checkpoint: Checkpoint
     seeds: tuple[int, ...]
     steps: tuple[int, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[TrialScore, ...]
     beyond: tuple[float, ...] | None
 
     @property
@@ -101,7 +100,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Findings:
+class TaskResults:
     """A grid's results.
 
     Args:
@@ -113,10 +112,10 @@ class Findings:
     protocols: tuple[Protocol, ...]
     positions: tuple[str, ...]
     seeds: int
-    rows: tuple[Row, ...]
+    rows: tuple[TaskScore, ...]
     failed: tuple[str, ...]
 
-    def of(self, task: str, checkpoint: Checkpoint = "last") -> list[Row]:
+    def of(self, task: str, checkpoint: Checkpoint = "last") -> list[TaskScore]:
         """Return the rows of a task at one kind of checkpoint."""
         return [r for r in self.rows if r.task == task and r.checkpoint == checkpoint]
 
@@ -130,13 +129,13 @@ class Findings:
         }
 
 
-def findings(
+def task_results(
     protocols: Sequence[Protocol],
     positions: Sequence[str],
     seeds: int,
     results: Iterable[Mapping[str, Any]],
     failed: Iterable[str],
-) -> Findings:
+) -> TaskResults:
     """Return what runs found.
 
     Args:
@@ -151,12 +150,12 @@ def findings(
             done = {key[2]: curves[key] for key in keys if key in curves}
             if done:
                 rows += [_row(protocol, position, done, kind) for kind in ("last", "best")]
-    return Findings(tuple(protocols), tuple(positions), seeds, tuple(rows), tuple(failed))
+    return TaskResults(tuple(protocols), tuple(positions), seeds, tuple(rows), tuple(failed))
 
 
 def _row(
     protocol: Protocol, position: str, curves: Mapping[int, Curve], checkpoint: Checkpoint
-) -> Row:
+) -> TaskScore:
     task = find(protocol.task)
     chosen = [c[-1] if checkpoint == "last" else best(task, c) for c in curves.values()]
     cells = []
@@ -164,7 +163,7 @@ def _row(
         found = [record["trials"][trial.name] for record in chosen]
         can = None not in found
         cells.append(
-            Cell(
+            TrialScore(
                 trial.name,
                 trial.length(protocol.length),
                 tuple(f[measure(task)] for f in found) if can else None,
@@ -173,7 +172,7 @@ def _row(
             )
         )
     beyond = [beyond_of(task, record) for record in chosen]
-    return Row(
+    return TaskScore(
         protocol.task,
         position,
         checkpoint,
@@ -213,7 +212,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: TaskScore) -> dict[str, Any]:
     return {
         "task": row.task,
         "position": row.position,
@@ -237,7 +236,7 @@ def _plain(row: Row) -> dict[str, Any]:
     }
 
 
-def headline(found: Findings) -> str:
+def headline(found: TaskResults) -> str:
     """Return the first sentence: who is still right past the length of which task."""
     said, nobody = [], []
     for protocol in found.protocols:
@@ -248,11 +247,11 @@ def headline(found: Findings) -> str:
         else:
             nobody.append(protocol.task)
     if nobody:
-        said.append(f"{listed(nobody)}: nobody")
-    return f"Still right ({RIGHT:.2f} and more) beyond what was trained: {'; '.join(said)}."
+        said.append(f"{listed(nobody)}: no embedding")
+    return f"Accuracy of at least {RIGHT:.2f} beyond training: {'; '.join(said)}."
 
 
-def verdict(found: Findings) -> list[str]:
+def verdict(found: TaskResults) -> list[str]:
     """Return what was found in plain words, at the last checkpoint, a line for each task.
 
     Runs that failed come first.
@@ -262,16 +261,16 @@ def verdict(found: Findings) -> list[str]:
         lines.append(f"{counted(len(found.failed), 'run')} failed: {'; '.join(found.failed)}.")
     lines += [_on_task(protocol, found) for protocol in found.protocols]
     if found.seeds == 1:
-        lines.append("One seed: no interval, and another seed may say the opposite.")
+        lines.append("One seed: no intervals, and another seed may give the opposite result.")
     if chance := sum(_chance(protocol, found) for protocol in found.protocols):
         lines.append(
-            f"If no embedding read further than another, the chance that any is said to would be "
-            f"at most {100 * chance:.1f}%."
+            f"If no embedding generalised better than another, the probability of claiming so "
+            f"would be at most {100 * chance:.1f}%."
         )
     return lines
 
 
-def _chance(protocol: Protocol, found: Findings) -> float:
+def _chance(protocol: Protocol, found: TaskResults) -> float:
     """Return how often luck alone lets an embedding read furthest; 0 where it is never said."""
     seeds = [len(row.seeds) for row in _judged(protocol, found)]
     return chance_to_lead(seeds) if may_lead(seeds, len(found.protocols)) else 0.0
@@ -282,37 +281,39 @@ def _seeds_to_lead(embeddings: int, tasks: int) -> int:
     return next(n for n in itertools.count(2) if may_lead([n] * embeddings, tasks))
 
 
-def _judged(protocol: Protocol, found: Findings) -> list[Row]:
+def _judged(protocol: Protocol, found: TaskResults) -> list[TaskScore]:
     """Return the rows that may be judged beyond."""
     return [r for r in found.of(protocol.task) if r.learned and r.beyond is not None]
 
 
-def _on_task(protocol: Protocol, found: Findings) -> str:
+def _on_task(protocol: Protocol, found: TaskResults) -> str:
     rows = found.of(protocol.task)
     learned = [row for row in rows if row.learned]
     judged = _judged(protocol, found)
     said = [_furthest(judged, protocol, found), _passed(judged, found, protocol.task)]
     if cannot := [row.position for row in learned if row.beyond is None]:
-        said.append(f"cannot represent every length: {listed(cannot)}")
+        said.append(f"cannot represent all lengths: {listed(cannot)}")
     if others := [f"{r.position} ({r.within:.2f})" for r in rows if not r.learned]:
-        said.append(f"not learned, and so not judged: {listed(others)}")
+        said.append(f"not learned, so not evaluated beyond: {listed(others)}")
     return f"{protocol.task}: {'; '.join(line for line in said if line)}."
 
 
-def _furthest(judged: Sequence[Row], protocol: Protocol, found: Findings) -> str:
+def _furthest(judged: Sequence[TaskScore], protocol: Protocol, found: TaskResults) -> str:
     """Say who is right beyond, and whether the seeds tell them apart."""
     task = find(protocol.task)
     if not judged:
-        return f"nobody is judged {task.beyond}"
+        return f"no embedding is evaluated {task.beyond}"
     judged = sorted(judged, key=_mean_beyond, reverse=True)
     floor = max(WRONG, task.chance + WRONG)
     if _mean_beyond(judged[0]) < floor:
-        chance = f", chance being {task.chance:.2f}" if task.chance else ""
-        return f"learned, but hardly ever right {task.beyond}: {_scored(judged)}{chance}"
+        chance = f", chance is {task.chance:.2f}" if task.chance else ""
+        return f"learned, but accuracy near zero {task.beyond}: {_scored(judged)}{chance}"
     return _leader(judged[0], judged[1:], protocol, found)
 
 
-def _leader(first: Row, others: Sequence[Row], protocol: Protocol, found: Findings) -> str:
+def _leader(
+    first: TaskScore, others: Sequence[TaskScore], protocol: Protocol, found: TaskResults
+) -> str:
     task = find(protocol.task)
     if not others:
         return f"{_scored([first])} {task.beyond}"
@@ -320,21 +321,21 @@ def _leader(first: Row, others: Sequence[Row], protocol: Protocol, found: Findin
     rest = [row for row in others if row not in level]
     line = f"{_scored([first, *level])} {task.beyond}"
     if level:
-        line += ", which their seeds do not tell apart"
+        line += ", not distinguishable with these seeds"
     elif leads(first.beyond or (), [r.beyond or () for r in others], len(found.protocols)):
-        line = f"{_name(first)} reads furthest in every seed: {_share(first)} {task.beyond}"
+        line = f"{_name(first)} generalises best in every seed: {_share(first)} {task.beyond}"
     else:
         needed = _seeds_to_lead(1 + len(others), len(found.protocols))
         luck = 100 * chance_to_lead([len(row.seeds) for row in (first, *others)])
         seeds = "every seed" if len(first.seeds) > 1 else "its one seed"
         line = (
-            f"{_name(first)} is ahead in {seeds}, {_share(first)} {task.beyond}, as somebody is by "
-            f"luck alone in {luck:.0f}% of such tasks: not settled before {needed} seeds of each"
+            f"{_name(first)} leads in {seeds}, {_share(first)} {task.beyond}, which happens by "
+            f"chance in {luck:.0f}% of such tasks: at least {needed} seeds of each are needed"
         )
     return f"{line}; then {_scored(rest)}" if rest else line
 
 
-def _passed(judged: Sequence[Row], found: Findings, task: str) -> str:
+def _passed(judged: Sequence[TaskScore], found: TaskResults, task: str) -> str:
     """Say who was better earlier in training."""
     best_rows = {row.position: row for row in found.of(task, "best")}
     lines = []
@@ -345,25 +346,25 @@ def _passed(judged: Sequence[Row], found: Findings, task: str) -> str:
     return f"better at an earlier checkpoint: {listed(lines)}" if lines else ""
 
 
-def _name(row: Row) -> str:
-    """Return an embedding's name as a subject: 'none reads furthest' would say that nobody does."""
+def _name(row: TaskScore) -> str:
+    """Return an embedding's name as a subject: 'none leads' would be ambiguous."""
     return "none (no embedding)" if row.position == "none" else row.position
 
 
-def _overlap(first: Row, other: Row) -> bool:
+def _overlap(first: TaskScore, other: TaskScore) -> bool:
     """Whether some seed of the other is as good as some seed of the first."""
     return max(other.beyond or (0.0,)) >= min(first.beyond or (0.0,))
 
 
-def _scored(rows: Sequence[Row]) -> str:
+def _scored(rows: Sequence[TaskScore]) -> str:
     return listed([f"{row.position} {_share(row)}" for row in rows])
 
 
-def _share(row: Row) -> str:
+def _share(row: TaskScore) -> str:
     """Return the mean beyond and its interval: `0.53 (0.11 to 0.91)`."""
     ends = f" ({row.interval[0]:.2f} to {row.interval[1]:.2f})" if row.interval else ""
     return f"{_mean_beyond(row):.2f}{ends}"
 
 
-def _mean_beyond(row: Row) -> float:
+def _mean_beyond(row: TaskScore) -> float:
     return _mean(row.beyond) if row.beyond else 0.0

@@ -11,8 +11,8 @@ from random_weights import filled
 from torch import Tensor
 
 from wordorder.errors import BadInput
+from wordorder.evaluation.ablation import ablation_losses, without_position
 from wordorder.evaluation.order import order_losses
-from wordorder.evaluation.removal import removal_losses, without_position
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.positions import CATALOGUE
 from wordorder.text.store import TokenStore
@@ -146,29 +146,29 @@ def test_weights_are_shared_and_the_model_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "layer", "message"),
+    ("position", "layer", "code"),
     [
-        ("none", None, "the model has no positional embedding"),
-        ("offset", None, "the model has no positional embedding"),
-        ("rotary/none/alibi", 2, "layer 2 has no embedding"),
-        ("learned", 1, "the embedding comes in at the input, before all layers"),
+        ("none", None, "evaluation.no-embedding-in-model"),
+        ("offset", None, "evaluation.no-embedding-in-model"),
+        ("rotary/none/alibi", 2, "evaluation.no-embedding-in-layer"),
+        ("learned", 1, "evaluation.embedding-at-input"),
     ],
 )
-def test_what_is_not_there_cannot_be_taken(position: str, layer: int | None, message: str) -> None:
+def test_what_is_not_there_cannot_be_removed(position: str, layer: int | None, code: str) -> None:
     with pytest.raises(BadInput) as caught:
         without_position(random_model(position), layer)
-    assert str(caught.value) == message
+    assert caught.value.code == code
 
 
 def test_a_gru_has_none() -> None:
     with pytest.raises(BadInput) as caught:
         without_position(random_model("rotary", kind="gru"))
-    assert str(caught.value) == "the model has no positional embedding: it reads in order"
+    assert caught.value.code == "evaluation.gru-without-embedding"
 
 
 def test_losses_are_those_of_the_same_targets() -> None:
     model, store = random_model("rotary"), random_store()
-    found = removal_losses(model, store, trained_length=LENGTH)
+    found = ablation_losses(model, store, trained_length=LENGTH)
     plain = order_losses(model, store, trained_length=LENGTH)
     assert (found.targets, found.loss_nats) == (plain.targets, plain.loss_nats)
     assert [each.name for each in found.probes] == ["removed", *(f"removed-{n}" for n in (1, 2, 3))]
@@ -183,12 +183,12 @@ def test_what_does_nothing_costs_nothing() -> None:
     model = random_model("t5")
     with torch.no_grad():
         model.position.instances[0].weight.zero_()
-    found = removal_losses(model, random_store(), trained_length=LENGTH)
+    found = ablation_losses(model, random_store(), trained_length=LENGTH)
     assert [each.increase_nats for each in found.probes] == pytest.approx([0.0] * 4, abs=ROUNDING)
 
 
 def test_the_input_is_no_layer() -> None:
-    found = removal_losses(random_model("sinusoidal"), random_store(), trained_length=LENGTH)
+    found = ablation_losses(random_model("sinusoidal"), random_store(), trained_length=LENGTH)
     whole, one = found.probes
     assert (whole.name, one.name, one.meaning) == (
         "removed",
@@ -196,12 +196,12 @@ def test_the_input_is_no_layer() -> None:
         "no embedding in one layer",
     )
     assert abs(whole.increase_nats) > ROUNDING
-    assert one.cannot == "the embedding comes in at the input, before all layers"
+    assert one.cannot == "the embedding acts at the input, before all layers"
 
 
 def test_progress_reaches_the_end() -> None:
     shares: list[float] = []
-    removal_losses(
+    ablation_losses(
         random_model("alibi"), random_store(), trained_length=LENGTH, progress=shares.append
     )
     assert shares == sorted(shares) and shares[-1] == 1.0

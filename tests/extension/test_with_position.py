@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from random_weights import filled
 
-from wordorder.extension.carried import carried
+from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel, ModelConfig
 
 TOKENS = torch.randint(30, (2, 16), generator=torch.Generator().manual_seed(1))
@@ -21,13 +21,15 @@ def random_model(position: str) -> LanguageModel:
 def test_same_spec_is_the_same_model() -> None:
     for spec in ("rotary", "t5+rotary/none+rotary", "learned", "kerple/fire"):
         model = random_model(spec)
-        torch.testing.assert_close(carried(model, spec)(TOKENS), model(TOKENS), rtol=0, atol=0)
+        torch.testing.assert_close(
+            with_position(model, spec)(TOKENS), model(TOKENS), rtol=0, atol=0
+        )
 
 
 def test_own_weights_of_other_embeddings_go_with_their_place() -> None:
     """Dropping rotary makes two layers' parts one, and with it the numbers of all others."""
     model = random_model("rotary+t5/none+kerple")
-    found = carried(model, "none+t5/none+kerple")
+    found = with_position(model, "none+t5/none+kerple")
     for layer in range(2):
         old, new = (m.position.sums[layer].parts[1] for m in (model, found))
         for one, two in zip(old.parameters(), new.parameters(), strict=True):
@@ -37,7 +39,7 @@ def test_own_weights_of_other_embeddings_go_with_their_place() -> None:
 
 def test_a_learned_table_is_stretched() -> None:
     model = random_model("learned+alibi")
-    found = carried(model, "learned:length=61+alibi", 61)
+    found = with_position(model, "learned:length=61+alibi", 61)
     table, old = found.position.instances[0].table(), model.position.instances[0].table()
     torch.testing.assert_close(table[[0, 60]], old[[0, 15]])
     torch.testing.assert_close(table[::4], old)  # 60 steps over 15: every fourth is a row
@@ -47,7 +49,7 @@ def test_a_learned_table_is_stretched() -> None:
 def test_the_compute_dtype_goes_along() -> None:
     model = random_model("rotary")
     model.compute_dtype, model.attention_kernel = torch.bfloat16, "plain"
-    found = carried(model, "rotary:scaling=linear,factor=2")
+    found = with_position(model, "rotary:scaling=linear,factor=2")
     assert found.compute_dtype is torch.bfloat16
     assert found.attention_kernel == "plain"
     assert not found.training

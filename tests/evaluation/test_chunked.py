@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
+from wordorder.evaluation.chunked import chunked_losses, hidden_chunks, last_hidden
 from wordorder.evaluation.loss import evaluate
-from wordorder.evaluation.streaming import chunked_losses, hidden_chunks, last_hidden
 from wordorder.evaluation.windows import target_losses
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.positions import CATALOGUE
@@ -49,7 +49,7 @@ def random_model(position: str, **options: object) -> TokenModel:
 @pytest.fixture
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of `CHUNK` tokens, whoever reads."""
-    for module in ("streaming", "loss"):
+    for module in ("chunked", "loss"):
         monkeypatch.setattr(f"wordorder.evaluation.{module}.CHUNK", CHUNK)
 
 

@@ -1,7 +1,7 @@
-"""An explanation as a page of 80 columns, the two orders side by side.
+"""Formats an explanation as a page of 80 columns, the two orders side by side.
 
-The numbers alone decide which sentences are printed, never an embedding's name: an embedding of
-your own is explained like any other.
+The measured numbers decide which sentences are printed, never an embedding's name, so that a
+user's own embedding is explained like any other.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from wordorder.words.sentences import Apart
 
 WIDTH = 80
 LABEL, SIDE = 16, 32  # columns for the labels, and for each order
-NUMBERS = TOKENS = 4  # shown of a vector, and of a text
+NUMBERS = TOKENS = 4  # how many are printed of a vector, and of a text
 
 VISIBLE = str.maketrans(" \n\t", "␣⏎⇥")
 DOORS = {
-    "query-key": "on the queries and keys of attention",
-    "score": "on the scores of attention",
-    "row": "on whole rows of attention",
+    "query-key": "on queries and keys",
+    "score": "on scores",
+    "row": "on whole rows of scores",
 }
 NO_SPACES = (
-    "The text has no spaces that would tell its words: the second order has its tokens (those of "
-    "one character together), and not its words, from the last to the first."
+    "The text has no spaces, so the second order reverses its tokens instead of its words; tokens "
+    "that form one character stay together."
 )
 
 
@@ -34,15 +34,15 @@ def page(explained: Explanation, model: str) -> list[str]:
     """Return the lines of the page.
 
     Args:
-        model: a line about the model, the first of the page.
+        model: a description of the model, printed first.
     """
-    sections = [part(explained) for part in (_texts, _input, _place, _outcome, _verdict)]
+    sections = [section(explained) for section in (_texts, _input, _middle, _output, _verdict)]
     lines = [line for section in (_paragraph(model), *sections) for line in (*section, "")]
     return [line.rstrip() for line in lines[:-1]]
 
 
 def written(token: str) -> str:
-    """Return a token with visible white space, and nothing that moves a cursor."""
+    """Return a token with visible white space and without control characters."""
     visible = token.translate(VISIBLE)
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in visible)
 
@@ -54,8 +54,8 @@ def _texts(explained: Explanation) -> list[str]:
         _row("tokens", (_joined(reading.tokens) for reading in readings)),
         _row("ids", (" ".join(map(str, reading.ids)) for reading in readings)),
         *_paragraph(
-            "A token is a word or a piece of one, ␣ the blank before it; an id its number. "
-            f"{written(explained.opening)} opens both, at position 0, as it does every document."
+            "A token is a word or part of one (␣: a space before it), an id its number. As in "
+            f"training, {written(explained.opening)} at position 0 begins both texts."
         ),
         *(_paragraph(NO_SPACES) if explained.reversed == "tokens" else []),
     ]
@@ -64,10 +64,10 @@ def _texts(explained: Explanation) -> list[str]:
 def _input(explained: Explanation) -> list[str]:
     width = explained.readings[0].words.shape[1]
     added = any(entrance.at_input for entrance in explained.entrances)
-    what = "WORD VECTOR + POSITION VECTOR" if added else "WORD VECTOR, and nothing else"
+    what = "WORD VECTOR + POSITION VECTOR" if added else "WORD VECTOR ONLY"
     lines = _paragraph(
-        f"1  INPUT = {what}. Each id has a row of {width} numbers, learned in training: its word "
-        f"vector. The first {NUMBERS} of them:"
+        f"1  INPUT = {what}. The word vector of an id is a learned row of {width} numbers. Its "
+        f"first {NUMBERS}:"
     )
     vectors = {"  word": "words"}
     if added:
@@ -76,12 +76,12 @@ def _input(explained: Explanation) -> list[str]:
         vectors["  normalised" if explained.input_norm else "  = input"] = "inputs"
     lines += _vectors(explained, "position {}", vectors)
     if not added:
-        lines += _paragraph("The same word has the same input wherever it stands.", "   ")
+        lines += _paragraph("A word has the same input at every position.", "   ")
     return lines
 
 
-def _place(explained: Explanation) -> list[str]:
-    """Where order comes in after the input: attention, or the steps of a recurrent model."""
+def _middle(explained: Explanation) -> list[str]:
+    """How order enters after the input: in attention, or in the steps of a recurrent model."""
     if not explained.position:
         return _steps(explained)
     acting = [entrance for entrance in explained.entrances if entrance.layers]
@@ -89,41 +89,45 @@ def _place(explained: Explanation) -> list[str]:
     for entrance in acting:
         door = DOORS.get(entrance.door, "on attention")
         lines += _paragraph(
-            f"2  {entrance.name.upper()} ACTS {door}, in {_layers(entrance.layers)}. "
+            f"2  ATTENTION: {entrance.name} acts {door} in {_layers(entrance.layers)}. "
             f"{entrance.summary}"
         )
         for line in entrance.formula.splitlines():
             lines += textwrap.wrap(line, WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 9)
     if not acting and any(entrance.at_input for entrance in explained.entrances):
         lines += _paragraph(
-            "2  ATTENTION compares these inputs. Positions come in nowhere else: all it knows of "
-            "them is in the sums above."
+            "2  ATTENTION: no positional embedding acts here. All position information is in the "
+            "inputs above."
         )
     elif not acting:
         lines += _paragraph(
-            f"2  POSITIONS COME IN NOWHERE ({explained.position}). {_mask(explained)}"
+            f"2  ATTENTION: no positional embedding ({explained.position}). {_mask(explained)}"
         )
     for entrance in explained.entrances:
         if entrance.feeds:
             lines += _paragraph(
-                f"{entrance.name}: {entrance.summary} Here they are 0, 1, 2, …", "   "
+                f"{entrance.name}: {entrance.summary} In this trace they are 0, 1, 2, …", "   "
             )
         if entrance.order_leak:
-            lines += _paragraph(f"Beside positions: {entrance.order_leak}.", "   ")
+            lines += _paragraph(
+                f"Order also enters without positions: {entrance.order_leak}.", "   "
+            )
     return lines + _attention(explained) if acting else lines
 
 
 def _mask(explained: Explanation) -> str:
-    """What order is left without positions."""
+    """What order remains without positions."""
     if not explained.causal:
-        return "Every word sees every other, and nothing says where any of them stands."
+        return "Every token attends to every other, and nothing marks where a token stands."
     first, second = explained.readings
-    mask = "The causal mask is all there is: each word sees only those before it."
+    mask = (
+        "Only the causal mask carries order: each token attends to itself and the tokens before it."
+    )
     for word in sorted(explained.words, key=lambda word: max(word.places)):
         a, b = word.places
         if a and b and sorted(first.ids[:a]) != sorted(second.ids[:b]):
             return (
-                f"{mask} Before {written(word.token)} it is {_joined(first.tokens[:a])} on the "
+                f"{mask} Before {written(word.token)} stands {_joined(first.tokens[:a])} on the "
                 f"left and {_joined(second.tokens[:b])} on the right."
             )
     return mask
@@ -131,19 +135,20 @@ def _mask(explained: Explanation) -> str:
 
 def _steps(explained: Explanation) -> list[str]:
     lines = _paragraph(
-        "2  A GRU READS IN ORDER and needs no positions: after each word it holds a state, made "
-        f"of the word and of the state before. The first {NUMBERS} numbers of its first layer's:"
+        "2  A GRU READS IN ORDER and needs no positional embedding: it computes each state from "
+        f"the current token and the previous state. First {NUMBERS} numbers of the first layer's "
+        "output:"
     )
     return lines + _vectors(explained, "state after", {"": "steps"})
 
 
 def _attention(explained: Explanation) -> list[str]:
-    """How the last token looks at the last few, itself included."""
+    """Attention of the last token to the last few, itself included."""
     readings = explained.readings
     rows = [reading.attention for reading in readings if reading.attention is not None]
     lines = _paragraph(
-        f"Layer {rows[0].layer + 1}, first head: how the last word looks at each word, and how it "
-        "would if positions did not act there (plain).",
+        f"Layer {rows[0].layer + 1}, head 1: attention of the last token to each token, with the "
+        "positional embedding, and without it (plain).",
         "   ",
     )
     if any((row.query != row.placed_query[: len(row.query)]).any() for row in rows):
@@ -153,8 +158,8 @@ def _attention(explained: Explanation) -> list[str]:
         lines.append(_row("  plain", (_vector(row.query) for row in rows)))
         lines.append(_row("  with position", (_vector(row.placed_query) for row in rows)))
     names = ([explained.opening, *reading.tokens][-TOKENS:] for reading in readings)
-    looks = ([f"{written(token)[:7]:>7}" for token in each] for each in names)
-    lines.append(_row("looks at", (" ".join(each) for each in looks)))
+    keys = (" ".join(f"{written(token)[:7]:>7}" for token in tokens) for tokens in names)
+    lines.append(_row("attends to", keys))
     scored = rows[0].scores is not None
     numbers = {
         "  distance": [row.distances for row in rows],
@@ -166,30 +171,29 @@ def _attention(explained: Explanation) -> list[str]:
     }
     for name, sides in numbers.items():
         if sides:
-            lines.append(_row(name, (_vector(each[-TOKENS:]) for each in sides)))
+            lines.append(_row(name, (_vector(side[-TOKENS:]) for side in sides)))
     return lines
 
 
-def _outcome(explained: Explanation) -> list[str]:
-    asked = "word after them, hidden" if explained.fills_in else "next word"
-    lines = _paragraph(f"3  WHAT COMES OUT. The likeliest {asked}, and its probability:")
+def _output(explained: Explanation) -> list[str]:
+    where = "for a mask token after the text" if explained.fills_in else "for the next token"
+    lines = _paragraph(f"3  OUTPUT. The most likely predictions {where}:")
     for number in range(len(explained.readings[0].likeliest)):
         tops = (reading.likeliest[number] for reading in explained.readings)
         lines.append(_row("", (f"{written(token)[:18]:<18}{share:>8.2%}" for token, share in tops)))
     lines += _paragraph(
-        f"Of their probability the two have {explained.shared:.1%} in common.", "   "
+        f"The two predicted distributions overlap by {explained.shared:.1%}.", "   "
     )
     if explained.words:
         lines += _paragraph(
-            "How far apart each word's final vectors are in the two orders, as a share of their "
-            "length:",
+            "Relative distance of each token's final vectors between the two orders:",
             "   ",
         )
         words = [f"{written(w.token)} {_share(w.apart)}" for w in explained.words[:6]]
         lines += _paragraph("   ".join(words), "     ")
     parts = [f"layer {i} {_share(apart)}" for i, apart in enumerate(explained.after_apart)]
     after = written(explained.after)
-    lines += _paragraph(f"And of the same {after!r} after both orders, layer after layer:", "   ")
+    lines += _paragraph(f"The same for {after!r} appended to both orders, after each layer:", "   ")
     return lines + _paragraph("   ".join(parts).replace("layer 0", "input", 1), "     ")
 
 
@@ -199,29 +203,29 @@ def _verdict(explained: Explanation) -> list[str]:
     words_apart = not all(word.apart.same for word in explained.words)
     acts = any(e.layers or e.at_input or e.order_leak for e in explained.entrances)
     if not explained.same_tokens:
-        verdict = "The two texts hold different tokens, so that more than their order differs."
+        verdict = "The two texts hold different tokens, so more than their order differs."
     elif not any(apart) and not words_apart:
         verdict = (
-            "To this model the two orders are the same: each word comes out as the same vector "
-            "wherever it stands. It reads a bag of words."
+            "This model cannot distinguish the two orders: each token has the same output vector "
+            "in both. It sees a bag of words."
         )
     elif not any(apart):
         verdict = (
-            f"{after!r} cannot tell the two orders apart: to it both hold the same words, added "
-            "up in any order. The words themselves differ, because the causal mask lets each see "
-            "only those before it."
+            f"{after!r} at the end cannot distinguish the two orders: it attends to the same words "
+            "in both. The vectors of the words differ, because under the causal mask each attends "
+            "only to the words before it."
         )
     elif apart.index(True) > 1 and not acts and explained.position:
         verdict = (
-            f"Layer 1 cannot tell the two orders apart: to {after!r} both hold the same words, "
-            f"added up in any order. From layer {apart.index(True)} on they differ although "
-            "nothing says where a word stands: the words it reads there have themselves read "
-            "those before them, by the causal mask, and these are others."
+            f"Layer 1 cannot distinguish the two orders: {after!r} attends to the same words in "
+            f"both. From layer {apart.index(True)} on it can, without any positional embedding: "
+            "under the causal mask each word has attended to the words before it, and those "
+            "differ between the two orders."
         )
     else:
         verdict = (
-            f"This model tells the two orders apart, from layer {apart.index(True)} on: {after!r} "
-            "follows the same words, and comes out otherwise."
+            f"This model distinguishes the two orders from layer {apart.index(True)} on: {after!r} "
+            "follows the same words in both, but its vector differs."
         )
     return _paragraph(f"=> {verdict}")
 
@@ -239,11 +243,11 @@ def _row(label: str, sides: Iterable[str]) -> str:
 
 
 def _vectors(explained: Explanation, label: str, fields: dict[str, str]) -> list[str]:
-    """The first tokens of both orders, each above its vectors.
+    """Rows for the first tokens of both orders, each token above its vectors.
 
     Args:
-        label: of a token; {} is its position.
-        fields: of a reading, by their labels.
+        label: of a token's row; {} becomes its position.
+        fields: label to attribute of `TextTrace`, one row each.
     """
     lines = []
     for place in range(min(TOKENS, max(len(reading.ids) for reading in explained.readings))):
@@ -265,7 +269,7 @@ def _vector(numbers: Sequence[float]) -> str:
 
 
 def _number(value: float) -> str:
-    """A number in seven columns."""
+    """Format a number in seven columns."""
     value = round(value, 3)  # 1 + x - x is not always 1 in float32
     if value == int(value) and abs(value) < 1000:
         return f"{value:>7.0f}" if value else "      0"

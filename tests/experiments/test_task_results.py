@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from wordorder.experiments.page import Table
-from wordorder.experiments.task_findings import Findings, findings, headline, verdict
 from wordorder.experiments.task_report import for_terminal, task_table
+from wordorder.experiments.task_results import TaskResults, headline, task_results, verdict
 from wordorder.experiments.task_training import Protocol
 from wordorder.experiments.task_views import curves, lengths
 
@@ -40,9 +40,9 @@ def result(
     return {"protocol": shown, "position": position, "seed": seed, "curve": records}
 
 
-def found_of(*results: dict[str, Any], seeds: int = 3, protocol: Protocol = COPY) -> Findings:
+def found_of(*results: dict[str, Any], seeds: int = 3, protocol: Protocol = COPY) -> TaskResults:
     positions = list(dict.fromkeys(each["position"] for each in results))
-    return findings([protocol], positions, seeds, results, [])
+    return task_results([protocol], positions, seeds, results, [])
 
 
 def same(position: str, *scores: Scores, **options: Any) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def test_intervals_of_shares_stay_between_0_and_1_and_count_distinct_examples() 
     runs = same("none", (1, 1, 0.98, 0), (1, 0.97, 0, 0), (1, 1, 1, 0))
     for each in runs:
         each["protocol"] = {"task": "repeat"}
-    (row,) = findings([repeat], ["none"], 3, runs, []).of("repeat")
+    (row,) = task_results([repeat], ["none"], 3, runs, []).of("repeat")
     assert repeat.examples == 128 and [cell.examples for cell in row.cells] == [26] * 4
     for cell in row.cells:
         low, high = cell.interval
@@ -206,14 +206,14 @@ def test_chance_is_no_merit() -> None:
     runs = same("none", (1, 0.5, 0.48, 0.52)) + same("t5", (1, 0.5, 0.5, 0.5))
     for each in runs:
         each["protocol"] = {"task": "parity"}
-    assert verdict(findings([parity], ["none", "t5"], 1, runs, []))[0] == (
+    assert verdict(task_results([parity], ["none", "t5"], 1, runs, []))[0] == (
         "parity: learned, but hardly ever right beyond the length: none 0.50 and t5 0.50, "
         "chance being 0.50."
     )
 
 
 def test_runs_that_failed_come_first() -> None:
-    found = findings([COPY], ["none"], 1, [], ["copy none seed 0: loss nan", "b: c"])
+    found = task_results([COPY], ["none"], 1, [], ["copy none seed 0: loss nan", "b: c"])
     assert verdict(found)[0] == "2 runs failed: copy none seed 0: loss nan; b: c."
 
 

@@ -1,7 +1,7 @@
-"""The same weights under another embedding: what every method does to a model.
+"""Replaces the positional embedding of a model and keeps its weights.
 
-Embeddings with weights of their own keep them. A learned table is stretched where the new one is
-longer. All else of a model is as it was, its trained length aside.
+Embeddings with parameters keep them if their class stays the same. A learned table is resampled if
+the new one has another length.
 """
 
 from __future__ import annotations
@@ -15,21 +15,19 @@ from wordorder.positions import Learned
 
 
 @torch.no_grad()
-def carried(model: LanguageModel, spec: str, length: int = 0) -> LanguageModel:
-    """Return a model with the same weights and another embedding, ready to evaluate.
+def with_position(model: LanguageModel, spec: str, length: int = 0) -> LanguageModel:
+    """Return a model with the same weights and another embedding, in evaluation mode.
 
     Args:
-        spec: of as many parts in every layer as the model's own, each in the place of one; what is
-            another embedding there begins with its first weights.
-        length: the trained length that it has from now on; 0: as it was.
-
-    Shapes: a learned table may have another number of rows.
+        spec: the new embedding, with as many parts in every layer as the old one. A part of another
+            class gets its initial parameters.
+        length: the new trained length; 0: unchanged.
     """
     length = length or model.config.trained_length
     other = LanguageModel(replace(model.config, position=spec, trained_length=length))
     other.initialise(0)
-    own = {n: w for n, w in model.state_dict().items() if not n.startswith("position.")}
-    other.load_state_dict(own, strict=False)
+    weights = {n: w for n, w in model.state_dict().items() if not n.startswith("position.")}
+    other.load_state_dict(weights, strict=False)
     for before, after in zip(model.position.sums, other.position.sums, strict=True):
         for old, new in zip(before.parts, after.parts, strict=False):
             if type(old) is not type(new):

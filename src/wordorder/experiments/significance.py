@@ -1,12 +1,12 @@
-"""Which paired differences of a family may be called differences.
+"""Significance of paired differences in a family of comparisons.
 
-The headline family is corrected: the losses against the baseline, by Holm, so that the chance of
-any false find among them is at most 5%. Where seeds were added after a look at the results, its
-p-values are multiplied by the square of the number of looks: adding seeds until something is shown
-finds something false in 18% without (3 seeds to 12), and in 5 to 6% with it.
+The losses against the baseline have Holm's correction, so that the probability of any false
+positive is at most 5%. If seeds were added after a look at the results, p-values are multiplied by
+the square of the number of looks: adding seeds until something is significant (3 to 12 seeds) gives
+a false positive in 18% of cases without, and in 5 to 6% with this correction.
 
-Everything else a report prints (lengths, disturbances of the order) is exploratory: each interval
-is a 95% one of its own, none is corrected for how many there are, and the report says so.
+All other results (lengths, disturbed order) are exploratory: each interval is at 95% without
+correction for multiple tests, and the report states this.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from wordorder.experiments.statistics import (
     holm,
 )
 
-# Differences that would print as 0.000 are not called any, however sure: a shift of all positions
-# moves a relative embedding's loss by the rounding of its angles, the same way with every seed.
+# Differences that print as 0.000 never count as significant: a shift of all positions changes a
+# relative embedding's loss by rounding of its angles, in the same way for every seed.
 SMALLEST_NATS = 0.0005
 
 Key = TypeVar("Key", bound=Hashable)
@@ -36,14 +36,14 @@ Documents = tuple[dict[int, tuple[float, ...]], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Change:
-    """A paired difference and whether it may be called one.
+    """A paired difference and its significance.
 
     Args:
-        seeds: which, in the order of `difference.values`.
-        adjusted_p: of the t-test, by Holm in a corrected family, else alone; None with one seed.
+        seeds: in the order of `difference.values`.
+        adjusted_p: of the t-test, with Holm's correction unless exploratory; None with one seed.
         shown: the interval excludes zero, the adjusted p is below 0.05, and the mean is at least
             0.0005 nats either way.
-        compared: how many differences Holm's correction is for; 1 in an exploratory family.
+        compared: the number of differences that Holm's correction is for; 1 if exploratory.
     """
 
     difference: Difference
@@ -66,7 +66,7 @@ class Change:
 
     @property
     def likely(self) -> bool:
-        """Whether it is not shown although its p alone is below 0.05."""
+        """Whether it is significant only without correction."""
         p = self.difference.p
         return not self.shown and p is not None and p < SIGNIFICANT and not self.negligible
 
@@ -86,11 +86,12 @@ def judge(
     """Return the paired differences of one family.
 
     Args:
-        family: values and their baseline, each by seed; a seed counts where both have it, and
-            what shares no seed with its baseline is left out.
-        documents: the same by document, where that was measured.
-        exploratory: nothing is corrected for how many differences there are.
-        looks: how often the results were looked at, each time with more seeds, this time included.
+        family: values and their baseline, each by seed; only common seeds count, and entries
+        without
+            a common seed are left out.
+        documents: the same by document, if measured.
+        exploratory: no correction for multiple tests.
+        looks: how often results were available, with growing numbers of seeds, this time included.
     """
     found: dict[Key, tuple[Difference, tuple[int, ...]]] = {}
     for key, (values, base) in family.items():

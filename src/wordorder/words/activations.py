@@ -1,6 +1,7 @@
-"""What a model computes on its way: what enters its layers, and how attention weighs.
+"""Intermediate results of a forward pass: inputs of the layers, and rows of attention.
 
-The model runs as it always does and is listened to, so that what is shown is what it uses.
+A `Recorder` collects them from the model's ordinary forward pass, so that nothing is computed here
+a second time in another way.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from wordorder.positions import Position, index_grid
 
 @dataclass(frozen=True)
 class AttentionRow:
-    """How the last token looks at all tokens, in the first head of one layer.
+    """Attention of the last token to all tokens, in the first head of one layer.
 
     Args:
         layer: from 0.
-        distances: (time,) from it to each token.
-        query, placed_query: (head_dim,) its query, raw and with its position worked in.
+        distances: (time,) from the last token to each token.
+        query, placed_query: (head_dim,) its query before and after the embedding transforms it.
         scores_without, scores: (time,) before the softmax, without the embedding and with it;
-            `scores` is None where the embedding replaces attention by something else.
-        weights_without, weights: (time,) after it.
+            `scores` is None if the embedding replaces attention altogether.
+        weights_without, weights: (time,) after the softmax.
     """
 
     layer: int
@@ -41,7 +42,7 @@ class AttentionRow:
 
 @torch.no_grad()
 def layer_states(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
-    """Return what enters each layer, and the final hidden states: (time, width) each."""
+    """Return the inputs of each layer, then the final hidden states: (time, width) each."""
     stream = ResidualStream()
     hidden = model.hidden(torch.tensor([list(ids)]), recorder=stream)
     return [*(state[0] for state in stream.states[:-1]), hidden[0]]
@@ -49,19 +50,19 @@ def layer_states(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
 
 @torch.no_grad()
 def layer_outputs(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
-    """Return what each layer adds to the residual stream, (time, width) each."""
+    """Return what each layer adds to the residual stream: (time, width) each."""
     stream = ResidualStream()
     model.hidden(torch.tensor([list(ids)]), recorder=stream)
     return [(after - before)[0] for before, after in pairwise(stream.states)]
 
 
 def acts_in_attention(position: Position) -> bool:
-    """Return whether an embedding acts in attention, through any of its doors."""
+    """Return whether an embedding acts in attention: anywhere but at the input."""
     return bool(set(position.active_doors()) - {"input"})
 
 
-class _Layer(Recorder):
-    """Keeps the attention of one layer."""
+class _LayerRecorder(Recorder):
+    """Records the attention of one layer."""
 
     def __init__(self, layer: int) -> None:
         self.layer = layer
@@ -74,15 +75,15 @@ class _Layer(Recorder):
 
 @torch.no_grad()
 def attention_row(model: LanguageModel, ids: Sequence[int]) -> AttentionRow | None:
-    """Return how the last token attends to all, in the first layer in which an embedding acts.
+    """Return attention of the last token, in the first layer in which an embedding acts.
 
-    None where none acts on attention.
+    None if no embedding acts in attention.
     """
     sums = enumerate(model.position.sums)
     layer = next((i for i, whole in sums if any(map(acts_in_attention, whole.parts))), None)
     if layer is None:
         return None
-    recorder = _Layer(layer)
+    recorder = _LayerRecorder(layer)
     model.hidden(torch.tensor([list(ids)]), recorder=recorder)
     assert recorder.record is not None
     return _row_of(recorder.record)
@@ -91,6 +92,7 @@ def attention_row(model: LanguageModel, ids: Sequence[int]) -> AttentionRow | No
 def _row_of(record: AttentionRecord) -> AttentionRow:
     problem, raw_queries = record.problem, record.raw_queries
     layout = problem.mask.layout
+    # With grouped queries several query heads share a key head: repeat the keys.
     raw_keys = record.raw_keys.repeat_interleave(
         raw_queries.shape[1] // record.raw_keys.shape[1], 1
     )

@@ -1,4 +1,4 @@
-"""What single claims ask of a trained language model, beyond its losses."""
+"""Measurements of a trained language model that single claims need, beyond its losses."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from wordorder.evaluation.intervals import mean_of
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import losses_shuffled_at
 from wordorder.evaluation.position_probe import position_probe
-from wordorder.evaluation.sinks import streamed_losses
+from wordorder.evaluation.streaming_llm import streamed_losses
 from wordorder.evaluation.windows import Windows, cut_windows, target_losses
-from wordorder.extension.carried import carried
 from wordorder.extension.methods import Stretch, respelled
+from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel
 from wordorder.text.store import TokenStore
 from wordorder.training.run import Run
 from wordorder.training.training_data import TrainingData
 
 SCALED = (2, 4, 8)  # times the trained length
-# Methods of `wordorder extend` by what the literature calls them. YaRN's ramp is the one fitted to
-# the length: with the published one every frequency of so short a model would be divided.
+# Methods of `wordorder extend` by their name in the literature. YaRN's ramp is fitted to the
+# length: with the published one every frequency of a model of this length would be divided.
 SCALINGS = {
     "plain": "unchanged",
     "interpolation": "interpolate",
@@ -34,18 +34,18 @@ SCALINGS = {
     "dynamic NTK": "dynamic-ntk",
     "YaRN": "yarn",
 }
-STREAMED, SINKS = 4, (0, 1, 4)  # times the trained length; first tokens that are kept
-FAR, NEAR = 50, 20  # tokens before the one that is asked for (Khandelwal et al. 2018)
-ONE_TARGET = 2048  # windows, of which the last token alone is asked for
-# Tokens at the end of a window that say what its far half is worth: few, so that each has nearly
-# all of the context; enough windows for an error below .01 nats.
+STREAMED, SINKS = 4, (0, 1, 4)  # times the trained length; first tokens that stay in the cache
+FAR, NEAR = 50, 20  # tokens before the target (Khandelwal et al. 2018)
+ONE_TARGET = 2048  # windows with one target each
+# Targets of `last_doubling`: few in a window, so that each has nearly all of the context, and
+# enough windows for an error below .01 nats.
 LAST_TARGETS, MOST_LAST_TARGETS = 8, 8192
 
 
 def removed(run: Run, material: TrainingData) -> dict[str, float]:
-    """Return what of the input is neither word nor position, and what each half is worth.
+    """Verify that the input is a sum of word and position, and measure the value of each.
 
-    `positions` and `words` are what the loss rises by without them.
+    `positions` and `words` are the increase in loss without them.
     """
     model, store, length = run.model, material.validation, run.model_config.trained_length
     assert isinstance(model, LanguageModel)
@@ -55,7 +55,7 @@ def removed(run: Run, material: TrainingData) -> dict[str, float]:
     positions = model.position.embed(torch.zeros_like(words), layout)
     remainder = model.position.embed(words, layout) - words - positions
     whole = _loss(model, store)
-    without = carried(model, "none")
+    without = with_position(model, "none")
     hook = model.embedding.register_forward_hook(lambda m, i, output: torch.zeros_like(output))
     wordless = _loss(model, store)
     hook.remove()
@@ -67,7 +67,7 @@ def removed(run: Run, material: TrainingData) -> dict[str, float]:
 
 
 def resampled(run: Run, material: TrainingData) -> dict[str, Any]:
-    """Return what a model says to one token too many, and its rise at 2L with a longer table."""
+    """Return the error for one token too many, and the rise at 2L with a resampled table."""
     model, store, length = run.model, material.validation, run.model_config.trained_length
     assert isinstance(model, LanguageModel)
     refused = ""
@@ -75,13 +75,13 @@ def resampled(run: Run, material: TrainingData) -> dict[str, Any]:
         evaluate(model, store, context_length=length + 1)
     except BadInput as error:
         refused = str(error)
-    longer = carried(model, f"learned:length={2 * length}")
+    longer = with_position(model, f"learned:length={2 * length}")
     rise = _loss(longer, store, 2 * length) - _loss(model, store)
     return {"refused": refused, "rise": rise}
 
 
 def scalings(run: Run, material: TrainingData) -> dict[str, dict[str, float]]:
-    """Return by length and scaling what the loss of the same targets rises by, nothing tuned."""
+    """Return the rise of the loss of the same targets by length and scaling, without tuning."""
     model, length = run.model, run.model_config.trained_length
     assert isinstance(model, LanguageModel)
     windows = _long_windows(run, material, SCALED[-1])
@@ -89,7 +89,7 @@ def scalings(run: Run, material: TrainingData) -> dict[str, dict[str, float]]:
 
     def rise(method: str, factor: int) -> float:
         stretch = Stretch(length, factor * length, model.config.head_dim)
-        scaled = carried(model, respelled(method, model.config, stretch), stretch.length)
+        scaled = with_position(model, respelled(method, model.config, stretch), stretch.length)
         tokens = windows.tokens[:, -stretch.length - 1 :]
         return float((target_losses(scaled, tokens, windows.targets) - base).mean())
 
@@ -100,11 +100,10 @@ def scalings(run: Run, material: TrainingData) -> dict[str, dict[str, float]]:
 
 
 def sinks(run: Run, material: TrainingData) -> dict[str, float]:
-    """Return the loss of the same targets, streamed, by how many first tokens the cache keeps.
+    """Return the loss of the same targets by the number of first tokens in a streaming cache.
 
-    The cache holds as many tokens as the model was trained on, first ones included. `attended` is
-    the share of attention that the first token of a window of that length gets, in the layer where
-    it gets most.
+    The cache has the trained length, first tokens included. `attended` is the fraction of attention
+    on the first token of a window of that length, in the layer with the most.
     """
     model, length = run.model, run.model_config.trained_length
     assert isinstance(model, LanguageModel)
@@ -124,7 +123,7 @@ def sinks(run: Run, material: TrainingData) -> dict[str, float]:
 
 
 def position_readings(run: Run, material: TrainingData) -> list[dict[str, float]]:
-    """Return by layer the error of two probes that read positions, over that of chance."""
+    """Return the errors of two position probes by layer, relative to chance."""
     length = run.model_config.trained_length
     linear, network = (
         position_probe(run.model, material.validation, trained_length=length, network=network)
@@ -137,9 +136,9 @@ def position_readings(run: Run, material: TrainingData) -> list[dict[str, float]
 
 
 def near_and_far(run: Run, material: TrainingData) -> dict[str, Any]:
-    """Return what the loss of a token rises by when those far before it, or near, are shuffled.
+    """Return the rise of a token's loss when distant tokens, or near ones, are shuffled.
 
-    `cut` is what it rises by without those far before it, with its interval over documents.
+    `cut` is the rise without the distant tokens, with its interval over documents.
     """
     length = run.model_config.trained_length
     windows = cut_windows(
@@ -159,12 +158,12 @@ def near_and_far(run: Run, material: TrainingData) -> dict[str, Any]:
 
 
 def last_doubling(run: Run, material: TrainingData) -> dict[str, float | None]:
-    """Return what the farther half of the trained length lowers the loss by, over documents.
+    """Return the gain of the last doubling of context, with its interval over documents.
 
-    The same few tokens are predicted from half the trained length before them and from all of it.
+    The same few tokens are predicted from half the trained length and from all of it.
 
     Raises:
-        BadInput: no document as long as the trained length.
+        BadInput: no document is as long as the trained length.
     """
     length = run.model_config.trained_length
     gain = context_gain(
@@ -178,7 +177,7 @@ def last_doubling(run: Run, material: TrainingData) -> dict[str, float | None]:
 
 
 def word_frequencies(run: Run, material: TrainingData) -> float:
-    """Return the loss of saying of every held-out token how frequent it is in training."""
+    """Return the loss of a unigram model of the training text on held-out text."""
     training, held_out = material.training, material.validation
     size = training.vocabulary_size
     counts = 1 + np.bincount(training.tokens, minlength=size).astype(np.float64)
@@ -186,7 +185,7 @@ def word_frequencies(run: Run, material: TrainingData) -> float:
     return float(losses[held_out.tokens].mean())
 
 
-QUESTIONS: dict[str, Callable[[Run, TrainingData], Any]] = {
+MEASUREMENTS: dict[str, Callable[[Run, TrainingData], Any]] = {
     "last-doubling": last_doubling,
     "near-far": near_and_far,
     "position-probe": position_readings,
@@ -202,12 +201,15 @@ def _long_windows(run: Run, material: TrainingData, factor: int) -> Windows:
     """Return windows of a multiple of the trained length L that end in L/2 targets.
 
     Raises:
-        BadInput: no document as long.
+        BadInput: no document is as long.
     """
     length = run.model_config.trained_length
     windows = cut_windows(material.validation, factor * length, length // 2)
     if not len(windows):
-        raise BadInput(f"no document of the text reaches {factor * length} tokens")
+        raise BadInput(
+            f"no document of the text reaches {factor * length:,} tokens: give longer documents",
+            code="claims.no-document-so-long",
+        )
     return windows
 
 
