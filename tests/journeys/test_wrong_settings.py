@@ -191,7 +191,7 @@ def test_what_yaml_reads_otherwise_is_taken_as_it_was_meant() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--model gru --isolate-documents", "a GRU cannot isolate documents"),
+        ("--model gru --isolate-documents", "a GRU cannot keep packed documents apart"),
         ("--model gru --no-causal", "a GRU processes tokens from left to right"),
         (
             "--model gru --no-causal --objective masked-token",
