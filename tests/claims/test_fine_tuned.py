@@ -158,7 +158,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     found = Trained()
     monkeypatch.setattr(fine_tuned, "train", found.train)
     monkeypatch.setattr(fine_tuned, "_same_targets", lambda run: {"1": 4.0})
-    monkeypatch.setattr(fine_tuned, "read_material", lambda config, tokenizer: None)
+    monkeypatch.setattr(fine_tuned, "read_training_data", lambda config, tokenizer: None)
     monkeypatch.setattr(fine_tuned, "last_doubling", lambda run, material: gain(0.05, 0))
     monkeypatch.setattr(fine_tuned, "measures_of", lambda run, asked, tell: {"asked": asked})
     return found

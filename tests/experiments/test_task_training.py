@@ -195,7 +195,7 @@ def test_one_token_more_than_the_table_holds_cannot_be_read() -> None:
     model = TaskRun(replace(TINY, task="parity"), "learned", seed=0).model
     assert can_read(model, find("parity"), 4) and not can_read(model, find("parity"), 5)
     score(model, [TASKS["parity"].draw(np.random.default_rng(0), 4, 2)])
-    with pytest.raises(BadInput, match="past the longest"):
+    with pytest.raises(BadInput, match="past the largest"):
         score(model, [TASKS["parity"].draw(np.random.default_rng(0), 5, 2)])
 
 

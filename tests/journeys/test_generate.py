@@ -177,7 +177,10 @@ def test_compiled_it_writes_the_same(said: Said) -> None:
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("options", "why"),
-    [(["--no-cache"], "keeps the whole text"), (["--window", "8"], "keeps the whole text")],
+    [
+        (["--no-cache"], "needs a cache of the whole sequence"),
+        (["--window", "8"], "keeps the whole text"),
+    ],
 )
 def test_what_cannot_be_compiled_is_said(options: list[str], why: str, said: Said) -> None:
     assert write("--compile", "yes", *options) == 2

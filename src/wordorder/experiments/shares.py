@@ -21,9 +21,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
 
-from wordorder.experiments.statistics import CONFIDENCE, SIGNIFICANT
+from wordorder.experiments.statistics import CONFIDENCE, SIGNIFICANT, special, stats
 
 MEANS, AGREEMENTS = 200, 30  # points at which the mean and the agreement of seeds are tried
 

@@ -29,7 +29,7 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import CONFIDENCE
 
 try:
-    from scipy import stats
+    from scipy import special, stats  # noqa: F401
 except ImportError:
     raise BadInput(
         "statistics need an extra: pip install 'wordorder[compare]'", code="experiments.needs-scipy"

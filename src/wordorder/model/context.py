@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -38,7 +37,7 @@ class AttentionRecord(NamedTuple):
         problem = self.problem
 
         def attend(values: Tensor) -> Tensor:
-            return attention(replace(problem, values=values))
+            return attention(problem._replace(values=values))
 
         return mixing_weights(attend, problem.values)
 

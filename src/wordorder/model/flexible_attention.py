@@ -23,10 +23,12 @@ from .problem import AttentionProblem
 
 def supports(problem: AttentionProblem) -> bool:
     """Return whether flex is requested, and a bias, if any, can be looked up by index."""
+    if problem.kernel != "flex":
+        return False
     bias = problem.bias
     plain_causal = problem.score is None and bias is None and problem.mask.causal_only
     has_lookup = bias is None or bias.by_distance is not None
-    return problem.kernel == "flex" and not plain_causal and has_lookup
+    return not plain_causal and has_lookup
 
 
 def run(problem: AttentionProblem) -> Tensor:

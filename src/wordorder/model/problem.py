@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +16,7 @@ from .mask import AttentionMask
 KernelName = Literal["auto", "plain", "fused", "flex"]
 
 
-@dataclass(frozen=True)
-class AttentionProblem:
+class AttentionProblem(NamedTuple):
     """Queries, keys and values of one layer, with its mask, bias and score function.
 
     Args:
