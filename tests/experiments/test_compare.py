@@ -300,7 +300,7 @@ def test_a_folder_made_otherwise_is_kept(config: CompareConfig, tmp_path: Path) 
     with pytest.raises(BadInput, match=r"with learning_rate 0\.01, not 0\.02: choose another"):
         compare(replace(config, train=other))
     (tmp_path / "texts/new.txt").write_text("one more " * 60, encoding="utf-8")
-    with pytest.raises(BadInput, match="bring back the old text"):
+    with pytest.raises(BadInput, match="restore the old text"):
         compare(replace(config, seeds=1))
     assert results(config) == before
     nowhere = replace(config.train, data=("not there",))

@@ -34,7 +34,7 @@ def test_the_made_up_comparison_in_words(made_up: MadeUp) -> None:
     said = verdict(summarise(*made_up))
     assert said.headline == (
         "Better than rotary: alibi. Worse than rotary: learned, sinusoidal and none. "
-        "Not settled against rotary: t5 0.000 (-0.023 to +0.024)."
+        "No significant difference from rotary: t5 0.000 (-0.023 to +0.024)."
     )
     loss = lines_on(said, "Validation loss")
     assert loss[0] == (
@@ -43,7 +43,7 @@ def test_the_made_up_comparison_in_words(made_up: MadeUp) -> None:
     )
     assert loss[1] == (
         "t5: 0.000 nats (95% interval -0.023 to +0.024; p = 0.85 after Holm over 5; 2 seeds): "
-        "no difference found; one of 0.024 nats is not excluded."
+        "no difference;; up to 0.024 nats is not excluded."
     )
     assert said.certainty[0].startswith(
         "With 3 seeds a true difference is found 80% of the time if it is 0.004 (learned) to 0.030 "
@@ -61,7 +61,7 @@ def test_the_made_up_comparison_in_words(made_up: MadeUp) -> None:
     assert lengths[3] == "Cannot: learned from 2x on."
     order = lines_on(said, "Loss where the order")
     assert (
-        order[4] == "Shifted: the same for none, sinusoidal, rotary, alibi and t5; learned cannot."
+        order[4] == "Shifted: unchanged for none, sinusoidal, rotary, alibi and t5; learned cannot."
     )
     costs = lines_on(said, "Costs")
     assert costs[0].endswith("none 0.97x, sinusoidal 0.98x, learned 1.00x, alibi 0.99x, t5 1.18x.")
@@ -154,9 +154,9 @@ def test_costs_of_many_are_a_range(made_up: MadeUp) -> None:
 
 def test_the_scope_is_named(made_up: MadeUp) -> None:
     assert verdict(summarise(*made_up)).scope == (
-        "This holds for this model (0.83 M parameters, 4 layers of width 128, trained on 64 tokens "
-        "at a time), this text (python-docs, 351,121 tokens to train on), this budget (2,048,000 "
-        "tokens a run, 3 seeds) and learning rates the same for all."
+        "These results hold for this model (0.83 M parameters, 4 layers of width 128, trained on 64 tokens "
+        "at a time), this text (python-docs, 351,121 training tokens), this budget (2,048,000 "
+        "tokens a run, 3 seeds) and learning rates unchanged for all."
     )
 
 
@@ -174,7 +174,7 @@ def test_no_claim_without_its_evidence(made_up: MadeUp, spread: float) -> None:
         if change is not None and not change.shown:
             loss = lines_on(said, "Validation loss")
             (mine,) = [line for line in loss if line.startswith(f"{result.position}: ")]
-            assert "not settled" in mine or "no difference found" in mine
+            assert "not significant" in mine or "no difference;" in mine
             assert not re.search(r"(?<!likely )(better|worse)", mine)
             assert with_interval(change) in said.headline
     if spread == 0.2:
@@ -195,7 +195,7 @@ def test_an_interval_that_holm_overrules_says_so(made_up: MadeUp) -> None:
     (said,) = [line for line in lines if line.startswith("alibi: ")]
     assert said == (
         "alibi: -0.040 nats (95% interval -0.060 to -0.021; p = 0.071 after Holm over 5; 2 seeds): "
-        "likely better, not settled; about 3 seeds (1 more) would settle one of this size."
+        "likely better, not significant; about 3 seeds (1 more) would show a difference of this size."
     )
 
 
@@ -210,7 +210,9 @@ def test_a_large_difference_that_is_not_shown_is_not_hidden(made_up: MadeUp) -> 
         "sinusoidal +4.467 (+1.094 to +7.839)" in said.headline and "likely worse" in said.headline
     )
     (line,) = [x for x in lines_on(said, "Validation loss") if x.startswith("sinusoidal")]
-    assert re.search(r"likely worse, not settled; about \d+ seeds \(\d+ more\) would settle", line)
+    assert re.search(
+        r"likely worse, not significant; about \d+ seeds \(\d+ more\) would settle", line
+    )
     assert "p = 0.1" in line
 
 
@@ -242,8 +244,8 @@ def test_interrupted_says_what_is_missing(made_up: MadeUp) -> None:
     facts, records = made_up
     said = verdict(summarise(facts, records[:11]))
     assert lines_on(said, "Runs") == (
-        "Runs not made yet: 1 of none, 1 of sinusoidal, 1 of learned, 1 of rotary, 1 of alibi and "
-        "2 of t5. The same command goes on with them.",
+        "Runs not finished yet: 1 of none, 1 of sinusoidal, 1 of learned, 1 of rotary, 1 of alibi and "
+        "2 of t5. The same command resumes them.",
     )
 
 

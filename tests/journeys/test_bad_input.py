@@ -91,7 +91,7 @@ def test_an_existing_run_is_kept(
     shutil.copytree(finished, "r")
     before = Path("r/model.safetensors").read_bytes()
     assert train(*words) == 2
-    assert "replace it by --overwrite" in one_line(capsys)
+    assert "replace it with --overwrite" in one_line(capsys)
     assert Path("r/model.safetensors").read_bytes() == before
     assert train(*words, "--overwrite", "--seed", "1") == 0
     assert Path("r/model.safetensors").read_bytes() != before
