@@ -38,8 +38,8 @@ def test_a_loss_that_rose_is_the_first_thing_that_is_said(made_up: MadeUp) -> No
     summary = overfitted(made_up, 0.31, passes=47.3)
     said = verdict(summary)
     assert said.headline.startswith(
-        "After 47 passes over the text this comparison ranks overfitting: losses rose after their minimum, by up "
-        "to 0.310 nats (rotary). Better than rotary: alibi."
+        "After 47 passes over the text this comparison ranks overfitting: losses rose after their "
+        "minimum by up to 0.310 nats (rotary). Better than rotary: alibi."
     )
     (found,) = [f for f in said.findings if f.heading == "How training ended"]
     assert found.lines[0] == (
@@ -73,8 +73,8 @@ def test_a_validation_loss_far_above_the_training_loss_is_said(made_up: MadeUp) 
         )
     lines = list(overfitting.lines(summarise(facts, records)))
     assert lines == [
-        "The validation loss is far above the training loss of the last steps, by nats: none "
-        "+1.250. The models know their training text better than the language."
+        "The validation loss is far above the training loss of the last steps (nats): none "
+        "+1.250. The models have memorised part of their training text."
     ]
 
 

@@ -158,7 +158,7 @@ def test_names_are_no_markup_in_the_terminal(made_up: MadeUp) -> None:
     ("text", "message"),
     [
         (None, "has no comparison.json: give a folder created by wordorder compare"),
-        ("{", "comparison.json is damaged: "),
+        ("{", "comparison.json is damaged "),
     ],
 )
 def test_a_folder_of_something_else(tmp_path: Path, text: str | None, message: str) -> None:

@@ -59,15 +59,16 @@ def test_the_one_whose_worst_seed_beats_every_other_reads_furthest() -> None:
     first, chance = verdict(found)
     assert re.fullmatch(
         r"copy: none \(no embedding\) generalises best in every seed: 0.85 \(0\.\d+ to [01]\.\d+\) "
-        r"beyond the length; then t5 0.17 \(0\.\d+ to 0\.\d+\)\.",
+        r"beyond the trained length; then t5 0.17 \(0\.\d+ to 0\.\d+\)\.",
         first,
     )
     assert chance == (
-        "If no embedding read further than another, the chance that any is said to would be at "
-        "most 2.9%."
+        "If no embedding generalised better than another, the probability of claiming so would be "
+        "at most 2.9%."
     )
     assert headline(found) == (
-        "Accuracy of at least (0.95 and more) beyond what was trained: copy: none (no embedding) at 1.5x."
+        "Accuracy of at least (0.95 and more) beyond what was trained: copy: none (no embedding) "
+        "at 1.5x."
     )
 
 
@@ -80,7 +81,7 @@ def test_three_seeds_of_two_embeddings_do_not_settle_who_reads_furthest() -> Non
     (line,) = verdict(found)
     assert "reads furthest" not in line
     assert "leads in every seed, 1.00" in line
-    assert "luck alone in 10% of such tasks: not settled before 4 seeds of each" in line
+    assert "by chance in 10% of such tasks: at least 4 seeds of each are needed" in line
 
 
 def test_intervals_of_shares_stay_between_0_and_1_and_count_distinct_examples() -> None:
@@ -105,7 +106,8 @@ def test_embeddings_whose_seeds_overlap_are_not_told_apart() -> None:
     )
     (line,) = verdict(found)
     assert re.sub(r" \([^)]*\)", "", line) == (
-        "copy: none 0.50 and t5 0.40 beyond the trained length, not distinguishable with these seeds."
+        "copy: none 0.50 and t5 0.40 beyond the trained length, not distinguishable with these "
+        "seeds."
     )
 
 
@@ -113,7 +115,7 @@ def test_one_seed_is_said_to_be_one() -> None:
     found = found_of(result("none", 0, (1, 1, 1, 1)), result("t5", 0, (1, 0, 0, 0)), seeds=1)
     first, last = verdict(found)
     assert "none (no embedding) leads in its one seed, 1.00 beyond the trained length" in first
-    assert last == "One seed: no interval, and another seed may say the opposite."
+    assert last == "One seed: no intervals, and another seed may give the opposite result."
 
 
 def test_what_has_not_learned_is_not_judged_beyond() -> None:
@@ -128,7 +130,7 @@ def test_what_has_not_learned_is_not_judged_beyond() -> None:
         "copy: learned, but near chance beyond the trained length: none 0.00; "
         "not learned, so not evaluated beyond: alibi (0.94)."
     )
-    assert headline(found).endswith("copy: nobody.")
+    assert headline(found).endswith("copy: no embedding.")
     cells = table_cells(task_table("copy", found))
     assert cells["alibi", "last"][0].startswith("0.94\n.95 .93\n.")
     assert cells["alibi", "last"][1:] == ["not learned"] * 3

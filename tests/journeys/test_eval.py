@@ -168,7 +168,8 @@ def test_whole_windows_of_a_run_that_fills_in(capsys: pytest.CaptureFixture[str]
         ("rotary --length -3", "--length is -3: it must be at least 0"),
         (
             "rotary --context --data a.txt",
-            "--context: contexts of 16 to 512 tokens are left out: the text has 416 target tokens w",
+            "--context: contexts of 16 to 512 tokens are left out: the text has 416 target tokens "
+            "w",
         ),
         (
             "rotary --context --data few.txt --pack",
