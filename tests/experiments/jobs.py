@@ -30,7 +30,7 @@ def doubled(job: dict[str, Any], tell: Any) -> dict[str, Any]:
 
 
 def peak(job: dict[str, Any], tell: Any) -> int:
-    """Return the most memory that this process has held."""
+    """Return the peak memory that this process has held."""
     from wordorder.experiments.paired_run import _peak_bytes
 
     return _peak_bytes()

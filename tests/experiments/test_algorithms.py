@@ -193,7 +193,7 @@ def test_lengths_are_those_of_the_table() -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("copi", "did you mean copy?"), ("zzz", "there are copy, repeat, reverse, sort, addition")],
+    [("copi", "did you mean copy?"), ("zzz", "choose from copy, repeat, reverse, sort, addition")],
 )
 def test_an_unknown_task_is_named(name: str, said: str) -> None:
     with pytest.raises(BadInput, match=said.replace("?", r"\?")):

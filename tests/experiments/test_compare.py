@@ -270,11 +270,11 @@ def test_lengths_that_the_text_is_too_short_for_are_left_out(config: CompareConf
     ("changes", "said"),
     [
         ({"positions": ("none",)}, "at least two"),
-        ({"positions": ("none", "none")}, "names none twice"),
+        ({"positions": ("none", "none")}, "has none twice"),
         ({"seeds": -1}, "seeds is -1: it must be at least 0"),
         ({"processes": -1}, "processes is -1: it must be at least 0"),
         ({"lengths": (0, 1)}, "it must be a list, each at least 1"),
-        ({"baseline": "t5"}, "--baseline t5 is not compared"),
+        ({"baseline": "t5"}, "--baseline t5 is not among"),
     ],
 )
 def test_values_that_cannot_be(config: CompareConfig, changes: dict[str, Any], said: str) -> None:
@@ -300,7 +300,7 @@ def test_a_folder_made_otherwise_is_kept(config: CompareConfig, tmp_path: Path) 
     with pytest.raises(BadInput, match=r"with learning_rate 0\.01, not 0\.02: choose another"):
         compare(replace(config, train=other))
     (tmp_path / "texts/new.txt").write_text("one more " * 60, encoding="utf-8")
-    with pytest.raises(BadInput, match="bring back the old text"):
+    with pytest.raises(BadInput, match="restore the old text"):
         compare(replace(config, seeds=1))
     assert results(config) == before
     nowhere = replace(config.train, data=("not there",))
@@ -324,7 +324,7 @@ def test_a_folder_is_replaced_where_asked(config: CompareConfig, ran: list[str])
 
 def test_a_time_too_short_to_learn_in_is_refused(config: CompareConfig) -> None:
     hurried = replace(config.train, steps=None, time="0.01s")
-    with pytest.raises(BadInput, match=r"in 0\.01s a run takes 1 step here.*--steps 20 or more"):
+    with pytest.raises(BadInput, match=r"--time 0\.01s is enough for 1 step.*--steps 20 or more"):
         compare(replace(config, train=hurried))
     assert not Path(config.out).exists()
 

@@ -32,7 +32,7 @@ def test_settings_that_change_runs_ask_for_another_folder(
 ) -> None:
     compare(replace(config, seeds=0))
     ran.clear()
-    with pytest.raises(BadInput, match=r"choose another --out, or replace it by --overwrite"):
+    with pytest.raises(BadInput, match=r"choose another --out, or replace it with --overwrite"):
         compare(replace(config, seeds=0, train=changed(config, name, value)))
     assert not ran
 
@@ -55,13 +55,13 @@ def test_settings_that_change_the_report_say_what_happens(config: CompareConfig)
     first = lines_of()
     assert any(line.startswith("each run makes 0.") for line in first)
     assert not any("again" in line or "instead" in line for line in first + lines_of())
-    again = "runs that are there are measured again, not trained again"
+    again = "existing runs are measured again, not trained again"
     assert f"lengths 1 2 instead of 1 2 4: {again}" in lines_of(lengths=(1, 2))
     assert f"lengths 1 2 4 instead of 1 2 and pack true instead of false: {again}" in lines_of(
         pack=True
     )
     said = lines_of(pack=True, baseline="learned", positions=("learned", "alibi"), processes=5)
-    assert "differences are now to learned: nothing is measured again" in said
+    assert "differences are now relative to learned: nothing is measured again" in said
     assert "the report leaves out none; their runs stay" in said
     assert any("1 run at once" in line for line in said)
 

@@ -38,5 +38,5 @@ def test_an_older_record_loads(made_up: MadeUp, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"wordorder": "0"}'])
 def test_a_damaged_record_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text(text, encoding="utf-8")
-    with pytest.raises(BadInput, match=r"comparison\.json is damaged: .*choose another --out"):
+    with pytest.raises(BadInput, match=r"comparison\.json is damaged \(.*choose another --out"):
         Comparison.read(tmp_path)

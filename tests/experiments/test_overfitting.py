@@ -38,22 +38,22 @@ def test_a_loss_that_rose_is_the_first_thing_that_is_said(made_up: MadeUp) -> No
     summary = overfitted(made_up, 0.31, passes=47.3)
     said = verdict(summary)
     assert said.headline.startswith(
-        "After 47 passes over the text this ranks overfitting: losses rose after their best, by up "
-        "to 0.310 nats (rotary). Better than rotary: alibi."
+        "After 47 passes over the text this comparison ranks overfitting: losses rose after their "
+        "minimum by up to 0.310 nats (rotary). Better than rotary: alibi."
     )
     (found,) = [f for f in said.findings if f.heading == "How training ended"]
     assert found.lines[0] == (
         "Loss on the beginning of the validation text: rotary 3.500 at best, 3.810 at the last "
         "step."
     )
-    assert found.lines[1].startswith("Each at its own best instead, against rotary: ")
+    assert found.lines[1].startswith("At the best step of each instead, against rotary: ")
     row = next(row for row in tables.training(summary).rows if row[0] == "rotary")
     assert row == ["rotary", "3.5000", "1,024,000", "3.8100", "+0.3100", ""]
 
 
 def test_many_passes_qualify_the_headline_and_few_do_not(made_up: MadeUp) -> None:
     assert verdict(overfitted(made_up, 0.0, passes=6.0)).headline.startswith(
-        "After 6 passes over the text this may rank overfitting, although no loss rose"
+        "After 6 passes over the text this comparison may rank overfitting, although no loss rose"
     )
     for summary in (overfitted(made_up, 0.0, passes=3.9), overfitted(made_up, 0.015, passes=3.9)):
         assert verdict(summary).headline.startswith("Better than rotary")
@@ -73,8 +73,8 @@ def test_a_validation_loss_far_above_the_training_loss_is_said(made_up: MadeUp) 
         )
     lines = list(overfitting.lines(summarise(facts, records)))
     assert lines == [
-        "The validation loss is far above the training loss of the last steps, by nats: none "
-        "+1.250. The models know their training text better than the language."
+        "The validation loss is far above the training loss of the last steps (nats): none "
+        "+1.250. The models have memorised part of their training text."
     ]
 
 
@@ -86,5 +86,5 @@ def test_a_loss_above_that_of_guessing_is_said(made_up: MadeUp) -> None:
         if line["position"] == "learned":
             line["validation_loss"] = 49.9  # a perplexity of 5e21
     (line,) = overfitting.lines(summarise(facts, records))
-    assert line.startswith("Worse than guessing evenly among 1,024 tokens (a loss of 6.93 nats): ")
+    assert line.startswith("Worse than uniform guessing among 1,024 tokens (a loss of 6.93 nats): ")
     assert "learned" in line and "rotary" not in line

@@ -64,7 +64,7 @@ def test_the_report_is_drawn_offline_and_whole(folder: Path, browser: Browser, w
     assert 0 < text.index(verdict) < text.index("Validation loss against rotary")
     for said in (
         "t5 with seed 2 failed: the loss is not a number at step 412.",
-        "This holds for this model (0.83 M parameters",
+        "These results hold for this model (0.83 M parameters",
         "learned cannot at 2x: position 64 is past the longest",
         "The causal mask: a token sees only those before it.",
         "a context of 2,048 tokens is left out",
@@ -157,8 +157,8 @@ def test_names_are_no_markup_in_the_terminal(made_up: MadeUp) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "has no comparison.json: give a folder that wordorder compare made"),
-        ("{", "comparison.json is damaged: "),
+        (None, "has no comparison.json: give a folder created by wordorder compare"),
+        ("{", "comparison.json is damaged "),
     ],
 )
 def test_a_folder_of_something_else(tmp_path: Path, text: str | None, message: str) -> None:

@@ -268,7 +268,7 @@ def leading(task: list[list[float]], tasks: int) -> bool:
 
 
 def test_reads_furthest_is_not_said_where_luck_would_do() -> None:
-    """Two embeddings of three seeds: one is ahead in every seed in 10% of cases."""
+    """Two embeddings of three seeds: one leads in every seed in 10% of cases."""
     assert chance_to_lead([3, 3]) == pytest.approx(0.1)
     assert not leads([0.9] * 3, [[0.1] * 3])
     assert leads([0.9] * 4, [[0.1] * 4])

@@ -144,10 +144,11 @@ def test_holm_is_between_p_and_bonferroni_and_keeps_the_order(p_values: list[flo
         (
             [1, 2],
             [1],
-            "2 values and 1 of the baseline make no pairs: give one of each for every seed",
+            "2 values and 1 values of the baseline cannot be paired: give one of each for every "
+            "seed",
         ),
-        ([], [], "there are no values to take the mean of: at least one run must end well"),
-        ([1, math.nan], [1, 2], "a value is not a finite number: leave out runs that failed"),
+        ([], [], "no values to average: at least one run must succeed"),
+        ([1, math.nan], [1, 2], "a value is NaN or infinite: leave out failed runs"),
     ],
 )
 def test_what_makes_no_pairs_is_refused(

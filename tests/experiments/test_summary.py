@@ -90,7 +90,7 @@ def test_a_loss_that_is_no_number_is_a_failed_run(made_up: MadeUp) -> None:
     records[4]["validation_loss"] = math.nan
     alibi = of(summarise(facts, records), "alibi")
     assert alibi.seeds == (1, 2)
-    assert alibi.failed == ((0, "its validation loss is not a finite number"),)
+    assert alibi.failed == ((0, "its validation loss is NaN or infinite"),)
 
 
 def test_holm_is_over_all_that_are_compared() -> None:
@@ -198,7 +198,7 @@ def test_a_length_that_gives_no_number_cannot(made_up: MadeUp) -> None:
     records[3]["same_targets"]["lengths"][4]["loss"] = math.inf
     at = of(summarise(facts, records), "rotary").same_targets[4]
     assert (at.word, at.losses, at.change) == ("cannot", (), None)
-    assert at.cannot == "the loss is not a finite number"
+    assert at.cannot == "the loss is NaN or infinite"
 
 
 def test_order_and_costs(made_up: MadeUp) -> None:

@@ -58,16 +58,17 @@ def test_the_one_whose_worst_seed_beats_every_other_reads_furthest() -> None:
     )
     first, chance = verdict(found)
     assert re.fullmatch(
-        r"copy: none \(no embedding\) reads furthest in every seed: 0.85 \(0\.\d+ to [01]\.\d+\) "
-        r"beyond the length; then t5 0.17 \(0\.\d+ to 0\.\d+\)\.",
+        r"copy: none \(no embedding\) generalises best in every seed: 0.85 \(0\.\d+ to [01]\.\d+\) "
+        r"beyond the trained length; then t5 0.17 \(0\.\d+ to 0\.\d+\)\.",
         first,
     )
     assert chance == (
-        "If no embedding read further than another, the chance that any is said to would be at "
-        "most 2.9%."
+        "If no embedding generalised better than another, the probability of claiming so would be "
+        "at most 2.9%."
     )
     assert headline(found) == (
-        "Still right (0.95 and more) beyond what was trained: copy: none (no embedding) at 1.5x."
+        "Accuracy of at least (0.95 and more) beyond what was trained: copy: none (no embedding) "
+        "at 1.5x."
     )
 
 
@@ -79,8 +80,8 @@ def test_three_seeds_of_two_embeddings_do_not_settle_who_reads_furthest() -> Non
     )
     (line,) = verdict(found)
     assert "reads furthest" not in line
-    assert "is ahead in every seed, 1.00" in line
-    assert "luck alone in 10% of such tasks: not settled before 4 seeds of each" in line
+    assert "leads in every seed, 1.00" in line
+    assert "by chance in 10% of such tasks: at least 4 seeds of each are needed" in line
 
 
 def test_intervals_of_shares_stay_between_0_and_1_and_count_distinct_examples() -> None:
@@ -105,15 +106,16 @@ def test_embeddings_whose_seeds_overlap_are_not_told_apart() -> None:
     )
     (line,) = verdict(found)
     assert re.sub(r" \([^)]*\)", "", line) == (
-        "copy: none 0.50 and t5 0.40 beyond the length, which their seeds do not tell apart."
+        "copy: none 0.50 and t5 0.40 beyond the trained length, not distinguishable with these "
+        "seeds."
     )
 
 
 def test_one_seed_is_said_to_be_one() -> None:
     found = found_of(result("none", 0, (1, 1, 1, 1)), result("t5", 0, (1, 0, 0, 0)), seeds=1)
     first, last = verdict(found)
-    assert "none (no embedding) is ahead in its one seed, 1.00 beyond the length" in first
-    assert last == "One seed: no interval, and another seed may say the opposite."
+    assert "none (no embedding) leads in its one seed, 1.00 beyond the trained length" in first
+    assert last == "One seed: no intervals, and another seed may give the opposite result."
 
 
 def test_what_has_not_learned_is_not_judged_beyond() -> None:
@@ -125,10 +127,10 @@ def test_what_has_not_learned_is_not_judged_beyond() -> None:
     assert [row.learned for row in found.of("copy")] == [True, False]
     (line,) = verdict(found)
     assert re.sub(r" \(0.00 to 0.\d+\)", "", line) == (
-        "copy: learned, but hardly ever right beyond the length: none 0.00; "
-        "not learned, and so not judged: alibi (0.94)."
+        "copy: learned, but near chance beyond the trained length: none 0.00; "
+        "not learned, so not evaluated beyond: alibi (0.94)."
     )
-    assert headline(found).endswith("copy: nobody.")
+    assert headline(found).endswith("copy: no embedding.")
     cells = table_cells(task_table("copy", found))
     assert cells["alibi", "last"][0].startswith("0.94\n.95 .93\n.")
     assert cells["alibi", "last"][1:] == ["not learned"] * 3
@@ -138,7 +140,7 @@ def test_what_cannot_be_is_said_and_never_a_number() -> None:
     found = found_of(*same("learned", (1, None, None, None)), seeds=1)
     row = found.of("copy")[0]
     assert row.beyond is None and row.cells[1].mean is None
-    assert "cannot represent every length: learned" in verdict(found)[0]
+    assert "cannot represent all lengths: learned" in verdict(found)[0]
     assert table_cells(task_table("copy", found))["learned", "last"] == ["1.00", *["cannot"] * 3]
     assert [cell["mean"] for cell in found.to_dict()["rows"][0]["trials"]] == [1, *["cannot"] * 3]
     drawn = lengths(COPY, found).lines[0]
@@ -150,7 +152,8 @@ def test_what_can_read_some_of_it_is_not_ranked_by_the_easier_part() -> None:
         *same("learned", (1, 0.9, None, None)), *same("none", (1, 0.8, 0.4, 0)), seeds=1
     )
     assert (
-        "none 0.40 beyond the length; cannot represent every length: learned" in verdict(found)[0]
+        "none 0.40 beyond the trained length; cannot represent all lengths: learned"
+        in verdict(found)[0]
     )
     assert table_cells(task_table("copy", found))["learned", "last"][1] == "0.90"
     assert len(lengths(COPY, found).lines[0].points) == 2
@@ -192,7 +195,7 @@ def test_flip_flop_is_scored_by_reads_and_shows_errors() -> None:
         seeds=1,
         protocol=FLIP_FLOP,
     )
-    assert "with other shares of ignores" in verdict(found)[0]
+    assert "with other fractions of ignores" in verdict(found)[0]
     assert headline(found).endswith("flip-flop: rotary at dense and path at sparse and dense.")
     cells = table_cells(task_table("flip-flop", found))
     assert cells["rotary", "reads wrong"] == ["1%", "40%", "0%"]
@@ -207,8 +210,8 @@ def test_chance_is_no_merit() -> None:
     for each in runs:
         each["protocol"] = {"task": "parity"}
     assert verdict(task_results([parity], ["none", "t5"], 1, runs, []))[0] == (
-        "parity: learned, but hardly ever right beyond the length: none 0.50 and t5 0.50, "
-        "chance being 0.50."
+        "parity: learned, but near chance beyond the trained length: none 0.50 and t5 0.50, "
+        "chance is 0.50."
     )
 
 
@@ -239,7 +242,7 @@ def test_the_terminal_shows_verdict_and_tables() -> None:
     out = StringIO()
     Console(file=out, width=80).print(for_terminal(found))
     text = out.getvalue()
-    assert text.startswith("Still right")
+    assert text.startswith("Accuracy of at least")
     assert "0.50" in text and ".25 .75" in text
     assert all(len(line) <= 80 for line in text.splitlines())
 

@@ -181,8 +181,8 @@ def test_a_wrong_embedding_is_known_before_anything_is_written(config: TasksConf
     ("changes", "said"),
     [
         ({"tasks": ("copi",)}, "did you mean copy"),
-        ({"tasks": ()}, "--tasks names none"),
-        ({"positions": ()}, "--positions names none"),
+        ({"tasks": ()}, "--tasks is empty"),
+        ({"positions": ()}, "--positions is empty"),
         ({"seeds": 0}, "seeds is 0: it must be at least 1"),
         ({"steps": 0}, "steps is 0: it must be at least 1"),
         ({"length": -1}, "length is -1: it must be at least 1"),

@@ -307,7 +307,7 @@ def _furthest(judged: Sequence[TaskScore], protocol: Protocol, found: TaskResult
     floor = max(WRONG, task.chance + WRONG)
     if _mean_beyond(judged[0]) < floor:
         chance = f", chance is {task.chance:.2f}" if task.chance else ""
-        return f"learned, but accuracy near zero {task.beyond}: {_scored(judged)}{chance}"
+        return f"learned, but near chance {task.beyond}: {_scored(judged)}{chance}"
     return _leader(judged[0], judged[1:], protocol, found)
 
 
