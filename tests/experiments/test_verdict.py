@@ -55,7 +55,7 @@ def test_the_made_up_comparison_in_words(made_up: MadeUp) -> None:
     assert lines_on(said, "Runs") == (
         "t5 with seed 2 failed: the loss is not a number at step 412.",
     )
-    lengths = lines_on(said, "Context up to 16x as long as trained, 1,024 tokens")
+    lengths = lines_on(said, "Context up to 16x the trained length (1,024 tokens)")
     words = ["Uses it", "Survives", "Breaks", "Cannot"]
     assert [line.partition(":")[0] for line in lengths] == words
     assert lengths[3] == "Cannot: learned from 2x on."

@@ -62,7 +62,7 @@ def test_claims_are_tried_told_and_reused(
     assert len(found[0]["quantities"]["a GRU"]["values"]) == 1
     assert "exact/causal-seed0" not in again.err  # nothing was done again
     assert main(["claims", *QUICK, "--markdown"]) == 0
-    assert capsys.readouterr().out.startswith("| claim | verdict | measured here | theirs |")
+    assert capsys.readouterr().out.startswith("| claim | verdict | measured here | source |")
 
 
 def test_claims_that_so_few_seeds_cannot_decide_are_named_first(

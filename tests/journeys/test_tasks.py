@@ -82,7 +82,7 @@ def test_a_grid_is_run_read_and_added_to(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert "2 runs, " in first.stderr and "with 1 thread each: about " in first.stderr
     assert re.search(r"\d/2  repeat learned seed 0  right: 1x [\d.]+, 1.5x cannot", first.stderr)
-    assert first.stdout.startswith("Accuracy of at least (0.95 and more) beyond what was trained: ")
+    assert first.stdout.startswith("Accuracy of at least 0.95 beyond training: ")
     assert "cannot" not in first.stdout.splitlines()[0]
     assert "One seed: no interval" in first.stdout and "\x1b" not in first.stdout + first.stderr
     for name in ("tasks.json", "results.jsonl", "table.csv", "report.html"):

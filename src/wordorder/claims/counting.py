@@ -114,8 +114,8 @@ class Practice:
             learned = [best for best in bests.values() if best is not None]
             if learned:
                 lasts = [curves[seed][-1] for seed, best in bests.items() if best is not None]
-                yield f"{self.name}, {position}: {self._told(learned)}; last checkpoint "
-                f"{self._told(lasts)}"
+                scores = f"{self._told(learned)}; last checkpoint {self._told(lasts)}"
+                yield f"{self.name}, {position}: {scores}"
             for seed in (s for s, best in bests.items() if best is None):
                 reached = max(c["exact"][str(self.lengths[0])] for c in curves[seed])
                 yield (

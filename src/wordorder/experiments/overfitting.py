@@ -51,8 +51,9 @@ def headline(summary: Summary) -> str:
             f"{rise:.3f} nats ({worst.position})."
         )
     if passes is not None and passes > MOST_PASSES:
-        return f"{after} comparison may rank overfitting, although no loss rose before the last "
-        "step."
+        return (
+            f"{after} comparison may rank overfitting, although no loss rose before the last step."
+        )
     return ""
 
 

@@ -75,8 +75,10 @@ def _headline(summary: Summary) -> str:
     if not any(r.losses for r in summary.results):
         return "Nothing was trained: there are no losses to compare."
     if not compared:
-        return f"No embedding shares a finished seed with the baseline, {base}: there is no "
-        "comparison."
+        return (
+            f"No embedding shares a finished seed with the baseline, {base}: there is no "
+            "comparison."
+        )
     if all(change.low is None for _, change in compared):
         return "One seed: no intervals, so no difference is claimed."
     better = [r.position for r, change in compared if change.shown and change.mean < 0]
