@@ -82,10 +82,10 @@ def options_of(arguments: list[str]) -> object:
 
         return parse(DataOptions, rest, command="wordorder data")
     if command == "words":
-        from wordorder.cli.words import TrainOptions, WordsOptions
+        from wordorder.cli.words import VectorOptions, WordsOptions
 
         training = rest[0] == "train"
-        kind: type = TrainOptions if training else WordsOptions
+        kind: type = VectorOptions if training else WordsOptions
         return parse(kind, rest[training:], command="wordorder words")
     read = import_module(f"wordorder.cli.options.{command}").read_options
     return read(rest)

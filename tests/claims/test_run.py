@@ -207,7 +207,7 @@ def test_a_budget_counts_shared_jobs_once() -> None:
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(BadInput, match="folder of other things"):
+    with pytest.raises(BadInput, match="was not created by wordorder"):
         run_claims([claim_of("a", 1)], ClaimPlan(), out=str(tmp_path))
 
 

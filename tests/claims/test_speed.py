@@ -46,7 +46,7 @@ def test_the_claim_holds_and_fails_and_cannot_be_tested(
     found = verdict(ratio, room)
     assert set(found.by_criterion) == {word} and found.word == word
     if word == NOT_TESTABLE:
-        assert found.reasons[0].startswith("needs hardware that does more at once")
+        assert found.reasons[0].startswith("needs hardware with more parallelism")
 
 
 def test_both_are_compared_in_the_same_dtype() -> None:

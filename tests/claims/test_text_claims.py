@@ -186,9 +186,7 @@ def test_what_uses_no_far_context_survives_nothing(name: str, without: Change) -
     assert verdict(name, *lower).word == HOLDS
     found = verdict(name, *lower, without)
     assert found.word == NOT_TESTABLE
-    assert found.reasons == (
-        "needs more training, or text in which what lies farther back matters more",
-    )
+    assert found.reasons == ("needs more training, or text with stronger long-range dependencies",)
 
 
 def test_what_breaks_has_broken_whatever_context_is_worth() -> None:

@@ -173,7 +173,7 @@ def test_pairs_are_read(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"sentence_good": "a", ', "line 2, column 24: not JSON (Expecting property name enc"),
+        ('{"sentence_good": "a", ', "line 2, column 24 is not JSON (Expecting property name enc"),
         ("[1, 2]", "line 2: a JSON list, not an object"),
         ("[" * 100_000, "line 2"),
         ('{"good": "a"}', "line 2: the field 'sentence_good' is missing; its fields are 'good'"),
@@ -196,8 +196,8 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
         ("none.jsonl", None, "no such file"),
         ("empty.jsonl", b"\n", "holds no pairs"),
         ("latin.jsonl", b'{"a": "\xe9"}', "is not UTF-8: byte 0xe9 at offset 7"),
-        ("cut.jsonl.gz", gzip.compress(b"{}", mtime=0)[:-4], "is not a whole gzip file"),
-        ("plain.jsonl.gz", b"{}", "is not a whole gzip file"),
+        ("cut.jsonl.gz", gzip.compress(b"{}", mtime=0)[:-4], "is not a complete gzip file"),
+        ("plain.jsonl.gz", b"{}", "is not a complete gzip file"),
     ],
 )
 def test_files_that_hold_none(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:

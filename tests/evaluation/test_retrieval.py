@@ -188,7 +188,7 @@ def test_a_length_that_the_embedding_cannot_represent_is_told() -> None:
     model.initialise(0)
     short, long = retrieval(model, store, own, "passkey", [150, 151], [0.0], examples=2)
     assert short.cannot is None
-    assert long.chosen is None and "past the longest" in str(long.cannot)
+    assert long.chosen is None and "past the largest" in str(long.cannot)
 
 
 def test_where_nothing_can_be_asked_the_reason_is_told() -> None:

@@ -67,8 +67,7 @@ def test_the_one_whose_worst_seed_beats_every_other_reads_furthest() -> None:
         "at most 2.9%."
     )
     assert headline(found) == (
-        "Accuracy of at least 0.95 beyond training: copy: none (no embedding) "
-        "at 1.5x."
+        "Accuracy of at least 0.95 beyond training: copy: none (no embedding) at 1.5x."
     )
 
 

@@ -181,10 +181,10 @@ def test_a_gzip_file_that_was_cut_short(tmp_path: Path, make_drawn: Callable[...
     write(tmp_path / "v.txt.gz", make_drawn(300, 9))
     path = tmp_path / "v.txt.gz"
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(BadInput, match="is not a whole gzip file"):
+    with pytest.raises(BadInput, match="is not a complete gzip file"):
         read(path)
     path.write_text("a 1 2\n", encoding="utf-8")  # only claims to be compressed
-    with pytest.raises(BadInput, match="is not a whole gzip file"):
+    with pytest.raises(BadInput, match="is not a complete gzip file"):
         read(path)
 
 

@@ -180,40 +180,13 @@ class Rotary(Position):
         high_frequency_factor: float = 4.0,
     ) -> None:
         super().__init__(shape)
-        if not base >= 0:
-            raise PositionError(
-                f"rotary: base={base} must be positive, or 0 to scale it with the trained length; "
-                "the paper uses 10000",
-                code="positions.rotary-base",
-            )
-        if not 0 < fraction <= 1:
-            raise PositionError(
-                f"rotary: fraction={fraction} must be above 0 and at most 1",
-                code="positions.rotary-fraction",
-            )
-        if (fraction == 1 or proportional) and shape.head_dim % 2:
-            raise PositionError(
-                f"rotary rotates pairs of dimensions, so the head size {shape.head_dim} must be "
-                "even: choose another --head-dim",
-                code="positions.rotary-head-size",
-            )
-        if layout not in LAYOUTS:
-            raise PositionError(
-                f"rotary: unknown layout {layout!r}: use {' or '.join(LAYOUTS)}",
-                code="positions.rotary-layout",
-            )
+        _check_rotation(shape, base, fraction, proportional, layout)
         self.base = base
         self.resolved_base = base or defaults.rotary_base(shape.trained_length)
         self.fraction = fraction
         self.proportional = proportional
         self.layout = layout
         self.pairs = int(shape.head_dim * fraction) // 2
-        if not self.pairs:
-            raise PositionError(
-                f"rotary: fraction={fraction} of the head size {shape.head_dim} leaves no pair to "
-                f"rotate: use at least {2 / shape.head_dim:g}",
-                code="positions.rotary-no-pair",
-            )
         self.scaling = scaling
         self.factor = factor
         self.original_length = original_length
@@ -303,3 +276,36 @@ class Rotary(Position):
         self, keys: Tensor, tables: tuple[Rotation, Rotation], state: State
     ) -> Tensor:
         return self.rotate(keys, tables[1])
+
+
+def _check_rotation(
+    shape: ModelShape, base: float, fraction: float, proportional: bool, layout: str
+) -> None:
+    if not base >= 0:
+        raise PositionError(
+            f"rotary: base={base} must be positive, or 0 to scale it with the trained length; "
+            "the paper uses 10000",
+            code="positions.rotary-base",
+        )
+    if not 0 < fraction <= 1:
+        raise PositionError(
+            f"rotary: fraction={fraction} must be above 0 and at most 1",
+            code="positions.rotary-fraction",
+        )
+    if (fraction == 1 or proportional) and shape.head_dim % 2:
+        raise PositionError(
+            f"rotary rotates pairs of dimensions, so the head size {shape.head_dim} must be "
+            "even: choose another --head-dim",
+            code="positions.rotary-head-size",
+        )
+    if layout not in LAYOUTS:
+        raise PositionError(
+            f"rotary: unknown layout {layout!r}: use {' or '.join(LAYOUTS)}",
+            code="positions.rotary-layout",
+        )
+    if not int(shape.head_dim * fraction) // 2:
+        raise PositionError(
+            f"rotary: fraction={fraction} of the head size {shape.head_dim} leaves no pair to "
+            f"rotate: use at least {2 / shape.head_dim:g}",
+            code="positions.rotary-no-pair",
+        )
