@@ -9,7 +9,7 @@ from . import spec as specs
 from .aliases import ALIASES, canonical
 from .alibi import Alibi
 from .axial import Axial
-from .base import DOORS, HOOKS, ModelShape, Position, PositionError
+from .base import DOORS, HOOKS, Position, PositionError
 from .composed import Composed, Sum
 from .cope import Cope
 from .dape import Dape
@@ -29,6 +29,7 @@ from .rotary import Rotary
 from .sandwich import Sandwich
 from .selective import Selective
 from .self_extend import SelfExtend
+from .shape import ModelShape
 from .shaw import Shaw, ShawValues
 from .sinusoidal import Sinusoidal
 from .spec import Part, Spec, foreign

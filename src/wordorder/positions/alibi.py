@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .base import ModelShape, Position
+from .base import Position
+from .shape import ModelShape
 
 
 class Alibi(Position):

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from . import defaults
-from .base import ModelShape, Position, PositionError, State, TokenLayout
+from .base import Position, PositionError, State
+from .layout import TokenLayout
 from .rotary import Rotation, rotate, rotation
+from .shape import ModelShape
 
 
 class Axial(Position):

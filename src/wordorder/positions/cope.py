@@ -14,7 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import ModelShape, Position, PositionError, Score, State, Tables, upcast
+from .base import Position, PositionError, Score, State, Tables, upcast
+from .shape import ModelShape
 from .whole_row import Tile, apply_score, attend_in_tiles, scaled_products
 
 

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .alibi import Alibi
-from .base import ModelShape, Position, PositionError, Score, State, TokenLayout
+from .base import Position, PositionError, Score, State
 from .kerple import Kerple
+from .layout import TokenLayout
+from .shape import ModelShape
 from .whole_row import (
     TILE_SCORES,
     TILE_SCORES_ON_GPU,

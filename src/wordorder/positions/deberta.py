@@ -26,8 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from . import defaults
-from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
+from .base import Position, PositionError, Score, State, upcast
+from .layout import TokenLayout
 from .pairs import Band, Pairs, is_future, look_up, look_up_grid, minus_far
+from .shape import ModelShape
 
 
 class VisiblePairs(NamedTuple):

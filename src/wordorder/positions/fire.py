@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
+from .base import Position, PositionError, Score, State, upcast
 from .defaults import Follows
+from .layout import TokenLayout
+from .shape import ModelShape
 
 # Pairs of tokens per piece: with 32 hidden units 2 MiB, which stays in a core's cache. A GPU
 # needs larger pieces to be busy.

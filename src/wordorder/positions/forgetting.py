@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import ModelShape, Position, PositionError, Score, State, Tables, TokenLayout, upcast
+from .base import Position, PositionError, Score, State, Tables, upcast
+from .layout import TokenLayout
+from .shape import ModelShape
 
 
 class Forgetting(Position):

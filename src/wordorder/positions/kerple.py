@@ -8,7 +8,8 @@ steeply at small distances and hardly at large ones, and each head learns how st
 import torch
 from torch import Tensor, nn
 
-from .base import ModelShape, Position, PositionError, upcast
+from .base import Position, PositionError, upcast
+from .shape import ModelShape
 
 MOST_EXPONENT = 2.0  # the power kernel is conditionally positive definite up to this exponent
 

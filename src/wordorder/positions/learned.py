@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import ModelShape, Position, PositionError, TokenLayout, upcast
+from .base import Position, PositionError, upcast
 from .defaults import Follows
+from .layout import TokenLayout
+from .shape import ModelShape
 from .sinusoidal import Sinusoidal
 
 

@@ -10,8 +10,9 @@ offset:most=512+sinusoidal.
 import torch
 from torch import Tensor
 
-from .base import ModelShape, Position, PositionError
+from .base import Position, PositionError
 from .defaults import Follows
+from .shape import ModelShape
 
 
 class Offset(Position):

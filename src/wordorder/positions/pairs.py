@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .base import TokenLayout
+from .layout import TokenLayout
 
 
 class Pairs(NamedTuple):

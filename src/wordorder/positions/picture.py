@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import ModelShape, Position, TokenLayout
+from .base import Position
 from .composed import Sum
+from .layout import TokenLayout
 from .reference_model import plain_attention
+from .shape import ModelShape
 
 HEADS, HEAD_DIM = 4, 64
 STEPS = "▁▂▃▄▅▆▇█"

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from . import defaults
 from .angles import cos_sin
-from .base import ModelShape, Position, PositionError, State, TokenLayout, upcast
+from .base import Position, PositionError, State, upcast
+from .layout import TokenLayout
+from .shape import ModelShape
 
 
 class Angles(NamedTuple):

@@ -9,8 +9,9 @@ that the others of its layer get in training, as in randomized:limit=2048+rotary
 import torch
 from torch import Tensor
 
-from .base import ModelShape, Position, PositionError
+from .base import Position, PositionError
 from .defaults import Follows
+from .shape import ModelShape
 
 
 class Randomized(Position):

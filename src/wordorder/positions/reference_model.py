@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Score, TokenLayout
+from .base import Score
 from .composed import Composed, Sum
-from .layout import index_grid
+from .layout import TokenLayout, index_grid
 
 
 def plain_attention(

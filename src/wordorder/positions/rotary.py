@@ -16,7 +16,9 @@ from torch import Tensor
 
 from . import defaults, rotary_scaling
 from .angles import cos_sin
-from .base import ModelShape, Position, PositionError, State, TokenLayout, upcast
+from .base import Position, PositionError, State, upcast
+from .layout import TokenLayout
+from .shape import ModelShape
 
 
 class Rotation(NamedTuple):

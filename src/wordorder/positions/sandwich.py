@@ -8,7 +8,8 @@ input, it is a bias without parameters that also works beyond the trained length
 import torch
 from torch import Tensor
 
-from .base import ModelShape, Position, PositionError
+from .base import Position, PositionError
+from .shape import ModelShape
 
 PAPERS_HEADS = 12
 SCALES = ("auto", "even", "geometric")

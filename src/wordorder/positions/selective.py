@@ -19,8 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import ModelShape, Position, PositionError, State, TokenLayout, upcast
+from .base import Position, PositionError, State, upcast
+from .layout import TokenLayout
 from .rotary import Rotation, rotate
+from .shape import ModelShape
 from .short_convolution import recent
 
 

@@ -25,8 +25,10 @@ import torch
 from torch import Tensor
 
 from . import defaults
-from .base import ModelShape, Position, PositionError, Score, State, TokenLayout
+from .base import Position, PositionError, Score, State
+from .layout import TokenLayout
 from .rotary import Rotary, Rotation, rotation
+from .shape import ModelShape
 from .whole_row import Tile, apply_score, attend_in_tiles, scaled_products
 
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
-from .layout import index_grid
+from .base import Position, PositionError, Score, State, upcast
+from .layout import TokenLayout, index_grid
 from .pairs import Band, Pairs, is_future, look_up, minus_far
+from .shape import ModelShape
 from .whole_row import Tile, apply_score, attend_in_tiles, scaled_products
 
 

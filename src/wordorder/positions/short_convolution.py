@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import TokenLayout
+from .layout import TokenLayout
 
 
 def recent(vectors: Tensor, layout: TokenLayout, taps: int) -> Tensor:

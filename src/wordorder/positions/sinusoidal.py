@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .angles import cos_sin
-from .base import ModelShape, Position, PositionError, TokenLayout, upcast
+from .base import Position, PositionError, upcast
+from .layout import TokenLayout
+from .shape import ModelShape
 
 
 class Sinusoidal(Position):

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from . import defaults
-from .base import ModelShape, Position, PositionError, upcast
+from .base import Position, PositionError, upcast
+from .shape import ModelShape
 
 
 class T5(Position):

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from .angles import cos_sin
-from .base import ModelShape, Position, PositionError, Score, State, TokenLayout, upcast
+from .base import Position, PositionError, Score, State, upcast
+from .layout import TokenLayout
+from .shape import ModelShape
 
 
 class Sinusoids(NamedTuple):

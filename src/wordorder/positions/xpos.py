@@ -17,8 +17,10 @@ from torch import Tensor
 
 from . import defaults
 from .angles import exact
-from .base import ModelShape, Position, PositionError, State, TokenLayout
+from .base import Position, PositionError, State
+from .layout import TokenLayout
 from .rotary import Rotation, rotate, rotation
+from .shape import ModelShape
 
 # The largest natural logarithm of a scale. A masked pair, with the query at one end of the
 # queries and the key at the other, has the product of two scales, e^80, which float32 holds.

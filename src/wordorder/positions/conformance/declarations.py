@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ..base import Position, TokenLayout
+from ..base import Position
 from ..composed import Composed
+from ..layout import TokenLayout
 from ..reference_model import ReferenceModel
 from .setup import CLOSE, HEAD_DIM, CheckFailed, Setup
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from .. import composed
-from ..base import ModelShape, Position
+from ..base import Position
 from ..composed import Composed
 from ..reference_model import ReferenceModel
+from ..shape import ModelShape
 from ..spec import Spec
 
 # Tolerance of equal outputs: activations are float64 here, but angles and biases are float32 by
