@@ -29,6 +29,7 @@ COMMANDS = {
     "claims": ("wordorder.cli.claims", "try what is said of embeddings, the article first"),
     "probe": ("wordorder.cli.probe", "find out what a model knows of order"),
     "extend": ("wordorder.cli.extend", "make a trained model reach past its trained length"),
+    "export": ("wordorder.cli.export", "export a model to transformers, exact or not at all"),
     "words": ("wordorder.cli.words", "ask word vectors what is near what, or train them"),
     "explain": ("wordorder.cli.explain", "show how order gets into a model, number by number"),
     "positions": ("wordorder.cli.positions", "list the positional embeddings, or show one"),
