@@ -212,6 +212,14 @@ MISTAKES: dict[str, tuple[tuple[str, str], Callable[[pytest.MonkeyPatch], None]]
         (GPT2, "learned"),
         replaced_weights(lambda w: {n: v.T if "attn.c_proj.w" in n else v for n, v in w.items()}),
     ),
+    "matrices not transposed": (
+        (GPT2, "learned"),
+        replaced_weights(lambda w: {n: v.T if "c_fc.w" in n else v for n, v in w.items()}),
+    ),
+    "a type that transformers lacks": (
+        DEFAULT,
+        lambda m: rope(m, lambda r: {**r, "rope_type": "another"}),
+    ),
     "gate and up exchanged": (
         DEFAULT,
         attribute(
@@ -248,7 +256,11 @@ def test_a_mistake_in_a_map_is_refused_and_leaves_nothing(
     patch(monkeypatch)
     with pytest.raises(Refused) as caught:
         exported(tmp_path, kind, name)
-    assert caught.value.code in ("interop.logits-differ", "interop.weights-do-not-fit")
+    assert caught.value.code in (
+        "interop.cannot-be-loaded",
+        "interop.logits-differ",
+        "interop.weights-do-not-fit",
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -64,15 +62,20 @@ def test_transformers_writes_what_wordorder_writes(folder: Path) -> None:
     assert texts == [run.generate(prompt, temperature=0, max_tokens=24) for prompt in PROMPTS]
 
 
-def test_the_code_of_the_model_card_runs(folder: Path) -> None:
+def test_the_code_of_the_model_card_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     card = (folder / "run-hf" / "README.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder / "run-hf",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("The")
+    monkeypatch.chdir(folder / "run-hf")
+    exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], {})
+    assert capsys.readouterr().out.startswith("The")
+
+
+def test_the_code_of_the_documentation_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/export.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(folder)
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    exec(code.replace("runs/mine-hf", "run-hf"), {})
+    assert capsys.readouterr().out.startswith("This module")

@@ -73,7 +73,7 @@ def _has_stock_rotary(architecture: Architecture, *, partial: bool = False) -> b
 def _is_stock(rotary: Rotary, partial: bool) -> bool:
     """Return whether transformers has a rotary type with these frequencies."""
     if rotary.proportional:
-        # Its type divides all frequencies by one factor; one that turns nothing has no pairs.
+        # transformers' type for these frequencies has no scaling but a factor of all of them.
         return rotary.scaling in ("none", "linear")
     if rotary.fraction == 1:
         return True
@@ -192,7 +192,8 @@ TABLE = Requirement(
 )
 ALIBI = Requirement(lambda a: a.is_alibi, "ALiBi", "--position alibi")
 
-# In the order of preference: a class with fewer switches before one with more.
+# The first that fits is taken: Llama before SmolLM3, which holds the same models and more, because
+# more programs read Llama.
 HOLDERS: tuple[Holder, ...] = (
     Holder("qwen3", "Qwen3ForCausalLM", ROTARY, (*RMS_DECODER, QK_NORM, NO_BIASES, ONE_WINDOW)),
     Holder("llama", "LlamaForCausalLM", EVERY_ROTARY, (*RMS_DECODER, NO_QK_NORM, NO_WINDOWS)),

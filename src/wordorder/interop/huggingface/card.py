@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wordorder.errors import BadInput
 from wordorder.interop.holders import Holder
 from wordorder.table import Table
+from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.run import Run
 from wordorder.version import __version__
 
 from .verify import TOLERANCE, Comparison
 
+PROMPT = "The"
 CAUSAL_CODE = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
-tokens = tokenizer("The", return_tensors="pt")
+tokens = tokenizer({prompt!r}, return_tensors="pt")
 print(tokenizer.decode(model.generate(**tokens)[0], skip_special_tokens=True))"""
 MASKED_CODE = """\
 from transformers import AutoModelForMaskedLM, AutoTokenizer
@@ -25,7 +28,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForMaskedLM.from_pretrained(folder)
-tokens = tokenizer(f"The {tokenizer.mask_token}", return_tensors="pt")
+tokens = tokenizer({prompt!r} + tokenizer.mask_token, return_tensors="pt")
 print(tokenizer.decode(model(**tokens).logits[0, -1].argmax()))"""
 
 
@@ -59,7 +62,7 @@ def model_card(
         f"tokens and exported by wordorder {__version__} as `{holder.class_name}`.",
         "",
         "```python",
-        MASKED_CODE if is_masked else CAUSAL_CODE,
+        (MASKED_CODE if is_masked else CAUSAL_CODE).format(prompt=_prompt(run.tokenizer)),
         "```",
         "",
         "The tokenizer puts the end-of-text token before a text, as in training.",
@@ -71,6 +74,15 @@ def model_card(
         comparison_table(comparisons).markdown(),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _prompt(tokenizer: Tokenizer) -> str:
+    """Return a prompt that the tokenizer can encode."""
+    try:
+        tokenizer.encode(PROMPT)
+    except BadInput:  # an alphabet without one of its letters
+        return tokenizer.decode(range(len(PROMPT)))
+    return PROMPT
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:

@@ -47,7 +47,7 @@ def converted(model: LanguageModel, *, attention: str = "sdpa") -> Any:
 
     Raises:
         BadInput: no stock class holds the model.
-        Refused: names or shapes of weights differ from the class's.
+        Refused: transformers does not take the weights or the configuration.
     """
     import transformers
 
@@ -69,12 +69,23 @@ def loaded(kind: Any, folder: Path | None, **options: Any) -> Any:
         kind: the class, or an Auto class.
 
     Raises:
-        Refused: a weight is missing, unknown or of another shape.
+        Refused: a weight is missing, unknown or of another shape, or this version of transformers
+            lacks what the model needs.
     """
-    with quiet_transformers():
-        module, report = kind.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, **options
-        )
+    import transformers
+
+    try:
+        with quiet_transformers():
+            module, report = kind.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, **options
+            )
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        problem = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise Refused(
+            f"transformers {transformers.__version__} cannot load the export ({problem}): nothing "
+            "was written",
+            code="interop.cannot-be-loaded",
+        ) from error
     for problem, names in report.items():
         if names:
             raise Refused(

@@ -91,8 +91,8 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer) -> int:
             tokenizer.decode(ids),
         ):
             raise Refused(
-                f"transformers' tokenizer reads {text[:40]!r} otherwise than the run's: "
-                "nothing was written",
+                f"transformers' tokenizer encodes or decodes {text[:40]!r} differently from the "
+                "run's tokenizer: nothing was written",
                 code="interop.tokenizer-differs",
             )
     return len(texts)

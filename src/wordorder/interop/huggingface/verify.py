@@ -21,6 +21,7 @@ from wordorder.model import LanguageModel
 
 # Largest difference of logits in float32; sums in another order differ by 1e-5.
 TOLERANCE = 1e-4
+LONGER = 1024  # most tokens past the trained length: some classes hold whole matrices of scores
 CACHED_STEPS = 3  # tokens read one at a time through the cache
 FIRST_POSITION = 0  # of padding, which nothing attends to
 
@@ -53,7 +54,7 @@ def lengths(model: LanguageModel, longest: int | None) -> list[int]:
     """
     trained = model.config.trained_length
     limits = [longest, None if (last := model.position.max_position) is None else last + 1]
-    wanted = {max(1, trained // 2), trained, 2 * trained}
+    wanted = {max(1, trained // 2), trained, trained + min(trained, LONGER)}
     return sorted({min([length, *(limit for limit in limits if limit)]) for length in wanted})
 
 
