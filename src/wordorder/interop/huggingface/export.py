@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from wordorder.interop.architecture import Architecture
 from wordorder.interop.holders import Holder, stock_class
 from wordorder.locks import is_passing
 from wordorder.model import LanguageModel
+from wordorder.patience import said_if_slow
 from wordorder.text.user_text import user_path
 from wordorder.training.run import Run
 from wordorder.version import __version__
@@ -74,19 +75,12 @@ class Export:
         return max(comparison.difference for comparison in self.comparisons)
 
 
-def export(
-    run: Run,
-    out: str | Path | None = None,
-    *,
-    overwrite: bool = False,
-    show: Callable[[Comparison], None] = lambda comparison: None,
-) -> Export:
+def export(run: Run, out: str | Path | None = None, *, overwrite: bool = False) -> Export:
     """Write a run for a stock class of transformers, and compare both models.
 
     Args:
         out: the new folder; None: the run's name and "-hf", beside it.
         overwrite: replace an earlier export there.
-        show: called with every comparison when it is done.
 
     Raises:
         BadInput: no stock class holds the model; `out` cannot be written or is not empty.
@@ -102,7 +96,8 @@ def export(
         with replacing_folder(folder) as beside, quiet_transformers():
             notes = _write(beside, run, model, holder)
             texts = check_tokenizer(beside, run.tokenizer)
-            comparisons = tuple(_compared(beside, run, model, holder, show))
+            with said_if_slow("comparing transformers' logits with the run's"):
+                comparisons = tuple(_compared(beside, run, model, holder))
             exported = Export(folder, holder.class_name, comparisons, texts, notes)
             write_text(beside / RECORD, json.dumps(_record(exported, run), indent=2) + "\n")
             card = model_card(folder.name, run, holder, comparisons, notes)
@@ -213,9 +208,7 @@ def _notes(architecture: Architecture) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _compared(
-    folder: Path, run: Run, model: LanguageModel, holder: Holder, show: Callable[[Comparison], None]
-) -> Iterator[Comparison]:
+def _compared(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> Iterator[Comparison]:
     """Yield the comparisons of a written folder with its run.
 
     Raises:
@@ -236,7 +229,6 @@ def _compared(
                 f"{comparison.difference:.2g}, and {TOLERANCE:g} is allowed: nothing was written",
                 code="interop.logits-differ",
             )
-        show(comparison)
         yield comparison
 
 
