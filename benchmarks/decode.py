@@ -15,29 +15,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import runpy
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from wordorder.interop.huggingface.convert import converted
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.model.decoding import CompiledStep, Sampling, generate
 from wordorder.training.compute import DTYPES, compiler_found
 
 PROMPT_TOKENS = 16
 OURS = ("wordorder", "compiled")
-QWEN3 = Path(__file__).parents[1] / "tests" / "parity" / "test_qwen3.py"
 
 
 def main() -> None:
     options = _options()
     model = make_model(options)
-    theirs = runpy.run_path(str(QWEN3))["as_qwen3"](model, attention="sdpa")
-    theirs = theirs.to(DTYPES[options.dtype])
+    theirs = converted(model).to(DTYPES[options.dtype])
     model = model.to(DTYPES[options.dtype])
     model.compute_dtype = DTYPES[options.dtype]
     prompt = torch.randint(0, options.vocabulary, (PROMPT_TOKENS,)).tolist()

@@ -11,7 +11,7 @@ from hypothesis import Phase, settings
 # For mutants, which break many at once: finding the smallest example takes minutes for each.
 settings.register_profile("first-found", phases=[Phase.explicit, Phase.generate])
 
-FEW_NUMBERS = {"positions", "model", "parity"}
+FEW_NUMBERS = {"interop", "positions", "model", "parity"}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,10 +6,12 @@ effect, and half of what tests say of it would hold of any code at all.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+
+from wordorder.model import LanguageModel, ModelConfig
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -22,3 +24,24 @@ def filled(model: Model) -> Model:
         fan_in = parameter.shape[1] if parameter.dim() == 2 else 1
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * fan_in**-0.5)
     return model
+
+
+@torch.no_grad()
+def random_model(vocabulary_size: int, **options: Any) -> LanguageModel:
+    """Return a tiny model with random weights of the size that trained ones have.
+
+    Norms are about 1 with biases about 0, and word vectors as large as what layers add, so that
+    logits spread by 1 or more and depend on all of the context.
+    """
+    sizes = {"vocabulary_size": vocabulary_size, "width": 32, "layers": 2, "heads": 4}
+    model = LanguageModel(ModelConfig(**{**sizes, **options}))
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() < 2:
+            parameter.copy_(0.3 * noise + name.endswith("weight"))
+        elif name == "embedding.weight":
+            parameter.copy_(noise / model.config.embedding_scale)
+        else:
+            parameter.copy_(noise * (1 if "position." in name else parameter.shape[1] ** -0.5))
+    return model.eval()

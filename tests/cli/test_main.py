@@ -18,8 +18,8 @@ from wordorder.errors import BadInput, Failed, Refused
 from wordorder.positions import PositionError
 
 ALL = (
-    "train, generate, eval, compare, tasks, claims, probe, extend, words, explain, positions, "
-    "check, data"
+    "train, generate, eval, compare, tasks, claims, probe, extend, export, words, explain, "
+    "positions, check, data"
 )
 
 

@@ -1,0 +1,40 @@
+"""The options of `wordorder export`. Imports no torch, so that --help answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from wordorder.cli.arguments import parse
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Export a trained model to another program, compared with the original.
+
+    The other program loads what was written and reads the same tokens. Where a logit differs by
+    more than 1e-4 the export is removed and the exit code is 3.
+
+    Args:
+        run: the run folder that `wordorder train` wrote.
+        to: hf: a folder that transformers' AutoModelForCausalLM (or AutoModelForMaskedLM) and
+            AutoTokenizer load.
+        out: the new folder; by default the run's name and "-hf", beside it.
+        overwrite: replace an earlier export in that folder.
+        trust: import the positional embedding that the run names if it is not wordorder's.
+        json: print one JSON object instead of a table.
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    to: Literal["hf"]
+    out: str | None = None
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    trust: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def read_options(arguments: list[str]) -> ExportOptions:
+    """Return the options that were typed; --help prints them and leaves."""
+    return parse(ExportOptions, arguments, command="wordorder export")

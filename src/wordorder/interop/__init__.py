@@ -1,0 +1,1 @@
+"""Exports to other programs: exact or refused, never close."""

@@ -1,0 +1,1 @@
+"""Hugging Face: one file per family of models, and the comparison that an export must pass."""

@@ -1,0 +1,100 @@
+"""The model card of an export: what it is, how to load it, and how exact it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wordorder.errors import BadInput
+from wordorder.interop.holders import Holder
+from wordorder.table import Table
+from wordorder.text.tokenizer import Tokenizer
+from wordorder.training.run import Run
+from wordorder.version import __version__
+
+from .verify import TOLERANCE, Comparison
+
+PROMPT = "The"
+CAUSAL_CODE = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # where this file is
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
+tokens = tokenizer({prompt!r}, return_tensors="pt")
+print(tokenizer.decode(model.generate(**tokens)[0], skip_special_tokens=True))"""
+MASKED_CODE = """\
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+folder = "."  # where this file is
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForMaskedLM.from_pretrained(folder)
+tokens = tokenizer({prompt!r} + tokenizer.mask_token, return_tensors="pt")
+print(tokenizer.decode(model(**tokens).logits[0, -1].argmax()))"""
+
+
+def model_card(
+    name: str,
+    run: Run,
+    holder: Holder,
+    comparisons: Sequence[Comparison],
+    notes: Sequence[str],
+) -> str:
+    """Return README.md.
+
+    Args:
+        name: of the folder.
+        comparisons: with the run's own model.
+        notes: what a user of transformers must know, one sentence each.
+    """
+    config = run.model.config
+    total = run.model.parameter_counts()["total"]
+    is_masked = holder.auto_class == "AutoModelForMaskedLM"
+    lines = [
+        "---",
+        "library_name: transformers",
+        f"pipeline_tag: {'fill-mask' if is_masked else 'text-generation'}",
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"A language model of {total:,} parameters with the positional embedding "
+        f"`{config.position}`, trained from scratch on sequences of {config.trained_length:,} "
+        f"tokens and exported by wordorder {__version__} as `{holder.class_name}`.",
+        "",
+        "```python",
+        (MASKED_CODE if is_masked else CAUSAL_CODE).format(prompt=_prompt(run.tokenizer)),
+        "```",
+        "",
+        "The tokenizer puts the end-of-text token before a text, as in training.",
+        *(f"\nNote: {note}." for note in notes),
+        "",
+        "Largest differences of logits from the model that was trained, in float32 "
+        f"(at most {TOLERANCE:g} is allowed):",
+        "",
+        comparison_table(comparisons).markdown(),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _prompt(tokenizer: Tokenizer) -> str:
+    """Return a prompt that the tokenizer can encode."""
+    try:
+        tokenizer.encode(PROMPT)
+    except BadInput:  # an alphabet without one of its letters
+        return tokenizer.decode(range(len(PROMPT)))
+    return PROMPT
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+    """Return the largest differences: a row for each length, a column for each way of reading."""
+    columns = {
+        "alone": "alone",
+        "padded": "beside a padded one",
+        "cached": "with the cache",
+    }
+    rows = []
+    for tokens in dict.fromkeys(each.tokens for each in comparisons):
+        row = {each.reading: each.difference for each in comparisons if each.tokens == tokens}
+        cells = [f"{row[reading]:.1e}" if reading in row else "-" for reading in columns]
+        rows.append([f"{tokens:,}", *cells])
+    return Table(["tokens", *columns.values()], rows, left=frozenset())

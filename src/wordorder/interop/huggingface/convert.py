@@ -1,0 +1,112 @@
+"""A model of wordorder as a configuration, as weights and as a module of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wordorder.errors import Refused
+from wordorder.interop.architecture import Architecture
+from wordorder.interop.holders import Holder, stock_class
+from wordorder.model import LanguageModel
+
+from .families import FAMILIES
+
+
+def configuration(model: LanguageModel, holder: Holder) -> dict[str, Any]:
+    """Return the fields of config.json, but for those of the tokenizer.
+
+    No token is for padding: embedding tables of transformers do not train the row of one.
+    """
+    family = FAMILIES[holder.family]
+    return {
+        "architectures": [holder.class_name],
+        "model_type": family.model_type,
+        **family.configuration(Architecture.of(model)),
+        "tie_word_embeddings": model.head is None,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
+    }
+
+
+def tensors(model: LanguageModel, holder: Holder) -> dict[str, Tensor]:
+    """Return the weights under the names of a class, each a float32 tensor of its own."""
+    weights = FAMILIES[holder.family].weights(model)
+    return {name: value.float().contiguous().clone() for name, value in weights.items()}
+
+
+def converted(model: LanguageModel, *, attention: str = "sdpa") -> Any:
+    """Return transformers' module with a model's weights, in evaluation mode.
+
+    Args:
+        attention: transformers' name of the attention kernel, such as "eager".
+
+    Raises:
+        BadInput: no stock class holds the model.
+        Refused: transformers does not take the weights or the configuration.
+    """
+    import transformers
+
+    holder = stock_class(model.config)
+    config = transformers.AutoConfig.for_model(**configuration(model, holder))
+    return loaded(
+        getattr(transformers, holder.class_name),
+        None,
+        config=config,
+        state_dict=tensors(model, holder),
+        attn_implementation=attention,
+    )
+
+
+def loaded(kind: Any, folder: Path | None, **options: Any) -> Any:
+    """Return transformers' model of a folder, or of a `config` and a `state_dict`, in float32.
+
+    Args:
+        kind: the class, or an Auto class.
+
+    Raises:
+        Refused: a weight is missing, unknown or of another shape, or this version of transformers
+            lacks what the model needs.
+    """
+    import transformers
+
+    try:
+        with quiet_transformers():
+            module, report = kind.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, **options
+            )
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        problem = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise Refused(
+            f"transformers {transformers.__version__} cannot load the export ({problem}): nothing "
+            "was written",
+            code="interop.cannot-be-loaded",
+        ) from error
+    for problem, names in report.items():
+        if names:
+            raise Refused(
+                f"transformers loads the export with {problem.replace('_', ' ')}: "
+                f"{', '.join(sorted(map(str, names)))}: nothing was written",
+                code="interop.weights-do-not-fit",
+            )
+    return module.eval()
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from printing its progress bars and advice."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,119 @@
+"""Rotary embeddings in transformers: the layout of their weights and their settings.
+
+wordorder pairs dimensions (0, 1), (2, 3), ... of a head; transformers' classes pair dimension i
+with i + half of the turned ones. The same embedding then has permuted rows in the projections of
+queries and keys, in their biases and in the weights of their norms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from wordorder.positions import Rotary
+
+# Linear scaling by this factor turns position 10,000 by at most 1e-8 radians: cosines are 1 to the
+# bit in float32, and a class that always rotates is free of positions.
+POSITION_FREE_FACTOR = 1e12
+# Types whose frequencies change with the length of the text.
+LENGTH_DEPENDENT = ("dynamic", "longrope")
+TURNED = ("attention.query.", "attention.key.", "attention.query_norm.", "attention.key_norm.")
+
+
+def turned_dimensions(rotary: Rotary | None) -> int:
+    """Return how many leading dimensions of a head are stored in interleaved pairs."""
+    if rotary is None or rotary.layout == "half":
+        return 0
+    return rotary.shape.head_dim if rotary.proportional else 2 * rotary.pairs
+
+
+def half_split(rows: Tensor, head_dim: int, turned: int, *, inverse: bool = False) -> Tensor:
+    """Return rows of heads with their first `turned` dimensions in half-split order.
+
+    For turned = 6 of head_dim = 8:  0 1 2 3 4 5 6 7  ->  0 2 4 1 3 5 6 7
+
+    Shapes: rows (heads * head_dim, ...), a projection's weight or bias, or one head's norm.
+
+    Args:
+        inverse: from half-split order back to interleaved pairs.
+    """
+    order = [*range(0, turned, 2), *range(1, turned, 2), *range(turned, head_dim)]
+    if inverse:
+        order = sorted(range(head_dim), key=order.__getitem__)
+    heads = rows.reshape(-1, head_dim, *rows.shape[1:])
+    return heads[:, order].reshape(rows.shape)
+
+
+def in_halves(layer: dict[str, Tensor], rotary: Rotary | None, head_dim: int) -> dict[str, Tensor]:
+    """Return a layer's weights with whatever rotary turns in half-split order."""
+    turned = turned_dimensions(rotary)
+    return {
+        name: half_split(value, head_dim, turned) if name.startswith(TURNED) else value
+        for name, value in layer.items()
+    }
+
+
+def rope_parameters(rotary: Rotary | None) -> dict[str, Any]:
+    """Return transformers' settings of a rotary embedding; of None, settings that turn nothing."""
+    if rotary is None:
+        return {"rope_type": "linear", "factor": POSITION_FREE_FACTOR, "rope_theta": 10_000.0}
+    base, options = rotary.resolved_base, rotary.rescale.keywords
+    if rotary.proportional:
+        return {
+            "rope_type": "proportional",
+            "rope_theta": base,
+            "partial_rotary_factor": rotary.fraction,
+            **({"factor": rotary.factor} if rotary.scaling == "linear" else {}),
+        }
+    if rotary.scaling == "ntk":  # is another base, with which it was published
+        dimensions = 2 * rotary.pairs
+        base *= rotary.factor ** (dimensions / max(dimensions - 2, 1))
+    settings: dict[str, Any] = {"rope_type": rotary.scaling, "rope_theta": base}
+    if rotary.scaling in ("none", "ntk"):
+        return {**settings, "rope_type": "default"}
+    settings["factor"] = rotary.factor
+    if rotary.scaling in ("yarn", "longrope", "llama3"):
+        settings["original_max_position_embeddings"] = options["original_length"]
+    if rotary.scaling == "yarn":
+        settings |= {name: options[name] for name in ("beta_fast", "beta_slow")}
+    if rotary.scaling == "llama3":
+        settings["low_freq_factor"] = rotary.low_frequency_factor
+        settings["high_freq_factor"] = rotary.high_frequency_factor
+    if rotary.scaling == "longrope":
+        settings["long_factor"] = list(rotary.long_factors)
+        settings["short_factor"] = list(rotary.short_factors or [1.0] * rotary.pairs)
+    return settings
+
+
+def rope_settings(rotary: Rotary | None) -> dict[str, Any]:
+    """Return the fields of config.json, as versions 5 and 4 of transformers read them.
+
+    Version 4 reads `rope_theta` and `rope_scaling` and ignores `rope_parameters`: with these
+    alone it would use its own default base.
+    """
+    settings = rope_parameters(rotary)
+    scaling = {name: value for name, value in settings.items() if name != "rope_theta"}
+    is_plain = settings["rope_type"] == "default"
+    return {
+        "rope_parameters": settings,
+        "rope_theta": settings["rope_theta"],
+        "rope_scaling": None if is_plain else scaling,
+    }
+
+
+def max_position_embeddings(rotary: Rotary | None, trained_length: int) -> int:
+    """Return what transformers takes for the trained length; dynamic scaling divides by it."""
+    if rotary is not None and rotary.scaling == "dynamic":
+        return int(rotary.rescale.keywords["original_length"])
+    return trained_length
+
+
+def static_length(rotary: Rotary | None) -> int | None:
+    """Return up to which length keys are turned alike in every longer text; None: in any.
+
+    Past it transformers' cached keys keep the frequencies of the shorter text they were read in.
+    """
+    if rotary is None or rotary.static_rotation:
+        return None
+    return int(rotary.rescale.keywords["original_length"])

@@ -1,0 +1,115 @@
+"""Run folders of random weights, one for each thing that the table of holders says is held."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from random_weights import random_model
+from safetensors.torch import save_file
+
+from wordorder.text.backends import ENDS_OF_TEXT, MASKS, add_special, byte_backend
+from wordorder.text.tokenizer import Tokenizer
+from wordorder.training.run import Run
+
+TRAINED = 16
+RMS: dict[str, Any] = {"position": "rotary", "qk_norm": False}
+GPT: dict[str, Any] = {"norm": "layer", "norm_epsilon": 1e-5, "biases": True, "qk_norm": False}
+GPT_GELU = {**GPT, "feed_forward": "gelu"}
+BLOOM = {**GPT, "feed_forward": "gelu_tanh", "position": "alibi", "embedding_norm": True}
+MPT = {**GPT_GELU, "position": "alibi", "biases": False}
+BERT = {
+    **GPT_GELU,
+    "norm_epsilon": 1e-12,
+    "position": "learned:length=32",
+    "norm_placement": "after",
+    "embedding_norm": True,
+    "causal": False,
+}
+DIVISORS = "short_factors=[1,1.1,1.2,1.3],long_factors=[1,2,3,4]"
+UNTIED = {"tied_embeddings": False}
+
+# class -> {what is special about a model: its options}
+ROWS: dict[str, dict[str, dict[str, Any]]] = {
+    "Qwen3ForCausalLM": {
+        "default": {},
+        "grouped keys": {"key_value_heads": 2, "head_dim": 12, **UNTIED},
+        "half layout": {"position": "rotary:layout=half,base=5000"},
+        "windows": {"windows": (5, 0)},
+        "yarn": {"position": "rotary:scaling=yarn,factor=4,original_length=8"},
+        "proportional": {"position": "rotary:proportional=true,fraction=0.5"},
+        "none": {"position": "none"},
+        "jittered positions": {"position": "offset+rotary"},
+    },
+    "LlamaForCausalLM": {
+        "default": RMS,
+        "biases": {**RMS, "biases": True, "key_value_heads": 2, **UNTIED},
+        "linear": {**RMS, "position": "rotary:scaling=linear,factor=4"},
+        "ntk": {**RMS, "position": "rotary:scaling=ntk,factor=4"},
+        "dynamic": {**RMS, "position": "rotary:scaling=dynamic,factor=2,original_length=12"},
+        "yarn": {**RMS, "position": "rotary:scaling=yarn,factor=4,beta_fast=3,beta_slow=0.5"},
+        "llama3": {
+            **RMS,
+            "position": "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8",
+        },
+        "longrope": {**RMS, "position": f"rotary:scaling=longrope,factor=4,{DIVISORS}"},
+        "proportional": {
+            **RMS,
+            "position": "rotary:proportional=true,fraction=0.5,scaling=linear,factor=2",
+        },
+    },
+    "SmolLM3ForCausalLM": {
+        "pattern": {**RMS, "position": "rotary/none", "biases": True, "layers": 3},
+        "windows": {**RMS, "position": "rotary/none", "windows": (0, 5)},
+        "none": {**RMS, "position": "none"},
+    },
+    "GPT2LMHeadModel": {
+        "learned": {**GPT_GELU, "position": "learned"},
+        "sinusoidal": {**GPT, "position": "sinusoidal", "feed_forward": "relu2", **UNTIED},
+        "factored table": {**GPT, "position": "learned:rank=4", "feed_forward": "gelu_tanh"},
+        "no biases": {**GPT_GELU, "position": "learned+sinusoidal", "biases": False},
+    },
+    "GPTNeoXForCausalLM": {
+        "partial": {
+            **GPT_GELU,
+            "position": "rotary:fraction=0.25",
+            "width": 64,
+            "parallel_residual": True,
+            **UNTIED,
+        },
+        "whole, tied": {**GPT_GELU, "position": "rotary:scaling=yarn,factor=4", "biases": False},
+        "none": {**GPT_GELU, "position": "none"},
+    },
+    "BloomForCausalLM": {
+        "4 heads": BLOOM,
+        "6 heads": {**BLOOM, "heads": 6, "width": 48, "biases": False, **UNTIED},
+    },
+    "MptForCausalLM": {"4 heads": MPT, "6 heads": {**MPT, "heads": 6, "width": 48, **UNTIED}},
+    "BertForMaskedLM": {
+        "learned": BERT,
+        "sinusoidal": {**BERT, "position": "sinusoidal", "biases": False, **UNTIED},
+    },
+}
+
+
+def write_run(folder: Path, **options: Any) -> Run:
+    """Return a run of a random model, with a tokenizer of bytes."""
+    backend = byte_backend()
+    add_special(backend, ENDS_OF_TEXT)
+    is_masked = not options.get("causal", True)
+    if is_masked:
+        add_special(backend, MASKS)
+    tokenizer = Tokenizer(backend)
+    model = random_model(tokenizer.vocabulary_size, **{"trained_length": TRAINED, **options})
+    folder.mkdir()
+    tokenizer.save(folder / "tokenizer.json")
+    save_file(model.state_dict(), folder / "model.safetensors")
+    objective = "masked-token" if is_masked else "next-token"
+    record = {
+        "wordorder": "0",
+        "model": model.config.to_dict(),
+        "training": {"objective": objective},
+    }
+    (folder / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    return Run.load(folder)
