@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 
 from wordorder.atomic import cannot_write, replacing_folder, write_text
 from wordorder.errors import BadInput, Refused
-from wordorder.folders import Kind, is_one, ours
+from wordorder.folders import FolderKind, is_of_kind, own_files
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.holders import Holder, stock_class
-from wordorder.locks import is_passing
+from wordorder.locks import is_temporary
 from wordorder.model import LanguageModel
-from wordorder.patience import said_if_slow
+from wordorder.patience import notify_if_slow
 from wordorder.text.user_text import user_path
 from wordorder.training.run import Run
 from wordorder.version import __version__
@@ -48,7 +48,7 @@ SAMPLING = {
     "min_p": 0.05,
     "max_new_tokens": 200,
 }
-EXPORT = Kind("an export", record=RECORD, keys=("export", "run"), files=FILES)
+EXPORT = FolderKind("an export", record=RECORD, keys=("export", "run"), files=FILES)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def export(run: Run, out: str | Path | None = None, *, overwrite: bool = False) 
         with replacing_folder(folder) as beside, quiet_transformers():
             notes = _write(beside, run, model, holder)
             texts = check_tokenizer(beside, run.tokenizer)
-            with said_if_slow("comparing transformers' logits with the run's"):
+            with notify_if_slow("comparing transformers' logits with the run's"):
                 comparisons = tuple(_compared(beside, run, model, holder))
             exported = Export(folder, holder.class_name, comparisons, texts, notes)
             write_text(beside / RECORD, json.dumps(_record(exported, run), indent=2) + "\n")
@@ -128,10 +128,10 @@ def _out_folder(run: Run, out: str | Path | None, overwrite: bool) -> Path:
         return folder
     if not folder.is_dir():
         raise BadInput(f"{folder} is a file: choose another --out", code="interop.out-is-a-file")
-    others = {path for path in folder.iterdir() if not is_passing(path.name)}
+    others = {path for path in folder.iterdir() if not is_temporary(path.name)}
     if not others:
         return folder
-    if not is_one(folder, EXPORT) or others - set(ours(folder, EXPORT)):
+    if not is_of_kind(folder, EXPORT) or others - set(own_files(folder, EXPORT)):
         raise BadInput(
             f"{folder} holds files that no export wrote: choose another --out",
             code="interop.out-not-empty",
