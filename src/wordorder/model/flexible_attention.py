@@ -48,7 +48,8 @@ def run(problem: AttentionProblem) -> Tensor:
     unchanged = score is None and by_distance is None
     # If the model is being compiled, the kernel is compiled with it.
     compile_here = not (problem.queries.is_cpu or torch.compiler.is_compiling())
-    return (_compiled() if compile_here else flex_attention)(
+    kernel: Callable[..., Tensor] = _compiled() if compile_here else flex_attention
+    return kernel(
         problem.queries,
         problem.keys,
         problem.values,
