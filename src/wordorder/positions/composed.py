@@ -103,7 +103,8 @@ class Sum(Position):
         return any(True for part in self.biased for _ in part.parameters())
 
     def slopes(self) -> Tensor | None:
-        slopes = [each for p in self.biased if (each := p.slopes()) is not None]
+        each = [p.slopes() for p in self.biased]
+        slopes = [slope for slope in each if slope is not None]
         complete = slopes and len(slopes) == len(self.biased)
         return sum(slopes[1:], start=slopes[0]) if complete else None
 
@@ -117,7 +118,8 @@ class Sum(Position):
         return sum(biases[1:], start=biases[0])
 
     def _biases(self, distance: Tensor) -> list[Tensor]:
-        return [bias for p in self.biased if (bias := p.distance_bias(distance)) is not None]
+        biases = [p.distance_bias(distance) for p in self.biased]
+        return [bias for bias in biases if bias is not None]
 
     def score(self, queries: Tensor, keys: Tensor, tables: Tables, state: State) -> Score | None:
         scores = [p.score(queries, keys, tables[i], state[i]) for i, p in enumerate(self.parts)]
@@ -228,7 +230,8 @@ class Composed(nn.Module):
     @property
     def max_position(self) -> int | None:
         """The largest position that all of them can represent, or None if there is no limit."""
-        limits = [most for p in self.embeddings if (most := p.max_position) is not None]
+        each = [p.max_position for p in self.embeddings]
+        limits = [limit for limit in each if limit is not None]
         return min(limits) if limits else None
 
     def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
