@@ -154,7 +154,10 @@ class Sum(Position):
             )
         if attended is None:
             names = " and ".join(type(part).__name__ for part in self.parts)
-            raise TypeError(f"attend of {names} returned None: return the output of attention")
+            raise PositionError(
+                f"attend of {names} returned None: return the output of attention",
+                code="positions.attend-returned-none",
+            )
         return attended
 
     def state(self, x: Tensor, layout: TokenLayout, previous: State) -> State:
@@ -230,6 +233,7 @@ class Composed(nn.Module):
     @property
     def max_position(self) -> int | None:
         """The largest position that all of them can represent, or None if there is no limit."""
+        # Not `:=` inside one comprehension: PyTorch's compiler cannot trace it.
         each = [p.max_position for p in self.embeddings]
         limits = [limit for limit in each if limit is not None]
         return min(limits) if limits else None
