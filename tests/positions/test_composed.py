@@ -69,3 +69,14 @@ def test_an_embedding_for_other_heads_is_refused() -> None:
     with pytest.raises(PositionError, match=r"Alibi .* 8 .* 4") as caught:
         Sum(ModelShape(4, 8), (other,))
     assert caught.value.code == "positions.other-heads"
+
+
+def test_an_embedding_that_replaces_attention_must_return_its_output() -> None:
+    class Forgetful(Position):
+        def attend(self, *arguments: object) -> None:
+            return None
+
+    shape = ModelShape(2, 4)
+    x = torch.zeros(1, 2, 3, 4)
+    with pytest.raises(PositionError, match="attend of Forgetful returned None"):
+        Sum(shape, (Forgetful(shape),)).attend(x, x, x, (None,), (None,), x > 0, None, x)

@@ -32,12 +32,14 @@ class AdditiveMask:
     def __init__(self, mask: AttentionMask, bias: AttentionBias | None, dtype: torch.dtype) -> None:
         self.mask, self.bias, self.dtype = mask, bias, dtype
         self.empty = bias is None and not mask.needed
-        self.memo: dict[tuple, Any] = {}
+        self.memo: dict[tuple[Any, ...], Any] = {}
         # The bias by distance with the causal mask applied, if no other mask is needed: future
         # keys have negative distances.
         self.past_by_distance: Tensor | None = None
-        if bias is not None and bias.by_distance is not None and mask.causal_only:
-            self.past_by_distance = bias.by_distance.masked_fill(bias.distances < 0, float("-inf"))
+        if bias is not None and mask.causal_only:
+            numbers, distances = bias.by_distance, bias.distances
+            if numbers is not None and distances is not None:
+                self.past_by_distance = numbers.masked_fill(distances < 0, float("-inf"))
 
     @classmethod
     def of(
@@ -80,10 +82,11 @@ class AdditiveMask:
     def _piece(self, sequences: slice | None, rows: slice, keys: slice) -> Tensor:
         if self.bias is not None and self.past_by_distance is not None:
             return self.bias.windows(self.past_by_distance, rows, keys)
-        bias = None if self.bias is None else self.bias.of(rows, keys, sequences)
+        if self.bias is None:
+            hidden = ~self.mask.may_attend(rows, keys, sequences)
+            zero = torch.zeros((), device=hidden.device, dtype=self.dtype)
+            return zero.masked_fill(hidden, float("-inf"))
+        bias = self.bias.of(rows, keys, sequences)
         if not self.mask.needed:
             return bias
-        hidden = ~self.mask.may_attend(rows, keys, sequences)
-        if bias is None:
-            bias = torch.zeros((), device=hidden.device, dtype=self.dtype)
-        return bias.masked_fill(hidden, float("-inf"))
+        return bias.masked_fill(~self.mask.may_attend(rows, keys, sequences), float("-inf"))

@@ -64,7 +64,7 @@ class AttentionBias:
             layout = self.layout if sequences is None else self.layout.of_sequences(sequences)
             queries = layout.query_positions[:, rows, None]
             distances = queries - layout.key_positions[:, None, keys]
-            return self.position.distance_bias(distances).transpose(0, 1)
+            return self.position.total_bias(distances).transpose(0, 1)
         return self.windows(self.by_distance, rows, keys)
 
     def windows(self, by_distance: Tensor, rows: slice, keys: slice) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class CompiledStep:
     def __init__(self, model: TokenModel) -> None:
         if refusal := compile_refusal(model):
             raise refusal
+        assert isinstance(model, LanguageModel)  # any other model is refused
         self.model = model
         self.steps: dict[int, Step] = {}
 
@@ -110,5 +112,7 @@ def _compiled(model: LanguageModel) -> Step:
     # applies. With a new code object for this model, and constant shapes, it always applies, so
     # guards, a tenth of a step, can be skipped.
     step.__code__ = step.__code__.replace()
-    unguarded = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    return torch.compile(step, fullgraph=True, dynamic=False, options=unguarded)
+    options: dict[str, str | int | bool | Callable[..., Any]] = {
+        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe
+    }
+    return torch.compile(step, fullgraph=True, dynamic=False, options=options)

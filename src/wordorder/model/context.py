@@ -87,7 +87,7 @@ class LayerContext(NamedTuple):
 
     layer: int
     position: Sum
-    tables: tuple
+    tables: tuple[Any, ...]
     additive: AdditiveMask
     kernel: KernelName
     recorder: Recorder | None = None

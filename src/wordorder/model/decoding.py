@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -15,7 +16,6 @@ from ..errors import BadInput
 from ..settings import NotNegative, Penalty, Positive, Rate, Seed, Share, check
 from .cache import Cache
 from .compiled_step import CompiledStep, compile_refusal
-from .fixed_cache import FixedCache
 from .recurrent import RecurrentCache
 from .token_model import TokenModel
 
@@ -164,7 +164,7 @@ class _Predictor:
     def __init__(
         self,
         model: TokenModel,
-        cache: Cache | RecurrentCache | FixedCache | None,
+        cache: Cache | RecurrentCache | None,
         context_length: int,
         sinks: int,
         window: int,
@@ -174,31 +174,33 @@ class _Predictor:
         self.sinks, self.window = sinks, window
         self.step = step
         self.processed = 0
+        self.compiled: Callable[[Tensor], Tensor] | None = None
 
     def next_logits(self, tokens: Tensor) -> Tensor:
         """Return the logits (1, vocabulary) after all tokens (1, time) of the sequence."""
-        if self.cache is None:
+        if self.compiled is not None:
+            return self.compiled(tokens[:, -1:])
+        cache = self.cache
+        if cache is None:
             return self.model.next_logits(Batch(tokens, context_length=self.context_length))
         new, self.processed = tokens[:, self.processed :], tokens.shape[1]
-        if isinstance(self.cache, FixedCache):
-            return self.step.next_logits(new, self.cache)
-        while self.window and new.shape[1] > (fitting := self._fitting_tokens()):
-            self._process(new[:, :fitting])
+        # Tokens processed at once must not attend to more than the window.
+        while self.window and new.shape[1] > (
+            fitting := self.sinks + self.window + 1 - cache.length
+        ):
+            self._process(new[:, :fitting], cache)
             new = new[:, fitting:]
-        logits = self._process(new)
-        if self.step is not None:
-            self.cache = self.step.cache(self.cache, self.context_length)
+        logits = self._process(new, cache)
+        if self.step is not None and isinstance(cache, Cache):
+            fixed = self.step.cache(cache, self.context_length)
+            self.compiled, self.cache = partial(self.step.next_logits, cache=fixed), None
         return logits
 
-    def _fitting_tokens(self) -> int:
-        """How many tokens can be processed at once without attending to more than the window."""
-        return self.sinks + self.window + 1 - self.cache.length
-
-    def _process(self, tokens: Tensor) -> Tensor:
+    def _process(self, tokens: Tensor, cache: Cache | RecurrentCache) -> Tensor:
         """Return the logits after more tokens, and evict old tokens."""
-        logits = self.model.next_logits(tokens, self.cache)
+        logits = self.model.next_logits(tokens, cache)
         if self.window:
-            self.cache.evict(self.sinks, self.window)
+            cache.evict(self.sinks, self.window)
         return logits
 
 
@@ -212,7 +214,8 @@ def _generated(
 ) -> Iterator[int]:
     device = predictor.model.embedding.weight.device
     generator = torch.Generator().manual_seed(sampling.seed)
-    tokens, generated = torch.tensor([list(prompt)], device=device), []
+    tokens = torch.tensor([list(prompt)], device=device)
+    generated: list[int] = []
     for _ in range(sampling.max_tokens):
         logits = predictor.next_logits(tokens)[0]
         if (ids := allowed(generated)) is not None:

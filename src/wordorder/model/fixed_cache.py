@@ -34,11 +34,13 @@ class FixedCache:
     consecutive = True
 
     def __init__(self, cache: Cache, capacity: int) -> None:
+        positions, keys = cache.positions, cache.layers[0].keys
         if (
-            cache.positions is None
-            or len(cache.positions) > 1
+            positions is None
+            or len(positions) > 1
             or cache.documents is not None
-            or len(cache.layers[0].keys) > 1
+            or keys is None
+            or len(keys) > 1
         ):
             raise BadInput(
                 "a compiled step continues a cache that has one sequence with one document",
@@ -46,9 +48,9 @@ class FixedCache:
             )
         self.rotated, self.causal = cache.rotated, cache.causal
         self.context_length = cache.context_length
-        self.index = torch.tensor([cache.length], device=cache.positions.device)
-        steps = torch.arange(1, capacity - cache.length + 1, device=cache.positions.device)
-        self.positions = torch.cat((cache.positions, cache.positions[:, -1:] + steps), 1)
+        self.index = torch.tensor([cache.length], device=positions.device)
+        steps = torch.arange(1, capacity - cache.length + 1, device=positions.device)
+        self.positions = torch.cat((positions, positions[:, -1:] + steps), 1)
         self.layers = [FixedLayerCache(layer, capacity, self.index) for layer in cache.layers]
 
     def next_positions(self, tokens: Tensor) -> Tensor:
@@ -74,6 +76,7 @@ class FixedLayerCache:
     def __init__(self, layer: LayerCache, capacity: int, index: Tensor) -> None:
         self.rotated, self.index = layer.rotated, index
         padding = (0, 0, 0, capacity - layer.length)
+        assert layer.keys is not None and layer.values is not None  # the cache is not empty
         self.keys, self.values = (
             F.pad(buffer[:, :, : layer.length], padding) for buffer in (layer.keys, layer.values)
         )

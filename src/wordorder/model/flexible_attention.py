@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,10 @@ def run(problem: AttentionProblem) -> Tensor:
     unchanged = score is None and by_distance is None
     # If the model is being compiled, the kernel is compiled with it.
     compile_here = not (problem.queries.is_cpu or torch.compiler.is_compiling())
-    return (_compiled() if compile_here else flex_attention)(
+    kernel: Callable[..., Any] = flex_attention
+    if compile_here:
+        kernel = _compiled()
+    return kernel(
         problem.queries,
         problem.keys,
         problem.values,

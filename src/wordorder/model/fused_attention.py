@@ -124,8 +124,11 @@ def widened(problem: AttentionProblem) -> tuple[Tensor, Tensor, Tensor]:
     keys = problem.keys
     positions = problem.mask.layout.key_positions
     positions = (positions - positions[:, -1:]).float()[:, None]  # (batch or 1, 1, key)
-    slopes = problem.position.slopes().to(positions.device)
-    rest = slopes[:, None] * positions / problem.scale  # (batch or 1, heads, key)
+    slopes = problem.position.slopes()
+    assert slopes is not None  # `takes_slopes` has checked it
+    rest = (
+        slopes.to(positions.device)[:, None] * positions / problem.scale
+    )  # (batch or 1, heads, key)
     terms = []  # rounded to the dtype of keys; their sum is `rest`, nearly exactly
     for _ in range(1 if keys.dtype is torch.float32 else 3):
         terms.append(rest.to(keys.dtype))

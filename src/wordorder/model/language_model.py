@@ -120,7 +120,7 @@ class LanguageModel(TokenModel):
     ) -> list[LayerContext]:
         """Return each layer's context; layers with equal embedding and window share a mask."""
         tables = self.position.prepare(layout, rotated_keys)
-        shared: dict[tuple, AdditiveMask] = {}
+        shared: dict[tuple[tuple[int, ...], int | None], AdditiveMask] = {}
         contexts = []
         for i, position in enumerate(self.position.sums):
             window = self.config.window(i)

@@ -202,7 +202,7 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.feed_forward_norm = make_norm(config, config.width)
         self.feed_forward = FeedForward(config)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout or 0.0)
 
     def forward(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
         drop = self.dropout

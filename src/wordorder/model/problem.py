@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,8 +37,8 @@ class AttentionProblem(NamedTuple):
     score: Score | None
     additive: AdditiveMask
     position: Sum
-    tables: tuple
-    state: tuple
+    tables: tuple[Any, ...]
+    state: tuple[Any, ...]
     kernel: KernelName = "auto"
 
     @classmethod
@@ -48,8 +48,8 @@ class AttentionProblem(NamedTuple):
         keys: Tensor,
         values: Tensor,
         position: Sum,
-        tables: tuple,
-        state: tuple,
+        tables: tuple[Any, ...],
+        state: tuple[Any, ...],
         additive: AdditiveMask,
         kernel: KernelName = "auto",
     ) -> AttentionProblem:

@@ -31,7 +31,7 @@ class RecurrentLanguageModel(TokenModel):
         self.recurrences = nn.ModuleList(
             nn.GRU(config.width, config.width, batch_first=True) for _ in range(config.layers)
         )
-        self.dropout = Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout or 0.0)
         self.final_norm = make_norm(config, config.width)
 
     def hidden(
@@ -84,9 +84,9 @@ class RecurrentLanguageModel(TokenModel):
             generator = torch.Generator().manual_seed(
                 seed * len(self.recurrences) + layer & SEED_MASK
             )
-            nn.init.orthogonal_(recurrence.weight_hh_l0, generator=generator)
-            nn.init.zeros_(recurrence.bias_ih_l0)
-            nn.init.zeros_(recurrence.bias_hh_l0)
+            nn.init.orthogonal_(recurrence.get_parameter("weight_hh_l0"), generator=generator)
+            nn.init.zeros_(recurrence.get_parameter("bias_ih_l0"))
+            nn.init.zeros_(recurrence.get_parameter("bias_hh_l0"))
 
 
 class RecurrentCache:

@@ -83,7 +83,8 @@ def word_scale(spec: Spec | str, width: int) -> float | None:
         PositionError: two embeddings expect different multipliers.
     """
     parts = (parse(spec) if isinstance(spec, str) else spec).parts
-    scales = {find(part.name).word_scale(width) for part in parts} - {None}
+    each = [find(part.name).word_scale(width) for part in parts]
+    scales = {scale for scale in each if scale is not None}
     if len(scales) > 1:
         raise PositionError(
             f"{spec}: its embeddings expect word vectors with different multipliers, "

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -280,6 +280,14 @@ class Position(nn.Module):
             previous: the cached state of all earlier tokens; None at the start.
         """
         return None
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """An embedding with parameters, which sets their initial values."""
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Set every parameter to its initial value, drawn with the generator."""
 
 
 def upcast(x: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Sum(Position):
                 "it with the model's shape",
                 code="positions.other-heads",
             )
-        scales = {p.softmax_scale for p in parts} - {None}
+        scales = {scale for p in parts if (scale := p.softmax_scale) is not None}
         if len(scales) > 1:
             raise PositionError(
                 f"the embeddings of a sum have different softmax scales, {sorted(scales)}: use "
@@ -103,14 +103,23 @@ class Sum(Position):
         return any(True for part in self.biased for _ in part.parameters())
 
     def slopes(self) -> Tensor | None:
-        slopes = [p.slopes() for p in self.biased]
-        complete = slopes and all(each is not None for each in slopes)
+        each = [p.slopes() for p in self.biased]
+        slopes = [slope for slope in each if slope is not None]
+        complete = slopes and len(slopes) == len(self.biased)
         return sum(slopes[1:], start=slopes[0]) if complete else None
 
     def distance_bias(self, distance: Tensor) -> Tensor | None:
-        biases = [p.distance_bias(distance) for p in self.parts]
-        present = [bias for bias in biases if bias is not None]
-        return sum(present[1:], start=present[0]) if present else None
+        biases = self._biases(distance)
+        return sum(biases[1:], start=biases[0]) if biases else None
+
+    def total_bias(self, distance: Tensor) -> Tensor:
+        """Return the sum of the biases by distance; the layer must have one."""
+        biases = self._biases(distance)
+        return sum(biases[1:], start=biases[0])
+
+    def _biases(self, distance: Tensor) -> list[Tensor]:
+        biases = [p.distance_bias(distance) for p in self.biased]
+        return [bias for bias in biases if bias is not None]
 
     def score(self, queries: Tensor, keys: Tensor, tables: Tables, state: State) -> Score | None:
         scores = [p.score(queries, keys, tables[i], state[i]) for i, p in enumerate(self.parts)]
@@ -135,13 +144,21 @@ class Sum(Position):
         may_attend: Tensor,
         score: Score | None,
         query_indices: Tensor,
-    ) -> Tensor | None:
-        if self.whole_row is None:
-            return None
+    ) -> Tensor:
+        """Return the output of the embedding that replaces attention; the layer must have one."""
         i = self.whole_row
-        return self.parts[i].attend(
-            queries, keys, values, tables[i], state[i], may_attend, score, query_indices
-        )
+        attended = None
+        if i is not None:
+            attended = self.parts[i].attend(
+                queries, keys, values, tables[i], state[i], may_attend, score, query_indices
+            )
+        if attended is None:
+            names = " and ".join(type(part).__name__ for part in self.parts)
+            raise PositionError(
+                f"attend of {names} returned None: return the output of attention",
+                code="positions.attend-returned-none",
+            )
+        return attended
 
     def state(self, x: Tensor, layout: TokenLayout, previous: State) -> State:
         before = previous if previous is not None else (None,) * len(self.parts)
@@ -155,7 +172,8 @@ class Composed(nn.Module):
     instance for all layers; any other embedding has one instance per layer.
 
     Attributes:
-        instances: every instance once.
+        embeddings: every instance once.
+        instances: the same, as the module that registers them.
         indices: for each layer, the indices of its instances.
         sums: for each layer, its `Sum`.
     """
@@ -168,39 +186,35 @@ class Composed(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = shape
-        self.instances = nn.ModuleList()
+        instances: list[Position] = []
         shared: dict[Part, int] = {}
-        layers = []
-        for parts in pattern:
-            layers.append(tuple(self._instance(part, shared, catalogue) for part in parts))
-        self.indices = tuple(layers)
-        self._check_training_positions()
-        self.sums = tuple(
-            Sum(shape, tuple(self.instances[i] for i in layer)) for layer in self.indices
-        )
 
-    def _instance(
-        self, part: Part, shared: dict[Part, int], catalogue: Mapping[str, type[Position]]
-    ) -> int:
-        """Return the index of a part's instance, after constructing it if necessary."""
-        if part in shared:
-            return shared[part]
-        instance = _construct(part, self.shape, catalogue)
-        self.instances.append(instance)
-        index = len(self.instances) - 1
-        once = instance.shared or "embed" in instance.active_hooks()
-        if once or not list(instance.parameters()):
-            shared[part] = index
-        return index
+        def index_of(part: Part) -> int:
+            """Return the index of a part's instance, after constructing it if necessary."""
+            if part in shared:
+                return shared[part]
+            instance = _construct(part, shape, catalogue)
+            instances.append(instance)
+            index = len(instances) - 1
+            once = instance.shared or "embed" in instance.active_hooks()
+            if once or not list(instance.parameters()):
+                shared[part] = index
+            return index
+
+        self.indices = tuple(tuple(index_of(part) for part in parts) for parts in pattern)
+        self.embeddings = tuple(instances)
+        self.instances = nn.ModuleList(instances)
+        self._check_training_positions()
+        self.sums = tuple(Sum(shape, tuple(instances[i] for i in layer)) for layer in self.indices)
 
     def _check_training_positions(self) -> None:
         """Raise if training would feed positions that one of the embeddings cannot represent."""
         last = self.shape.trained_length - 1
-        samplers = [p for p in self.instances if p.max_training_position is not None]
-        largest = last + sum(p.max_training_position - last for p in samplers)
+        fed = [(p, m) for p in self.embeddings if (m := p.max_training_position) is not None]
+        largest = last + sum(most - last for _, most in fed)
         if self.max_position is not None and largest > self.max_position:
-            source = type(samplers[0]).__name__ if samplers else "the trained length"
-            limited = next(p for p in self.instances if p.max_position == self.max_position)
+            source = type(fed[0][0]).__name__ if fed else "the trained length"
+            limited = next(p for p in self.embeddings if p.max_position == self.max_position)
             remedy = f": set length={largest + 1}" if "length" in limited.options() else ""
             raise PositionError(
                 f"{source} leads to positions up to {largest} in training, but the largest that "
@@ -210,21 +224,23 @@ class Composed(nn.Module):
 
     def active_hooks(self) -> frozenset[str]:
         """Return the hooks that any of the embeddings overrides."""
-        return frozenset().union(*(instance.active_hooks() for instance in self.instances))
+        return frozenset(hook for each in self.embeddings for hook in each.active_hooks())
 
     def active_doors(self) -> frozenset[str]:
         """Return the doors through which any of the embeddings enters the model."""
-        return frozenset(door for instance in self.instances for door in instance.active_doors())
+        return frozenset(door for each in self.embeddings for door in each.active_doors())
 
     @property
     def max_position(self) -> int | None:
         """The largest position that all of them can represent, or None if there is no limit."""
-        limits = [p.max_position for p in self.instances if p.max_position is not None]
+        # Not `:=` inside one comprehension: PyTorch's compiler cannot trace it.
+        each = [p.max_position for p in self.embeddings]
+        limits = [limit for limit in each if limit is not None]
         return min(limits) if limits else None
 
     def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
         """Return word embeddings (batch, time, width) combined with every input embedding."""
-        for instance in self.instances:
+        for instance in self.embeddings:
             x = instance.embed(x, layout)
         return x
 
@@ -236,14 +252,14 @@ class Composed(nn.Module):
                 needs tables for the new tokens only.
         """
         newest = layout.newest() if rotated_keys else layout
-        tables = [p.prepare(newest if p.static_rotation else layout) for p in self.instances]
+        tables = [p.prepare(newest if p.static_rotation else layout) for p in self.embeddings]
         return [tuple(tables[i] for i in layer) for layer in self.indices]
 
     def sample_positions(
         self, positions: Tensor, batch_size: int, generator: torch.Generator
     ) -> Tensor:
         """Return the positions that training feeds, (batch or 1, time)."""
-        for instance in self.instances:
+        for instance in self.embeddings:
             positions = instance.sample_positions(positions, batch_size, generator)
         return positions
 
@@ -263,7 +279,7 @@ def _construct(part: Part, shape: ModelShape, catalogue: Mapping[str, type[Posit
                 code="positions.constructor-failed",
             ) from error
         instance = None
-    if not hasattr(instance, "shape"):
+    if instance is None or not hasattr(instance, "shape"):
         raise PositionError(
             f"{part.name}: its constructor must first call super().__init__(shape)",
             code="positions.constructor-without-super",

@@ -103,15 +103,16 @@ class TokenLayout:
     def of_sequences(self, sequences: slice) -> TokenLayout:
         """Return the layout of some sequences of the batch; rows that all share are kept."""
 
-        def cut(tensor: Tensor | None) -> Tensor | None:
-            return tensor if tensor is None or len(tensor) == 1 else tensor[sequences]
+        def cut(tensor: Tensor) -> Tensor:
+            return tensor if len(tensor) == 1 else tensor[sequences]
 
+        of_queries, of_keys = self.query_documents, self.key_documents
         return replace(
             self,
             query_positions=cut(self.query_positions),
             key_positions=cut(self.key_positions),
-            query_documents=cut(self.query_documents),
-            key_documents=cut(self.key_documents),
+            query_documents=None if of_queries is None else cut(of_queries),
+            key_documents=None if of_keys is None else cut(of_keys),
         )
 
     def distances(self) -> Tensor:

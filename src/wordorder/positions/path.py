@@ -115,11 +115,9 @@ class Path(Position):
         self.convolution = nn.Parameter(torch.empty(taps, inner))
         self.beta_weight = nn.Parameter(torch.empty(shape.heads, shape.width))
         self.beta_bias = nn.Parameter(torch.empty(shape.heads))
+        if taps > 1:
+            self.order_leak = f"its convolution reveals the order of {taps} tokens"
         self.reset_parameters()
-
-    @property
-    def order_leak(self) -> str:
-        return f"its convolution reveals the order of {self.taps} tokens" if self.taps > 1 else ""
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw uniformly up to 1/sqrt(inputs), PyTorch's default, which the authors keep."""
@@ -207,8 +205,8 @@ def blocks_of(keys: Tensor, directions: Tensor, betas: Tensor) -> Blocks:
     solved = torch.linalg.solve_triangular(triangle, right_side, upper=False, unitriangular=True)
     on_keys, on_queries = solved.split((BLOCK, keys.shape[-1]), -1)
     final_keys = keys - on_keys.mT @ directions
-    both = [torch.cat((x, directions), -2) for x in (keys, final_keys)]
-    return Blocks(*both, on_keys, on_queries)
+    direct, final = (torch.cat((x, directions), -2) for x in (keys, final_keys))
+    return Blocks(direct, final, on_keys, on_queries)
 
 
 def scores_by_block(queries: Tensor, blocks: Blocks, indices: Tensor, end: int) -> Tensor:

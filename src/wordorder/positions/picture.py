@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Position
+from .base import Position, Resettable
 from .composed import Sum
 from .layout import TokenLayout
 from .reference_model import plain_attention
@@ -39,7 +39,7 @@ def weights_of_copies(kind: type[Position], copies: int, **options: Any) -> Tens
     if "sample_positions" in position.active_hooks():
         return None
     generator = torch.Generator().manual_seed(0)
-    if hasattr(position, "reset_parameters"):
+    if isinstance(position, Resettable):
         position.reset_parameters(generator)
     layer = Sum(position.shape, (position,))
     layout = TokenLayout.of(torch.arange(copies)[None], consecutive=True)

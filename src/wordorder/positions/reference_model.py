@@ -189,7 +189,7 @@ class ReferenceCache:
         all_positions, all_documents = positions, documents
         if self.positions is not None:
             all_positions = torch.cat((self.positions, positions), 1)
-        if self.documents is not None:
+        if self.documents is not None and documents is not None:
             all_documents = torch.cat((self.documents, documents), 1)
         self.positions, self.documents = all_positions, all_documents
         return TokenLayout(

@@ -101,11 +101,9 @@ class Selective(Position):
             self.gate_weight = nn.Parameter(torch.empty(shape.heads, shape.width))
             self.gate_bias = nn.Parameter(torch.empty(shape.heads))
         self.matrices = ("down", "up", "gate_weight") if gate else ("down", "up")
+        if taps > 1:
+            self.order_leak = f"its convolution reveals the order of {taps} tokens"
         self.reset_parameters()
-
-    @property
-    def order_leak(self) -> str:
-        return f"its convolution reveals the order of {self.taps} tokens" if self.taps > 1 else ""
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw uniformly up to 1/sqrt(inputs), PyTorch's default, as the authors' code does."""

@@ -200,4 +200,9 @@ class SelfExtend(Position):
 
 def _at(rotation: Rotation, indices: Tensor) -> Rotation:
     """Return the rotation of some indices of the time axis."""
-    return Rotation(*(x if x is None else x[:, :, indices] for x in rotation))
+    cosine, sine, unit = rotation
+    return Rotation(
+        cosine[:, :, indices],
+        sine[:, :, indices],
+        None if unit is None else unit[:, :, indices],
+    )

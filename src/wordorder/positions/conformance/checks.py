@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import CATALOGUE
-from ..base import PositionError
+from ..base import PositionError, Resettable
 from ..reference_model import ReferenceCache, ReferenceModel
 from ..spec import Part, Spec
 from .declarations import facts, hooks
@@ -126,7 +126,7 @@ def shifted(setup: Setup) -> None:
     shifts = sorted({setup.first_position(shift, 9) for shift in (1, 7, 1000, 1_000_000)})
     outputs = [(shift, reference.read(x, plain + shift)) for shift in shifts]
     expected = reference.read(x, plain)
-    if all(p.shift_invariant for p in reference.position.instances):
+    if all(p.shift_invariant for p in reference.position.embeddings):
         for shift, output in outputs:
             case = f"positions from {shift} on, with shift_invariant = True"
             require_equal(output, expected, case)
@@ -189,7 +189,7 @@ def blind_to_the_future(setup: Setup) -> None:
 def windowed(setup: Setup) -> None:
     """With a sliding window, tokens before the window change nothing."""
     reference, x = setup.reference_model(), setup.inputs(1, 9)
-    if leaks := [type(p).__name__ for p in reference.position.instances if p.order_leak]:
+    if leaks := [type(p).__name__ for p in reference.position.embeddings if p.order_leak]:
         raise NotApplicable(
             f"{' and '.join(leaks)} declares order_leak: a window does not limit it"
         )
@@ -294,10 +294,10 @@ def movable(setup: Setup) -> None:
 
 def initialised(setup: Setup) -> None:
     """reset_parameters sets finite values, which depend on the generator only."""
-    for instance in setup.build_default().instances:
+    for instance in setup.build_default().embeddings:
         if not list(instance.parameters()):
             continue
-        if not hasattr(instance, "reset_parameters"):
+        if not isinstance(instance, Resettable):
             raise CheckFailed(f"{type(instance).__name__} has parameters but no reset_parameters()")
         values = []
         for _ in range(2):

@@ -14,7 +14,7 @@ from .setup import CLOSE, HEAD_DIM, CheckFailed, Setup
 def facts(setup: Setup) -> None:
     """Declared facts are true: options, door, slopes, additive, static rotation, limit."""
     position = setup.build()
-    for instance in position.instances:
+    for instance in position.embeddings:
         _door(instance)
         if missing := [name for name in instance.options() if not hasattr(instance, name)]:
             name = missing[0]
@@ -22,14 +22,12 @@ def facts(setup: Setup) -> None:
         _matrices(instance)
         _slopes_are_the_bias(instance)
         if "distance_bias" in instance.active_hooks():
-            bias, shape = (
-                instance.distance_bias(torch.arange(-4, 5).view(3, 3)),
-                (setup.heads, 3, 3),
-            )
-            if bias.shape != shape or bias.dtype is not torch.float32:
+            bias = instance.distance_bias(torch.arange(-4, 5).view(3, 3))
+            shape = (setup.heads, 3, 3)
+            if bias is None or bias.shape != shape or bias.dtype is not torch.float32:
+                returned = None if bias is None else f"{tuple(bias.shape)} {bias.dtype}"
                 raise CheckFailed(
-                    f"distance_bias of (3, 3) returned {tuple(bias.shape)} {bias.dtype}: return "
-                    f"{shape} torch.float32"
+                    f"distance_bias of (3, 3) returned {returned}: return {shape} torch.float32"
                 )
         limit = instance.max_position
         if limit is not None:  # positions up to the declared limit must work
@@ -52,7 +50,7 @@ def hooks(setup: Setup) -> None:
             for count in (setup.heads, setup.key_value_heads)
         }
         queries, keys = heads[setup.heads], heads[setup.key_value_heads]
-        for instance in position.to(dtype).instances:
+        for instance in position.to(dtype).embeddings:
             _check_result("embed", instance.embed(x, layout), x, (2, time, width))
             tables, state = instance.prepare(layout), instance.state(x, layout, None)
             result = instance.transform_queries(queries, tables, state)
@@ -116,7 +114,7 @@ def _additive(setup: Setup, position: Composed) -> None:
     layout = TokenLayout.of(torch.arange(6)[None])
     q, k = torch.randn(2, 1, setup.heads, 6, HEAD_DIM, dtype=torch.float64).unbind()
     x = setup.inputs(1, 6)
-    for instance in position.instances:
+    for instance in position.embeddings:
         state = instance.state(x, layout, None)
         score = instance.score(q, k, instance.prepare(layout), state)
         if score is None:
@@ -139,7 +137,7 @@ def _additive(setup: Setup, position: Composed) -> None:
 
 def _static(setup: Setup, position: Composed) -> None:
     keys = torch.randn(1, setup.heads, 6, HEAD_DIM, dtype=torch.float64)
-    for instance in position.instances:
+    for instance in position.embeddings:
         if not instance.static_rotation:
             continue
         layout = TokenLayout.of(torch.arange(6)[None])

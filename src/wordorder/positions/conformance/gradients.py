@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def _checked_gradients(
     reference: ReferenceModel,
     x: Tensor,
     positions: Tensor | None,
-    variables: dict[str, Tensor],
+    variables: Mapping[str, Tensor],
     case: str,
 ) -> dict[str, Tensor]:
     """Return the gradients of a loss, each compared with a finite difference.

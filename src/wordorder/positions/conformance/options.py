@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..base import PositionError
+from ..base import Position, PositionError
 from ..reference_model import ReferenceModel
 from ..spec import Part, Spec, find
 from .setup import CheckFailed, NotApplicable, Setup
@@ -52,7 +52,7 @@ def _other_values(value: Any, choices: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(candidate for candidate in candidates if candidate != value)
 
 
-def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
+def _choices(kind: type[Position]) -> dict[str, tuple[Any, ...]]:
     """Return the values of the options that are annotated as a Literal."""
     try:
         hints = typing.get_type_hints(kind.__init__)
@@ -136,7 +136,7 @@ def _outputs(setup: Setup) -> Iterator[Callable[[], Any]]:
     yield lambda: reference.read(setup.inputs(1, LONG))
     yield lambda: reference.read(x, torch.arange(SHORT)[None] + setup.first_position(FAR, SHORT))
     yield lambda: reference.read(x, context_length=500)
-    axes = max((getattr(p, "axes", 1) for p in reference.position.instances), default=1)
+    axes = max((getattr(p, "axes", 1) for p in reference.position.embeddings), default=1)
     grid = torch.stack([torch.arange(SHORT) // (1 + axis) for axis in range(axes)], dim=-1)
     yield lambda: reference.read(x, grid[None]) if axes > 1 else None
     plain = torch.arange(SHORT)[None]

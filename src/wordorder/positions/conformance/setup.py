@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import composed
-from ..base import Position
+from ..base import Position, Resettable
 from ..composed import Composed
 from ..reference_model import ReferenceModel
 from ..shape import ModelShape
@@ -57,8 +57,8 @@ class Setup:
         position = self.build_default()
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for instance in position.instances:
-                if hasattr(instance, "reset_parameters"):
+            for instance in position.embeddings:
+                if isinstance(instance, Resettable):
                     instance.reset_parameters(generator)
             for parameter in position.parameters():
                 noise = torch.randn(parameter.shape, generator=generator)
