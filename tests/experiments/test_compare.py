@@ -309,7 +309,7 @@ def test_a_folder_made_otherwise_is_kept(config: CompareConfig, tmp_path: Path) 
     assert results(config) == before
     (tmp_path / "home").mkdir()
     (tmp_path / "home/letter").touch()
-    with pytest.raises(BadInput, match="folder of other things"):
+    with pytest.raises(BadInput, match="was not created by wordorder"):
         compare(replace(config, out=str(tmp_path / "home"), overwrite=True))
     assert (tmp_path / "home/letter").exists()
 

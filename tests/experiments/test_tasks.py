@@ -157,7 +157,7 @@ def test_a_folder_of_other_things_is_left_alone(config: TasksConfig) -> None:
     folder = Path(config.out)
     folder.mkdir()
     (folder / "letter").write_text("dear")
-    with pytest.raises(BadInput, match="folder of other things"):
+    with pytest.raises(BadInput, match="was not created by wordorder"):
         run(replace(config, overwrite=True))
     assert [path.name for path in folder.iterdir()] == ["letter"]
     with pytest.raises(BadInput, match="is a file"):

@@ -69,7 +69,7 @@ def test_stopped_it_says_how_to_go_on(text: str) -> None:
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "the same command goes on with c" in said
+    assert "the same command continues" in said
     assert "Traceback" not in said
     assert json.loads(Path("c/comparison.json").read_text(encoding="utf-8"))["steps"] == 100000
 
@@ -108,7 +108,7 @@ def test_killed_it_goes_on_where_its_runs_were_saved(text: str) -> None:
         (["--positions", "none"], "at least two"),
         (["--seeds", "-1"], "--seeds is -1"),
         (["--lengths", "0", "1"], "--lengths is [0, 1]: it must be a list, each at least 1"),
-        (["--baseline", "t5"], "--baseline t5 is not compared"),
+        (["--baseline", "t5"], "--baseline t5 is not among the --positions"),
         (["--data", "nothere.txt"], "nothere.txt"),
         (["--postions", "none"], "did you mean --positions"),
         (["--steps", "3", "--time", "2m"], "give one"),
@@ -129,5 +129,5 @@ def test_a_folder_of_other_things(text: str, capsys: pytest.CaptureFixture[str])
     Path("home").mkdir()
     Path("home/letter").touch()
     assert main(["compare", *SMALL, "--data", text, "--steps", "3", "--out", "home"]) == 2
-    assert "folder of other things" in capsys.readouterr().err
+    assert "was not created by wordorder" in capsys.readouterr().err
     assert os.listdir("home") == ["letter"]

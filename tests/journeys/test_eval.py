@@ -174,9 +174,9 @@ def test_whole_windows_of_a_run_that_fills_in(capsys: pytest.CaptureFixture[str]
             "rotary --context --data few.txt --pack",
             "--context: contexts of 16 to 512 tokens are left out: the text has no target tokens",
         ),
-        ("masked --stride 8", "masked fills in hidden tokens, and --stride asks for the next one"),
-        ("masked --context", "masked fills in hidden tokens, and --context asks for the next one"),
-        ("masked --retrieval all", "masked fills in hidden tokens, and --retrieval asks for the"),
+        ("masked --stride 8", "--stride needs a model that predicts the next token, but masked"),
+        ("masked --context", "--context needs a model that predicts the next token, but masked"),
+        ("masked --retrieval all", "--retrieval needs a model that predicts the next token"),
         ("rotary --strid 8", "did you mean --stride?"),
     ],
 )

@@ -134,7 +134,7 @@ def test_the_text_that_is_recorded_is_the_one_that_was_read(
     assert json.loads(capsys.readouterr().out)["data"] == f"{other} (validation)"
     if tuned:
         card = (out / "README.md").read_text(encoding="utf-8")
-        assert f"trained on from `{runs / 'rotary'}`" in card and "from scratch" not in card
+        assert f"fine-tuned from `{runs / 'rotary'}`" in card and "from scratch" not in card
 
 
 def test_parent_that_has_moved(
@@ -191,7 +191,7 @@ def test_tables_are_stretched_and_biases_need_nothing(
         ),
         ("rotary --to 99999 --pack", "fewer than 99,999"),
         ("gru --to 4x", "give a run of a transformer that predicts the next token"),
-        ("rotary --to 4x --steps 2 --time 3s", "--time and --steps are two lengths for one run"),
+        ("rotary --to 4x --steps 2 --time 3s", "--time and --steps both set the length of the run"),
         ("rotary --to 4x --out rotary", "holds a run"),
         ("rotary --to 4x --base -1", "--base is -1.0: it must be at least 0"),
         ("rotary --to 4x --base nan", "--base is nan: it must be a finite number, at least 0"),

@@ -179,7 +179,7 @@ def test_compiled_it_writes_the_same(said: Said) -> None:
     ("options", "why"),
     [
         (["--no-cache"], "needs a cache of the whole sequence"),
-        (["--window", "8"], "keeps the whole text"),
+        (["--window", "8"], "needs a cache of the whole sequence"),
     ],
 )
 def test_what_cannot_be_compiled_is_said(options: list[str], why: str, said: Said) -> None:

@@ -104,8 +104,8 @@ def test_explain_asks_for_what_was_learned(
 ) -> None:
     assert main(["explain", str(runs / name), "the man"]) == 0
     shown = capsys.readouterr().out
-    assert ("next word" in shown) == (name == "gru")
-    assert ("word after them, hidden" in shown) == (name != "gru")
+    assert ("for the next token" in shown) == (name == "gru")
+    assert ("for a mask token" in shown) == (name != "gru")
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_run_with_code_of_ones_own_loads_only_when_trusted(
         capsys.readouterr()
         assert main(command) == 3
         said = capsys.readouterr().err
-        assert said.startswith("error: run has a positional embedding of its own, own_root.Root")
+        assert said.startswith("error: run has the user-defined positional embedding own_root.Root")
         assert said.count("\n") == 1
         assert main([*command, "--trust"]) == 0
     small = small.replace("--tokenizer bytes ", "")  # which the run brings

@@ -107,7 +107,7 @@ def test_what_cannot_be_is_said_in_its_place(
     monkeypatch.chdir(runs)
     assert main(["probe", "learned", "--only", "order", "removed", "sentences"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "cannot: position 31 is past the longest that --position learned can" in shown
+    assert "cannot: position 31 is past the largest that --position learned can" in shown
     assert "cannot: the embedding acts at the input, before all layers" in shown
     assert "sentences: cannot: " in shown and "Where attention goes" not in shown
 
@@ -159,7 +159,7 @@ def test_where_the_folder_cannot_be_written_the_tables_are_shown(
         there.rmdir()
     captured = capsys.readouterr()
     assert "Reading the position" in captured.out and "probe.png" not in captured.out
-    assert "rotary/probe.png could not be written: Is a directory" in captured.err
+    assert "cannot write rotary/probe.png: Is a directory" in captured.err
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_where_the_folder_cannot_be_written_the_tables_are_shown(
             "unknown part 'positions' of the probe: did you mean position",
         ),
         (["rotary", "--pairs", "no.jsonl"], "no such file: no.jsonl"),
-        (["rotary", "--pairs", "bad.jsonl"], "bad.jsonl, line 3, column 1: not JSON"),
+        (["rotary", "--pairs", "bad.jsonl"], "bad.jsonl, line 3, column 1 is not JSON"),
         (["learned", "--pairs", "pairs.jsonl"], "pairs.jsonl, line 1: 19 tokens are too long"),
-        (["masked"], "masked fills in hidden tokens, and a probe asks for the next one"),
+        (["masked"], "probe needs a model that predicts the next token, but masked"),
         (["short"], "the model has a trained length of 8, and a probe needs at least 16"),
         (["rotary", "--data", "few.txt"], "the text is 4 tokens, shorter than one window of 16"),
         (["rotary", "--pair", "pairs.jsonl"], "did you mean --pairs?"),
@@ -203,7 +203,7 @@ def test_a_text_that_changed_since_is_told(
     (tmp_path / "rotary/config.json").write_text(json.dumps(record), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert main(["probe", "rotary"]) == 2
-    assert "is not what rotary was trained on" in one_line(capsys)
+    assert "has changed since rotary was trained on it" in one_line(capsys)
 
 
 def test_the_example_of_the_docs_runs(

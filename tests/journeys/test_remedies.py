@@ -18,9 +18,9 @@ BYTES = [*BASE, "--tokenizer", "bytes"]
 NEW = BASE[: BASE.index("--out")]
 
 REMEDIES = [
-    Remedy("--heads 5", "do not divide the width", add="--width 40"),
-    Remedy("--heads 5", "do not divide the width", add="--head-dim 8"),
-    Remedy("--key-value-heads 3", "do not divide 2 heads", add="--key-value-heads 1"),
+    Remedy("--heads 5", "is not a multiple of 5 heads", add="--width 40"),
+    Remedy("--heads 5", "is not a multiple of 5 heads", add="--head-dim 8"),
+    Remedy("--key-value-heads 3", "2 heads are not a multiple of 3", add="--key-value-heads 1"),
     Remedy("--objective masked-token", "needs a bidirectional model", add="--no-causal"),
     Remedy("--no-causal", "a bidirectional model sees the token", drop="--no-causal"),
     Remedy("--no-causal", "a bidirectional model sees the token", add="--objective masked-token"),

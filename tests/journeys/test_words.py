@@ -146,7 +146,7 @@ def test_a_table_is_trained_and_asked(here: Path, capsys: pytest.CaptureFixture[
     words = ["train", "--data", "text.txt.gz", "--out", "t.bin", "--dimensions", "8"]
     shown = found(capsys, *words, "--threads", "1")
     assert shown["out"] == "t.bin" and shown["words"] == 9
-    assert "is there already: replace it by --overwrite" in refused(capsys, *words)
+    assert "already exists: replace it with --overwrite" in refused(capsys, *words)
     assert asked(capsys, *words, "--overwrite").startswith("t.bin: 9 words of 8 numbers")
     assert found(capsys, "t.bin", "king")["dimensions"] == 8
 
@@ -158,15 +158,15 @@ def test_a_table_is_trained_and_asked(here: Path, capsys: pytest.CaptureFixture[
         (["v.txt", "kin"], "v.txt has no word 'kin': did you mean 'king'?"),
         (["v.txt", "--analogy", "king", "man"], "--analogy has 2 words: give three"),
         (["v.txt", "--analogy", "king man woman"], "--analogy has 1 word: give three"),
-        (["v.txt", "--expect", "queen"], "--expect needs a word or an --analogy"),
+        (["v.txt", "--expect", "queen"], "--expect needs a WORD or --analogy"),
         (["v.txt", "--count", "0", "king"], "--count is 0: it must be at least 1"),
         (["v.txt", "--questions", "v.txt"], "v.txt, line 1: 2 words, but a question has 4"),
         (["v.txt", "--picture", "p.png"], "--picture needs at least two words"),
         (["v.txt", "a b", "--sentences", "q.txt"], "--sentences needs a run"),
         (["broken.txt", "a"], "broken.txt, line 3: a word and 1 number, but line 1 announces 2"),
         (["v.txt", "--countt", "3"], "did you mean --count?"),
-        (["."], "is no whole run: config.json is missing"),
-        (["train", "--data", "v.txt", "--out", "no/v.txt"], "there is no folder no"),
+        (["."], "is not a complete run folder: config.json is missing"),
+        (["train", "--data", "v.txt", "--out", "no/v.txt"], "the folder no does not exist"),
         (["train", "--data", "v.txt", "--out", "t.txt", "--epochs", "0"], "--epochs is 0"),
     ],
 )
@@ -181,7 +181,7 @@ def test_what_cannot_be_asked(
 def test_sentences_of_a_run_that_cannot_be_compared(
     run: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "and 0 are given" in refused(capsys, run, "--sentences", "q.txt")
+    assert "no arguments were given" in refused(capsys, run, "--sentences", "q.txt")
     assert "no such file: none.txt" in refused(capsys, run, "I am", "--sentences", "none.txt")
 
 

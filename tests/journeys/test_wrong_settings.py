@@ -194,7 +194,7 @@ def test_what_yaml_reads_otherwise_is_taken_as_it_was_meant() -> None:
         ("--model gru --isolate-documents", "not possible with a GRU"),
         (
             "--model gru --no-causal",
-            "a GRU processes tokens from left to right: leave out --no-causal",
+            "so it is always causal: leave out --no-causal",
         ),
         (
             "--model gru --no-causal --objective masked-token",
