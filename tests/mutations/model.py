@@ -65,8 +65,8 @@ MUTANTS = (
         "model/decoding.py",
         (
             (
-                "return self.sinks + self.window + 1 - self.cache.length",
-                "return self.sinks + self.window + 2 - self.cache.length",
+                "fitting := self.sinks + self.window + 1 - cache.length",
+                "fitting := self.sinks + self.window + 2 - cache.length",
             ),
         ),
         (EVICTION,),
