@@ -151,7 +151,8 @@ def _measured(
     batch = training_data.batches(config).at(0).to(device)
     numbers = _thread_numbers(config, device.type) if compute is None else ()
     if compute is None:
-        # A run of fixed steps takes 1.2 times its training steps: validation comes on top.
+        # The measured step is a forward and backward pass: 1.2 allows for the optimizer and for
+        # validations.
         show.say("measuring the fastest dtype, kernel and number of threads on this machine")
         compute = measure(
             config,
