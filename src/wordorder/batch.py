@@ -8,15 +8,15 @@ from torch import Tensor, device
 
 
 class Batch(NamedTuple):
-    """The input of one forward pass; tensors are int64 `(batch, time)`.
+    """The input of one forward pass; token tensors are int64 `(batch, time)`.
 
     Args:
         tokens: input token ids.
         targets: the token to predict at each index; -1 is ignored. None: no loss is computed.
         documents: document id of each token: tokens attend only to their own document, and -1 is
             padding. None: each row is one document.
-        positions: positions for the embedding, (batch or 1, time), of any dtype. None: they
-            continue from the cache, or start at 0.
+        positions: positions for the embedding, (batch or 1, time), of any dtype; grid coordinates
+            have one more axis at the end. None: they continue from the cache, or start at 0.
         consecutive: whether `positions` increase by one within each document, as they do when
             None; distance biases are then faster.
         context_length: sequence length for length-dependent scaling, including tokens still to be

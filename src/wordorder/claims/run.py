@@ -1,12 +1,12 @@
 """Runs the jobs of claims, each once, and returns the verdicts.
 
-    OUT/claims.json        the machine, the text and the version, and for every claim tested in this
-                           folder its plan, criteria, values of every seed, and verdict
+    OUT/claims.json        the machine and the versions; for every claim tested in this folder its
+                           plan, text, criteria, values of every seed, and verdict
     OUT/results/NAME.json  one job: its settings, its time, its result
     OUT/runs/              the models, as ordinary run folders
 
 A job whose result is stored does not run again, so that an interrupted command resumes and claims
-share results. A failed job leaves only the claims that need it undecided.
+share results. If jobs fail, only claims that need a failed job become undecided.
 """
 
 from __future__ import annotations

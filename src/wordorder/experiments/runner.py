@@ -1,4 +1,4 @@
-"""The one runner of many jobs: some at once, told of as they go, each stored as it ends.
+"""Runs many jobs, several in parallel; reports progress, and stores each result when its job ends.
 
 A small model does not keep many cores busy: two runs with one thread each are often done
 before two runs one after the other with two. A failed job does not stop the rest.
@@ -47,7 +47,7 @@ class Progress:
         """Job `number` has done a share of its work, 0 to 1."""
 
     def ended(self, number: int, outcome: Outcome) -> None:
-        """Job `number` is over, well or badly."""
+        """Job `number` has ended; the outcome has whether it succeeded or failed."""
 
 
 def run_what_is_left(
@@ -59,17 +59,17 @@ def run_what_is_left(
     changed: Callable[[list[Outcome | None]], None] = lambda outcomes: None,
     launcher: Launcher | None = None,
 ) -> list[Outcome]:
-    """Run every job whose result is not stored; return how each ended, in the order given.
+    """Run every job whose result is not stored; return all outcomes, in the order given.
 
     Args:
-        plan: from the jobs that are left to the heading and the seconds of `Progress.plan`.
-        changed: called with the outcomes so far, None of what is left: at first with those that
-            are stored, then whenever a job has ended.
+        plan: maps the remaining jobs to a heading and the estimated seconds, for `Progress.plan`.
+        changed: called with one entry per job: its outcome, or None if it has not finished; first
+            with the stored results, then after each job.
     """
     outcomes = [stored(job) for job in jobs]
     changed(outcomes)
     left = [number for number, outcome in enumerate(outcomes) if outcome is None]
-    left.sort(key=lambda number: jobs[number].alone)  # last, for nothing runs beside them
+    left.sort(key=lambda number: jobs[number].alone)  # exclusive jobs last: they run by themselves
 
     def ended(number: int, outcome: Outcome) -> None:
         outcomes[left[number]] = outcome
@@ -91,7 +91,7 @@ def run_jobs(
     ended: Callable[[int, Outcome], None] = lambda number, outcome: None,
     launcher: Launcher | None = None,
 ) -> list[Outcome]:
-    """Run every job and return how each ended, in the order given.
+    """Run every job and return their outcomes, in the order given.
 
     Args:
         at_once: how many run at once.

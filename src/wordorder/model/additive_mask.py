@@ -1,6 +1,6 @@
 """The sum of a bias and a mask, which is added to the scores before the softmax.
 
-The mask is 0 or minus infinity. Layers with the same embedding and window share one
+The mask is 0 or minus infinity. Layers that share an embedding and a window share one
 `AdditiveMask`, and the pieces of it that are already computed.
 """
 
@@ -15,7 +15,7 @@ from ..positions import Sum, TokenLayout
 from .bias import AttentionBias
 from .mask import EVERYTHING, AttentionMask
 
-# Largest size of the pieces that are kept for the other layers of a forward pass.
+# Keep pieces for other layers only if all of them together have at most this many elements.
 MOST_KEPT = 1 << 24
 
 
@@ -25,8 +25,8 @@ class AdditiveMask:
     Args:
         mask: which keys each query may attend to.
         bias: the bias by distance, or None.
-        dtype: of the activations; a mask without bias has it. A bias is float32, because
-            bfloat16 rounds different distances to the same value.
+        dtype: dtype of a mask without a bias. With a bias the result is float32, because bfloat16
+            rounds different distances to the same value.
     """
 
     def __init__(self, mask: AttentionMask, bias: AttentionBias | None, dtype: torch.dtype) -> None:
@@ -51,7 +51,10 @@ class AdditiveMask:
 
     @property
     def rising(self) -> bool:
-        """Whether positions never fall: no causal query attends to a key at a later position."""
+        """Whether no causal query attends to a key at a later position.
+
+        While compiling, False if the layout's `consecutive` does not say so.
+        """
         layout = self.mask.layout
         if layout.consecutive or torch.compiler.is_compiling():
             return layout.consecutive

@@ -3,16 +3,16 @@
 A kernel has two functions: `supports(problem)` and `run(problem)`. The first kernel in the table
 that supports a problem computes it, so the order of the table is the preference:
 
-    kernel             computes layers whose embedding ...
-    whole rows         replaces attention (cope, dape, path, self-extend, shaw-values)
-    flex               (with --kernel flex) has a score function or a bias by index, or other masks
-                       than the causal one
-    rows               has a score function, or a trained bias that needs gradients by pair
-    fused              has neither score nor bias (none, sinusoidal, learned, rotary)
-    fused with slopes  has ALiBi's bias, from 512 keys on
-    fused with bias    has a bias that is not trained and fits in one float32 matrix
-    one row            is any other, in a compiled decoding step
-    pieces             is any other; with --kernel plain also those of the fused kernels
+    kernel             used when
+    whole rows         the embedding replaces attention (cope, dape, path, self-extend, shaw-values)
+    flex               --kernel flex is given, and there is a score function, a bias with a
+                       by-distance table, or a mask other than the causal one
+    rows               there is a score function, or a trained bias that needs gradients by pair
+    fused              there is neither score nor bias (none, sinusoidal, learned, rotary)
+    fused with slopes  the bias is ALiBi's, and there are 512 keys or more
+    fused with bias    the bias is not trained and fits in one float32 matrix
+    one row            no earlier kernel supports a compiled decoding step
+    pieces             no earlier kernel does; with --kernel plain, instead of the fused kernels
 
 To add a kernel, write its two functions in a new file and add a line here.
 
@@ -20,8 +20,9 @@ To add a kernel, write its two functions in a new file and add a line here.
     plain  matrix product, softmax, matrix product; supports every bias and score.
     fused  PyTorch's scaled_dot_product_attention if it supports the problem, else plain.
     flex   FlexAttention, for GPUs, except for plain causal attention, which fused computes.
-    auto   the same as fused. Which is faster depends on the machine and the length (on some CPUs
-           the fused kernel's backward pass is slow in bfloat16), so training measures both.
+    auto   in the model the same as fused; `wordorder train` times plain and fused (on a GPU flex
+           too) and picks the fastest, which depends on the machine and the length (on some CPUs
+           the fused kernel's backward pass is slow in bfloat16).
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def attention(problem: AttentionProblem) -> Tensor:
 
 
 def mixing_weights(attend: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the attention weights of any kernel, and its output for values of zero.
+    """Return the attention weights of any kernel, and its output when all values are zero.
 
     Attention is linear in the values, so identity matrices as values give the weights. A head
     of width d gives the weights of d tokens at once. With 5 keys and d = 2 these are the values:

@@ -23,7 +23,7 @@ from .mask import EVERYTHING
 
 
 class AttentionBias:
-    """The bias by distance of the layers with one embedding, in one forward pass.
+    """The bias by distance of the layers that share an embedding, in one forward pass.
 
     Args:
         position: the layers' embedding, which has a bias by distance.

@@ -3,10 +3,10 @@
 `KVCache` is the protocol that a transformer uses; `model.new_cache()` returns a cache.
 
 `Cache` is the transformer's. It keeps raw keys, with their positions and each embedding's state,
-and attention transforms them whenever it reads them. So scaling that depends on the length,
-eviction, and removing an embedding are right by construction. If every embedding declares a
-static rotation, the cache keeps rotated keys instead, which is faster, as long as positions do
-not change.
+and attention transforms them whenever it reads them. So scaling that depends on the length, and
+eviction, are right by construction. If every embedding declares a static rotation, the cache keeps
+rotated keys instead, which is faster; positions must not change afterwards, so such a cache cannot
+evict.
 
 With eviction a sequence of any length fits in a bounded cache: only the first and the last tokens
 are kept, at consecutive positions.
@@ -46,7 +46,7 @@ class KVCache(Protocol):
     Attributes:
         length: number of cached tokens.
         rotated: keys are stored transformed by the embedding.
-        consecutive: positions so far rise by one inside each document.
+        consecutive: positions so far increase by one in each document.
         context_length: the length that length-dependent scaling uses.
         layers: the cache of each layer.
     """

@@ -30,7 +30,9 @@ class AttentionRecord(NamedTuple):
     attended: Tensor
 
     def weights(self) -> tuple[Tensor, Tensor]:
-        """Return the attention weights, and the output that does not come from values.
+        """Return the attention weights, and the value-independent part of the output.
+
+        That part is zero, unless an embedding such as shaw-values adds to the output.
 
         Shapes: (batch, heads, query, key) and (batch, heads, query, head_dim).
         """

@@ -1,4 +1,4 @@
-"""Which keys each query may attend to, for all layers with one window."""
+"""Which keys each query may attend to, for all layers that share a window."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EVERYTHING = slice(None)
 
 
 class AttentionMask:
-    """The mask of the layers with one window, in one forward pass.
+    """The mask of the layers that share a window, in one forward pass.
 
     Args:
         layout: indices and documents of queries and keys.
@@ -18,9 +18,10 @@ class AttentionMask:
 
     Attributes:
         queries, keys: numbers of queries and keys.
-        needed: whether a mask is needed, judged from shapes alone.
+        needed: whether a mask is needed, decided without reading tensor values.
         past_only: query i is key i, and attends to keys 0 to i only.
-        causal_only: the mask is the causal mask and nothing else.
+        causal_only: the mask is the square lower triangle: causal, no cached keys, no documents,
+            no narrower window.
     """
 
     def __init__(self, layout: TokenLayout, window: int | None) -> None:
@@ -32,7 +33,7 @@ class AttentionMask:
         self.causal_only = self.past_only and layout.key_documents is None and not narrow
 
     def keys_of(self, rows: slice) -> slice:
-        """Return the keys, from the first, that any of these queries may attend to."""
+        """Return slice(0, n) that covers every key any of these queries may attend to."""
         if not (self.layout.causal and self.layout.trailing):
             return EVERYTHING
         return slice(0, self.keys - self.queries + rows.indices(self.queries)[1])

@@ -23,10 +23,11 @@ class AttentionProblem(NamedTuple):
         queries: (batch, heads, query, head_dim), transformed by the embedding, not yet scaled. The
             embedding may have widened queries and keys.
         keys, values: (batch, heads, key, head_dim).
-        scale: factor of the products of queries and keys.
+        scale: factor applied to q.k.
         score: the elementwise function of scores, or None.
         additive: the mask and the bias by distance.
-        position, tables, state: the layer's embedding, for one that replaces attention.
+        position, tables, state: the layer's embedding, what its `prepare` returned, and its cached
+            state; kernels need them when it overrides `attend`.
         kernel: the requested kernel.
     """
 
@@ -85,7 +86,10 @@ class AttentionProblem(NamedTuple):
 
     @property
     def trains_pairs(self) -> bool:
-        """Whether a trained bias is evaluated by pair, so that it needs gradients by pair."""
+        """Whether a trainable bias must be computed for each query-key pair.
+
+        It is where positions are not consecutive; autograd then needs the full matrix.
+        """
         return self.bias is not None and self.bias.trained and self.bias.by_distance is None
 
     @property

@@ -68,8 +68,8 @@ class Position(nn.Module):
     """Base class of every positional embedding; by itself it behaves as `none`.
 
     The constructor is the configuration: `__init__(self, shape, /, *, option=default)`
-    stores every option under its own name. `Position` is abstract and each embedding is
-    final: to change one, wrap it.
+    stores every option under its own name. Subclass `Position` directly; do not subclass an
+    existing embedding: wrap it.
 
     Facts are class attributes, or properties where they depend on options:
         summary: one sentence.
@@ -82,9 +82,9 @@ class Position(nn.Module):
         additive: `score` adds a term that does not depend on the score it is passed.
         static_rotation: a rotated key changes only if its position does.
         shared: one instance with its parameters serves all layers.
-        order_leak: a part that reveals order without positions, such as a convolution, as a
-            clause for messages; "" if there is none.
-        follows: the options that default to 0 and then scale with the trained length.
+        order_leak: a clause inserted into messages, naming a component that reveals order
+            without positions, such as a convolution; "" if there is none.
+        follows: options whose default 0 means: derive from the trained length.
         matrices: names of the parameters that multiply hidden states; they are trained as
             the model's matrices are (with Muon).
     """
@@ -241,7 +241,8 @@ class Position(nn.Module):
 
         The function is called as (score, batch, head, query_index, key_index): with index
         grids that broadcast on a CPU, and with scalars inside a fused kernel. `score` is
-        scaled already. For an `additive` embedding it may be 0 instead of the actual score,
+        scaled already. `query_index` counts along the key axis, cached keys included; it is not
+        a row of `queries`. For an `additive` embedding it may be 0 instead of the actual score,
         and the result is then used as a bias.
         """
         return None

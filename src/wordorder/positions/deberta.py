@@ -44,8 +44,9 @@ class Deberta(Position):
 
     Every layer has its own table and its own two projections. The projections multiply the
     table, not hidden states, so AdamW trains all three (Muon on the projections was 0.02 nats
-    worse). A causal model never uses the vectors of future distances. Fractional distances
-    are rounded to the nearest integer.
+    worse). In a causal model at consecutive positions, the key projection is applied only to
+    rows d >= 0 of the table, the query projection only to rows d <= 0. Fractional distances are
+    rounded to the nearest integer.
 
     Args:
         span: distances of at least this, in either direction, share a vector; 0: a quarter of
@@ -73,7 +74,8 @@ class Deberta(Position):
     traps = (
         "Three terms: scores are divided by √(3 head_dim), not by √head_dim.",
         "The key's term uses the distance seen from the key, δ(j, i), not δ(i, j).",
-        "The authors' code and transformers use δ(i, j) there: Q is mirrored in their checkpoints.",
+        "The authors' code and Hugging Face Transformers use δ(i, j) there; their checkpoints have "
+        "Q mirrored.",
     )
     door = "score"
     follows = (defaults.Follows("span", defaults.REACH_RULE, 512),)
@@ -115,8 +117,10 @@ class Deberta(Position):
         span, most = self.resolved_span, self.resolved_span - 1
         queries, keys = upcast(queries) * self.softmax_scale, upcast(keys) * self.softmax_scale
         table = self.table.to(queries.dtype)  # (2 * span, width), row d + span for distance d
-        # Only distances that occur, the largest first: `most` to `least` seen from the query,
-        # `span` to `nearest` seen from the key (with the sign of query minus key).
+        # Only distances (query minus key) that occur, the largest first. Seen from the query they
+        # are `most`, the largest with its own vector, to `least`, which is 0 if there is no future
+        # and else -span; seen from the key, `span` to `nearest`, which is 0 if there is no future
+        # and else -most.
         nearest = max(least, -most)
         key_vectors = self.key_weight.to(table.dtype) @ table[span + least :].flip(0).mT
         query_vectors = table[: span - nearest + 1] @ self.query_weight.to(table.dtype).mT
@@ -158,7 +162,8 @@ def _add_consecutive(
     """
     query_products = pairs.of_rows(query_products, query)  # (batch, heads, query, distances)
     key_products = key_products[..., : key.numel()]
-    past, future = query_products[..., :1], query_products[..., -1:]  # (batch, heads, query, 1)
+    # Each (batch, heads, query, 1); in a causal model `future` is distance 0, and is not used.
+    past, future = query_products[..., :1], query_products[..., -1:]
     past_key, future_key = key_products[..., :1, :], key_products[..., -1:, :]  # (..., 1, key)
     scores = (score + past).add_(past_key)  # every key as if in the far past
     near = key_products.shape[-2] - 1  # distances in the band

@@ -32,7 +32,7 @@ class TokenLayout:
         key_documents: (batch, key), likewise.
         context_length: the length that length-dependent scaling uses, fixed by the caller.
         causal: whether queries attend only to keys at or before their own index.
-        consecutive: positions rise by one inside a document, so for every pair of tokens that
+        consecutive: positions increase by one in a document, so for every pair of tokens that
             may attend to each other, the difference of positions is the difference of indices.
         trailing: the queries are the last tokens of the key axis.
         self_attention: the queries and the keys are the same tokens, as without a cache.
@@ -101,7 +101,10 @@ class TokenLayout:
         )
 
     def of_sequences(self, sequences: slice) -> TokenLayout:
-        """Return the layout of some sequences of the batch; rows that all share are kept."""
+        """Return the layout of some sequences of the batch.
+
+        Tensors with one row shared by the batch are left as they are.
+        """
 
         def cut(tensor: Tensor) -> Tensor:
             return tensor if len(tensor) == 1 else tensor[sequences]
@@ -120,7 +123,7 @@ class TokenLayout:
         return self.query_positions[:, :, None] - self.key_positions[:, None, :]
 
     def needs_mask(self, window: int | None = None) -> bool:
-        """Return whether a mask is needed, judged from shapes alone."""
+        """Return whether a mask is needed, without reading tensor values."""
         single = self.trailing and len(self.query_indices) == 1
         keys = self.key_positions.shape[1]
         narrow = window is not None and keys > window

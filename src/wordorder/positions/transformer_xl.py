@@ -6,9 +6,9 @@ vector.
 
 Two methods compute the same products. Where positions are consecutive, there is one sinusoid
 per distance: queries are multiplied by all of them, and each row of products is shifted to its
-keys (`_by_distance`). Otherwise (gaps, documents with their own positions, fractions, a cache)
-the sinusoid of a distance is expanded into sinusoids of both positions (`_by_position`), which
-takes a longer product but no distances.
+keys (`_by_distance`). Otherwise (gaps, fractions), or with few queries, the sinusoid of a distance
+is expanded into sinusoids of both positions (`_by_position`): a larger matmul, but no projection
+for each distance.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TransformerXL(Position):
     )
     traps = (
         "The relative shift leaves wrong numbers above the diagonal, which the mask must hide.",
-        "The shift assumes consecutive positions: with gaps or packed documents it is wrong.",
+        "The shift takes index differences: with gaps or fractional positions it is wrong.",
         "There are two biases: u is multiplied by the key's content, v by the distance.",
     )
     door = "score"
@@ -141,8 +141,9 @@ def _by_distance(
 ) -> Tensor:
     """Return products of queries and distances, from one product per distance: the shift.
 
-    Each query is multiplied by the sinusoids of all distances, the largest first, and of one
-    distance more. Of 3 queries and 3 keys, with `a` the first query, that is
+    Each query is multiplied by the sinusoids of all distances in decreasing order, plus one extra
+    (-1 when causal) that makes the shift line up. Of 3 queries and 3 keys, with `a` the first
+    query, that is
 
         a2  a1  a0  a-1
         b2  b1  b0  b-1

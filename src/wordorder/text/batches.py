@@ -1,16 +1,16 @@
 """Batches as a pure function of (seed, index): a resumed run continues with the next index.
 
 The tokens form a ring: the first document follows the last one. Each epoch cuts the ring into
-adjacent windows of `context_length` tokens, from a random offset, and takes each window once in a
-random order. Both are drawn from (seed, epoch), so only the index has to be saved.
+contiguous non-overlapping windows of `context_length` tokens, from a random offset, and takes each
+window once in a random order. Both are drawn from (seed, epoch), so only the index has to be saved.
 
     tokens    ... x x E | a b c E | d e E | f g h ...     E: end of text, |: document boundary
     window            [E a b c] E  d e E                  input, for context_length 4
     targets            a b c E                            each token once, E included
 
-A document starts with the end-of-text token before it, at position 0. So every token, the first
-and the last included, is predicted exactly once from its own document, and generation starts from
-the same token.
+A document starts with the end-of-text token before it, from which generation starts too.
+Evaluation predicts every token exactly once; an epoch skips at most context_length - 1 tokens. With
+`isolate_documents`, each document starts at position 0 and is predicted from itself alone.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Batches:
         return window.masked_token(random, self.mask_id, self.mask_fraction)
 
     def epoch(self, index: int) -> float:
-        """Return how many epochs come before this batch, a fraction included."""
+        """Return how many epochs come before this batch, as a float."""
         return index * self.batch_size / self.windows_per_epoch
 
     def _draw_epoch(self, epoch: int) -> NDArray[np.int64]:
@@ -199,6 +199,7 @@ class _Window:
             # Without document ids a bidirectional model would attend to the padding.
             documents = np.zeros_like(tokens)
         if documents is not None and self.padded is not None:
+            # In documents -1 is padding, as in targets it is a token that is not counted.
             documents = np.where(self.padded, NOT_COUNTED, documents)
         tensors = (_tensor(array) for array in (tokens, targets, documents, positions))
         return Batch(*tensors, consecutive=True)

@@ -56,9 +56,9 @@ class Preparation:
     Args:
         config: the configuration, with dropout and sizes filled in.
         model: the model with its initial weights.
-        compute: how the run computes.
+        compute: device, dtype, attention kernel, threads and compilation.
         forward: the model as training calls it, possibly compiled.
-        plan: the plan.
+        plan: the number of steps, and the expected time and memory.
     """
 
     config: TrainConfig
@@ -85,7 +85,7 @@ def prepare(
     Args:
         started: when the run began, by `time.perf_counter`.
         show: receives messages.
-        compute: how to compute; None: choose by a benchmark.
+        compute: device, dtype, kernel, threads and compilation; None: choose by a benchmark.
         weights: initial weights; None: drawn from the seed.
 
     Raises:
@@ -151,6 +151,8 @@ def _measured(
     batch = training_data.batches(config).at(0).to(device)
     numbers = _thread_numbers(config, device.type) if compute is None else ()
     if compute is None:
+        # The measured step is a forward and backward pass: 1.2 allows for the optimizer and for
+        # validations.
         show.say("measuring the fastest dtype, kernel and number of threads on this machine")
         compute = measure(
             config,
@@ -176,7 +178,7 @@ def _measured(
 
 
 def _passes(config: TrainConfig, training_data: TrainingData, steps: int) -> float:
-    """Return the number of passes over the training text in this many steps."""
+    """Return the number of epochs, a float, in this many steps."""
     return training_data.batches(config).epoch(steps * config.accumulate)
 
 

@@ -168,7 +168,7 @@ def resume(
     trust: bool = False,
     show: Display | None = None,
 ) -> Run:
-    """Resume a run bit by bit, and return it.
+    """Resume a run bit for bit, and return it.
 
     Args:
         folder: the run folder.

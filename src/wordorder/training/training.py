@@ -2,7 +2,7 @@
 
 Everything random is a function of (seed, step): batches, masks, dropout and sampled positions. So a
 checkpoint consists of the weights, the optimizer, the best weights and the number of steps; with
-the recorded decisions (`decisions.py`) a killed run resumes bit by bit.
+the recorded decisions (`decisions.py`) a killed run resumes bit for bit.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Training:
 
     Args:
         config: the configuration.
-        compute: how the run computes.
-        training_data: the tokens.
+        compute: device, dtype, attention kernel and threads.
+        training_data: the texts as tokens, and their tokenizer.
         model: the model with its initial weights.
         steps: total number of steps, for the schedule.
         open_ended: `steps` is an estimate, and the run continues until `end_at` starts the decay
@@ -80,7 +80,8 @@ class Training:
         self.parameters = list(model.parameters())
         self.warmup = math.ceil(config.warmup * steps)
         self.evaluate_every = config.evaluate_every or steps_between_validations(config, steps)
-        development = getattr(training_data, "development", None)  # data of tasks has none
+        # Tasks have no development text, and never call `validate`.
+        development = getattr(training_data, "development", None)
         chooses = config.keep == "best" and development is not None
         self.best = BestWeights() if chooses else None
 
@@ -259,7 +260,7 @@ class Training:
         self.model.load_state_dict({name: tensors[f"model.{name}"] for name in names})
         prefix = "optimizer."
         self.optimizer.load_state(
-            {n.removeprefix(prefix): t for n, t in tensors.items() if prefix in n[:10]}
+            {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         )
         if self.best is not None:
             device = self.parameters[0].device
