@@ -28,8 +28,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Numbers too few to share out: several threads would wait for one another."""
-    if not FEW_NUMBERS & {*request.path.parts}:
+    """Few numbers, or a worker for each core: threads would wait for one another."""
+    if not FEW_NUMBERS & {*request.path.parts} and "PYTEST_XDIST_WORKER" not in os.environ:
         yield
         return
     import torch

@@ -39,6 +39,7 @@ OF_A_RUN = ("api.md", "eval.md", "generate.md", "probe.md", "train.md")
 OTHERWISE = {
     "add-an-embedding.md": "test_an_embedding_of_ones_own_holds",
     "compare.md": "test_a_comparison_in_python_runs",
+    "export.md": "tests/journeys/test_export.py",
 }
 TINY = {
     **{"--width": "16", "--heads": "4", "--head-dim": "4", "--feed-forward-width": "24"},
