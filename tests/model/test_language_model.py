@@ -180,7 +180,7 @@ def test_an_older_runs_optimizer_is_refused_in_a_line(make_random: MakeModel) ->
         return Optimizer(model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.0)
 
     made(matrices=False).load_state(made(matrices=False).state())
-    with pytest.raises(BadInput, match="an older wordorder began this run"):
+    with pytest.raises(BadInput, match="an older wordorder started this run"):
         made(matrices=True).load_state(made(matrices=False).state())
 
 

@@ -180,4 +180,4 @@ def test_a_matrix_that_is_none_is_told() -> None:
         matrices = ("weight",)
 
     found = check(Declared, only=("facts",)).findings[0]
-    assert found.holds is False and "weight is none: name parameters of" in found.detail
+    assert found.holds is False and "weight is not a parameter of shape" in found.detail

@@ -80,7 +80,7 @@ def made(spec: str, causal: bool, batch: int = 1) -> tuple[Any, list[Tensor]]:
         pytest.skip(str(error))
     reader.position.double()
     parameters = [p for p in reader.position.parameters() if p.requires_grad]
-    return reader, [case.text(batch, TIME).requires_grad_(), *parameters]
+    return reader, [case.inputs(batch, TIME).requires_grad_(), *parameters]
 
 
 def holds(read: Callable[[Tensor], Tensor], moved: list[Tensor], fast: bool) -> bool:

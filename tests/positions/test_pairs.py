@@ -129,7 +129,7 @@ def test_a_pair_by_itself_is_as_exact_a_million_off(spec: str, causal: bool) -> 
     """What a fused kernel asks for, as all pairs at once: sines and FIRE's shares are float32."""
     case = Setup(parse(spec), CATALOGUE, heads=2, key_value_heads=1, causal=causal)
     try:
-        reader, x = case.reference_model(), case.text(1, 7)
+        reader, x = case.reference_model(), case.inputs(1, 7)
     except PositionError as error:
         if causal:
             raise
