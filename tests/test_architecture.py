@@ -6,6 +6,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import grimp
@@ -67,6 +68,13 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 def test_modules_say_what_they_are(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert path.stem not in FORBIDDEN_NAMES
+
+
+def test_a_class_name_stands_for_one_class() -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES]
+    names = Counter(n.name for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ClassDef))
+    public = {name: count for name, count in names.items() if not name.startswith("_")}
+    assert [name for name, count in public.items() if count > 1] == []
 
 
 def test_every_embedding_is_final() -> None:

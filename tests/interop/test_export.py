@@ -19,7 +19,7 @@ from wordorder.interop.huggingface import export as exporting
 from wordorder.interop.huggingface import rotary, weights
 from wordorder.interop.huggingface.export import Export, export
 from wordorder.interop.huggingface.families import FAMILIES, Family, rms_decoder
-from wordorder.interop.huggingface.verify import TOLERANCE, Comparison
+from wordorder.interop.huggingface.verify import TOLERANCE, LogitComparison
 from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")
@@ -265,7 +265,7 @@ def test_a_mistake_in_a_map_is_refused_and_leaves_nothing(
 
 
 def test_nan_is_not_exact() -> None:
-    assert not Comparison("alone", 8, float("nan")).is_exact
+    assert not LogitComparison("alone", 8, float("nan")).is_exact
 
 
 def test_the_command_exits_with_3_and_keeps_the_earlier_export(

@@ -53,7 +53,7 @@ def train_vectors(
     models = gensim_models("word2vec")
     done = count(1)
 
-    class Progress(models.callbacks.CallbackAny2Vec):  # type: ignore[misc, name-defined]
+    class EpochProgress(models.callbacks.CallbackAny2Vec):  # type: ignore[misc, name-defined]
         def on_epoch_end(self, _: Any) -> None:
             progress(next(done) / epochs)
 
@@ -78,7 +78,7 @@ def train_vectors(
             corpus_file=str(lines),
             total_words=model.corpus_total_words,
             epochs=epochs,
-            callbacks=[Progress()],
+            callbacks=[EpochProgress()],
         )
     return Vectors.of_keyed(corpus.name, model.wv)
 

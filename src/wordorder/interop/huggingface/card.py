@@ -11,7 +11,7 @@ from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.run import Run
 from wordorder.version import __version__
 
-from .verify import TOLERANCE, Comparison
+from .verify import TOLERANCE, LogitComparison
 
 PROMPT = "The"
 CAUSAL_CODE = """\
@@ -36,7 +36,7 @@ def model_card(
     name: str,
     run: Run,
     holder: Holder,
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[LogitComparison],
     notes: Sequence[str],
 ) -> str:
     """Return README.md.
@@ -85,7 +85,7 @@ def _prompt(tokenizer: Tokenizer) -> str:
     return PROMPT
 
 
-def comparison_table(comparisons: Sequence[Comparison]) -> Table:
+def comparison_table(comparisons: Sequence[LogitComparison]) -> Table:
     """Return the largest differences: a row for each length, a column for each way of reading."""
     columns = {
         "alone": "alone",

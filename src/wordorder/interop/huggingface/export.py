@@ -27,7 +27,7 @@ from .convert import configuration, loaded, quiet_transformers, tensors
 from .families import FAMILIES
 from .rotary import static_length
 from .tokenizer import check_tokenizer, write_tokenizer
-from .verify import TOLERANCE, Comparison, compare
+from .verify import TOLERANCE, LogitComparison, compare
 
 FILES = (
     "config.json",
@@ -65,7 +65,7 @@ class Export:
 
     folder: Path
     class_name: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[LogitComparison, ...]
     texts: int
     notes: tuple[str, ...]
 
@@ -208,7 +208,9 @@ def _notes(architecture: Architecture) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _compared(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> Iterator[Comparison]:
+def _compared(
+    folder: Path, run: Run, model: LanguageModel, holder: Holder
+) -> Iterator[LogitComparison]:
     """Yield the comparisons of a written folder with its run.
 
     Raises:

@@ -27,7 +27,7 @@ FIRST_POSITION = 0  # of padding, which nothing attends to
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LogitComparison:
     """The largest difference of logits in one way of reading.
 
     Args:
@@ -61,7 +61,7 @@ def lengths(model: LanguageModel, longest: int | None) -> list[int]:
 @torch.no_grad()
 def compare(
     model: LanguageModel, theirs: Any, *, longest: int | None, static_length: int | None
-) -> Iterator[Comparison]:
+) -> Iterator[LogitComparison]:
     """Yield the differences, shorter texts first.
 
     Args:
@@ -79,10 +79,10 @@ def compare(
             for tokens in (whole, other[padding:])
         ]
         reading = _Reading(theirs, whole, other, padding)
-        yield Comparison("alone", length, _largest(expected[:1], [reading.alone()]))
-        yield Comparison("padded", length, _largest(expected, reading.padded()))
+        yield LogitComparison("alone", length, _largest(expected[:1], [reading.alone()]))
+        yield LogitComparison("padded", length, _largest(expected, reading.padded()))
         if model.config.causal and (static_length is None or length <= static_length):
-            yield Comparison("cached", length, _largest(expected, reading.cached()))
+            yield LogitComparison("cached", length, _largest(expected, reading.cached()))
 
 
 def _largest(expected: list[Tensor], logits: list[Tensor]) -> float:
