@@ -8,36 +8,32 @@ Imports nothing, so that every package may raise these.
 from __future__ import annotations
 
 
-class BadInput(ValueError):
-    """The request cannot be carried out as it stands, and the user can change it.
+class CodedError(Exception):
+    """Base of these errors.
 
     Args:
         message: one line: what was given, where, what is allowed, what to do.
         code: identifies the message in tests and programs, as in `text.missing-field`.
     """
 
-    exit_code = 2
-
     def __init__(self, message: str, *, code: str = "") -> None:
         super().__init__(message)
         self.code = code
 
 
-class Failed(RuntimeError):
+class BadInput(CodedError, ValueError):
+    """The request cannot be carried out as it stands, and the user can change it."""
+
+    exit_code = 2
+
+
+class Failed(CodedError, RuntimeError):
     """A valid request failed while it ran: a NaN loss, or too little memory."""
 
     exit_code = 1
 
-    def __init__(self, message: str, *, code: str = "") -> None:
-        super().__init__(message)
-        self.code = code
 
-
-class Refused(RuntimeError):
+class Refused(CodedError, RuntimeError):
     """The request is possible but unsafe without consent, such as an inexact resume."""
 
     exit_code = 3
-
-    def __init__(self, message: str, *, code: str = "") -> None:
-        super().__init__(message)
-        self.code = code

@@ -173,7 +173,7 @@ def _verdict(outcomes: Mapping[str, Outcome], claim: Claim, shared: ClaimPlan) -
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return the record of claims in a folder; empty if there is none.
+    """Return the record of claims in a folder, or an empty one.
 
     Raises:
         BadInput: the record is damaged.

@@ -105,8 +105,8 @@ def refuse_typed(typed: Set[str], *rules: tuple[bool, str, BadInput]) -> None:
     """Check that no typed option is without effect.
 
     Args:
-        rules: for each, a condition, the names of options without effect under it, and the error,
-            in whose message {} stands for the option.
+        rules: for each, a condition, the options without effect under it, and the error to raise;
+            its message has {} in place of the option.
 
     Raises:
         BadInput: for the first such option.

@@ -1,7 +1,7 @@
 """Random offsets (SHAPE): training starts every sequence at a random position.
 
 With an absolute embedding, a model may learn something for each single position. With random
-offsets no token stands at the same position each time, so a model can rely on distances only;
+offsets the position of a token differs from step to step, so a model can rely on distances only,
 and it is trained at positions past the trained length. This is not an embedding by itself: it
 changes the positions that the others of its layer get in training, as in
 offset:most=512+sinusoidal.
