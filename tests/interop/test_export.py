@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
+from wordorder.interop.comparison import TOLERANCE, LogitComparison
+from wordorder.interop.export import Export, export
 from wordorder.interop.huggingface import export as exporting
 from wordorder.interop.huggingface import rotary, weights
-from wordorder.interop.huggingface.export import Export, export
+from wordorder.interop.huggingface.export import HUGGING_FACE
 from wordorder.interop.huggingface.families import FAMILIES, Family, rms_decoder
-from wordorder.interop.huggingface.verify import TOLERANCE, LogitComparison
 from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")
@@ -29,7 +30,7 @@ SMALLEST = 0.3  # of the spread of logits: they must depend on something to be w
 
 
 def exported(folder: Path, kind: str, name: str) -> Export:
-    return export(write_run(folder / "run", **ROWS[kind][name]))
+    return export(write_run(folder / "run", **ROWS[kind][name]), HUGGING_FACE)
 
 
 # -- what is held --------------------------------------------------------------------------------
@@ -37,8 +38,8 @@ def exported(folder: Path, kind: str, name: str) -> Export:
 
 @pytest.mark.parametrize("kind,name", ALL)
 def test_each_row_is_exact(tmp_path: Path, kind: str, name: str) -> None:
-    result = exported(tmp_path, kind, name)
-    assert result.class_name == kind
+    result = exported(tmp_path, kind, name).written
+    assert result.holder == kind
     assert result.largest_difference < TOLERANCE / 10
     run = Run.load(tmp_path / "run")
     is_limited = run.model.position.max_position == TRAINED - 1
@@ -85,7 +86,7 @@ def test_what_generate_writes_is_what_transformers_writes() -> None:
 def test_generating_past_a_length_dependent_scaling_is_exact(tmp_path: Path, name: str) -> None:
     """With transformers' cache keys would keep the frequencies of the shorter text."""
     result = exported(tmp_path, "LlamaForCausalLM", name)
-    assert result.notes and all("\n" not in note for note in result.notes)
+    assert result.written.notes and all("\n" not in note for note in result.written.notes)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(result.folder)
     assert theirs.generation_config.use_cache is False
     run, tokens = Run.load(tmp_path / "run"), torch.arange(10)[None]
@@ -286,20 +287,20 @@ def test_the_command_exits_with_3_and_keeps_the_earlier_export(
 def test_what_is_there_is_replaced_only_if_an_export_wrote_it(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     out = tmp_path / "deep" / "er"
-    assert export(run, out).folder == out
+    assert export(run, HUGGING_FACE, out).folder == out
     with pytest.raises(BadInput) as caught:
-        export(run, out)
+        export(run, HUGGING_FACE, out)
     assert caught.value.code == "interop.out-is-an-export"
-    export(run, out, overwrite=True)
+    export(run, HUGGING_FACE, out, overwrite=True)
     (out / "mine.txt").write_text("mine")
     with pytest.raises(BadInput) as caught:
-        export(run, out, overwrite=True)
+        export(run, HUGGING_FACE, out, overwrite=True)
     assert caught.value.code == "interop.out-not-empty"
     with pytest.raises(BadInput) as caught:
-        export(run, tmp_path / "run", overwrite=True)
+        export(run, HUGGING_FACE, tmp_path / "run", overwrite=True)
     assert caught.value.code == "interop.out-not-empty"
     with pytest.raises(BadInput) as caught:
-        export(run, out / "mine.txt", overwrite=True)
+        export(run, HUGGING_FACE, out / "mine.txt", overwrite=True)
     assert caught.value.code == "interop.out-is-a-file"
 
 
@@ -309,8 +310,9 @@ def test_a_tokenizer_that_differs_is_refused(
     from wordorder.interop.huggingface import tokenizer
 
     monkeypatch.setattr(tokenizer, "_opening_with", lambda *token: None)
+    run = write_run(tmp_path / "run")
     with pytest.raises(Refused) as caught:
-        exported(tmp_path, *DEFAULT)
+        export(run, HUGGING_FACE, tmp_path / "a" / "new" / "folder")
     assert caught.value.code == "interop.tokenizer-differs"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -337,8 +339,8 @@ def test_a_missing_extra_names_the_command(tmp_path: Path, monkeypatch: pytest.M
     run = write_run(tmp_path / "run")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(BadInput, match=r"pip install 'wordorder\[hf\]'") as caught:
-        export(run)
-    assert caught.value.code == "interop.transformers-not-installed"
+        export(run, HUGGING_FACE)
+    assert caught.value.code == "interop.not-installed"
 
 
 def test_what_no_class_holds_is_said_before_anything_is_loaded(

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from rich.console import Console
 
 from wordorder.cli.options.export import read_options
-from wordorder.interop.huggingface.card import comparison_table
-from wordorder.interop.huggingface.export import export
+from wordorder.interop.comparison import comparison_table
+from wordorder.interop.export import export
+from wordorder.interop.targets import TARGETS
 from wordorder.training.run import Run
 
 
@@ -18,18 +19,19 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = read_options(arguments)
     run = Run.load(options.run, trust=options.trust)
-    exported = export(run, options.out, overwrite=options.overwrite)
+    exported = export(run, TARGETS[options.to], options.out, overwrite=options.overwrite)
+    written = exported.written
     if options.json:
-        values = asdict(exported) | {"largest_difference": exported.largest_difference}
-        print(json.dumps({**values, "folder": str(exported.folder)}))
+        values = asdict(written) | {"largest_difference": written.largest_difference}
+        print(json.dumps({"folder": str(exported.folder), "export": exported.target, **values}))
         return 0
     console = Console(highlight=False)
-    console.print(comparison_table(exported.comparisons).terminal())
+    console.print(comparison_table(written.comparisons).terminal())
     print(
-        f"{exported.class_name}: logits differ by at most {exported.largest_difference:.1e}; "
-        f"the tokenizers agree on {exported.texts} texts"
+        f"{written.holder}: logits differ by at most {written.largest_difference:.1e}; "
+        f"the tokenizers agree on {written.texts} texts"
     )
-    for note in exported.notes:
+    for note in written.notes:
         print(f"note: {note}", file=sys.stderr)
     print(exported.folder)
     return 0

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wordorder.errors import BadInput
+from wordorder.interop.comparison import TOLERANCE, LogitComparison, comparison_table
 from wordorder.interop.holders import Holder
-from wordorder.table import Table
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.run import Run
 from wordorder.version import __version__
-
-from .verify import TOLERANCE, LogitComparison
 
 PROMPT = "The"
 CAUSAL_CODE = """\
@@ -83,18 +81,3 @@ def _prompt(tokenizer: Tokenizer) -> str:
     except BadInput:  # an alphabet without one of its letters
         return tokenizer.decode(range(len(PROMPT)))
     return PROMPT
-
-
-def comparison_table(comparisons: Sequence[LogitComparison]) -> Table:
-    """Return the largest differences: a row for each length, a column for each way of reading."""
-    columns = {
-        "alone": "alone",
-        "padded": "beside a padded one",
-        "cached": "with the cache",
-    }
-    rows = []
-    for tokens in dict.fromkeys(each.tokens for each in comparisons):
-        row = {each.reading: each.difference for each in comparisons if each.tokens == tokens}
-        cells = [f"{row[reading]:.1e}" if reading in row else "-" for reading in columns]
-        rows.append([f"{tokens:,}", *cells])
-    return Table(["tokens", *columns.values()], rows, left=frozenset())

@@ -10,52 +10,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wordorder.batch import Batch
+from wordorder.interop.comparison import LogitComparison, lengths
 from wordorder.model import LanguageModel
 
-# Largest difference of logits in float32; sums in another order differ by 1e-5.
-TOLERANCE = 1e-4
-LONGER = 1024  # most tokens past the trained length: some classes hold whole matrices of scores
 CACHED_STEPS = 3  # tokens read one at a time through the cache
 FIRST_POSITION = 0  # of padding, which nothing attends to
-
-
-@dataclass(frozen=True)
-class LogitComparison:
-    """The largest difference of logits in one way of reading.
-
-    Args:
-        reading: "alone", "padded" or "cached".
-        tokens: length of the longest sequence.
-        difference: largest absolute difference of two logits.
-    """
-
-    reading: str
-    tokens: int
-    difference: float
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the difference is at most the tolerance; NaN is not."""
-        return self.difference <= TOLERANCE
-
-
-def lengths(model: LanguageModel, longest: int | None) -> list[int]:
-    """Return the lengths to compare at, ascending.
-
-    Args:
-        longest: tokens that the class has positions for; None: any number.
-    """
-    trained = model.config.trained_length
-    limits = [longest, None if (last := model.position.max_position) is None else last + 1]
-    wanted = {max(1, trained // 2), trained, trained + min(trained, LONGER)}
-    return sorted({min([length, *(limit for limit in limits if limit)]) for length in wanted})
 
 
 @torch.no_grad()
@@ -71,7 +36,9 @@ def compare(
     """
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.config.vocabulary_size
-    for length in lengths(model, longest):
+    last = model.position.max_position
+    own_limit = None if last is None else last + 1
+    for length in lengths(model.config.trained_length, longest, own_limit):
         whole, other = torch.randint(vocabulary, (2, length), generator=generator)
         padding = length // 3
         expected = [

@@ -1,0 +1,82 @@
+"""How far another program's logits may lie from the run's, and the table that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from wordorder.errors import Refused
+from wordorder.table import Table
+
+# Largest difference of logits in float32; sums in another order differ by 1e-5.
+TOLERANCE = 1e-4
+LONGER = 1024  # most tokens past the trained length: some classes hold whole matrices of scores
+COLUMNS = {"alone": "alone", "padded": "beside a padded one", "cached": "with the cache"}
+
+
+@dataclass(frozen=True)
+class LogitComparison:
+    """The largest difference of logits in one way of reading.
+
+    Args:
+        reading: "alone", "padded" or "cached".
+        tokens: length of the longest sequence.
+        difference: largest absolute difference of two logits.
+        tolerance: largest difference that is allowed.
+    """
+
+    reading: str
+    tokens: int
+    difference: float
+    tolerance: float = TOLERANCE
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the difference is at most the tolerance; NaN is not."""
+        return self.difference <= self.tolerance
+
+
+def lengths(trained: int, *limits: int | None) -> list[int]:
+    """Return the lengths to compare at, ascending: half, as long as and twice those of training.
+
+    Args:
+        trained: tokens in one training sequence.
+        limits: most tokens that the model or the other program has positions for; None: any number.
+    """
+    wanted = {max(1, trained // 2), trained, trained + min(trained, LONGER)}
+    return sorted({min([length, *(limit for limit in limits if limit)]) for length in wanted})
+
+
+def exact(
+    comparisons: Iterable[LogitComparison], *, holder: str, original: str
+) -> tuple[LogitComparison, ...]:
+    """Return the comparisons, each within its tolerance.
+
+    Args:
+        holder: what was compared with the original, such as a class of transformers.
+        original: the run.
+
+    Raises:
+        Refused: one that is not exact; later ones are not made.
+    """
+    passed = []
+    for comparison in comparisons:
+        if not comparison.is_exact:
+            raise Refused(
+                f"{holder} differs from {original}: logits of {comparison.tokens:,} tokens "
+                f"({comparison.reading}) by up to {comparison.difference:.2g}, and "
+                f"{comparison.tolerance:g} is allowed: nothing was written",
+                code="interop.logits-differ",
+            )
+        passed.append(comparison)
+    return tuple(passed)
+
+
+def comparison_table(comparisons: Sequence[LogitComparison]) -> Table:
+    """Return the largest differences: a row for each length, a column for each way of reading."""
+    rows = []
+    for tokens in dict.fromkeys(each.tokens for each in comparisons):
+        row = {each.reading: each.difference for each in comparisons if each.tokens == tokens}
+        cells = [f"{row[reading]:.1e}" if reading in row else "-" for reading in COLUMNS]
+        rows.append([f"{tokens:,}", *cells])
+    return Table(["tokens", *COLUMNS.values()], rows, left=frozenset())

@@ -1,0 +1,8 @@
+"""The programs that runs are exported to, by what `--to` calls them."""
+
+from __future__ import annotations
+
+from .export import Target
+from .huggingface.export import HUGGING_FACE
+
+TARGETS: dict[str, Target] = {target.name: target for target in (HUGGING_FACE,)}
