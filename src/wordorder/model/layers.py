@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..batch import RowShare
 from .config import ModelConfig
 from .context import LayerContext
 
@@ -108,20 +109,29 @@ class Dropout(nn.Module):
     four elements, with a share exact to 1/65536. This takes a quarter of the time of PyTorch's
     dropout.
 
+    Where several processes share a batch, each draws the numbers of the whole batch and uses those
+    of its rows, so that the result does not depend on the number of processes.
+
     Source: Srivastava et al. 2014, section 4; with scaling in training instead of evaluation.
     """
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
+        self.rows = RowShare()
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.share:
             return x
+        rank, count = self.rows
+        shape = (count * len(x), *x.shape[1:])  # of the whole batch
         if x.device.type != "cpu" or torch.compiler.is_compiling():
-            return F.dropout(x, self.share)
-        numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
-        bits = numbers.view(torch.int16)[: x.numel()].view(x.shape)  # -32768 to 32767
+            if count == 1:
+                return F.dropout(x, self.share)
+            return x * F.dropout(x.new_ones(shape), self.share)[rank::count]
+        size = math.prod(shape)
+        numbers = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(1 << 63), None)
+        bits = numbers.view(torch.int16)[:size].view(shape)[rank::count]  # -32768 to 32767
         is_kept = bits >= round(self.share * 65536) - 32768
         return x * (is_kept.to(x.dtype) * (1 / (1 - self.share)))
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..batch import Batch
+from ..batch import Batch, RowShare
 from ..positions import Position
 from .config import EMBEDDING_STD, ModelConfig
 from .context import Recorder
@@ -160,6 +160,12 @@ class TokenModel(nn.Module):
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.share = share
+
+    def share_rows(self, rows: RowShare) -> None:
+        """Set which rows of a training batch this process computes, for dropout."""
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.rows = rows
 
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be generated after `tokens`; None: no limit."""

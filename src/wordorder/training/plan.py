@@ -19,6 +19,7 @@ from wordorder.model import ModelConfig, TokenModel
 from wordorder.settings import from_record
 from wordorder.training.compute import Compute
 from wordorder.training.config import MOST_ACCUMULATED, TrainConfig, budget_seconds
+from wordorder.training.ranks import Ranks
 from wordorder.training.size import WORTHWHILE_PASSES
 from wordorder.training.training_data import TrainingData, held_out_rows
 
@@ -91,6 +92,9 @@ class Plan:
         adds = f"{counts['position']:,}" if counts["position"] else "none"
         fitted_on = f", {data['fitted_on']}" if data["fitted_on"] else ""
         compute, compiled = self.compute, "compiled" if self.compute.compile else "eager"
+        ranks, each = (
+            (f"{compute.ranks} ranks, each ", " a rank") if compute.ranks > 1 else ("", "")
+        )
         rows = [
             (
                 "data",
@@ -111,10 +115,10 @@ class Plan:
                 f"{self._steps()} of {self.tokens_per_step:,} tokens: the text is read "
                 f"{self.epochs:.1f} times",
             ),
-            ("memory", f"about {readable_bytes(self.peak_bytes)}"),
+            ("memory", f"about {readable_bytes(self.peak_bytes)}{each}"),
             (
                 "machine",
-                f"{compute.device}, {compute.threads} threads, {compute.dtype}, "
+                f"{ranks}{compute.device}, {compute.threads} threads, {compute.dtype}, "
                 f"{compute.kernel} attention, {compiled} ({compute.reason})",
             ),
         ]
@@ -186,7 +190,7 @@ def plan_of(
         steps=steps,
         tokens_per_step=tokens_per_step(config),
         epochs=epochs,
-        peak_bytes=peak_bytes(config, model),
+        peak_bytes=peak_bytes(config, model, compute.ranks),
         seconds=seconds,
         timing=timing or Timing(),
     )
@@ -197,14 +201,14 @@ def tokens_per_step(config: TrainConfig) -> int:
     return config.batch_size * config.accumulate * config.model.trained_length
 
 
-def peak_bytes(config: TrainConfig, model: TokenModel) -> int:
-    """Return the estimated peak memory of training in bytes.
+def peak_bytes(config: TrainConfig, model: TokenModel, ranks: int = 1) -> int:
+    """Return the estimated peak memory of training in bytes, of one rank if there are several.
 
     It is the sum of weights, gradients, two moments and the best weights in float32, of the
     activations of each layer with the scores of plain attention, and of the logits with their
     float32 copy and two gradients.
     """
-    batch = config.batch_size * _row_bytes(model.config, model.config.trained_length)
+    batch = config.batch_size // ranks * _row_bytes(model.config, model.config.trained_length)
     return _bytes_without_batch(config, model) + batch
 
 
@@ -229,14 +233,16 @@ def _layer_bytes(shape: ModelConfig) -> int:
     return 4 * (6 * shape.width + 9 * inner + gates * shape.feed_forward_width + scores)
 
 
-def check_memory(config: TrainConfig, model: TokenModel, device: str) -> None:
+def check_memory(config: TrainConfig, model: TokenModel, device: str, ranks: Ranks) -> None:
     """Check that a run fits into memory, before it allocates anything large.
 
     Raises:
         Failed: the estimate exceeds the available memory.
     """
     available = memory_bytes(device)
-    needed = peak_bytes(config, model)
+    if available is not None and device != "cuda":
+        available //= ranks.on_this_machine
+    needed = peak_bytes(config, model, ranks.count)
     if available is not None and needed > available:
         raise out_of_memory(config, model, available)
 

@@ -28,6 +28,7 @@ from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import Optimizer
 from wordorder.training.plan import tokens_per_step
+from wordorder.training.ranks import ALONE, Ranks, explained
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
 from wordorder.training.text_generation import generate_text
 from wordorder.training.training_data import TrainingData
@@ -51,6 +52,7 @@ class Training:
         open_ended: `steps` is an estimate, and the run continues until `end_at` starts the decay
             and sets the end.
         forward: the model as training calls it, for example compiled; None: `model`.
+        ranks: the processes that train this model.
     """
 
     def __init__(
@@ -62,10 +64,13 @@ class Training:
         steps: int,
         open_ended: bool = False,
         forward: nn.Module | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.config, self.compute, self.training_data = config, compute, training_data
         self.model, self.steps = model, steps
         self.forward = model if forward is None else forward
+        self.ranks = ranks
+        model.share_rows(ranks.rows)
         self.open_ended = open_ended
         self.ends: list[tuple[int, int]] = []
         self.done = self.saved = 0
@@ -96,7 +101,9 @@ class Training:
         Args:
             begin: the step at which it starts to fall; None: now.
         """
-        self.ends.append((self.done if begin is None else begin, steps))
+        begin = self.done if begin is None else begin
+        self.ranks.send({"do": "end at", "steps": steps, "begin": begin})
+        self.ends.append((begin, steps))
         self.steps = steps
 
     def rate_factor(self, index: int) -> float:
@@ -115,6 +122,7 @@ class Training:
             Failed: the loss or the gradient is not finite; the weights are unchanged.
         """
         config, index = self.config, self.done
+        self.ranks.announce_step()
         factor = self.rate_factor(index)
         rate, matrix_rate = factor * config.learning_rate, factor * config.matrix_learning_rate
         loss, norm = self.gradient(index)
@@ -160,9 +168,13 @@ class Training:
         total = torch.zeros((), device=device)
         for number, batch in zip(numbers, batches, strict=True):
             positioned = self.with_sampled_positions(batch.to(device), number)
-            loss = self.forward(positioned).sum() / counted
-            loss.backward()
+            rows = self.ranks.rows.of(positioned)
+            with self.ranks.last_of_step(self.forward, number == numbers[-1]), explained():
+                loss = self.forward(rows).sum() / counted
+                # Gradients are averaged over ranks, whose losses are to be added.
+                (loss * self.ranks.count).backward()
             total += loss.detach()
+        total = self.ranks.summed(total)
         clip = config.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         return float(total), float(norm)

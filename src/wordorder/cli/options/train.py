@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_options import RunOptions, check_overruled, defaults
@@ -24,6 +25,10 @@ class TrainOptions:
         resume: resume the run in this folder, with the same result bit by bit.
         inexact: with --resume: resume even if the result cannot be the same bit by bit.
         trust: with --resume or --init: run the code of a user-defined embedding in the run.
+        ranks: processes that share each batch, started on this machine by PyTorch's torchrun. For
+            several machines start torchrun yourself: torchrun ... -m wordorder train ...
+        max_restarts: how often all ranks are started again after one of them has failed; they
+            continue from the last checkpoint.
         json: print the result as one JSON object.
         train: the run
     """
@@ -33,6 +38,8 @@ class TrainOptions:
     resume: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
+    ranks: Annotated[int, Interval(ge=1, le=4096)] = 1
+    max_restarts: Annotated[int, Interval(ge=0, le=1000)] = 0
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     train: RunOptions = field(default_factory=RunOptions)
 
