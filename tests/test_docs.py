@@ -35,7 +35,7 @@ README_LINES = 140  # two screens
 # Python that stands by itself: each page is one program, and what follows it is its output.
 PROGRAMS = ("data.md", "how-it-works.md", "plain-attention.md", "words.md")
 # Python that reads a run and a text: it is run beside a tiny runs/mine and my.txt.
-OF_A_RUN = ("api.md", "eval.md", "generate.md", "probe.md", "train.md")
+OF_A_RUN = ("api.md", "eval.md", "generate.md", "probe.md", "scale.md", "train.md")
 OTHERWISE = {
     "add-an-embedding.md": "test_an_embedding_of_ones_own_holds",
     "compare.md": "test_a_comparison_in_python_runs",
