@@ -40,6 +40,12 @@ CASES = {
     "hidden tokens": ({"position": "learned", "causal": False}, MASKED),
     "accumulated": ({"position": "alibi"}, {"accumulate": 2, "steps": 10}),
     "a GRU": ({"kind": "gru"}, {}),
+    "split rotary": ({"position": "rotary"}, {"shard": True, "weight_decay": 0.01}),
+    "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
+    "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
+    "split DeBERTa": ({"position": "deberta"}, {"shard": True, "isolate_documents": True}),
+    "split masked": ({"position": "learned", "causal": False}, {**MASKED, "shard": True}),
+    "split GRU": ({"kind": "gru"}, {"shard": True, "muon": False}),
 }
 
 
@@ -108,7 +114,9 @@ def two_ranks(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_two_ranks_train_as_one_process(
     text: Path, tmp_path: Path, two_ranks: Path, name: str
 ) -> None:
-    train(config_of(case(text, tmp_path / "one", *CASES[name])), compute=compute_for(ALONE))
+    model, training = CASES[name]
+    alone = case(text, tmp_path / "one", model, {**training, "shard": False})
+    train(config_of(alone), compute=compute_for(ALONE))
     check_equal(tmp_path / "one", two_ranks / name)
     record = json.loads((two_ranks / name / "config.json").read_text())
     assert record["machine"]["ranks"] == 2

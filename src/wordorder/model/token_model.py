@@ -69,6 +69,7 @@ class TokenModel(nn.Module):
         self.config = config = config.resolved
         self.compute_dtype = torch.float32
         self.attention_kernel: KernelName = "auto"
+        self.rows = RowShare()
         self.embedding = nn.Embedding(config.vocabulary_size, config.width)
         self.head = None
         if not config.tied_embeddings:
@@ -163,6 +164,7 @@ class TokenModel(nn.Module):
 
     def share_rows(self, rows: RowShare) -> None:
         """Set which rows of a training batch this process computes, for dropout."""
+        self.rows = rows
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.rows = rows

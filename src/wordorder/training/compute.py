@@ -333,6 +333,8 @@ def _choices(setting: str, candidates: tuple[str, ...]) -> tuple[str, ...]:
 def _compile(config: TrainConfig, device: str, run_seconds: float) -> tuple[bool, str]:
     if config.compile == "no" or config.model.kind == "gru":
         return False, "eager"
+    if config.shard:
+        return False, "eager: the weights are split"
     if device == "cpu" and not compiler_found():
         if config.compile == "yes":
             raise BadInput(

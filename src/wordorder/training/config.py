@@ -118,6 +118,8 @@ class TrainConfig:
     """attention kernel (flex only on CUDA); auto measures"""
     compile: Literal["auto", "yes", "no"] = "auto"
     """use torch.compile; auto: if the run is long enough to repay it"""
+    shard: bool = False
+    """with several ranks: split weights, gradients and optimizer state over them (FSDP2)"""
     threads: Threads = 0
     """CPU threads; 0: measured before and during training"""
     tensorboard: bool = False

@@ -48,7 +48,15 @@ def lead(training: Training, ranks: Ranks) -> None:
     tensors["store.tokens"] = torch.from_numpy(store.tokens.copy())
     tensors["store.starts"] = torch.from_numpy(store.starts.copy())
     ranks.send(values, tensors)
-    training.forward = ranks.parallel(training.forward, unused)
+    _share(training, ranks, unused)
+
+
+def _share(training: Training, ranks: Ranks, unused: bool) -> None:
+    """Sum gradients over ranks from now on, with the weights whole or split."""
+    if training.config.shard:
+        training.split()
+    else:
+        training.forward = ranks.parallel(training.forward, unused)
 
 
 def follow(ranks: Ranks) -> None:
@@ -71,10 +79,12 @@ def _follow(ranks: Ranks) -> None:
             training = _training(message, ranks)
             continue
         assert training is not None
-        if message is not None:
-            training.end_at(message.values["steps"], message.values["begin"])
-        else:
+        if message is None:
             _step(training)
+        elif message.values["do"] == "collect":
+            training.collect(optimizer=message.values["optimizer"])
+        else:
+            training.end_at(message.values["steps"], message.values["begin"])
 
 
 def _step(training: Training) -> None:
@@ -111,7 +121,7 @@ def _training(message: Message, ranks: Ranks) -> Training:
     parts: dict[str, Tensor] = {n: t for n, t in tensors.items() if not n.startswith("store.")}
     training.load(checkpoints.Checkpoint(values["done"], parts, {}))
     training.ends = [tuple(end) for end in values["ends"]]
-    training.forward = ranks.parallel(training.forward, values["unused"])
+    _share(training, ranks, values["unused"])
     return training
 
 

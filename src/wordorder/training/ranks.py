@@ -155,7 +155,7 @@ class Ranks:
     def last_of_step(self, forward: nn.Module, is_last: bool) -> contextlib.AbstractContextManager:
         """Return a context in which gradients are summed over ranks only in the last batch."""
         if is_last or not isinstance(forward, DistributedDataParallel):
-            return contextlib.nullcontext()
+            return contextlib.nullcontext()  # FSDP sums after every batch, which gives the same
         return forward.no_sync()
 
     def end(self) -> None:
@@ -232,13 +232,17 @@ def joined() -> Iterator[Ranks]:
             code="training.no-rendezvous",
         ) from None
     ranks = Ranks(rank, count, here, connected=True)
+    failed = True
     try:
         _check_same_versions(ranks)
         yield ranks
+        failed = False
     finally:
         with contextlib.suppress(dist.DistError, RuntimeError, Failed):  # other ranks are gone
             ranks.end()
-            if ranks.listening:  # otherwise a rank may end while another still sends
+            # A rank that ends while another still sends would look like one that failed. After a
+            # follower's error the leader does not come here, but its connection closes.
+            if ranks.listening and (ranks.leads or not failed):
                 dist.barrier()
             dist.destroy_process_group()
 

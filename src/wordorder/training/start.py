@@ -140,6 +140,12 @@ def train_in_held_folder(
     config = replace(config, out=str(folder), data=whole_paths(config.data))
     check_extras(config)
     ranks.check_batch_size(config.batch_size)
+    if config.shard and ranks.count == 1:
+        raise BadInput(
+            "--shard splits the weights over several ranks, and this is one: add --ranks 2 or "
+            "more, or leave --shard out",
+            code="training.shard-alone",
+        )
     first = Run.load(config.init, trust=trust) if config.init else None
     if first:
         config = with_tokenizer_from(first, config)

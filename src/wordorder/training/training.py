@@ -83,6 +83,7 @@ class Training:
             embedding_rate=config.embedding_rate,
         )
         self.parameters = list(model.parameters())
+        self.is_split, self.collected = False, 0
         self.warmup = math.ceil(config.warmup * steps)
         self.evaluate_every = config.evaluate_every or steps_between_validations(config, steps)
         # Tasks have no development text, and never call `validate`.
@@ -176,8 +177,44 @@ class Training:
             total += loss.detach()
         total = self.ranks.summed(total)
         clip = config.clip or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
+        if self.is_split:
+            from wordorder.training.sharding import clip_gradients
+
+            norm = clip_gradients(self.parameters, clip, self.ranks.count)
+        else:
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         return float(total), float(norm)
+
+    def split(self) -> None:
+        """Split the weights, gradients and optimizer state over the ranks from now on.
+
+        `model` stays whole: `collect` copies the trained weights into it.
+        """
+        from wordorder.training.sharding import SplitOptimizer, split
+
+        trained = split(self.model, self.compute)
+        optimizer = SplitOptimizer(self.model, trained, self.config, self.compute)
+        optimizer.load_state(self.optimizer.state())
+        self.optimizer, self.forward, self.is_split = optimizer, trained, True
+        self.parameters = list(trained.parameters())
+        self.collected = self.done
+
+    def collect(self, *, optimizer: bool = False) -> dict[str, Tensor]:
+        """Copy split weights into `model`, and return the whole state of the optimizer if asked.
+
+        All ranks do this together; a model that is not split is whole already.
+        """
+        if not self.is_split:
+            return self.optimizer.state() if optimizer else {}
+        from wordorder.training.sharding import collect
+
+        if optimizer or self.collected != self.done:
+            self.ranks.send({"do": "collect", "optimizer": optimizer})
+            with explained():
+                collect(self.forward, self.model)
+                self.collected = self.done
+                return self.optimizer.state() if optimizer else {}
+        return {}
 
     def with_sampled_positions(self, batch: Batch, number: int) -> Batch:
         """Return a batch with the positions that the embedding samples for it in training."""
@@ -192,6 +229,7 @@ class Training:
             final: use the validation text, for the reported loss; otherwise the development text,
                 if there is one.
         """
+        self.collect()
         training_data = self.training_data
         reported = final or training_data.development is None
         text = training_data.validation if reported else training_data.development
@@ -227,6 +265,7 @@ class Training:
         """Return a short generated text as a record; None if the model cannot generate."""
         if self.config.objective != "next-token":
             return None
+        self.collect()
         prompt = Prompt(self.config.sample_prompt, self.training_data.tokenizer)
         room = self.model.room(len(prompt.tokens))
         tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
@@ -246,6 +285,7 @@ class Training:
             Failed: a weight is not finite; the previous checkpoint remains.
             OSError: a file cannot be written; the previous checkpoint remains.
         """
+        optimizer = self.collect(optimizer=True)
         weights, best = self.model.state_dict(), self.best
         if name := not_finite(weights):
             raise Failed(
@@ -254,7 +294,7 @@ class Training:
                 code="training.weights-not-finite",
             )
         tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
-        tensors |= {f"optimizer.{n}": tensor for n, tensor in self.optimizer.state().items()}
+        tensors |= {f"optimizer.{n}": tensor for n, tensor in optimizer.items()}
         tensors |= best.tensors() if best else {}
         extra = {
             "model": self.model.config.to_dict(),
