@@ -135,7 +135,12 @@ UNCAPPED = Requirement(
 ONE_WINDOW = Requirement(
     lambda a: len(a.window_sizes) < 2, "sliding windows of one size", "--windows 0"
 )
-DECODER = (CAUSAL, BEFORE, UNCAPPED)
+STANDARD = Requirement(
+    lambda a: a.config.attention == "standard", "standard attention", "--attention standard"
+)
+DENSE = Requirement(lambda a: not a.config.experts, "a dense feed-forward", "--experts 0")
+USUAL = (STANDARD, DENSE)
+DECODER = (*USUAL, CAUSAL, BEFORE, UNCAPPED)
 RMS_DECODER = (*DECODER, RMS, SWIGLU, SEQUENTIAL, NO_EMBEDDING_NORM)
 
 LAYER_NORM = Requirement(lambda a: a.config.norm == "layer", "LayerNorm", "--norm layer")
@@ -175,7 +180,7 @@ WHOLE_HEADS = Requirement(
     "as many key-value heads as heads, which share the width",
     "--key-value-heads 0 --head-dim 0",
 )
-GPT = (UNCAPPED, LAYER_NORM, NO_QK_NORM, NO_WINDOWS, WHOLE_HEADS)
+GPT = (*USUAL, UNCAPPED, LAYER_NORM, NO_QK_NORM, NO_WINDOWS, WHOLE_HEADS)
 GPT_DECODER = (*GPT, CAUSAL, BEFORE)
 PATTERN = Requirement(
     _has_stock_rotary,
