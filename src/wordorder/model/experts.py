@@ -73,6 +73,8 @@ class Router(Linear):
         selection_bias: (experts,) float32, or None for softmax; see the module's docstring.
     """
 
+    selection_bias: Tensor | None
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.width, config.experts, bias=False)
         self.groups, self.active_groups = config.expert_groups, config.active_groups

@@ -71,8 +71,8 @@ class LatentAttention(nn.Module):
     def expanded(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys without positions and values, (batch, heads, key, head_dim) each."""
         keys, values = self.expansion(latents[:, 0]).split(self.expansion.widths, dim=-1)
-        heads = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (keys, values))
-        return tuple(heads)  # type: ignore[return-value]
+        keys, values = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (keys, values))
+        return keys, values
 
     def matrices(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return W_key and W_value by head, (heads, head_dim, latent_dim) each."""
@@ -109,7 +109,9 @@ class LatentAttention(nn.Module):
 
         def whole(rotary: Tensor, keys: Tensor, latents: Tensor) -> Projected:
             queries = torch.cat((plain @ to_keys, rotary), -1)
-            shared = torch.cat((latents, keys), -1).expand(-1, self.heads, -1, -1)
-            return queries, shared, latents.expand(-1, self.heads, -1, -1)
+            # An embedding may transform the shared key for each head differently.
+            joined = torch.cat((latents.expand(-1, keys.shape[1], -1, -1), keys), -1)
+            values = latents.expand(-1, self.heads, -1, -1)
+            return queries, joined.expand(-1, self.heads, -1, -1), values
 
         return context.attend(x, rotary, keys, latents, cache, whole) @ to_values.mT
