@@ -134,6 +134,44 @@ def test_padding_and_packing_change_nothing(make_random: MakeModel, spec: str) -
     close(model(Batch(padded, positions=positions, documents=documents))[:, 3:], alone)
 
 
+@pytest.mark.parametrize("spec", SPECS)
+@torch.no_grad()
+def test_hidden_tokens_are_absent_tokens(make_random: MakeModel, spec: str) -> None:
+    model = make_random(spec, **COMPRESSED)
+    documents = torch.zeros(2, 17, dtype=torch.int64)
+    documents[:, [3, 4]] = -1
+    rest = [i for i in range(17) if i not in (3, 4)]
+    positions = torch.arange(17)[None].expand(2, -1)
+    output = model(Batch(TOKENS, positions=positions, documents=documents))[:, rest]
+    expected = model(Batch(TOKENS[:, rest], positions=torch.tensor([rest])))
+    close(output, expected)
+
+
+@torch.no_grad()
+def test_tokens_before_the_window_change_nothing(make_random: MakeModel) -> None:
+    model = make_random(windows=(3,), **COMPRESSED)
+    other = torch.cat(((TOKENS[:, :2] + 7) % 40, TOKENS[:, 2:]), 1)
+    close(model(other)[:, 6:], model(TOKENS)[:, 6:])
+    assert (model(other)[:, 4] - model(TOKENS)[:, 4]).abs().max() > APART
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.no_grad()
+def test_activations_of_16_bits_are_as_exact_as_their_rounding(
+    make_random: MakeModel, dtype: torch.dtype
+) -> None:
+    """At far positions too: a rounded position is wrong by one or more."""
+    model = make_random(**COMPRESSED)
+    far = Batch(TOKENS, positions=torch.arange(3001, 3018)[None])
+    expected = model(far)
+    model.compute_dtype = dtype
+    cache = model.new_cache()
+    model(far._replace(tokens=TOKENS[:, :16], positions=far.positions[:, :16]), cache)
+    last = model(far._replace(tokens=TOKENS[:, 16:], positions=far.positions[:, 16:]), cache)
+    for output, exact in ((model(far), expected), (last, expected[:, 16:])):
+        assert (output.float() - exact).square().mean().sqrt() / exact.std() < 0.06
+
+
 @pytest.mark.parametrize("spec", ["rotary", "alibi", "shaw", "selective"])
 @torch.no_grad()
 def test_the_future_changes_nothing_and_order_does(make_random: MakeModel, spec: str) -> None:

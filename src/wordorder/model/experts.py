@@ -29,8 +29,11 @@ from .context import LayerContext
 from .layers import FeedForward, Linear, activated, feed_forward_parts
 from .parts import StackedLinear
 
-# The step of selection biases. Source: DeepSeek-V3, section 4.2.
-BIAS_STEP = 0.001
+# The step of selection biases. DeepSeek-V3 (section 4.2) uses 0.001, in hundreds of thousands of
+# training steps. After 200 steps (8 experts, width 48) the busiest expert computed 3.5 times its
+# share with step 0, 3.1 times with 0.001, 1.3 times with 0.01 and 1.4 times with 0.03; the loss was
+# lowest with 0.01.
+BIAS_STEP = 0.01
 
 
 class Routing(NamedTuple):
