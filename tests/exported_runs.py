@@ -30,6 +30,16 @@ BERT = {
 DIVISORS = "short_factors=[1,1.1,1.2,1.3],long_factors=[1,2,3,4]"
 UNTIED = {"tied_embeddings": False}
 
+LATENT: dict[str, Any] = {
+    "attention": "latent",
+    "latent_dim": 12,
+    "rotary_head_dim": 6,
+    "value_head_dim": 5,
+    "norm_epsilon": 1e-6,
+}
+EXPERTS = {**LATENT, "experts": 6, "shared_experts": 1, "expert_width": 24, "router": "sigmoid"}
+SOFTMAX = {**EXPERTS, "router": "softmax", "normalized_routing": False, "routed_scale": 4.0}
+
 # class -> {what is special about a model: its options}
 ROWS: dict[str, dict[str, dict[str, Any]]] = {
     "Qwen3ForCausalLM": {
@@ -41,6 +51,30 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "proportional": {"position": "rotary:proportional=true,fraction=0.5"},
         "none": {"position": "none"},
         "jittered positions": {"position": "offset+rotary"},
+    },
+    "DeepseekV3ForCausalLM": {
+        "dense": LATENT,
+        "compressed queries": {**LATENT, "query_latent_dim": 10, **UNTIED},
+        "experts": {**EXPERTS, "query_latent_dim": 10, "dense_layers": 1},
+        "groups": {
+            **EXPERTS,
+            "expert_groups": 3,
+            "active_groups": 2,
+            "routed_scale": 2.5,
+            "normalized_routing": False,
+        },
+        "yarn": {**EXPERTS, "position": "rotary:scaling=yarn,factor=4,original_length=8"},
+        "dynamic": {**LATENT, "position": "rotary:scaling=dynamic,factor=2,original_length=12"},
+        "llama3": {
+            **LATENT,
+            "position": "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8",
+        },
+        "none": {**LATENT, "position": "none"},
+    },
+    "DeepseekV2ForCausalLM": {
+        "experts": {**SOFTMAX, "query_latent_dim": 10, "dense_layers": 1, **UNTIED},
+        "groups": {**SOFTMAX, "expert_groups": 3, "active_groups": 2},
+        "yarn": {**SOFTMAX, "position": "rotary:scaling=yarn,factor=4,original_length=8"},
     },
     "LlamaForCausalLM": {
         "default": RMS,

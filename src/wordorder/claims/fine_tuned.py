@@ -93,7 +93,7 @@ def train_tuned(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     found = {PARENT: _same_targets(parent)}
     kinds = {CONTROL: ("unchanged", 1), **{name: (m, INSIDE) for name, m in TUNED.items()}}
     for number, (name, (method, factor)) in enumerate(kinds.items()):
-        stretch = Stretch(LENGTH, factor * LENGTH, parent.model_config.resolved.head_dim)
+        stretch = Stretch(LENGTH, factor * LENGTH, parent.model_config.rotated_dim)
         spec = respelled(method, parent.model_config, stretch)
         show = _part(tell, 0.4 + 0.15 * number, 0.15)
         run = _further(job, parent, spec, method, show, length=stretch.length, rate=RATE)

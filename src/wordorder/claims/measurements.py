@@ -88,7 +88,7 @@ def scalings(run: Run, material: TrainingData) -> dict[str, dict[str, float]]:
     base = target_losses(model, windows.tokens[:, -length - 1 :], windows.targets)
 
     def rise(method: str, factor: int) -> float:
-        stretch = Stretch(length, factor * length, model.config.head_dim)
+        stretch = Stretch(length, factor * length, model.config.rotated_dim)
         scaled = with_position(model, respelled(method, model.config, stretch), stretch.length)
         tokens = windows.tokens[:, -stretch.length - 1 :]
         return float((target_losses(scaled, tokens, windows.targets) - base).mean())

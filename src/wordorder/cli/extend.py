@@ -92,7 +92,7 @@ def _bound(model: ModelConfig) -> str | None:
     part = rotary_part(model)
     if part is None:
         return None
-    base, pairs = base_of(part), turning_pairs(part, model.shape.head_dim)
+    base, pairs = base_of(part), turning_pairs(part, model.rotated_dim)
     needed = smallest_base(model.trained_length, pairs)
     return (
         f"Base {base:g} with {pairs} turning pairs prefers like keys up to "

@@ -23,7 +23,8 @@ from wordorder.training.config import LENGTHS, TrainConfig, by_name, preset_size
 AUTO = "auto"  # the preset chosen by the text and the time
 # With any of these options the size of the model is decided.
 SIZES = frozenset(
-    "width layers heads key_value_heads head_dim feed_forward_width trained_length init".split()
+    "width layers heads key_value_heads head_dim feed_forward_width expert_width trained_length "
+    "init".split()
 )
 
 
@@ -152,7 +153,7 @@ def _at_length(model: ModelConfig, length: object) -> ModelConfig:
         return model
     from wordorder.extension.methods import Stretch, respelled  # imports torch
 
-    stretch = Stretch(model.trained_length, int(new), model.resolved.head_dim)
+    stretch = Stretch(model.trained_length, int(new), model.rotated_dim)
     return replace(model, position=respelled("unchanged", model, stretch))
 
 

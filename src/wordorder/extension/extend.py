@@ -207,7 +207,7 @@ def _extend(
     stretch = Stretch(
         original_length(model.config),
         new,
-        model.config.head_dim,
+        model.config.rotated_dim,
         settings.base,
         settings.neighbours,
     )

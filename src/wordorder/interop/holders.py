@@ -87,6 +87,19 @@ def _has_rotary_everywhere(architecture: Architecture) -> bool:
     )
 
 
+def _has_decoupled_rotary(architecture: Architecture) -> bool:
+    """Return whether DeepSeek's classes rotate the decoupled part of heads in the same way.
+
+    Of the scalings that sharpen the softmax, they do it for all dimensions in YaRN alone.
+    """
+    return _has_rotary_everywhere(architecture) and all(
+        rotary.layout == "interleaved"
+        and not rotary.proportional
+        and (rotary.scaling == "yarn" or rotary.softmax_scale is None)
+        for rotary in architecture.rotaries
+    )
+
+
 ROTARY = Requirement(
     _has_rotary_everywhere,
     "one rotary embedding of whole heads in every layer, or none in any",
@@ -135,7 +148,12 @@ UNCAPPED = Requirement(
 ONE_WINDOW = Requirement(
     lambda a: len(a.window_sizes) < 2, "sliding windows of one size", "--windows 0"
 )
-DECODER = (CAUSAL, BEFORE, UNCAPPED)
+STANDARD = Requirement(
+    lambda a: a.config.attention == "standard", "standard attention", "--attention standard"
+)
+DENSE = Requirement(lambda a: not a.config.experts, "a dense feed-forward", "--experts 0")
+USUAL = (STANDARD, DENSE)
+DECODER = (*USUAL, CAUSAL, BEFORE, UNCAPPED)
 RMS_DECODER = (*DECODER, RMS, SWIGLU, SEQUENTIAL, NO_EMBEDDING_NORM)
 
 LAYER_NORM = Requirement(lambda a: a.config.norm == "layer", "LayerNorm", "--norm layer")
@@ -175,7 +193,7 @@ WHOLE_HEADS = Requirement(
     "as many key-value heads as heads, which share the width",
     "--key-value-heads 0 --head-dim 0",
 )
-GPT = (UNCAPPED, LAYER_NORM, NO_QK_NORM, NO_WINDOWS, WHOLE_HEADS)
+GPT = (*USUAL, UNCAPPED, LAYER_NORM, NO_QK_NORM, NO_WINDOWS, WHOLE_HEADS)
 GPT_DECODER = (*GPT, CAUSAL, BEFORE)
 PATTERN = Requirement(
     _has_stock_rotary,
@@ -191,6 +209,47 @@ TABLE = Requirement(
     lambda a: a.is_absolute, "learned or sinusoidal positions", "--position learned"
 )
 ALIBI = Requirement(lambda a: a.is_alibi, "ALiBi", "--position alibi")
+LATENT = Requirement(
+    lambda a: a.config.attention == "latent", "latent attention", "--attention latent"
+)
+DECOUPLED_ROTARY = Requirement(
+    _has_decoupled_rotary,
+    "one rotary embedding in interleaved pairs in every layer, or none in any",
+    "--position rotary",
+)
+EPSILON = Requirement(
+    lambda a: a.config.norm_epsilon == 1e-6, "a norm epsilon of 1e-6", "--norm-epsilon 1e-6"
+)
+SHARED_EXPERT = Requirement(
+    lambda a: not a.config.experts or a.config.shared_experts > 0,
+    "a shared expert",
+    "--shared-experts 1",
+)
+SIGMOID_EXPERTS = Requirement(
+    lambda a: not a.config.experts or (a.config.router == "sigmoid" and a.config.experts > 1),
+    "two or more experts that are chosen by sigmoid scores",
+    "--router sigmoid",
+)
+SOFTMAX_EXPERTS = Requirement(
+    lambda a: a.config.router == "softmax" and not a.config.normalized_routing,
+    "experts that are chosen by softmax scores and weighed by them",
+    "--router softmax --no-normalized-routing",
+)
+# A mixture of experts, or a dense feed-forward in V3.
+DEEPSEEK = (
+    LATENT,
+    CAUSAL,
+    BEFORE,
+    UNCAPPED,
+    RMS,
+    SWIGLU,
+    SEQUENTIAL,
+    NO_EMBEDDING_NORM,
+    NO_WINDOWS,
+    NO_BIASES,
+    EPSILON,
+    SHARED_EXPERT,
+)
 
 # The first that fits is taken: Llama before SmolLM3, which holds the same models and more, because
 # more programs read Llama.
@@ -198,6 +257,8 @@ HOLDERS: tuple[Holder, ...] = (
     Holder("qwen3", "Qwen3ForCausalLM", ROTARY, (*RMS_DECODER, QK_NORM, NO_BIASES, ONE_WINDOW)),
     Holder("llama", "LlamaForCausalLM", EVERY_ROTARY, (*RMS_DECODER, NO_QK_NORM, NO_WINDOWS)),
     Holder("smollm3", "SmolLM3ForCausalLM", PATTERN, (*RMS_DECODER, NO_QK_NORM, ONE_WINDOW)),
+    Holder("deepseek_v3", "DeepseekV3ForCausalLM", DECOUPLED_ROTARY, (*DEEPSEEK, SIGMOID_EXPERTS)),
+    Holder("deepseek_v2", "DeepseekV2ForCausalLM", DECOUPLED_ROTARY, (*DEEPSEEK, SOFTMAX_EXPERTS)),
     Holder(
         "gpt2", "GPT2LMHeadModel", TABLE, (*GPT_DECODER, UNGATED, SEQUENTIAL, NO_EMBEDDING_NORM)
     ),

@@ -8,6 +8,9 @@ eviction, are right by construction. If every embedding declares a static rotati
 rotated keys instead, which is faster; positions must not change afterwards, so such a cache cannot
 evict.
 
+Latent attention caches its rotary key in place of keys, and its latent in place of values; both
+have a single head.
+
 With eviction a sequence of any length fits in a bounded cache: only the first and the last tokens
 are kept, at consecutive positions.
 """

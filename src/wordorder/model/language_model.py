@@ -13,10 +13,11 @@ from ..batch import Batch
 from ..errors import BadInput
 from ..positions import TokenLayout, build
 from .additive_mask import AdditiveMask
+from .block import Block
 from .cache import Cache, KVCache
 from .config import ModelConfig
 from .context import LayerContext, Recorder
-from .layers import Block, make_norm
+from .layers import make_norm
 from .token_model import TokenModel
 
 
@@ -31,7 +32,7 @@ class LanguageModel(TokenModel):
         config = self.config
         self.position = build(config.position, config.shape)
         self.embedding_norm = make_norm(config, config.width) if config.embedding_norm else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, i) for i in range(config.layers))
         before = config.norm_placement == "before"
         self.final_norm = make_norm(config, config.width) if before else None
 
@@ -50,13 +51,40 @@ class LanguageModel(TokenModel):
         recorder: Recorder | None = None,
     ) -> Tensor:
         """Return the final hidden states (batch, time, width); arguments as for `forward`."""
+        return self._hidden(Batch.of(tokens), cache, recorder, None)
+
+    def forward(
+        self,
+        tokens: Tensor | Batch,
+        cache: KVCache | None = None,
+        recorder: Recorder | None = None,
+    ) -> Tensor:
         batch = Batch.of(tokens)
+        if batch.targets is None or not (self.training and self.config.experts):
+            return super().forward(batch, cache, recorder)
+        balance: list[Tensor] = []
+        hidden = self._hidden(batch, cache, recorder, balance)
+        losses = self.target_losses(hidden, batch.targets)
+        if not balance:
+            return losses
+        # The losses stay those of the tokens: the auxiliary losses add 0, and their gradient.
+        total = torch.stack(balance).sum()
+        return losses + (total - total.detach()) * (batch.targets >= 0)
+
+    def _hidden(
+        self,
+        batch: Batch,
+        cache: KVCache | None,
+        recorder: Recorder | None,
+        balance: list[Tensor] | None,
+    ) -> Tensor:
+        """Return the final hidden states; in training, fill the list of auxiliary losses."""
         layout = self.layout(batch, cache)
         x = self.position.embed(self.word_vectors(batch.tokens), layout)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         x = x.to(self.compute_dtype)
-        contexts = self.contexts(layout, cache is not None and cache.rotated, recorder)
+        contexts = self.contexts(layout, cache is not None and cache.rotated, recorder, balance)
         for i, block in enumerate(self.blocks):
             if recorder is not None:
                 recorder.residual(i, x)
@@ -116,7 +144,11 @@ class LanguageModel(TokenModel):
             )
 
     def contexts(
-        self, layout: TokenLayout, rotated_keys: bool = False, recorder: Recorder | None = None
+        self,
+        layout: TokenLayout,
+        rotated_keys: bool = False,
+        recorder: Recorder | None = None,
+        balance: list[Tensor] | None = None,
     ) -> list[LayerContext]:
         """Return each layer's context; layers with equal embedding and window share a mask."""
         tables = self.position.prepare(layout, rotated_keys)
@@ -127,8 +159,9 @@ class LanguageModel(TokenModel):
             key = (self.position.indices[i], window)
             if key not in shared:
                 shared[key] = AdditiveMask.of(position, layout, window, self.compute_dtype)
+            kernel = self.attention_kernel
             contexts.append(
-                LayerContext(i, position, tables[i], shared[key], self.attention_kernel, recorder)
+                LayerContext(i, position, tables[i], shared[key], kernel, recorder, balance)
             )
         return contexts
 

@@ -1,4 +1,4 @@
-"""The parts of a block: norms, linear layers, attention layer, feed-forward.
+"""The parts of a block: norms, linear layers, standard attention, dense feed-forward.
 
 Weights are float32 in training, and each use casts them to the dtype of the activations: the
 same arithmetic as autocast, without its overhead per operation.
@@ -146,26 +146,33 @@ def make_norm(config: ModelConfig, width: int) -> nn.Module:
     return LayerNorm(width, eps=config.norm_epsilon, bias=config.biases)
 
 
+def feed_forward_parts(activation: str, hidden: int) -> dict[str, int]:
+    """Return the widths of the linear layers before the activation, by name."""
+    return {"gate": hidden, "up": hidden} if activation == "swiglu" else {"up": hidden}
+
+
+def activated(x: Tensor, activation: str) -> Tensor:
+    """Return the hidden layer (..., hidden) from the outputs of `feed_forward_parts`."""
+    if activation == "swiglu":
+        gate, up = x.chunk(2, dim=-1)
+        return F.silu(gate) * up
+    if activation == "relu2":
+        return F.relu(x).square()
+    return F.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
+
+
 class FeedForward(nn.Module):
     """The feed-forward branch: swiglu (gated), gelu, or squared relu."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
-        hidden, biases = config.feed_forward_width, config.biases
         self.activation = config.feed_forward
-        outputs = {"gate": hidden, "up": hidden} if self.activation == "swiglu" else {"up": hidden}
-        self.input = JoinedLinear(config.width, outputs, bias=biases)
-        self.down = Linear(hidden, config.width, bias=biases)
+        parts = feed_forward_parts(self.activation, hidden)
+        self.input = JoinedLinear(config.width, parts, bias=config.biases)
+        self.down = Linear(hidden, config.width, bias=config.biases)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.input(x)
-        if self.activation == "swiglu":
-            gate, up = x.split(self.input.widths, dim=-1)
-            return self.down(F.silu(gate) * up)
-        if self.activation == "relu2":
-            return self.down(F.relu(x).square())
-        approximate = "tanh" if self.activation == "gelu_tanh" else "none"
-        return self.down(F.gelu(x, approximate=approximate))
+    def forward(self, x: Tensor, context: LayerContext) -> Tensor:
+        return self.down(activated(self.input(x), self.activation))
 
 
 class Attention(nn.Module):
@@ -200,27 +207,3 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
         attended = context.attend(x, *self.project(x), cache)
         return self.output(attended.transpose(1, 2).flatten(-2))
-
-
-class Block(nn.Module):
-    """Attention and feed-forward on the residual stream."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.parallel, self.after = config.parallel_residual, config.norm_placement == "after"
-        self.attention_norm = make_norm(config, config.width)
-        self.attention = Attention(config)
-        self.feed_forward_norm = make_norm(config, config.width)
-        self.feed_forward = FeedForward(config)
-        self.dropout = Dropout(config.dropout or 0.0)
-
-    def forward(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
-        drop = self.dropout
-        if self.after:
-            x = self.attention_norm(x + drop(self.attention(x, context, cache)))
-            return self.feed_forward_norm(x + drop(self.feed_forward(x)))
-        attended = drop(self.attention(self.attention_norm(x), context, cache))
-        if self.parallel:
-            return x + attended + drop(self.feed_forward(self.feed_forward_norm(x)))
-        x = x + attended
-        return x + drop(self.feed_forward(self.feed_forward_norm(x)))

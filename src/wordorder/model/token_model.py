@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,23 +26,12 @@ from ..positions import Position
 from .config import EMBEDDING_STD, ModelConfig
 from .context import Recorder
 from .cross_entropy import cross_entropy
+from .experts import Experts
 from .layers import Dropout, JoinedLinear, Linear, linear
+from .parts import ParameterPart, StackedLinear
 from .problem import KernelName
 
 SEED_MASK = (1 << 64) - 1  # PyTorch's seeds have 64 bits
-
-
-class ParameterPart(NamedTuple):
-    """A parameter, or the rows of it that belong to one of several joined layers."""
-
-    name: str
-    parameter: nn.Parameter
-    rows: slice | int = slice(None)
-
-    @property
-    def value(self) -> Tensor:
-        """The values; they share memory with the parameter."""
-        return self.parameter.detach()[self.rows]
 
 
 @contextmanager
@@ -133,6 +122,29 @@ class TokenModel(nn.Module):
         """Return a batch with the positions that training feeds; most embeddings change none."""
         return batch
 
+    def take_loads(self) -> list[Tensor]:
+        """Return how many tokens each expert computed in training since the last call.
+
+        Shapes: (experts,) int64 for each mixture of experts that computed any.
+        """
+        return [loads for m in self._mixtures() if (loads := m.take_loads()) is not None]
+
+    def balance_experts(self) -> list[list[float]]:
+        """Adjust selection biases after a training step, and return the loads of experts.
+
+        Returns:
+            For each mixture of experts, the fraction of the choices that fall on each expert.
+        """
+        shares = []
+        for mixture in self._mixtures():
+            if (loads := mixture.take_loads()) is not None:
+                mixture.adjust(loads)
+                shares.append((loads / loads.sum()).tolist())
+        return shares
+
+    def _mixtures(self) -> list[Experts]:
+        return [m for m in self.modules() if isinstance(m, Experts)] if self.config.experts else []
+
     # PyTorch's compiler would unroll the loop over chunks.
     @torch.compiler.disable
     def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -205,12 +217,15 @@ class TokenModel(nn.Module):
         """Yield every parameter, with those of joined layers as one part per layer.
 
         For example, the rows for queries of `blocks.0.attention.input.weight` are the part
-        `blocks.0.attention.query.weight`.
+        `blocks.0.attention.query.weight`; those of expert 3 in `blocks.0.feed_forward.down.weight`
+        are `blocks.0.feed_forward.3.down.weight`.
         """
         for owner, module in self.named_modules():
             prefix = f"{owner}." if owner else ""
             for kind, parameter in module.named_parameters(recurse=False):
-                if isinstance(module, JoinedLinear):
+                if isinstance(module, StackedLinear):
+                    yield from module.matrix_parts(owner.rpartition(".")[0])
+                elif isinstance(module, JoinedLinear):
                     for name, rows in module.parts.items():
                         yield ParameterPart(
                             f"{owner.rpartition('.')[0]}.{name}.{kind}", parameter, rows
@@ -221,11 +236,16 @@ class TokenModel(nn.Module):
     def muon_parts(self) -> list[ParameterPart]:
         """Return the hidden matrices, which Muon updates; AdamW updates all other parameters.
 
+        A router is left to AdamW, because it is a classifier, as the output layer is.
         Matrices of a positional embedding are those that its class declares. A parameter with a
         matrix per head gives one part per head.
         """
         parts = (part for part in self.parts() if part.name.startswith("blocks."))
-        matrices = [part for part in parts if part.value.dim() == 2]
+        matrices = [
+            part
+            for part in parts
+            if part.value.dim() == 2 and not part.name.endswith(".router.weight")
+        ]
         for owner, module in self.named_modules():
             for kind in module.matrices if isinstance(module, Position) else ():
                 name, parameter = f"{owner}.{kind}", getattr(module, kind)
@@ -234,10 +254,19 @@ class TokenModel(nn.Module):
         return matrices
 
     def parameter_counts(self) -> dict[str, int]:
-        """Return numbers of parameters: total, position, embedding and hidden matrices."""
+        """Return numbers of parameters: total, position, embedding and hidden matrices.
+
+        With a mixture of experts also `active`, those that compute one token.
+        """
         named = dict(self.named_parameters())
+        stacks = [m.weight for m in self.modules() if isinstance(m, StackedLinear)]
+        total, share = sum(p.numel() for p in named.values()), 0.0
+        if stacks:
+            share = 1 - self.config.active_experts / self.config.experts
+        idle = round(share * sum(p.numel() for p in stacks))
         return {
-            "total": sum(p.numel() for p in named.values()),
+            "total": total,
+            **({"active": total - idle} if stacks else {}),
             "position": sum(p.numel() for n, p in named.items() if n.startswith("position.")),
             "embedding": sum(
                 p.numel() for n, p in named.items() if n.startswith(("embedding.", "head."))

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput
-from ..model.token_model import ParameterPart, TokenModel
+from ..model.parts import ParameterPart
+from ..model.token_model import TokenModel
 
 # Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)

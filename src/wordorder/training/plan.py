@@ -89,6 +89,7 @@ class Plan:
     def rows(self) -> list[tuple[str, str]]:
         """Return the plan as (name, value) rows."""
         data, model, counts = self.data, self.config.model, self.parameters
+        active = f", {counts['active']:,} active per token" if "active" in counts else ""
         adds = f"{counts['position']:,}" if counts["position"] else "none"
         fitted_on = f", {data['fitted_on']}" if data["fitted_on"] else ""
         compute, compiled = self.compute, "compiled" if self.compute.compile else "eager"
@@ -106,7 +107,7 @@ class Plan:
             ("tokenizer", f"{data['tokenizer']} of {model.vocabulary_size:,} tokens{fitted_on}"),
             (
                 "model",
-                f"{model.kind}, {counts['total']:,} parameters: {model.layers} layers of "
+                f"{model.kind}, {counts['total']:,} parameters{active}: {model.layers} layers of "
                 f"width {model.width}, context {model.trained_length}",
             ),
             ("position", f"{model.position}, which adds {adds} of the parameters"),
@@ -227,10 +228,21 @@ def _layer_bytes(shape: ModelConfig) -> int:
     """Return the bytes that one layer saves per token for the backward pass, in float32."""
     if shape.kind == "gru":
         return 4 * 12 * shape.width
-    inner = shape.heads * shape.head_dim
+    inner = shape.heads * max(shape.head_dim + shape.rotary_head_dim, shape.value_head_dim)
     scores = 3 * shape.heads * shape.trained_length
     gates = 4 if shape.feed_forward == "swiglu" else 2
-    return 4 * (6 * shape.width + 9 * inner + gates * shape.feed_forward_width + scores)
+    return 4 * (6 * shape.width + 9 * inner + gates * _hidden_width(shape) + scores)
+
+
+def _hidden_width(shape: ModelConfig) -> int:
+    """Return the width of all hidden layers that compute a token in one layer.
+
+    Each active expert also copies its input and output.
+    """
+    if not shape.experts:
+        return shape.feed_forward_width
+    active = shape.active_experts
+    return (active + shape.shared_experts) * shape.expert_width + active * shape.width
 
 
 def check_memory(config: TrainConfig, model: TokenModel, device: str, ranks: Ranks) -> None:

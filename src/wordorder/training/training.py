@@ -138,6 +138,7 @@ class Training:
             )
         momentum = momentum_at(index, config.momentum)
         self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
+        shares = self.model.balance_experts()
         self.done += 1
         return {
             "step": self.done,
@@ -146,6 +147,7 @@ class Training:
             "bits_per_byte": self.bits_per_byte(loss),
             "gradient_norm": norm,
             "learning_rate": rate,
+            **expert_loads(shares),
         }
 
     def bits_per_byte(self, loss: float) -> float | None:
@@ -163,6 +165,7 @@ class Training:
         torch.manual_seed(_mixed(config.seed, index))
         self.model.train()
         self.optimizer.zero_gradients()
+        self.model.take_loads()  # of timings
         numbers = range(index * config.accumulate, (index + 1) * config.accumulate)
         batches = [self.batches.at(number) for number in numbers]
         counted = max(1, sum(int((batch.targets >= 0).sum()) for batch in batches))
@@ -318,6 +321,21 @@ class Training:
             device = self.parameters[0].device
             self.best.load(checkpoint.extra.get("best", {}), tensors, device)
         self.done = self.saved = checkpoint.step
+
+
+def expert_loads(shares: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return the fields of a step's record about the loads of experts; {} without experts.
+
+    Args:
+        shares: for each layer with experts, the fraction of the choices of each expert.
+    """
+    if not shares:
+        return {}
+    return {
+        "expert_shares": [[round(share, 4) for share in layer] for layer in shares],
+        # 1 if every expert computes as many tokens as the others.
+        "busiest_expert": max(len(layer) * max(layer) for layer in shares),
+    }
 
 
 def lower_rate(config: TrainConfig, name: str) -> float:

@@ -11,7 +11,7 @@ from wordorder.interop.architecture import Architecture
 from wordorder.model import LanguageModel
 
 from ..weights import table_length
-from . import bert, bloom, gpt2, gpt_neox, llama, mpt, qwen3, smollm3
+from . import bert, bloom, deepseek, gpt2, gpt_neox, llama, mpt, qwen3, smollm3
 
 
 class Family(NamedTuple):
@@ -35,6 +35,8 @@ FAMILIES = {
     "qwen3": Family(qwen3.MODEL_TYPE, qwen3.configuration, qwen3.weights),
     "llama": Family(llama.MODEL_TYPE, llama.configuration, llama.weights),
     "smollm3": Family(smollm3.MODEL_TYPE, smollm3.configuration, smollm3.weights),
+    "deepseek_v3": Family(deepseek.V3, deepseek.configuration_v3, deepseek.weights),
+    "deepseek_v2": Family(deepseek.V2, deepseek.configuration_v2, deepseek.weights),
     "gpt2": Family(gpt2.MODEL_TYPE, gpt2.configuration, gpt2.weights, table_length),
     "gpt_neox": Family(gpt_neox.MODEL_TYPE, gpt_neox.configuration, gpt_neox.weights),
     "bloom": Family(bloom.MODEL_TYPE, bloom.configuration, bloom.weights),
