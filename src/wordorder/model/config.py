@@ -70,6 +70,10 @@ class ModelConfig:
     """RMSNorm with weights on the queries and keys of each head (Qwen3)"""
     tied_embeddings: bool = True
     """use the embedding table as the output layer"""
+    output_transform: bool = False
+    """a linear layer, the function of the feed-forward and a norm before the output layer (BERT)"""
+    output_bias: bool = False
+    """a bias for each token in the output layer (BERT)"""
     embedding_scale: Rate = 0.0
     """factor of the word embeddings; 0: the square root of the width"""
     logit_softcap: Rate = 0.0

@@ -27,6 +27,7 @@ from .config import EMBEDDING_STD, ModelConfig
 from .context import Recorder
 from .cross_entropy import cross_entropy
 from .layers import Dropout, JoinedLinear, Linear, linear
+from .output_transform import OutputTransform
 from .problem import KernelName
 
 SEED_MASK = (1 << 64) - 1  # PyTorch's seeds have 64 bits
@@ -73,6 +74,10 @@ class TokenModel(nn.Module):
         self.head = None
         if not config.tied_embeddings:
             self.head = Linear(config.width, config.vocabulary_size, bias=False)
+        self.output_transform = OutputTransform(config) if config.output_transform else None
+        self.output_bias = None
+        if config.output_bias:
+            self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
 
     def word_vectors(self, tokens: Tensor) -> Tensor:
         """Return word vectors (batch, time, width), times the configured multiplier."""
@@ -80,7 +85,9 @@ class TokenModel(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., vocabulary) of final hidden states (..., width)."""
-        logits = linear(x, self.output_weight)
+        if self.output_transform is not None:
+            x = self.output_transform(x)
+        logits = linear(x, self.output_weight, self.output_bias)
         cap = self.config.logit_softcap
         return cap * torch.tanh(logits.float() / cap) if cap else logits
 
@@ -137,10 +144,12 @@ class TokenModel(nn.Module):
     def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (batch, time) of final hidden states (batch, time, width)."""
         flat = targets.flatten()
-        if self.config.logit_softcap:
+        if self.config.logit_softcap or self.output_bias is not None:
             logits = self.logits(hidden).float().flatten(0, 1)
             losses = F.cross_entropy(logits, flat, ignore_index=-1, reduction="none")
         else:
+            if self.output_transform is not None:
+                hidden = self.output_transform(hidden)
             weight = self.output_weight.to(hidden.dtype)
             losses = cross_entropy(hidden.flatten(0, 1), weight, flat)
         return losses.view_as(targets)
