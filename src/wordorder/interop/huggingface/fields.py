@@ -7,7 +7,7 @@ the list of fields without effect; `check_unread` refuses the rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -37,8 +37,13 @@ class StoredWeights(Protocol):
     def write(self, model: LanguageModel) -> dict[str, Tensor]:
         """Return the weights of a model under the class's names."""
 
-    def read(self, tensors: Mapping[str, Tensor], model: LanguageModel) -> Any:
+    def read(
+        self, tensors: Mapping[str, Tensor], model: LanguageModel
+    ) -> Iterator[tuple[str, Tensor]]:
         """Yield the weights of a model by their names in its state."""
+
+    def copies(self, model: LanguageModel) -> list[tuple[str, str]]:
+        """Return names of weights that files may hold again, each with the name of its copy."""
 
 
 class Imported(NamedTuple):
@@ -49,12 +54,14 @@ class Imported(NamedTuple):
         weights: how the class stores the weights.
         notes: what is left out, one sentence each.
         has_head: the class has an output layer.
+        longest: tokens up to which the class computes logits that can be compared; None: any.
     """
 
     options: dict[str, Any]
     weights: StoredWeights
     notes: tuple[str, ...] = ()
     has_head: bool = True
+    longest: int | None = None
 
 
 class Fields:

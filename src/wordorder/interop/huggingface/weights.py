@@ -118,6 +118,10 @@ class WeightMap:
             for name, value in _complete(layer, block).items():
                 yield f"blocks.{i}.{name}", value
 
+    def copies(self, model: LanguageModel) -> list[tuple[str, str]]:
+        """Return the table of a tied model with the name of its copy as the output layer."""
+        return [] if model.head is not None else [(f"{self.table}.weight", f"{self.head}.weight")]
+
     def _word_weights(self, model: LanguageModel) -> dict[str, Tensor]:
         """Return the weights outside of the layers, the embedding multiplier folded into them.
 

@@ -93,10 +93,16 @@ class BertWeights:
             is_table = name.startswith("position.")
             yield name, value + tensors[SEGMENTS][0] if is_table else value
         if self.has_head:
-            yield "output_bias", tensors[f"{PREDICTIONS}.bias"]
+            owner = PREDICTIONS if model.head is None else BODY.head
+            yield "output_bias", tensors[f"{owner}.bias"]
             for ours, theirs in TRANSFORM.items():
                 for kind in ("weight", "bias"):
                     yield f"output_transform.{ours}.{kind}", tensors[f"{theirs}.{kind}"]
+
+    def copies(self, model: LanguageModel) -> list[tuple[str, str]]:
+        """Return the tied weights, each with the name of its copy."""
+        bias = (f"{PREDICTIONS}.bias", f"{BODY.head}.bias")
+        return [*BODY.copies(model), *([bias] if model.head is None else [])]
 
 
 def configuration(architecture: Architecture) -> dict[str, Any]:

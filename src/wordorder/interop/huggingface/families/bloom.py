@@ -28,6 +28,9 @@ WEIGHTS = WeightMap(
 )
 # config.json does not say how long the sequences of training were; BLOOM's were this long.
 TRAINED_LENGTH = 2048
+# transformers adds a slope times the index of the key to scores: past a thousand tokens, float32
+# rounds these sums by more than logits may differ.
+LONGEST = 512
 
 
 def configuration(architecture: Architecture) -> dict[str, Any]:
@@ -58,7 +61,8 @@ def imported(fields: Fields) -> Imported:
         attention_softmax_in_fp32=True,
         unk_token_id=fields.get("unk_token_id"),
     )
-    fields.get("slow_but_exact")
+    for name in ("slow_but_exact", "offset_alibi"):  # neither changes what is computed
+        fields.get(name)
     layers = fields.integer("n_layer", fields.get("num_hidden_layers"))
     heads = fields.integer("n_head", fields.get("num_attention_heads"))
     options = {
@@ -77,4 +81,4 @@ def imported(fields: Fields) -> Imported:
         "tied_embeddings": fields.flag("tie_word_embeddings", True),
         "trained_length": fields.integer("seq_length", TRAINED_LENGTH),
     }
-    return Imported(options, WEIGHTS)
+    return Imported(options, WEIGHTS, longest=LONGEST)

@@ -67,7 +67,7 @@ def imported(fields: Fields) -> Imported:
         alibi_bias_max=8,
     )
     attention.check_unread()
-    options = {
+    options: dict[str, Any] = {
         "position": "alibi",
         "vocabulary_size": fields.integer("vocab_size"),
         "width": width,
@@ -82,4 +82,4 @@ def imported(fields: Fields) -> Imported:
         "tied_embeddings": fields.flag("tie_word_embeddings", True),
         "trained_length": fields.integer("max_seq_len"),
     }
-    return Imported(options, WEIGHTS)
+    return Imported(options, WEIGHTS, longest=options["trained_length"])
