@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from stock_models import STOCK, TRAINED, save_stock
 
-from wordorder.interop.export import export
 from wordorder.interop.huggingface.import_folder import ImportedRun, import_folder
-from wordorder.interop.targets import TARGETS
 from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")

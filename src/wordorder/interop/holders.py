@@ -135,7 +135,12 @@ UNCAPPED = Requirement(
 ONE_WINDOW = Requirement(
     lambda a: len(a.window_sizes) < 2, "sliding windows of one size", "--windows 0"
 )
-DECODER = (CAUSAL, BEFORE, UNCAPPED)
+PLAIN_OUTPUT = Requirement(
+    lambda a: not (a.config.output_transform or a.config.output_bias),
+    "an output layer alone, without biases",
+    "--no-output-transform --no-output-bias",
+)
+DECODER = (CAUSAL, BEFORE, UNCAPPED, PLAIN_OUTPUT)
 RMS_DECODER = (*DECODER, RMS, SWIGLU, SEQUENTIAL, NO_EMBEDDING_NORM)
 
 LAYER_NORM = Requirement(lambda a: a.config.norm == "layer", "LayerNorm", "--norm layer")
@@ -176,7 +181,7 @@ WHOLE_HEADS = Requirement(
     "--key-value-heads 0 --head-dim 0",
 )
 GPT = (UNCAPPED, LAYER_NORM, NO_QK_NORM, NO_WINDOWS, WHOLE_HEADS)
-GPT_DECODER = (*GPT, CAUSAL, BEFORE)
+GPT_DECODER = (*GPT, CAUSAL, BEFORE, PLAIN_OUTPUT)
 PATTERN = Requirement(
     _has_stock_rotary,
     "one rotary embedding of whole heads in some layers and none in the others",
