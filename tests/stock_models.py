@@ -42,6 +42,13 @@ NEOX = {**RMS, "use_parallel_residual": True}
 BLOOM = {"hidden_size": 32, "n_layer": 2, "n_head": 4, "seq_length": TRAINED}
 MPT = {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 2 * TRAINED}
 MPT6 = {**MPT, "d_model": 48, "n_heads": 6}
+OPT = {**SIZES, "ffn_dim": 48, "max_position_embeddings": TRAINED, "word_embed_proj_dim": 32}
+MULTIPLIERS = {
+    "embedding_multiplier": 3.0,
+    "attention_multiplier": 0.2,
+    "residual_multiplier": 0.7,
+    "logits_scaling": 2.0,
+}
 BERT = {**RMS, "type_vocab_size": 2}
 
 # class -> {what is special about a model: the fields of its configuration}
@@ -100,6 +107,25 @@ STOCK: dict[str, dict[str, dict[str, Any]]] = {
             "no_rope_layers": [0, 1],
             "use_sliding_window": True,
             "sliding_window": 5,
+            "attention_bias": True,
+        },
+    },
+    "Qwen2ForCausalLM": {
+        "default": GROUPED,
+        "windows": {
+            **GROUPED,
+            "use_sliding_window": True,
+            "sliding_window": 5,
+            "max_window_layers": 1,
+        },
+    },
+    "OPTForCausalLM": {"default": OPT, "untied": {**OPT, "tie_word_embeddings": False}},
+    "GraniteForCausalLM": {
+        "default": {**GROUPED, **MULTIPLIERS},
+        "tied, biases": {
+            **GROUPED,
+            **MULTIPLIERS,
+            "tie_word_embeddings": True,
             "attention_bias": True,
         },
     },

@@ -15,8 +15,6 @@ from wordorder.training.run import Run
 transformers = pytest.importorskip("transformers")
 
 ALL = [(kind, name) for kind, rows in STOCK.items() for name in rows]
-# What `import` makes of them is exported to another class, or with other fields and biases.
-OTHER_CLASS = {"MistralForCausalLM", "BertModel"}
 CLOSE = 1e-5
 
 

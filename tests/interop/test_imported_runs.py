@@ -14,6 +14,7 @@ from stock_models import STOCK, save_stock
 
 from wordorder.cli.main import main
 from wordorder.interop.export import export
+from wordorder.interop.holders import HOLDERS
 from wordorder.interop.huggingface.import_folder import import_folder
 from wordorder.interop.targets import TARGETS
 from wordorder.training.run import Run
@@ -28,7 +29,7 @@ THE_SAME_CLASS = [
     (kind, name)
     for kind, rows in STOCK.items()
     for name in rows
-    if kind not in ("MistralForCausalLM", "BertModel")
+    if kind in {holder.class_name for holder in HOLDERS}
 ]
 # The table of positions holds the segment; of two biases, BERT adds the other if it is untied.
 CHANGED = ("position_embeddings", "token_type", "cls.predictions.bias")

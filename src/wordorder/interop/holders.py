@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from wordorder.errors import BadInput
 from wordorder.model import ModelConfig
+from wordorder.model.config import GATED
 from wordorder.positions import Rotary
 
 from .architecture import Architecture
@@ -150,7 +151,7 @@ EMBEDDING_NORM = Requirement(
     lambda a: a.config.embedding_norm, "a norm on the embeddings", "--embedding-norm"
 )
 UNGATED = Requirement(
-    lambda a: a.config.feed_forward != "swiglu",
+    lambda a: a.config.feed_forward not in GATED,
     "a feed-forward without a gate",
     "--feed-forward gelu",
 )

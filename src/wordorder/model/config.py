@@ -27,6 +27,8 @@ Width = Annotated[int, Interval(ge=1, le=MOST_WIDTH)]
 Heads = Annotated[int, Interval(ge=1, le=MOST_HEADS)]
 VocabularySize = Annotated[int, Interval(ge=1, le=10_000_000)]
 Kind = Literal["transformer", "gru"]
+FeedForwardKind = Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"]
+GATED = ("swiglu", "geglu", "geglu_tanh")  # feed-forwards with three matrices
 USUAL_DROPOUT = 0.1  # if the size of the corpus is unknown; `training/size.py` has the rule
 
 
@@ -53,9 +55,9 @@ class ModelConfig:
     """heads of keys and values, shared by groups of query heads; 0: as many as heads"""
     head_dim: Annotated[int, Interval(ge=0, le=MOST_WIDTH)] = 0
     """width of one head; 0: width / heads"""
-    feed_forward: Literal["swiglu", "gelu", "gelu_tanh", "relu2"] = "swiglu"
+    feed_forward: FeedForwardKind = "swiglu"
     feed_forward_width: Annotated[int, Interval(ge=0, le=16 * MOST_WIDTH)] = 0
-    """width of the hidden layer; 0: four times the width, or 8/3 of it for swiglu"""
+    """width of the hidden layer; 0: four times the width, or 8/3 of it with a gate"""
     norm: Literal["rms", "layer"] = "rms"
     norm_placement: Literal["before", "after"] = "before"
     """before each branch (GPT-2, Llama), or after it is added to the residual (BERT)"""
@@ -122,8 +124,8 @@ class ModelConfig:
         A configuration keeps the zeros, so that `replace(config, width=512)` also changes the
         sizes that depend on the width. A model has the resolved configuration.
         """
-        # SwiGLU has three matrices instead of two, so 8/3 gives as many parameters as 4.
-        hidden = self.width * 8 // 3 if self.feed_forward == "swiglu" else 4 * self.width
+        # A gate is a third matrix, so 8/3 gives as many parameters as 4.
+        hidden = self.width * 8 // 3 if self.feed_forward in GATED else 4 * self.width
         return replace(
             self,
             head_dim=self.head_dim or self.width // self.heads,

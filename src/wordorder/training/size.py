@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.model.config import GATED, PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig
 
 # The largest preset that would read at least this many tokens is chosen. Measured up to mini; small
@@ -78,7 +78,7 @@ def operations_per_token(model: ModelConfig) -> float:
     whole = model.resolved
     inner = whole.heads * whole.head_dim
     attention = whole.width * (2 * inner + 2 * whole.key_value_heads * whole.head_dim)
-    matrices = 3 if whole.feed_forward == "swiglu" else 2
+    matrices = 3 if whole.feed_forward in GATED else 2
     layer = attention + matrices * whole.width * whole.feed_forward_width
     mixing = 6 * inner * whole.trained_length
     return 6 * (whole.layers * layer + whole.vocabulary_size * whole.width) + whole.layers * mixing

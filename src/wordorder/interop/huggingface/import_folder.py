@@ -5,8 +5,8 @@
     tokenizer.json      becomes the run's tokenizer; rows that no token has get one without text
 
 Weights are read a layer at a time, so the memory that an import needs is that of the larger of one
-layer and the table of tokens. The comparison needs that of one model, because transformers' logits
-are computed before the run's.
+layer and the table of tokens. The comparison needs that of one model at a time, because
+transformers' logits are computed before the run's, and limits the tokens that it reads.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from wordorder.allocator import return_freed_pages
 from wordorder.errors import BadInput
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LogitComparison, exact
@@ -46,8 +47,11 @@ from .weight_files import WeightFiles, read_json
 LEFT_OUT = re.compile(r"(^|\.)pooler\.|^cls\.seq_relationship\.")
 # Endings of names in files of before 2019.
 RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-# Multiply-adds of one forward pass in the comparison: a minute on two cores in all.
-MOST_OPERATIONS = 2e11
+# Limits of the comparison: multiply-adds of one forward pass, a minute on two cores in all, and
+# memory of activations beside the weights, in bytes or as a share of the weights.
+MOST_OPERATIONS = 1e11
+MOST_BYTES, MOST_SHARE = 1 << 29, 0.2
+NUMBERS = 54  # per token, in widths of the feed-forward: measured for two sequences
 FEWEST_TOKENS = 32
 COMPARED_LOGITS = 1 << 22  # of one sequence; of a large vocabulary the last tokens' are compared
 
@@ -125,6 +129,7 @@ def import_folder(
         with notify_if_slow(f"reading {read.folder}"):
             weights = read.imported.weights.read(read.tensors, model)
             write_weights(unfinished / "model.safetensors", shapes, weights)
+            return_freed_pages()
         read.tokenizer.save(unfinished / "tokenizer.json")
         comparisons: tuple[LogitComparison, ...] = ()
         if find_spec("transformers") is None:
@@ -178,7 +183,7 @@ def _read(folder: Path) -> _Source:
     fields.check_unread()
     try:
         with torch.device("meta"):
-            model = LanguageModel(ModelConfig(**imported.options, embedding_scale=1.0))
+            model = LanguageModel(ModelConfig(**{"embedding_scale": 1.0, **imported.options}))
     except (BadInput, PositionError) as error:
         raise BadInput(
             f"{folder / 'config.json'} cannot be imported: {error}",
@@ -240,8 +245,7 @@ def _compared(read: _Source, written: Path) -> Iterator[LogitComparison]:
     import transformers
 
     architecture = Architecture.of(read.model)
-    parameters = sum(parameter.numel() for parameter in read.model.parameters())
-    affordable = max(FEWEST_TOKENS, int(MOST_OPERATIONS / parameters))
+    affordable = _affordable(read.model)
     vocabulary = read.model.config.vocabulary_size
     texts = list(
         samples(
@@ -268,9 +272,18 @@ def _compared(read: _Source, written: Path) -> Iterator[LogitComparison]:
     their_logits = [read_by(theirs, text, output) for text in texts]
     del theirs
     gc.collect()
+    return_freed_pages()
     ours = _filled(read.model.config, written / "model.safetensors")
     for text, logits in zip(texts, their_logits, strict=True):
         yield from differences(ours, text, logits, of_hidden_states=output != "logits")
+
+
+def _affordable(model: LanguageModel) -> int:
+    """Return how many tokens the comparison can read in a reasonable time and memory."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    memory = max(MOST_BYTES, 4 * parameters * MOST_SHARE)
+    per_token = 4 * NUMBERS * model.config.feed_forward_width
+    return max(FEWEST_TOKENS, int(min(MOST_OPERATIONS / parameters, memory / per_token)))
 
 
 def _filled(config: ModelConfig, path: Path) -> LanguageModel:

@@ -298,7 +298,12 @@ def activation(feed_forward: str) -> str:
 
 
 # What wordorder calls a feed-forward without a gate, and transformers its function.
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu2": "relu2"}
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_pytorch_tanh",
+    "relu": "relu",
+    "relu2": "relu2",
+}
 
 
 def table_length(architecture: Architecture) -> int:

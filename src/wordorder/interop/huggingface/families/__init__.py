@@ -16,7 +16,21 @@ from wordorder.model import LanguageModel
 
 from ..fields import Fields, Imported
 from ..weights import table_length
-from . import bert, bloom, gpt2, gpt_neox, llama, mistral, mpt, qwen3, rms_decoder, smollm3
+from . import (
+    bert,
+    bloom,
+    gpt2,
+    gpt_neox,
+    granite,
+    llama,
+    mistral,
+    mpt,
+    opt,
+    qwen2,
+    qwen3,
+    rms_decoder,
+    smollm3,
+)
 
 
 class Family(NamedTuple):
@@ -52,9 +66,12 @@ IMPORTED: dict[str, Callable[[Fields], Imported]] = {
     "bloom": bloom.imported,
     "gpt2": gpt2.imported,
     "gpt_neox": gpt_neox.imported,
+    "granite": granite.imported,
     "llama": llama.imported,
     "mistral": mistral.imported,
     "mpt": mpt.imported,
+    "opt": opt.imported,
+    "qwen2": qwen2.imported,
     "qwen3": qwen3.imported,
     "smollm3": smollm3.imported,
 }

@@ -181,7 +181,7 @@ def imported(fields: Fields) -> Imported:
         "causal": False,
         "trained_length": rows,
     }
-    notes = [f"one segment is read: the vectors of {segments - 1} others are left out"]
+    notes = ["one segment is read: the vectors of the others are left out"]
     if not has_head:
         notes.append("this class has no output layer: the model predicts nothing")
     return Imported(
