@@ -49,6 +49,13 @@ MULTIPLIERS = {
     "residual_multiplier": 0.7,
     "logits_scaling": 2.0,
 }
+GEMMA = {**GROUPED, "head_dim": 8, "query_pre_attn_scalar": 12, "sliding_window": 5}
+PATTERN = {"num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2}
+LOCAL = {"rope_type": "default", "rope_theta": 1000.0}
+NESTED = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 4.0},
+    "sliding_attention": LOCAL,
+}
 BERT = {**RMS, "type_vocab_size": 2}
 
 # class -> {what is special about a model: the fields of its configuration}
@@ -129,6 +136,16 @@ STOCK: dict[str, dict[str, dict[str, Any]]] = {
             "attention_bias": True,
         },
     },
+    "Gemma3ForCausalLM": {
+        "default": {**GEMMA, "num_hidden_layers": 6},
+        "linear": {**GEMMA, **PATTERN, "rope_parameters": NESTED},
+        "untied, capped": {
+            **GEMMA,
+            **PATTERN,
+            "tie_word_embeddings": False,
+            "final_logit_softcapping": 3.0,
+        },
+    },
     "BertForMaskedLM": {
         "default": BERT,
         "tanh, untied": {**BERT, "hidden_act": "gelu_new", "tie_word_embeddings": False},
@@ -144,14 +161,18 @@ def stock_model(class_name: str, fields: dict[str, Any]) -> Any:
     import transformers
 
     kind = getattr(transformers, class_name)
-    config = kind.config_class(vocab_size=VOCABULARY, **{**TOKENS, **fields})
+    config_class = kind.config_class
+    if class_name.startswith("Gemma3"):
+        config_class = transformers.Gemma3TextConfig
+    config = config_class(vocab_size=VOCABULARY, **{**TOKENS, **fields})
     model = kind(config)
     generator = torch.Generator().manual_seed(3)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         is_norm = parameter.dim() < 2
         scale = 0.3 if is_norm or "embed" in name else parameter.shape[-1] ** -0.5
-        parameter.copy_(noise * scale + (is_norm and name.endswith("weight")))
+        around = is_norm and name.endswith("weight") and not class_name.startswith("Gemma")
+        parameter.copy_(noise * scale + around)  # Gemma adds the 1
     return model.eval()
 
 

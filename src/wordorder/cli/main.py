@@ -98,11 +98,15 @@ def _dispatch(typed: list[str]) -> int:
     module, _ = COMMANDS[typed[0]]
     if {"-h", "--help"}.intersection(typed[1:]) and typed[0] not in LIGHT:
         # Prints the help and exits, unless --help is the value of an option.
-        options = module.replace("wordorder.cli.", "wordorder.cli.options.")
-        import_module(options).read_options(typed[1:])
+        import_module(options_module(typed[0])).read_options(typed[1:])
     run = import_module(module).main
     code: int = run(typed[1:])
     return code
+
+
+def options_module(command: str) -> str:
+    """Return the module with a command's options, which has the name of the command's module."""
+    return COMMANDS[command][0].replace("wordorder.cli.", "wordorder.cli.options.")
 
 
 def _help() -> str:

@@ -59,8 +59,9 @@ class ModelConfig:
     feed_forward_width: Annotated[int, Interval(ge=0, le=16 * MOST_WIDTH)] = 0
     """width of the hidden layer; 0: four times the width, or 8/3 of it with a gate"""
     norm: Literal["rms", "layer"] = "rms"
-    norm_placement: Literal["before", "after"] = "before"
-    """before each branch (GPT-2, Llama), or after it is added to the residual (BERT)"""
+    norm_placement: Literal["before", "after", "both"] = "before"
+    """before each branch (GPT-2, Llama), after it is added to the residual (BERT), or both before
+    a branch and on its output (Gemma 2)"""
     norm_epsilon: Annotated[float, Gt(0)] = 1e-6
     embedding_norm: bool = False
     """a norm after the embeddings (BLOOM, BERT)"""
@@ -104,6 +105,12 @@ class ModelConfig:
                 f"--width {self.width // pairs * pairs + pairs}, another number of --heads, or set "
                 "--head-dim",
                 code="model.width-of-heads",
+            )
+        if self.norm_placement == "both" and self.parallel_residual:
+            raise BadInput(
+                "--parallel-residual adds both branches at once, which --norm-placement both does "
+                "not have: leave out one of the two",
+                code="model.parallel-norms",
             )
         if self.heads % (self.key_value_heads or self.heads):
             raise BadInput(

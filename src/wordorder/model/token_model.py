@@ -5,8 +5,8 @@ training) include it.
 
 Initial values (standard deviations): embeddings 0.02, times the default multiplier sqrt(width)
 0.2 to 0.6; matrices 1/sqrt(inputs); the two projections to the residual stream 0, so that a new
-block is the identity (nanochat, modded-nanogpt); norms 1; biases 0; a positional embedding's
-parameters by its `reset_parameters`.
+block is the identity (nanochat, modded-nanogpt), unless their output is normed; norms 1; biases
+0; a positional embedding's parameters by its `reset_parameters`.
 """
 
 from __future__ import annotations
@@ -197,7 +197,9 @@ class TokenModel(nn.Module):
         """Return initial values of one parameter (see the module's docstring)."""
         if parameter.dim() < 2:
             return torch.ones(parameter.shape) if kind == "weight" else torch.zeros(parameter.shape)
-        if owner.endswith((".output", ".down")):
+        # A norm of zeros would multiply their gradient by 1/sqrt(epsilon).
+        is_normed = self.config.norm_placement == "both"
+        if owner.endswith((".output", ".down")) and not is_normed:
             return torch.zeros(parameter.shape)
         deviation = EMBEDDING_STD if owner in ("embedding", "head") else parameter.shape[1] ** -0.5
         return torch.randn(parameter.shape, generator=generator) * deviation

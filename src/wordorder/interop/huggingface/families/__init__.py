@@ -19,6 +19,7 @@ from ..weights import table_length
 from . import (
     bert,
     bloom,
+    gemma3,
     gpt2,
     gpt_neox,
     granite,
@@ -64,6 +65,7 @@ FAMILIES = {
 IMPORTED: dict[str, Callable[[Fields], Imported]] = {
     "bert": bert.imported,
     "bloom": bloom.imported,
+    "gemma3_text": gemma3.imported,
     "gpt2": gpt2.imported,
     "gpt_neox": gpt_neox.imported,
     "granite": granite.imported,

@@ -31,6 +31,7 @@ WEIGHTS = WeightMap(
 )
 ATTENTION = ("attention.query", "attention.key", "attention.value", "attention.output")
 FEED_FORWARD = ("feed_forward.gate", "feed_forward.up", "feed_forward.down")
+SWIGLU = {"silu": "swiglu", "swish": "swiglu"}
 KINDS = ("sliding_attention", "full_attention")
 
 
@@ -66,16 +67,23 @@ def windows(architecture: Architecture) -> dict[str, Any]:
 
 
 def options(
-    fields: Fields, rotary: RotarySettings, *, biases: bool, is_tied: bool = False
+    fields: Fields,
+    rotary: RotarySettings,
+    *,
+    biases: bool,
+    is_tied: bool = False,
+    activation: tuple[str, dict[str, str], str] | None = None,
 ) -> dict[str, Any]:
     """Return the options of ModelConfig that all of them have.
 
     Args:
         biases: whether any linear layer has one.
         is_tied: whether the class ties its output layer where the file does not say so.
+        activation: the field of the gate's function, the feed-forward of each function, and the
+            function where the file has none; None: Llama's.
     """
     heads = fields.integer("num_attention_heads")
-    fields.choice("hidden_act", {"silu": None, "swish": None}, "silu")
+    feed_forward = fields.choice(*(activation or ("hidden_act", SWIGLU, "silu")))
     return {
         "position": rotary.spec,
         "vocabulary_size": fields.integer("vocab_size"),
@@ -84,7 +92,7 @@ def options(
         "heads": heads,
         "key_value_heads": fields.integer("num_key_value_heads", heads),
         "head_dim": head_dim(fields),
-        "feed_forward": "swiglu",
+        "feed_forward": feed_forward,
         "feed_forward_width": fields.integer("intermediate_size"),
         "norm": "rms",
         "norm_epsilon": fields.number("rms_norm_eps", 1e-6),
