@@ -93,6 +93,7 @@ STOCK: dict[str, dict[str, dict[str, Any]]] = {
     },
     "GPTNeoXForCausalLM": {
         "partial": {**NEOX, **rope("default", partial_rotary_factor=0.25)},
+        "default keys": NEOX,
         "whole, sequential": {
             **NEOX,
             "use_parallel_residual": False,

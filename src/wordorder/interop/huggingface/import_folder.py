@@ -38,7 +38,7 @@ from .convert import loaded
 from .families import IMPORTED
 from .fields import Fields, Imported
 from .rotary import static_length
-from .tokenizer import read_tokenizer
+from .tokenizer import opening_note, read_tokenizer
 from .verify import differences, read_by, samples
 from .weight_files import WeightFiles, read_json
 
@@ -123,7 +123,7 @@ def import_folder(
     """
     read = _read(user_path(source))
     folder = user_path(out) if out is not None else Path("runs") / file_name(_name(read.folder))
-    model, notes = read.model, list(read.imported.notes)
+    model, notes = read.model, [*read.imported.notes, *opening_note(read.folder, read.tokenizer)]
     with new_run(folder, overwrite=overwrite) as unfinished:
         shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         with notify_if_slow(f"reading {read.folder}"):

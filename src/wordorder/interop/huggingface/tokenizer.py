@@ -70,6 +70,20 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
     return padded
 
 
+def opening_note(folder: Path, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Return a remark if a folder's tokenizer opens a text with another token than the run's.
+
+    wordorder puts the token that ends texts before a text, as in its own training.
+    """
+    stored = tokenizers.Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8-sig"))
+    first = next(iter(stored.encode("a").tokens), None)
+    special = {token.content for token in stored.get_added_tokens_decoder().values()}
+    own = tokenizer.backend.id_to_token(tokenizer.end_of_text)
+    if first not in special or first == own:
+        return ()
+    return (f"the class's tokenizer puts {first} before a text, and wordorder {own}",)
+
+
 def _ends_no_text(path: Path) -> bool:
     """Return whether a tokenizer.json has none of the tokens that end a text."""
     stored = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
