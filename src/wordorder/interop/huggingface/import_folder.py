@@ -123,27 +123,9 @@ def import_folder(
     """
     read = _read(user_path(source))
     folder = user_path(out) if out is not None else Path("runs") / file_name(_name(read.folder))
-    model, notes = read.model, [*read.imported.notes, *opening_note(read.folder, read.tokenizer)]
     with new_run(folder, overwrite=overwrite) as unfinished:
-        shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        with notify_if_slow(f"reading {read.folder}"):
-            weights = read.imported.weights.read(read.tensors, model)
-            write_weights(unfinished / "model.safetensors", shapes, weights)
-            return_freed_pages()
-        read.tokenizer.save(unfinished / "tokenizer.json")
-        comparisons: tuple[LogitComparison, ...] = ()
-        if find_spec("transformers") is None:
-            notes.append(
-                "the logits were not compared with transformers', which is not installed: "
-                "pip install 'wordorder[hf]', and import again with --overwrite"
-            )
-        else:
-            with notify_if_slow("comparing the run's logits with transformers'"):
-                comparisons = exact(
-                    _compared(read, unfinished),
-                    holder="the imported run",
-                    original=f"{read.class_name} in {read.folder}",
-                )
+        _write(unfinished, read)
+        comparisons, notes = _checked(unfinished, read)
         entry = {
             "from": str(read.folder.resolve()),
             "model_type": read.model_type,
@@ -152,18 +134,49 @@ def import_folder(
             "comparisons": [asdict(comparison) for comparison in comparisons],
             "notes": notes,
         }
-        write_record(unfinished, model.config, read.tokenizer, entry, command=command)
+        write_record(unfinished, read.model.config, read.tokenizer, entry, command=command)
     return ImportedRun(
         folder,
         read.folder,
         read.class_name,
-        sum(parameter.numel() for parameter in model.parameters()),
-        model.config.position,
-        model.config.trained_length,
+        sum(parameter.numel() for parameter in read.model.parameters()),
+        read.model.config.position,
+        read.model.config.trained_length,
         comparisons,
-        tuple(notes),
+        notes,
         read.imported.has_head,
     )
+
+
+def _write(unfinished: Path, read: _Source) -> None:
+    """Write the weights, a layer at a time, and the tokenizer."""
+    shapes = {name: tuple(value.shape) for name, value in read.model.state_dict().items()}
+    with notify_if_slow(f"reading {read.folder}"):
+        weights = read.imported.weights.read(read.tensors, read.model)
+        write_weights(unfinished / "model.safetensors", shapes, weights)
+        return_freed_pages()
+    read.tokenizer.save(unfinished / "tokenizer.json")
+
+
+def _checked(
+    unfinished: Path, read: _Source
+) -> tuple[tuple[LogitComparison, ...], tuple[str, ...]]:
+    """Return the comparisons, none without transformers, and what a user must know.
+
+    Raises:
+        Refused: the logits differ from transformers'.
+    """
+    notes = (*read.imported.notes, *opening_note(read.folder, read.tokenizer))
+    if find_spec("transformers") is None:
+        missing = (
+            "the logits were not compared with transformers', which is not installed: "
+            "pip install 'wordorder[hf]', and import again with --overwrite"
+        )
+        return (), (*notes, missing)
+    with notify_if_slow("comparing the run's logits with transformers'"):
+        original = f"{read.class_name} in {read.folder}"
+        compared = exact(_compared(read, unfinished), holder="the imported run", original=original)
+    return compared, notes
 
 
 def _name(folder: Path) -> str:
