@@ -22,7 +22,7 @@ from small_config import TEXT, small_config
 
 import wordorder as wo
 from wordorder.cli.arguments import parse
-from wordorder.cli.main import COMMANDS, main
+from wordorder.cli.main import COMMANDS, main, options_module
 from wordorder.positions import CATALOGUE, ModelShape, Sum, TokenLayout
 from wordorder.positions.reference_model import plain_attention
 
@@ -88,7 +88,7 @@ def options_of(arguments: list[str]) -> object:
         training = rest[0] == "train"
         kind: type = VectorOptions if training else WordsOptions
         return parse(kind, rest[training:], command="wordorder words")
-    read = import_module(f"wordorder.cli.options.{command}").read_options
+    read = import_module(options_module(command)).read_options
     return read(rest)
 
 

@@ -3,7 +3,7 @@
 Code is quoted as it stands, and each quotation occurs once in its file.
 """
 
-from . import experts, model, positions, rotary
+from . import experts, imports, model, positions, rotary
 from .mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -11,4 +11,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *positions.MUTANTS,
     *model.MUTANTS,
     *experts.MUTANTS,
+    *imports.MUTANTS,
 )

@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
     options = read_options(arguments)
     check_kinds(options.kinds)
     run = Run.load(options.run, trust=options.trust)
+    run.check_predicts("eval")
     _check_objective(options, run)
     name, store = text_of(run, options.data, options.field)
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
     check_parts(options.only)
     pairs = [(Path(name).name, read_pairs(name)) for name in options.pairs]
     run = Run.load(options.run, trust=options.trust)
-    run.check_next_token("probe")
+    if set(options.only) != {"position"} or pairs:
+        run.check_next_token("probe, but for --only position,")
     name, store = text_of(run, options.data, options.field)
     model = run.load_model(pick_device(options.device))
     with Progress(console=Console(stderr=True), transient=True) as progress:

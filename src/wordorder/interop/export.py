@@ -114,6 +114,7 @@ def export(
             or is not empty.
         Refused: the other program's model or tokenizer differs from the run's. Nothing is left.
     """
+    run.check_predicts("export")
     target.holds(run.model_config)
     target.check_installed()
     folder = _out_folder(run, target, out, overwrite)

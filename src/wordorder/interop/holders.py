@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from wordorder.errors import BadInput
 from wordorder.model import ModelConfig
+from wordorder.model.config import GATED
 from wordorder.positions import Rotary
 
 from .architecture import Architecture
@@ -153,7 +154,12 @@ STANDARD = Requirement(
 )
 DENSE = Requirement(lambda a: not a.config.experts, "a dense feed-forward", "--experts 0")
 USUAL = (STANDARD, DENSE)
-DECODER = (*USUAL, CAUSAL, BEFORE, UNCAPPED)
+PLAIN_OUTPUT = Requirement(
+    lambda a: not (a.config.output_transform or a.config.output_bias),
+    "an output layer alone, without biases",
+    "--no-output-transform --no-output-bias",
+)
+DECODER = (*USUAL, CAUSAL, BEFORE, UNCAPPED, PLAIN_OUTPUT)
 RMS_DECODER = (*DECODER, RMS, SWIGLU, SEQUENTIAL, NO_EMBEDDING_NORM)
 
 LAYER_NORM = Requirement(lambda a: a.config.norm == "layer", "LayerNorm", "--norm layer")
@@ -163,7 +169,7 @@ EMBEDDING_NORM = Requirement(
     lambda a: a.config.embedding_norm, "a norm on the embeddings", "--embedding-norm"
 )
 UNGATED = Requirement(
-    lambda a: a.config.feed_forward != "swiglu",
+    lambda a: a.config.feed_forward not in GATED,
     "a feed-forward without a gate",
     "--feed-forward gelu",
 )
@@ -194,7 +200,7 @@ WHOLE_HEADS = Requirement(
     "--key-value-heads 0 --head-dim 0",
 )
 GPT = (*USUAL, UNCAPPED, LAYER_NORM, NO_QK_NORM, NO_WINDOWS, WHOLE_HEADS)
-GPT_DECODER = (*GPT, CAUSAL, BEFORE)
+GPT_DECODER = (*GPT, CAUSAL, BEFORE, PLAIN_OUTPUT)
 PATTERN = Requirement(
     _has_stock_rotary,
     "one rotary embedding of whole heads in some layers and none in the others",

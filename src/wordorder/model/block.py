@@ -33,9 +33,18 @@ class Block(nn.Module):
             else FeedForward(config, config.feed_forward_width)
         )
         self.dropout = Dropout(config.dropout or 0.0)
+        self.attention_output_norm = self.feed_forward_output_norm = None
+        if config.norm_placement == "both":
+            self.attention_output_norm = make_norm(config, config.width)
+            self.feed_forward_output_norm = make_norm(config, config.width)
 
     def forward(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
         drop = self.dropout
+        if self.attention_output_norm is not None and self.feed_forward_output_norm is not None:
+            attended = self.attention(self.attention_norm(x), context, cache)
+            x = x + drop(self.attention_output_norm(attended))
+            hidden = self.feed_forward(self.feed_forward_norm(x), context)
+            return x + drop(self.feed_forward_output_norm(hidden))
         if self.after:
             x = self.attention_norm(x + drop(self.attention(x, context, cache)))
             return self.feed_forward_norm(x + drop(self.feed_forward(x, context)))

@@ -29,6 +29,8 @@ Heads = Annotated[int, Interval(ge=1, le=MOST_HEADS)]
 VocabularySize = Annotated[int, Interval(ge=1, le=10_000_000)]
 Kind = Literal["transformer", "gru"]
 USUAL_BALANCE_LOSS = 0.01  # Source: Fedus et al. 2022 (Switch), section 2.2
+FeedForwardKind = Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"]
+GATED = ("swiglu", "geglu", "geglu_tanh")  # feed-forwards with three matrices
 USUAL_DROPOUT = 0.1  # if the size of the corpus is unknown; `training/size.py` has the rule
 
 
@@ -65,9 +67,9 @@ class ModelConfig:
     """width added to each head for rotary positions; 0: half of head_dim (HF: qk_rope_head_dim)"""
     value_head_dim: OpenWidth = 0
     """width of one head of values; 0: head_dim (HF: v_head_dim)"""
-    feed_forward: Literal["swiglu", "gelu", "gelu_tanh", "relu2"] = "swiglu"
+    feed_forward: FeedForwardKind = "swiglu"
     feed_forward_width: Annotated[int, Interval(ge=0, le=16 * MOST_WIDTH)] = 0
-    """width of the hidden layer; 0: four times the width, or 8/3 of it for swiglu"""
+    """width of the hidden layer; 0: four times the width, or 8/3 of it with a gate"""
     experts: Annotated[int, Interval(ge=0, le=MOST_EXPERTS)] = 0
     """feed-forwards of a mixture of experts; 0: one dense feed-forward (HF: n_routed_experts)"""
     active_experts: Annotated[int, Interval(ge=0, le=MOST_EXPERTS)] = 0
@@ -93,8 +95,9 @@ class ModelConfig:
     routed_scale: Annotated[float, Gt(0)] = 1.0
     """factor of the weights of a token's experts (HF: routed_scaling_factor)"""
     norm: Literal["rms", "layer"] = "rms"
-    norm_placement: Literal["before", "after"] = "before"
-    """before each branch (GPT-2, Llama), or after it is added to the residual (BERT)"""
+    norm_placement: Literal["before", "after", "both"] = "before"
+    """before each branch (GPT-2, Llama), after it is added to the residual (BERT), or both before
+    a branch and on its output (Gemma 2)"""
     norm_epsilon: Annotated[float, Gt(0)] = 1e-6
     embedding_norm: bool = False
     """a norm after the embeddings (BLOOM, BERT)"""
@@ -107,6 +110,10 @@ class ModelConfig:
     RMSNorm on its latents instead"""
     tied_embeddings: bool = True
     """use the embedding table as the output layer"""
+    output_transform: bool = False
+    """a linear layer, the function of the feed-forward and a norm before the output layer (BERT)"""
+    output_bias: bool = False
+    """a bias for each token in the output layer (BERT)"""
     embedding_scale: Rate = 0.0
     """factor of the word embeddings; 0: the square root of the width"""
     logit_softcap: Rate = 0.0
@@ -136,6 +143,12 @@ class ModelConfig:
                 "--head-dim",
                 code="model.width-of-heads",
             )
+        if self.norm_placement == "both" and self.parallel_residual:
+            raise BadInput(
+                "--parallel-residual adds both branches at once, which --norm-placement both does "
+                "not have: leave out one of the two",
+                code="model.parallel-norms",
+            )
         if self.heads % (self.key_value_heads or self.heads):
             raise BadInput(
                 f"{self.heads} heads are not a multiple of {self.key_value_heads} key-value heads: "
@@ -157,8 +170,8 @@ class ModelConfig:
         A configuration keeps the zeros, so that `replace(config, width=512)` also changes the
         sizes that depend on the width. A model has the resolved configuration.
         """
-        # SwiGLU has three matrices instead of two, so 8/3 gives as many parameters as 4.
-        hidden = self.width * 8 // 3 if self.feed_forward == "swiglu" else 4 * self.width
+        # A gate is a third matrix, so 8/3 gives as many parameters as 4.
+        hidden = self.width * 8 // 3 if self.feed_forward in GATED else 4 * self.width
         head_dim = self.head_dim or self.width // self.heads
         hidden = self.feed_forward_width or -(-hidden // 32) * 32
         return replace(

@@ -33,8 +33,8 @@ class LanguageModel(TokenModel):
         self.position = build(config.position, config.shape)
         self.embedding_norm = make_norm(config, config.width) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.layers))
-        before = config.norm_placement == "before"
-        self.final_norm = make_norm(config, config.width) if before else None
+        is_normed = config.norm_placement == "after"
+        self.final_norm = None if is_normed else make_norm(config, config.width)
 
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be generated after `tokens`; None: no limit.

@@ -7,6 +7,7 @@ same arithmetic as autocast, without its overhead per operation.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -146,23 +147,43 @@ def make_norm(config: ModelConfig, width: int) -> nn.Module:
     return LayerNorm(width, eps=config.norm_epsilon, bias=config.biases)
 
 
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+def _squared_relu(x: Tensor) -> Tensor:
+    return F.relu(x).square()
+
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": F.relu,
+    "relu2": _squared_relu,
+}
+# The function of the gate.
+GATES: dict[str, Callable[[Tensor], Tensor]] = {
+    "swiglu": F.silu,
+    "geglu": F.gelu,
+    "geglu_tanh": _gelu_tanh,
+}
+
+
 def feed_forward_parts(activation: str, hidden: int) -> dict[str, int]:
     """Return the widths of the linear layers before the activation, by name."""
-    return {"gate": hidden, "up": hidden} if activation == "swiglu" else {"up": hidden}
+    return {"gate": hidden, "up": hidden} if activation in GATES else {"up": hidden}
 
 
 def activated(x: Tensor, activation: str) -> Tensor:
     """Return the hidden layer (..., hidden) from the outputs of `feed_forward_parts`."""
-    if activation == "swiglu":
+    if activation in GATES:
         gate, up = x.chunk(2, dim=-1)
-        return F.silu(gate) * up
-    if activation == "relu2":
-        return F.relu(x).square()
-    return F.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
+        return GATES[activation](gate) * up
+    return FUNCTIONS[activation](x)
 
 
 class FeedForward(nn.Module):
-    """The feed-forward branch: swiglu (gated), gelu, or squared relu."""
+    """The feed-forward branch: gated (swiglu, geglu), gelu, relu, or squared relu."""
 
     def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()

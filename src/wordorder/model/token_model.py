@@ -5,8 +5,8 @@ training) include it.
 
 Initial values (standard deviations): embeddings 0.02, times the default multiplier sqrt(width)
 0.2 to 0.6; matrices 1/sqrt(inputs); the two projections to the residual stream 0, so that a new
-block is the identity (nanochat, modded-nanogpt); norms 1; biases 0; a positional embedding's
-parameters by its `reset_parameters`.
+block is the identity (nanochat, modded-nanogpt), unless their output is normed; norms 1; biases
+0; a positional embedding's parameters by its `reset_parameters`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .context import Recorder
 from .cross_entropy import cross_entropy
 from .experts import Experts
 from .layers import Dropout, JoinedLinear, Linear, linear
+from .output_transform import OutputTransform
 from .parts import ParameterPart, StackedLinear
 from .problem import KernelName
 
@@ -63,6 +64,10 @@ class TokenModel(nn.Module):
         self.head = None
         if not config.tied_embeddings:
             self.head = Linear(config.width, config.vocabulary_size, bias=False)
+        self.output_transform = OutputTransform(config) if config.output_transform else None
+        self.output_bias = None
+        if config.output_bias:
+            self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
 
     def word_vectors(self, tokens: Tensor) -> Tensor:
         """Return word vectors (batch, time, width), times the configured multiplier."""
@@ -70,7 +75,9 @@ class TokenModel(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., vocabulary) of final hidden states (..., width)."""
-        logits = linear(x, self.output_weight)
+        if self.output_transform is not None:
+            x = self.output_transform(x)
+        logits = linear(x, self.output_weight, self.output_bias)
         cap = self.config.logit_softcap
         return cap * torch.tanh(logits.float() / cap) if cap else logits
 
@@ -150,10 +157,12 @@ class TokenModel(nn.Module):
     def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (batch, time) of final hidden states (batch, time, width)."""
         flat = targets.flatten()
-        if self.config.logit_softcap:
+        if self.config.logit_softcap or self.output_bias is not None:
             logits = self.logits(hidden).float().flatten(0, 1)
             losses = F.cross_entropy(logits, flat, ignore_index=-1, reduction="none")
         else:
+            if self.output_transform is not None:
+                hidden = self.output_transform(hidden)
             weight = self.output_weight.to(hidden.dtype)
             losses = cross_entropy(hidden.flatten(0, 1), weight, flat)
         return losses.view_as(targets)
@@ -208,7 +217,9 @@ class TokenModel(nn.Module):
         """Return initial values of one parameter (see the module's docstring)."""
         if parameter.dim() < 2:
             return torch.ones(parameter.shape) if kind == "weight" else torch.zeros(parameter.shape)
-        if owner.endswith((".output", ".down")):
+        # A norm of zeros would multiply their gradient by 1/sqrt(epsilon).
+        is_normed = self.config.norm_placement == "both"
+        if owner.endswith((".output", ".down")) and not is_normed:
             return torch.zeros(parameter.shape)
         deviation = EMBEDDING_STD if owner in ("embedding", "head") else parameter.shape[1] ** -0.5
         return torch.randn(parameter.shape, generator=generator) * deviation

@@ -16,6 +16,7 @@ import torch
 
 from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
+from wordorder.model.config import GATED
 from wordorder.settings import from_record
 from wordorder.training.compute import Compute
 from wordorder.training.config import MOST_ACCUMULATED, TrainConfig, budget_seconds
@@ -230,7 +231,7 @@ def _layer_bytes(shape: ModelConfig) -> int:
         return 4 * 12 * shape.width
     inner = shape.heads * max(shape.head_dim + shape.rotary_head_dim, shape.value_head_dim)
     scores = 3 * shape.heads * shape.trained_length
-    gates = 4 if shape.feed_forward == "swiglu" else 2
+    gates = 4 if shape.feed_forward in GATED else 2
     return 4 * (6 * shape.width + 9 * inner + gates * _hidden_width(shape) + scores)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.model.config import GATED, PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig
 
 # The largest preset that would read at least this many tokens is chosen. Measured up to mini; small
@@ -99,7 +99,7 @@ def _attention_weights(whole: ModelConfig) -> int:
 
 def _feed_forward_weights(whole: ModelConfig, layer: int) -> int:
     """Return the number of weights that compute one token."""
-    matrices = 3 if whole.feed_forward == "swiglu" else 2
+    matrices = 3 if whole.feed_forward in GATED else 2
     if not whole.has_experts(layer):
         return matrices * whole.width * whole.feed_forward_width
     hidden = (whole.active_experts + whole.shared_experts) * whole.expert_width

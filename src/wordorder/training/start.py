@@ -140,6 +140,12 @@ def train_in_held_folder(
     config = replace(config, out=str(folder), data=whole_paths(config.data))
     check_extras(config)
     ranks.check_batch_size(config.batch_size)
+    if config.model.experts and ranks.count > 1:
+        raise BadInput(
+            "a mixture of experts is trained by one process, because its loads are those of the "
+            "whole batch: leave out --ranks, or --experts",
+            code="training.experts-on-ranks",
+        )
     if config.shard and ranks.count == 1:
         raise BadInput(
             "--shard splits the weights over several ranks, and this is one: add --ranks 2 or "
