@@ -10,20 +10,19 @@ from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.run import Run
 from wordorder.version import __version__
 
-MAX_TOKENS = 200  # of `wordorder generate`
+SAMPLING = Sampling(max_tokens=200)  # of `wordorder generate`
 PROMPT = "The"
 
 
 def modelfile(file: str, run: Run) -> str:
     """Return Ollama's Modelfile of a base model: the prompt as it is, sampled as wordorder does."""
-    sampling = Sampling(max_tokens=MAX_TOKENS)
     parameters = {
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "min_p": sampling.min_p,
-        "repeat_penalty": sampling.repetition_penalty,
-        "num_predict": sampling.max_tokens,
+        "temperature": SAMPLING.temperature,
+        "top_k": SAMPLING.top_k,
+        "top_p": SAMPLING.top_p,
+        "min_p": SAMPLING.min_p,
+        "repeat_penalty": SAMPLING.repetition_penalty,
+        "num_predict": SAMPLING.max_tokens,
         "num_ctx": run.model_config.trained_length,
         "stop": f'"{end_of_text(run.tokenizer)}"',
     }
@@ -46,7 +45,7 @@ def commands(folder: str, file: str, name: str) -> list[str]:
     """
     return [
         f'wordorder generate {folder} "{PROMPT}" --engine llama.cpp',
-        f'llama-cli -m {folder}/{file} -no-cnv -p "{PROMPT}"',
+        f'llama-completion -m {folder}/{file} -p "{PROMPT}" -n {SAMPLING.max_tokens}',
         f"ollama create {name} -f {folder}/Modelfile",
     ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from wordorder.atomic import write_text
@@ -92,22 +91,23 @@ def _naming() -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        if not error.code.startswith("gguf.not-"):
+        if not error.code.startswith("interop.llama-cpp-"):
             raise
         raise Refused(f"{error}: nothing was written", code=error.code) from None
 
 
-def target(dtype: str = "f32") -> Target:
-    """Return llama.cpp as a target whose matrices have a dtype of `DTYPES`."""
-    files = [f"model-{name}.gguf" for name in DTYPES]
-    return Target(
-        "gguf",
-        "llama.cpp",
-        ("gguf", "xllamacpp"),
-        architecture_of_llama_cpp,
-        partial(write, dtype=dtype),
-        (*files, "Modelfile", "README.md"),
-    )
+def commands(folder: Path, *, dtype: str = "f32") -> list[str]:
+    """Return how to run an export: by wordorder, llama.cpp and Ollama."""
+    return card.commands(str(folder), f"model-{dtype}.gguf", folder.name.lower())
 
 
-LLAMA_CPP = target()
+LLAMA_CPP = Target(
+    "gguf",
+    "llama.cpp",
+    ("gguf", "xllamacpp"),
+    architecture_of_llama_cpp,
+    write,
+    (*(f"model-{dtype}.gguf" for dtype in DTYPES), "Modelfile", "README.md"),
+    DTYPES,
+    commands,
+)

@@ -11,6 +11,7 @@ from wordorder.model import LanguageModel
 from wordorder.text.tokenizer import Tokenizer
 
 from . import architectures, tokenizer
+from .card import SAMPLING
 
 DTYPES = ("f32", "f16", "q8_0")
 BLOCK = 32  # numbers that q8_0 stores with one scale
@@ -31,6 +32,10 @@ def write_gguf(
     writer = gguf.GGUFWriter(path, name)
     writer.add_name(title)
     writer.add_file_type(getattr(gguf.LlamaFileType, FILE_TYPES[dtype]))
+    writer.add_sampling_temp(SAMPLING.temperature)
+    writer.add_sampling_top_k(SAMPLING.top_k)
+    writer.add_sampling_top_p(SAMPLING.top_p)
+    writer.add_sampling_min_p(SAMPLING.min_p)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for key, value in architectures.metadata(model, name).items():
         _add(writer, f"{name}.{key}", value)

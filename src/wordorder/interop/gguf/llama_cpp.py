@@ -140,7 +140,7 @@ def library() -> Any:
     names = sorted(file for file in files if file.suffix in (".so", ".pyd", ".dylib"))
     if not names:
         raise BadInput(
-            "llama.cpp needs xllamacpp: pip install 'wordorder[gguf]'", code="gguf.not-installed"
+            "llama.cpp needs xllamacpp: pip install 'wordorder[gguf]'", code="interop.no-llama-cpp"
         )
     try:
         functions = ctypes.CDLL(str(names[0]))
@@ -180,7 +180,7 @@ def _other_interface() -> BadInput:
     return BadInput(
         f"the C interface of xllamacpp {version('xllamacpp')} is not the one that wordorder uses: "
         "pip install 'xllamacpp==2026.10.11549'",
-        code="gguf.other-interface",
+        code="interop.llama-cpp-interface",
     )
 
 
@@ -226,7 +226,9 @@ class LlamaCpp:
     def _not_loaded(self, path: Path) -> Refused:
         self.close()
         problem = " ".join((_errors or ["no reason given"])[0].split())[:200]
-        return Refused(f"llama.cpp cannot load {path.name} ({problem})", code="gguf.not-loaded")
+        return Refused(
+            f"llama.cpp cannot load {path.name} ({problem})", code="interop.llama-cpp-cannot-load"
+        )
 
     def close(self) -> None:
         """Free the memory of the model and its cache."""
@@ -292,7 +294,7 @@ class LlamaCpp:
         if self._functions.llama_decode(self._context, batch):
             raise Refused(
                 f"llama.cpp cannot read {count} tokens ({(_errors or ['no reason given'])[-1]})",
-                code="gguf.not-read",
+                code="interop.llama-cpp-cannot-read",
             )
         outputs = sum(wanted[:count])
         if not outputs:

@@ -31,7 +31,7 @@ def check_held(tokenizer: Tokenizer) -> None:
         raise BadInput(
             f"llama.cpp does not hold the run's tokenizer ({kind}): it holds byte-level BPE with "
             "wordorder's or GPT-2's pattern: train with --tokenizer bpe",
-            code="gguf.tokenizer-not-held",
+            code="interop.gguf-tokenizer-not-held",
         )
 
 
@@ -79,7 +79,7 @@ def read_back(values: dict[str, Any]) -> Tokenizer:
         raise BadInput(
             f"the file's tokenizer is {values.get('model')} with the pattern {pattern}: wordorder "
             f"generates from files of wordorder export (gpt2 with {OURS} or {GPT2})",
-            code="gguf.other-tokenizer",
+            code="interop.gguf-other-tokenizer",
         )
     named = list(enumerate(zip(values["tokens"], values["token_type"], strict=True)))
     merges = [] if values["merges"] == NO_MERGES else values["merges"]
@@ -120,6 +120,6 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer) -> int:
             raise Refused(
                 f"llama.cpp's tokenizer encodes or decodes {text[:40]!r} differently from the "
                 "run's tokenizer: nothing was written",
-                code="gguf.tokenizer-differs",
+                code="interop.gguf-tokenizer-differs",
             )
     return count
