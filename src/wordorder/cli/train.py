@@ -20,6 +20,7 @@ from rich.text import Text
 from wordorder.allocator import keep_large_blocks
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
+from wordorder.interop.holders import exports
 from wordorder.table import Table
 from wordorder.text.user_text import decode_argument
 from wordorder.training.display import Display
@@ -100,7 +101,8 @@ class Terminal(Display):
         self.steps, self.open = plan.steps, plan.open_ended
         self.vocabulary_size = plan.config.model.vocabulary_size
         both = frozenset({0, 1})
-        table = Table(["", ""], list(plan.rows()), left=both, column_styles={0: "bold"})
+        rows = [*plan.rows(), ("exports", exports(plan.config.model, plan.data["tokenizer"]))]
+        table = Table(["", ""], rows, left=both, column_styles={0: "bold"})
         self.console.print(table.terminal())
         for line in plan.warnings():
             self.console.print(line, style="yellow", markup=False, soft_wrap=True)

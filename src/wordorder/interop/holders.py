@@ -135,21 +135,25 @@ class HolderKind:
     Args:
         name: such as "stock class of transformers".
         positions: which positional embeddings they have, in words.
+        tokenizers: kinds of tokenizers that the program has.
     """
 
     name: str
     positions: str
+    tokenizers: tuple[str, ...]
 
 
 KINDS = {
     "hf": HolderKind(
         "stock class of transformers",
         "rotary, none, a pattern of these two, learned, sinusoidal and alibi",
+        ("bpe", "bytes", "characters", "brought"),
     ),
     "gguf": HolderKind(
         "architecture of llama.cpp",
         "rotary (but scaling=dynamic, whose frequencies change with the text), none, a pattern of "
         "these two, learned, sinusoidal and alibi",
+        ("bpe", "bytes"),
     ),
 }
 
@@ -164,10 +168,31 @@ def architecture_of_llama_cpp(config: ModelConfig) -> Holder:
     return holder_of(config, "gguf")
 
 
-def holders_of(architecture: Architecture) -> dict[str, Holder]:
-    """Return the first holder of each program that holds a model, by the program's target."""
-    exact = [holder for holder in HOLDERS if not holder.unmet(architecture)]
-    return {holder.target: holder for holder in reversed(exact)}
+def exports(config: ModelConfig, tokenizer: str) -> str:
+    """Return which exports hold a run, in words: "hf (Qwen3ForCausalLM), gguf (qwen3)".
+
+    Args:
+        tokenizer: its kind.
+    """
+    if config.kind != "transformer":
+        return "none"
+    architecture = Architecture.from_config(config)
+    rows = [holder for holder in HOLDERS if tokenizer in KINDS[holder.target].tokenizers]
+    return _named([holder for holder in rows if not holder.unmet(architecture)])
+
+
+def exports_of_position(config: ModelConfig) -> str:
+    """Return the same of a positional embedding: the holders that need least else changed."""
+    architecture = Architecture.from_config(config)
+    unmet = {holder: holder.unmet(architecture) for holder in HOLDERS}
+    having = [holder for holder in HOLDERS if holder.position not in unmet[holder]]
+    return _named(sorted(having, key=lambda holder: len(unmet[holder])))
+
+
+def _named(holders: list[Holder]) -> str:
+    first = {target: [h for h in holders if h.target == target][:1] for target in KINDS}
+    names = [f"{target} ({holder.class_name})" for target in first for holder in first[target]]
+    return ", ".join(names) or "none"
 
 
 def holder_of(config: ModelConfig, target: str) -> Holder:

@@ -9,6 +9,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 
 from wordorder.errors import BadInput, Refused
+from wordorder.interop.holders import KINDS
 from wordorder.interop.huggingface.tokenizer import sample_texts
 from wordorder.text.pieces import PATTERN
 from wordorder.text.tokenizer import Tokenizer
@@ -26,7 +27,7 @@ def check_held(tokenizer: Tokenizer) -> None:
     Raises:
         BadInput: it has not: what to train with.
     """
-    if tokenizer.kind not in ("bpe", "bytes"):
+    if tokenizer.kind not in KINDS["gguf"].tokenizers:
         kind = "characters" if tokenizer.kind == "characters" else "that of its own file"
         raise BadInput(
             f"llama.cpp does not hold the run's tokenizer ({kind}): it holds byte-level BPE with "
