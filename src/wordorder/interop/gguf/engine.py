@@ -44,7 +44,8 @@ class GgufFile:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the file holds."""
         prefix = "tokenizer.ggml."
-        return read_back({name.removeprefix(prefix): value for name, value in self._fields.items()})
+        values = {name.removeprefix(prefix): value for name, value in self._fields.items()}
+        return read_back(values, str(self.path))
 
     @property
     def architecture(self) -> str:

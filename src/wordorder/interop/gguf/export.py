@@ -93,9 +93,7 @@ def _naming() -> Iterator[None]:
     except Refused as error:
         if not error.code.startswith("interop.llama-cpp-"):
             raise
-        raise Refused(
-            f"{error}: nothing was written", code="interop.gguf-cannot-be-run"
-        ) from None
+        raise Refused(f"{error}: nothing was written", code="interop.gguf-cannot-be-run") from None
 
 
 def commands(folder: Path, *, dtype: str = "f32") -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import tokenizers
@@ -19,6 +20,7 @@ NORMAL, CONTROL, UNUSED = 1, 3, 5  # llama.cpp's types of tokens
 OURS, GPT2 = "qwen35", "gpt-2"
 # llama.cpp wants merges, and a tokenizer of bytes has none: two characters that stand for no byte.
 NO_MERGES = ["▁ ▁"]
+WORDS = 256  # tokens in one of the texts that tokenizers are compared on
 
 
 def check_held(tokenizer: Tokenizer) -> None:
@@ -69,8 +71,11 @@ def _pattern(data: dict[str, Any]) -> str:
     return GPT2 if is_plain and data["pre_tokenizer"]["use_regex"] else OURS
 
 
-def read_back(values: dict[str, Any]) -> Tokenizer:
+def read_back(values: dict[str, Any], file: str) -> Tokenizer:
     """Return the tokenizer of a file's metadata, the inverse of `metadata`.
+
+    Args:
+        file: its name, for the message.
 
     Raises:
         BadInput: another kind of tokenizer.
@@ -78,8 +83,8 @@ def read_back(values: dict[str, Any]) -> Tokenizer:
     pattern = values.get("pre")
     if values.get("model") != "gpt2" or pattern not in (OURS, GPT2):
         raise BadInput(
-            f"the file's tokenizer is {values.get('model')} with the pattern {pattern}: wordorder "
-            f"generates from files of wordorder export (gpt2 with {OURS} or {GPT2})",
+            f"{file} has the tokenizer {values.get('model')} with the pattern {pattern}: give a "
+            f"file of wordorder export, which has gpt2 with {OURS} or {GPT2}",
             code="interop.gguf-other-tokenizer",
         )
     named = list(enumerate(zip(values["tokens"], values["token_type"], strict=True)))
@@ -103,6 +108,14 @@ def read_back(values: dict[str, Any]) -> Tokenizer:
     return Tokenizer(backend)
 
 
+def _vocabulary_texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
+    """Yield texts of all words in the vocabulary, which need every merge, with their ids."""
+    spellings = [spelling for spelling in tokenizer.spellings or () if len(spelling) > 1]
+    for start in range(0, len(spellings), WORDS):
+        text = b" ".join(spellings[start : start + WORDS]).decode(errors="replace")
+        yield text, tokenizer.encode(text)
+
+
 def check_tokenizer(model: Any, tokenizer: Tokenizer) -> int:
     """Return how many texts llama.cpp encodes and decodes as the run's tokenizer does.
 
@@ -113,7 +126,7 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer) -> int:
         Refused: one of them differs.
     """
     count = 0
-    for text, ids in sample_texts(tokenizer):
+    for text, ids in (*sample_texts(tokenizer), *_vocabulary_texts(tokenizer)):
         count += 1
         decoded = b"".join(map(model.piece, ids)).decode(errors="replace")
         results = (model.tokenize(text), model.tokenize(text, start=True), decoded)
