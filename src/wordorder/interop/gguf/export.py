@@ -10,7 +10,7 @@ from pathlib import Path
 from wordorder.atomic import write_text
 from wordorder.errors import Refused
 from wordorder.interop.architecture import Architecture
-from wordorder.interop.comparison import LONGER, LogitComparison, exact
+from wordorder.interop.comparison import LONGER, TOLERANCE, LogitComparison, exact
 from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import architecture_of_llama_cpp
 from wordorder.interop.huggingface.weights import table_length
@@ -22,7 +22,7 @@ from . import card
 from .file import DTYPES, write_gguf
 from .llama_cpp import LlamaCpp
 from .tokenizer import check_held, check_tokenizer
-from .verify import compare
+from .verify import compare, shares
 
 TABLES = ("gpt2",)  # architectures with a table of positions, which ends
 
@@ -56,11 +56,11 @@ def write(
         if dtype != "f32":
             _written(Path(spare) / "model-f32.gguf", run, model, architecture, "f32", name)
         texts, comparisons = _written(folder / file, run, model, architecture, dtype, name)
+    notes = _notes(model, comparisons, dtype)
     write_text(folder / "Modelfile", card.modelfile(file, run))
     write_text(folder / "README.md", card.model_card(name, file, run, architecture, comparisons))
-    return Written(
-        f"llama.cpp's {architecture}", f"xllamacpp {version('xllamacpp')}", comparisons, texts
-    )
+    program = f"xllamacpp {version('xllamacpp')}"
+    return Written(f"llama.cpp's {architecture}", program, comparisons, texts, notes)
 
 
 def _written(
@@ -83,6 +83,17 @@ def _written(
             original=str(run.folder),
         )
     return texts, comparisons
+
+
+def _notes(
+    model: LanguageModel, comparisons: tuple[LogitComparison, ...], dtype: str
+) -> tuple[str, ...]:
+    """Say why more than the usual difference is allowed, if it is."""
+    last = comparisons[-1]
+    if last.tolerance == TOLERANCE:
+        return ()
+    rounded = " and ".join(shares(model, last.tokens, dtype))
+    return (f"llama.cpp rounds {rounded}: a difference of {last.tolerance:.1e} is allowed",)
 
 
 @contextmanager
