@@ -113,9 +113,7 @@ def test_a_dataclass_holds_what_its_annotations_say() -> None:
 def options_of_commands() -> list[type]:
     """Every dataclass that a command reads its options into."""
     modules = [
-        import_module(options_module(name))
-        for name in COMMANDS
-        if name not in ("words", "data")
+        import_module(options_module(name)) for name in COMMANDS if name not in ("words", "data")
     ]
     modules += [import_module(f"wordorder.cli.{name}") for name in ("words", "data")]
     return [

@@ -19,7 +19,8 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = read_options(arguments)
     run = Run.load(options.run, trust=options.trust)
-    exported = export(run, TARGETS[options.to], options.out, overwrite=options.overwrite)
+    target = TARGETS[options.to].with_dtype(options.dtype)
+    exported = export(run, target, options.out, overwrite=options.overwrite)
     written = exported.written
     if options.json:
         values = asdict(written) | {"largest_difference": written.largest_difference}
@@ -34,4 +35,6 @@ def main(arguments: list[str]) -> int:
     for note in written.notes:
         print(f"note: {note}", file=sys.stderr)
     print(exported.folder)
+    for command in target.commands(exported.folder):
+        print(f"to run it: {command}", file=sys.stderr)
     return 0

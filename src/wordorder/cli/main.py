@@ -28,7 +28,7 @@ COMMANDS = {
     "claims": ("wordorder.cli.claims", "test published claims about positional embeddings"),
     "probe": ("wordorder.cli.probe", "measure what a trained model knows about order"),
     "extend": ("wordorder.cli.extend", "extend a trained model to a longer context"),
-    "export": ("wordorder.cli.export", "export a model to transformers, exactly or not at all"),
+    "export": ("wordorder.cli.export", "export a model to transformers or llama.cpp, exactly"),
     "import": ("wordorder.cli.import_run", "import a model of transformers as a run"),
     "words": ("wordorder.cli.words", "explore word vectors, or train them"),
     "explain": ("wordorder.cli.explain", "show step by step how a model encodes order"),

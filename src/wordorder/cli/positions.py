@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wordorder.cli.options.positions import read_options
+from wordorder.interop.holders import exports_of_position
 from wordorder.model import ModelConfig
 from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
@@ -56,6 +57,7 @@ def facts(part: Part) -> dict[str, Any]:
         "shared": made.shared,
         "places": "sample_positions" in made.active_hooks(),
         "longest": made.max_position,
+        "exports": exports_of_position(ModelConfig(position=str(part))),
         "parameters": sum(p.numel() for p in built.parameters()),
         "source": kind.source,
         "formula": kind.formula,
@@ -87,6 +89,7 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         trained = about["longest"] == model.trained_length - 1
         whose = " (the trained length - 1)" if trained else ""
         lines.append(("longest", f"position {about['longest']:,}{whose}"))
+    lines.append(("exports", about["exports"]))
     if about["source"]:
         lines.append(("source", about["source"]))
     return lines

@@ -28,6 +28,7 @@ from wordorder.cli.launch import (
 )
 from wordorder.cli.options.train import TrainOptions, read_options
 from wordorder.errors import BadInput
+from wordorder.interop.holders import exports
 from wordorder.numerals import counted
 from wordorder.table import Table
 from wordorder.text.user_text import decode_argument
@@ -129,7 +130,8 @@ class Terminal(Display):
         self.steps, self.open = plan.steps, plan.open_ended
         self.vocabulary_size = plan.config.model.vocabulary_size
         both = frozenset({0, 1})
-        table = Table(["", ""], list(plan.rows()), left=both, column_styles={0: "bold"})
+        rows = [*plan.rows(), ("exports", exports(plan.config.model, plan.data["tokenizer"]))]
+        table = Table(["", ""], rows, left=both, column_styles={0: "bold"})
         self.console.print(table.terminal())
         for line in plan.warnings():
             self.console.print(line, style="yellow", markup=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .export import Target
+from .gguf.export import LLAMA_CPP
 from .huggingface.export import HUGGING_FACE
 
-TARGETS: dict[str, Target] = {target.name: target for target in (HUGGING_FACE,)}
+TARGETS: dict[str, Target] = {target.name: target for target in (HUGGING_FACE, LLAMA_CPP)}

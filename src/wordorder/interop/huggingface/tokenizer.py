@@ -144,7 +144,7 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer) -> int:
     from transformers import AutoTokenizer
 
     theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    texts = list(_texts(tokenizer))
+    texts = list(sample_texts(tokenizer))
     for text, ids in texts:
         plain = theirs(text, add_special_tokens=False)["input_ids"]
         opened = theirs(text)["input_ids"]
@@ -162,7 +162,7 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer) -> int:
     return len(texts)
 
 
-def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
+def sample_texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
     """Yield sample texts with their ids: those that can be encoded, and some of random tokens."""
     generator = torch.Generator().manual_seed(0)
     shape = (RANDOM_TEXTS, RANDOM_TOKENS)
