@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from wordorder.atomic import write_text
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LogitComparison, exact
 from wordorder.interop.export import Target, Written
-from wordorder.interop.holders import Holder, stock_class
+from wordorder.interop.holders import Holder
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
 from wordorder.training.run import Run
@@ -20,6 +22,10 @@ from wordorder.training.run import Run
 from .card import model_card
 from .convert import configuration, loaded, quiet_transformers, tensors
 from .families import FAMILIES
+from .own_code.export import FILES as CODE_FILES
+from .own_code.export import module_cache, write_code
+from .own_code.holder import FAMILY as OWN_CODE
+from .own_code.holder import holder_of, why_own_code
 from .rotary import static_length
 from .tokenizer import check_tokenizer, write_tokenizer
 from .verify import compare
@@ -44,22 +50,27 @@ SAMPLING = {
 }
 
 
-def write(folder: Path, run: Run, model: LanguageModel, name: str) -> Written:
-    """Write a run for a stock class of transformers, and compare both models.
+def write(
+    folder: Path, run: Run, model: LanguageModel, name: str, *, own_code: bool = False
+) -> Written:
+    """Write a run for a class of transformers, and compare both models.
 
     Args:
         folder: new and empty.
         name: of the folder in the end, for the model card.
+        own_code: write a modelling file although a stock class holds the model.
 
     Raises:
+        BadInput: the file of a user's embedding has imports that cannot come along.
         Refused: transformers' model or tokenizer differs from the run's.
     """
     import transformers
 
-    holder = stock_class(run.model_config)
-    with quiet_transformers():
+    holder = holder_of(run.model_config, own_code=own_code)
+    has_code = holder.family == OWN_CODE
+    with quiet_transformers(), module_cache():
         notes = _write(folder, run, model, holder)
-        texts = check_tokenizer(folder, run.tokenizer)
+        texts = check_tokenizer(folder, run.tokenizer, has_code=has_code)
         with notify_if_slow("comparing transformers' logits with the run's"):
             comparisons = _compared(folder, run, model, holder)
     write_text(folder / "README.md", model_card(name, run, holder, comparisons, notes))
@@ -72,6 +83,7 @@ def _write(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> tupl
     import transformers
 
     architecture = Architecture.of(model)
+    has_code = holder.family == OWN_CODE
     weights = tensors(model, holder)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     end = run.tokenizer.end_of_text
@@ -85,13 +97,16 @@ def _write(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> tupl
     }
     _write_json(folder / "config.json", config)
     if not run.fills_in:
-        _write_json(folder / "generation_config.json", _generation(architecture, special))
+        static = None if has_code else _static_length(architecture)
+        _write_json(folder / "generation_config.json", _generation(special, static))
     write_tokenizer(
         folder,
         run.tokenizer,
         trained_length=model.config.trained_length,
         fills_in=run.fills_in,
     )
+    if has_code:
+        return (why_own_code(run.model_config), *write_code(folder, run.model_config))
     return _notes(architecture)
 
 
@@ -99,14 +114,14 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def _generation(architecture: Architecture, special: dict[str, int]) -> dict[str, Any]:
+def _generation(special: dict[str, int], static_length: int | None) -> dict[str, Any]:
     """Return generation_config.json: the sampling of `wordorder generate`."""
     settings: dict[str, Any] = {
         **special,
         "pad_token_id": special["eos_token_id"],
         **SAMPLING,
     }
-    if _static_length(architecture) is not None:
+    if static_length is not None:
         settings["use_cache"] = False
     return settings
 
@@ -141,13 +156,24 @@ def _compared(
     """
     import transformers
 
-    auto = getattr(transformers, holder.auto_class)
-    theirs = loaded(auto, folder, use_safetensors=True, local_files_only=True)
+    has_code = holder.family == OWN_CODE
     architecture = Architecture.of(model)
     longest = FAMILIES[holder.family].longest(architecture)
-    static = _static_length(architecture)
+    static = None if has_code else _static_length(architecture)
+    theirs = loaded(
+        getattr(transformers, holder.auto_class),
+        folder,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=has_code,
+    )
     comparisons = compare(model, theirs, longest=longest, static_length=static)
     return exact(comparisons, holder=holder.class_name, original=str(run.folder))
 
 
-HUGGING_FACE = Target("hf", "transformers", ("transformers",), stock_class, write, FILES)
+HUGGING_FACE = Target(
+    "hf", "transformers", ("transformers",), holder_of, write, (*FILES, *CODE_FILES)
+)
+OWN_CODE_TARGET = replace(
+    HUGGING_FACE, holds=partial(holder_of, own_code=True), write=partial(write, own_code=True)
+)

@@ -66,7 +66,9 @@ class _Reading:
         self.mask = torch.ones_like(self.tokens)
         self.mask[1, :padding] = 0
         self.positions = (self.mask.cumsum(-1) - 1).masked_fill(self.mask == 0, FIRST_POSITION)
-        self.takes_positions = "position_ids" in inspect.signature(theirs.forward).parameters
+        arguments = inspect.signature(theirs.forward).parameters
+        self.takes_positions = "position_ids" in arguments
+        self.takes_context_length = "context_length" in arguments
 
     def alone(self) -> Tensor:
         """Return the logits of the first sequence by itself, (time, vocabulary)."""
@@ -92,6 +94,8 @@ class _Reading:
     def _read(self, part: slice, **options: Any) -> Any:
         if self.takes_positions:
             options["position_ids"] = self.positions[:, part]
+        if self.takes_context_length:
+            options["context_length"] = self.tokens.shape[1]
         mask = self.mask[:, : part.stop]
         return self.theirs(self.tokens[:, part], attention_mask=mask, **options)
 

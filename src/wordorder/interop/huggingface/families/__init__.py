@@ -10,6 +10,7 @@ from torch import Tensor
 from wordorder.interop.architecture import Architecture
 from wordorder.model import LanguageModel
 
+from ..own_code import holder as own_code
 from ..weights import table_length
 from . import bert, bloom, gpt2, gpt_neox, llama, mpt, qwen3, smollm3
 
@@ -40,4 +41,5 @@ FAMILIES = {
     "bloom": Family(bloom.MODEL_TYPE, bloom.configuration, bloom.weights),
     "mpt": Family(mpt.MODEL_TYPE, mpt.configuration, mpt.weights, table_length),
     "bert": Family(bert.MODEL_TYPE, bert.configuration, bert.weights, table_length),
+    own_code.FAMILY: Family(own_code.MODEL_TYPE, own_code.configuration, own_code.weights),
 }
