@@ -93,7 +93,7 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def write_run(folder: Path, **options: Any) -> Run:
+def write_run(folder: Path, *, trust: bool = False, **options: Any) -> Run:
     """Return a run of a random model, with a tokenizer of bytes."""
     backend = byte_backend()
     add_special(backend, ENDS_OF_TEXT)
@@ -112,4 +112,4 @@ def write_run(folder: Path, **options: Any) -> Run:
         "training": {"objective": objective},
     }
     (folder / "config.json").write_text(json.dumps(record), encoding="utf-8")
-    return Run.load(folder)
+    return Run.load(folder, trust=trust)

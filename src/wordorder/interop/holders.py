@@ -42,6 +42,7 @@ class Holder:
         position: which positional embeddings it has.
         requirements: everything else.
         auto_class: the class of transformers that loads it.
+        has_code: the class is in a modelling file that the export carries.
     """
 
     family: str
@@ -49,6 +50,7 @@ class Holder:
     position: Requirement
     requirements: tuple[Requirement, ...]
     auto_class: str = "AutoModelForCausalLM"
+    has_code: bool = False
 
     def unmet(self, architecture: Architecture) -> list[Requirement]:
         """Return the requirements that an architecture does not meet, the position first."""

@@ -22,6 +22,8 @@ class ExportOptions:
         to: hf: a folder that transformers' AutoModelForCausalLM (or AutoModelForMaskedLM) and
             AutoTokenizer load.
         out: the new folder; by default the run's name and "-hf", beside it.
+        own_code: with --to hf: write a modelling file although transformers has a class for the
+            model. Where it has none, the modelling file is written in any case.
         overwrite: replace an earlier export in that folder.
         trust: import the positional embedding that the run names if it is not wordorder's.
         json: print one JSON object instead of a table.
@@ -30,6 +32,7 @@ class ExportOptions:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     to: Literal["hf"]
     out: str | None = None
+    own_code: tyro.conf.FlagCreatePairsOff[bool] = False
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False

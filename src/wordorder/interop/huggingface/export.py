@@ -24,7 +24,6 @@ from .convert import configuration, loaded, quiet_transformers, tensors
 from .families import FAMILIES
 from .own_code.export import FILES as CODE_FILES
 from .own_code.export import module_cache, write_code
-from .own_code.holder import FAMILY as OWN_CODE
 from .own_code.holder import holder_of, why_own_code
 from .rotary import static_length
 from .tokenizer import check_tokenizer, write_tokenizer
@@ -67,10 +66,9 @@ def write(
     import transformers
 
     holder = holder_of(run.model_config, own_code=own_code)
-    has_code = holder.family == OWN_CODE
     with quiet_transformers(), module_cache():
-        notes = _write(folder, run, model, holder)
-        texts = check_tokenizer(folder, run.tokenizer, has_code=has_code)
+        notes = write_model(folder, run, model, holder)
+        texts = check_tokenizer(folder, run.tokenizer, has_code=holder.has_code)
         with notify_if_slow("comparing transformers' logits with the run's"):
             comparisons = _compared(folder, run, model, holder)
     write_text(folder / "README.md", model_card(name, run, holder, comparisons, notes))
@@ -78,12 +76,11 @@ def write(
     return Written(holder.class_name, program, comparisons, texts, notes)
 
 
-def _write(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> tuple[str, ...]:
-    """Write everything but the model card; return what a user must know."""
+def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> tuple[str, ...]:
+    """Write everything but the model card, without comparing; return what a user must know."""
     import transformers
 
     architecture = Architecture.of(model)
-    has_code = holder.family == OWN_CODE
     weights = tensors(model, holder)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     end = run.tokenizer.end_of_text
@@ -97,7 +94,7 @@ def _write(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> tupl
     }
     _write_json(folder / "config.json", config)
     if not run.fills_in:
-        static = None if has_code else _static_length(architecture)
+        static = None if holder.has_code else _static_length(architecture)
         _write_json(folder / "generation_config.json", _generation(special, static))
     write_tokenizer(
         folder,
@@ -105,7 +102,7 @@ def _write(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> tupl
         trained_length=model.config.trained_length,
         fills_in=run.fills_in,
     )
-    if has_code:
+    if holder.has_code:
         return (why_own_code(run.model_config), *write_code(folder, run.model_config))
     return _notes(architecture)
 
@@ -156,16 +153,15 @@ def _compared(
     """
     import transformers
 
-    has_code = holder.family == OWN_CODE
     architecture = Architecture.of(model)
     longest = FAMILIES[holder.family].longest(architecture)
-    static = None if has_code else _static_length(architecture)
+    static = None if holder.has_code else _static_length(architecture)
     theirs = loaded(
         getattr(transformers, holder.auto_class),
         folder,
         use_safetensors=True,
         local_files_only=True,
-        trust_remote_code=has_code,
+        trust_remote_code=holder.has_code,
     )
     comparisons = compare(model, theirs, longest=longest, static_length=static)
     return exact(comparisons, holder=holder.class_name, original=str(run.folder))

@@ -11,15 +11,15 @@ from tempfile import TemporaryDirectory
 from wordorder.atomic import write_text
 from wordorder.model import ModelConfig
 
+from .flatten import LICENSE
 from .sources import requirements, source_files
 
-LICENSE = "LICENSE-wordorder.txt"
 FILES = (
     "configuration_wordorder.py",
     "modelling_wordorder.py",
     "wordorder_*.py",
     "own_*.py",
-    LICENSE,
+    LICENSE.name,
 )
 
 
@@ -31,7 +31,7 @@ def write_code(folder: Path, config: ModelConfig) -> tuple[str, ...]:
     """
     for name, text in source_files(config).items():
         write_text(folder / name, text)
-    write_text(folder / LICENSE, (Path(__file__).parent / LICENSE).read_text(encoding="utf-8"))
+    write_text(folder / LICENSE.name, LICENSE.read_text(encoding="utf-8"))
     packages = requirements(config)
     return (f"the code needs the packages {', '.join(packages)}",) if packages else ()
 

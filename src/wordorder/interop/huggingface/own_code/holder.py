@@ -16,8 +16,10 @@ FAMILY, MODEL_TYPE = "own_code", "wordorder"
 ANY = Requirement(lambda architecture: True, "any positional embedding", "")
 # By whether the model is causal.
 HOLDERS = {
-    True: Holder(FAMILY, "WordorderForCausalLM", ANY, ()),
-    False: Holder(FAMILY, "WordorderForMaskedLM", ANY, (), "AutoModelForMaskedLM"),
+    True: Holder(FAMILY, "WordorderForCausalLM", ANY, (), has_code=True),
+    False: Holder(
+        FAMILY, "WordorderForMaskedLM", ANY, (), auto_class="AutoModelForMaskedLM", has_code=True
+    ),
 }
 UNHELD = ("interop.no-class", "interop.no-class-for-position")
 
@@ -42,14 +44,16 @@ def holder_of(config: ModelConfig, *, own_code: bool = False) -> Holder:
 
 def why_own_code(config: ModelConfig) -> str:
     """Return why a model has a modelling file of its own, as a note for its user."""
-    loading = "trust_remote_code=True runs"
     try:
         stock = stock_class(config)
     except BadInput:
-        return f"no stock class of transformers holds this model: the folder has code, which {loading}"
+        return (
+            "no stock class of transformers holds this model, so the folder has a modelling file: "
+            "load it with trust_remote_code=True"
+        )
     return (
-        f"{stock.class_name} holds this model too, without code of its own, which {loading}: leave "
-        "out --own-code"
+        f"the folder has a modelling file: load it with trust_remote_code=True; without --own-code "
+        f"it would be a {stock.class_name}, which needs no code"
     )
 
 

@@ -81,16 +81,16 @@ def _config() -> SourceFile:
             changes.append((node, ast.unparse(node.slice.elts[0])))
             inside.update(ast.walk(node))
     for node in ast.walk(config):
-        if isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT:
+        is_method = isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT
+        if is_method or (isinstance(node, ast.Expr) and ast.unparse(node) == "check(self)"):
             changes.append((node, REMOVED))
             inside.update(ast.walk(node))
-        elif isinstance(node, ast.Expr) and ast.unparse(node) == "check(self)":
-            changes.append((node, REMOVED))
-            inside.update(ast.walk(node))
-        elif isinstance(node, ast.Name) and node not in inside:
-            if (kind := _plain_type(node.id)) is not None:
-                changes.append((node, kind))
-    return SourceFile(source.module, shaken(edited(source.text, changes), CONFIG_NAMES), source.origin)
+    for node in ast.walk(config):
+        if isinstance(node, ast.Name) and node not in inside and (kind := _plain_type(node.id)):
+            changes.append((node, kind))
+    return SourceFile(
+        source.module, shaken(edited(source.text, changes), CONFIG_NAMES), source.origin
+    )
 
 
 def _plain_type(name: str) -> str | None:
