@@ -29,7 +29,8 @@ def test_what_no_stock_class_holds_has_a_modelling_file(
     assert main(["export", str(tmp_path / "run"), "--to", "hf"]) == 0
     out, error = capsys.readouterr()
     assert "WordorderForCausalLM: logits differ by at most" in out
-    assert error.count("\n") == 1 and "no stock class" in error and "trust_remote_code" in error
+    notes = [line for line in error.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1 and "no stock class" in notes[0] and "trust_remote_code" in notes[0]
     folder = tmp_path / "run-hf"
     assert main(["export", str(tmp_path / "run"), "--to", "hf", "--overwrite"]) == 0
     assert (folder / "LICENSE-wordorder.txt").exists()

@@ -19,11 +19,10 @@ from transformers.modeling_outputs import (
 
 from wordorder.batch import Batch
 from wordorder.interop.huggingface.own_code.configuration_wordorder import WordorderConfig
+from wordorder.interop.huggingface.padding import PaddedTokens, are_equal
 from wordorder.model.cache import Cache
 from wordorder.model.context import AttentionRecord, Recorder
 from wordorder.model.language_model import LanguageModel
-
-PADDING = -1  # the document of padding, which nothing attends to
 
 
 class WordorderCache(Cache):
@@ -136,19 +135,11 @@ class WordorderPreTrainedModel(PreTrainedModel):
                     f"attention_mask has the shape {tuple(mask.shape)}: this model reads "
                     f"{(len(tokens), total)}, which covers cached and new tokens"
                 )
-            mask = mask.to(tokens.device) != 0
-            if not bool(mask.all()):
-                documents = torch.where(mask, 0, PADDING)[:, -time:]
-                positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -time:]
-                # With a gap, positions differ by less than indices do.
-                beginnings = mask[:, 0] + (mask[:, 1:] & ~mask[:, :-1]).sum(1)
-                consecutive = bool((beginnings <= 1).all())
+            if (padded := PaddedTokens.of(mask.to(tokens.device))) is not None:
+                documents, positions, consecutive = padded.last(time)
         if position_ids is not None:
             position_ids = position_ids.to(tokens.device)
-            if documents is not None and position_ids.shape == positions.shape:
-                position_ids = position_ids.where(documents != PADDING, positions)
-            equal = position_ids.shape[1:] == positions.shape[1:]
-            if not (equal and bool((position_ids == positions).all())):
+            if not are_equal(position_ids, positions, documents):
                 positions, consecutive = position_ids, False
         return Batch(tokens, documents=documents, positions=positions, consecutive=consecutive)
 
