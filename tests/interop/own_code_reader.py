@@ -36,6 +36,7 @@ from transformers import (  # noqa: E402
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoProcessor,
     AutoTokenizer,
     dynamic_module_utils,
     pipeline,
@@ -164,15 +165,21 @@ def others(path, model):
 
 
 def sentence_scores(path, model):
-    """The log-probability of each sentence, as BabyLM's evaluation sums it over tokens."""
-    tokenizer = AutoTokenizer.from_pretrained(path, **TRUST)
-    batch = tokenizer(["ab abc", "abcdef gh ab"], return_tensors="pt", padding=True)
+    """The log-probability of each sentence, read as the BabyLM challenge's evaluation reads it.
+
+    Tokens come from AutoProcessor, with offsets, and are padded on the right.
+    """
+    processor = AutoProcessor.from_pretrained(path, padding_side="right", **TRUST)
+    sentences = ["ab abc", "abcdef gh ab"]
+    read = [processor(text=text, return_offsets_mapping=True) for text in sentences]
+    assert all(each["offset_mapping"][-1][1] == len(t) for each, t in zip(read, sentences))
+    rows = {"input_ids": [each["input_ids"] for each in read]}
+    batch = processor.pad(rows, return_tensors="pt")
     with torch.no_grad():
-        logits = model(**batch).logits
+        logits = model(**batch)["logits"]
     logs = logits[:, :-1].log_softmax(-1)
     scored = logs.gather(-1, batch["input_ids"][:, 1:, None]).squeeze(-1)
-    real = batch["attention_mask"][:, 1:] * batch["attention_mask"][:, :-1]
-    return (scored * real).sum(-1).tolist()
+    return (scored * batch["attention_mask"][:, 1:]).sum(-1).tolist()
 
 
 results = {}
