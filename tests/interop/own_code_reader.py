@@ -108,12 +108,15 @@ def saved_again(path, model):
     loaded = AutoModelForCausalLM.from_pretrained(again, **TRUST).eval()
     tokens = torch.arange(8)[None]
     difference = (loaded(tokens).logits - model(tokens).logits).abs().max()
-    return {"difference": float(difference), "files": sorted(p.name for p in again.iterdir())}
+    return {
+        "difference": float(difference.detach()),
+        "files": sorted(p.name for p in again.iterdir()),
+    }
 
 
 def trained(path, model):
-    """Losses of steps on one sequence; which parameters got no gradient."""
-    model = AutoModelForCausalLM.from_pretrained(path, **TRUST).train()
+    """Losses of steps on one sequence, without dropout; which parameters got no gradient."""
+    model = AutoModelForCausalLM.from_pretrained(path, dropout=0.0, **TRUST).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     tokens, losses = torch.arange(12)[None] % 7, []
     for _ in range(3):
@@ -172,7 +175,9 @@ def sentence_scores(path, model):
     processor = AutoProcessor.from_pretrained(path, padding_side="right", **TRUST)
     sentences = ["ab abc", "abcdef gh ab"]
     read = [processor(text=text, return_offsets_mapping=True) for text in sentences]
-    assert all(each["offset_mapping"][-1][1] == len(t) for each, t in zip(read, sentences))
+    assert all(
+        each["offset_mapping"][-1][1] == len(t) for each, t in zip(read, sentences, strict=True)
+    )
     rows = {"input_ids": [each["input_ids"] for each in read]}
     batch = processor.pad(rows, return_tensors="pt")
     with torch.no_grad():
