@@ -216,7 +216,9 @@ def byte_tokenizer(*, mask: bool = False) -> Tokenizer:
     return Tokenizer(backend)
 
 
-def write_run(folder: Path, tokenizer: Tokenizer | None = None, **options: Any) -> Run:
+def write_run(
+    folder: Path, tokenizer: Tokenizer | None = None, *, trust: bool = False, **options: Any
+) -> Run:
     """Return a run of a random model, by default with a tokenizer of bytes."""
     is_masked = not options.get("causal", True)
     tokenizer = tokenizer or byte_tokenizer(mask=is_masked)
@@ -231,4 +233,4 @@ def write_run(folder: Path, tokenizer: Tokenizer | None = None, **options: Any) 
         "training": {"objective": objective},
     }
     (folder / "config.json").write_text(json.dumps(record), encoding="utf-8")
-    return Run.load(folder)
+    return Run.load(folder, trust=trust)

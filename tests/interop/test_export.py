@@ -344,13 +344,17 @@ def test_a_missing_extra_names_the_command(tmp_path: Path, monkeypatch: pytest.M
     assert caught.value.code == "interop.not-installed"
 
 
-def test_what_no_class_holds_is_said_before_anything_is_loaded(
+def test_what_cannot_be_exported_is_said_before_anything_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "run", position="kerple")
     (tmp_path / "run" / "model.safetensors").write_bytes(b"")
+    config = tmp_path / "run" / "config.json"
+    record = json.loads(config.read_text())
+    record["model"]["kind"] = "gru"
+    config.write_text(json.dumps(record))
     assert main(["export", str(tmp_path / "run"), "--to", "hf"]) == 2
     error = capsys.readouterr().err
-    assert "kerple" in error and error.count("\n") == 1
+    assert "gru" in error and error.count("\n") == 1
     assert main(["export", str(tmp_path / "run")]) == 2
     assert "--to" in capsys.readouterr().err

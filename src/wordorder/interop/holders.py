@@ -65,6 +65,7 @@ class Holder:
         requirements: everything else.
         auto_class: the class of transformers that loads it.
         target: what `wordorder export --to` calls the program.
+        has_code: the class is in a modelling file that the export carries.
     """
 
     family: str
@@ -73,6 +74,7 @@ class Holder:
     requirements: tuple[Requirement, ...]
     auto_class: str = "AutoModelForCausalLM"
     target: str = "hf"
+    has_code: bool = False
 
     def unmet(self, architecture: Architecture) -> list[Requirement]:
         """Return the requirements that an architecture does not meet, the position first."""

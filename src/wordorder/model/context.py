@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from ..positions import Sum, TokenLayout
+from ..positions import Composed, Sum, TokenLayout
 from .additive_mask import AdditiveMask
 from .attention import attention, mixing_weights
 from .problem import AttentionProblem, KernelName
@@ -153,3 +154,34 @@ class LayerContext(NamedTuple):
             record = AttentionRecord(self.layer, raw_queries, raw_keys, problem, attended)
             self.recorder.attention(record)
         return attended
+
+
+def layer_contexts(
+    position: Composed,
+    layout: TokenLayout,
+    windows: Sequence[int | None],
+    dtype: torch.dtype,
+    *,
+    kernel: KernelName = "auto",
+    rotated_keys: bool = False,
+    recorder: Recorder | None = None,
+    balance: list[Tensor] | None = None,
+) -> list[LayerContext]:
+    """Return each layer's context; layers with equal embedding and window share a mask.
+
+    Args:
+        position: the model's embeddings.
+        windows: the sliding window of each layer, or None.
+        dtype: of the activations.
+        rotated_keys: the cache keeps rotated keys.
+        balance: in training, a list for the auxiliary losses of experts.
+    """
+    tables = position.prepare(layout, rotated_keys)
+    shared: dict[tuple[tuple[int, ...], int | None], AdditiveMask] = {}
+    contexts = []
+    for i, (layer, window) in enumerate(zip(position.sums, windows, strict=True)):
+        key = (position.indices[i], window)
+        if key not in shared:
+            shared[key] = AdditiveMask.of(layer, layout, window, dtype)
+        contexts.append(LayerContext(i, layer, tables[i], shared[key], kernel, recorder, balance))
+    return contexts

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from ..batch import Batch
 from ..errors import BadInput
 from ..positions import TokenLayout, build
-from .additive_mask import AdditiveMask
 from .block import Block
 from .cache import Cache, KVCache
 from .config import ModelConfig
-from .context import LayerContext, Recorder
+from .context import LayerContext, Recorder, layer_contexts
 from .layers import make_norm
 from .token_model import TokenModel
 
@@ -151,19 +150,16 @@ class LanguageModel(TokenModel):
         balance: list[Tensor] | None = None,
     ) -> list[LayerContext]:
         """Return each layer's context; layers with equal embedding and window share a mask."""
-        tables = self.position.prepare(layout, rotated_keys)
-        shared: dict[tuple[tuple[int, ...], int | None], AdditiveMask] = {}
-        contexts = []
-        for i, position in enumerate(self.position.sums):
-            window = self.config.window(i)
-            key = (self.position.indices[i], window)
-            if key not in shared:
-                shared[key] = AdditiveMask.of(position, layout, window, self.compute_dtype)
-            kernel = self.attention_kernel
-            contexts.append(
-                LayerContext(i, position, tables[i], shared[key], kernel, recorder, balance)
-            )
-        return contexts
+        return layer_contexts(
+            self.position,
+            layout,
+            [self.config.window(i) for i in range(self.config.layers)],
+            self.compute_dtype,
+            kernel=self.attention_kernel,
+            rotated_keys=rotated_keys,
+            recorder=recorder,
+            balance=balance,
+        )
 
     def new_cache(self, *, rotated: bool | None = None, context_length: int = 0) -> Cache:
         """Return an empty cache.

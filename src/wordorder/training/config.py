@@ -24,6 +24,7 @@ from wordorder.settings import (
     Seed,
     Share,
     Threads,
+    WordCount,
     check,
     checked,
     checked_values,
@@ -109,6 +110,9 @@ class TrainConfig:
     """steps between validations; 0: ten to twenty validations in all"""
     checkpoint_every: NotNegative = 0
     """steps between checkpoints; 0: about every half minute"""
+    checkpoint_at_words: tuple[WordCount, ...] = ()
+    """numbers of words, such as 1M 2M 5M: keep the weights that the model has after reading so
+    many, each as a run in RUN/words"""
     sample_prompt: str = ""
     """prompt of the samples generated during training"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -161,7 +165,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON, without those of the model."""
         values = {k: v for k, v in asdict(self).items() if k != "model"}
-        return {**values, "data": list(self.data)}
+        lists = {"data": list(self.data), "checkpoint_at_words": list(self.checkpoint_at_words)}
+        return {**values, **lists}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], model: ModelConfig) -> TrainConfig:

@@ -28,6 +28,7 @@ from wordorder.positions import foreign
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import user_path
+from wordorder.training import word_checkpoints
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.recorded import naming_damage, no_run_folder, read_recorded
 from wordorder.training.signature import is_ours
@@ -51,6 +52,7 @@ RUN = FolderKind(
         "training/decisions.jsonl",
         "training/step-[0-9]*/state.safetensors",
         "training/step-[0-9]*/state.json",
+        *word_checkpoints.FILES,
         "tensorboard/events.out.tfevents.*",
         "extension.json",
         "extension.md",

@@ -24,6 +24,8 @@ class ExportOptions:
             AutoTokenizer load. gguf: a file that llama.cpp and Ollama run.
         out: the new folder; by default the run's name and "-hf" or "-gguf", beside it.
         dtype: of the matrices in a GGUF file; f16 and q8_0 are smaller and rounded.
+        own_code: with --to hf: write a modelling file although transformers has a class for the
+            model. Where it has none, the modelling file is written in any case.
         overwrite: replace an earlier export in that folder.
         trust: import the positional embedding that the run names if it is not wordorder's.
         json: print one JSON object instead of a table.
@@ -33,6 +35,7 @@ class ExportOptions:
     to: Literal["hf", "gguf"]
     out: str | None = None
     dtype: Literal["f32", "f16", "q8_0"] = "f32"
+    own_code: tyro.conf.FlagCreatePairsOff[bool] = False
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False

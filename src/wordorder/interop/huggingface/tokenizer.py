@@ -135,15 +135,20 @@ def _opening_with(token: str, index: int) -> dict[str, Any]:
     }
 
 
-def check_tokenizer(folder: Path, tokenizer: Tokenizer) -> int:
+def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = False) -> int:
     """Return how many texts AutoTokenizer encodes and decodes as the run's tokenizer does.
+
+    Args:
+        has_code: the folder has a modelling file, whose configuration AutoTokenizer reads.
 
     Raises:
         Refused: one of them differs.
     """
     from transformers import AutoTokenizer
 
-    theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    theirs = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=has_code
+    )
     texts = list(sample_texts(tokenizer))
     for text, ids in texts:
         plain = theirs(text, add_special_tokens=False)["input_ids"]

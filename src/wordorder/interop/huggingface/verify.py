@@ -134,6 +134,7 @@ class _Reading:
         parameters = inspect.signature(theirs.forward).parameters
         self.takes_positions = "position_ids" in parameters
         self.takes_kept = "logits_to_keep" in parameters
+        self.takes_context_length = "context_length" in parameters
 
     def alone(self) -> Tensor:
         """Return the logits of the first sequence by itself, (compared, vocabulary)."""
@@ -160,6 +161,8 @@ class _Reading:
     def _read(self, part: slice, compared: int, **options: Any) -> Any:
         if self.takes_positions:
             options["position_ids"] = self.positions[:, part]
+        if self.takes_context_length:
+            options["context_length"] = self.tokens.shape[1]
         mask = self.mask[:, : part.stop]
         options |= self._kept(compared)
         return self.theirs(self.tokens[:, part], attention_mask=mask, **options)

@@ -15,6 +15,7 @@ from wordorder.interop.architecture import Architecture
 from wordorder.model import LanguageModel
 
 from ..fields import Fields, Imported
+from ..own_code import holder as own_code
 from ..weights import table_length
 from . import (
     bert,
@@ -63,6 +64,7 @@ FAMILIES = {
     "bloom": Family(bloom.MODEL_TYPE, bloom.configuration, bloom.WEIGHTS.write),
     "mpt": Family(mpt.MODEL_TYPE, mpt.configuration, mpt.WEIGHTS.write, table_length),
     "bert": Family(bert.MODEL_TYPE, bert.configuration, bert.BertWeights().write, table_length),
+    own_code.FAMILY: Family(own_code.MODEL_TYPE, own_code.configuration, own_code.weights),
 }
 # By transformers' name of the family.
 IMPORTED: dict[str, Callable[[Fields], Imported]] = {
