@@ -1,4 +1,4 @@
-"""`wordorder positions`: lists the positional embeddings, or describes some of them."""
+"""`wordorder positions`: lists the positional embeddings, describes some, or draws them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wordorder.cli.options.positions import read_options
+from wordorder.cli.position_picture import draw_positions
 from wordorder.model import ModelConfig
 from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
-from wordorder.positions.picture import sparkline, training_positions, weights_of_copies
+from wordorder.positions.picture import example, sparkline, training_positions, weights_of_copies
 from wordorder.table import Table
 
 COPIES = 48
@@ -23,6 +24,8 @@ COPIES = 48
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
+    if options.picture:
+        return draw_positions(options)
     parts = map(Part, CATALOGUE) if options.spec is None else parse_spec(options.spec).parts
     chosen = {str(part): part for part in parts}
     found = {name: facts(part) for name, part in chosen.items()}
@@ -145,8 +148,7 @@ def _show_one(console: Console, part: Part, about: dict[str, Any]) -> None:
 
 def _picture(part: Part) -> list[str]:
     """Return lines that plot the attention to identical tokens, or list sampled positions."""
-    kind, options = find(part.name), dict(part.options)
-    weights = weights_of_copies(kind, COPIES, **options)
+    weights = weights_of_copies(example(find(part.name), COPIES, **dict(part.options)), COPIES)
     if weights is not None:
         lines = [
             f"attention of the last of {weights.shape[1]} identical tokens (the nearest on the",
@@ -155,7 +157,8 @@ def _picture(part: Part) -> list[str]:
         for head, each in enumerate(weights, 1):
             lines.append(f"head {head}  {sparkline(each)}  {100 * float(each.max()):.1f}%")
         return lines
-    positions = training_positions(kind, **options)
+    count = 12
+    positions = training_positions(example(find(part.name), count, **dict(part.options)), count)
     if positions == list(range(len(positions))):
         return ["It also changes values, so attention weights alone do not describe it."]
     return [f"In training, {len(positions)} tokens get positions such as", f"{positions}"]
