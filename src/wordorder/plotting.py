@@ -190,7 +190,8 @@ def _legend(axes: Axes, *, below: bool, columns: int) -> None:
     if below:
         from matplotlib.transforms import ScaledTranslation
 
-        lines = axes.get_xlabel().count("\n") + 1
+        labels_below = max(label.get_text().count("\n") for label in axes.get_xticklabels())
+        lines = axes.get_xlabel().count("\n") + labels_below + 1  # they push the legend down
         down = ScaledTranslation(0, -(22 + 13 * lines) / 72, axes.figure.dpi_scale_trans)
         axes.legend(
             named.values(),
