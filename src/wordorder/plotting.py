@@ -30,8 +30,8 @@ def plain(text: str) -> str:
     """
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}..."
-    shown = "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
-    return shown.replace("$", r"\$")
+    printed = "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+    return printed.replace("$", r"\$")
 
 
 def draw(axes: Axes, panel: Panel, width: float) -> None:
@@ -268,9 +268,9 @@ def _draw_mark(axes: Axes, y: float, mark: Mark, panel: Forest) -> None:
 def _draw_heatmap(axes: Axes, panel: Heatmap, width: float) -> None:
     from matplotlib.colors import PowerNorm
 
-    shown = [[float("nan") if v is None else v for v in row] for row in panel.values]
+    values = [[float("nan") if v is None else v for v in row] for row in panel.values]
     norm = PowerNorm(0.5 if panel.root else 1.0, 0, panel.most)
-    image = axes.imshow(shown, aspect="auto", cmap="Blues", norm=norm)
+    image = axes.imshow(values, aspect="auto", cmap="Blues", norm=norm)
     if panel.scale:
         axes.figure.colorbar(image, ax=axes, label=plain(panel.scale), pad=0.02)
     for y, row in enumerate(() if panel.scale else panel.values):

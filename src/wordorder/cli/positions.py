@@ -28,15 +28,15 @@ def main(arguments: list[str]) -> int:
         return draw_positions(options)
     parts = map(Part, CATALOGUE) if options.spec is None else parse_spec(options.spec).parts
     chosen = {str(part): part for part in parts}
-    found = {name: facts(part) for name, part in chosen.items()}
+    described = {name: facts(part) for name, part in chosen.items()}
     console = Console(highlight=False)
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(described))
     elif options.spec is None:
-        _show_all(console, found)
+        _show_all(console, described)
     else:
         for name, part in chosen.items():
-            _show_one(console, part, found[name])
+            _show_one(console, part, described[name])
     return 0
 
 
@@ -44,21 +44,21 @@ def facts(part: Part) -> dict[str, Any]:
     """Return the declarations of an embedding, and its parameters in the default model."""
     shape, spec = ModelConfig(position=str(part)).shape, Spec(((part,),))
     kind, built = find(part.name), build(spec, shape)
-    made = built.instances[0]
+    position = built.instances[0]
     return {
         "summary": kind.summary,
         "aliases": [alias for alias, name in ALIASES.items() if name == part.name],
         "door": kind.door,
         "options": {**kind.options(), **dict(part.options)},
-        "resolved": dict(made.resolved_options()),
+        "resolved": dict(position.resolved_options()),
         "follows": {each.option: each._asdict() for each in kind.follows},
-        "absolute": made.absolute,
-        "shift_invariant": made.shift_invariant,
-        "additive": made.additive,
-        "static_rotation": made.static_rotation,
-        "shared": made.shared,
-        "places": "sample_positions" in made.active_hooks(),
-        "longest": made.max_position,
+        "absolute": position.absolute,
+        "shift_invariant": position.shift_invariant,
+        "additive": position.additive,
+        "static_rotation": position.static_rotation,
+        "shared": position.shared,
+        "places": "sample_positions" in position.active_hooks(),
+        "longest": position.max_position,
         "parameters": sum(p.numel() for p in built.parameters()),
         "source": kind.source,
         "formula": kind.formula,
@@ -114,8 +114,8 @@ def _written(value: Any) -> str:
     return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)
 
 
-def _show_all(console: Console, found: dict[str, dict[str, Any]]) -> None:
-    for name, about in found.items():
+def _show_all(console: Console, described: dict[str, dict[str, Any]]) -> None:
+    for name, about in described.items():
         console.print(Text.assemble((name, "bold"), "  ", about["summary"]))
         console.print(_table(about))
     console.print(

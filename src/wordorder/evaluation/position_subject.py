@@ -86,8 +86,8 @@ def head_lines(values: Tensor, distances: Tensor | None, subject: Subject) -> li
 
 def line_of(name: str, look: Look, x: Tensor, y: Tensor) -> Line:
     """Return a line through points, or through about `MOST_POINTS` of them."""
-    kept = thinned(len(x))
-    points = zip(x[kept].double().tolist(), y[kept].double().tolist(), strict=True)
+    indices = thinned(len(x))
+    points = zip(x[indices].double().tolist(), y[indices].double().tolist(), strict=True)
     return Line(name, look, tuple(points), marked=False)
 
 
