@@ -22,7 +22,7 @@ TITLES = (
     "How far back order matters",
     "Loss of the last 4 of 16 tokens with their context reordered",
     "Positions replaced by others from training, in windows of 8",
-    "The embedding taken out",
+    "The embedding removed, without retraining",
     "Where attention goes",
     "Reading the position from hidden states",
     "Sentences against shuffles of their own words",
