@@ -17,7 +17,7 @@ from wordorder.positions import spec as spec_module
 from wordorder.positions.reference_model import plain_attention
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
-from wordorder.words.activations import attention_row, layer_states
+from wordorder.words.activations import activations
 from wordorder.words.explain_view import page
 from wordorder.words.explanation import Explanation, explain
 from wordorder.words.sentences import Apart, sentence_vectors
@@ -70,7 +70,7 @@ def test_scores_and_weights_are_those_of_plain_attention(
     model: LanguageModel, tokenizer: Tokenizer
 ) -> None:
     ids = tokenizer.encode(" I love AI the king")
-    row = attention_row(model, ids)
+    row = activations(model, ids).attention
     assert (row is None) == (not any(e.layers for e in explained(model, tokenizer).entrances))
     if row is None:
         return
@@ -86,7 +86,7 @@ def test_scores_and_weights_are_those_of_plain_attention(
 def plainly(model: LanguageModel, ids: list[int], layer: int) -> Tensor:
     """The last token's weights in the first head, by the definition: values tell who is read."""
     block = model.blocks[layer]
-    x = block.attention_norm(layer_states(model, ids)[layer][None])
+    x = block.attention_norm(activations(model, ids).states[layer][None])
     queries, keys, values = block.attention.project(x)
     layout = model.layout(torch.tensor([ids]))
     position, tables = model.position.sums[layer], model.position.prepare(layout)[layer]
@@ -297,7 +297,7 @@ def test_texts_that_are_no_two_orders(make_random: MakeModel, tokenizer: Tokeniz
 def test_long_texts_are_shown_in_part(make_random: MakeModel, tokenizer: Tokenizer) -> None:
     text = "the king and the queen love the man and the woman"  # more tokens than a head is wide
     model = make_random("alibi")
-    row = attention_row(model, tokenizer.encode(f" {text}"))
+    row = activations(model, tokenizer.encode(f" {text}")).attention
     assert row is not None and len(row.weights) == 11 > model.config.head_dim
     assert row.weights.sum() == pytest.approx(1, abs=1e-5)
     lines = page(explained(model, tokenizer, text, " ".join(text.split()[::-1])), "")
@@ -310,3 +310,15 @@ def test_characters_without_a_full_stop(make_random: MakeModel) -> None:
     found = explained(model, tokenizer, "ab c", "c ab")
     assert found.after == "<|endoftext|>" and found.same_tokens
     assert isinstance(model.embedding, nn.Embedding)
+
+
+def test_each_text_runs_once_alone_and_once_with_the_mark(
+    make_random: MakeModel, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in (make_random("rotary"), make_random(kind="gru")):
+        runs, hidden = [], type(model).hidden
+        monkeypatch.setattr(
+            type(model), "hidden", lambda *a, _h=hidden, _r=runs, **k: _r.append(1) or _h(*a, **k)
+        )
+        explained(model, tokenizer)
+        assert len(runs) == 4

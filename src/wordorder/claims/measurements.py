@@ -109,12 +109,12 @@ def sinks(run: Run, material: TrainingData) -> dict[str, float]:
     assert isinstance(model, LanguageModel)
     windows = _long_windows(run, material, STREAMED)
     losses = {
-        str(kept): float(
+        str(count): float(
             streamed_losses(
-                model, windows.tokens, windows.targets, window=length, sinks=kept
+                model, windows.tokens, windows.targets, window=length, sinks=count
             ).mean()
         )
-        for kept in SINKS
+        for count in SINKS
     }
     heads = attention_mass(model, material.validation, trained_length=length).heads
     layers = {head.layer for head in heads}

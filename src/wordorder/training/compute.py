@@ -209,8 +209,8 @@ def _dtype_and_kernel(
             if best is None or took < best[0]:
                 best = (took, dtype, kernel)
     took, dtype, kernel = best
-    shown = ", ".join(f"{name} {how}" for name, how in timings.items())
-    return took, dtype, kernel, shown
+    times = ", ".join(f"{name} {how}" for name, how in timings.items())
+    return took, dtype, kernel, times
 
 
 def _threads(
@@ -224,10 +224,10 @@ def _threads(
 
     best, seconds = fastest(step, numbers, compute.threads)
     torch.set_num_threads(best)
-    shown = [f", {n} threads {1e3 * s:.0f} ms" for n, s in seconds.items()]
+    times = [f", {n} threads {1e3 * s:.0f} ms" for n, s in seconds.items()]
     waiting = [n for n in numbers if n not in (seconds or {best: took})]
-    shown += [f", {n} threads wait for a core" for n in waiting]
-    return compute_with(compute, threads=best), seconds.get(best, took), "".join(shown)
+    times += [f", {n} threads wait for a core" for n in waiting]
+    return compute_with(compute, threads=best), seconds.get(best, took), "".join(times)
 
 
 def compute_with(compute: Compute, **changes: Any) -> Compute:

@@ -58,6 +58,7 @@ RUN = FolderKind(
         "extension.md",
         "extension.png",
         "probe.png",
+        "position.png",
         "measures.json",  # written by `wordorder compare`
     ),
     proofs={"README.md": is_ours},

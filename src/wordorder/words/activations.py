@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from wordorder.model import AttentionRecord, LanguageModel, Recorder, ResidualStream, TokenModel
+from wordorder.model import AttentionRecord, LanguageModel, ResidualStream, TokenModel
 from wordorder.positions import Position, index_grid
 
 
@@ -40,20 +39,19 @@ class AttentionRow:
     weights: Tensor
 
 
-@torch.no_grad()
-def layer_states(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
-    """Return the inputs of each layer, then the final hidden states: (time, width) each."""
-    stream = ResidualStream()
-    hidden = model.hidden(torch.tensor([list(ids)]), recorder=stream)
-    return [*(state[0] for state in stream.states[:-1]), hidden[0]]
+@dataclass(frozen=True)
+class Activations:
+    """What one forward pass computes, for one text.
 
+    Args:
+        states: (time, width) each, the inputs of the layers, then the final hidden states.
+        first_output: (time, width) what the first layer adds to the residual stream.
+        attention: of the first layer in which an embedding acts; None if none does.
+    """
 
-@torch.no_grad()
-def layer_outputs(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
-    """Return what each layer adds to the residual stream: (time, width) each."""
-    stream = ResidualStream()
-    model.hidden(torch.tensor([list(ids)]), recorder=stream)
-    return [(after - before)[0] for before, after in pairwise(stream.states)]
+    states: list[Tensor]
+    first_output: Tensor
+    attention: AttentionRow | None
 
 
 def acts_in_attention(position: Position) -> bool:
@@ -61,10 +59,11 @@ def acts_in_attention(position: Position) -> bool:
     return bool(set(position.active_doors()) - {"input"})
 
 
-class _LayerRecorder(Recorder):
-    """Records the attention of one layer."""
+class _FirstLayers(ResidualStream):
+    """Records the residual stream, and the attention of one layer."""
 
-    def __init__(self, layer: int) -> None:
+    def __init__(self, layer: int | None) -> None:
+        super().__init__()
         self.layer = layer
         self.record: AttentionRecord | None = None
 
@@ -74,19 +73,18 @@ class _LayerRecorder(Recorder):
 
 
 @torch.no_grad()
-def attention_row(model: LanguageModel, ids: Sequence[int]) -> AttentionRow | None:
-    """Return attention of the last token, in the first layer in which an embedding acts.
-
-    None if no embedding acts in attention.
-    """
-    sums = enumerate(model.position.sums)
-    layer = next((i for i, whole in sums if any(map(acts_in_attention, whole.parts))), None)
-    if layer is None:
-        return None
-    recorder = _LayerRecorder(layer)
-    model.hidden(torch.tensor([list(ids)]), recorder=recorder)
-    assert recorder.record is not None
-    return _row_of(recorder.record)
+def activations(model: TokenModel, ids: Sequence[int]) -> Activations:
+    """Return the activations of one forward pass through a model."""
+    sums = model.position.sums if isinstance(model, LanguageModel) else ()
+    acting = (i for i, whole in enumerate(sums) if any(map(acts_in_attention, whole.parts)))
+    recorder = _FirstLayers(next(acting, None))
+    hidden = model.hidden(torch.tensor([list(ids)]), recorder=recorder)
+    before, after = recorder.states[:2]
+    return Activations(
+        states=[*(state[0] for state in recorder.states[:-1]), hidden[0]],
+        first_output=(after - before)[0],
+        attention=None if recorder.record is None else _row_of(recorder.record),
+    )
 
 
 def _row_of(record: AttentionRecord) -> AttentionRow:
