@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .export import Target
 from .huggingface.export import HUGGING_FACE
+from .onnx.export import ONNX
 
-TARGETS: dict[str, Target] = {target.name: target for target in (HUGGING_FACE,)}
+TARGETS: dict[str, Target] = {target.name: target for target in (HUGGING_FACE, ONNX)}

@@ -20,15 +20,15 @@ class ExportOptions:
     Args:
         run: the run folder that `wordorder train` wrote.
         to: hf: a folder that transformers' AutoModelForCausalLM (or AutoModelForMaskedLM) and
-            AutoTokenizer load.
-        out: the new folder; by default the run's name and "-hf", beside it.
+            AutoTokenizer load; onnx: a folder with model.onnx, for onnxruntime.
+        out: the new folder; by default the run's name and "-" and --to, beside it.
         overwrite: replace an earlier export in that folder.
         trust: import the positional embedding that the run names if it is not wordorder's.
         json: print one JSON object instead of a table.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    to: Literal["hf"]
+    to: Literal["hf", "onnx"]
     out: str | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False

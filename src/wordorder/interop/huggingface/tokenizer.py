@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import torch
 
 from wordorder.atomic import write_text
@@ -94,6 +95,25 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer) -> int:
                 f"transformers' tokenizer encodes or decodes {text[:40]!r} differently from the "
                 "run's tokenizer: nothing was written",
                 code="interop.tokenizer-differs",
+            )
+    return len(texts)
+
+
+def check_tokenizer_file(folder: Path, tokenizer: Tokenizer) -> int:
+    """Return how many texts tokenizer.json encodes and decodes as the run's tokenizer does.
+
+    Raises:
+        Refused: one of them differs.
+    """
+    theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = list(_texts(tokenizer))
+    for text, ids in texts:
+        encoded = theirs.encode(text).ids
+        if encoded != [tokenizer.end_of_text, *ids] or theirs.decode(ids) != tokenizer.decode(ids):
+            raise Refused(
+                f"tokenizer.json encodes or decodes {text[:40]!r} differently from the run's "
+                "tokenizer: nothing was written",
+                code="interop.tokenizer-file-differs",
             )
     return len(texts)
 
