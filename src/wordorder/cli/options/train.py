@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import tyro
 
@@ -18,7 +17,9 @@ class TrainOptions:
 
     Args:
         preset: sizes of the model: nano, tiny, mini, small or medium; other options override it.
-            auto chooses one by the text and --time, and is tiny if a size or --steps is set.
+            FAMILY-SIZE, such as gpt2-nano, is an architecture that --to hf holds: llama, qwen3,
+            smollm3, gpt2, neox, bloom, mpt or bert. auto chooses a size by the text and --time,
+            and is tiny if a size or --steps is set.
         config: a YAML file with options by name, such as trained_length: 128; typed options
             override it.
         resume: resume the run in this folder, with the same result bit by bit.
@@ -28,7 +29,7 @@ class TrainOptions:
         train: the run
     """
 
-    preset: Literal["auto", "nano", "tiny", "mini", "small", "medium"] = "auto"
+    preset: str = "auto"
     config: str | None = None
     resume: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
