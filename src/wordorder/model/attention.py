@@ -4,7 +4,7 @@ A kernel has two functions: `supports(problem)` and `run(problem)`. The first ke
 that supports a problem computes it, so the order of the table is the preference:
 
     kernel             used when
-    whole              a graph is traced (`wordorder export --to onnx`)
+    whole matrix       a graph is traced (`wordorder export --to onnx`)
     whole rows         the embedding replaces attention (cope, dape, path, self-extend, shaw-values)
     flex               --kernel flex is given, and there is a score function, a bias with a
                        by-distance table, or a mask other than the causal one
@@ -54,7 +54,7 @@ class Kernel(NamedTuple):
 
 
 KERNELS = (
-    Kernel("whole", plain_attention.is_whole, plain_attention.whole_matrix),
+    Kernel("whole matrix", plain_attention.is_whole, plain_attention.whole_matrix),
     Kernel("whole rows", plain_attention.replaces_attention, plain_attention.whole_rows),
     Kernel("flex", flexible_attention.supports, flexible_attention.run),
     Kernel("rows", plain_attention.needs_autograd, plain_attention.in_rows),
