@@ -168,7 +168,7 @@ MUTANTS = (
     slip(
         "relative",
         "key minus query",
-        ("distance.round().long().clamp", "(-distance).round().long().clamp"),
+        ("distance.long().clamp", "(-distance).long().clamp"),
     ),
     slip(
         "relative",

@@ -44,6 +44,10 @@ from wordorder.training.run import Run
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
+    if options.tasks:
+        from wordorder.cli.eval_tasks import score
+
+        return score(options)
     check_kinds(options.kinds)
     run = Run.load(options.run, trust=options.trust)
     run.check_predicts("eval")

@@ -13,7 +13,7 @@ from .additive_mask import AdditiveMask
 from .bias import AttentionBias
 from .mask import AttentionMask
 
-KernelName = Literal["auto", "plain", "fused", "flex"]
+KernelName = Literal["auto", "plain", "fused", "flex", "whole"]
 
 
 class AttentionProblem(NamedTuple):

@@ -51,7 +51,7 @@ class TokenModel(nn.Module):
 
     Attributes:
         compute_dtype: dtype of the activations; weights keep theirs.
-        attention_kernel: "auto", "plain", "fused" or "flex".
+        attention_kernel: "auto", "plain", "fused", "flex" or "whole".
     """
 
     def __init__(self, config: ModelConfig) -> None:

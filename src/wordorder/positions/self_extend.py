@@ -166,7 +166,7 @@ class SelfExtend(Position):
         query_indices: Tensor,
     ) -> Tensor:
         scale = self.shape.head_dim**-0.5
-        rotate, positions = self.rotary.rotate, tables.positions.expand(len(values), -1)
+        rotate, positions = self.rotary.rotate, tables.positions.expand(values.shape[0], -1)
 
         def scores_of(
             tile: Tile,

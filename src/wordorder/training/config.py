@@ -15,6 +15,7 @@ from annotated_types import Interval
 
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, Kind, ModelConfig
+from wordorder.model.presets import FAMILIES, preset_fields, preset_names
 from wordorder.names import file_name
 from wordorder.settings import (
     Duration,
@@ -218,27 +219,35 @@ def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConf
 
     Args:
         values: fields of TrainConfig and ModelConfig by name, as in a YAML file.
-        preset: sizes of the model: nano, tiny, mini, small or medium; None: tiny.
+        preset: a size (nano, tiny, mini, small or medium), or a family at a size, such as
+            gpt2-nano; None: tiny.
 
     Raises:
         BadInput: an unknown name or an invalid value.
     """
     model, run = by_name(values)
-    return TrainConfig(model=ModelConfig(**{**preset_sizes(preset or "tiny"), **model}), **run)
+    of_model, of_run = preset_options(preset or "tiny")
+    return TrainConfig(model=ModelConfig(**{**of_model, **model}), **{**of_run, **run})
 
 
-def preset_sizes(name: str) -> dict[str, Any]:
-    """Return the fields of ModelConfig that a preset sets.
+PRESET_NAMES = f"{', '.join(PRESETS)}, or FAMILY-SIZE with {', '.join(FAMILIES)}"
+
+
+def preset_options(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of ModelConfig and of TrainConfig that a preset sets.
+
+    A bidirectional family is trained on masked tokens, the only objective that it has.
 
     Raises:
         BadInput: the preset is unknown.
     """
-    if name not in PRESETS:
+    if name not in preset_names():
         raise BadInput(
-            f"unknown preset {formatted(name)}: use one of {', '.join(PRESETS)}",
+            f"unknown preset {formatted(name)}: use one of {PRESET_NAMES}",
             code="training.unknown-preset",
         )
-    return dict(PRESETS[name])
+    model = preset_fields(name)
+    return model, {} if model.get("causal", True) else {"objective": "masked-token"}
 
 
 def by_name(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

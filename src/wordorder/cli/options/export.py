@@ -21,8 +21,9 @@ class ExportOptions:
     Args:
         run: the run folder that `wordorder train` wrote.
         to: hf: a folder that transformers' AutoModelForCausalLM (or AutoModelForMaskedLM) and
-            AutoTokenizer load. gguf: a file that llama.cpp and Ollama run.
-        out: the new folder; by default the run's name and "-hf" or "-gguf", beside it.
+            AutoTokenizer load. gguf: a file that llama.cpp and Ollama run. onnx: a folder with
+            model.onnx, for onnxruntime.
+        out: the new folder; by default the run's name and "-" and --to, beside it.
         dtype: of the matrices in a GGUF file; f16 and q8_0 are smaller and rounded.
         own_code: with --to hf: write a modelling file although transformers has a class for the
             model. Where it has none, the modelling file is written in any case.
@@ -32,7 +33,7 @@ class ExportOptions:
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    to: Literal["hf", "gguf"]
+    to: Literal["hf", "gguf", "onnx"]
     out: str | None = None
     dtype: Literal["f32", "f16", "q8_0"] = "f32"
     own_code: tyro.conf.FlagCreatePairsOff[bool] = False

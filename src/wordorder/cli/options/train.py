@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from annotated_types import Interval
@@ -19,7 +19,9 @@ class TrainOptions:
 
     Args:
         preset: sizes of the model: nano, tiny, mini, small or medium; other options override it.
-            auto chooses one by the text and --time, and is tiny if a size or --steps is set.
+            FAMILY-SIZE, such as gpt2-nano, is an architecture that --to hf holds: llama, qwen3,
+            smollm3, gpt2, neox, bloom, mpt or bert. auto chooses a size by the text and --time,
+            and is tiny if a size or --steps is set.
         config: a YAML file with options by name, such as trained_length: 128; typed options
             override it.
         resume: resume the run in this folder, with the same result bit by bit.
@@ -33,7 +35,7 @@ class TrainOptions:
         train: the run
     """
 
-    preset: Literal["auto", "nano", "tiny", "mini", "small", "medium"] = "auto"
+    preset: str = "auto"
     config: str | None = None
     resume: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False

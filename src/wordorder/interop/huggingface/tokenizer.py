@@ -167,6 +167,25 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = Fals
     return len(texts)
 
 
+def check_tokenizer_file(folder: Path, tokenizer: Tokenizer) -> int:
+    """Return how many texts tokenizer.json encodes and decodes as the run's tokenizer does.
+
+    Raises:
+        Refused: one of them differs.
+    """
+    theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = list(sample_texts(tokenizer))
+    for text, ids in texts:
+        encoded = theirs.encode(text).ids
+        if encoded != [tokenizer.end_of_text, *ids] or theirs.decode(ids) != tokenizer.decode(ids):
+            raise Refused(
+                f"tokenizer.json encodes or decodes {text[:40]!r} differently from the run's "
+                "tokenizer: nothing was written",
+                code="interop.tokenizer-file-differs",
+            )
+    return len(texts)
+
+
 def sample_texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
     """Yield sample texts with their ids: those that can be encoded, and some of random tokens."""
     generator = torch.Generator().manual_seed(0)
