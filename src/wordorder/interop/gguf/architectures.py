@@ -10,13 +10,13 @@ from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.weights import (
+    WeightMap,
     joined,
     layer_weights,
     norm_weights,
     renamed,
     table_length,
     with_biases,
-    word_weights,
 )
 from wordorder.model import LanguageModel
 from wordorder.positions import Rotary
@@ -171,7 +171,10 @@ def metadata(model: LanguageModel, name: str) -> Metadata:
 def tensors(model: LanguageModel, name: str) -> Tensors:
     """Return the weights under the names of an architecture."""
     config, form, architecture = model.config, FORMS[name], Architecture.of(model)
-    named = word_weights(model, "token_embd", "output_norm", "output", biased=form.is_gpt)
+    words = WeightMap(
+        "token_embd", "output", "output_norm", "blk.{}.", NAMES, has_biases=form.is_gpt
+    )
+    named = words.word_weights(model)
     if form.always_untied:
         named.setdefault("output.weight", named["token_embd.weight"])
     rope = _rope(model, form)

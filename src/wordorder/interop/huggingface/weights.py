@@ -76,7 +76,7 @@ class WeightMap:
     def write(self, model: LanguageModel) -> dict[str, Tensor]:
         """Return the weights of a model under the class's names."""
         architecture = Architecture.of(model)
-        named = self._word_weights(model)
+        named = self.word_weights(model)
         norm = norm_weights(model.embedding_norm, self.embedding_norm or "")
         named |= with_biases(norm) if self.has_biases else norm
         if self.positions is not None:
@@ -122,7 +122,7 @@ class WeightMap:
         """Return the table of a tied model with the name of its copy as the output layer."""
         return [] if model.head is not None else [(f"{self.table}.weight", f"{self.head}.weight")]
 
-    def _word_weights(self, model: LanguageModel) -> dict[str, Tensor]:
+    def word_weights(self, model: LanguageModel) -> dict[str, Tensor]:
         """Return the weights outside of the layers, the embedding multiplier folded into them.
 
         A class that does not multiply word vectors by s holds the table times s. Where the table
