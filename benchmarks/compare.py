@@ -1,13 +1,13 @@
-"""Does running a comparison's runs side by side pay, and what does measuring far contexts take?
+"""Whether running jobs side by side pays, and what evaluating long contexts costs.
 
     python benchmarks/compare.py --seconds 30
 
-1. The same runs of the `nano` preset one after another with all cores, and as `wordorder
-   compare` chooses to do them, its measuring of the machine counted; a run of the comparison
-   is trained again alone with as many threads, and must end with the same weights.
-2. The loss of the same targets with contexts of 1,024 to 16,384 tokens (16 times 1,024): the
-   most memory the process takes, and the seconds per token of each length over those at 1,024,
-   beside what attention alone would cost over it: as many times as there are keys.
+1. The same runs of `--preset nano`: one after another on all cores, and as `wordorder compare`
+   schedules them, including its benchmark of the machine. One run of the comparison is trained
+   again alone with the same number of threads, and must end with the same weights.
+2. The loss of the same targets with contexts of 1,024 to 16,384 tokens: the peak memory of the
+   process, and the seconds per token at each length relative to 1,024, beside the cost of
+   attention alone, which grows with the number of keys.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def main() -> int:
     parser.add_argument("--only", choices=("runs", "contexts"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    result: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     if options.only != "contexts":
-        found["runs"] = side_by_side(options)
+        result["runs"] = side_by_side(options)
     if options.only != "runs":
-        found["contexts"] = contexts()
-    print(json.dumps(found) if options.json else readable(found))
+        result["contexts"] = contexts()
+    print(json.dumps(result) if options.json else readable(result))
     return 0
 
 
@@ -134,23 +134,23 @@ def read_far(position: str) -> dict[str, Any]:
     return {"seconds_per_token": per_token, "peak_bytes": peak}
 
 
-def readable(found: dict[str, Any]) -> str:
+def readable(result: dict[str, Any]) -> str:
     """Return the figures as people read them."""
-    lines = [f"{found['threads']} threads, torch {found['torch']}"]
-    if runs := found.get("runs"):
+    lines = [f"{result['threads']} threads, torch {result['torch']}"]
+    if runs := result.get("runs"):
         ratio = runs["seconds"] / runs["seconds_one_after_another"]
         same = "the same" if runs["same_weights"] else "OTHER"
         lines += [
             "",
             f"{runs['count']} runs of {runs['steps']:,} steps",
             f"  one after another with all cores {runs['seconds_one_after_another']:8.1f} s",
-            f"  {runs['processes']} at once with {runs['threads_each']} threads each, measuring "
-            f"counted {runs['seconds']:8.1f} s: {ratio:.2f} of it",
+            f"  {runs['processes']} at once with {runs['threads_each']} threads each, benchmark "
+            f"included {runs['seconds']:8.1f} s: {ratio:.2f} of that",
             f"  a run alone with as many threads ends with {same} weights",
         ]
-    if far := found.get("contexts"):
+    if far := result.get("contexts"):
         names = "".join(f"{length:>9,}" for length in LENGTHS)
-        lines += ["", f"seconds a token over those at 1,024     peak GiB\n{'':12}{names}"]
+        lines += ["", f"seconds per token relative to 1,024    peak GiB\n{'':12}{names}"]
         for row in far:
             if "error" in row:
                 lines.append(f"{row['position']:12}{row['error']}")

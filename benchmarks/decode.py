@@ -1,14 +1,14 @@
-"""How fast a model writes, against transformers and against reading its weights once a token.
+"""Decoding speed, relative to transformers and to reading all weights once per token.
 
     python benchmarks/decode.py [--json]
 
-Both decode the same weights (random ones, of the default model's kind, which transformers' Qwen3
-holds exactly) in the same dtype with a cache, greedily, batch 1, from the same prompt; the
-tokens must be the same (in bfloat16, where two near ones may change places, it is only
-said whether they are), or nothing is timed. They take turns, so that a slow moment hits
-all. The limit is a sum over as many bytes as the model has weights, timed in between: a
-token cannot be had for less than reading every weight once. Where there is a C++ compiler ours
-writes with a compiled step too; how long it takes to compile is said, and is in no rate.
+Both libraries decode the same random weights of the default architecture (transformers' Qwen3
+holds it exactly) in the same dtype with a cache: greedily, batch 1, the same prompt. The tokens
+must be equal, otherwise nothing is timed; in bfloat16, where near ties may break differently, the
+table only reports whether they are. The programs take turns, so that a slow moment affects all.
+The limit is the time of a sum over as many bytes as the weights have, measured in between: no
+token can be decoded in less time than it takes to read every weight once. Where there is a C++
+compiler, wordorder also decodes with a compiled step; compilation is reported, not included.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""What the defaults of the model and of training are worth, embedding by embedding.
+"""What the defaults of the model and of training gain, for each positional embedding.
 
     python benchmarks/defaults.py [--out evidence/defaults.jsonl]
         [--variants default unscaled] [--sizes nano tiny] [--steps 400]
         [--positions none sinusoidal learned rotary alibi] [--seeds 3]
 
-Every combination is one run on the built-in text, computed alike (one thread, bfloat16, eager,
-plain attention), and one line of the file: what was run, its loss on the whole validation text,
-in nats per token and bits per byte, its training loss, and the text and machine it ran on. A run
-whose line is there is not done again. The last weights count, and development text chooses nothing.
+Every combination is one run on the built-in text, computed in the same way (one thread, bfloat16,
+eager, plain attention), and one line of the file: its settings, its loss on the whole validation
+text in nats per token and bits per byte, its training loss, and the text and machine. A run whose
+line exists is not repeated. The last weights count, so the development text chooses nothing.
 
 `VARIANTS` names what is changed against the default; add a row to try another.
 """

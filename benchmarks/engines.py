@@ -1,11 +1,12 @@
-"""How fast a model's text is written by wordorder, transformers and llama.cpp.
+"""Decoding speed of wordorder, transformers and llama.cpp on the same weights.
 
     python benchmarks/engines.py [--run RUN] [--threads N] [--json]
 
-All decode the same float32 weights (of `--preset mini` with random ones, or a run's) with a cache,
-greedily, batch 1, from the same prompt. The tokens must be the same, or nothing is timed; files
-of f16 and q8_0, whose weights are rounded, are timed besides. They take turns, so that a slow
-moment hits all. Loading and compiling are in no rate. Ratios are to wordorder in eager mode.
+All decode the same float32 weights (random ones of `--preset mini`, or a run's) with a cache:
+greedily, batch 1, the same prompt. The tokens must be equal, otherwise nothing is timed; files of
+f16 and q8_0, whose weights are rounded, are timed in addition. The programs take turns, so that a
+slow moment affects all. Loading and compiling are not included. Ratios are to wordorder in eager
+mode.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
-"""What does each way to a longer context give, without training and with a few minutes of it?
+"""What each way to extend the context gains, without training and after a few minutes of it.
 
     python benchmarks/extension.py --data books/*.txt.gz --out runs/extension
 
-A rotary model is trained at 256 tokens and carried to 2,048 by every method that fits, once as it
-is and once fine-tuned at 2,048 on as many tokens as one core reads in `--minutes`. Beside them
-stands a control: the same tokens at 256, at the same rates, the embedding as it is. All are asked
-for the same held-out tokens, the last 128 of windows of 2,048:
+A rotary model is trained at 256 tokens and extended to 2,048 by every method that applies, once
+without training and once fine-tuned at 2,048 on as many tokens as one core processes in
+`--minutes`. The control is fine-tuned on the same tokens at 256, at the same learning rates, with
+the embedding unchanged. All are evaluated on the same held-out tokens, the last 128 of windows of
+2,048:
 
-    whole    their loss with all 2,048 tokens, the last of which they are
-    near     with the last 256 alone; whole below near: the model uses its context
-    short    loss in whole windows of 256: what short texts lost
-    passkey  percent of digits chosen right among ten at 2,048, over depths; then by depth
+    whole    loss with all 2,048 tokens as context
+    near     loss with the last 256 tokens alone; whole below near: the model uses its context
+    short    loss in separate windows of 256: what short texts lost
+    passkey  percent of digits retrieved, among ten, at 2,048; averaged over depths, then by depth
 
-Every cell is a run that `wordorder train` and `wordorder extend` made, as anyone would; runs are
-folders in --out, and a command that was stopped goes on with those that are missing.
+Every row is a run of `wordorder train` and `wordorder extend`. Runs are folders in --out; a command
+that was stopped continues with those that are missing.
 """
 
 from __future__ import annotations

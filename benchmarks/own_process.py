@@ -1,4 +1,4 @@
-"""A measurement in a fresh process, so that the most memory it takes is its own."""
+"""Runs a measurement in a fresh process, so that its peak memory is its own."""
 
 from __future__ import annotations
 

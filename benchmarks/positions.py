@@ -1,17 +1,16 @@
-"""What each positional embedding costs: time and memory of an attention layer, against none.
+"""The cost of each positional embedding: time and memory of an attention layer, relative to none.
 
     python benchmarks/positions.py [--contexts 256 1024] [--positions alibi t5] [--json]
 
-A layer is `wordorder.model`'s attention with its projections, as `wordorder train` runs it,
-with what the embedding does at the input and once per forward pass; forward and backward,
-width 384, 6 heads, 8,192 tokens at a time (16,384 at the longest), with the fastest of the
-attention kernels (`flex` on CUDA alone). It takes turns with the same layer without an
-embedding, in a process of its own, whose largest resident memory beyond the imports is the peak.
-On CUDA in bfloat16 and compiled: `none` is causal flash attention there, and 0.7 of its speed is
-1.43 times its time.
+A layer is `wordorder.model`'s attention with its projections, as `wordorder train` runs it, and
+what the embedding does at the input and once per forward pass. Forward and backward, width 384,
+6 heads, 8,192 tokens at a time (16,384 at the longest context), with the fastest attention kernel
+(`flex` only on CUDA). It takes turns with the same layer without an embedding, in a process of its
+own; peak memory is that of the process beyond its imports. On CUDA layers run in bfloat16 and
+compiled: `none` is then causal flash attention, and 0.7 of its speed is 1.43 times its time.
 
-Rotary's own product is timed against a copy of the same bytes into existing memory, and
-against transformers, rotary-embedding-torch and x-transformers where they are installed.
+Rotary's rotation is timed against a copy of the same bytes into existing memory, and against
+transformers, rotary-embedding-torch and x-transformers where they are installed.
 """
 
 from __future__ import annotations
@@ -153,7 +152,7 @@ def memory(device: torch.device) -> float:
 
 
 def measure_rotary(options: argparse.Namespace) -> dict[str, Any]:
-    """Return milliseconds of turning queries and keys (8, 6, 1024, 64), ours and others'."""
+    """Return milliseconds of rotating queries and keys (8, 6, 1024, 64), ours and others'."""
     torch.set_grad_enabled(False)
     q, k = torch.randn(2, 8, 6, 1024, 64, device=options.device).to(DTYPES[options.dtype])
     there = torch.empty_like(q)
@@ -180,12 +179,12 @@ def measure_rotary(options: argparse.Namespace) -> dict[str, Any]:
     for _ in range(10 * options.rounds):
         for name, way in ways.items():
             times[name].append(timed(lambda _, way=way: way(), "", torch.device(options.device)))
-    found = {name: 1000 * statistics.median(taken) for name, taken in times.items()}
-    peers = [found[name] for name in found if name not in ("copy", "wordorder")]
+    result = {name: 1000 * statistics.median(taken) for name, taken in times.items()}
+    peers = [result[name] for name in result if name not in ("copy", "wordorder")]
     return {
-        "milliseconds": found,
-        "over_copy": found["wordorder"] / found["copy"],
-        "fastest_peer_over_ours": min(peers) / found["wordorder"] if peers else None,
+        "milliseconds": result,
+        "over_copy": result["wordorder"] / result["copy"],
+        "fastest_peer_over_ours": min(peers) / result["wordorder"] if peers else None,
         "not_installed": missing,
     }
 
@@ -232,16 +231,16 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
-def show_rotary(found: dict[str, Any]) -> None:
-    print("\nturning queries and keys (8, 6, 1024, 64)")
-    for name, taken in found["milliseconds"].items():
+def show_rotary(result: dict[str, Any]) -> None:
+    print("\nrotating queries and keys (8, 6, 1024, 64)")
+    for name, taken in result["milliseconds"].items():
         print(f"  {name:<24}{taken:>7.2f} ms")
-    print(f"  {found['over_copy']:.2f} x a copy", end="")
-    if found["fastest_peer_over_ours"] is not None:
-        print(f", {found['fastest_peer_over_ours']:.1f} x faster than the fastest peer", end="")
+    print(f"  {result['over_copy']:.2f} x a copy", end="")
+    if result["fastest_peer_over_ours"] is not None:
+        print(f", {result['fastest_peer_over_ours']:.1f} x faster than the fastest peer", end="")
     print()
-    if found["not_installed"]:
-        print(f"  not installed: pip install {' '.join(found['not_installed'])}")
+    if result["not_installed"]:
+        print(f"  not installed: pip install {' '.join(result['not_installed'])}")
 
 
 def _options() -> argparse.Namespace:

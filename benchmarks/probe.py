@@ -1,11 +1,10 @@
-"""How long does it take to ask one model everything about order?
+"""How long each part of `wordorder probe` takes.
 
     python benchmarks/probe.py --preset tiny
 
-Every part of `wordorder probe`, timed one after another on a model with random weights: what it
-takes does not depend on what was learned. The text is the built-in one's held-out part, and so is
-the vocabulary its own. The aim is 120 seconds for the `tiny` preset on two to four cores. With
-`--pairs` also the minimal pairs of a file.
+The parts run one after another on a model with random weights, since their time does not depend on
+what a model has learned, with the held-out part of the built-in text. The aim is 120 seconds for
+`--preset tiny` on two to four cores. `--pairs` adds the minimal pairs of a file.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def main() -> int:
         )
     )
     seconds = {part: timed(model, store, tokenizer, only=[part]) for part in PARTS}
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "preset": options.preset,
@@ -62,8 +61,8 @@ def main() -> int:
     if options.pairs:
         pairs = [(options.pairs, read_pairs(options.pairs))]
         with_pairs = timed(model, store, tokenizer, only=["sentences"], pairs=pairs)
-        found["pairs"] = with_pairs - seconds["sentences"]
-    print(json.dumps(found) if options.json else readable(found))
+        result["pairs"] = with_pairs - seconds["sentences"]
+    print(json.dumps(result) if options.json else readable(result))
     return 0
 
 
@@ -85,15 +84,15 @@ def timed(*given: Any, **options: Any) -> float:
     return time.perf_counter() - start
 
 
-def readable(found: dict[str, Any]) -> str:
+def readable(result: dict[str, Any]) -> str:
     lines = [
-        f"torch {found['torch']}, {found['threads']} threads, {found['preset']} with "
-        f"{found['position']}",
-        *(f"{part:<10}{seconds:8.1f} s" for part, seconds in found["seconds"].items()),
-        f"{'all':<10}{found['all']:8.1f} s   (aim for tiny: {AIM:.0f})",
+        f"torch {result['torch']}, {result['threads']} threads, {result['preset']} with "
+        f"{result['position']}",
+        *(f"{part:<10}{seconds:8.1f} s" for part, seconds in result["seconds"].items()),
+        f"{'all':<10}{result['all']:8.1f} s   (aim for tiny: {AIM:.0f})",
     ]
-    if "pairs" in found:
-        lines.append(f"{'a file of pairs':<10}{found['pairs']:8.1f} s")
+    if "pairs" in result:
+        lines.append(f"{'a file of pairs':<10}{result['pairs']:8.1f} s")
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
-"""What several ranks cost: a step by DDP on one rank over one without, on two, and split in two.
+"""What several ranks cost: DDP on one rank relative to no ranks, DDP and FSDP2 on two.
 
     python benchmarks/ranks.py [--preset mini] [--rounds 5]
 
-Each figure is the median of the rounds, which take turns; every rank has one thread.
+Each figure is the median over rounds, which take turns; every rank has one thread.
 """
 
 from __future__ import annotations

@@ -1,18 +1,17 @@
-"""How long until a model of characters is as good as nanoGPT's recipe leaves it.
+"""Seconds until a character-level model reaches the final loss of nanoGPT's recipe.
 
     python benchmarks/time_to_loss.py --data tinyshakespeare.txt [--peer nanoGPT] [--json]
     python benchmarks/time_to_loss.py --data tinyshakespeare.txt --recipe large
 
-The first 90% of the file train, the last 10% validate, all of them. `small` (context 64, at
-most 0.81 M parameters) is for the loss 1.8857 at which nanoGPT's recipe for a CPU ends,
-`large` (context 256, at most 11 M) for the 1.4697 that nanoGPT reaches on a GPU.
+The first 90% of the file are for training, the last 10% for validation, all of them. `small`
+(context 64, at most 0.81 M parameters) aims at 1.8857, where nanoGPT's CPU recipe ends, `large`
+(context 256, at most 11 M) at 1.4697, which nanoGPT reaches on a GPU.
 
-A run is `wordorder.train` from Python, and its seconds go from the call to the end of the
-last step: reading, tokenizing, measuring the machine and compiling are counted, the import
-of torch and the validation after the last step are not. The peer's seconds are its mean
-iteration, those that evaluate left out, times its iterations. How long a recipe runs is
-fixed, in steps or in minutes: no run is stopped at a lucky moment, and one that ends above
-the loss is reported as not reaching it.
+A run is a call of `wordorder.train`. Its time goes from the call to the end of the last step:
+reading, tokenizing, the benchmark of the machine and compiling count; importing torch and the
+validation after the last step do not. The peer's time is its mean iteration, without those that
+evaluate, times its iterations. The length of each recipe is fixed, in steps or minutes, so no run
+is stopped at a favourable moment; one that ends above the loss is reported as not reaching it.
 """
 
 from __future__ import annotations

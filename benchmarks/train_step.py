@@ -1,14 +1,14 @@
-"""How near a training step comes to what this machine can multiply, for each position.
+"""Which share of the machine's matrix throughput a training step achieves, for each position.
 
     python benchmarks/train_step.py [--json]
 
-The figure is the achieved GFLOP/s of a whole step (forward, backward, Muon and AdamW),
-over the GFLOP/s of the forward and backward of one linear layer of the same width, in
-the machine's faster dtype, timed before and after in the same process. Both are set up
-as `wordorder train` does it: dtype, kernel and, unless --compile says otherwise, eager.
+The figure is the GFLOP/s of a whole step (forward, backward, Muon and AdamW) relative to the
+GFLOP/s of the forward and backward pass of one linear layer of the same width, in the machine's
+faster dtype, timed before and after in the same process. Both use the dtype and kernel that
+`wordorder train` chooses, and eager mode unless --compile is given.
 
-Counted: 6 operations a weight and token, and 6 x layers x context x width a token for
-causal attention, which is half of the square; the optimizer's own are not counted.
+Counted are 6 operations per weight and token, and 6 x layers x context x width per token for causal
+attention, which computes half of the square; the operations of the optimizer are not counted.
 """
 
 from __future__ import annotations

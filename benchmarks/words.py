@@ -1,12 +1,12 @@
-"""How long a question about a large file of word vectors takes, first and from then on.
+"""How long queries of a large file of word vectors take, the first time and afterwards.
 
     python benchmarks/words.py [--json]
 
-A text file of random vectors is written into a folder of its own, with a cache of its own. Then:
-reading the file for the first time (numbers out of text, into the cache), opening it again
-(memory-mapped), questions to the open table, and whole commands, each in a new process: wall clock
-and, for comparisons on a busy machine, CPU time. The operating system has the files in memory by
-then: on a cold disk the first question also waits for the matrix to be read, once.
+A text file of random vectors is written to a temporary folder with its own cache. Timed are: the
+first read of the file (parsing numbers into the cache), opening it again (memory-mapped), queries
+of the open table, and whole commands, each in a new process: wall-clock time and, for comparisons
+on a busy machine, CPU time. The operating system has the files in memory by then; on a cold disk
+the first query also waits until the matrix has been read once.
 """
 
 from __future__ import annotations
