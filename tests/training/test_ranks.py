@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from training.rank_worker import compute_for, config_of
 
@@ -139,6 +141,25 @@ def test_four_ranks_train_every_embedding_as_one_process(text: Path, tmp_path: P
             compute=compute_for(ALONE),
         )
         check_equal(tmp_path / name, tmp_path / "four" / name)
+
+
+def test_eight_ranks_are_wired(text: Path, tmp_path: Path) -> None:
+    """PyTorch's fake backend stands for the other seven, so sums are those of the leader.
+
+    DistributedDataParallel does not take what that backend returns; FSDP2 does.
+    """
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=8)
+    try:
+        ranks = Ranks(0, 8, 8, connected=True)
+        given = case(text, tmp_path / "run", {"position": "t5"}, {"steps": 3, "shard": True})
+        run = train(config_of(given), compute=compute_for(ranks), ranks=ranks)
+    finally:
+        dist.destroy_process_group()
+    assert len(losses(run.folder)) == 3
+    # A rank computes one of eight rows, and the loss is divided by the targets of all.
+    assert losses(run.folder)[0] == pytest.approx(math.log(257) / 8, rel=0.2)
 
 
 def test_rows_of_a_batch_are_shared_without_overlap() -> None:
