@@ -81,7 +81,7 @@ def test_feed_forwards_without_a_gate(
 ) -> None:
     layer, x = make_random(feed_forward=kind).blocks[0].feed_forward, torch.randn(2, 5, 32)
     expected = function(x @ layer.input.weight.T) @ layer.down.weight.T
-    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer(x, None), expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -99,5 +99,5 @@ def test_feed_forwards_with_a_gate(
     layer, x = make_random(feed_forward=kind).blocks[0].feed_forward, torch.randn(2, 5, 32)
     gate, up = (x @ layer.input.weight.T).chunk(2, -1)
     expected = (function(gate) * up) @ layer.down.weight.T
-    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer(x, None), expected, atol=1e-5, rtol=1e-5)
     assert ModelConfig(feed_forward=kind, width=96).resolved.feed_forward_width == 256

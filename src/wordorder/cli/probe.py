@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     pairs = [(Path(name).name, read_pairs(name)) for name in options.pairs]
     run = Run.load(options.run, trust=options.trust)
     if set(options.only) != {"position"} or pairs:
-        run.check_next_token("probe, but for --only position,")
+        run.check_next_token("probe (except --only position)")
     name, store = text_of(run, options.data, options.field)
     model = run.load_model(pick_device(options.device))
     with Progress(console=Console(stderr=True), transient=True) as progress:
