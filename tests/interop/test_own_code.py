@@ -49,6 +49,9 @@ MODELS: dict[str, dict[str, Any]] = {
 WHOLE = [name for name in MODELS if name.startswith("whole")]
 SMALLEST = 0.3  # of the spread of logits
 
+# One worker writes and reads the folders of all models.
+pytestmark = pytest.mark.xdist_group("own code")
+
 
 def file_name(name: str) -> str:
     return name.replace(" ", "-")

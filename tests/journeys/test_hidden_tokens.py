@@ -80,7 +80,11 @@ def test_a_command_answers_or_says_why_not(
 
 @pytest.mark.parametrize(
     ("command", "what"),
-    [("generate RUN", "generate"), ("probe RUN", "probe (except --only position)"), ("eval RUN --stride 4", "--stride")],
+    [
+        ("generate RUN", "generate"),
+        ("probe RUN", "probe (except --only position)"),
+        ("eval RUN --stride 4", "--stride"),
+    ],
 )
 @pytest.mark.parametrize("name", ["masked", "masked-gru"])
 def test_the_next_token_is_not_asked_for_where_hidden_ones_were_learned(

@@ -173,7 +173,10 @@ def test_where_the_folder_cannot_be_written_the_tables_are_shown(
         (["rotary", "--pairs", "no.jsonl"], "no such file: no.jsonl"),
         (["rotary", "--pairs", "bad.jsonl"], "bad.jsonl, line 3, column 1 is not JSON"),
         (["learned", "--pairs", "pairs.jsonl"], "pairs.jsonl, line 1: 19 tokens are too long"),
-        (["masked"], "probe (except --only position) needs a model that predicts the next token, but masked"),
+        (
+            ["masked"],
+            "probe (except --only position) needs a model that predicts the next token, but masked",
+        ),
         (["short"], "the model has a trained length of 8, and a probe needs at least 16"),
         (["rotary", "--data", "few.txt"], "the text is 4 tokens, shorter than one window of 16"),
         (["rotary", "--pair", "pairs.jsonl"], "did you mean --pairs?"),

@@ -112,6 +112,7 @@ def two_ranks(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     yield folder
 
 
+@pytest.mark.xdist_group("two ranks")  # one worker starts them
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_train_as_one_process(
     text: Path, tmp_path: Path, two_ranks: Path, name: str
@@ -124,6 +125,7 @@ def test_two_ranks_train_as_one_process(
     assert record["machine"]["ranks"] == 2
 
 
+@pytest.mark.xdist_group("two ranks")
 def test_the_same_number_of_ranks_gives_the_same_bits(two_ranks: Path) -> None:
     assert losses(two_ranks / "rotary") == losses(two_ranks / "again")
     first, second = (load_file(two_ranks / n / "model.safetensors") for n in ("rotary", "again"))
