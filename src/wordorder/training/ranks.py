@@ -152,7 +152,9 @@ class Ranks:
                 broadcast_buffers=False,  # they are constants
             )
 
-    def last_of_step(self, forward: nn.Module, is_last: bool) -> contextlib.AbstractContextManager[object]:
+    def last_of_step(
+        self, forward: nn.Module, is_last: bool
+    ) -> contextlib.AbstractContextManager[object]:
         """Return a context in which gradients are summed over ranks only in the last batch."""
         if is_last or not isinstance(forward, DistributedDataParallel):
             return contextlib.nullcontext()  # FSDP sums after every batch, which gives the same
