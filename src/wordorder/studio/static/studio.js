@@ -1,0 +1,59 @@
+// The frame of the page: menu, theme, and the room that the URL names.
+
+import { get } from "./lib/api.js";
+import { themeButton } from "./lib/colours.js";
+import { h } from "./lib/dom.js";
+import { problem } from "./lib/figure.js";
+import { RoomState, link, read } from "./lib/state.js";
+
+const main = document.getElementById("room"), nav = document.getElementById("rooms");
+let studio, leaving;
+
+async function open({ focus = false } = {}) {
+  leaving?.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  const entry = studio.rooms.find(({ name }) => name === read().room) ?? studio.rooms[0];
+  for (const anchor of nav.children) {
+    if (anchor.dataset.room === entry.name) anchor.setAttribute("aria-current", "page");
+    else anchor.removeAttribute("aria-current");
+  }
+  nav.querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
+  document.title = `${entry.title} · wordorder studio`;
+  try {
+    const room = await import(`./rooms/${entry.name}.js`);
+    if (signal.aborted) return;
+    const state = new RoomState(entry.name, room.defaults(studio));
+    const place = h("div", {});
+    main.replaceChildren(h("h1", {}, entry.title), h("p", { class: "lead" }, `${entry.purpose[0].toUpperCase()}${entry.purpose.slice(1)}`), place);
+    await room.render({ place, studio, state, signal, reopen: open });
+  } catch (error) {
+    if (!signal.aborted) main.append(problem(error.message));
+  }
+  if (focus) main.focus({ preventScroll: true });
+}
+
+async function start() {
+  themeButton(document.getElementById("theme"));
+  try {
+    studio = await get("/api/studio");
+  } catch (error) {
+    main.replaceChildren(problem(error.message));
+    return;
+  }
+  nav.append(...studio.rooms.map(({ name, title, purpose }) => h("a", { href: link(name), "data-room": name, title: purpose }, title)));
+  const runs = studio.runs.length ? studio.runs.map(({ name, about }) => `${name} (${about})`).join(" · ") : "none. Open some with: wordorder studio RUN …";
+  document.getElementById("footer").append(h("p", {}, `wordorder ${studio.version} · Open runs: ${runs}`));
+  addEventListener("popstate", () => open());
+  nav.addEventListener("click", (event) => {
+    const anchor = event.target.closest("a");
+    if (!anchor) return;
+    event.preventDefault();
+    history.pushState(null, "", anchor.getAttribute("href"));
+    scrollTo(0, 0);
+    open({ focus: true });
+  });
+  await open();
+}
+
+start();
