@@ -5,6 +5,7 @@ Only positions distinguish identical tokens: without an embedding all weights ar
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
@@ -44,8 +45,8 @@ def weights_of_copies(kind: type[Position], copies: int, **options: Any) -> Tens
 def attention_of_copies(position: Position, copies: int) -> Tensor | None:
     """Return the attention weights (heads, query, key) of identical tokens, untrained.
 
-    The embedding's parameters are set to their initial values, and queries and keys are the
-    normalised token vector itself. None for an embedding that only changes the positions that
+    A copy of the embedding with initial parameters is used; queries and keys are the normalised
+    token vector itself. None for an embedding that only changes the positions that
     training feeds, or whose output is not a weighted sum of values.
 
     Args:
@@ -56,6 +57,7 @@ def attention_of_copies(position: Position, copies: int) -> Tensor | None:
     if "sample_positions" in position.active_hooks():
         return None
     generator = torch.Generator().manual_seed(0)
+    position = deepcopy(position)
     if isinstance(position, Resettable):
         position.reset_parameters(generator)
     shape = position.shape

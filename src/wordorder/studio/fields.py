@@ -47,7 +47,7 @@ def parsed(text: str) -> Spec:
         raise PositionError(
             f"{named[0]} is not in the catalogue, and the studio imports no other code: use "
             "wordorder positions",
-            code="positions.studio-own-code",
+            code="studio.embedding-of-others",
         )
     spec = parse(text)
     for part in spec.parts:
@@ -64,7 +64,7 @@ def _check_number(name: str, number: Any) -> None:
     if not math.isfinite(number) or abs(number) > most:
         raise PositionError(
             f"{name}={number} is too large for this page: use at most {most:,.0f}",
-            code="positions.studio-too-large",
+            code="studio.number-too-large",
         )
 
 

@@ -26,5 +26,5 @@ ROOMS = (
     Room("order", "Order", "can a model tell two word orders apart?", order.router),
     Room("inside", "Inside", "follow one sentence through a model", inside.router),
     Room("embedding", "Embedding", "what a positional embedding computes", embedding.router),
-    Room("attention", "Attention", "which tokens attend to which, and how far back", attention.router),
+    Room("attention", "Attention", "which tokens attend to which, how far back", attention.router),
 )

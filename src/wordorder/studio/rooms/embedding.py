@@ -127,7 +127,12 @@ class FrequencyEntry(BaseModel):
 
 
 class EmbeddingAnswer(BaseModel):
-    """What an embedding computes."""
+    """What an embedding computes.
+
+    Args:
+        trained_picture: with the run's parameters; null if the run has no such embedding, or that
+            has none.
+    """
 
     position: str
     heads: int
@@ -137,6 +142,7 @@ class EmbeddingAnswer(BaseModel):
     resolved: dict[str, float]
     max_position: int | None
     picture: PictureEntry | None
+    trained_picture: PictureEntry | None
     similarity: SimilarityEntry
     frequencies: list[FrequencyEntry]
     scalings: dict[str, list[float]]
@@ -210,7 +216,7 @@ def picture(asked: EmbeddingQuestion, runs: Runs) -> EmbeddingAnswer:
     if len(spec.parts) != 1:
         raise PositionError(
             f"{asked.position}: this room shows one embedding at a time: choose one of its parts",
-            code="positions.studio-one-embedding",
+            code="studio.several-embeddings",
         )
     part = spec.parts[0]
     with runs.computing, torch.no_grad():
@@ -234,6 +240,7 @@ def picture(asked: EmbeddingQuestion, runs: Runs) -> EmbeddingAnswer:
         resolved={name: float(value) for name, value in position.resolved_options().items()},
         max_position=position.max_position,
         picture=drawn and PictureEntry(kind=drawn.kind, matrix=Matrix.of(drawn.values)),
+        trained_picture=_trained_picture(asked, type(position), runs),
         similarity=similarity,
         frequencies=[] if frequencies is None else [_frequency(a) for a in frequencies.tolist()],
         scalings={name: numbers(each) for name, each in scalings.items()},
@@ -246,6 +253,25 @@ def _shape(asked: EmbeddingQuestion, runs: OpenRuns) -> ModelShape:
     if asked.run is not None:
         return runs.run(asked.run).model_config.shape
     return ModelShape(HEADS, HEAD_DIM, trained_length=asked.length, causal=asked.causal)
+
+
+def _trained_picture(
+    asked: EmbeddingQuestion, kind: type[Position], runs: OpenRuns
+) -> PictureEntry | None:
+    if asked.run is None:
+        return None
+    model = runs.transformer(asked.run)
+    sums = model.position.sums
+    parts = sums[min(asked.layer, len(sums) - 1)].parts
+    own = next((part for part in parts if type(part) is kind and list(part.parameters())), None)
+    if own is None:
+        return None
+    head = min(asked.head, own.shape.heads - 1)
+    drawn = picture_of(own, own.shape.trained_length, head)
+    # Attention weights are those of initial parameters.
+    if drawn is None or drawn.kind == "weights":
+        return None
+    return PictureEntry(kind=drawn.kind, matrix=Matrix.of(drawn.values))
 
 
 def _similarity(asked: EmbeddingQuestion, position: Position, runs: OpenRuns) -> SimilarityEntry:

@@ -46,9 +46,9 @@ export function lineChart({ width, height = 260, series, x, y, level = null, lab
       text(margin.left - 7, py(value) + 4, short(value), { "text-anchor": "end" }));
   }
   let end = -Infinity;
-  for (const [value, name] of x.ticks ?? ticks(left, right, Math.max(2, Math.floor(inner.width / 70))).map((v) => [v, v.toLocaleString("en")])) {
+  for (const [value, name] of x.ticks ?? ticks(left, right, Math.max(3, Math.floor(inner.width / 70))).map((v) => [v, v.toLocaleString("en")])) {
     const name_ = String(name), half = name_.length * LETTER / 2;
-    if (px(value) - half < end + 6) continue;
+    if (px(value) - half < end + 12) continue;
     end = px(value) + half;
     const anchor = px(value) + half > width ? "end" : "middle";
     chart.append(text(px(value), height - margin.bottom + 17, name_, { "text-anchor": anchor }));
@@ -57,7 +57,7 @@ export function lineChart({ width, height = 260, series, x, y, level = null, lab
   chart.append(text(0, 0, y.label, { "text-anchor": "middle", transform: `translate(12 ${margin.top + inner.height / 2}) rotate(-90)` }));
   if (level) {
     chart.append(s("line", { x1: margin.left, x2: width - margin.right, y1: py(level.value), y2: py(level.value), stroke: colour("--soft"), "stroke-dasharray": "4 3" }),
-      text(width - margin.right, py(level.value) - 5, level.label, { "text-anchor": "end" }));
+      text(margin.left + 6, py(level.value) - 5, level.label));
   }
   for (const each of series) chart.append(...drawnLine(each, px, py));
   rows.forEach((row, number) => row.forEach(({ each, from }) => {
@@ -108,7 +108,7 @@ export function shades(kind) {
  */
 export function heatMap({ width, matrix, scale, label, height = null, square = false, largestCell = 26, pick = null, describe = null, marked = null, names = null }) {
   const rows = matrix.values.length, columns = matrix.values[0]?.length ?? 1;
-  const gutter = names && matrix.step === 1 && (width * 0.72) / columns >= 11 ? Math.min(120, width * 0.28) : 0;
+  const gutter = names && matrix.step === 1 && (width * 0.72) / columns >= 13 ? Math.min(120, width * 0.28) : 0;
   const side = Math.min((width - gutter) / columns, largestCell);
   const map = { width: Math.max(1, Math.round(square ? side * columns : width - gutter)), height: Math.max(1, Math.round(height ?? (square ? side * rows : width * 0.55))) };
   const canvas = sized(map.width + gutter, map.height);

@@ -3,15 +3,15 @@
 import { h } from "./dom.js";
 import { colour, onTheme } from "./colours.js";
 
-/** `parts`: elements that hold <svg> or <canvas>; `data()` returns what JSON saves. */
-export function figure({ title, caption = "", name, data, level = "h3" }, ...parts) {
+/** `parts`: elements that hold <svg> or <canvas>; `data()` returns what JSON saves; `foot` is not saved. */
+export function figure({ title, caption = "", name, data, foot = null, level = "h3" }, ...parts) {
   const body = h("div", { class: "picture" }, ...parts);
   const element = h("figure", {},
     h("div", { class: "head" }, h(level, {}, title),
       h("div", { class: "save" },
         h("button", { type: "button", class: "tiny", "aria-label": `Save as PNG: ${title}`, onclick: () => savePng(body, title, name) }, "PNG"),
         h("button", { type: "button", class: "tiny", "aria-label": `Save data as JSON: ${title}`, onclick: () => saveJson(data(), name) }, "JSON"))),
-    body, caption ? h("figcaption", {}, caption) : null);
+    body, caption ? h("figcaption", {}, caption) : null, foot);
   return element;
 }
 
@@ -19,7 +19,7 @@ export function figure({ title, caption = "", name, data, level = "h3" }, ...par
 export function drawn(draw, signal) {
   const box = h("div", { class: "drawn" });
   let width = 0;
-  const redraw = () => { if (width > 0) box.replaceChildren(draw(width)); };
+  const redraw = () => { if (width > 0) box.replaceChildren(...[draw(width)].filter(Boolean)); };
   const observer = new ResizeObserver(([entry]) => {
     const now = Math.floor(entry.contentRect.width);
     if (Math.abs(now - width) > 1) { width = now; redraw(); }

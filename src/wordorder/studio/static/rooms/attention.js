@@ -1,4 +1,4 @@
-// Attention: all heads of a run in small, one in large, and how far each looks; two runs side by side.
+// Attention: all heads of a run in small, one in large, and how far back each attends; two runs side by side.
 
 import { latest, post } from "../lib/api.js";
 import { heatMap, lineChart, paint } from "../lib/charts.js";
@@ -32,7 +32,7 @@ export async function render({ place, studio, state, signal }) {
     h("div", { class: "controls" },
       runField({ studio, value: runs()[0].name, change: (run) => { state.set({ run }, { push: true }); rebuild(); } }),
       runField({ studio, label: "Beside it", value: state.get("other"), none: "nothing", change: (other) => { state.set({ other }, { push: true }); rebuild(); } })),
-    notice("A strong diagonal looks at the token itself or the one before; a column looks at one token whatever the query; an even triangle averages over everything. The first token often gets what a head has no use for."),
+    notice("A strong diagonal means that each token attends to itself or to the one before it; a column, that all attend to one token; an even triangle, that attention is spread over everything. The first token often gets the attention that a head has no use for."),
     columns);
   await rebuild();
 }
@@ -84,10 +84,10 @@ function makeColumn({ run, studio, state, signal, prefix }) {
   measure();
   return {
     refresh,
-    element: h("div", { class: "column" }, title, chosen, trouble, h("div", { class: "pair" },
+    element: h("div", { class: "column" }, title, chosen, trouble, h("div", { class: "pair" }, h("div", { class: "column" },
       figure({ title: "Every head, in small", name: `${run.name}-heads`, data: () => kept.maps, caption: "A row for each layer, a map for each head. Choose one." }, grid),
-      figure({ title: "The chosen head", name: `${run.name}-attention`, data: () => kept.maps, caption: "Rows attend to columns." }, whole, readout, foot),
-      figure({ title: "How far it looks", name: `${run.name}-mass`, data: () => kept.mass, caption: "The share of attention at each distance, on the run's validation text: the chosen head, all others thin, and what even attention to everything would give." }, mass, massFoot))),
+      figure({ title: "How far back it attends", name: `${run.name}-mass`, data: () => kept.mass, caption: "The share of attention at each distance, on the run's validation text: the chosen head, all others thin, and what even attention to everything would give.", foot: massFoot }, mass)),
+      figure({ title: "The chosen head", name: `${run.name}-attention`, data: () => kept.maps, caption: "Rows attend to columns.", foot }, whole, readout))),
   };
 }
 

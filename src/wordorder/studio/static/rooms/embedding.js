@@ -23,7 +23,7 @@ const PICTURES = {
 export async function render({ place, studio, state, signal }) {
   const catalogue = await get("/api/embedding/catalogue", signal);
   const kept = { answer: null };
-  const about = h("div", {}), options = h("div", { class: "controls" }), pictures = h("div", {}), trouble = h("div", {}), foot = h("div", {});
+  const about = h("div", { class: "about" }), options = h("div", { class: "controls" }), pictures = h("div", {}), trouble = h("div", {}), foot = h("div", {});
   const hint = h("div", { "aria-live": "polite" });
   const send = latest();
   const name = () => state.get("position").split(":", 1)[0];
@@ -138,11 +138,12 @@ function optionFields(entry, state, refresh) {
 }
 
 function makeViews({ kept, studio, state, signal, name, refresh }) {
-  const readout = readoutLine();
+  const readout = readoutLine(), trainedReadout = readoutLine();
   const own = () => embeddingColour(studio, name());
   const box = (draw) => drawn((width) => draw(kept.answer, width), signal);
   const boxes = {
     picture: box((answer, width) => pictureMap(answer, width, readout)),
+    trained: box((answer, width) => answer.trained_picture && pictureMap({ picture: answer.trained_picture }, width, trainedReadout)),
     similarity: box((answer, width) => similarityChart(answer, width, own())),
     dials: box((answer, width) => dialChart(answer, width, state.number("at"), own())),
     scalings: box((answer, width) => scalingChart(answer, width)),
@@ -156,6 +157,7 @@ function makeViews({ kept, studio, state, signal, name, refresh }) {
       if (kind) blocks.push(figure({ title, caption, name: `${name()}-${kind}`, data: () => kept.answer.picture }, boxes.picture, readout));
       if (answer.similarity.untrained.length) blocks.push(figure({ title: "Attention against distance", caption: similarityCaption(answer), name: `${name()}-similarity`, data: () => kept.answer.similarity }, boxes.similarity));
       else if (kind !== "positions") blocks.push(h("p", { class: "soft" }, "It also changes values, so attention weights alone do not describe it."));
+      if (answer.trained_picture) blocks.splice(1, 0, figure({ title: "The same in the trained run", caption: "Beside it are the initial values; what differs, training has put there.", name: `${name()}-trained`, data: () => kept.answer.trained_picture }, boxes.trained, trainedReadout));
       const rows = [h("div", { class: "pair" }, blocks)];
       if (answer.frequencies.length) {
         rows.push(figure({
