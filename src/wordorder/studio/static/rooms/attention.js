@@ -20,10 +20,12 @@ export async function render({ place, studio, state, signal }) {
   const columns = h("div", { class: "pair" });
   const runs = () => [chosenRun(studio, state.get("run")), state.get("other") ? chosenRun(studio, state.get("other")) : null].filter(Boolean);
   let shown = [];
-  function rebuild() {
+  async function rebuild() {
     shown = runs().map((run, i) => makeColumn({ run, studio, state, signal, prefix: i ? "other" : "" }));
     columns.replaceChildren(...shown.map(({ element }) => element));
-    return Promise.all(shown.map((column) => column.refresh()));
+    const own = shown;
+    await Promise.all(own.map((column) => column.refresh()));
+    for (const column of own) if (own === shown) await column.measure(); // slow, so last
   }
   const later = debounced(() => Promise.all(shown.map((column) => column.refresh())), 250);
   place.append(
@@ -81,9 +83,9 @@ function makeColumn({ run, studio, state, signal, prefix }) {
     }
   }
 
-  measure();
   return {
     refresh,
+    measure,
     element: h("div", { class: "column" }, title, chosen, trouble, h("div", { class: "pair" }, h("div", { class: "column" },
       figure({ title: "Every head, in small", name: `${run.name}-heads`, data: () => kept.maps, caption: "A row for each layer, a map for each head. Choose one." }, grid),
       figure({ title: "How far back it attends", name: `${run.name}-mass`, data: () => kept.mass, caption: "The share of attention at each distance, on the run's validation text: the chosen head, all others thin, and what even attention to everything would give.", foot: massFoot }, mass)),
