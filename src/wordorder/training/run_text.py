@@ -37,7 +37,7 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
         raise BadInput(
             f"the text of {' '.join(config.data)} has changed since {run.folder} was trained on "
             "it, so its validation text is unknown: give another text with --data",
-            code="training.other-text",
+            code="training.validation-text-changed",
         )
     # Not the configured fraction: a development part that was too short was trained on.
     development = recorded.get("split", {}).get("development_fraction", 0.0)
@@ -49,6 +49,6 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
         raise BadInput(
             f"{run.folder} was trained with another split of its text than this version makes, so "
             "some of the validation text was trained on: give another text with --data",
-            code="training.other-split",
+            code="training.validation-split-changed",
         )
     return split.validation.name, store

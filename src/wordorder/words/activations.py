@@ -116,23 +116,9 @@ def attention_head(
     Raises:
         BadInput: the model has no attention, or not that layer or head.
     """
-    if not isinstance(model, LanguageModel):
-        raise BadInput(
-            "a GRU has no attention: choose a run of a transformer", code="words.no-attention"
-        )
-    for name, index, count in (
-        ("layer", layer, model.config.layers),
-        ("head", head, model.config.heads),
-    ):
-        if not 0 <= index < count:
-            raise BadInput(
-                f"the model has no {name} {index + 1}: choose one from 1 to {count}",
-                code="words.no-such-head",
-            )
-    recorder = _LayerRecorder(layer)
-    model.hidden(torch.tensor([list(ids)]), recorder=recorder)
-    assert recorder.record is not None
-    return _head_of(recorder.record, head)
+    record = _recorded(model, torch.tensor([list(ids)]), layer)
+    _check_index("head", head, model.config.heads)
+    return _head_of(record, head)
 
 
 def attention_row(
@@ -175,14 +161,29 @@ def attention_of_copies(model: TokenModel, token: int, copies: int, layer: int =
     Raises:
         BadInput: the model has no attention, or more copies than its embedding has positions.
     """
-    recorder = _LayerRecorder(layer)
-    model.hidden(torch.full((1, copies), token), recorder=recorder)
-    if recorder.record is None:
+    record = _recorded(model, torch.full((1, copies), token), layer)
+    return record.weights()[0][0, :, -1]
+
+
+def _recorded(model: TokenModel, tokens: Tensor, layer: int) -> AttentionRecord:
+    """Return the attention of one layer for tokens (1, time)."""
+    if not isinstance(model, LanguageModel):
         raise BadInput(
-            "a GRU has no attention weights: choose a run of a transformer",
-            code="words.no-attention-weights",
+            "a GRU has no attention: choose a run of a transformer", code="words.no-attention"
         )
-    return recorder.record.weights()[0][0, :, -1]
+    _check_index("layer", layer, model.config.layers)
+    recorder = _LayerRecorder(layer)
+    model.hidden(tokens, recorder=recorder)
+    assert recorder.record is not None
+    return recorder.record
+
+
+def _check_index(name: str, index: int, count: int) -> None:
+    if not 0 <= index < count:
+        raise BadInput(
+            f"the model has no {name} {index + 1}: choose one from 1 to {count}",
+            code="words.no-such-head",
+        )
 
 
 def _head_of(record: AttentionRecord, head: int) -> AttentionHead:

@@ -84,7 +84,7 @@ function sorted(embeddings) {
 
 function notice(causal, off) {
   if (off) return "The dashed line is the model with its embedding switched off in every layer, the solid one as chosen above. Switch layers off one by one: the first layer that still has its embedding is where the order of the words comes back.";
-  if (causal) return "Without an embedding (none) the next token is blind to word order in layer 1, at exactly 0. From layer 2 on it is not: the causal mask lets each word read only the words before it, and that leaks order. An embedding shows order from the first layer on.";
+  if (causal) return "Without an embedding (none) the token after the words is blind to their order in layer 1, at exactly 0. From layer 2 on it is not: the causal mask lets each word read only the words before it, and that leaks order. An embedding shows order from the first layer on.";
   return "Without an embedding (none) every line stays at exactly 0, in every layer: both sentences are the same set of vectors, a bag of words, and no training changes that. Each embedding ends this in layer 1.";
 }
 
@@ -100,7 +100,7 @@ function makeCard(model, studio, results, signal) {
   const kind = model.question.run ? `trained · ${model.position}` : "random weights";
   const element = h("article", { class: "card named" },
     h("header", {}, h("h2", {}, model.title), h("span", { class: "soft small" }, kind), badge),
-    verdict, trouble, figure({ title: "Distance between the orders", name: `order-${model.title}`, data: () => results.get(model.key) ?? null }, plot), facts, foot);
+    verdict, trouble, figure({ title: "Distance between orders", name: `order-${model.title}`, data: () => results.get(model.key) ?? null }, plot), facts, foot);
   const paintCard = () => {
     const value = own();
     element.style.setProperty("--colour", value);
@@ -147,9 +147,9 @@ function picture(answer, results, own, width) {
   const line = (key) => answer.by_layer.map((at, i) => [i, at[key]]);
   const series = [
     { name: "words, as a set", points: line("words"), colour: colour("--soft"), width: 1.5 },
-    { name: "next token", points: line("after"), colour: own, width: 3, marks: true },
+    { name: "token after them", points: line("after"), colour: own, width: 3, marks: true },
   ];
-  if (answer.by_layer.every((at) => at.after_off !== null)) series.push({ name: "next token, embedding off", points: line("after_off"), colour: own, width: 2, dashed: true });
+  if (answer.by_layer.every((at) => at.after_off !== null)) series.push({ name: "… embedding off", points: line("after_off"), colour: own, width: 2, dashed: true });
   const label = `Relative distance between the two orders after each layer: ${answer.by_layer.map((at, i) => `${i ? `layer ${i}` : "input"} ${short(at.after)}`).join(", ")}`;
   return lineChart({
     width, height: 230, series, label,
