@@ -45,9 +45,7 @@ def main() -> None:
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     # Octrees keep rare colours, such as a ring in a button.
     image = image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    image.save(
-        Path(__file__).parent / "studio.png", optimize=True
-    )
+    image.save(Path(__file__).parent / "studio.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -258,6 +258,6 @@ def test_mass_is_measured_once(monkeypatch: pytest.MonkeyPatch, ask: Ask) -> Non
         )
 
     monkeypatch.setattr(attention, "text_of", text_of)
-    first = ask("/api/attention/mass", run="rotary")
-    assert first == ask("/api/attention/mass", run="rotary") and len(reads) == 1
+    first = ask("/api/attention/mass", run="learned")
+    assert first == ask("/api/attention/mass", run="learned") and len(reads) == 1
     assert len(first["heads"]) == 8 and sum(first["heads"][0]["by_distance"]) == pytest.approx(1)

@@ -17,7 +17,12 @@ from wordorder.positions import spec as spec_module
 from wordorder.positions.reference_model import plain_attention
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
-from wordorder.words.activations import attention_row, layer_states
+from wordorder.words.activations import (
+    attention_head,
+    attention_of_copies,
+    attention_row,
+    layer_states,
+)
 from wordorder.words.explain_view import page
 from wordorder.words.explanation import Explanation, explain
 from wordorder.words.sentences import Apart, sentence_vectors
@@ -310,3 +315,36 @@ def test_characters_without_a_full_stop(make_random: MakeModel) -> None:
     found = explained(model, tokenizer, "ab c", "c ab")
     assert found.after == "<|endoftext|>" and found.same_tokens
     assert isinstance(model.embedding, nn.Embedding)
+
+
+def test_each_word_is_compared_after_every_layer(
+    make_random: MakeModel, tokenizer: Tokenizer
+) -> None:
+    found = explained(make_random("rotary"), tokenizer, "I love AI")
+    assert all(word.layers[-1] == word.apart for word in found.words)
+    assert all(len(word.layers) == len(found.after_apart) for word in found.words)
+    assert all(word.layers[0].same and not word.layers[1].same for word in found.words)
+    blind = explained(make_random("none", causal=False), tokenizer, "I love AI")
+    assert all(apart.same for word in blind.words for apart in word.layers)
+
+
+def test_any_head_can_be_explained(make_random: MakeModel, tokenizer: Tokenizer) -> None:
+    model, ids = make_random("alibi"), tokenizer.encode(" I love AI the king")
+    rows = [attention_row(model, ids, layer, head) for layer in (0, 1) for head in (0, 1)]
+    assert len({tuple(row.weights.tolist()) for row in rows if row is not None}) == 4
+    whole = attention_head(model, ids, 1, 1)
+    assert rows[3] is not None and torch.equal(whole.weights[-1], rows[3].weights)
+    assert whole.scores is not None and whole.may_attend.equal(torch.ones(5, 5).tril().bool())
+    weights = whole.scores.masked_fill(~whole.may_attend, -torch.inf).softmax(-1)
+    torch.testing.assert_close(weights, whole.weights, **CLOSE)
+    with pytest.raises(BadInput) as caught:
+        attention_head(model, ids, 0, 99)
+    assert caught.value.code == "words.no-such-head"
+
+
+def test_copies_of_a_token_show_the_embedding_alone(make_random: MakeModel) -> None:
+    even = attention_of_copies(make_random("none"), 5, 8)
+    torch.testing.assert_close(even, torch.full_like(even, 1 / 8))
+    slopes = attention_of_copies(make_random("alibi"), 5, 8).log()
+    falls = slopes[:, 1:] - slopes[:, :-1]  # a constant per head: its slope
+    torch.testing.assert_close(falls, falls[:, :1].expand_as(falls), rtol=1e-4, atol=1e-4)

@@ -46,7 +46,12 @@ def serve(folders: Sequence[str], *, host: str = "", port: int = 0, browser: boo
     print(f"{url}  (Ctrl-C ends the studio)", flush=True)
     if browser:
         threading.Timer(0.3, webbrowser.open, [url]).start()
-    config = uvicorn.Config(create_app(runs, token, names), log_level="warning", ws="none")
+    config = uvicorn.Config(
+        create_app(runs, token, names),
+        log_level="warning",
+        ws="none",
+        timeout_graceful_shutdown=2,  # seconds for a model that is writing
+    )
     with listening:
         uvicorn.Server(config).run([listening])
 

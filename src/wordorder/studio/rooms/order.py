@@ -108,7 +108,9 @@ def compare_orders(asked: OrderQuestion, runs: Runs) -> OrderAnswer:
         except BadInput as error:
             note = f"Still switched on: {error}." if asked.without else ""
         explained = explain(changed, tokenizer, asked.text, other, fills_in=fills_in)
-        off = without and explain(without, tokenizer, asked.text, other, fills_in=fills_in)
+        off = None
+        if without is not None:
+            off = explain(without, tokenizer, asked.text, other, fills_in=fills_in)
         difference = None
         if asked.run is not None and not fills_in:
             ids = [list(reading.ids) for reading in explained.readings]
@@ -149,8 +151,8 @@ def _answer(
         OrderLayer(
             words=_largest(explained, layer),
             after=_relative(apart),
-            words_off=off and _largest(off, layer),
-            after_off=off and _relative(off.after_apart[layer]),
+            words_off=None if off is None else _largest(off, layer),
+            after_off=None if off is None else _relative(off.after_apart[layer]),
         )
         for layer, apart in enumerate(explained.after_apart)
     ]

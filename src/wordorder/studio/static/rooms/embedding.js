@@ -154,21 +154,21 @@ function makeViews({ kept, studio, state, signal, name, refresh }) {
     show(answer, target) {
       const kind = answer.picture?.kind, blocks = [];
       const [title, caption] = PICTURES[kind] ?? [];
-      if (kind) blocks.push(figure({ title, caption, name: `${name()}-${kind}`, data: () => kept.answer.picture }, boxes.picture, readout));
-      if (answer.similarity.untrained.length) blocks.push(figure({ title: "Attention against distance", caption: similarityCaption(answer), name: `${name()}-similarity`, data: () => kept.answer.similarity }, boxes.similarity));
+      if (kind) blocks.push(figure({ level: "h2", title, caption, name: `${name()}-${kind}`, data: () => kept.answer.picture }, boxes.picture, readout));
+      if (answer.similarity.untrained.length) blocks.push(figure({ level: "h2", title: "Attention against distance", caption: similarityCaption(answer), name: `${name()}-similarity`, data: () => kept.answer.similarity }, boxes.similarity));
       else if (kind !== "positions") blocks.push(h("p", { class: "soft" }, "It also changes values, so attention weights alone do not describe it."));
-      if (answer.trained_picture) blocks.splice(1, 0, figure({ title: "The same in the trained run", caption: "Beside it are the initial values; what differs, training has put there.", name: `${name()}-trained`, data: () => kept.answer.trained_picture }, boxes.trained, trainedReadout));
+      if (answer.trained_picture) blocks.splice(1, 0, figure({ level: "h2", title: "The same in the trained run", caption: "Beside it are the initial values; what differs, training has put there.", name: `${name()}-trained`, data: () => kept.answer.trained_picture }, boxes.trained, trainedReadout));
       const rows = [h("div", { class: "pair" }, blocks)];
       if (answer.frequencies.length) {
         rows.push(figure({
-          title: "Each pair as a dial", name: `${name()}-dials`, data: () => kept.answer.frequencies,
+          level: "h2", title: "Each pair as a dial", name: `${name()}-dials`, data: () => kept.answer.frequencies,
           caption: `The hand is the angle at that position. A filled dial turns all the way round within the trained ${answer.length} tokens; the mark is where it begins again, and below is the position at which it does. On the others the thick arc is what training has seen.`,
         }, at, boxes.dials));
       }
       if (Object.keys(answer.scalings).length) {
         if (!factor.children.length) factor.append(sliderField({ label: "Times longer", value: state.number("factor"), least: 1.5, most: 32, step: 0.5, change: debounced((value) => { state.set({ factor: value }); refresh(); }, 100) }));
         rows.push(figure({
-          title: "What each method for longer texts does to each pair", name: "scalings", data: () => kept.answer.scalings, caption: scalingCaption(answer),
+          level: "h2", title: "What each method for longer texts does to each pair", name: "scalings", data: () => kept.answer.scalings, caption: scalingCaption(answer),
         }, factor, boxes.scalings));
       }
       rows.forEach((row, i) => { if (i) row.style.marginTop = "1rem"; });
