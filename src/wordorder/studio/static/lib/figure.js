@@ -98,4 +98,4 @@ export function commandBox(text) {
 export const readoutLine = () => h("p", { class: "readout", "aria-live": "polite" }, "Move over the picture, or use the arrow keys, to read a value.");
 
 export const notice = (...content) => h("p", { class: "notice" }, h("b", {}, "Notice."), ...content);
-export const problem = (message) => h("p", { class: "problem", role: "alert" }, message[0].toUpperCase() + message.slice(1));
+export const problem = (message) => h("p", { class: "problem", role: "alert" }, message);

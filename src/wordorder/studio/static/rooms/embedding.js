@@ -198,7 +198,7 @@ const FLOOR = -12; // e^-12 of the attention to itself: nothing
 function similarityChart({ similarity: { untrained, trained, trained_position: position } }, width, own) {
   const clip = (points) => points.map(([d, v]) => [d, v === null ? null : Math.max(FLOOR, v)]);
   const thin = (lines, stroke) => lines.map((line) => ({ name: "", points: clip(line.map((v, d) => [d, v])), colour: stroke, width: 1, faint: true }));
-  const series = [...thin(untrained, own), { name: "formula", points: clip(averages(untrained)), colour: own, width: 3 }];
+  const series = [...thin(untrained, own), { name: "untrained", points: clip(averages(untrained)), colour: own, width: 3 }];
   if (trained.length) series.push(...thin(trained, colour("--soft")), { name: `trained run (${position})`, points: clip(averages(trained)), colour: colour("--ink"), width: 2, dashed: true });
   return lineChart({
     width, height: 300, series, label: "Attention to identical tokens against their distance",

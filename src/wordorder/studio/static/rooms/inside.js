@@ -187,7 +187,7 @@ function makeOutput({ state, signal, current, open }) {
       if (!answer || signal.aborted) return;
       last = answer;
       trouble.replaceChildren();
-      says.textContent = `The bar is the chance that the token is drawn with the settings below, the mark what the model itself gives it. ${answer.kept === answer.vocabulary ? `All ${answer.vocabulary.toLocaleString("en")} tokens can be drawn.` : `${answer.kept.toLocaleString("en")} of ${answer.vocabulary.toLocaleString("en")} tokens can be drawn.`}`;
+      says.textContent = `The bar is the chance that the token is drawn with the settings below, the mark what the model itself gives it. ${answer.kept === answer.vocabulary ? `All ${answer.vocabulary.toLocaleString("en")} tokens can be drawn.` : `${answer.kept.toLocaleString("en")} of ${answer.vocabulary.toLocaleString("en")} tokens can be drawn.`} (As in wordorder generate, the text is read as typed, without the space that step 1 puts before its first word.)`;
       bars.redraw();
       foot.replaceChildren(commandBox(answer.command));
     } catch (error) {
@@ -210,7 +210,7 @@ function makeOutput({ state, signal, current, open }) {
         stop();
       } else if (written.text) {
         const before = text;
-        page.append(h("button", { type: "button", "--sure": sure(written.probability), "aria-label": `${visible(written.text)}, ${percent(written.probability)}: see its attention`, title: `${percent(written.probability)}: see what the model attended to when it wrote this`, onclick: () => open(before) }, written.text));
+        page.append(h("button", { type: "button", "--sure": sure(written.probability), "aria-label": `${visible(written.text)}, ${percent(written.probability)}: see its attention`, title: `${percent(written.probability)}: see what the model attended to when it wrote this`, onclick: () => open(before) }, written.text.replace(/\n/g, "⏎")), "\n".repeat(written.text.split("\n").length - 1));
         text += written.text;
       }
     };
