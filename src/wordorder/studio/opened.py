@@ -57,8 +57,20 @@ class OpenRuns:
         self._runs[name] = run
         return name
 
+    def update(self, folder: Path) -> None:
+        """Open a run, or open it again because its weights have changed."""
+        own = folder.resolve()
+        name = next((name for name, run in self if run.folder.resolve() == own), None)
+        if name is None:
+            self.add(folder)
+            return
+        run = Run.load(folder)
+        with self._loading:
+            self._runs[name] = run
+            self._measured = {key: kept for key, kept in self._measured.items() if key[0] != name}
+
     def __iter__(self) -> Iterator[tuple[str, Run]]:
-        return iter(self._runs.items())
+        return iter(list(self._runs.items()))  # others may be opened meanwhile
 
     def __len__(self) -> int:
         return len(self._runs)
