@@ -2,7 +2,7 @@
 
     python docs/write_positions.py
 
-docs/positions/NAME.md and NAME.png, and the list in docs/positions/README.md. The class is
+docs/positions/NAME.md and NAME.svg, and the list in docs/positions/README.md. The class is
 the only source: its facts, formula, traps and docstring; the picture is computed.
 """
 
@@ -12,21 +12,43 @@ import inspect
 import re
 from pathlib import Path
 
-import torch
-
+from wordorder import drawing
+from wordorder.cli.position_picture import WIDTH
 from wordorder.cli.positions import facts, rows
+from wordorder.evaluation.position_panels import panels_of_spec
+from wordorder.model import ModelConfig
 from wordorder.positions import CATALOGUE, Part, Position
-from wordorder.positions.picture import HEADS, training_positions, weights_of_copies
 
 FOLDER = Path(__file__).parent / "positions"
-COPIES = 64
+MODEL = ModelConfig(width=128, heads=4, trained_length=64)  # small pictures
+
+PICTURES = """\
+`wordorder positions` lists them, `wordorder positions rotary` describes one, and with `--picture`
+it draws what one has: the table that it adds to word vectors, the similarity or product of two
+positions by distance, the angle of each pair of dimensions, the bias of each head by distance, with
+the trained length marked. Any spec is drawn (`learned+alibi`, `rotary:scaling=yarn,factor=4`), an
+embedding of your own too. The picture is `position-SPEC.png` in the working directory, or
+`--out FILE`, a .png or .svg. Its path is printed; `--json` prints its panels.
+
+A run folder in place of the spec draws what was learned, before training and after it:
+
+```sh
+wordorder train --preset nano --tokenizer characters --trained-length 64 --steps 1500 \\
+  --position learned --out runs/learned
+wordorder positions runs/learned --picture
+```
+
+![A learned table is noise before training; after it, neighbours are similar](learned-trained.svg)
+
+The initial values are computed again from the run's seed. A run that started from other weights
+(`--init`, `wordorder extend`) is drawn after training only."""
 
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, kind in CATALOGUE.items():
         (FOLDER / f"{name}.md").write_text(page(name, kind), encoding="utf-8")
-        draw(name, kind)
+        draw(name)
     (FOLDER / "README.md").write_text(listing(), encoding="utf-8")
 
 
@@ -38,7 +60,7 @@ def page(name: str, kind: type[Position]) -> str:
     lines += [f"| {what} | {value} |" for what, value in rows(about) if what != "options"]
     if kind.formula:
         lines += ["", "## Formula", "", "```text", kind.formula, "```"]
-    lines += ["", "## What it does", "", *seen(name, kind)]
+    lines += ["", "## What it does", "", *picture(name)]
     given = arguments(kind)
     if given:
         lines += ["", "## Options", "", "| option | default | |", "| --- | --- | --- |"]
@@ -86,44 +108,27 @@ def example(name: str, about: dict) -> str:
     return f"{name}:{number}" if number else name
 
 
-def seen(name: str, kind: type[Position]) -> list[str]:
-    """Return the lines that show the picture, or the positions that are fed."""
-    if weights_of_copies(kind, COPIES) is not None:
-        return [
-            f"![Attention of the last of {COPIES} identical tokens, by distance]({name}.png)",
-            "",
-            f"Attention of the last of {COPIES} identical tokens to each of them, by distance, in "
-            f"{HEADS} heads of 64; parameters at initialisation. Only positions tell the tokens "
-            "apart: without an embedding all get the same weight.",
-        ]
-    positions = training_positions(kind)
-    if positions == list(range(len(positions))):
-        return ["It changes the values too, which attention weights do not show."]
-    fed = ", ".join(map(str, positions))
-    return [f"Training feeds a sequence of {len(positions)} tokens positions such as {fed}."]
+def picture(name: str) -> list[str]:
+    """Return the lines that show the picture."""
+    drawn = panels_of_spec(name, MODEL)
+    if not drawn.panels:
+        return [f"There is nothing to draw: {drawn.not_drawn[name]}."]
+    titles = "; ".join(panel.title[0].lower() + panel.title[1:] for panel in drawn.panels)
+    return [
+        f"![{titles[0].upper()}{titles[1:]}]({name}.svg)",
+        "",
+        f"Drawn with initial values, for {MODEL.heads} heads of {MODEL.resolved.head_dim} and a "
+        f"trained length of {MODEL.trained_length}. `wordorder positions {name} --picture` draws "
+        "the default model's, and a run folder in place of the name draws what it learned.",
+    ]
 
 
-def draw(name: str, kind: type[Position]) -> None:
-    """Draw the attention to copies by distance."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    weights = weights_of_copies(kind, COPIES)
-    if weights is None:
-        return
-    figure, axes = pyplot.subplots(figsize=(6, 2.6), dpi=110, layout="constrained")
-    distances = torch.arange(COPIES).flip(0)
-    for head, each in enumerate(weights, 1):
-        axes.plot(distances, 100 * each, label=f"head {head}", linewidth=1.5)
-    axes.set(xlabel="distance in tokens", ylabel="attention, %", xlim=(COPIES - 1, 0))
-    axes.set_ylim(0, max(4.0, 105 * float(weights.max())))
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize="small", loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(FOLDER / f"{name}.png", metadata={"Software": None})
-    pyplot.close(figure)
+def draw(name: str) -> None:
+    """Draw the picture, if there is anything to draw."""
+    if panels := panels_of_spec(name, MODEL).panels:
+        drawing.save_panels(
+            FOLDER / f"{name}.svg", [panels], title=name, width=WIDTH, kinds=["svg"]
+        )
 
 
 def listing() -> str:
@@ -136,7 +141,7 @@ def listing() -> str:
         "row": "Row: a whole row of scores, or the values",
     }
     lines = ["# Positional embeddings", ""]
-    lines += ["Written by `make docs` from the classes themselves.", ""]
+    lines += ["Written by `make docs` from the classes themselves.", "", PICTURES, ""]
     for door, title in doors.items():
         here = {name: kind for name, kind in CATALOGUE.items() if kind.door == door}
         lines += [f"## {title}", "", "| | | source |", "| --- | --- | --- |"]

@@ -30,6 +30,16 @@ BERT = {
 DIVISORS = "short_factors=[1,1.1,1.2,1.3],long_factors=[1,2,3,4]"
 UNTIED = {"tied_embeddings": False}
 
+LATENT: dict[str, Any] = {
+    "attention": "latent",
+    "latent_dim": 12,
+    "rotary_head_dim": 6,
+    "value_head_dim": 5,
+    "norm_epsilon": 1e-6,
+}
+EXPERTS = {**LATENT, "experts": 6, "shared_experts": 1, "expert_width": 24, "router": "sigmoid"}
+SOFTMAX = {**EXPERTS, "router": "softmax", "normalized_routing": False, "routed_scale": 4.0}
+
 # class -> {what is special about a model: its options}
 ROWS: dict[str, dict[str, dict[str, Any]]] = {
     "Qwen3ForCausalLM": {
@@ -41,6 +51,30 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "proportional": {"position": "rotary:proportional=true,fraction=0.5"},
         "none": {"position": "none"},
         "jittered positions": {"position": "offset+rotary"},
+    },
+    "DeepseekV3ForCausalLM": {
+        "dense": LATENT,
+        "compressed queries": {**LATENT, "query_latent_dim": 10, **UNTIED},
+        "experts": {**EXPERTS, "query_latent_dim": 10, "dense_layers": 1},
+        "groups": {
+            **EXPERTS,
+            "expert_groups": 3,
+            "active_groups": 2,
+            "routed_scale": 2.5,
+            "normalized_routing": False,
+        },
+        "yarn": {**EXPERTS, "position": "rotary:scaling=yarn,factor=4,original_length=8"},
+        "dynamic": {**LATENT, "position": "rotary:scaling=dynamic,factor=2,original_length=12"},
+        "llama3": {
+            **LATENT,
+            "position": "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8",
+        },
+        "none": {**LATENT, "position": "none"},
+    },
+    "DeepseekV2ForCausalLM": {
+        "experts": {**SOFTMAX, "query_latent_dim": 10, "dense_layers": 1, **UNTIED},
+        "groups": {**SOFTMAX, "expert_groups": 3, "active_groups": 2},
+        "yarn": {**SOFTMAX, "position": "rotary:scaling=yarn,factor=4,original_length=8"},
     },
     "LlamaForCausalLM": {
         "default": RMS,
@@ -92,15 +126,102 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+TANH = {**GPT, "feed_forward": "gelu_tanh"}
+YARN = "rotary:scaling=yarn,factor=4,beta_fast=3,beta_slow=0.5"
+LLAMA3 = "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8"
+PROPORTIONAL = "rotary:proportional=true,fraction=0.5"
 
-def write_run(folder: Path, **options: Any) -> Run:
-    """Return a run of a random model, with a tokenizer of bytes."""
+# architecture of llama.cpp -> {what is special about a model: its options}
+GGUF_ROWS: dict[str, dict[str, dict[str, Any]]] = {
+    "qwen3": {
+        "default": {"position": "rotary:base=500"},
+        "grouped keys": {"key_value_heads": 2, "head_dim": 12, **UNTIED},
+        "half layout": {"position": "rotary:layout=half,base=5000"},
+        "linear": {"position": "rotary:scaling=linear,factor=4"},
+        "ntk": {"position": "rotary:scaling=ntk,factor=4"},
+        "none": {"position": "none"},
+        "jittered positions": {"position": "offset+rotary"},
+    },
+    "llama": {
+        "default": RMS,
+        "half layout": {**RMS, "position": "rotary:layout=half"},
+        "biases": {**RMS, "biases": True, "key_value_heads": 2, **UNTIED},
+        "linear": {**RMS, "position": "rotary:scaling=linear,factor=4"},
+        "ntk": {**RMS, "position": "rotary:scaling=ntk,factor=4"},
+        "yarn": {**RMS, "position": YARN},
+        "llama3": {**RMS, "position": LLAMA3},
+        "longrope, long": {**RMS, "position": f"rotary:scaling=longrope,factor=4,{DIVISORS}"},
+        "longrope, short": {
+            **RMS,
+            "position": f"rotary:scaling=longrope,factor=4,original_length=256,{DIVISORS}",
+        },
+        "proportional": {**RMS, "position": f"{PROPORTIONAL},scaling=linear,factor=2"},
+        "partial": {**RMS, "position": "rotary:fraction=0.5,scaling=yarn,factor=4"},
+        "partial, half layout": {**RMS, "position": "rotary:fraction=0.5,layout=half"},
+    },
+    "granite": {"none": {**RMS, "position": "none"}},
+    "exaone-moe": {
+        "yarn": {"position": YARN},
+        "llama3": {"position": LLAMA3},
+        "proportional": {"position": f"{PROPORTIONAL},layout=half"},
+        "pattern": {"position": "rotary/none", "layers": 3, "key_value_heads": 2, **UNTIED},
+        "windows": {"windows": (5,)},
+        "windows in a pattern": {"position": "rotary/none", "windows": (5, 0)},
+    },
+    "granite_swa": {
+        "pattern": {**RMS, "position": "rotary/none", "biases": True, "layers": 3},
+        "windows": {**RMS, "position": "rotary/none", "windows": (0, 5)},
+        "windows everywhere": {**RMS, "windows": (5,)},
+    },
+    "refact": {
+        "4 heads": {**RMS, "position": "alibi"},
+        "6 heads": {
+            **RMS,
+            "position": "alibi",
+            "heads": 6,
+            "width": 48,
+            "key_value_heads": 2,
+            **UNTIED,
+        },
+    },
+    "gpt2": {
+        "learned": {**TANH, "position": "learned"},
+        "sinusoidal": {**TANH, "position": "sinusoidal", "biases": False, **UNTIED},
+    },
+    "gptneox": {
+        "partial": {
+            **TANH,
+            "position": "rotary:fraction=0.25",
+            "width": 64,
+            "parallel_residual": True,
+            **UNTIED,
+        },
+        "whole, tied": {**TANH, "position": "rotary:scaling=linear,factor=4", "biases": False},
+        "none": {**TANH, "position": "none"},
+    },
+    "bloom": {
+        "4 heads": BLOOM,
+        "6 heads": {**BLOOM, "heads": 6, "width": 48, "biases": False, **UNTIED},
+    },
+    "mpt": {"no biases": {**TANH, "position": "alibi", "biases": False}},
+}
+
+
+def byte_tokenizer(*, mask: bool = False) -> Tokenizer:
+    """Return a tokenizer of bytes."""
     backend = byte_backend()
     add_special(backend, ENDS_OF_TEXT)
-    is_masked = not options.get("causal", True)
-    if is_masked:
+    if mask:
         add_special(backend, MASKS)
-    tokenizer = Tokenizer(backend)
+    return Tokenizer(backend)
+
+
+def write_run(
+    folder: Path, tokenizer: Tokenizer | None = None, *, trust: bool = False, **options: Any
+) -> Run:
+    """Return a run of a random model, by default with a tokenizer of bytes."""
+    is_masked = not options.get("causal", True)
+    tokenizer = tokenizer or byte_tokenizer(mask=is_masked)
     model = random_model(tokenizer.vocabulary_size, **{"trained_length": TRAINED, **options})
     folder.mkdir()
     tokenizer.save(folder / "tokenizer.json")
@@ -112,4 +233,4 @@ def write_run(folder: Path, **options: Any) -> Run:
         "training": {"objective": objective},
     }
     (folder / "config.json").write_text(json.dumps(record), encoding="utf-8")
-    return Run.load(folder)
+    return Run.load(folder, trust=trust)

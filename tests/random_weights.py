@@ -43,5 +43,7 @@ def random_model(vocabulary_size: int, **options: Any) -> LanguageModel:
         elif name == "embedding.weight":
             parameter.copy_(noise / model.config.embedding_scale)
         else:
-            parameter.copy_(noise * (1 if "position." in name else parameter.shape[1] ** -0.5))
+            parameter.copy_(noise * (1 if "position." in name else parameter.shape[-1] ** -0.5))
+    for buffer in model.buffers():  # selection biases
+        buffer.copy_(0.2 * torch.randn(buffer.shape, generator=generator))
     return model.eval()

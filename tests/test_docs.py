@@ -22,7 +22,7 @@ from small_config import TEXT, small_config
 
 import wordorder as wo
 from wordorder.cli.arguments import parse
-from wordorder.cli.main import COMMANDS, main
+from wordorder.cli.main import COMMANDS, main, options_module
 from wordorder.positions import CATALOGUE, ModelShape, Sum, TokenLayout
 from wordorder.positions.reference_model import plain_attention
 
@@ -35,7 +35,7 @@ README_LINES = 140  # two screens
 # Python that stands by itself: each page is one program, and what follows it is its output.
 PROGRAMS = ("data.md", "how-it-works.md", "plain-attention.md", "words.md")
 # Python that reads a run and a text: it is run beside a tiny runs/mine and my.txt.
-OF_A_RUN = ("api.md", "eval.md", "generate.md", "probe.md", "train.md")
+OF_A_RUN = ("api.md", "eval.md", "generate.md", "probe.md", "scale.md", "train.md")
 OTHERWISE = {
     "add-an-embedding.md": "test_an_embedding_of_ones_own_holds",
     "compare.md": "test_a_comparison_in_python_runs",
@@ -88,7 +88,7 @@ def options_of(arguments: list[str]) -> object:
         training = rest[0] == "train"
         kind: type = VectorOptions if training else WordsOptions
         return parse(kind, rest[training:], command="wordorder words")
-    read = import_module(f"wordorder.cli.options.{command}").read_options
+    read = import_module(options_module(command)).read_options
     return read(rest)
 
 
@@ -145,12 +145,13 @@ def test_every_command_line_is_one_that_the_command_takes(
             assert arguments[0] in ("COMMAND", "--version", "--help"), arguments
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_a_recipe_trains(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my.txt").write_text(TEXT * 4, encoding="utf-8")
-    recipes = list(commands_of(DOCS / "recipes.md"))
-    assert len(recipes) == 5 and all(arguments[0] == "train" for arguments in recipes)
+    commands = list(commands_of(DOCS / "recipes.md"))
+    recipes = [arguments for arguments in commands if arguments[0] == "train"]
+    assert len(recipes) == 6
     assert main([*shrunk(recipes[number]), *SMALL, "--steps", "2", "--out", "run"]) == 0
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from annotated_types import Ge, Gt, Interval
 
-from wordorder.cli.main import COMMANDS, main
+from wordorder.cli.main import COMMANDS, main, options_module
 from wordorder.settings import (
     LARGEST,
     Device,
@@ -113,9 +113,7 @@ def test_a_dataclass_holds_what_its_annotations_say() -> None:
 def options_of_commands() -> list[type]:
     """Every dataclass that a command reads its options into."""
     modules = [
-        import_module(f"wordorder.cli.options.{name}")
-        for name in COMMANDS
-        if name not in ("words", "data")
+        import_module(options_module(name)) for name in COMMANDS if name not in ("words", "data")
     ]
     modules += [import_module(f"wordorder.cli.{name}") for name in ("words", "data")]
     return [

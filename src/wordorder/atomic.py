@@ -37,7 +37,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():  # /dev/null, say, which root could replace
         number = errno.EISDIR if path.is_dir() else errno.EEXIST
         raise OSError(number, os.strerror(number), str(path))
-    with _naming(path), _beside(path) as folder:
+    with _naming(path), unfinished_folder(path.parent) as folder:
         beside, mode = folder / path.name, _mode_of_a_new_file(folder)
         yield beside
         _finish_file(beside, mode)
@@ -55,7 +55,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         OSError: the folder cannot be written; `filename` is `path`.
     """
     path = Path(path)
-    with _naming(path), _beside(path) as folder:
+    with _naming(path), unfinished_folder(path.parent) as folder:
         beside, mode = folder / path.name, _mode_of_a_new_file(folder)
         beside.mkdir()
         yield beside
@@ -111,9 +111,9 @@ def cannot_write(path: str | Path, error: OSError, remedy: str) -> BadInput | Fa
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """Create a temporary folder next to a path, and remove it afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=path.parent))
+def unfinished_folder(parent: Path) -> Iterator[Path]:
+    """Create a folder for unfinished files in another one, and remove it afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=parent))
     try:
         yield folder
     finally:

@@ -1,4 +1,7 @@
-"""The input of one forward pass: tokens, targets, documents and positions."""
+"""The input of one forward pass: tokens, targets, documents and positions.
+
+When several processes train one model, each takes every n-th row of the same batch (`RowShare`).
+"""
 
 from __future__ import annotations
 
@@ -38,3 +41,24 @@ class Batch(NamedTuple):
     def to(self, target: device | str) -> Batch:
         """Return the same batch on a device."""
         return Batch(*(field.to(target) if isinstance(field, Tensor) else field for field in self))
+
+
+class RowShare(NamedTuple):
+    """The rows of a batch that one of several processes computes: rank, rank + count, ...
+
+    Args:
+        rank: number of the process, from 0.
+        count: number of processes.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    def of(self, batch: Batch) -> Batch:
+        """Return these rows of a batch; a tensor with one row for all rows is kept."""
+        if self.count == 1:
+            return batch
+        return Batch(*(self._rows(f) if isinstance(f, Tensor) else f for f in batch))
+
+    def _rows(self, field: Tensor) -> Tensor:
+        return field if len(field) == 1 else field[self.rank :: self.count].contiguous()

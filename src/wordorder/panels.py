@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # Source: Okabe and Ito 2008, Color Universal Design, which colour-blind people can distinguish;
@@ -62,6 +62,16 @@ def looks(positions: Iterable[str]) -> dict[str, Look]:
     return chosen
 
 
+def shades(look: Look, count: int) -> list[Look]:
+    """Return looks from dark to pale in an embedding's colour, for lines such as its heads."""
+    rgb = [int(look.colour[i : i + 2], 16) for i in (1, 3, 5)]
+    darkest = -0.5 if max(rgb) > 120 else 0.0
+    steps = [darkest + (0.65 - darkest) * i / max(1, count - 1) for i in range(count)]
+    end = [0 if step < 0 else 255 for step in steps]  # towards black, then towards white
+    mixed = [[round(c + (e - c) * abs(s)) for c in rgb] for s, e in zip(steps, end, strict=True)]
+    return [Look("#{:02X}{:02X}{:02X}".format(*c), look.marker) for c in mixed]
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of a plot.
@@ -103,7 +113,9 @@ class Lines:
         y_range: limits of the y axis; None: all data.
         band: (low, high) of a shaded band in y.
         level: drawn only if it is within the limits.
+        past: x from which the plot is shaded, such as the end of what was trained, and its label.
         second: label of a second y axis, and its values divided by those of the first.
+        height: inches, without a legend below.
     """
 
     name: str
@@ -117,6 +129,8 @@ class Lines:
     band: tuple[float, float] | None = None
     level: Level | None = None
     second: tuple[str, float] | None = None
+    past: Level | None = None
+    height: float = 3.6
 
 
 @dataclass(frozen=True)
@@ -202,4 +216,33 @@ class Heatmap:
     scale: str = ""
 
 
-Panel = Lines | Forest | Heatmap
+@dataclass(frozen=True)
+class Field:
+    """Numbers over two numeric axes, as colours.
+
+    Args:
+        values: (rows, columns); row 0 is at the top.
+        x_range: x of the first and of the last column.
+        limits: the numbers with the first and the last colour.
+        scale: label of the colour bar.
+        ticks: (number, label) on the colour bar; empty: matplotlib chooses.
+        colours: name of a matplotlib colormap.
+        marks: (x, row) of points drawn on top.
+        past: x of a dashed line, such as the end of what was trained, and its label.
+    """
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    values: Sequence[Sequence[float]]
+    x_range: tuple[float, float]
+    limits: tuple[float, float]
+    scale: str
+    ticks: tuple[tuple[float, str], ...] = ()
+    colours: str = "RdBu_r"
+    marks: tuple[tuple[float, float], ...] = ()
+    past: Level | None = None
+
+
+Panel = Lines | Forest | Heatmap | Field

@@ -67,6 +67,10 @@ Duration = Annotated[
         "a duration such as 90s, 3m, 1.5h or 90 (seconds)",
     ),
 ]
+WordCount = Annotated[
+    str,
+    Spelled(r"(?=[\d.]*[1-9])\d{1,9}(\.\d{1,3})?[KMB]?", "a number of words such as 500K or 1M"),
+]
 Device = Annotated[str, Spelled(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, cuda, cuda:1 or mps")]
 
 

@@ -40,7 +40,7 @@ def planted(rotary: float, path: float, /, **within: float) -> dict[str, Any]:
                     "sparse": max(0.0, error + SPREAD[seed % 3]),
                     "dense": 0.0,
                 }
-        for position in depth.told:
+        for position in depth.reported:
             found[depth.work(position, 0).name] = {"trained": 0.1, "sparse": 0.4, "dense": 0.0}
     return found
 

@@ -18,7 +18,7 @@ from wordorder.errors import BadInput, Failed, Refused
 from wordorder.positions import PositionError
 
 ALL = (
-    "train, generate, eval, compare, tasks, claims, probe, extend, export, words, explain, "
+    "train, generate, eval, compare, tasks, claims, probe, extend, export, import, words, explain, "
     "positions, studio, check, data"
 )
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_config import TEXT, small_config
 
+import wordorder as wo
 from wordorder.cli.main import main
+from wordorder.cli.position_picture import _of_run
+from wordorder.errors import BadInput
 from wordorder.positions import CATALOGUE
+from wordorder.training.run import Run
 
 OWN = """
 import torch
@@ -150,3 +156,102 @@ def test_bad_input_gets_one_line(
     said = capsys.readouterr()
     assert said.err.startswith(f"error: {line.replace('OWN', own)}")
     assert said.err.count("\n") == 1 and not said.out
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs whose learning rate is too small to change a weight: learned, and a GRU."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "text.txt").write_text(TEXT)
+    config = replace(small_config(folder / "text.txt", folder / "learned-run"), learning_rate=1e-30)
+    model = replace(config.model, position="learned")
+    wo.train(replace(config, model=model, seed=5))
+    gru = wo.ModelConfig(kind="gru", width=16, heads=2, layers=1, trained_length=16)
+    wo.train(replace(config, model=gru, out=str(folder / "gru")))
+    wo.train(replace(config, model=model, init=str(folder / "learned-run"), out=str(folder / "on")))
+    return folder
+
+
+def test_a_picture_of_a_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["positions", "rotary/none", "--picture"]) == 0
+    printed = capsys.readouterr()
+    name = printed.out.strip()
+    assert name.startswith("position-rotary_none-") and name.endswith(".png")
+    assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert printed.err == "none is not drawn: it adds nothing to a model\n"
+    assert main(["positions", "ALiBi", "--picture", "--out", "a.svg", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["picture"] == "a.svg" and record["not_drawn"] == {}
+    assert [panel["name"] for panel in record["panels"]] == ["bias", "attention"]
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_to_draw_is_one_line_and_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["positions", "nope", "--picture"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert main(["positions", "nope", "--picture", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["picture"] is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_of_an_embedding_of_ones_own(
+    own: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("Nearby", "Slots"):
+        assert main(["positions", f"{own}.{name}", "--picture", "--json"]) == 0
+        record = json.loads(capsys.readouterr().out)
+        assert [panel["name"] for panel in record["panels"]] == ["bias", "attention"]
+
+
+def test_the_initial_table_of_a_run_is_the_one_it_started_from(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["positions", str(runs / "learned-run"), "--picture"]) == 0
+    assert capsys.readouterr().out.strip() == str(runs / "learned-run" / "position.png")
+    before, after, _ = _of_run(Run.load(runs / "learned-run")).panels
+    assert before.title.endswith("before training") and before.values == after.values
+
+
+def test_weights_of_another_run_have_no_before(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panels = _of_run(Run.load(runs / "on")).panels
+    assert [panel.name for panel in panels] == ["table", "similarity"]
+    assert "started from the weights of another run" in capsys.readouterr().err
+
+
+def test_a_folder_with_the_name_of_an_embedding_is_given_as_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t5").mkdir()
+    assert main(["positions", "t5", "--picture"]) == 0
+    assert capsys.readouterr().out == "position-t5.png\n"
+    assert main(["positions", "./t5", "--picture"]) == 2
+    assert "not a complete run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        (["--picture"], "cli.picture-of-nothing"),
+        (["t5", "--out", "x.png"], "cli.out-without-picture"),
+        (["t5", "--picture", "--out", "x.gif"], "cli.picture-suffix"),
+        (["RUNS/gru", "--picture"], "cli.picture-of-recurrent"),
+        (["t5", "--picture", "--out", "RUNS/none/x.png"], "atomic.cannot-write"),
+    ],
+)
+def test_a_wrong_request_for_a_picture(runs: Path, typed: list[str], code: str) -> None:
+    from wordorder.cli import positions
+
+    with pytest.raises(BadInput) as caught:
+        positions.main([word.replace("RUNS", str(runs)) for word in typed])
+    assert caught.value.code == code

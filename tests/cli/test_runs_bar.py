@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from wordorder.cli import runs_bar
@@ -32,3 +34,14 @@ def test_the_time_left_goes_by_what_runs_take(
         f"1/2  short  done  {left} left",
         "2/2  long  no room",
     ]
+
+
+def test_a_stop_names_the_folder_with_the_finished_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt), RunsBar().closing(tmp_path):
+        raise KeyboardInterrupt
+    assert f"finished runs are saved in {tmp_path}" in " ".join(capsys.readouterr().err.split())
+    with RunsBar().closing(tmp_path):
+        pass
+    assert not capsys.readouterr().err

@@ -141,3 +141,16 @@ def test_one_seed_has_no_bars(made_up: MadeUp) -> None:
 
 def test_nothing_trained_has_no_figures(made_up: MadeUp) -> None:
     assert views.panels(summarise(replace(made_up[0], seeds=0), [])) == []
+
+
+def test_a_legend_below_the_axes_covers_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(drawing, "save", lambda figure, *_, **__: figures.append(figure))
+    line = Line("rotary", look_of("rotary"), ((64.0, 3.0), (128.0, 3.1)))
+    ticks = ((64.0, "64\n1x"), (128.0, "128\n2x"))
+    panel = Lines("a", "title", "tokens of context", "nats", (line, line), ticks=ticks)
+    drawing.save_panels(Path("x.png"), [[panel, panel]], width=4.0)
+    figures[0].draw_without_rendering()
+    for axes in figures[0].axes:
+        label, legend = axes.xaxis.label.get_window_extent(), axes.get_legend().get_tightbbox()
+        assert legend.y1 <= label.y0 and legend.y0 >= 0

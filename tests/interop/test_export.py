@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,14 @@ def with_fields(family: Family, fields: dict[str, Any]) -> Family:
     return family._replace(configuration=lambda a: {**family.configuration(a), **fields})
 
 
+def replaced_names(**names: str) -> Callable[[pytest.MonkeyPatch], None]:
+    """Return a patch that gives other names to modules of the default's class."""
+    right = rms_decoder.WEIGHTS
+    broken = replace(right, names={**right.names, **names})
+    family = FAMILIES["qwen3"]._replace(weights=broken.write)
+    return lambda monkeypatch: monkeypatch.setitem(FAMILIES, "qwen3", family)
+
+
 def attribute(module: Any, name: str, value: Any) -> Callable[[pytest.MonkeyPatch], None]:
     return lambda monkeypatch: monkeypatch.setattr(module, name, value)
 
@@ -223,15 +232,7 @@ MISTAKES: dict[str, tuple[tuple[str, str], Callable[[pytest.MonkeyPatch], None]]
     ),
     "gate and up exchanged": (
         DEFAULT,
-        attribute(
-            rms_decoder,
-            "NAMES",
-            {
-                **rms_decoder.NAMES,
-                "feed_forward.gate": "mlp.up_proj",
-                "feed_forward.up": "mlp.gate_proj",
-            },
-        ),
+        replaced_names(**{"feed_forward.gate": "mlp.up_proj", "feed_forward.up": "mlp.gate_proj"}),
     ),
     "table one row off": (
         (GPT2, "sinusoidal"),
@@ -343,13 +344,17 @@ def test_a_missing_extra_names_the_command(tmp_path: Path, monkeypatch: pytest.M
     assert caught.value.code == "interop.not-installed"
 
 
-def test_what_no_class_holds_is_said_before_anything_is_loaded(
+def test_what_cannot_be_exported_is_said_before_anything_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "run", position="kerple")
     (tmp_path / "run" / "model.safetensors").write_bytes(b"")
+    config = tmp_path / "run" / "config.json"
+    record = json.loads(config.read_text())
+    record["model"]["kind"] = "gru"
+    config.write_text(json.dumps(record))
     assert main(["export", str(tmp_path / "run"), "--to", "hf"]) == 2
     error = capsys.readouterr().err
-    assert "kerple" in error and error.count("\n") == 1
+    assert "gru" in error and error.count("\n") == 1
     assert main(["export", str(tmp_path / "run")]) == 2
     assert "--to" in capsys.readouterr().err

@@ -7,11 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from exported_runs import BERT, GPT, GPT_GELU, MPT, RMS, ROWS, TRAINED
+from exported_runs import BERT, GGUF_ROWS, GPT, GPT_GELU, MPT, RMS, ROWS, TANH, TRAINED
 
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
-from wordorder.interop.holders import HOLDERS, stock_class
+from wordorder.interop.gguf.architectures import FORMS
+from wordorder.interop.holders import (
+    HOLDERS,
+    KINDS,
+    architecture_of_llama_cpp,
+    exports,
+    exports_of_position,
+    holder_of,
+    stock_class,
+)
 from wordorder.interop.huggingface.families import FAMILIES
 from wordorder.model import ModelConfig
 
@@ -40,6 +49,27 @@ UNHELD: dict[str, tuple[dict[str, Any], str]] = {
     "BERT with squared relu": ({**BERT, "feed_forward": "relu2"}, "--feed-forward gelu"),
     "BERT without a norm": ({**BERT, "embedding_norm": False}, "--embedding-norm"),
 }
+UNHELD_BY_LLAMA_CPP: dict[str, tuple[dict[str, Any], str]] = {
+    "softcap": ({"logit_softcap": 30.0}, "--logit-softcap 0"),
+    "alibi in a default model": ({"position": "alibi"}, "--no-qk-norm"),
+    "alibi with windows": ({**RMS, "position": "alibi", "windows": (4,)}, "--windows 0"),
+    "GELU by the error function": (
+        {**GPT_GELU, "position": "learned"},
+        "--feed-forward gelu_tanh",
+    ),
+    "squared ReLU": ({**TANH, "position": "learned", "feed_forward": "relu2"}, "gelu_tanh"),
+    "grouped keys in GPT-2": (
+        {**TANH, "position": "learned", "key_value_heads": 2},
+        "--key-value-heads 0",
+    ),
+    "QK-norm with a window in one layer": ({"windows": (4, 0)}, "--windows 0"),
+    "longrope with QK-norm": (
+        {"position": "rotary:scaling=longrope,factor=4,long_factors=[1,2,3,4]"},
+        "--no-qk-norm",
+    ),
+    "two window sizes": ({**RMS, "windows": (4, 5)}, "--windows 0"),
+    "bidirectional": ({"causal": False}, "--causal"),
+}
 NO_POSITION = (
     "kerple",
     "alibi+rotary",
@@ -55,8 +85,10 @@ def config_of(options: dict[str, Any]) -> ModelConfig:
 
 
 def test_every_class_has_maps_and_rows() -> None:
-    assert {holder.family for holder in HOLDERS} == set(FAMILIES)
-    assert {holder.class_name for holder in HOLDERS} == set(ROWS)
+    rows = {target: [h for h in HOLDERS if h.target == target] for target in KINDS}
+    assert {*(holder.family for holder in rows["hf"]), "own_code"} == set(FAMILIES)
+    assert {holder.class_name for holder in rows["hf"]} == set(ROWS)
+    assert {holder.class_name for holder in rows["gguf"]} == set(FORMS) == set(GGUF_ROWS)
 
 
 @pytest.mark.parametrize("kind,options", ALL)
@@ -64,18 +96,28 @@ def test_each_row_is_held_by_its_class(kind: str, options: dict[str, Any]) -> No
     assert stock_class(config_of(options)).class_name == kind
 
 
-@pytest.mark.parametrize("name", UNHELD)
-def test_a_message_says_what_to_change_and_that_is_held(name: str) -> None:
-    options, change = UNHELD[name]
+@pytest.mark.parametrize(
+    "architecture,options", [(a, o) for a, rows in GGUF_ROWS.items() for o in rows.values()]
+)
+def test_each_row_is_held_by_its_architecture(architecture: str, options: dict[str, Any]) -> None:
+    assert architecture_of_llama_cpp(config_of(options)).class_name == architecture
+
+
+@pytest.mark.parametrize(
+    "target,name",
+    [*(("hf", name) for name in UNHELD), *(("gguf", name) for name in UNHELD_BY_LLAMA_CPP)],
+)
+def test_a_message_says_what_to_change_and_that_is_held(target: str, name: str) -> None:
+    options, change = (UNHELD if target == "hf" else UNHELD_BY_LLAMA_CPP)[name]
     with pytest.raises(BadInput) as caught:
-        stock_class(config_of(options))
+        holder_of(config_of(options), target)
     assert caught.value.code == "interop.no-class"
     assert change in str(caught.value)
     typed = re.search(r"train with (.+)$", str(caught.value))[1].split()
     typed_model = read_options(typed).train.model
     names = {word[2:].removeprefix("no-").replace("-", "_") for word in typed if word[:2] == "--"}
     fields = {name: getattr(typed_model, name) for name in names - {"objective"}}
-    assert stock_class(replace(config_of(options), **fields))
+    assert holder_of(replace(config_of(options), **fields), target)
 
 
 @pytest.mark.parametrize("position", NO_POSITION)
@@ -87,7 +129,29 @@ def test_a_position_that_none_has_is_named(position: str) -> None:
         assert position.split(":")[0] in str(caught.value)
 
 
-def test_a_gru_is_held_by_none() -> None:
+@pytest.mark.parametrize("position", ["rotary:scaling=dynamic,factor=2", "kerple", "alibi/none"])
+def test_a_position_that_llama_cpp_lacks_is_named(position: str) -> None:
     with pytest.raises(BadInput) as caught:
-        stock_class(ModelConfig(kind="gru"))
+        architecture_of_llama_cpp(config_of({**RMS, "position": position}))
+    assert caught.value.code == "interop.no-class-for-position"
+    assert position in str(caught.value)
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_a_gru_is_held_by_none(target: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        holder_of(ModelConfig(kind="gru"), target)
     assert caught.value.code == "interop.no-class-for-kind"
+
+
+def test_exports_are_named_in_one_line() -> None:
+    default = "hf (Qwen3ForCausalLM), gguf (qwen3)"
+    assert exports(ModelConfig(), "bpe") == default
+    assert exports(ModelConfig(), "characters") == "hf (Qwen3ForCausalLM)"
+    assert exports(ModelConfig(position="kerple"), "bpe") == "none"
+    assert exports(ModelConfig(kind="gru"), "bpe") == "none"
+    assert exports_of_position(ModelConfig()) == default
+    assert (
+        exports_of_position(ModelConfig(position="alibi")) == "hf (MptForCausalLM), gguf (refact)"
+    )
+    assert exports_of_position(ModelConfig(position="cope")) == "none"

@@ -69,9 +69,9 @@ def test_each_part_is_one_of_its_own(capsys: pytest.CaptureFixture[str]) -> None
     assert max(map(len, lines)) <= 80
     titles = (
         "Windows of 80 that move by 16",
-        "The same tokens, with more and more before them",
-        "Found again: passkey",
-        "Found again: recall",
+        "Loss of the same tokens by length of context",
+        "Retrieval: passkey",
+        "Retrieval: recall",
     )
     places = [lines.index(title) for title in titles]
     assert places == sorted(places)
@@ -146,7 +146,7 @@ def test_past_its_table_a_learned_embedding_says_so_in_its_place(
     words = ["--context", "--retrieval", "recall", "--lengths", "32", "64", "--examples", "1"]
     printed = " ".join(run(capsys, "learned", *words).split())
     assert "64 cannot: position 63 is past the largest that --position learned can" in printed
-    assert "32 chosen" in printed and "64 cannot" in printed.partition("Found again")[2]
+    assert "32 chosen" in printed and "64 cannot" in printed.partition("Retrieval: ")[2]
 
 
 def test_whole_windows_of_a_run_that_fills_in(capsys: pytest.CaptureFixture[str]) -> None:

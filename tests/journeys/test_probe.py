@@ -19,10 +19,10 @@ SMALL = (
     "--dtype float32 --kernel plain --compile no --steps 2"
 ).split()
 TITLES = (
-    "How far back order is used",
-    "What the order of the context is worth to the last 4 tokens of 16",
-    "Positions moved to others that training has fed, in windows of 8",
-    "The embedding taken out",
+    "How far back order matters",
+    "Loss of the last 4 of 16 tokens with their context reordered",
+    "Positions replaced by others from training, in windows of 8",
+    "The embedding removed, without retraining",
     "Where attention goes",
     "Reading the position from hidden states",
     "Sentences against shuffles of their own words",

@@ -42,7 +42,9 @@ def fill(model: TokenModel, seed: int) -> None:
             elif name.startswith("embedding."):
                 parameter.copy_(noise)
             else:
-                parameter.copy_(noise * parameter.shape[1] ** -0.5)
+                parameter.copy_(noise * parameter.shape[-1] ** -0.5)
+        for buffer in model.buffers():  # selection biases
+            buffer.copy_(0.2 * torch.randn(buffer.shape, generator=generator))
 
 
 @pytest.fixture(autouse=True)

@@ -168,7 +168,7 @@ MUTANTS = (
     slip(
         "relative",
         "key minus query",
-        ("distance.round().long().clamp", "(-distance).round().long().clamp"),
+        ("distance.long().clamp", "(-distance).long().clamp"),
     ),
     slip(
         "relative",
@@ -225,7 +225,7 @@ MUTANTS = (
     slip(
         "deberta",
         "scale of one term",
-        ("return (3 * self.shape.head_dim) ** -0.5", "return self.shape.head_dim**-0.5"),
+        ("return (3 * self.shape.head_dim) ** -0.5", "return self.shape.score_dim**-0.5"),
     ),
     slip(
         "deberta",
@@ -323,7 +323,7 @@ MUTANTS = (
     slip(
         "pope",
         "scale of the doubled width",
-        ("return self.shape.head_dim**-0.5", "return (2 * self.shape.head_dim) ** -0.5"),
+        ("return self.shape.score_dim**-0.5", "return (2 * self.shape.head_dim) ** -0.5"),
     ),
     slip(
         "pope",

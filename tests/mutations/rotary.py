@@ -111,8 +111,8 @@ MUTANTS = (
         "positions/rotary.py",
         (
             (
-                "else score_factor * self.shape.head_dim",
-                "else score_factor * score_factor * self.shape.head_dim",
+                "else score_factor * self.shape.score_dim",
+                "else score_factor * score_factor * self.shape.score_dim",
             ),
         ),
         (SCALINGS, "tests/positions/test_rotary_scaling.py", "tests/positions/test_rotary.py"),

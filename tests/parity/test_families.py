@@ -37,6 +37,27 @@ BERT = {
     "causal": False,
     "trained_length": PAST,
 }
+DENSE_DEEPSEEK = {
+    "attention": "latent",
+    "latent_dim": 12,
+    "query_latent_dim": 10,
+    "rotary_head_dim": 6,
+    "value_head_dim": 5,
+    "tied_embeddings": False,
+}
+DEEPSEEK_V3 = {
+    **DENSE_DEEPSEEK,
+    "position": "rotary:base=5000,scaling=yarn,factor=4,original_length=8",
+    "experts": 6,
+    "shared_experts": 2,
+    "expert_width": 16,
+    "dense_layers": 1,
+    "router": "sigmoid",
+    "expert_groups": 3,
+    "active_groups": 2,
+    "routed_scale": 2.5,
+}
+DEEPSEEK_V2 = {**DEEPSEEK_V3, "router": "softmax", "normalized_routing": False}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3ForCausalLM", {"position": "rotary:base=5000", "key_value_heads": 2}),
     "qwen3-windows": ("Qwen3ForCausalLM", {"position": "rotary:base=5000", "windows": (5, 0)}),
@@ -79,6 +100,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mpt": ("MptForCausalLM", MPT),
     "mpt-6-heads": ("MptForCausalLM", {**MPT, **SIX}),
     "bert": ("BertForMaskedLM", BERT),
+    "deepseek-v3": ("DeepseekV3ForCausalLM", DEEPSEEK_V3),
+    "deepseek-v2": ("DeepseekV2ForCausalLM", DEEPSEEK_V2),
+    "deepseek-dense": ("DeepseekV3ForCausalLM", DENSE_DEEPSEEK),
 }
 
 

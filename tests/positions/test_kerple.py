@@ -100,7 +100,7 @@ def test_another_kernel_is_refused() -> None:
     assert "'linear'" in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["kerple", "kerple:kernel=power"])
+@pytest.mark.parametrize("spec", ["kerple:kernel=power"])
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)

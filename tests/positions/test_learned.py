@@ -223,7 +223,6 @@ def test_a_sinusoidal_product_can_be_trained() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        "learned",
         "learned:start=sinusoidal",
         "learned:rank=4",
         "learned:rank=4,start=sinusoidal",

@@ -77,7 +77,7 @@ def test_a_negative_offset_is_refused() -> None:
     assert "most=-1" in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["offset", "offset:most=20+learned:length=68", "offset+t5"])
+@pytest.mark.parametrize("spec", ["offset:most=20+learned:length=68", "offset+t5"])
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)

@@ -105,7 +105,7 @@ def test_some_queries_with_all_keys_are_read_the_same(lab, cuts: tuple[int, ...]
     torch.testing.assert_close(read(apart), read(slots)[:, :, apart], rtol=0, atol=CLOSE)
 
 
-@pytest.mark.parametrize("spec", ["path", "path:taps=1", "path:rank=2", "path+forgetting"])
+@pytest.mark.parametrize("spec", ["path:taps=1", "path:rank=2", "path+forgetting"])
 def test_it_conforms(spec: str) -> None:
     report = check(spec)
     assert report.holds, str(report)

@@ -85,7 +85,7 @@ def test_refused(name, value) -> None:
     assert caught.value.code == f"positions.sandwich-{name}"
 
 
-@pytest.mark.parametrize("spec", ["sandwich", "sandwich:dimensions=8", "sandwich:base=50"])
+@pytest.mark.parametrize("spec", ["sandwich:dimensions=8", "sandwich:base=50"])
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)

@@ -103,7 +103,7 @@ def test_refused(shape, options, code, value) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["sinusoidal", "sinusoidal:base=30", "sinusoidal:learned_scale=true", "sinusoidal:factor=4"],
+    ["sinusoidal:base=30", "sinusoidal:learned_scale=true", "sinusoidal:factor=4"],
 )
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_kit_holds(spec: str, causal: bool) -> None:

@@ -245,7 +245,7 @@ def test_refused(options, causal, code, value) -> None:
     assert caught.value.code == f"positions.{code}"
 
 
-@pytest.mark.parametrize("spec", ["t5", "t5:scaled=false", "t5:buckets=8,max_distance=5"])
+@pytest.mark.parametrize("spec", ["t5:scaled=false", "t5:buckets=8,max_distance=5"])
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)

@@ -17,7 +17,7 @@ from wordorder.evaluation.ablation import without_position
 from wordorder.evaluation.preferences import log_probabilities
 from wordorder.model.decoding import Sampling
 from wordorder.positions import CATALOGUE, ModelShape, Rotary
-from wordorder.positions.picture import attention_of_copies, picture_of
+from wordorder.positions.picture import picture_of, weights_of_copies
 from wordorder.studio.fields import Matrix, numbers
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.rooms import ROOMS
@@ -191,9 +191,9 @@ def test_a_picture_is_that_of_the_library(ask: Ask) -> None:
     drawn = picture_of(rotary, 40)
     assert drawn is not None
     assert answer["picture"]["matrix"]["values"] == numbers(drawn.values)
-    weights = attention_of_copies(rotary, 40)
+    weights = weights_of_copies(rotary, 40)
     assert weights is not None
-    log = (weights[1, -1, -3] / weights[1, -1, -1]).log()
+    log = (weights[1, -3] / weights[1, -1]).log()
     assert answer["similarity"]["untrained"][1][2] == pytest.approx(float(log), abs=1e-4)
     angles = rotary.frequencies().tolist()
     assert [each["angle"] for each in answer["frequencies"]] == pytest.approx(angles)

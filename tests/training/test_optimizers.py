@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wordorder.model import ModelConfig, make_model
-from wordorder.model.token_model import ParameterPart
+from wordorder.model.parts import ParameterPart
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import Muon, Optimizer, orthogonalise
 from wordorder.training.schedules import learning_rate_factor, momentum_at

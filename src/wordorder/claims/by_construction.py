@@ -64,17 +64,17 @@ def order_seen(model: TokenModel, tokens: tuple[int, ...], order: torch.Tensor) 
 def orders(length: int, seed: int) -> list[torch.Tensor]:
     """Return random permutations, without the identity and the reversal."""
     generator = torch.Generator().manual_seed(seed)
-    own, found = torch.arange(length), []
-    while len(found) < PERMUTATIONS:
+    own, permutations = torch.arange(length), []
+    while len(permutations) < PERMUTATIONS:
         order = torch.randperm(length, generator=generator)
         if not (order == own).all() and not (order == own.flip(0)).all():
-            found.append(order)
-    return found
+            permutations.append(order)
+    return permutations
 
 
 def try_bidirectional(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Return the effect of order on a bidirectional model with each embedding of the catalogue."""
-    found, cannot = {}, []
+    effects, cannot = {}, []
     for name in CATALOGUE:
         try:
             model = random_model(replace(SMALL, position=name), job["seed"])
@@ -85,11 +85,11 @@ def try_bidirectional(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         if not model.position.active_doors() and name != "none":
             continue  # only samples training positions, and has no effect by itself
         mirrored = torch.arange(len(SENTENCE)).flip(0)
-        found[name] = {
+        effects[name] = {
             "permuted": max(order_seen(model, TEXT, o) for o in orders(len(TEXT), job["seed"])),
             "mirrored": order_seen(model, SENTENCE, mirrored),
         }
-    return {"seen": found, "cannot": cannot}
+    return {"seen": effects, "cannot": cannot}
 
 
 def _bidirectional(plan: ClaimPlan) -> list[Work]:
@@ -128,13 +128,13 @@ def _read_bidirectional(plan: ClaimPlan, results: Results) -> Measurements:
 
 def try_causal(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Return the effect of earlier tokens' order on the last output, by depth and for a GRU."""
-    found = {}
+    effects = {}
     models = {f"{d} layers": replace(SMALL, position="none", layers=d) for d in DEPTHS}
     models["GRU"] = replace(SMALL, kind="gru", causal=True)
     for name, config in models.items():
         model = random_model(replace(config, causal=True), job["seed"])
-        found[name] = max(_last(model, o) for o in orders(len(TEXT) - 1, job["seed"]))
-    return found
+        effects[name] = max(_last(model, o) for o in orders(len(TEXT) - 1, job["seed"]))
+    return effects
 
 
 @torch.no_grad()
@@ -178,12 +178,12 @@ def try_sinusoids(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     for positions in torch.arange(count).split(1 << 14):
         parts.append((embedding.table(positions) - start).norm(dim=1) / start.norm())
     apart = torch.cat(parts)
-    found = {}
+    nearest = {}
     for name, first in (("any", 1), ("far", FAR)):
         if first < count:
             lag = first + int(apart[first:].argmin())
-            found[name] = {"apart": lag, "difference": float(apart[lag])}
-    return found
+            nearest[name] = {"apart": lag, "difference": float(apart[lag])}
+    return nearest
 
 
 WIDTHS, POSITIONS = (64, 192, 512), (256, 1_000_000)

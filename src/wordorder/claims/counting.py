@@ -188,12 +188,12 @@ def examples_of(protocol: Protocol, length: int) -> tuple[Example, ...]:
 
 
 def _repeating(plan: ClaimPlan, results: Results) -> Measurements:
-    found = {
+    accuracies = {
         f"{position} at {length}": REPEAT.right(plan, results, position, length)
         for position, length in ((NONE, FAR), (ROTARY, NEAR), (SINUSOIDAL, NEAR))
     }
     learned = REPEAT.learned_by(plan, results)
-    return Measurements({**found, **learned}, tuple(REPEAT.notes(plan, results)))
+    return Measurements({**accuracies, **learned}, tuple(REPEAT.notes(plan, results)))
 
 
 def lead(practice: Practice, plan: ClaimPlan, results: Results, other: str) -> Contrast:
@@ -203,23 +203,23 @@ def lead(practice: Practice, plan: ClaimPlan, results: Results, other: str) -> C
 
 
 def _copying(plan: ClaimPlan, results: Results) -> Measurements:
-    found: dict[str, Contrast] = {}
+    contrasts: dict[str, Contrast] = {}
     for other in (ROTARY, SINUSOIDAL):
         repeating, copying = (lead(task, plan, results, other) for task in (REPEAT, COPY))
         lost = Contrast((*repeating.terms, *((-f, shares) for f, shares in copying.terms)))
-        found |= {
+        contrasts |= {
             f"lead over {other} lost": lost,
             f"lead over {other} in repeating": repeating,
             f"lead over {other} in copying": copying,
         }
     learned = {**REPEAT.learned_by(plan, results), **COPY.learned_by(plan, results)}
-    return Measurements({**found, **learned}, tuple(COPY.notes(plan, results)))
+    return Measurements({**contrasts, **learned}, tuple(COPY.notes(plan, results)))
 
 
 def _adding(plan: ClaimPlan, results: Results) -> Measurements:
-    found = {f"{p} at 10": ADDITION.right(plan, results, p, 10) for p in ADDITION.positions}
+    accuracies = {f"{p} at 10": ADDITION.right(plan, results, p, 10) for p in ADDITION.positions}
     learned = ADDITION.learned_by(plan, results)
-    return Measurements({**found, **learned}, tuple(ADDITION.notes(plan, results)))
+    return Measurements({**accuracies, **learned}, tuple(ADDITION.notes(plan, results)))
 
 
 KAZEMNEJAD = "Kazemnejad et al. 2023, Positional Encoding and Length Generalization"

@@ -70,9 +70,9 @@ def dropped(plan: ClaimPlan, seed: int) -> Work:
     The remaining steps run twice: without positions, and with rotary. The second is the control,
     because both restart the schedule, which costs something by itself.
     """
-    kept = round(KEPT * plan.steps)
-    parent = text_model(replace(plan, steps=kept), "rotary", seed)
-    job = {**parent.job, "questions": [], "steps": plan.steps - kept}
+    shared_steps = round(KEPT * plan.steps)
+    parent = text_model(replace(plan, steps=shared_steps), "rotary", seed)
+    job = {**parent.job, "questions": [], "steps": plan.steps - shared_steps}
     name = f"dropped-{LENGTH}/rotary-seed{seed}"
     steps = plan.steps + job["steps"]
     return Work(name, train_dropped, job, 0.25 * steps + 60, folder=f"runs/{name}")
@@ -90,15 +90,15 @@ def train_tuned(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """
     parent = _first(job, "parent", _part(tell, 0.0, 0.4))
     material = read_training_data(config_of(parent.config), parent.tokenizer)
-    found = {PARENT: _same_targets(parent)}
+    losses = {PARENT: _same_targets(parent)}
     kinds = {CONTROL: ("unchanged", 1), **{name: (m, INSIDE) for name, m in TUNED.items()}}
     for number, (name, (method, factor)) in enumerate(kinds.items()):
-        stretch = Stretch(LENGTH, factor * LENGTH, parent.model_config.resolved.head_dim)
+        stretch = Stretch(LENGTH, factor * LENGTH, parent.model_config.rotated_dim)
         spec = respelled(method, parent.model_config, stretch)
         show = _part(tell, 0.4 + 0.15 * number, 0.15)
         run = _further(job, parent, spec, method, show, length=stretch.length, rate=RATE)
-        found[name] = _same_targets(run)
-    return {"losses": found, "last-doubling": last_doubling(parent, material)}
+        losses[name] = _same_targets(run)
+    return {"losses": losses, "last-doubling": last_doubling(parent, material)}
 
 
 def train_dropped(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
@@ -108,12 +108,12 @@ def train_dropped(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         job: that of `dropped`, with `folder` for the runs, and `machine`.
     """
     parent = _first(job, "rotary", _part(tell, 0.0, 0.7))
-    found = {}
+    measurements = {}
     for number, (name, spec) in enumerate(((DROPPED, "none"), (KEPT_ON, "rotary"))):
         start = 0.7 + 0.15 * number
         run = _further(job, parent, spec, name, _part(tell, start, 0.05))
-        found[name] = measures_of(run, job["measure"], _measuring(tell, start + 0.05))
-    return found
+        measurements[name] = measures_of(run, job["measure"], _measuring(tell, start + 0.05))
+    return measurements
 
 
 def _measuring(tell: Tell, start: float) -> Callable[[float], None]:
@@ -183,13 +183,13 @@ def _same_targets(run: Run) -> dict[str, float]:
 def _tuned(plan: ClaimPlan, results: Results) -> Measurements:
     names = {seed: tuned(plan, seed).name for seed in range(plan.seeds)}
     parts = {seed: results[name] for seed, name in names.items() if name in results}
-    found = {seed: part["losses"] for seed, part in parts.items()}
+    losses = {seed: part["losses"] for seed, part in parts.items()}
     inside, past = str(INSIDE), str(PAST)
 
     def difference(one: str, other: str, factor: str) -> dict[int, float]:
-        return {s: part[one][factor] - part[other][factor] for s, part in found.items()}
+        return {s: part[one][factor] - part[other][factor] for s, part in losses.items()}
 
-    every, notes = list(found.values()), []
+    every, notes = list(losses.values()), []
     for name in every[0] if every else ():
         at = {f: sum(part[name][f] for part in every) / len(every) for f in every[0][name]}
         notes.append(f"{name}: " + ", ".join(f"{mean:.3f} at {f}L" for f, mean in at.items()))
@@ -198,7 +198,7 @@ def _tuned(plan: ClaimPlan, results: Results) -> Measurements:
             "PI minus YaRN at 2L": difference("PI", "YaRN", inside),
             "PI minus YaRN at 4L": difference("PI", "YaRN", past),
             "PI minus NTK at 4L": difference("PI", "NTK", past),
-            "PI at 2L minus at L": {s: p["PI"][inside] - p["PI"]["1"] for s, p in found.items()},
+            "PI at 2L minus at L": {s: p["PI"][inside] - p["PI"]["1"] for s, p in losses.items()},
             gained("rotary"): Gains({s: Interval(**p["last-doubling"]) for s, p in parts.items()}),
         },
         (*notes, ramp(INSIDE)) if every else (),
@@ -240,9 +240,9 @@ def _dropped(plan: ClaimPlan, results: Results) -> Measurements:
     )
 
 
-def loss_at(found: Mapping[str, Any], factor: int) -> float:
+def loss_at(results: Mapping[str, Any], factor: int) -> float:
     """Return a model's loss of the same targets with a context of `factor` trained lengths."""
-    at = {part["factor"]: part["loss"] for part in found["same_targets"]["lengths"]}
+    at = {part["factor"]: part["loss"] for part in results["same_targets"]["lengths"]}
     return float(at[factor])
 
 

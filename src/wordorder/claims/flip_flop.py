@@ -34,12 +34,12 @@ class Depth:
     """The models with one number of layers.
 
     Args:
-        told: further embeddings to report, with one seed.
+        reported: further embeddings to report, with one seed.
         seconds: the time of a run of each.
     """
 
     protocol: Protocol
-    told: tuple[str, ...]
+    reported: tuple[str, ...]
     seconds: Mapping[str, float]
 
     def work(self, position: str, seed: int) -> Work:
@@ -51,9 +51,9 @@ class Depth:
     def works(self, plan: ClaimPlan) -> list[Work]:
         """Return the jobs of all models."""
         judged = [self.work(p, seed) for seed in range(plan.seeds) for p in JUDGED]
-        return [*judged, *(self.work(position, 0) for position in self.told)]
+        return [*judged, *(self.work(position, 0) for position in self.reported)]
 
-    def found(
+    def errors(
         self, plan: ClaimPlan, results: Results, position: str
     ) -> dict[int, Mapping[str, float]]:
         """Return the errors of an embedding by seed, without failed runs."""
@@ -62,8 +62,8 @@ class Depth:
 
     def shares(self, plan: ClaimPlan, results: Results, position: str, trial: str) -> Shares:
         """Return the errors of an embedding on a trial by seed."""
-        found = self.found(plan, results, position)
-        errors = {seed: part[trial] for seed, part in found.items()}
+        by_seed = self.errors(plan, results, position)
+        errors = {seed: part[trial] for seed, part in by_seed.items()}
         return Shares(errors, self.protocol.examples)
 
 
@@ -81,7 +81,7 @@ ONE = Depth(
         examples=256,
         tests=4,
     ),
-    told=("forgetting", "cope"),
+    reported=("forgetting", "cope"),
     seconds={"rotary": 72, "path": 193, "forgetting": 85, "cope": 175},
 )
 TWO = Depth(
@@ -95,7 +95,7 @@ TWO = Depth(
         examples=256,
         tests=4,
     ),
-    told=(),
+    reported=(),
     seconds={"rotary": 79, "path": 216},
 )
 
@@ -106,8 +106,8 @@ def train(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     Args:
         job: that of `Depth.work`.
     """
-    found = train_on_task(Protocol(**job["protocol"]), job["position"], job["seed"], tell)
-    return {name: 1 - trial["token"] for name, trial in found["curve"][-1]["trials"].items()}
+    record = train_on_task(Protocol(**job["protocol"]), job["position"], job["seed"], tell)
+    return {name: 1 - trial["token"] for name, trial in record["curve"][-1]["trials"].items()}
 
 
 def _read(depth: Depth, plan: ClaimPlan, results: Results) -> Measurements:
@@ -121,10 +121,10 @@ def _read(depth: Depth, plan: ClaimPlan, results: Results) -> Measurements:
 
 
 def _notes(depth: Depth, plan: ClaimPlan, results: Results) -> Iterator[str]:
-    for position in (*JUDGED, *depth.told):
-        found = depth.found(plan, results, position)
-        if found:
-            yield f"{position}: error {_told(list(found.values()))}"
+    for position in (*JUDGED, *depth.reported):
+        errors = depth.errors(plan, results, position)
+        if errors:
+            yield f"{position}: error {_in_words(list(errors.values()))}"
 
 
 def _in_distribution(position: str) -> str:
@@ -136,9 +136,9 @@ def _mean_error(depth: Depth, plan: ClaimPlan, results: Results, position: str) 
     return [sum(errors) / len(errors)] if errors else []
 
 
-def _told(found: Sequence[Mapping[str, float]]) -> str:
+def _in_words(by_seed: Sequence[Mapping[str, float]]) -> str:
     return ", ".join(
-        f"{' '.join(f'{errors[trial]:.3f}' for errors in found)} {words}"
+        f"{' '.join(f'{errors[trial]:.3f}' for errors in by_seed)} {words}"
         for trial, words in TRIALS.items()
     )
 

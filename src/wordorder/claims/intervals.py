@@ -68,7 +68,7 @@ class Gains:
     @property
     def by_seed(self) -> dict[int, float]:
         """The mean of each seed."""
-        return {seed: found.mean for seed, found in self.intervals.items()}
+        return {seed: interval.mean for seed, interval in self.intervals.items()}
 
 
 Quantity = Mapping[int, float] | Sequence[float] | Shares | Contrast | Gains
@@ -121,9 +121,7 @@ def _widened(over_seeds: Interval, gains: Gains) -> Interval:
     """Return an interval over seeds, widened by the uncertainty over documents."""
     if over_seeds.high is None:
         return over_seeds
-    reaches = [
-        found.high - found.mean for found in gains.intervals.values() if found.high is not None
-    ]
+    reaches = [gain.high - gain.mean for gain in gains.intervals.values() if gain.high is not None]
     if not reaches:
         return Interval(over_seeds.mean, None, None)
     # All seeds use the same documents, so their variance does not average out over seeds.
@@ -135,15 +133,15 @@ def _of_contrast(contrast: Contrast) -> Interval:
     """Return the interval of a sum from those of its terms."""
     terms = [(f, estimate(shares)) for f, shares in contrast.terms]
     mean, below, above = 0.0, 0.0, 0.0
-    for factor, found in terms:
-        assert found is not None
-        mean += factor * found.mean
-        if found.low is None or found.high is None:
+    for factor, part in terms:
+        assert part is not None
+        mean += factor * part.mean
+        if part.low is None or part.high is None:
             below = above = math.nan
             continue
-        ends = factor * found.low, factor * found.high
-        below += (factor * found.mean - min(ends)) ** 2
-        above += (max(ends) - factor * found.mean) ** 2
+        ends = factor * part.low, factor * part.high
+        below += (factor * part.mean - min(ends)) ** 2
+        above += (max(ends) - factor * part.mean) ** 2
     if math.isnan(below):
         return Interval(mean, None, None)
     return Interval(mean, mean - math.sqrt(below), mean + math.sqrt(above))

@@ -187,9 +187,11 @@ def compared(plan: ClaimPlan, results: Results, one: str, other: str) -> Contras
     """Return the difference in accuracy of two embeddings, in points."""
     sides = []
     for position in (one, other):
-        found = by_seed(plan, results, position)
-        shares = {seed: part["sentences"] / 100 for seed, part in found.items()}
-        sides.append(Shares(shares, min([part["asked"] for part in found.values()], default=0)))
+        results_by_seed = by_seed(plan, results, position)
+        shares = {seed: part["sentences"] / 100 for seed, part in results_by_seed.items()}
+        sides.append(
+            Shares(shares, min([part["asked"] for part in results_by_seed.values()], default=0))
+        )
     return Contrast(((100.0, sides[0]), (-100.0, sides[1])))
 
 
@@ -198,11 +200,11 @@ def room(plan: ClaimPlan, results: Results, *positions: str) -> dict[str, list[f
 
     If all are close to untrained models, or all close to 100%, the comparison shows nothing.
     """
-    found = [list(by_seed(plan, results, p).values()) for p in positions]
-    if not all(found):
+    results_of_each = [list(by_seed(plan, results, p).values()) for p in positions]
+    if not all(results_of_each):
         return {BETTER: [], BELOW_ALL: []}
-    means = [fmean([part["sentences"] for part in side]) for side in found]
-    untrained = max(fmean([part["untrained"] for part in side]) for side in found)
+    means = [fmean([part["sentences"] for part in side]) for side in results_of_each]
+    untrained = max(fmean([part["untrained"] for part in side]) for side in results_of_each)
     return {BETTER: [max(means) - untrained], BELOW_ALL: [100 - min(means)]}
 
 
@@ -210,16 +212,16 @@ def _reading(
     plan: ClaimPlan, results: Results, pairs: Mapping[str, tuple[str, str]]
 ) -> Measurements:
     quantities = {name: compared(plan, results, *pair) for name, pair in pairs.items()}
-    asked = next(iter(pairs.values()))
+    first_pair = next(iter(pairs.values()))
     lines = [_line(position, by_seed(plan, results, position)) for position in POSITIONS]
     notes = tuple(line for line in lines if line)
-    return Measurements({**quantities, **room(plan, results, *asked)}, notes)
+    return Measurements({**quantities, **room(plan, results, *first_pair)}, notes)
 
 
-def _line(position: str, found: Mapping[int, Any]) -> str:
-    if not found:
+def _line(position: str, results_by_seed: Mapping[int, Any]) -> str:
+    if not results_by_seed:
         return ""
-    parts = list(found.values())
+    parts = list(results_by_seed.values())
     each = ", ".join(f"{part['sentences']:.1f}" for part in parts)
     losses = [fmean([part["losses"][side] for part in parts]) for side in (0, 1)]
     words = [part["words"] for part in parts if part["words"] is not None]

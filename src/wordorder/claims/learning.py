@@ -49,33 +49,35 @@ def paired(
 
 def mean_loss(plan: ClaimPlan, results: Results, position: str, **kind: Any) -> str:
     """Return the mean validation loss of an embedding's models as text."""
-    found = [loss(part) for part in per_seed(plan, results, position, **kind).values()]
+    losses = [loss(part) for part in per_seed(plan, results, position, **kind).values()]
     return (
-        f"{position} {sum(found) / len(found):.3f}" if found else f"{position}: no run ended well"
+        f"{position} {sum(losses) / len(losses):.3f}"
+        if losses
+        else f"{position}: no run ended well"
     )
 
 
 def _sum(plan: ClaimPlan, results: Results) -> Measurements:
     parts = {p: per_seed(plan, results, p) for p in ("sinusoidal", "learned")}
-    found = {
+    removed = {
         p: {s: part["removed"] for s, part in of_seeds.items() if "removed" in part}
         for p, of_seeds in parts.items()
     }
     notes = [
         f"{p}: {name} {sum(part[key] for part in parts.values()) / len(parts):+.3f}"
-        for p, parts in found.items()
+        for p, parts in removed.items()
         if parts
         for name, key in (("without positions", "positions"), ("without words", "words"))
     ]
-    seeds = sorted(set.intersection(*(set(parts) for parts in found.values())))
+    seeds = sorted(set.intersection(*(set(parts) for parts in removed.values())))
     least = {
-        half: {s: min(parts[s][half] for parts in found.values()) for s in seeds}
+        half: {s: min(parts[s][half] for parts in removed.values()) for s in seeds}
         for half in ("positions", "words")
     }
     return Measurements(
         {
             "input minus word minus position": [
-                part["remainder"] for parts in found.values() for part in parts.values()
+                part["remainder"] for parts in removed.values() for part in parts.values()
             ],
             **{f"rise without {half}": values for half, values in least.items()},
         },
@@ -162,8 +164,8 @@ def _close(plan: ClaimPlan, results: Results) -> Measurements:
 
 def _probe(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "none")
-    found = {s: part["position-probe"] for s, part in parts.items() if "position-probe" in part}
-    probes = list(found.values())
+    by_seed = {s: part["position-probe"] for s, part in parts.items() if "position-probe" in part}
+    probes = list(by_seed.values())
     layers = range(len(probes[0])) if probes else ()
     notes = tuple(
         f"layer {n}: error {_mean(probes, n, 'network'):.0%} of chance with a probe of two layers, "
@@ -172,9 +174,9 @@ def _probe(plan: ClaimPlan, results: Results) -> Measurements:
     )
     return Measurements(
         {
-            "error over chance, layer 0": {s: part[0]["network"] for s, part in found.items()},
+            "error over chance, layer 0": {s: part[0]["network"] for s, part in by_seed.items()},
             "error over chance, middle layer": {
-                s: part[len(part) // 2]["network"] for s, part in found.items()
+                s: part[len(part) // 2]["network"] for s, part in by_seed.items()
             },
             **gains(plan, results, "none"),
         },
@@ -182,30 +184,30 @@ def _probe(plan: ClaimPlan, results: Results) -> Measurements:
     )
 
 
-def _mean(found: list[list[Mapping[str, float]]], layer: int, kind: str) -> float:
-    return sum(part[layer][kind] for part in found) / len(found)
+def _mean(probes: list[list[Mapping[str, float]]], layer: int, kind: str) -> float:
+    return sum(part[layer][kind] for part in probes) / len(probes)
 
 
 SHORT = 64
 
 
 def _short(plan: ClaimPlan, results: Results) -> Measurements:
-    found = paired(plan, results, "sinusoidal", "alibi", length=SHORT)
+    differences = paired(plan, results, "sinusoidal", "alibi", length=SHORT)
     losses = (mean_loss(plan, results, p, length=SHORT) for p in ("sinusoidal", "alibi"))
     return Measurements(
-        {"sinusoidal minus ALiBi": found},
+        {"sinusoidal minus ALiBi": differences},
         (f"{', '.join(losses)}, at L = {SHORT}",),
     )
 
 
 def _near_far(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "rotary")
-    found = {s: part["near-far"] for s, part in parts.items() if "near-far" in part}
+    by_seed = {s: part["near-far"] for s, part in parts.items() if "near-far" in part}
     return Measurements(
         {
-            "rise, shuffled beyond 50 tokens": {s: part["far"] for s, part in found.items()},
-            "rise, shuffled within the last 20": {s: part["near"] for s, part in found.items()},
-            CUT: Gains({s: Interval(**part["cut"]) for s, part in found.items()}),
+            "rise, shuffled beyond 50 tokens": {s: part["far"] for s, part in by_seed.items()},
+            "rise, shuffled within the last 20": {s: part["near"] for s, part in by_seed.items()},
+            CUT: Gains({s: Interval(**part["cut"]) for s, part in by_seed.items()}),
         }
     )
 

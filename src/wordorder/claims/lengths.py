@@ -38,11 +38,11 @@ def rises(
     plan: ClaimPlan, results: Results, position: str, factor: float, *, same_targets: bool = False
 ) -> dict[int, float]:
     """Return the rise of the loss at a multiple of the length by seed, where it was measured."""
-    found = {
+    rises = {
         seed: rise(part, factor, same_targets=same_targets)
         for seed, part in per_seed(plan, results, position).items()
     }
-    return {seed: value for seed, value in found.items() if value is not None}
+    return {seed: value for seed, value in rises.items() if value is not None}
 
 
 def curve(plan: ClaimPlan, results: Results, position: str, *, same_targets: bool) -> str:
@@ -120,15 +120,17 @@ def _alibi(plan: ClaimPlan, results: Results) -> Measurements:
 
 
 def _several(plan: ClaimPlan, results: Results) -> Measurements:
-    found = {p: per_seed(plan, results, p) for p in SEVERAL}
+    results_of_each = {p: per_seed(plan, results, p) for p in SEVERAL}
     notes = tuple(
         f"{p}: loss {sum(map(loss, part.values())) / len(part):.3f} within the length"
-        for p, part in found.items()
+        for p, part in results_of_each.items()
         if part
     )
     pairs = {
         _pair(one, other): {
-            s: loss(found[one][s]) - loss(found[other][s]) for s in found[one] if s in found[other]
+            s: loss(results_of_each[one][s]) - loss(results_of_each[other][s])
+            for s in results_of_each[one]
+            if s in results_of_each[other]
         }
         for one, other in combinations(SEVERAL, 2)
     }
@@ -148,12 +150,12 @@ def _pair(one: str, other: str) -> str:
 
 def _learned(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "learned")
-    found = {s: part["resampled"] for s, part in parts.items() if "resampled" in part}
-    notes = [part["refused"] for part in found.values() if part["refused"]][:1]
+    resampled = {s: part["resampled"] for s, part in parts.items() if "resampled" in part}
+    notes = [part["refused"] for part in resampled.values() if part["refused"]][:1]
     return Measurements(
         {
-            "refused past L": [float(bool(part["refused"])) for part in found.values()],
-            "rise at 2L, table stretched": {s: part["rise"] for s, part in found.items()},
+            "refused past L": [float(bool(part["refused"])) for part in resampled.values()],
+            "rise at 2L, table stretched": {s: part["rise"] for s, part in resampled.items()},
         },
         tuple(notes),
     )
@@ -161,11 +163,11 @@ def _learned(plan: ClaimPlan, results: Results) -> Measurements:
 
 def _rotary_long(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "rotary")
-    found = {s: part["scalings"] for s, part in parts.items() if "scalings" in part}
+    scalings = {s: part["scalings"] for s, part in parts.items() if "scalings" in part}
     shifts = {s: _shift(part) for s, part in parts.items()}
     notes = []
-    for factor in map(str, SCALED) if found else ():
-        every = [part[factor] for part in found.values()]
+    for factor in map(str, SCALED) if scalings else ():
+        every = [part[factor] for part in scalings.values()]
         words = [f"{n} {sum(part[n] for part in every) / len(every):+.3f}" for n in every[0]]
         notes.append(f"at {factor}L, the same targets: {', '.join(words)}")
     return Measurements(
@@ -173,16 +175,16 @@ def _rotary_long(plan: ClaimPlan, results: Results) -> Measurements:
             "change when all positions grow by L": {
                 s: abs(shift) for s, shift in shifts.items() if shift is not None
             },
-            "rise at 2L, same targets": {s: part["2"]["plain"] for s, part in found.items()},
+            "rise at 2L, same targets": {s: part["2"]["plain"] for s, part in scalings.items()},
             **gains(plan, results, "rotary"),
         },
         tuple(notes),
     )
 
 
-def _shift(found: Mapping[str, Any]) -> Any:
+def _shift(results: Mapping[str, Any]) -> Any:
     """Return the change in loss when all positions are shifted; None if not measured."""
-    for part in found["order"]:
+    for part in results["order"]:
         if part["change"] == "shifted" and "loss" in part:
             return part["loss"] - part["plain"]
     return None

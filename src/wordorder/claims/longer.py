@@ -50,18 +50,24 @@ def ramp(factor: int) -> str:
 
 def _untuned(plan: ClaimPlan, results: Results) -> Measurements:
     parts = per_seed(plan, results, "rotary")
-    found = {s: part["scalings"][str(UNTUNED)] for s, part in parts.items() if "scalings" in part}
+    rises_by_seed = {
+        s: part["scalings"][str(UNTUNED)] for s, part in parts.items() if "scalings" in part
+    }
     notes = ()
-    if found:
-        names = next(iter(found.values()))
-        means = {n: sum(part[n] for part in found.values()) / len(found) for n in names}
+    if rises_by_seed:
+        names = next(iter(rises_by_seed.values()))
+        means = {
+            n: sum(part[n] for part in rises_by_seed.values()) / len(rises_by_seed) for n in names
+        }
         rises = ", ".join(f"{name} {mean:+.3f}" for name, mean in means.items())
         notes = (f"rises from L to {UNTUNED}L, the same targets: {rises}", ramp(UNTUNED))
     return Measurements(
         {
-            "plain minus PI": {s: p["plain"] - p["interpolation"] for s, p in found.items()},
-            "PI minus NTK": {s: p["interpolation"] - p["NTK"] for s, p in found.items()},
-            "PI's rise": {s: p["interpolation"] for s, p in found.items()},
+            "plain minus PI": {
+                s: p["plain"] - p["interpolation"] for s, p in rises_by_seed.items()
+            },
+            "PI minus NTK": {s: p["interpolation"] - p["NTK"] for s, p in rises_by_seed.items()},
+            "PI's rise": {s: p["interpolation"] for s, p in rises_by_seed.items()},
             **gains(plan, results, "rotary"),
         },
         notes,
@@ -69,18 +75,19 @@ def _untuned(plan: ClaimPlan, results: Results) -> Measurements:
 
 
 def _sinks(plan: ClaimPlan, results: Results) -> Measurements:
-    parts = per_seed(plan, results, "rotary", asked=("sinks",))
-    found = {s: part["sinks"] for s, part in parts.items()}
-    if not found:
+    parts = per_seed(plan, results, "rotary", measurements=("sinks",))
+    losses = {s: part["sinks"] for s, part in parts.items()}
+    if not losses:
         return Measurements({})
     means = {
-        kept: sum(part[kept] for part in found.values()) / len(found) for kept in map(str, SINKS)
+        count: sum(part[count] for part in losses.values()) / len(losses)
+        for count in map(str, SINKS)
     }
-    notes = ", ".join(f"{mean:.3f} with {kept} kept" for kept, mean in means.items())
+    notes = ", ".join(f"{mean:.3f} with {count} kept" for count, mean in means.items())
     return Measurements(
         {
-            "0 kept minus 4 kept": {s: part[FIRST] - part[SEVERAL] for s, part in found.items()},
-            ATTENDED: {s: part["attended"] for s, part in found.items()},
+            "0 kept minus 4 kept": {s: part[FIRST] - part[SEVERAL] for s, part in losses.items()},
+            ATTENDED: {s: part["attended"] for s, part in losses.items()},
         },
         (f"loss {notes}",),
     )
@@ -121,12 +128,12 @@ def _bases(plan: ClaimPlan) -> list[Work]:
 
 
 def _base_bound(plan: ClaimPlan, results: Results) -> Measurements:
-    found = {
+    bounds = {
         (work.job["head"], work.job["length"]): results[work.name]
         for work in _bases(plan)
         if work.name in results
     }
-    smallest = {key: part["smallest"] for key, part in found.items()}
+    smallest = {key: part["smallest"] for key, part in bounds.items()}
     papers = [
         (smallest[PAPERS_HEAD, length], theirs)
         for length, theirs in PAPERS.items()
@@ -136,7 +143,7 @@ def _base_bound(plan: ClaimPlan, results: Results) -> Measurements:
     notes = [
         f"heads of {head}, {length:,} tokens: {part['smallest']:,.0f}; bases up to "
         f"{part['last']:,.0f} support it too, then none below {part['after']:,.0f}"
-        for (head, length), part in found.items()
+        for (head, length), part in bounds.items()
     ]
     if notes:
         notes.append("with so few supporting bases, a coarser grid gives another number")
@@ -183,7 +190,7 @@ CLAIMS = (
         f"tokens; the loss of the same last 64. The gate is a share of attention on the first "
         f"token of {RESTED:g}, ten times that of uniform attention.",
         (Criterion("0 kept minus 4 kept", least=SINK),),
-        lambda plan: text_models(plan, "rotary", asked=("sinks",)),
+        lambda plan: text_models(plan, "rotary", measurements=("sinks",)),
         _sinks,
         gates=(
             Gate(

@@ -88,7 +88,7 @@ def scalings(run: Run, material: TrainingData) -> dict[str, dict[str, float]]:
     base = target_losses(model, windows.tokens[:, -length - 1 :], windows.targets)
 
     def rise(method: str, factor: int) -> float:
-        stretch = Stretch(length, factor * length, model.config.head_dim)
+        stretch = Stretch(length, factor * length, model.config.rotated_dim)
         scaled = with_position(model, respelled(method, model.config, stretch), stretch.length)
         tokens = windows.tokens[:, -stretch.length - 1 :]
         return float((target_losses(scaled, tokens, windows.targets) - base).mean())
@@ -109,12 +109,12 @@ def sinks(run: Run, material: TrainingData) -> dict[str, float]:
     assert isinstance(model, LanguageModel)
     windows = _long_windows(run, material, STREAMED)
     losses = {
-        str(kept): float(
+        str(count): float(
             streamed_losses(
-                model, windows.tokens, windows.targets, window=length, sinks=kept
+                model, windows.tokens, windows.targets, window=length, sinks=count
             ).mean()
         )
-        for kept in SINKS
+        for count in SINKS
     }
     heads = attention_mass(model, material.validation, trained_length=length).heads
     layers = {head.layer for head in heads}

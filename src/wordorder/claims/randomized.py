@@ -232,26 +232,26 @@ def lift(plan: ClaimPlan, results: Results, position: str) -> Contrast:
 
 def learned(plan: ClaimPlan, results: Results) -> list[float]:
     """Return, for each embedding with plain positions, its best task's accuracy within."""
-    found = []
+    accuracies = []
     for position in EMBEDDINGS:
         means = []
         for task in TASKS:
             names = [work(task, position, seed).name for seed in range(plan.seeds)]
             within = [results[name]["within"] for name in names if name in results]
             means += [sum(within) / len(within)] if within else []
-        found += [max(means)] if means else []
-    return found
+        accuracies += [max(means)] if means else []
+    return accuracies
 
 
 def _notes(plan: ClaimPlan, results: Results) -> Iterator[str]:
     for task in TASKS:
         for spec in (s for position in EMBEDDINGS for s in (position, randomized(position))):
             names = [work(task, spec, seed).name for seed in range(plan.seeds)]
-            found = [results[name] for name in names if name in results]
-            if found:
-                keys = ("within", "beyond") if spec in EMBEDDINGS else tuple(found[0])
-                told = (f"{' '.join(f'{part[k]:.2f}' for part in found)} {k}" for k in keys)
-                yield f"{task}, {spec}: {', '.join(told)}"
+            accuracies = [results[name] for name in names if name in results]
+            if accuracies:
+                keys = ("within", "beyond") if spec in EMBEDDINGS else tuple(accuracies[0])
+                parts = (f"{' '.join(f'{part[k]:.2f}' for part in accuracies)} {k}" for k in keys)
+                yield f"{task}, {spec}: {', '.join(parts)}"
 
 
 def _read(plan: ClaimPlan, results: Results) -> Measurements:

@@ -280,5 +280,5 @@ def measured(quantity: Quantity) -> dict[str, Any]:
     elif isinstance(quantity, Contrast):
         behind["terms"] = [{"times": f, **measured(shares)} for f, shares in quantity.terms]
     else:
-        behind["intervals"] = {s: asdict(found) for s, found in quantity.intervals.items()}
+        behind["intervals"] = {s: asdict(interval) for s, interval in quantity.intervals.items()}
     return behind

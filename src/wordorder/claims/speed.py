@@ -66,13 +66,13 @@ def time_both(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     first = {name: _seconds(step) for name, step in steps.items()}
     other = {f"{k} {d}": f"{k} {EQUAL}" for k in KINDS for d in DTYPES if d != EQUAL}
-    kept = [n for n in steps if n not in other or first[n] < HOPELESS * first[other[n]]]
+    repeated = [n for n in steps if n not in other or first[n] < HOPELESS * first[other[n]]]
     for number in range(ROUNDS):
-        for name in kept:
+        for name in repeated:
             seconds[name].append(_seconds(steps[name]))
         tell((1 + number) / ROUNDS, f"length {length}")
-    tokens = {name: TOKENS * (MORE_ROWS if name == "more-rows" else 1) for name in kept}
-    return {name: tokens[name] / statistics.median(seconds[name]) for name in kept}
+    tokens = {name: TOKENS * (MORE_ROWS if name == "more-rows" else 1) for name in repeated}
+    return {name: tokens[name] / statistics.median(seconds[name]) for name in repeated}
 
 
 def _seconds(step: Callable[[], None]) -> float:

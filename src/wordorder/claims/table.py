@@ -64,19 +64,19 @@ def figures(verdict: Verdict) -> list[str]:
     """Return each criterion with its measured value, then the other quantities."""
     lines, shown = [], set()
     for criterion, word in zip(verdict.claim.criteria, verdict.by_criterion, strict=True):
-        found = verdict.intervals.get(criterion.quantity)
-        value = "nothing measured" if found is None else in_words(found, verdict.claim.unit)
+        interval = verdict.intervals.get(criterion.quantity)
+        value = "nothing measured" if interval is None else in_words(interval, verdict.claim.unit)
         shown.add(criterion.quantity)
         lines.append(
             f"{criterion}: {value}" + (f" ({word})" if len(verdict.by_criterion) > 1 else "")
         )
     gates = {gate.criterion.quantity: gate.criterion for gate in verdict.claim.gates}
-    for name, found in verdict.intervals.items():
+    for name, interval in verdict.intervals.items():
         if name in gates and name not in shown:
             met = "" if _met(verdict, gates[name]) else " (not met)"
-            lines.append(f"gate: {gates[name]}: {in_words(found, '')}{met}")
+            lines.append(f"gate: {gates[name]}: {in_words(interval, '')}{met}")
         elif name not in shown:
-            lines.append(f"{name}: {in_words(found, verdict.claim.unit)}")
+            lines.append(f"{name}: {in_words(interval, verdict.claim.unit)}")
     return lines
 
 
@@ -84,14 +84,14 @@ def _met(verdict: Verdict, gate: Criterion) -> bool:
     return gate.judge(verdict.measurements.quantities.get(gate.quantity, ())) == HOLDS
 
 
-def in_words(found: Interval, unit: str) -> str:
+def in_words(interval: Interval, unit: str) -> str:
     """Return a mean with its unit and interval."""
-    if found.low is None or found.high is None:
-        return f"{number(found.mean)} {unit} (too few seeds for an interval)".replace("  ", " ")
-    if found.low == found.high:
-        return f"{number(found.mean)} {unit}".rstrip()
-    ends = f"[{number(found.low)}, {number(found.high)}]"
-    return f"{number(found.mean)} {unit} {ends}".replace("  ", " ")
+    if interval.low is None or interval.high is None:
+        return f"{number(interval.mean)} {unit} (too few seeds for an interval)".replace("  ", " ")
+    if interval.low == interval.high:
+        return f"{number(interval.mean)} {unit}".rstrip()
+    ends = f"[{number(interval.low)}, {number(interval.high)}]"
+    return f"{number(interval.mean)} {unit} {ends}".replace("  ", " ")
 
 
 def number(value: float) -> str:
@@ -126,15 +126,15 @@ def _short(verdict: Verdict) -> list[str]:
     """Return the value for each criterion, and the gates that are not met."""
     lines = []
     for criterion, word in zip(verdict.claim.criteria, verdict.by_criterion, strict=True):
-        found = verdict.intervals.get(criterion.quantity)
-        figure = "nothing measured" if found is None else in_words(found, "")
+        interval = verdict.intervals.get(criterion.quantity)
+        figure = "nothing measured" if interval is None else in_words(interval, "")
         mark = "" if word == verdict.word else f" ({word})"
         lines.append(f"{criterion.quantity}: {figure}; threshold {criterion.threshold}{mark}")
     gates = {gate.criterion: None for gate in verdict.claim.gates}  # in order, each once
     for gate in gates if verdict.word == NOT_TESTABLE else ():
-        found = verdict.intervals.get(gate.quantity)
-        if found is not None and not _met(verdict, gate):
-            figure = in_words(found, "")
+        interval = verdict.intervals.get(gate.quantity)
+        if interval is not None and not _met(verdict, gate):
+            figure = in_words(interval, "")
             lines.append(f"gate: {gate.quantity}: {figure}; threshold {gate.threshold}")
     return [*lines, *verdict.reasons]
 

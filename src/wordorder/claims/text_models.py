@@ -54,7 +54,7 @@ def text_model(
     length: int = LENGTH,
     steps: float = 1.0,
     masked: bool = False,
-    asked: tuple[str, ...] = (),
+    measurements: tuple[str, ...] = (),
 ) -> Work:
     """Return the job of one language model.
 
@@ -65,7 +65,7 @@ def text_model(
         steps: relative to the plan's.
         masked: whether it is bidirectional with the masked-token objective, a smaller vocabulary
             and more steps.
-        asked: measurements in place of those in `ASKED`.
+        measurements: in place of those in `ASKED`.
     """
     sizes = {**PRESETS["nano"], "trained_length": length}
     if masked:
@@ -82,15 +82,17 @@ def text_model(
         compile="no",
     )
     lengths = [factor * length for factor in FACTORS]
-    usual = length == LENGTH and steps == 1 and not masked and not asked
-    questions = list(ASKED.get(position, ())) if usual else list(OF_MASKED if masked else asked)
+    usual = length == LENGTH and steps == 1 and not masked and not measurements
+    questions = (
+        list(ASKED.get(position, ())) if usual else list(OF_MASKED if masked else measurements)
+    )
     job = {
         **as_job(config),
         "measure": {"lengths": lengths, "contexts": lengths, "pack": False} if usual else None,
         "questions": questions,
     }
     longer = "" if steps == 1 or masked else f"-x{steps:g}"
-    kind = "masked" if masked else "-".join(asked) or "text"
+    kind = "masked" if masked else "-".join(measurements) or "text"
     name = f"{kind}-{length}{longer}/{file_name(position)}-seed{seed}"
     seconds = 0.22 * steps * plan.steps + 25 * usual + 22 * len(questions)
     return Work(name, train_text_model, job, seconds, folder=f"runs/{name}")
@@ -109,15 +111,15 @@ def train_text_model(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """
     shared = config_of(job)
     config = replace(shared, out=job["folder"], threads=job["machine"]["threads"])
-    found = train_and_measure({**job, **as_job(config), "command": None}, tell)
+    results = train_and_measure({**job, **as_job(config), "command": None}, tell)
     if job["questions"]:
         run = Run.load(job["folder"])
         run.model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]
         material = read_training_data(config, tokenizer_of(Path(job["folder"])))
         for name in job["questions"]:
             tell(0.95, name)
-            found[name] = MEASUREMENTS[name](run, material)
-    return found
+            results[name] = MEASUREMENTS[name](run, material)
+    return results
 
 
 def per_seed(plan: ClaimPlan, results: Results, position: str, **kind: Any) -> dict[int, Any]:
@@ -126,16 +128,16 @@ def per_seed(plan: ClaimPlan, results: Results, position: str, **kind: Any) -> d
     return {seed: results[name] for seed, name in works.items() if name in results}
 
 
-def loss(found: Mapping[str, Any]) -> float:
+def loss(results: Mapping[str, Any]) -> float:
     """Return a model's validation loss."""
-    return float(found["validation_loss"])
+    return float(results["validation_loss"])
 
 
 def gains(plan: ClaimPlan, results: Results, position: str) -> dict[str, Gains]:
     """Return the gain of the last doubling of context of an embedding's models, by its name."""
     parts = per_seed(plan, results, position)
-    found = {s: part["last-doubling"] for s, part in parts.items() if "last-doubling" in part}
-    return {gained(position): Gains({s: Interval(**part) for s, part in found.items()})}
+    doublings = {s: part["last-doubling"] for s, part in parts.items() if "last-doubling" in part}
+    return {gained(position): Gains({s: Interval(**part) for s, part in doublings.items()})}
 
 
 def gained(position: str) -> str:
@@ -159,13 +161,13 @@ def uses_context(position: str, *of: str, spares: tuple[str, ...] = ()) -> Gate:
     )
 
 
-def rise(found: Mapping[str, Any], factor: float, *, same_targets: bool = False) -> float | None:
+def rise(results: Mapping[str, Any], factor: float, *, same_targets: bool = False) -> float | None:
     """Return the rise of the loss at a multiple of the trained length; None if not measured.
 
     Args:
         same_targets: whether for the same tokens with growing context, or for disjoint windows.
     """
-    lengths = found["same_targets"]["lengths"] if same_targets else found["whole_windows"]
+    lengths = results["same_targets"]["lengths"] if same_targets else results["whole_windows"]
     at = {part["factor"]: part.get("loss") for part in lengths}
     there, base = at.get(factor), at.get(1.0)
     return None if there is None or base is None else there - base

@@ -101,11 +101,11 @@ def read_languages(config: TrainConfig, files: Sequence[str]) -> Languages:
     held = [pair for n, pair in enumerate(pairs) if n % every == 0]
     sides = (0, 1) if files else (0,)
     # A sentence held out with one translation is not trained on with another.
-    asked = [{pair[side] for pair in held} for side in sides]
+    held_sentences = [{pair[side] for pair in held} for side in sides]
     learnt = [
         pair
         for n, pair in enumerate(pairs)
-        if n % every and not any(pair[side] in asked[side] for side in sides)
+        if n % every and not any(pair[side] in held_sentences[side] for side in sides)
     ]
     read = _corpus(name, [pair[side] for side in sides for pair in learnt])
     size = config.model.vocabulary_size
@@ -142,14 +142,14 @@ def sentences_of(config: TrainConfig) -> list[str]:
     """Return distinct sentences of the data; a line break ends a sentence too."""
     corpus = load_corpus(config.data, field=config.field)
     parts = (part for document in corpus.documents for part in ENDS.split(document.text))
-    found = list(
+    sentences = list(
         dict.fromkeys(
             sentence
             for sentence in (" ".join(part.split()) for part in parts)
             if len(sentence) >= SHORTEST_SENTENCE
         )
     )
-    return found[:: -(-len(found) // MOST_SENTENCES)] if found else []
+    return sentences[:: -(-len(sentences) // MOST_SENTENCES)] if sentences else []
 
 
 def translations(files: Sequence[str]) -> list[tuple[str, str]]:

@@ -30,16 +30,16 @@ THEIRS = 19.4  # percent, after 24 M words
 def ask(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Return one set of vectors' answers to the article's examples and a file of analogies."""
     vectors = _vectors(job, tell)
-    found: dict[str, Any] = {"name": vectors.source, "words": len(vectors)}
-    found["queen"] = _or_absent(lambda: vectors.rank("queen", *ANALOGY))
-    found["nearest"] = _or_absent(lambda: [w for w, _ in vectors.most_similar(*ANALOGY, topn=5)])
+    answers: dict[str, Any] = {"name": vectors.source, "words": len(vectors)}
+    answers["queen"] = _or_absent(lambda: vectors.rank("queen", *ANALOGY))
+    answers["nearest"] = _or_absent(lambda: [w for w, _ in vectors.most_similar(*ANALOGY, topn=5)])
     for one, other in PAIRS:
-        found[one] = _or_absent(lambda one=one, other=other: vectors.rank(other, [one]))
+        answers[one] = _or_absent(lambda one=one, other=other: vectors.rank(other, [one]))
     if job["questions"]:
         total = accuracy(vectors, read_questions(job["questions"]))[-1]
-        found["percent"] = None if total.share is None else 100 * total.share
-        found["asked"] = total.asked
-    return found
+        answers["percent"] = None if total.share is None else 100 * total.share
+        answers["asked"] = total.asked
+    return answers
 
 
 def _or_absent(answer: Any) -> Any:
@@ -78,7 +78,7 @@ def _found(plan: ClaimPlan, results: Results) -> list[Mapping[str, Any]]:
 
 
 def _examples(plan: ClaimPlan, results: Results) -> Measurements:
-    found = _found(plan, results)
+    answers = _found(plan, results)
     if not plan.words:
         return Measurements({}, needs=("no word vectors and no large text: add --words FILES",))
     quantities, notes, absent = {}, [], []
@@ -86,9 +86,9 @@ def _examples(plan: ClaimPlan, results: Results) -> Measurements:
         ("place of queen for king - man + woman", "queen"),
         *((f"place of {other} beside {one}", one) for one, other in PAIRS),
     ):
-        quantities[name] = [part[key] for part in found if isinstance(part[key], int)]
-        absent += [part[key]["absent"] for part in found[:1] if not isinstance(part[key], int)]
-    for part in found:
+        quantities[name] = [part[key] for part in answers if isinstance(part[key], int)]
+        absent += [part[key]["absent"] for part in answers[:1] if not isinstance(part[key], int)]
+    for part in answers:
         if isinstance(part["nearest"], list):
             notes.append(f"king - man + woman: {', '.join(part['nearest'])}")
     needs = tuple(f"{reason}: use other vectors or another text" for reason in absent)

@@ -49,14 +49,8 @@ def main(arguments: list[str]) -> int:
                 f"skipped, because they exceed --budget {options.budget}: {', '.join(left_out)}"
             )
         claims = chosen
-    try:
+    with show.closing(folder):
         verdicts = run_claims(claims, plan, out=options.out, overwrite=options.overwrite, show=show)
-    except KeyboardInterrupt:
-        show.close()
-        show.say(f"stopped: finished runs are saved in {folder}; the same command continues")
-        raise
-    finally:
-        show.close()
     if options.json:
         command = shlex.join(["wordorder", "claims", *arguments])
         records = [as_json(verdict) for verdict in verdicts]

@@ -37,14 +37,8 @@ def main(arguments: list[str]) -> int:
     )
     command = shlex.join(["wordorder", "compare", *arguments])
     show, folder = RunsBar(), user_path(config.out)
-    try:
+    with show.closing(folder):
         folder = compare(config, show=show, command=command)
-    except KeyboardInterrupt:
-        show.close()
-        show.say(f"stopped: finished runs are saved in {folder}; the same command continues")
-        raise
-    finally:
-        show.close()
     summary = write_report(folder)
     if options.json:
         print(json.dumps({"folder": str(folder), **summary.to_dict()}))

@@ -44,8 +44,13 @@ from wordorder.training.run_text import text_of
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
+    if options.tasks:
+        from wordorder.cli.eval_tasks import score
+
+        return score(options)
     check_kinds(options.kinds)
     run = Run.load(options.run, trust=options.trust)
+    run.check_predicts("eval")
     _check_objective(options, run)
     name, store = text_of(run, options.data, options.field)
     with Progress(console=Console(stderr=True), transient=True) as progress:

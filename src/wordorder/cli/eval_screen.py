@@ -88,8 +88,8 @@ def _show_whole(console: Console, loss: Loss, trained_length: int) -> None:
     rows = []
     for part in loss.by_position:
         beyond = "past the trained length" if part.first >= trained_length else ""
-        shown = _with_error(part.loss_nats, part)
-        rows.append([f"{part.first:,}-{part.last:,}", shown, f"{part.tokens:,}", beyond])
+        mean = _with_error(part.loss_nats, part)
+        rows.append([f"{part.first:,}-{part.last:,}", mean, f"{part.tokens:,}", beyond])
     console.print()
     console.print(Table(["position", "loss", "tokens", ""], rows, left=frozenset({3})).terminal())
 
@@ -134,7 +134,7 @@ def _context(context: ContextLosses, note: str | None) -> Group:
     below = f"{counted(context.targets, 'token')} of {documents}; differences are to the first row"
     if note:
         below += f"\n{note}"
-    title = "The same tokens, with more and more before them"
+    title = "Loss of the same tokens by length of context"
     return Group(_table(["context", "loss", "difference"], rows, title, below), *reasons)
 
 
@@ -160,7 +160,7 @@ def _retrieval(cells: Sequence[Retrieved]) -> Group:
         "exact: whole answers, each token the likeliest of all"
     )
     header = ["length", "", *(f"{depth:g}" for depth in depths), "all"]
-    return Group(_table(header, rows, f"Found again: {cells[0].kind}", below), *reasons)
+    return Group(_table(header, rows, f"Retrieval: {cells[0].kind}", below), *reasons)
 
 
 def _shares(shares: Sequence[float], interval: tuple[float, float]) -> list[str]:

@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
     run = Run.load(options.run, trust=options.trust)
+    run.check_predicts("explain")
     text = decode_argument(options.text, "the text")
     other = None if options.other is None else decode_argument(options.other, "--other")
     explained = explain(

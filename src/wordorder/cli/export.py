@@ -9,8 +9,10 @@ from dataclasses import asdict
 from rich.console import Console
 
 from wordorder.cli.options.export import read_options
+from wordorder.errors import BadInput
 from wordorder.interop.comparison import comparison_table
 from wordorder.interop.export import export
+from wordorder.interop.huggingface.export import HUGGING_FACE, OWN_CODE_TARGET
 from wordorder.interop.targets import TARGETS
 from wordorder.training.run import Run
 
@@ -19,7 +21,16 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = read_options(arguments)
     run = Run.load(options.run, trust=options.trust)
-    exported = export(run, TARGETS[options.to], options.out, overwrite=options.overwrite)
+    target = TARGETS[options.to].with_dtype(options.dtype)
+    if options.own_code:
+        if options.to != HUGGING_FACE.name:
+            raise BadInput(
+                f"--own-code writes a modelling file for transformers: use --to hf, not "
+                f"--to {options.to}, or leave out --own-code",
+                code="cli.own-code-without-hf",
+            )
+        target = OWN_CODE_TARGET
+    exported = export(run, target, options.out, overwrite=options.overwrite)
     written = exported.written
     if options.json:
         values = asdict(written) | {"largest_difference": written.largest_difference}
@@ -34,4 +45,6 @@ def main(arguments: list[str]) -> int:
     for note in written.notes:
         print(f"note: {note}", file=sys.stderr)
     print(exported.folder)
+    for command in target.commands(exported.folder):
+        print(f"to run it: {command}", file=sys.stderr)
     return 0

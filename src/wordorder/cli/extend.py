@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     show = Screen(quiet=options.json)
     try:
         if options.resume:
-            found = go_on(
+            extended = go_on(
                 options.run,
                 show,
                 parent=options.parent,
@@ -48,18 +48,18 @@ def main(arguments: list[str]) -> int:
             )
         else:
             command = shlex.join(["wordorder", "extend", *arguments])
-            found = extend(_asked(options), show, trust=options.trust, command=command)
+            extended = extend(_asked(options), show, trust=options.trust, command=command)
     finally:
         show.close()
-    write_report(found)
+    write_report(extended)
     if options.json:
-        print(json.dumps(_plain(found)))
+        print(json.dumps(_plain(extended)))
         return 0
-    for table in tables(found):
+    for table in tables(extended):
         show.table(table)
-    if bound := _bound(found.run.model_config):
+    if bound := _bound(extended.run.model_config):
         show.console.print(Text(bound, style="dim"))
-    print(found.run.folder)
+    print(extended.run.folder)
     return 0
 
 
@@ -75,15 +75,15 @@ def _asked(options: ExtendOptions) -> Extension:
     return Extension(**values)
 
 
-def _plain(found: Extended) -> dict[str, Any]:
+def _plain(extended: Extended) -> dict[str, Any]:
     return {
-        "run": str(found.run.folder),
-        "parent": str(found.parent.folder),
-        **found.run.config["extension"],
-        "position": found.run.model_config.position,
-        "before": asdict(found.before),
-        "after": asdict(found.after),
-        "verdict": verdict(found.before.context, found.after.context),
+        "run": str(extended.run.folder),
+        "parent": str(extended.parent.folder),
+        **extended.run.config["extension"],
+        "position": extended.run.model_config.position,
+        "before": asdict(extended.before),
+        "after": asdict(extended.after),
+        "verdict": verdict(extended.before.context, extended.after.context),
     }
 
 
@@ -92,7 +92,7 @@ def _bound(model: ModelConfig) -> str | None:
     part = rotary_part(model)
     if part is None:
         return None
-    base, pairs = base_of(part), turning_pairs(part, model.shape.head_dim)
+    base, pairs = base_of(part), turning_pairs(part, model.rotated_dim)
     needed = smallest_base(model.trained_length, pairs)
     return (
         f"Base {base:g} with {pairs} turning pairs prefers like keys up to "

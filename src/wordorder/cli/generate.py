@@ -10,7 +10,7 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from wordorder.text.prompt import Prompt
 from wordorder.text.user_text import decode, decode_argument, printable, read_text
 from wordorder.training.compute import compiler_found, pick_device
 from wordorder.training.run import Run
-from wordorder.training.text_generation import generate_text, remaining_positions
+from wordorder.training.text_generation import decoded, generate_text, remaining_positions
 
 BETWEEN = "\n---\n"  # separates several texts on stdout
 # Compiled, a token takes a third of the time; TIMED tokens are generated to estimate the total.
@@ -40,6 +40,8 @@ def main(arguments: list[str]) -> int:
         raise BadInput(
             f"--count is {options.count}: it must be at least 1", code="cli.generate-count"
         )
+    if options.engine == "llama.cpp":
+        return _by_llama_cpp(options)
     run = Run.load(options.run, trust=options.trust)
     run.check_next_token("generate")
     model = run.load_model(pick_device(options.device))
@@ -52,17 +54,63 @@ def main(arguments: list[str]) -> int:
     if prompt.note:
         _say(prompt.note)
     step = _compiled_step(options, model, prompt.tokens, sampling)
+    _write_all(
+        options,
+        prompt,
+        sampling,
+        lambda one: generate_text(model, prompt, one, use_cache=options.cache, step=step, **window),
+        {"run": str(run.folder), "prompt": prompt.text, "sampling": asdict(sampling), **window},
+    )
+    return 0
+
+
+def _by_llama_cpp(options: GenerateOptions) -> int:
+    from wordorder.cli.llama_cpp import gguf_file
+
+    with gguf_file(options) as file:
+        prompt = Prompt(_prompt(options), file.tokenizer)
+        sampling, left = _sampling(options), file.room(len(prompt.tokens))
+        if left == 0:
+            raise BadInput(
+                f"the prompt has {counted(len(prompt.tokens), 'token')}, as many as the model has "
+                "positions: shorten it",
+                code="cli.generate-no-position",
+            )
+        if left is not None and left < sampling.max_tokens:
+            _say(f"the model has positions for {counted(left, 'more token')}")
+            sampling = replace(sampling, max_tokens=left)
+        if prompt.note:
+            _say(prompt.note)
+        _write_all(
+            options,
+            prompt,
+            sampling,
+            lambda one: decoded(file.generate(prompt, one), prompt, one),
+            {"run": options.run, "prompt": prompt.text, "sampling": asdict(sampling)},
+        )
+    return 0
+
+
+def _write_all(
+    options: GenerateOptions,
+    prompt: Prompt,
+    sampling: Sampling,
+    pieces: Callable[[Sampling], Iterator[str]],
+    record: dict[str, Any],
+) -> None:
+    """Write the requested number of texts, each with another seed, and the record for JSON.
+
+    Args:
+        pieces: returns the pieces of one text.
+    """
     texts = []
     for number in range(options.count):
         one = replace(sampling, seed=(sampling.seed + number) % LARGEST)
         if number and not options.json:
             print(BETWEEN, flush=True)
-        pieces = generate_text(model, prompt, one, use_cache=options.cache, step=step, **window)
-        texts.append(_write(pieces, prompt.text, one, options.json))
+        texts.append(_write(pieces(one), prompt.text, one, options.json))
     if options.json:
-        result = {"run": str(run.folder), "prompt": prompt.text, "sampling": asdict(sampling)}
-        print(json.dumps({**result, **window, "texts": texts}))
-    return 0
+        print(json.dumps({**record, "texts": texts}))
 
 
 def _sampling(options: GenerateOptions) -> Sampling:

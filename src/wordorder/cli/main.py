@@ -22,13 +22,14 @@ from wordorder.version import __version__
 COMMANDS = {
     "train": ("wordorder.cli.train", "train a language model on text, or resume a run"),
     "generate": ("wordorder.cli.generate", "continue a text with a trained model"),
-    "eval": ("wordorder.cli.eval", "measure a model's loss, overall and by position"),
+    "eval": ("wordorder.cli.eval", "measure a model's loss, or score it on tasks"),
     "compare": ("wordorder.cli.compare", "compare positional embeddings statistically"),
     "tasks": ("wordorder.cli.tasks", "test length generalisation on algorithmic tasks"),
     "claims": ("wordorder.cli.claims", "test published claims about positional embeddings"),
     "probe": ("wordorder.cli.probe", "measure what a trained model knows about order"),
     "extend": ("wordorder.cli.extend", "extend a trained model to a longer context"),
-    "export": ("wordorder.cli.export", "export a model to transformers, exactly or not at all"),
+    "export": ("wordorder.cli.export", "export a model to other programs, exactly or not at all"),
+    "import": ("wordorder.cli.import_run", "import a model of transformers as a run"),
     "words": ("wordorder.cli.words", "explore word vectors, or train them"),
     "explain": ("wordorder.cli.explain", "show step by step how a model encodes order"),
     "positions": ("wordorder.cli.positions", "list the positional embeddings, or describe one"),
@@ -98,10 +99,15 @@ def _dispatch(typed: list[str]) -> int:
     module, _ = COMMANDS[typed[0]]
     if {"-h", "--help"}.intersection(typed[1:]) and typed[0] not in LIGHT:
         # Prints the help and exits, unless --help is the value of an option.
-        import_module(f"wordorder.cli.options.{typed[0]}").read_options(typed[1:])
+        import_module(options_module(typed[0])).read_options(typed[1:])
     run = import_module(module).main
     code: int = run(typed[1:])
     return code
+
+
+def options_module(command: str) -> str:
+    """Return the module with a command's options, which has the name of the command's module."""
+    return COMMANDS[command][0].replace("wordorder.cli.", "wordorder.cli.options.")
 
 
 def _help() -> str:

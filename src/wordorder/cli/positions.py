@@ -1,4 +1,4 @@
-"""`wordorder positions`: lists the positional embeddings, or describes some of them."""
+"""`wordorder positions`: lists the positional embeddings, describes some, or draws them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wordorder.cli.options.positions import read_options
+from wordorder.cli.position_picture import draw_positions
+from wordorder.interop.holders import exports_of_position
 from wordorder.model import ModelConfig
 from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
-from wordorder.positions.picture import sparkline, training_positions, weights_of_copies
+from wordorder.positions.picture import example, sparkline, training_positions, weights_of_copies
 from wordorder.table import Table
 
 COPIES = 48
@@ -23,17 +25,19 @@ COPIES = 48
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
+    if options.picture:
+        return draw_positions(options)
     parts = map(Part, CATALOGUE) if options.spec is None else parse_spec(options.spec).parts
     chosen = {str(part): part for part in parts}
-    found = {name: facts(part) for name, part in chosen.items()}
+    described = {name: facts(part) for name, part in chosen.items()}
     console = Console(highlight=False)
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(described))
     elif options.spec is None:
-        _show_all(console, found)
+        _show_all(console, described)
     else:
         for name, part in chosen.items():
-            _show_one(console, part, found[name])
+            _show_one(console, part, described[name])
     return 0
 
 
@@ -41,21 +45,22 @@ def facts(part: Part) -> dict[str, Any]:
     """Return the declarations of an embedding, and its parameters in the default model."""
     shape, spec = ModelConfig(position=str(part)).shape, Spec(((part,),))
     kind, built = find(part.name), build(spec, shape)
-    made = built.instances[0]
+    position = built.instances[0]
     return {
         "summary": kind.summary,
         "aliases": [alias for alias, name in ALIASES.items() if name == part.name],
         "door": kind.door,
         "options": {**kind.options(), **dict(part.options)},
-        "resolved": dict(made.resolved_options()),
+        "resolved": dict(position.resolved_options()),
         "follows": {each.option: each._asdict() for each in kind.follows},
-        "absolute": made.absolute,
-        "shift_invariant": made.shift_invariant,
-        "additive": made.additive,
-        "static_rotation": made.static_rotation,
-        "shared": made.shared,
-        "places": "sample_positions" in made.active_hooks(),
-        "longest": made.max_position,
+        "absolute": position.absolute,
+        "shift_invariant": position.shift_invariant,
+        "additive": position.additive,
+        "static_rotation": position.static_rotation,
+        "shared": position.shared,
+        "places": "sample_positions" in position.active_hooks(),
+        "longest": position.max_position,
+        "exports": exports_of_position(ModelConfig(position=str(part))),
         "parameters": sum(p.numel() for p in built.parameters()),
         "source": kind.source,
         "formula": kind.formula,
@@ -87,6 +92,7 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         trained = about["longest"] == model.trained_length - 1
         whose = " (the trained length - 1)" if trained else ""
         lines.append(("longest", f"position {about['longest']:,}{whose}"))
+    lines.append(("exports", about["exports"]))
     if about["source"]:
         lines.append(("source", about["source"]))
     return lines
@@ -111,8 +117,8 @@ def _written(value: Any) -> str:
     return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)
 
 
-def _show_all(console: Console, found: dict[str, dict[str, Any]]) -> None:
-    for name, about in found.items():
+def _show_all(console: Console, described: dict[str, dict[str, Any]]) -> None:
+    for name, about in described.items():
         console.print(Text.assemble((name, "bold"), "  ", about["summary"]))
         console.print(_table(about))
     console.print(
@@ -145,8 +151,7 @@ def _show_one(console: Console, part: Part, about: dict[str, Any]) -> None:
 
 def _picture(part: Part) -> list[str]:
     """Return lines that plot the attention to identical tokens, or list sampled positions."""
-    kind, options = find(part.name), dict(part.options)
-    weights = weights_of_copies(kind, COPIES, **options)
+    weights = weights_of_copies(example(find(part.name), COPIES, **dict(part.options)), COPIES)
     if weights is not None:
         lines = [
             f"attention of the last of {weights.shape[1]} identical tokens (the nearest on the",
@@ -155,7 +160,8 @@ def _picture(part: Part) -> list[str]:
         for head, each in enumerate(weights, 1):
             lines.append(f"head {head}  {sparkline(each)}  {100 * float(each.max()):.1f}%")
         return lines
-    positions = training_positions(kind, **options)
+    count = 12
+    positions = training_positions(example(find(part.name), count, **dict(part.options)), count)
     if positions == list(range(len(positions))):
         return ["It also changes values, so attention weights alone do not describe it."]
     return [f"In training, {len(positions)} tokens get positions such as", f"{positions}"]

@@ -40,12 +40,13 @@ def main(arguments: list[str]) -> int:
     check_parts(options.only)
     pairs = [(Path(name).name, read_pairs(name)) for name in options.pairs]
     run = Run.load(options.run, trust=options.trust)
-    run.check_next_token("probe")
+    if set(options.only) != {"position"} or pairs:
+        run.check_next_token("probe, but for --only position,")
     name, store = text_of(run, options.data, options.field)
     model = run.load_model(pick_device(options.device))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=1.0)
-        found = probe(
+        results = probe(
             model,
             store,
             run.tokenizer,
@@ -54,14 +55,14 @@ def main(arguments: list[str]) -> int:
             seed=options.seed,
             progress=lambda share, part: progress.update(bar, completed=share, description=part),
         )
-    picture = _draw(run, found, f"{run.folder.name} on {name}")
+    picture = _draw(run, results, f"{run.folder.name} on {name}")
     if options.json:
-        record = {"run": str(run.folder), "data": name, "picture": picture, **asdict(found)}
+        record = {"run": str(run.folder), "data": name, "picture": picture, **asdict(results)}
         print(json.dumps(record))
     else:
         console = Console(highlight=False)
         console.print(name, style="bold", markup=False)
-        for part in _tables(found):
+        for part in _tables(results):
             console.print()
             console.print(part)
         if picture:
@@ -69,46 +70,45 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _draw(run: Run, found: ProbeResults, title: str) -> str | None:
+def _draw(run: Run, results: ProbeResults, title: str) -> str | None:
     """Draw the plot and return its path; None if it is empty or cannot be written."""
     path, config = run.folder / PICTURE, run.model_config
     position = config.position if config.kind == "transformer" else config.kind
     try:
-        return str(path) if draw_results(path, found, title, position) else None
+        return str(path) if draw_results(path, results, title, position) else None
     except OSError as error:
         print(f"cannot write {path}: {error.strerror}", file=sys.stderr)
         return None
 
 
-def _tables(found: ProbeResults) -> Iterator[RenderableType]:
-    length = found.trained_length
-    if found.reach:
+def _tables(results: ProbeResults) -> Iterator[RenderableType]:
+    length = results.trained_length
+    if results.reach:
         yield _changes(
-            "How far back order is used: the loss of one token with those before it shuffled",
-            found.reach,
+            "How far back order matters: loss of one token with the tokens before it shuffled",
+            results.reach,
         )
-    if found.order:
+    if results.order:
         yield _changes(
-            f"What the order of the context is worth to the last {length // 4:,} tokens of "
-            f"{length:,}",
-            found.order,
+            f"Loss of the last {length // 4:,} of {length:,} tokens with their context reordered",
+            results.order,
         )
-    if found.moved:
+    if results.moved:
         yield _changes(
-            f"Positions moved to others that training has fed, in windows of {length // 2:,}",
-            found.moved,
+            f"Positions replaced by others from training, in windows of {length // 2:,}",
+            results.moved,
         )
-    if found.removed:
-        yield _changes("The embedding taken out, nothing trained again", found.removed)
-    if found.attention:
-        yield _attention(found.attention)
-    if found.position:
-        yield _position(found.position)
-    if found.sentences:
-        yield _preferences("Sentences against shuffles of their own words", found.sentences)
-    if found.pairs:
-        yield _preferences("Minimal pairs", found.pairs)
-    for part, why in found.cannot.items():
+    if results.removed:
+        yield _changes("The embedding removed, without retraining", results.removed)
+    if results.attention:
+        yield _attention(results.attention)
+    if results.position:
+        yield _position(results.position)
+    if results.sentences:
+        yield _preferences("Sentences against shuffles of their own words", results.sentences)
+    if results.pairs:
+        yield _preferences("Minimal pairs", results.pairs)
+    for part, why in results.cannot.items():
         yield Text(f"{part}: cannot: {why}")
 
 
@@ -186,9 +186,9 @@ def _position(reading: PositionProbe) -> RenderableType:
     return _table(["after layer", "error", "of chance", "R²"], rows, title, below)
 
 
-def _preferences(title: str, found: tuple[Preference, ...]) -> RenderableType:
+def _preferences(title: str, preferences: tuple[Preference, ...]) -> RenderableType:
     rows = []
-    for each in found:
+    for each in preferences:
         low, high = map(percent, each.interval)
         share = f"{each.accuracy:.1%} [{low}, {high}]"
         rows.append([each.name, f"{each.pairs:,}", share, signed(each.difference_nats, 1)])

@@ -16,14 +16,22 @@ import tyro
 from wordorder.cli.arguments import about_option, hidden_names, refuse_typed, typed_names
 from wordorder.cli.config_file import read_config_file
 from wordorder.errors import BadInput
-from wordorder.model.config import PRESETS, Kind, ModelConfig
+from wordorder.model.config import Kind, ModelConfig
+from wordorder.model.presets import preset_names
 from wordorder.settings import WrongSetting
-from wordorder.training.config import LENGTHS, TrainConfig, by_name, preset_sizes
+from wordorder.training.config import (
+    LENGTHS,
+    PRESET_NAMES,
+    TrainConfig,
+    by_name,
+    preset_options,
+)
 
 AUTO = "auto"  # the preset chosen by the text and the time
 # With any of these options the size of the model is decided.
 SIZES = frozenset(
-    "width layers heads key_value_heads head_dim feed_forward_width trained_length init".split()
+    "width layers heads key_value_heads head_dim feed_forward_width expert_width trained_length "
+    "init".split()
 )
 
 
@@ -97,10 +105,10 @@ def defaults(
     if first is not None and not requested:
         length = early.get("trained_length") or model.get("trained_length")
         own_model |= _of_run(first, length, trust="--trust" in arguments)
-    sizes = preset_sizes(requested or preset or "tiny")
+    sizes, of_preset = preset_options(requested or preset or "tiny")
     run["auto_size"] = not (requested or preset or SIZES & (typed | set(written)))
     run["model"] = _unchecked(type(kind().model), {**sizes, **own_model, **model})
-    options = _unchecked(kind, {**own_run, **run})
+    options = _unchecked(kind, {**of_preset, **own_run, **run})
     return Given(requested, options, typed, frozenset(written))
 
 
@@ -111,8 +119,8 @@ def _preset(early: Mapping[str, str], written: dict[str, Any]) -> str | None:
         ("--preset", early.get("preset", AUTO)),
         ("preset in the --config file", in_file),
     ):
-        if preset not in (AUTO, *PRESETS):
-            raise WrongSetting(name, preset, f"auto or one of {', '.join(PRESETS)}")
+        if preset not in (AUTO, *preset_names()):
+            raise WrongSetting(name, preset, f"auto or one of {PRESET_NAMES}")
     preset = early.get("preset", in_file)
     return None if preset == AUTO else preset
 
@@ -152,7 +160,7 @@ def _at_length(model: ModelConfig, length: object) -> ModelConfig:
         return model
     from wordorder.extension.methods import Stretch, respelled  # imports torch
 
-    stretch = Stretch(model.trained_length, int(new), model.resolved.head_dim)
+    stretch = Stretch(model.trained_length, int(new), model.rotated_dim)
     return replace(model, position=respelled("unchanged", model, stretch))
 
 

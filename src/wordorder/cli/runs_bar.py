@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -60,6 +62,18 @@ class RunsBar(Progress):
         self.say(f"{self.over}/{len(self.jobs)}  {job.name}  {result}{self._left()}")
         if outcome.error is not None and "Traceback" in outcome.details:
             self.say(outcome.details)
+
+    @contextmanager
+    def closing(self, folder: Path) -> Iterator[None]:
+        """Remove the bars afterwards; if stopped, say that the folder has the finished runs."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.close()
+            self.say(f"stopped: finished runs are saved in {folder}; the same command continues")
+            raise
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Remove the bars."""

@@ -38,14 +38,8 @@ def main(arguments: list[str]) -> int:
         overwrite=options.overwrite,
     )
     show, folder = RunsBar(), user_path(config.out)
-    try:
+    with show.closing(folder):
         run_tasks(config, show=show, command=shlex.join(["wordorder", "tasks", *arguments]))
-    except KeyboardInterrupt:
-        show.close()
-        show.say(f"stopped: finished runs are saved in {folder}; the same command continues")
-        raise
-    finally:
-        show.close()
     report = write_report(folder)
     if options.json:
         print(json.dumps({"folder": str(folder), **report.to_dict()}))

@@ -11,6 +11,7 @@ import math
 import shlex
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,38 +19,67 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from wordorder.allocator import keep_large_blocks
-from wordorder.cli.options.train import read_options
+from wordorder.cli.launch import (
+    interrupted_run,
+    is_worker,
+    launch,
+    launch_record,
+    quiet_losses,
+)
+from wordorder.cli.options.train import TrainOptions, read_options
 from wordorder.errors import BadInput
+from wordorder.interop.holders import exports
+from wordorder.numerals import counted
 from wordorder.table import Table
 from wordorder.text.user_text import decode_argument
+from wordorder.training.config import folder_of
 from wordorder.training.display import Display
+from wordorder.training.follower import follow
 from wordorder.training.metrics import read
 from wordorder.training.plan import Plan, readable_seconds
+from wordorder.training.ranks import Ranks, joined
 from wordorder.training.run import Run
 from wordorder.training.start import resume, train
 
 SECONDS_BETWEEN_LINES = 10.0  # without a terminal
-ALLOWED_WITH_RESUME = ("--resume", "--inexact", "--trust", "--json")
+ALLOWED_WITH_RESUME = (
+    *("--resume", "--inexact", "--trust", "--json"),
+    *("--ranks", "--max-restarts"),
+)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     keep_large_blocks()
     options = read_options(arguments)
-    show = Terminal()
-    if options.resume is not None:
-        _only_resume(arguments)
-        run = resume(options.resume, inexact=options.inexact, trust=options.trust, show=show)
-    else:
-        command = shlex.join(["wordorder", "train", *arguments])
-        config = options.train.plain()
-        prompt = decode_argument(config.sample_prompt, "--sample-prompt")
-        config = replace(config, sample_prompt=prompt)
-        run = train(config, show=show, command=command, trust=options.trust)
+    if options.ranks > 1 and not is_worker():
+        folder = Path(options.resume) if options.resume else folder_of(options.train)
+        return launch(arguments, options.ranks, options.max_restarts, folder)
+    with joined() as ranks, quiet_losses(ranks):
+        if not ranks.leads:
+            follow(ranks)
+            return 0
+        run = _trained(options, arguments, Terminal(), ranks)
     _print_result(run, options.json)
     if not options.json:
-        show.say(next_commands(run))
+        Terminal().say(next_commands(run))
     return 0
+
+
+def _trained(options: TrainOptions, arguments: list[str], show: Terminal, ranks: Ranks) -> Run:
+    """Train or resume as typed, and return the run."""
+    if options.resume is not None:
+        _only_resume(arguments)
+        folder = options.resume
+        return resume(folder, inexact=options.inexact, trust=options.trust, show=show, ranks=ranks)
+    command = shlex.join(["wordorder", "train", *arguments])
+    config = options.train.plain()
+    prompt = decode_argument(config.sample_prompt, "--sample-prompt")
+    config = replace(config, sample_prompt=prompt)
+    about = launch_record()
+    if (folder := interrupted_run(config, command)) is not None:
+        return resume(folder, trust=True, show=show, ranks=ranks)
+    return train(config, show=show, command=command, trust=options.trust, about=about, ranks=ranks)
 
 
 def next_commands(run: Run) -> str:
@@ -100,7 +130,8 @@ class Terminal(Display):
         self.steps, self.open = plan.steps, plan.open_ended
         self.vocabulary_size = plan.config.model.vocabulary_size
         both = frozenset({0, 1})
-        table = Table(["", ""], list(plan.rows()), left=both, column_styles={0: "bold"})
+        rows = [*plan.rows(), ("exports", exports(plan.config.model, plan.data["tokenizer"]))]
+        table = Table(["", ""], rows, left=both, column_styles={0: "bold"})
         self.console.print(table.terminal())
         for line in plan.warnings():
             self.console.print(line, style="yellow", markup=False, soft_wrap=True)
@@ -118,6 +149,13 @@ class Terminal(Display):
             number = decision["threads"]
             word = "thread" if number == 1 else "threads"
             self.say(f"step {decision['step']:,}: using {number} {word} from now on, as measured")
+            return
+        if "ranks" in decision:
+            ranks = counted(decision["ranks"], "rank")
+            self.say(
+                f"step {decision['step']:,}: training on {ranks} from now on, with the same "
+                "batches; sums in another order change the last bits"
+            )
             return
         if self.open:
             self.say(

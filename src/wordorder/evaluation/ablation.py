@@ -138,7 +138,7 @@ def _stays(instance: Position, *, whole: bool) -> bool:
 
 def _layer_spec(rest: list[Part], acting: Sum) -> tuple[Part, ...]:
     """Return the spec of a layer with the remaining parts and the softmax scale of all."""
-    if acting.softmax_scale not in (None, acting.shape.head_dim**-0.5):
+    if acting.softmax_scale not in (None, acting.shape.score_dim**-0.5):
         rest = [*rest, Part(f"{__name__}.{Removed.__name__}", (("scale", acting.softmax_scale),))]
     return tuple(rest) or (Part("none"),)
 

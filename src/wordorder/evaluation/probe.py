@@ -83,7 +83,7 @@ def probe(
     """Measure how a model uses order.
 
     Args:
-        model: a causal transformer or GRU.
+        model: a causal transformer or GRU; a bidirectional one for the part `position` alone.
         store: the tokens, preferably of text that the model was not trained on.
         tokenizer: the model's.
         only: names of parts; empty: all.
@@ -97,6 +97,8 @@ def probe(
     """
     check_parts(only)
     setup = _Setup(model, store, tokenizer, model.config.trained_length, seed)
+    if set(only) != {"position"} or pairs:
+        check_causal(model)
     _check(setup)
     parts = [name for name in PARTS if name in only or not only]
     total = sum(PARTS[name].share for name in parts) + PAIRS_SHARE * len(pairs)
@@ -136,8 +138,7 @@ def check_parts(names: Sequence[str]) -> None:
 
 
 def _check(setup: _Setup) -> None:
-    model, store, _, length, _ = setup
-    check_causal(model)
+    _, store, _, length, _ = setup
     if length < SHORTEST:
         raise BadInput(
             f"the model has a trained length of {length}, and a probe needs at least {SHORTEST}: "

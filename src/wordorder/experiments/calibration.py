@@ -47,19 +47,19 @@ class Calibration:
     alone_seconds: float
 
 
-def calibrate(config: TrainConfig, runs: int, asked: int = 0) -> Calibration:
+def calibrate(config: TrainConfig, runs: int, requested: int = 0) -> Calibration:
     """Find the fastest number of processes and threads for several runs.
 
     Args:
         config: of the baseline.
         runs: the number of runs.
-        asked: the number of runs at once; 0: the fastest.
+        requested: the number of runs at once; 0: the fastest.
 
     Raises:
         Failed: not even one run can be timed; the message has the reason.
     """
     best, alone = None, None
-    for processes, threads in candidates(config, runs, asked):
+    for processes, threads in candidates(config, runs, requested):
         outcomes = time_at_once(config, processes, threads)
         timed = [outcome.result for outcome in outcomes if outcome.error is None]
         if len(timed) < processes:
@@ -68,30 +68,30 @@ def calibrate(config: TrainConfig, runs: int, asked: int = 0) -> Calibration:
             continue
         step = processes / sum(1 / result["step_seconds"] for result in timed)
         alone = alone or step
-        chosen = processes == asked
+        chosen = processes == requested
         if best is None or chosen or step / processes < best.step_seconds / best.processes:
             best = Calibration(Compute(**timed[0]["machine"]), processes, step, alone)
     return best
 
 
-def candidates(config: TrainConfig, runs: int, asked: int = 0) -> list[tuple[int, int]]:
+def candidates(config: TrainConfig, runs: int, requested: int = 0) -> list[tuple[int, int]]:
     """Return (runs at once, threads of each), one run with all cores first.
 
     Args:
         runs: the number of runs.
-        asked: the number of runs at once; 0: to be measured.
+        requested: the number of runs at once; 0: to be measured.
     """
     cores = config.threads or torch.get_num_threads()
-    if asked:
-        return [(1, cores), (asked, max(1, cores // asked))][asked == 1 :]
+    if requested:
+        return [(1, cores), (requested, max(1, cores // requested))][requested == 1 :]
     device = pick_device(config.device)
     there_is = memory_bytes(device)
     fit = runs if there_is is None else int(0.8 * there_is // _peak_bytes(config))
-    found = [(1, cores)]
-    while device == "cpu" and 2 * found[-1][0] <= min(runs, cores, fit):
-        processes = 2 * found[-1][0]
-        found.append((processes, cores // processes))
-    return found
+    layouts = [(1, cores)]
+    while device == "cpu" and 2 * layouts[-1][0] <= min(runs, cores, fit):
+        processes = 2 * layouts[-1][0]
+        layouts.append((processes, cores // processes))
+    return layouts
 
 
 def time_at_once(config: TrainConfig, processes: int, threads: int) -> list[Outcome]:

@@ -74,9 +74,9 @@ def _power(compared: list[tuple[Result, Change]], family: int) -> str:
     return f"{text}. (A rough estimate from the variance between these seeds.)"
 
 
-def _range(found: list[tuple[float, str]]) -> str:
-    (least, first), (most, last) = found[0], found[-1]
-    if len(found) == 1:
+def _range(differences: list[tuple[float, str]]) -> str:
+    (least, first), (most, last) = differences[0], differences[-1]
+    if len(differences) == 1:
         return f"{least:.3f}"
     return f"{least:.3f} ({first}) to {most:.3f} ({last})"
 

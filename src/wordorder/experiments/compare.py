@@ -182,11 +182,11 @@ def _compare(folder: Path, config: CompareConfig, show: Progress, command: str |
             "losses are of other tokens: choose another --out, or replace it with --overwrite",
             code="experiments.split-has-changed",
         )
-    asked = _asked(config)
+    requested = _asked(config)
     train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
     config = replace(config, train=train)
     settled = before.settled if before else _settled(config, material, show)
-    record = replace(_record(config, material, settled, command), asked=asked)
+    record = replace(_record(config, material, settled, command), asked=requested)
     passes = overfitting.before_it_starts(record.passes or 0.0)
     for line in [*passes, *_changed(before, record, config.processes)]:
         show.say(line)
@@ -289,10 +289,10 @@ def _settled(config: CompareConfig, material: TrainingData, show: Progress) -> d
     """Measure the machine, and convert a time limit into a number of steps for all runs."""
     show.say("measuring the fastest way to run several models on this machine")
     train, runs = config.train, len(config.positions) * max(1, config.seeds)
-    found = calibrate(train, runs, config.processes)
+    calibrated = calibrate(train, runs, config.processes)
     steps = configured_steps(train)
     if steps is None:
-        steps = steps_in(train, material, seconds(train.time), found.alone_seconds)
+        steps = steps_in(train, material, seconds(train.time), calibrated.alone_seconds)
         if steps < FEWEST_STEPS:
             raise BadInput(
                 f"--time {train.time} is enough for {counted(steps, 'step')} of each run here: "
@@ -300,7 +300,7 @@ def _settled(config: CompareConfig, material: TrainingData, show: Progress) -> d
                 f"a longer --time, or --steps {FEWEST_STEPS} or more",
                 code="experiments.too-little-time",
             )
-    return {**asdict(found), "steps": steps}
+    return {**asdict(calibrated), "steps": steps}
 
 
 def _costs(

@@ -32,7 +32,7 @@ class Comparison:
         notes: context lengths that the text cannot measure.
         measure: the measurements of each run, see `paired_run.measures_of`.
         settled: the benchmark of the machine, and the resulting number of steps.
-        asked: the settings that must not change when a comparison is resumed.
+        asked: settings that must not change when a comparison is resumed.
         costs: of each embedding: `parameters`, `added`, `step_seconds`.
         tuned, tuning: the factor of the learning rates of each embedding, and its selection.
         looks: the numbers of seeds with which results were available before.

@@ -154,7 +154,7 @@ def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> Job:
         cell.folder / MEASURES,
         record.machine["threads"],
         in_words=_loss,
-        older=lambda found: found["measures"] if found["asked"] == measure else None,
+        older=lambda stored: stored["measures"] if stored["asked"] == measure else None,
     )
 
 

@@ -96,11 +96,11 @@ def _worse_than_guessing(judged: Iterable[Result], comparison: Comparison) -> It
     if not size:
         return
     guessing = math.log(size)
-    found = [r.position for r in judged if r.loss_nats is not None and r.loss_nats > guessing]
-    if found:
+    worse = [r.position for r in judged if r.loss_nats is not None and r.loss_nats > guessing]
+    if worse:
         yield (
             f"Worse than uniform guessing among {counted(size, 'token')} (a loss of "
-            f"{guessing:.2f} nats): {listed(found)}. Such a run has diverged or only memorised "
+            f"{guessing:.2f} nats): {listed(worse)}. Such a run has diverged or only memorised "
             f"its training text."
         )
 

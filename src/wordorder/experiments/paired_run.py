@@ -62,9 +62,9 @@ def train_and_measure(job: Settings, tell: Tell) -> dict[str, Any]:
         return {"validation_loss": _final(folder)["validation_loss"]}
     if job["measure"] == CHOOSING:
         return choice_of(run)
-    found = measures_of(run, job["measure"], lambda share: _tell_measuring(tell, share))
-    found["peak_bytes"] = peak or recorded_peak(folder)
-    return found
+    results = measures_of(run, job["measure"], lambda share: _tell_measuring(tell, share))
+    results["peak_bytes"] = peak or recorded_peak(folder)
+    return results
 
 
 def recorded_peak(folder: Path) -> int | None:
@@ -77,11 +77,13 @@ def recorded_peak(folder: Path) -> int | None:
     return peak
 
 
-def measures_of(run: Run, asked: dict[str, Any], tell: Callable[[float], None]) -> dict[str, Any]:
+def measures_of(
+    run: Run, settings: dict[str, Any], tell: Callable[[float], None]
+) -> dict[str, Any]:
     """Return a run's losses: in validation, by context length, on whole windows, out of order.
 
     Args:
-        asked: `lengths`, in tokens, `contexts`, those of them with the same targets, and `pack`,
+        settings: `lengths`, in tokens, `contexts`, those of them with the same targets, and `pack`,
             whether windows may cross documents there; with `by_document` also the losses of single
             documents, the curve up to the last step, and the training loss there.
         tell: called with the share that is done.
@@ -91,22 +93,24 @@ def measures_of(run: Run, asked: dict[str, Any], tell: Callable[[float], None]) 
     store, model, trained = material.validation, run.model, config.model.trained_length
     model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]  # as its validation loss
     last = _final(run.folder)
-    found = {
+    results = {
         "validation_loss": last["validation_loss"],
         "bits_per_byte": last["validation_bits_per_byte"],
         "validation_tokens": last["validation_tokens"],
         "curve": _curve(run.folder),
     }
-    if asked.get("by_document"):
-        found |= _in_detail(run, material)
-    found["same_targets"] = _same_targets(model, store, asked, trained, lambda s: tell(0.5 * s))
-    found["whole_windows"] = [
+    if settings.get("by_document"):
+        results |= _in_detail(run, material)
+    results["same_targets"] = _same_targets(
+        model, store, settings, trained, lambda s: tell(0.5 * s)
+    )
+    results["whole_windows"] = [
         _whole(model, store, length, trained, config.isolate_documents)
-        for length in asked["lengths"]
+        for length in settings["lengths"]
     ]
     tell(0.9)
     order = order_losses(model, store, trained_length=trained)
-    found["order"] = [
+    results["order"] = [
         {
             "change": probe.name,
             "meaning": probe.meaning,
@@ -116,7 +120,7 @@ def measures_of(run: Run, asked: dict[str, Any], tell: Callable[[float], None]) 
         for probe in order.probes
     ]
     tell(1.0)
-    return found
+    return results
 
 
 def choice_of(run: Run) -> dict[str, Any]:
@@ -169,33 +173,33 @@ def _loss(run: Run, material: TrainingData, store: TokenStore, most_tokens: int)
 def _same_targets(
     model: TokenModel,
     store: TokenStore,
-    asked: dict[str, Any],
+    settings: dict[str, Any],
     trained: int,
     tell: Callable[[float], None],
 ) -> dict[str, Any] | None:
     """Return the loss of the same targets at every length that the text can measure."""
-    if not asked["contexts"]:
+    if not settings["contexts"]:
         return None
     losses = context_losses(
         model,
         store,
-        asked["contexts"],
+        settings["contexts"],
         trained_length=trained,
-        across_documents=asked["pack"],
+        across_documents=settings["pack"],
         progress=tell,
     )
     lengths = []
     for part in losses.lengths:
         at = _at(part.context_length, trained, part.loss_nats, part.cannot)
-        if asked.get("by_document") and not part.cannot:
+        if settings.get("by_document") and not part.cannot:
             at["by_document"] = grouped(part.window_losses, losses.window_documents)
         lengths.append(at)
     return {"targets": losses.targets, "documents": losses.documents, "lengths": lengths}
 
 
 def _at(length: int, trained: int, loss: float | None, cannot: str | None) -> dict[str, Any]:
-    said = {"cannot": cannot} if cannot else {"loss": loss}
-    return {"factor": length / trained, "length": length, **said}
+    outcome = {"cannot": cannot} if cannot else {"loss": loss}
+    return {"factor": length / trained, "length": length, **outcome}
 
 
 def _whole(

@@ -60,8 +60,9 @@ def seeds_to_settle(distance: float, spread: Spread, comparisons: int = 1) -> in
     """Return how many seeds would show a difference with 80% probability.
 
     Args:
-        distance: as found, taken for the true one.
-        spread: of what was found; what documents contribute does not shrink with more seeds.
+        distance: the measured one, taken for the true one.
+        spread: of the measured differences; the part of documents does not shrink with more
+            seeds.
         comparisons: as `power_of` takes it.
 
     Returns:

@@ -87,8 +87,8 @@ class _Running:
         """Pass on what the job tells until it ends, then how it ended."""
         self.context.process.sender.close()  # the other end is the process's: it ends with it
         with suppress(EOFError, OSError):
-            while (told := self.context.receiver.recv()) is not None:
-                self.tell(*told)
+            while (event := self.context.receiver.recv()) is not None:
+                self.tell(*event)
         try:
             outcome = self.answer.result()
         except Exception:  # the pool is broken
@@ -179,9 +179,9 @@ def _work(order: dict[str, Any]) -> Outcome:
     process = current_process()
     assert isinstance(process, _Process)
 
-    def tell(*told: Any) -> None:
+    def tell(*event: Any) -> None:
         with suppress(BrokenPipeError):  # the command was killed: saving comes next
-            process.sender.send(told)
+            process.sender.send(event)
 
     try:
         with stopping.handling(ctrl_c=True):

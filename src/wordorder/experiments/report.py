@@ -88,13 +88,15 @@ def read_summary(folder: Path) -> Summary:
 
 def for_terminal(summary: Summary) -> RenderableType:
     """Return the verdict and a short table, for a rich console."""
-    said = verdict(summary)
-    parts: list[RenderableType] = [Line(said.headline, style="bold")]
-    parts += [Padding(Line(line), (0, 0, 0, 2)) for line in said.certainty]
-    for found in said.findings:
-        parts += [Line(), Line(found.heading, style="bold")]
-        parts += [Padding(Line(line), (0, 0, 0, 2)) for line in found.lines]
-    return Group(*parts, Line(), tables.overview(summary).terminal(), Line(), Line(said.scope))
+    conclusion = verdict(summary)
+    parts: list[RenderableType] = [Line(conclusion.headline, style="bold")]
+    parts += [Padding(Line(line), (0, 0, 0, 2)) for line in conclusion.certainty]
+    for section in conclusion.findings:
+        parts += [Line(), Line(section.heading, style="bold")]
+        parts += [Padding(Line(line), (0, 0, 0, 2)) for line in section.lines]
+    return Group(
+        *parts, Line(), tables.overview(summary).terminal(), Line(), Line(conclusion.scope)
+    )
 
 
 def report_page(summary: Summary) -> str:
@@ -124,11 +126,16 @@ def report_page(summary: Summary) -> str:
 
 
 def _verdict(summary: Summary) -> list[Part]:
-    said = verdict(summary)
-    parts: list[Heading | Paragraph | Items] = [Items(said.certainty)] if said.certainty else []
-    for found in said.findings:
-        parts += [Heading(found.heading), Items(found.lines)]
-    return [Emphasis(said.headline, [*parts, Paragraph(said.scope)]), tables.overview(summary)]
+    conclusion = verdict(summary)
+    parts: list[Heading | Paragraph | Items] = (
+        [Items(conclusion.certainty)] if conclusion.certainty else []
+    )
+    for section in conclusion.findings:
+        parts += [Heading(section.heading), Items(section.lines)]
+    return [
+        Emphasis(conclusion.headline, [*parts, Paragraph(conclusion.scope)]),
+        tables.overview(summary),
+    ]
 
 
 def _figures(panels: Iterable[Panel | None], caption: str) -> list[Part]:
@@ -177,13 +184,13 @@ def _cannot(summary: Summary, lengths: Callable[[Result], tuple[AtLength, ...]])
         (result, next((at for at in lengths(result) if at.cannot), None))
         for result in summary.results
     ]
-    said = [
+    lines = [
         f"{result.position} cannot at {times(at.factor)}: {at.cannot}"
         for result, at in firsts
         if at
     ]
-    if said:
-        yield Items(said)
+    if lines:
+        yield Items(lines)
 
 
 def _order_parts(summary: Summary) -> Iterable[Part]:

@@ -93,14 +93,14 @@ def judge(
         exploratory: no correction for multiple tests.
         looks: how often results were available, with growing numbers of seeds, this time included.
     """
-    found: dict[Key, tuple[Difference, tuple[int, ...]]] = {}
+    differences: dict[Key, tuple[Difference, tuple[int, ...]]] = {}
     for key, (values, base) in family.items():
         seeds = tuple(sorted(values.keys() & base.keys()))
         if seeds:
             by_document = _paired(seeds, (documents or {}).get(key))
             paired = difference([values[s] for s in seeds], [base[s] for s in seeds], by_document)
-            found[key] = (paired, seeds)
-    tested = {key: paired.p for key, (paired, _) in found.items() if paired.p is not None}
+            differences[key] = (paired, seeds)
+    tested = {key: paired.p for key, (paired, _) in differences.items() if paired.p is not None}
     ps = list(tested.values())
     corrected = ps if exploratory else [min(1.0, looks**2 * p) for p in holm(ps)]
     adjusted = dict(zip(tested, corrected, strict=True))
@@ -112,7 +112,7 @@ def judge(
             abs(paired.mean) >= SMALLEST_NATS and differs(paired, adjusted.get(key)),
             1 if exploratory else len(tested),
         )
-        for key, (paired, seeds) in found.items()
+        for key, (paired, seeds) in differences.items()
     }
 
 

@@ -169,7 +169,9 @@ def _lengths(
                 else:
                     at[seed] = float(entry["loss"])
                     documents.setdefault((position, factor), {})[seed] = entry.get("by_document")
-    by_document = {key: _by_document(found) for key, found in documents.items()}
+    by_document = {
+        key: _by_document(losses_of_documents) for key, losses_of_documents in documents.items()
+    }
     nothing: Documents = ({}, ())
     changes: dict[tuple[str, float], Change] = {}
     for factor in tokens:
@@ -213,14 +215,14 @@ def _order(
                     cannot[position, how] = NOT_FINITE
                 else:
                     values[seed], plain[seed] = float(probe["loss"]), float(probe["plain"])
-    found: dict[str, list[Disturbed]] = {p: [] for p in runs}
+    by_position: dict[str, list[Disturbed]] = {p: [] for p in runs}
     for how, family in losses.items():
         pairs = {p: pair for p, pair in family.items() if (p, how) not in cannot}
         rises = judge(pairs, exploratory=True)
         for p in family:
             why = cannot.get((p, how), "")
-            found[p].append(Disturbed(how, meanings[how], rises.get(p), why))
-    return {p: tuple(disturbed) for p, disturbed in found.items()}
+            by_position[p].append(Disturbed(how, meanings[how], rises.get(p), why))
+    return {p: tuple(disturbed) for p, disturbed in by_position.items()}
 
 
 def _ranks(

@@ -172,12 +172,12 @@ def overview(summary: Summary) -> Table:
     return Table(header, rows, note=REACH)
 
 
-def _against(summary: Summary, result: Result, shown: Callable[[Change], str]) -> str:
+def _against(summary: Summary, result: Result, written: Callable[[Change], str]) -> str:
     if result.position == summary.baseline:
         return "baseline" if result.losses else "no run"
     if result.against_baseline is None:
         return "no pair" if result.losses else "no run"
-    return shown(result.against_baseline)
+    return written(result.against_baseline)
 
 
 def _word(at: AtLength) -> str:

@@ -86,26 +86,29 @@ HELD_EQUAL = (
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid's folder, read: what was asked for, the line of each run, and what was found."""
+    """The contents of a grid's folder: its settings, a line for each run, and the results."""
 
     record: dict[str, Any]
     lines: list[dict[str, Any]]
-    found: TaskResults
+    results: TaskResults
 
 
 def write_report(folder: Path) -> TaskResults:
-    """Write table.csv, figures/ and report.html of a grid's folder; return what was found.
+    """Write table.csv, figures/ and report.html of a grid's folder; return the results.
 
     Raises:
         BadInput: no grid is there, it is damaged, or a package is missing.
     """
     grid = read_grid(folder)
     groups: list[list[Panel]] = []
-    for protocol in grid.found.protocols:
-        if grid.found.of(protocol.task):
-            groups += [[lengths(protocol, grid.found)], curves(protocol, grid.found, grid.lines)]
-    write_files(folder, table_csv(grid.found), list(filter(None, groups)), report_page(grid))
-    return grid.found
+    for protocol in grid.results.protocols:
+        if grid.results.of(protocol.task):
+            groups += [
+                [lengths(protocol, grid.results)],
+                curves(protocol, grid.results, grid.lines),
+            ]
+    write_files(folder, table_csv(grid.results), list(filter(None, groups)), report_page(grid))
+    return grid.results
 
 
 def read_grid(folder: Path) -> Grid:
@@ -138,10 +141,10 @@ def read_grid(folder: Path) -> Grid:
     return Grid(record, done, task_results(protocols, positions, seeds, done, failed))
 
 
-def table_csv(found: TaskResults) -> str:
+def table_csv(results: TaskResults) -> str:
     """Return table.csv: a row for each task, embedding, checkpoint and trial (see `COLUMNS`)."""
     header = [name for names in COLUMNS for name in names.split(", ")]
-    records = [_record(row, cell) for row in found.rows for cell in row.cells]
+    records = [_record(row, cell) for row in results.rows for cell in row.cells]
     return Table(header, [[str(each[name]) for name in header] for each in records]).csv()
 
 
@@ -174,17 +177,17 @@ def _by_seed(seeds: Sequence[int], values: Sequence[float] | None) -> str:
     return " ".join(f"{seed}:{value:.6g}" for seed, value in pairs)
 
 
-def task_table(task_name: str, found: TaskResults) -> Table:
+def task_table(task_name: str, results: TaskResults) -> Table:
     """Return the table of one task: each embedding at its last and its best checkpoint."""
     task = find(task_name)
     header = ["embedding", "checkpoint", *(trial.name for trial in task.trials)]
     rows = []
-    for last, best in zip(found.of(task_name), found.of(task_name, "best"), strict=True):
+    for last, best in zip(results.of(task_name), results.of(task_name, "best"), strict=True):
         rows.append([last.position, "last", *_cells(last)])
         if task.by_part or (task.part and last.learned):
             rows.append(["", _part_title(task), *_parts(last, task)])
         rows.append(["", "best", *_cells(best)])
-    last = found.of(task_name)
+    last = results.of(task_name)
     distinct = [str(cell.examples) for cell in last[0].cells] if last else []
     note = f"Distinct test examples: {listed(distinct)}." if distinct else ""
     return Table(header, rows, note=note, left=frozenset({0, 1}))
@@ -224,16 +227,16 @@ def _parts(row: TaskScore, task: Task) -> list[str]:
     return ["cannot" if mean is None else f"{mean:.2f}" for mean in means]
 
 
-def for_terminal(found: TaskResults) -> RenderableType:
+def for_terminal(results: TaskResults) -> RenderableType:
     """Return the verdict and a table for each task, for a rich console."""
-    shown: list[RenderableType] = [Line(headline(found), style="bold")]
-    shown += [Padding(Line(line), (0, 0, 0, 2)) for line in verdict(found)]
-    for protocol in found.protocols:
-        shown += [Line(), Line(_title(protocol), style="bold")]
-        shown.append(task_table(protocol.task, found).terminal())
-    seeds = "the mean, every seed, and its 95% interval" if found.seeds > 1 else "one seed"
+    lines: list[RenderableType] = [Line(headline(results), style="bold")]
+    lines += [Padding(Line(line), (0, 0, 0, 2)) for line in verdict(results)]
+    for protocol in results.protocols:
+        lines += [Line(), Line(_title(protocol), style="bold")]
+        lines.append(task_table(protocol.task, results).terminal())
+    seeds = "the mean, every seed, and its 95% interval" if results.seeds > 1 else "one seed"
     how = f"\nAccuracy: {seeds}. Best is an oracle, selected by these scores."
-    return Group(*shown, Line(how, style="dim"))
+    return Group(*lines, Line(how, style="dim"))
 
 
 def _title(protocol: Protocol) -> str:
@@ -244,12 +247,14 @@ def _title(protocol: Protocol) -> str:
 
 def report_page(grid: Grid) -> str:
     """Return the page of a grid."""
-    found = grid.found
-    runs = f"{counted(len(found.protocols), 'task')}, {counted(len(found.positions), 'embedding')}"
-    lead = f"{runs}, {counted(found.seeds, 'seed')} of each."
+    results = grid.results
+    runs = (
+        f"{counted(len(results.protocols), 'task')}, {counted(len(results.positions), 'embedding')}"
+    )
+    lead = f"{runs}, {counted(results.seeds, 'seed')} of each."
     sections = [
-        Section("", [Emphasis(headline(found), [Items(verdict(found))]), Paragraph(MEANING)]),
-        *(Section(p.task, list(_task_parts(p, grid))) for p in found.protocols),
+        Section("", [Emphasis(headline(results), [Items(verdict(results))]), Paragraph(MEANING)]),
+        *(Section(p.task, list(_task_parts(p, grid))) for p in results.protocols),
         Section("Held equal, and not equal", list(_conditions(grid))),
         Section("Reproduce", list(_again(grid))),
     ]
@@ -262,10 +267,12 @@ def _task_parts(protocol: Protocol, grid: Grid) -> Iterable[Part]:
     symbols = task.symbols(protocol.length)
     example = task.draw(default_rng(1), min(4, protocol.length), symbols)
     yield Code(task.written(example))
-    if grid.found.of(protocol.task):
-        yield Figure(lengths(protocol, grid.found), "Large: mean over seeds; small: single seeds.")
-        yield task_table(protocol.task, grid.found)
-        for panel in curves(protocol, grid.found, grid.lines):
+    if grid.results.of(protocol.task):
+        yield Figure(
+            lengths(protocol, grid.results), "Large: mean over seeds; small: single seeds."
+        )
+        yield task_table(protocol.task, grid.results)
+        for panel in curves(protocol, grid.results, grid.lines):
             yield Figure(panel, CURVE)
 
 
@@ -273,13 +280,13 @@ def _conditions(grid: Grid) -> Iterable[Part]:
     yield Items(HELD_EQUAL)
     header = ["embedding", "adds parameters", "seconds a run"]
     rows = []
-    for position in grid.found.positions:
+    for position in grid.results.positions:
         own = [line for line in grid.lines if line["position"] == position]
         if own:
             added = sorted({line["parameters"]["position"] for line in own})
-            shown = " to ".join(f"{n:,}" for n in sorted({added[0], added[-1]}))
+            parameters = " to ".join(f"{n:,}" for n in sorted({added[0], added[-1]}))
             took = sum(line["seconds"] for line in own) / len(own)
-            rows.append([position, shown, f"{took:.0f}"])
+            rows.append([position, parameters, f"{took:.0f}"])
     note = "Seconds with as many runs side by side as cores."
     yield Table(header, rows, note=note)
 
@@ -287,8 +294,8 @@ def _conditions(grid: Grid) -> Iterable[Part]:
 def _again(grid: Grid) -> Iterable[Part]:
     if grid.record["command"]:
         yield Code(grid.record["command"])
-    header = ["task", *(name for name in vars(grid.found.protocols[0]) if name != "task")]
-    rows = [[str(vars(p)[name]) for name in header] for p in grid.found.protocols]
+    header = ["task", *(name for name in vars(grid.results.protocols[0]) if name != "task")]
+    rows = [[str(vars(p)[name]) for name in header] for p in grid.results.protocols]
     yield Table([name.replace("_", " ") for name in header], rows)
     yield Paragraph(
         f"wordorder {grid.record['wordorder']}, torch {grid.record['torch']}, one thread a run, "

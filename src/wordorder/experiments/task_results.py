@@ -2,9 +2,9 @@
 
 Accuracy beyond the trained length varies between seeds, often all or nothing, which no t-interval
 describes. So results list every seed, the mean, and an interval for proportions (`shares.py`) over
-seeds and distinct examples. An embedding is said to generalise best only if its worst seed is
-better than the best seed of every other, and if that happens by chance in at most 5% of such grids,
-over all tasks: with two embeddings of three seeds it would in 10%.
+seeds and distinct examples. An embedding is called the best at generalising only if its worst seed
+is better than the best seed of every other, and if that happens by chance in at most 5% of such
+grids, over all tasks: with two embeddings of three seeds it would in 10%.
 
 There are two checkpoints: the last, and the best, which is selected by the reported scores. The
 best is an oracle: it shows what a model reached during training, not what one would get.
@@ -106,7 +106,7 @@ class TaskResults:
     Args:
         rows: for each task and embedding the last checkpoint and the best.
         failed: a line for each run that failed.
-        seeds: how many were asked for.
+        seeds: the requested number.
     """
 
     protocols: tuple[Protocol, ...]
@@ -160,14 +160,14 @@ def _row(
     chosen = [c[-1] if checkpoint == "last" else best(task, c) for c in curves.values()]
     cells = []
     for number, trial in enumerate(task.trials):
-        found = [record["trials"][trial.name] for record in chosen]
-        can = None not in found
+        scores = [record["trials"][trial.name] for record in chosen]
+        can = None not in scores
         cells.append(
             TrialScore(
                 trial.name,
                 trial.length(protocol.length),
-                tuple(f[measure(task)] for f in found) if can else None,
-                tuple(f["token"] for f in found) if can else None,
+                tuple(f[measure(task)] for f in scores) if can else None,
+                tuple(f["token"] for f in scores) if can else None,
                 distinct_examples(protocol, number),
             )
         )
@@ -199,8 +199,8 @@ def beyond_of(task: Task, record: Mapping[str, Any]) -> float | None:
 
     The mean of fewer trials would be that of the easier ones.
     """
-    found = [record["trials"][trial.name] for trial in task.trials if trial.beyond]
-    return None if None in found else _mean([f[measure(task)] for f in found])
+    scores = [record["trials"][trial.name] for trial in task.trials if trial.beyond]
+    return None if None in scores else _mean([f[measure(task)] for f in scores])
 
 
 def measure(task: Task) -> str:
@@ -236,33 +236,33 @@ def _plain(row: TaskScore) -> dict[str, Any]:
     }
 
 
-def headline(found: TaskResults) -> str:
+def headline(results: TaskResults) -> str:
     """Return the first sentence: who is still right past the length of which task."""
-    said, nobody = [], []
-    for protocol in found.protocols:
-        rows = found.of(protocol.task)
+    achievements, nobody = [], []
+    for protocol in results.protocols:
+        rows = results.of(protocol.task)
         far = [f"{_name(row)} at {listed(row.right_at)}" for row in rows if row.right_at]
         if far:
-            said.append(f"{protocol.task}: {listed(far)}")
+            achievements.append(f"{protocol.task}: {listed(far)}")
         else:
             nobody.append(protocol.task)
     if nobody:
-        said.append(f"{listed(nobody)}: no embedding")
-    return f"Accuracy of at least {RIGHT:.2f} beyond training: {'; '.join(said)}."
+        achievements.append(f"{listed(nobody)}: no embedding")
+    return f"Accuracy of at least {RIGHT:.2f} beyond training: {'; '.join(achievements)}."
 
 
-def verdict(found: TaskResults) -> list[str]:
+def verdict(results: TaskResults) -> list[str]:
     """Return what was found in plain words, at the last checkpoint, a line for each task.
 
     Runs that failed come first.
     """
     lines = []
-    if found.failed:
-        lines.append(f"{counted(len(found.failed), 'run')} failed: {'; '.join(found.failed)}.")
-    lines += [_on_task(protocol, found) for protocol in found.protocols]
-    if found.seeds == 1:
+    if results.failed:
+        lines.append(f"{counted(len(results.failed), 'run')} failed: {'; '.join(results.failed)}.")
+    lines += [_on_task(protocol, results) for protocol in results.protocols]
+    if results.seeds == 1:
         lines.append("One seed: no intervals, and another seed may give the opposite result.")
-    if chance := sum(_chance(protocol, found) for protocol in found.protocols):
+    if chance := sum(_chance(protocol, results) for protocol in results.protocols):
         lines.append(
             f"If no embedding generalised better than another, the probability of claiming so "
             f"would be at most {100 * chance:.1f}%."
@@ -270,10 +270,10 @@ def verdict(found: TaskResults) -> list[str]:
     return lines
 
 
-def _chance(protocol: Protocol, found: TaskResults) -> float:
+def _chance(protocol: Protocol, results: TaskResults) -> float:
     """Return how often luck alone lets an embedding read furthest; 0 where it is never said."""
-    seeds = [len(row.seeds) for row in _judged(protocol, found)]
-    return chance_to_lead(seeds) if may_lead(seeds, len(found.protocols)) else 0.0
+    seeds = [len(row.seeds) for row in _judged(protocol, results)]
+    return chance_to_lead(seeds) if may_lead(seeds, len(results.protocols)) else 0.0
 
 
 def _seeds_to_lead(embeddings: int, tasks: int) -> int:
@@ -281,24 +281,24 @@ def _seeds_to_lead(embeddings: int, tasks: int) -> int:
     return next(n for n in itertools.count(2) if may_lead([n] * embeddings, tasks))
 
 
-def _judged(protocol: Protocol, found: TaskResults) -> list[TaskScore]:
+def _judged(protocol: Protocol, results: TaskResults) -> list[TaskScore]:
     """Return the rows that may be judged beyond."""
-    return [r for r in found.of(protocol.task) if r.learned and r.beyond is not None]
+    return [r for r in results.of(protocol.task) if r.learned and r.beyond is not None]
 
 
-def _on_task(protocol: Protocol, found: TaskResults) -> str:
-    rows = found.of(protocol.task)
+def _on_task(protocol: Protocol, results: TaskResults) -> str:
+    rows = results.of(protocol.task)
     learned = [row for row in rows if row.learned]
-    judged = _judged(protocol, found)
-    said = [_furthest(judged, protocol, found), _passed(judged, found, protocol.task)]
+    judged = _judged(protocol, results)
+    clauses = [_furthest(judged, protocol, results), _passed(judged, results, protocol.task)]
     if cannot := [row.position for row in learned if row.beyond is None]:
-        said.append(f"cannot represent all lengths: {listed(cannot)}")
+        clauses.append(f"cannot represent all lengths: {listed(cannot)}")
     if others := [f"{r.position} ({r.within:.2f})" for r in rows if not r.learned]:
-        said.append(f"not learned, so not evaluated beyond: {listed(others)}")
-    return f"{protocol.task}: {'; '.join(line for line in said if line)}."
+        clauses.append(f"not learned, so not evaluated beyond: {listed(others)}")
+    return f"{protocol.task}: {'; '.join(line for line in clauses if line)}."
 
 
-def _furthest(judged: Sequence[TaskScore], protocol: Protocol, found: TaskResults) -> str:
+def _furthest(judged: Sequence[TaskScore], protocol: Protocol, results: TaskResults) -> str:
     """Say who is right beyond, and whether the seeds tell them apart."""
     task = find(protocol.task)
     if not judged:
@@ -308,11 +308,11 @@ def _furthest(judged: Sequence[TaskScore], protocol: Protocol, found: TaskResult
     if _mean_beyond(judged[0]) < floor:
         chance = f", chance is {task.chance:.2f}" if task.chance else ""
         return f"learned, but near chance {task.beyond}: {_scored(judged)}{chance}"
-    return _leader(judged[0], judged[1:], protocol, found)
+    return _leader(judged[0], judged[1:], protocol, results)
 
 
 def _leader(
-    first: TaskScore, others: Sequence[TaskScore], protocol: Protocol, found: TaskResults
+    first: TaskScore, others: Sequence[TaskScore], protocol: Protocol, results: TaskResults
 ) -> str:
     task = find(protocol.task)
     if not others:
@@ -322,10 +322,10 @@ def _leader(
     line = f"{_scored([first, *level])} {task.beyond}"
     if level:
         line += ", not distinguishable with these seeds"
-    elif leads(first.beyond or (), [r.beyond or () for r in others], len(found.protocols)):
+    elif leads(first.beyond or (), [r.beyond or () for r in others], len(results.protocols)):
         line = f"{_name(first)} generalises best in every seed: {_share(first)} {task.beyond}"
     else:
-        needed = _seeds_to_lead(1 + len(others), len(found.protocols))
+        needed = _seeds_to_lead(1 + len(others), len(results.protocols))
         luck = 100 * chance_to_lead([len(row.seeds) for row in (first, *others)])
         seeds = "every seed" if len(first.seeds) > 1 else "its one seed"
         line = (
@@ -335,9 +335,9 @@ def _leader(
     return f"{line}; then {_scored(rest)}" if rest else line
 
 
-def _passed(judged: Sequence[TaskScore], found: TaskResults, task: str) -> str:
+def _passed(judged: Sequence[TaskScore], results: TaskResults, task: str) -> str:
     """Say who was better earlier in training."""
-    best_rows = {row.position: row for row in found.of(task, "best")}
+    best_rows = {row.position: row for row in results.of(task, "best")}
     lines = []
     for row in judged:
         before = best_rows[row.position]

@@ -101,8 +101,8 @@ def protocol_of(name: str, steps: int | None = None, length: int | None = None) 
     """
     task = find(name)
     own: dict[str, Any] = {"steps": STEPS, **OTHERWISE.get(name, {})}
-    given = {"steps": steps or own["steps"], "length": length or task.length}
-    return Protocol(task=name, **{**own, **given})
+    overrides = {"steps": steps or own["steps"], "length": length or task.length}
+    return Protocol(task=name, **{**own, **overrides})
 
 
 class TaskBatches:
@@ -206,10 +206,10 @@ def score(model: LanguageModel, examples: Iterable[Example]) -> dict[str, float]
 def likeliest(model: LanguageModel, batch: Batch) -> Tensor:
     """Return the likeliest token at every place of an answer, -1 elsewhere; (batch, time)."""
     counted = batch.targets != NOT_COUNTED
-    found = torch.full_like(batch.targets, NOT_COUNTED)
+    tokens = torch.full_like(batch.targets, NOT_COUNTED)
     with evaluating(model):
-        found[counted] = model.logits(model.hidden(batch.tokens)[counted]).argmax(-1)
-    return found
+        tokens[counted] = model.logits(model.hidden(batch.tokens)[counted]).argmax(-1)
+    return tokens
 
 
 def _parts(examples: list[Example]) -> list[Batch]:
@@ -296,8 +296,8 @@ def seconds_of(protocol: Protocol, position: str) -> float:
 
 def in_words(trials: Mapping[str, Mapping[str, float] | None]) -> str:
     """Return the scores of all trials as a line that people read."""
-    shown = (f"{k} cannot" if v is None else f"{k} {v['exact']:.2f}" for k, v in trials.items())
-    return f"accuracy: {', '.join(shown)}"
+    scores = (f"{k} cannot" if v is None else f"{k} {v['exact']:.2f}" for k, v in trials.items())
+    return f"accuracy: {', '.join(scores)}"
 
 
 def _line(step: int, steps: int, record: dict[str, Any]) -> str:

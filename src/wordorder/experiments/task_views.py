@@ -13,18 +13,18 @@ from wordorder.panels import Level, Line, Lines, Panel, looks
 FRAME = (-0.04, 1.04)
 
 
-def lengths(protocol: Protocol, found: TaskResults) -> Lines:
+def lengths(protocol: Protocol, results: TaskResults) -> Lines:
     """Return the scores of each trial at the last checkpoint, one line an embedding.
 
     Of an embedding that has not learned the task only what it scores as trained is drawn.
     """
-    task, look = find(protocol.task), looks(found.positions)
+    task, look = find(protocol.task), looks(results.positions)
     lines = []
-    for row in found.of(protocol.task):
-        shown = row.cells if row.learned else row.cells[:1]
+    for row in results.of(protocol.task):
+        cells = row.cells if row.learned else row.cells[:1]
         points = [
             (x, cell)
-            for x, cell in zip(_places(task), shown, strict=False)
+            for x, cell in zip(_places(task), cells, strict=False)
             if cell.scores is not None
         ]
         lines.append(
@@ -52,7 +52,7 @@ def lengths(protocol: Protocol, found: TaskResults) -> Lines:
 
 
 def curves(
-    protocol: Protocol, found: TaskResults, lines: Iterable[Mapping[str, Any]]
+    protocol: Protocol, results: TaskResults, lines: Iterable[Mapping[str, Any]]
 ) -> list[Panel]:
     """Return the score beyond and the score as trained, by step, each with every seed."""
     task = find(protocol.task)
@@ -74,7 +74,7 @@ def curves(
             title=title,
             x_label="step",
             y_label=_scored(task),
-            lines=tuple(_curve_lines(found, own, value)),
+            lines=tuple(_curve_lines(results, own, value)),
             y_range=FRAME,
             level=_guessing(task),
         )
@@ -84,10 +84,10 @@ def curves(
 
 
 def _curve_lines(
-    found: TaskResults, own: Sequence[Mapping[str, Any]], value: Any
+    results: TaskResults, own: Sequence[Mapping[str, Any]], value: Any
 ) -> Iterable[Line]:
-    look = looks(found.positions)
-    for position in found.positions:
+    look = looks(results.positions)
+    for position in results.positions:
         seeds = [line["curve"] for line in own if line["position"] == position]
         drawn = [[(record["step"], value(record)) for record in curve] for curve in seeds]
         if not drawn or any(y is None for curve in drawn for _, y in curve):

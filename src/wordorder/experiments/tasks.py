@@ -3,7 +3,7 @@
 A run takes about a minute, so it is done whole or not at all: a run whose result is stored is not
 done again, and what was stopped in the middle starts anew. The folder that is left:
 
-    tasks.json                    what was asked for, and how
+    tasks.json                    the settings, and the command
     runs/TASK/POSITION-seedN.json    one run: the job, and its result with its curve
     results.jsonl                 all of them, a line each, failed ones too
     table.csv  figures/  report.html    what people read, made from these
@@ -154,15 +154,15 @@ def run_tasks(
     """Run a grid, or what is left of one, and return its folder.
 
     Args:
-        show: what is told while it works; None: nothing.
-        command: how it was asked for, for the report.
+        show: receives progress events; None: nothing is shown.
+        command: the command that was typed, for the report.
         processes: how many runs at once; 0: as many as there are cores.
         launcher: where runs are done; None: in processes of this machine.
 
     Raises:
         BadInput: an embedding or a folder that cannot be.
         Refused: another process is writing to the folder.
-        KeyboardInterrupt: after Ctrl-C; asked again, it goes on.
+        KeyboardInterrupt: after Ctrl-C; the same call continues.
     """
     folder = user_path(config.out)
     with held(folder):
@@ -228,13 +228,13 @@ def run_one(job: Settings, tell: Tell) -> dict[str, Any]:
 
 def time_some(job: Settings, tell: Tell) -> dict[str, Any]:
     """Return what some runs should take, and what it took to find out, in seconds."""
-    began, found = time.perf_counter(), []
+    began, step_seconds = time.perf_counter(), []
     for run in job["runs"]:
         try:
-            found.append(seconds_of(Protocol(**run["protocol"]), run["position"]))
-        except Exception:  # it fails in its own run too, where it is told
-            found.append(0.0)
-    return {"seconds": found, "took": time.perf_counter() - began}
+            step_seconds.append(seconds_of(Protocol(**run["protocol"]), run["position"]))
+        except Exception:  # its own run fails too, and reports why
+            step_seconds.append(0.0)
+    return {"seconds": step_seconds, "took": time.perf_counter() - began}
 
 
 def expected_seconds(

@@ -48,23 +48,23 @@ def tune(folder: Path, record: Comparison, show: Progress) -> dict[str, Any]:
     }
     texts = {before["text"]} if before.get("text") else set()
     new = [p for p in record.positions if p not in (record.tuned or {})]
-    wanted: dict[str, tuple[float, ...]] = dict.fromkeys(new, FACTORS)
+    next_factors: dict[str, tuple[float, ...]] = dict.fromkeys(new, FACTORS)
     tried: dict[str, set[float]] = {p: set(losses.get(p, {})) for p in new}  # also what failed
-    while any(wanted.values()):
+    while any(next_factors.values()):
         cells = [
             Cell(p, seed, _folder(folder, p, factor, seed), factor, steps)
-            for p, factors in wanted.items()
+            for p, factors in next_factors.items()
             for factor in factors
             for seed in SEEDS
         ]
 
         for cell, outcome in zip(cells, run_cells(record, cells, CHOOSING, show), strict=True):
             if outcome.error is None:
-                found = losses.setdefault(cell.position, {})
-                found.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
+                of_position = losses.setdefault(cell.position, {})
+                of_position.setdefault(cell.rate, []).append(outcome.result["validation_loss"])
                 texts.add(outcome.result["text"])
-        tried = {p: tried[p] | set(wanted[p]) for p in new}
-        wanted = {p: further(losses.get(p, {}), tried[p]) for p in new}
+        tried = {p: tried[p] | set(next_factors[p]) for p in new}
+        next_factors = {p: further(losses.get(p, {}), tried[p]) for p in new}
     chosen = {p: best(losses.get(p, {})) for p in new}
     return {
         "chosen": {p: {**(record.tuned or {}), **chosen}[p] for p in record.positions},
@@ -89,11 +89,11 @@ def further(losses: Losses, tried: set[float]) -> tuple[float, ...]:
     """
     if not any(_ended(each) for each in losses.values()):
         return ()
-    found = best(losses)
-    if found == min(tried) and found > LEAST:
-        return (found / 2,)
-    if found == max(tried) and found < MOST:
-        return (found * 2,)
+    chosen = best(losses)
+    if chosen == min(tried) and chosen > LEAST:
+        return (chosen / 2,)
+    if chosen == max(tried) and chosen < MOST:
+        return (chosen * 2,)
     return ()
 
 

@@ -52,7 +52,7 @@ class ComparisonVerdict:
 
 def verdict(summary: Summary) -> ComparisonVerdict:
     """Return the verdict of a comparison."""
-    found = {
+    sections = {
         "Runs": _runs(summary),
         "Validation loss at the last step": _learning(summary),
         "How training ended": overfitting.lines(summary),
@@ -60,7 +60,7 @@ def verdict(summary: Summary) -> ComparisonVerdict:
         "Loss with the order of the context disturbed": _order(summary),
         "Costs": _costs(summary),
     }
-    findings = tuple(VerdictSection(heading, tuple(lines)) for heading, lines in found.items())
+    findings = tuple(VerdictSection(heading, tuple(lines)) for heading, lines in sections.items())
     first = " ".join(part for part in (overfitting.headline(summary), _headline(summary)) if part)
     found_any = tuple(f for f in findings if f.lines)
     return ComparisonVerdict(first, tuple(certainty(summary)), found_any, _scope(summary))
@@ -149,9 +149,9 @@ def _lengths(summary: Summary) -> Iterable[str]:
         longer = [at for at in result.same_targets if at.factor > 1]
         if longer:
             by_word[longer[-1].word].append(f"{result.position} {_since(longer)}")
-    for word, found in by_word.items():
-        if found:
-            yield _sentence(f"{word or 'one seed, no interval'}: {'; '.join(found)}.")
+    for word, embeddings in by_word.items():
+        if embeddings:
+            yield _sentence(f"{word or 'one seed, no interval'}: {'; '.join(embeddings)}.")
 
 
 def _sentence(text: str) -> str:
@@ -181,11 +181,11 @@ def _since(longer: list[AtLength]) -> str:
 
 def _at_other_lengths(others: list[AtLength]) -> str:
     """Describe lengths at which the word differs from that at the longest."""
-    found = [
+    words = [
         f"{word} at {listed(_mean_at(at) for at in others if at.word == word)}"
         for word in dict.fromkeys(at.word for at in others)
     ]
-    return f" ({'; '.join(found)})" if found else ""
+    return f" ({'; '.join(words)})" if words else ""
 
 
 def _mean_at(at: AtLength) -> str:
@@ -206,14 +206,14 @@ def _would_settle(at: AtLength) -> str:
 
 def _order(summary: Summary) -> Iterable[str]:
     for how in dict.fromkeys(d.how for r in summary.results for d in r.order):
-        found = [(r.position, d) for r in summary.results for d in r.order if d.how == how]
-        yield _sentence(f"{how}: {_probed(found)}.")
+        effects = [(r.position, d) for r in summary.results for d in r.order if d.how == how]
+        yield _sentence(f"{how}: {_probed(effects)}.")
 
 
-def _probed(found: list[tuple[str, Disturbed]]) -> str:
+def _probed(effects: list[tuple[str, Disturbed]]) -> str:
     """Describe the effect of a probe: the range of significant rises, then the others."""
-    rises = [(p, d.rise) for p, d in found if d.rise is not None]
-    shown = sorted((rise.mean, p) for p, rise in rises if rise.shown)
+    rises = [(p, d.rise) for p, d in effects if d.rise is not None]
+    significant = sorted((rise.mean, p) for p, rise in rises if rise.shown)
     alone = [f"{signed(rise.mean)} {p}" for p, rise in rises if rise.low is None]
     still = [p for p, rise in rises if _still(rise)]
     rest = [
@@ -222,10 +222,10 @@ def _probed(found: list[tuple[str, Disturbed]]) -> str:
         if not rise.shown and rise.low is not None and p not in still
     ]
     parts = []
-    if shown:
-        ends = [f"{signed(mean)} ({p})" for mean, p in (shown[0], shown[-1])]
-        names = "all" if len(shown) == len(found) else listed(p for _, p in shown)
-        names = f" for {names}" if len(shown) > 1 else ""
+    if significant:
+        ends = [f"{signed(mean)} ({p})" for mean, p in (significant[0], significant[-1])]
+        names = "all" if len(significant) == len(effects) else listed(p for _, p in significant)
+        names = f" for {names}" if len(significant) > 1 else ""
         parts.append(f"{' to '.join(dict.fromkeys(ends))}{names}")
     if rest:
         parts.append(f"not significant for {listed(rest)}")
@@ -233,7 +233,7 @@ def _probed(found: list[tuple[str, Disturbed]]) -> str:
         parts.append(f"unchanged for {listed(still)}")
     if alone:
         parts.append(f"{', '.join(alone)} (one seed: no interval)")
-    if cannot := [p for p, d in found if d.rise is None]:
+    if cannot := [p for p, d in effects if d.rise is None]:
         parts.append(f"{listed(cannot)} cannot")
     return "; ".join(parts)
 
@@ -244,12 +244,12 @@ def _still(rise: Change) -> bool:
     return all(end is not None and abs(end) < SMALLEST_NATS for end in ends)
 
 
-def _each(costs: list[tuple[float, str]], shown: Callable[[float], str]) -> str:
+def _each(costs: list[tuple[float, str]], written: Callable[[float], str]) -> str:
     """Return every embedding's cost, or the range if there are many."""
     if len(costs) <= MOST_LISTED:
-        return ", ".join(f"{position} {shown(cost)}" for cost, position in costs)
+        return ", ".join(f"{position} {written(cost)}" for cost, position in costs)
     (least, cheap), (most, dear) = min(costs), max(costs)
-    return f"{shown(least)} ({cheap}) to {shown(most)} ({dear})"
+    return f"{written(least)} ({cheap}) to {written(most)} ({dear})"
 
 
 def _costs(summary: Summary) -> Iterable[str]:

@@ -26,8 +26,8 @@ def panels(summary: Summary) -> list[list[Panel]]:
         [whole_windows(summary)],
         [order(summary)],
     )
-    kept = ([panel for panel in group if panel is not None] for group in groups)
-    return [group for group in kept if group]
+    drawable = ([panel for panel in group if panel is not None] for group in groups)
+    return [group for group in drawable if group]
 
 
 def losses(summary: Summary) -> Forest | None:
@@ -132,9 +132,9 @@ def changes(summary: Summary) -> Lines | None:
     """Return the changes with growing context of the same tokens' loss, close up."""
     lines, drawn = [], _looks(summary)
     base = float(summary.comparison.trained_length)
-    shown = [r for r in summary.results if any(at.change for at in r.same_targets)]
-    for number, result in enumerate(shown):
-        moved = 2 ** (DODGE * (number - (len(shown) - 1) / 2))
+    changed = [r for r in summary.results if any(at.change for at in r.same_targets)]
+    for number, result in enumerate(changed):
+        moved = 2 ** (DODGE * (number - (len(changed) - 1) / 2))
         at = [a for a in result.same_targets if a.change]
         points = [(base * moved, 0.0)]
         intervals: list[tuple[float, float] | None] = [None]
@@ -154,7 +154,7 @@ def changes(summary: Summary) -> Lines | None:
     if not lines:
         return None
     lowest = min(y for line in lines for _, y in line.points)
-    ticks = _ticks(a for result in shown for a in result.same_targets)
+    ticks = _ticks(a for result in changed for a in result.same_targets)
     return Lines(
         name="length-changes",
         title="Change from the trained length, close up",
@@ -176,7 +176,9 @@ def order(summary: Summary) -> Forest | None:
             if disturbed.rise is not None:
                 look = drawn[result.position]
                 marks[disturbed.how].append(_mark(result.position, look, disturbed.rise))
-    rows = tuple(MarkRow(how, tuple(found)) for how, found in marks.items() if found)
+    rows = tuple(
+        MarkRow(how, tuple(marks_of_row)) for how, marks_of_row in marks.items() if marks_of_row
+    )
     if not rows:
         return None
     return Forest("order", "Rise of the loss with disturbed order", "nats per token", rows)
@@ -208,8 +210,8 @@ def _cannot(lengths: tuple[AtLength, ...]) -> str:
 
 
 def _ticks(lengths: Iterable[AtLength]) -> tuple[tuple[float, str], ...]:
-    found = {at.length: at.factor for at in lengths}
-    return tuple((float(n), f"{n:,}\n{times(found[n])}") for n in sorted(found))
+    factors = {at.length: at.factor for at in lengths}
+    return tuple((float(n), f"{n:,}\n{times(factors[n])}") for n in sorted(factors))
 
 
 def _common_curve(result: Result) -> tuple[tuple[float, float], ...]:

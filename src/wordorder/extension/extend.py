@@ -207,7 +207,7 @@ def _extend(
     stretch = Stretch(
         original_length(model.config),
         new,
-        model.config.head_dim,
+        model.config.rotated_dim,
         settings.base,
         settings.neighbours,
     )
@@ -290,6 +290,8 @@ def _transformer(run: Run, device: str) -> LanguageModel:
 
 def _configured(settings: Extension, parent: Run, new: int) -> TrainConfig:
     """Return the new run's training: the parent's, with the new length and lower rates."""
+    if not settings.data:
+        parent.check_has_text()
     config = TrainConfig.from_dict(parent.config["training"], parent.model_config)
     config = fine_tune(config, new, rate=settings.rate, rows=settings.batch_size)
     return replace(

@@ -35,6 +35,7 @@ def fine_tune(
         matrix_learning_rate=rate * config.matrix_learning_rate,
         evaluate_every=0,
         checkpoint_every=0,
+        checkpoint_at_words=(),
         keep="last",  # runs are compared at the same step, not at their best ones
         seed=(LATER + config.seed) % LARGEST,
     )

@@ -28,7 +28,7 @@ class Stretch:
     Args:
         original_length: the length that the parent was trained at before any scaling.
         length: the new length in tokens.
-        head_dim: width of one attention head.
+        head_dim: width of one attention head, or of its part for rotary positions.
         base: for `base`; 0: the smallest that supports the new length.
         neighbours: for `self-extend`, the number of tokens at exact distances; 0: half of the
             original length.

@@ -94,6 +94,9 @@ class Architecture:
 
     def position_table(self, length: int) -> Tensor:
         """Return what positions 0 to length - 1 add to word vectors, (length, width) float32."""
+        alone = self.layers[0][0] if self.layers_have(Learned) else None
+        if isinstance(alone, Learned) and not alone.rank:
+            return alone.weight.detach()[:length]  # a model without values too, on meta
         zeros = torch.zeros(1, length, self.config.width)
         layout = TokenLayout.of(torch.arange(length)[None])
         with torch.no_grad():

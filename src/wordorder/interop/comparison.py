@@ -11,7 +11,12 @@ from wordorder.table import Table
 # Largest difference of logits in float32; sums in another order differ by 1e-5.
 TOLERANCE = 1e-4
 LONGER = 1024  # most tokens past the trained length: some classes hold whole matrices of scores
-COLUMNS = {"alone": "alone", "padded": "beside a padded one", "cached": "with the cache"}
+COLUMNS = {
+    "alone": "alone",
+    "padded": "beside a padded one",
+    "batched": "in one batch",
+    "cached": "with the cache",
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class LogitComparison:
     """The largest difference of logits in one way of reading.
 
     Args:
-        reading: "alone", "padded" or "cached".
+        reading: "alone", "padded", "batched" or "cached".
         tokens: length of the longest sequence.
         difference: largest absolute difference of two logits.
         tolerance: largest difference that is allowed.
@@ -74,9 +79,10 @@ def exact(
 
 def comparison_table(comparisons: Sequence[LogitComparison]) -> Table:
     """Return the largest differences: a row for each length, a column for each way of reading."""
-    rows = []
+    rows, columns = [], [name for name in COLUMNS if any(c.reading == name for c in comparisons)]
     for tokens in dict.fromkeys(each.tokens for each in comparisons):
         row = {each.reading: each.difference for each in comparisons if each.tokens == tokens}
-        cells = [f"{row[reading]:.1e}" if reading in row else "-" for reading in COLUMNS]
+        cells = [f"{row[reading]:.1e}" if reading in row else "-" for reading in columns]
         rows.append([f"{tokens:,}", *cells])
-    return Table(["tokens", *COLUMNS.values()], rows, left=frozenset())
+    headings = [COLUMNS[name] for name in columns]
+    return Table(["tokens", *headings], rows, left=frozenset())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class Target:
         write: writes a run into a new folder, compares, and raises Refused for what differs.
             Its second argument is the model, its third the name of the folder in the end.
         files: every file that `write` may write.
+        dtypes: of matrices, where there is a choice besides f32; `write` and `commands` take one.
+        commands: returns what to type to run an export, given its folder.
     """
 
     name: str
@@ -68,6 +71,25 @@ class Target:
     holds: Callable[[ModelConfig], Any]
     write: Callable[[Path, Run, LanguageModel, str], Written]
     files: tuple[str, ...]
+    dtypes: tuple[str, ...] = ()
+    commands: Callable[..., list[str]] = lambda folder: []
+
+    def with_dtype(self, dtype: str) -> Target:
+        """Return the target that writes matrices of a dtype.
+
+        Raises:
+            BadInput: it has no such dtype.
+        """
+        if dtype == "f32":
+            return self
+        if dtype not in self.dtypes:
+            raise BadInput(
+                f"--to {self.name} has no --dtype {dtype}: leave it out, or use --to gguf",
+                code="interop.no-dtype",
+            )
+        options = {"dtype": dtype}
+        write, commands = partial(self.write, **options), partial(self.commands, **options)
+        return replace(self, write=write, commands=commands)
 
     @property
     def kind(self) -> FolderKind:
@@ -114,6 +136,7 @@ def export(
             or is not empty.
         Refused: the other program's model or tokenizer differs from the run's. Nothing is left.
     """
+    run.check_predicts("export")
     target.holds(run.model_config)
     target.check_installed()
     folder = _out_folder(run, target, out, overwrite)

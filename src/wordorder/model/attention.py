@@ -4,6 +4,7 @@ A kernel has two functions: `supports(problem)` and `run(problem)`. The first ke
 that supports a problem computes it, so the order of the table is the preference:
 
     kernel             used when
+    whole matrix       a graph is traced (`wordorder export --to onnx`)
     whole rows         the embedding replaces attention (cope, dape, path, self-extend, shaw-values)
     flex               --kernel flex is given, and there is a score function, a bias with a
                        by-distance table, or a mask other than the causal one
@@ -23,6 +24,7 @@ To add a kernel, write its two functions in a new file and add a line here.
     auto   in the model the same as fused; `wordorder train` times plain and fused (on a GPU flex
            too) and picks the fastest, which depends on the machine and the length (on some CPUs
            the fused kernel's backward pass is slow in bfloat16).
+    whole  one matrix of scores, in operations that depend on no size; no option of the command.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class Kernel(NamedTuple):
 
 
 KERNELS = (
+    Kernel("whole matrix", plain_attention.is_whole, plain_attention.whole_matrix),
     Kernel("whole rows", plain_attention.replaces_attention, plain_attention.whole_rows),
     Kernel("flex", flexible_attention.supports, flexible_attention.run),
     Kernel("rows", plain_attention.needs_autograd, plain_attention.in_rows),

@@ -37,7 +37,7 @@ class AttentionBias:
 
     def __init__(self, position: Sum, layout: TokenLayout) -> None:
         self.position, self.layout = position, layout
-        self.queries, self.keys = len(layout.query_indices), layout.key_positions.shape[1]
+        self.queries, self.keys = layout.query_indices.shape[0], layout.key_positions.shape[1]
         self.by_distance: Tensor | None = None
         self.distances: Tensor | None = None
         if layout.consecutive and (layout.self_attention or layout.trailing):

@@ -8,6 +8,9 @@ eviction, are right by construction. If every embedding declares a static rotati
 rotated keys instead, which is faster; positions must not change afterwards, so such a cache cannot
 evict.
 
+Latent attention caches its rotary key in place of keys, and its latent in place of values; both
+have a single head.
+
 With eviction a sequence of any length fits in a bounded cache: only the first and the last tokens
 are kept, at consecutive positions.
 """
@@ -99,6 +102,12 @@ class LayerCache:
         )
         self.state = _first_and_last(self.state, sinks, window)
         self.length = sinks + window
+
+    def select(self, sequences: Tensor) -> None:
+        """Replace the sequences of the batch by some of them, (sequences,) int64."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[sequences], self.values[sequences]
+        self.state = _selected(self.state, sequences)
 
 
 class Cache:
@@ -213,6 +222,17 @@ class Cache:
             self.positions = same.tril().sum(-1) - 1
         self.consecutive = self.documents is None
 
+    def select(self, sequences: Tensor) -> None:
+        """Replace the sequences of the batch by some of them, as beam search does.
+
+        Shapes: sequences (sequences,) int64, indices into the batch, which may repeat.
+        """
+        for layer in self.layers:
+            layer.select(sequences)
+        if self.positions is not None and len(self.positions) > 1:
+            self.positions = self.positions[sequences]
+        self.documents = _selected(self.documents, sequences)
+
     def _check_evictable(self, sinks: int, window: int) -> None:
         if sinks < 0 or window < 1:
             raise BadInput(
@@ -293,3 +313,12 @@ def _first_and_last(state: Any, first: int, last: int) -> Any:
     if isinstance(state, tuple):
         return tuple(_first_and_last(part, first, last) for part in state)
     return torch.cat((state[:, :first], state[:, state.shape[1] - last :]), 1)
+
+
+def _selected(state: Any, sequences: Tensor) -> Any:
+    """Return the state of some sequences; they are axis 0 of every tensor."""
+    if state is None:
+        return None
+    if isinstance(state, tuple):
+        return tuple(_selected(part, sequences) for part in state)
+    return state[sequences]

@@ -1,4 +1,4 @@
-"""The architecture of a model: one frozen dataclass that covers GPT-2 to Qwen3.
+"""The architecture of a model: one frozen dataclass that covers GPT-2 to Qwen3 and DeepSeek-V3.
 
 The default is an architecture for which other tools have a stock class (Qwen3: RMSNorm with
 weights, QK-norm, SwiGLU, no biases, rotary), so that a model trained with the defaults can be
@@ -8,7 +8,7 @@ used everywhere.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Gt, Interval
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 # Initial standard deviation of the entries of the embedding table (GPT-2's).
 EMBEDDING_STD = 0.02
 # Far above the largest models in existence: a larger number is a typing error.
-MOST_WIDTH, MOST_HEADS = 1 << 20, 1 << 16
+MOST_WIDTH, MOST_HEADS, MOST_EXPERTS = 1 << 20, 1 << 16, 1 << 12
 Width = Annotated[int, Interval(ge=1, le=MOST_WIDTH)]
+OpenWidth = Annotated[int, Interval(ge=0, le=MOST_WIDTH)]
 Heads = Annotated[int, Interval(ge=1, le=MOST_HEADS)]
 VocabularySize = Annotated[int, Interval(ge=1, le=10_000_000)]
 Kind = Literal["transformer", "gru"]
+USUAL_BALANCE_LOSS = 0.01  # Source: Fedus et al. 2022 (Switch), section 2.2
+FeedForwardKind = Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"]
+GATED = ("swiglu", "geglu", "geglu_tanh")  # feed-forwards with three matrices
 USUAL_DROPOUT = 0.1  # if the size of the corpus is unknown; `training/size.py` has the rule
 
 
@@ -51,14 +55,49 @@ class ModelConfig:
     """query heads"""
     key_value_heads: Annotated[int, Interval(ge=0, le=MOST_HEADS)] = 0
     """heads of keys and values, shared by groups of query heads; 0: as many as heads"""
-    head_dim: Annotated[int, Interval(ge=0, le=MOST_WIDTH)] = 0
+    head_dim: OpenWidth = 0
     """width of one head; 0: width / heads"""
-    feed_forward: Literal["swiglu", "gelu", "gelu_tanh", "relu2"] = "swiglu"
+    attention: Literal["standard", "latent"] = "standard"
+    """latent: keys and values are computed from a small cached latent (DeepSeek-V2)"""
+    latent_dim: OpenWidth = 0
+    """width of the latent of keys and values; 0: four times head_dim (HF: kv_lora_rank)"""
+    query_latent_dim: OpenWidth = 0
+    """width of a latent of queries; 0: no such latent (HF: q_lora_rank)"""
+    rotary_head_dim: OpenWidth = 0
+    """width added to each head for rotary positions; 0: half of head_dim (HF: qk_rope_head_dim)"""
+    value_head_dim: OpenWidth = 0
+    """width of one head of values; 0: head_dim (HF: v_head_dim)"""
+    feed_forward: FeedForwardKind = "swiglu"
     feed_forward_width: Annotated[int, Interval(ge=0, le=16 * MOST_WIDTH)] = 0
-    """width of the hidden layer; 0: four times the width, or 8/3 of it for swiglu"""
+    """width of the hidden layer; 0: four times the width, or 8/3 of it with a gate"""
+    experts: Annotated[int, Interval(ge=0, le=MOST_EXPERTS)] = 0
+    """feed-forwards of a mixture of experts; 0: one dense feed-forward (HF: n_routed_experts)"""
+    active_experts: Annotated[int, Interval(ge=0, le=MOST_EXPERTS)] = 0
+    """experts that compute each token; 0: two (HF: num_experts_per_tok)"""
+    shared_experts: Annotated[int, Interval(ge=0, le=MOST_EXPERTS)] = 0
+    """further experts that compute every token (HF: n_shared_experts)"""
+    expert_width: OpenWidth = 0
+    """width of the hidden layer of an expert; 0: feed_forward_width divided by the number of
+    experts that compute a token (HF: moe_intermediate_size)"""
+    dense_layers: NotNegative = 0
+    """first layers that have a dense feed-forward instead of experts (HF: first_k_dense_replace)"""
+    router: Literal["softmax", "sigmoid"] = "softmax"
+    """how experts are chosen: softmax with an auxiliary loss that balances their loads (Switch,
+    Mixtral), or sigmoid with selection biases that do (DeepSeek-V3)"""
+    balance_loss: Rate | None = None
+    """factor of the auxiliary loss; None: 0.01 for softmax, 0 for sigmoid"""
+    expert_groups: Annotated[int, Interval(ge=1, le=MOST_EXPERTS)] = 1
+    """groups of experts, from which the best are chosen first (HF: n_group)"""
+    active_groups: Annotated[int, Interval(ge=1, le=MOST_EXPERTS)] = 1
+    """groups that are chosen (HF: topk_group)"""
+    normalized_routing: bool = True
+    """divide the weights of a token's experts by their sum (HF: norm_topk_prob)"""
+    routed_scale: Annotated[float, Gt(0)] = 1.0
+    """factor of the weights of a token's experts (HF: routed_scaling_factor)"""
     norm: Literal["rms", "layer"] = "rms"
-    norm_placement: Literal["before", "after"] = "before"
-    """before each branch (GPT-2, Llama), or after it is added to the residual (BERT)"""
+    norm_placement: Literal["before", "after", "both"] = "before"
+    """before each branch (GPT-2, Llama), after it is added to the residual (BERT), or both before
+    a branch and on its output (Gemma 2)"""
     norm_epsilon: Annotated[float, Gt(0)] = 1e-6
     embedding_norm: bool = False
     """a norm after the embeddings (BLOOM, BERT)"""
@@ -67,9 +106,14 @@ class ModelConfig:
     parallel_residual: bool = False
     """attention and feed-forward have the same input (GPT-NeoX)"""
     qk_norm: bool = True
-    """RMSNorm with weights on the queries and keys of each head (Qwen3)"""
+    """RMSNorm with weights on the queries and keys of each head (Qwen3); latent attention has
+    RMSNorm on its latents instead"""
     tied_embeddings: bool = True
     """use the embedding table as the output layer"""
+    output_transform: bool = False
+    """a linear layer, the function of the feed-forward and a norm before the output layer (BERT)"""
+    output_bias: bool = False
+    """a bias for each token in the output layer (BERT)"""
     embedding_scale: Rate = 0.0
     """factor of the word embeddings; 0: the square root of the width"""
     logit_softcap: Rate = 0.0
@@ -99,12 +143,20 @@ class ModelConfig:
                 "--head-dim",
                 code="model.width-of-heads",
             )
+        if self.norm_placement == "both" and self.parallel_residual:
+            raise BadInput(
+                "--parallel-residual adds both branches at once, which --norm-placement both does "
+                "not have: leave out one of the two",
+                code="model.parallel-norms",
+            )
         if self.heads % (self.key_value_heads or self.heads):
             raise BadInput(
                 f"{self.heads} heads are not a multiple of {self.key_value_heads} key-value heads: "
                 f"use --key-value-heads 1 or {self.heads}, or another divisor of {self.heads}",
                 code="model.key-value-heads",
             )
+        check_latent(self)
+        check_experts(self)
         # The default needs no lookup, which would import torch: --help must stay fast.
         if self.position != "rotary":
             from ..positions import canonical
@@ -118,16 +170,53 @@ class ModelConfig:
         A configuration keeps the zeros, so that `replace(config, width=512)` also changes the
         sizes that depend on the width. A model has the resolved configuration.
         """
-        # SwiGLU has three matrices instead of two, so 8/3 gives as many parameters as 4.
-        hidden = self.width * 8 // 3 if self.feed_forward == "swiglu" else 4 * self.width
+        # A gate is a third matrix, so 8/3 gives as many parameters as 4.
+        hidden = self.width * 8 // 3 if self.feed_forward in GATED else 4 * self.width
+        head_dim = self.head_dim or self.width // self.heads
+        hidden = self.feed_forward_width or -(-hidden // 32) * 32
         return replace(
             self,
-            head_dim=self.head_dim or self.width // self.heads,
+            head_dim=head_dim,
             key_value_heads=self.key_value_heads or self.heads,
-            feed_forward_width=self.feed_forward_width or -(-hidden // 32) * 32,
+            feed_forward_width=hidden,
             embedding_scale=self.embedding_scale or self._default_embedding_scale(),
             dropout=USUAL_DROPOUT if self.dropout is None else self.dropout,
+            **(self._latent_sizes(head_dim) if self.attention == "latent" else {}),
+            **(self._expert_sizes(hidden) if self.experts else {}),
         )
+
+    def _latent_sizes(self, head_dim: int) -> dict[str, Any]:
+        """Return the sizes of latent attention.
+
+        Source: DeepSeek-AI 2024, arXiv 2405.04434, section 3.1.2: four and half a head's width.
+        """
+        return {
+            "latent_dim": self.latent_dim or 4 * head_dim,
+            "rotary_head_dim": self.rotary_head_dim or -(-head_dim // 4) * 2,  # even, for pairs
+            "value_head_dim": self.value_head_dim or head_dim,
+            "qk_norm": False,
+        }
+
+    def _expert_sizes(self, hidden: int) -> dict[str, Any]:
+        """Return the sizes of experts; those of a token are as wide as the dense feed-forward."""
+        active = self.active_experts or min(2, self.experts)
+        share = -(-hidden // (active + self.shared_experts))
+        usual = USUAL_BALANCE_LOSS if self.router == "softmax" else 0.0
+        return {
+            "active_experts": active,
+            "expert_width": self.expert_width or -(-share // 8) * 8,
+            "balance_loss": usual if self.balance_loss is None else self.balance_loss,
+        }
+
+    @property
+    def rotated_dim(self) -> int:
+        """Width of the part of each head that rotary embeddings receive."""
+        resolved = self.resolved
+        return resolved.rotary_head_dim if self.attention == "latent" else resolved.head_dim
+
+    def has_experts(self, layer: int) -> bool:
+        """Return whether the feed-forward of a layer is a mixture of experts."""
+        return bool(self.experts) and layer >= self.dense_layers
 
     def _default_embedding_scale(self) -> float:
         """Return the multiplier that the positional embedding expects, else sqrt(width).
@@ -149,12 +238,13 @@ class ModelConfig:
         resolved = self.resolved
         return ModelShape(
             resolved.heads,
-            resolved.head_dim,
+            resolved.head_dim + resolved.rotary_head_dim,
             resolved.width,
             resolved.layers,
             resolved.trained_length,
             resolved.causal,
             EMBEDDING_STD * resolved.embedding_scale,
+            decoupled_dim=resolved.rotary_head_dim,
         )
 
     def window(self, layer: int) -> int | None:
@@ -189,6 +279,96 @@ class ModelConfig:
         if "position" in values:
             values["position"] = recorded(values["position"], generation)
         return from_record(cls, values, "model")
+
+
+LATENT = ("latent_dim", "query_latent_dim", "rotary_head_dim", "value_head_dim")
+EXPERTS = (
+    "active_experts shared_experts expert_width dense_layers router balance_loss expert_groups "
+    "active_groups normalized_routing routed_scale"
+).split()
+
+
+def check_latent(config: ModelConfig) -> None:
+    """Raise if options of latent attention do not fit together.
+
+    Raises:
+        BadInput: an option without effect, or one that latent attention does not have.
+    """
+    if config.attention != "latent":
+        if unused := [name for name in LATENT if getattr(config, name)]:
+            raise BadInput(
+                f"{option(unused[0])} is an option of --attention latent: leave it out, or add "
+                "--attention latent",
+                code="model.latent-option",
+            )
+        return
+    if config.kind == "gru":
+        raise BadInput("a GRU has no attention: leave out --attention", code="model.latent-gru")
+    if config.key_value_heads not in (0, config.heads):
+        raise BadInput(
+            "latent attention computes keys and values of every head from the latent: leave out "
+            "--key-value-heads, and choose the size of the cache with --latent-dim",
+            code="model.latent-key-value-heads",
+        )
+
+
+def check_experts(config: ModelConfig) -> None:
+    """Raise if options of a mixture of experts do not fit together.
+
+    Raises:
+        BadInput: an option without effect, or numbers that do not fit together.
+    """
+    defaults = {f.name: f.default for f in fields(ModelConfig)}
+    if not config.experts:
+        if unused := [n for n in EXPERTS if getattr(config, n) != defaults[n]]:
+            raise BadInput(
+                f"{option(unused[0])} is an option of a mixture of experts: leave it out, or set "
+                "--experts",
+                code="model.experts-option",
+            )
+        return
+    if config.kind == "gru":
+        raise BadInput("a GRU has no feed-forward: leave out --experts", code="model.experts-gru")
+    if config.biases:
+        raise BadInput(
+            "experts have no biases: use --no-biases, or leave out --experts",
+            code="model.experts-biases",
+        )
+    if config.dense_layers >= config.layers:
+        raise BadInput(
+            f"with --dense-layers {config.dense_layers} none of the {config.layers} layers has "
+            f"experts: use at most {config.layers - 1}",
+            code="model.experts-in-no-layer",
+        )
+    _check_groups(config)
+
+
+def _check_groups(config: ModelConfig) -> None:
+    experts, groups, active = config.experts, config.expert_groups, config.active_groups
+    if experts % groups or active > groups:
+        raise BadInput(
+            f"{experts} experts in {groups} groups, of which {active} are active: the number of "
+            "groups must divide that of experts, and --active-groups must not exceed it",
+            code="model.expert-groups",
+        )
+    most = experts // groups * active
+    if config.active_experts > most:
+        raise BadInput(
+            f"--active-experts {config.active_experts} exceeds the {most} experts to choose from: "
+            f"use at most {most}",
+            code="model.active-experts",
+        )
+    if config.router == "sigmoid" and groups > 1 and experts // groups < 2:
+        raise BadInput(
+            "the sigmoid router compares groups by their best two experts, so each group needs "
+            "two: use fewer --expert-groups",
+            code="model.expert-group-size",
+        )
+
+
+def option(name: str) -> str:
+    """Return the command-line spelling of a field."""
+    return f"--{name.replace('_', '-')}"
 
 
 PRESETS: dict[str, dict[str, Any]] = {

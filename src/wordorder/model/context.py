@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from ..positions import Sum, TokenLayout
+from ..positions import Composed, Sum, TokenLayout
 from .additive_mask import AdditiveMask
 from .attention import attention, mixing_weights
 from .problem import AttentionProblem, KernelName
@@ -85,6 +87,7 @@ class LayerContext(NamedTuple):
         additive: the mask and the bias by distance.
         kernel: the requested kernel.
         recorder: an observer, or None.
+        balance: in training, a list to which experts append their auxiliary losses.
     """
 
     layer: int
@@ -93,14 +96,29 @@ class LayerContext(NamedTuple):
     additive: AdditiveMask
     kernel: KernelName
     recorder: Recorder | None = None
+    balance: list[Tensor] | None = None
 
     @property
     def layout(self) -> TokenLayout:
         """Positions, indices and documents of queries and keys."""
         return self.additive.mask.layout
 
+    @property
+    def takes_latents(self) -> bool:
+        """Whether keys and values may be replaced by latents with the same scores.
+
+        A score function or a recorder may need the queries and keys of each head.
+        """
+        return self.recorder is None and not self.position.scored
+
     def attend(
-        self, x: Tensor, queries: Tensor, keys: Tensor, values: Tensor, cache: Any = None
+        self,
+        x: Tensor,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        cache: Any = None,
+        whole: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None = None,
     ) -> Tensor:
         """Return the attended values of new tokens (batch, heads, time, head_dim).
 
@@ -109,9 +127,11 @@ class LayerContext(NamedTuple):
             queries, keys, values: (batch, heads, time, head_dim), before the embedding transforms
                 them; keys and values may have key_value_heads heads.
             cache: the layer's cache, to which the new tokens are appended, or None.
+            whole: returns the queries, keys and values of attention from transformed queries,
+                transformed keys and values, cached ones included; None: they are the same.
         """
         position, tables = self.position, self.tables
-        raw_queries, raw_keys = queries, keys
+        raw_queries, raw_keys, raw_values = queries, keys, values
         state = position.state(x, self.layout, None if cache is None else cache.state)
         if cache is None:
             keys = position.transform_keys(keys, tables, state)
@@ -122,6 +142,10 @@ class LayerContext(NamedTuple):
             keys, values, state = cache.append(keys, values, state)
             keys = position.transform_keys(keys, tables, state)
         queries = position.transform_queries(queries, tables, state)
+        if whole is not None:
+            if self.recorder is not None:
+                raw_queries, raw_keys, _ = whole(raw_queries, raw_keys, raw_values)
+            queries, keys, values = whole(queries, keys, values)
         problem = AttentionProblem.of(
             queries, keys, values, position, tables, state, self.additive, self.kernel
         )
@@ -130,3 +154,34 @@ class LayerContext(NamedTuple):
             record = AttentionRecord(self.layer, raw_queries, raw_keys, problem, attended)
             self.recorder.attention(record)
         return attended
+
+
+def layer_contexts(
+    position: Composed,
+    layout: TokenLayout,
+    windows: Sequence[int | None],
+    dtype: torch.dtype,
+    *,
+    kernel: KernelName = "auto",
+    rotated_keys: bool = False,
+    recorder: Recorder | None = None,
+    balance: list[Tensor] | None = None,
+) -> list[LayerContext]:
+    """Return each layer's context; layers with equal embedding and window share a mask.
+
+    Args:
+        position: the model's embeddings.
+        windows: the sliding window of each layer, or None.
+        dtype: of the activations.
+        rotated_keys: the cache keeps rotated keys.
+        balance: in training, a list for the auxiliary losses of experts.
+    """
+    tables = position.prepare(layout, rotated_keys)
+    shared: dict[tuple[tuple[int, ...], int | None], AdditiveMask] = {}
+    contexts = []
+    for i, (layer, window) in enumerate(zip(position.sums, windows, strict=True)):
+        key = (position.indices[i], window)
+        if key not in shared:
+            shared[key] = AdditiveMask.of(layer, layout, window, dtype)
+        contexts.append(LayerContext(i, layer, tables[i], shared[key], kernel, recorder, balance))
+    return contexts

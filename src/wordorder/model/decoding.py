@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval
@@ -145,7 +145,9 @@ def generate(
         length, rotated = min(length, sinks + window + 1), False
     cache = model.new_cache(context_length=length, rotated=rotated) if use_cache else None
     predictor = _Predictor(model, cache, length, sinks, window, step)
-    return _generated(predictor, prompt, sampling, stop, allowed, observe)
+    options: dict[str, Any] = {"stop": stop, "allowed": allowed, "observe": observe}
+    device = model.embedding.weight.device
+    return sample_tokens(predictor.next_logits, prompt, sampling, **options, device=device)
 
 
 def check_window(model: TokenModel, window: int, sinks: int, *, use_cache: bool = True) -> None:
@@ -221,20 +223,28 @@ class _Predictor:
 
 
 @torch.inference_mode()
-def _generated(
-    predictor: _Predictor,
+def sample_tokens(
+    next_logits: Callable[[Tensor], Tensor],
     prompt: Sequence[int],
     sampling: Sampling,
-    stop: int | None,
-    allowed: Callable[[Sequence[int]], Sequence[int] | None],
-    observe: Callable[[int, Tensor], object],
+    *,
+    stop: int | None = None,
+    allowed: Callable[[Sequence[int]], Sequence[int] | None] = lambda generated: None,
+    observe: Callable[[int, Tensor], object] = lambda token, logits: None,
+    device: torch.device | None = None,
 ) -> Iterator[int]:
-    device = predictor.model.embedding.weight.device
+    """Yield new tokens from the logits of any program; the other arguments as for `generate`.
+
+    Args:
+        next_logits: returns the logits (1, vocabulary) after tokens (1, time) int64, which are
+            those of the last call and one more.
+        device: of the tokens; None: the CPU.
+    """
     generator = torch.Generator().manual_seed(sampling.seed)
     tokens = torch.tensor([list(prompt)], device=device)
     generated: list[int] = []
     for _ in range(sampling.max_tokens):
-        logits = predictor.next_logits(tokens)[0]
+        logits = next_logits(tokens)[0]
         if (ids := allowed(generated)) is not None:
             logits = torch.full_like(logits, -torch.inf).index_copy(
                 0, torch.tensor(ids, device=device), logits[ids]
@@ -250,4 +260,12 @@ def _generated(
         tokens = torch.cat((tokens, tokens.new_tensor([[token]])), 1)
 
 
-__all__ = ["CompiledStep", "Sampling", "check_window", "choose", "generate", "next_distribution"]
+__all__ = [
+    "CompiledStep",
+    "Sampling",
+    "check_window",
+    "choose",
+    "generate",
+    "next_distribution",
+    "sample_tokens",
+]

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from ..batch import Batch
 from ..errors import BadInput
 from ..positions import TokenLayout, build
-from .additive_mask import AdditiveMask
+from .block import Block
 from .cache import Cache, KVCache
 from .config import ModelConfig
-from .context import LayerContext, Recorder
-from .layers import Block, make_norm
+from .context import LayerContext, Recorder, layer_contexts
+from .layers import make_norm
 from .token_model import TokenModel
 
 
@@ -31,9 +31,9 @@ class LanguageModel(TokenModel):
         config = self.config
         self.position = build(config.position, config.shape)
         self.embedding_norm = make_norm(config, config.width) if config.embedding_norm else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        before = config.norm_placement == "before"
-        self.final_norm = make_norm(config, config.width) if before else None
+        self.blocks = nn.ModuleList(Block(config, i) for i in range(config.layers))
+        is_normed = config.norm_placement == "after"
+        self.final_norm = None if is_normed else make_norm(config, config.width)
 
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be generated after `tokens`; None: no limit.
@@ -50,13 +50,40 @@ class LanguageModel(TokenModel):
         recorder: Recorder | None = None,
     ) -> Tensor:
         """Return the final hidden states (batch, time, width); arguments as for `forward`."""
+        return self._hidden(Batch.of(tokens), cache, recorder, None)
+
+    def forward(
+        self,
+        tokens: Tensor | Batch,
+        cache: KVCache | None = None,
+        recorder: Recorder | None = None,
+    ) -> Tensor:
         batch = Batch.of(tokens)
+        if batch.targets is None or not (self.training and self.config.experts):
+            return super().forward(batch, cache, recorder)
+        balance: list[Tensor] = []
+        hidden = self._hidden(batch, cache, recorder, balance)
+        losses = self.target_losses(hidden, batch.targets)
+        if not balance:
+            return losses
+        # The losses stay those of the tokens: the auxiliary losses add 0, and their gradient.
+        total = torch.stack(balance).sum()
+        return losses + (total - total.detach()) * (batch.targets >= 0)
+
+    def _hidden(
+        self,
+        batch: Batch,
+        cache: KVCache | None,
+        recorder: Recorder | None,
+        balance: list[Tensor] | None,
+    ) -> Tensor:
+        """Return the final hidden states; in training, fill the list of auxiliary losses."""
         layout = self.layout(batch, cache)
         x = self.position.embed(self.word_vectors(batch.tokens), layout)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         x = x.to(self.compute_dtype)
-        contexts = self.contexts(layout, cache is not None and cache.rotated, recorder)
+        contexts = self.contexts(layout, cache is not None and cache.rotated, recorder, balance)
         for i, block in enumerate(self.blocks):
             if recorder is not None:
                 recorder.residual(i, x)
@@ -116,21 +143,23 @@ class LanguageModel(TokenModel):
             )
 
     def contexts(
-        self, layout: TokenLayout, rotated_keys: bool = False, recorder: Recorder | None = None
+        self,
+        layout: TokenLayout,
+        rotated_keys: bool = False,
+        recorder: Recorder | None = None,
+        balance: list[Tensor] | None = None,
     ) -> list[LayerContext]:
         """Return each layer's context; layers with equal embedding and window share a mask."""
-        tables = self.position.prepare(layout, rotated_keys)
-        shared: dict[tuple[tuple[int, ...], int | None], AdditiveMask] = {}
-        contexts = []
-        for i, position in enumerate(self.position.sums):
-            window = self.config.window(i)
-            key = (self.position.indices[i], window)
-            if key not in shared:
-                shared[key] = AdditiveMask.of(position, layout, window, self.compute_dtype)
-            contexts.append(
-                LayerContext(i, position, tables[i], shared[key], self.attention_kernel, recorder)
-            )
-        return contexts
+        return layer_contexts(
+            self.position,
+            layout,
+            [self.config.window(i) for i in range(self.config.layers)],
+            self.compute_dtype,
+            kernel=self.attention_kernel,
+            rotated_keys=rotated_keys,
+            recorder=recorder,
+            balance=balance,
+        )
 
     def new_cache(self, *, rotated: bool | None = None, context_length: int = 0) -> Cache:
         """Return an empty cache.

@@ -26,11 +26,11 @@ class AttentionMask:
 
     def __init__(self, layout: TokenLayout, window: int | None) -> None:
         self.layout, self.window = layout, window
-        self.queries, self.keys = len(layout.query_indices), layout.key_positions.shape[1]
+        self.queries, self.keys = layout.query_indices.shape[0], layout.key_positions.shape[1]
         self.needed = layout.needs_mask(window)
         self.past_only = layout.causal and layout.self_attention
-        narrow = window is not None and window < self.keys
-        self.causal_only = self.past_only and layout.key_documents is None and not narrow
+        single = self.past_only and layout.key_documents is None
+        self.causal_only = single and (window is None or window >= self.keys)
 
     def keys_of(self, rows: slice) -> slice:
         """Return slice(0, n) that covers every key any of these queries may attend to."""

@@ -7,11 +7,11 @@ autograd would add up whole matrices for every piece. Measured on two cores, bfl
 tokens, six heads of 64, forward and backward: context 256, 37 ms in one piece, 23 in pieces (with
 a float32 bias 70 and 25); context 1024, 166 and 66 (with a bias 337 and 67).
 
-There are four kernels, which compute the same function: `in_pieces` for a bias that is fixed or
+There are five kernels, which compute the same function: `in_pieces` for a bias that is fixed or
 a trained list by distance; `in_rows`, with autograd, for score functions; `whole_rows` for
-embeddings that replace attention; and `one_row` for a compiled decoding step. The last three
-compute long sequences some rows at a time, and compute them again in the backward pass if storing
-their scores would fill memory.
+embeddings that replace attention; `one_row` for a compiled decoding step; and `whole_matrix` for
+tracing. `in_rows` and `whole_rows` compute long sequences some rows at a time, and compute them
+again in the backward pass if storing their scores would fill memory.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ..positions.base import upcast
 from ..positions.layout import index_grid
 from .additive_mask import AdditiveMask
 from .bias import diagonal_sums
+from .mask import EVERYTHING
 from .problem import AttentionProblem
 
 # Scores in a piece: 4 MiB in bfloat16, 8 MiB in float32. A GPU needs larger pieces to be busy.
@@ -154,21 +155,38 @@ def needs_autograd(problem: AttentionProblem) -> bool:
 
 def in_rows(problem: AttentionProblem) -> Tensor:
     """Return attention with a score function and any bias; autograd follows it."""
-    queries, keys, values = problem.queries * problem.scale, problem.keys, problem.values
-    mask, bias, score = problem.mask, problem.bias, problem.score
+    past_only, keys = problem.mask.past_only, problem.mask.keys
 
     def attended(rows: slice) -> Tensor:
-        some = slice(0, rows.stop if mask.past_only else mask.keys)
-        scores = queries[:, :, rows] @ keys[:, :, some].mT
-        if score is not None:
-            scores = score(upcast(scores), *index_grid(scores, mask.layout.query_indices[rows]))
-        if bias is not None:
-            scores = scores + bias.of(rows, some)
-        if mask.needed:
-            scores = scores.masked_fill(~mask.may_attend(rows, some), float("-inf"))
-        return scores.softmax(-1).to(values.dtype) @ values[:, :, some]
+        return _rows(problem, rows, slice(0, rows.stop if past_only else keys))
 
-    return _some_rows_at_a_time(attended, queries, keys, mask.past_only, ROW_SCORES)
+    return _some_rows_at_a_time(attended, problem.queries, problem.keys, past_only, ROW_SCORES)
+
+
+def _rows(problem: AttentionProblem, rows: slice, some: slice) -> Tensor:
+    """Return the output of some rows, which attend to none but some of the keys."""
+    keys, values, mask = problem.keys[:, :, some], problem.values[:, :, some], problem.mask
+    scores = (problem.queries[:, :, rows] * problem.scale) @ keys.mT
+    if problem.score is not None:
+        indices = index_grid(scores, mask.layout.query_indices[rows])
+        scores = problem.score(upcast(scores), *indices)
+    if problem.bias is not None:
+        scores = scores + problem.bias.of(rows, some)
+    if mask.needed:
+        scores = scores.masked_fill(~mask.may_attend(rows, some), float("-inf"))
+    return scores.softmax(-1).to(values.dtype) @ values
+
+
+def is_whole(problem: AttentionProblem) -> bool:
+    """Return whether the whole matrix of scores is asked for, as for tracing."""
+    return problem.kernel == "whole"
+
+
+def whole_matrix(problem: AttentionProblem) -> Tensor:
+    """Return attention by its definition, in operations that depend on no size."""
+    if replaces_attention(problem):
+        return _replaced_rows(problem, EVERYTHING)
+    return _rows(problem, EVERYTHING, EVERYTHING)
 
 
 def is_compiled_step(problem: AttentionProblem) -> bool:
@@ -193,35 +211,40 @@ def replaces_attention(problem: AttentionProblem) -> bool:
 
 def whole_rows(problem: AttentionProblem) -> Tensor:
     """Return the output of an embedding that replaces attention, some rows at a time."""
-    queries, keys, values = problem.queries, problem.keys, problem.values
-    mask, bias, score = problem.mask, problem.bias, problem.score
-    alone = score is None and bias is None
+    queries, keys = problem.queries, problem.keys
+    alone = problem.score is None and problem.bias is None
     large = _count(queries, keys) > LARGEST_SCORES
 
     def attended(rows: slice) -> Tensor:
         if large and queries.is_cpu and not torch.compiler.is_compiling():
             return_freed_pages()
-        added = None if bias is None else bias.of(rows)
-
-        def score_and_bias(value: Tensor, *indices: Tensor) -> Tensor:
-            value = value if score is None else score(value, *indices)
-            return value if added is None else value + added
-
-        return problem.position.attend(
-            queries[:, :, rows],
-            keys,
-            values,
-            problem.tables,
-            problem.state,
-            mask.may_attend(rows),
-            None if alone else score_and_bias,
-            mask.layout.query_indices[rows],
-        ).to(values.dtype)
+        return _replaced_rows(problem, rows)
 
     # Such an embedding may process all keys in every call, so few calls are better. Without other
     # embeddings in the layer, it cuts the rows into smaller tiles itself.
     scores_at_a_time = LARGEST_SCORES if alone else LARGEST_SCORES // 2
     return _some_rows_at_a_time(attended, queries, keys, False, scores_at_a_time)
+
+
+def _replaced_rows(problem: AttentionProblem, rows: slice) -> Tensor:
+    """Return some rows of the output of an embedding that replaces attention."""
+    mask, bias, score = problem.mask, problem.bias, problem.score
+    added = None if bias is None else bias.of(rows)
+
+    def score_and_bias(value: Tensor, *indices: Tensor) -> Tensor:
+        value = value if score is None else score(value, *indices)
+        return value if added is None else value + added
+
+    return problem.position.attend(
+        problem.queries[:, :, rows],
+        problem.keys,
+        problem.values,
+        problem.tables,
+        problem.state,
+        mask.may_attend(rows),
+        None if score is None and bias is None else score_and_bias,
+        mask.layout.query_indices[rows],
+    ).to(problem.values.dtype)
 
 
 def _some_rows_at_a_time(

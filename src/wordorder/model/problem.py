@@ -13,7 +13,7 @@ from .additive_mask import AdditiveMask
 from .bias import AttentionBias
 from .mask import AttentionMask
 
-KernelName = Literal["auto", "plain", "fused", "flex"]
+KernelName = Literal["auto", "plain", "fused", "flex", "whole"]
 
 
 class AttentionProblem(NamedTuple):
@@ -22,7 +22,7 @@ class AttentionProblem(NamedTuple):
     Args:
         queries: (batch, heads, query, head_dim), transformed by the embedding, not yet scaled. The
             embedding may have widened queries and keys.
-        keys, values: (batch, heads, key, head_dim).
+        keys, values: (batch, heads, key, head_dim); the head_dim of values may differ.
         scale: factor applied to q.k.
         score: the elementwise function of scores, or None.
         additive: the mask and the bias by distance.
@@ -65,7 +65,7 @@ class AttentionProblem(NamedTuple):
             queries,
             keys,
             values,
-            position.softmax_scale or position.shape.head_dim**-0.5,
+            position.softmax_scale or position.shape.score_dim**-0.5,
             position.score(queries, keys, tables, state),
             additive,
             position,

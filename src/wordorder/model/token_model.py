@@ -5,8 +5,8 @@ training) include it.
 
 Initial values (standard deviations): embeddings 0.02, times the default multiplier sqrt(width)
 0.2 to 0.6; matrices 1/sqrt(inputs); the two projections to the residual stream 0, so that a new
-block is the identity (nanochat, modded-nanogpt); norms 1; biases 0; a positional embedding's
-parameters by its `reset_parameters`.
+block is the identity (nanochat, modded-nanogpt), unless their output is normed; norms 1; biases
+0; a positional embedding's parameters by its `reset_parameters`.
 """
 
 from __future__ import annotations
@@ -15,34 +15,24 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..batch import Batch
+from ..batch import Batch, RowShare
 from ..positions import Position
 from .config import EMBEDDING_STD, ModelConfig
 from .context import Recorder
 from .cross_entropy import cross_entropy
+from .experts import Experts
 from .layers import Dropout, JoinedLinear, Linear, linear
+from .output_transform import OutputTransform
+from .parts import ParameterPart, StackedLinear
 from .problem import KernelName
 
 SEED_MASK = (1 << 64) - 1  # PyTorch's seeds have 64 bits
-
-
-class ParameterPart(NamedTuple):
-    """A parameter, or the rows of it that belong to one of several joined layers."""
-
-    name: str
-    parameter: nn.Parameter
-    rows: slice | int = slice(None)
-
-    @property
-    def value(self) -> Tensor:
-        """The values; they share memory with the parameter."""
-        return self.parameter.detach()[self.rows]
 
 
 @contextmanager
@@ -61,7 +51,7 @@ class TokenModel(nn.Module):
 
     Attributes:
         compute_dtype: dtype of the activations; weights keep theirs.
-        attention_kernel: "auto", "plain", "fused" or "flex".
+        attention_kernel: "auto", "plain", "fused", "flex" or "whole".
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -69,10 +59,15 @@ class TokenModel(nn.Module):
         self.config = config = config.resolved
         self.compute_dtype = torch.float32
         self.attention_kernel: KernelName = "auto"
+        self.rows = RowShare()
         self.embedding = nn.Embedding(config.vocabulary_size, config.width)
         self.head = None
         if not config.tied_embeddings:
             self.head = Linear(config.width, config.vocabulary_size, bias=False)
+        self.output_transform = OutputTransform(config) if config.output_transform else None
+        self.output_bias = None
+        if config.output_bias:
+            self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
 
     def word_vectors(self, tokens: Tensor) -> Tensor:
         """Return word vectors (batch, time, width), times the configured multiplier."""
@@ -80,7 +75,9 @@ class TokenModel(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits (..., vocabulary) of final hidden states (..., width)."""
-        logits = linear(x, self.output_weight)
+        if self.output_transform is not None:
+            x = self.output_transform(x)
+        logits = linear(x, self.output_weight, self.output_bias)
         cap = self.config.logit_softcap
         return cap * torch.tanh(logits.float() / cap) if cap else logits
 
@@ -132,15 +129,40 @@ class TokenModel(nn.Module):
         """Return a batch with the positions that training feeds; most embeddings change none."""
         return batch
 
+    def take_loads(self) -> list[Tensor]:
+        """Return how many tokens each expert computed in training since the last call.
+
+        Shapes: (experts,) int64 for each mixture of experts that computed any.
+        """
+        return [loads for m in self._mixtures() if (loads := m.take_loads()) is not None]
+
+    def balance_experts(self) -> list[list[float]]:
+        """Adjust selection biases after a training step, and return the loads of experts.
+
+        Returns:
+            For each mixture of experts, the fraction of the choices that fall on each expert.
+        """
+        shares = []
+        for mixture in self._mixtures():
+            if (loads := mixture.take_loads()) is not None:
+                mixture.adjust(loads)
+                shares.append((loads / loads.sum()).tolist())
+        return shares
+
+    def _mixtures(self) -> list[Experts]:
+        return [m for m in self.modules() if isinstance(m, Experts)] if self.config.experts else []
+
     # PyTorch's compiler would unroll the loop over chunks.
     @torch.compiler.disable
     def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (batch, time) of final hidden states (batch, time, width)."""
         flat = targets.flatten()
-        if self.config.logit_softcap:
+        if self.config.logit_softcap or self.output_bias is not None:
             logits = self.logits(hidden).float().flatten(0, 1)
             losses = F.cross_entropy(logits, flat, ignore_index=-1, reduction="none")
         else:
+            if self.output_transform is not None:
+                hidden = self.output_transform(hidden)
             weight = self.output_weight.to(hidden.dtype)
             losses = cross_entropy(hidden.flatten(0, 1), weight, flat)
         return losses.view_as(targets)
@@ -160,6 +182,13 @@ class TokenModel(nn.Module):
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.share = share
+
+    def share_rows(self, rows: RowShare) -> None:
+        """Set which rows of a training batch this process computes, for dropout."""
+        self.rows = rows
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.rows = rows
 
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be generated after `tokens`; None: no limit."""
@@ -188,7 +217,9 @@ class TokenModel(nn.Module):
         """Return initial values of one parameter (see the module's docstring)."""
         if parameter.dim() < 2:
             return torch.ones(parameter.shape) if kind == "weight" else torch.zeros(parameter.shape)
-        if owner.endswith((".output", ".down")):
+        # A norm of zeros would multiply their gradient by 1/sqrt(epsilon).
+        is_normed = self.config.norm_placement == "both"
+        if owner.endswith((".output", ".down")) and not is_normed:
             return torch.zeros(parameter.shape)
         deviation = EMBEDDING_STD if owner in ("embedding", "head") else parameter.shape[1] ** -0.5
         return torch.randn(parameter.shape, generator=generator) * deviation
@@ -197,12 +228,15 @@ class TokenModel(nn.Module):
         """Yield every parameter, with those of joined layers as one part per layer.
 
         For example, the rows for queries of `blocks.0.attention.input.weight` are the part
-        `blocks.0.attention.query.weight`.
+        `blocks.0.attention.query.weight`; those of expert 3 in `blocks.0.feed_forward.down.weight`
+        are `blocks.0.feed_forward.3.down.weight`.
         """
         for owner, module in self.named_modules():
             prefix = f"{owner}." if owner else ""
             for kind, parameter in module.named_parameters(recurse=False):
-                if isinstance(module, JoinedLinear):
+                if isinstance(module, StackedLinear):
+                    yield from module.matrix_parts(owner.rpartition(".")[0])
+                elif isinstance(module, JoinedLinear):
                     for name, rows in module.parts.items():
                         yield ParameterPart(
                             f"{owner.rpartition('.')[0]}.{name}.{kind}", parameter, rows
@@ -213,11 +247,16 @@ class TokenModel(nn.Module):
     def muon_parts(self) -> list[ParameterPart]:
         """Return the hidden matrices, which Muon updates; AdamW updates all other parameters.
 
+        A router is left to AdamW, because it is a classifier, as the output layer is.
         Matrices of a positional embedding are those that its class declares. A parameter with a
         matrix per head gives one part per head.
         """
         parts = (part for part in self.parts() if part.name.startswith("blocks."))
-        matrices = [part for part in parts if part.value.dim() == 2]
+        matrices = [
+            part
+            for part in parts
+            if part.value.dim() == 2 and not part.name.endswith(".router.weight")
+        ]
         for owner, module in self.named_modules():
             for kind in module.matrices if isinstance(module, Position) else ():
                 name, parameter = f"{owner}.{kind}", getattr(module, kind)
@@ -226,10 +265,19 @@ class TokenModel(nn.Module):
         return matrices
 
     def parameter_counts(self) -> dict[str, int]:
-        """Return numbers of parameters: total, position, embedding and hidden matrices."""
+        """Return numbers of parameters: total, position, embedding and hidden matrices.
+
+        With a mixture of experts also `active`, those that compute one token.
+        """
         named = dict(self.named_parameters())
+        stacks = [m.weight for m in self.modules() if isinstance(m, StackedLinear)]
+        total, share = sum(p.numel() for p in named.values()), 0.0
+        if stacks:
+            share = 1 - self.config.active_experts / self.config.experts
+        idle = round(share * sum(p.numel() for p in stacks))
         return {
-            "total": sum(p.numel() for p in named.values()),
+            "total": total,
+            **({"active": total - idle} if stacks else {}),
             "position": sum(p.numel() for n, p in named.items() if n.startswith("position.")),
             "embedding": sum(
                 p.numel() for n, p in named.items() if n.startswith(("embedding.", "head."))

@@ -150,7 +150,7 @@ class Position(nn.Module):
 
     @property
     def softmax_scale(self) -> float | None:
-        """The factor of q.k in the scores; None: 1/sqrt(head_dim)."""
+        """The factor of q.k in the scores; None: 1/sqrt(score_dim) of its shape."""
         return None
 
     @classmethod

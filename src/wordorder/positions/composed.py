@@ -81,6 +81,7 @@ class Sum(Position):
         self.whole_row = next(
             (i for i, p in enumerate(parts) if "attend" in p.active_hooks()), None
         )
+        self.scored = any("score" in p.active_hooks() for p in parts)
         self.biased = tuple(p for p in parts if "distance_bias" in p.active_hooks())
 
     @property
@@ -264,8 +265,36 @@ class Composed(nn.Module):
         return positions
 
 
+def _shape_for(kind: type[Position], name: str, shape: ModelShape) -> ModelShape:
+    """Return the shape that an embedding of this class is constructed with.
+
+    With a decoupled part of each head, embeddings that transform queries and keys receive that
+    part alone; score functions receive whole queries and keys.
+
+    Raises:
+        PositionError: an embedding that would need both, or that replaces attention.
+    """
+    doors = kind.active_doors()
+    if not shape.decoupled_dim or ("query-key" not in doors and "row" not in doors):
+        return shape
+    if "row" in doors:
+        raise PositionError(
+            f"{name} replaces attention, and so cannot be combined with latent attention: use "
+            "--attention standard, or an embedding such as rotary, alibi or none",
+            code="positions.latent-whole-row",
+        )
+    if "score" in kind.active_hooks():
+        raise PositionError(
+            f"{name} overrides both transform_queries or transform_keys and score, which latent "
+            "attention does not support: use --attention standard, or two separate embeddings",
+            code="positions.latent-two-doors",
+        )
+    return shape.decoupled
+
+
 def _construct(part: Part, shape: ModelShape, catalogue: Mapping[str, type[Position]]) -> Position:
     kind = find(part.name, catalogue)
+    shape = _shape_for(kind, part.name, shape)
     if part.name in catalogue:
         return kind(shape, **dict(part.options))
     try:  # a user's constructor may raise anything

@@ -97,9 +97,7 @@ class Cope(Position):
             # Four keys, gates 1 .5 1 .2 of one query, the last: positions 2.7 1.7 1.2 .2.
             scores = scaled_products(queries, keys, scale, tile)  # (sequences, heads, rows, keys)
             gates = scores.sigmoid() * tile.of(may_attend)
-            # A sum from the query back, not a difference of sums from the start of the
-            # sequence: far from the start float32 would lose small gates near the query.
-            positions = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.most)
+            positions = counted_positions(gates, self.most)
             added = interpolated(by_position[:, :, tile.rows], positions)
             return apply_score(scores, score, query_indices) + added
 
@@ -112,6 +110,13 @@ class Cope(Position):
             causal=True,
             one_tile=score is not None,
         )
+
+
+def counted_positions(gates: Tensor, most: int) -> Tensor:
+    """Return the sums of gates (..., key) from the last key back to each, at most `most`."""
+    # A sum from the query back, not a difference of sums from the start of the sequence: far
+    # from the start float32 would lose small gates near the query.
+    return gates.flip(-1).cumsum(-1).flip(-1).clamp(max=most)
 
 
 def interpolated(at_integers: Tensor, positions: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class Dape(Position):
             scores = apply_score(scores, score, query_indices)
             if self.static is None:
                 return scores + self.correction(scores, None)
-            shared = len(key_positions) == 1
+            shared = key_positions.shape[0] == 1
             some = slice(None) if shared else tile.sequences
             # (sequences or 1, rows, keys)
             distances = (
@@ -165,7 +165,7 @@ class Dape(Position):
 
     def correction(self, scores: Tensor, bias: Tensor | None) -> Tensor:
         """Return the network's output for scores and biases (batch, heads, query, key)."""
-        batch = len(scores)
+        batch = scores.shape[0]
         weights = [self.input_weight, self.input_bias, self.output_weight, self.output_bias]
         input_weight, input_bias, output_weight, output_bias = (
             weight.to(scores.dtype) for weight in weights

@@ -125,7 +125,7 @@ class Fire(Position):
         divisor = (c * torch.maximum(tables.to(c.dtype), least)).log1p()  # (batch or 1, key)
 
         def at(values: Tensor, batch: Tensor, index: Tensor) -> Tensor:
-            return values[0, index] if len(values) == 1 else values[batch, index]
+            return values[0, index] if values.shape[0] == 1 else values[batch, index]
 
         def biased(
             score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
@@ -140,6 +140,7 @@ class Fire(Position):
         """Return the bias of each head for inputs x, which all heads share."""
         into, bias, out = upcast(self.into), upcast(self.bias), upcast(self.out)
         grids = head.dim() == 3 and x.dim() > 1 and x.shape[-3:-2] in ((), (1,))
+        grids = grids and not torch.compiler.is_exporting()  # into a graph for any size
         if grids and not (torch.compiler.is_compiling() and x.shape[-2] == 1):
             pairs = x if x.dim() == 2 else x.squeeze(-3)
             return _network_on_grid(pairs, into, bias, out[head.flatten()])

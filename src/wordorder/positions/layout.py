@@ -90,7 +90,7 @@ class TokenLayout:
         """
         if self.self_attention:
             return self
-        indices = torch.arange(len(self.query_indices), device=self.query_indices.device)
+        indices = torch.arange(self.query_indices.shape[0], device=self.query_indices.device)
         return replace(
             self,
             key_positions=self.query_positions,
@@ -124,10 +124,11 @@ class TokenLayout:
 
     def needs_mask(self, window: int | None = None) -> bool:
         """Return whether a mask is needed, without reading tensor values."""
-        single = self.trailing and len(self.query_indices) == 1
-        keys = self.key_positions.shape[1]
-        narrow = window is not None and keys > window
-        return self.key_documents is not None or (self.causal and not single) or narrow
+        if self.key_documents is not None:
+            return True
+        single = self.trailing and self.query_indices.shape[0] == 1
+        narrow = window is not None and self.key_positions.shape[1] > window
+        return (self.causal and not single) or narrow
 
     def may_attend(
         self,
@@ -146,9 +147,9 @@ class TokenLayout:
             queries, keys: slices of the query and key axes to return.
         """
         device = self.key_positions.device
-        query = torch.arange(len(self.query_indices), device=device)[None, queries, None]
+        query = torch.arange(self.query_indices.shape[0], device=device)[None, queries, None]
         key = torch.arange(self.key_positions.shape[1], device=device)[keys]
-        sequences = 1 if self.query_documents is None else len(self.query_documents)
+        sequences = 1 if self.query_documents is None else self.query_documents.shape[0]
         sequence = torch.arange(sequences, device=device)[:, None, None]
         return self.may_attend_at(sequence, query, key, window)[:, None]
 

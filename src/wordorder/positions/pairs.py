@@ -48,7 +48,7 @@ class Pairs(NamedTuple):
         """Return the pairs of one forward pass."""
         positions, indices = layout.key_positions, layout.query_indices
         rows = torch.zeros(positions.shape[1], dtype=torch.int64, device=indices.device)
-        rows = rows.scatter(0, indices, torch.arange(len(indices), device=indices.device))
+        rows = rows.scatter(0, indices, torch.arange(indices.shape[0], device=indices.device))
         return cls(positions, rows, layout.consecutive, layout.causal)
 
     def distance(self, batch: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Pairs(NamedTuple):
         Shapes: the broadcast shape of the indices, with a batch axis only where the sequences
         have different positions.
         """
-        if len(self.positions) == 1:
+        if self.positions.shape[0] == 1:
             distance = self.positions[0, query] - self.positions[0, key]
         else:
             distance = self.positions[batch, query] - self.positions[batch, key]
@@ -65,7 +65,7 @@ class Pairs(NamedTuple):
 
     def of_sequences(self, sequences: slice) -> Pairs:
         """Return the pairs of some sequences of the batch; positions that all share are kept."""
-        shared = len(self.positions) == 1
+        shared = self.positions.shape[0] == 1
         return self if shared else self._replace(positions=self.positions[sequences])
 
     def of_rows(self, table: Tensor, query: Tensor) -> Tensor:

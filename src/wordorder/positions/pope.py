@@ -99,7 +99,7 @@ class Pope(Position):
 
     @property
     def softmax_scale(self) -> float:
-        return self.shape.head_dim**-0.5
+        return self.shape.score_dim**-0.5
 
     def frequencies(self) -> Tensor:
         """Return the angle per position of each dimension, (head_dim,) float64 on the CPU."""

@@ -68,6 +68,8 @@ class Relative(Position):
 
     def distance_bias(self, distance: Tensor) -> Tensor:
         heads = self.shape.heads
-        index = distance.round().long().clamp(-self.future, self.resolved_clip) + self.future
+        if distance.is_floating_point():
+            distance = distance.round()
+        index = distance.long().clamp(-self.future, self.resolved_clip) + self.future
         index = index.flatten().expand(heads, -1)
         return upcast(self.weight).gather(1, index).view(heads, *distance.shape)

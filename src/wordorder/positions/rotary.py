@@ -231,13 +231,13 @@ class Rotary(Position):
 
     @property
     def softmax_scale(self) -> float | None:
-        """1/sqrt(head_dim) times the scaling's factor for scores; None if that factor is 1.
+        """1/sqrt(score_dim) times the scaling's factor for scores; None if that factor is 1.
 
         The factor applies to all dimensions. The papers' codes apply it to the rotated ones
         only, which differs if `fraction` is below 1.
         """
         score_factor = self._scaled(0)[1]
-        return None if score_factor == 1 else score_factor * self.shape.head_dim**-0.5
+        return None if score_factor == 1 else score_factor * self.shape.score_dim**-0.5
 
     def _scaled(self, context_length: int) -> rotary_scaling.Scaled:
         exponent = torch.arange(self.pairs, dtype=torch.float64, device="cpu") / self.pairs

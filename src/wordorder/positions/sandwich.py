@@ -90,7 +90,7 @@ class Sandwich(Position):
         if distance.device.type == "mps":  # Apple GPUs lack float64
             return self.distance_bias(distance.cpu()).to(distance.device)
         one_row = distance.dim() < 2 or distance.numel() == distance.shape[-1]
-        if one_row or distance.is_floating_point():
+        if one_row or distance.is_floating_point() or torch.compiler.is_exporting():
             return self.scaled(self.fall(distance))
         return self.of_pairs(distance)
 

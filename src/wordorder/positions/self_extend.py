@@ -139,6 +139,11 @@ class SelfExtend(Position):
     def resolved_options(self) -> dict[str, float]:
         return {"base": self.rotary.resolved_base, "neighbours": self.near}
 
+    def rotated_distances(self, query: int, keys: Tensor) -> Tensor:
+        """Return the distances that rotary gets for a query's position and those of keys."""
+        far = query // self.group + self.shift - keys.div(self.group, rounding_mode="floor")
+        return torch.where(query - keys >= self.near, far, query - keys)
+
     def prepare(self, layout: TokenLayout) -> Rotations:
         frequencies = self.rotary.frequencies()
         positions = layout.key_positions
@@ -161,7 +166,7 @@ class SelfExtend(Position):
         query_indices: Tensor,
     ) -> Tensor:
         scale = self.shape.head_dim**-0.5
-        rotate, positions = self.rotary.rotate, tables.positions.expand(len(values), -1)
+        rotate, positions = self.rotary.rotate, tables.positions.expand(values.shape[0], -1)
 
         def scores_of(
             tile: Tile,

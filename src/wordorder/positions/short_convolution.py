@@ -23,7 +23,7 @@ def recent(vectors: Tensor, layout: TokenLayout, taps: int) -> Tensor:
     Shapes: the result (batch, query, taps, width).
     """
     indices = _indices(layout, taps)  # (batch or 1, query, taps)
-    batch, width = len(vectors), vectors.shape[-1]
+    batch, width = vectors.shape[0], vectors.shape[-1]
     flat = indices.clamp(min=0).expand(batch, -1, -1).flatten(1)[..., None]
     windows = vectors.gather(1, flat.expand(-1, -1, width)).unflatten(1, indices.shape[1:])
     return windows * (indices >= 0)[..., None]
@@ -50,7 +50,7 @@ def _indices(layout: TokenLayout, taps: int) -> Tensor:
     links = torch.cat((torch.full_like(last[:, :1], -1), last[:, :-1]), 1)
     # One more entry at the end, so that -1, taken modulo the length, links to -1 itself.
     links = torch.cat((links, torch.full_like(last[:, :1], -1)), 1)
-    chain = [queries.expand(len(documents), -1)]
+    chain = [queries.expand(documents.shape[0], -1)]
     for _ in range(taps - 1):
         chain.append(links.gather(1, chain[-1] % links.shape[1]))
     indices = torch.stack(chain, -1)

@@ -114,7 +114,7 @@ class T5(Position):
 
     def bucket(self, distance: Tensor) -> Tensor:
         """Return the bucket of each distance, int64; fractional distances are rounded."""
-        distance = distance.round().long()
+        distance = distance.round().long() if distance.is_floating_point() else distance.long()
         back = distance.clamp(min=0) if self.shape.causal else distance.abs()
         borders = torch.tensor(self.borders, dtype=distance.dtype, device=distance.device)
         far = self.single + torch.bucketize(back, borders, right=True)

@@ -44,7 +44,7 @@ class Sinusoids(NamedTuple):
 
     def of_rows(self, queries: Tensor, indices: Tensor) -> Tensor:
         """Return the queries (batch, heads, rows, head_dim) with these indices, in order."""
-        if len(indices) == queries.shape[2]:
+        if indices.shape[0] == queries.shape[2]:
             return queries
         return queries[:, :, self.rows[indices]]
 
@@ -104,7 +104,7 @@ class TransformerXL(Position):
         every_index = torch.arange(positions.shape[1], device=positions.device)
         if layout.consecutive:
             positions = every_index[None]
-        rows = torch.zeros_like(every_index).scatter(0, indices, every_index[: len(indices)])
+        rows = torch.zeros_like(every_index).scatter(0, indices, every_index[: indices.shape[0]])
         values = self.sinusoids(positions)
         return Sinusoids(positions, values, rows, layout.consecutive, layout.causal)
 
@@ -121,13 +121,13 @@ class TransformerXL(Position):
         ) -> Tensor:
             by_content = content[batch, head, key]
             if query.dim() < 2:  # single pairs, as a fused kernel passes them
-                row = batch * (len(sinusoids.positions) > 1)
+                row = batch * (sinusoids.positions.shape[0] > 1)
                 distance = sinusoids.positions[row, query] - sinusoids.positions[row, key]
                 vectors = weight[head] @ self.sinusoids(distance).to(dtype)[..., None]
                 of_pairs = biased[batch, head, sinusoids.rows[query]]
                 return score + by_content + (of_pairs * vectors[..., 0]).sum(-1)
             # Projecting one sinusoid per distance costs more than it saves for few queries.
-            many = len(biased) * query.numel() > 2 * biased.shape[-1]
+            many = biased.shape[0] * query.numel() > 2 * biased.shape[-1]
             products = _by_distance if sinusoids.consecutive and many else _by_position
             added = products(biased, weight, sinusoids, query.flatten(), key.flatten())
             # The sum is new memory, so adding in place is safe.
@@ -161,15 +161,15 @@ def _by_distance(
     Shapes: as for `_by_position`; indices of queries and of keys are consecutive.
     """
     queries = sinusoids.of_rows(queries, rows)
-    count, width = len(rows), len(keys) + (0 if sinusoids.causal else len(rows) - 1)
+    count, width = rows.shape[0], keys.shape[0] + (0 if sinusoids.causal else rows.shape[0] - 1)
     distances = rows[-1] - torch.arange(width + 1, device=keys.device)
     non_negative = sinusoids.values[0]  # (key, width), of distances 0, 1, ...
-    index = distances.abs().clamp(max=len(non_negative) - 1)
+    index = distances.abs().clamp(max=non_negative.shape[0] - 1)
     sines, cosines = non_negative[index].chunk(2, dim=-1)
     vectors = torch.cat((sines * distances.sign()[:, None], cosines), dim=-1)
     products = queries @ (weight @ vectors.mT)  # (batch, heads, query, distances)
     shifted = products.flatten(-2)[..., count - 1 : count - 1 + count * width]
-    return shifted.unflatten(-1, (count, width))[..., : len(keys)]
+    return shifted.unflatten(-1, (count, width))[..., : keys.shape[0]]
 
 
 def _by_position(
@@ -189,5 +189,5 @@ def _by_position(
     a, b = (sinusoids.of_rows(queries, rows) @ weight).chunk(2, dim=-1)
     sines, cosines = sinusoids.values[:, None, rows].chunk(2, dim=-1)  # of query positions
     rotated = torch.cat((b * sines - a * cosines, a * sines + b * cosines), dim=-1)
-    of_keys = sinusoids.values[:, : len(keys)]  # (batch or 1, key, width)
-    return rotated @ (of_keys[0].mT if len(of_keys) == 1 else of_keys[:, None].mT)
+    of_keys = sinusoids.values[:, : keys.shape[0]]  # (batch or 1, key, width)
+    return rotated @ (of_keys[0].mT if of_keys.shape[0] == 1 else of_keys[:, None].mT)

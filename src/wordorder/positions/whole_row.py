@@ -45,7 +45,9 @@ class Tile(NamedTuple):
 
     def of(self, matrix: Tensor) -> Tensor:
         """Return this tile of a matrix (batch or 1, heads or 1, query, key)."""
-        return (matrix[self.sequences] if len(matrix) > 1 else matrix)[:, :, self.rows, self.keys]
+        return (matrix[self.sequences] if matrix.shape[0] > 1 else matrix)[
+            :, :, self.rows, self.keys
+        ]
 
 
 def apply_score(scores: Tensor, score: Score | None, query_indices: Tensor) -> Tensor:
@@ -98,6 +100,17 @@ def attend_in_tiles(
 
     Shapes: values (batch, heads, key, head_dim); the result (batch, heads, query, head_dim).
     """
+
+    # The mask is an argument: an outer checkpoint would keep it alive if it were closed over.
+    def attend(tile: Tile, may_attend: Tensor, values: Tensor, *inputs: Tensor) -> Tensor:
+        scores = scores_of(tile, *inputs)
+        weights = scores.masked_fill(~tile.of(may_attend), float("-inf")).softmax(-1)
+        output = weights.to(values.dtype) @ values[:, :, tile.keys]
+        extra = None if extra_output is None else extra_output(tile, weights)
+        return output if extra is None else output + extra.to(values.dtype)
+
+    if torch.compiler.is_exporting():  # a graph for any size, which has no loop over tiles
+        return attend(Tile(*[slice(None)] * 3), may_attend, values, *inputs)
     batch, heads, source, _ = values.shape
     time = len(query_indices)
     tile_scores = tile_scores or (TILE_SCORES_ON_GPU if values.is_cuda else TILE_SCORES)
@@ -105,19 +118,8 @@ def attend_in_tiles(
     depth = batch if one_tile else max(1, tile_scores // (heads * height * source))
     pieces = _rows_and_keys(query_indices, height, source, causal)
     recompute = torch.is_grad_enabled() and (len(pieces) > 1 or depth < batch)
-
-    # The mask is an argument: an outer checkpoint would keep it alive if it were closed over.
-    def attend(tile: Tile, may_attend: Tensor, values: Tensor, *inputs: Tensor) -> Tensor:
-        scores = scores_of(tile, *inputs)
-        weights = scores.masked_fill(~tile.of(may_attend), float("-inf")).softmax(-1)
-        output = weights.to(values.dtype) @ values[:, :, tile.keys]
-        if extra_output is None:
-            return output
-        return output + extra_output(tile, weights).to(values.dtype)
-
-    run = attend
-    if recompute:
-        run = partial(checkpoint, attend, use_reentrant=False, preserve_rng_state=False)
+    again = partial(checkpoint, attend, use_reentrant=False, preserve_rng_state=False)
+    run = again if recompute else attend
     outputs = []
     splits = zip(*(tensor.split(depth) for tensor in (values, *inputs)), strict=True)
     for i, split in enumerate(splits):

@@ -24,7 +24,7 @@ from torch import nn
 from wordorder.batch import Batch
 from wordorder.errors import BadInput, Refused
 from wordorder.model import TokenModel
-from wordorder.settings import Device, Threads, from_record
+from wordorder.settings import Device, Positive, Threads, from_record
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import orthogonalise
 from wordorder.training.threads import fastest
@@ -55,6 +55,7 @@ class Compute:
         reason: timings and reasons of the choice, for the plan.
         instructions: the CPU instruction set that PyTorch uses; None: not recorded.
         processor: the model of the CPU, or of the GPU on cuda; None: not recorded.
+        ranks: number of processes that share a batch.
     """
 
     device: Device
@@ -67,6 +68,7 @@ class Compute:
     reason: str = ""
     instructions: str | None = None
     processor: str | None = None
+    ranks: Positive = 1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -207,8 +209,8 @@ def _dtype_and_kernel(
             if best is None or took < best[0]:
                 best = (took, dtype, kernel)
     took, dtype, kernel = best
-    shown = ", ".join(f"{name} {how}" for name, how in timings.items())
-    return took, dtype, kernel, shown
+    times = ", ".join(f"{name} {how}" for name, how in timings.items())
+    return took, dtype, kernel, times
 
 
 def _threads(
@@ -222,10 +224,10 @@ def _threads(
 
     best, seconds = fastest(step, numbers, compute.threads)
     torch.set_num_threads(best)
-    shown = [f", {n} threads {1e3 * s:.0f} ms" for n, s in seconds.items()]
+    times = [f", {n} threads {1e3 * s:.0f} ms" for n, s in seconds.items()]
     waiting = [n for n in numbers if n not in (seconds or {best: took})]
-    shown += [f", {n} threads wait for a core" for n in waiting]
-    return compute_with(compute, threads=best), seconds.get(best, took), "".join(shown)
+    times += [f", {n} threads wait for a core" for n in waiting]
+    return compute_with(compute, threads=best), seconds.get(best, took), "".join(times)
 
 
 def compute_with(compute: Compute, **changes: Any) -> Compute:
@@ -249,11 +251,15 @@ def check_same(
     config: TrainConfig,
     inexact: bool,
     say: Callable[[str], None] = lambda line: None,
+    ranks: int = 1,
 ) -> Compute:
     """Return how to compute a resumed run: as recorded, or as near as possible if `inexact`.
 
+    Another number of ranks is no obstacle: the batches stay, and losses agree to rounding.
+
     Args:
         say: called with a message about facts that an old run did not record.
+        ranks: number of processes now.
 
     Raises:
         Refused: this machine cannot compute as recorded, and `inexact` is not set.
@@ -278,7 +284,7 @@ def check_same(
             code="training.other-machine",
         )
     can_compile = recorded.compile and (device != "cpu" or compiler_found())
-    return compute_with(here, compile=can_compile, torch=torch.__version__)
+    return compute_with(here, compile=can_compile, torch=torch.__version__, ranks=ranks)
 
 
 def _other_processor(recorded: Compute, here: Compute, say: Callable[[str], None]) -> list[str]:
@@ -327,6 +333,8 @@ def _choices(setting: str, candidates: tuple[str, ...]) -> tuple[str, ...]:
 def _compile(config: TrainConfig, device: str, run_seconds: float) -> tuple[bool, str]:
     if config.compile == "no" or config.model.kind == "gru":
         return False, "eager"
+    if config.shard:
+        return False, "eager: the weights are split"
     if device == "cpu" and not compiler_found():
         if config.compile == "yes":
             raise BadInput(

@@ -15,6 +15,7 @@ from annotated_types import Interval
 
 from wordorder.errors import BadInput
 from wordorder.model.config import PRESETS, Kind, ModelConfig
+from wordorder.model.presets import FAMILIES, preset_fields, preset_names
 from wordorder.names import file_name
 from wordorder.settings import (
     Duration,
@@ -24,6 +25,7 @@ from wordorder.settings import (
     Seed,
     Share,
     Threads,
+    WordCount,
     check,
     checked,
     checked_values,
@@ -109,6 +111,9 @@ class TrainConfig:
     """steps between validations; 0: ten to twenty validations in all"""
     checkpoint_every: NotNegative = 0
     """steps between checkpoints; 0: about every half minute"""
+    checkpoint_at_words: tuple[WordCount, ...] = ()
+    """numbers of words, such as 1M 2M 5M: keep the weights that the model has after reading so
+    many, each as a run in RUN/words"""
     sample_prompt: str = ""
     """prompt of the samples generated during training"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -118,6 +123,8 @@ class TrainConfig:
     """attention kernel (flex only on CUDA); auto measures"""
     compile: Literal["auto", "yes", "no"] = "auto"
     """use torch.compile; auto: if the run is long enough to repay it"""
+    shard: bool = False
+    """with several ranks: split weights, gradients and optimizer state over them (FSDP2)"""
     threads: Threads = 0
     """CPU threads; 0: measured before and during training"""
     tensorboard: bool = False
@@ -159,7 +166,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON, without those of the model."""
         values = {k: v for k, v in asdict(self).items() if k != "model"}
-        return {**values, "data": list(self.data)}
+        lists = {"data": list(self.data), "checkpoint_at_words": list(self.checkpoint_at_words)}
+        return {**values, **lists}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], model: ModelConfig) -> TrainConfig:
@@ -211,27 +219,35 @@ def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConf
 
     Args:
         values: fields of TrainConfig and ModelConfig by name, as in a YAML file.
-        preset: sizes of the model: nano, tiny, mini, small or medium; None: tiny.
+        preset: a size (nano, tiny, mini, small or medium), or a family at a size, such as
+            gpt2-nano; None: tiny.
 
     Raises:
         BadInput: an unknown name or an invalid value.
     """
     model, run = by_name(values)
-    return TrainConfig(model=ModelConfig(**{**preset_sizes(preset or "tiny"), **model}), **run)
+    of_model, of_run = preset_options(preset or "tiny")
+    return TrainConfig(model=ModelConfig(**{**of_model, **model}), **{**of_run, **run})
 
 
-def preset_sizes(name: str) -> dict[str, Any]:
-    """Return the fields of ModelConfig that a preset sets.
+PRESET_NAMES = f"{', '.join(PRESETS)}, or FAMILY-SIZE with {', '.join(FAMILIES)}"
+
+
+def preset_options(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of ModelConfig and of TrainConfig that a preset sets.
+
+    A bidirectional family is trained on masked tokens, the only objective that it has.
 
     Raises:
         BadInput: the preset is unknown.
     """
-    if name not in PRESETS:
+    if name not in preset_names():
         raise BadInput(
-            f"unknown preset {formatted(name)}: use one of {', '.join(PRESETS)}",
+            f"unknown preset {formatted(name)}: use one of {PRESET_NAMES}",
             code="training.unknown-preset",
         )
-    return dict(PRESETS[name])
+    model = preset_fields(name)
+    return model, {} if model.get("causal", True) else {"objective": "masked-token"}
 
 
 def by_name(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

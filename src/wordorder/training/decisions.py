@@ -24,7 +24,7 @@ class Decisions:
     """The recorded decisions of a run, in order, and how many have taken effect.
 
     A decision is a dictionary with `step`, the number of steps done when it takes effect, and
-    either `steps` (the total number of steps) or `threads`.
+    `steps` (the total number of steps), `threads`, or `ranks`.
 
     Args:
         folder: the `training` folder of a run.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.training.metrics import read
+from wordorder.training.word_checkpoints import unreached
 
 # Overfitting: the validation loss is this much above the training loss, and above the best one.
 FAR_ABOVE, RISEN = 0.2, 0.01
@@ -23,7 +24,13 @@ def final_notes(folder: Path) -> list[str]:
     steps = [r for r in records if "loss" in r]
     if final is None or not steps:
         return []
-    messages = [best_and_last(final), overfitting(records), guessing(final, config["model"])]
+    counts = config["training"].get("checkpoint_at_words", ())
+    messages = [
+        best_and_last(final),
+        overfitting(records),
+        guessing(final, config["model"]),
+        unreached(folder, counts),
+    ]
     return [message for message in messages if message]
 
 

@@ -14,7 +14,7 @@ from wordorder import stopping
 from wordorder.atomic import cannot_write
 from wordorder.errors import Failed
 from wordorder.folders import discard_replaced
-from wordorder.training import checkpoints
+from wordorder.training import checkpoints, word_checkpoints
 from wordorder.training.display import Display
 from wordorder.training.metrics import Metrics
 from wordorder.training.plan import tokens_per_step
@@ -91,6 +91,12 @@ class _Work:
     ) -> None:
         self.training, self.folder, self.show = training, folder, show
         self.metrics, self.controller, self.clock = metrics, controller, clock
+        config = training.config
+        self.at_words: dict[int, list[str]] = {}
+        if config.checkpoint_at_words:
+            facts = training.training_data.facts
+            counts = config.checkpoint_at_words
+            self.at_words = word_checkpoints.steps_of(counts, facts, tokens_per_step(config))
 
     def decide(self) -> None:
         """Make the decisions before the next step; they are on the disk when this returns."""
@@ -106,6 +112,10 @@ class _Work:
         record = {**training.step(), **clock.timing()}
         self.metrics.add(record)
         self.show.step(record, clock.seconds_left())
+        for count in self.at_words.get(training.done, ()):
+            weights = training.model.state_dict()
+            path = word_checkpoints.save(self.folder, count, training.done, weights)
+            self.show.say(f"step {training.done}  {count} words read: {path}")
         if training.done % training.evaluate_every == 0 and not training.is_over:
             self.validate()
             # A sample takes about as long as a validation, so only half as many are generated.

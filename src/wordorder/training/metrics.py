@@ -70,12 +70,14 @@ class Metrics:
             validated: the step of the last validation before it; None: keep those up to `step`.
         """
         records = read(self.path, needed=step)
-        kept = [r for r in records if r["step"] <= step and "final" not in r]
+        remaining = [r for r in records if r["step"] <= step and "final" not in r]
         # A decision at this step is repeated and recorded again.
-        kept = [r for r in kept if "decision" not in r or r["step"] < step]
+        remaining = [r for r in remaining if "decision" not in r or r["step"] < step]
         if validated is not None:
-            kept = [r for r in kept if "validation_loss" not in r or r["step"] <= validated]
-        write_text(self.path, "".join(f"{json.dumps(r)}\n" for r in kept))
+            remaining = [
+                r for r in remaining if "validation_loss" not in r or r["step"] <= validated
+            ]
+        write_text(self.path, "".join(f"{json.dumps(r)}\n" for r in remaining))
         self.kept = (self._size(), [])
 
     def _size(self) -> int:

@@ -7,13 +7,14 @@ small products would be the slowest part of a step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import BadInput
-from ..model.token_model import ParameterPart, TokenModel
+from ..model.parts import ParameterPart
+from ..model.token_model import TokenModel
 
 # Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -121,6 +122,7 @@ class Optimizer:
         weight_decay: decoupled weight decay of matrices.
         embedding_rate: learning rate of the token embedding as a share of AdamW's; 0: see
             `embedding_rate_for`.
+        muon: an optimizer of the hidden matrices, and their parameters; None: `Muon`.
     """
 
     def __init__(
@@ -131,12 +133,15 @@ class Optimizer:
         use_muon: bool,
         weight_decay: float,
         embedding_rate: float = 0.0,
+        muon: tuple[Muon, Collection[Tensor]] | None = None,
     ) -> None:
-        parts = model.muon_parts() if use_muon else []
-        muon_ids = {id(part.parameter) for part in parts}
+        if muon is None:
+            parts = model.muon_parts() if use_muon else []
+            muon = (Muon(parts, dtype=muon_dtype), [part.parameter for part in parts])
+        self.muon, matrices = muon
+        muon_ids = {id(parameter) for parameter in matrices}
         rest = [(n, p) for n, p in model.named_parameters() if id(p) not in muon_ids]
         self.weight_decay = weight_decay
-        self.muon = Muon(parts, dtype=muon_dtype)
         self.names = [n for n, _ in rest]
         table = model.embedding.weight
         share = embedding_rate or embedding_rate_for(model.config.embedding_scale)

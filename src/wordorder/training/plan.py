@@ -16,9 +16,11 @@ import torch
 
 from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
+from wordorder.model.config import GATED
 from wordorder.settings import from_record
 from wordorder.training.compute import Compute
 from wordorder.training.config import MOST_ACCUMULATED, TrainConfig, budget_seconds
+from wordorder.training.ranks import Ranks
 from wordorder.training.size import WORTHWHILE_PASSES
 from wordorder.training.training_data import TrainingData, held_out_rows
 
@@ -88,9 +90,13 @@ class Plan:
     def rows(self) -> list[tuple[str, str]]:
         """Return the plan as (name, value) rows."""
         data, model, counts = self.data, self.config.model, self.parameters
+        active = f", {counts['active']:,} active per token" if "active" in counts else ""
         adds = f"{counts['position']:,}" if counts["position"] else "none"
         fitted_on = f", {data['fitted_on']}" if data["fitted_on"] else ""
         compute, compiled = self.compute, "compiled" if self.compute.compile else "eager"
+        ranks, each = (
+            (f"{compute.ranks} ranks, each ", " a rank") if compute.ranks > 1 else ("", "")
+        )
         rows = [
             (
                 "data",
@@ -102,7 +108,7 @@ class Plan:
             ("tokenizer", f"{data['tokenizer']} of {model.vocabulary_size:,} tokens{fitted_on}"),
             (
                 "model",
-                f"{model.kind}, {counts['total']:,} parameters: {model.layers} layers of "
+                f"{model.kind}, {counts['total']:,} parameters{active}: {model.layers} layers of "
                 f"width {model.width}, context {model.trained_length}",
             ),
             ("position", f"{model.position}, which adds {adds} of the parameters"),
@@ -111,10 +117,10 @@ class Plan:
                 f"{self._steps()} of {self.tokens_per_step:,} tokens: the text is read "
                 f"{self.epochs:.1f} times",
             ),
-            ("memory", f"about {readable_bytes(self.peak_bytes)}"),
+            ("memory", f"about {readable_bytes(self.peak_bytes)}{each}"),
             (
                 "machine",
-                f"{compute.device}, {compute.threads} threads, {compute.dtype}, "
+                f"{ranks}{compute.device}, {compute.threads} threads, {compute.dtype}, "
                 f"{compute.kernel} attention, {compiled} ({compute.reason})",
             ),
         ]
@@ -186,7 +192,7 @@ def plan_of(
         steps=steps,
         tokens_per_step=tokens_per_step(config),
         epochs=epochs,
-        peak_bytes=peak_bytes(config, model),
+        peak_bytes=peak_bytes(config, model, compute.ranks),
         seconds=seconds,
         timing=timing or Timing(),
     )
@@ -197,14 +203,14 @@ def tokens_per_step(config: TrainConfig) -> int:
     return config.batch_size * config.accumulate * config.model.trained_length
 
 
-def peak_bytes(config: TrainConfig, model: TokenModel) -> int:
-    """Return the estimated peak memory of training in bytes.
+def peak_bytes(config: TrainConfig, model: TokenModel, ranks: int = 1) -> int:
+    """Return the estimated peak memory of training in bytes, of one rank if there are several.
 
     It is the sum of weights, gradients, two moments and the best weights in float32, of the
     activations of each layer with the scores of plain attention, and of the logits with their
     float32 copy and two gradients.
     """
-    batch = config.batch_size * _row_bytes(model.config, model.config.trained_length)
+    batch = config.batch_size // ranks * _row_bytes(model.config, model.config.trained_length)
     return _bytes_without_batch(config, model) + batch
 
 
@@ -223,20 +229,33 @@ def _layer_bytes(shape: ModelConfig) -> int:
     """Return the bytes that one layer saves per token for the backward pass, in float32."""
     if shape.kind == "gru":
         return 4 * 12 * shape.width
-    inner = shape.heads * shape.head_dim
+    inner = shape.heads * max(shape.head_dim + shape.rotary_head_dim, shape.value_head_dim)
     scores = 3 * shape.heads * shape.trained_length
-    gates = 4 if shape.feed_forward == "swiglu" else 2
-    return 4 * (6 * shape.width + 9 * inner + gates * shape.feed_forward_width + scores)
+    gates = 4 if shape.feed_forward in GATED else 2
+    return 4 * (6 * shape.width + 9 * inner + gates * _hidden_width(shape) + scores)
 
 
-def check_memory(config: TrainConfig, model: TokenModel, device: str) -> None:
+def _hidden_width(shape: ModelConfig) -> int:
+    """Return the width of all hidden layers that compute a token in one layer.
+
+    Each active expert also copies its input and output.
+    """
+    if not shape.experts:
+        return shape.feed_forward_width
+    active = shape.active_experts
+    return (active + shape.shared_experts) * shape.expert_width + active * shape.width
+
+
+def check_memory(config: TrainConfig, model: TokenModel, device: str, ranks: Ranks) -> None:
     """Check that a run fits into memory, before it allocates anything large.
 
     Raises:
         Failed: the estimate exceeds the available memory.
     """
     available = memory_bytes(device)
-    needed = peak_bytes(config, model)
+    if available is not None and device != "cuda":
+        available //= ranks.on_this_machine
+    needed = peak_bytes(config, model, ranks.count)
     if available is not None and needed > available:
         raise out_of_memory(config, model, available)
 

@@ -7,7 +7,7 @@ nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -35,6 +35,7 @@ from wordorder.training.plan import (
     plan_of,
     tokens_per_step,
 )
+from wordorder.training.ranks import ALONE, Ranks
 from wordorder.training.size import as_preset, choose_preset, dropout_for, with_dropout
 from wordorder.training.threads import candidates
 from wordorder.training.training import (
@@ -76,6 +77,7 @@ def prepare(
     *,
     compute: Compute | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Preparation:
     """Benchmark this machine, time a step, and plan the run.
 
@@ -87,6 +89,7 @@ def prepare(
         show: receives messages.
         compute: device, dtype, kernel, threads and compilation; None: choose by a benchmark.
         weights: initial weights; None: drawn from the seed.
+        ranks: the processes that will train; a step of this one's rows is timed.
 
     Raises:
         BadInput: a kernel or device is not available.
@@ -95,16 +98,16 @@ def prepare(
     timed, transformer = configured_steps(config) is None, config.model.kind == "transformer"
     open_size = config.auto_size and timed and transformer and compute is None and weights is None
     if not open_size:
-        return _prepare(config, training_data, started, show, compute, weights)
+        return _prepare(config, training_data, started, show, compute, weights, ranks)
     compiles = config.compile == "auto" and budget_seconds(config) >= SECONDS_WORTH_COMPILING
     preset = LIKELY_PRESETS[budget_seconds(config) >= SECONDS_FOR_THE_SECOND]
     likely = replace(config, model=as_preset(config.model, preset))
     if compiles:  # compiling a size that may not be chosen would waste time
         likely = replace(likely, compile="no")
-    prepared = _prepare(likely, training_data, started, show, None, None)
+    prepared = _prepare(likely, training_data, started, show, None, None, ranks)
     sized = _sized(config, prepared, training_data, started)
     if compiles or sized.model != likely.model:
-        prepared = _prepare(sized, training_data, started, show, None, None)
+        prepared = _prepare(sized, training_data, started, show, None, None, ranks)
     return prepared
 
 
@@ -115,17 +118,20 @@ def _prepare(
     show: Display,
     compute: Compute | None,
     weights: Mapping[str, Tensor] | None,
+    ranks: Ranks,
 ) -> Preparation:
     fixed_steps = configured_steps(config)
     device = compute.device if compute else pick_device(config.device)
     if fixed_steps:
         config = with_dropout(config, _passes(config, training_data, fixed_steps))
-    check_memory(config, shape_of(config.model), device)
+    check_memory(config, shape_of(config.model), device, ranks)
     model = make_model(config.model)
     with memory_explained(config, model):
         set_weights(model, config.seed, weights)
         model.to(device)
-        compute, forward, timing = _measured(config, training_data, model, started, show, compute)
+        compute, forward, timing = _measured(
+            config, training_data, model, started, show, compute, ranks.unconnected()
+        )
         steps = fixed_steps or steps_in(
             config, training_data, timing.budget_seconds or 0.0, timing.step_seconds
         )
@@ -144,11 +150,12 @@ def _measured(
     started: float,
     show: Display,
     compute: Compute | None,
-) -> tuple[Compute, Callable[..., Tensor], Timing]:
+    ranks: Ranks,
+) -> tuple[Compute, nn.Module, Timing]:
     """Return how to compute, the model as training calls it, and the time of a step."""
     fixed_steps, budget = configured_steps(config), budget_seconds(config)
     device = next(model.parameters()).device
-    batch = training_data.batches(config).at(0).to(device)
+    batch = ranks.rows.of(training_data.batches(config).at(0)).to(device)
     numbers = _thread_numbers(config, device.type) if compute is None else ()
     if compute is None:
         # The measured step is a forward and backward pass: 1.2 allows for the optimizer and for
@@ -161,6 +168,7 @@ def _measured(
             lambda step: budget if fixed_steps is None else 1.2 * fixed_steps * step,
             numbers,
         )
+        compute = replace(compute, ranks=ranks.count)
     use(model, compute)
     left = budget - (time.perf_counter() - started)
     if compute.compile:
@@ -171,9 +179,12 @@ def _measured(
         show.say("compiling the model, which takes about half a minute")
     forward = compiled(model, compute)
     at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
-    trial = Training(at_rest, compute, training_data, model, steps=1000, forward=forward)
+    trial = Training(
+        at_rest, compute, training_data, model, steps=1000, forward=forward, ranks=ranks
+    )
     took = _step_seconds(trial, WARM_UP_SECONDS / 4 if fixed_steps is None else 0.0)
     left = budget - (time.perf_counter() - started)
+    numbers = numbers if ranks.count == 1 else ()  # the ranks do not decide together
     return compute, forward, Timing(took, None if fixed_steps else max(0.0, left), numbers)
 
 

@@ -117,6 +117,18 @@ def _samples(samples: Records) -> str:
     return "".join(f"--- after step {r['step']}\n{r['sample'].strip()}\n\n" for r in samples)
 
 
+def _feed_forward(model: dict[str, Any]) -> str:
+    """Return the feed-forward of a recorded model, and its attention if that is latent."""
+    kind = f"feed-forward {model['feed_forward']} of width {model['feed_forward_width']}"
+    if model.get("experts"):
+        kind = (
+            f"{model['experts']} experts {model['feed_forward']} of width {model['expert_width']}, "
+            f"{model['active_experts']} of them active"
+        )
+    latent = model.get("attention") == "latent"
+    return f"latent attention of {model['latent_dim']}, {kind}" if latent else kind
+
+
 def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     """Return the model card: architecture, data, losses, and the command to reproduce the run."""
     model, data, plan = config["model"], config["data"], config["plan"]
@@ -129,8 +141,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
         reads = (
             f"a transformer with the positional embedding `{model['position']}`, which adds "
             f"{counts['position']:,} of its {counts['total']:,} parameters ({sizes}, "
-            f"{counted(model['heads'], 'head')}, feed-forward {model['feed_forward']} of width "
-            f"{model['feed_forward_width']})"
+            f"{counted(model['heads'], 'head')}, {_feed_forward(model)})"
         )
     else:
         reads = f"a GRU with {counts['total']:,} parameters ({sizes})"

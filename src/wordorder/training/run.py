@@ -28,6 +28,7 @@ from wordorder.positions import foreign
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import user_path
+from wordorder.training import word_checkpoints
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.recorded import naming_damage, no_run_folder, read_recorded
 from wordorder.training.signature import is_ours
@@ -51,11 +52,13 @@ RUN = FolderKind(
         "training/decisions.jsonl",
         "training/step-[0-9]*/state.safetensors",
         "training/step-[0-9]*/state.json",
+        *word_checkpoints.FILES,
         "tensorboard/events.out.tfevents.*",
         "extension.json",
         "extension.md",
         "extension.png",
         "probe.png",
+        "position.png",
         "measures.json",  # written by `wordorder compare`
     ),
     proofs={"README.md": is_ours},
@@ -142,6 +145,42 @@ class Run:
         masked = self.config.get("training", {}).get("objective") == "masked-token"
         return masked or not self.model_config.causal
 
+    @property
+    def source(self) -> str | None:
+        """The folder that the run was imported from; None if it was trained."""
+        entry = self.config.get("import")
+        return str(entry.get("from")) if isinstance(entry, dict) else None
+
+    def check_has_text(self) -> None:
+        """Check that the record says which text the model was trained on.
+
+        Raises:
+            BadInput: the run was imported.
+        """
+        if self.source is not None:
+            raise BadInput(
+                f"{self.folder} was imported from {self.source}, so the text it was trained on is "
+                "unknown: give a text with --data",
+                code="training.imported-text",
+            )
+
+    def check_predicts(self, command: str) -> None:
+        """Check that the model has an output layer.
+
+        Args:
+            command: the command that needs it, for the message.
+
+        Raises:
+            BadInput: it was imported without one.
+        """
+        if self.source is not None and not self.config["import"].get("has_head", True):
+            raise BadInput(
+                f"{command} needs a model that predicts tokens, but {self.folder} was imported "
+                "from a class without an output layer: train one with wordorder train --init "
+                f"{self.folder} --objective masked-token --no-causal",
+                code="training.no-output-layer",
+            )
+
     def check_next_token(self, command: str) -> None:
         """Check that the model predicts the next token.
 
@@ -149,8 +188,9 @@ class Run:
             command: the command or option that needs it, for the message.
 
         Raises:
-            BadInput: the model predicts masked tokens.
+            BadInput: the model predicts masked tokens, or none.
         """
+        self.check_predicts(command)
         if self.fills_in:
             raise BadInput(
                 f"{command} needs a model that predicts the next token, but {self.folder} predicts "

@@ -32,6 +32,8 @@ class RunController:
         thread_numbers: the numbers of threads to choose from; empty: fixed.
         step_seconds: measured seconds of a step; None: not measured.
         known: decisions in the checkpoint.
+        ranks: number of processes that share a batch now.
+        ranks_before: their number when the run started.
         now: clock in seconds; None: `time.perf_counter`.
     """
 
@@ -43,11 +45,14 @@ class RunController:
         thread_numbers: tuple[int, ...] = (),
         step_seconds: float | None = None,
         known: list[dict[str, Any]] | None = None,
+        ranks: int = 1,
+        ranks_before: int | None = None,
         now: Callable[[], float] | None = None,
     ) -> None:
         self.decisions = Decisions(folder / "training", known)
         self.deadline, self.thread_numbers = deadline, thread_numbers
         self.step_seconds, self.now = step_seconds, now or time.perf_counter
+        self.ranks, self.ranks_before = ranks, ranks_before or ranks
         self.took = 0.0
         self.watch: ThreadWatch | None = None
 
@@ -84,7 +89,7 @@ class RunController:
             yield decision
         if self.decisions.ahead:
             return
-        for decision in (self._threads(), self._end()):
+        for decision in (self._ranks(), self._threads(), self._end()):
             if decision is not None:
                 self.decisions.add(decision)
                 self._take(decision)
@@ -93,8 +98,14 @@ class RunController:
     def _take(self, decision: dict[str, Any]) -> None:
         if "steps" in decision:
             self.training.end_at(decision["steps"], decision["step"])
-        elif self.watch is not None:
+        elif "threads" in decision and self.watch is not None:
             self.watch.switch(decision["threads"])
+
+    def _ranks(self) -> dict[str, Any] | None:
+        """Record that the run goes on with another number of ranks."""
+        counts = [each["ranks"] for each in self.decisions.records if "ranks" in each]
+        last = counts[-1] if counts else self.ranks_before
+        return None if last == self.ranks else {"step": self.training.done, "ranks": self.ranks}
 
     def _end(self) -> dict[str, Any] | None:
         training = self.training

@@ -22,13 +22,14 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
         field: column of tables and datasets that holds the text.
 
     Raises:
-        BadInput: `data` is empty, and the run's text or its split has changed.
+        BadInput: `data` is empty, and the run was imported, or its text or split has changed.
     """
     if data:
         corpus = load_corpus(data, field=field)
         for note in corpus.notes:
             print(f"note: {note}", file=sys.stderr)
         return corpus.name, open_store(corpus, run.tokenizer)
+    run.check_has_text()
     recorded = read_recorded(run.folder, "training", "data")["data"]
     with naming_damage(run.folder / "config.json"):
         config = TrainConfig.from_dict(run.config["training"], run.model_config)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wordorder.model.config import PRESETS, ModelConfig
+from wordorder.model.config import GATED, PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig
 
 # The largest preset that would read at least this many tokens is chosen. Measured up to mini; small
@@ -76,9 +76,31 @@ def operations_per_token(model: ModelConfig) -> float:
     those of attention over half of the context on average.
     """
     whole = model.resolved
-    inner = whole.heads * whole.head_dim
-    attention = whole.width * (2 * inner + 2 * whole.key_value_heads * whole.head_dim)
-    matrices = 3 if whole.feed_forward == "swiglu" else 2
-    layer = attention + matrices * whole.width * whole.feed_forward_width
+    inner = whole.heads * (whole.head_dim + whole.rotary_head_dim)
+    layers = sum(
+        _attention_weights(whole) + _feed_forward_weights(whole, i) for i in range(whole.layers)
+    )
     mixing = 6 * inner * whole.trained_length
-    return 6 * (whole.layers * layer + whole.vocabulary_size * whole.width) + whole.layers * mixing
+    return 6 * (layers + whole.vocabulary_size * whole.width) + whole.layers * mixing
+
+
+def _attention_weights(whole: ModelConfig) -> int:
+    if whole.attention == "latent":
+        queries = whole.heads * (whole.head_dim + whole.rotary_head_dim)
+        values = whole.heads * whole.value_head_dim
+        rank = whole.query_latent_dim
+        to_queries = rank * (whole.width + queries) if rank else whole.width * queries
+        to_latents = whole.width * (whole.latent_dim + whole.rotary_head_dim)
+        expansion = whole.latent_dim * (whole.heads * whole.head_dim + values)
+        return to_queries + to_latents + expansion + values * whole.width
+    inner = whole.heads * whole.head_dim
+    return whole.width * (2 * inner + 2 * whole.key_value_heads * whole.head_dim)
+
+
+def _feed_forward_weights(whole: ModelConfig, layer: int) -> int:
+    """Return the number of weights that compute one token."""
+    matrices = 3 if whole.feed_forward in GATED else 2
+    if not whole.has_experts(layer):
+        return matrices * whole.width * whole.feed_forward_width
+    hidden = (whole.active_experts + whole.shared_experts) * whole.expert_width
+    return matrices * whole.width * hidden + whole.width * whole.experts

@@ -40,6 +40,7 @@ from wordorder.training.config import (
     with_vocabulary,
 )
 from wordorder.training.display import Display
+from wordorder.training.follower import lead
 from wordorder.training.plan import (
     Plan,
     Timing,
@@ -52,6 +53,7 @@ from wordorder.training.preconditions import (
 )
 from wordorder.training.preparation import Preparation, memory_explained, prepare
 from wordorder.training.process_state import isolated_process_state
+from wordorder.training.ranks import ALONE, Ranks
 from wordorder.training.record import (
     check_architecture,
     free_folder,
@@ -83,6 +85,7 @@ def train(
     weights: Mapping[str, Tensor] | None = None,
     about: Mapping[str, Any] | None = None,
     wait: float = 0.0,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Train a model as configured and return its run.
 
@@ -96,6 +99,8 @@ def train(
             whose tokenizer is used anyway.
         about: further entries of `config.json`.
         wait: seconds to wait for another process that is writing to the folder.
+        ranks: the processes that share the work, from `ranks.joined`; this one leads. The others
+            call `follow`.
 
     Raises:
         BadInput: the configuration, the text or the folder is invalid.
@@ -112,6 +117,7 @@ def train(
             compute=compute,
             weights=weights,
             about=about,
+            ranks=ranks,
         )
 
 
@@ -125,6 +131,7 @@ def train_in_held_folder(
     compute: Compute | None = None,
     weights: Mapping[str, Tensor] | None = None,
     about: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Train as `train` does, in a folder whose lock the caller holds."""
     started, show = time.perf_counter(), show or Display()
@@ -132,6 +139,19 @@ def train_in_held_folder(
     # Absolute paths, so that the run can be resumed from another working directory.
     config = replace(config, out=str(folder), data=whole_paths(config.data))
     check_extras(config)
+    ranks.check_batch_size(config.batch_size)
+    if config.model.experts and ranks.count > 1:
+        raise BadInput(
+            "a mixture of experts is trained by one process, because its loads are those of the "
+            "whole batch: leave out --ranks, or --experts",
+            code="training.experts-on-ranks",
+        )
+    if config.shard and ranks.count == 1:
+        raise BadInput(
+            "--shard splits the weights over several ranks, and this is one: add --ranks 2 or "
+            "more, or leave --shard out",
+            code="training.shard-alone",
+        )
     first = Run.load(config.init, trust=trust) if config.init else None
     if first:
         config = with_tokenizer_from(first, config)
@@ -149,7 +169,9 @@ def train_in_held_folder(
             code="training.init-not-finite",
         )
     with _threads(compute.threads if compute else config.threads):
-        prepared = prepare(config, training_data, started, show, compute=compute, weights=weights)
+        prepared = prepare(
+            config, training_data, started, show, compute=compute, weights=weights, ranks=ranks
+        )
         about = {"command": command, **(about or {})}
         with (
             replacing_contents(folder, RUN),
@@ -158,7 +180,8 @@ def train_in_held_folder(
             write_folder(
                 folder, prepared.config, training_data, prepared.compute, prepared.plan, about
             )
-            return _finish(_training(prepared, training_data), folder, show, prepared.plan)
+            training = _training(prepared, training_data, ranks)
+            return _finish(training, folder, show, prepared.plan)
 
 
 def resume(
@@ -167,6 +190,7 @@ def resume(
     inexact: bool = False,
     trust: bool = False,
     show: Display | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Resume a run bit for bit, and return it.
 
@@ -175,6 +199,8 @@ def resume(
         inexact: resume even if this machine or the text has changed.
         trust: allow the code of a user-defined embedding to run.
         show: receives progress events; None: no output.
+        ranks: the processes that share the work; this one leads. If the run had another number of
+            them, losses agree to rounding, and the run records the change.
 
     Raises:
         BadInput: the folder is not a run, or a file is missing or damaged.
@@ -185,11 +211,18 @@ def resume(
     if not folder.is_dir():
         raise no_run_folder(folder)
     with held(folder, remedy="check its permissions"):
-        return resume_in_held_folder(folder, inexact=inexact, trust=trust, show=show)
+        return resume_in_held_folder(folder, inexact=inexact, trust=trust, show=show, ranks=ranks)
 
 
 @isolated_process_state()
-def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Display | None) -> Run:
+def resume_in_held_folder(
+    folder: Path,
+    *,
+    inexact: bool,
+    trust: bool,
+    show: Display | None,
+    ranks: Ranks = ALONE,
+) -> Run:
     """Resume as `resume` does, in a folder whose lock the caller holds."""
     show = show or Display()
     recover(folder, RUN)
@@ -202,7 +235,9 @@ def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Dis
         steps = checked("steps", Positive, planned.get("steps", recorded["steps"]))
         timing = Timing.from_dict(planned)
     check_trust(folder, config.model, trust)
-    compute = check_same(compute, config, inexact, show.say)
+    ranks.check_batch_size(config.batch_size)
+    ranks_before = compute.ranks
+    compute = check_same(compute, config, inexact, show.say, ranks.count)
     tokenizer = tokenizer_of(folder)
     checkpoint = checkpoints.load(folder / "training", show.say)
     check_architecture(folder, config.model, checkpoint)
@@ -220,10 +255,12 @@ def resume_in_held_folder(folder: Path, *, inexact: bool, trust: bool, show: Dis
     with _threads(compute.threads), memory_explained(config, model):
         forward = compiled(model, compute)
         plan = plan_of(config, compute, training_data, model, steps, None, timing)
-        training = _training(Preparation(config, model, compute, forward, plan), training_data)
+        prepared = Preparation(config, model, compute, forward, plan)
+        training = _training(prepared, training_data, ranks)
         training.load(checkpoint)
         metrics.Metrics(folder).cut(training.done, training.best and training.best.validated)
-        return _finish(training, folder, show, plan, checkpoint.extra.get("decisions"))
+        known = checkpoint.extra.get("decisions")
+        return _finish(training, folder, show, plan, known, ranks_before)
 
 
 def _weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
@@ -242,7 +279,7 @@ def _weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
     return tensors
 
 
-def _training(prepared: Preparation, training_data: TrainingData) -> Training:
+def _training(prepared: Preparation, training_data: TrainingData, ranks: Ranks) -> Training:
     """Return the training state for a preparation."""
     plan = prepared.plan
     return Training(
@@ -253,6 +290,7 @@ def _training(prepared: Preparation, training_data: TrainingData) -> Training:
         plan.steps,
         open_ended=plan.open_ended,
         forward=prepared.forward,
+        ranks=ranks,
     )
 
 
@@ -262,12 +300,14 @@ def _finish(
     show: Display,
     plan: Plan,
     known: list[dict[str, Any]] | None = None,
+    ranks_before: int | None = None,
 ) -> Run:
     """Train to the last step and write the report, which is also written after a stop."""
     show.plan(plan, training.done)
     try:
         try:
-            controller = _run_controller(folder, training.config, plan, known)
+            lead(training, training.ranks)
+            controller = _run_controller(folder, training.config, plan, known, ranks_before)
             loop.run(training, folder, show, controller, _seconds_before(folder))
             record_steps(folder, training.done)
         finally:
@@ -282,7 +322,7 @@ def _finish(
     except Failed as error:
         with suppress(Exception):
             report.write(folder)
-        raise Failed(f"{error} ({_left(folder)})", code="training.failed") from None
+        raise Failed(f"{error} ({_left(folder)})", code="training.failed") from error
     try:
         if line := report.write(folder):
             show.say(line)
@@ -318,7 +358,11 @@ def _left(folder: Path) -> str:
 
 
 def _run_controller(
-    folder: Path, config: TrainConfig, plan: Plan, known: list[dict[str, Any]] | None
+    folder: Path,
+    config: TrainConfig,
+    plan: Plan,
+    known: list[dict[str, Any]] | None,
+    ranks_before: int | None,
 ) -> RunController:
     """Return the controller of a run's end and number of threads."""
     timing, deadline = plan.timing, None
@@ -330,6 +374,8 @@ def _run_controller(
         thread_numbers=timing.thread_numbers,
         step_seconds=timing.step_seconds or None,
         known=known,
+        ranks=plan.compute.ranks,
+        ranks_before=ranks_before,
     )
 
 

@@ -27,7 +27,7 @@ def generate_text(
     """
     stop = prompt.tokenizer.end_of_text
     tokens = generate(model, prompt.tokens, sampling, stop=stop, allowed=prompt.allowed, **options)
-    return _pieces(tokens, prompt, sampling)
+    return decoded(tokens, prompt, sampling)
 
 
 def remaining_positions(model: TokenModel, prompt: Prompt) -> int | None:
@@ -48,7 +48,8 @@ def remaining_positions(model: TokenModel, prompt: Prompt) -> int | None:
     return left
 
 
-def _pieces(tokens: Iterator[int], prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+def decoded(tokens: Iterator[int], prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+    """Yield a piece of text for each token after a prompt, and a last one."""
     decoder, count = prompt.decoder(), 0
     for token in tokens:
         count += 1

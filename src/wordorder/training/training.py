@@ -28,6 +28,7 @@ from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import Optimizer
 from wordorder.training.plan import tokens_per_step
+from wordorder.training.ranks import ALONE, Ranks, explained
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
 from wordorder.training.text_generation import generate_text
 from wordorder.training.training_data import TrainingData
@@ -51,6 +52,7 @@ class Training:
         open_ended: `steps` is an estimate, and the run continues until `end_at` starts the decay
             and sets the end.
         forward: the model as training calls it, for example compiled; None: `model`.
+        ranks: the processes that train this model.
     """
 
     def __init__(
@@ -62,10 +64,13 @@ class Training:
         steps: int,
         open_ended: bool = False,
         forward: nn.Module | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.config, self.compute, self.training_data = config, compute, training_data
         self.model, self.steps = model, steps
         self.forward = model if forward is None else forward
+        self.ranks = ranks
+        model.share_rows(ranks.rows)
         self.open_ended = open_ended
         self.ends: list[tuple[int, int]] = []
         self.done = self.saved = 0
@@ -78,6 +83,7 @@ class Training:
             embedding_rate=config.embedding_rate,
         )
         self.parameters = list(model.parameters())
+        self.is_split, self.collected = False, 0
         self.warmup = math.ceil(config.warmup * steps)
         self.evaluate_every = config.evaluate_every or steps_between_validations(config, steps)
         # Tasks have no development text, and never call `validate`.
@@ -96,7 +102,9 @@ class Training:
         Args:
             begin: the step at which it starts to fall; None: now.
         """
-        self.ends.append((self.done if begin is None else begin, steps))
+        begin = self.done if begin is None else begin
+        self.ranks.send({"do": "end at", "steps": steps, "begin": begin})
+        self.ends.append((begin, steps))
         self.steps = steps
 
     def rate_factor(self, index: int) -> float:
@@ -115,6 +123,7 @@ class Training:
             Failed: the loss or the gradient is not finite; the weights are unchanged.
         """
         config, index = self.config, self.done
+        self.ranks.announce_step()
         factor = self.rate_factor(index)
         rate, matrix_rate = factor * config.learning_rate, factor * config.matrix_learning_rate
         loss, norm = self.gradient(index)
@@ -129,6 +138,7 @@ class Training:
             )
         momentum = momentum_at(index, config.momentum)
         self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
+        shares = self.model.balance_experts()
         self.done += 1
         return {
             "step": self.done,
@@ -137,6 +147,7 @@ class Training:
             "bits_per_byte": self.bits_per_byte(loss),
             "gradient_norm": norm,
             "learning_rate": rate,
+            **expert_loads(shares),
         }
 
     def bits_per_byte(self, loss: float) -> float | None:
@@ -154,18 +165,59 @@ class Training:
         torch.manual_seed(_mixed(config.seed, index))
         self.model.train()
         self.optimizer.zero_gradients()
+        self.model.take_loads()  # of timings
         numbers = range(index * config.accumulate, (index + 1) * config.accumulate)
         batches = [self.batches.at(number) for number in numbers]
         counted = max(1, sum(int((batch.targets >= 0).sum()) for batch in batches))
         total = torch.zeros((), device=device)
         for number, batch in zip(numbers, batches, strict=True):
             positioned = self.with_sampled_positions(batch.to(device), number)
-            loss = self.forward(positioned).sum() / counted
-            loss.backward()
+            rows = self.ranks.rows.of(positioned)
+            with self.ranks.last_of_step(self.forward, number == numbers[-1]), explained():
+                loss = self.forward(rows).sum() / counted
+                # Gradients are averaged over ranks, whose losses are to be added.
+                (loss * self.ranks.count).backward()
             total += loss.detach()
+        total = self.ranks.summed(total)
         clip = config.clip or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
+        if self.is_split:
+            from wordorder.training.sharding import clip_gradients
+
+            norm = clip_gradients(self.parameters, clip, self.ranks.count)
+        else:
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         return float(total), float(norm)
+
+    def split(self) -> None:
+        """Split the weights, gradients and optimizer state over the ranks from now on.
+
+        `model` stays whole: `collect` copies the trained weights into it.
+        """
+        from wordorder.training.sharding import SplitOptimizer, split
+
+        trained = split(self.model, self.compute)
+        optimizer = SplitOptimizer(self.model, trained, self.config, self.compute)
+        optimizer.load_state(self.optimizer.state())
+        self.optimizer, self.forward, self.is_split = optimizer, trained, True
+        self.parameters = list(trained.parameters())
+        self.collected = self.done
+
+    def collect(self, *, optimizer: bool = False) -> dict[str, Tensor]:
+        """Copy split weights into `model`, and return the whole state of the optimizer if asked.
+
+        All ranks do this together; a model that is not split is whole already.
+        """
+        if not self.is_split:
+            return self.optimizer.state() if optimizer else {}
+        from wordorder.training.sharding import collect
+
+        if optimizer or self.collected != self.done:
+            self.ranks.send({"do": "collect", "optimizer": optimizer})
+            with explained():
+                collect(self.forward, self.model)
+                self.collected = self.done
+                return self.optimizer.state() if optimizer else {}
+        return {}
 
     def with_sampled_positions(self, batch: Batch, number: int) -> Batch:
         """Return a batch with the positions that the embedding samples for it in training."""
@@ -180,6 +232,7 @@ class Training:
             final: use the validation text, for the reported loss; otherwise the development text,
                 if there is one.
         """
+        self.collect()
         training_data = self.training_data
         reported = final or training_data.development is None
         text = training_data.validation if reported else training_data.development
@@ -215,6 +268,7 @@ class Training:
         """Return a short generated text as a record; None if the model cannot generate."""
         if self.config.objective != "next-token":
             return None
+        self.collect()
         prompt = Prompt(self.config.sample_prompt, self.training_data.tokenizer)
         room = self.model.room(len(prompt.tokens))
         tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
@@ -234,6 +288,7 @@ class Training:
             Failed: a weight is not finite; the previous checkpoint remains.
             OSError: a file cannot be written; the previous checkpoint remains.
         """
+        optimizer = self.collect(optimizer=True)
         weights, best = self.model.state_dict(), self.best
         if name := not_finite(weights):
             raise Failed(
@@ -241,8 +296,9 @@ class Training:
                 "lower --learning-rate and --matrix-learning-rate, or --dtype float32",
                 code="training.weights-not-finite",
             )
-        tensors = {f"{checkpoints.MODEL_PREFIX}{name}": tensor for name, tensor in weights.items()}
-        tensors |= {f"optimizer.{n}": tensor for n, tensor in self.optimizer.state().items()}
+        prefix = checkpoints.MODEL_PREFIX
+        tensors = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+        tensors |= {f"optimizer.{n}": tensor for n, tensor in optimizer.items()}
         tensors |= best.tensors() if best else {}
         extra = {
             "model": self.model.config.to_dict(),
@@ -266,6 +322,21 @@ class Training:
             device = self.parameters[0].device
             self.best.load(checkpoint.extra.get("best", {}), tensors, device)
         self.done = self.saved = checkpoint.step
+
+
+def expert_loads(shares: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return the fields of a step's record about the loads of experts; {} without experts.
+
+    Args:
+        shares: for each layer with experts, the fraction of the choices of each expert.
+    """
+    if not shares:
+        return {}
+    return {
+        "expert_shares": [[round(share, 4) for share in layer] for layer in shares],
+        # 1 if every expert computes as many tokens as the others.
+        "busiest_expert": max(len(layer) * max(layer) for layer in shares),
+    }
 
 
 def lower_rate(config: TrainConfig, name: str) -> float:

@@ -124,6 +124,10 @@ def _training_data(
     training = open_store(split.training, tokenizer)
     development = open_store(split.development, tokenizer) if split.development else None
     validation = open_store(split.validation, tokenizer)
+    counted_words = {}
+    if config.checkpoint_at_words:
+        words = sum(len(document.text.split()) for document in split.training.documents)
+        counted_words = {"training_words": max(1, words)}
     facts = {
         "name": corpus.name,
         "documents": len(corpus.documents),
@@ -133,6 +137,7 @@ def _training_data(
         "fitted_on": fitted_on,
         "split": split.facts,
         "training_tokens": len(training),
+        **counted_words,
         "development_tokens": 0 if development is None else len(development),
         "validation_tokens": len(validation),
         "notes": [*corpus.notes, *split.notes, *tokenizer.notes(split.training, requested_size)],

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from wordorder.errors import BadInput
-from wordorder.model import AttentionRecord, LanguageModel, Recorder, ResidualStream, TokenModel
+from wordorder.model import AttentionRecord, LanguageModel, ResidualStream, TokenModel
 from wordorder.positions import Position, index_grid
 
 
@@ -46,6 +45,20 @@ class AttentionHead:
     weights_without: Tensor
     weights: Tensor
 
+    def last_row(self) -> AttentionRow:
+        """Return the attention of the last token."""
+        return AttentionRow(
+            layer=self.layer,
+            head=self.head,
+            distances=self.distances[-1],
+            query=self.queries[-1],
+            placed_query=self.placed_queries[-1],
+            scores_without=self.scores_without[-1],
+            scores=None if self.scores is None else self.scores[-1],
+            weights_without=self.weights_without[-1],
+            weights=self.weights[-1],
+        )
+
 
 @dataclass(frozen=True)
 class AttentionRow:
@@ -71,20 +84,19 @@ class AttentionRow:
     weights: Tensor
 
 
-@torch.no_grad()
-def layer_states(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
-    """Return the inputs of each layer, then the final hidden states: (time, width) each."""
-    stream = ResidualStream()
-    hidden = model.hidden(torch.tensor([list(ids)]), recorder=stream)
-    return [*(state[0] for state in stream.states[:-1]), hidden[0]]
+@dataclass(frozen=True)
+class Activations:
+    """What one forward pass computes, for one text.
 
+    Args:
+        states: (time, width) each, the inputs of the layers, then the final hidden states.
+        first_output: (time, width) what the first layer adds to the residual stream.
+        attention: of one head; None if no embedding acts in attention.
+    """
 
-@torch.no_grad()
-def layer_outputs(model: TokenModel, ids: Sequence[int]) -> list[Tensor]:
-    """Return what each layer adds to the residual stream: (time, width) each."""
-    stream = ResidualStream()
-    model.hidden(torch.tensor([list(ids)]), recorder=stream)
-    return [(after - before)[0] for before, after in pairwise(stream.states)]
+    states: list[Tensor]
+    first_output: Tensor
+    attention: AttentionHead | None
 
 
 def acts_in_attention(position: Position) -> bool:
@@ -92,16 +104,43 @@ def acts_in_attention(position: Position) -> bool:
     return bool(set(position.active_doors()) - {"input"})
 
 
-class _LayerRecorder(Recorder):
-    """Records the attention of one layer."""
+class _OneLayer(ResidualStream):
+    """Records the residual stream, and the attention of one layer."""
 
-    def __init__(self, layer: int) -> None:
+    def __init__(self, layer: int | None) -> None:
+        super().__init__()
         self.layer = layer
         self.record: AttentionRecord | None = None
 
     def attention(self, record: AttentionRecord) -> None:
         if record.layer == self.layer:
             self.record = record
+
+
+@torch.no_grad()
+def activations(
+    model: TokenModel, ids: Sequence[int], layer: int | None = None, head: int = 0
+) -> Activations:
+    """Return the activations of one forward pass through a model.
+
+    Args:
+        layer, head: of the attention, from 0; None: the first layer in which an embedding acts.
+
+    Raises:
+        BadInput: the model does not have that layer or head.
+    """
+    if isinstance(model, LanguageModel) and layer is None:
+        sums = enumerate(model.position.sums)
+        layer = next((i for i, whole in sums if any(map(acts_in_attention, whole.parts))), None)
+    recorder, hidden = _recorded(model, torch.tensor([list(ids)]), layer)
+    if recorder.record is not None:
+        _check_index("head", head, model.config.heads)
+    before, after = recorder.states[:2]
+    return Activations(
+        states=[*(state[0] for state in recorder.states[:-1]), hidden[0]],
+        first_output=(after - before)[0],
+        attention=None if recorder.record is None else _head_of(recorder.record, head),
+    )
 
 
 @torch.no_grad()
@@ -116,39 +155,10 @@ def attention_head(
     Raises:
         BadInput: the model has no attention, or not that layer or head.
     """
-    record = _recorded(model, torch.tensor([list(ids)]), layer)
+    recorder, _ = _recorded(model, torch.tensor([list(ids)]), layer)
+    record = _required(recorder.record)
     _check_index("head", head, model.config.heads)
     return _head_of(record, head)
-
-
-def attention_row(
-    model: LanguageModel, ids: Sequence[int], layer: int | None = None, head: int = 0
-) -> AttentionRow | None:
-    """Return attention of the last token; None if no embedding acts in attention.
-
-    Args:
-        layer, head: from 0; None: the first layer in which an embedding acts.
-
-    Raises:
-        BadInput: the model does not have that layer or head.
-    """
-    if layer is None:
-        sums = enumerate(model.position.sums)
-        layer = next((i for i, whole in sums if any(map(acts_in_attention, whole.parts))), None)
-    if layer is None:
-        return None
-    whole = attention_head(model, ids, layer, head)
-    return AttentionRow(
-        layer=layer,
-        head=head,
-        distances=whole.distances[-1],
-        query=whole.queries[-1],
-        placed_query=whole.placed_queries[-1],
-        scores_without=whole.scores_without[-1],
-        scores=None if whole.scores is None else whole.scores[-1],
-        weights_without=whole.weights_without[-1],
-        weights=whole.weights[-1],
-    )
 
 
 @torch.no_grad()
@@ -156,26 +166,29 @@ def attention_of_copies(model: TokenModel, token: int, copies: int, layer: int =
     """Return the weights (heads, copies) of the last of identical tokens, in one layer.
 
     Only positions distinguish identical tokens, so these weights show the embedding alone, with
-    what the model has learned; `wordorder.positions.picture` has them for an untrained embedding.
+    what the model has learned; `wordorder.positions.picture` has them for an embedding by itself.
 
     Raises:
         BadInput: the model has no attention, or more copies than its embedding has positions.
     """
-    record = _recorded(model, torch.full((1, copies), token), layer)
-    return record.weights()[0][0, :, -1]
+    recorder, _ = _recorded(model, torch.full((1, copies), token), layer)
+    return _required(recorder.record).weights()[0][0, :, -1]
 
 
-def _recorded(model: TokenModel, tokens: Tensor, layer: int) -> AttentionRecord:
-    """Return the attention of one layer for tokens (1, time)."""
-    if not isinstance(model, LanguageModel):
+def _recorded(model: TokenModel, tokens: Tensor, layer: int | None) -> tuple[_OneLayer, Tensor]:
+    """Return what a pass over tokens (1, time) records, and the hidden states."""
+    if isinstance(model, LanguageModel) and layer is not None:
+        _check_index("layer", layer, model.config.layers)
+    recorder = _OneLayer(layer)
+    return recorder, model.hidden(tokens, recorder=recorder)
+
+
+def _required(record: AttentionRecord | None) -> AttentionRecord:
+    if record is None:
         raise BadInput(
             "a GRU has no attention: choose a run of a transformer", code="words.no-attention"
         )
-    _check_index("layer", layer, model.config.layers)
-    recorder = _LayerRecorder(layer)
-    model.hidden(tokens, recorder=recorder)
-    assert recorder.record is not None
-    return recorder.record
+    return record
 
 
 def _check_index(name: str, index: int, count: int) -> None:

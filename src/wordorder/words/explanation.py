@@ -28,11 +28,10 @@ from wordorder.positions import Position, parse
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import shown
 from wordorder.words.activations import (
+    Activations,
     AttentionRow,
+    activations,
     acts_in_attention,
-    attention_row,
-    layer_outputs,
-    layer_states,
 )
 from wordorder.words.sentences import Apart, other_order, tokens_of
 
@@ -174,14 +173,13 @@ def explain(
     _check_orders(text, other, ids)
     fills_in = not model.config.causal if fills_in is None else fills_in
     mark, opening = _mark(tokenizer, fills_in), tokenizer.end_of_text
-    states = [layer_states(model, [opening, *tokens]) for tokens in ids]
-    after = [layer_states(model, [opening, *tokens, mark]) for tokens in ids]
-    predicting = [layers[-1][-1] for layers in (after if fills_in else states)]
+    runs = [activations(model, [opening, *tokens], layer, head) for tokens in ids]
+    after = [activations(model, [opening, *tokens, mark]) for tokens in ids]
+    predicting = [run.states[-1][-1] for run in (after if fills_in else runs)]
     chances = [model.logits(hidden).float().softmax(-1) for hidden in predicting]
-    rows = [_attention(model, [opening, *tokens], layer, head) for tokens in ids]
     first, second = (
         _trace(model, tokenizer, *inputs)
-        for inputs in zip((text, other), ids, states, chances, rows, strict=True)
+        for inputs in zip((text, other), ids, runs, chances, strict=True)
     )
     return Explanation(
         position=model.config.position if isinstance(model, LanguageModel) else "",
@@ -192,9 +190,11 @@ def explain(
         entrances=embedding_uses(model) if isinstance(model, LanguageModel) else (),
         readings=(first, second),
         same_tokens=Counter(ids[0]) == Counter(ids[1]),
-        words=_token_gaps(first, second, states),
+        words=_token_gaps(first, second, runs),
         after=spelling(tokenizer, mark),
-        after_apart=tuple(_gap(a[-1], b[-1]) for a, b in zip(*after, strict=True)),
+        after_apart=tuple(
+            _gap(a[-1], b[-1]) for a, b in zip(*(run.states for run in after), strict=True)
+        ),
         shared=float(torch.minimum(*chances).sum()),
         reversed=unit,
     )
@@ -238,18 +238,15 @@ def _trace(
     tokenizer: Tokenizer,
     text: str,
     ids: list[int],
-    states: list[Tensor],
+    run: Activations,
     chances: Tensor,
-    row: AttentionRow | None,
 ) -> TextTrace:
     sequence = [tokenizer.end_of_text, *ids]
     words = model.word_vectors(torch.tensor(sequence))
-    added, steps = torch.zeros_like(words), None
+    added = torch.zeros_like(words)
     if isinstance(model, LanguageModel):
         layout = model.layout(torch.tensor([sequence]))
         added = model.position.embed(words[None], layout)[0] - words
-    else:
-        steps = layer_outputs(model, sequence)[0][1:]
     top = chances.topk(min(LIKELIEST, len(chances)))
     likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return TextTrace(
@@ -258,10 +255,10 @@ def _trace(
         ids=tuple(ids),
         words=words[1:],
         added=added[1:],
-        inputs=states[0][1:],
-        attention=row,
-        steps=steps,
-        hidden=states[-1][1:],
+        inputs=run.states[0][1:],
+        attention=run.attention and run.attention.last_row(),
+        steps=None if isinstance(model, LanguageModel) else run.first_output[1:],
+        hidden=run.states[-1][1:],
         likeliest=tuple((spelling(tokenizer, token), share) for token, share in likeliest),
     )
 
@@ -292,13 +289,10 @@ def embedding_uses(model: LanguageModel) -> tuple[EmbeddingUse, ...]:
 
 
 def _token_gaps(
-    first: TextTrace, second: TextTrace, states: list[list[Tensor]]
+    first: TextTrace, second: TextTrace, runs: list[Activations]
 ) -> tuple[TokenGap, ...]:
-    """Return the tokens of both texts, each at its first occurrence.
-
-    Args:
-        states: of each text, the inputs of each layer and the final hidden states.
-    """
+    """Return the tokens of both texts, each at its first occurrence."""
+    states = [run.states for run in runs]
     common = (token for token in dict.fromkeys(first.ids) if token in second.ids)
     gaps = []
     for a, b in ((first.ids.index(token), second.ids.index(token)) for token in common):
@@ -306,14 +300,6 @@ def _token_gaps(
         layers = tuple(_gap(x[a + 1], y[b + 1]) for x, y in zip(*states, strict=True))
         gaps.append(TokenGap(first.tokens[a], (a, b), layers[-1], layers))
     return tuple(gaps)
-
-
-def _attention(
-    model: TokenModel, ids: list[int], layer: int | None, head: int
-) -> AttentionRow | None:
-    if isinstance(model, LanguageModel):
-        return attention_row(model, ids, layer, head)
-    return None
 
 
 def _gap(first: Tensor, second: Tensor) -> Apart:

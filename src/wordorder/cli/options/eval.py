@@ -42,6 +42,11 @@ class EvalOptions:
             (end).
         examples: for --retrieval: number of texts for each length and depth.
         seed: for --retrieval: seed of the generated texts.
+        tasks: instead of all this, score tasks of lm-evaluation-harness, without network:
+            TASK[,TASK...].
+        tasks_path: for --tasks: a folder with task files of the harness, or with the files of
+            BLiMP for the task blimp.
+        limit: for --tasks: examples of each task; by default all.
         device: auto, cpu, cuda or mps.
         trust: run the code of a user-defined embedding in the run.
         json: print one JSON object instead of tables.
@@ -60,6 +65,9 @@ class EvalOptions:
     depths: tuple[Share, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     examples: Positive = 8
     seed: Seed = 0
+    tasks: tuple[str, ...] = ()
+    tasks_path: str | None = None
+    limit: Positive | None = None
     device: Device = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -71,12 +79,36 @@ class EvalOptions:
 
         return tuple(KINDS) if "all" in self.retrieval else tuple(dict.fromkeys(self.retrieval))
 
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks of lm-evaluation-harness, without repetitions."""
+        names = (name.strip() for word in self.tasks for name in word.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))
+
+
+OF_A_TEXT = (
+    "data field isolate_documents stride context pack retrieval lengths depths examples seed"
+)
+
 
 def read_options(arguments: list[str]) -> EvalOptions:
     """Parse the arguments; --help prints the help and exits."""
     options = parse(EvalOptions, arguments, command="wordorder eval")
     refuse_typed(
         typed_names(arguments),
+        (
+            bool(options.tasks),
+            OF_A_TEXT,
+            BadInput(
+                "{} measures a text, and --tasks scores tasks instead: leave out one of the two",
+                code="cli.eval-text-and-tasks",
+            ),
+        ),
+        (
+            not options.tasks,
+            "tasks_path limit",
+            BadInput("{} needs --tasks: add it", code="cli.eval-needs-tasks"),
+        ),
         (
             not options.retrieval,
             "lengths depths examples seed",

@@ -15,21 +15,28 @@ class ExportOptions:
     """Export a trained model to another program, compared with the original.
 
     The other program loads what was written and reads the same tokens. Where a logit differs by
-    more than 1e-4 the export is removed and the exit code is 3.
+    more than 1e-4 (more is allowed where the other program rounds: docs/export.md) the export is
+    removed and the exit code is 3.
 
     Args:
         run: the run folder that `wordorder train` wrote.
         to: hf: a folder that transformers' AutoModelForCausalLM (or AutoModelForMaskedLM) and
-            AutoTokenizer load.
-        out: the new folder; by default the run's name and "-hf", beside it.
+            AutoTokenizer load. gguf: a file that llama.cpp and Ollama run. onnx: a folder with
+            model.onnx, for onnxruntime.
+        out: the new folder; by default the run's name and "-" and --to, beside it.
+        dtype: of the matrices in a GGUF file; f16 and q8_0 are smaller and rounded.
+        own_code: with --to hf: write a modelling file although transformers has a class for the
+            model. Where it has none, the modelling file is written in any case.
         overwrite: replace an earlier export in that folder.
         trust: import the positional embedding that the run names if it is not wordorder's.
         json: print one JSON object instead of a table.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    to: Literal["hf"]
+    to: Literal["hf", "gguf", "onnx"]
     out: str | None = None
+    dtype: Literal["f32", "f16", "q8_0"] = "f32"
+    own_code: tyro.conf.FlagCreatePairsOff[bool] = False
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -38,6 +38,8 @@ class GenerateOptions:
             memory; 0: all.
         sinks: with --window, also keep this many of the first tokens (attention sinks); 4 is
             common.
+        engine: wordorder, or llama.cpp: RUN may then also be the folder or the .gguf file of
+            `wordorder export --to gguf`. Sampling is the same.
         device: auto, cpu, cuda or mps.
         compile: use compiled code, which takes about 20 s to compile, less when repeated; auto: on
             a CPU, if generation takes a minute or more without it.
@@ -59,6 +61,7 @@ class GenerateOptions:
     cache: bool = True
     window: NotNegative = 0
     sinks: NotNegative = 0
+    engine: Literal["wordorder", "llama.cpp"] = "wordorder"
     device: Device = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False

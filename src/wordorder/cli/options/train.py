@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated
 
 import tyro
+from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_options import RunOptions, check_overruled, defaults
@@ -18,21 +19,29 @@ class TrainOptions:
 
     Args:
         preset: sizes of the model: nano, tiny, mini, small or medium; other options override it.
-            auto chooses one by the text and --time, and is tiny if a size or --steps is set.
+            FAMILY-SIZE, such as gpt2-nano, is an architecture that --to hf holds: llama, qwen3,
+            smollm3, gpt2, neox, bloom, mpt or bert. auto chooses a size by the text and --time,
+            and is tiny if a size or --steps is set.
         config: a YAML file with options by name, such as trained_length: 128; typed options
             override it.
         resume: resume the run in this folder, with the same result bit by bit.
         inexact: with --resume: resume even if the result cannot be the same bit by bit.
         trust: with --resume or --init: run the code of a user-defined embedding in the run.
+        ranks: processes that share each batch, started on this machine by PyTorch's torchrun. For
+            several machines start torchrun yourself: torchrun ... -m wordorder train ...
+        max_restarts: how often all ranks are started again after one of them has failed; they
+            continue from the last checkpoint.
         json: print the result as one JSON object.
         train: the run
     """
 
-    preset: Literal["auto", "nano", "tiny", "mini", "small", "medium"] = "auto"
+    preset: str = "auto"
     config: str | None = None
     resume: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
+    ranks: Annotated[int, Interval(ge=1, le=4096)] = 1
+    max_restarts: Annotated[int, Interval(ge=0, le=1000)] = 0
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     train: RunOptions = field(default_factory=RunOptions)
 

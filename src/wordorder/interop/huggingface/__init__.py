@@ -1,1 +1,5 @@
-"""Hugging Face: one file per family of models, and the comparison that an export must pass."""
+"""transformers: folders that its classes load, and its models with embeddings of wordorder."""
+
+from .position_replacement import ReplacedPosition, replace_position
+
+__all__ = ["ReplacedPosition", "replace_position"]

@@ -12,20 +12,21 @@ from wordorder.training.run import Run
 from wordorder.version import __version__
 
 PROMPT = "The"
+TRUST = ", trust_remote_code=True"
 CAUSAL_CODE = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "."  # where this file is
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForCausalLM.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder{trust})
+model = AutoModelForCausalLM.from_pretrained(folder{trust})
 tokens = tokenizer({prompt!r}, return_tensors="pt")
 print(tokenizer.decode(model.generate(**tokens)[0], skip_special_tokens=True))"""
 MASKED_CODE = """\
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 folder = "."  # where this file is
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForMaskedLM.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder{trust})
+model = AutoModelForMaskedLM.from_pretrained(folder{trust})
 tokens = tokenizer({prompt!r} + tokenizer.mask_token, return_tensors="pt")
 print(tokenizer.decode(model(**tokens).logits[0, -1].argmax()))"""
 
@@ -60,7 +61,9 @@ def model_card(
         f"tokens and exported by wordorder {__version__} as `{holder.class_name}`.",
         "",
         "```python",
-        (MASKED_CODE if is_masked else CAUSAL_CODE).format(prompt=_prompt(run.tokenizer)),
+        (MASKED_CODE if is_masked else CAUSAL_CODE).format(
+            prompt=_prompt(run.tokenizer), trust=TRUST if holder.has_code else ""
+        ),
         "```",
         "",
         "The tokenizer puts the end-of-text token before a text, as in training.",

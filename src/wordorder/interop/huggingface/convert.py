@@ -62,11 +62,12 @@ def converted(model: LanguageModel, *, attention: str = "sdpa") -> Any:
     )
 
 
-def loaded(kind: Any, folder: Path | None, **options: Any) -> Any:
+def loaded(kind: Any, folder: Path | None, *, is_export: bool = True, **options: Any) -> Any:
     """Return transformers' model of a folder, or of a `config` and a `state_dict`, in float32.
 
     Args:
         kind: the class, or an Auto class.
+        is_export: wordorder wrote the folder, so that no weight may be left over.
 
     Raises:
         Refused: a weight is missing, unknown or of another shape, or this version of transformers
@@ -82,14 +83,15 @@ def loaded(kind: Any, folder: Path | None, **options: Any) -> Any:
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         problem = " ".join(f"{type(error).__name__} {error}".split())[:200]
         raise Refused(
-            f"transformers {transformers.__version__} cannot load the export ({problem}): nothing "
-            "was written",
+            f"transformers {transformers.__version__} cannot load "
+            f"{'the export' if is_export else folder} ({problem}): nothing was written",
             code="interop.cannot-be-loaded",
         ) from error
     for problem, names in report.items():
-        if names:
+        if names and (is_export or problem != "unexpected_keys"):
+            what = "the export" if is_export else str(folder)
             raise Refused(
-                f"transformers loads the export with {problem.replace('_', ' ')}: "
+                f"transformers loads {what} with {problem.replace('_', ' ')}: "
                 f"{', '.join(sorted(map(str, names)))}: nothing was written",
                 code="interop.weights-do-not-fit",
             )

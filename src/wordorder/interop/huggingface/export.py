@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from wordorder.atomic import write_text
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LogitComparison, exact
 from wordorder.interop.export import Target, Written
-from wordorder.interop.holders import Holder, stock_class
+from wordorder.interop.holders import Holder
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
 from wordorder.training.run import Run
@@ -20,6 +22,9 @@ from wordorder.training.run import Run
 from .card import model_card
 from .convert import configuration, loaded, quiet_transformers, tensors
 from .families import FAMILIES
+from .own_code.export import FILES as CODE_FILES
+from .own_code.export import module_cache, write_code
+from .own_code.holder import holder_of, why_own_code
 from .rotary import static_length
 from .tokenizer import check_tokenizer, write_tokenizer
 from .verify import compare
@@ -44,22 +49,26 @@ SAMPLING = {
 }
 
 
-def write(folder: Path, run: Run, model: LanguageModel, name: str) -> Written:
-    """Write a run for a stock class of transformers, and compare both models.
+def write(
+    folder: Path, run: Run, model: LanguageModel, name: str, *, own_code: bool = False
+) -> Written:
+    """Write a run for a class of transformers, and compare both models.
 
     Args:
         folder: new and empty.
         name: of the folder in the end, for the model card.
+        own_code: write a modelling file although a stock class holds the model.
 
     Raises:
+        BadInput: the file of a user's embedding has imports that cannot come along.
         Refused: transformers' model or tokenizer differs from the run's.
     """
     import transformers
 
-    holder = stock_class(run.model_config)
-    with quiet_transformers():
-        notes = _write(folder, run, model, holder)
-        texts = check_tokenizer(folder, run.tokenizer)
+    holder = holder_of(run.model_config, own_code=own_code)
+    with quiet_transformers(), module_cache():
+        notes = write_model(folder, run, model, holder)
+        texts = check_tokenizer(folder, run.tokenizer, has_code=holder.has_code)
         with notify_if_slow("comparing transformers' logits with the run's"):
             comparisons = _compared(folder, run, model, holder)
     write_text(folder / "README.md", model_card(name, run, holder, comparisons, notes))
@@ -67,8 +76,8 @@ def write(folder: Path, run: Run, model: LanguageModel, name: str) -> Written:
     return Written(holder.class_name, program, comparisons, texts, notes)
 
 
-def _write(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> tuple[str, ...]:
-    """Write everything but the model card; return what a user must know."""
+def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> tuple[str, ...]:
+    """Write everything but the model card, without comparing; return what a user must know."""
     import transformers
 
     architecture = Architecture.of(model)
@@ -85,13 +94,16 @@ def _write(folder: Path, run: Run, model: LanguageModel, holder: Holder) -> tupl
     }
     _write_json(folder / "config.json", config)
     if not run.fills_in:
-        _write_json(folder / "generation_config.json", _generation(architecture, special))
+        static = None if holder.has_code else _static_length(architecture)
+        _write_json(folder / "generation_config.json", _generation(special, static))
     write_tokenizer(
         folder,
         run.tokenizer,
         trained_length=model.config.trained_length,
         fills_in=run.fills_in,
     )
+    if holder.has_code:
+        return (why_own_code(run.model_config), *write_code(folder, run.model_config))
     return _notes(architecture)
 
 
@@ -99,14 +111,14 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def _generation(architecture: Architecture, special: dict[str, int]) -> dict[str, Any]:
+def _generation(special: dict[str, int], static_length: int | None) -> dict[str, Any]:
     """Return generation_config.json: the sampling of `wordorder generate`."""
     settings: dict[str, Any] = {
         **special,
         "pad_token_id": special["eos_token_id"],
         **SAMPLING,
     }
-    if _static_length(architecture) is not None:
+    if static_length is not None:
         settings["use_cache"] = False
     return settings
 
@@ -141,13 +153,23 @@ def _compared(
     """
     import transformers
 
-    auto = getattr(transformers, holder.auto_class)
-    theirs = loaded(auto, folder, use_safetensors=True, local_files_only=True)
     architecture = Architecture.of(model)
     longest = FAMILIES[holder.family].longest(architecture)
-    static = _static_length(architecture)
+    static = None if holder.has_code else _static_length(architecture)
+    theirs = loaded(
+        getattr(transformers, holder.auto_class),
+        folder,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=holder.has_code,
+    )
     comparisons = compare(model, theirs, longest=longest, static_length=static)
     return exact(comparisons, holder=holder.class_name, original=str(run.folder))
 
 
-HUGGING_FACE = Target("hf", "transformers", ("transformers",), stock_class, write, FILES)
+HUGGING_FACE = Target(
+    "hf", "transformers", ("transformers",), holder_of, write, (*FILES, *CODE_FILES)
+)
+OWN_CODE_TARGET = replace(
+    HUGGING_FACE, holds=partial(holder_of, own_code=True), write=partial(write, own_code=True)
+)

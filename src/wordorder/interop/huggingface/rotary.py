@@ -18,6 +18,29 @@ from wordorder.positions import Rotary
 POSITION_FREE_FACTOR = 1e12
 # Types whose frequencies change with the length of the text.
 LENGTH_DEPENDENT = ("dynamic", "longrope")
+# transformers' type of each scaling of the same name, and its names of the scaling's options.
+OPTIONS = {
+    "linear": {"factor": "factor"},
+    "dynamic": {"factor": "factor"},
+    "yarn": {
+        "factor": "factor",
+        "original_length": "original_max_position_embeddings",
+        "beta_fast": "beta_fast",
+        "beta_slow": "beta_slow",
+    },
+    "longrope": {
+        "factor": "factor",
+        "original_length": "original_max_position_embeddings",
+        "short_factors": "short_factor",
+        "long_factors": "long_factor",
+    },
+    "llama3": {
+        "factor": "factor",
+        "original_length": "original_max_position_embeddings",
+        "low_frequency_factor": "low_freq_factor",
+        "high_frequency_factor": "high_freq_factor",
+    },
+}
 TURNED = ("attention.query.", "attention.key.", "attention.query_norm.", "attention.key_norm.")
 
 
@@ -54,6 +77,17 @@ def in_halves(layer: dict[str, Tensor], rotary: Rotary | None, head_dim: int) ->
     }
 
 
+def in_pairs(layer: dict[str, Tensor], rotary: Rotary | None, head_dim: int) -> dict[str, Tensor]:
+    """Return a layer's weights with whatever rotary turns in pairs: undoes `in_halves`."""
+    turned = turned_dimensions(rotary)
+    return {
+        name: half_split(value, head_dim, turned, inverse=True)
+        if name.startswith(TURNED)
+        else value
+        for name, value in layer.items()
+    }
+
+
 def rope_parameters(rotary: Rotary | None) -> dict[str, Any]:
     """Return transformers' settings of a rotary embedding; of None, settings that turn nothing."""
     if rotary is None:
@@ -72,14 +106,7 @@ def rope_parameters(rotary: Rotary | None) -> dict[str, Any]:
     settings: dict[str, Any] = {"rope_type": rotary.scaling, "rope_theta": base}
     if rotary.scaling in ("none", "ntk"):
         return {**settings, "rope_type": "default"}
-    settings["factor"] = rotary.factor
-    if rotary.scaling in ("yarn", "longrope", "llama3"):
-        settings["original_max_position_embeddings"] = options["original_length"]
-    if rotary.scaling == "yarn":
-        settings |= {name: options[name] for name in ("beta_fast", "beta_slow")}
-    if rotary.scaling == "llama3":
-        settings["low_freq_factor"] = rotary.low_frequency_factor
-        settings["high_freq_factor"] = rotary.high_frequency_factor
+    settings |= {theirs: options[ours] for ours, theirs in OPTIONS[rotary.scaling].items()}
     if rotary.scaling == "longrope":
         settings["long_factor"] = list(rotary.long_factors)
         settings["short_factor"] = list(rotary.short_factors or [1.0] * rotary.pairs)

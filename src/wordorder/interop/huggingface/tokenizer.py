@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import torch
+from tokenizers import AddedToken
 
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Refused
+from wordorder.text.backends import ENDS_OF_TEXT
 from wordorder.text.tokenizer import Tokenizer
 
 SAMPLES = (
@@ -24,6 +27,67 @@ SAMPLES = (
     "",
 )
 RANDOM_TEXTS, RANDOM_TOKENS = 8, 64
+
+
+def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
+    """Return the tokenizer of a folder for a model with a table of so many tokens.
+
+    Tables often have more rows than the tokenizer has tokens; each of these gets a token without
+    text, so that the run's tokenizer and its model have as many.
+
+    Raises:
+        BadInput: tokenizer.json is missing or damaged, has more tokens than the table, or none of
+            the tokens that end a text.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise BadInput(
+            f"{folder} has no tokenizer.json: write it with "
+            "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+            code="interop.no-tokenizer",
+        )
+    tokenizer = Tokenizer.load(path)
+    backend, added = tokenizer.backend, tokenizer.vocabulary_size
+    if _ends_no_text(path):
+        raise BadInput(
+            f"{path} has no token that ends a text: it must have one of {', '.join(ENDS_OF_TEXT)}",
+            code="interop.no-end-of-text",
+        )
+    if added > rows:
+        raise BadInput(
+            f"{path} has {added:,} tokens, but the model has {rows:,}: it is the tokenizer of "
+            "another model",
+            code="interop.tokenizer-does-not-fit",
+        )
+    names = [f"<|unused {i}|>" for i in range(added, rows)]
+    backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in names])
+    padded = Tokenizer(backend)
+    if padded.vocabulary_size != rows:
+        raise BadInput(
+            f"{path} has tokens named <|unused N|> of its own: it cannot be imported",
+            code="interop.unused-tokens",
+        )
+    return padded
+
+
+def opening_note(folder: Path, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Return a remark if a folder's tokenizer opens a text with another token than the run's.
+
+    wordorder puts the token that ends texts before a text, as in its own training.
+    """
+    stored = tokenizers.Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8-sig"))
+    first = next(iter(stored.encode("a").tokens), None)
+    special = {token.content for token in stored.get_added_tokens_decoder().values()}
+    own = tokenizer.backend.id_to_token(tokenizer.end_of_text)
+    if first not in special or first == own:
+        return ()
+    return (f"the class's tokenizer puts {first} before a text, and wordorder {own}",)
+
+
+def _ends_no_text(path: Path) -> bool:
+    """Return whether a tokenizer.json has none of the tokens that end a text."""
+    stored = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
+    return not any(stored.token_to_id(name) is not None for name in ENDS_OF_TEXT)
 
 
 def write_tokenizer(
@@ -71,16 +135,21 @@ def _opening_with(token: str, index: int) -> dict[str, Any]:
     }
 
 
-def check_tokenizer(folder: Path, tokenizer: Tokenizer) -> int:
+def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = False) -> int:
     """Return how many texts AutoTokenizer encodes and decodes as the run's tokenizer does.
+
+    Args:
+        has_code: the folder has a modelling file, whose configuration AutoTokenizer reads.
 
     Raises:
         Refused: one of them differs.
     """
     from transformers import AutoTokenizer
 
-    theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    texts = list(_texts(tokenizer))
+    theirs = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=has_code
+    )
+    texts = list(sample_texts(tokenizer))
     for text, ids in texts:
         plain = theirs(text, add_special_tokens=False)["input_ids"]
         opened = theirs(text)["input_ids"]
@@ -98,7 +167,26 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer) -> int:
     return len(texts)
 
 
-def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
+def check_tokenizer_file(folder: Path, tokenizer: Tokenizer) -> int:
+    """Return how many texts tokenizer.json encodes and decodes as the run's tokenizer does.
+
+    Raises:
+        Refused: one of them differs.
+    """
+    theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = list(sample_texts(tokenizer))
+    for text, ids in texts:
+        encoded = theirs.encode(text).ids
+        if encoded != [tokenizer.end_of_text, *ids] or theirs.decode(ids) != tokenizer.decode(ids):
+            raise Refused(
+                f"tokenizer.json encodes or decodes {text[:40]!r} differently from the run's "
+                "tokenizer: nothing was written",
+                code="interop.tokenizer-file-differs",
+            )
+    return len(texts)
+
+
+def sample_texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
     """Yield sample texts with their ids: those that can be encoded, and some of random tokens."""
     generator = torch.Generator().manual_seed(0)
     shape = (RANDOM_TEXTS, RANDOM_TOKENS)

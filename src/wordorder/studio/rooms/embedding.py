@@ -14,10 +14,11 @@ from torch import Tensor
 from wordorder.errors import BadInput
 from wordorder.positions import CATALOGUE, ModelShape, Position, PositionError, Rotary, build, find
 from wordorder.positions.picture import (
-    attention_of_copies,
     frequencies_of,
+    initialised,
     picture_of,
     scaled_frequencies,
+    weights_of_copies,
 )
 from wordorder.studio.fields import (
     MOST_COUNT,
@@ -31,7 +32,7 @@ from wordorder.studio.fields import (
     parsed,
 )
 from wordorder.studio.opened import OpenRuns, Runs
-from wordorder.words.activations import attention_of_copies as trained_attention_of_copies
+from wordorder.words.activations import attention_of_copies
 from wordorder.words.sentences import tokens_of
 
 router = APIRouter()
@@ -221,7 +222,7 @@ def picture(asked: EmbeddingQuestion, runs: Runs) -> EmbeddingAnswer:
     part = spec.parts[0]
     with runs.computing, torch.no_grad():
         shape = _shape(asked, runs)
-        position = find(part.name)(shape, **dict(part.options))
+        position = initialised(find(part.name)(shape, **dict(part.options)))
         parameters = sum(p.numel() for p in build(spec, shape).parameters())
         head = min(asked.head, shape.heads - 1)
         drawn = picture_of(position, shape.trained_length, head)
@@ -268,17 +269,14 @@ def _trained_picture(
         return None
     head = min(asked.head, own.shape.heads - 1)
     drawn = picture_of(own, own.shape.trained_length, head)
-    # Attention weights are those of initial parameters.
-    if drawn is None or drawn.kind == "weights":
-        return None
-    return PictureEntry(kind=drawn.kind, matrix=Matrix.of(drawn.values))
+    return drawn and PictureEntry(kind=drawn.kind, matrix=Matrix.of(drawn.values))
 
 
 def _similarity(asked: EmbeddingQuestion, position: Position, runs: OpenRuns) -> SimilarityEntry:
     copies = position.shape.trained_length
-    weights = attention_of_copies(position, copies)
+    weights = weights_of_copies(position, copies)
     answer = SimilarityEntry(
-        untrained=[] if weights is None else numbers(_by_distance(weights[:, -1])), trained=[]
+        untrained=[] if weights is None else numbers(_by_distance(weights)), trained=[]
     )
     if asked.run is None:
         return answer
@@ -286,7 +284,7 @@ def _similarity(asked: EmbeddingQuestion, position: Position, runs: OpenRuns) ->
     ids = tokens_of(run.tokenizer, asked.word)
     if not ids:
         raise BadInput("the word is empty: type one", code="studio.empty-word")
-    weights = trained_attention_of_copies(model, ids[0], copies, asked.layer)
+    weights = attention_of_copies(model, ids[0], copies, asked.layer)
     if len(ids) > 1:
         answer.trained_note = f"{asked.word} is {len(ids)} tokens: only the first one is repeated."
     answer.trained = numbers(_by_distance(weights))

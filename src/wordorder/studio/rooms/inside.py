@@ -29,7 +29,7 @@ from wordorder.studio.opened import OpenRuns, Runs
 from wordorder.text.prompt import Prompt
 from wordorder.training.run import Run
 from wordorder.training.text_generation import generate_text, remaining_positions
-from wordorder.words.activations import AttentionHead, attention_head, layer_states
+from wordorder.words.activations import AttentionHead, activations
 from wordorder.words.explanation import EmbeddingUse, embedding_uses, spelling
 from wordorder.words.sentences import tokens_of
 
@@ -166,9 +166,10 @@ def trace(asked: TraceQuestion, runs: Runs) -> Trace:
         ids = tokens_of(run.tokenizer, asked.text)
         check_tokens(ids)
         sequence = [run.tokenizer.end_of_text, *ids]
-        whole = attention_head(model, sequence, asked.layer, asked.head)
+        traced = activations(model, sequence, asked.layer, asked.head)
+        whole, inputs = traced.attention, traced.states[0]
+        assert whole is not None  # a transformer has attention in every layer
         words = model.word_vectors(torch.tensor(sequence))
-        inputs = layer_states(model, sequence)[0]
         added = model.position.embed(words[None], model.layout(torch.tensor([sequence])))[0] - words
         uses = embedding_uses(model)
     last = len(sequence) - 1

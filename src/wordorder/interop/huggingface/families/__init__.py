@@ -1,4 +1,8 @@
-"""One file per family: what its config.json says of a model, and what it calls the weights."""
+"""One file per family: what its config.json says of a model, and what it calls the weights.
+
+Each file maps both ways: `configuration` and a table of weights for exports, and `imported`, which
+reads a config.json, with the same table for imports.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,30 @@ from torch import Tensor
 from wordorder.interop.architecture import Architecture
 from wordorder.model import LanguageModel
 
+from ..fields import Fields, Imported
+from ..own_code import holder as own_code
 from ..weights import table_length
-from . import bert, bloom, gpt2, gpt_neox, llama, mpt, qwen3, smollm3
+from . import (
+    bert,
+    bloom,
+    deepseek,
+    gemma3,
+    gpt2,
+    gpt_neox,
+    granite,
+    llama,
+    mistral,
+    mpt,
+    opt,
+    qwen2,
+    qwen3,
+    rms_decoder,
+    smollm3,
+)
 
 
 class Family(NamedTuple):
-    """The maps of one family.
+    """The maps of one family, for exports.
 
     Args:
         model_type: transformers' name of the family.
@@ -32,12 +54,31 @@ class Family(NamedTuple):
 
 # By the name that the table of holders gives.
 FAMILIES = {
-    "qwen3": Family(qwen3.MODEL_TYPE, qwen3.configuration, qwen3.weights),
-    "llama": Family(llama.MODEL_TYPE, llama.configuration, llama.weights),
-    "smollm3": Family(smollm3.MODEL_TYPE, smollm3.configuration, smollm3.weights),
-    "gpt2": Family(gpt2.MODEL_TYPE, gpt2.configuration, gpt2.weights, table_length),
-    "gpt_neox": Family(gpt_neox.MODEL_TYPE, gpt_neox.configuration, gpt_neox.weights),
-    "bloom": Family(bloom.MODEL_TYPE, bloom.configuration, bloom.weights),
-    "mpt": Family(mpt.MODEL_TYPE, mpt.configuration, mpt.weights, table_length),
-    "bert": Family(bert.MODEL_TYPE, bert.configuration, bert.weights, table_length),
+    "qwen3": Family(qwen3.MODEL_TYPE, qwen3.configuration, rms_decoder.WEIGHTS.write),
+    "llama": Family(llama.MODEL_TYPE, llama.configuration, rms_decoder.WEIGHTS.write),
+    "smollm3": Family(smollm3.MODEL_TYPE, smollm3.configuration, rms_decoder.WEIGHTS.write),
+    "deepseek_v3": Family(deepseek.V3, deepseek.configuration_v3, deepseek.weights),
+    "deepseek_v2": Family(deepseek.V2, deepseek.configuration_v2, deepseek.weights),
+    "gpt2": Family(gpt2.MODEL_TYPE, gpt2.configuration, gpt2.WEIGHTS.write, table_length),
+    "gpt_neox": Family(gpt_neox.MODEL_TYPE, gpt_neox.configuration, gpt_neox.WEIGHTS.write),
+    "bloom": Family(bloom.MODEL_TYPE, bloom.configuration, bloom.WEIGHTS.write),
+    "mpt": Family(mpt.MODEL_TYPE, mpt.configuration, mpt.WEIGHTS.write, table_length),
+    "bert": Family(bert.MODEL_TYPE, bert.configuration, bert.BertWeights().write, table_length),
+    own_code.FAMILY: Family(own_code.MODEL_TYPE, own_code.configuration, own_code.weights),
+}
+# By transformers' name of the family.
+IMPORTED: dict[str, Callable[[Fields], Imported]] = {
+    "bert": bert.imported,
+    "bloom": bloom.imported,
+    "gemma3_text": gemma3.imported,
+    "gpt2": gpt2.imported,
+    "gpt_neox": gpt_neox.imported,
+    "granite": granite.imported,
+    "llama": llama.imported,
+    "mistral": mistral.imported,
+    "mpt": mpt.imported,
+    "opt": opt.imported,
+    "qwen2": qwen2.imported,
+    "qwen3": qwen3.imported,
+    "smollm3": smollm3.imported,
 }

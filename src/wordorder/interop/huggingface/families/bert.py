@@ -1,47 +1,108 @@
 """BERT: bidirectional, norms after each branch, a table of positions, masked tokens.
 
-BERT's output layer is preceded by a linear layer, GELU and LayerNorm; wordorder's reads the hidden
-states themselves. The three are set so that they give the hidden states back:
+BERT's output layer is preceded by a linear layer, GELU and LayerNorm. A model without these is
+written with layers that give the hidden states back:
 
     h = w * z + b              the last LayerNorm: z has mean 0 and variance 1
     dense(h) = S * z + B       undoes w and b
     gelu(S * z + B)            is the same number: B makes all of them larger than S
     LayerNorm(S * z + B) = w * z + b
+
+BERT adds a vector for each of two segments. What is imported reads one segment, whose vector is
+added to the table of positions.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
+from wordorder.interop.huggingface.fields import Fields, Imported
 from wordorder.interop.huggingface.weights import (
+    ACTIVATIONS,
+    Named,
+    WeightMap,
     activation,
     layer_weights,
     norm_weights,
-    renamed,
     table_length,
     with_biases,
 )
 from wordorder.model import LanguageModel
 
 MODEL_TYPE = "bert"
-NAMES = {
-    "attention.query": "attention.self.query",
-    "attention.key": "attention.self.key",
-    "attention.value": "attention.self.value",
-    "attention.output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "feed_forward.up": "intermediate.dense",
-    "feed_forward.down": "output.dense",
-    "feed_forward_norm": "output.LayerNorm",
+BODY = WeightMap(
+    table="bert.embeddings.word_embeddings",
+    head="cls.predictions.decoder",
+    norm=None,
+    embedding_norm="bert.embeddings.LayerNorm",
+    positions="bert.embeddings.position_embeddings",
+    layer="bert.encoder.layer.{}.",
+    names={
+        "attention.query": "attention.self.query",
+        "attention.key": "attention.self.key",
+        "attention.value": "attention.self.value",
+        "attention.output": "attention.output.dense",
+        "attention_norm": "attention.output.LayerNorm",
+        "feed_forward.up": "intermediate.dense",
+        "feed_forward.down": "output.dense",
+        "feed_forward_norm": "output.LayerNorm",
+    },
+    has_biases=True,
+)
+SEGMENTS = "bert.embeddings.token_type_embeddings.weight"
+PREDICTIONS = "cls.predictions"
+# The modules of the layers before the output layer, by wordorder's names.
+TRANSFORM = {
+    "linear": f"{PREDICTIONS}.transform.dense",
+    "norm": f"{PREDICTIONS}.transform.LayerNorm",
 }
 # S: so large that GELU leaves numbers above it as they are and that the epsilon of LayerNorm
 # vanishes beside its square; a power of two, so that scaling by it rounds nothing.
 HEAD_SCALE = 16.0
+FUNCTIONS = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {"gelu_new": "gelu_tanh"}
+MASKED, BARE = "BertForMaskedLM", "BertModel"
+CLASSES = (MASKED, "BertForPreTraining", BARE)
+
+
+class BertWeights:
+    """How BERT stores weights.
+
+    Args:
+        segments: rows of the table of segments.
+        has_head: the class has an output layer.
+    """
+
+    def __init__(self, segments: int = 1, *, has_head: bool = True) -> None:
+        self.segments, self.has_head = segments, has_head
+
+    def write(self, model: LanguageModel) -> dict[str, Tensor]:
+        """Return the weights of a model under the class's names."""
+        named = BODY.write(model)
+        named[SEGMENTS] = model.embedding.weight.new_zeros(self.segments, model.config.width)
+        return (named | _head(model)) if self.has_head else named
+
+    def read(self, tensors: Mapping[str, Tensor], model: LanguageModel) -> Iterator[Named]:
+        """Yield the weights of a model by their names in its state."""
+        for name, value in BODY.read(tensors, model):
+            is_table = name.startswith("position.")
+            yield name, value + tensors[SEGMENTS][0] if is_table else value
+        if self.has_head:
+            owner = PREDICTIONS if model.head is None else BODY.head
+            yield "output_bias", tensors[f"{owner}.bias"]
+            for ours, theirs in TRANSFORM.items():
+                for kind in ("weight", "bias"):
+                    yield f"output_transform.{ours}.{kind}", tensors[f"{theirs}.{kind}"]
+
+    def copies(self, model: LanguageModel) -> list[tuple[str, str]]:
+        """Return the tied weights, each with the name of its copy."""
+        bias = (f"{PREDICTIONS}.bias", f"{BODY.head}.bias")
+        return [*BODY.copies(model), *([bias] if model.head is None else [])]
 
 
 def configuration(architecture: Architecture) -> dict[str, Any]:
@@ -62,41 +123,70 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def weights(model: LanguageModel) -> dict[str, Tensor]:
-    """Return the weights under this class's names."""
-    config, architecture = model.config, Architecture.of(model)
-    table = model.embedding.weight.detach() * config.embedding_scale
-    embeddings = {
-        "word_embeddings.weight": table,
-        "position_embeddings.weight": architecture.position_table(table_length(architecture)),
-        "token_type_embeddings.weight": table.new_zeros(1, config.width),
-        **with_biases(norm_weights(model.embedding_norm, "LayerNorm")),
-    }
-    named = {f"bert.embeddings.{name}": value for name, value in embeddings.items()}
-    for i in range(config.layers):
-        layer = with_biases(layer_weights(model, i))
-        named |= renamed(layer, NAMES, f"bert.encoder.layer.{i}.")
-    return named | _head(model, layer["feed_forward_norm.weight"], layer["feed_forward_norm.bias"])
+def _head(model: LanguageModel) -> dict[str, Tensor]:
+    """Return the weights of the output layer and of those before it."""
+    if model.output_transform is None:
+        named = _passing_on(model)
+    else:
+        parts = norm_weights(model.output_transform, "transform")
+        named = {}
+        for name, value in with_biases(parts).items():
+            _, module, kind = name.split(".")
+            scale = model.config.embedding_scale if model.head is None and module == "norm" else 1.0
+            named[f"{TRANSFORM[module]}.{kind}"] = value / scale
+    bias = model.output_bias
+    zeros = model.embedding.weight.new_zeros(model.config.vocabulary_size)
+    named[f"{PREDICTIONS}.bias"] = zeros if bias is None else bias.detach()
+    if model.head is not None:
+        named[f"{PREDICTIONS}.decoder.bias"] = named[f"{PREDICTIONS}.bias"]
+    return named
 
 
-def _head(model: LanguageModel, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-    """Return the output layer, which leaves hidden states as the last norm gives them.
-
-    Args:
-        weight, bias: of that norm, (width,).
-    """
+def _passing_on(model: LanguageModel) -> dict[str, Tensor]:
+    """Return layers before the output layer that leave hidden states as they are."""
+    layer = with_biases(layer_weights(model, model.config.layers - 1))
+    weight, bias = layer["feed_forward_norm.weight"], layer["feed_forward_norm.bias"]
     offset = HEAD_SCALE * (math.ceil(math.sqrt(len(weight))) + 1)  # |z| is at most sqrt(width)
     output_scale = 1.0 if model.head is not None else model.config.embedding_scale
-    transform = {
-        "dense.weight": torch.diag(HEAD_SCALE / weight),
-        "dense.bias": offset - HEAD_SCALE * bias / weight,
-        "LayerNorm.weight": weight / output_scale,
-        "LayerNorm.bias": bias / output_scale,
+    return {
+        f"{TRANSFORM['linear']}.weight": torch.diag(HEAD_SCALE / weight),
+        f"{TRANSFORM['linear']}.bias": offset - HEAD_SCALE * bias / weight,
+        f"{TRANSFORM['norm']}.weight": weight / output_scale,
+        f"{TRANSFORM['norm']}.bias": bias / output_scale,
     }
-    prefix = "cls.predictions"
-    named = {f"{prefix}.transform.{name}": value for name, value in transform.items()}
-    named[f"{prefix}.bias"] = weight.new_zeros(model.config.vocabulary_size)
-    if model.head is not None:
-        named[f"{prefix}.decoder.weight"] = model.head.weight.detach()
-        named[f"{prefix}.decoder.bias"] = named[f"{prefix}.bias"]
-    return named
+
+
+def imported(fields: Fields) -> Imported:
+    """Return the architecture of a config.json."""
+    rows, segments = fields.integer("max_position_embeddings"), fields.integer("type_vocab_size", 2)
+    fields.fixed(is_decoder=False, add_cross_attention=False, position_embedding_type="absolute")
+    has_head = fields.class_name(CLASSES) != BARE
+    options = {
+        "position": f"learned:length={rows}",
+        "vocabulary_size": fields.integer("vocab_size"),
+        "width": fields.integer("hidden_size"),
+        "layers": fields.integer("num_hidden_layers"),
+        "heads": fields.integer("num_attention_heads"),
+        "feed_forward": fields.choice("hidden_act", FUNCTIONS, "gelu"),
+        "feed_forward_width": fields.integer("intermediate_size"),
+        "norm": "layer",
+        "norm_placement": "after",
+        "norm_epsilon": fields.number("layer_norm_eps", 1e-12),
+        "embedding_norm": True,
+        "biases": True,
+        "qk_norm": False,
+        "tied_embeddings": fields.flag("tie_word_embeddings", True) or not has_head,
+        "output_transform": has_head,
+        "output_bias": has_head,
+        "causal": False,
+        "trained_length": rows,
+    }
+    notes = ["one segment is read: the vectors of the others are left out"]
+    if not has_head:
+        notes.append("this class has no output layer: the model predicts nothing")
+    return Imported(
+        options,
+        BertWeights(segments, has_head=has_head),
+        tuple(notes[segments < 2 :]),
+        has_head,
+    )

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from wordorder.interop.architecture import Architecture
-from wordorder.interop.huggingface.weights import (
-    activation,
-    joined,
-    layer_weights,
-    renamed,
-    table_length,
-    with_biases,
-    word_weights,
-)
-from wordorder.model import LanguageModel
+from wordorder.interop.huggingface.fields import Fields, Imported
+from wordorder.interop.huggingface.weights import ACTIVATIONS, WeightMap, activation, table_length
 
 MODEL_TYPE = "gpt2"
-NAMES = {
-    "attention_norm": "ln_1",
-    "joined": "attn.c_attn",
-    "attention.output": "attn.c_proj",
-    "feed_forward_norm": "ln_2",
-    "feed_forward.up": "mlp.c_fc",
-    "feed_forward.down": "mlp.c_proj",
-}
+WEIGHTS = WeightMap(
+    table="transformer.wte",
+    head="lm_head",
+    norm="transformer.ln_f",
+    positions="transformer.wpe",
+    layer="transformer.h.{}.",
+    names={
+        "attention_norm": "ln_1",
+        "joined": "attn.c_attn",
+        "attention.output": "attn.c_proj",
+        "feed_forward_norm": "ln_2",
+        "feed_forward.up": "mlp.c_fc",
+        "feed_forward.down": "mlp.c_proj",
+    },
+    joined="parts",
+    is_transposed=True,  # its linear layers, Conv1D, hold their matrices transposed
+    has_biases=True,
+)
+# transformers' own GPT-2 computes GELU by the tanh formula, under another name.
+FUNCTIONS = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {"gelu_new": "gelu_tanh"}
 
 
 def configuration(architecture: Architecture) -> dict[str, Any]:
@@ -47,14 +49,29 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def weights(model: LanguageModel) -> dict[str, Tensor]:
-    """Return the weights under this class's names."""
-    architecture = Architecture.of(model)
-    named = word_weights(model, "transformer.wte", "transformer.ln_f", "lm_head", biased=True)
-    named["transformer.wpe.weight"] = architecture.position_table(table_length(architecture))
-    for i in range(model.config.layers):
-        layer = with_biases(joined(layer_weights(model, i), model.config.head_dim, by_heads=False))
-        # Its linear layers, Conv1D, hold their matrices transposed.
-        transposed = {name: value.T if value.dim() == 2 else value for name, value in layer.items()}
-        named |= renamed(transposed, NAMES, f"transformer.h.{i}.")
-    return named
+def imported(fields: Fields) -> Imported:
+    """Return the architecture of a config.json."""
+    width, rows = fields.integer("n_embd"), fields.integer("n_positions", 1024)
+    fields.fixed(
+        n_ctx=rows,
+        scale_attn_weights=True,
+        scale_attn_by_inverse_layer_idx=False,
+        add_cross_attention=False,
+    )
+    fields.get("reorder_and_upcast_attn")  # the precision of half-precision attention
+    options = {
+        "position": f"learned:length={rows}",
+        "vocabulary_size": fields.integer("vocab_size"),
+        "width": width,
+        "layers": fields.integer("n_layer"),
+        "heads": fields.integer("n_head"),
+        "feed_forward": fields.choice("activation_function", FUNCTIONS, "gelu_new"),
+        "feed_forward_width": fields.integer("n_inner", 4 * width),
+        "norm": "layer",
+        "norm_epsilon": fields.number("layer_norm_epsilon", 1e-5),
+        "biases": True,
+        "qk_norm": False,
+        "tied_embeddings": fields.flag("tie_word_embeddings", True),
+        "trained_length": rows,
+    }
+    return Imported(options, WEIGHTS)

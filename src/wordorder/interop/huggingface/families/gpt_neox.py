@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from wordorder.interop.architecture import Architecture
-from wordorder.interop.huggingface.rotary import in_halves, max_position_embeddings, rope_settings
-from wordorder.interop.huggingface.weights import (
-    activation,
-    joined,
-    layer_weights,
-    renamed,
-    with_biases,
-    word_weights,
-)
-from wordorder.model import LanguageModel
+from wordorder.interop.huggingface.fields import Fields, Imported
+from wordorder.interop.huggingface.rope_fields import read_rotary
+from wordorder.interop.huggingface.rotary import max_position_embeddings, rope_settings
+from wordorder.interop.huggingface.weights import ACTIVATIONS, WeightMap, activation
 
 MODEL_TYPE = "gpt_neox"
-NAMES = {
-    "attention_norm": "input_layernorm",
-    "joined": "attention.query_key_value",
-    "attention.output": "attention.dense",
-    "feed_forward_norm": "post_attention_layernorm",
-    "feed_forward.up": "mlp.dense_h_to_4h",
-    "feed_forward.down": "mlp.dense_4h_to_h",
+WEIGHTS = WeightMap(
+    table="gpt_neox.embed_in",
+    # The name in files; newer versions of transformers call the module lm_head and rename it.
+    head="embed_out",
+    norm="gpt_neox.final_layer_norm",
+    layer="gpt_neox.layers.{}.",
+    names={
+        "attention_norm": "input_layernorm",
+        "joined": "attention.query_key_value",
+        "attention.output": "attention.dense",
+        "feed_forward_norm": "post_attention_layernorm",
+        "feed_forward.up": "mlp.dense_h_to_4h",
+        "feed_forward.down": "mlp.dense_4h_to_h",
+    },
+    joined="heads",
+    has_biases=True,
+)
+FUNCTIONS = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {
+    "gelu_fast": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
 }
-# The name in files; newer versions of transformers call the module lm_head and rename it.
-HEAD = "embed_out"
 
 
 def configuration(architecture: Architecture) -> dict[str, Any]:
@@ -57,12 +61,29 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def weights(model: LanguageModel) -> dict[str, Tensor]:
-    """Return the weights under this class's names."""
-    architecture, head_dim = Architecture.of(model), model.config.head_dim
-    named = word_weights(model, "gpt_neox.embed_in", "gpt_neox.final_layer_norm", HEAD, biased=True)
-    for i in range(model.config.layers):
-        layer = in_halves(layer_weights(model, i), architecture.rotary(i), head_dim)
-        layer = with_biases(joined(layer, head_dim, by_heads=True))
-        named |= renamed(layer, NAMES, f"gpt_neox.layers.{i}.")
-    return named
+def imported(fields: Fields) -> Imported:
+    """Return the architecture of a config.json."""
+    width, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
+    base = fields.number("rotary_emb_base", 10_000.0)
+    fraction = fields.number("rotary_pct", 0.25)
+    rotary = read_rotary(fields, width // heads, base=base, fraction=fraction)
+    fields.fixed(is_decoder=False)
+    without = () if fields.flag("attention_bias", True) else ("joined", "attention.output")
+    options = {
+        "position": rotary.spec,
+        "vocabulary_size": fields.integer("vocab_size"),
+        "width": width,
+        "layers": fields.integer("num_hidden_layers"),
+        "heads": heads,
+        "feed_forward": fields.choice("hidden_act", FUNCTIONS, "gelu"),
+        "feed_forward_width": fields.integer("intermediate_size"),
+        "norm": "layer",
+        "norm_epsilon": fields.number("layer_norm_eps", 1e-5),
+        "biases": True,
+        "parallel_residual": fields.flag("use_parallel_residual", True),
+        "qk_norm": False,
+        "tied_embeddings": fields.flag("tie_word_embeddings", False),
+        "trained_length": rotary.trained_length,
+    }
+    weights = replace(WEIGHTS, without_biases=without, query_factor=rotary.score_factor)
+    return Imported(options, weights)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from wordorder.interop.architecture import Architecture
-from wordorder.model import LanguageModel
+from wordorder.interop.huggingface.fields import Fields, Imported
+from wordorder.interop.huggingface.rope_fields import read_rotary
+from wordorder.interop.huggingface.weights import WeightMap
 
 from . import rms_decoder
 
@@ -19,6 +20,18 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
     return {**rms_decoder.settings(architecture), "mlp_bias": architecture.config.biases}
 
 
-def weights(model: LanguageModel) -> dict[str, Tensor]:
-    """Return the weights under this class's names."""
-    return rms_decoder.weights(model)
+def imported(fields: Fields) -> Imported:
+    """Return the architecture of a config.json."""
+    rotary = read_rotary(fields, rms_decoder.head_dim(fields))
+    weights, biases = with_biases(fields)
+    options = rms_decoder.options(fields, rotary, biases=biases)
+    return Imported(options, replace(weights, query_factor=rotary.score_factor))
+
+
+def with_biases(fields: Fields) -> tuple[WeightMap, bool]:
+    """Return the weights with biases where a config.json has them, and whether it has any."""
+    in_attention = fields.flag("attention_bias", False)
+    in_feed_forward = fields.flag("mlp_bias", False)
+    without = () if in_attention else rms_decoder.ATTENTION
+    without += () if in_feed_forward else rms_decoder.FEED_FORWARD
+    return replace(rms_decoder.WEIGHTS, without_biases=without), in_attention or in_feed_forward

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from wordorder.interop.architecture import Architecture
-from wordorder.model import LanguageModel
+from wordorder.interop.huggingface.fields import Fields, Imported
+from wordorder.interop.huggingface.rope_fields import read_rotary
 
 from . import rms_decoder
 
@@ -21,6 +21,15 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
     return {**rms_decoder.settings(architecture), **sliding, "max_window_layers": last}
 
 
-def weights(model: LanguageModel) -> dict[str, Tensor]:
-    """Return the weights under this class's names."""
-    return rms_decoder.weights(model)
+def imported(fields: Fields) -> Imported:
+    """Return the architecture of a config.json."""
+    rotary = read_rotary(fields, fields.integer("head_dim", 128))
+    fields.fixed(attention_bias=False)
+    weights = replace(rms_decoder.WEIGHTS, query_factor=rotary.score_factor)
+    options = {
+        **rms_decoder.options(fields, rotary, biases=False),
+        "head_dim": fields.integer("head_dim", 128),
+        "qk_norm": True,
+        "windows": rms_decoder.read_windows(fields, fields.get("max_window_layers", 28)),
+    }
+    return Imported(options, weights)

@@ -1,0 +1,37 @@
+"""The options of `wordorder import`. Imports no torch, so that --help answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from wordorder.cli.arguments import parse
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """Import a model of transformers as a run, compared with the original.
+
+    The run can be probed, evaluated, extended, fine-tuned, generated from and exported as any
+    other. Where transformers is installed, it reads the same tokens; where a logit differs by more
+    than 1e-4, the run is removed and the exit code is 3.
+
+    Args:
+        folder: the folder that transformers' save_pretrained wrote, with config.json,
+            tokenizer.json and weights in safetensors files.
+        out: the run folder; by default the folder's name in runs.
+        overwrite: replace an existing run folder.
+        json: print one JSON object instead of a table.
+    """
+
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    out: str | None = None
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+
+
+def read_options(arguments: list[str]) -> ImportOptions:
+    """Return the options that were typed; --help prints them and leaves."""
+    return parse(ImportOptions, arguments, command="wordorder import")

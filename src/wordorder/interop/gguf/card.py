@@ -1,0 +1,83 @@
+"""What stands beside a GGUF file: a Modelfile for Ollama, and a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wordorder.interop.comparison import LogitComparison, comparison_table
+from wordorder.model.decoding import Sampling
+from wordorder.text.tokenizer import Tokenizer
+from wordorder.training.run import Run
+from wordorder.version import __version__
+
+SAMPLING = Sampling(max_tokens=200)  # of `wordorder generate`
+PROMPT = "The"
+
+
+def modelfile(file: str, run: Run) -> str:
+    """Return Ollama's Modelfile of a base model: the prompt as it is, sampled as wordorder does."""
+    parameters = {
+        "temperature": SAMPLING.temperature,
+        "top_k": SAMPLING.top_k,
+        "top_p": SAMPLING.top_p,
+        "min_p": SAMPLING.min_p,
+        "repeat_penalty": SAMPLING.repetition_penalty,
+        "num_predict": SAMPLING.max_tokens,
+        "num_ctx": run.model_config.trained_length,
+        "stop": f'"{end_of_text(run.tokenizer)}"',
+    }
+    lines = [f"FROM ./{file}", 'TEMPLATE """{{ .Prompt }}"""']
+    lines += [f"PARAMETER {name} {value}" for name, value in parameters.items()]
+    return "\n".join(lines) + "\n"
+
+
+def end_of_text(tokenizer: Tokenizer) -> str:
+    """Return the spelling of the token that ends a text."""
+    return str(tokenizer.backend.id_to_token(tokenizer.end_of_text))
+
+
+def commands(folder: str, file: str, name: str) -> list[str]:
+    """Return how to run a file: by wordorder, llama.cpp and Ollama.
+
+    Args:
+        folder: where the file is.
+        name: what Ollama calls the model.
+    """
+    return [
+        f'wordorder generate {folder} "{PROMPT}" --engine llama.cpp',
+        f'llama-completion -m {folder}/{file} -p "{PROMPT}" -n {SAMPLING.max_tokens}',
+        f"ollama create {name} -f {folder}/Modelfile",
+    ]
+
+
+def model_card(
+    name: str, file: str, run: Run, architecture: str, comparisons: Sequence[LogitComparison]
+) -> str:
+    """Return README.md.
+
+    Args:
+        name: of the folder.
+        architecture: llama.cpp's name of it.
+        comparisons: with the run's own model.
+    """
+    config = run.model_config
+    lines = [
+        f"# {name}",
+        "",
+        f"A language model of {run.model.parameter_counts()['total']:,} parameters with the "
+        f"positional embedding `{config.position}`, trained from scratch on sequences of "
+        f"{config.trained_length:,} tokens and exported by wordorder {__version__} for llama.cpp "
+        f"as `{architecture}`.",
+        "",
+        "```sh",
+        *commands(".", file, "my-model"),
+        "```",
+        "",
+        "The end-of-text token stands before a text, as in training.",
+        "",
+        "Largest differences of llama.cpp's logits from those of the model that was trained (at "
+        f"most {max(each.tolerance for each in comparisons):.2g} is allowed):",
+        "",
+        comparison_table(comparisons).markdown(),
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,124 @@
+"""A run as a GGUF file for llama.cpp and Ollama, compared with the run before it is in place."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wordorder.atomic import write_text
+from wordorder.errors import Refused
+from wordorder.interop.architecture import Architecture
+from wordorder.interop.comparison import LONGER, TOLERANCE, LogitComparison, exact
+from wordorder.interop.export import Target, Written
+from wordorder.interop.holders import architecture_of_llama_cpp
+from wordorder.interop.huggingface.weights import table_length
+from wordorder.model import LanguageModel
+from wordorder.patience import notify_if_slow
+from wordorder.training.run import Run
+
+from . import card
+from .file import DTYPES, write_gguf
+from .llama_cpp import LlamaCpp
+from .tokenizer import check_held, check_tokenizer
+from .verify import compare, shares
+
+TABLES = ("gpt2",)  # architectures with a table of positions, which ends
+
+
+def write(
+    folder: Path, run: Run, model: LanguageModel, name: str, *, dtype: str = "f32"
+) -> Written:
+    """Write a run as a GGUF file, and compare llama.cpp's logits with the run's.
+
+    A file of f16 or q8_0 differs by its rounding. That its maps are right is shown first by a
+    file of f32, which is exact and does not stay.
+
+    Args:
+        folder: new and empty.
+        name: of the folder in the end.
+        dtype: of matrices.
+
+    Raises:
+        BadInput: llama.cpp does not hold the tokenizer.
+        Refused: llama.cpp's model or tokenizer differs from the run's.
+    """
+    from importlib.metadata import version
+
+    check_held(run.tokenizer)
+    architecture = architecture_of_llama_cpp(run.model_config).class_name
+    file = f"model-{dtype}.gguf"
+    with (
+        notify_if_slow("comparing llama.cpp's logits with the run's"),
+        tempfile.TemporaryDirectory(dir=folder.parent) as spare,
+    ):
+        if dtype != "f32":
+            _written(Path(spare) / "model-f32.gguf", run, model, architecture, "f32", name)
+        texts, comparisons = _written(folder / file, run, model, architecture, dtype, name)
+    notes = _notes(model, comparisons, dtype)
+    write_text(folder / "Modelfile", card.modelfile(file, run))
+    write_text(folder / "README.md", card.model_card(name, file, run, architecture, comparisons))
+    program = f"xllamacpp {version('xllamacpp')}"
+    return Written(f"llama.cpp's {architecture}", program, comparisons, texts, notes)
+
+
+def _written(
+    path: Path, run: Run, model: LanguageModel, architecture: str, dtype: str, title: str
+) -> tuple[int, tuple[LogitComparison, ...]]:
+    """Write a file; return how many texts are tokenized alike, and the comparisons of logits.
+
+    Raises:
+        Refused: one that is not exact.
+    """
+    write_gguf(path, model, run.tokenizer, architecture, dtype=dtype, title=title)
+    trained = model.config.trained_length
+    longest = table_length(Architecture.of(model)) if architecture in TABLES else None
+    context = trained + min(trained, LONGER)
+    with _naming(), LlamaCpp(path, context=context, sequences=2) as theirs:
+        texts = check_tokenizer(theirs, run.tokenizer)
+        comparisons = exact(
+            compare(model, theirs, dtype=dtype, longest=longest),
+            holder=f"llama.cpp's {architecture}",
+            original=str(run.folder),
+        )
+    return texts, comparisons
+
+
+def _notes(
+    model: LanguageModel, comparisons: tuple[LogitComparison, ...], dtype: str
+) -> tuple[str, ...]:
+    """Say why more than the usual difference is allowed, if it is."""
+    last = comparisons[-1]
+    if last.tolerance == TOLERANCE:
+        return ()
+    rounded = " and ".join(shares(model, last.tokens, dtype))
+    return (f"llama.cpp rounds {rounded}: a difference of {last.tolerance:.1e} is allowed",)
+
+
+@contextmanager
+def _naming() -> Iterator[None]:
+    """Say in an error of llama.cpp that nothing was written."""
+    try:
+        yield
+    except Refused as error:
+        if not error.code.startswith("interop.llama-cpp-"):
+            raise
+        raise Refused(f"{error}: nothing was written", code="interop.gguf-cannot-be-run") from None
+
+
+def commands(folder: Path, *, dtype: str = "f32") -> list[str]:
+    """Return how to run an export: by wordorder, llama.cpp and Ollama."""
+    return card.commands(str(folder), f"model-{dtype}.gguf", folder.name.lower())
+
+
+LLAMA_CPP = Target(
+    "gguf",
+    "llama.cpp",
+    ("gguf", "xllamacpp"),
+    architecture_of_llama_cpp,
+    write,
+    (*(f"model-{dtype}.gguf" for dtype in DTYPES), "Modelfile", "README.md"),
+    DTYPES,
+    commands,
+)

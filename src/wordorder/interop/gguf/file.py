@@ -1,0 +1,76 @@
+"""Writes a model and its tokenizer as one GGUF file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from wordorder.model import LanguageModel
+from wordorder.text.tokenizer import Tokenizer
+
+from . import architectures, tokenizer
+from .card import SAMPLING
+
+DTYPES = ("f32", "f16", "q8_0")
+BLOCK = 32  # numbers that q8_0 stores with one scale
+
+
+def write_gguf(
+    path: Path, model: LanguageModel, own_tokenizer: Tokenizer, name: str, *, dtype: str, title: str
+) -> None:
+    """Write a GGUF file.
+
+    Args:
+        name: the architecture.
+        dtype: of matrices, one of DTYPES; vectors, and tables of positions, are float32.
+        title: the name that programs show.
+    """
+    import gguf
+
+    writer = gguf.GGUFWriter(path, name)
+    writer.add_name(title)
+    writer.add_file_type(getattr(gguf.LlamaFileType, FILE_TYPES[dtype]))
+    writer.add_sampling_temp(SAMPLING.temperature)
+    writer.add_sampling_top_k(SAMPLING.top_k)
+    writer.add_sampling_top_p(SAMPLING.top_p)
+    writer.add_sampling_min_p(SAMPLING.min_p)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for key, value in architectures.metadata(model, name).items():
+        _add(writer, f"{name}.{key}", value)
+    for key, value in tokenizer.metadata(own_tokenizer, model.config.vocabulary_size).items():
+        _add(writer, f"tokenizer.ggml.{key}", value)
+    for tensor, value in architectures.tensors(model, name).items():
+        _add_tensor(writer, tensor, value, dtype)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
+
+
+def _add(writer: Any, key: str, value: Any) -> None:
+    kinds = {
+        bool: writer.add_bool,
+        int: writer.add_uint32,
+        float: writer.add_float32,
+        str: writer.add_string,
+        list: writer.add_array,
+    }
+    kinds[type(value)](key, value)
+
+
+def _add_tensor(writer: Any, name: str, value: Tensor, dtype: str) -> None:
+    import gguf
+
+    array = value.detach().float().contiguous().numpy()
+    is_matrix = array.ndim == 2 and not name.startswith("position_embd")
+    kind = dtype if is_matrix else "f32"
+    if kind == "q8_0" and array.shape[1] % BLOCK:
+        kind = "f16"
+    quantization = getattr(gguf.GGMLQuantizationType, kind.upper())
+    data = gguf.quants.quantize(array, quantization)
+    writer.add_tensor(name, data, raw_dtype=quantization)

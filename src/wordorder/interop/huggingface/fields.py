@@ -1,0 +1,186 @@
+"""The fields of a config.json: each is read, has no effect, or has its default; else it is refused.
+
+A field that import ignored could change every logit without an error. So a family reads each
+field that its class has, states the only value that wordorder computes (`fixed`), or leaves it to
+the list of fields without effect; `check_unread` refuses the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from wordorder.errors import BadInput
+from wordorder.model import LanguageModel
+from wordorder.settings import formatted
+
+# Of every family: names, tokens, what training or generation reads.
+WITHOUT_EFFECT = frozenset(
+    "_attn_implementation _attn_implementation_autoset _commit_hash _name_or_path architectures "
+    "attention_dropout attention_probs_dropout_prob attn_pdrop bos_token_id cache_implementation "
+    "chunk_size_feed_forward classifier_dropout dropout dtype embd_pdrop emb_pdrop eos_token_id "
+    "finetuning_task "
+    "gradient_checkpointing hidden_dropout hidden_dropout_prob id2label init_device init_std "
+    "initializer_range label2id layerdrop mask_token_id max_length model_type output_attentions "
+    "output_hidden_states pad_token_id pretraining_tp problem_type resid_pdrop return_dict "
+    "sep_token_id cls_token_id summary_activation summary_first_dropout summary_proj_to_labels "
+    "summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype "
+    "transformers_version transformers.js_config unk_index use_cache".split()
+)
+
+
+class StoredWeights(Protocol):
+    """How a class stores the weights of a model."""
+
+    def write(self, model: LanguageModel) -> dict[str, Tensor]:
+        """Return the weights of a model under the class's names."""
+
+    def read(
+        self, tensors: Mapping[str, Tensor], model: LanguageModel
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights of a model by their names in its state."""
+
+    def copies(self, model: LanguageModel) -> list[tuple[str, str]]:
+        """Return names of weights that files may hold again, each with the name of its copy."""
+
+
+class Imported(NamedTuple):
+    """What a family makes of a config.json.
+
+    Args:
+        options: of ModelConfig.
+        weights: how the class stores the weights.
+        notes: what is left out, one sentence each.
+        has_head: the class has an output layer.
+        longest: tokens up to which the class computes logits that can be compared; None: any.
+    """
+
+    options: dict[str, Any]
+    weights: StoredWeights
+    notes: tuple[str, ...] = ()
+    has_head: bool = True
+    longest: int | None = None
+
+
+class Fields:
+    """The fields of a config.json, and which of them have been read.
+
+    Args:
+        values: the fields.
+        where: the file, or the field that holds them, for messages.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        self.values, self.where = values, where
+        self.unread = set(values) - WITHOUT_EFFECT
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field of any type; the default where it is null or missing."""
+        self.unread.discard(name)
+        value = self.values.get(name)
+        return default if value is None else value
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """Return a field that is a whole number above 0."""
+        value = self._needed(name, default)
+        if type(value) is not int or value < 1:
+            raise self._wrong(name, value, "a whole number above 0")
+        return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """Return a field that is a positive number."""
+        value = self._needed(name, default)
+        if type(value) not in (int, float) or not 0 < value < float("inf"):
+            raise self._wrong(name, value, "a positive number")
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Return a field that is true or false."""
+        value = self.get(name, default)
+        if type(value) is not bool:
+            raise self._wrong(name, value, "true or false")
+        return value
+
+    def choice(self, name: str, meanings: Mapping[str, Any], default: str | None = None) -> Any:
+        """Return what the value of a field means."""
+        value = self._needed(name, default)
+        if not isinstance(value, str) or value not in meanings:
+            raise self._wrong(name, value, " or ".join(sorted(meanings)))
+        return meanings[value]
+
+    def class_name(self, allowed: Sequence[str]) -> str:
+        """Return the class that wrote the file; the first of those allowed if it has none."""
+        names = self.get("architectures", [])
+        name = names[0] if isinstance(names, list) and names else allowed[0]
+        if name not in allowed:
+            raise self._wrong("architectures", names, f"one of {', '.join(allowed)}")
+        return str(name)
+
+    def sequence(self, name: str, length: int, allowed: Sequence[Any]) -> list[Any] | None:
+        """Return a list with one of the allowed values for each layer; None if it is missing."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if (
+            not isinstance(value, list)
+            or len(value) != length
+            or any(v not in allowed for v in value)
+        ):
+            raise self._wrong(name, value, f"{length} values of {', '.join(map(str, allowed))}")
+        return value
+
+    def part(self, name: str) -> Fields:
+        """Return the fields of a field that is an object; none where it is missing."""
+        value = self.get(name, {})
+        if not isinstance(value, dict):
+            raise self._wrong(name, value, "an object")
+        return Fields(value, f"{name} in {self.where}")
+
+    def fixed(self, **only: Any) -> None:
+        """Check that fields have the only value that wordorder computes, or are missing.
+
+        Raises:
+            BadInput: one has another.
+        """
+        for name, expected in only.items():
+            if (value := self.get(name, expected)) != expected:
+                raise self._wrong(name, value, f"{formatted(expected)}, all that is supported")
+
+    def check_unread(self) -> None:
+        """Check that nothing is left that could have an effect.
+
+        Raises:
+            BadInput: a field that no family reads has a value.
+        """
+        for name in sorted(self.unread):
+            value = self.values[name]
+            if value is not None and value is not False and value not in ("", [], {}):
+                raise BadInput(
+                    f"{self.where}: {name} = {formatted(value)} is not a field that "
+                    "import knows, and it may change the model: remove it if it does not",
+                    code="interop.unknown-field",
+                )
+
+    def _needed(self, name: str, default: Any) -> Any:
+        value = self.get(name, default)
+        if value is None:
+            raise BadInput(
+                f"{self.where}: {name} is missing: restore the file", code="interop.missing-field"
+            )
+        return value
+
+    def _wrong(self, name: str, value: Any, allowed: str) -> BadInput:
+        return BadInput(
+            f"{self.where}: {name} = {formatted(value)} cannot be imported: it must be {allowed}",
+            code="interop.unsupported-field",
+        )
+
+
+def pattern(values: Sequence[Any]) -> list[Any]:
+    """Return the shortest list whose repetition begins with these values."""
+    for period in range(1, len(values) + 1):
+        if all(value == values[i % period] for i, value in enumerate(values)):
+            return list(values[:period])
+    return []

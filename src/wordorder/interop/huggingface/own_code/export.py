@@ -1,0 +1,60 @@
+"""Writes the modelling file and what it imports into an export's folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from wordorder.atomic import write_text
+from wordorder.model import ModelConfig
+
+from .flatten import LICENSE
+from .sources import requirements, source_files
+
+FILES = (
+    "configuration_wordorder.py",
+    "modelling_wordorder.py",
+    "wordorder_*.py",
+    "own_*.py",
+    LICENSE.name,
+)
+
+
+def write_code(folder: Path, config: ModelConfig) -> tuple[str, ...]:
+    """Write the source files of a model; return what their user must know.
+
+    Raises:
+        BadInput: the file of a user's embedding has imports that cannot come along.
+    """
+    for name, text in source_files(config).items():
+        write_text(folder / name, text)
+    write_text(folder / LICENSE.name, LICENSE.read_text(encoding="utf-8"))
+    packages = requirements(config)
+    return (f"the code needs the packages {', '.join(packages)}",) if packages else ()
+
+
+@contextmanager
+def module_cache() -> Iterator[None]:
+    """Let transformers copy a modelling file into a folder that is removed afterwards.
+
+    transformers copies remote code into the user's cache and imports it from there; the folder
+    that is compared has a temporary name, under which nothing will load it again.
+    """
+    from transformers import dynamic_module_utils as remote
+
+    users = remote.HF_MODULES_CACHE
+    imported = set(sys.modules)
+    with TemporaryDirectory(prefix="wordorder-") as folder:
+        remote.HF_MODULES_CACHE = folder
+        path = list(sys.path)
+        try:
+            yield
+        finally:
+            remote.HF_MODULES_CACHE = users
+            sys.path[:] = path
+            for name in set(sys.modules) - imported:
+                if name.partition(".")[0] == remote.TRANSFORMERS_DYNAMIC_MODULE_NAME:
+                    del sys.modules[name]

@@ -1,0 +1,1 @@
+"""Exports to ONNX, run and compared by onnxruntime."""

@@ -1,0 +1,137 @@
+"""What a rank other than the leader does: it receives the run's state, and takes the same steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import tokenizers
+import torch
+from torch import Tensor
+
+from wordorder import stopping
+from wordorder.errors import Failed
+from wordorder.model import make_model
+from wordorder.model.config import ModelConfig
+from wordorder.text.store import TokenStore
+from wordorder.text.tokenizer import Tokenizer
+from wordorder.training import checkpoints
+from wordorder.training.compute import Compute, compiled, use
+from wordorder.training.config import TrainConfig
+from wordorder.training.process_state import isolated_process_state
+from wordorder.training.ranks import Message, Ranks, explained
+from wordorder.training.training import Training
+from wordorder.training.training_data import TrainingData
+
+
+def lead(training: Training, ranks: Ranks) -> None:
+    """Send a run's state to the followers, and sum gradients over ranks from now on."""
+    if not ranks.connected:
+        return
+    store, config = training.training_data.training, training.config
+    unused = _has_unused_parameters(training)
+    values = {
+        "do": "train",
+        "config": config.to_dict(),
+        "model": config.model.to_dict(),
+        "compute": training.compute.to_dict(),
+        "tokenizer": training.training_data.tokenizer.backend.to_str(),
+        "store": {n: getattr(store, n) for n in ("bytes", "end_of_text", "vocabulary_size")},
+        "token_dtype": str(store.tokens.dtype),
+        "steps": training.steps,
+        "open_ended": training.open_ended,
+        "ends": training.ends,
+        "done": training.done,
+        "unused": unused,
+    }
+    tensors = {f"model.{n}": t for n, t in training.model.state_dict().items()}
+    tensors |= {f"optimizer.{n}": t for n, t in training.optimizer.state().items()}
+    tensors["store.tokens"] = torch.from_numpy(store.tokens.copy())
+    tensors["store.starts"] = torch.from_numpy(store.starts.copy())
+    ranks.send(values, tensors)
+    _share(training, ranks, unused)
+
+
+def _share(training: Training, ranks: Ranks, unused: bool) -> None:
+    """Sum gradients over ranks from now on, with the weights whole or split."""
+    if training.config.shard:
+        training.split()
+    else:
+        training.forward = ranks.parallel(training.forward, unused)
+
+
+def follow(ranks: Ranks) -> None:
+    """Take the steps of the run that the leader announces, until it ends.
+
+    Ctrl-C and SIGTERM are the leader's: it finishes the step, saves, and ends the run.
+
+    Raises:
+        Failed: another rank has ended.
+    """
+    with stopping.handling(lambda number, frame: None, ctrl_c=True), explained():
+        _follow(ranks)
+
+
+@isolated_process_state()
+def _follow(ranks: Ranks) -> None:
+    training = None
+    while (message := ranks.listen()) is None or message.values["do"] != "end":
+        if message is not None and message.values["do"] == "train":
+            training = _training(message, ranks)
+            continue
+        assert training is not None
+        if message is None:
+            _step(training)
+        elif message.values["do"] == "collect":
+            training.collect(optimizer=message.values["optimizer"])
+        else:
+            training.end_at(message.values["steps"], message.values["begin"])
+
+
+def _step(training: Training) -> None:
+    try:
+        training.step()
+    except Failed as error:
+        if error.code != "training.not-finite":  # the leader reports it, and then ends the run
+            raise
+
+
+def _training(message: Message, ranks: Ranks) -> Training:
+    values, tensors = message
+    model_config = ModelConfig.from_dict(values["model"])
+    config = replace(TrainConfig.from_dict(values["config"], model_config), keep="last")
+    compute = Compute.from_dict(values["compute"])
+    torch.set_num_threads(compute.threads)
+    store = TokenStore(
+        tensors["store.tokens"].numpy(), tensors["store.starts"].numpy(), **values["store"]
+    )
+    tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(values["tokenizer"]))
+    training_data = TrainingData(tokenizer, store, store, {})
+    model = make_model(config.model).to(compute.device)
+    use(model, compute)
+    training = Training(
+        config,
+        compute,
+        training_data,
+        model,
+        values["steps"],
+        open_ended=values["open_ended"],
+        forward=compiled(model, compute),
+        ranks=ranks,
+    )
+    parts: dict[str, Tensor] = {n: t for n, t in tensors.items() if not n.startswith("store.")}
+    training.load(checkpoints.Checkpoint(values["done"], parts, {}))
+    training.ends = [tuple(end) for end in values["ends"]]
+    _share(training, ranks, values["unused"])
+    return training
+
+
+def _has_unused_parameters(training: Training) -> bool:
+    """Return whether the loss of a row does not depend on some parameter."""
+    batch = training.batches.at(0)
+    row = type(batch)(*(f[:1] if isinstance(f, Tensor) else f for f in batch))
+    training.model.train()
+    with torch.random.fork_rng():
+        training.model(row.to(training.parameters[0].device)).mean().backward()
+    unused = any(p.grad is None for p in training.parameters)
+    training.optimizer.zero_gradients()
+    return unused

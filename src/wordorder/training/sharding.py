@@ -1,0 +1,188 @@
+"""A model split over the ranks by PyTorch's FSDP2: each holds a part of every weight.
+
+A rank holds 1/n of the weights, gradients and optimizer state, and gathers the weights of one block
+at a time. Muon needs whole matrices: each rank gathers the momentum of one shape at a time and
+orthogonalises it, the same work on every rank. Validation, samples and files use a whole copy of
+the weights (`collect`), which every rank has in its memory.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+from wordorder.model import TokenModel, make_model
+from wordorder.model.token_model import ParameterPart
+from wordorder.training.compute import DTYPES, Compute, use
+from wordorder.training.config import TrainConfig
+from wordorder.training.optimizers import Muon, Optimizer, orthogonalise
+
+
+def split(whole: TokenModel, compute: Compute) -> TokenModel:
+    """Return a copy of a model whose weights are split over all ranks."""
+    # The losses are summed, never changed in place.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
+    model = make_model(whole.config).to(compute.device)
+    model.load_state_dict(whole.state_dict())
+    model.share_rows(whole.rows)
+    use(model, compute)
+    scalars = {p for p in model.parameters() if not p.dim()}  # FSDP2 cannot split them
+    for block in getattr(model, "blocks", ()):
+        fully_shard(block, ignored_params=scalars)
+    fully_shard(model, ignored_params=scalars)
+    return model
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Sequence[Tensor], most: float, ranks: int) -> Tensor:
+    """Finish the gradients of a step, scale them down to a norm, and return the norm before.
+
+    FSDP2 has averaged the gradients of split weights over the ranks; those of scalars, which every
+    rank holds, are averaged here.
+    """
+    squares = torch.zeros((), device=parameters[0].device)
+    own = [p.grad for p in parameters if p.grad is not None and not isinstance(p, DTensor)]
+    for gradient in own:
+        dist.all_reduce(gradient)
+        gradient /= ranks
+    split = [p.grad.to_local() for p in parameters if p.grad is not None and isinstance(p, DTensor)]
+    for gradient in split:
+        squares += gradient.square().sum()
+    dist.all_reduce(squares)
+    norm = (squares + sum(gradient.square() for gradient in own)).sqrt()
+    torch._foreach_mul_([*split, *own], (most / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+def collect(model: nn.Module, whole: nn.Module) -> None:
+    """Copy split weights into a whole model; all ranks call it together."""
+    targets = dict(whole.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            targets[name].copy_(gathered(parameter))
+
+
+def gathered(value: Tensor) -> Tensor:
+    """Return a tensor whole; all ranks call it together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _own_part(value: Tensor, like: DTensor) -> Tensor:
+    """Return the rows of a whole tensor that this rank holds of a split one."""
+    mesh = like.device_mesh
+    parts = value.chunk(mesh.size())
+    rank = mesh.get_local_rank()
+    return parts[rank] if rank < len(parts) else value[:0]
+
+
+class SplitMuon(Muon):
+    """Muon for split parameters; the saved state is that of `Muon`.
+
+    Args:
+        parts: matrices of the whole model, for their shapes and rows.
+        parameters: the split parameters, by the identity of the whole ones.
+        dtype: dtype of the orthogonalisation.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[ParameterPart],
+        parameters: Mapping[int, DTensor],
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__(parts, dtype=dtype)
+        self.split = parameters
+        self.momenta = {key: torch.zeros_like(value) for key, value in parameters.items()}
+        self.buffers = {}
+
+    @torch.no_grad()
+    def step(self, rate: float, weight_decay: float = 0.0, *, momentum: float = 0.95) -> None:
+        updates = {}
+        for key, parameter in self.split.items():
+            gradient = parameter.grad.to_local()
+            buffer = self.momenta[key].to_local().lerp_(gradient, 1 - momentum)
+            local = gradient.lerp(buffer, momentum)
+            like = self.momenta[key]
+            updates[key] = gathered(
+                DTensor.from_local(
+                    local, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
+                )
+            )
+        for group in self.groups.values():
+            matrices = [updates[id(part.parameter)][part.rows] for part in group]
+            rows, columns = matrices[0].shape
+            scale = max(1.0, rows / columns) ** 0.5
+            orthogonal = orthogonalise(torch.stack(matrices), self.dtype)
+            for matrix, update in zip(matrices, orthogonal.unbind(), strict=True):
+                matrix.copy_(update * scale)
+        for key, parameter in self.split.items():
+            local = parameter.to_local()
+            if weight_decay:
+                local.mul_(1 - rate * weight_decay)
+            local.add_(_own_part(updates[key], parameter), alpha=-rate)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors to save in a checkpoint; all ranks call it together."""
+        momenta = {key: gathered(value) for key, value in self.momenta.items()}
+        return {
+            f"muon.{shape}": torch.stack([momenta[id(p.parameter)][p.rows] for p in group])
+            for shape, group in self.groups.items()
+        }
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        whole = {key: torch.zeros(value.shape) for key, value in self.momenta.items()}
+        for shape, group in self.groups.items():
+            for part, saved in zip(group, tensors[f"muon.{shape}"], strict=True):
+                whole[id(part.parameter)][part.rows] = saved.cpu()
+        for key, value in self.momenta.items():
+            value.to_local().copy_(_own_part(whole[key], value))
+
+
+class SplitOptimizer(Optimizer):
+    """Both optimizers of a split model; the saved state is that of `Optimizer`.
+
+    Args:
+        whole: the model before it was split.
+        model: the same model split.
+    """
+
+    def __init__(
+        self, whole: TokenModel, model: TokenModel, config: TrainConfig, compute: Compute
+    ) -> None:
+        parts = whole.muon_parts() if config.muon else []
+        by_name = dict(model.named_parameters())
+        split = {id(p): by_name[name] for name, p in whole.named_parameters()}
+        used = {id(part.parameter): split[id(part.parameter)] for part in parts}
+        muon = SplitMuon(parts, used, DTYPES[compute.muon_dtype])
+        super().__init__(
+            model,
+            muon_dtype=DTYPES[compute.muon_dtype],
+            use_muon=config.muon,
+            weight_decay=config.weight_decay,
+            embedding_rate=config.embedding_rate,
+            muon=(muon, used.values()),
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors to save in a checkpoint; all ranks call it together."""
+        return {name: gathered(value) for name, value in super().state().items()}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        super().load_state(tensors)
+        for parameter, state in self.adam.state.items():
+            for key, value in state.items():
+                if value.dim() and not isinstance(value, DTensor):
+                    state[key] = _as_split(value, parameter)
+
+
+def _as_split(value: Tensor, like: DTensor) -> DTensor:
+    part = _own_part(value, like).clone()
+    return DTensor.from_local(
+        part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
+    )

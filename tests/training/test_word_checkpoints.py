@@ -1,0 +1,77 @@
+"""Weights kept at numbers of words: where, how many steps in, and what takes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from wordorder.cli.main import main
+from wordorder.training.run import Run
+from wordorder.training.word_checkpoints import steps_of, words_of
+
+WORDS = "a small text of words in order."
+TRAIN = (
+    "train --data text.txt --out run --width 16 --layers 1 --heads 2 --trained-length 16 "
+    "--batch-size 2 --tokenizer bytes --dtype float32 --kernel plain --compile no --threads 1 "
+    "--keep last --steps 20 --checkpoint-at-words"
+).split()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{number} {WORDS}\n" for number in range(200)]
+    Path("text.txt").write_text("".join(lines), encoding="utf-8")
+    return tmp_path
+
+
+def test_numbers_are_spelled_with_units() -> None:
+    assert [words_of(count) for count in ("7", "1.5K", "2M", "1B")] == [7, 1500, 2e6, 1e9]
+
+
+def test_words_become_steps_by_the_words_per_token_of_the_text() -> None:
+    facts = {"training_tokens": 4000, "training_words": 1000}
+    assert steps_of(("1", "100", "0.1K", "101"), facts, 100) == {
+        1: ["1"],
+        4: ["100", "0.1K"],
+        5: ["101"],
+    }
+
+
+def test_each_is_a_run_that_commands_take(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "20", "0.1K", "1M"]) == 0
+    assert "before the model had read 1M words" in capsys.readouterr().err
+    assert {path.name for path in Path("run/words").iterdir()} == {"20", "0.1K"}
+    facts = json.loads(Path("run/config.json").read_text())["data"]
+    step = json.loads(Path("run/words/0.1K/config.json").read_text())["steps"]
+    words = 32 * facts["training_words"] / facts["training_tokens"]  # in a step
+    assert (step - 1) * words < 100 <= step * words
+    early, late = Run.load("run/words/20"), Run.load("run")
+    tokens = torch.arange(16)[None] + 97
+    with torch.no_grad():
+        assert not torch.equal(early.model(tokens), late.model(tokens))
+    assert main(["generate", "run/words/20", "a", "--max-tokens", "3"]) == 0
+    # A new run in its place has none of them.
+    assert main([*TRAIN[:-1], "--overwrite"]) == 0
+    assert not Path("run/words").exists()
+
+
+def test_the_last_step_is_kept_too_and_a_resumed_run_keeps_the_same(folder: Path) -> None:
+    assert main([*TRAIN, "20"]) == 0
+    facts = json.loads(Path("run/config.json").read_text())["data"]
+    words = 19.5 * 32 * facts["training_words"] / facts["training_tokens"]
+    assert main([*TRAIN, "20", f"{words:.0f}", "--overwrite"]) == 0
+    kept = Path("run/words") / f"{words:.0f}" / "model.safetensors"
+    assert kept.read_bytes() == Path("run/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("count", ["1X", "0", "-3", "many"])
+def test_what_is_no_number_of_words_is_refused(
+    folder: Path, count: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, count]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "number of words" in error and not Path("run").exists()
