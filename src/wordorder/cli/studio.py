@@ -21,5 +21,11 @@ def main(arguments: list[str]) -> int:
         )
     from wordorder.studio.serving import serve
 
-    serve(options.runs, host=options.host, port=options.port, browser=options.browser)
+    serve(
+        options.runs,
+        host=options.host,
+        port=options.port,
+        browser=options.browser,
+        folder=options.folder,
+    )
     return 0

@@ -17,6 +17,9 @@ from wordorder.studio.guard import Guard
 from wordorder.studio.opened import OpenRuns, Runs
 from wordorder.studio.palette import colours
 from wordorder.studio.rooms import ROOMS
+from wordorder.studio.snapshots import Snapshots
+from wordorder.studio.speed import Speeds
+from wordorder.studio.workshop import TheWorkshop, Workshop
 from wordorder.version import __version__
 
 STATIC = Path(__file__).parent / "static"
@@ -63,17 +66,25 @@ class StudioEntry(BaseModel):
     embeddings: list[EmbeddingEntry]
 
 
-def create_app(runs: OpenRuns, token: str = "", names: tuple[str, ...] = ()) -> FastAPI:
+def create_app(
+    runs: OpenRuns,
+    token: str = "",
+    names: tuple[str, ...] = (),
+    workshop: Workshop | None = None,
+) -> FastAPI:
     """Return the application.
 
     Args:
         runs: the runs that it shows.
         token: needed in the page's URL; "" for none.
         names: host names of this machine, besides addresses and localhost.
+        workshop: where new runs are trained; None: in `runs`.
     """
     # The pages of FastAPI load scripts from a CDN; /openapi.json stays.
     app = FastAPI(title="wordorder studio", version=__version__, docs_url=None, redoc_url=None)
     app.state.runs = runs
+    app.state.workshop = workshop or Workshop(runs)
+    app.state.speeds, app.state.snapshots = Speeds(), Snapshots()
     app.add_middleware(Guard, token=token, names=names)
     for error in (CodedError, PositionError):
         app.add_exception_handler(error, _bad_input)
@@ -86,8 +97,9 @@ def create_app(runs: OpenRuns, token: str = "", names: tuple[str, ...] = ()) -> 
     return app
 
 
-def studio(runs: Runs) -> StudioEntry:
-    """Return the rooms, the open runs and the embeddings."""
+def studio(runs: Runs, workshop: TheWorkshop) -> StudioEntry:
+    """Return the rooms, the open runs, those trained here too, and the embeddings."""
+    workshop.open_runs()
     return StudioEntry(
         version=__version__,
         rooms=[RoomEntry(name=r.name, title=r.title, purpose=r.purpose) for r in ROOMS],

@@ -14,10 +14,10 @@ from wordorder.errors import BadInput
 from wordorder.experiments.compare import CompareConfig
 from wordorder.model import TokenModel, shape_of
 from wordorder.studio.fields import SpecText
-from wordorder.text.corpus import BUILT_IN
 from wordorder.text.user_text import is_blank
+from wordorder.training.compute import pick_device
 from wordorder.training.config import TrainConfig, from_mapping
-from wordorder.training.plan import check_memory
+from wordorder.training.plan import memory_bytes, out_of_memory, peak_bytes
 
 MOST_TEXT_BYTES = 5_000_000
 MOST_MINUTES = 24 * 60.0
@@ -119,7 +119,9 @@ class TrainOrder(OrderWithText):
         self.check_text()
         config = self.config(self.position)
         model = shape_of(config.model)
-        check_memory(config, model, "cpu")
+        available = memory_bytes(pick_device(config.device))
+        if available is not None and peak_bytes(config, model) > available:
+            raise out_of_memory(config, model, available)
         return model
 
     def arguments(self, data: str, out: str) -> list[str]:
@@ -155,6 +157,3 @@ class CompareOrder(OrderWithText):
         """Return the command line, without `wordorder`."""
         words: Sequence[str] = ("--positions", *self.positions, "--seeds", str(self.seeds))
         return ["compare", *words, *self.words(), "--data", data, "--out", out]
-
-
-PYTHON_DOCS = BUILT_IN

@@ -12,28 +12,42 @@ from collections.abc import Sequence
 import uvicorn
 
 from wordorder.errors import BadInput, Failed
+from wordorder.experiments.comparison import RECORD
 from wordorder.studio.application import create_app
 from wordorder.studio.guard import own_names
 from wordorder.studio.opened import OpenRuns
+from wordorder.studio.workshop import Workshop
+from wordorder.text.user_text import user_path
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PORT, PORTS = 8321, 20  # the first port, and how many are tried if others use them
 
 
-def serve(folders: Sequence[str], *, host: str = "", port: int = 0, browser: bool = True) -> None:
+def serve(
+    folders: Sequence[str],
+    *,
+    host: str = "",
+    port: int = 0,
+    browser: bool = True,
+    folder: str = "runs",
+) -> None:
     """Serve the studio until Ctrl-C, and print its URL.
 
     Args:
-        folders: run folders.
+        folders: run folders, and folders of comparisons.
         host: the address to listen at; "": 127.0.0.1. On any other a token is needed in the URL.
         port: 0: the first free one from `PORT` on.
         browser: open the page in a browser.
+        folder: where runs that are started from the page are written, and found again.
 
     Raises:
         BadInput: a folder is not a run; the host or the port cannot be used.
         Refused: a run has code of its own.
     """
-    runs = OpenRuns(folders)
+    comparisons = [path for name in folders if (path := user_path(name) / RECORD).is_file()]
+    compared = [path.parent for path in comparisons]
+    runs = OpenRuns([name for name in folders if user_path(name) not in compared])
+    workshop = Workshop(runs, user_path(folder), compared)
     local = not host or host in LOOPBACK
     token = "" if local else secrets.token_urlsafe(24)
     names = () if local else tuple(own_names(host))
@@ -47,7 +61,7 @@ def serve(folders: Sequence[str], *, host: str = "", port: int = 0, browser: boo
     if browser:
         threading.Timer(0.3, webbrowser.open, [url]).start()
     config = uvicorn.Config(
-        create_app(runs, token, names),
+        create_app(runs, token, names, workshop),
         log_level="warning",
         ws="none",
         timeout_graceful_shutdown=2,  # seconds for a model that is writing

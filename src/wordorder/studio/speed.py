@@ -34,7 +34,7 @@ class StepTime(NamedTuple):
     how: str
 
 
-class Estimate(BaseModel):
+class RunEstimate(BaseModel):
     """What a run takes; what depends on an unmeasured step is null.
 
     Args:
@@ -90,7 +90,7 @@ class Speeds:
 
 def estimate(
     order: TrainOrder, text_bytes: int | None, step: StepTime | None, command: str
-) -> Estimate:
+) -> RunEstimate:
     """Return what a run takes.
 
     Args:
@@ -100,7 +100,7 @@ def estimate(
     model = order.check()
     config = order.config(order.position)
     counts, each = model.parameter_counts(), tokens_per_step(config)
-    answer = Estimate(
+    answer = RunEstimate(
         parameters=counts["total"],
         position_parameters=counts["position"],
         memory=readable_bytes(peak_bytes(config, model)),
@@ -119,12 +119,12 @@ def estimate(
         answer.seconds = steps * step.seconds if order.steps else 60 * order.minutes
         answer.time, answer.measured = readable_seconds(answer.seconds), step.how
         if answer.seconds < SHOWN_SECONDS and counts["total"] < SMALL_PARAMETERS:
-            answer.checkpoint_every = max(1, round(steps / SHOWN, -1 if steps > 200 else 0))
+            answer.checkpoint_every = _rounded(steps // SHOWN)
     answer.warnings = list(_warnings(answer))
     return answer
 
 
-def _warnings(answer: Estimate) -> list[str]:
+def _warnings(answer: RunEstimate) -> list[str]:
     lines = []
     if answer.steps is not None and answer.steps < FEWEST_STEPS:
         lines.append(
@@ -138,6 +138,12 @@ def _warnings(answer: Estimate) -> list[str]:
             "preset."
         )
     return lines
+
+
+def _rounded(number: int) -> int:
+    """Return a number that is easy to read: with one digit that is not 0."""
+    size = 10 ** (len(str(number)) - 1)
+    return max(1, number // size * size)
 
 
 def _key(order: TrainOrder) -> tuple[str, str, str]:

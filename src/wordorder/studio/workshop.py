@@ -29,6 +29,7 @@ from wordorder.experiments.comparison import RECORD
 from wordorder.locks import held
 from wordorder.studio import detached
 from wordorder.studio.opened import OpenRuns
+from wordorder.text.corpus import BUILT_IN
 
 STUDIO = ".studio"
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -110,7 +111,9 @@ class Workshop:
                 continue
             known.add(folder.resolve())
             parts = folder.resolve().parts
-            name = next(n for k in range(len(parts)) if (n := "/".join(parts[-k - 1 :])) not in names)
+            name = next(
+                n for k in range(len(parts)) if (n := "/".join(parts[-k - 1 :])) not in names
+            )
             names.add(name)
             jobs.append(StartedJob(name, "compare", folder, (), 0, "", folder / "log"))
         return jobs
@@ -154,7 +157,7 @@ class Workshop:
         """
         with self._alone():
             name = self._free(typed, suggested)
-            data = "python-docs"
+            data = BUILT_IN
             if text is not None:
                 path = self.folder / f"{name}.txt"
                 write_text(path, text)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fastapi import APIRouter
 
-from wordorder.studio.rooms import attention, embedding, inside, order
+from wordorder.studio.rooms import attention, build, compare, embedding, inside, order
 
 
 class Room(NamedTuple):
@@ -27,4 +27,6 @@ ROOMS = (
     Room("inside", "Inside", "follow one sentence through a model", inside.router),
     Room("embedding", "Embedding", "what a positional embedding computes", embedding.router),
     Room("attention", "Attention", "which tokens attend to which, how far back", attention.router),
+    Room("build", "Build", "train a model of your own, and watch it learn", build.router),
+    Room("compare", "Compare", "the same model with several embeddings", compare.router),
 )

@@ -7,8 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.sse import EventSourceResponse
@@ -17,11 +16,12 @@ from pydantic import BaseModel, Field
 from wordorder.errors import BadInput, Failed
 from wordorder.studio.fields import RunName, command
 from wordorder.studio.opened import Runs
-from wordorder.studio.orders import MOST_TEXT_BYTES, PYTHON_DOCS, TrainOrder
+from wordorder.studio.orders import MOST_TEXT_BYTES, TrainOrder
 from wordorder.studio.progress import MetricsReader, RunProgress, progress_of
 from wordorder.studio.snapshots import Snapshot
-from wordorder.studio.speed import Estimate, estimate
+from wordorder.studio.speed import RunEstimate, estimate
 from wordorder.studio.workshop import StartedJob, State, TheWorkshop, Workshop, slug
+from wordorder.text.corpus import BUILT_IN
 
 router = APIRouter()
 
@@ -49,6 +49,12 @@ class JobName(BaseModel):
     """A job of the list."""
 
     name: RunName
+
+
+class ExportQuestion(JobName):
+    """A run, and the program that it is exported to."""
+
+    to: Literal["hf", "gguf", "onnx"] = "hf"
 
 
 class EstimateQuestion(TrainOrder):
@@ -88,7 +94,7 @@ def _entry(job: StartedJob) -> JobEntry:
 
 
 @router.post("/estimate")
-def run_estimate(asked: EstimateQuestion, workshop: TheWorkshop, request: Request) -> Estimate:
+def run_estimate(asked: EstimateQuestion, workshop: TheWorkshop, request: Request) -> RunEstimate:
     """Return what a run takes on this machine."""
     speeds = request.app.state.speeds
     asked.check()
@@ -97,7 +103,7 @@ def run_estimate(asked: EstimateQuestion, workshop: TheWorkshop, request: Reques
         step = speeds.measure(asked)
     name = slug(asked.name) or _suggested(asked)
     out = workshop.folder / name
-    data = PYTHON_DOCS if asked.text_bytes is None else f"{out}.txt"
+    data = BUILT_IN if asked.text_bytes is None else f"{out}.txt"
     shown = command(*asked.arguments(data, str(out)))
     return estimate(asked, asked.text_bytes, step, shown)
 
@@ -177,15 +183,10 @@ _EXPORTING = threading.Lock()
 
 
 @router.post("/export")
-def export(asked: JobName, workshop: TheWorkshop) -> ExportAnswer:
-    """Write a run as a folder that transformers loads."""
+def export(asked: ExportQuestion, workshop: TheWorkshop) -> ExportAnswer:
+    """Write a run in the form of another program; `wordorder export` says what it needs."""
     job = workshop.job(asked.name, "train")
-    words = ["export", str(job.folder), "--to", "hf", "--overwrite"]
-    if find_spec("transformers") is None:
-        raise BadInput(
-            "the export needs transformers: pip install 'wordorder[hf]'",
-            code="studio.export-not-installed",
-        )
+    words = ["export", str(job.folder), "--to", asked.to, "--overwrite"]
     if not _EXPORTING.acquire(blocking=False):
         raise BadInput("an export is running: wait until it is done", code="studio.exporting")
     try:
@@ -215,6 +216,3 @@ def _last_line(text: str) -> str:
 
 def _suggested(order: TrainOrder) -> str:
     return f"{order.preset}-{order.position}"
-
-
-

@@ -33,6 +33,11 @@ async function open({ focus = false } = {}) {
   if (focus) main.focus({ preventScroll: true });
 }
 
+function footer() {
+  const runs = studio.runs.length ? studio.runs.map(({ name, about }) => `${name} (${about})`).join(" · ") : "none. Train one in the room Build, or open some with: wordorder studio RUN …";
+  document.getElementById("footer").replaceChildren(h("p", {}, `wordorder ${studio.version} · Open runs: ${runs}`));
+}
+
 async function start() {
   themeButton(document.getElementById("theme"));
   try {
@@ -42,8 +47,16 @@ async function start() {
     return;
   }
   nav.append(...studio.rooms.map(({ name, title, purpose }) => h("a", { href: link(name), "data-room": name, title: purpose }, title)));
-  const runs = studio.runs.length ? studio.runs.map(({ name, about }) => `${name} (${about})`).join(" · ") : "none. Open some with: wordorder studio RUN …";
-  document.getElementById("footer").append(h("p", {}, `wordorder ${studio.version} · Open runs: ${runs}`));
+  footer();
+  document.addEventListener("runschange", async ({ detail }) => {
+    try {
+      studio = await get("/api/studio");
+    } catch {
+      return; // the room that follows the run says so
+    }
+    footer();
+    if (detail.reopen) await open();
+  });
   addEventListener("popstate", () => open());
   nav.addEventListener("click", (event) => {
     const anchor = event.target.closest("a");
