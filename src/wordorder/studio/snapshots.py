@@ -147,11 +147,13 @@ def _sample(model: TokenModel, tokenizer: Tokenizer) -> list[SampleToken]:
     if not model.config.causal or count < 1:
         return []
     sampling = Sampling(max_tokens=count, seed=0)
-    return [
-        # The last piece belongs to no token: it is what the decoder held back.
-        SampleToken(text=piece, probability=probabilities.pop() if probabilities else 1.0)
-        for piece in generate_text(model, prompt, sampling, observe=observe)
-    ]
+    tokens: list[SampleToken] = []
+    for piece in generate_text(model, prompt, sampling, observe=observe):
+        if probabilities:
+            tokens.append(SampleToken(text=piece, probability=probabilities.pop()))
+        elif tokens:  # the last piece belongs to no token: it is what the decoder held back
+            tokens[-1].text += piece
+    return tokens
 
 
 def _embedding(model: LanguageModel) -> dict[str, Any]:

@@ -86,7 +86,7 @@ export function nameField({ state, change, placeholder }) {
 export function jobList({ jobs, chosen, fresh, open }) {
   const entry = ({ name, state }) => h("button", { type: "button", "aria-pressed": String(name === chosen), onclick: () => open(name) }, name, " ", h("small", { class: "soft" }, state));
   return h("div", { class: "jobs", role: "group", "aria-label": "Started here" },
-    h("button", { type: "button", "aria-pressed": String(!chosen), onclick: () => open("") }, `＋ ${fresh}`), jobs.map(entry));
+    h("button", { type: "button", "aria-pressed": String(!chosen), onclick: () => open("") }, `+ ${fresh}`), jobs.map(entry));
 }
 
 const AGAIN = 2000; // milliseconds before a lost connection is tried again

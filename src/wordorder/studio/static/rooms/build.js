@@ -70,19 +70,19 @@ function newModel({ place, studio, state, signal, open }) {
 
   function show(answer, waiting) {
     kept.estimate = answer;
-    const unknown = waiting ? "timing a step …" : "not timed: something else is running";
-    const row = (name, value) => [h("dt", {}, name), h("dd", {}, value)];
+    const row = (name, value) => (value ? [h("dt", {}, name), h("dd", {}, value)] : []);
+    const unknown = waiting ? "Timing a step on this machine …" : "Its speed is not known: a step cannot be timed while something trains here.";
     facts.replaceChildren(
       h("dl", { class: "facts" },
-        row("Parameters", `${answer.parameters.toLocaleString("en")}, at most`),
+        row("Parameters", `${answer.parameters.toLocaleString("en")} with ${answer.vocabulary.toLocaleString("en")} tokens`),
         row("of them the embedding's", answer.position_parameters ? answer.position_parameters.toLocaleString("en") : "none"),
         row("Memory", `about ${answer.memory}`),
-        row("Speed here", answer.tokens_per_second === null ? unknown : `${Math.round(answer.tokens_per_second).toLocaleString("en")} tokens/s`),
-        row("Time", answer.time || unknown),
-        row("Steps", answer.steps === null ? unknown : `about ${answer.steps.toLocaleString("en")} of ${answer.tokens_per_step.toLocaleString("en")} tokens`),
-        row("Reads the text", answer.passes === null ? unknown : `about ${answer.passes < 10 ? answer.passes.toFixed(1) : Math.round(answer.passes).toLocaleString("en")} times`)),
+        row("Speed here", answer.tokens_per_second && `${Math.round(answer.tokens_per_second).toLocaleString("en")} tokens/s`),
+        row("Time", answer.time),
+        row("Steps", answer.steps && `about ${answer.steps.toLocaleString("en")} of ${answer.tokens_per_step.toLocaleString("en")} tokens`),
+        row("Reads the text", answer.passes && `about ${answer.passes < 10 ? answer.passes.toFixed(1) : Math.round(answer.passes).toLocaleString("en")} times`)),
       ...answer.warnings.map((line) => h("p", { class: "notice" }, line)),
-      h("p", { class: "small soft" }, answer.measured ? `Timed on this machine: ${answer.measured}.` : ""));
+      h("p", { class: "small soft" }, answer.measured ? `Timed on this machine: ${answer.measured}.` : unknown));
     foot.replaceChildren(h("details", { class: "command", open: true }, h("summary", {}, "The command that Start runs"), h("pre", { tabindex: "0", "aria-label": "The command" }, answer.command)));
   }
 
@@ -105,7 +105,7 @@ function newModel({ place, studio, state, signal, open }) {
     h("div", { class: "pair" },
       h("div", { class: "card column" }, h("h2", {}, "What it reads, and how"),
         textFields({ state, change: later }),
-        positionField({ state, catalogue: studio.embeddings, change: () => { refreshPicture(); later(); } }), about, picture,
+        positionField({ state, catalogue: studio.embeddings, change: () => { refreshPicture(); later(); } }), about, h("div", {}, picture),
         sizeFields({ state, change: later, minutes: "Minutes" })),
       h("div", { class: "card column" }, h("h2", {}, "What it takes"), facts, nameField({ state, change: later, placeholder: "chosen for you" }), trouble, h("div", { class: "controls" }, start), foot)));
   refreshPicture();
@@ -117,7 +117,7 @@ async function runView({ place, studio, state, signal, reopen, name }) {
   const kept = { progress: null, snapshot: null, step: null, steps: [] };
   const views = learningViews({ kept, studio, signal, name });
   const use = useIt({ state, signal, name, kept });
-  place.append(head.element, head.buttons, views.element, use.element, head.foot);
+  place.append(h("div", { class: "stack" }, head.element, head.buttons, views.element, use.element, head.foot));
   let seen = null, running = false;
   function show(progress) {
     const opened = kept.progress?.run, before = kept.progress?.state;
@@ -155,9 +155,9 @@ function learningViews({ kept, studio, signal, name }) {
   const loss = drawn((width) => (kept.progress?.losses.training.length ? lossChart(kept.progress, width, own()) : h("p", { class: "waiting" }, "The curve begins with the first steps.")), signal);
   const sample = h("div", { class: "written" }, h("span", { class: "soft" }, "After the first checkpoint it writes here."));
   const says = h("p", { class: "small soft" }), title = h("p", { class: "small soft" }), scrub = h("div", { class: "controls scrub", hidden: true });
-  const readout = readoutLine(), heads = readoutLine();
+  const readout = readoutLine();
   const table = drawn((width) => embeddingPicture(kept.snapshot, width, readout), signal);
-  const attention = drawn((width) => attentionPicture(kept.snapshot, width, heads), signal);
+  const attention = drawn((width) => attentionPicture(kept.snapshot, width, own()), signal);
   const trouble = h("div", {});
   const draw = () => {
     if (!kept.snapshot) return;
@@ -200,14 +200,14 @@ function learningViews({ kept, studio, signal, name }) {
   return {
     loss: loss.redraw,
     snapshot,
-    element: h("div", {}, trouble,
+    element: h("div", { class: "stack" }, trouble,
       h("div", { class: "pair" },
         figure({ title: "Loss", name: `${name}-loss`, data: () => kept.progress, caption: "Nats per token; lower is better. The dashed line is what guessing every token alike would give. Held-out text is not trained on." }, loss),
         h("div", { class: "card column" }, h("h3", {}, "What it writes"), sample, says, legend(onTheme, signal))),
       scrub,
       h("div", { class: "pair" },
         figure({ title: "The embedding", name: `${name}-embedding`, data: () => kept.snapshot, foot: title }, table, readout),
-        figure({ title: "What the model makes of it", name: `${name}-distance`, data: () => kept.snapshot, caption: "Attention of the last of many identical tokens, in layer 1: only positions can make a difference. Left is the token itself, right the farthest." }, attention, heads))),
+        figure({ title: "What the model makes of it", name: `${name}-distance`, data: () => kept.snapshot, caption: "Attention of the last of many identical tokens, in layer 1: only positions can make a difference. Left is the token itself, right the farthest." }, attention))),
   };
 }
 
@@ -219,7 +219,7 @@ function lossChart({ losses, guessing }, width, own) {
       { name: "training text", points: losses.training, colour: colour("--soft"), width: 1.5 },
       { name: "held-out text", points: losses.validation, colour: own, width: 2.5, marks: losses.validation.length < 30 },
     ],
-    x: { label: "step", low: 0, high: most }, y: { label: "nats per token", low: 0 }, level: guessing === null ? null : { value: guessing, label: `guessing: ${guessing.toFixed(2)}` },
+    x: { label: "step", low: 0, high: most }, y: { label: "nats per token", low: 0, high: 1.12 * Math.max(guessing ?? 0, ...losses.training.map(([, loss]) => loss)) }, level: guessing === null ? null : { value: guessing, label: `guessing: ${guessing.toFixed(2)}` },
   });
 }
 
@@ -232,14 +232,14 @@ function embeddingPicture(snapshot, width, readout) {
   });
 }
 
-function attentionPicture(snapshot, width, readout) {
+function attentionPicture(snapshot, width, own) {
   if (!snapshot) return h("p", { class: "waiting" }, "Waiting for the first checkpoint …");
   if (!snapshot.attention.length) return h("p", { class: "soft" }, "This model has no attention weights to show.");
-  const matrix = { rows: snapshot.attention.length, columns: snapshot.attention[0].length, step: 1, values: snapshot.attention };
-  return heatMap({
-    width, height: 220, matrix, scale: { kind: "one", most: Math.max(0.1, largest(matrix)), root: true }, label: `Attention by head and distance at step ${snapshot.step}`,
-    names: snapshot.attention.map((_, i) => `head ${i + 1}`),
-    describe: (row, column, value) => { readout.textContent = value === null ? "" : `head ${row + 1}, distance ${column}: ${percent(value)}`; },
+  const even = 1 / snapshot.attention[0].length;
+  return lineChart({
+    width, height: 260, label: `Attention by head and distance at step ${snapshot.step}`,
+    series: snapshot.attention.map((shares, i) => ({ name: i ? "" : "each head", points: shares.map((share, distance) => [distance, share]), colour: own, width: 2 })),
+    x: { label: "distance in tokens", low: 0 }, y: { label: "share of attention", low: 0, high: 1.15 * Math.max(3 * even, ...snapshot.attention.flat()) }, level: { value: even, label: "even" },
   });
 }
 
@@ -261,7 +261,7 @@ function letters(sample) {
 function surety(sample) {
   if (!sample.length) return "";
   const sorted = sample.map(({ probability }) => probability).sort((a, b) => a - b);
-  return `It gave its tokens a probability of ${percent(sorted[Math.floor(sorted.length / 2)], 0)} in the middle of all, and ${percent(sorted[0], 0)} to ${percent(sorted.at(-1), 0)} at the ends. It begins with nothing and draws with the same seed every time.`;
+  return `Half of its tokens had a probability of ${percent(sorted[Math.floor(sorted.length / 2)], 0)} or more, the surest ${percent(sorted.at(-1), 0)}. It begins with nothing, and draws with the same seed every time.`;
 }
 
 function shade(probability) {
@@ -314,11 +314,11 @@ function useIt({ state, signal, name, kept }) {
       h("div", { class: "controls" }, send), trouble, exported));
   return {
     element,
-    update({ run, generates }) {
+    update({ run, generates, position }) {
       element.hidden = !run;
       if (!run || links.childElementCount) return;
       const to = (room, words) => h("a", { href: link(room, new URLSearchParams({ run })) }, words);
-      links.replaceChildren("Look into it: ", to("inside", "Inside"), " · ", to("attention", "Attention"), " · ", to("order", "Order"));
+      links.replaceChildren("Look into it: ", to("inside", "Inside"), " · ", to("attention", "Attention"), " · ", h("a", { href: link("embedding", new URLSearchParams({ run, position })) }, "Embedding"));
       foot.replaceChildren(commandBox(generates));
     },
   };

@@ -84,10 +84,10 @@ function comparisonView({ place, studio, signal, reopen, name }) {
   const curves = drawn((width) => (kept.progress?.cells.some(({ losses }) => losses.validation.length) ? curveChart(kept.progress, width) : h("p", { class: "waiting" }, "The curves begin with the first validation of the first run.")), signal);
   const results = figure({ title: "Results so far", name: `${name}-results`, data: () => kept.progress?.table, level: "h3" }, table);
   results.hidden = true;
-  place.append(head.element, head.buttons, says,
+  place.append(h("div", { class: "stack" }, head.element, head.buttons, says,
     h("div", { class: "pair" }, h("div", { class: "card column" }, h("h3", {}, "Runs"), grid), results),
     figure({ title: "Loss on held-out text", name: `${name}-curves`, data: () => kept.progress?.cells, caption: "Thick: the mean over seeds, where all have a value. Thin: single seeds." }, curves),
-    report, head.foot);
+    report, head.foot));
   function show(progress) {
     const before = kept.progress;
     kept.progress = progress;
