@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fastapi import APIRouter
 
-from wordorder.studio.rooms import attention, embedding, inside, order
+from wordorder.studio.rooms import attention, embedding, inside, length, lesson, order, words
 
 
 class Room(NamedTuple):
@@ -27,4 +27,7 @@ ROOMS = (
     Room("inside", "Inside", "follow one sentence through a model", inside.router),
     Room("embedding", "Embedding", "what a positional embedding computes", embedding.router),
     Room("attention", "Attention", "which tokens attend to which, how far back", attention.router),
+    Room("length", "Length", "the loss past the trained length", length.router),
+    Room("words", "Words", "what the word vectors of a model know", words.router),
+    Room("lesson", "Lesson", "positional embeddings in nine steps", lesson.router),
 )
