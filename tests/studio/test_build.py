@@ -19,7 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from wordorder.cli.main import main
-from wordorder.studio import detached, measuring, speed
+from wordorder.studio import detached, speed, step_time
 from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.orders import MOST_TEXT_BYTES, CompareOrder, TrainOrder
@@ -237,7 +237,7 @@ def test_the_estimate(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_step_is_measured_as_it_is_trained() -> None:
-    step = measuring.measured("nano", SMALL, "alibi")
+    step = step_time.measured("nano", SMALL, "alibi")
     assert 0 < step["step_seconds"] < WAIT
 
 

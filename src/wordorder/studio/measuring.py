@@ -1,39 +1,79 @@
-"""Times a training step of one size, in a process of its own: the page stays quick meanwhile.
-
-`python -m wordorder.studio.measuring PRESET {"width": 64} rotary` prints a JSON object.
-"""
+"""Measurements of many seconds, as server-sent events: progress, then the result."""
 
 from __future__ import annotations
 
-import json
-import sys
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Generic, TypeVar
 
-import torch
+from pydantic import BaseModel
 
-from wordorder.batch import Batch
-from wordorder.model import make_model
-from wordorder.training.compute import measure, pick_device, step_seconds, use
-from wordorder.training.config import from_mapping
+from wordorder.errors import CodedError
+from wordorder.positions import PositionError
+from wordorder.studio.opened import OpenRuns
 
-WITH_OPTIMIZER = 1.2  # as `training.preparation` estimates: a step is more than its two passes
-
-
-def measured(preset: str, sizes: dict[str, int], position: str) -> dict[str, object]:
-    """Return the seconds of one training step, and how it was computed."""
-    config = from_mapping({**sizes, "position": position}, preset)
-    model = make_model(config.model).to(pick_device(config.device))
-    model.initialise(0)
-    shape = (config.batch_size, config.model.trained_length)
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(config.model.vocabulary_size, shape, generator=generator)
-    batch = Batch(tokens, tokens.roll(-1, 1)).to(next(model.parameters()).device)
-    compute = measure(config, model, batch, lambda step: 0.0)
-    use(model, compute)
-    seconds = WITH_OPTIMIZER * config.accumulate * step_seconds(model, batch)
-    how = f"{compute.device}, {compute.threads} threads, {compute.dtype}, {compute.kernel}"
-    return {"step_seconds": seconds, "how": f"{how} attention"}
+Answer = TypeVar("Answer", bound=BaseModel)
 
 
-if __name__ == "__main__":
-    preset, sizes, position = sys.argv[1:]
-    print(json.dumps(measured(preset, json.loads(sizes), position)))
+class MeasuringEvent(BaseModel, Generic[Answer]):
+    """A step of a measurement; the last one has a result or a problem.
+
+    Args:
+        share: the fraction done, 0 to 1.
+    """
+
+    share: float = 0.0
+    result: Answer | None = None
+    problem: str = ""
+
+
+class _Abandoned(Exception):
+    """Nobody waits for the result: the page left the room."""
+
+
+def measured(
+    runs: OpenRuns, measure: Callable[[Callable[[float], None]], Answer]
+) -> Iterator[MeasuringEvent[Answer]]:
+    """Yield the progress of a measurement, which runs in a thread, and its result.
+
+    The measurement stops at its next report of progress once the iterator is closed.
+
+    Args:
+        measure: is given a function to call with the fraction done.
+    """
+    events: SimpleQueue[float | Answer | Exception] = SimpleQueue()
+    abandoned = threading.Event()
+
+    def progress(share: float) -> None:
+        if abandoned.is_set():
+            raise _Abandoned
+        events.put(share)
+
+    def work() -> None:
+        try:
+            with runs.measuring:
+                progress(0.0)
+                events.put(measure(progress))
+        except _Abandoned:
+            pass
+        except Exception as error:  # raised again below, where the server logs it
+            events.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            event = events.get()
+            if isinstance(event, float):
+                yield MeasuringEvent(share=event)
+            elif isinstance(event, CodedError | PositionError):
+                yield MeasuringEvent(problem=" ".join(str(event).split()))
+                return
+            elif isinstance(event, Exception):
+                yield MeasuringEvent(problem="the measurement failed: the terminal has more")
+                raise event
+            else:
+                yield MeasuringEvent(share=1.0, result=event)
+                return
+    finally:
+        abandoned.set()

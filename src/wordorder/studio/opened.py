@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,9 +12,19 @@ from fastapi import Depends, Request
 
 from wordorder.errors import BadInput, Refused
 from wordorder.model import LanguageModel, TokenModel
+from wordorder.text.corpus import Corpus
+from wordorder.text.load import load_corpus
+from wordorder.text.store import TokenStore
 from wordorder.training.run import Run
+from wordorder.training.run_text import text_of
 
 Measured = TypeVar("Measured")
+
+
+@lru_cache(maxsize=2)
+def _shared_corpus(data: tuple[str, ...], *, field: str) -> Corpus:
+    """Return a text, read once for all runs that were trained on it."""
+    return load_corpus(data, field=field)
 
 
 class OpenRuns:
@@ -25,6 +36,8 @@ class OpenRuns:
     Attributes:
         computing: held by a request while it computes, since two at once on a few cores each take
             more than twice as long.
+        measuring: held by a measurement of many seconds, so that only one runs at a time; other
+            requests are answered meanwhile.
 
     Raises:
         BadInput: a folder is not a run.
@@ -32,7 +45,7 @@ class OpenRuns:
     """
 
     def __init__(self, folders: Sequence[str | Path]) -> None:
-        self.computing = threading.Lock()
+        self.computing, self.measuring = threading.Lock(), threading.Lock()
         self._loading = threading.Lock()
         self._runs: dict[str, Run] = {}
         self._measured: dict[tuple[str, str], Any] = {}
@@ -103,6 +116,14 @@ class OpenRuns:
             self._measured[key] = measure(self, name)
         kept: Measured = self._measured[key]
         return kept
+
+    def text(self, name: str) -> tuple[str, TokenStore]:
+        """Return the name and the tokens of a run's validation text, read once."""
+
+        def read(runs: OpenRuns, name: str) -> tuple[str, TokenStore]:
+            return text_of(runs.run(name), (), "text", load=_shared_corpus)
+
+        return self.once(name, "text", read)
 
     def transformer(self, name: str) -> LanguageModel:
         """Return the model of a run.

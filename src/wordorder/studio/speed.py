@@ -151,7 +151,7 @@ def _key(order: TrainOrder) -> tuple[str, str, str]:
 
 
 def _in_process(*arguments: str) -> StepTime | None:
-    words = [sys.executable, "-m", "wordorder.studio.measuring", *arguments]
+    words = [sys.executable, "-m", "wordorder.studio.step_time", *arguments]
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, timeout=MOST_SECONDS, check=True

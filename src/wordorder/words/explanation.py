@@ -256,7 +256,7 @@ def _trace(
         words=words[1:],
         added=added[1:],
         inputs=run.states[0][1:],
-        attention=run.attention and run.attention.last_row(),
+        attention=None if run.attention is None else run.attention.last_row(),
         steps=None if isinstance(model, LanguageModel) else run.first_output[1:],
         hidden=run.states[-1][1:],
         likeliest=tuple((spelling(tokenizer, token), share) for token, share in likeliest),

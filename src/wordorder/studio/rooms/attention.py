@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +15,6 @@ from wordorder.evaluation.attention_mass import attention_mass
 from wordorder.model import AttentionRecord, Recorder
 from wordorder.studio.fields import Head, Layer, Matrix, RunName, Text, check_tokens, command
 from wordorder.studio.opened import OpenRuns, Runs
-from wordorder.training.run_text import text_of
 from wordorder.words.activations import attention_head
 from wordorder.words.explanation import spelling
 from wordorder.words.sentences import tokens_of
@@ -113,13 +111,10 @@ class _SmallMaps(Recorder):
         self.maps.append([Matrix.of(head, SMALL) for head in weights])
 
 
-_MEASURING = threading.Lock()
-
-
 @router.post("/mass")
 def mass(asked: MassQuestion, runs: Runs) -> MassAnswer:
     """Measure how far each head looks, on the run's validation text; kept once measured."""
-    with _MEASURING:
+    with runs.measuring:
         return runs.once(asked.run, "attention mass", _measured)
 
 
@@ -130,7 +125,7 @@ def _measured(runs: OpenRuns, name: str) -> MassAnswer:
             f"{name} is bidirectional, and distances are measured backwards: open a causal run",
             code="studio.bidirectional",
         )
-    text, store = text_of(run, (), "text")
+    text, store = runs.text(name)
     measured = attention_mass(
         model, store, trained_length=model.config.trained_length, windows=WINDOWS
     )

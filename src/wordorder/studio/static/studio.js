@@ -4,6 +4,7 @@ import { get } from "./lib/api.js";
 import { themeButton } from "./lib/colours.js";
 import { h } from "./lib/dom.js";
 import { problem } from "./lib/figure.js";
+import { STEPS, task } from "./lib/lesson.js";
 import { RoomState, link, read } from "./lib/state.js";
 
 const main = document.getElementById("room"), nav = document.getElementById("rooms");
@@ -25,7 +26,7 @@ async function open({ focus = false } = {}) {
     if (signal.aborted) return;
     const state = new RoomState(entry.name, room.defaults(studio));
     const place = h("div", {});
-    main.replaceChildren(h("h1", {}, entry.title), h("p", { class: "lead" }, `${entry.purpose[0].toUpperCase()}${entry.purpose.slice(1)}`), place);
+    main.replaceChildren(h("h1", {}, entry.title), h("p", { class: "lead" }, `${entry.purpose[0].toUpperCase()}${entry.purpose.slice(1)}`), ...lessonBar(entry.name), place);
     await room.render({ place, studio, state, signal, reopen: open });
   } catch (error) {
     if (!signal.aborted) main.append(problem(error.message));
@@ -36,6 +37,17 @@ async function open({ focus = false } = {}) {
 function footer() {
   const runs = studio.runs.length ? studio.runs.map(({ name, about }) => `${name} (${about})`).join(" · ") : "none. Train one in the room Build, or open some with: wordorder studio RUN …";
   document.getElementById("footer").replaceChildren(h("p", {}, `wordorder ${studio.version} · Open runs: ${runs}`));
+}
+
+/** What the lesson asks for, above the room that it led to. */
+function lessonBar(room) {
+  const number = Number(read().values.get("lesson"));
+  const at = (step) => link("lesson", new URLSearchParams({ step }));
+  if (!(number >= 1 && number <= STEPS.length) || room === "lesson") return [];
+  const { text, see } = task(studio, number);
+  return [h("aside", { class: "bar", "aria-label": "Lesson" },
+    h("p", {}, h("b", {}, `Lesson, step ${number} of ${STEPS.length}: ${STEPS[number - 1].title}. `), text, " ", h("span", { class: "soft" }, see)),
+    h("p", {}, h("a", { href: at(number) }, "← Back to the lesson"), number < STEPS.length ? h("a", { href: at(number + 1) }, "Next step →") : null))];
 }
 
 async function start() {
@@ -58,9 +70,9 @@ async function start() {
     if (detail.reopen) await open();
   });
   addEventListener("popstate", () => open());
-  nav.addEventListener("click", (event) => {
-    const anchor = event.target.closest("a");
-    if (!anchor) return;
+  document.addEventListener("click", (event) => {
+    const anchor = event.target.closest('a[href^="#/"]');
+    if (!anchor || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     history.pushState(null, "", anchor.getAttribute("href"));
     scrollTo(0, 0);

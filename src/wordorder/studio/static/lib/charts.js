@@ -6,6 +6,10 @@ import { channels, colour } from "./colours.js";
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif";
 const LETTER = 6.3; // width of a letter at 12 px, about
 
+/** Patterns of dashed lines that can be told apart. */
+export const DASHES = ["6 4", "2 3", "10 3 2 3", "14 4", "2 2 6 2"];
+const dashes = (dashed) => (typeof dashed === "string" ? dashed : dashed ? "5 4" : null);
+
 /** Round steps between two numbers. */
 export function ticks(low, high, count = 5) {
   const span = high - low || 1, rough = span / count, power = 10 ** Math.floor(Math.log10(rough));
@@ -22,8 +26,9 @@ function text(x, y, content, attributes = {}) {
 /**
  * Lines over a numeric axis.
  *
- * series: [{name, points: [[x, y|null]], colour, width, dashed, faint, marks}]; a name of "" is left
- * out of the legend. x, y: {label, low, high, ticks: [[value, label]], log}. level: {value, label}.
+ * series: [{name, points: [[x, y|null]], colour, width, dashed, faint, marks, picks}]; a name of "" is
+ * left out of the legend; picks: of each point {label, chosen, act}, which make it a button.
+ * x, y: {label, low, high, ticks: [[value, label]], log, mark: {value, label}}. level: {value, label}.
  */
 export function lineChart({ width, height = 260, series, x, y, level = null, label }) {
   const legend = [...new Map(series.filter((each) => each.name).map((each) => [each.name, each])).values()];
@@ -40,7 +45,7 @@ export function lineChart({ width, height = 260, series, x, y, level = null, lab
   const px = (v) => margin.left + inner.width * along(v);
   const py = (v) => margin.top + inner.height * (1 - (v - low) / (high - low));
 
-  const chart = s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  const chart = s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: series.some(({ picks }) => picks) ? "group" : "img", "aria-label": label });
   for (const value of ticks(low, high, Math.max(2, Math.floor(inner.height / 42)))) {
     chart.append(s("line", { x1: margin.left, x2: width - margin.right, y1: py(value), y2: py(value), stroke: colour("--line"), "stroke-width": value === 0 ? 1.5 : 1 }),
       text(margin.left - 7, py(value) + 4, short(value), { "text-anchor": "end" }));
@@ -59,10 +64,15 @@ export function lineChart({ width, height = 260, series, x, y, level = null, lab
     chart.append(s("line", { x1: margin.left, x2: width - margin.right, y1: py(level.value), y2: py(level.value), stroke: colour("--soft"), "stroke-dasharray": "4 3" }),
       text(margin.left + 6, py(level.value) - 5, level.label));
   }
+  if (x.mark) {
+    const at = px(x.mark.value), after = at + x.mark.label.length * LETTER + 10 < width;
+    chart.append(s("line", { x1: at, x2: at, y1: margin.top, y2: margin.top + inner.height, stroke: colour("--soft"), "stroke-dasharray": "4 3" }),
+      text(after ? at + 6 : at - 6, margin.top + 13, x.mark.label, { "text-anchor": after ? "start" : "end" }));
+  }
   for (const each of series) chart.append(...drawnLine(each, px, py));
   rows.forEach((row, number) => row.forEach(({ each, from }) => {
     const line = 14 + 20 * number;
-    chart.append(s("line", { x1: from, x2: from + 22, y1: line - 4, y2: line - 4, stroke: each.colour, "stroke-width": each.width ?? 2.5, "stroke-dasharray": each.dashed ? "5 4" : null }),
+    chart.append(s("line", { x1: from, x2: from + 22, y1: line - 4, y2: line - 4, stroke: each.colour, "stroke-width": each.width ?? 2.5, "stroke-dasharray": dashes(each.dashed) }),
       text(from + 28, line, each.name, { fill: colour("--ink") }));
   }));
   return chart;
@@ -80,16 +90,25 @@ function legendRows(legend, width) {
   return rows;
 }
 
-function drawnLine({ points, colour: stroke, width = 2.5, dashed = false, faint = false, marks = false }, px, py) {
+function drawnLine({ points, colour: stroke, width = 2.5, dashed = false, faint = false, marks = false, picks = null }, px, py) {
   let path = "", pen = "M";
   for (const [x, y] of points) {
     if (y === null) { pen = "M"; continue; }
     path += `${pen}${px(x).toFixed(1)} ${py(y).toFixed(1)}`;
     pen = "L";
   }
-  const line = s("path", { d: path, fill: "none", stroke, "stroke-width": width, "stroke-dasharray": dashed ? "5 4" : null, "stroke-linejoin": "round", opacity: faint ? 0.45 : null });
-  const dots = marks ? points.filter(([, y]) => y !== null).map(([x, y]) => s("circle", { cx: px(x), cy: py(y), r: 3.5, fill: stroke })) : [];
+  const line = s("path", { d: path, fill: "none", stroke, "stroke-width": width, "stroke-dasharray": dashes(dashed), "stroke-linejoin": "round", opacity: faint ? 0.45 : null });
+  const dots = marks ? points.flatMap(([x, y], i) => (y === null ? [] : [dot(px(x), py(y), stroke, picks?.[i])])) : [];
   return [line, ...dots];
+}
+
+function dot(cx, cy, fill, pick) {
+  if (!pick) return s("circle", { cx, cy, r: 3.5, fill });
+  const { label, chosen, act } = pick;
+  const onkeydown = (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); act(); } };
+  return s("g", { class: "pick", role: "button", tabindex: "0", "aria-label": label, "aria-pressed": String(Boolean(chosen)), onclick: act, onkeydown },
+    s("title", {}, label), s("circle", { cx, cy, r: 12, fill: "transparent" }),
+    s("circle", { cx, cy, r: chosen ? 7 : 5, fill: chosen ? colour("--card") : fill, stroke: fill, "stroke-width": chosen ? 4 : 0 }));
 }
 
 /** The colours of a map: `share` goes from -1 to 1 ("diverging") or 0 to 1 ("one"). */

@@ -63,3 +63,9 @@ export function themeButton(button) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", apply);
   apply();
 }
+
+/** A colour from faint to strong by probability. */
+export function sure(probability) {
+  const share = Math.sqrt(probability), [paper, strong] = [channels("--line"), channels("--accent")];
+  return `rgb(${paper.map((c, i) => Math.round(c + (strong[i] - c) * share)).join(", ")})`;
+}

@@ -2,7 +2,7 @@
 
 import { latest } from "../lib/api.js";
 import { barChart, heatMap, strips } from "../lib/charts.js";
-import { channels, onTheme } from "../lib/colours.js";
+import { onTheme, sure } from "../lib/colours.js";
 import { choiceField, sliderField, textField } from "../lib/controls.js";
 import { debounced, h, percent, short, visible } from "../lib/dom.js";
 import { commandBox, drawn, figure, problem, readoutLine } from "../lib/figure.js";
@@ -237,10 +237,4 @@ function likeliest({ candidates }, width) {
   const rows = candidates.map(({ text, probability, drawn: chance }) => ({ name: visible(text), value: chance, mark: probability, text: percent(chance), faint: !chance }));
   const most = Math.max(0.05, ...rows.flatMap(({ value, mark }) => [value, mark]));
   return barChart({ width, rows, most, label: `Next tokens: ${rows.map(({ name, text }) => `${name} ${text}`).join(", ")}` });
-}
-
-/** A colour from faint to strong by probability. */
-function sure(probability) {
-  const share = Math.sqrt(probability), [paper, strong] = [channels("--line"), channels("--accent")];
-  return `rgb(${paper.map((c, i) => Math.round(c + (strong[i] - c) * share)).join(", ")})`;
 }
