@@ -130,6 +130,11 @@ export const STEPS = [
 /** What to do in a step: text, and a link with this studio's runs. */
 export function task(studio, number) {
   const { room, label, values, needs, todo: text, see } = STEPS[number - 1];
-  if (needs && !needs(studio)) return { text: `This step needs a trained model. Train one in less than a minute: wordorder train --preset nano --time 40s --out runs/demo, and open it: wordorder studio runs/demo.`, see };
+  if (needs && !needs(studio)) {
+    // The room that has no run offers to train one.
+    const other = { text: "This step needs another kind of model than the open runs: train one in the room Build.", label: "To Build", href: link("build") };
+    const first = { text: "This step needs a trained model. The room has a button that trains one in about 40 s.", label, href: link(room, new URLSearchParams({ lesson: number })) };
+    return { see, ...(studio.runs.length ? other : first) };
+  }
   return { text, see, label, href: link(room, new URLSearchParams({ ...values(studio), lesson: number })) };
 }
