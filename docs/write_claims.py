@@ -1,4 +1,4 @@
-"""Write the tables and figures of docs/claims.md from evidence/ and the catalogue: `make docs`.
+"""Write the tables of docs/claims.md and the studio's verdicts from evidence/: `make docs`.
 
     python docs/write_claims.py
 
@@ -19,6 +19,7 @@ from wordorder.claims.table import number
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "claims.md"
+VERDICTS = DOCS.parent / "src" / "wordorder" / "studio" / "verdicts.json"
 EVIDENCE = DOCS.parent / "evidence" / "claims-article.json"
 
 # Each of the article's claims in few words, and what was measured; {0}, {1}, ... are the means of
@@ -73,8 +74,9 @@ SHORT = {
 
 
 def main() -> None:
-    """Write the page anew."""
+    """Write the page and the verdicts anew."""
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    VERDICTS.write_text(verdicts(), encoding="utf-8")
 
 
 def written(page: str) -> str:
@@ -95,15 +97,30 @@ def article_table(claims: Mapping[str, Any]) -> str:
     """Return a row for each of the article's claims: claim, verdict, ours, theirs."""
     rows = ["| claim | verdict | ours | theirs |", "| --- | --- | --- | --- |"]
     for name, claim in claims.items():
-        sentence, figures = SHORT[name]
-        means = [
-            claim["quantities"].get(criterion["quantity"], {}).get("mean")
-            for criterion in claim["criteria"]
-        ]
-        ours = figures.format(*means)
-        verdict = claim["verdict"].removesuffix(" at this size")
+        sentence, verdict, ours = _short(name, claim)
         rows.append(f"| [{sentence}](#{name}) | **{verdict}** | {ours} | {claim['theirs']} |")
     return "\n".join(rows)
+
+
+def verdicts() -> str:
+    """Return the article's claims as JSON for the studio's lesson: claim, verdict, ours, theirs."""
+    claims = json.loads(EVIDENCE.read_text(encoding="utf-8"))["claims"]
+    records = []
+    for name, claim in claims.items():
+        sentence, verdict, ours = _short(name, claim)
+        records.append({"name": name, "claim": sentence, "verdict": verdict, "ours": ours})
+        records[-1]["theirs"] = claim["theirs"]
+    return json.dumps(records, indent=1, ensure_ascii=False).replace("`", "") + "\n"
+
+
+def _short(name: str, claim: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return a claim in few words, its verdict, and what was measured."""
+    sentence, figures = SHORT[name]
+    means = [
+        claim["quantities"].get(criterion["quantity"], {}).get("mean")
+        for criterion in claim["criteria"]
+    ]
+    return sentence, claim["verdict"].removesuffix(" at this size"), figures.format(*means)
 
 
 def literature_table() -> str:

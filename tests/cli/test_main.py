@@ -19,7 +19,7 @@ from wordorder.positions import PositionError
 
 ALL = (
     "train, generate, eval, compare, tasks, claims, probe, extend, export, import, words, explain, "
-    "positions, check, data"
+    "positions, studio, check, data"
 )
 
 

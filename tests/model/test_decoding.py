@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import ModelConfig, TokenModel, make_model
-from wordorder.model.decoding import Sampling, choose, generate
+from wordorder.model.decoding import Sampling, choose, generate, next_distribution
 from wordorder.positions import CATALOGUE
 
 SPECS = [*CATALOGUE, "learned+alibi", "rotary/none", "rotary:fraction=0.5", "sinusoidal+rotary"]
@@ -173,3 +173,25 @@ def test_sampling_keeps_what_it_says() -> None:
     assert drawn(top_p=0.6) == {0}
     assert drawn(min_p=0.3) == {0, 1}
     assert drawn() >= {0, 1, 2}
+
+
+def test_tokens_are_drawn_from_the_distribution_that_is_shown() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    seen = torch.tensor([0])
+    sampling = Sampling(temperature=1.0, top_k=2, min_p=0.0)
+    weights = next_distribution(logits, seen, sampling)
+    assert weights.nonzero().flatten().tolist() == [0, 1]
+    torch.testing.assert_close(weights[:2], logits.softmax(-1)[:2])
+    cold = next_distribution(logits, seen, Sampling(temperature=0.0))
+    assert cold.tolist() == [1, 0, 0, 0]
+
+
+def test_an_observer_gets_each_token_and_its_logits() -> None:
+    model = random_model(config_of("rotary"))
+    observed: list[tuple[int, torch.Tensor]] = []
+    sampling = Sampling(max_tokens=5, temperature=0.0)
+    tokens = list(
+        generate(model, [1, 2], sampling, observe=lambda token, x: observed.append((token, x)))
+    )
+    assert [token for token, _ in observed] == tokens
+    assert [int(logits.argmax()) for _, logits in observed] == tokens

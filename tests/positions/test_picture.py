@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from wordorder.positions import CATALOGUE, Cope, ModelShape, Position, find
+from wordorder.positions import CATALOGUE, Cope, ModelShape, Position, Rotary, find
 from wordorder.positions import picture as measured
 from wordorder.positions.picture import angles, bias_by_distance, product_by_distance
 
@@ -250,3 +250,43 @@ def test_the_attention_of_copies_sums_to_one(name: str) -> None:
 @pytest.mark.parametrize("name", ["offset", "randomized", "shaw-values"])
 def test_what_attention_weights_do_not_show_has_none(name: str) -> None:
     assert measured.weights_of_copies(of(name), 12) is None
+
+
+def test_a_map_of_weights_has_more_tokens_than_a_head_is_wide() -> None:
+    weights = measured.weight_map_of_copies(of("alibi"), 20)
+    last = measured.weights_of_copies(of("alibi"), 20)
+    assert weights is not None and last is not None and torch.equal(weights[:, -1], last)
+    distance = torch.arange(20)[:, None] - torch.arange(20)
+    bias = of("alibi").distance_bias(distance).masked_fill(distance < 0, -torch.inf)
+    torch.testing.assert_close(weights, bias.softmax(-1))
+
+
+def test_each_kind_of_picture() -> None:
+    learned = of("learned")
+    table = measured.picture_of(learned, 50)  # only as many positions as there are
+    assert table is not None and table.kind == "table" and torch.equal(table.values, learned.weight)
+    rotary = of("rotary")
+    rotation = measured.picture_of(rotary, 6)
+    assert rotation is not None and rotation.kind == "rotation"
+    angles = torch.arange(6)[:, None] * rotary.frequencies()
+    torch.testing.assert_close(rotation.values, angles.cos().float())
+    bias = measured.picture_of(of("alibi"), 5, head=1)
+    slopes = of("alibi").slopes()
+    assert bias is not None and bias.kind == "bias" and slopes is not None
+    assert bias.values[4, 1] == -3 * slopes[1] and bias.values[1, 4] == -torch.inf
+    kinds = {name: measured.picture_of(of(name), 8) for name in CATALOGUE}
+    assert {name for name, each in kinds.items() if each is None} == {"shaw-values"}
+
+
+def test_scalings_are_those_of_rotary() -> None:
+    options = {"base": 500.0, "fraction": 0.5}
+    scaled = measured.scaled_frequencies(Rotary(SHAPE, scaling="yarn", factor=2, **options), 4)
+    assert "longrope" not in scaled
+    for scaling in ("linear", "ntk", "yarn", "llama3"):
+        expected = Rotary(SHAPE, scaling=scaling, factor=4, **options).frequencies()
+        assert torch.equal(scaled[scaling], expected)
+    searched = Rotary(SHAPE, scaling="longrope", factor=4, long_factors=(1, 2, 3, 4))
+    long = measured.scaled_frequencies(searched, 4)["longrope"]
+    torch.testing.assert_close(
+        of("rotary").frequencies() / long, torch.tensor([1.0, 2, 3, 4]).double()
+    )

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput, Refused
 from wordorder.model import ModelConfig
 from wordorder.text.load import load_corpus
@@ -19,6 +18,7 @@ from wordorder.text.tokenizer import make_tokenizer
 from wordorder.training.config import TrainConfig
 from wordorder.training.metrics import read
 from wordorder.training.run import Run
+from wordorder.training.run_text import text_of
 from wordorder.training.start import resume, train
 from wordorder.training.training_data import (
     TrainingData,

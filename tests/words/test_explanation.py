@@ -17,7 +17,7 @@ from wordorder.positions import spec as spec_module
 from wordorder.positions.reference_model import plain_attention
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
-from wordorder.words.activations import activations
+from wordorder.words.activations import activations, attention_head, attention_of_copies
 from wordorder.words.explain_view import page
 from wordorder.words.explanation import Explanation, explain
 from wordorder.words.sentences import Apart, sentence_vectors
@@ -70,10 +70,12 @@ def test_scores_and_weights_are_those_of_plain_attention(
     model: LanguageModel, tokenizer: Tokenizer
 ) -> None:
     ids = tokenizer.encode(" I love AI the king")
-    row = activations(model, ids).attention
-    assert (row is None) == (not any(e.layers for e in explained(model, tokenizer).entrances))
-    if row is None:
+    attention = activations(model, ids).attention
+    acts = any(e.layers for e in explained(model, tokenizer).entrances)
+    assert (attention is not None) == acts
+    if attention is None:
         return
+    row = attention.last_row()
     if row.scores is not None:  # the last token sees all, so that nothing is masked
         torch.testing.assert_close(row.scores.softmax(-1), row.weights, **CLOSE)
     assert row.weights.sum() == pytest.approx(1, abs=1e-4)
@@ -297,8 +299,10 @@ def test_texts_that_are_no_two_orders(make_random: MakeModel, tokenizer: Tokeniz
 def test_long_texts_are_shown_in_part(make_random: MakeModel, tokenizer: Tokenizer) -> None:
     text = "the king and the queen love the man and the woman"  # more tokens than a head is wide
     model = make_random("alibi")
-    row = activations(model, tokenizer.encode(f" {text}")).attention
-    assert row is not None and len(row.weights) == 11 > model.config.head_dim
+    attention = activations(model, tokenizer.encode(f" {text}")).attention
+    assert attention is not None
+    row = attention.last_row()
+    assert len(row.weights) == 11 > model.config.head_dim
     assert row.weights.sum() == pytest.approx(1, abs=1e-5)
     lines = page(explained(model, tokenizer, text, " ".join(text.split()[::-1])), "")
     assert all(len(line) <= 80 for line in lines) and len(lines) < 60
@@ -310,6 +314,40 @@ def test_characters_without_a_full_stop(make_random: MakeModel) -> None:
     found = explained(model, tokenizer, "ab c", "c ab")
     assert found.after == "<|endoftext|>" and found.same_tokens
     assert isinstance(model.embedding, nn.Embedding)
+
+
+def test_each_word_is_compared_after_every_layer(
+    make_random: MakeModel, tokenizer: Tokenizer
+) -> None:
+    found = explained(make_random("rotary"), tokenizer, "I love AI")
+    assert all(word.layers[-1] == word.apart for word in found.words)
+    assert all(len(word.layers) == len(found.after_apart) for word in found.words)
+    assert all(word.layers[0].same and not word.layers[1].same for word in found.words)
+    blind = explained(make_random("none", causal=False), tokenizer, "I love AI")
+    assert all(apart.same for word in blind.words for apart in word.layers)
+
+
+def test_any_head_can_be_explained(make_random: MakeModel, tokenizer: Tokenizer) -> None:
+    model, ids = make_random("alibi"), tokenizer.encode(" I love AI the king")
+    heads = [attention_head(model, ids, layer, head) for layer in (0, 1) for head in (0, 1)]
+    assert len({tuple(each.last_row().weights.tolist()) for each in heads}) == 4
+    whole = heads[-1]
+    of_pass = activations(model, ids, 1, 1).attention
+    assert of_pass is not None and torch.equal(whole.weights, of_pass.weights)
+    assert whole.scores is not None and whole.may_attend.equal(torch.ones(5, 5).tril().bool())
+    weights = whole.scores.masked_fill(~whole.may_attend, -torch.inf).softmax(-1)
+    torch.testing.assert_close(weights, whole.weights, **CLOSE)
+    with pytest.raises(BadInput) as caught:
+        attention_head(model, ids, 0, 99)
+    assert caught.value.code == "words.no-such-head"
+
+
+def test_copies_of_a_token_show_the_embedding_alone(make_random: MakeModel) -> None:
+    even = attention_of_copies(make_random("none"), 5, 8)
+    torch.testing.assert_close(even, torch.full_like(even, 1 / 8))
+    slopes = attention_of_copies(make_random("alibi"), 5, 8).log()
+    falls = slopes[:, 1:] - slopes[:, :-1]  # a constant per head: its slope
+    torch.testing.assert_close(falls, falls[:, :1].expand_as(falls), rtol=1e-4, atol=1e-4)
 
 
 def test_each_text_runs_once_alone_and_once_with_the_mark(

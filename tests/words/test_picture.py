@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from wordorder.errors import BadInput
-from wordorder.words.picture import draw, export, plane
+from wordorder.words.picture import draw, export, projection
 from wordorder.words.vectors import Vectors
 
 
 def test_the_plane_shows_points_of_a_plane_as_they_lie(make_drawn: Callable[..., Vectors]) -> None:
     flat = make_drawn(12, 2).matrix.astype(np.float64)
     turned, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((7, 7)))
-    places, shares = plane(flat @ turned[:2] + 5)  # somewhere in seven dimensions
+    places, shares = projection(flat @ turned[:2] + 5)  # somewhere in seven dimensions
 
     def distances(points: np.ndarray) -> np.ndarray:
         return np.linalg.norm(points[:, None] - points[None], axis=-1)
@@ -26,7 +26,7 @@ def test_the_plane_shows_points_of_a_plane_as_they_lie(make_drawn: Callable[...,
 
 
 def test_a_king_is_to_a_man_as_a_queen_to_a_woman_in_the_plane(planted: Vectors) -> None:
-    places, _ = plane(planted.matrix[:4])
+    places, _ = projection(planted.matrix[:4])
     np.testing.assert_allclose(places[0] - places[2], places[1] - places[3], atol=1e-6)
 
 

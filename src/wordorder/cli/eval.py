@@ -17,7 +17,6 @@ from rich.progress import Progress
 
 from wordorder.cli.eval_screen import Measured, plain, show
 from wordorder.cli.options.eval import EvalOptions, read_options
-from wordorder.cli.run_text import text_of
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import (
     FACTORS,
@@ -39,6 +38,7 @@ from wordorder.text.store import TokenStore
 from wordorder.training.compute import pick_device
 from wordorder.training.config import TrainConfig
 from wordorder.training.run import Run
+from wordorder.training.run_text import text_of
 
 
 def main(arguments: list[str]) -> int:

@@ -22,7 +22,15 @@ def main(arguments: list[str]) -> int:
     run.check_predicts("explain")
     text = decode_argument(options.text, "the text")
     other = None if options.other is None else decode_argument(options.other, "--other")
-    explained = explain(run.model, run.tokenizer, text, other, fills_in=run.fills_in)
+    explained = explain(
+        run.model,
+        run.tokenizer,
+        text,
+        other,
+        fills_in=run.fills_in,
+        layer=options.layer - 1 if options.layer else None,
+        head=options.head - 1,
+    )
     if options.json:
         print(
             json.dumps({"run": str(run.folder), **asdict(explained)}, default=torch.Tensor.tolist)

@@ -33,6 +33,7 @@ COMMANDS = {
     "words": ("wordorder.cli.words", "explore word vectors, or train them"),
     "explain": ("wordorder.cli.explain", "show step by step how a model encodes order"),
     "positions": ("wordorder.cli.positions", "list the positional embeddings, or describe one"),
+    "studio": ("wordorder.cli.studio", "open a page that shows order entering a model"),
     "check": ("wordorder.cli.check", "check the properties of a positional embedding"),
     "data": ("wordorder.cli.data", "describe a corpus before training on it"),
 }

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from wordorder.cli.options.probe import read_options
 from wordorder.cli.printed import percent
-from wordorder.cli.run_text import text_of
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
 from wordorder.evaluation.intervals import with_half_width
 from wordorder.evaluation.order import OrderLosses
@@ -29,6 +28,7 @@ from wordorder.numerals import counted, signed
 from wordorder.table import Table
 from wordorder.training.compute import pick_device
 from wordorder.training.run import Run
+from wordorder.training.run_text import text_of
 
 PICTURE = "probe.png"
 MOST_HEADS = 48  # in the table; more heads are in the plot and in --json

@@ -24,9 +24,9 @@ from wordorder.locks import held_file
 from wordorder.numerals import counted
 from wordorder.settings import Positive, Threads
 from wordorder.text.user_text import decode_argument, user_path
-from wordorder.words.analogies import VOCABULARY, accuracy, read_questions
+from wordorder.words.analogies import VOCABULARY, accuracy, read_questions, solved
 from wordorder.words.cache import open_vectors
-from wordorder.words.vectors import METHODS, Method, Neighbour, Vectors, gensim_models
+from wordorder.words.vectors import METHODS, Neighbour, Vectors, gensim_models
 from wordorder.words.views import show
 
 if TYPE_CHECKING:
@@ -213,27 +213,13 @@ def _analogy(vectors: Vectors, options: WordsOptions) -> dict[str, Any]:
             "or 'king - man + woman'",
             code="cli.words-analogy",
         )
-    a, b, c = words
-    inputs, expected = options.include_inputs, options.expect
-    answers: dict[str, Any] = {"words": [a, b, c]}
-    for method in METHODS:
-        how = {"method": method, "include_inputs": inputs}
-        answers[method] = _scored(vectors.most_similar([a, c], [b], options.count, **how))
-    if expected:
-
-        def rank(method: Method, *, included: bool) -> int:
-            return vectors.rank(expected, [a, c], [b], method=method, include_inputs=included)
-
-        answers["expected"] = expected
-        answers["ranks"] = {
-            method: {
-                # With --include-inputs the word may be one of the three, which have no such rank.
-                "left_out": None if inputs else rank(method, included=False),
-                "included": rank(method, included=True),
-            }
-            for method in METHODS
-        }
-    return answers
+    return solved(
+        vectors,
+        *words,
+        expected=options.expect,
+        count=options.count,
+        include_inputs=options.include_inputs,
+    )
 
 
 def _questions(vectors: Vectors, options: WordsOptions) -> dict[str, Any]:

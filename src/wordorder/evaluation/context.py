@@ -39,6 +39,7 @@ from wordorder.evaluation.windows import (
     cut_windows,
     places,
     target_losses,
+    token_losses,
 )
 from wordorder.model import TokenModel
 from wordorder.numerals import counted
@@ -244,19 +245,14 @@ def context_losses(
             code="evaluation.no-context-length",
         )
     lengths = sorted(set(lengths))
-    windows = cut_windows(
+    windows = context_windows(
         store,
         lengths[-1],
-        targets or _targets(trained_length, lengths[-1]),
+        trained_length=trained_length,
         across_documents=across_documents,
+        targets=targets,
         most_targets=most_targets,
     )
-    if not len(windows):
-        raise BadInput(
-            f"no document of the text reaches {lengths[-1]:,} tokens: measure shorter contexts, or "
-            "let windows cross document boundaries with --pack",
-            code="evaluation.no-document-so-long",
-        )
     total = sum(end - begin for n in lengths for begin, end, _ in _pieces(windows, n))
     done = 0
 
@@ -269,6 +265,55 @@ def context_losses(
     progress(1.0)
     documents = tuple(windows.documents.tolist())
     return ContextLosses(len(windows) * windows.targets, len(set(documents)), measured, documents)
+
+
+def context_windows(
+    store: TokenStore,
+    longest: int,
+    *,
+    trained_length: int,
+    across_documents: bool = False,
+    targets: int = 0,
+    most_targets: int = MOST_TARGETS,
+) -> Windows:
+    """Return the windows whose targets `context_losses` measures; arguments as there.
+
+    Args:
+        longest: the longest context length.
+
+    Raises:
+        BadInput: no document is so long.
+    """
+    windows = cut_windows(
+        store,
+        longest,
+        targets or _targets(trained_length, longest),
+        across_documents=across_documents,
+        most_targets=most_targets,
+    )
+    if not len(windows):
+        raise BadInput(
+            f"no document of the text reaches {longest:,} tokens: measure shorter contexts, or "
+            "let windows cross document boundaries with --pack",
+            code="evaluation.no-document-so-long",
+        )
+    return windows
+
+
+def losses_in_window(model: TokenModel, windows: Windows, length: int, number: int) -> torch.Tensor:
+    """Return the loss in nats of each target of one window at a context length, (targets,).
+
+    Their mean is the window's in `context_losses`.
+
+    Raises:
+        PositionError: the embedding cannot represent that length.
+    """
+    tokens = windows.tokens[number : number + 1]
+    losses = [
+        token_losses(model, tokens[:, begin:end], targets)[0]
+        for begin, end, targets in _pieces(windows, length)
+    ]
+    return torch.cat(losses)
 
 
 def context_gain(

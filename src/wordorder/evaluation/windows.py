@@ -138,7 +138,6 @@ def check_causal(model: TokenModel) -> None:
         )
 
 
-@torch.no_grad()
 def target_losses(
     model: TokenModel,
     tokens: torch.Tensor,
@@ -148,6 +147,23 @@ def target_losses(
     progress: Callable[[int], Any] = lambda _: None,
 ) -> torch.Tensor:
     """Return the mean loss in nats of each window's targets, (windows,) float64.
+
+    Arguments and errors as for `token_losses`.
+    """
+    losses = token_losses(model, tokens, targets, positions=positions, progress=progress)
+    return losses.mean(1)
+
+
+@torch.no_grad()
+def token_losses(
+    model: TokenModel,
+    tokens: torch.Tensor,
+    targets: int,
+    *,
+    positions: torch.Tensor | None = None,
+    progress: Callable[[int], Any] = lambda _: None,
+) -> torch.Tensor:
+    """Return the loss in nats of each target, (windows, targets) float64.
 
     Args:
         model: any causal model with `config`, `hidden` and `target_losses`.
@@ -169,6 +185,6 @@ def target_losses(
             inputs, answers = part[:, :-1].to(device), part[:, -targets:].to(device)
             # Only targets need logits: one token in 32 at 16 times the trained length.
             hidden = last_hidden(model, inputs, targets, positions=positions)
-            losses.append(model.target_losses(hidden, answers).double().mean(1).cpu())
+            losses.append(model.target_losses(hidden, answers).double().cpu())
             progress(inputs.numel())
     return torch.cat(losses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval
@@ -57,6 +57,20 @@ def choose(logits: Tensor, seen: Tensor, sampling: Sampling, generator: torch.Ge
     Shapes: logits (vocabulary,), seen (tokens,) int64, token ids that the repetition penalty
     applies to.
     """
+    probabilities = next_distribution(logits, seen, sampling)
+    if sampling.temperature < COLDEST:
+        return int(probabilities.argmax())
+    return int(torch.multinomial(probabilities.cpu(), 1, generator=generator))
+
+
+def next_distribution(logits: Tensor, seen: Tensor, sampling: Sampling) -> Tensor:
+    """Return the weights (vocabulary,) float32 that `choose` draws the next token with.
+
+    Tokens that the options exclude have weight 0; the weights need not sum to 1. At temperature
+    0 only the most likely token has a weight.
+
+    Shapes: as for `choose`.
+    """
     logits = logits.float()
     if sampling.repetition_penalty != 1:
         before = logits[seen]
@@ -64,7 +78,7 @@ def choose(logits: Tensor, seen: Tensor, sampling: Sampling, generator: torch.Ge
         after = torch.where(before > 0, before / penalty, before * penalty)
         logits = logits.index_copy(0, seen, after)
     if sampling.temperature < COLDEST:
-        return int(logits.argmax())
+        return torch.zeros_like(logits).index_fill_(0, logits.argmax(), 1.0)
     probabilities = (logits / sampling.temperature).softmax(-1)
     if sampling.min_p:
         probabilities[probabilities < sampling.min_p * probabilities.max()] = 0
@@ -75,7 +89,7 @@ def choose(logits: Tensor, seen: Tensor, sampling: Sampling, generator: torch.Ge
         ordered, order = probabilities.sort(descending=True)
         total = ordered.sum()
         probabilities[order[ordered.cumsum(0) - ordered >= sampling.top_p * total]] = 0
-    return int(torch.multinomial(probabilities.cpu(), 1, generator=generator))
+    return probabilities
 
 
 def generate(
@@ -85,6 +99,7 @@ def generate(
     *,
     stop: int | None = None,
     allowed: Callable[[Sequence[int]], Sequence[int] | None] = lambda generated: None,
+    observe: Callable[[int, Tensor], object] = lambda token, logits: None,
     use_cache: bool = True,
     window: int = 0,
     sinks: int = 0,
@@ -100,6 +115,7 @@ def generate(
         prompt: token ids to continue, at least one.
         stop: the end-of-text token, which is not yielded; the prompt may begin with it.
         allowed: returns the token ids that may follow the generated tokens, or None for all.
+        observe: called with each new token and the logits (vocabulary,) it was chosen from.
         use_cache: process each token once; if false, process the whole sequence in every step,
             which gives the same logits.
         window: number of last tokens that the cache keeps, for sequences of any length in
@@ -129,14 +145,9 @@ def generate(
         length, rotated = min(length, sinks + window + 1), False
     cache = model.new_cache(context_length=length, rotated=rotated) if use_cache else None
     predictor = _Predictor(model, cache, length, sinks, window, step)
-    return sample_tokens(
-        predictor.next_logits,
-        prompt,
-        sampling,
-        stop=stop,
-        allowed=allowed,
-        device=model.embedding.weight.device,
-    )
+    options: dict[str, Any] = {"stop": stop, "allowed": allowed, "observe": observe}
+    device = model.embedding.weight.device
+    return sample_tokens(predictor.next_logits, prompt, sampling, **options, device=device)
 
 
 def check_window(model: TokenModel, window: int, sinks: int, *, use_cache: bool = True) -> None:
@@ -219,6 +230,7 @@ def sample_tokens(
     *,
     stop: int | None = None,
     allowed: Callable[[Sequence[int]], Sequence[int] | None] = lambda generated: None,
+    observe: Callable[[int, Tensor], object] = lambda token, logits: None,
     device: torch.device | None = None,
 ) -> Iterator[int]:
     """Yield new tokens from the logits of any program; the other arguments as for `generate`.
@@ -242,9 +254,18 @@ def sample_tokens(
         token = choose(logits, seen, sampling, generator)
         if token == stop:
             return
+        observe(token, logits)
         yield token
         generated.append(token)
         tokens = torch.cat((tokens, tokens.new_tensor([[token]])), 1)
 
 
-__all__ = ["CompiledStep", "Sampling", "check_window", "choose", "generate", "sample_tokens"]
+__all__ = [
+    "CompiledStep",
+    "Sampling",
+    "check_window",
+    "choose",
+    "generate",
+    "next_distribution",
+    "sample_tokens",
+]

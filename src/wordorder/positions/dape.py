@@ -8,6 +8,7 @@ added to the heads' scores. It mixes heads, so this embedding replaces attention
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +78,7 @@ class Dape(Position):
         shape: ModelShape,
         /,
         *,
-        bias: str = "kerple",
+        bias: Literal["kerple", "alibi", "none"] = "kerple",
         hidden: int = 32,
         residual: bool = True,
     ) -> None:

@@ -5,6 +5,8 @@ remains an inner product; the paper generalises it to the others. The logarithmi
 steeply at small distances and hardly at large ones, and each head learns how steeply.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +49,7 @@ class Kerple(Position):
     )
     door = "score"
 
-    def __init__(self, shape: ModelShape, /, *, kernel: str = "log") -> None:
+    def __init__(self, shape: ModelShape, /, *, kernel: Literal["log", "power"] = "log") -> None:
         super().__init__(shape)
         if kernel not in ("log", "power"):
             raise PositionError(

@@ -7,6 +7,8 @@ length.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +63,7 @@ class Learned(Position):
         /,
         *,
         length: int = 0,
-        start: str = "normal",
+        start: Literal["normal", "sinusoidal"] = "normal",
         rank: int = 0,
         frozen: bool = False,
     ) -> None:

@@ -8,7 +8,7 @@ distinguish them.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from .layout import TokenLayout, index_grid
 from .pope import Pope
 from .reference_model import plain_attention
 from .rotary import Rotary
+from .rotary_scaling import SCALINGS, parameters_of
 from .self_extend import SelfExtend
 from .shape import ModelShape
 from .xpos import XPos
@@ -79,6 +80,41 @@ def product_by_distance(position: Position, length: int) -> Tensor:
     return products / products.abs().amax(-1, keepdim=True)
 
 
+def frequencies_of(position: Position, context_length: int) -> Tensor | None:
+    """Return the angle per position of each rotated pair, (pairs,) float64; None without any."""
+    if isinstance(position, Rotary):
+        return position.frequencies(context_length)
+    if isinstance(position, XPos | Pope | Axial):
+        return position.frequencies()
+    return None
+
+
+def scaled_frequencies(rotary: Rotary, factor: float) -> dict[str, Tensor]:
+    """Return the frequencies (pairs,) float64 of a rotary embedding under each scaling.
+
+    Args:
+        rotary: its own scaling is replaced. LongRoPE's divisors are found by a search on a
+            trained model, so it is among the results only if `rotary` has them.
+        factor: how many times longer sequences get, above 1.
+    """
+    shape = rotary.shape
+    common = {name: getattr(rotary, name) for name in ("base", "fraction", "proportional")}
+    original = rotary.original_length or shape.trained_length
+    scaled = {}
+    for scaling in SCALINGS:
+        if scaling == "longrope" and not rotary.long_factors:
+            continue
+        options = {**common, "scaling": scaling}
+        if "original_length" in parameters_of(scaling):
+            options["original_length"] = original
+        if scaling == "longrope":
+            options |= {"long_factors": rotary.long_factors, "short_factors": rotary.short_factors}
+        if "factor" in parameters_of(scaling) and scaling != "dynamic":
+            options["factor"] = factor
+        scaled[scaling] = Rotary(shape, **options).frequencies(int(factor * original))
+    return scaled
+
+
 def angles(position: Position, positions: Tensor) -> Tensor | None:
     """Return the angle in radians of each pair at some positions, (pairs, time) float64.
 
@@ -86,11 +122,8 @@ def angles(position: Position, positions: Tensor) -> Tensor | None:
     """
     if isinstance(position, SelfExtend):
         position = position.rotary
-    if isinstance(position, Rotary):
-        frequencies = position.frequencies(int(positions.max()) + 1)
-    elif isinstance(position, XPos | Pope | Axial):
-        frequencies = position.frequencies()
-    else:
+    frequencies = frequencies_of(position, int(positions.max()) + 1)
+    if frequencies is None:
         return None
     if isinstance(position, Axial):
         coordinates = position.coordinates(positions[None])[0].double()
@@ -138,17 +171,25 @@ def positions_counted(position: Cope, length: int) -> Tensor:
     return counted_positions(products.sigmoid(), position.most).flip(-1)
 
 
-@torch.no_grad()
 def weights_of_copies(position: Position, copies: int) -> Tensor | None:
     """Return the attention weights (heads, copies) of the last of identical tokens.
+
+    As `weight_map_of_copies`; the last weight is the token's own.
+    """
+    weights = weight_map_of_copies(position, copies)
+    return None if weights is None else weights[:, -1]
+
+
+@torch.no_grad()
+def weight_map_of_copies(position: Position, copies: int) -> Tensor | None:
+    """Return the attention weights (heads, query, key) of identical tokens.
 
     Queries and keys are the normalised token vector itself. None for an embedding that changes
     the positions that training feeds, or whose output is not a weighted sum of values.
 
     Args:
         position: an embedding, or the `Sum` of a layer.
-        copies: number of tokens, reduced if an embedding has fewer positions; the last weight is
-            the token's own.
+        copies: number of tokens, reduced if an embedding has fewer positions.
     """
     layer = position if isinstance(position, Sum) else Sum(position.shape, (position,))
     parts, shape = layer.parts, layer.shape
@@ -170,9 +211,49 @@ def weights_of_copies(position: Position, copies: int) -> Tensor | None:
         values = torch.nn.functional.pad(identity, (0, shape.head_dim - identity.shape[1]))
         values = values.expand(1, shape.heads, -1, -1)
         attended = plain_attention(layer, heads, heads, values, tables, state, layout)
-        outputs.append(attended[0, :, -1, : identity.shape[1]])
+        outputs.append(attended[0, ..., : identity.shape[1]])
     weights = torch.cat(outputs, -1)
     return weights if (weights.sum(-1) - 1).abs().max() < 1e-3 else None
+
+
+class Picture(NamedTuple):
+    """What an embedding computes from positions alone, as a matrix.
+
+    Args:
+        kind: "table": added to the word vector of each position, (position, width); "rotation":
+            the cosine of each pair's angle, (position, pairs); "bias": added to the scores,
+            (query, key); "weights": attention of identical tokens, (query, key); "positions":
+            what training feeds, (sequence, token).
+        values: float32; -inf where a query may not attend.
+    """
+
+    kind: str
+    values: Tensor
+
+
+@torch.no_grad()
+def picture_of(position: Position, length: int, head: int = 0) -> Picture | None:
+    """Return the picture of an embedding at the first `length` positions.
+
+    None if its attention cannot be described by weights.
+    """
+    if position.max_position is not None:
+        length = min(length, position.max_position + 1)
+    positions, hooks = torch.arange(length), position.active_hooks()
+    if "embed" in hooks:
+        return Picture("table", input_table(position, length))
+    if "sample_positions" in hooks:
+        sampled = [training_positions(position, length, seed) for seed in range(3)]
+        return Picture("positions", torch.tensor(sampled).float())
+    rotated = None if isinstance(position, SelfExtend) else angles(position, positions)
+    if rotated is not None:
+        return Picture("rotation", rotated.T.cos().float())
+    layout = _layout(length, position.shape.causal)
+    bias = position.distance_bias(layout.distances()[0])
+    if bias is not None:
+        return Picture("bias", bias[head].masked_fill(~layout.may_attend()[0, 0], -torch.inf))
+    weights = weight_map_of_copies(position, length)
+    return None if weights is None else Picture("weights", weights[head])
 
 
 def sparkline(weights: Tensor) -> str:

@@ -9,7 +9,7 @@ import and export permute them, or `layout=half` rotates that layout directly.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -170,8 +170,8 @@ class Rotary(Position):
         base: float = 0.0,
         fraction: float = 1.0,
         proportional: bool = False,
-        layout: str = "interleaved",
-        scaling: str = "none",
+        layout: Literal["interleaved", "half"] = "interleaved",
+        scaling: Literal["none", "linear", "ntk", "dynamic", "yarn", "longrope", "llama3"] = "none",
         factor: float = 1.0,
         original_length: int = 0,
         beta_fast: float = 0.0,

@@ -5,6 +5,8 @@ and falls roughly with its logarithm. Added to the scores, instead of the embedd
 input, it is a bias without parameters that also works beyond the trained length.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -60,7 +62,7 @@ class Sandwich(Position):
         *,
         dimensions: int = 128,
         base: float = 10000.0,
-        scales: str = "auto",
+        scales: Literal["auto", "even", "geometric"] = "auto",
     ) -> None:
         super().__init__(shape)
         if dimensions < 2 or dimensions % 2:

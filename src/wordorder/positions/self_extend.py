@@ -19,7 +19,7 @@ give. So this embedding replaces attention, and its queries and keys come withou
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -104,7 +104,7 @@ class SelfExtend(Position):
         base: float = 0.0,
         fraction: float = 1.0,
         proportional: bool = False,
-        layout: str = "interleaved",
+        layout: Literal["interleaved", "half"] = "interleaved",
         group: int = 4,
         neighbours: int = 0,
     ) -> None:

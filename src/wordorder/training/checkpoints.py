@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,6 +28,7 @@ from wordorder.errors import BadInput
 KEPT = 2
 NAME = re.compile(r"step-\d{8,}")
 STATE, WEIGHTS = "state.json", "state.safetensors"
+MODEL_PREFIX = "model."  # of the names of the weights
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,22 @@ def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
         f"{folder} has no complete checkpoint: train again with --overwrite",
         code="training.no-checkpoint",
     )
+
+
+def newest_weights(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
+    """Return the step and the weights of the newest checkpoint, of a run that may be training.
+
+    Not the best weights so far, which `model.safetensors` has. None before the first checkpoint.
+    """
+    for path in reversed(_folders(folder)):
+        try:
+            with safe_open(path / WEIGHTS, "pt") as tensors:
+                names = [name for name in tensors.keys() if name.startswith(MODEL_PREFIX)]
+                weights = {name.removeprefix(MODEL_PREFIX): tensors.get_tensor(name) for name in names}
+        except (OSError, SafetensorError):  # removed meanwhile, or damaged
+            continue
+        return int(path.name.removeprefix("step-")), weights
+    return None
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:

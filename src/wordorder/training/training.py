@@ -296,7 +296,8 @@ class Training:
                 "lower --learning-rate and --matrix-learning-rate, or --dtype float32",
                 code="training.weights-not-finite",
             )
-        tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
+        prefix = checkpoints.MODEL_PREFIX
+        tensors = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"optimizer.{n}": tensor for n, tensor in optimizer.items()}
         tensors |= best.tensors() if best else {}
         extra = {
@@ -312,7 +313,7 @@ class Training:
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Restore the weights and the optimizer from a checkpoint of the same model."""
         tensors, names = checkpoint.tensors, self.model.state_dict()
-        self.model.load_state_dict({name: tensors[f"model.{name}"] for name in names})
+        self.model.load_state_dict({name: tensors[f"{checkpoints.MODEL_PREFIX}{name}"] for name in names})
         prefix = "optimizer."
         self.optimizer.load_state(
             {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

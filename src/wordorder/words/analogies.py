@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
 from wordorder.text.user_text import printable, read_text
-from wordorder.words.vectors import Method, Vectors
+from wordorder.words.vectors import METHODS, Method, Vectors
 
 VOCABULARY = 30_000  # most frequent words; what the word2vec distribution scores by default
 QUESTIONS_AT_ONCE = 128  # four matrices of 15 MB for 30,000 words
@@ -52,6 +52,48 @@ class Score:
     def share(self) -> float | None:
         """The fraction of `asked` that is right; None if `asked` is 0."""
         return self.right / self.asked if self.asked else None
+
+
+def solved(
+    vectors: Vectors,
+    a: str,
+    b: str,
+    c: str,
+    *,
+    expected: str | None = None,
+    count: int = 10,
+    include_inputs: bool = False,
+) -> dict[str, Any]:
+    """Return the answers to a - b + c by each method, and the ranks of the expected word.
+
+    Args:
+        expected: its ranks among all words, without the three given words and with them.
+        include_inputs: whether the given words may be answers.
+
+    Raises:
+        BadInput: a word is absent, or the expected word is a given one and these are excluded.
+    """
+    answers: dict[str, Any] = {"words": [a, b, c]}
+    for method in METHODS:
+        neighbours = vectors.most_similar(
+            [a, c], [b], count, method=method, include_inputs=include_inputs
+        )
+        answers[method] = [neighbour._asdict() for neighbour in neighbours]
+    if expected:
+
+        def rank(method: Method, *, included: bool) -> int:
+            return vectors.rank(expected, [a, c], [b], method=method, include_inputs=included)
+
+        answers["expected"] = expected
+        answers["ranks"] = {
+            method: {
+                # If inputs may be answers, the word may be one of them, which have no such rank.
+                "left_out": None if include_inputs else rank(method, included=False),
+                "included": rank(method, included=True),
+            }
+            for method in METHODS
+        }
+    return answers
 
 
 def accuracy(

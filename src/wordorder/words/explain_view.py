@@ -36,7 +36,8 @@ def page(explained: Explanation, model: str) -> list[str]:
     Args:
         model: a description of the model, printed first.
     """
-    sections = [section(explained) for section in (_texts, _input, _middle, _output, _verdict)]
+    sections = [section(explained) for section in (_texts, _input, _middle, _output)]
+    sections.append(_paragraph(f"=> {verdict(explained)}"))
     lines = [line for section in (_paragraph(model), *sections) for line in (*section, "")]
     return [line.rstrip() for line in lines[:-1]]
 
@@ -147,8 +148,8 @@ def _attention(explained: Explanation) -> list[str]:
     readings = explained.readings
     rows = [reading.attention for reading in readings if reading.attention is not None]
     lines = _paragraph(
-        f"Layer {rows[0].layer + 1}, head 1: attention of the last token to each token, with the "
-        "positional embedding, and without it (plain).",
+        f"Layer {rows[0].layer + 1}, head {rows[0].head + 1}: attention of the last token to each "
+        "token, with the positional embedding, and without it (plain).",
         "   ",
     )
     if any((row.query != row.placed_query[: len(row.query)]).any() for row in rows):
@@ -197,37 +198,38 @@ def _output(explained: Explanation) -> list[str]:
     return lines + _paragraph("   ".join(parts).replace("layer 0", "input", 1), "     ")
 
 
-def _verdict(explained: Explanation) -> list[str]:
+def verdict(explained: Explanation) -> str:
+    """Return what the numbers show: whether the model distinguishes the two orders."""
     after = written(explained.after)
     apart = [not apart.same for apart in explained.after_apart]
     words_apart = not all(word.apart.same for word in explained.words)
     acts = any(e.layers or e.at_input or e.order_leak for e in explained.entrances)
     if not explained.same_tokens:
-        verdict = "The two texts hold different tokens, so more than their order differs."
+        sentence = "The two texts hold different tokens, so more than their order differs."
     elif not any(apart) and not words_apart:
-        verdict = (
+        sentence = (
             "This model cannot distinguish the two orders: each token has the same output vector "
             "in both. It sees a bag of words."
         )
     elif not any(apart):
-        verdict = (
+        sentence = (
             f"{after!r} at the end cannot distinguish the two orders: it attends to the same words "
             "in both. The vectors of the words differ, because under the causal mask each attends "
             "only to the words before it."
         )
     elif apart.index(True) > 1 and not acts and explained.position:
-        verdict = (
+        sentence = (
             f"Layer 1 cannot distinguish the two orders: {after!r} attends to the same words in "
             f"both. From layer {apart.index(True)} on it can, without any positional embedding: "
             "under the causal mask each word has attended to the words before it, and those "
             "differ between the two orders."
         )
     else:
-        verdict = (
+        sentence = (
             f"This model distinguishes the two orders from layer {apart.index(True)} on: {after!r} "
             "follows the same words in both, but its vector differs."
         )
-    return _paragraph(f"=> {verdict}")
+    return sentence
 
 
 def _paragraph(text: str, indent: str = "") -> list[str]:

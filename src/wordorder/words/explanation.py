@@ -91,11 +91,17 @@ class TextTrace:
 
 @dataclass(frozen=True)
 class TokenGap:
-    """A token in both orders: its index in each, and the difference of its final vectors."""
+    """A token in both orders: its index in each, and the difference of its vectors.
+
+    Args:
+        apart: the difference of its final vectors.
+        layers: the same at the input, after each layer but the last, and in the final state.
+    """
 
     token: str
     places: tuple[int, int]
     apart: Apart
+    layers: tuple[Apart, ...]
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,8 @@ def explain(
     other: str | None = None,
     *,
     fills_in: bool | None = None,
+    layer: int | None = None,
+    head: int = 0,
 ) -> Explanation:
     """Trace a model on two orders of the same words.
 
@@ -152,9 +160,11 @@ def explain(
         other: the same words in another order; None: in reverse order. A space is put before a
             text that has spaces, so that its first word is the same token as elsewhere.
         fills_in: whether the model was trained on masked tokens; None: if it is bidirectional.
+        layer, head: of the attention, from 0; None: the first layer in which an embedding acts.
 
     Raises:
-        BadInput: a text has fewer than two tokens, or the two have the same tokens in order.
+        BadInput: a text has fewer than two tokens, or the two have the same tokens in order; the
+            model does not have that layer or head.
         PositionError: a text has more tokens than the embedding has positions.
     """
     text = text.strip()
@@ -163,7 +173,7 @@ def explain(
     _check_orders(text, other, ids)
     fills_in = not model.config.causal if fills_in is None else fills_in
     mark, opening = _mark(tokenizer, fills_in), tokenizer.end_of_text
-    runs = [activations(model, [opening, *tokens]) for tokens in ids]
+    runs = [activations(model, [opening, *tokens], layer, head) for tokens in ids]
     after = [activations(model, [opening, *tokens, mark]) for tokens in ids]
     predicting = [run.states[-1][-1] for run in (after if fills_in else runs)]
     chances = [model.logits(hidden).float().softmax(-1) for hidden in predicting]
@@ -175,13 +185,13 @@ def explain(
         position=model.config.position if isinstance(model, LanguageModel) else "",
         causal=model.config.causal,
         fills_in=fills_in,
-        opening=_spelling(tokenizer, opening),
+        opening=spelling(tokenizer, opening),
         input_norm=getattr(model, "embedding_norm", None) is not None,
-        entrances=_entrances(model) if isinstance(model, LanguageModel) else (),
+        entrances=embedding_uses(model) if isinstance(model, LanguageModel) else (),
         readings=(first, second),
         same_tokens=Counter(ids[0]) == Counter(ids[1]),
-        words=_token_gaps(first, second),
-        after=_spelling(tokenizer, mark),
+        words=_token_gaps(first, second, runs),
+        after=spelling(tokenizer, mark),
         after_apart=tuple(
             _gap(a[-1], b[-1]) for a, b in zip(*(run.states for run in after), strict=True)
         ),
@@ -241,19 +251,19 @@ def _trace(
     likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return TextTrace(
         text=text,
-        tokens=tuple(_spelling(tokenizer, token) for token in ids),
+        tokens=tuple(spelling(tokenizer, token) for token in ids),
         ids=tuple(ids),
         words=words[1:],
         added=added[1:],
         inputs=run.states[0][1:],
-        attention=run.attention,
+        attention=None if run.attention is None else run.attention.last_row(),
         steps=None if isinstance(model, LanguageModel) else run.first_output[1:],
         hidden=run.states[-1][1:],
-        likeliest=tuple((_spelling(tokenizer, token), share) for token, share in likeliest),
+        likeliest=tuple((spelling(tokenizer, token), share) for token, share in likeliest),
     )
 
 
-def _entrances(model: LanguageModel) -> tuple[EmbeddingUse, ...]:
+def embedding_uses(model: LanguageModel) -> tuple[EmbeddingUse, ...]:
     """Return the embeddings of a model, one for each part of its spec."""
     pattern = parse(model.config.position).layers
     layers: dict[str, list[int]] = {}
@@ -278,20 +288,24 @@ def _entrances(model: LanguageModel) -> tuple[EmbeddingUse, ...]:
     )
 
 
-def _token_gaps(first: TextTrace, second: TextTrace) -> tuple[TokenGap, ...]:
+def _token_gaps(
+    first: TextTrace, second: TextTrace, runs: list[Activations]
+) -> tuple[TokenGap, ...]:
     """Return the tokens of both texts, each at its first occurrence."""
+    states = [run.states for run in runs]
     common = (token for token in dict.fromkeys(first.ids) if token in second.ids)
-    places = ((first.ids.index(token), second.ids.index(token)) for token in common)
-    return tuple(
-        TokenGap(first.tokens[a], (a, b), _gap(first.hidden[a], second.hidden[b]))
-        for a, b in places
-    )
+    gaps = []
+    for a, b in ((first.ids.index(token), second.ids.index(token)) for token in common):
+        # The end-of-text token precedes both texts.
+        layers = tuple(_gap(x[a + 1], y[b + 1]) for x, y in zip(*states, strict=True))
+        gaps.append(TokenGap(first.tokens[a], (a, b), layers[-1], layers))
+    return tuple(gaps)
 
 
 def _gap(first: Tensor, second: Tensor) -> Apart:
     return Apart.of(first.float().numpy(), second.float().numpy())
 
 
-def _spelling(tokenizer: Tokenizer, token: int) -> str:
+def spelling(tokenizer: Tokenizer, token: int) -> str:
     """Return a token as text; a special token, which decodes to nothing, by its name."""
     return tokenizer.decode([token]) or tokenizer.backend.id_to_token(token)

@@ -22,16 +22,19 @@ POINT, ARROW = "#1f5a99", "#c8501e"
 WHITESPACE = str.maketrans("\t\r\n", "   ")
 
 
-def plane(matrix: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Project rows onto their first two principal components.
+def projection(
+    matrix: NDArray[np.floating], axes: int = 2
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Project rows onto their first principal components.
 
-    Shapes: matrix (words, dimensions); returns (words, 2), and fractions (2,) of the variance.
+    Shapes: matrix (words, dimensions); returns (words, axes), and fractions (axes,) of the
+    variance.
     """
     centred = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     shares = sizes**2 / max((sizes**2).sum(), 1e-30)
-    padding = 0, max(0, 2 - len(sizes))  # vectors of one number lie on a line
-    return np.pad(left * sizes, ((0, 0), padding))[:, :2], np.pad(shares, padding)[:2]
+    padding = 0, max(0, axes - len(sizes))  # vectors of one number lie on a line
+    return np.pad(left * sizes, ((0, 0), padding))[:, :axes], np.pad(shares, padding)[:axes]
 
 
 @drawing.style()
@@ -72,7 +75,7 @@ def draw(
             code="words.picture-of-one-word",
         )
     rows = [vectors.row(word) for word in drawn]
-    places, shares = plane(vectors.matrix[rows])
+    places, shares = projection(vectors.matrix[rows])
     at = dict(zip(drawn, places, strict=True))
     figure = Figure(figsize=(7, 5), layout="constrained")
     FigureCanvasAgg(figure)

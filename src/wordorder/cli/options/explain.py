@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from wordorder.cli.arguments import parse
+from wordorder.settings import NotNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class ExplainOptions:
         run: the run folder that `wordorder train` wrote.
         text: at least two words, or a text without spaces, whose tokens count as words.
         other: the same words in another order; by default reversed.
+        layer: show the attention of this layer, from 1; 0: the first in which an embedding acts.
+        head: show the attention of this head, from 1.
         trust: run the code of a user-defined embedding in the run.
         json: print one JSON object, with every vector in full.
     """
@@ -27,6 +30,8 @@ class ExplainOptions:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[TEXT]")] = "I love AI"
     other: str | None = None
+    layer: NotNegative = 0
+    head: Positive = 1
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 

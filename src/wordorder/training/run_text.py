@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from wordorder.errors import BadInput
+from wordorder.text.corpus import Corpus
 from wordorder.text.load import load_corpus
 from wordorder.text.split import split_corpus
 from wordorder.text.store import TokenStore, open_store
@@ -14,18 +15,25 @@ from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
 
 
-def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]:
+def text_of(
+    run: Run,
+    data: Sequence[str],
+    field: str,
+    *,
+    load: Callable[..., Corpus] = load_corpus,
+) -> tuple[str, TokenStore]:
     """Return the name and the tokens of a text.
 
     Args:
         data: files, folders, python-docs or hf:NAME; empty: the run's validation text.
         field: column of tables and datasets that holds the text.
+        load: as `load_corpus`; another one may keep texts that several runs share.
 
     Raises:
         BadInput: `data` is empty, and the run was imported, or its text or split has changed.
     """
     if data:
-        corpus = load_corpus(data, field=field)
+        corpus = load(data, field=field)
         for note in corpus.notes:
             print(f"note: {note}", file=sys.stderr)
         return corpus.name, open_store(corpus, run.tokenizer)
@@ -33,12 +41,12 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
     recorded = read_recorded(run.folder, "training", "data")["data"]
     with naming_damage(run.folder / "config.json"):
         config = TrainConfig.from_dict(run.config["training"], run.model_config)
-    corpus = load_corpus(config.data, field=config.field)
+    corpus = load(config.data, field=config.field)
     if corpus.content_hash != recorded["content_hash"]:
         raise BadInput(
             f"the text of {' '.join(config.data)} has changed since {run.folder} was trained on "
             "it, so its validation text is unknown: give another text with --data",
-            code="cli.other-text",
+            code="training.validation-text-changed",
         )
     # Not the configured fraction: a development part that was too short was trained on.
     development = recorded.get("split", {}).get("development_fraction", 0.0)
@@ -50,6 +58,6 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
         raise BadInput(
             f"{run.folder} was trained with another split of its text than this version makes, so "
             "some of the validation text was trained on: give another text with --data",
-            code="cli.other-split",
+            code="training.validation-split-changed",
         )
     return split.validation.name, store

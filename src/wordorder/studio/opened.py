@@ -1,0 +1,149 @@
+"""The runs that a studio shows, by name. Requests name a run and never a path."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+
+from wordorder.errors import BadInput, Refused
+from wordorder.model import LanguageModel, TokenModel
+from wordorder.text.corpus import Corpus
+from wordorder.text.load import load_corpus
+from wordorder.text.store import TokenStore
+from wordorder.training.run import Run
+from wordorder.training.run_text import text_of
+
+Measured = TypeVar("Measured")
+
+
+@lru_cache(maxsize=2)
+def _shared_corpus(data: tuple[str, ...], *, field: str) -> Corpus:
+    """Return a text, read once for all runs that were trained on it."""
+    return load_corpus(data, field=field)
+
+
+class OpenRuns:
+    """The runs given on the command line.
+
+    Args:
+        folders: run folders; each gets its name, or a longer part of its path if others share it.
+
+    Attributes:
+        computing: held by a request while it computes, since two at once on a few cores each take
+            more than twice as long.
+        measuring: held by a measurement of many seconds, so that only one runs at a time; other
+            requests are answered meanwhile.
+
+    Raises:
+        BadInput: a folder is not a run.
+        Refused: a run has code of its own.
+    """
+
+    def __init__(self, folders: Sequence[str | Path]) -> None:
+        self.computing, self.measuring = threading.Lock(), threading.Lock()
+        self._loading = threading.Lock()
+        self._runs: dict[str, Run] = {}
+        self._measured: dict[tuple[str, str], Any] = {}
+        for folder in folders:
+            self.add(folder)
+
+    def add(self, folder: str | Path) -> str:
+        """Open a run, and return its name."""
+        try:
+            run = Run.load(folder)
+        except Refused:
+            raise Refused(
+                f"{folder} has a user-defined positional embedding, and the studio runs no code of "
+                "a run: look at it with wordorder explain --trust",
+                code="studio.own-code",
+            ) from None
+        parts = run.folder.resolve().parts
+        names = ("/".join(parts[-length:]) for length in range(1, len(parts) + 1))
+        name = next((name for name in names if name not in self._runs), None)
+        if name is None:
+            raise BadInput(f"{folder} is given twice: leave one out", code="studio.run-given-twice")
+        self._runs[name] = run
+        return name
+
+    def update(self, folder: Path) -> None:
+        """Open a run, or open it again because its weights have changed."""
+        own = folder.resolve()
+        name = next((name for name, run in self if run.folder.resolve() == own), None)
+        if name is None:
+            self.add(folder)
+            return
+        run = Run.load(folder)
+        with self._loading:
+            self._runs[name] = run
+            self._measured = {key: kept for key, kept in self._measured.items() if key[0] != name}
+
+    def __iter__(self) -> Iterator[tuple[str, Run]]:
+        return iter(list(self._runs.items()))  # others may be opened meanwhile
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def run(self, name: str) -> Run:
+        """Return the run of a name.
+
+        Raises:
+            BadInput: no run has it.
+        """
+        if name not in self._runs:
+            known = ", ".join(self._runs) or "none: start it with wordorder studio RUN"
+            raise BadInput(
+                f"no run {name[:80]!r} is open in this studio; open runs: {known}",
+                code="studio.no-such-run",
+            )
+        return self._runs[name]
+
+    def model(self, name: str) -> TokenModel:
+        """Return the model of a run, loaded once."""
+        with self._loading:
+            return self.run(name).model
+
+    def once(
+        self, name: str, measurement: str, measure: Callable[[OpenRuns, str], Measured]
+    ) -> Measured:
+        """Return a measurement of a run, made at the first request and kept."""
+        key = (name, measurement)
+        if key not in self._measured:
+            self._measured[key] = measure(self, name)
+        kept: Measured = self._measured[key]
+        return kept
+
+    def text(self, name: str) -> tuple[str, TokenStore]:
+        """Return the name and the tokens of a run's validation text, read once."""
+
+        def read(runs: OpenRuns, name: str) -> tuple[str, TokenStore]:
+            return text_of(runs.run(name), (), "text", load=_shared_corpus)
+
+        return self.once(name, "text", read)
+
+    def transformer(self, name: str) -> LanguageModel:
+        """Return the model of a run.
+
+        Raises:
+            BadInput: it is a GRU, which has no attention.
+        """
+        model = self.model(name)
+        if not isinstance(model, LanguageModel):
+            raise BadInput(
+                f"{name} is a GRU, which reads in order and has no attention to show: open a run "
+                "of a transformer",
+                code="studio.gru",
+            )
+        return model
+
+
+def _opened(request: Request) -> OpenRuns:
+    runs: OpenRuns = request.app.state.runs
+    return runs
+
+
+Runs = Annotated[OpenRuns, Depends(_opened)]

@@ -1,0 +1,219 @@
+"""The page in a browser: every room drawn and used; no error, no request to another machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from wordorder.studio.application import create_app
+from wordorder.studio.opened import OpenRuns
+from wordorder.studio.rooms import attention
+from wordorder.text.corpus import Corpus, Document
+from wordorder.text.store import open_store
+from wordorder.training.run import Run
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+# Without them Chromium looks for updates and experiments, which a machine without network refuses.
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update"
+).split()
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+WAIT = 20_000  # milliseconds, on a busy machine
+
+Open = Callable[..., Any]
+
+
+def complaints(message: Any) -> list[str]:
+    """Return an error or warning of the console.
+
+    Not the browser's note on a 422: the studio's answer says what is wrong with a question.
+    """
+    bad = message.type in ("error", "warning") and "status of 422" not in message.text
+    return [message.text] if bad else []
+
+
+@pytest.fixture(scope="module")
+def served(runs: OpenRuns) -> Iterator[Callable[[OpenRuns], str]]:
+    """Return a function that serves runs from a thread, and returns the URL."""
+    servers = []
+    playwright.expect.set_options(timeout=WAIT)
+
+    def text_of(run: Run, data: Any, field: str) -> Any:
+        corpus = Corpus("t", (Document("some words " * 60, "t"),))
+        return "a text", open_store(corpus, run.tokenizer)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(attention, "text_of", text_of)  # theirs would be the documentation of Python
+
+    def serve(shown: OpenRuns) -> str:
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(shown), log_level="error", ws="none"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        servers.append((server, thread, listening))
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+    yield serve
+    patch.undo()
+    for server, thread, listening in servers:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def url(served: Callable[[OpenRuns], str], runs: OpenRuns) -> str:
+    return served(runs)
+
+
+@pytest.fixture
+def open_page(browser: Any, url: str) -> Iterator[Open]:
+    """Return a function that opens a room; at the end nothing may have gone wrong."""
+    problems: list[str] = []
+    contexts = []
+
+    def opened(where: str = "", base: str = url, width: int = 1280, scheme: str = "light") -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, accept_downloads=True
+        )
+        contexts.append(context)
+        context.set_default_timeout(WAIT)
+        page = context.new_page()
+        page.on("console", lambda message: problems.extend(complaints(message)))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        own = (base, "blob:", "data:")
+        page.on("request", lambda r: r.url.startswith(own) or problems.append(r.url))
+        page.goto(f"{base}/{where}")
+        page.wait_for_selector("main h1")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def test_order(open_page: Open) -> None:
+    page = open_page()
+    playwright.expect(page.locator(".card .badge.yes")).to_have_count(10)  # 4 runs, 6 embeddings
+    page.get_by_role("button", name="both ways (bidirectional)").click()
+    none = page.locator(".card", has=page.get_by_role("heading", name="none", exact=True))
+    playwright.expect(none).to_contain_text("sees no order")
+    page.get_by_role("button", name="alibi").click()  # off
+    playwright.expect(page.locator(".card")).to_have_count(9)
+    page.get_by_label("A sentence").fill("one")
+    playwright.expect(none).to_contain_text("fewer than two words")
+    page.get_by_label("A sentence").fill("dogs <b>bite</b> men")
+    playwright.expect(none).to_contain_text("sees no order")
+    assert "causal=0" in page.url and "bite" in page.url
+    page.reload()  # the state is in the URL
+    playwright.expect(page.locator(".card")).to_have_count(9)
+    assert page.locator("b", has_text="bite").count() == 0  # text, not HTML
+
+
+def test_inside(open_page: Open) -> None:
+    page = open_page("#/inside?run=rotary&text=some%20words")
+    token = page.locator(".tokens button").nth(2)
+    token.click()
+    playwright.expect(page.locator(".tokens button[aria-pressed=true]")).to_contain_text("id ")
+    page.get_by_label("Layer").select_option("1")
+    playwright.expect(page.locator("section.step").nth(2)).to_contain_text("layer 2, head 1")
+    assert "token=2" in page.url and "layer=1" in page.url
+    page.go_back()
+    playwright.expect(page.get_by_label("Layer")).to_have_value("0")
+    page.get_by_label("Top k", exact=True).fill("3")
+    playwright.expect(page.locator("main")).to_contain_text("3 of 257 tokens can be drawn")
+    page.get_by_role("button", name="Write", exact=True).click()
+    written = page.locator(".written button")
+    written.nth(3).wait_for()
+    playwright.expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
+    written.nth(2).click()  # what the model attended to there
+    playwright.expect(page.get_by_label("A sentence")).not_to_have_value("some words")
+
+
+def test_embedding(open_page: Open) -> None:
+    page = open_page("#/embedding")
+    playwright.expect(page.locator("figure")).to_have_count(4)
+    page.get_by_label("Embedding", exact=True).select_option("t5")
+    playwright.expect(page.locator("figure")).to_have_count(2)
+    page.get_by_label("buckets", exact=True).fill("10")
+    page.wait_for_url("**buckets**")
+    page.get_by_label("buckets, as a number").fill("1")
+    playwright.expect(page.get_by_role("alert")).to_contain_text("must be at least 2")
+    page.get_by_label("Embedding", exact=True).select_option("learned")
+    page.get_by_label("Sizes and trained model of").select_option("learned")
+    playwright.expect(page.locator("figure")).to_have_count(3)
+    page.locator("canvas.map").first.focus()
+    page.keyboard.press("ArrowRight")
+    playwright.expect(page.locator(".readout").first).to_contain_text("position 0, dimension 1")
+
+
+def test_attention(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("#/attention?run=rotary&other=masked")
+    playwright.expect(page.locator(".mini button")).to_have_count(16)
+    page.get_by_role("button", name="Layer 2, head 3").first.click()
+    playwright.expect(page.locator("main")).to_contain_text("Layer 2, head 3")
+    page.get_by_label("A text").fill("many words " * 45)
+    playwright.expect(page.locator("main")).to_contain_text("Each cell is the mean of 2 × 2")
+    for button, kind in (("PNG", b"\x89PNG"), ("JSON", b"{")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=button).nth(2).click()
+        path = tmp_path / button
+        download.value.save_as(path)
+        assert path.read_bytes().startswith(kind)
+    assert json.loads((tmp_path / "JSON").read_text())["layers"] == 2
+
+
+def test_without_a_run(open_page: Open, served: Callable[[OpenRuns], str]) -> None:
+    base = served(OpenRuns([]))
+    page = open_page(base=base)
+    playwright.expect(page.locator(".card .badge.yes")).to_have_count(6)
+    for room in ("Inside", "Attention"):
+        page.get_by_role("link", name=room).click()
+        playwright.expect(page.locator("main")).to_contain_text("wordorder train --preset nano")
+    page.get_by_role("link", name="Embedding").click()
+    page.locator("figure svg").first.wait_for()
+
+
+@pytest.mark.parametrize("room", ["order", "inside", "embedding", "attention"])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
+def test_it_fits_the_screen(open_page: Open, room: str, width: int, scheme: str) -> None:
+    page = open_page(f"#/{room}", width=width, scheme=scheme)
+    page.locator("figure :is(svg, canvas)").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    named = "[...document.querySelectorAll('input, select, textarea, button')]"
+    label = "e.labels?.length || e.ariaLabel || e.textContent.trim()"
+    assert page.evaluate(f"{named}.every((e) => {label})")
+
+
+def test_the_keyboard_and_the_theme(open_page: Open) -> None:
+    page = open_page("#/embedding")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the room"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    playwright.expect(page.get_by_role("heading", name="Order", exact=True)).to_be_visible()
+    theme = page.get_by_role("button", name="Theme")
+    theme.focus()
+    page.keyboard.press("Enter")  # light
+    page.keyboard.press("Enter")  # dark
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, dark.removeprefix("rgb(").removesuffix(")").split(","))) < 64
