@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, settings
 
+from wordorder.studio import detached, speed
 from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
 
@@ -21,6 +22,12 @@ FEW = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached, "start", lambda arguments, log: (0, ""))
+    monkeypatch.setattr(speed, "_in_process", lambda *_: None)
 
 
 @pytest.mark.slow
