@@ -13,8 +13,11 @@ from random_weights import filled
 from safetensors.torch import save_file
 
 from wordorder.model import make_model
+from wordorder.studio import opened
 from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
+from wordorder.text.corpus import Corpus, Document
+from wordorder.text.store import TokenStore, open_store
 from wordorder.training.run import Run
 
 LOCAL = "http://127.0.0.1:8321"
@@ -24,6 +27,27 @@ RUNS: dict[str, dict[str, Any]] = {
     "masked": {"position": "alibi", "causal": False},
     "gru": {"kind": "gru"},
 }
+
+
+@pytest.fixture(scope="package", autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Work in an empty folder: a studio shows what was started in the current one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_text() -> Iterator[None]:
+    """Replace the validation text of all runs, which is the documentation of Python."""
+
+    def text_of(run: Run, data: Any, field: str, **_: Any) -> tuple[str, TokenStore]:
+        corpus = Corpus("t", (Document("some more words of a text " * 120, "t"),))
+        return "a text", open_store(corpus, run.tokenizer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opened, "text_of", text_of)
+        yield
 
 
 @pytest.fixture(scope="session")

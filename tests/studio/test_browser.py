@@ -15,10 +15,6 @@ import uvicorn
 
 from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
-from wordorder.studio.rooms import attention
-from wordorder.text.corpus import Corpus, Document
-from wordorder.text.store import open_store
-from wordorder.training.run import Run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 # Without them Chromium looks for updates and experiments, which a machine without network refuses.
@@ -29,6 +25,7 @@ QUIET = (
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 WAIT = 20_000  # milliseconds, on a busy machine
+ROOMS = ["order", "inside", "embedding", "attention", "length", "words", "lesson"]
 
 Open = Callable[..., Any]
 
@@ -48,13 +45,6 @@ def served(runs: OpenRuns) -> Iterator[Callable[[OpenRuns], str]]:
     servers = []
     playwright.expect.set_options(timeout=WAIT)
 
-    def text_of(run: Run, data: Any, field: str) -> Any:
-        corpus = Corpus("t", (Document("some words " * 60, "t"),))
-        return "a text", open_store(corpus, run.tokenizer)
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(attention, "text_of", text_of)  # theirs would be the documentation of Python
-
     def serve(shown: OpenRuns) -> str:
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(create_app(shown), log_level="error", ws="none"))
@@ -64,7 +54,6 @@ def served(runs: OpenRuns) -> Iterator[Callable[[OpenRuns], str]]:
         return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
     yield serve
-    patch.undo()
     for server, thread, listening in servers:
         server.should_exit = True
         thread.join()
@@ -182,22 +171,93 @@ def test_attention(open_page: Open, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "JSON").read_text())["layers"] == 2
 
 
+def test_length(open_page: Open) -> None:
+    page = open_page("#/length?factor=2")
+    points = page.locator(".pick")
+    playwright.expect(page.locator(".progress")).to_be_hidden()
+    # rotary, learned and gru at 16, 32, 64, 128 tokens; yarn at the last two; learned ends at 64.
+    playwright.expect(points).to_have_count(3 * 4 - 1 + 2)
+    playwright.expect(page.locator("main")).to_contain_text("learned has no loss at 128 tokens")
+    page.get_by_role("button", name="ntk", exact=True).click()
+    playwright.expect(points).to_have_count(3 * 4 - 1 + 4)
+    page.get_by_role("button", name="rotary with ntk, 128 tokens").press("Enter")
+    reader = page.locator(".reader")
+    playwright.expect(reader).to_contain_text("rotary with ntk reads with 128 tokens")
+    playwright.expect(reader.locator(".token")).to_have_count(32)
+    page.get_by_role("button", name="Later text").click()
+    playwright.expect(reader).to_contain_text("Text 2 of")
+    assert "methods=ntk" in page.url and "window=1" in page.url
+    page.get_by_role("button", name="learned", exact=True).click()  # off
+    playwright.expect(points).to_have_count(2 * 4 + 4)
+
+
+def test_words(open_page: Open) -> None:
+    page = open_page("#/words?run=rotary&turn=0&word=A&words=A B C D")
+    bars = page.locator("figure", has=page.get_by_role("heading", name="Nearest words"))
+    playwright.expect(bars.locator("rect")).to_have_count(20)
+    for label, word in (("word", "A"), ("minus", "B"), ("plus", "C"), ("expected", "D")):
+        page.get_by_label(label, exact=True).fill(word)
+    playwright.expect(page.locator("main")).to_contain_text("A − B + C lands")
+    page.get_by_label("A word", exact=True).fill("nonesuch")
+    playwright.expect(page.get_by_role("alert")).to_contain_text("no word 'nonesuch'")
+    cloud = page.locator(".cloud svg text").first
+    before = cloud.get_attribute("x")
+    page.locator(".cloud").press("ArrowRight")
+    playwright.expect(cloud).not_to_have_attribute("x", before)
+    page.get_by_role("button", name="Turn").click()
+    playwright.expect(page.get_by_role("button", name="Stop turning")).to_be_visible()
+
+
+def test_the_lesson_leads_into_the_rooms_and_back(open_page: Open) -> None:
+    page = open_page("#/lesson")
+    for step in range(1, 10):
+        heading = page.get_by_role("heading", name=f"{step}. ")
+        playwright.expect(heading).to_be_visible()
+        playwright.expect(page.locator(".verdict-card").first).to_be_visible()
+        page.locator(".do a").click()
+        bar = page.get_by_role("complementary", name="Lesson")
+        playwright.expect(bar).to_contain_text(f"step {step} of 9")
+        page.locator("figure :is(svg, canvas)").first.wait_for()
+        back = "← Back to the lesson" if step == 9 else "Next step →"
+        bar.get_by_role("link", name=back).click()
+    page.get_by_text("What does rotary do?").click()
+    playwright.expect(page.locator(".quiz[open]")).to_contain_text("turns each pair")
+    playwright.expect(page.locator(".verdict-card")).to_have_count(11)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("room", ROOMS)
+def test_axe_has_nothing_serious_to_say(browser: Any, url: str, room: str, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    # axe is a script of another origin, which the page's policy would refuse.
+    context = browser.new_context(bypass_csp=True, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(f"{url}/#/{room}")
+    page.locator("figure :is(svg, canvas, blockquote)").first.wait_for(timeout=WAIT)
+    unfinished = "main :is(.stale, .waiting, .progress:not([hidden]))"
+    playwright.expect(page.locator(unfinished)).to_have_count(0)
+    violations = axe.Axe().run(page).response["violations"]
+    context.close()
+    serious = [each for each in violations if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], [n["html"][:120] for n in each["nodes"]]) for each in serious] == []
+
+
 def test_without_a_run(open_page: Open, served: Callable[[OpenRuns], str]) -> None:
     base = served(OpenRuns([]))
     page = open_page(base=base)
     playwright.expect(page.locator(".card .badge.yes")).to_have_count(6)
-    for room in ("Inside", "Attention"):
+    for room in ("Inside", "Attention", "Length", "Words"):
         page.get_by_role("link", name=room).click()
         playwright.expect(page.locator("main")).to_contain_text("wordorder train --preset nano")
     page.get_by_role("link", name="Embedding").click()
     page.locator("figure svg").first.wait_for()
 
 
-@pytest.mark.parametrize("room", ["order", "inside", "embedding", "attention"])
+@pytest.mark.parametrize("room", ROOMS)
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
 def test_it_fits_the_screen(open_page: Open, room: str, width: int, scheme: str) -> None:
     page = open_page(f"#/{room}", width=width, scheme=scheme)
-    page.locator("figure :is(svg, canvas)").first.wait_for()
+    page.locator("figure :is(svg, canvas, blockquote)").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     named = "[...document.querySelectorAll('input, select, textarea, button')]"
     label = "e.labels?.length || e.ariaLabel || e.textContent.trim()"

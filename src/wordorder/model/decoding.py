@@ -88,7 +88,9 @@ def next_distribution(logits: Tensor, seen: Tensor, sampling: Sampling) -> Tenso
     if sampling.top_p < 1:
         ordered, order = probabilities.sort(descending=True)
         total = ordered.sum()
-        probabilities[order[ordered.cumsum(0) - ordered >= sampling.top_p * total]] = 0
+        excluded = ordered.cumsum(0) - ordered >= sampling.top_p * total
+        excluded[0] = False  # in float32 the smallest top_p are 0, which would exclude all
+        probabilities[order[excluded]] = 0
     return probabilities
 
 

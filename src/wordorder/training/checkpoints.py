@@ -90,8 +90,10 @@ def newest_weights(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
     for path in reversed(_folders(folder)):
         try:
             with safe_open(path / WEIGHTS, "pt") as tensors:
-                names = [name for name in tensors.keys() if name.startswith(MODEL_PREFIX)]
-                weights = {name.removeprefix(MODEL_PREFIX): tensors.get_tensor(name) for name in names}
+                names = [n for n in list(tensors.keys()) if n.startswith(MODEL_PREFIX)]
+                weights = {
+                    name.removeprefix(MODEL_PREFIX): tensors.get_tensor(name) for name in names
+                }
         except (OSError, SafetensorError):  # removed meanwhile, or damaged
             continue
         return int(path.name.removeprefix("step-")), weights

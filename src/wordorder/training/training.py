@@ -313,7 +313,9 @@ class Training:
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Restore the weights and the optimizer from a checkpoint of the same model."""
         tensors, names = checkpoint.tensors, self.model.state_dict()
-        self.model.load_state_dict({name: tensors[f"{checkpoints.MODEL_PREFIX}{name}"] for name in names})
+        self.model.load_state_dict(
+            {name: tensors[f"{checkpoints.MODEL_PREFIX}{name}"] for name in names}
+        )
         prefix = "optimizer."
         self.optimizer.load_state(
             {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 
@@ -142,14 +142,18 @@ def resume(asked: JobName, workshop: TheWorkshop) -> JobEntry:
     return _entry(workshop.go_on(asked.name))
 
 
+def _run_of(name: Annotated[RunName, Query()], workshop: TheWorkshop) -> StartedJob:
+    return workshop.job(name, "train")
+
+
 @router.get("/watch", response_class=EventSourceResponse)
 async def watch(
-    name: Annotated[RunName, Query()], workshop: TheWorkshop
+    job: Annotated[StartedJob, Depends(_run_of)], workshop: TheWorkshop
 ) -> AsyncIterator[RunProgress]:
     """Return how a run goes, whenever that changes, until it has ended; server-sent events."""
-    reader, last = MetricsReader(workshop.job(name, "train").folder / "metrics.jsonl"), None
+    reader, last = MetricsReader(job.folder / "metrics.jsonl"), None
     while True:
-        progress = await asyncio.to_thread(_look, workshop, name, reader)
+        progress = await asyncio.to_thread(_look, workshop, job.name, reader)
         if progress != last:
             yield progress
         if progress.state != "running":

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import HTMLResponse
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel
@@ -22,7 +22,7 @@ from wordorder.studio.orders import CompareOrder
 from wordorder.studio.palette import colours
 from wordorder.studio.progress import Losses, MetricsReader, losses_of
 from wordorder.studio.rooms.build import JobEntry
-from wordorder.studio.workshop import State, TheWorkshop, Workshop, slug
+from wordorder.studio.workshop import StartedJob, State, TheWorkshop, Workshop, slug
 from wordorder.text.corpus import BUILT_IN
 
 router = APIRouter()
@@ -111,16 +111,19 @@ def start(asked: CompareOrder, workshop: TheWorkshop) -> JobEntry:
     return JobEntry(name=job.name, kind=job.kind, state=job.state)
 
 
+def _comparison_of(name: Annotated[RunName, Query()], workshop: TheWorkshop) -> StartedJob:
+    return workshop.job(name, "compare")
+
+
 @router.get("/watch", response_class=EventSourceResponse)
 async def watch_comparison(
-    name: Annotated[RunName, Query()], workshop: TheWorkshop
+    job: Annotated[StartedJob, Depends(_comparison_of)], workshop: TheWorkshop
 ) -> AsyncIterator[CompareProgress]:
     """Return how a comparison goes, whenever that changes, until it has ended."""
     readers: dict[Path, MetricsReader] = {}
     last = None
-    workshop.job(name, "compare")
     while True:
-        progress = await asyncio.to_thread(_look, workshop, name, readers)
+        progress = await asyncio.to_thread(_look, workshop, job.name, readers)
         if progress != last:
             yield progress
         if progress.state != "running":
@@ -130,14 +133,14 @@ async def watch_comparison(
 
 
 @router.get("/report", response_class=HTMLResponse)
-def report(name: Annotated[RunName, Query()], workshop: TheWorkshop) -> HTMLResponse:
+def report(job: Annotated[StartedJob, Depends(_comparison_of)]) -> HTMLResponse:
     """Return the report of a comparison, which may run no script."""
-    path = workshop.job(name, "compare").folder / REPORT
+    path = job.folder / REPORT
     try:
         page = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         raise BadInput(
-            f"{name} has no report yet: wait until it is done", code="studio.no-report"
+            f"{job.name} has no report yet: wait until it is done", code="studio.no-report"
         ) from None
     return HTMLResponse(page, headers={"content-security-policy": REPORT_POLICY})
 
@@ -165,7 +168,10 @@ def _look(workshop: Workshop, name: str, readers: dict[Path, MetricsReader]) -> 
     workshop.open_runs()
     if not (job.folder / RECORD).is_file():
         return progress
-    comparison = Comparison.read(job.folder)
+    try:
+        comparison = Comparison.read(job.folder)
+    except BadInput as error:  # damaged
+        return progress.model_copy(update={"state": "failed", "note": str(error)})
     cells = [_cell(cell, readers, job.state) for cell in cells_of(job.folder, comparison)]
     progress.command = progress.command or comparison.command or ""
     progress.steps, progress.seeds = comparison.steps, comparison.seeds

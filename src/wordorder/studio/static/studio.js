@@ -43,7 +43,9 @@ function footer() {
 function lessonBar(room) {
   const number = Number(read().values.get("lesson"));
   const at = (step) => link("lesson", new URLSearchParams({ step }));
-  if (!(number >= 1 && number <= STEPS.length) || room === "lesson") return [];
+  if (!(number >= 1 && number <= STEPS.length) || room === "lesson") {
+    return room === studio.rooms[0].name ? [h("p", {}, "New here? ", h("a", { href: link("lesson") }, "Nine short steps"), " lead through the rooms.")] : [];
+  }
   const { text, see } = task(studio, number);
   return [h("aside", { class: "bar", "aria-label": "Lesson" },
     h("p", {}, h("b", {}, `Lesson, step ${number} of ${STEPS.length}: ${STEPS[number - 1].title}. `), text, " ", h("span", { class: "soft" }, see)),

@@ -309,7 +309,7 @@ function useIt({ state, signal, name, kept }) {
   } }, "Export");
   const element = h("div", { class: "pair", hidden: true },
     h("div", { class: "card column" }, h("h3", {}, "Generate"), h("div", { class: "controls" }, textField({ label: "It goes on from", value: state.get("prompt"), most: 400, change: (prompt) => state.set({ prompt }) })), h("div", { class: "controls" }, write), page, links, foot),
-    h("div", { class: "card column" }, h("h3", {}, "Export"), h("p", { class: "soft" }, "For another program, compared with the original before it counts."),
+    h("div", { class: "card column" }, h("h3", {}, "Export"), h("p", { class: "soft" }, "Writes the model for another program, and checks that it computes the same there."),
       h("div", { class: "controls" }, choiceField({ label: "Program", value: to, choices: [{ value: "hf", text: "transformers" }, { value: "gguf", text: "llama.cpp, Ollama (GGUF)" }, { value: "onnx", text: "onnxruntime (ONNX)" }], change: (value) => { to = value; } })),
       h("div", { class: "controls" }, send), trouble, exported));
   return {

@@ -228,7 +228,7 @@ function makeOutput({ state, signal, current, open }) {
         slider("top_k", "Top k", { least: 0, most: 100, zero: "0: all tokens" }),
         slider("top_p", "Top p", { least: 0.05, most: 1, step: 0.05 }),
         slider("seed", "Seed", { least: 0, most: 20 })), predictions),
-      step("6", "Write", h("p", {}, "The model reads what it wrote, and goes on. The underline is darker where it was surer. Choose a token to see what the model attended to when it wrote it."),
+      step("6", "Write", h("p", {}, "The model reads what it wrote, and goes on. The underline is stronger where it was surer. Choose a token to see what the model attended to when it wrote it."),
         h("div", { class: "controls" }, button), page, foot)),
   };
 }

@@ -166,7 +166,7 @@ function makeReader({ state, signal }) {
 
   function show({ before, tokens, windows, window, loss_nats: loss, at_trained_length: then, command }) {
     const change = then === null ? "" : ` With the trained length it is ${then.toFixed(3)}: here the model is ${Math.abs(loss - then) < 0.0005 ? "as good" : loss > then ? `worse by ${(loss - then).toFixed(3)}` : `better by ${(then - loss).toFixed(3)}`}.`;
-    about.textContent = `Text ${window + 1} of ${windows}. The loss of its underlined words is ${loss.toFixed(3)} nats.${change} The underline is darker where the model was surer of the word; orange marks words that it expected twice as much with the trained length.`;
+    about.textContent = `Text ${window + 1} of ${windows}. The loss of its underlined words is ${loss.toFixed(3)} nats.${change} The underline is stronger where the model was surer of the word.${then === null ? "" : " Orange marks words that it gave twice the chance with the trained length."}`;
     page.replaceChildren(h("span", { class: "soft" }, `… ${before}`), ...tokens.map(({ text, probability, at_trained_length: there }) => h("span", {
       class: there !== null && there > 2 * probability ? "token lost" : "token", "--sure": sure(probability), title: `${visible(text)}: ${percent(probability)}${there === null ? "" : `, with the trained length ${percent(there)}`}`,
     }, text)));

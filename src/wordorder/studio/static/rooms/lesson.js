@@ -8,7 +8,7 @@ import { link } from "../lib/state.js";
 
 const MEANING = {
   holds: "measured, and true", "direction only": "true in direction, smaller than claimed", "does not hold": "measured, and false here",
-  "not testable": "models this small cannot tell", undecided: "the measurement cannot tell",
+  "not testable": "could not be decided at this size", undecided: "the measurement cannot tell",
 };
 
 export const defaults = () => ({ step: "1" });

@@ -9,7 +9,7 @@ import { commandBox, drawn, figure, problem } from "../lib/figure.js";
 
 const USUAL = "none,sinusoidal,learned,rotary,alibi,t5";
 
-export const defaults = () => ({ text: "I love AI", other: "", causal: "1", show: USUAL, off: "" });
+export const defaults = () => ({ text: "I love AI", other: "", causal: "1", show: USUAL, off: "", runs: "1" });
 
 export async function render({ place, studio, state, signal }) {
   const results = new Map(); // by card, for one scale in all pictures
@@ -18,8 +18,9 @@ export async function render({ place, studio, state, signal }) {
   const hint = h("p", { class: "notice", "aria-live": "polite" });
   const layers = Math.max(4, ...studio.runs.map((run) => run.layers));
 
+  const trained = () => (state.get("runs") === "1" ? studio.runs : []);
   const models = () => [
-    ...studio.runs.map((run) => ({ key: `run ${run.name}`, title: run.name, position: run.position || "GRU", question: { run: run.name } })),
+    ...trained().map((run) => ({ key: `run ${run.name}`, title: run.name, position: run.position || "GRU", question: { run: run.name } })),
     ...state.list("show").map((name) => ({ key: name, title: name, position: name, question: { position: name, causal: state.get("causal") === "1" } })),
   ];
   const off = () => state.list("off").map(Number).filter(Number.isInteger);
@@ -48,7 +49,7 @@ export async function render({ place, studio, state, signal }) {
       if (!cards.has(model.key)) cards.set(model.key, makeCard(model, studio, results, signal));
       grid.append(cards.get(model.key).element); // in the order of the choice
     }
-    hint.replaceChildren(h("b", {}, "Notice."), notice(state.get("causal") === "1", off().length), studio.runs.length ? " (Trained runs keep the attention they were trained with.)" : "");
+    hint.replaceChildren(h("b", {}, "Notice."), notice(state.get("causal") === "1", off().length), trained().length ? " (Trained runs keep the attention they were trained with.)" : "");
     return Promise.all(shown.map((model) => ask(model, cards.get(model.key))));
   }
   const later = debounced(refresh, 150);
@@ -72,7 +73,11 @@ export async function render({ place, studio, state, signal }) {
       segments({
         label: "Embedding switched off in", several: true, chosen: state.list("off"), change: (which) => change("off")(which.join(",")),
         choices: Array.from({ length: layers }, (_, i) => ({ value: String(i), text: `layer ${i + 1}` })),
-      })),
+      }),
+      studio.runs.length ? segments({
+        label: "Trained runs", chosen: [state.get("runs")], change: change("runs"),
+        choices: [{ value: "1", text: "shown" }, { value: "0", text: "hidden" }],
+      }) : null),
     hint, grid);
   await refresh();
 }

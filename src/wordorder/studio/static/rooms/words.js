@@ -158,10 +158,10 @@ function makeCloud({ run, state, value, signal }) {
 }
 
 function cloudOf({ words, places }, yaw, pitch, width) {
-  const height = Math.max(260, Math.min(460, width * 0.62));
+  const height = Math.max(320, Math.min(500, width * 0.62));
   const [cy, sy, cp, sp] = [Math.cos(yaw), Math.sin(yaw), Math.cos(pitch), Math.sin(pitch)];
   const far = Math.max(1e-6, ...places.map((place) => Math.hypot(...place)));
-  const scale = Math.min(width / 2 - 46, height / 2 - 16);
+  const scale = Math.min(width / 2 - 28, height / 2 - 12);
   const at = places.map(([x, y, z]) => {
     const [a, b, c] = [x / far, y / far, z / far], right = a * cy + c * sy, back = c * cy - a * sy;
     return { right, up: b * cp - back * sp, near: -(back * cp + b * sp) };
