@@ -189,7 +189,9 @@ class Terminal(Display):
         per_byte = f"  {bits:.3f} bits/byte" if bits else ""
         text = record["text"] if "final" not in record else f"whole {record['text']} text:"
         line = f"step {record['step']:,}  {text} loss {record['validation_loss']:.3f}{per_byte}"
-        self.console.print(f"{line}  {self._perplexity(record)}", style="bold")
+        average = record.get("average_loss")
+        of_average = f"  (averaged weights: loss {average:.3f})" if average is not None else ""
+        self.console.print(f"{line}  {self._perplexity(record)}{of_average}", style="bold")
 
     def _perplexity(self, record: dict[str, Any]) -> str:
         loss = record["validation_loss"]

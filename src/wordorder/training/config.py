@@ -107,6 +107,9 @@ class TrainConfig:
     """seed of initial weights, data order, and dropout"""
     keep: Literal["best", "last"] = "best"
     """weights to save: the best on the development text, or the last"""
+    average: Literal["none", "ema", "tail"] = "none"
+    """also average the weights over steps, and keep the average if it is better on the development
+    text: ema weights recent steps more, tail is the mean over the last tenth of the steps"""
     evaluate_every: NotNegative = 0
     """steps between validations; 0: ten to twenty validations in all"""
     checkpoint_every: NotNegative = 0
@@ -138,6 +141,13 @@ class TrainConfig:
                 code="training.no-data",
             )
         check_fractions(self.validation_fraction, self.development_fraction)
+        if self.average != "none" and (self.keep == "last" or not self.development_fraction):
+            setting = "--keep last" if self.keep == "last" else "--development-fraction 0"
+            raise BadInput(
+                f"--average {self.average} is kept if it is better on the development text, and "
+                f"{setting} uses none: leave out one of the two",
+                code="training.average-without-choice",
+            )
         lengths = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise BadInput(

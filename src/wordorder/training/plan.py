@@ -206,9 +206,9 @@ def tokens_per_step(config: TrainConfig) -> int:
 def peak_bytes(config: TrainConfig, model: TokenModel, ranks: int = 1) -> int:
     """Return the estimated peak memory of training in bytes, of one rank if there are several.
 
-    It is the sum of weights, gradients, two moments and the best weights in float32, of the
-    activations of each layer with the scores of plain attention, and of the logits with their
-    float32 copy and two gradients.
+    It is the sum of weights, gradients, two moments, the best and the averaged weights in float32,
+    of the activations of each layer with the scores of plain attention, and of the logits with
+    their float32 copy and two gradients.
     """
     batch = config.batch_size // ranks * _row_bytes(model.config, model.config.trained_length)
     return _bytes_without_batch(config, model) + batch
@@ -216,6 +216,7 @@ def peak_bytes(config: TrainConfig, model: TokenModel, ranks: int = 1) -> int:
 
 def _bytes_without_batch(config: TrainConfig, model: TokenModel) -> int:
     copies = 5 if config.keep == "best" and config.development_fraction else 4
+    copies += config.average != "none"
     return INTERPRETER_BYTES + 4 * copies * sum(p.numel() for p in model.parameters())
 
 
