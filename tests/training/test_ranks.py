@@ -46,6 +46,8 @@ CASES = {
         {"position": "t5"},
         {"average": "ema", "shard": True, "checkpoint_every": 10},
     ),
+    "recomputed": ({"position": "t5"}, {"recompute": True}),
+    "split and recomputed": ({"position": "fire"}, {"recompute": True, "shard": True}),
     "split rotary": ({"position": "rotary"}, {"shard": True, "weight_decay": 0.01}),
     "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
     "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),

@@ -126,6 +126,9 @@ class TrainConfig:
     """attention kernel (flex only on CUDA); auto measures"""
     compile: Literal["auto", "yes", "no"] = "auto"
     """use torch.compile; auto: if the run is long enough to repay it"""
+    recompute: bool = False
+    """compute each layer again in the backward pass instead of storing its activations: less
+    memory, a third more time, the same bits"""
     shard: bool = False
     """with several ranks: split weights, gradients and optimizer state over them (FSDP2)"""
     threads: Threads = 0
@@ -159,6 +162,11 @@ class TrainConfig:
                 "--isolate-documents is not possible with a GRU, which cannot separate packed "
                 "documents: leave it out",
                 code="training.gru-isolates",
+            )
+        if self.recompute and self.model.kind == "gru":
+            raise BadInput(
+                "--recompute is an option of transformers, but --model is gru: leave it out",
+                code="training.gru-recomputes",
             )
         masked = self.objective == "masked-token"
         if masked and self.model.causal and self.model.kind == "transformer":

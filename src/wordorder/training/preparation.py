@@ -134,6 +134,7 @@ def _prepare(
         config = with_dropout(config, _passes(config, training_data, fixed_steps))
     check_memory(config, shape_of(config.model), device, ranks)
     model = make_model(config.model)
+    model.set_recompute(config.recompute)
     with memory_explained(config, model):
         set_weights(model, config.seed, weights)
         model.to(device)

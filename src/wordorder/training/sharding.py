@@ -25,13 +25,14 @@ from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import Muon, Optimizer, orthogonalise
 
 
-def split(whole: TokenModel, compute: Compute) -> TokenModel:
+def split(whole: TokenModel, config: TrainConfig, compute: Compute) -> TokenModel:
     """Return a copy of a model whose weights are split over all ranks."""
     # The losses are summed, never changed in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     model = make_model(whole.config).to(compute.device)
     model.load_state_dict(whole.state_dict())
     model.share_rows(whole.rows)
+    model.set_recompute(config.recompute)
     use(model, compute)
     scalars = {p for p in model.parameters() if not p.dim()}  # FSDP2 cannot split them
     for block in getattr(model, "blocks", ()):

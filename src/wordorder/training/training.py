@@ -72,6 +72,7 @@ class Training:
         self.forward = model if forward is None else forward
         self.ranks = ranks
         model.share_rows(ranks.rows)
+        model.set_recompute(config.recompute)
         self.open_ended = open_ended
         self.ends: list[tuple[int, int]] = []
         self.done = self.saved = 0
@@ -202,7 +203,7 @@ class Training:
         """
         from wordorder.training.sharding import SplitAverage, SplitOptimizer, split
 
-        trained = split(self.model, self.compute)
+        trained = split(self.model, self.config, self.compute)
         optimizer = SplitOptimizer(self.model, trained, self.config, self.compute)
         optimizer.load_state(self.optimizer.state())
         self.optimizer, self.forward, self.is_split = optimizer, trained, True
