@@ -52,6 +52,10 @@ def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     keep_large_blocks()
     options = read_options(arguments)
+    if options.find_learning_rate:
+        from wordorder.cli.find_learning_rate import find  # imports what other runs do not need
+
+        return find(options, arguments)
     if options.ranks > 1 and not is_worker():
         folder = Path(options.resume) if options.resume else folder_of(options.train)
         return launch(arguments, options.ranks, options.max_restarts, folder)

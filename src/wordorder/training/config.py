@@ -182,8 +182,15 @@ class TrainConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON, without those of the model."""
+        """Return the fields as JSON, without those of the model.
+
+        The settings that were added last are left out at their defaults, so that results stored by
+        earlier versions are found by their settings.
+        """
         values = {k: v for k, v in asdict(self).items() if k != "model"}
+        for name in ("average", "recompute"):
+            if values[name] == getattr(type(self), name):
+                del values[name]
         lists = {"data": list(self.data), "checkpoint_at_words": list(self.checkpoint_at_words)}
         return {**values, **lists}
 
