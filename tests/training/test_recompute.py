@@ -102,3 +102,12 @@ def test_a_gru_cannot_recompute() -> None:
     with pytest.raises(BadInput) as caught:
         TrainConfig(model=ModelConfig(kind="gru"), recompute=True)
     assert caught.value.code == "training.gru-recomputes"
+
+
+def test_results_of_earlier_versions_are_found_by_their_settings() -> None:
+    """Settings at their defaults are left out, and a record with or without them comes back."""
+    config = TrainConfig()
+    assert not {"recompute", "average"} & set(config.to_dict())
+    changed = replace(config, recompute=True, average="tail")
+    for each in (config, changed):
+        assert TrainConfig.from_dict(each.to_dict(), each.model) == each

@@ -7,8 +7,8 @@ rate ends lowest after its decay. With two seeds a difference can be told from n
 The runs have a quarter of the steps, at least 100. The best rate falls as runs get longer, so the
 best of short runs is at the upper end of what suits the long one.
 
-Source: Wortsman et al. 2023, arXiv 2309.14322, section 3.1 (the loss of whole runs by learning
-rate, and how flat it is); Smith 2015, arXiv 1506.01186, section 3.3 (the range test, not used);
+Source: Wortsman et al. 2023, arXiv 2309.14322 (the loss of whole runs by learning rate, and how
+flat it is); Smith 2015, arXiv 1506.01186, section 3.3 (the range test, not used);
 Bjorck et al. 2024, arXiv 2409.19913 (longer runs need lower rates).
 
 Not here: a multiple of one rate alone; other settings.
@@ -94,7 +94,7 @@ class RateSearch:
 
     @property
     def as_good(self) -> list[float]:
-        """The factors at most `FLAT` above the lowest mean, or not above it with one of the seeds."""
+        """The factors at most `FLAT` above the lowest mean, or not above it in one of the seeds."""
         means, lowest = self.means, self.losses[self.best]
         return [
             factor

@@ -37,8 +37,9 @@ class LanguageModel(TokenModel):
 
     def set_recompute(self, recompute: bool) -> None:
         """Set whether training recomputes blocks in the backward pass, which saves memory."""
-        for block in self.blocks:
-            block.recompute = recompute
+        for block in self.modules():
+            if isinstance(block, Block):
+                block.recompute = recompute
 
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be generated after `tokens`; None: no limit.

@@ -7,8 +7,8 @@ The exponent g gives the mean a width that is a constant share of the steps so f
 first steps, longer later, whatever the length of the run. So it needs no horizon in steps, and a
 run whose end is set by the clock has the same average as one whose number of steps is given.
 
-Source: Karras et al. 2023, arXiv 2312.02696, section 3.1 and equation 123 (ema with a width that
-follows the run's length); Izmailov et al. 2018, arXiv 1803.05407, section 3 (tail).
+Source: Karras et al. 2023, arXiv 2312.02696, section 3.1 (ema with a width that follows the run's
+length); Izmailov et al. 2018, arXiv 1803.05407, section 3 (tail).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 PREFIX = "average."
-EMA_EXPONENT = 16.97  # a standard deviation of 5% of the steps so far (Karras et al., table 7)
+EMA_EXPONENT = 16.97  # a standard deviation of 5% of the steps so far (Karras et al., section 3.1)
 TAIL_SHARE = 0.1  # of all steps
 
 
