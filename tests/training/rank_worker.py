@@ -13,7 +13,7 @@ from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
 from wordorder.training.follower import follow
 from wordorder.training.ranks import Ranks, joined
-from wordorder.training.start import train
+from wordorder.training.start import resume, train
 
 
 def config_of(case: dict) -> TrainConfig:
@@ -28,8 +28,12 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined() as ranks:
         for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():
-            if ranks.leads:
-                train(config_of(json.loads(line)), compute=compute_for(ranks), ranks=ranks)
+            case = json.loads(line)
+            if not ranks.leads:
+                follow(ranks)
+            elif "resume" in case:
+                resume(case["resume"], inexact=True, ranks=ranks)
                 ranks.end()
             else:
-                follow(ranks)
+                train(config_of(case), compute=compute_for(ranks), ranks=ranks)
+                ranks.end()

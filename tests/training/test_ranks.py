@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -42,6 +43,13 @@ CASES = {
     "hidden tokens": ({"position": "learned", "causal": False}, MASKED),
     "accumulated": ({"position": "alibi"}, {"accumulate": 2, "steps": 10}),
     "a GRU": ({"kind": "gru"}, {}),
+    "averaged": ({"position": "alibi"}, {"average": "tail"}),
+    "split and averaged": (
+        {"position": "t5"},
+        {"average": "ema", "shard": True, "checkpoint_every": 10},
+    ),
+    "recomputed": ({"position": "t5"}, {"recompute": True}),
+    "split and recomputed": ({"position": "fire"}, {"recompute": True, "shard": True}),
     "split rotary": ({"position": "rotary"}, {"shard": True, "weight_decay": 0.01}),
     "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
     "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
@@ -99,7 +107,8 @@ def check_equal(one: Path, several: Path) -> None:
     assert losses(one)[-1] < losses(one)[0] - 0.2
     final = [read(folder / "metrics.jsonl")[-1] for folder in (one, several)]
     assert final[0]["final"] and final[1]["final"]
-    assert abs(final[0]["validation_loss"] - final[1]["validation_loss"]) < TOLERANCE
+    for name in {"validation_loss", "average_loss"} & set(final[0]):
+        assert abs(final[0][name] - final[1][name]) < TOLERANCE
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +139,17 @@ def test_the_same_number_of_ranks_gives_the_same_bits(two_ranks: Path) -> None:
     assert losses(two_ranks / "rotary") == losses(two_ranks / "again")
     first, second = (load_file(two_ranks / n / "model.safetensors") for n in ("rotary", "again"))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_split_average_is_resumed_to_the_bit(two_ranks: Path, tmp_path: Path) -> None:
+    whole, run = two_ranks / "split and averaged", tmp_path / "run"
+    shutil.copytree(whole, run)
+    last = Path("training") / "step-00000020"
+    shutil.rmtree(run / last)
+    start([{"resume": str(run)}], 2, tmp_path)
+    one, other = (load_file(folder / last / "state.safetensors") for folder in (whole, run))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert any(name.startswith("average.") for name in one)
 
 
 @pytest.mark.slow

@@ -52,6 +52,10 @@ def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     keep_large_blocks()
     options = read_options(arguments)
+    if options.find_learning_rate:
+        from wordorder.cli.find_learning_rate import find  # imports what other runs do not need
+
+        return find(options, arguments)
     if options.ranks > 1 and not is_worker():
         folder = Path(options.resume) if options.resume else folder_of(options.train)
         return launch(arguments, options.ranks, options.max_restarts, folder)
@@ -189,7 +193,9 @@ class Terminal(Display):
         per_byte = f"  {bits:.3f} bits/byte" if bits else ""
         text = record["text"] if "final" not in record else f"whole {record['text']} text:"
         line = f"step {record['step']:,}  {text} loss {record['validation_loss']:.3f}{per_byte}"
-        self.console.print(f"{line}  {self._perplexity(record)}", style="bold")
+        average = record.get("average_loss")
+        of_average = f"  (averaged weights: loss {average:.3f})" if average is not None else ""
+        self.console.print(f"{line}  {self._perplexity(record)}{of_average}", style="bold")
 
     def _perplexity(self, record: dict[str, Any]) -> str:
         loss = record["validation_loss"]

@@ -167,6 +167,8 @@ def _loss(run: Run, material: TrainingData, store: TokenStore, most_tokens: int)
         beginning(store, most_tokens, material.tokenizer),
         context_length=config.model.trained_length,
         isolate_documents=config.isolate_documents,
+        objective=config.objective,
+        mask_id=material.tokenizer.mask,
     ).loss_nats
 
 

@@ -37,5 +37,6 @@ def fine_tune(
         checkpoint_every=0,
         checkpoint_at_words=(),
         keep="last",  # runs are compared at the same step, not at their best ones
+        average="none",
         seed=(LATER + config.seed) % LARGEST,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .config import ModelConfig
 from .context import LayerContext
@@ -18,7 +20,15 @@ class Block(nn.Module):
 
     Args:
         layer: index from 0; the first layers may have no experts.
+
+    Attributes:
+        recompute: in training, store only the input, and compute the block again in the backward
+            pass, with the same random numbers.
+
+    Source: Chen et al. 2016, arXiv 1604.06174, section 4 (recomputing).
     """
+
+    recompute = False
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -39,6 +49,13 @@ class Block(nn.Module):
             self.feed_forward_output_norm = make_norm(config, config.width)
 
     def forward(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
+        repeats = self.recompute and self.training and torch.is_grad_enabled()
+        if repeats and cache is None and context.recorder is None:
+            output: Tensor = checkpoint(self._output, x, context, use_reentrant=False)
+            return output
+        return self._output(x, context, cache)
+
+    def _output(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
         drop = self.dropout
         if self.attention_output_norm is not None and self.feed_forward_output_norm is not None:
             attended = self.attention(self.attention_norm(x), context, cache)

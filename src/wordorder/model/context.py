@@ -77,6 +77,19 @@ class ResidualStream(Recorder):
         self.states.append(x)
 
 
+class BalanceLosses:
+    """The auxiliary losses of the experts in one forward pass.
+
+    Attributes:
+        losses: one of each mixture of experts.
+        is_complete: whether the pass is over; a backward pass may then compute layers again.
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        self.is_complete = False
+
+
 class LayerContext(NamedTuple):
     """A layer's embedding with its tables and masks, for one forward pass.
 
@@ -87,7 +100,7 @@ class LayerContext(NamedTuple):
         additive: the mask and the bias by distance.
         kernel: the requested kernel.
         recorder: an observer, or None.
-        balance: in training, a list to which experts append their auxiliary losses.
+        balance: in training, collects the auxiliary losses of experts.
     """
 
     layer: int
@@ -96,7 +109,7 @@ class LayerContext(NamedTuple):
     additive: AdditiveMask
     kernel: KernelName
     recorder: Recorder | None = None
-    balance: list[Tensor] | None = None
+    balance: BalanceLosses | None = None
 
     @property
     def layout(self) -> TokenLayout:
@@ -165,7 +178,7 @@ def layer_contexts(
     kernel: KernelName = "auto",
     rotated_keys: bool = False,
     recorder: Recorder | None = None,
-    balance: list[Tensor] | None = None,
+    balance: BalanceLosses | None = None,
 ) -> list[LayerContext]:
     """Return each layer's context; layers with equal embedding and window share a mask.
 
@@ -174,7 +187,7 @@ def layer_contexts(
         windows: the sliding window of each layer, or None.
         dtype: of the activations.
         rotated_keys: the cache keeps rotated keys.
-        balance: in training, a list for the auxiliary losses of experts.
+        balance: in training, collects the auxiliary losses of experts.
     """
     tables = position.prepare(layout, rotated_keys)
     shared: dict[tuple[tuple[int, ...], int | None], AdditiveMask] = {}

@@ -139,9 +139,10 @@ class Experts(nn.Module):
         tokens = x.flatten(0, -2)
         routing = self.router.route(tokens)
         if self.training and context.balance is not None:
-            self._observe(routing)
+            if not context.balance.is_complete:
+                self._observe(routing)
             if self.balance_factor:
-                context.balance.append(self.balance_factor * routing.balance_loss())
+                context.balance.losses.append(self.balance_factor * routing.balance_loss())
         compute = self._of_one_token if len(tokens) == 1 else self._of_many_tokens
         output = compute(tokens, routing).view_as(x)
         return output if self.shared is None else output + self.shared(x, context)

@@ -15,7 +15,7 @@ from ..positions import TokenLayout, build
 from .block import Block
 from .cache import Cache, KVCache
 from .config import ModelConfig
-from .context import LayerContext, Recorder, layer_contexts
+from .context import BalanceLosses, LayerContext, Recorder, layer_contexts
 from .layers import make_norm
 from .token_model import TokenModel
 
@@ -34,6 +34,12 @@ class LanguageModel(TokenModel):
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.layers))
         is_normed = config.norm_placement == "after"
         self.final_norm = None if is_normed else make_norm(config, config.width)
+
+    def set_recompute(self, recompute: bool) -> None:
+        """Set whether training recomputes blocks in the backward pass, which saves memory."""
+        for block in self.modules():
+            if isinstance(block, Block):
+                block.recompute = recompute
 
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be generated after `tokens`; None: no limit.
@@ -61,13 +67,14 @@ class LanguageModel(TokenModel):
         batch = Batch.of(tokens)
         if batch.targets is None or not (self.training and self.config.experts):
             return super().forward(batch, cache, recorder)
-        balance: list[Tensor] = []
+        balance = BalanceLosses()
         hidden = self._hidden(batch, cache, recorder, balance)
         losses = self.target_losses(hidden, batch.targets)
-        if not balance:
+        balance.is_complete = True
+        if not balance.losses:
             return losses
         # The losses stay those of the tokens: the auxiliary losses add 0, and their gradient.
-        total = torch.stack(balance).sum()
+        total = torch.stack(balance.losses).sum()
         return losses + (total - total.detach()) * (batch.targets >= 0)
 
     def _hidden(
@@ -75,9 +82,9 @@ class LanguageModel(TokenModel):
         batch: Batch,
         cache: KVCache | None,
         recorder: Recorder | None,
-        balance: list[Tensor] | None,
+        balance: BalanceLosses | None,
     ) -> Tensor:
-        """Return the final hidden states; in training, fill the list of auxiliary losses."""
+        """Return the final hidden states; in training, collect the auxiliary losses."""
         layout = self.layout(batch, cache)
         x = self.position.embed(self.word_vectors(batch.tokens), layout)
         if self.embedding_norm is not None:
@@ -147,7 +154,7 @@ class LanguageModel(TokenModel):
         layout: TokenLayout,
         rotated_keys: bool = False,
         recorder: Recorder | None = None,
-        balance: list[Tensor] | None = None,
+        balance: BalanceLosses | None = None,
     ) -> list[LayerContext]:
         """Return each layer's context; layers with equal embedding and window share a mask."""
         return layer_contexts(

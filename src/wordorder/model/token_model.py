@@ -190,6 +190,9 @@ class TokenModel(nn.Module):
             if isinstance(module, Dropout):
                 module.rows = rows
 
+    def set_recompute(self, recompute: bool) -> None:
+        """Set whether training recomputes blocks in the backward pass, which saves memory."""
+
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be generated after `tokens`; None: no limit."""
         return None

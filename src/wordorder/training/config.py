@@ -107,6 +107,9 @@ class TrainConfig:
     """seed of initial weights, data order, and dropout"""
     keep: Literal["best", "last"] = "best"
     """weights to save: the best on the development text, or the last"""
+    average: Literal["none", "ema", "tail"] = "none"
+    """also average the weights over steps, and keep the average if it is better on the development
+    text: ema weights recent steps more, tail is the mean over the last tenth of the steps"""
     evaluate_every: NotNegative = 0
     """steps between validations; 0: ten to twenty validations in all"""
     checkpoint_every: NotNegative = 0
@@ -123,6 +126,9 @@ class TrainConfig:
     """attention kernel (flex only on CUDA); auto measures"""
     compile: Literal["auto", "yes", "no"] = "auto"
     """use torch.compile; auto: if the run is long enough to repay it"""
+    recompute: bool = False
+    """compute each layer again in the backward pass instead of storing its activations: less
+    memory, a third more time, the same bits"""
     shard: bool = False
     """with several ranks: split weights, gradients and optimizer state over them (FSDP2)"""
     threads: Threads = 0
@@ -138,6 +144,13 @@ class TrainConfig:
                 code="training.no-data",
             )
         check_fractions(self.validation_fraction, self.development_fraction)
+        if self.average != "none" and (self.keep == "last" or not self.development_fraction):
+            setting = "--keep last" if self.keep == "last" else "--development-fraction 0"
+            raise BadInput(
+                f"--average {self.average} is kept if it is better on the development text, and "
+                f"{setting} uses none: leave out one of the two",
+                code="training.average-without-choice",
+            )
         lengths = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise BadInput(
@@ -149,6 +162,11 @@ class TrainConfig:
                 "--isolate-documents is not possible with a GRU, which cannot separate packed "
                 "documents: leave it out",
                 code="training.gru-isolates",
+            )
+        if self.recompute and self.model.kind == "gru":
+            raise BadInput(
+                "--recompute is an option of transformers, but --model is gru: leave it out",
+                code="training.gru-recomputes",
             )
         masked = self.objective == "masked-token"
         if masked and self.model.causal and self.model.kind == "transformer":
@@ -164,8 +182,15 @@ class TrainConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON, without those of the model."""
+        """Return the fields as JSON, without those of the model.
+
+        The settings that were added last are left out at their defaults, so that results stored by
+        earlier versions are found by their settings.
+        """
         values = {k: v for k, v in asdict(self).items() if k != "model"}
+        for name in ("average", "recompute"):
+            if values[name] == getattr(type(self), name):
+                del values[name]
         lists = {"data": list(self.data), "checkpoint_at_words": list(self.checkpoint_at_words)}
         return {**values, **lists}
 

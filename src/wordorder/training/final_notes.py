@@ -39,10 +39,12 @@ def best_and_last(final: dict[str, Any]) -> str:
     if "best_step" not in final:
         return ""
     best, last = final["best_step"], final["last_step"]
-    if best == last:
+    averaged = final.get("best_averaged", False)
+    if best == last and not averaged:
         return f"the last weights, of step {last:,}, are the best: they are in model.safetensors"
+    weights = "averaged weights" if averaged else "weights"
     return (
-        f"model.safetensors has the weights of step {best:,}, the best on the development text "
+        f"model.safetensors has the {weights} of step {best:,}, the best on the development text "
         f"(validation loss {final['best_loss']:.3f}); last.safetensors has those of step {last:,} "
         f"({final['last_loss']:.3f})"
     )

@@ -15,6 +15,7 @@ from wordorder.model.config import ModelConfig
 from wordorder.text.store import TokenStore
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training import checkpoints
+from wordorder.training.average import PREFIX
 from wordorder.training.compute import Compute, compiled, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.process_state import isolated_process_state
@@ -42,9 +43,12 @@ def lead(training: Training, ranks: Ranks) -> None:
         "ends": training.ends,
         "done": training.done,
         "unused": unused,
+        "average": 0 if training.average is None else training.average.count,
     }
     tensors = {f"model.{n}": t for n, t in training.model.state_dict().items()}
     tensors |= {f"optimizer.{n}": t for n, t in training.optimizer.state().items()}
+    if config.shard:  # otherwise the leader alone averages
+        tensors |= {f"{PREFIX}{name}": tensor for name, tensor in training.averaged().items()}
     tensors["store.tokens"] = torch.from_numpy(store.tokens.copy())
     tensors["store.starts"] = torch.from_numpy(store.starts.copy())
     ranks.send(values, tensors)
@@ -83,6 +87,8 @@ def _follow(ranks: Ranks) -> None:
             _step(training)
         elif message.values["do"] == "collect":
             training.collect(optimizer=message.values["optimizer"])
+        elif message.values["do"] == "average":
+            training.averaged()
         else:
             training.end_at(message.values["steps"], message.values["begin"])
 
@@ -98,7 +104,9 @@ def _step(training: Training) -> None:
 def _training(message: Message, ranks: Ranks) -> Training:
     values, tensors = message
     model_config = ModelConfig.from_dict(values["model"])
-    config = replace(TrainConfig.from_dict(values["config"], model_config), keep="last")
+    config = TrainConfig.from_dict(values["config"], model_config)
+    if not config.shard:
+        config = replace(config, average="none")
     compute = Compute.from_dict(values["compute"])
     torch.set_num_threads(compute.threads)
     store = TokenStore(
@@ -119,7 +127,7 @@ def _training(message: Message, ranks: Ranks) -> Training:
         ranks=ranks,
     )
     parts: dict[str, Tensor] = {n: t for n, t in tensors.items() if not n.startswith("store.")}
-    training.load(checkpoints.Checkpoint(values["done"], parts, {}))
+    training.load(checkpoints.Checkpoint(values["done"], parts, {"average": values["average"]}))
     training.ends = [tuple(end) for end in values["ends"]]
     _share(training, ranks, values["unused"])
     return training

@@ -15,6 +15,7 @@ from wordorder.atomic import cannot_write
 from wordorder.errors import Failed
 from wordorder.folders import discard_replaced
 from wordorder.training import checkpoints, word_checkpoints
+from wordorder.training.average import holding
 from wordorder.training.display import Display
 from wordorder.training.metrics import Metrics
 from wordorder.training.plan import tokens_per_step
@@ -128,11 +129,16 @@ class _Work:
         self.controller.stepped()
 
     def validate(self) -> None:
-        training = self.training
-        record = training.validate(validation_tokens(training.config))
-        if training.best is not None:
+        training, best = self.training, self.training.best
+        tokens = validation_tokens(training.config)
+        record = training.validate(tokens)
+        if best is not None:
+            if averaged := training.averaged():
+                with holding(training.model, averaged):
+                    record["average_loss"] = training.validate(tokens)["validation_loss"]
+                best.compare(training.done, record["average_loss"], averaged, averaged=True)
             weights = training.model.state_dict()
-            training.best.compare(training.done, record["validation_loss"], weights)
+            best.compare(training.done, record["validation_loss"], weights)
         self.metrics.add(record)
         self.show.validated(record)
 
@@ -169,14 +175,18 @@ class _Work:
         training, best = self.training, self.training.best
         assert best is not None and best.weights is not None
         final, path = last, self.folder / "last.safetensors"
-        if best.step == training.done:
+        if best.step == training.done and not best.averaged:
             path.unlink(missing_ok=True)
         else:
-            weights = {n: t.clone() for n, t in training.model.state_dict().items()}
-            checkpoints.save_weights(path, weights)
-            training.model.load_state_dict(best.weights)
-            final = training.validate(FINAL_VALIDATION_TOKENS, final=True)
-            training.model.load_state_dict(weights)
+            checkpoints.save_weights(path, training.model.state_dict())
+            with holding(training.model, best.weights):
+                final = training.validate(FINAL_VALIDATION_TOKENS, final=True)
+        average: dict[str, Any] = {}
+        if averaged := training.averaged():
+            with holding(training.model, averaged):
+                of_average = training.validate(FINAL_VALIDATION_TOKENS, final=True)
+            average["average_loss"] = of_average["validation_loss"]
+            average["best_averaged"] = best.averaged
         return {
             **final,
             "step": best.step,  # the step of the measured weights
@@ -184,6 +194,7 @@ class _Work:
             "best_loss": final["validation_loss"],
             "last_step": training.done,
             "last_loss": last["validation_loss"],
+            **average,
         }
 
 

@@ -206,23 +206,31 @@ def tokens_per_step(config: TrainConfig) -> int:
 def peak_bytes(config: TrainConfig, model: TokenModel, ranks: int = 1) -> int:
     """Return the estimated peak memory of training in bytes, of one rank if there are several.
 
-    It is the sum of weights, gradients, two moments and the best weights in float32, of the
-    activations of each layer with the scores of plain attention, and of the logits with their
-    float32 copy and two gradients.
+    It is the sum of weights, gradients, two moments, the best and the averaged weights in float32,
+    of the activations of each layer with the scores of plain attention, and of the logits with
+    their float32 copy and two gradients.
     """
-    batch = config.batch_size // ranks * _row_bytes(model.config, model.config.trained_length)
+    batch = config.batch_size // ranks * _row_bytes(config, model.config)
     return _bytes_without_batch(config, model) + batch
 
 
 def _bytes_without_batch(config: TrainConfig, model: TokenModel) -> int:
     copies = 5 if config.keep == "best" and config.development_fraction else 4
+    copies += config.average != "none"
     return INTERPRETER_BYTES + 4 * copies * sum(p.numel() for p in model.parameters())
 
 
-def _row_bytes(shape: ModelConfig, length: int) -> int:
-    """Return the bytes of activations for one sequence."""
-    shape = replace(shape, trained_length=length)
-    return length * (shape.layers * _layer_bytes(shape) + shape.vocabulary_size * 4 * 3)
+def _row_bytes(config: TrainConfig, shape: ModelConfig, length: int | None = None) -> int:
+    """Return the bytes of activations for one sequence.
+
+    Args:
+        length: its tokens; None: those of the model.
+    """
+    shape = replace(shape, trained_length=length or shape.trained_length)
+    layers = shape.layers * _layer_bytes(shape)
+    if config.recompute:  # the input of each layer, and all of one layer
+        layers = shape.layers * 4 * shape.width + _layer_bytes(shape)
+    return shape.trained_length * (layers + shape.vocabulary_size * 4 * 3)
 
 
 def _layer_bytes(shape: ModelConfig) -> int:
@@ -271,12 +279,15 @@ def out_of_memory(config: TrainConfig, model: TokenModel, available: int | None 
     limit = f", but only {readable_bytes(available)} is available" if available is not None else ""
     room = 0.7 * (available or needed) - _bytes_without_batch(config, model)
     remedies = []
-    if rows := max(0, int(min(batch, room / _row_bytes(model.config, length)))):
+    repeated = replace(config, recompute=model.config.kind == "transformer")
+    if not config.recompute and batch * _row_bytes(repeated, model.config) <= room:
+        remedies.append("--recompute")
+    if rows := max(0, int(min(batch, room / _row_bytes(config, model.config)))):
         accumulate = -(-batch * config.accumulate // rows)
         same = f" --accumulate {accumulate}" if accumulate <= MOST_ACCUMULATED else ""
         remedies.append(f"--batch-size {rows}{same}")
     shorter = length
-    while shorter and batch * _row_bytes(model.config, shorter) > room:
+    while shorter and batch * _row_bytes(config, model.config, shorter) > room:
         shorter = shorter * 3 // 4
     if shorter:
         remedies.append(f"--trained-length {shorter}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from wordorder.errors import BadInput
 from wordorder.model import TokenModel, make_model, shape_of
 from wordorder.training import loop
 from wordorder.training.compute import (
@@ -95,6 +96,13 @@ def prepare(
         BadInput: a kernel or device is not available.
         Failed: there is too little memory.
     """
+    if config.average != "none" and training_data.development is None:
+        raise BadInput(
+            f"--average {config.average} is kept if it is better on the development text, which is "
+            "shorter than one context: use more --data, a larger --development-fraction, or leave "
+            "--average out",
+            code="training.average-without-development",
+        )
     timed, transformer = configured_steps(config) is None, config.model.kind == "transformer"
     open_size = config.auto_size and timed and transformer and compute is None and weights is None
     if not open_size:
@@ -126,6 +134,7 @@ def _prepare(
         config = with_dropout(config, _passes(config, training_data, fixed_steps))
     check_memory(config, shape_of(config.model), device, ranks)
     model = make_model(config.model)
+    model.set_recompute(config.recompute)
     with memory_explained(config, model):
         set_weights(model, config.seed, weights)
         model.to(device)

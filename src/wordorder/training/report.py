@@ -21,7 +21,7 @@ from wordorder.training.plan import readable_seconds
 from wordorder.training.signature import is_ours, signed
 
 Records = list[dict[str, Any]]
-HELD_OUT = "#555555"  # colour of losses on held-out text
+HELD_OUT, AVERAGED = "#555555", "#009E73"  # colours of losses on held-out text
 
 
 def write(folder: Path) -> str:
@@ -64,6 +64,9 @@ def draw_losses(path: Path, config: dict[str, Any], records: Records) -> None:
         look = Look(HELD_OUT, "o" if len(losses_of_text) > 1 else "*")
         points = tuple((r["step"], r["validation_loss"]) for r in losses_of_text)
         lines.append(Line(label, look, points))
+    averaged = tuple((r["step"], r["average_loss"]) for r in records if "average_loss" in r)
+    if averaged:
+        lines.append(Line("averaged weights, on the same texts", Look(AVERAGED, "D"), averaged))
     ratio = steps[-1]["bits_per_byte"] and steps[-1]["bits_per_byte"] / steps[-1]["loss"]
     panel = Lines(
         name=path.stem,
@@ -188,9 +191,10 @@ def _loss_line(record: dict[str, Any]) -> str:
     bits = record["validation_bits_per_byte"]
     per_byte = f", {bits:.4f} bits per byte" if bits else ""
     perplexity = math.exp(min(record["validation_loss"], 50))
+    averaged = ", with averaged weights" if record.get("best_averaged") else ""
     return (
         f"{record['validation_loss']:.4f}{between} nats per token, perplexity {perplexity:.1f}"
-        f"{per_byte}, after step {record['step']}"
+        f"{per_byte}, after step {record['step']}{averaged}"
     )
 
 

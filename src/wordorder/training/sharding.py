@@ -19,18 +19,20 @@ from torch.distributed.tensor import DTensor
 
 from wordorder.model import TokenModel, make_model
 from wordorder.model.token_model import ParameterPart
+from wordorder.training.average import AveragedWeights
 from wordorder.training.compute import DTYPES, Compute, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import Muon, Optimizer, orthogonalise
 
 
-def split(whole: TokenModel, compute: Compute) -> TokenModel:
+def split(whole: TokenModel, config: TrainConfig, compute: Compute) -> TokenModel:
     """Return a copy of a model whose weights are split over all ranks."""
     # The losses are summed, never changed in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     model = make_model(whole.config).to(compute.device)
     model.load_state_dict(whole.state_dict())
     model.share_rows(whole.rows)
+    model.set_recompute(config.recompute)
     use(model, compute)
     scalars = {p for p in model.parameters() if not p.dim()}  # FSDP2 cannot split them
     for block in getattr(model, "blocks", ()):
@@ -181,8 +183,45 @@ class SplitOptimizer(Optimizer):
                     state[key] = _as_split(value, parameter)
 
 
-def _as_split(value: Tensor, like: DTensor) -> DTensor:
-    part = _own_part(value, like).clone()
+class SplitAverage(AveragedWeights):
+    """The averaged weights of a split model: each rank averages the parts that it holds.
+
+    Args:
+        average: of the whole model.
+        model: the same model split.
+    """
+
+    def __init__(self, average: AveragedWeights, model: TokenModel) -> None:
+        super().__init__(average.kind, {}, exponent=average.exponent, tail=average.tail)
+        self.count = average.count
+        self.weights = dict(model.named_parameters())
+        self.values = {n: _part_of(v, self.weights[n]) for n, v in average.values.items()}
+
+    def current(self) -> list[Tensor]:
+        values = [parameter.detach() for parameter in self.weights.values()]
+        return [v.to_local() if isinstance(v, DTensor) else v for v in values]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the mean by name, whole; all ranks call it together."""
+        return {
+            name: gathered(_as_part(value, self.weights[name]))
+            for name, value in super().tensors().items()
+        }
+
+
+def _part_of(value: Tensor, like: Tensor) -> Tensor:
+    """Return a copy of the rows of a whole tensor that this rank holds of a weight."""
+    return (_own_part(value, like) if isinstance(like, DTensor) else value).clone()
+
+
+def _as_part(part: Tensor, like: Tensor) -> Tensor:
+    """Return a part as a tensor that is split as a weight is."""
+    if not isinstance(like, DTensor):
+        return part
     return DTensor.from_local(
         part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
     )
+
+
+def _as_split(value: Tensor, like: Tensor) -> Tensor:
+    return _as_part(_part_of(value, like), like)

@@ -23,6 +23,7 @@ from wordorder.model.decoding import Sampling
 from wordorder.text.prompt import Prompt
 from wordorder.text.store import beginning
 from wordorder.training import checkpoints
+from wordorder.training.average import PREFIX, AveragedWeights
 from wordorder.training.best import BestWeights
 from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
@@ -71,6 +72,7 @@ class Training:
         self.forward = model if forward is None else forward
         self.ranks = ranks
         model.share_rows(ranks.rows)
+        model.set_recompute(config.recompute)
         self.open_ended = open_ended
         self.ends: list[tuple[int, int]] = []
         self.done = self.saved = 0
@@ -90,6 +92,9 @@ class Training:
         development = getattr(training_data, "development", None)
         chooses = config.keep == "best" and development is not None
         self.best = BestWeights() if chooses else None
+        self.average: AveragedWeights | None = None
+        if config.average != "none":
+            self.average = AveragedWeights(config.average, model.state_dict())
 
     @property
     def is_over(self) -> bool:
@@ -140,6 +145,9 @@ class Training:
         self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
         shares = self.model.balance_experts()
         self.done += 1
+        if self.average is not None:
+            is_known = not self.open_ended or bool(self.ends)
+            self.average.update(self.done, self.steps if is_known else None)
         return {
             "step": self.done,
             "tokens": self.done * tokens_per_step(config),
@@ -193,13 +201,15 @@ class Training:
 
         `model` stays whole: `collect` copies the trained weights into it.
         """
-        from wordorder.training.sharding import SplitOptimizer, split
+        from wordorder.training.sharding import SplitAverage, SplitOptimizer, split
 
-        trained = split(self.model, self.compute)
+        trained = split(self.model, self.config, self.compute)
         optimizer = SplitOptimizer(self.model, trained, self.config, self.compute)
         optimizer.load_state(self.optimizer.state())
         self.optimizer, self.forward, self.is_split = optimizer, trained, True
         self.parameters = list(trained.parameters())
+        if self.average is not None:
+            self.average = SplitAverage(self.average, trained)
         self.collected = self.done
 
     def collect(self, *, optimizer: bool = False) -> dict[str, Tensor]:
@@ -218,6 +228,18 @@ class Training:
                 self.collected = self.done
                 return self.optimizer.state() if optimizer else {}
         return {}
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Return the averaged weights by name; {} without an average.
+
+        All ranks do this together if the weights are split.
+        """
+        if self.average is None or not self.average.count:
+            return {}
+        if self.is_split:
+            self.ranks.send({"do": "average"})
+        with explained():
+            return self.average.tensors()
 
     def with_sampled_positions(self, batch: Batch, number: int) -> Batch:
         """Return a batch with the positions that the embedding samples for it in training."""
@@ -305,6 +327,9 @@ class Training:
             "decisions": list(decisions),
             "best": best.facts() if best else {},
         }
+        if self.average is not None:
+            tensors |= {f"{PREFIX}{name}": tensor for name, tensor in self.averaged().items()}
+            extra["average"] = self.average.count
         checkpoints.save(folder / "training", self.done, tensors, extra)
         best_weights = best.weights if best else None
         checkpoints.save_weights(folder / "model.safetensors", best_weights or weights)
@@ -320,6 +345,8 @@ class Training:
         self.optimizer.load_state(
             {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         )
+        if self.average is not None:
+            self.average.load(checkpoint.extra.get("average", 0), tensors)
         if self.best is not None:
             device = self.parameters[0].device
             self.best.load(checkpoint.extra.get("best", {}), tensors, device)

@@ -31,6 +31,7 @@ class _Run(RunOptions):
     sample_prompt: Annotated[str, Hidden] = ""
     tensorboard: Annotated[bool, Hidden] = False
     keep: Annotated[Literal["best", "last"], Hidden] = "last"  # judged at a stated step
+    average: Annotated[Literal["none", "ema", "tail"], Hidden] = "none"
 
 
 @dataclass(frozen=True)

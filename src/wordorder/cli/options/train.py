@@ -27,6 +27,9 @@ class TrainOptions:
         resume: resume the run in this folder, with the same result bit by bit.
         inexact: with --resume: resume even if the result cannot be the same bit by bit.
         trust: with --resume or --init: run the code of a user-defined embedding in the run.
+        find_learning_rate: train several short runs with multiples of both learning rates instead,
+            and print the development loss of each, with the command of the best; the folder of the
+            run gets the ending -rates.
         ranks: processes that share each batch, started on this machine by PyTorch's torchrun. For
             several machines start torchrun yourself: torchrun ... -m wordorder train ...
         max_restarts: how often all ranks are started again after one of them has failed; they
@@ -40,6 +43,7 @@ class TrainOptions:
     resume: str | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
+    find_learning_rate: tyro.conf.FlagCreatePairsOff[bool] = False
     ranks: Annotated[int, Interval(ge=1, le=4096)] = 1
     max_restarts: Annotated[int, Interval(ge=0, le=1000)] = 0
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -61,4 +65,31 @@ def read_options(arguments: list[str]) -> TrainOptions:
                 "--inexact needs --resume RUN: leave it out", code="cli.train-inexact-alone"
             )
         check_overruled(given, options.train)
+    if options.find_learning_rate:
+        _check_search(options)
     return options
+
+
+def _check_search(options: TrainOptions) -> None:
+    """Check that the options of a learning-rate search can be used together.
+
+    Raises:
+        BadInput: the search is of a run that is resumed, shared by ranks, or without a size.
+    """
+    refused = {
+        "--resume": options.resume is not None,
+        "--ranks": options.ranks > 1,
+        "--shard": options.train.shard,
+    }
+    for name in (name for name, is_set in refused.items() if is_set):
+        raise BadInput(
+            f"--find-learning-rate trains short runs of one process from their start: leave out "
+            f"{name}",
+            code="cli.search-option",
+        )
+    if options.train.auto_size and options.train.steps is None and options.train.tokens is None:
+        raise BadInput(
+            "--find-learning-rate needs a size, because learning rates depend on it, and --preset "
+            "auto chooses it by the time: add --preset nano, tiny, mini, small or medium",
+            code="cli.search-without-size",
+        )

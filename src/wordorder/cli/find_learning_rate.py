@@ -1,0 +1,103 @@
+"""`wordorder train --find-learning-rate`: short runs with multiples of both learning rates.
+
+The table and the command to go on with go to stdout, progress to stderr. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from rich.console import Console
+
+from wordorder.cli.options.train import TrainOptions
+from wordorder.cli.runs_bar import RunsBar
+from wordorder.experiments.rate_search import FLAT, PICTURE, RateSearch, search
+from wordorder.table import Table
+from wordorder.training.config import folder_of
+
+RATES = ("--learning-rate", "--matrix-learning-rate")
+
+
+def find(options: TrainOptions, arguments: list[str]) -> int:
+    """Run the search, print its result, and return the exit code."""
+    config, show = options.train.plain(), RunsBar()
+    command = shlex.join(["wordorder", "train", *arguments])
+    folder = folder_of(config)
+    with show.closing(folder.with_name(f"{folder.name}-rates")):
+        found = search(config, show=show, command=command)
+    following = next_command(found, arguments)
+    if options.json:
+        print(json.dumps(_as_json(found, following)))
+        return 0
+    Console(highlight=False).print(table(found).terminal())
+    print(f"{verdict(found)}\n{found.folder / PICTURE}\nnext: {following}")
+    return 0
+
+
+def table(found: RateSearch) -> Table:
+    """Return the loss of every factor, and its difference from the lowest."""
+    means, rows = found.means, []
+    for factor, losses in found.losses.items():
+        first, second = found.rates(factor)
+        mean = f"{means[factor]:.4f}" if factor in means else "failed"
+        more = f"{means[factor] - means[found.best]:+.4f}" if factor in means else ""
+        seeds = " ".join(f"{loss:.4f}" for loss in losses)
+        rows.append([f"{factor:g}x", f"{first:g}", f"{second:g}", mean, more, seeds])
+    headings = ["rates", "AdamW", "Muon", f"{found.text} loss", "above the best", "each seed"]
+    return Table(headings, rows)
+
+
+def verdict(found: RateSearch) -> str:
+    """Return which rates are suggested, and how flat the optimum is."""
+    best, flat = found.best, found.as_good
+    width = (
+        f"from {min(flat):g}x to {max(flat):g}x the loss is within {FLAT:g} nats of that or no "
+        "higher in one of the two seeds"
+        if len(flat) > 1
+        else f"every other multiple is more than {FLAT:g} nats above, in both seeds"
+    )
+    edge = ""
+    if best in (min(found.losses), max(found.losses)) and len(found.losses) > 1:
+        edge = "; it is at the edge of what was tried"
+    keep = "the present rates are as good: keep them" if found.suggested == 1 else f"use {best:g}x"
+    shorter = (
+        f" These runs have {found.steps:,} steps and yours {found.run_steps:,}; longer runs need "
+        "the same rates or lower ones."
+        if found.steps < found.run_steps
+        else ""
+    )
+    return f"best: {best:g}x of both learning rates{edge}; {width}; {keep}.{shorter}"
+
+
+def next_command(found: RateSearch, arguments: list[str]) -> str:
+    """Return the command that trains with the suggested rates."""
+    words = [word for word in arguments if word not in ("--find-learning-rate", "--json")]
+    rest, is_value = [], False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        is_rate = name.replace("_", "-") in RATES
+        if not is_rate and not is_value:
+            rest.append(word)
+        is_value = is_rate and not equals
+    values = zip(RATES, found.rates(found.suggested), strict=True)
+    rates = [text for name, rate in values for text in (name, f"{rate:g}")]
+    if not found.config.muon:
+        rates = rates[:2]
+    return shlex.join(["wordorder", "train", *rest, *rates])
+
+
+def _as_json(found: RateSearch, following: str) -> dict:
+    losses = {f"{factor:g}": losses for factor, losses in found.losses.items()}
+    return {
+        "folder": str(found.folder),
+        "text": found.text,
+        "steps": found.steps,
+        "losses": losses,
+        "best": found.best,
+        "as_good": found.as_good,
+        "suggested": found.suggested,
+        "learning_rate": found.rates(found.suggested)[0],
+        "matrix_learning_rate": found.rates(found.suggested)[1],
+        "command": following,
+    }

@@ -1,0 +1,271 @@
+"""Searches for learning rates: short runs with multiples of both rates, judged on development text.
+
+Every run is a whole one, with its own warm-up and decay, over the same batches. A range test, one
+run whose rate rises until the loss does, is shorter, but shows where training diverges, not which
+rate ends lowest after its decay. With two seeds a difference can be told from noise, roughly.
+
+The runs have a quarter of the steps, at least 100. The best rate falls as runs get longer, so the
+best of short runs is at the upper end of what suits the long one.
+
+Source: Wortsman et al. 2023, arXiv 2309.14322 (the loss of whole runs by learning rate, and how
+flat it is); Smith 2015, arXiv 1506.01186, section 3.3 (the range test, not used);
+Bjorck et al. 2024, arXiv 2409.19913 (longer runs need lower rates).
+
+Not here: a multiple of one rate alone; other settings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wordorder import drawing
+from wordorder.errors import BadInput, Failed
+from wordorder.experiments.calibration import Calibration, as_job, calibrate
+from wordorder.experiments.folder import beginning, goes_on, write_record
+from wordorder.experiments.grid import SECONDS_TO_START
+from wordorder.experiments.jobs import Job
+from wordorder.experiments.paired_run import CHOOSING, MEASURES, train_and_measure
+from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
+from wordorder.experiments.tuning import SEEDS, Losses, best, further
+from wordorder.folders import FolderKind
+from wordorder.locks import held
+from wordorder.numerals import counted
+from wordorder.panels import Line, Lines, look_of
+from wordorder.training.config import (
+    TrainConfig,
+    budget_seconds,
+    folder_of,
+    whole_paths,
+    with_vocabulary,
+)
+from wordorder.training.plan import readable_seconds
+from wordorder.training.preparation import configured_steps, steps_in
+from wordorder.training.run import RUN
+from wordorder.training.size import with_dropout
+from wordorder.training.training_data import read_training_data
+
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+SHARE, FEWEST_STEPS = 0.25, 100
+FLAT = 0.01  # nats: rates this near the best one are as good
+RECORD, PICTURE = "search.json", "learning-rate.png"
+SEARCH = FolderKind(
+    "a learning-rate search",
+    record=RECORD,
+    keys=("asked", "steps", "machine"),
+    files=(PICTURE,),
+    inside={"runs/*": RUN},
+)
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """The result of a search.
+
+    Args:
+        folder: has the runs, the picture and the record.
+        config: of the run that is searched for.
+        steps: of each short run.
+        run_steps: of the run that is searched for.
+        text: the text of the losses: development, or validation if there is none.
+        losses: for each factor of the learning rates, the loss of each seed, in nats per token.
+    """
+
+    folder: Path
+    config: TrainConfig
+    steps: int
+    run_steps: int
+    text: str
+    losses: Losses
+
+    @property
+    def means(self) -> dict[float, float]:
+        """The mean loss of each factor whose runs ended with every seed, in ascending order."""
+        whole = {f: each for f, each in self.losses.items() if len(each) == len(SEEDS)}
+        return {f: math.fsum(each) / len(each) for f, each in sorted(whole.items())}
+
+    @property
+    def best(self) -> float:
+        """The factor with the lowest mean loss."""
+        return best(self.losses)
+
+    @property
+    def as_good(self) -> list[float]:
+        """The factors at most `FLAT` above the lowest mean, or not above it in one of the seeds."""
+        means, lowest = self.means, self.losses[self.best]
+        return [
+            factor
+            for factor, mean in means.items()
+            if mean <= means[self.best] + FLAT
+            or any(a <= b for a, b in zip(self.losses[factor], lowest, strict=True))
+        ]
+
+    @property
+    def suggested(self) -> float:
+        """The factor to train with: 1 if that is as good as the best."""
+        return 1.0 if 1.0 in self.as_good else self.best
+
+    def rates(self, factor: float) -> tuple[float, float]:
+        """Return both learning rates times a factor, rounded to three digits."""
+        config = self.config
+        rates = config.learning_rate, config.matrix_learning_rate
+        first, second = (float(f"{factor * rate:.3g}") for rate in rates)
+        return first, second
+
+
+def search(
+    config: TrainConfig, *, show: Progress | None = None, command: str | None = None
+) -> RateSearch:
+    """Search for the learning rates of a run; the same call continues an interrupted search.
+
+    Args:
+        config: of the run, which is not trained; the search is in its folder's name with -rates.
+        show: receives progress.
+        command: the command line, for the model cards.
+
+    Raises:
+        BadInput: the text is too short to choose by, or the folder holds something else.
+        Failed: no run ended.
+    """
+    show = show or Progress()
+    folder = folder_of(config)
+    folder = folder.with_name(f"{folder.name}-rates")
+    config = replace(config, data=whole_paths(config.data), keep="last", average="none")
+    with held(folder):
+        return _search(folder, config, show, command)
+
+
+def _search(folder: Path, config: TrainConfig, show: Progress, command: str | None) -> RateSearch:
+    data = read_training_data(config)
+    config = with_vocabulary(config, data.tokenizer.vocabulary_size)
+    asked = {**as_job(replace(config, out=None, overwrite=False)), "text": data.facts["split"]}
+    asked = json.loads(json.dumps({**asked, "content_hash": data.facts["content_hash"]}))
+    resumes = goes_on(folder, SEARCH, overwrite=config.overwrite)
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8")) if resumes else {}
+    if resumes and record["asked"] != asked:
+        raise BadInput(
+            f"{folder} holds a search with other settings or another text: add --overwrite, or "
+            "choose another --out",
+            code="experiments.other-search",
+        )
+    if not resumes:
+        show.say("measuring the fastest way to run several models on this machine")
+        compiled = replace(config, compile="no" if config.compile == "auto" else config.compile)
+        settled = calibrate(compiled, len(FACTORS) * len(SEEDS))
+        run_steps = configured_steps(config) or steps_in(
+            config, data, budget_seconds(config), settled.alone_seconds
+        )
+        record = {**asdict(settled), "run_steps": run_steps, "asked": asked}
+        record["steps"] = min(run_steps, max(FEWEST_STEPS, math.ceil(SHARE * run_steps)))
+    with beginning(folder, SEARCH, goes_on=resumes):
+        _write(folder, record)
+    config = with_dropout(config, data.batches(config).epoch(record["run_steps"]))
+    losses, text = _losses(folder, config, record, show, command)
+    found = RateSearch(folder, config, record["steps"], record["run_steps"], text, losses)
+    if not found.means:
+        raise Failed(
+            f"no run of the search ended; {folder} has them: lower --learning-rate and "
+            "--matrix-learning-rate",
+            code="experiments.search-without-result",
+        )
+    _write(folder, {**record, "text": text, "losses": {f"{f:g}": v for f, v in losses.items()}})
+    _draw(found)
+    return found
+
+
+def _losses(
+    folder: Path, config: TrainConfig, record: dict[str, Any], show: Progress, command: str | None
+) -> tuple[Losses, str]:
+    """Return the losses of each factor, in ascending order, and the name of their text."""
+    settled = Calibration(**{n: record[n] for n in Calibration.__dataclass_fields__})
+    losses: Losses = {}
+    texts, tried, factors = set(), set(), FACTORS
+    while factors:
+        cells = [(factor, seed) for factor in factors for seed in SEEDS]
+        jobs = [_job(folder, config, record, *cell, command) for cell in cells]
+
+        def plan(left: list[Job]) -> tuple[str, float]:
+            steps, at_once = record["steps"], settled.processes
+            each = SECONDS_TO_START + steps * settled.step_seconds
+            seconds = len(left) * each / min(len(left), at_once)
+            runs = f"{counted(len(left), 'run')} of {counted(steps, 'step')}"
+            about = f"{at_once_in_words(at_once)}: about {readable_seconds(seconds)}"
+            return f"{runs}, {about}", seconds
+
+        outcomes = run_what_is_left(jobs, at_once=settled.processes, plan=plan, show=show)
+        for (factor, _), outcome in zip(cells, outcomes, strict=True):
+            ended = losses.setdefault(factor, [])
+            if outcome.error is None:
+                ended.append(outcome.result["validation_loss"])
+                texts.add(outcome.result["text"])
+        tried |= set(factors)
+        factors = further(losses, tried)
+    return dict(sorted(losses.items())), " and ".join(sorted(texts))
+
+
+def _job(
+    folder: Path,
+    config: TrainConfig,
+    record: dict[str, Any],
+    factor: float,
+    seed: int,
+    command: str | None,
+) -> Job:
+    machine = record["machine"]
+    run = folder / "runs" / f"{factor:g}x-seed{SEEDS.index(seed)}"
+    short = replace(
+        config,
+        seed=seed,
+        out=None,
+        overwrite=False,
+        time=None,
+        tokens=None,
+        steps=record["steps"],
+        checkpoint_at_words=(),
+        threads=machine["threads"],
+        learning_rate=factor * config.learning_rate,
+        matrix_learning_rate=factor * config.matrix_learning_rate,
+    )
+    text = record["asked"]["content_hash"]
+    return Job(
+        f"{factor:g}x seed {SEEDS.index(seed)}",
+        train_and_measure,
+        {**as_job(short), "machine": machine, "measure": CHOOSING, "text": text},
+        {"folder": str(run), "command": command},
+        run / MEASURES,
+        machine["threads"],
+        in_words=lambda result: f"{result['text']} loss {result['validation_loss']:.4f}",
+    )
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
+    from wordorder.version import __version__
+
+    text = json.dumps({"wordorder": __version__, **record}, indent=1)
+    write_record(folder / RECORD, f"{text}\n")
+
+
+def _draw(found: RateSearch) -> None:
+    """Draw the loss by factor, each seed faintly."""
+    model = found.config.model
+    look = look_of(model.position if model.kind == "transformer" else "gru")
+    seeds = tuple(
+        tuple((f, found.losses[f][number]) for f in found.means) for number in range(len(SEEDS))
+    )
+    mean = Line(
+        "mean of two seeds", look, tuple(found.means.items()), seeds=seeds, seeds_joined=True
+    )
+    lowest = found.means[found.best]
+    panel = Lines(
+        name=Path(PICTURE).stem,
+        title=f"{found.text.capitalize()} loss after {counted(found.steps, 'step')}",
+        x_label="multiple of both learning rates",
+        y_label="loss (nats per token)",
+        lines=(mean,),
+        ticks=tuple((f, f"{f:g}x") for f in found.means),
+        band=(lowest, lowest + FLAT),
+    )
+    drawing.save_panels(found.folder / PICTURE, [[panel]])
