@@ -15,6 +15,7 @@ from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
 from wordorder.table import Table
+from wordorder.text.chat_template import ChatTemplate, template_for
 from wordorder.text.corpus import BUILT_IN, Corpus
 from wordorder.text.load import load_corpus
 from wordorder.text.split import (
@@ -70,12 +71,17 @@ def main(arguments: list[str]) -> int:
     with logs.status("reading"):
         corpus = load_corpus(options.data, field=options.field)
     split = split_corpus(corpus, options.validation_fraction, options.development_fraction)
+    template = template_for(corpus) if corpus.is_chat else None
     with logs.status("learning the tokenizer"):
         tokenizer = make_tokenizer(
-            options.tokenizer, split.training, options.vocabulary_size, alphabet=corpus
+            options.tokenizer,
+            split.training,
+            options.vocabulary_size,
+            alphabet=corpus,
+            special_tokens=template.special_tokens if template else (),
         )
     with logs.status("tokenizing"):
-        facts = _facts(corpus, split, tokenizer, options)
+        facts = _facts(corpus, split, tokenizer, options, template)
     if options.json:
         print(json.dumps(facts))
     else:
@@ -84,10 +90,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _facts(
-    corpus: Corpus, split: Split, tokenizer: Tokenizer, options: DataOptions
+    corpus: Corpus,
+    split: Split,
+    tokenizer: Tokenizer,
+    options: DataOptions,
+    template: ChatTemplate | None,
 ) -> dict[str, Any]:
     parts = {
-        name: _counts(part, tokenizer)
+        name: _counts(part, tokenizer, template)
         for name in PARTS
         if (part := getattr(split, name)) is not None
     }
@@ -117,6 +127,7 @@ def _facts(
         "split": parts,
         "split_rule": split.facts,
         "held_out": described(split.facts),
+        **({"chat_template": template.name} if template else {}),
         "sample": {"source": typical.source, "text": typical.text[:SAMPLE_CHARACTERS]},
     }
 
@@ -127,12 +138,14 @@ def _note_of_spaces(corpus: Corpus) -> tuple[str, ...]:
     return note_of_spaces(texts, corpus.name, consequence)
 
 
-def _counts(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, int]:
+def _counts(corpus: Corpus, tokenizer: Tokenizer, template: ChatTemplate | None) -> dict[str, int]:
+    store = open_store(corpus, tokenizer, template)
     return {
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,
         "characters": corpus.characters,
-        "tokens": len(open_store(corpus, tokenizer)),
+        "tokens": len(store),
+        **({"answer_tokens": store.targets} if template else {}),
     }
 
 
@@ -144,6 +157,9 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
         [what, *(f"{part[what]:,}" for part in parts.values())]
         for what in ("documents", "characters", "bytes", "tokens")
     ]
+    if "chat_template" in facts:
+        answers = [part["answer_tokens"] for part in facts["split"].values()]
+        rows.append(["answer tokens", *(f"{count:,}" for count in (sum(answers), *answers))])
     console.print(Table(["", *parts], rows).terminal())
     console.print()
     for part in ("validation", "development"):
@@ -159,6 +175,8 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
     console.print(
         f"content hash {facts['content_hash']} (compare figures only between texts of one hash)"
     )
+    if "chat_template" in facts:
+        console.print(f"conversations, written by the template {facts['chat_template']}")
     for note in facts["notes"]:
         console.print(f"note: {note}", style="yellow", markup=False)
     _show_sample(console, facts["sample"], tokenizer)

@@ -6,20 +6,25 @@ import sys
 from collections.abc import Sequence
 
 from wordorder.errors import BadInput
+from wordorder.text.chat_template import template_for
+from wordorder.text.corpus import Corpus
 from wordorder.text.load import load_corpus
 from wordorder.text.split import split_corpus
-from wordorder.text.store import TokenStore, open_store
+from wordorder.text.store import TokenStore, open_store, shortened
 from wordorder.training.config import TrainConfig
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
 
 
-def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]:
+def text_of(
+    run: Run, data: Sequence[str], field: str, length: int | None = None
+) -> tuple[str, TokenStore]:
     """Return the name and the tokens of a text.
 
     Args:
         data: files, folders, python-docs or hf:NAME; empty: the run's validation text.
         field: column of tables and datasets that holds the text.
+        length: the context to which conversations are cut; None: the trained length.
 
     Raises:
         BadInput: `data` is empty, and the run was imported, or its text or split has changed.
@@ -28,7 +33,7 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
         corpus = load_corpus(data, field=field)
         for note in corpus.notes:
             print(f"note: {note}", file=sys.stderr)
-        return corpus.name, open_store(corpus, run.tokenizer)
+        return corpus.name, _store(run, corpus, length)
     run.check_has_text()
     recorded = read_recorded(run.folder, "training", "data")["data"]
     with naming_damage(run.folder / "config.json"):
@@ -43,7 +48,7 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
     # Not the configured fraction: a development part that was too short was trained on.
     development = recorded.get("split", {}).get("development_fraction", 0.0)
     split = split_corpus(corpus, config.validation_fraction, development)
-    store = open_store(split.validation, run.tokenizer)
+    store = _store(run, split.validation, None)
     # Old runs recorded no split: compare the size of their validation text.
     same_split = recorded.get("split", split.facts) == split.facts
     if not same_split or len(store) != recorded["validation_tokens"]:
@@ -52,4 +57,25 @@ def text_of(run: Run, data: Sequence[str], field: str) -> tuple[str, TokenStore]
             "some of the validation text was trained on: give another text with --data",
             code="cli.other-split",
         )
+    if length and split.validation.is_chat:
+        store = _store(run, split.validation, length)
     return split.validation.name, store
+
+
+def _store(run: Run, corpus: Corpus, length: int | None) -> TokenStore:
+    """Return the tokens of a text, or of conversations in the template of the run.
+
+    Raises:
+        BadInput: no conversation has an answer within the context.
+    """
+    if not corpus.is_chat:
+        return open_store(corpus, run.tokenizer)
+    template = template_for(corpus, "auto", run.chat)
+    most = length or run.model_config.trained_length
+    store, _, _ = shortened(open_store(corpus, run.tokenizer, template), most, run.tokenizer)
+    if not store.targets:
+        raise BadInput(
+            f"{corpus.name} has no answer within a context of {most:,} tokens: use a longer one",
+            code="cli.no-answer-in-context",
+        )
+    return store

@@ -87,6 +87,8 @@ def next_commands(run: Run) -> str:
     folder = shlex.quote(str(run.folder))
     if run.fills_in:  # a bidirectional model does not generate text
         return f"next: wordorder eval {folder}, or wordorder explain {folder}"
+    if run.chat is not None:
+        return f"next: wordorder generate {folder} --chat, or wordorder eval {folder}"
     return f'next: wordorder generate {folder} "The", or wordorder eval {folder}'
 
 

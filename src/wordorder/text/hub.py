@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wordorder.errors import BadInput
+from wordorder.text.chats import documents_of
 from wordorder.text.corpus import Document
 from wordorder.text.rows import Column, TableRow
 
@@ -36,7 +37,7 @@ def stream_dataset(
     column = Column(field, f"hf:{name}")
     documents: list[Document] = []
     size = 0
-    for document in column.documents(_rows(rows, name, path)):
+    for document in documents_of(_rows(rows, name, path), column):
         documents.append(document)
         size += len(document.text.encode())
         if size >= most_bytes:

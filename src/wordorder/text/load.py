@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wordorder.errors import BadInput
 from wordorder.patience import notify_if_slow
-from wordorder.text.corpus import BUILT_IN, HUB_PREFIX, Corpus
+from wordorder.text.corpus import BUILT_IN, HUB_PREFIX, Corpus, Document
 from wordorder.text.user_text import printable
 
 PLAIN_FIELD = "text"  # default column of tables
@@ -37,9 +37,26 @@ def load_corpus(data: str | Sequence[str] = BUILT_IN, *, field: str = PLAIN_FIEL
     corpora = [corpus for corpus, _ in read]
     documents = tuple(document for corpus in corpora for document in corpus.documents)
     notes = tuple(note for corpus in corpora for note in corpus.notes)
+    _check_one_kind(documents)
     if field != PLAIN_FIELD and not any(table for _, table in read):
         notes += (f"--field {field} has no effect: the data has no table or dataset",)
     return Corpus(_joined([corpus.name for corpus in corpora]), documents, notes)
+
+
+def _check_one_kind(documents: Sequence[Document]) -> None:
+    """Check that all documents are conversations, or none is.
+
+    Raises:
+        BadInput: there are both.
+    """
+    chat = next((document for document in documents if document.turns), None)
+    text = next((document for document in documents if not document.turns), None)
+    if chat and text:
+        raise BadInput(
+            f"{chat.source} is a conversation and {text.source} is plain text: train on the text "
+            "first, and then on the conversations with --init RUN",
+            code="text.chats-and-text",
+        )
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ from wordorder.settings import (
     formatted,
     from_record,
 )
-from wordorder.text.objective import Objective
+from wordorder.text.objective import Objective, TemplateName
 from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
 from wordorder.text.user_text import user_path
 from wordorder.training.schedules import Schedule
@@ -66,6 +66,9 @@ class TrainConfig:
     kept"""
     isolate_documents: bool = False
     """documents packed in one sequence do not attend to each other"""
+    chat_template: TemplateName = "auto"
+    """how conversations are written: plain, chatml, or the tokenizer's own (with --init); auto:
+    that of the --init run, else plain for prompts and answers, and chatml for messages"""
     objective: Objective = "next-token"
     """predict the next token, or masked tokens (with --no-causal)"""
     out: str | None = None
@@ -280,7 +283,11 @@ def with_vocabulary(config: TrainConfig, size: int) -> TrainConfig:
         BadInput: another size is configured for a tokenizer other than bpe.
     """
     configured = config.model.vocabulary_size
-    if config.tokenizer != "bpe" and configured not in (ModelConfig.vocabulary_size, size):
+    if (
+        config.init is None
+        and config.tokenizer != "bpe"
+        and configured not in (ModelConfig.vocabulary_size, size)
+    ):
         raise BadInput(
             f"vocabulary_size is {configured}, but the tokenizer {config.tokenizer} has {size} "
             "tokens: leave it out, or use bpe",

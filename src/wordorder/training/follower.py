@@ -47,6 +47,8 @@ def lead(training: Training, ranks: Ranks) -> None:
     tensors |= {f"optimizer.{n}": t for n, t in training.optimizer.state().items()}
     tensors["store.tokens"] = torch.from_numpy(store.tokens.copy())
     tensors["store.starts"] = torch.from_numpy(store.starts.copy())
+    if store.answers is not None:
+        tensors["store.answers"] = torch.from_numpy(store.answers.copy())
     ranks.send(values, tensors)
     _share(training, ranks, unused)
 
@@ -101,9 +103,12 @@ def _training(message: Message, ranks: Ranks) -> Training:
     config = replace(TrainConfig.from_dict(values["config"], model_config), keep="last")
     compute = Compute.from_dict(values["compute"])
     torch.set_num_threads(compute.threads)
-    store = TokenStore(
-        tensors["store.tokens"].numpy(), tensors["store.starts"].numpy(), **values["store"]
-    )
+    arrays = {
+        name: tensors[f"store.{name}"].numpy()
+        for name in ("tokens", "starts", "answers")
+        if f"store.{name}" in tensors
+    }
+    store = TokenStore(**arrays, **values["store"])
     tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(values["tokenizer"]))
     training_data = TrainingData(tokenizer, store, store, {})
     model = make_model(config.model).to(compute.device)

@@ -20,6 +20,7 @@ from wordorder.errors import Failed
 from wordorder.evaluation.loss import evaluate
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling
+from wordorder.text.conversation import ChatPrompt, Conversation, question
 from wordorder.text.prompt import Prompt
 from wordorder.text.store import beginning
 from wordorder.training import checkpoints
@@ -31,7 +32,7 @@ from wordorder.training.plan import tokens_per_step
 from wordorder.training.ranks import ALONE, Ranks, explained
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
 from wordorder.training.text_generation import generate_text
-from wordorder.training.training_data import TrainingData
+from wordorder.training.training_data import TrainingData, choosing_text
 
 # Validations of a run: twenty if they take at most this share of its time, but at least ten.
 VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
@@ -153,7 +154,7 @@ class Training:
     def bits_per_byte(self, loss: float) -> float | None:
         """Return a loss on the training text in bits per byte; None if tokens are not lossless."""
         text = self.training_data.training
-        return loss / math.log(2) * len(text) / text.bytes if text.lossless else None
+        return loss / math.log(2) * text.targets / text.bytes if text.lossless else None
 
     def gradient(self, index: int) -> tuple[float, float]:
         """Compute a step's clipped gradient; return the loss and the norm before clipping.
@@ -269,7 +270,7 @@ class Training:
         if self.config.objective != "next-token":
             return None
         self.collect()
-        prompt = Prompt(self.config.sample_prompt, self.training_data.tokenizer)
+        prompt = self._sample_prompt()
         room = self.model.room(len(prompt.tokens))
         tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
         if not tokens:
@@ -277,6 +278,16 @@ class Training:
         sampling = Sampling(max_tokens=tokens, seed=self.config.seed)
         written = "".join(generate_text(self.model, prompt, sampling))
         return {"step": self.done, "sample": prompt.text + written}
+
+    def _sample_prompt(self) -> Prompt | ChatPrompt:
+        """Return the prompt of samples: the configured text, or a question that was held out."""
+        text, data = self.config.sample_prompt, self.training_data
+        if getattr(data, "template", None) is None:
+            return Prompt(text, data.tokenizer)
+        store = choosing_text(data)
+        first = slice(0, int(store.sizes[0]))
+        conversation = Conversation(data.template, data.tokenizer)
+        return question(text, store.tokens[first], store.answers[first], conversation)
 
     def save(self, folder: Path, decisions: Sequence[dict[str, Any]] = ()) -> None:
         """Write a checkpoint for resuming, and the weights for other commands.
