@@ -18,6 +18,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -32,6 +33,9 @@ from wordorder.text.tokenizer import Tokenizer
 
 START, END = "<|im_start|>", "<|im_end|>"
 ROLE_OF = {"prompt": "user", "answer": "assistant"}
+DAY = date(2025, 1, 1)  # that templates write as today: tokens must not depend on the clock
+# Tags of transformers around what an assistant writes; they have no output.
+GENERATION = re.compile(r"{%(-?)\s*(end)?generation\s*(-?)%}")
 PROBE = (Turn("user", "a"), Turn("assistant", "b"))
 
 
@@ -164,9 +168,10 @@ class JinjaTemplate(ChatTemplate):
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = DAY.strftime
         environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
         try:
-            self._template = environment.from_string(source)
+            self._template = environment.from_string(GENERATION.sub(_as_block, source))
         except TemplateError as error:
             raise _failed(error) from None
         self.pieces(PROBE)
@@ -231,6 +236,11 @@ class JinjaTemplate(ChatTemplate):
             begin = match.end()
         pieces.append(Piece(text[begin:], counted=counted))
         return [piece._replace(text=piece.text.replace(mark, "")) for piece in pieces if piece.text]
+
+
+def _as_block(tag: re.Match[str]) -> str:
+    """Return a tag of Jinja's own in place of a `generation` tag."""
+    return f"{{%{tag[1]} {'endif' if tag[2] else 'if true'} {tag[3]}%}}"
 
 
 def _any_of(names: Sequence[str]) -> re.Pattern[str]:

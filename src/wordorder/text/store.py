@@ -26,7 +26,7 @@ from wordorder.atomic import reclaim, replacing_folder
 from wordorder.errors import BadInput
 from wordorder.patience import notify_if_slow
 from wordorder.text.chat_template import ChatTemplate
-from wordorder.text.corpus import Corpus
+from wordorder.text.corpus import Corpus, Document
 from wordorder.text.split import FEWEST_DOCUMENTS_TO_HASH
 from wordorder.text.tokenizer import Tokenizer
 
@@ -227,9 +227,7 @@ def _encode(corpus: Corpus, tokenizer: Tokenizer) -> tuple[NDArray[Any], ...]:
         try:
             parts.append(tokenizer.encode_array(document.text).astype(dtype))
         except BadInput as error:
-            raise BadInput(
-                f"{document.source}: {error}", code="text.document-not-encoded"
-            ) from None
+            raise _not_encoded(document, error) from None
         parts.append(end)
     if all(not len(part) for part in parts[::2]):
         raise BadInput(
@@ -250,9 +248,7 @@ def _encode_chats(
         try:
             ids, counted = template.encode(document.turns, tokenizer)
         except BadInput as error:
-            raise BadInput(
-                f"{document.source}: {error}", code="text.document-not-encoded"
-            ) from None
+            raise _not_encoded(document, error) from None
         if not len(ids) or ids[-1] != end:  # some templates end with it
             ids, counted = np.append(ids, end), np.append(counted, True)
         tokens.append(ids.astype(dtype))
@@ -260,6 +256,10 @@ def _encode_chats(
         lengths.append(len(ids))
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     return np.concatenate(tokens), starts, np.concatenate(answers)
+
+
+def _not_encoded(document: Document, error: BadInput) -> BadInput:
+    return BadInput(f"{document.source}: {error}", code="text.document-not-encoded")
 
 
 def _write(entry: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -96,8 +96,8 @@ def read_chat_template(
     if it fails.
     """
     path, settings = folder / "tokenizer_config.json", {}
-    if path.is_file():
-        settings = read_json(path)
+    if path.is_file() and isinstance(stored := read_json(path), dict):
+        settings = stored
     source = settings.get("chat_template")
     if (file := folder / "chat_template.jinja").is_file():
         source = file.read_text(encoding="utf-8")
