@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wordorder.errors import BadInput
 from wordorder.text.chat_template import template_for
 from wordorder.text.corpus import Corpus
+from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
 from wordorder.text.split import split_corpus
-from wordorder.text.store import TokenStore, open_store, shortened
+from wordorder.text.store import TokenStore, joined, open_store, shortened
 from wordorder.training.config import TrainConfig
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
+from wordorder.training.training_data import read_training_data
 
 
 def text_of(
@@ -38,13 +41,11 @@ def text_of(
     recorded = read_recorded(run.folder, "training", "data")["data"]
     with naming_damage(run.folder / "config.json"):
         config = TrainConfig.from_dict(run.config["training"], run.model_config)
+    if mixture_of(config.data):
+        return _of_mixture(run, config, recorded)
     corpus = load_corpus(config.data, field=config.field)
     if corpus.content_hash != recorded["content_hash"]:
-        raise BadInput(
-            f"the text of {' '.join(config.data)} has changed since {run.folder} was trained on "
-            "it, so its validation text is unknown: give another text with --data",
-            code="cli.other-text",
-        )
+        raise _other_text(run, config)
     # Not the configured fraction: a development part that was too short was trained on.
     development = recorded.get("split", {}).get("development_fraction", 0.0)
     split = split_corpus(corpus, config.validation_fraction, development)
@@ -52,14 +53,43 @@ def text_of(
     # Old runs recorded no split: compare the size of their validation text.
     same_split = recorded.get("split", split.facts) == split.facts
     if not same_split or len(store) != recorded["validation_tokens"]:
-        raise BadInput(
-            f"{run.folder} was trained with another split of its text than this version makes, so "
-            "some of the validation text was trained on: give another text with --data",
-            code="cli.other-split",
-        )
+        raise _other_split(run)
     if length and split.validation.is_chat:
         store = _store(run, split.validation, length)
     return split.validation.name, store
+
+
+def _of_mixture(
+    run: Run, config: TrainConfig, recorded: Mapping[str, Any]
+) -> tuple[str, TokenStore]:
+    """Return the name and the tokens of the validation texts of a mixture, one after another.
+
+    Raises:
+        BadInput: a text or its split has changed.
+    """
+    training_data = read_training_data(config, run.tokenizer, run.chat)
+    if training_data.facts["content_hash"] != recorded["content_hash"]:
+        raise _other_text(run, config)
+    if training_data.facts["split"] != recorded["split"]:
+        raise _other_split(run)
+    stores = [part.data.validation for part in training_data.parts]
+    return f"{training_data.facts['name']} (validation)", joined(stores)
+
+
+def _other_text(run: Run, config: TrainConfig) -> BadInput:
+    return BadInput(
+        f"the text of {' '.join(config.data)} has changed since {run.folder} was trained on "
+        "it, so its validation text is unknown: give another text with --data",
+        code="cli.other-text",
+    )
+
+
+def _other_split(run: Run) -> BadInput:
+    return BadInput(
+        f"{run.folder} was trained with another split of its text than this version makes, so "
+        "some of the validation text was trained on: give another text with --data",
+        code="cli.other-split",
+    )
 
 
 def _store(run: Run, corpus: Corpus, length: int | None) -> TokenStore:

@@ -192,6 +192,11 @@ class Terminal(Display):
         text = record["text"] if "final" not in record else f"whole {record['text']} text:"
         line = f"step {record['step']:,}  {text} loss {record['validation_loss']:.3f}{per_byte}"
         self.console.print(f"{line}  {self._perplexity(record)}", style="bold")
+        for name, part in record.get("parts", {}).items() if "final" in record else ():
+            bits = part["validation_bits_per_byte"]
+            per_byte = f"  {bits:.3f} bits/byte" if bits else ""
+            line = f"  {name} ({part['weight']:.1%})  loss {part['validation_loss']:.3f}{per_byte}"
+            self.console.print(line, markup=False, soft_wrap=True)
 
     def _perplexity(self, record: dict[str, Any]) -> str:
         loss = record["validation_loss"]

@@ -98,7 +98,15 @@ class Batches:
 
     def at(self, index: int) -> Batch:
         """Return the batch with this index; it depends only on the seed and the index."""
-        number = index * self.batch_size + np.arange(self.batch_size)  # (batch,)
+        numbers = index * self.batch_size + np.arange(self.batch_size)
+        return self.rows(numbers, [self.seed, index, 1])
+
+    def rows(self, number: NDArray[np.int64], draw: list[int]) -> Batch:
+        """Return the rows with these increasing numbers, (batch,).
+
+        Args:
+            draw: seed of the masks.
+        """
         epochs, within = np.divmod(number, self.windows_per_epoch)  # (batch,) each
         # A batch may span two epochs, or many where the text is short.
         starts = np.concatenate(
@@ -111,7 +119,7 @@ class Batches:
         window = _Window(self.store, places, self.isolate_documents, padded)
         if self.objective == "next-token":
             return window.next_token()
-        random = np.random.default_rng([self.seed, index, 1])
+        random = np.random.default_rng(draw)
         return window.masked_token(random, self.mask_id, self.mask_fraction)
 
     def epoch(self, index: int) -> float:

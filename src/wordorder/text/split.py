@@ -146,7 +146,9 @@ def described(facts: Mapping[str, Any]) -> dict[str, str]:
     """
     counts = facts["documents"]
     percent = {name: f"{100 * facts[f'{name}_fraction']:g}%" for name in PARTS[1:]}
-    if facts["rule"] == "hash":
+    if facts["rule"] == "parts":
+        descriptions = {n: f"{percent[n]} of each part of the mixture" for n in PARTS[1:]}
+    elif facts["rule"] == "hash":
         total = f"of {counts['all']:,} documents, chosen by a hash of their text"
         descriptions = {name: f"{counts[name]:,} {total}" for name in PARTS[1:]}
     else:

@@ -180,6 +180,24 @@ def beginning(store: TokenStore, most_tokens: int, tokenizer: Tokenizer) -> Toke
     return replace(store, tokens=tokens, starts=starts, bytes=tokenizer.token_bytes(tokens))
 
 
+def joined(stores: Sequence[TokenStore]) -> TokenStore:
+    """Return the documents of several stores of one tokenizer, one store after another."""
+    ends = np.cumsum([len(store) for store in stores])
+    first = stores[0]
+    return replace(
+        first,
+        tokens=np.concatenate([store.tokens for store in stores]),
+        starts=np.concatenate(
+            [s.starts + end - len(s) for s, end in zip(stores, ends, strict=True)]
+        ),
+        bytes=sum(store.bytes for store in stores),
+        lossless=all(store.lossless for store in stores),
+        answers=None
+        if first.answers is None
+        else np.concatenate([store.answers for store in stores]),
+    )
+
+
 def shortened(
     store: TokenStore, most_tokens: int, tokenizer: Tokenizer
 ) -> tuple[TokenStore, int, int]:

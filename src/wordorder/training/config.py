@@ -32,6 +32,7 @@ from wordorder.settings import (
     formatted,
     from_record,
 )
+from wordorder.text.data_names import mixture_of, weighted_name
 from wordorder.text.objective import Objective, TemplateName
 from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
 from wordorder.text.user_text import user_path
@@ -54,7 +55,8 @@ class TrainConfig:
     auto_size: bool = False
     """choose width, layers and context from the text and --time, as --preset auto does"""
     data: tuple[str, ...] = ("python-docs",)
-    """python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]"""
+    """python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]; NAME=WEIGHT for a mixture, in
+    which each has that share of the training tokens"""
     field: str = "text"
     """column of tables and datasets that holds the text"""
     tokenizer: str = "bpe"
@@ -140,6 +142,7 @@ class TrainConfig:
                 "data is empty: give files, folders, python-docs or hf:NAME",
                 code="training.no-data",
             )
+        mixture_of(self.data)
         check_fractions(self.validation_fraction, self.development_fraction)
         lengths = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
@@ -190,7 +193,8 @@ def folder_of(config: TrainConfig) -> Path:
     """Return the run folder: the configured one, or runs/DATA-POSITION."""
     if config.out is not None:
         return user_path(config.out)
-    names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in config.data]
+    data = [weighted_name(text).name for text in config.data]
+    names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in data]
     model = config.model
     reader = model.position if model.kind == "transformer" else model.kind
     return Path("runs") / file_name(f"{'+'.join(names)}-{reader}")
@@ -214,7 +218,14 @@ def budget_seconds(config: TrainConfig) -> float:
 
 def whole_paths(data: tuple[str, ...]) -> tuple[str, ...]:
     """Return names of data with absolute paths for existing files."""
-    return tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in data)
+    return tuple(map(_whole_path, data))
+
+
+def _whole_path(text: str) -> str:
+    name, weight = weighted_name(text)
+    if not Path(name).exists():
+        return text
+    return str(Path(name).resolve()) + ("" if weight is None else f"={weight!r}")
 
 
 def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConfig:

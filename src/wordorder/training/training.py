@@ -17,12 +17,10 @@ from torch import Tensor, nn
 
 from wordorder.batch import Batch
 from wordorder.errors import Failed
-from wordorder.evaluation.loss import evaluate
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling
 from wordorder.text.conversation import ChatPrompt, Conversation, question
 from wordorder.text.prompt import Prompt
-from wordorder.text.store import beginning
 from wordorder.training import checkpoints
 from wordorder.training.best import BestWeights
 from wordorder.training.compute import DTYPES, Compute
@@ -32,7 +30,9 @@ from wordorder.training.plan import tokens_per_step
 from wordorder.training.ranks import ALONE, Ranks, explained
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
 from wordorder.training.text_generation import generate_text
+from wordorder.training.tokenized_text import bits_per_byte
 from wordorder.training.training_data import TrainingData, choosing_text
+from wordorder.training.validation import validation_record
 
 # Validations of a run: twenty if they take at most this share of its time, but at least ten.
 VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
@@ -145,16 +145,11 @@ class Training:
             "step": self.done,
             "tokens": self.done * tokens_per_step(config),
             "loss": loss,
-            "bits_per_byte": self.bits_per_byte(loss),
+            "bits_per_byte": bits_per_byte(self.training_data, loss),
             "gradient_norm": norm,
             "learning_rate": rate,
             **expert_loads(shares),
         }
-
-    def bits_per_byte(self, loss: float) -> float | None:
-        """Return a loss on the training text in bits per byte; None if tokens are not lossless."""
-        text = self.training_data.training
-        return loss / math.log(2) * text.targets / text.bytes if text.lossless else None
 
     def gradient(self, index: int) -> tuple[float, float]:
         """Compute a step's clipped gradient; return the loss and the norm before clipping.
@@ -234,27 +229,10 @@ class Training:
                 if there is one.
         """
         self.collect()
-        training_data = self.training_data
-        reported = final or training_data.development is None
-        text = training_data.validation if reported else training_data.development
-        store = beginning(text, most_tokens, training_data.tokenizer)
-        loss = evaluate(
-            self.model,
-            store,
-            context_length=self.config.model.trained_length,
-            isolate_documents=self.config.isolate_documents,
-            objective=self.config.objective,
-            mask_id=training_data.tokenizer.mask,
+        record = validation_record(
+            self.model, self.config, self.training_data, most_tokens, final=final
         )
-        return {
-            "step": self.done,
-            "text": "validation" if reported else "development",
-            "validation_loss": loss.loss_nats,
-            "validation_standard_error": loss.standard_error,
-            "validation_degrees_of_freedom": loss.degrees_of_freedom,
-            "validation_bits_per_byte": loss.bits_per_byte,
-            "validation_tokens": loss.tokens,
-        }
+        return {"step": self.done, **record}
 
     def forward_and_backward(self) -> None:
         """Compute a gradient of the next batch and discard it, for timing."""
