@@ -14,6 +14,7 @@ from rich.text import Text
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
+from wordorder.settings import ByteCount
 from wordorder.table import Table
 from wordorder.text.chat_template import ChatTemplate, template_for
 from wordorder.text.corpus import BUILT_IN, Corpus
@@ -41,6 +42,7 @@ class DataOptions:
     Args:
         data: python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT].
         field: column of tables and datasets that holds the text.
+        most_bytes: text to read of each hf: dataset, such as 500MB or 2GB.
         tokenizer: bpe, bytes, characters, or the path of a tokenizer.json.
         vocabulary_size: largest vocabulary of bpe, special tokens included.
         validation_fraction: share for the reported loss, not used to train or to choose.
@@ -52,6 +54,7 @@ class DataOptions:
         BUILT_IN,
     )
     field: str = "text"
+    most_bytes: ByteCount = "200MB"
     tokenizer: str = "bpe"
     vocabulary_size: VocabularySize = 4096
     validation_fraction: ValidationFraction = 0.1
@@ -69,7 +72,7 @@ def main(arguments: list[str]) -> int:
     refuse_typed(typed_names(arguments), (options.tokenizer != "bpe", "vocabulary_size", not_bpe))
     logs = Console(stderr=True)
     with logs.status("reading"):
-        corpus = load_corpus(options.data, field=options.field)
+        corpus = load_corpus(options.data, field=options.field, most_bytes=options.most_bytes)
     split = split_corpus(corpus, options.validation_fraction, options.development_fraction)
     template = template_for(corpus) if corpus.is_chat else None
     with logs.status("learning the tokenizer"):

@@ -43,7 +43,7 @@ def text_of(
         config = TrainConfig.from_dict(run.config["training"], run.model_config)
     if mixture_of(config.data):
         return _of_mixture(run, config, recorded)
-    corpus = load_corpus(config.data, field=config.field)
+    corpus = load_corpus(config.data, field=config.field, most_bytes=config.most_bytes)
     if corpus.content_hash != recorded["content_hash"]:
         raise _other_text(run, config)
     # Not the configured fraction: a development part that was too short was trained on.

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
 from wordorder.text.chats import documents_of
 from wordorder.text.corpus import Document
 from wordorder.text.rows import Column, TableRow
 
-# A dataset may have terabytes; this much takes the models of this package days to read.
 MOST_STREAMED_BYTES = 200_000_000
 
 SPLITS = ("train", "validation", "valid", "dev", "test")
@@ -41,7 +41,10 @@ def stream_dataset(
         documents.append(document)
         size += len(document.text.encode())
         if size >= most_bytes:
-            only = f"only the first {most_bytes / 1e6:.0f} MB of hf:{name} were read"
+            only = (
+                f"only the first {size / 1e6:,.0f} MB of hf:{name} were read, in "
+                f"{counted(len(documents), 'document')}: --most-bytes sets how much is read"
+            )
             return tuple(documents), (only, *column.notes)
     if not documents:
         reason = "".join(f" ({note})" for note in column.notes)

@@ -18,6 +18,7 @@ from wordorder.model.config import PRESETS, Kind, ModelConfig
 from wordorder.model.presets import FAMILIES, preset_fields, preset_names
 from wordorder.names import file_name
 from wordorder.settings import (
+    ByteCount,
     Duration,
     NotNegative,
     Positive,
@@ -59,6 +60,8 @@ class TrainConfig:
     which each has that share of the training tokens"""
     field: str = "text"
     """column of tables and datasets that holds the text"""
+    most_bytes: ByteCount = "200MB"
+    """text to read of each hf: dataset, such as 500MB or 2GB; it is held in memory"""
     tokenizer: str = "bpe"
     """bpe, bytes, characters, or the path of a tokenizer.json"""
     validation_fraction: ValidationFraction = 0.1

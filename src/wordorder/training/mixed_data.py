@@ -41,7 +41,9 @@ def read_mixture(
     Raises:
         BadInput: a text cannot be read or is too short, or there are conversations and text.
     """
-    corpora = [load_corpus(part.name, field=config.field) for part in mixture]
+    corpora = [
+        load_corpus(part.name, field=config.field, most_bytes=config.most_bytes) for part in mixture
+    ]
     whole = _merged(corpora)
     if len({corpus.is_chat for corpus in corpora}) > 1:
         raise BadInput(

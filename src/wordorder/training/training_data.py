@@ -38,7 +38,7 @@ def read_training_data(
     """
     if mixture := mixture_of(config.data):
         return read_mixture(config, mixture, tokenizer, chat)
-    corpus = load_corpus(config.data, field=config.field)
+    corpus = load_corpus(config.data, field=config.field, most_bytes=config.most_bytes)
     return of_corpus(config, corpus, tokenizer, template_of(config, corpus, chat))
 
 
