@@ -71,6 +71,9 @@ WordCount = Annotated[
     str,
     Spelled(r"(?=[\d.]*[1-9])\d{1,9}(\.\d{1,3})?[KMB]?", "a number of words such as 500K or 1M"),
 ]
+ByteCount = Annotated[
+    str, Spelled(r"(?=[\d.]*[1-9])\d{1,9}(\.\d{1,3})?[KMGT]B", "a size such as 500MB or 2GB")
+]
 Device = Annotated[str, Spelled(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, cuda, cuda:1 or mps")]
 
 

@@ -10,7 +10,7 @@ from wordorder.cli.train import next_commands
 
 
 def test_it_ends_with_commands_that_can_be_typed() -> None:
-    run = SimpleNamespace(folder=Path("my runs/a"), fills_in=False)
+    run = SimpleNamespace(folder=Path("my runs/a"), fills_in=False, chat=None)
     line = next_commands(run)  # type: ignore[arg-type]
     first, second = (shlex.split(part) for part in line.removeprefix("next: ").split(", or "))
     assert first == ["wordorder", "generate", "my runs/a", "The"]

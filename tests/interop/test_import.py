@@ -12,6 +12,8 @@ import torch
 from stock_models import STOCK, TRAINED, save_stock
 
 from wordorder.interop.huggingface.import_folder import ImportedRun, import_folder
+from wordorder.text.chat_template import recorded_template
+from wordorder.text.corpus import Turn
 from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")
@@ -97,3 +99,42 @@ def test_a_trained_model_with_learned_positions(tmp_path: Path) -> None:
         expected = theirs(**inputs).last_hidden_state.mean(1)
         embedding = run.model.hidden(inputs["input_ids"]).mean(1)
     torch.testing.assert_close(embedding, expected, atol=CLOSE, rtol=0)
+
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role + ': ' + m.content + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_the_chat_template_of_a_tokenizer_is_recorded(tmp_path: Path, as_file: bool) -> None:
+    kind = "Qwen3ForCausalLM"
+    save_stock(tmp_path / "stock", kind, next(iter(STOCK[kind].values())))
+    path = tmp_path / "stock" / "tokenizer_config.json"
+    settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    settings["eos_token"] = {"content": "<|endoftext|>"}
+    if as_file:
+        (tmp_path / "stock" / "chat_template.jinja").write_text(TEMPLATE, "utf-8")
+    else:
+        settings["chat_template"] = [{"name": "default", "template": TEMPLATE}]
+    path.write_text(json.dumps(settings), "utf-8")
+    import_folder(tmp_path / "stock", tmp_path / "run")
+    run = Run.load(tmp_path / "run")
+    assert run.chat is not None
+    template = recorded_template(run.chat)
+    ids, counted = template.encode((Turn("user", "a"), Turn("assistant", "b")), run.tokenizer)
+    end = run.tokenizer.end_of_text
+    expected = [*run.tokenizer.encode("user: a"), end, *run.tokenizer.encode("assistant: ")]
+    assert ids.tolist() == [*expected, *run.tokenizer.encode("b"), end]
+    assert counted.tolist() == [False] * len(expected) + [True, True]
+    assert template.ends_of_answer(run.tokenizer) == {end}
+
+
+def test_a_chat_template_that_fails_is_a_note(tmp_path: Path) -> None:
+    kind = "Qwen3ForCausalLM"
+    save_stock(tmp_path / "stock", kind, next(iter(STOCK[kind].values())))
+    (tmp_path / "stock" / "chat_template.jinja").write_text("{% if %}", "utf-8")
+    result = import_folder(tmp_path / "stock", tmp_path / "run")
+    assert "the chat template of the tokenizer fails" in result.notes[-1]
+    assert Run.load(tmp_path / "run").chat is None

@@ -50,6 +50,8 @@ CASES = {
     ),
     "recomputed": ({"position": "t5"}, {"recompute": True}),
     "split and recomputed": ({"position": "fire"}, {"recompute": True, "shard": True}),
+    "conversations": ({"position": "rotary"}, {"data": ["chats.jsonl"]}),
+    "a mixture": ({"position": "rotary"}, {"data": ["text.txt=2", "other.txt=1"]}),
     "split rotary": ({"position": "rotary"}, {"shard": True, "weight_decay": 0.01}),
     "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
     "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
@@ -64,11 +66,16 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("text") / "text.txt"
     lines = [f"{n} bees see {7 * n % 31} seas\n\n" for n in range(400)]
     path.write_text("".join(lines), encoding="utf-8")
+    chats = ({"prompt": f"{n} bees", "answer": f"see {7 * n % 31} seas"} for n in range(400))
+    rows = "".join(f"{json.dumps(row)}\n" for row in chats)
+    path.with_name("chats.jsonl").write_text(rows, encoding="utf-8")
+    path.with_name("other.txt").write_text("".join(lines[::-1]).upper(), encoding="utf-8")
     return path
 
 
 def case(text: Path, out: Path, model: dict, training: dict) -> dict:
-    given = {**SHORT, "data": [str(text)], "out": str(out), **training}
+    data = [str(text.with_name(name)) for name in training.get("data", [text.name])]
+    given = {**SHORT, "out": str(out), **training, "data": data}
     return {"model": {**SMALL, **model}, "training": given}
 
 

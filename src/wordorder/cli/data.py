@@ -14,7 +14,9 @@ from rich.text import Text
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
+from wordorder.settings import ByteCount
 from wordorder.table import Table
+from wordorder.text.chat_template import ChatTemplate, template_for
 from wordorder.text.corpus import BUILT_IN, Corpus
 from wordorder.text.load import load_corpus
 from wordorder.text.split import (
@@ -40,6 +42,7 @@ class DataOptions:
     Args:
         data: python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT].
         field: column of tables and datasets that holds the text.
+        most_bytes: text to read of each hf: dataset, such as 500MB or 2GB.
         tokenizer: bpe, bytes, characters, or the path of a tokenizer.json.
         vocabulary_size: largest vocabulary of bpe, special tokens included.
         validation_fraction: share for the reported loss, not used to train or to choose.
@@ -51,6 +54,7 @@ class DataOptions:
         BUILT_IN,
     )
     field: str = "text"
+    most_bytes: ByteCount = "200MB"
     tokenizer: str = "bpe"
     vocabulary_size: VocabularySize = 4096
     validation_fraction: ValidationFraction = 0.1
@@ -68,14 +72,19 @@ def main(arguments: list[str]) -> int:
     refuse_typed(typed_names(arguments), (options.tokenizer != "bpe", "vocabulary_size", not_bpe))
     logs = Console(stderr=True)
     with logs.status("reading"):
-        corpus = load_corpus(options.data, field=options.field)
+        corpus = load_corpus(options.data, field=options.field, most_bytes=options.most_bytes)
     split = split_corpus(corpus, options.validation_fraction, options.development_fraction)
+    template = template_for(corpus) if corpus.is_chat else None
     with logs.status("learning the tokenizer"):
         tokenizer = make_tokenizer(
-            options.tokenizer, split.training, options.vocabulary_size, alphabet=corpus
+            options.tokenizer,
+            split.training,
+            options.vocabulary_size,
+            alphabet=corpus,
+            special_tokens=template.special_tokens if template else (),
         )
     with logs.status("tokenizing"):
-        facts = _facts(corpus, split, tokenizer, options)
+        facts = _facts(corpus, split, tokenizer, options, template)
     if options.json:
         print(json.dumps(facts))
     else:
@@ -84,10 +93,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _facts(
-    corpus: Corpus, split: Split, tokenizer: Tokenizer, options: DataOptions
+    corpus: Corpus,
+    split: Split,
+    tokenizer: Tokenizer,
+    options: DataOptions,
+    template: ChatTemplate | None,
 ) -> dict[str, Any]:
     parts = {
-        name: _counts(part, tokenizer)
+        name: _counts(part, tokenizer, template)
         for name in PARTS
         if (part := getattr(split, name)) is not None
     }
@@ -117,6 +130,7 @@ def _facts(
         "split": parts,
         "split_rule": split.facts,
         "held_out": described(split.facts),
+        **({"chat_template": template.name} if template else {}),
         "sample": {"source": typical.source, "text": typical.text[:SAMPLE_CHARACTERS]},
     }
 
@@ -127,12 +141,14 @@ def _note_of_spaces(corpus: Corpus) -> tuple[str, ...]:
     return note_of_spaces(texts, corpus.name, consequence)
 
 
-def _counts(corpus: Corpus, tokenizer: Tokenizer) -> dict[str, int]:
+def _counts(corpus: Corpus, tokenizer: Tokenizer, template: ChatTemplate | None) -> dict[str, int]:
+    store = open_store(corpus, tokenizer, template)
     return {
         "documents": len(corpus.documents),
         "bytes": corpus.bytes,
         "characters": corpus.characters,
-        "tokens": len(open_store(corpus, tokenizer)),
+        "tokens": len(store),
+        **({"answer_tokens": store.targets} if template else {}),
     }
 
 
@@ -144,6 +160,9 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
         [what, *(f"{part[what]:,}" for part in parts.values())]
         for what in ("documents", "characters", "bytes", "tokens")
     ]
+    if "chat_template" in facts:
+        answers = [part["answer_tokens"] for part in facts["split"].values()]
+        rows.append(["answer tokens", *(f"{count:,}" for count in (sum(answers), *answers))])
     console.print(Table(["", *parts], rows).terminal())
     console.print()
     for part in ("validation", "development"):
@@ -159,6 +178,8 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
     console.print(
         f"content hash {facts['content_hash']} (compare figures only between texts of one hash)"
     )
+    if "chat_template" in facts:
+        console.print(f"conversations, written by the template {facts['chat_template']}")
     for note in facts["notes"]:
         console.print(f"note: {note}", style="yellow", markup=False)
     _show_sample(console, facts["sample"], tokenizer)

@@ -52,7 +52,13 @@ def main(arguments: list[str]) -> int:
     run = Run.load(options.run, trust=options.trust)
     run.check_predicts("eval")
     _check_objective(options, run)
-    name, store = text_of(run, options.data, options.field)
+    name, store = text_of(run, options.data, options.field, options.length)
+    if store.answers is not None and (options.stride is not None or options.context):
+        raise BadInput(
+            "--stride and --context count every token of a text, and the data holds "
+            "conversations: leave them out, or give text with --data",
+            code="cli.eval-chats",
+        )
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=1.0)
         measured = _measured(

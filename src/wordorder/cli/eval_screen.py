@@ -64,6 +64,8 @@ def plain(measured: Measured) -> dict[str, Any]:
         if loss is not None:
             record["perplexity"] = math.exp(loss.loss_nats)
             record["interval"] = interval_around(loss.loss_nats, loss)
+    if not measured.loss.answers_only:
+        del values["loss"]["answers_only"]
     if context is not None:
         context["left_out"] = measured.measurable.left_out
         context["note"] = measured.measurable.note
@@ -81,7 +83,8 @@ def plain(measured: Measured) -> dict[str, Any]:
 
 def _show_whole(console: Console, loss: Loss, trained_length: int) -> None:
     console.print(
-        f"{counted(loss.tokens, 'token')} of {counted(loss.documents, 'document')} in "
+        f"{counted(loss.tokens, 'token')} {'of the answers in' if loss.answers_only else 'of'} "
+        f"{counted(loss.documents, 'conversation' if loss.answers_only else 'document')} in "
         f"{counted(loss.windows, 'window')} of {loss.context_length:,}\n{_loss_in_words(loss)}"
     )
     console.print(Text(_interval_in_words(loss), style="dim"))

@@ -40,6 +40,10 @@ def main(arguments: list[str]) -> int:
         raise BadInput(
             f"--count is {options.count}: it must be at least 1", code="cli.generate-count"
         )
+    if options.chat:
+        from wordorder.cli.chat import chat
+
+        return chat(options, _sampling(options))
     if options.engine == "llama.cpp":
         return _by_llama_cpp(options)
     run = Run.load(options.run, trust=options.trust)

@@ -91,6 +91,8 @@ def next_commands(run: Run) -> str:
     folder = shlex.quote(str(run.folder))
     if run.fills_in:  # a bidirectional model does not generate text
         return f"next: wordorder eval {folder}, or wordorder explain {folder}"
+    if run.chat is not None:
+        return f"next: wordorder generate {folder} --chat, or wordorder eval {folder}"
     return f'next: wordorder generate {folder} "The", or wordorder eval {folder}'
 
 
@@ -196,6 +198,11 @@ class Terminal(Display):
         average = record.get("average_loss")
         of_average = f"  (averaged weights: loss {average:.3f})" if average is not None else ""
         self.console.print(f"{line}  {self._perplexity(record)}{of_average}", style="bold")
+        for name, part in record.get("parts", {}).items() if "final" in record else ():
+            bits = part["validation_bits_per_byte"]
+            per_byte = f"  {bits:.3f} bits/byte" if bits else ""
+            line = f"  {name} ({part['weight']:.1%})  loss {part['validation_loss']:.3f}{per_byte}"
+            self.console.print(line, markup=False, soft_wrap=True)
 
     def _perplexity(self, record: dict[str, Any]) -> str:
         loss = record["validation_loss"]

@@ -30,7 +30,7 @@ from wordorder.evaluation.chunked import CHUNK, chunked_losses
 from wordorder.evaluation.intervals import blocks_of, ratio
 from wordorder.model import evaluating
 from wordorder.numerals import counted
-from wordorder.text.batches import NOT_COUNTED, Objective, evaluation_windows
+from wordorder.text.batches import NOT_COUNTED, Objective, evaluation_batches
 from wordorder.text.store import TokenStore
 
 # Tokens whose logits are held at once: 134 MB with a vocabulary of 4,096.
@@ -70,6 +70,7 @@ class Loss:
         degrees_of_freedom: of the t-interval of `loss_nats`; None without an error.
         documents: the number in the text.
         blocks: the number of blocks used in place of documents; 0 if documents were used.
+        answers_only: the text is of conversations: `tokens` and `bytes` are those of answers.
     """
 
     loss_nats: float
@@ -83,6 +84,7 @@ class Loss:
     degrees_of_freedom: float | None = None
     documents: int = 0
     blocks: int = 0
+    answers_only: bool = False
 
 
 def evaluate(
@@ -109,7 +111,7 @@ def evaluate(
     Raises:
         BadInput: the store is shorter than one window.
     """
-    if len(store) < context_length:
+    if len(store) < context_length and store.answers is None:
         raise BadInput(
             f"the text is {counted(len(store), 'token')}, shorter than one window of "
             f"{context_length:,}: give more text, or a length of at most {len(store)}",
@@ -117,8 +119,7 @@ def evaluate(
         )
     edges = bucket_edges(context_length)
     rows = max(1, TOKENS_PER_BATCH // context_length)
-    windows = -(-len(store) // context_length)
-    batches = evaluation_windows(
+    batches = evaluation_batches(
         store,
         context_length,
         rows,
@@ -128,12 +129,12 @@ def evaluate(
     )
     starts = cluster_starts(store)
     sums, counts = (np.zeros((len(starts), len(edges) - 1)) for _ in range(2))
-    for number, batch in enumerate(batches):
-        # Next-token windows begin with the end-of-text before the text, so no target is lost.
-        first = number * rows * context_length - (objective == "masked-token")
-        _add(sums, counts, _batch_losses(model, batch), starts, edges, first)
-        progress(min(1.0, (number + 1) * rows / windows))
-    return _summary(sums, counts, edges, store, context_length, objective)
+    windows = 0
+    for batch, indices in batches:
+        windows += len(indices)
+        _add(sums, counts, _batch_losses(model, batch), starts, edges, indices)
+        progress(min(1.0, windows * context_length / len(store)))
+    return _summary(sums, counts, edges, store, context_length, objective, windows)
 
 
 def bucket_edges(context_length: int) -> list[int]:
@@ -180,16 +181,15 @@ def _add(
     batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     starts: NDArray[np.int64],
     edges: list[int],
-    first: int,
+    indices: NDArray[np.int64],
 ) -> None:
     """Add the losses of a batch to the sums by cluster (rows) and bucket (columns).
 
     Args:
-        first: the index in the text of the batch's first target.
+        indices: the index in the text of each target.
     """
     losses, is_counted, positions = (values.numpy() for values in batch)
-    indices = (first + np.arange(losses.size).reshape(losses.shape))[is_counted]
-    cluster = np.searchsorted(starts, indices, side="right") - 1
+    cluster = np.searchsorted(starts, indices[is_counted], side="right") - 1
     bucket = np.searchsorted(edges[1:-1], positions[is_counted], side="right")
     np.add.at(sums, (cluster, bucket), losses[is_counted])
     np.add.at(counts, (cluster, bucket), 1)
@@ -202,6 +202,7 @@ def _summary(
     store: TokenStore,
     context_length: int,
     objective: Objective,
+    windows: int,
 ) -> Loss:
     loss = ratio(sums.sum(1), counts.sum(1))
     buckets = []
@@ -219,10 +220,11 @@ def _summary(
         bits_per_byte=bits if objective == "next-token" and store.lossless else None,
         tokens=int(counts.sum()),
         bytes=store.bytes,
-        windows=-(-len(store) // context_length),
+        windows=windows,
         context_length=context_length,
         by_position=tuple(buckets),
         degrees_of_freedom=loss.degrees_of_freedom,
         documents=documents,
         blocks=len(sums) if len(sums) > documents else 0,
+        answers_only=store.answers is not None,
     )

@@ -46,7 +46,7 @@ from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vo
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
-from wordorder.training.training_data import TrainingData, read_training_data
+from wordorder.training.training_data import TrainingData, read_text
 from wordorder.version import __version__
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
@@ -168,7 +168,7 @@ def _compare(folder: Path, config: CompareConfig, show: Progress, command: str |
     config = replace(config, train=_shared_training(config))
     for position in config.positions:  # report an invalid spec first
         shape_of(replace(config.train.model, position=position, vocabulary_size=8))
-    material = read_training_data(config.train)
+    material = read_text(config.train, command="compare")
     before = _before(folder, config)
     if before and before.data["content_hash"] != material.facts["content_hash"]:
         raise BadInput(

@@ -127,7 +127,7 @@ class TaskBatches:
 class EachTokenAByte:
     """What `Training` asks of a text: how many bytes its tokens spell. Here each is one."""
 
-    bytes = 1
+    bytes = targets = 1
     lossless = True
 
     def __len__(self) -> int:

@@ -50,7 +50,7 @@ from wordorder.training.config import TrainConfig, folder_of, whole_paths
 from wordorder.training.display import Display
 from wordorder.training.run import RUN, Run
 from wordorder.training.start import free_folder, resume_in_held_folder, train_in_held_folder
-from wordorder.training.training_data import TrainingData, read_training_data, split_warning
+from wordorder.training.training_data import TrainingData, read_text, split_warning
 
 
 @dataclass(frozen=True)
@@ -299,6 +299,7 @@ def _configured(settings: Extension, parent: Run, new: int) -> TrainConfig:
         data=whole_paths(settings.data) or config.data,
         field=settings.field or config.field,
         init=str(parent.folder.resolve()),
+        chat_template="auto",
         out=settings.out or f"{parent.folder}-{new}",
         overwrite=settings.overwrite,
         steps=settings.steps,
@@ -318,7 +319,7 @@ def _read(
         BadInput: no document is as long as the new length.
     """
     short = replace(config, model=replace(config.model, trained_length=old, position="none"))
-    material = read_training_data(short, parent.tokenizer)
+    material = read_text(short, parent.tokenizer, command="extend")
     text = HeldOutText(material.validation, parent.tokenizer, pack)
     check_long_enough(text, old, new, material.facts["name"])
     return material, text

@@ -51,9 +51,15 @@ def bytes_of(token: str) -> bytes:
     return token.encode() if None in spelled else bytes(spelled)
 
 
-def add_special(backend: tokenizers.Tokenizer, names: Sequence[str]) -> None:
-    """Add the first of these special tokens, unless the tokenizer has any of them."""
-    if not any(backend.token_to_id(name) is not None for name in names):
+def add_special(
+    backend: tokenizers.Tokenizer, names: Sequence[str], *, always: bool = False
+) -> None:
+    """Add the first of these special tokens, unless the tokenizer has any of them.
+
+    Args:
+        always: also if it is a token already, which becomes special.
+    """
+    if always or not any(backend.token_to_id(name) is not None for name in names):
         backend.add_special_tokens([AddedToken(names[0], special=True, normalized=False)])
 
 

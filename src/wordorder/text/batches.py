@@ -11,6 +11,9 @@ window once in a random order. Both are drawn from (seed, epoch), so only the in
 A document starts with the end-of-text token before it, from which generation starts too.
 Evaluation predicts every token exactly once; an epoch skips at most context_length - 1 tokens. With
 `isolate_documents`, each document starts at position 0 and is predicted from itself alone.
+
+Conversations are isolated always, and packed whole into windows (packing.py); only the tokens of
+answers are targets.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.text.objective import Objective
+from wordorder.text.packing import Packing
 from wordorder.text.store import TokenStore
 
 NOT_COUNTED = -1
@@ -72,7 +76,7 @@ class Batches:
                 "the context length and the batch size must be at least 1, the seed at least 0",
                 code="text.batch-arguments",
             )
-        if len(store) <= context_length:
+        if len(store) <= context_length and store.answers is None:
             raise BadInput(
                 f"the text has {len(store)} tokens, fewer than one context of {context_length} "
                 "and the token after it: use more text, or a context of at most "
@@ -80,29 +84,42 @@ class Batches:
                 code="text.shorter-than-context",
             )
         _check_objective(objective, mask_id, mask_fraction)
+        self.packing = None if store.answers is None else Packing(store, context_length)
         self.store = store
         self.context_length = context_length
         self.batch_size = batch_size
         self.seed = seed
-        self.isolate_documents = isolate_documents
+        self.isolate_documents = isolate_documents or self.packing is not None
         self.objective = objective
         self.mask_id = mask_id
         self.mask_fraction = mask_fraction
-        self.windows_per_epoch = len(store) // context_length
+        self.windows_per_epoch = self.packing.rows if self.packing else len(store) // context_length
         self._epoch_starts = lru_cache(maxsize=2)(self._draw_epoch)
 
     def at(self, index: int) -> Batch:
         """Return the batch with this index; it depends only on the seed and the index."""
-        number = index * self.batch_size + np.arange(self.batch_size)  # (batch,)
+        numbers = index * self.batch_size + np.arange(self.batch_size)
+        return self.rows(numbers, [self.seed, index, 1])
+
+    def rows(self, number: NDArray[np.int64], draw: list[int]) -> Batch:
+        """Return the rows with these increasing numbers, (batch,).
+
+        Args:
+            draw: seed of the masks.
+        """
         epochs, within = np.divmod(number, self.windows_per_epoch)  # (batch,) each
         # A batch may span two epochs, or many where the text is short.
         starts = np.concatenate(
             [self._epoch_starts(int(e))[within[epochs == e]] for e in np.unique(epochs)]
         )
-        window = _Window(self.store, starts, self.context_length, self.isolate_documents)
+        if self.packing is not None:
+            places, padded = self.packing.places(starts)
+        else:
+            places, padded = starts[:, None] + np.arange(self.context_length), None
+        window = _Window(self.store, places, self.isolate_documents, padded)
         if self.objective == "next-token":
             return window.next_token()
-        random = np.random.default_rng([self.seed, index, 1])
+        random = np.random.default_rng(draw)
         return window.masked_token(random, self.mask_id, self.mask_fraction)
 
     def epoch(self, index: int) -> float:
@@ -111,6 +128,8 @@ class Batches:
 
     def _draw_epoch(self, epoch: int) -> NDArray[np.int64]:
         random = np.random.default_rng([self.seed, epoch, 0])
+        if self.packing is not None:
+            return random.permutation(self.windows_per_epoch)
         offset = random.integers(self.context_length)
         return offset + self.context_length * random.permutation(self.windows_per_epoch)
 
@@ -132,42 +151,76 @@ def evaluation_windows(
     divided by `store.bytes` gives bits per byte. The last window is padded with tokens that are
     not counted; the last batch may have fewer rows.
     """
+    for batch, _ in evaluation_batches(
+        store,
+        context_length,
+        batch_size,
+        isolate_documents=isolate_documents,
+        objective=objective,
+        mask_id=mask_id,
+        mask_fraction=mask_fraction,
+    ):
+        yield batch
+
+
+def evaluation_batches(
+    store: TokenStore,
+    context_length: int,
+    batch_size: int,
+    *,
+    isolate_documents: bool = False,
+    objective: Objective = "next-token",
+    mask_id: int | None = None,
+    mask_fraction: float = 0.15,
+) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
+    """Yield the batches of `evaluation_windows`, with the index in the store of each target.
+
+    Conversations are packed as in training. Indices are int64 (rows, time); those of padding have
+    no meaning.
+    """
     _check_objective(objective, mask_id, mask_fraction)
-    starts = np.arange(-1, len(store) - 1, context_length)
-    for number, begin in enumerate(range(0, len(starts), batch_size)):
-        rows = starts[begin : begin + batch_size]
-        padded = rows[:, None] + np.arange(context_length) >= len(store) - 1
-        window = _Window(store, rows, context_length, isolate_documents, padded)
+    packing = None if store.answers is None else Packing(store, context_length)
+    count = packing.rows if packing else -(-len(store) // context_length)
+    for number, begin in enumerate(range(0, count, batch_size)):
+        rows = np.arange(begin, min(begin + batch_size, count))
+        if packing is not None:
+            places, padded = packing.places(rows)
+        else:
+            places = (rows * context_length - 1)[:, None] + np.arange(context_length)
+            padded = places >= len(store) - 1
+        window = _Window(store, places, isolate_documents or packing is not None, padded)
         if objective == "next-token":
-            yield window.next_token()
+            yield window.next_token(), places + 1
         else:
             random = np.random.default_rng([EVALUATION_SEED, number])
-            yield window.masked_token(random, mask_id, mask_fraction)
+            yield window.masked_token(random, mask_id, mask_fraction), places
 
 
 class _Window:
-    """Rows of consecutive tokens of the ring, one token longer than the context.
+    """Rows of tokens of the ring, and the tokens after them.
 
-    Shapes: `places` int64 (rows, context_length + 1); `tokens`, `targets` and `padded`
-    (rows, context_length).
+    Shapes: `places` (indices of `tokens`), `tokens` and `targets` int64 (rows, context_length),
+    `padded` bool.
     """
 
     def __init__(
         self,
         store: TokenStore,
-        starts: NDArray[np.int64],
-        context_length: int,
+        places: NDArray[np.int64],
         isolate: bool,
         padded: NDArray[np.bool_] | None = None,
     ) -> None:
         self.store = store
         self.isolate = isolate
         self.padded = padded if padded is not None and padded.any() else None
-        self.places = (starts[:, None] + np.arange(context_length + 1)) % len(store)
-        self.tokens, self.targets = store.windows(self.places)
+        self.places = places
+        self.tokens, self.targets = store.following(places)
 
     def next_token(self) -> Batch:
         targets = self.targets
+        if self.store.answers is not None:
+            counted = self.store.answers[(self.places + 1) % len(self.store)]
+            targets = np.where(counted, targets, NOT_COUNTED)
         if self.padded is not None:
             targets = np.where(self.padded, NOT_COUNTED, targets)
         return self._batch(self.tokens, targets)
@@ -211,7 +264,7 @@ class _Window:
         ids        0 0 1 1 1 2 2
         positions  0 1 0 1 2 0 1        the cut first document starts at 0 too
         """
-        opening = (self.places[:, :-1] + 1) % len(self.store)
+        opening = (self.places + 1) % len(self.store)
         starts = self.store.starts
         nearest = np.searchsorted(starts, opening, side="right") - 1
         opens = starts[nearest] == opening

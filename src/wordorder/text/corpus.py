@@ -18,11 +18,30 @@ HUB_PREFIX = "hf:"
 END_OF_TEXT = "<|endoftext|>"
 
 
+class Turn(NamedTuple):
+    """One turn of a conversation.
+
+    Args:
+        role: system, user or assistant; prompt or answer of a row with these two fields.
+        content: the text of the turn.
+    """
+
+    role: str
+    content: str
+
+
 class Document(NamedTuple):
-    """One document and its source: a file, a line of a file, or a module."""
+    """One document and its source: a file, a line of a file, or a module.
+
+    Args:
+        text: the whole text.
+        source: where it was read, for messages.
+        turns: the turns of a conversation; empty for plain text.
+    """
 
     text: str
     source: str
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,14 +68,20 @@ class Corpus:
         """Unicode code points of all texts."""
         return sum(len(document.text) for document in self.documents)
 
+    @property
+    def is_chat(self) -> bool:
+        """Whether the documents are conversations; all are, or none is."""
+        return bool(self.documents) and bool(self.documents[0].turns)
+
     @cached_property
     def content_hash(self) -> str:
         """A hash of the documents and their boundaries, without names and sources."""
         digest = hashlib.blake2b(digest_size=16)
         for document in self.documents:
-            data = document.text.encode()
-            digest.update(len(data).to_bytes(8, "little"))
-            digest.update(data)
+            for text in (document.text, *(part for turn in document.turns for part in turn)):
+                data = text.encode()
+                digest.update(len(data).to_bytes(8, "little"))
+                digest.update(data)
         return digest.hexdigest()
 
 

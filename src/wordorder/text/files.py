@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wordorder.errors import BadInput
+from wordorder.text.chats import documents_of
 from wordorder.text.corpus import BUILT_IN, END_OF_TEXT, HUB_PREFIX, Document
 from wordorder.text.rows import (
     Column,
@@ -139,7 +140,7 @@ def _read_file(
     if suffix in TABLES:
         noun = "field" if "json" in suffix else "column"
         column = Column(field, source.name, noun)
-        return tuple(column.documents(TABLES[suffix](source, field))), column.notes
+        return tuple(documents_of(TABLES[suffix](source, field), column)), column.notes
     documents = TEXTS.get(suffix, _split_text)(source)
     return tuple(document for document in documents if not is_blank(document.text)), ()
 

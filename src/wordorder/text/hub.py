@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
+from wordorder.text.chats import documents_of
 from wordorder.text.corpus import Document
 from wordorder.text.rows import Column, TableRow
 
-# A dataset may have terabytes; this much takes the models of this package days to read.
 MOST_STREAMED_BYTES = 200_000_000
 
 SPLITS = ("train", "validation", "valid", "dev", "test")
@@ -36,11 +37,14 @@ def stream_dataset(
     column = Column(field, f"hf:{name}")
     documents: list[Document] = []
     size = 0
-    for document in column.documents(_rows(rows, name, path)):
+    for document in documents_of(_rows(rows, name, path), column):
         documents.append(document)
         size += len(document.text.encode())
         if size >= most_bytes:
-            only = f"only the first {most_bytes / 1e6:.0f} MB of hf:{name} were read"
+            only = (
+                f"only the first {size / 1e6:,.0f} MB of hf:{name} were read, in "
+                f"{counted(len(documents), 'document')}: --most-bytes sets how much is read"
+            )
             return tuple(documents), (only, *column.notes)
     if not documents:
         reason = "".join(f" ({note})" for note in column.notes)

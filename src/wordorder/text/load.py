@@ -6,13 +6,21 @@ from collections.abc import Sequence
 
 from wordorder.errors import BadInput
 from wordorder.patience import notify_if_slow
-from wordorder.text.corpus import BUILT_IN, HUB_PREFIX, Corpus
+from wordorder.settings import ByteCount, checked
+from wordorder.text.corpus import BUILT_IN, HUB_PREFIX, Corpus, Document
 from wordorder.text.user_text import printable
 
 PLAIN_FIELD = "text"  # default column of tables
+# A dataset may have terabytes; this much takes the models of this package days to read.
+MOST_STREAMED = "200MB"
 
 
-def load_corpus(data: str | Sequence[str] = BUILT_IN, *, field: str = PLAIN_FIELD) -> Corpus:
+def load_corpus(
+    data: str | Sequence[str] = BUILT_IN,
+    *,
+    field: str = PLAIN_FIELD,
+    most_bytes: str = MOST_STREAMED,
+) -> Corpus:
     """Load a corpus by name, or from files.
 
     Examples of names: `python-docs`, `notes.txt`, `books/`, `a.jsonl.gz`,
@@ -23,6 +31,7 @@ def load_corpus(data: str | Sequence[str] = BUILT_IN, *, field: str = PLAIN_FIEL
             each also .gz; any other is read as plain text); a folder, read recursively in sorted
             order; `hf:NAME[:CONFIG][:SPLIT]` for a Hugging Face dataset; or a sequence of these.
         field: the field or column of tables and datasets that holds the text.
+        most_bytes: read so much text of each `hf:` dataset, such as 500MB or 2GB.
 
     Raises:
         BadInput: a file cannot be read; the message names the file and the line.
@@ -33,13 +42,42 @@ def load_corpus(data: str | Sequence[str] = BUILT_IN, *, field: str = PLAIN_FIEL
             f"no data: give {BUILT_IN}, a file, a folder or hf:NAME", code="text.no-data"
         )
     with notify_if_slow(f"reading {printable(_joined(names))}"):
-        read = [_load_one(name, field) for name in names]
+        read = [_load_one(name, field, byte_count(most_bytes)) for name in names]
     corpora = [corpus for corpus, _ in read]
     documents = tuple(document for corpus in corpora for document in corpus.documents)
     notes = tuple(note for corpus in corpora for note in corpus.notes)
+    _check_one_kind(documents)
     if field != PLAIN_FIELD and not any(table for _, table in read):
         notes += (f"--field {field} has no effect: the data has no table or dataset",)
+    if most_bytes != MOST_STREAMED and not any(name.startswith(HUB_PREFIX) for name in names):
+        notes += (f"--most-bytes {most_bytes} has no effect: the data has no {HUB_PREFIX} dataset",)
     return Corpus(_joined([corpus.name for corpus in corpora]), documents, notes)
+
+
+def byte_count(text: str) -> int:
+    """Return a size such as 500MB or 2GB in bytes.
+
+    Raises:
+        BadInput: the text is not a size.
+    """
+    size: str = checked("most_bytes", ByteCount, text)
+    return round(float(size[:-2]) * 1000 ** (1 + "KMGT".index(size[-2])))
+
+
+def _check_one_kind(documents: Sequence[Document]) -> None:
+    """Check that all documents are conversations, or none is.
+
+    Raises:
+        BadInput: there are both.
+    """
+    chat = next((document for document in documents if document.turns), None)
+    text = next((document for document in documents if not document.turns), None)
+    if chat and text:
+        raise BadInput(
+            f"{chat.source} is a conversation and {text.source} is plain text: train on the text "
+            "first, and then on the conversations with --init RUN",
+            code="text.chats-and-text",
+        )
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -48,7 +86,7 @@ def _joined(names: Sequence[str]) -> str:
     return " + ".join(names if rest < 3 else [*names[:2], f"{rest} more"])
 
 
-def _load_one(name: str, field: str) -> tuple[Corpus, bool]:
+def _load_one(name: str, field: str, most_bytes: int) -> tuple[Corpus, bool]:
     """Return a corpus, and whether its text is from a column of a table."""
     if name == BUILT_IN:
         from wordorder.text.python_docs import read_python_docs
@@ -57,7 +95,8 @@ def _load_one(name: str, field: str) -> tuple[Corpus, bool]:
     if name.startswith(HUB_PREFIX):
         from wordorder.text.hub import stream_dataset
 
-        return Corpus(name, *stream_dataset(name.removeprefix(HUB_PREFIX), field)), True
+        read = stream_dataset(name.removeprefix(HUB_PREFIX), field, most_bytes)
+        return Corpus(name, *read), True
     from wordorder.text.files import read_path
 
     documents, notes, table = read_path(name, field)

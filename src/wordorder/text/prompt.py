@@ -37,6 +37,8 @@ class Prompt:
         BadInput: the tokenizer cannot encode the prompt.
     """
 
+    ends: frozenset[int] = frozenset()  # tokens that end the text, beside the end of text
+
     def __init__(self, text: str, tokenizer: Tokenizer) -> None:
         self.text, self.tokenizer = text, tokenizer
         self.held_back, self.note = "", ""

@@ -9,6 +9,7 @@ same order: a newline at the end or different line wrapping makes no difference.
 
 - With 20 different documents or more, whole documents are assigned by a hash of their text, so a
   new document moves no other. Copies stay, all in one part, because frequency is part of the data.
+  Conversations are always assigned whole.
 - With fewer, each document is cut and its last characters are held out: three files in three
   languages are all trained on and all validated. A single file is split exactly as in nanoGPT.
   Copies are dropped: among so few documents they are files given twice, or one file copied until
@@ -85,7 +86,7 @@ def split_corpus(
         validation_fraction: share of the validation part, between 0 and 1.
         development_fraction: share of the development part, taken from the training part; 0: none.
         rule: `hash` assigns whole documents, `tail` cuts each; `auto` uses `hash` for 20 different
-            documents or more.
+            documents or more, and for conversations.
 
     Raises:
         BadInput: the fractions leave no training text, or there is too little text for all parts.
@@ -94,7 +95,8 @@ def split_corpus(
     fractions = validation_fraction, development_fraction
     copies = _copies(corpus.documents)
     if rule == "auto":
-        rule = "tail" if len(copies) < FEWEST_DOCUMENTS_TO_HASH else "hash"
+        whole = corpus.is_chat or len(copies) >= FEWEST_DOCUMENTS_TO_HASH
+        rule = "hash" if whole else "tail"
     if rule == "hash":
         parts = _by_hash(corpus.documents, copies, *fractions)
     else:
@@ -144,7 +146,9 @@ def described(facts: Mapping[str, Any]) -> dict[str, str]:
     """
     counts = facts["documents"]
     percent = {name: f"{100 * facts[f'{name}_fraction']:g}%" for name in PARTS[1:]}
-    if facts["rule"] == "hash":
+    if facts["rule"] == "parts":
+        descriptions = {n: f"{percent[n]} of each part of the mixture" for n in PARTS[1:]}
+    elif facts["rule"] == "hash":
         total = f"of {counts['all']:,} documents, chosen by a hash of their text"
         descriptions = {name: f"{counts[name]:,} {total}" for name in PARTS[1:]}
     else:
@@ -171,7 +175,9 @@ def repeated_lines(split: Split) -> float:
 
 
 def _lines(part: Corpus) -> Iterator[str]:
-    return (match[0].strip() for text, _ in part.documents for match in LINE.finditer(text))
+    return (
+        match[0].strip() for document in part.documents for match in LINE.finditer(document.text)
+    )
 
 
 def _cut_documents(counts: Mapping[str, int]) -> str:
@@ -227,7 +233,7 @@ def _by_tail(
     while True:
         pieces = [
             (text, "", "") if number in whole else _cut(text, validation, development)
-            for number, (text, _) in enumerate(documents)
+            for number, (text, *_) in enumerate(documents)
         ]
         # In practice only pieces of a few characters: from "aa", or from "no" and "yes or no".
         equal = _in_two_parts(pieces)
@@ -235,7 +241,7 @@ def _by_tail(
             break
         whole |= equal
     return [
-        [Document(cut[part], source) for cut, (_, source) in zip(pieces, documents, strict=True)
+        [Document(cut[part], source) for cut, (_, source, _) in zip(pieces, documents, strict=True)
          if cut[part]]
         for part in range(3)
     ]  # fmt: skip

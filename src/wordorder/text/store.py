@@ -13,9 +13,11 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +25,15 @@ from numpy.typing import NDArray
 from wordorder.atomic import reclaim, replacing_folder
 from wordorder.errors import BadInput
 from wordorder.patience import notify_if_slow
-from wordorder.text.corpus import Corpus
+from wordorder.text.chat_template import ChatTemplate
+from wordorder.text.corpus import Corpus, Document
 from wordorder.text.split import FEWEST_DOCUMENTS_TO_HASH
 from wordorder.text.tokenizer import Tokenizer
 
 # Part of every entry's name: increase it when the stored arrays of the same input change.
 LAYOUT = 2
 
-Arrays = tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]  # tokens, starts
+ARRAYS = ("tokens", "starts")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class TokenStore:
         end_of_text: id of the token that ends documents.
         vocabulary_size: number of token ids.
         lossless: whether decoding restores the text; otherwise bits per byte are undefined.
+        answers: (tokens,) bool, whether a token of a conversation is a target; `bytes` are then
+            those of the answers. None: text, of which every token is a target.
     """
 
     tokens: NDArray[np.unsignedinteger]
@@ -53,6 +58,7 @@ class TokenStore:
     end_of_text: int
     vocabulary_size: int
     lossless: bool = True
+    answers: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -62,22 +68,31 @@ class TokenStore:
         """Number of tokens of each document, end-of-text included."""
         return np.diff(self.starts, append=len(self))
 
+    @property
+    def targets(self) -> int:
+        """Number of tokens that are targets."""
+        return len(self) if self.answers is None else int(self.answers.sum())
+
     def windows(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return inputs and targets at these indices of the ring.
+        """Return inputs and targets at these consecutive indices of the ring; see `following`."""
+        return self.following(places[:, :-1])
+
+    def following(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the tokens at these indices of the ring as inputs, and those after as targets.
 
         A document starts after an end-of-text token, as in training. If the document before it was
         cut, there is none, so its last token is replaced by end-of-text in the inputs.
 
         Args:
-            places: int64 (rows, time + 1); the last column is a target only. -1 is the last token.
+            places: int64 (rows, time); -1 is the last token.
 
         Returns:
             Inputs and targets, int64 (rows, time) each.
         """
-        tokens = self.tokens[places % len(self)].astype(np.int64)
-        read, targets = tokens[:, :-1], tokens[:, 1:]
+        read = self.tokens[places % len(self)].astype(np.int64)
+        targets = self.tokens[(places + 1) % len(self)].astype(np.int64)
         if len(self._cut_ends):
-            cut = np.isin(places[:, :-1] % len(self), self._cut_ends)
+            cut = np.isin(places % len(self), self._cut_ends)
             read = np.where(cut, self.end_of_text, read)
         return read, targets
 
@@ -94,8 +109,14 @@ def cache_folder() -> Path:
     return Path(home) / "wordorder" / "tokens"
 
 
-def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
+def open_store(
+    corpus: Corpus, tokenizer: Tokenizer, template: ChatTemplate | None = None
+) -> TokenStore:
     """Return the tokens of a corpus, from the cache if they are in it.
+
+    Args:
+        template: how conversations are written, of which the answers alone are targets; None for
+            text. Conversations without a template are read as text.
 
     Raises:
         BadInput: the tokenizer cannot encode a document, or the corpus is empty.
@@ -104,19 +125,33 @@ def open_store(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
         raise BadInput(
             f"{corpus.name} is empty: it contains no text to train on", code="text.empty-corpus"
         )
-    key = f"{LAYOUT} {corpus.content_hash} {tokenizer.content_hash}"
+    written = f" {template.content_hash}" if template else ""
+    key = f"{LAYOUT} {corpus.content_hash} {tokenizer.content_hash}{written}"
     entry = cache_folder() / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-    arrays = _opened(entry)
+    names = ARRAYS if template is None else (*ARRAYS, "answers")
+    arrays = _opened(entry, names)
     if arrays is None:
         with notify_if_slow(f"tokenizing {corpus.characters:,} characters"):
-            encoded = _encode(corpus, tokenizer)
+            new = (
+                _encode_chats(corpus, tokenizer, template)
+                if template
+                else _encode(corpus, tokenizer)
+            )
+            encoded = dict(zip(names, new, strict=True))
         # Without disk space or permission the run continues without the cache.
         with contextlib.suppress(OSError):
-            _write(entry, *encoded)
-        arrays = _opened(entry) or encoded
+            _write(entry, encoded)
+        arrays = _opened(entry, names) or encoded
     lossless = tokenizer.round_trip(corpus).lossless
+    size = corpus.bytes
+    if template is not None:
+        size = tokenizer.token_bytes(arrays["tokens"][arrays["answers"]])
     return TokenStore(
-        *arrays, corpus.bytes, tokenizer.end_of_text, tokenizer.vocabulary_size, lossless
+        bytes=size,
+        end_of_text=tokenizer.end_of_text,
+        vocabulary_size=tokenizer.vocabulary_size,
+        lossless=lossless,
+        **arrays,
     )
 
 
@@ -128,6 +163,9 @@ def beginning(store: TokenStore, most_tokens: int, tokenizer: Tokenizer) -> Toke
     """
     if len(store) <= most_tokens:
         return store
+    if store.answers is not None:
+        first = max(1, int(np.searchsorted(store.starts + store.sizes, most_tokens, "right")))
+        return _of_documents(store, np.arange(len(store.starts)) < first, tokenizer)
     if len(store.starts) >= FEWEST_DOCUMENTS_TO_HASH:
         tokens = store.tokens[:most_tokens]
         starts = store.starts[store.starts < most_tokens]
@@ -142,7 +180,64 @@ def beginning(store: TokenStore, most_tokens: int, tokenizer: Tokenizer) -> Toke
     return replace(store, tokens=tokens, starts=starts, bytes=tokenizer.token_bytes(tokens))
 
 
-def _encode(corpus: Corpus, tokenizer: Tokenizer) -> Arrays:
+def joined(stores: Sequence[TokenStore]) -> TokenStore:
+    """Return the documents of several stores of one tokenizer, one store after another."""
+    ends = np.cumsum([len(store) for store in stores])
+    first = stores[0]
+    return replace(
+        first,
+        tokens=np.concatenate([store.tokens for store in stores]),
+        starts=np.concatenate(
+            [s.starts + end - len(s) for s, end in zip(stores, ends, strict=True)]
+        ),
+        bytes=sum(store.bytes for store in stores),
+        lossless=all(store.lossless for store in stores),
+        answers=None
+        if first.answers is None
+        else np.concatenate([store.answers for store in stores]),
+    )
+
+
+def shortened(
+    store: TokenStore, most_tokens: int, tokenizer: Tokenizer
+) -> tuple[TokenStore, int, int]:
+    """Cut each conversation after so many tokens, and leave out those with no answer before it.
+
+    Returns:
+        The store, the number of conversations that were cut, and of those that were left out.
+    """
+    assert store.answers is not None
+    cut = store.sizes > most_tokens
+    if not cut.any():
+        return store, 0, 0
+    within = np.arange(len(store)) - np.repeat(store.starts, store.sizes)
+    has_answer = np.add.reduceat(store.answers & (within < most_tokens), store.starts) > 0
+    left = _of_documents(store, has_answer, tokenizer, most_tokens)
+    return left, int((cut & has_answer).sum()), int((~has_answer).sum())
+
+
+def _of_documents(
+    store: TokenStore,
+    chosen: NDArray[np.bool_],
+    tokenizer: Tokenizer,
+    most_tokens: int | None = None,
+) -> TokenStore:
+    """Return a store of some conversations, each cut after so many tokens.
+
+    Args:
+        chosen: (documents,) bool, whether a conversation is in it.
+    """
+    assert store.answers is not None
+    within = np.arange(len(store)) - np.repeat(store.starts, store.sizes)
+    kept = np.repeat(chosen, store.sizes) & (within < (most_tokens or len(store)))
+    tokens, answers = store.tokens[kept], store.answers[kept]
+    starts = np.flatnonzero(within[kept] == 0)
+    size = tokenizer.token_bytes(tokens[answers])
+    return replace(store, tokens=tokens, answers=answers, starts=starts, bytes=size)
+
+
+def _encode(corpus: Corpus, tokenizer: Tokenizer) -> tuple[NDArray[Any], ...]:
+    """Return the arrays of a store, in the order of their names."""
     dtype = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
     end = np.array([tokenizer.end_of_text], dtype)
     parts: list[NDArray[np.unsignedinteger]] = []
@@ -150,9 +245,7 @@ def _encode(corpus: Corpus, tokenizer: Tokenizer) -> Arrays:
         try:
             parts.append(tokenizer.encode_array(document.text).astype(dtype))
         except BadInput as error:
-            raise BadInput(
-                f"{document.source}: {error}", code="text.document-not-encoded"
-            ) from None
+            raise _not_encoded(document, error) from None
         parts.append(end)
     if all(not len(part) for part in parts[::2]):
         raise BadInput(
@@ -163,27 +256,53 @@ def _encode(corpus: Corpus, tokenizer: Tokenizer) -> Arrays:
     return np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
 
-def _write(entry: Path, tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64]) -> None:
+def _encode_chats(
+    corpus: Corpus, tokenizer: Tokenizer, template: ChatTemplate
+) -> tuple[NDArray[Any], ...]:
+    dtype = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
+    end = tokenizer.end_of_text
+    tokens, answers, lengths = [], [], []
+    for document in corpus.documents:
+        try:
+            ids, counted = template.encode(document.turns, tokenizer)
+        except BadInput as error:
+            raise _not_encoded(document, error) from None
+        if not len(ids) or ids[-1] != end:  # some templates end with it
+            ids, counted = np.append(ids, end), np.append(counted, True)
+        tokens.append(ids.astype(dtype))
+        answers.append(counted)
+        lengths.append(len(ids))
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return np.concatenate(tokens), starts, np.concatenate(answers)
+
+
+def _not_encoded(document: Document, error: BadInput) -> BadInput:
+    return BadInput(f"{document.source}: {error}", code="text.document-not-encoded")
+
+
+def _write(entry: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     reclaim(entry.parent)
     # An existing entry is damaged, or another process has just written the same.
     with replacing_folder(entry) as beside:
-        np.save(beside / "tokens.npy", tokens)
-        np.save(beside / "starts.npy", starts)
-        sums = {"tokens": _checksum(tokens), "starts": _checksum(starts)}
+        for name, array in arrays.items():
+            np.save(beside / f"{name}.npy", array)
+        sums = {name: _checksum(array) for name, array in arrays.items()}
         (beside / "sums.json").write_text(json.dumps(sums))
 
 
-def _opened(entry: Path) -> Arrays | None:
+def _opened(entry: Path, names: Sequence[str]) -> dict[str, NDArray[Any]] | None:
     """Return the arrays of an entry, or None if it is missing or damaged."""
     try:
         sums = json.loads((entry / "sums.json").read_text())
-        tokens = np.load(entry / "tokens.npy", mmap_mode="r")
-        starts = np.load(entry / "starts.npy")
-        whole = sums == {"tokens": _checksum(tokens), "starts": _checksum(starts)}
+        arrays = {
+            name: np.load(entry / f"{name}.npy", mmap_mode=None if name == "starts" else "r")
+            for name in names
+        }
+        whole = sums == {name: _checksum(array) for name, array in arrays.items()}
     except (OSError, ValueError, TypeError, EOFError):
         return None
-    return (tokens, starts) if whole else None
+    return arrays if whole else None
 
 
 def _checksum(array: NDArray[np.generic]) -> int:

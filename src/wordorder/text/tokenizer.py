@@ -258,6 +258,32 @@ class Tokenizer:
             )
         return ids.astype(np.uint32)
 
+    def special_id(self, name: str) -> int:
+        """Return the id of a special token.
+
+        Raises:
+            BadInput: the tokenizer has no such token.
+        """
+        index = self.backend.token_to_id(name)
+        if index is None:
+            raise BadInput(
+                f"the tokenizer has no special token {name}, which the chat template needs: train "
+                "on conversations with wordorder train --init RUN",
+                code="text.no-special-token",
+            )
+        return int(index)
+
+    def with_special(self, names: Sequence[str]) -> Tokenizer:
+        """Return a tokenizer that has these special tokens; new ones get the next ids."""
+        special = {self.backend.id_to_token(index) for index in self._special_ids}
+        missing = [name for name in names if name not in special]
+        if not missing:
+            return self
+        backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        for name in missing:
+            add_special(backend, [name], always=True)
+        return Tokenizer(backend)
+
     @property
     def special_ids(self) -> list[int]:
         """The ids of special tokens, which have no text."""
@@ -276,6 +302,7 @@ def make_tokenizer(
     *,
     alphabet: Corpus | None = None,
     mask: bool = False,
+    special_tokens: Sequence[str] = (),
 ) -> Tokenizer:
     """Create the tokenizer for a corpus; the result is deterministic.
 
@@ -289,6 +316,7 @@ def make_tokenizer(
             that occurs only in held-out text could not be encoded. It reveals which characters
             occur, but not how often or where. None: `corpus`.
         mask: whether to add a mask token, for the masked-token objective.
+        special_tokens: further special tokens, such as those of a chat template.
 
     Raises:
         BadInput: an unknown kind, a vocabulary that is too small, or an invalid file.
@@ -298,7 +326,8 @@ def make_tokenizer(
     elif how == "characters":
         backend = character_backend(alphabet or corpus)
     elif how == "bpe":
-        backend = bpe_backend(corpus, vocabulary_size - 1 - mask, smallest=SMALLEST_BPE + mask)
+        added = mask + len(special_tokens)
+        backend = bpe_backend(corpus, vocabulary_size - 1 - added, smallest=SMALLEST_BPE + added)
     elif how.endswith(".json") or os.sep in how or Path(how).exists():
         backend = _read(how)
     else:
@@ -309,7 +338,7 @@ def make_tokenizer(
     add_special(backend, ENDS_OF_TEXT)
     if mask:
         add_special(backend, MASKS)
-    return Tokenizer(backend)
+    return Tokenizer(backend).with_special(special_tokens)
 
 
 def _read(path: str | Path) -> tokenizers.Tokenizer:

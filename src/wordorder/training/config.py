@@ -18,6 +18,7 @@ from wordorder.model.config import PRESETS, Kind, ModelConfig
 from wordorder.model.presets import FAMILIES, preset_fields, preset_names
 from wordorder.names import file_name
 from wordorder.settings import (
+    ByteCount,
     Duration,
     NotNegative,
     Positive,
@@ -32,7 +33,8 @@ from wordorder.settings import (
     formatted,
     from_record,
 )
-from wordorder.text.objective import Objective
+from wordorder.text.data_names import mixture_of, weighted_name
+from wordorder.text.objective import Objective, TemplateName
 from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
 from wordorder.text.user_text import user_path
 from wordorder.training.schedules import Schedule
@@ -54,9 +56,12 @@ class TrainConfig:
     auto_size: bool = False
     """choose width, layers and context from the text and --time, as --preset auto does"""
     data: tuple[str, ...] = ("python-docs",)
-    """python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]"""
+    """python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]; NAME=WEIGHT for a mixture, in
+    which each has that share of the training tokens"""
     field: str = "text"
     """column of tables and datasets that holds the text"""
+    most_bytes: ByteCount = "200MB"
+    """text to read of each hf: dataset, such as 500MB or 2GB; it is held in memory"""
     tokenizer: str = "bpe"
     """bpe, bytes, characters, or the path of a tokenizer.json"""
     validation_fraction: ValidationFraction = 0.1
@@ -66,6 +71,9 @@ class TrainConfig:
     kept"""
     isolate_documents: bool = False
     """documents packed in one sequence do not attend to each other"""
+    chat_template: TemplateName = "auto"
+    """how conversations are written: plain, chatml, or the tokenizer's own (with --init); auto:
+    that of the --init run, else plain for prompts and answers, and chatml for messages"""
     objective: Objective = "next-token"
     """predict the next token, or masked tokens (with --no-causal)"""
     out: str | None = None
@@ -143,6 +151,7 @@ class TrainConfig:
                 "data is empty: give files, folders, python-docs or hf:NAME",
                 code="training.no-data",
             )
+        mixture_of(self.data)
         check_fractions(self.validation_fraction, self.development_fraction)
         if self.average != "none" and (self.keep == "last" or not self.development_fraction):
             setting = "--keep last" if self.keep == "last" else "--development-fraction 0"
@@ -212,7 +221,8 @@ def folder_of(config: TrainConfig) -> Path:
     """Return the run folder: the configured one, or runs/DATA-POSITION."""
     if config.out is not None:
         return user_path(config.out)
-    names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in config.data]
+    data = [weighted_name(text).name for text in config.data]
+    names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in data]
     model = config.model
     reader = model.position if model.kind == "transformer" else model.kind
     return Path("runs") / file_name(f"{'+'.join(names)}-{reader}")
@@ -236,7 +246,14 @@ def budget_seconds(config: TrainConfig) -> float:
 
 def whole_paths(data: tuple[str, ...]) -> tuple[str, ...]:
     """Return names of data with absolute paths for existing files."""
-    return tuple(str(Path(name).resolve()) if Path(name).exists() else name for name in data)
+    return tuple(map(_whole_path, data))
+
+
+def _whole_path(text: str) -> str:
+    name, weight = weighted_name(text)
+    if not Path(name).exists():
+        return text
+    return str(Path(name).resolve()) + ("" if weight is None else f"={weight!r}")
 
 
 def from_mapping(values: dict[str, Any], preset: str | None = None) -> TrainConfig:
@@ -305,7 +322,11 @@ def with_vocabulary(config: TrainConfig, size: int) -> TrainConfig:
         BadInput: another size is configured for a tokenizer other than bpe.
     """
     configured = config.model.vocabulary_size
-    if config.tokenizer != "bpe" and configured not in (ModelConfig.vocabulary_size, size):
+    if (
+        config.init is None
+        and config.tokenizer != "bpe"
+        and configured not in (ModelConfig.vocabulary_size, size)
+    ):
         raise BadInput(
             f"vocabulary_size is {configured}, but the tokenizer {config.tokenizer} has {size} "
             "tokens: leave it out, or use bpe",

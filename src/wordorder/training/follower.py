@@ -21,14 +21,17 @@ from wordorder.training.config import TrainConfig
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.ranks import Message, Ranks, explained
 from wordorder.training.training import Training
-from wordorder.training.training_data import TrainingData
+from wordorder.training.training_data import MixedPart, TrainingData
+
+ARRAYS = ("tokens", "starts", "answers")  # of a store; text has no answers
+STORED = ("bytes", "end_of_text", "vocabulary_size")
 
 
 def lead(training: Training, ranks: Ranks) -> None:
     """Send a run's state to the followers, and sum gradients over ranks from now on."""
     if not ranks.connected:
         return
-    store, config = training.training_data.training, training.config
+    data, config = training.training_data, training.config
     unused = _has_unused_parameters(training)
     values = {
         "do": "train",
@@ -36,8 +39,8 @@ def lead(training: Training, ranks: Ranks) -> None:
         "model": config.model.to_dict(),
         "compute": training.compute.to_dict(),
         "tokenizer": training.training_data.tokenizer.backend.to_str(),
-        "store": {n: getattr(store, n) for n in ("bytes", "end_of_text", "vocabulary_size")},
-        "token_dtype": str(store.tokens.dtype),
+        "stores": [{n: getattr(store, n) for n in STORED} for store in data.training_stores],
+        "parts": [(part.name, part.weight) for part in data.parts],
         "steps": training.steps,
         "open_ended": training.open_ended,
         "ends": training.ends,
@@ -49,8 +52,10 @@ def lead(training: Training, ranks: Ranks) -> None:
     tensors |= {f"optimizer.{n}": t for n, t in training.optimizer.state().items()}
     if config.shard:  # otherwise the leader alone averages
         tensors |= {f"{PREFIX}{name}": tensor for name, tensor in training.averaged().items()}
-    tensors["store.tokens"] = torch.from_numpy(store.tokens.copy())
-    tensors["store.starts"] = torch.from_numpy(store.starts.copy())
+    for number, store in enumerate(data.training_stores):
+        for name in ARRAYS:
+            if (array := getattr(store, name)) is not None:
+                tensors[f"store.{number}.{name}"] = torch.from_numpy(array.copy())
     ranks.send(values, tensors)
     _share(training, ranks, unused)
 
@@ -109,11 +114,8 @@ def _training(message: Message, ranks: Ranks) -> Training:
         config = replace(config, average="none")
     compute = Compute.from_dict(values["compute"])
     torch.set_num_threads(compute.threads)
-    store = TokenStore(
-        tensors["store.tokens"].numpy(), tensors["store.starts"].numpy(), **values["store"]
-    )
     tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(values["tokenizer"]))
-    training_data = TrainingData(tokenizer, store, store, {})
+    training_data = _training_data(message, tokenizer)
     model = make_model(config.model).to(compute.device)
     use(model, compute)
     training = Training(
@@ -131,6 +133,19 @@ def _training(message: Message, ranks: Ranks) -> Training:
     training.ends = [tuple(end) for end in values["ends"]]
     _share(training, ranks, values["unused"])
     return training
+
+
+def _training_data(message: Message, tokenizer: Tokenizer) -> TrainingData:
+    """Return the training text, which a follower has in place of the held-out texts too."""
+    values, tensors = message
+    each = []
+    for number, fields in enumerate(values["stores"]):
+        prefix = f"store.{number}."
+        names = (name for name in ARRAYS if prefix + name in tensors)
+        store = TokenStore(**{n: tensors[prefix + n].numpy() for n in names}, **fields)
+        each.append(TrainingData(tokenizer, store, store, {}))
+    parts = zip(values["parts"], each, strict=False)
+    return replace(each[0], parts=tuple(MixedPart(*part, data) for part, data in parts))
 
 
 def _has_unused_parameters(training: Training) -> bool:

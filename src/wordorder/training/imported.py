@@ -31,12 +31,14 @@ def write_record(
     entry: Mapping[str, Any],
     *,
     command: str | None,
+    chat: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `config.json` and the model card of an imported run.
 
     Args:
         entry: what was imported, as `import` in the record.
         command: the command line; None: imported from Python.
+        chat: the record of the tokenizer's chat template; None: it has none.
     """
     training = TrainConfig(
         model=model,
@@ -51,7 +53,12 @@ def write_record(
         "training": {**training.to_dict(), "tokenizer": "imported"},
         "machine": {"dtype": "float32"},
         "steps": 0,
-        "data": {"name": "unknown", "content_hash": "", "tokenizer": tokenizer.kind},
+        "data": {
+            "name": "unknown",
+            "content_hash": "",
+            "tokenizer": tokenizer.kind,
+            **({"chat": dict(chat)} if chat else {}),
+        },
     }
     write_text(folder / "config.json", json.dumps(record, indent=1) + "\n")
     card = (

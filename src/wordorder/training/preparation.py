@@ -209,7 +209,7 @@ def _sized(
     measured = prepared.config
     name = choose_preset(
         measured,
-        text_tokens=len(training_data.training),
+        text_tokens=sum(map(len, training_data.training_stores)),
         seconds=budget_seconds(config) - (time.perf_counter() - started),
         seconds_per_token=prepared.plan.timing.step_seconds / tokens_per_step(measured),
     )
@@ -251,7 +251,7 @@ def _step_seconds(training: Training, least_seconds: float) -> float:
 
 def _validation_steps(config: TrainConfig, training_data: TrainingData, steps: float) -> float:
     """Return the time of all validations in steps; a forward pass takes a third of a step."""
-    available = len(training_data.validation)
+    available = training_data.facts["validation_tokens"]
     number = steps // steps_between_validations(config, int(steps))
     tokens = min(available, validation_tokens(config)) * number
     tokens += min(available, loop.FINAL_VALIDATION_TOKENS)

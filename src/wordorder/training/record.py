@@ -11,6 +11,7 @@ from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput
 from wordorder.folders import check_free, own_files
 from wordorder.model.config import ModelConfig
+from wordorder.text.data_names import weighted_name
 from wordorder.text.user_text import user_path
 from wordorder.training import checkpoints
 from wordorder.training.compute import Compute
@@ -58,7 +59,7 @@ def free_folder(config: TrainConfig) -> Path:
             code="training.init-overwritten",
         )
     old_files = {path.resolve() for path in own_files(folder, RUN)}
-    for name in config.data:
+    for name in (weighted_name(text).name for text in config.data):
         if user_path(name).resolve() in old_files:
             raise BadInput(
                 f"--data {name} belongs to the run to be overwritten: choose another --out",

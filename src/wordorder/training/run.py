@@ -146,6 +146,12 @@ class Run:
         return masked or not self.model_config.causal
 
     @property
+    def chat(self) -> dict[str, Any] | None:
+        """The record of the chat template; None if the model was not trained on conversations."""
+        entry = self.config.get("data", {}).get("chat")
+        return entry if isinstance(entry, dict) else None
+
+    @property
     def source(self) -> str | None:
         """The folder that the run was imported from; None if it was trained."""
         entry = self.config.get("import")

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from wordorder.errors import BadInput
+from wordorder.text.chat_template import template_for
 from wordorder.text.corpus import Corpus
+from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
 from wordorder.text.split import split_corpus
-from wordorder.text.store import TokenStore, open_store
+from wordorder.text.store import TokenStore, joined, open_store, shortened
 from wordorder.training.config import TrainConfig
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
+from wordorder.training.training_data import read_training_data
 
 
 def text_of(
     run: Run,
     data: Sequence[str],
     field: str,
+    length: int | None = None,
     *,
     load: Callable[..., Corpus] = load_corpus,
 ) -> tuple[str, TokenStore]:
@@ -27,6 +32,7 @@ def text_of(
     Args:
         data: files, folders, python-docs or hf:NAME; empty: the run's validation text.
         field: column of tables and datasets that holds the text.
+        length: the context to which conversations are cut; None: the trained length.
         load: as `load_corpus`; another one may keep texts that several runs share.
 
     Raises:
@@ -36,28 +42,76 @@ def text_of(
         corpus = load(data, field=field)
         for note in corpus.notes:
             print(f"note: {note}", file=sys.stderr)
-        return corpus.name, open_store(corpus, run.tokenizer)
+        return corpus.name, _store(run, corpus, length)
     run.check_has_text()
     recorded = read_recorded(run.folder, "training", "data")["data"]
     with naming_damage(run.folder / "config.json"):
         config = TrainConfig.from_dict(run.config["training"], run.model_config)
-    corpus = load(config.data, field=config.field)
+    if mixture_of(config.data):
+        return _of_mixture(run, config, recorded)
+    corpus = load(config.data, field=config.field, most_bytes=config.most_bytes)
     if corpus.content_hash != recorded["content_hash"]:
-        raise BadInput(
-            f"the text of {' '.join(config.data)} has changed since {run.folder} was trained on "
-            "it, so its validation text is unknown: give another text with --data",
-            code="training.validation-text-changed",
-        )
+        raise _other_text(run, config)
     # Not the configured fraction: a development part that was too short was trained on.
     development = recorded.get("split", {}).get("development_fraction", 0.0)
     split = split_corpus(corpus, config.validation_fraction, development)
-    store = open_store(split.validation, run.tokenizer)
+    store = _store(run, split.validation, None)
     # Old runs recorded no split: compare the size of their validation text.
     same_split = recorded.get("split", split.facts) == split.facts
     if not same_split or len(store) != recorded["validation_tokens"]:
-        raise BadInput(
-            f"{run.folder} was trained with another split of its text than this version makes, so "
-            "some of the validation text was trained on: give another text with --data",
-            code="training.validation-split-changed",
-        )
+        raise _other_split(run)
+    if length and split.validation.is_chat:
+        store = _store(run, split.validation, length)
     return split.validation.name, store
+
+
+def _of_mixture(
+    run: Run, config: TrainConfig, recorded: Mapping[str, Any]
+) -> tuple[str, TokenStore]:
+    """Return the name and the tokens of the validation texts of a mixture, one after another.
+
+    Raises:
+        BadInput: a text or its split has changed.
+    """
+    training_data = read_training_data(config, run.tokenizer, run.chat)
+    if training_data.facts["content_hash"] != recorded["content_hash"]:
+        raise _other_text(run, config)
+    if training_data.facts["split"] != recorded["split"]:
+        raise _other_split(run)
+    stores = [part.data.validation for part in training_data.parts]
+    return f"{training_data.facts['name']} (validation)", joined(stores)
+
+
+def _other_text(run: Run, config: TrainConfig) -> BadInput:
+    return BadInput(
+        f"the text of {' '.join(config.data)} has changed since {run.folder} was trained on "
+        "it, so its validation text is unknown: give another text with --data",
+        code="training.validation-text-changed",
+    )
+
+
+def _other_split(run: Run) -> BadInput:
+    return BadInput(
+        f"{run.folder} was trained with another split of its text than this version makes, so "
+        "some of the validation text was trained on: give another text with --data",
+        code="training.validation-split-changed",
+    )
+
+
+def _store(run: Run, corpus: Corpus, length: int | None) -> TokenStore:
+    """Return the tokens of a text, or of conversations in the template of the run.
+
+    Raises:
+        BadInput: no conversation has an answer within the context.
+    """
+    if not corpus.is_chat:
+        return open_store(corpus, run.tokenizer)
+    template = template_for(corpus, "auto", run.chat)
+    most = length or run.model_config.trained_length
+    store, _, _ = shortened(open_store(corpus, run.tokenizer, template), most, run.tokenizer)
+    if not store.targets:
+        raise BadInput(
+            f"{corpus.name} has no answer within a context of {most:,} tokens: use a longer one",
+            code="training.no-answer-in-context",
+        )
+    return store

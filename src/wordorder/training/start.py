@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from wordorder.atomic import cannot_write
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.folders import is_set_aside, is_usable, recover, replacing_contents
 from wordorder.locks import held
-from wordorder.model import TokenModel, make_model, shape_of
+from wordorder.model import make_model, shape_of
 from wordorder.model.config import ModelConfig
 from wordorder.settings import Positive, checked
 from wordorder.text.user_text import user_path
@@ -41,6 +40,7 @@ from wordorder.training.config import (
 )
 from wordorder.training.display import Display
 from wordorder.training.follower import lead
+from wordorder.training.initial_weights import weights_of
 from wordorder.training.plan import (
     Plan,
     Timing,
@@ -62,7 +62,7 @@ from wordorder.training.record import (
     write_folder,
 )
 from wordorder.training.recorded import naming_damage, no_run_folder
-from wordorder.training.run import RUN, Run, check_trust, misfits
+from wordorder.training.run import RUN, Run, check_trust
 from wordorder.training.run_controller import RunController
 from wordorder.training.timing import Deadline
 from wordorder.training.training import Training, not_finite
@@ -155,13 +155,13 @@ def train_in_held_folder(
     first = Run.load(config.init, trust=trust) if config.init else None
     if first:
         config = with_tokenizer_from(first, config)
-    training_data = read_training_data(config, first.tokenizer if first else None)
+    training_data = read_training_data(config, *((first.tokenizer, first.chat) if first else ()))
     config = with_vocabulary(config, training_data.tokenizer.vocabulary_size)
     check_sample_prompt(config, training_data.tokenizer)
     if first and (warning := split_warning(first.config["data"], training_data.facts)):
         show.say(warning)
     if first and weights is None:
-        weights = _weights_of(first, shape_of(config.model))
+        weights = weights_of(first, shape_of(config.model))
     if weights is not None and (name := not_finite(weights)):
         source = f"--init {config.init}" if config.init else "the initial weights"
         raise BadInput(
@@ -241,7 +241,7 @@ def resume_in_held_folder(
     tokenizer = tokenizer_of(folder)
     checkpoint = checkpoints.load(folder / "training", show.say)
     check_architecture(folder, config.model, checkpoint)
-    training_data = read_training_data(config, tokenizer)
+    training_data = read_training_data(config, tokenizer, recorded["data"].get("chat"))
     if training_data.facts["content_hash"] != recorded["data"]["content_hash"] and not inexact:
         raise Refused(
             f"the text of {' '.join(config.data)} has changed since {folder} was trained on it: "
@@ -261,22 +261,6 @@ def resume_in_held_folder(
         metrics.Metrics(folder).cut(training.done, training.best and training.best.validated)
         known = checkpoint.extra.get("decisions")
         return _finish(training, folder, show, plan, known, ranks_before)
-
-
-def _weights_of(first: Run, model: TokenModel) -> dict[str, Tensor]:
-    """Return the weights of another run for a model.
-
-    Raises:
-        BadInput: the other run has another architecture.
-    """
-    tensors = load_file(first.folder / "model.safetensors")
-    if names := misfits(tensors, model):
-        raise BadInput(
-            f"--init {first.folder} has another architecture ({names[0]} differs): "
-            "leave out the options that change the model",
-            code="training.init-architecture",
-        )
-    return tensors
 
 
 def _training(prepared: Preparation, training_data: TrainingData, ranks: Ranks) -> Training:

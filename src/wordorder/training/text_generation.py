@@ -9,11 +9,12 @@ from wordorder.errors import BadInput
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling, generate
 from wordorder.numerals import counted
+from wordorder.text.conversation import ChatPrompt
 from wordorder.text.prompt import Prompt
 
 
 def generate_text(
-    model: TokenModel, prompt: Prompt, sampling: Sampling, **options: Any
+    model: TokenModel, prompt: Prompt | ChatPrompt, sampling: Sampling, **options: Any
 ) -> Iterator[str]:
     """Yield a piece of text for each generated token, and a last one.
 
@@ -48,10 +49,14 @@ def remaining_positions(model: TokenModel, prompt: Prompt) -> int | None:
     return left
 
 
-def decoded(tokens: Iterator[int], prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+def decoded(
+    tokens: Iterator[int], prompt: Prompt | ChatPrompt, sampling: Sampling
+) -> Iterator[str]:
     """Yield a piece of text for each token after a prompt, and a last one."""
     decoder, count = prompt.decoder(), 0
     for token in tokens:
+        if token in prompt.ends:
+            break
         count += 1
         yield decoder.feed(token)
     yield decoder.finish(ran_out=count == sampling.max_tokens)

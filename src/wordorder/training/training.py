@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from wordorder.batch import Batch
 from wordorder.errors import Failed
-from wordorder.evaluation.loss import evaluate
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling
+from wordorder.text.conversation import ChatPrompt, Conversation, question
 from wordorder.text.prompt import Prompt
-from wordorder.text.store import beginning
 from wordorder.training import checkpoints
 from wordorder.training.average import PREFIX, AveragedWeights
 from wordorder.training.best import BestWeights
@@ -32,7 +31,9 @@ from wordorder.training.plan import tokens_per_step
 from wordorder.training.ranks import ALONE, Ranks, explained
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
 from wordorder.training.text_generation import generate_text
-from wordorder.training.training_data import TrainingData
+from wordorder.training.tokenized_text import bits_per_byte
+from wordorder.training.training_data import TrainingData, choosing_text
+from wordorder.training.validation import validation_record
 
 # Validations of a run: twenty if they take at most this share of its time, but at least ten.
 VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
@@ -152,16 +153,11 @@ class Training:
             "step": self.done,
             "tokens": self.done * tokens_per_step(config),
             "loss": loss,
-            "bits_per_byte": self.bits_per_byte(loss),
+            "bits_per_byte": bits_per_byte(self.training_data, loss),
             "gradient_norm": norm,
             "learning_rate": rate,
             **expert_loads(shares),
         }
-
-    def bits_per_byte(self, loss: float) -> float | None:
-        """Return a loss on the training text in bits per byte; None if tokens are not lossless."""
-        text = self.training_data.training
-        return loss / math.log(2) * len(text) / text.bytes if text.lossless else None
 
     def gradient(self, index: int) -> tuple[float, float]:
         """Compute a step's clipped gradient; return the loss and the norm before clipping.
@@ -255,27 +251,10 @@ class Training:
                 if there is one.
         """
         self.collect()
-        training_data = self.training_data
-        reported = final or training_data.development is None
-        text = training_data.validation if reported else training_data.development
-        store = beginning(text, most_tokens, training_data.tokenizer)
-        loss = evaluate(
-            self.model,
-            store,
-            context_length=self.config.model.trained_length,
-            isolate_documents=self.config.isolate_documents,
-            objective=self.config.objective,
-            mask_id=training_data.tokenizer.mask,
+        record = validation_record(
+            self.model, self.config, self.training_data, most_tokens, final=final
         )
-        return {
-            "step": self.done,
-            "text": "validation" if reported else "development",
-            "validation_loss": loss.loss_nats,
-            "validation_standard_error": loss.standard_error,
-            "validation_degrees_of_freedom": loss.degrees_of_freedom,
-            "validation_bits_per_byte": loss.bits_per_byte,
-            "validation_tokens": loss.tokens,
-        }
+        return {"step": self.done, **record}
 
     def forward_and_backward(self) -> None:
         """Compute a gradient of the next batch and discard it, for timing."""
@@ -291,7 +270,7 @@ class Training:
         if self.config.objective != "next-token":
             return None
         self.collect()
-        prompt = Prompt(self.config.sample_prompt, self.training_data.tokenizer)
+        prompt = self._sample_prompt()
         room = self.model.room(len(prompt.tokens))
         tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
         if not tokens:
@@ -299,6 +278,16 @@ class Training:
         sampling = Sampling(max_tokens=tokens, seed=self.config.seed)
         written = "".join(generate_text(self.model, prompt, sampling))
         return {"step": self.done, "sample": prompt.text + written}
+
+    def _sample_prompt(self) -> Prompt | ChatPrompt:
+        """Return the prompt of samples: the configured text, or a question that was held out."""
+        text, data = self.config.sample_prompt, self.training_data
+        if getattr(data, "template", None) is None:
+            return Prompt(text, data.tokenizer)
+        store = choosing_text(data)
+        first = slice(0, int(store.sizes[0]))
+        conversation = Conversation(data.template, data.tokenizer)
+        return question(text, store.tokens[first], store.answers[first], conversation)
 
     def save(self, folder: Path, decisions: Sequence[dict[str, Any]] = ()) -> None:
         """Write a checkpoint for resuming, and the weights for other commands.

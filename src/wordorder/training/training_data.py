@@ -1,148 +1,68 @@
-"""Reads, splits and tokenizes the text of a run.
-
-The text is split first, so that the tokenizer and the weights are fitted on the training part only.
-"""
+"""Reads the text of a run, and compares it with the record of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wordorder.errors import BadInput, Refused
-from wordorder.numerals import counted
-from wordorder.text.batches import Batches
-from wordorder.text.corpus import Corpus
+from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
-from wordorder.text.split import described, split_corpus
-from wordorder.text.store import TokenStore, open_store
-from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+from wordorder.text.split import described
+from wordorder.text.store import TokenStore
+from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.config import TrainConfig
+from wordorder.training.mixed_data import read_mixture
+from wordorder.training.tokenized_text import MixedPart, TrainingData, of_corpus, template_of
 
-# For the plan. An alphabet is not fitted: it only says which characters occur.
-FITTED_ON = {
-    "bpe": "merges learnt from the training text alone",
-    "characters": "the alphabet of the whole text",
-}
+__all__ = ["MixedPart", "TrainingData"]
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """The tokenizer and the token stores of the parts of a split.
-
-    Args:
-        tokenizer: the tokenizer.
-        training: tokens for fitting the weights.
-        validation: tokens for the reported loss; they must not choose anything.
-        facts: the description of the data in `config.json`.
-        development: tokens for choosing; None: nothing is chosen.
-    """
-
-    tokenizer: Tokenizer
-    training: TokenStore
-    validation: TokenStore
-    facts: dict[str, Any]
-    development: TokenStore | None = None
-
-    def batches(self, config: TrainConfig) -> Batches:
-        """Return the training batches of a configuration."""
-        return Batches(
-            self.training,
-            context_length=config.model.trained_length,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            isolate_documents=config.isolate_documents,
-            objective=config.objective,
-            mask_id=self.tokenizer.mask,
-        )
-
-
-def read_training_data(config: TrainConfig, tokenizer: Tokenizer | None = None) -> TrainingData:
+def read_training_data(
+    config: TrainConfig,
+    tokenizer: Tokenizer | None = None,
+    chat: Mapping[str, Any] | None = None,
+) -> TrainingData:
     """Read the corpus, split it, create the tokenizer if needed, and tokenize every part.
 
-    A development part shorter than one context is added to the training part, with a note.
+    Data with weights are a mixture, whose texts are split one by one.
 
     Args:
         tokenizer: the tokenizer of the run that is resumed or fine-tuned; None creates the
             configured one.
+        chat: the record of that run's chat template; None: it has none.
 
     Raises:
         BadInput: the data cannot be read, or a part is shorter than one context.
     """
-    corpus = load_corpus(config.data, field=config.field)
-    try:
-        training_data, notes = _training_data(
-            config, corpus, config.development_fraction, tokenizer
-        )
-    except BadInput as error:
-        if tokenizer is None or config.init is None:
-            raise
+    if mixture := mixture_of(config.data):
+        return read_mixture(config, mixture, tokenizer, chat)
+    corpus = load_corpus(config.data, field=config.field, most_bytes=config.most_bytes)
+    return of_corpus(config, corpus, tokenizer, template_of(config, corpus, chat))
+
+
+def read_text(
+    config: TrainConfig, tokenizer: Tokenizer | None = None, *, command: str
+) -> TrainingData:
+    """Read training data for a command that measures each token of a text.
+
+    Raises:
+        BadInput: as `read_training_data` does, or the data holds conversations, or is a mixture.
+    """
+    training_data = read_training_data(config, tokenizer)
+    if training_data.template is not None:
         raise BadInput(
-            f"the tokenizer of --init {config.init}: {error}", code="training.init-not-encoded"
-        ) from None
-    length = config.model.trained_length
-    too_short = training_data.development is not None and len(training_data.development) <= length
-    if too_short:
-        training_data, notes = _training_data(config, corpus, 0.0, tokenizer)
-    parts = {"training": training_data.training, "validation": training_data.validation}
-    shortest = min(map(len, parts.values()))
-    for name, store in parts.items():
-        if len(store) <= length:
-            copies = "".join(f" ({note})" for note in notes)
-            or_shorter = f", or --trained-length {shortest - 1} or less" if shortest > 1 else ""
-            raise BadInput(
-                f"the {name} part of {corpus.name} has {counted(len(store), 'token')}, fewer than "
-                f"one context of {length} and the token after it{copies}: "
-                f"give more text{or_shorter}",
-                code="training.part-too-short",
-            )
-    if too_short:
-        training_data.facts["notes"].append(
-            f"{100 * config.development_fraction:g}% of the text is shorter than one context of "
-            f"{length} tokens, so there is no development part and nothing is chosen"
+            f"{command} reads text, and {training_data.facts['name']} holds conversations: give "
+            "text with --data",
+            code="training.text-needed",
+        )
+    if training_data.parts:
+        raise BadInput(
+            f"{command} reads one text, and the data is a mixture: give it without weights",
+            code="training.mixture-not-possible",
         )
     return training_data
-
-
-def _training_data(
-    config: TrainConfig, corpus: Corpus, development_fraction: float, tokenizer: Tokenizer | None
-) -> tuple[TrainingData, tuple[str, ...]]:
-    """Return the training data, its parts of any length, and notes about the split."""
-    split = split_corpus(corpus, config.validation_fraction, development_fraction)
-    fitted_on = requested_size = None
-    if tokenizer is None:
-        requested_size = config.model.vocabulary_size if config.tokenizer == "bpe" else None
-        tokenizer = make_tokenizer(
-            config.tokenizer,
-            split.training,
-            config.model.vocabulary_size,
-            alphabet=corpus,
-            mask=config.objective == "masked-token",
-        )
-        fitted_on = FITTED_ON.get(config.tokenizer)
-    training = open_store(split.training, tokenizer)
-    development = open_store(split.development, tokenizer) if split.development else None
-    validation = open_store(split.validation, tokenizer)
-    counted_words = {}
-    if config.checkpoint_at_words:
-        words = sum(len(document.text.split()) for document in split.training.documents)
-        counted_words = {"training_words": max(1, words)}
-    facts = {
-        "name": corpus.name,
-        "documents": len(corpus.documents),
-        "bytes": corpus.bytes,
-        "content_hash": corpus.content_hash,
-        "tokenizer": tokenizer.kind,
-        "fitted_on": fitted_on,
-        "split": split.facts,
-        "training_tokens": len(training),
-        **counted_words,
-        "development_tokens": 0 if development is None else len(development),
-        "validation_tokens": len(validation),
-        "notes": [*corpus.notes, *split.notes, *tokenizer.notes(split.training, requested_size)],
-    }
-    return TrainingData(tokenizer, training, validation, facts, development), tuple(split.notes)
 
 
 def held_out_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -156,7 +76,20 @@ def held_out_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         validation = f"{validation}; read only at the end"
         development = f"{data['development_tokens']:,} tokens: {development}; read while training"
     notes = [("note", note) for note in data["notes"]]
-    return [("validation", validation), ("development", development), *notes]
+    chat = []
+    if "chat" in data:
+        counts = f"{data['chat']['answer_tokens']:,} of {data['training_tokens']:,} tokens"
+        template = data["chat"]["template"]
+        chat = [("chat", f"template {template}; the loss is on answers alone, {counts}")]
+    parts = [
+        (
+            "part",
+            f"{part['name']}: {part['weight']:.1%} of the tokens trained on, of "
+            f"{part['training_tokens']:,} tokens",
+        )
+        for part in data.get("parts", ())
+    ]
+    return [*parts, ("validation", validation), ("development", development), *chat, *notes]
 
 
 def check_same_split(folder: Path, recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Interval
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.errors import BadInput
 from wordorder.settings import Device, NotNegative, Penalty, Positive, Rate, Seed, Share
 
 
@@ -24,6 +25,8 @@ class GenerateOptions:
         prompt: the text to continue; whitespace at its end becomes part of the next word. `-`
             reads standard input; without a prompt the model starts a new document.
         prompt_file: read the prompt from this file.
+        chat: answer line after line of standard input, as a model trained on conversations; /reset
+            begins a new conversation, /quit or Ctrl-D ends, Ctrl-C stops an answer.
         max_tokens: largest number of tokens to generate; generation also stops at the end of the
             document.
         count: number of texts, each with another seed.
@@ -50,6 +53,7 @@ class GenerateOptions:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     prompt: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PROMPT]")] = None
     prompt_file: str | None = None
+    chat: tyro.conf.FlagCreatePairsOff[bool] = False
     max_tokens: Positive = 200
     count: Positive = 1
     temperature: Rate = 0.8
@@ -70,4 +74,17 @@ class GenerateOptions:
 
 def read_options(arguments: list[str]) -> GenerateOptions:
     """Parse the arguments; --help prints the help and exits."""
-    return parse(GenerateOptions, arguments, command="wordorder generate")
+    options = parse(GenerateOptions, arguments, command="wordorder generate")
+    if options.chat:
+        if options.prompt is not None:
+            raise BadInput(
+                "--chat reads what you type line by line: leave out PROMPT",
+                code="cli.generate-chat-prompt",
+            )
+        no_effect = BadInput(
+            "{} is not possible with --chat: leave out one of the two",
+            code="cli.generate-chat-option",
+        )
+        names = "json prompt_file count window sinks engine compile"
+        refuse_typed(typed_names(arguments), (True, names, no_effect))
+    return options

@@ -38,7 +38,7 @@ from .convert import loaded
 from .families import IMPORTED
 from .fields import Fields, Imported
 from .rotary import static_length
-from .tokenizer import opening_note, read_tokenizer
+from .tokenizer import opening_note, read_chat_template, read_tokenizer
 from .verify import differences, read_by, samples
 from .weight_files import WeightFiles, read_json
 
@@ -126,6 +126,8 @@ def import_folder(
     with new_run(folder, overwrite=overwrite) as unfinished:
         _write(unfinished, read)
         comparisons, notes = _checked(unfinished, read)
+        chat, chat_notes = read_chat_template(read.folder, read.tokenizer)
+        notes += chat_notes
         entry = {
             "from": str(read.folder.resolve()),
             "model_type": read.model_type,
@@ -134,7 +136,9 @@ def import_folder(
             "comparisons": [asdict(comparison) for comparison in comparisons],
             "notes": notes,
         }
-        write_record(unfinished, read.model.config, read.tokenizer, entry, command=command)
+        write_record(
+            unfinished, read.model.config, read.tokenizer, entry, command=command, chat=chat
+        )
     return ImportedRun(
         folder,
         read.folder,

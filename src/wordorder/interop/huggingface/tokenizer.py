@@ -18,7 +18,10 @@ from tokenizers import AddedToken
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Refused
 from wordorder.text.backends import ENDS_OF_TEXT
+from wordorder.text.chat_template import JinjaTemplate
 from wordorder.text.tokenizer import Tokenizer
+
+from .weight_files import read_json
 
 SAMPLES = (
     "In the beginning was the word order.",
@@ -82,6 +85,38 @@ def opening_note(folder: Path, tokenizer: Tokenizer) -> tuple[str, ...]:
     if first not in special or first == own:
         return ()
     return (f"the class's tokenizer puts {first} before a text, and wordorder {own}",)
+
+
+def read_chat_template(
+    folder: Path, tokenizer: Tokenizer
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """Return the record of the chat template in a folder, and remarks.
+
+    The template is in chat_template.jinja, or in tokenizer_config.json; None if there is none, or
+    if it fails.
+    """
+    path, settings = folder / "tokenizer_config.json", {}
+    if path.is_file() and isinstance(stored := read_json(path), dict):
+        settings = stored
+    source = settings.get("chat_template")
+    if (file := folder / "chat_template.jinja").is_file():
+        source = file.read_text(encoding="utf-8")
+    if isinstance(source, list):  # several by name
+        source = next((t["template"] for t in source if t.get("name") == "default"), None)
+    if not isinstance(source, str):
+        return None, ()
+    variables = {}
+    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
+        token = settings.get(name)
+        token = token.get("content") if isinstance(token, dict) else token
+        if isinstance(token, str):
+            variables[name] = token
+    special = [tokenizer.backend.id_to_token(index) for index in tokenizer.special_ids]
+    special = [name for name in special if not name.startswith("<|unused ")]
+    try:
+        return JinjaTemplate(source, special, variables).record(), ()
+    except BadInput as error:
+        return None, (str(error),)
 
 
 def _ends_no_text(path: Path) -> bool:

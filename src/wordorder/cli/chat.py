@@ -1,0 +1,142 @@
+"""`wordorder generate RUN --chat`: a conversation with a model, one line for each turn.
+
+The answers go to stdout, everything else to stderr, so that a script can send lines and read the
+answers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from wordorder.cli.options.generate import GenerateOptions
+from wordorder.errors import BadInput
+from wordorder.model import TokenModel
+from wordorder.model.decoding import Sampling
+from wordorder.numerals import counted
+from wordorder.settings import LARGEST
+from wordorder.stopping import Stopped
+from wordorder.text.chat_template import recorded_template
+from wordorder.text.conversation import ChatPrompt, Conversation
+from wordorder.text.user_text import decode, is_blank
+from wordorder.training.compute import pick_device
+from wordorder.training.run import Run
+from wordorder.training.text_generation import generate_text
+
+HELP = "/reset begins a new conversation, /quit (or Ctrl-D) ends; Ctrl-C stops an answer"
+LEAST_ANSWER = 1 / 4  # of the context, which is kept free for the answer
+
+
+def chat(options: GenerateOptions, sampling: Sampling) -> int:
+    """Answer line after line until the end of the input, and return the exit code.
+
+    Args:
+        sampling: of the first answer; each further one has the next seed.
+
+    Raises:
+        BadInput: the run was not trained on conversations, or standard input is closed.
+    """
+    run = Run.load(options.run, trust=options.trust)
+    run.check_next_token("generate --chat")
+    if run.chat is None:
+        raise BadInput(
+            f"--chat needs a model trained on conversations, and {run.folder} was not: fine-tune "
+            f"it with wordorder train --init {run.folder} --data chats.jsonl, or leave out --chat",
+            code="cli.chat-no-template",
+        )
+    if sys.stdin is None:
+        raise BadInput(
+            "--chat reads standard input, which is closed: open it", code="cli.chat-no-stdin"
+        )
+    conversation = Conversation(recorded_template(run.chat), run.tokenizer)
+    session = _Session(options, sampling, run, conversation)
+    if sys.stdin.isatty():
+        _say(HELP)
+    if not conversation.template.has_history:
+        _say("the model was trained on single answers: each line is answered by itself")
+    for line in _lines():
+        text = line.strip()
+        if text == "/quit":
+            break
+        if text == "/reset":
+            conversation.turns.clear()
+            _say("a new conversation")
+        elif text == "/help":
+            _say(HELP)
+        elif not is_blank(text):
+            session.turn(text)
+    return 0
+
+
+def _lines() -> Iterator[str]:
+    """Yield the lines of standard input, with a prompt in a terminal."""
+    if sys.stdin.isatty():
+        with suppress(ImportError):  # on Windows
+            import readline  # noqa: F401  # gives `input` line editing and a history
+        while True:
+            try:
+                yield input("> ")
+            except EOFError:
+                print(file=sys.stderr)
+                return
+    for number, data in enumerate(sys.stdin.buffer, start=1):
+        yield decode(data, f"standard input, line {number}")
+
+
+class _Session:
+    """A model that answers within its context."""
+
+    def __init__(
+        self, options: GenerateOptions, sampling: Sampling, run: Run, conversation: Conversation
+    ) -> None:
+        self.conversation, self.sampling, self.cache = conversation, sampling, options.cache
+        self.model: TokenModel = run.load_model(pick_device(options.device))
+        self.context = run.model_config.trained_length
+        if extension := run.config.get("extension"):
+            self.context = extension["to_length"]
+
+    def turn(self, text: str) -> None:
+        """Answer a line, and add both to the conversation."""
+        reserved = min(self.sampling.max_tokens, max(1, int(self.context * LEAST_ANSWER)))
+        try:
+            prompt, dropped = self.conversation.ask(text, self.context - reserved)
+        except BadInput as error:
+            _say(str(error))
+            return
+        if prompt is None:
+            _say(
+                f"this line leaves no room for an answer in the context of {self.context:,} "
+                "tokens: shorten it"
+            )
+            return
+        if dropped:
+            _say(f"the oldest {counted(dropped, 'turn')} no longer fit and were dropped")
+        self.conversation.answered(self._answer(prompt))
+
+    def _answer(self, prompt: ChatPrompt) -> str:
+        """Stream an answer and return it; Ctrl-C stops it."""
+        room = self.context - len(prompt.tokens) + 1  # the last token is not read
+        most = min(self.sampling.max_tokens, room)
+        sampling = replace(self.sampling, max_tokens=most)
+        self.sampling = replace(self.sampling, seed=(self.sampling.seed + 1) % LARGEST)
+        written: list[str] = []
+        note = ""
+        try:
+            for piece in generate_text(self.model, prompt, sampling, use_cache=self.cache):
+                written.append(piece)
+                print(piece, end="", flush=True)
+            if len(written) > most:
+                note = f"the answer was cut after {counted(most, 'token')}"
+        except KeyboardInterrupt as error:
+            if isinstance(error, Stopped):  # a signal that ends the command
+                raise
+        print(flush=True)
+        if note:
+            _say(note)
+        return "".join(written)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

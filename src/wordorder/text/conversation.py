@@ -1,0 +1,98 @@
+"""A conversation with a model: its turns, as the prompt of the next answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wordorder.text.chat_template import ChatTemplate
+from wordorder.text.corpus import Turn
+from wordorder.text.stream import StreamDecoder
+from wordorder.text.tokenizer import Tokenizer
+
+
+class ChatPrompt:
+    """What a model reads before an answer, with the interface of `Prompt`.
+
+    Args:
+        text: what is shown before the answer.
+        ids: the tokens of the conversation, without the end-of-text token before it.
+        ends: the tokens that end the answer.
+    """
+
+    held_back, note = "", ""
+
+    def __init__(
+        self, text: str, ids: Sequence[int], ends: frozenset[int], tokenizer: Tokenizer
+    ) -> None:
+        self.text, self.tokenizer, self.ends = text, tokenizer, ends
+        self.tokens = [tokenizer.end_of_text, *ids]
+
+    def allowed(self, written: Sequence[int]) -> list[int] | None:
+        """Return None: any token may come next."""
+        return None
+
+    def decoder(self) -> StreamDecoder:
+        """Return a decoder for the tokens of the answer."""
+        return StreamDecoder(self.tokenizer, self.tokens[1:])
+
+
+class Conversation:
+    """The turns so far; the oldest are dropped where they no longer fit.
+
+    Args:
+        template: how the turns are written.
+        tokenizer: the tokenizer of the model.
+    """
+
+    def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
+        self.template, self.tokenizer = template, tokenizer
+        self.ends = template.ends_of_answer(tokenizer)
+        self.turns: list[Turn] = []
+
+    def ask(self, text: str, most_tokens: int) -> tuple[ChatPrompt | None, int]:
+        """Add a user's turn; return the prompt of its answer and how many turns were dropped.
+
+        Args:
+            most_tokens: the largest prompt. A prompt that exceeds it with this turn alone is None,
+                and the conversation is unchanged.
+
+        Raises:
+            BadInput: the tokenizer cannot encode the text; the conversation is unchanged.
+        """
+        before = list(self.turns) if self.template.has_history else []
+        asked = Turn("user", text)
+        for dropped in range(0, len(before) + 1, 2):
+            turns = [*before[dropped:], asked]
+            ids, _ = self.template.encode(turns, self.tokenizer, answering=True)
+            if len(ids) < most_tokens:
+                self.turns = turns
+                return ChatPrompt("", ids.tolist(), self.ends, self.tokenizer), dropped
+        return None, 0
+
+    def answered(self, text: str) -> None:
+        """Add the model's turn; without text the user's turn is removed."""
+        if text:
+            self.turns.append(Turn("assistant", text))
+        else:
+            self.turns.pop()
+
+
+def question(
+    text: str, tokens: Sequence[int], answers: Sequence[bool], conversation: Conversation
+) -> ChatPrompt:
+    """Return the prompt before the first answer of a stored conversation, or of a given text.
+
+    Args:
+        text: a user's turn; empty: the conversation's.
+        tokens: the tokens of a conversation.
+        answers: which of them are targets.
+    """
+    tokenizer = conversation.tokenizer
+    if text:
+        turns = [Turn("user", text)]
+        ids = conversation.template.encode(turns, tokenizer, answering=True)[0].tolist()
+    else:
+        ids = list(map(int, tokens[: int(np.argmax(answers))]))
+    return ChatPrompt(tokenizer.decode(ids), ids, conversation.ends, tokenizer)

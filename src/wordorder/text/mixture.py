@@ -1,0 +1,89 @@
+"""Batches of a weighted mixture of texts.
+
+Weights are shares of the training tokens. Rows are dealt to the parts by the divisor method of
+Sainte-Laguë, so after any number of rows each part has had its share to within one row or so, and
+which part a row belongs to is a function of its number alone. Within a part the rows are those of
+`Batches`, in its own epochs.
+
+    weights 0.7, 0.3    rows A B A A A B A A B A | A B A ...
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wordorder.batch import Batch
+from wordorder.text.batches import Batches
+
+
+def dealt(
+    weights: Sequence[float], first: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the part of each of some rows, and the number of the row within its part.
+
+    Part p has its row k at the time (k + 1/2) / weight, and rows are numbered in order of time.
+
+    Args:
+        weights: their sum is 1.
+        first: number of the first row.
+        count: number of rows.
+    """
+    events: list[tuple[float, int, int]] = []
+    before = 0
+    margin = len(weights) + 1  # row n has a time within half the number of parts of n
+    for part, weight in enumerate(weights):
+        if not weight:
+            continue
+        begin = max(0, math.floor(weight * (first - margin)) - 1)
+        end = math.ceil(weight * (first + count + margin)) + 1
+        before += begin
+        events += [((k + 0.5) / weight, part, k) for k in range(begin, end)]
+    events.sort()
+    chosen = events[first - before : first - before + count]
+    return np.array([e[1] for e in chosen]), np.array([e[2] for e in chosen])
+
+
+class MixedBatches:
+    """Batches whose rows are dealt to several texts by weight.
+
+    Args:
+        parts: the batches of each text, of one context length and objective.
+        weights: the share of each; their sum is 1.
+        batch_size: rows in a batch.
+        seed: seed of the masks.
+    """
+
+    def __init__(
+        self, parts: Sequence[Batches], weights: Sequence[float], batch_size: int, seed: int
+    ) -> None:
+        self.parts, self.weights = tuple(parts), tuple(weights)
+        self.batch_size, self.seed = batch_size, seed
+
+    def at(self, index: int) -> Batch:
+        """Return the batch with this index; it depends only on the seed and the index."""
+        part, within = dealt(self.weights, index * self.batch_size, self.batch_size)
+        order, batches = [], []
+        for number in np.unique(part):
+            rows = np.flatnonzero(part == number)
+            draw = [self.seed, index, 1, int(number)]
+            batches.append(self.parts[number].rows(within[rows], draw))
+            order.append(rows)
+        back = torch.from_numpy(np.argsort(np.concatenate(order)))
+        fields = zip(*batches, strict=True)
+        return Batch(
+            *(
+                torch.cat(field)[back] if isinstance(field[0], torch.Tensor) else field[0]
+                for field in fields
+            )
+        )
+
+    def epoch(self, index: int) -> float:
+        """Return how often the text that is read most often has been read before this batch."""
+        rows = index * self.batch_size
+        parts = zip(self.parts, self.weights, strict=True)
+        return max(rows * weight / part.windows_per_epoch for part, weight in parts)

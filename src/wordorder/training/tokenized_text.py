@@ -1,0 +1,283 @@
+"""The text of a run as tokens: read, split, and tokenized.
+
+The text is split first, so that the tokenizer and the weights are fitted on the training part only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from wordorder.errors import BadInput
+from wordorder.numerals import counted
+from wordorder.text.batches import Batches
+from wordorder.text.chat_template import ChatTemplate, template_for
+from wordorder.text.corpus import Corpus
+from wordorder.text.mixture import MixedBatches
+from wordorder.text.split import PARTS, split_corpus
+from wordorder.text.store import TokenStore, open_store, shortened
+from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+from wordorder.training.config import TrainConfig
+
+# For the plan. An alphabet is not fitted: it only says which characters occur.
+FITTED_ON = {
+    "bpe": "merges learnt from the training text alone",
+    "characters": "the alphabet of the whole text",
+}
+
+
+class MixedPart(NamedTuple):
+    """One text of a mixture.
+
+    Args:
+        name: the file, folder or dataset.
+        weight: its share of the training tokens.
+        data: its stores.
+    """
+
+    name: str
+    weight: float
+    data: TrainingData
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The tokenizer and the token stores of the parts of a split.
+
+    Args:
+        tokenizer: the tokenizer.
+        training: tokens for fitting the weights.
+        validation: tokens for the reported loss; they must not choose anything.
+        facts: the description of the data in `config.json`.
+        development: tokens for choosing; None: nothing is chosen.
+        template: how conversations are written; None for text.
+        parts: the texts of a mixture; `training`, `validation` and `development` are then those of
+            its first text that has them. Empty: one text.
+    """
+
+    tokenizer: Tokenizer
+    training: TokenStore
+    validation: TokenStore
+    facts: dict[str, Any]
+    development: TokenStore | None = None
+    template: ChatTemplate | None = None
+    parts: tuple[MixedPart, ...] = ()
+
+    @property
+    def training_stores(self) -> tuple[TokenStore, ...]:
+        """The tokens for fitting the weights, of each text of a mixture."""
+        return tuple(part.data.training for part in self.parts) or (self.training,)
+
+    def batches(self, config: TrainConfig) -> Batches | MixedBatches:
+        """Return the training batches of a configuration."""
+        if self.parts:
+            parts = [part.data._batches(config) for part in self.parts]
+            weights = [part.weight for part in self.parts]
+            return MixedBatches(parts, weights, config.batch_size, config.seed)
+        return self._batches(config)
+
+    def _batches(self, config: TrainConfig) -> Batches:
+        return Batches(
+            self.training,
+            context_length=config.model.trained_length,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            isolate_documents=config.isolate_documents,
+            objective=config.objective,
+            mask_id=self.tokenizer.mask,
+        )
+
+
+def bits_per_byte(training_data: Any, loss_nats: float) -> float | None:
+    """Return a loss on the training text in bits per byte; None if tokens are not lossless.
+
+    Args:
+        training_data: what `Training` reads, which may be something other than text.
+    """
+    parts = [(p.weight, p.data.training) for p in getattr(training_data, "parts", ())]
+    text, bits = training_data.training, loss_nats / math.log(2)
+    if not all(store.lossless for _, store in parts or [(1.0, text)]):
+        return None
+    if not parts:
+        return bits * text.targets / text.bytes
+    return bits / sum(weight * store.bytes / store.targets for weight, store in parts)
+
+
+def of_corpus(
+    config: TrainConfig,
+    corpus: Corpus,
+    tokenizer: Tokenizer | None,
+    template: ChatTemplate | None,
+) -> TrainingData:
+    """Split and tokenize a corpus.
+
+    A development part shorter than one context is added to the training part, with a note.
+
+    Args:
+        tokenizer: None creates the configured one.
+        template: how conversations are written; None for text.
+
+    Raises:
+        BadInput: a part is shorter than one context.
+    """
+    try:
+        training_data, notes = _tokenized(
+            config, corpus, config.development_fraction, tokenizer, template
+        )
+    except BadInput as error:
+        if tokenizer is None or config.init is None:
+            raise
+        raise BadInput(
+            f"the tokenizer of --init {config.init}: {error}", code="training.init-not-encoded"
+        ) from None
+    length = config.model.trained_length
+    if template is not None:
+        return _within_context(training_data, length, corpus.name)
+    too_short = training_data.development is not None and len(training_data.development) <= length
+    if too_short:
+        training_data, notes = _tokenized(config, corpus, 0.0, tokenizer, None)
+    parts = {"training": training_data.training, "validation": training_data.validation}
+    shortest = min(map(len, parts.values()))
+    for name, store in parts.items():
+        if len(store) <= length:
+            copies = "".join(f" ({note})" for note in notes)
+            or_shorter = f", or --trained-length {shortest - 1} or less" if shortest > 1 else ""
+            raise BadInput(
+                f"the {name} part of {corpus.name} has {counted(len(store), 'token')}, fewer than "
+                f"one context of {length} and the token after it{copies}: "
+                f"give more text{or_shorter}",
+                code="training.part-too-short",
+            )
+    if too_short:
+        training_data.facts["notes"].append(
+            f"{100 * config.development_fraction:g}% of the text is shorter than one context of "
+            f"{length} tokens, so there is no development part and nothing is chosen"
+        )
+    return training_data
+
+
+def template_of(
+    config: TrainConfig, corpus: Corpus, chat: Mapping[str, Any] | None
+) -> ChatTemplate | None:
+    """Return the template of a corpus of conversations; None for text.
+
+    Raises:
+        BadInput: an option does not go with conversations, or needs them.
+    """
+    if not corpus.is_chat:
+        if config.chat_template != "auto":
+            raise BadInput(
+                f"--chat-template {config.chat_template} needs conversations, and {corpus.name} is "
+                "text: give rows with messages, or with a prompt and an answer",
+                code="training.chat-template-without-chats",
+            )
+        return None
+    if config.objective != "next-token":
+        raise BadInput(
+            f"{corpus.name} holds conversations, whose answers are predicted token by token: leave "
+            f"out --objective {config.objective}",
+            code="training.chat-objective",
+        )
+    if config.model.kind == "gru":
+        raise BadInput(
+            f"{corpus.name} holds conversations, which a GRU cannot separate when they are packed: "
+            "use --model transformer",
+            code="training.chat-gru",
+        )
+    return template_for(corpus, config.chat_template, chat)
+
+
+def _within_context(training_data: TrainingData, length: int, name: str) -> TrainingData:
+    """Return conversations cut to the context length, with a note that counts the cut ones.
+
+    Raises:
+        BadInput: a part has no answer within the context.
+    """
+    tokenizer, parts = training_data.tokenizer, {}
+    total = cut = left_out = 0
+    for part in PARTS:
+        if (store := getattr(training_data, part)) is None:
+            continue
+        total += len(store.starts)
+        parts[part], cut_here, left_out_here = shortened(store, length, tokenizer)
+        cut, left_out = cut + cut_here, left_out + left_out_here
+        if not parts[part].targets:
+            raise BadInput(
+                f"the {part} part of {name} has no answer within one context of {length:,} tokens: "
+                "use a longer --trained-length, or give more conversations",
+                code="training.no-answer-in-context",
+            )
+    facts = training_data.facts
+    for part, store in parts.items():
+        facts[f"{part}_tokens"] = len(store)
+    if cut:
+        facts["notes"].append(
+            f"{cut:,} of {total:,} conversations are longer than one context of {length:,} tokens, "
+            "and their ends are cut"
+        )
+    if left_out:
+        facts["notes"].append(
+            f"{left_out:,} of {total:,} conversations have no answer within one context of "
+            f"{length:,} tokens, and are left out"
+        )
+    facts["chat"]["answer_tokens"] = parts["training"].targets
+    return replace(training_data, **parts)
+
+
+def fitted_tokenizer(
+    config: TrainConfig, training: Corpus, whole: Corpus, template: ChatTemplate | None
+) -> Tokenizer:
+    """Return the configured tokenizer, fitted on the training part of a corpus."""
+    return make_tokenizer(
+        config.tokenizer,
+        training,
+        config.model.vocabulary_size,
+        alphabet=whole,
+        mask=config.objective == "masked-token",
+        special_tokens=template.special_tokens if template else (),
+    )
+
+
+def _tokenized(
+    config: TrainConfig,
+    corpus: Corpus,
+    development_fraction: float,
+    tokenizer: Tokenizer | None,
+    template: ChatTemplate | None,
+) -> tuple[TrainingData, tuple[str, ...]]:
+    """Return the training data, its parts of any length, and notes about the split."""
+    split = split_corpus(corpus, config.validation_fraction, development_fraction)
+    fitted_on = requested_size = None
+    if tokenizer is not None:
+        tokenizer = tokenizer.with_special(template.special_tokens if template else ())
+    else:
+        requested_size = config.model.vocabulary_size if config.tokenizer == "bpe" else None
+        tokenizer = fitted_tokenizer(config, split.training, corpus, template)
+        fitted_on = FITTED_ON.get(config.tokenizer)
+    training, development, validation = (
+        part and open_store(part, tokenizer, template)
+        for part in (split.training, split.development, split.validation)
+    )
+    counted_words = {}
+    if config.checkpoint_at_words:
+        words = sum(len(document.text.split()) for document in split.training.documents)
+        counted_words = {"training_words": max(1, words)}
+    facts = {
+        "name": corpus.name,
+        "documents": len(corpus.documents),
+        "bytes": corpus.bytes,
+        "content_hash": corpus.content_hash,
+        "tokenizer": tokenizer.kind,
+        "fitted_on": fitted_on,
+        "split": split.facts,
+        "training_tokens": len(training),
+        **counted_words,
+        "development_tokens": 0 if development is None else len(development),
+        "validation_tokens": len(validation),
+        "notes": [*corpus.notes, *split.notes, *tokenizer.notes(split.training, requested_size)],
+        **({"chat": template.record()} if template else {}),
+    }
+    training_data = TrainingData(tokenizer, training, validation, facts, development, template)
+    return training_data, tuple(split.notes)

@@ -1,0 +1,160 @@
+"""`wordorder generate --chat`: lines in, answers out, within the context."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wordorder.cli import chat as module
+from wordorder.cli.main import main
+from wordorder.stopping import Stopped
+from wordorder.training.run import Run
+
+SMALL = (
+    "--width 32 --layers 1 --heads 2 --trained-length 64 --batch-size 2 --tokenizer bytes "
+    "--dtype float32 --kernel plain --compile no --threads 1"
+).split()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run on messages, one on prompts with answers, and one on text."""
+    folder = tmp_path_factory.mktemp("runs")
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
+    rows = {
+        "chat": [{"messages": turns * (1 + n % 2)} for n in range(2)],
+        "plain": [{"prompt": "hi", "answer": answer} for answer in ("yes", "yes", "no")],
+        "text": [{"text": "a small text of words in order. " * 20}],
+    }
+    for name, values in rows.items():
+        data = folder / f"{name}.jsonl"
+        data.write_text("\n".join(map(json.dumps, values)), encoding="utf-8")
+        words = ["--data", str(data), "--out", str(folder / name), "--steps", "30"]
+        words += ["--development-fraction", "0"]
+        assert main(["train", *SMALL, *words]) == 0
+    return {name: folder / name for name in rows}
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def typed(*lines: str | bytes) -> None:
+        data = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    return typed
+
+
+def chat(run: Path, *options: str) -> int:
+    return main(["generate", str(run), "--chat", "--temperature", "0", *options])
+
+
+def test_each_line_is_answered_on_stdout(
+    runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed("hi", "", "hi", "/reset", "hi", "/quit", "hi")
+    assert chat(runs["chat"]) == 0
+    out, err = capfd.readouterr()
+    assert out == "yes\n" * 3
+    assert err == "a new conversation\n"
+
+
+def test_a_run_on_pairs_answers_each_line_by_itself(
+    runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed("hi", "hi")
+    assert chat(runs["plain"]) == 0
+    out, err = capfd.readouterr()
+    assert out.splitlines() == [out.splitlines()[0]] * 2
+    assert "single answers" in err
+
+
+def test_the_oldest_turns_are_dropped_and_long_lines_refused(
+    runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed("hi", "hi", "hi", "x" * 100, "hi")
+    assert chat(runs["chat"]) == 0
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 4
+    assert "the oldest 2 turns no longer fit and were dropped" in err
+    assert "this line leaves no room for an answer in the context of 64 tokens" in err
+
+
+def test_an_answer_that_is_cut_is_marked(
+    runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed("hi")
+    assert chat(runs["chat"], "--max-tokens", "2") == 0
+    out, err = capfd.readouterr()
+    assert out == "ye\n" and "cut after 2 tokens" in err
+
+
+def interrupted(error: BaseException) -> Any:
+    def pieces(*_: Any, **__: Any) -> Iterator[str]:
+        yield "y"
+        raise error
+
+    return pieces
+
+
+def test_ctrl_c_stops_the_answer_alone(
+    runs: dict[str, Path],
+    typed: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    typed("hi", "hi")
+    monkeypatch.setattr(module, "generate_text", interrupted(KeyboardInterrupt()))
+    assert chat(runs["chat"]) == 0
+    assert capfd.readouterr().out == "y\ny\n"
+    typed("hi", "hi")
+    monkeypatch.setattr(module, "generate_text", interrupted(Stopped(15)))
+    assert chat(runs["chat"]) == 143
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--json"], "--json is not possible with --chat"),
+        (["--count", "2"], "--count is not possible with --chat"),
+        (["--window", "8"], "--window is not possible with --chat"),
+        (["hello"], "leave out PROMPT"),
+    ],
+)
+def test_other_options_are_refused(
+    runs: dict[str, Path], words: list[str], part: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert chat(runs["chat"], *words) == 2
+    assert part in capfd.readouterr().err
+
+
+def test_a_model_of_text_and_bytes_that_are_not_text_are_refused(
+    runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed("hi")
+    assert chat(runs["text"]) == 2
+    assert "--init" in capfd.readouterr().err
+    typed("hi", b"\xff\xfe\xfd")
+    assert chat(runs["chat"]) == 2
+    assert "standard input, line 2" in capfd.readouterr().err
+
+
+def test_eval_counts_answers_alone_and_says_so(
+    runs: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = str(runs["chat"])
+    assert main(["eval", run, "--json"]) == 0
+    record = json.loads(capfd.readouterr().out)
+    assert record["answers_only"] and record["tokens"] < 20
+    assert main(["eval", run]) == 0
+    assert "tokens of the answers in" in capfd.readouterr().out
+    assert main(["eval", run, "--stride", "8"]) == 2
+    assert "--stride and --context" in capfd.readouterr().err
+    data = [str(runs["chat"].parent / "plain.jsonl"), "--development-fraction", "0"]
+    assert main(["data", *data, "--tokenizer", "bytes"]) == 0
+    assert "answer tokens" in capfd.readouterr().out
+    assert Run.load(run).chat is not None
