@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from small_config import TEXT, small_config
-from wordorder.cli.run_text import text_of
+from wordorder.training.run_text import text_of
 
 import wordorder as wo
 from wordorder.errors import BadInput

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from small_config import small_config
-from wordorder.cli.run_text import text_of
+from wordorder.training.run_text import text_of
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput
