@@ -70,6 +70,12 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
             "position": "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8",
         },
         "none": {**LATENT, "position": "none"},
+        "half layout, epsilon": {
+            **LATENT,
+            "position": "rotary:layout=half",
+            "query_latent_dim": 10,
+            "norm_epsilon": 1e-3,
+        },
     },
     "DeepseekV2ForCausalLM": {
         "experts": {**SOFTMAX, "query_latent_dim": 10, "dense_layers": 1, **UNTIED},

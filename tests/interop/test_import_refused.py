@@ -132,7 +132,11 @@ def without_end(folder: Path) -> None:
 
 CODE = {"auto_map": {"AutoModelForCausalLM": "modeling.Mine"}}
 FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "model type": (fields(model_type="mamba"), "unsupported-model-type", "gpt2, gpt_neox, granite, llama"),
+    "model type": (
+        fields(model_type="mamba"),
+        "unsupported-model-type",
+        "gpt2, gpt_neox, granite, llama",
+    ),
     "no model type": (fields(model_type=...), "unsupported-model-type", "gpt_neox"),
     "missing tensor": (
         tensors(lambda w: w.pop("model.norm.weight")),

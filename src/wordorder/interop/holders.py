@@ -29,6 +29,7 @@ from .requirements import (
     GELU_TANH,
     GPT,
     GPT_DECODER,
+    INTERLEAVED_ROTARY,
     NO_BIASES,
     NO_EMBEDDING_NORM,
     NO_POSITION,
@@ -89,7 +90,9 @@ HOLDERS: tuple[Holder, ...] = (
     Holder("llama", "LlamaForCausalLM", EVERY_ROTARY, (*RMS_DECODER, NO_QK_NORM, NO_WINDOWS)),
     Holder("smollm3", "SmolLM3ForCausalLM", PATTERN, (*RMS_DECODER, NO_QK_NORM, ONE_WINDOW)),
     Holder("deepseek_v3", "DeepseekV3ForCausalLM", DECOUPLED_ROTARY, (*DEEPSEEK, SIGMOID_EXPERTS)),
-    Holder("deepseek_v2", "DeepseekV2ForCausalLM", DECOUPLED_ROTARY, (*DEEPSEEK, SOFTMAX_EXPERTS)),
+    Holder(
+        "deepseek_v2", "DeepseekV2ForCausalLM", INTERLEAVED_ROTARY, (*DEEPSEEK, SOFTMAX_EXPERTS)
+    ),
     Holder(
         "gpt2", "GPT2LMHeadModel", TABLE, (*GPT_DECODER, UNGATED, SEQUENTIAL, NO_EMBEDDING_NORM)
     ),

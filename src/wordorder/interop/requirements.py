@@ -93,9 +93,7 @@ def _has_decoupled_rotary(architecture: Architecture) -> bool:
     Of the scalings that sharpen the softmax, they do it for all dimensions in YaRN alone.
     """
     return _has_rotary_everywhere(architecture) and all(
-        rotary.layout == "interleaved"
-        and not rotary.proportional
-        and (rotary.scaling == "yarn" or rotary.softmax_scale is None)
+        not rotary.proportional and (rotary.scaling == "yarn" or rotary.softmax_scale is None)
         for rotary in architecture.rotaries
     )
 
@@ -256,11 +254,15 @@ LATENT = Requirement(
 )
 DECOUPLED_ROTARY = Requirement(
     _has_decoupled_rotary,
-    "one rotary embedding in interleaved pairs in every layer, or none in any",
+    "one rotary embedding in every layer, or none in any",
     "--position rotary",
 )
-EPSILON = Requirement(
-    lambda a: a.config.norm_epsilon == 1e-6, "a norm epsilon of 1e-6", "--norm-epsilon 1e-6"
+INTERLEAVED_ROTARY = Requirement(
+    lambda a: (
+        _has_decoupled_rotary(a) and all(rotary.layout == "interleaved" for rotary in a.rotaries)
+    ),
+    "one rotary embedding in interleaved pairs in every layer, or none in any",
+    "--position rotary",
 )
 SHARED_EXPERT = Requirement(
     lambda a: not a.config.experts or a.config.shared_experts > 0,
@@ -289,6 +291,5 @@ DEEPSEEK = (
     NO_EMBEDDING_NORM,
     NO_WINDOWS,
     NO_BIASES,
-    EPSILON,
     SHARED_EXPERT,
 )
