@@ -50,10 +50,10 @@ RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.b
 # Limits of the comparison: multiply-adds of one forward pass, a minute on two cores in all, and
 # memory of activations beside the weights, in bytes or as a share of the weights.
 MOST_OPERATIONS = 1e11
-MOST_BYTES, MOST_SHARE = 1 << 29, 0.2
-NUMBERS = 54  # per token, in widths of the feed-forward: measured for two sequences
+MOST_BYTES, MOST_SHARE = 96 << 20, 0.15
+NUMBERS = 40  # per token, in widths of the feed-forward: measured for two sequences
 FEWEST_TOKENS = 32
-COMPARED_LOGITS = 1 << 22  # of one sequence; of a large vocabulary the last tokens' are compared
+COMPARED_LOGITS = 1 << 20  # of one sequence; of a large vocabulary the last tokens' are compared
 
 
 @dataclass(frozen=True)
