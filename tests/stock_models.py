@@ -73,6 +73,18 @@ DEEPSEEK = {
     "v_head_dim": 5,
     "num_key_value_heads": 4,
 }
+MODERN = {
+    **RMS,
+    "num_hidden_layers": 4,
+    "local_attention": 6,
+    "global_attn_every_n_layers": 3,
+    "cls_token_id": None,
+    "sep_token_id": None,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 5000.0},
+        "sliding_attention": LOCAL,
+    },
+}
 V3 = {**DEEPSEEK, "n_group": 3, "topk_group": 2, "num_nextn_predict_layers": 0}
 V3_YARN = rope("yarn", factor=4.0, mscale=1.0, mscale_all_dim=1.0, **ORIGINAL)
 V2_YARN = rope("yarn", factor=4.0, mscale=0.707, mscale_all_dim=0.707, **ORIGINAL)
@@ -166,6 +178,29 @@ STOCK: dict[str, dict[str, dict[str, Any]]] = {
             "final_logit_softcapping": 3.0,
         },
     },
+    "Gemma2ForCausalLM": {
+        "default": {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+        "uncapped, attention factor": {
+            **GEMMA,
+            "layer_types": ["full_attention", "sliding_attention"],
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            **ROPES["yarn, attention factor"],
+        },
+    },
+    "ModernBertForMaskedLM": {
+        "default": {**MODERN},
+        "biases, untied": {
+            **MODERN,
+            "norm_bias": True,
+            "attention_bias": True,
+            "tie_word_embeddings": False,
+            "decoder_bias": False,
+            "hidden_activation": "silu",
+            "classifier_activation": "silu",
+        },
+    },
+    "ModernBertModel": {"default": {**MODERN, "num_hidden_layers": 3}},
     "DeepseekV3ForCausalLM": {
         "yarn": {**V3, **V3_YARN},
         "yarn, two scales": {**V3, **rope("yarn", factor=4.0, mscale_all_dim=0.5, **ORIGINAL)},
@@ -235,5 +270,5 @@ def save_stock(folder: Path, class_name: str, fields: dict[str, Any], **options:
     """Write the folder of a random model, and return the model."""
     model = stock_model(class_name, fields)
     model.save_pretrained(folder, **options)
-    save_tokenizer(folder, has_mask=class_name.startswith("Bert"))
+    save_tokenizer(folder, has_mask="Bert" in class_name)
     return model

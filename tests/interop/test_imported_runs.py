@@ -30,6 +30,7 @@ THE_SAME_CLASS = [
     for kind, rows in STOCK.items()
     for name in rows
     if kind in {holder.class_name for holder in HOLDERS}
+    and (kind, name) != ("MistralForCausalLM", "no window")  # is a Llama
 ]
 # The table of positions holds the segment; of two biases, BERT adds the other if it is untied.
 CHANGED = ("position_embeddings", "token_type", "cls.predictions.bias")
@@ -65,6 +66,10 @@ def test_an_export_has_the_same_bits(tmp_path: Path, kind: str, name: str) -> No
         if any(each in name for each in FOLDED) and any(each in weight for each in FOLDED_INTO):
             continue
         if any(each in weight for each in CHANGED):
+            continue
+        if kind.startswith("Gemma"):  # 1 is added to the weights of norms, and subtracted
+            if not any(each in weight for each in FOLDED_INTO):
+                torch.testing.assert_close(after[weight], value, atol=2e-7, rtol=0)
             continue
         assert torch.equal(value.view(torch.int32), after[weight].view(torch.int32)), weight
 

@@ -88,6 +88,7 @@ class LayerContext(NamedTuple):
         kernel: the requested kernel.
         recorder: an observer, or None.
         balance: in training, a list to which experts append their auxiliary losses.
+        softcap: the cap of attention scores; 0: none.
     """
 
     layer: int
@@ -97,6 +98,7 @@ class LayerContext(NamedTuple):
     kernel: KernelName
     recorder: Recorder | None = None
     balance: list[Tensor] | None = None
+    softcap: float = 0.0
 
     @property
     def layout(self) -> TokenLayout:
@@ -147,7 +149,7 @@ class LayerContext(NamedTuple):
                 raw_queries, raw_keys, _ = whole(raw_queries, raw_keys, raw_values)
             queries, keys, values = whole(queries, keys, values)
         problem = AttentionProblem.of(
-            queries, keys, values, position, tables, state, self.additive, self.kernel
+            queries, keys, values, position, tables, state, self.additive, self.kernel, self.softcap
         )
         attended = attention(problem)
         if self.recorder is not None:
@@ -166,6 +168,7 @@ def layer_contexts(
     rotated_keys: bool = False,
     recorder: Recorder | None = None,
     balance: list[Tensor] | None = None,
+    softcap: float = 0.0,
 ) -> list[LayerContext]:
     """Return each layer's context; layers with equal embedding and window share a mask.
 
@@ -175,6 +178,7 @@ def layer_contexts(
         dtype: of the activations.
         rotated_keys: the cache keeps rotated keys.
         balance: in training, a list for the auxiliary losses of experts.
+        softcap: the cap of attention scores; 0: none.
     """
     tables = position.prepare(layout, rotated_keys)
     shared: dict[tuple[tuple[int, ...], int | None], AdditiveMask] = {}
@@ -183,5 +187,7 @@ def layer_contexts(
         key = (position.indices[i], window)
         if key not in shared:
             shared[key] = AdditiveMask.of(layer, layout, window, dtype)
-        contexts.append(LayerContext(i, layer, tables[i], shared[key], kernel, recorder, balance))
+        contexts.append(
+            LayerContext(i, layer, tables[i], shared[key], kernel, recorder, balance, softcap)
+        )
     return contexts
