@@ -79,9 +79,17 @@ def test_what_generate_writes_is_what_transformers_writes() -> None:
         "top_k": usual.top_k,
         "top_p": usual.top_p,
         "min_p": usual.min_p,
-        "max_new_tokens": usual.max_tokens,
     }
     assert expected == exporting.SAMPLING
+
+
+def test_a_limit_of_the_caller_overrules_that_of_the_folder(tmp_path: Path) -> None:
+    folder = exported(tmp_path, "LlamaForCausalLM", "default").folder
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    tokens, options = torch.arange(4)[None], {"do_sample": False, "eos_token_id": None}
+    assert theirs.generate(tokens, **options).shape[1] == TRAINED
+    assert theirs.generate(tokens, max_length=6, **options).shape[1] == 6
+    assert theirs.generate(tokens, max_new_tokens=20, **options).shape[1] == 24
 
 
 @pytest.mark.parametrize("name", ["dynamic", "longrope"])

@@ -188,9 +188,9 @@ MUTANTS = (
     ),
     slip(
         "one base for all layers",
-        f"{FAMILIES}/gemma3.py",
-        'for kind in kinds])),\n        "windows"',
-        'for kind in kinds[:1]])),\n        "windows"',
+        f"{FAMILIES}/layer_kinds.py",
+        "pattern([rotary[kind].spec for kind in kinds])",
+        "pattern([rotary[kind].spec for kind in kinds[:1]])",
         f"{ALL}[Gemma3ForCausalLM-linear]",
     ),
     slip(

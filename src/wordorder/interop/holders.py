@@ -198,7 +198,7 @@ class HolderKind:
 KINDS = {
     "hf": HolderKind(
         "stock class of transformers",
-        "rotary, none, a pattern of these two, learned, sinusoidal and alibi",
+        "rotary, also with several bases, none, a pattern of these, learned, sinusoidal and alibi",
         ("bpe", "bytes", "characters", "brought"),
     ),
     "gguf": HolderKind(

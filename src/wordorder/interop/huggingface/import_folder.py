@@ -38,7 +38,7 @@ from .convert import loaded
 from .families import IMPORTED
 from .fields import Fields, Imported
 from .rotary import static_length
-from .tokenizer import opening_note, read_tokenizer
+from .tokenizer import read_tokenizer
 from .verify import differences, read_by, samples
 from .weight_files import WeightFiles, read_json
 
@@ -136,6 +136,7 @@ def import_folder(
             "model_type": read.model_type,
             "class": read.class_name,
             "has_head": read.imported.has_head,
+            "beginning_of_text": _spelling(read.tokenizer),
             "comparisons": [asdict(comparison) for comparison in comparisons],
             "notes": notes,
         }
@@ -151,6 +152,13 @@ def import_folder(
         notes,
         read.imported.has_head,
     )
+
+
+def _spelling(tokenizer: Tokenizer) -> str | None:
+    """Return the token that begins texts; None if it is the one that ends them."""
+    beginning = tokenizer.beginning_of_text
+    is_end = beginning == tokenizer.end_of_text
+    return None if is_end else str(tokenizer.backend.id_to_token(beginning))
 
 
 def _write(unfinished: Path, read: _Source) -> None:
@@ -171,7 +179,7 @@ def _checked(
     Raises:
         Refused: the logits differ from transformers'.
     """
-    notes = (*read.imported.notes, *opening_note(read.folder, read.tokenizer))
+    notes = read.imported.notes
     if find_spec("transformers") is None:
         missing = (
             "the logits were not compared with transformers', which is not installed: "

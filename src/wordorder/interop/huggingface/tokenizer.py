@@ -1,7 +1,7 @@
 """A run's tokenizer as transformers' AutoTokenizer loads it, and the proof that both agree.
 
-With special tokens, which is transformers' default, the end of text comes before the text, as
-`wordorder generate` reads a prompt. Without them the ids are those of `Tokenizer.encode`.
+With special tokens, which is transformers' default, the token that begins texts comes first, as
+where `wordorder generate` reads a prompt. Without them the ids are those of `Tokenizer.encode`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
         )
     names = [f"<|unused {i}|>" for i in range(added, rows)]
     backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in names])
-    padded = Tokenizer(backend)
+    padded = Tokenizer(backend, _beginning(path))
     if padded.vocabulary_size != rows:
         raise BadInput(
             f"{path} has tokens named <|unused N|> of its own: it cannot be imported",
@@ -70,18 +70,12 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
     return padded
 
 
-def opening_note(folder: Path, tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Return a remark if a folder's tokenizer opens a text with another token than the run's.
-
-    wordorder puts the token that ends texts before a text, as in its own training.
-    """
-    stored = tokenizers.Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8-sig"))
+def _beginning(path: Path) -> str | None:
+    """Return the special token that a tokenizer.json puts before a text, or None."""
+    stored = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
     first = next(iter(stored.encode("a").tokens), None)
     special = {token.content for token in stored.get_added_tokens_decoder().values()}
-    own = tokenizer.backend.id_to_token(tokenizer.end_of_text)
-    if first not in special or first == own:
-        return ()
-    return (f"the class's tokenizer puts {first} before a text, and wordorder {own}",)
+    return first if first in special else None
 
 
 def _ends_no_text(path: Path) -> bool:
@@ -100,9 +94,9 @@ def write_tokenizer(
     """
     data = json.loads(tokenizer.backend.to_str())
     names = {index: token for token, index in tokenizer.backend.get_vocab().items()}
-    end = names[tokenizer.end_of_text]
-    data["post_processor"] = _opening_with(end, tokenizer.end_of_text)
-    special = {"bos_token": end, "eos_token": end, "pad_token": end}
+    end, beginning = names[tokenizer.end_of_text], tokenizer.beginning_of_text
+    data["post_processor"] = _opening_with(names[beginning], beginning)
+    special = {"bos_token": names[beginning], "eos_token": end, "pad_token": end}
     if tokenizer.mask is not None:
         special["mask_token"] = names[tokenizer.mask]
     settings = {
@@ -156,7 +150,7 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = Fals
         decoded = theirs.decode(ids, skip_special_tokens=True)
         if (plain, opened, decoded) != (
             ids,
-            [tokenizer.end_of_text, *ids],
+            [tokenizer.beginning_of_text, *ids],
             tokenizer.decode(ids),
         ):
             raise Refused(
@@ -177,7 +171,8 @@ def check_tokenizer_file(folder: Path, tokenizer: Tokenizer) -> int:
     texts = list(sample_texts(tokenizer))
     for text, ids in texts:
         encoded = theirs.encode(text).ids
-        if encoded != [tokenizer.end_of_text, *ids] or theirs.decode(ids) != tokenizer.decode(ids):
+        opened = [tokenizer.beginning_of_text, *ids]
+        if encoded != opened or theirs.decode(ids) != tokenizer.decode(ids):
             raise Refused(
                 f"tokenizer.json encodes or decodes {text[:40]!r} differently from the run's "
                 "tokenizer: nothing was written",
