@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
+from wordorder.interop import rotary_layout as layout
+from wordorder.interop import tokenizer_files, weights
 from wordorder.interop.comparison import TOLERANCE, LogitComparison
 from wordorder.interop.export import Export, export
 from wordorder.interop.huggingface import export as exporting
-from wordorder.interop.huggingface import rotary, weights
+from wordorder.interop.huggingface import rotary
 from wordorder.interop.huggingface.export import HUGGING_FACE
 from wordorder.interop.huggingface.families import FAMILIES, Family, rms_decoder
 from wordorder.training.run import Run
@@ -158,15 +160,21 @@ PLAIN_ROPE = {"rope_type": "default", "rope_theta": 312.5}
 DEFAULT, LLAMA, GPT2 = ("Qwen3ForCausalLM", "default"), "LlamaForCausalLM", "GPT2LMHeadModel"
 NEOX, BERT = ("GPTNeoXForCausalLM", "partial"), ("BertForMaskedLM", "learned")
 MISTAKES: dict[str, tuple[tuple[str, str], Callable[[pytest.MonkeyPatch], None]]] = {
-    "permutation left out": (DEFAULT, attribute(rotary, "half_split", lambda x, *sizes: x)),
-    "permutation left out of GPT-NeoX": (NEOX, attribute(rotary, "half_split", lambda x, *s: x)),
-    "permutation left out of norms": (DEFAULT, attribute(rotary, "TURNED", rotary.TURNED[:2])),
-    "permutation left out of keys": (DEFAULT, attribute(rotary, "TURNED", rotary.TURNED[::2])),
+    "permutation left out": (DEFAULT, attribute(layout, "half_split", lambda x, *sizes: x)),
+    "permutation left out of GPT-NeoX": (NEOX, attribute(layout, "half_split", lambda x, *s: x)),
+    "permutation left out of norms": (
+        DEFAULT,
+        attribute(layout, "TURNED", layout.TURNED[:2]),
+    ),
+    "permutation left out of keys": (
+        DEFAULT,
+        attribute(layout, "TURNED", layout.TURNED[::2]),
+    ),
     "permutation where the layout is half": (
         ("Qwen3ForCausalLM", "half layout"),
-        attribute(rotary, "turned_dimensions", lambda r: 8),
+        attribute(layout, "turned_dimensions", lambda r: 8),
     ),
-    "permutation of whole heads": (NEOX, attribute(rotary, "turned_dimensions", lambda r: 16)),
+    "permutation of whole heads": (NEOX, attribute(layout, "turned_dimensions", lambda r: 16)),
     "base lost": (DEFAULT, lambda m: rope(m, lambda r: {**r, "rope_theta": 10_000.0})),
     **{
         f"{scaling} dropped": ((LLAMA, scaling), lambda m: rope(m, lambda r: PLAIN_ROPE))
@@ -284,7 +292,7 @@ def test_the_command_exits_with_3_and_keeps_the_earlier_export(
 ) -> None:
     folder = exported(tmp_path, *DEFAULT).folder
     before = (folder / "config.json").read_text()
-    monkeypatch.setattr(rotary, "half_split", lambda x, *sizes: x)
+    monkeypatch.setattr(layout, "half_split", lambda x, *sizes: x)
     command = ["export", str(tmp_path / "run"), "--to", "hf"]
     assert main([*command, "--overwrite"]) == 3
     assert capsys.readouterr().err.count("\n") == 1
@@ -317,9 +325,7 @@ def test_what_is_there_is_replaced_only_if_an_export_wrote_it(tmp_path: Path) ->
 def test_a_tokenizer_that_differs_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wordorder.interop.huggingface import tokenizer
-
-    monkeypatch.setattr(tokenizer, "_opening_with", lambda *token: None)
+    monkeypatch.setattr(tokenizer_files, "_opening_with", lambda *token: None)
     run = write_run(tmp_path / "run")
     with pytest.raises(Refused) as caught:
         export(run, HUGGING_FACE, tmp_path / "a" / "new" / "folder")

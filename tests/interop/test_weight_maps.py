@@ -23,8 +23,8 @@ from wordorder.interop.huggingface.families import (
     opt,
 )
 from wordorder.interop.huggingface.families import rms_decoder as rms
-from wordorder.interop.huggingface.rotary import in_halves, in_pairs
-from wordorder.interop.huggingface.weights import (
+from wordorder.interop.rotary_layout import in_halves, in_pairs
+from wordorder.interop.weights import (
     WeightMap,
     joined,
     layer_weights,

@@ -11,7 +11,8 @@ LLAMA, BERT = f"{ALL}[LlamaForCausalLM-default]", f"{ALL}[BertForMaskedLM-defaul
 
 def slip(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
     """Return a mistake in a file of interop that these tests catch."""
-    return Mutant(f"import: {name}", f"interop/huggingface/{file}", ((old, new),), tests)
+    folder = "interop" if file == "weights.py" else "interop/huggingface"
+    return Mutant(f"import: {name}", f"{folder}/{file}", ((old, new),), tests)
 
 
 MUTANTS = (

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 
 from wordorder.errors import BadInput, Refused
 from wordorder.interop.holders import KINDS
-from wordorder.interop.huggingface.tokenizer import sample_texts
+from wordorder.interop.tokenizer_files import sample_texts
 from wordorder.text.pieces import PATTERN
 from wordorder.text.tokenizer import Tokenizer
 

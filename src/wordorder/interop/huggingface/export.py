@@ -15,6 +15,8 @@ from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LogitComparison, exact
 from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import Holder
+from wordorder.interop.tokenizer_files import write_tokenizer
+from wordorder.interop.verify import compare
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
 from wordorder.training.run import Run
@@ -26,8 +28,7 @@ from .own_code.export import FILES as CODE_FILES
 from .own_code.export import module_cache, write_code
 from .own_code.holder import holder_of, why_own_code
 from .rotary import static_length
-from .tokenizer import check_tokenizer, write_tokenizer
-from .verify import compare
+from .tokenizer import check_tokenizer
 
 FILES = (
     "config.json",

@@ -26,6 +26,7 @@ from wordorder.allocator import return_freed_pages
 from wordorder.errors import BadInput
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LogitComparison, exact
+from wordorder.interop.verify import differences, read_by, samples
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.names import file_name
 from wordorder.patience import notify_if_slow
@@ -39,7 +40,6 @@ from .families import IMPORTED
 from .fields import Fields, Imported
 from .rotary import static_length
 from .tokenizer import read_tokenizer
-from .verify import differences, read_by, samples
 from .weight_files import WeightFiles, read_json
 
 # Weights of layers after the last hidden states that wordorder's models do not have: BERT's pooler

@@ -11,10 +11,11 @@ import math
 from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
+from wordorder.interop.rotary_layout import POSITION_FREE_FACTOR
 from wordorder.settings import formatted
 
 from .fields import Fields
-from .rotary import OPTIONS, POSITION_FREE_FACTOR
+from .rotary import OPTIONS
 
 TYPES = ("default", *OPTIONS, "proportional")
 # Settings with a default, by transformers' name.

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
+from wordorder.interop.weights import table_length
 from wordorder.model import LanguageModel
 
 from ..fields import Fields, Imported
 from ..own_code import holder as own_code
-from ..weights import table_length
 from . import (
     bert,
     bloom,

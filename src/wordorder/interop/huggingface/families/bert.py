@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.fields import Fields, Imported
-from wordorder.interop.huggingface.weights import (
+from wordorder.interop.weights import (
     ACTIVATIONS,
     Named,
     WeightMap,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.fields import Fields, Imported, pattern
-from wordorder.interop.huggingface.weights import KINDS, Named, WeightMap, norm_weights, with_biases
+from wordorder.interop.weights import KINDS, Named, WeightMap, norm_weights, with_biases
 from wordorder.model import LanguageModel
 
 from . import bert, rms_decoder

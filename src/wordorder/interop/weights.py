@@ -25,7 +25,7 @@ from wordorder.interop.architecture import Architecture
 from wordorder.model import LanguageModel
 from wordorder.model.layers import JoinedLinear
 
-from .rotary import in_halves, in_pairs
+from .rotary_layout import in_halves, in_pairs
 
 PROJECTIONS = ("query", "key", "value")
 # Sines, and ALiBi where a class limits it, are written for a text this many times as long as those
