@@ -197,7 +197,6 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "no transform": {**MODERN, "embedding_scale": 3.0, "biases": True},
         "untied, tanh": {**MODERN, "feed_forward": "geglu_tanh", **UNTIED},
         "no windows": {**MODERN, "windows": (), "position": "rotary", "feed_forward": "swiglu"},
-        "none in full layers": {**MODERN, "position": "none/rotary/rotary"},
     },
 }
 

@@ -302,7 +302,7 @@ LOCAL_AND_GLOBAL = Requirement(
     "--position rotary",
 )
 TWO_BASES = Requirement(
-    lambda a: _has_rotary_by_window(a, of_full=PLAIN),
+    lambda a: _has_rotary_by_window(a, of_full=PLAIN) and all(a.layers),
     "one rotary embedding of whole heads without scaling in layers with a window, and one in the "
     "others",
     "--position rotary",

@@ -136,6 +136,11 @@ def _static_length(architecture: Architecture) -> int | None:
 
 
 def _notes(architecture: Architecture) -> tuple[str, ...]:
+    if architecture.config.attention_softcap:
+        return (
+            "version 4 of transformers caps attention scores only where the model is loaded with "
+            'attn_implementation="eager"',
+        )
     if (length := _static_length(architecture)) is None:
         return ()
     rotary = architecture.rotaries[0]
