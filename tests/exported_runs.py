@@ -40,6 +40,21 @@ LATENT: dict[str, Any] = {
 EXPERTS = {**LATENT, "experts": 6, "shared_experts": 1, "expert_width": 24, "router": "sigmoid"}
 SOFTMAX = {**EXPERTS, "router": "softmax", "normalized_routing": False, "routed_scale": 4.0}
 
+GEMMA: dict[str, Any] = {"norm_placement": "both", "feed_forward": "geglu_tanh"}
+MODERN: dict[str, Any] = {
+    **GPT,
+    "position": "rotary:base=1000/rotary:base=20/rotary:base=20",
+    "windows": (0, 4, 4),
+    "layers": 4,
+    "feed_forward": "geglu",
+    "biases": False,
+    "embedding_norm": True,
+    "first_norm": False,
+    "causal": False,
+}
+YARN = "rotary:scaling=yarn,factor=4,beta_fast=3,beta_slow=0.5"
+LLAMA3 = "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8"
+
 # class -> {what is special about a model: its options}
 ROWS: dict[str, dict[str, dict[str, Any]]] = {
     "Qwen3ForCausalLM": {
@@ -70,6 +85,12 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
             "position": "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8",
         },
         "none": {**LATENT, "position": "none"},
+        "half layout, epsilon": {
+            **LATENT,
+            "position": "rotary:layout=half",
+            "query_latent_dim": 10,
+            "norm_epsilon": 1e-3,
+        },
     },
     "DeepseekV2ForCausalLM": {
         "experts": {**SOFTMAX, "query_latent_dim": 10, "dense_layers": 1, **UNTIED},
@@ -92,6 +113,53 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
             **RMS,
             "position": "rotary:proportional=true,fraction=0.5,scaling=linear,factor=2",
         },
+    },
+    "MistralForCausalLM": {
+        "window": {**RMS, "windows": (5,), "key_value_heads": 2},
+        "yarn": {**RMS, "windows": (5,), "position": YARN, **UNTIED},
+    },
+    "GraniteSWAForCausalLM": {
+        "bases": {
+            **RMS,
+            "position": "rotary:base=100/rotary:base=20/none",
+            "layers": 3,
+            "windows": (5, 0, 5),
+            "biases": True,
+            "head_dim": 12,
+        },
+        "ntk": {**RMS, "position": "rotary:base=100/rotary:scaling=ntk,factor=4", **UNTIED},
+    },
+    "Gemma3ForCausalLM": {
+        "two bases": {
+            **GEMMA,
+            "position": "rotary:base=100/rotary:base=5000",
+            "windows": (5, 0),
+            "embedding_scale": 3.0,
+        },
+        "yarn, capped": {
+            **GEMMA,
+            "position": f"rotary:base=100/{YARN}",
+            "windows": (5, 0),
+            "logit_softcap": 3.0,
+            "key_value_heads": 2,
+            "head_dim": 12,
+            **UNTIED,
+        },
+        "windows and none": {**GEMMA, "position": "rotary/none", "windows": (5, 0)},
+        "no windows": {**GEMMA, "position": LLAMA3},
+        "windows everywhere": {**GEMMA, "windows": (5,)},
+    },
+    "Gemma2ForCausalLM": {
+        "caps": {
+            **GEMMA,
+            "qk_norm": False,
+            "windows": (5, 0),
+            "attention_softcap": 2.0,
+            "logit_softcap": 3.0,
+            "key_value_heads": 2,
+        },
+        "yarn": {**GEMMA, "qk_norm": False, "position": YARN, "embedding_scale": 3.0},
+        "none": {**GEMMA, "qk_norm": False, "position": "none", **UNTIED},
     },
     "SmolLM3ForCausalLM": {
         "pattern": {**RMS, "position": "rotary/none", "biases": True, "layers": 3},
@@ -124,11 +192,15 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "learned": BERT,
         "sinusoidal": {**BERT, "position": "sinusoidal", "biases": False, **UNTIED},
     },
+    "ModernBertForMaskedLM": {
+        "two bases": {**MODERN, "output_transform": True, "output_bias": True},
+        "no transform": {**MODERN, "embedding_scale": 3.0, "biases": True},
+        "untied, tanh": {**MODERN, "feed_forward": "geglu_tanh", **UNTIED},
+        "no windows": {**MODERN, "windows": (), "position": "rotary", "feed_forward": "swiglu"},
+    },
 }
 
 TANH = {**GPT, "feed_forward": "gelu_tanh"}
-YARN = "rotary:scaling=yarn,factor=4,beta_fast=3,beta_slow=0.5"
-LLAMA3 = "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8"
 PROPORTIONAL = "rotary:proportional=true,fraction=0.5"
 
 # architecture of llama.cpp -> {what is special about a model: its options}

@@ -58,6 +58,37 @@ NESTED = {
 }
 BERT = {**RMS, "type_vocab_size": 2}
 
+DEEPSEEK = {
+    **RMS,
+    "num_hidden_layers": 3,
+    "first_k_dense_replace": 1,
+    "moe_intermediate_size": 24,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "kv_lora_rank": 12,
+    "q_lora_rank": 10,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 6,
+    "v_head_dim": 5,
+    "num_key_value_heads": 4,
+}
+MODERN = {
+    **RMS,
+    "num_hidden_layers": 4,
+    "local_attention": 6,
+    "global_attn_every_n_layers": 3,
+    "cls_token_id": None,
+    "sep_token_id": None,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 5000.0},
+        "sliding_attention": LOCAL,
+    },
+}
+V3 = {**DEEPSEEK, "n_group": 3, "topk_group": 2, "num_nextn_predict_layers": 0}
+V3_YARN = rope("yarn", factor=4.0, mscale=1.0, mscale_all_dim=1.0, **ORIGINAL)
+V2_YARN = rope("yarn", factor=4.0, mscale=0.707, mscale_all_dim=0.707, **ORIGINAL)
+
 # class -> {what is special about a model: the fields of its configuration}
 STOCK: dict[str, dict[str, dict[str, Any]]] = {
     "GPT2LMHeadModel": {
@@ -147,6 +178,52 @@ STOCK: dict[str, dict[str, dict[str, Any]]] = {
             "final_logit_softcapping": 3.0,
         },
     },
+    "Gemma2ForCausalLM": {
+        "default": {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+        "uncapped, attention factor": {
+            **GEMMA,
+            "layer_types": ["full_attention", "sliding_attention"],
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            **ROPES["yarn, attention factor"],
+        },
+    },
+    "ModernBertForMaskedLM": {
+        "default": {**MODERN},
+        "biases, untied": {
+            **MODERN,
+            "norm_bias": True,
+            "attention_bias": True,
+            "tie_word_embeddings": False,
+            "decoder_bias": False,
+            "hidden_activation": "silu",
+            "classifier_activation": "silu",
+        },
+    },
+    "ModernBertModel": {"default": {**MODERN, "num_hidden_layers": 3}},
+    "DeepseekV3ForCausalLM": {
+        "yarn": {**V3, **V3_YARN},
+        "yarn, two scales": {**V3, **rope("yarn", factor=4.0, mscale_all_dim=0.5, **ORIGINAL)},
+        "dense, whole queries, epsilon": {
+            **V3,
+            "q_lora_rank": None,
+            "first_k_dense_replace": 3,
+            "rms_norm_eps": 1e-3,
+            "rope_interleave": False,
+            "num_nextn_predict_layers": 1,
+        },
+    },
+    "DeepseekV2ForCausalLM": {
+        "default": {**DEEPSEEK, "n_group": 1, "topk_group": 1},
+        "two scales, groups": {
+            **DEEPSEEK,
+            "topk_method": "group_limited_greedy",
+            "n_group": 3,
+            "topk_group": 2,
+            "routed_scaling_factor": 4.0,
+            **V2_YARN,
+        },
+    },
     "BertForMaskedLM": {
         "default": BERT,
         "tanh, untied": {**BERT, "hidden_act": "gelu_new", "tie_word_embeddings": False},
@@ -174,6 +251,9 @@ def stock_model(class_name: str, fields: dict[str, Any]) -> Any:
         scale = 0.3 if is_norm or "embed" in name else parameter.shape[-1] ** -0.5
         around = is_norm and name.endswith("weight") and not class_name.startswith("Gemma")
         parameter.copy_(noise * scale + around)  # Gemma adds the 1
+    for name, value in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            value.copy_(0.2 * torch.randn(value.shape, generator=generator))
     return model.eval()
 
 
@@ -190,5 +270,5 @@ def save_stock(folder: Path, class_name: str, fields: dict[str, Any], **options:
     """Write the folder of a random model, and return the model."""
     model = stock_model(class_name, fields)
     model.save_pretrained(folder, **options)
-    save_tokenizer(folder, has_mask=class_name.startswith("Bert"))
+    save_tokenizer(folder, has_mask="Bert" in class_name)
     return model

@@ -21,10 +21,10 @@ MODELS = [options for name in CLASSES for options in ROWS[name].values()]
 @pytest.mark.parametrize("options", MODELS)
 def test_reading_is_the_inverse_of_writing(options: dict[str, Any]) -> None:
     model = random_model(50, **options)
-    stored = deepseek.weights(model)
+    stored = deepseek.WEIGHTS.write(model)
     with torch.device("meta"):
         shapes = LanguageModel(model.config)
-    read = dict(deepseek.read(stored, shapes))
+    read = dict(deepseek.WEIGHTS.read(stored, shapes))
     assert read.keys() == model.state_dict().keys()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(read[name], value, atol=1e-7, rtol=1e-6)
@@ -68,7 +68,7 @@ def test_random_weights_of_transformers_give_its_logits() -> None:
         ).config
     ).eval()  # fmt: skip
     stored = _as_files(theirs.state_dict())
-    model.load_state_dict(dict(deepseek.read(stored, model)))
+    model.load_state_dict(dict(deepseek.WEIGHTS.read(stored, model)))
     tokens = torch.randint(50, (2, 40))
     expected = theirs(tokens).logits
     assert expected.std() > 0.5

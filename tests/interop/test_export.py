@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
+from wordorder.interop import rotary_layout as layout
+from wordorder.interop import tokenizer_files, weights
 from wordorder.interop.comparison import TOLERANCE, LogitComparison
 from wordorder.interop.export import Export, export
 from wordorder.interop.huggingface import export as exporting
-from wordorder.interop.huggingface import rotary, weights
+from wordorder.interop.huggingface import rotary
 from wordorder.interop.huggingface.export import HUGGING_FACE
 from wordorder.interop.huggingface.families import FAMILIES, Family, rms_decoder
 from wordorder.training.run import Run
@@ -41,14 +43,15 @@ def exported(folder: Path, kind: str, name: str) -> Export:
 def test_each_row_is_exact(tmp_path: Path, kind: str, name: str) -> None:
     result = exported(tmp_path, kind, name).written
     assert result.holder == kind
-    assert result.largest_difference < TOLERANCE / 10
+    # Layers that leave hidden states as they are round them.
+    assert result.largest_difference < TOLERANCE / (4 if "Bert" in kind else 10)
     run = Run.load(tmp_path / "run")
     is_limited = run.model.position.max_position == TRAINED - 1
     longest = TRAINED if is_limited else 2 * TRAINED
     lengths = {comparison.tokens for comparison in result.comparisons}
     assert lengths >= {TRAINED // 2, TRAINED, longest}
     readings = {comparison.reading for comparison in result.comparisons}
-    assert readings == {"alone", "padded", *(["cached"] if kind != "BertForMaskedLM" else [])}
+    assert readings == {"alone", "padded", *(["cached"] if "Bert" not in kind else [])}
     with torch.no_grad():
         assert run.model(torch.arange(TRAINED)[None]).std() > SMALLEST
 
@@ -78,9 +81,17 @@ def test_what_generate_writes_is_what_transformers_writes() -> None:
         "top_k": usual.top_k,
         "top_p": usual.top_p,
         "min_p": usual.min_p,
-        "max_new_tokens": usual.max_tokens,
     }
     assert expected == exporting.SAMPLING
+
+
+def test_a_limit_of_the_caller_overrules_that_of_the_folder(tmp_path: Path) -> None:
+    folder = exported(tmp_path, "LlamaForCausalLM", "default").folder
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    tokens, options = torch.arange(4)[None], {"do_sample": False, "eos_token_id": None}
+    assert theirs.generate(tokens, **options).shape[1] == TRAINED
+    assert theirs.generate(tokens, max_length=6, **options).shape[1] == 6
+    assert theirs.generate(tokens, max_new_tokens=20, **options).shape[1] == 24
 
 
 @pytest.mark.parametrize("name", ["dynamic", "longrope"])
@@ -149,15 +160,21 @@ PLAIN_ROPE = {"rope_type": "default", "rope_theta": 312.5}
 DEFAULT, LLAMA, GPT2 = ("Qwen3ForCausalLM", "default"), "LlamaForCausalLM", "GPT2LMHeadModel"
 NEOX, BERT = ("GPTNeoXForCausalLM", "partial"), ("BertForMaskedLM", "learned")
 MISTAKES: dict[str, tuple[tuple[str, str], Callable[[pytest.MonkeyPatch], None]]] = {
-    "permutation left out": (DEFAULT, attribute(rotary, "half_split", lambda x, *sizes: x)),
-    "permutation left out of GPT-NeoX": (NEOX, attribute(rotary, "half_split", lambda x, *s: x)),
-    "permutation left out of norms": (DEFAULT, attribute(rotary, "TURNED", rotary.TURNED[:2])),
-    "permutation left out of keys": (DEFAULT, attribute(rotary, "TURNED", rotary.TURNED[::2])),
+    "permutation left out": (DEFAULT, attribute(layout, "half_split", lambda x, *sizes: x)),
+    "permutation left out of GPT-NeoX": (NEOX, attribute(layout, "half_split", lambda x, *s: x)),
+    "permutation left out of norms": (
+        DEFAULT,
+        attribute(layout, "TURNED", layout.TURNED[:2]),
+    ),
+    "permutation left out of keys": (
+        DEFAULT,
+        attribute(layout, "TURNED", layout.TURNED[::2]),
+    ),
     "permutation where the layout is half": (
         ("Qwen3ForCausalLM", "half layout"),
-        attribute(rotary, "turned_dimensions", lambda r: 8),
+        attribute(layout, "turned_dimensions", lambda r: 8),
     ),
-    "permutation of whole heads": (NEOX, attribute(rotary, "turned_dimensions", lambda r: 16)),
+    "permutation of whole heads": (NEOX, attribute(layout, "turned_dimensions", lambda r: 16)),
     "base lost": (DEFAULT, lambda m: rope(m, lambda r: {**r, "rope_theta": 10_000.0})),
     **{
         f"{scaling} dropped": ((LLAMA, scaling), lambda m: rope(m, lambda r: PLAIN_ROPE))
@@ -275,7 +292,7 @@ def test_the_command_exits_with_3_and_keeps_the_earlier_export(
 ) -> None:
     folder = exported(tmp_path, *DEFAULT).folder
     before = (folder / "config.json").read_text()
-    monkeypatch.setattr(rotary, "half_split", lambda x, *sizes: x)
+    monkeypatch.setattr(layout, "half_split", lambda x, *sizes: x)
     command = ["export", str(tmp_path / "run"), "--to", "hf"]
     assert main([*command, "--overwrite"]) == 3
     assert capsys.readouterr().err.count("\n") == 1
@@ -308,9 +325,7 @@ def test_what_is_there_is_replaced_only_if_an_export_wrote_it(tmp_path: Path) ->
 def test_a_tokenizer_that_differs_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wordorder.interop.huggingface import tokenizer
-
-    monkeypatch.setattr(tokenizer, "_opening_with", lambda *token: None)
+    monkeypatch.setattr(tokenizer_files, "_opening_with", lambda *token: None)
     run = write_run(tmp_path / "run")
     with pytest.raises(Refused) as caught:
         export(run, HUGGING_FACE, tmp_path / "a" / "new" / "folder")

@@ -143,8 +143,6 @@ def test_log_probabilities_are_the_export_s(run: Run, tmp_path: Path) -> None:
 
         exported = export(run, HUGGING_FACE, tmp_path / "export").folder
         theirs = HFLM(pretrained=str(exported), device="cpu", batch_size=2)
-        # The export's own number, which transformers prefers to the one that hf passes.
-        theirs.model.generation_config.max_new_tokens = None
         expected = theirs.loglikelihood(requests)
         text = theirs.generate_until(generated)
     ours = HarnessModel(run.model, run.tokenizer, TRAINED)

@@ -73,7 +73,7 @@ UNHELD_BY_LLAMA_CPP: dict[str, tuple[dict[str, Any], str]] = {
 NO_POSITION = (
     "kerple",
     "alibi+rotary",
-    "rotary:base=100/rotary:base=200",
+    "rotary:base=100,scaling=linear,factor=2/rotary:base=200",
     "rotary:fraction=0.5,scaling=yarn,factor=4",
     "rotary:proportional=true,fraction=0.5,scaling=ntk,factor=4",
     "alibi/none",

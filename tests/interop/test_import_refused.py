@@ -137,6 +137,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "unsupported-model-type",
         "gpt2, gpt_neox, granite, llama",
     ),
+    "attention sinks": (fields(model_type="gpt_oss"), "unsupported-parts", "sinks"),
     "no model type": (fields(model_type=...), "unsupported-model-type", "gpt_neox"),
     "missing tensor": (
         tensors(lambda w: w.pop("model.norm.weight")),

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
+from wordorder.interop import tokenizer_files
 from wordorder.interop.comparison import TOLERANCE
 from wordorder.interop.export import export
-from wordorder.interop.huggingface.verify import compare
 from wordorder.interop.onnx import export as exporting
 from wordorder.interop.onnx import graph
 from wordorder.interop.onnx.export import ONNX, Session
 from wordorder.interop.onnx.graph import UNTRACED, check_position, write_graph
+from wordorder.interop.verify import compare
 from wordorder.model import ModelConfig
 from wordorder.positions import CATALOGUE
 
@@ -162,9 +163,7 @@ def test_a_wrong_graph_is_refused_and_leaves_nothing(
 def test_a_tokenizer_file_that_differs_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wordorder.interop.huggingface import tokenizer
-
-    monkeypatch.setattr(tokenizer, "_opening_with", lambda *token: None)
+    monkeypatch.setattr(tokenizer_files, "_opening_with", lambda *token: None)
     monkeypatch.setattr(exporting, "write_graph", lambda model, path: None)
     with pytest.raises(Refused) as caught:
         export(write_run(tmp_path / "run", position="none"), ONNX)

@@ -16,6 +16,9 @@ from wordorder.training.config import from_mapping
 CLASSES = {
     "llama": "LlamaForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "gemma3": "Gemma3ForCausalLM",
+    "modernbert": "ModernBertForMaskedLM",
     "smollm3": "SmolLM3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
     "neox": "GPTNeoXForCausalLM",

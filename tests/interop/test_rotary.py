@@ -7,13 +7,9 @@ import torch
 from random_weights import random_model
 
 from wordorder.interop.architecture import Architecture
-from wordorder.interop.huggingface.rotary import (
-    POSITION_FREE_FACTOR,
-    half_split,
-    in_halves,
-    rope_settings,
-)
-from wordorder.interop.huggingface.weights import layer_weights
+from wordorder.interop.huggingface.rotary import rope_settings
+from wordorder.interop.rotary_layout import POSITION_FREE_FACTOR, half_split, in_halves
+from wordorder.interop.weights import layer_weights
 from wordorder.positions import ModelShape, Rotary
 
 HEAD = 8

@@ -101,3 +101,60 @@ def test_feed_forwards_with_a_gate(
     expected = (function(gate) * up) @ layer.down.weight.T
     torch.testing.assert_close(layer(x, None), expected, atol=1e-5, rtol=1e-5)
     assert ModelConfig(feed_forward=kind, width=96).resolved.feed_forward_width == 256
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("position", ["rotary", "alibi", "fire", "cope"])
+def test_capped_scores(make_random: MakeModel, position: str) -> None:
+    """Scores are capped before a bias is added; caches, latents and kernels see the same."""
+    plain = make_random(position=position)
+    model = make_random(position=position, attention_softcap=0.5)
+    assert (model(TOKENS) - plain(TOKENS)).abs().max() > 1e-3
+    distant = make_random(position=position, attention_softcap=1e6)
+    torch.testing.assert_close(distant(TOKENS), plain(TOKENS), atol=1e-4, rtol=1e-4)
+    cache = model.new_cache()
+    pieces = [model(piece, cache) for piece in TOKENS.tensor_split((7, 8), 1)]
+    torch.testing.assert_close(torch.cat(pieces, 1), model(TOKENS), atol=1e-5, rtol=1e-5)
+    model.attention_kernel = "whole"
+    torch.testing.assert_close(model(TOKENS), torch.cat(pieces, 1), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_capped_scores_of_latents(make_random: MakeModel) -> None:
+    model = make_random(attention="latent", key_value_heads=0, attention_softcap=0.5)
+    cache = model.new_cache()
+    pieces = [model(piece, cache) for piece in TOKENS.tensor_split((7, 8), 1)]
+    torch.testing.assert_close(torch.cat(pieces, 1), model(TOKENS), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_capped_scores_by_their_definition(make_random: MakeModel) -> None:
+    from wordorder.model import Recorder
+
+    model, records = make_random(attention_softcap=0.5, position="none"), []
+
+    class Records(Recorder):
+        def attention(self, record: object) -> None:
+            records.append(record)
+
+    model(TOKENS, recorder=Records())
+    problem = records[0].problem
+    scores = 0.5 * torch.tanh(problem.queries @ problem.keys.mT * problem.scale / 0.5)
+    hidden = torch.ones(12, 12, dtype=torch.bool).triu(1)
+    expected = scores.masked_fill(hidden, float("-inf")).softmax(-1) @ problem.values
+    torch.testing.assert_close(records[0].attended, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_first_attention_without_a_norm(make_random: MakeModel) -> None:
+    model = make_random(first_norm=False, embedding_norm=True)
+    names = [n for n in model.state_dict() if "attention_norm" in n]
+    assert names == ["blocks.1.attention_norm.weight"]
+    inputs: list[Tensor] = []
+    model.blocks[0].attention.register_forward_pre_hook(lambda m, given: inputs.append(given[0]))
+    model.blocks[0].register_forward_pre_hook(lambda m, given: inputs.append(given[0]))
+    model(TOKENS)
+    assert torch.equal(inputs[0], inputs[1])
+    with pytest.raises(BadInput) as caught:
+        ModelConfig(first_norm=False, norm_placement="after")
+    assert caught.value.code == "model.no-first-norm"

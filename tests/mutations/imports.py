@@ -11,7 +11,8 @@ LLAMA, BERT = f"{ALL}[LlamaForCausalLM-default]", f"{ALL}[BertForMaskedLM-defaul
 
 def slip(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
     """Return a mistake in a file of interop that these tests catch."""
-    return Mutant(f"import: {name}", f"interop/huggingface/{file}", ((old, new),), tests)
+    folder = "interop" if file == "weights.py" else "interop/huggingface"
+    return Mutant(f"import: {name}", f"{folder}/{file}", ((old, new),), tests)
 
 
 MUTANTS = (
@@ -188,9 +189,9 @@ MUTANTS = (
     ),
     slip(
         "one base for all layers",
-        f"{FAMILIES}/gemma3.py",
-        'for kind in kinds])),\n        "windows"',
-        'for kind in kinds[:1]])),\n        "windows"',
+        f"{FAMILIES}/layer_kinds.py",
+        "pattern([rotary[kind].spec for kind in kinds])",
+        "pattern([rotary[kind].spec for kind in kinds[:1]])",
         f"{ALL}[Gemma3ForCausalLM-linear]",
     ),
     slip(

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 from small_config import TEXT, small_config
-from wordorder.training.run_text import text_of
 
 import wordorder as wo
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import evaluate
 from wordorder.training.metrics import read
+from wordorder.training.run_text import text_of
 from wordorder.training.start import resume, train
 from wordorder.training.training_data import read_text, read_training_data
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from small_config import small_config
-from wordorder.training.run_text import text_of
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput
@@ -21,6 +20,7 @@ from wordorder.text.mixture import dealt
 from wordorder.training.config import TrainConfig
 from wordorder.training.metrics import read
 from wordorder.training.run import Run
+from wordorder.training.run_text import text_of
 from wordorder.training.start import resume, train
 from wordorder.training.training import Training
 from wordorder.training.training_data import read_text, read_training_data

@@ -195,7 +195,12 @@ def differences(
         except BadInput as error:
             raise BadInput(f"{source}: {error}", code="evaluation.pair-cannot-be-encoded") from None
     probabilities = log_probabilities(
-        model, encoded, tokenizer.end_of_text, sources=list(sources.values()), progress=progress
+        model,
+        encoded,
+        tokenizer.end_of_text,
+        beginning=tokenizer.beginning_of_text,
+        sources=list(sources.values()),
+        progress=progress,
     )
     by_text = dict(zip(sources, probabilities.tolist(), strict=True))
     return torch.tensor([by_text[p.good] - by_text[p.bad] for p in pairs], dtype=torch.float64)
@@ -207,6 +212,7 @@ def log_probabilities(
     sentences: Sequence[Sequence[int]],
     end_of_text: int,
     *,
+    beginning: int | None = None,
     sources: Sequence[str] = (),
     progress: Callable[[float], object] = lambda _: None,
 ) -> Tensor:
@@ -214,12 +220,14 @@ def log_probabilities(
 
     Args:
         sentences: token ids, without end-of-text.
+        beginning: the token before each; None: end-of-text.
         sources: the origin of each, for messages.
         progress: called with the fraction done, 0 to 1.
 
     Raises:
         BadInput: a sentence is longer than the model has positions for.
     """
+    opening = end_of_text if beginning is None else beginning
     by_length: dict[int, list[int]] = {}
     for number, sentence in enumerate(sentences):
         by_length.setdefault(len(sentence), []).append(number)
@@ -228,7 +236,7 @@ def log_probabilities(
     with evaluating(model):
         for length, numbers in sorted(by_length.items()):
             for part in torch.tensor(numbers).split(max(1, TOKENS_PER_BATCH // (length + 1))):
-                rows = [[end_of_text, *sentences[i], end_of_text] for i in part.tolist()]
+                rows = [[opening, *sentences[i], end_of_text] for i in part.tolist()]
                 tokens = torch.tensor(rows, device=device)
                 try:
                     losses = model.target_losses(model.hidden(tokens[:, :-1]), tokens[:, 1:])

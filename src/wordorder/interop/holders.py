@@ -18,19 +18,29 @@ from .requirements import (
     AFTER,
     ALIBI,
     ANY_GELU,
+    BASE_BY_LAYER,
+    BEFORE,
     BIDIRECTIONAL,
     DECOUPLED_ROTARY,
     DEEPSEEK,
     EMBEDDING_NORM,
+    ENCODER,
     EVERY_ROTARY,
+    EVERY_WINDOW,
     FIXED_PATTERN,
     FOUR_WIDTHS,
+    GATED_BRANCH,
     GELU,
     GELU_TANH,
+    GEMMA,
+    GLOBAL_EVERY,
     GPT,
     GPT_DECODER,
+    INTERLEAVED_ROTARY,
+    LOCAL_AND_GLOBAL,
     NO_BIASES,
     NO_EMBEDDING_NORM,
+    NO_FIRST_NORM,
     NO_POSITION,
     NO_QK_NORM,
     NO_WINDOWS,
@@ -49,6 +59,8 @@ from .requirements import (
     STATIC_PATTERN,
     STATIC_ROTARY,
     TABLE,
+    TWO_BASES,
+    UNCAPPED_SCORES,
     UNGATED,
     Requirement,
 )
@@ -87,9 +99,25 @@ class Holder:
 HOLDERS: tuple[Holder, ...] = (
     Holder("qwen3", "Qwen3ForCausalLM", ROTARY, (*RMS_DECODER, QK_NORM, NO_BIASES, ONE_WINDOW)),
     Holder("llama", "LlamaForCausalLM", EVERY_ROTARY, (*RMS_DECODER, NO_QK_NORM, NO_WINDOWS)),
+    Holder(
+        "mistral",
+        "MistralForCausalLM",
+        EVERY_ROTARY,
+        (*RMS_DECODER, NO_QK_NORM, NO_BIASES, EVERY_WINDOW),
+    ),
     Holder("smollm3", "SmolLM3ForCausalLM", PATTERN, (*RMS_DECODER, NO_QK_NORM, ONE_WINDOW)),
+    Holder(
+        "granite_swa",
+        "GraniteSWAForCausalLM",
+        BASE_BY_LAYER,
+        (*RMS_DECODER, NO_QK_NORM, ONE_WINDOW),
+    ),
+    Holder("gemma3", "Gemma3ForCausalLM", LOCAL_AND_GLOBAL, (*GEMMA, UNCAPPED_SCORES, QK_NORM)),
+    Holder("gemma2", "Gemma2ForCausalLM", ROTARY, (*GEMMA, NO_QK_NORM)),
     Holder("deepseek_v3", "DeepseekV3ForCausalLM", DECOUPLED_ROTARY, (*DEEPSEEK, SIGMOID_EXPERTS)),
-    Holder("deepseek_v2", "DeepseekV2ForCausalLM", DECOUPLED_ROTARY, (*DEEPSEEK, SOFTMAX_EXPERTS)),
+    Holder(
+        "deepseek_v2", "DeepseekV2ForCausalLM", INTERLEAVED_ROTARY, (*DEEPSEEK, SOFTMAX_EXPERTS)
+    ),
     Holder(
         "gpt2", "GPT2LMHeadModel", TABLE, (*GPT_DECODER, UNGATED, SEQUENTIAL, NO_EMBEDDING_NORM)
     ),
@@ -113,6 +141,22 @@ HOLDERS: tuple[Holder, ...] = (
         "BertForMaskedLM",
         TABLE,
         (*GPT, BIDIRECTIONAL, AFTER, ANY_GELU, SEQUENTIAL, EMBEDDING_NORM),
+        auto_class="AutoModelForMaskedLM",
+    ),
+    Holder(
+        "modernbert",
+        "ModernBertForMaskedLM",
+        TWO_BASES,
+        (
+            *ENCODER,
+            BIDIRECTIONAL,
+            BEFORE,
+            NO_FIRST_NORM,
+            GATED_BRANCH,
+            SEQUENTIAL,
+            EMBEDDING_NORM,
+            GLOBAL_EVERY,
+        ),
         auto_class="AutoModelForMaskedLM",
     ),
 )
@@ -154,7 +198,7 @@ class HolderKind:
 KINDS = {
     "hf": HolderKind(
         "stock class of transformers",
-        "rotary, none, a pattern of these two, learned, sinusoidal and alibi",
+        "rotary, also with several bases, none, a pattern of these, learned, sinusoidal and alibi",
         ("bpe", "bytes", "characters", "brought"),
     ),
     "gguf": HolderKind(

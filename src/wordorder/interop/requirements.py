@@ -87,21 +87,60 @@ def _has_rotary_everywhere(architecture: Architecture) -> bool:
     )
 
 
+def _are_alone(architecture: Architecture) -> bool:
+    """Return whether each layer has a rotary embedding or none, and nothing else."""
+    return all(
+        len(layer) < 2 and all(isinstance(p, Rotary) for p in layer)
+        for layer in architecture.layers
+    )
+
+
+def _is_plain(rotary: Rotary, scalings: frozenset[str]) -> bool:
+    """Return whether whole heads are turned, with one of these scalings."""
+    is_whole = rotary.fraction == 1 and not rotary.proportional
+    return is_whole and rotary.scaling in scalings
+
+
+def _has_rotary_by_window(architecture: Architecture, *, of_full: frozenset[str]) -> bool:
+    """Return whether layers with a window have one rotary embedding, and the others one or none.
+
+    Args:
+        of_full: the scalings that layers without a window may have.
+    """
+    config = architecture.config
+    by_kind: dict[bool, list[Rotary | None]] = {True: [], False: []}
+    for i in range(config.layers):
+        by_kind[config.window(i) is not None].append(architecture.rotary(i))
+    are_equal = all(len(set(map(repr, rotaries))) < 2 for rotaries in by_kind.values())
+    sliding = [r for r in by_kind[True] if r is None or not _is_plain(r, PLAIN)]
+    full = [r for r in by_kind[False] if r is not None and not _is_plain(r, of_full)]
+    return _are_alone(architecture) and are_equal and not sliding and not full
+
+
+def _are_full_every(architecture: Architecture) -> bool:
+    """Return whether the layers without a window are the first and every N-th after it."""
+    config = architecture.config
+    limited = [config.window(i) is not None for i in range(config.layers)]
+    if len(architecture.window_sizes) > 1 or limited[0]:
+        return False
+    period = next((i for i in range(1, len(limited)) if not limited[i]), len(limited))
+    return all(is_limited == bool(i % period) for i, is_limited in enumerate(limited))
+
+
 def _has_decoupled_rotary(architecture: Architecture) -> bool:
     """Return whether DeepSeek's classes rotate the decoupled part of heads in the same way.
 
     Of the scalings that sharpen the softmax, they do it for all dimensions in YaRN alone.
     """
     return _has_rotary_everywhere(architecture) and all(
-        rotary.layout == "interleaved"
-        and not rotary.proportional
-        and (rotary.scaling == "yarn" or rotary.softmax_scale is None)
+        not rotary.proportional and (rotary.scaling == "yarn" or rotary.softmax_scale is None)
         for rotary in architecture.rotaries
     )
 
 
 # llama.cpp reads these scalings as metadata, any fixed frequencies as a tensor of divisors, and
 # longrope's two sets as two tensors. None of its frequencies changes with the text.
+PLAIN = frozenset({"none", "ntk"})
 BY_METADATA = frozenset({"none", "linear", "ntk"})
 BY_DIVISORS = BY_METADATA | {"yarn", "llama3"}
 BY_TWO_SETS = BY_DIVISORS | {"longrope"}
@@ -164,7 +203,15 @@ PLAIN_OUTPUT = Requirement(
     "an output layer alone, without biases",
     "--no-output-transform --no-output-bias",
 )
-DECODER = (*USUAL, CAUSAL, BEFORE, UNCAPPED, PLAIN_OUTPUT)
+FIRST_NORM = Requirement(
+    lambda a: a.config.first_norm, "a norm before the first attention", "--first-norm"
+)
+UNCAPPED_SCORES = Requirement(
+    lambda a: not a.config.attention_softcap,
+    "attention scores without a cap",
+    "--attention-softcap 0",
+)
+DECODER = (*USUAL, CAUSAL, BEFORE, FIRST_NORM, UNCAPPED_SCORES, UNCAPPED, PLAIN_OUTPUT)
 RMS_DECODER = (*DECODER, RMS, SWIGLU, SEQUENTIAL, NO_EMBEDDING_NORM)
 
 LAYER_NORM = Requirement(lambda a: a.config.norm == "layer", "LayerNorm", "--norm layer")
@@ -204,7 +251,8 @@ WHOLE_HEADS = Requirement(
     "as many key-value heads as heads, which share the width",
     "--key-value-heads 0 --head-dim 0",
 )
-GPT = (*USUAL, UNCAPPED, LAYER_NORM, NO_QK_NORM, NO_WINDOWS, WHOLE_HEADS)
+ENCODER = (*USUAL, UNCAPPED_SCORES, UNCAPPED, LAYER_NORM, NO_QK_NORM, WHOLE_HEADS)
+GPT = (*ENCODER, FIRST_NORM, NO_WINDOWS)
 GPT_DECODER = (*GPT, CAUSAL, BEFORE, PLAIN_OUTPUT)
 PATTERN = Requirement(
     _has_stock_rotary,
@@ -247,6 +295,51 @@ FIXED_PATTERN = Requirement(
     "others",
     "--position rotary",
 )
+LOCAL_AND_GLOBAL = Requirement(
+    lambda a: _has_rotary_by_window(a, of_full=BY_DIVISORS),
+    "one rotary embedding of whole heads in layers with a window, there without scaling, and one "
+    "in the others",
+    "--position rotary",
+)
+TWO_BASES = Requirement(
+    lambda a: _has_rotary_by_window(a, of_full=PLAIN) and all(a.layers),
+    "one rotary embedding of whole heads without scaling in layers with a window, and one in the "
+    "others",
+    "--position rotary",
+)
+BASE_BY_LAYER = Requirement(
+    lambda a: _are_alone(a) and all(_is_plain(rotary, PLAIN) for rotary in a.rotaries),
+    "a rotary embedding of whole heads without scaling, or none, in each layer",
+    "--position rotary",
+)
+EVERY_WINDOW = Requirement(
+    lambda a: len({a.config.window(i) for i in range(a.config.layers)}) == 1,
+    "one sliding window in every layer",
+    "--windows 0",
+)
+BOTH = Requirement(
+    lambda a: a.config.norm_placement == "both",
+    "norms on both sides of each branch",
+    "--norm-placement both",
+)
+GEGLU_TANH = Requirement(
+    lambda a: a.config.feed_forward == "geglu_tanh",
+    "a GEGLU feed-forward by the tanh formula",
+    "--feed-forward geglu_tanh",
+)
+GEMMA = (*USUAL, CAUSAL, BOTH, FIRST_NORM, PLAIN_OUTPUT, RMS, GEGLU_TANH, SEQUENTIAL)
+GEMMA += (NO_EMBEDDING_NORM, NO_BIASES, ONE_WINDOW)
+GATED_BRANCH = Requirement(
+    lambda a: a.config.feed_forward in GATED, "a gated feed-forward", "--feed-forward geglu"
+)
+NO_FIRST_NORM = Requirement(
+    lambda a: not a.config.first_norm, "no norm before the first attention", "--no-first-norm"
+)
+GLOBAL_EVERY = Requirement(
+    lambda a: _are_full_every(a),
+    "sliding windows of one size in all layers but the first and every N-th after it, or none",
+    "--windows 0",
+)
 NO_POSITION = Requirement(lambda a: a.is_position_free, "no positions", "--position none")
 ROTARY_WINDOWS = Requirement(
     _windows_turn, "one sliding window in exactly the rotary layers, or in none", "--windows 0"
@@ -256,11 +349,15 @@ LATENT = Requirement(
 )
 DECOUPLED_ROTARY = Requirement(
     _has_decoupled_rotary,
-    "one rotary embedding in interleaved pairs in every layer, or none in any",
+    "one rotary embedding in every layer, or none in any",
     "--position rotary",
 )
-EPSILON = Requirement(
-    lambda a: a.config.norm_epsilon == 1e-6, "a norm epsilon of 1e-6", "--norm-epsilon 1e-6"
+INTERLEAVED_ROTARY = Requirement(
+    lambda a: (
+        _has_decoupled_rotary(a) and all(rotary.layout == "interleaved" for rotary in a.rotaries)
+    ),
+    "one rotary embedding in interleaved pairs in every layer, or none in any",
+    "--position rotary",
 )
 SHARED_EXPERT = Requirement(
     lambda a: not a.config.experts or a.config.shared_experts > 0,
@@ -282,13 +379,15 @@ DEEPSEEK = (
     LATENT,
     CAUSAL,
     BEFORE,
+    FIRST_NORM,
+    UNCAPPED_SCORES,
     UNCAPPED,
+    PLAIN_OUTPUT,
     RMS,
     SWIGLU,
     SEQUENTIAL,
     NO_EMBEDDING_NORM,
     NO_WINDOWS,
     NO_BIASES,
-    EPSILON,
     SHARED_EXPERT,
 )

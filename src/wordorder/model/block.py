@@ -19,7 +19,7 @@ class Block(nn.Module):
     """Attention and feed-forward on the residual stream.
 
     Args:
-        layer: index from 0; the first layers may have no experts.
+        layer: index from 0; the first may have no norm, and the first ones no experts.
 
     Attributes:
         recompute: in training, store only the input, and compute the block again in the backward
@@ -33,7 +33,8 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.parallel, self.after = config.parallel_residual, config.norm_placement == "after"
-        self.attention_norm = make_norm(config, config.width)
+        is_normed = layer > 0 or config.first_norm
+        self.attention_norm = make_norm(config, config.width) if is_normed else nn.Identity()
         latent = config.attention == "latent"
         self.attention = LatentAttention(config) if latent else Attention(config)
         self.feed_forward_norm = make_norm(config, config.width)

@@ -98,6 +98,8 @@ class ModelConfig:
     norm_placement: Literal["before", "after", "both"] = "before"
     """before each branch (GPT-2, Llama), after it is added to the residual (BERT), or both before
     a branch and on its output (Gemma 2)"""
+    first_norm: bool = True
+    """a norm before the attention of the first layer; ModernBERT has --embedding-norm instead"""
     norm_epsilon: Annotated[float, Gt(0)] = 1e-6
     embedding_norm: bool = False
     """a norm after the embeddings (BLOOM, BERT)"""
@@ -118,6 +120,8 @@ class ModelConfig:
     """factor of the word embeddings; 0: the square root of the width"""
     logit_softcap: Rate = 0.0
     """replace each logit c by cap * tanh(c / cap); 0: no cap"""
+    attention_softcap: Rate = 0.0
+    """replace each attention score c by cap * tanh(c / cap) (Gemma 2); 0: no cap"""
     windows: tuple[NotNegative, ...] = ()
     """sliding window of each layer, as a pattern over layers; 0: no window"""
     causal: bool = True
@@ -148,6 +152,12 @@ class ModelConfig:
                 "--parallel-residual adds both branches at once, which --norm-placement both does "
                 "not have: leave out one of the two",
                 code="model.parallel-norms",
+            )
+        if not self.first_norm and self.norm_placement == "after":
+            raise BadInput(
+                "--no-first-norm leaves out a norm before attention, and with --norm-placement "
+                "after there is none: leave out one of the two",
+                code="model.no-first-norm",
             )
         if self.heads % (self.key_value_heads or self.heads):
             raise BadInput(

@@ -101,6 +101,7 @@ class LayerContext(NamedTuple):
         kernel: the requested kernel.
         recorder: an observer, or None.
         balance: in training, collects the auxiliary losses of experts.
+        softcap: the cap of attention scores; 0: none.
     """
 
     layer: int
@@ -110,6 +111,7 @@ class LayerContext(NamedTuple):
     kernel: KernelName
     recorder: Recorder | None = None
     balance: BalanceLosses | None = None
+    softcap: float = 0.0
 
     @property
     def layout(self) -> TokenLayout:
@@ -160,7 +162,7 @@ class LayerContext(NamedTuple):
                 raw_queries, raw_keys, _ = whole(raw_queries, raw_keys, raw_values)
             queries, keys, values = whole(queries, keys, values)
         problem = AttentionProblem.of(
-            queries, keys, values, position, tables, state, self.additive, self.kernel
+            queries, keys, values, position, tables, state, self.additive, self.kernel, self.softcap
         )
         attended = attention(problem)
         if self.recorder is not None:
@@ -179,6 +181,7 @@ def layer_contexts(
     rotated_keys: bool = False,
     recorder: Recorder | None = None,
     balance: BalanceLosses | None = None,
+    softcap: float = 0.0,
 ) -> list[LayerContext]:
     """Return each layer's context; layers with equal embedding and window share a mask.
 
@@ -188,6 +191,7 @@ def layer_contexts(
         dtype: of the activations.
         rotated_keys: the cache keeps rotated keys.
         balance: in training, collects the auxiliary losses of experts.
+        softcap: the cap of attention scores; 0: none.
     """
     tables = position.prepare(layout, rotated_keys)
     shared: dict[tuple[tuple[int, ...], int | None], AdditiveMask] = {}
@@ -196,5 +200,7 @@ def layer_contexts(
         key = (position.indices[i], window)
         if key not in shared:
             shared[key] = AdditiveMask.of(layer, layout, window, dtype)
-        contexts.append(LayerContext(i, layer, tables[i], shared[key], kernel, recorder, balance))
+        contexts.append(
+            LayerContext(i, layer, tables[i], shared[key], kernel, recorder, balance, softcap)
+        )
     return contexts

@@ -166,6 +166,7 @@ class LanguageModel(TokenModel):
             rotated_keys=rotated_keys,
             recorder=recorder,
             balance=balance,
+            softcap=self.config.attention_softcap,
         )
 
     def new_cache(self, *, rotated: bool | None = None, context_length: int = 0) -> Cache:

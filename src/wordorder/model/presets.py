@@ -20,6 +20,13 @@ _GPT = {**_LAYER_NORM, "feed_forward": "gelu_tanh"}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"position": "rotary", "qk_norm": False, "norm_epsilon": 1e-5},
     "qwen3": {"position": "rotary"},
+    "mistral": {"position": "rotary", "qk_norm": False, "norm_epsilon": 1e-5},
+    # Gemma 3 itself has five layers with a window before each without one, the sizes here few.
+    "gemma3": {
+        "position": "/".join([*["rotary:base=10000"] * 3, "rotary:base=1000000"]),
+        "feed_forward": "geglu_tanh",
+        "norm_placement": "both",
+    },
     "smollm3": {"position": "rotary/rotary/rotary/none", "qk_norm": False},
     "gpt2": {**_GPT, "position": "learned"},
     "neox": {
@@ -40,7 +47,21 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "embedding_norm": True,
         "causal": False,
     },
+    "modernbert": {
+        **_LAYER_NORM,
+        "position": "rotary:base=160000/rotary:base=10000/rotary:base=10000",
+        "feed_forward": "geglu",
+        "biases": False,
+        "embedding_norm": True,
+        "first_norm": False,
+        "output_transform": True,
+        "output_bias": True,
+        "causal": False,
+    },
 }
+# Sliding windows of each layer, as divisors of the trained length; 0: no window. A bidirectional
+# one reaches as far to both sides.
+WINDOWS = {"mistral": (2,), "gemma3": (8, 8, 8, 0), "modernbert": (0, 16, 16)}
 
 
 def preset_names() -> Iterator[str]:
@@ -57,4 +78,8 @@ def preset_fields(name: str) -> dict[str, Any]:
         KeyError: there is no such preset.
     """
     family, hyphen, size = name.rpartition("-")
-    return {**PRESETS[size], **(FAMILIES[family] if hyphen else {})}
+    fields = {**PRESETS[size], **(FAMILIES[family] if hyphen else {})}
+    if family in WINDOWS:
+        length = fields["trained_length"]
+        fields["windows"] = tuple(length // share if share else 0 for share in WINDOWS[family])
+    return fields

@@ -53,8 +53,12 @@ class AttentionProblem(NamedTuple):
         state: tuple[Any, ...],
         additive: AdditiveMask,
         kernel: KernelName = "auto",
+        softcap: float = 0.0,
     ) -> AttentionProblem:
         """Return the problem of a layer, for queries and keys transformed by its embedding.
+
+        Args:
+            softcap: the cap of scores, before a bias is added; 0: none.
 
         Shapes: keys and values may be (batch, key_value_heads, key, head_dim); they are repeated
         for the query heads that share them.
@@ -66,7 +70,7 @@ class AttentionProblem(NamedTuple):
             keys,
             values,
             position.softmax_scale or position.shape.score_dim**-0.5,
-            position.score(queries, keys, tables, state),
+            _capped(position.score(queries, keys, tables, state), softcap),
             additive,
             position,
             tables,
@@ -96,6 +100,21 @@ class AttentionProblem(NamedTuple):
     def compiled_step(self) -> bool:
         """Whether this is a single query in code that is being compiled: a decoding step."""
         return self.mask.queries == 1 and torch.compiler.is_compiling()
+
+
+def _capped(score: Score | None, cap: float) -> Score | None:
+    """Return a function that computes cap * tanh(score / cap).
+
+    Source: Gemma Team 2024 (Gemma 2), arXiv 2408.00118, section 2.
+    """
+    if not cap:
+        return score
+
+    def capped(value: Tensor, *where: Tensor) -> Tensor:
+        value = value if score is None else score(value, *where)
+        return cap * torch.tanh(value / cap)
+
+    return capped
 
 
 def _for_each_head(x: Tensor, heads: int) -> Tensor:

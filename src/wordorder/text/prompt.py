@@ -29,7 +29,7 @@ class Prompt:
         text: the prompt; may be empty.
 
     Attributes:
-        tokens: the end-of-text token that starts a document, then the ids without `held_back`.
+        tokens: the token that begins a text, then the ids without `held_back`.
         held_back: trailing whitespace that the model must generate again, or "".
         note: a remark for the user, or "".
 
@@ -48,7 +48,7 @@ class Prompt:
         # With characters or bytes as tokens, no prompt ends inside a token.
         if text[-1:].isspace() and tokenizer.kind not in ("bytes", "characters"):
             ids = self._without_end(ids)
-        self.tokens = [tokenizer.end_of_text, *ids]
+        self.tokens = [tokenizer.beginning_of_text, *ids]
 
     def allowed(self, written: Sequence[int]) -> list[int] | None:
         """Return the ids that may come next, until `held_back` has been generated.

@@ -59,17 +59,20 @@ class Tokenizer:
 
     Args:
         backend: a Hugging Face tokenizer with one of the known end-of-text tokens.
+        beginning: the token that begins texts, where it is not the one that ends them.
 
     Attributes:
         kind: bpe, bytes or characters; `brought` for a user's tokenizer.
         vocabulary_size: number of token ids.
         end_of_text: id of the token that ends documents.
+        beginning_of_text: id of the token that is put before a text: `end_of_text`, as in
+            wordorder's own training, or that of an imported model, such as Llama 2's `<s>`.
         mask: id of the mask token; None without one.
 
     Not here: creating a tokenizer (`make_tokenizer`), encoding whole corpora (`open_store`).
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, beginning: str | None = None) -> None:
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True
@@ -81,16 +84,17 @@ class Tokenizer:
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocabulary_size: int = max(vocabulary.values()) + 1
         self.end_of_text: int = next(vocabulary[n] for n in ENDS_OF_TEXT if n in vocabulary)
+        self.beginning_of_text: int = vocabulary.get(beginning or "", self.end_of_text)
         self.mask: int | None = next((vocabulary[n] for n in MASKS if n in vocabulary), None)
 
     @classmethod
-    def load(cls, path: str | Path) -> Tokenizer:
-        """Load a tokenizer.json, or the one in a folder.
+    def load(cls, path: str | Path, beginning: str | None = None) -> Tokenizer:
+        """Load a tokenizer.json, or the one in a folder; `beginning` as in the class.
 
         Raises:
             BadInput: the file is missing or damaged.
         """
-        return cls(_read(path))
+        return cls(_read(path), beginning)
 
     def save(self, path: str | Path) -> None:
         """Write the tokenizer as JSON, atomically."""

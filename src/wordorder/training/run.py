@@ -102,7 +102,8 @@ class Run:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer.load(self.folder / "tokenizer.json")
+        beginning = self.config.get("import", {}).get("beginning_of_text")
+        return Tokenizer.load(self.folder / "tokenizer.json", beginning)
 
     @cached_property
     def model(self) -> TokenModel:

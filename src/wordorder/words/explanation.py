@@ -172,7 +172,7 @@ def explain(
     ids = [tokens_of(tokenizer, text), reordered]
     _check_orders(text, other, ids)
     fills_in = not model.config.causal if fills_in is None else fills_in
-    mark, opening = _mark(tokenizer, fills_in), tokenizer.end_of_text
+    mark, opening = _mark(tokenizer, fills_in), tokenizer.beginning_of_text
     runs = [activations(model, [opening, *tokens], layer, head) for tokens in ids]
     after = [activations(model, [opening, *tokens, mark]) for tokens in ids]
     predicting = [run.states[-1][-1] for run in (after if fills_in else runs)]
@@ -241,7 +241,7 @@ def _trace(
     run: Activations,
     chances: Tensor,
 ) -> TextTrace:
-    sequence = [tokenizer.end_of_text, *ids]
+    sequence = [tokenizer.beginning_of_text, *ids]
     words = model.word_vectors(torch.tensor(sequence))
     added = torch.zeros_like(words)
     if isinstance(model, LanguageModel):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
-from wordorder.interop.huggingface.weights import (
+from wordorder.interop.weights import (
     WeightMap,
     joined,
     layer_weights,

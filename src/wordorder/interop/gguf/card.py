@@ -73,7 +73,7 @@ def model_card(
         *commands(".", file, "my-model"),
         "```",
         "",
-        "The end-of-text token stands before a text, as in training.",
+        "The file names the token that stands before a text, as in wordorder.",
         "",
         "Largest differences of llama.cpp's logits from those of the model that was trained (at "
         f"most {max(each.tolerance for each in comparisons):.2g} is allowed):",

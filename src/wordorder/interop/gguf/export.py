@@ -13,7 +13,7 @@ from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LONGER, TOLERANCE, LogitComparison, exact
 from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import architecture_of_llama_cpp
-from wordorder.interop.huggingface.weights import table_length
+from wordorder.interop.weights import table_length
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
 from wordorder.training.run import Run

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordorder.interop.huggingface.rotary import POSITION_FREE_FACTOR, TURNED
+from wordorder.interop.rotary_layout import POSITION_FREE_FACTOR, TURNED
 from wordorder.positions import Rotary
 
 # Scalings that metadata expresses: as another base, a divisor of all frequencies, or YaRN's ramp.

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 
 from wordorder.errors import BadInput, Refused
 from wordorder.interop.holders import KINDS
-from wordorder.interop.huggingface.tokenizer import sample_texts
+from wordorder.interop.tokenizer_files import sample_texts
 from wordorder.text.pieces import PATTERN
 from wordorder.text.tokenizer import Tokenizer
 
@@ -41,7 +41,7 @@ def check_held(tokenizer: Tokenizer) -> None:
 def metadata(tokenizer: Tokenizer, vocabulary_size: int) -> dict[str, Any]:
     """Return the tokenizer's metadata, by keys after "tokenizer.ggml".
 
-    The end-of-text token opens a text, as in training and as `wordorder generate` reads a prompt.
+    The same token opens a text as where `wordorder generate` reads a prompt.
 
     Args:
         vocabulary_size: rows of the embedding table.
@@ -57,7 +57,7 @@ def metadata(tokenizer: Tokenizer, vocabulary_size: int) -> dict[str, Any]:
         "tokens": [names.get(i, f"<unused {i}>") for i in ids],
         "token_type": [CONTROL if i in special else NORMAL if i in names else UNUSED for i in ids],
         "merges": merges or NO_MERGES,
-        "bos_token_id": tokenizer.end_of_text,
+        "bos_token_id": tokenizer.beginning_of_text,
         "eos_token_id": tokenizer.end_of_text,
         "padding_token_id": tokenizer.end_of_text,
         "add_bos_token": True,
@@ -105,7 +105,7 @@ def read_back(values: dict[str, Any], file: str) -> Tokenizer:
     backend.decoder = decoders.ByteLevel()
     special = [token for _, (token, kind) in named if kind == CONTROL]
     backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in special])
-    return Tokenizer(backend)
+    return Tokenizer(backend, values["tokens"][values["bos_token_id"]])
 
 
 def _vocabulary_texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
@@ -130,7 +130,7 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer) -> int:
         count += 1
         decoded = b"".join(map(model.piece, ids)).decode(errors="replace")
         results = (model.tokenize(text), model.tokenize(text, start=True), decoded)
-        if results != (ids, [tokenizer.end_of_text, *ids], tokenizer.decode(ids)):
+        if results != (ids, [tokenizer.beginning_of_text, *ids], tokenizer.decode(ids)):
             raise Refused(
                 f"llama.cpp's tokenizer encodes or decodes {text[:40]!r} differently from the "
                 "run's tokenizer: nothing was written",

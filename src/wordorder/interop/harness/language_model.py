@@ -58,15 +58,20 @@ class HarnessModel(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """The end-of-text token, which begins every text."""
+        """The end-of-text token."""
         return self.run_tokenizer.end_of_text
+
+    @property
+    def prefix_token_id(self) -> int:
+        """The token that begins every text: end-of-text, or that of an imported model."""
+        return self.run_tokenizer.beginning_of_text
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **others: Any
     ) -> list[int]:
-        """Return the ids of a text, after the end-of-text token unless told otherwise."""
+        """Return the ids of a text, after the token that begins it unless told otherwise."""
         ids = self.run_tokenizer.encode(string)
-        return ids if add_special_tokens is False else [self.eot_token_id, *ids]
+        return ids if add_special_tokens is False else [self.prefix_token_id, *ids]
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Return the ids of a context and of what follows it.
@@ -93,7 +98,7 @@ class HarnessModel(TemplateLM):
         for number, request in enumerate(requests):
             tokens = self.tok_encode(request.args[0], add_special_tokens=False)
             for pair in get_rolling_token_windows(
-                tokens, self.eot_token_id, max_seq_len=self.max_length, context_len=1
+                tokens, self.prefix_token_id, max_seq_len=self.max_length, context_len=1
             ):
                 windows.append((None, *make_disjoint_window(pair)))
                 owners.append(number)

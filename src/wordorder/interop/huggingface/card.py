@@ -66,7 +66,7 @@ def model_card(
         ),
         "```",
         "",
-        "The tokenizer puts the end-of-text token before a text, as in training.",
+        f"The tokenizer puts `{_beginning(run.tokenizer)}` before a text, as wordorder does.",
         *(f"\nNote: {note}." for note in notes),
         "",
         "Largest differences of logits from the model that was trained, in float32 "
@@ -75,6 +75,10 @@ def model_card(
         comparison_table(comparisons).markdown(),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _beginning(tokenizer: Tokenizer) -> str:
+    return str(tokenizer.backend.id_to_token(tokenizer.beginning_of_text))
 
 
 def _prompt(tokenizer: Tokenizer) -> str:

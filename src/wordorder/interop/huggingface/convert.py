@@ -39,11 +39,11 @@ def tensors(model: LanguageModel, holder: Holder) -> dict[str, Tensor]:
     return {name: value.float().contiguous().clone() for name, value in weights.items()}
 
 
-def converted(model: LanguageModel, *, attention: str = "sdpa") -> Any:
+def converted(model: LanguageModel, *, attention: str | None = None) -> Any:
     """Return transformers' module with a model's weights, in evaluation mode.
 
     Args:
-        attention: transformers' name of the attention kernel, such as "eager".
+        attention: transformers' name of the attention kernel, such as "eager"; None: its choice.
 
     Raises:
         BadInput: no stock class holds the model.
@@ -58,7 +58,7 @@ def converted(model: LanguageModel, *, attention: str = "sdpa") -> Any:
         None,
         config=config,
         state_dict=tensors(model, holder),
-        attn_implementation=attention,
+        **({"attn_implementation": attention} if attention else {}),
     )
 
 

@@ -15,6 +15,8 @@ from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LogitComparison, exact
 from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import Holder
+from wordorder.interop.tokenizer_files import write_tokenizer
+from wordorder.interop.verify import compare
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
 from wordorder.training.run import Run
@@ -26,8 +28,7 @@ from .own_code.export import FILES as CODE_FILES
 from .own_code.export import module_cache, write_code
 from .own_code.holder import holder_of, why_own_code
 from .rotary import static_length
-from .tokenizer import check_tokenizer, write_tokenizer
-from .verify import compare
+from .tokenizer import check_tokenizer
 
 FILES = (
     "config.json",
@@ -45,7 +46,6 @@ SAMPLING = {
     "top_k": 0,
     "top_p": 1.0,
     "min_p": 0.05,
-    "max_new_tokens": 200,
 }
 
 
@@ -84,7 +84,7 @@ def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) ->
     weights = tensors(model, holder)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     end = run.tokenizer.end_of_text
-    special = {"bos_token_id": end, "eos_token_id": end}
+    special = {"bos_token_id": run.tokenizer.beginning_of_text, "eos_token_id": end}
     config = {
         **configuration(model, holder),
         **special,
@@ -95,7 +95,8 @@ def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) ->
     _write_json(folder / "config.json", config)
     if not run.fills_in:
         static = None if holder.has_code else _static_length(architecture)
-        _write_json(folder / "generation_config.json", _generation(special, static))
+        trained = model.config.trained_length
+        _write_json(folder / "generation_config.json", _generation(special, static, trained))
     write_tokenizer(
         folder,
         run.tokenizer,
@@ -111,12 +112,19 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def _generation(special: dict[str, int], static_length: int | None) -> dict[str, Any]:
-    """Return generation_config.json: the sampling of `wordorder generate`."""
+def _generation(
+    special: dict[str, int], static_length: int | None, trained_length: int
+) -> dict[str, Any]:
+    """Return generation_config.json: the sampling of `wordorder generate`.
+
+    Without a limit from the caller `generate` writes up to the trained length. max_new_tokens would
+    overrule the max_length of a caller, such as lm_eval.
+    """
     settings: dict[str, Any] = {
         **special,
         "pad_token_id": special["eos_token_id"],
         **SAMPLING,
+        "max_length": trained_length,
     }
     if static_length is not None:
         settings["use_cache"] = False
@@ -128,6 +136,11 @@ def _static_length(architecture: Architecture) -> int | None:
 
 
 def _notes(architecture: Architecture) -> tuple[str, ...]:
+    if architecture.config.attention_softcap:
+        return (
+            "version 4 of transformers caps attention scores only where the model is loaded with "
+            'attn_implementation="eager"',
+        )
     if (length := _static_length(architecture)) is None:
         return ()
     rotary = architecture.rotaries[0]

@@ -55,6 +55,7 @@ class Imported(NamedTuple):
         notes: what is left out, one sentence each.
         has_head: the class has an output layer.
         longest: tokens up to which the class computes logits that can be compared; None: any.
+        left_out: regular expression of the names of weights that are left out; None: none.
     """
 
     options: dict[str, Any]
@@ -62,6 +63,7 @@ class Imported(NamedTuple):
     notes: tuple[str, ...] = ()
     has_head: bool = True
     longest: int | None = None
+    left_out: str | None = None
 
 
 class Fields:

@@ -11,10 +11,11 @@ import math
 from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
+from wordorder.interop.rotary_layout import POSITION_FREE_FACTOR
 from wordorder.settings import formatted
 
 from .fields import Fields
-from .rotary import OPTIONS, POSITION_FREE_FACTOR
+from .rotary import OPTIONS
 
 TYPES = ("default", *OPTIONS, "proportional")
 # Settings with a default, by transformers' name.
@@ -28,11 +29,15 @@ class RotarySettings(NamedTuple):
         spec: of the positional embedding.
         trained_length: tokens in one training sequence.
         score_factor: what scores are multiplied by, besides what the spec multiplies them by.
+        attention_factor: what the class multiplies queries and keys by.
+        usual_factor: the square root of what the spec multiplies scores by.
     """
 
     spec: str
     trained_length: int
     score_factor: float = 1.0
+    attention_factor: float = 1.0
+    usual_factor: float = 1.0
 
 
 def read_rotary(
@@ -103,7 +108,7 @@ def rotary_spec(
         options["fraction"] = _fraction(fields, head_dim, is_even=is_partial)
     else:
         fields.fixed(partial_rotary_factor=1.0)
-    trained, score_factor = length, 1.0
+    trained, given, usual = length, 1.0, 1.0
     if kind == "proportional":
         options |= {"proportional": True}
         if (factor := fields.number("factor", 1.0)) != 1:
@@ -112,13 +117,14 @@ def rotary_spec(
         if "original_max_position_embeddings" in OPTIONS[kind].values():
             trained = fields.integer("original_max_position_embeddings", length)
         scaling = _scaling(fields, kind, length, trained)
-        score_factor = _score_factor(fields, kind, scaling)
+        given, usual = _attention_factors(fields, kind, scaling)
         options |= scaling if scaling.get("factor", 1.0) != 1 or kind != "linear" else {}
     fields.check_unread()
     if kind == "linear" and options.get("factor", 1.0) >= POSITION_FREE_FACTOR:
         return RotarySettings("none", trained)
     written = ",".join(f"{name}={_written(value)}" for name, value in options.items())
-    return RotarySettings(f"rotary:{written}", trained, score_factor)
+    score_factor = 1.0 if given == usual else (given / usual) ** 2
+    return RotarySettings(f"rotary:{written}", trained, score_factor, given, usual)
 
 
 def _fraction(fields: Fields, head_dim: int, *, is_even: bool) -> float:
@@ -165,28 +171,27 @@ def _divisors(fields: Fields, name: str) -> list[float]:
     return [float(value) for value in values]
 
 
-def _score_factor(fields: Fields, kind: str, scaling: dict[str, Any]) -> float:
-    """Return what scores are multiplied by beyond what wordorder's scaling multiplies them by.
+def _attention_factors(fields: Fields, kind: str, scaling: dict[str, Any]) -> tuple[float, float]:
+    """Return what transformers multiplies queries and keys by, and the usual factor.
 
-    transformers multiplies queries and keys by the attention factor, so scores by its square.
+    Scores are multiplied by its square, as wordorder's scaling multiplies them by the usual one's.
     """
     if kind not in ("yarn", "longrope"):
-        return 1.0
+        return 1.0, 1.0
     factor, original = scaling["factor"], scaling["original_length"]
     if kind == "yarn":
         fields.fixed(truncate=True)
-        usual = _magnitude(factor)
+        usual = magnitude(factor)
         scales = [fields.get(name) for name in ("mscale", "mscale_all_dim")]
         default = usual
         if all(scales):
-            default = _magnitude(factor, scales[0]) / _magnitude(factor, scales[1])
+            default = magnitude(factor, scales[0]) / magnitude(factor, scales[1])
     else:
         usual = default = math.sqrt(1 + math.log(max(factor, 1)) / math.log(original))
-    given = fields.number("attention_factor", default)
-    return 1.0 if given == usual else (given / usual) ** 2
+    return fields.number("attention_factor", default), usual
 
 
-def _magnitude(factor: float, scale: float = 1.0) -> float:
+def magnitude(factor: float, scale: float = 1.0) -> float:
     """Return YaRN's attention factor."""
     return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1
 

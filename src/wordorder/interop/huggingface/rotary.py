@@ -1,21 +1,12 @@
-"""Rotary embeddings in transformers: the layout of their weights and their settings.
-
-wordorder pairs dimensions (0, 1), (2, 3), ... of a head; transformers' classes pair dimension i
-with i + half of the turned ones. The same embedding then has permuted rows in the projections of
-queries and keys, in their biases and in the weights of their norms.
-"""
+"""The settings of rotary embeddings in a config.json of transformers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
+from wordorder.interop.rotary_layout import POSITION_FREE_FACTOR
 from wordorder.positions import Rotary
 
-# Linear scaling by this factor turns position 10,000 by at most 1e-8 radians: cosines are 1 to the
-# bit in float32, and a class that always rotates is free of positions.
-POSITION_FREE_FACTOR = 1e12
 # Types whose frequencies change with the length of the text.
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 # transformers' type of each scaling of the same name, and its names of the scaling's options.
@@ -41,51 +32,6 @@ OPTIONS = {
         "high_frequency_factor": "high_freq_factor",
     },
 }
-TURNED = ("attention.query.", "attention.key.", "attention.query_norm.", "attention.key_norm.")
-
-
-def turned_dimensions(rotary: Rotary | None) -> int:
-    """Return how many leading dimensions of a head are stored in interleaved pairs."""
-    if rotary is None or rotary.layout == "half":
-        return 0
-    return rotary.shape.head_dim if rotary.proportional else 2 * rotary.pairs
-
-
-def half_split(rows: Tensor, head_dim: int, turned: int, *, inverse: bool = False) -> Tensor:
-    """Return rows of heads with their first `turned` dimensions in half-split order.
-
-    For turned = 6 of head_dim = 8:  0 1 2 3 4 5 6 7  ->  0 2 4 1 3 5 6 7
-
-    Shapes: rows (heads * head_dim, ...), a projection's weight or bias, or one head's norm.
-
-    Args:
-        inverse: from half-split order back to interleaved pairs.
-    """
-    order = [*range(0, turned, 2), *range(1, turned, 2), *range(turned, head_dim)]
-    if inverse:
-        order = sorted(range(head_dim), key=order.__getitem__)
-    heads = rows.reshape(-1, head_dim, *rows.shape[1:])
-    return heads[:, order].reshape(rows.shape)
-
-
-def in_halves(layer: dict[str, Tensor], rotary: Rotary | None, head_dim: int) -> dict[str, Tensor]:
-    """Return a layer's weights with whatever rotary turns in half-split order."""
-    turned = turned_dimensions(rotary)
-    return {
-        name: half_split(value, head_dim, turned) if name.startswith(TURNED) else value
-        for name, value in layer.items()
-    }
-
-
-def in_pairs(layer: dict[str, Tensor], rotary: Rotary | None, head_dim: int) -> dict[str, Tensor]:
-    """Return a layer's weights with whatever rotary turns in pairs: undoes `in_halves`."""
-    turned = turned_dimensions(rotary)
-    return {
-        name: half_split(value, head_dim, turned, inverse=True)
-        if name.startswith(TURNED)
-        else value
-        for name, value in layer.items()
-    }
 
 
 def rope_parameters(rotary: Rotary | None) -> dict[str, Any]:

@@ -1,35 +1,20 @@
-"""A run's tokenizer as transformers' AutoTokenizer loads it, and the proof that both agree.
-
-With special tokens, which is transformers' default, the end of text comes before the text, as
-`wordorder generate` reads a prompt. Without them the ids are those of `Tokenizer.encode`.
-"""
+"""Tokenizers of transformers' folders: read as a run's, and compared with what was written."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-import torch
 from tokenizers import AddedToken
 
-from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Refused
+from wordorder.interop.tokenizer_files import sample_texts
 from wordorder.text.backends import ENDS_OF_TEXT
 from wordorder.text.chat_template import JinjaTemplate
 from wordorder.text.tokenizer import Tokenizer
 
 from .weight_files import read_json
-
-SAMPLES = (
-    "In the beginning was the word order.",
-    "  two spaces, a tab\tand\n\nan empty line;   then 12345 + 67 = 12412\r\n",
-    "def f(x):\n    return x[1:]  # naïve café, 東京, नमस्ते, 🙂👩‍🚀",
-    "",
-)
-RANDOM_TEXTS, RANDOM_TOKENS = 8, 64
 
 
 def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
@@ -64,7 +49,7 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
         )
     names = [f"<|unused {i}|>" for i in range(added, rows)]
     backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in names])
-    padded = Tokenizer(backend)
+    padded = Tokenizer(backend, _beginning(path))
     if padded.vocabulary_size != rows:
         raise BadInput(
             f"{path} has tokens named <|unused N|> of its own: it cannot be imported",
@@ -73,18 +58,12 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
     return padded
 
 
-def opening_note(folder: Path, tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Return a remark if a folder's tokenizer opens a text with another token than the run's.
-
-    wordorder puts the token that ends texts before a text, as in its own training.
-    """
-    stored = tokenizers.Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8-sig"))
+def _beginning(path: Path) -> str | None:
+    """Return the special token that a tokenizer.json puts before a text, or None."""
+    stored = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
     first = next(iter(stored.encode("a").tokens), None)
     special = {token.content for token in stored.get_added_tokens_decoder().values()}
-    own = tokenizer.backend.id_to_token(tokenizer.end_of_text)
-    if first not in special or first == own:
-        return ()
-    return (f"the class's tokenizer puts {first} before a text, and wordorder {own}",)
+    return first if first in special else None
 
 
 def read_chat_template(
@@ -125,51 +104,6 @@ def _ends_no_text(path: Path) -> bool:
     return not any(stored.token_to_id(name) is not None for name in ENDS_OF_TEXT)
 
 
-def write_tokenizer(
-    folder: Path, tokenizer: Tokenizer, *, trained_length: int, fills_in: bool
-) -> None:
-    """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json.
-
-    Args:
-        fills_in: the model fills in hidden tokens: text that spells the mask token is the token.
-    """
-    data = json.loads(tokenizer.backend.to_str())
-    names = {index: token for token, index in tokenizer.backend.get_vocab().items()}
-    end = names[tokenizer.end_of_text]
-    data["post_processor"] = _opening_with(end, tokenizer.end_of_text)
-    special = {"bos_token": end, "eos_token": end, "pad_token": end}
-    if tokenizer.mask is not None:
-        special["mask_token"] = names[tokenizer.mask]
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        **special,
-        "model_max_length": trained_length,
-        "model_input_names": ["input_ids", "attention_mask"],
-        "padding_side": "right" if fills_in else "left",
-        "clean_up_tokenization_spaces": False,
-        # Text that spells a special token is characters, as wordorder reads it.
-        "split_special_tokens": not fills_in,
-    }
-    for name, value in (
-        ("tokenizer.json", data),
-        ("tokenizer_config.json", settings),
-        ("special_tokens_map.json", special),
-    ):
-        write_text(folder / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _opening_with(token: str, index: int) -> dict[str, Any]:
-    """Return the post-processor that puts one token before a text."""
-    special = {"SpecialToken": {"id": token, "type_id": 0}}
-    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in ("A", "B"))
-    return {
-        "type": "TemplateProcessing",
-        "single": [special, first],
-        "pair": [special, first, second],
-        "special_tokens": {token: {"id": token, "ids": [index], "tokens": [token]}},
-    }
-
-
 def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = False) -> int:
     """Return how many texts AutoTokenizer encodes and decodes as the run's tokenizer does.
 
@@ -191,7 +125,7 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = Fals
         decoded = theirs.decode(ids, skip_special_tokens=True)
         if (plain, opened, decoded) != (
             ids,
-            [tokenizer.end_of_text, *ids],
+            [tokenizer.beginning_of_text, *ids],
             tokenizer.decode(ids),
         ):
             raise Refused(
@@ -200,34 +134,3 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = Fals
                 code="interop.tokenizer-differs",
             )
     return len(texts)
-
-
-def check_tokenizer_file(folder: Path, tokenizer: Tokenizer) -> int:
-    """Return how many texts tokenizer.json encodes and decodes as the run's tokenizer does.
-
-    Raises:
-        Refused: one of them differs.
-    """
-    theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    texts = list(sample_texts(tokenizer))
-    for text, ids in texts:
-        encoded = theirs.encode(text).ids
-        if encoded != [tokenizer.end_of_text, *ids] or theirs.decode(ids) != tokenizer.decode(ids):
-            raise Refused(
-                f"tokenizer.json encodes or decodes {text[:40]!r} differently from the run's "
-                "tokenizer: nothing was written",
-                code="interop.tokenizer-file-differs",
-            )
-    return len(texts)
-
-
-def sample_texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
-    """Yield sample texts with their ids: those that can be encoded, and some of random tokens."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (RANDOM_TEXTS, RANDOM_TOKENS)
-    rows = torch.randint(tokenizer.vocabulary_size, shape, generator=generator).tolist()
-    for text in (*SAMPLES, *(tokenizer.decode(row) for row in rows)):
-        try:
-            yield text, tokenizer.encode(text)
-        except BadInput:  # a character that the run's tokenizer does not know
-            continue

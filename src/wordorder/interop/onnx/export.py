@@ -13,8 +13,8 @@ from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.interop.comparison import TOLERANCE, LogitComparison, comparison_table, exact
 from wordorder.interop.export import Target, Written
-from wordorder.interop.huggingface.tokenizer import check_tokenizer_file, write_tokenizer
-from wordorder.interop.huggingface.verify import compare
+from wordorder.interop.tokenizer_files import check_tokenizer_file, write_tokenizer
+from wordorder.interop.verify import compare
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
 from wordorder.text.tokenizer import Tokenizer

@@ -29,7 +29,7 @@ from wordorder.training.run import Run
 from wordorder.words.activations import attention_head
 from wordorder.words.sentences import tokens_of
 run = Run.load({folder!r})
-ids = [run.tokenizer.end_of_text, *tokens_of(run.tokenizer, {text!r})]
+ids = [run.tokenizer.beginning_of_text, *tokens_of(run.tokenizer, {text!r})]
 attention_head(run.model, ids, layer={layer}, head={head}).weights"""
 
 
@@ -84,7 +84,7 @@ def maps(asked: AttentionQuestion, runs: Runs) -> AttentionAnswer:
         model = runs.transformer(asked.run)
         ids = tokens_of(run.tokenizer, asked.text)
         check_tokens(ids)
-        sequence = [run.tokenizer.end_of_text, *ids]
+        sequence = [run.tokenizer.beginning_of_text, *ids]
         chosen = attention_head(model, sequence, asked.layer, asked.head).weights
         overview = _SmallMaps()
         model.hidden(torch.tensor([sequence]), recorder=overview)

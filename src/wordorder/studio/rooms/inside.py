@@ -165,7 +165,7 @@ def trace(asked: TraceQuestion, runs: Runs) -> Trace:
         model = runs.transformer(asked.run)
         ids = tokens_of(run.tokenizer, asked.text)
         check_tokens(ids)
-        sequence = [run.tokenizer.end_of_text, *ids]
+        sequence = [run.tokenizer.beginning_of_text, *ids]
         traced = activations(model, sequence, asked.layer, asked.head)
         whole, inputs = traced.attention, traced.states[0]
         assert whole is not None  # a transformer has attention in every layer

@@ -114,7 +114,7 @@ def compare_orders(asked: OrderQuestion, runs: Runs) -> OrderAnswer:
         difference = None
         if asked.run is not None and not fills_in:
             ids = [list(reading.ids) for reading in explained.readings]
-            first, second = log_probabilities(changed, ids, tokenizer.end_of_text).tolist()
+            first, second = log_probabilities(changed, ids, tokenizer.beginning_of_text).tolist()
             difference = first - second
     return _answer(asked, runs, explained, off, difference, note)
 

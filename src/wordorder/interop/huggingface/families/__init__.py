@@ -12,21 +12,24 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
+from wordorder.interop.weights import table_length
 from wordorder.model import LanguageModel
 
 from ..fields import Fields, Imported
 from ..own_code import holder as own_code
-from ..weights import table_length
 from . import (
     bert,
     bloom,
     deepseek,
+    gemma2,
     gemma3,
     gpt2,
     gpt_neox,
     granite,
+    granite_swa,
     llama,
     mistral,
+    modernbert,
     mpt,
     opt,
     qwen2,
@@ -56,26 +59,39 @@ class Family(NamedTuple):
 FAMILIES = {
     "qwen3": Family(qwen3.MODEL_TYPE, qwen3.configuration, rms_decoder.WEIGHTS.write),
     "llama": Family(llama.MODEL_TYPE, llama.configuration, rms_decoder.WEIGHTS.write),
+    "mistral": Family(mistral.MODEL_TYPE, mistral.configuration, rms_decoder.WEIGHTS.write),
     "smollm3": Family(smollm3.MODEL_TYPE, smollm3.configuration, rms_decoder.WEIGHTS.write),
-    "deepseek_v3": Family(deepseek.V3, deepseek.configuration_v3, deepseek.weights),
-    "deepseek_v2": Family(deepseek.V2, deepseek.configuration_v2, deepseek.weights),
+    "granite_swa": Family(granite_swa.MODEL_TYPE, granite_swa.configuration, granite_swa.weights),
+    "gemma3": Family(gemma3.MODEL_TYPE, gemma3.configuration, gemma3.WEIGHTS.write),
+    "gemma2": Family(gemma2.MODEL_TYPE, gemma3.settings, gemma3.WEIGHTS.write),
+    "deepseek_v3": Family(deepseek.V3, deepseek.configuration_v3, deepseek.WEIGHTS.write),
+    "deepseek_v2": Family(deepseek.V2, deepseek.configuration_v2, deepseek.WEIGHTS.write),
     "gpt2": Family(gpt2.MODEL_TYPE, gpt2.configuration, gpt2.WEIGHTS.write, table_length),
     "gpt_neox": Family(gpt_neox.MODEL_TYPE, gpt_neox.configuration, gpt_neox.WEIGHTS.write),
     "bloom": Family(bloom.MODEL_TYPE, bloom.configuration, bloom.WEIGHTS.write),
     "mpt": Family(mpt.MODEL_TYPE, mpt.configuration, mpt.WEIGHTS.write, table_length),
     "bert": Family(bert.MODEL_TYPE, bert.configuration, bert.BertWeights().write, table_length),
+    "modernbert": Family(
+        modernbert.MODEL_TYPE,
+        modernbert.configuration,
+        modernbert.ModernBertWeights().write,
+    ),
     own_code.FAMILY: Family(own_code.MODEL_TYPE, own_code.configuration, own_code.weights),
 }
 # By transformers' name of the family.
 IMPORTED: dict[str, Callable[[Fields], Imported]] = {
     "bert": bert.imported,
     "bloom": bloom.imported,
+    "deepseek_v2": deepseek.imported_v2,
+    "deepseek_v3": deepseek.imported_v3,
+    "gemma2": gemma2.imported,
     "gemma3_text": gemma3.imported,
     "gpt2": gpt2.imported,
     "gpt_neox": gpt_neox.imported,
     "granite": granite.imported,
     "llama": llama.imported,
     "mistral": mistral.imported,
+    "modernbert": modernbert.imported,
     "mpt": mpt.imported,
     "opt": opt.imported,
     "qwen2": qwen2.imported,

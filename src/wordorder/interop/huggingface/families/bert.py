@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.fields import Fields, Imported
-from wordorder.interop.huggingface.weights import (
+from wordorder.interop.weights import (
     ACTIVATIONS,
     Named,
     WeightMap,
@@ -125,15 +125,10 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
 
 def _head(model: LanguageModel) -> dict[str, Tensor]:
     """Return the weights of the output layer and of those before it."""
-    if model.output_transform is None:
-        named = _passing_on(model)
-    else:
-        parts = norm_weights(model.output_transform, "transform")
-        named = {}
-        for name, value in with_biases(parts).items():
-            _, module, kind = name.split(".")
-            scale = model.config.embedding_scale if model.head is None and module == "norm" else 1.0
-            named[f"{TRANSFORM[module]}.{kind}"] = value / scale
+    named = {}
+    for name, value in transform_weights(model).items():
+        module, _, kind = name.partition(".")
+        named[f"{TRANSFORM[module]}.{kind}"] = value
     bias = model.output_bias
     zeros = model.embedding.weight.new_zeros(model.config.vocabulary_size)
     named[f"{PREDICTIONS}.bias"] = zeros if bias is None else bias.detach()
@@ -142,17 +137,37 @@ def _head(model: LanguageModel) -> dict[str, Tensor]:
     return named
 
 
+def transform_weights(model: LanguageModel) -> dict[str, Tensor]:
+    """Return the weights of the layers before the output layer, by wordorder's names of modules.
+
+    The multiplier of word vectors, where the output layer is their table, is divided out.
+    """
+    if model.output_transform is None:
+        return _passing_on(model)
+    named = {}
+    for name, value in with_biases(norm_weights(model.output_transform, "transform")).items():
+        _, module, kind = name.split(".")
+        scale = model.config.embedding_scale if model.head is None and module == "norm" else 1.0
+        named[f"{module}.{kind}"] = value / scale
+    return named
+
+
 def _passing_on(model: LanguageModel) -> dict[str, Tensor]:
     """Return layers before the output layer that leave hidden states as they are."""
-    layer = with_biases(layer_weights(model, model.config.layers - 1))
-    weight, bias = layer["feed_forward_norm.weight"], layer["feed_forward_norm.bias"]
+    if model.final_norm is None:
+        last = layer_weights(model, model.config.layers - 1)
+        norm = {n.removeprefix("feed_forward_"): v for n, v in last.items()}
+    else:
+        norm = norm_weights(model.final_norm, "norm")
+    norm = with_biases(norm)
+    weight, bias = norm["norm.weight"], norm["norm.bias"]
     offset = HEAD_SCALE * (math.ceil(math.sqrt(len(weight))) + 1)  # |z| is at most sqrt(width)
     output_scale = 1.0 if model.head is not None else model.config.embedding_scale
     return {
-        f"{TRANSFORM['linear']}.weight": torch.diag(HEAD_SCALE / weight),
-        f"{TRANSFORM['linear']}.bias": offset - HEAD_SCALE * bias / weight,
-        f"{TRANSFORM['norm']}.weight": weight / output_scale,
-        f"{TRANSFORM['norm']}.bias": bias / output_scale,
+        "linear.weight": torch.diag(HEAD_SCALE / weight),
+        "linear.bias": offset - HEAD_SCALE * bias / weight,
+        "norm.weight": weight / output_scale,
+        "norm.bias": bias / output_scale,
     }
 
 

@@ -1,21 +1,33 @@
 """DeepSeek-V2 and V3: latent attention, and a dense feed-forward or experts with shared ones.
 
 V3 chooses experts by sigmoid scores and selection biases, V2 by softmax scores that it does not
-normalize. Both rotate interleaved pairs, as wordorder does, so no rows are permuted. Their norms of
-latents always have epsilon 1e-6, whatever config.json says.
+normalize. Both rotate interleaved pairs, as wordorder does, so no rows are permuted; V3's
+`rope_interleave: false` is wordorder's `layout=half`.
+
+Their norms of latents always have epsilon 1e-6, whatever config.json says of the others. A latent
+times c with an epsilon times c squared has the same norm:
+
+    c x / sqrt(mean(c^2 x^2) + c^2 e) = x / sqrt(mean(x^2) + e)
+
+so the projections to latents are stored divided by c = sqrt(epsilon / 1e-6).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
+from wordorder.interop.huggingface.fields import Fields, Imported
+from wordorder.interop.huggingface.rope_fields import RotarySettings, magnitude, read_rotary
 from wordorder.interop.huggingface.rotary import max_position_embeddings, rope_settings
 from wordorder.model import LanguageModel, ModelConfig
+
+from . import rms_decoder
 
 V2, V3 = "deepseek_v2", "deepseek_v3"
 
@@ -33,7 +45,9 @@ NAMES = {
     "feed_forward.router": "mlp.gate",
 }
 OUTSIDE = {"embedding": "model.embed_tokens", "final_norm": "model.norm", "head": "lm_head"}
-BIAS, STORED_BIAS = "selection_bias", "e_score_correction_bias"
+STORED_BIAS = "e_score_correction_bias"
+LATENT_EPSILON = 1e-6  # of both classes' norms of latents
+TO_LATENTS = ("attention.query_latent", "attention.latent")
 
 
 class Place(NamedTuple):
@@ -65,7 +79,7 @@ def configuration_v3(architecture: Architecture) -> dict[str, Any]:
     return {
         **_settings(architecture),
         "norm_topk_prob": config.normalized_routing,
-        "rope_interleave": True,
+        "rope_interleave": all(r.layout == "interleaved" for r in architecture.rotaries),
         "num_nextn_predict_layers": 0,
     }
 
@@ -137,7 +151,8 @@ def place_of(name: str, config: ModelConfig) -> Place:
         module = "".join("shared_experts." if m == "shared" else f"experts.{m}." for m in middle)
         return Place(f"{prefix}mlp.{module}{matrix}_proj.{kind}")
     rows, view = _joined(part, config)
-    return Place(f"{prefix}{NAMES[part]}.{kind}", rows, view)
+    factor = (LATENT_EPSILON / config.norm_epsilon) ** 0.5 if part in TO_LATENTS else 1.0
+    return Place(f"{prefix}{NAMES[part]}.{kind}", rows, view, factor)
 
 
 def _joined(part: str, config: ModelConfig) -> tuple[int, Callable[[Tensor], Tensor]]:
@@ -157,42 +172,191 @@ def _joined(part: str, config: ModelConfig) -> tuple[int, Callable[[Tensor], Ten
     return joined.get(part, (0, lambda stored: stored))
 
 
-def weights(model: LanguageModel) -> dict[str, Tensor]:
-    """Return the weights under the names of both classes."""
-    stored: dict[str, Tensor] = {}
-    for part in model.parts():
-        place, value = place_of(part.name, model.config), part.value
-        if place.name not in stored:
-            rows = place.rows or len(value)
-            stored[place.name] = value.new_empty(rows, *value.shape[1:])
-        view = place.view(stored[place.name])
-        view.copy_(value.reshape(view.shape) * place.factor)
-    for name, value in model.named_buffers():
-        stored[_stored_bias(name)] = value.clone()
-    return stored
-
-
-def read(tensors: Mapping[str, Tensor], model: LanguageModel) -> Iterator[tuple[str, Tensor]]:
-    """Yield the weights of a model by their names in its state: the inverse of `weights`.
+@dataclass(frozen=True)
+class DeepseekWeights:
+    """How both classes store weights.
 
     Args:
-        tensors: the weights under the names of both classes.
-        model: which weights, for example on the meta device.
+        plain_factor, rotary_factor: what the class multiplies scores by besides what wordorder
+            does, in dimensions without positions and in rotated ones.
     """
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    parts = list(model.parts())
-    for number, part in enumerate(parts):
-        if number == 0 or parts[number - 1].parameter is not part.parameter:
-            whole = torch.empty(part.parameter.shape)
-        place = place_of(part.name, model.config)
-        value = place.view(tensors[place.name]).float() / place.factor
-        whole[part.rows] = value.reshape(part.value.shape)
-        if number + 1 == len(parts) or parts[number + 1].parameter is not part.parameter:
-            yield names[id(part.parameter)], whole
-    for name, _ in model.named_buffers():
-        yield name, tensors[_stored_bias(name)].float()
+
+    plain_factor: float = 1.0
+    rotary_factor: float = 1.0
+
+    def write(self, model: LanguageModel) -> dict[str, Tensor]:
+        """Return the weights of a model under the class's names."""
+        stored: dict[str, Tensor] = {}
+        for part in model.parts():
+            place, value = place_of(part.name, model.config), part.value
+            if place.name not in stored:
+                rows = place.rows or len(value)
+                stored[place.name] = value.new_empty(rows, *value.shape[1:])
+            view = place.view(stored[place.name])
+            value = value / self._factor(part.name, model.config, value.device)
+            view.copy_(value.reshape(view.shape) * place.factor)
+        for name, value in model.named_buffers():
+            stored[_stored_bias(name)] = value.clone()
+        return stored
+
+    def read(self, tensors: Mapping[str, Tensor], model: LanguageModel) -> Iterator[Named]:
+        """Yield the weights of a model by their names in its state: the inverse of `write`."""
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        parts = list(model.parts())
+        for number, part in enumerate(parts):
+            if number == 0 or parts[number - 1].parameter is not part.parameter:
+                whole = torch.empty(part.parameter.shape)
+            place = place_of(part.name, model.config)
+            value = place.view(tensors[place.name]).float() / place.factor
+            value = value.reshape(part.value.shape)
+            whole[part.rows] = value * self._factor(part.name, model.config, value.device)
+            if number + 1 == len(parts) or parts[number + 1].parameter is not part.parameter:
+                yield names[id(part.parameter)], whole
+        for name, _ in model.named_buffers():
+            yield name, tensors[_stored_bias(name)].float()
+
+    def copies(self, model: LanguageModel) -> list[tuple[str, str]]:
+        """Return the table of a tied model with the name of its copy as the output layer."""
+        tied = (f"{OUTSIDE['embedding']}.weight", f"{OUTSIDE['head']}.weight")
+        return [tied] if model.head is None else []
+
+    def _factor(self, name: str, config: ModelConfig, device: torch.device) -> Tensor | float:
+        """Return what the rows of a part are multiplied by when they are read."""
+        if not name.endswith("attention.query.weight"):
+            return 1.0
+        both = config.head_dim + config.rotary_head_dim
+        factors = torch.full((both,), self.rotary_factor, device=device)
+        factors[: config.head_dim] = self.plain_factor
+        return factors.repeat(config.heads)[:, None]
+
+
+Named = tuple[str, Tensor]
+WEIGHTS = DeepseekWeights()
 
 
 def _stored_bias(name: str) -> str:
     """Return the stored name of `blocks.N.feed_forward.router.selection_bias`."""
     return f"model.layers.{name.split('.')[1]}.mlp.gate.{STORED_BIAS}"
+
+
+def imported_v2(fields: Fields) -> Imported:
+    """Return the architecture of a config.json of DeepSeek-V2."""
+    # Its class never normalizes the weights of experts, whatever the file says.
+    fields.get("norm_topk_prob")
+    fields.fixed(mlp_bias=False, scoring_func="softmax")
+    methods = {"greedy": False, "group_limited_greedy": True}
+    has_groups = fields.choice("topk_method", methods, "greedy")
+    layers, dense = fields.integer("num_hidden_layers"), _dense_layers(fields, 0)
+    routing = {
+        **_experts(fields, has_groups=has_groups),
+        "router": "softmax",
+        "normalized_routing": False,
+        "routed_scale": fields.number("routed_scaling_factor", 1.0),
+        "dense_layers": dense,
+    }
+    return _imported(fields, routing if dense < layers else {}, layout="interleaved")
+
+
+def imported_v3(fields: Fields) -> Imported:
+    """Return the architecture of a config.json of DeepSeek-V3."""
+    fields.fixed(scoring_func="sigmoid", topk_method="noaux_tc")
+    layers, dense = fields.integer("num_hidden_layers"), _dense_layers(fields, 3)
+    routing = {
+        **_experts(fields, has_groups=True),
+        "router": "sigmoid",
+        "normalized_routing": fields.flag("norm_topk_prob", True),
+        "routed_scale": fields.number("routed_scaling_factor", 2.5),
+        "dense_layers": dense,
+    }
+    layout = "interleaved" if fields.flag("rope_interleave", True) else "half"
+    return _imported(fields, routing if dense < layers else {}, layout=layout)
+
+
+def _dense_layers(fields: Fields, default: int) -> int:
+    """Return how many of the first layers have no experts."""
+    count = fields.get("first_k_dense_replace", default)
+    return (
+        0
+        if count == 0
+        else min(
+            fields.integer("first_k_dense_replace", default), fields.integer("num_hidden_layers")
+        )
+    )
+
+
+def _experts(fields: Fields, *, has_groups: bool) -> dict[str, Any]:
+    """Return the options of experts that both classes have."""
+    # What training reads, how experts are divided among machines, and every layer having experts.
+    for name in ("aux_loss_alpha", "seq_aux", "output_router_logits", "ep_size"):
+        fields.get(name)
+    fields.fixed(moe_layer_freq=1)
+    groups, active = fields.get("n_group"), fields.get("topk_group")
+    grouped = has_groups and groups is not None and active is not None
+    return {
+        "experts": fields.integer("n_routed_experts", fields.get("num_experts")),
+        "active_experts": fields.integer("num_experts_per_tok"),
+        "shared_experts": fields.integer("n_shared_experts"),
+        "expert_width": fields.integer("moe_intermediate_size"),
+        "expert_groups": fields.integer("n_group") if grouped else 1,
+        "active_groups": fields.integer("topk_group") if grouped else 1,
+    }
+
+
+def _imported(fields: Fields, routing: dict[str, Any], *, layout: str) -> Imported:
+    heads = fields.integer("num_attention_heads")
+    head_dim, rotary_dim = fields.integer("qk_nope_head_dim"), fields.integer("qk_rope_head_dim")
+    fields.fixed(
+        num_key_value_heads=heads,
+        attention_bias=False,
+        qk_head_dim=head_dim + rotary_dim,
+        head_dim=rotary_dim,
+    )
+    rotary = read_rotary(fields, rotary_dim)
+    latent = fields.get("q_lora_rank")
+    options: dict[str, Any] = {
+        "position": _laid_out(rotary.spec, layout),
+        "vocabulary_size": fields.integer("vocab_size"),
+        "width": fields.integer("hidden_size"),
+        "layers": fields.integer("num_hidden_layers"),
+        "heads": heads,
+        "head_dim": head_dim,
+        "attention": "latent",
+        "latent_dim": fields.integer("kv_lora_rank"),
+        "query_latent_dim": 0 if latent is None else fields.integer("q_lora_rank"),
+        "rotary_head_dim": rotary_dim,
+        "value_head_dim": fields.integer("v_head_dim"),
+        "feed_forward": fields.choice("hidden_act", rms_decoder.SWIGLU, "silu"),
+        "feed_forward_width": fields.integer("intermediate_size"),
+        "norm": "rms",
+        "norm_epsilon": fields.number("rms_norm_eps", 1e-6),
+        "biases": False,
+        "tied_embeddings": fields.flag("tie_word_embeddings", False),
+        "trained_length": rotary.trained_length,
+        **routing,
+    }
+    weights = _score_factors(fields, rotary)
+    further = fields.get("num_nextn_predict_layers", 0)
+    if not further:
+        return Imported(options, weights)
+    first = options["layers"]
+    left_out = "|".join(str(first + i) for i in range(fields.integer("num_nextn_predict_layers")))
+    notes = ("layers that predict further tokens (num_nextn_predict_layers) are left out",)
+    return Imported(options, weights, notes, left_out=rf"^model\.layers\.({left_out})\.")
+
+
+def _laid_out(spec: str, layout: str) -> str:
+    return spec if layout == "interleaved" or spec == "none" else f"{spec},layout={layout}"
+
+
+def _score_factors(fields: Fields, rotary: RotarySettings) -> DeepseekWeights:
+    """Return the weights with what scores are multiplied by besides the scaling of the spec.
+
+    The attention factor sharpens rotated dimensions alone, `mscale_all_dim` all of them; the
+    spec's scaling sharpens all of them.
+    """
+    rope = fields.part("rope_scaling").values | fields.part("rope_parameters").values
+    scale, usual = rope.get("mscale_all_dim"), rotary.usual_factor
+    of_all = magnitude(rope["factor"], scale) if scale else 1.0
+    of_rotated = of_all * rotary.attention_factor
+    plain, rotated = (1.0 if f == usual else (f / usual) ** 2 for f in (of_all, of_rotated))
+    return DeepseekWeights(plain, rotated)

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from wordorder.errors import BadInput
+from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.fields import Fields, Imported, pattern
-from wordorder.interop.huggingface.rope_fields import RotarySettings, rotary_spec
+from wordorder.interop.huggingface.rope_fields import RotarySettings
+from wordorder.interop.huggingface.rotary import rope_settings
 
 from . import rms_decoder
+from .layer_kinds import FULL, SLIDING, layer_types, positions, rope_by_kind
 
+MODEL_TYPE = "gemma3_text"
 WEIGHTS = replace(
     rms_decoder.WEIGHTS,
     names={
@@ -24,10 +27,44 @@ WEIGHTS = replace(
         "feed_forward_output_norm": "post_feedforward_layernorm",
     },
     norm_offset=1.0,
+    scales_words=True,
 )
-SLIDING, FULL = rms_decoder.KINDS
 # The field of older files and the class's base, by the kind of a layer.
 BASES = {FULL: ("rope_theta", 1_000_000.0), SLIDING: ("rope_local_base_freq", 10_000.0)}
+ANY_WINDOW = 4096  # of a class with no sliding layers, which does not use it
+
+
+def configuration(architecture: Architecture) -> dict[str, Any]:
+    """Return the fields of config.json that this class reads.
+
+    Version 4 of transformers reads the local base alone from `rope_local_base_freq`, everything
+    else of rotary from `rope_theta` and `rope_scaling`.
+    """
+    rope = rope_by_kind(architecture)
+    kinds = layer_types(architecture)
+    of_full = architecture.rotary(kinds.index(FULL)) if FULL in kinds else architecture.rotary(0)
+    return {
+        **settings(architecture),
+        **rope_settings(of_full),
+        "rope_parameters": rope,
+        "rope_local_base_freq": rope[SLIDING]["rope_theta"],
+    }
+
+
+def settings(architecture: Architecture) -> dict[str, Any]:
+    """Return the fields of config.json that Gemma 2 has too."""
+    config = architecture.config
+    return {
+        **rms_decoder.settings(architecture),
+        "hidden_activation": "gelu_pytorch_tanh",
+        "hidden_act": "gelu_pytorch_tanh",  # which the class does not read
+        "sliding_window": max(architecture.window_sizes, default=ANY_WINDOW),
+        "layer_types": layer_types(architecture),
+        "query_pre_attn_scalar": config.head_dim,
+        "final_logit_softcapping": config.logit_softcap or None,
+        "attn_logit_softcapping": config.attention_softcap or None,
+        "use_bidirectional_attention": False,
+    }
 
 
 def imported(fields: Fields) -> Imported:
@@ -38,15 +75,15 @@ def imported(fields: Fields) -> Imported:
     if kinds is None:
         kinds = [SLIDING if (i + 1) % every else FULL for i in range(layers)]
     window = fields.integer("sliding_window", 4096)
-    rotary = {kind: _rotary(fields, kind, head_dim) for kind in dict.fromkeys(kinds)}
+    spec, trained = positions(fields, kinds, BASES, head_dim, scaled=(FULL,))
     fields.fixed(
         attn_logit_softcapping=None, use_bidirectional_attention=False, attention_bias=False
     )
     options = {
         **options_of(fields, head_dim),
-        "position": "/".join(pattern([rotary[kind].spec for kind in kinds])),
+        "position": spec,
         "windows": tuple(pattern([window if kind == SLIDING else 0 for kind in kinds])),
-        "trained_length": min(each.trained_length for each in rotary.values()),
+        "trained_length": trained,
         "qk_norm": True,
     }
     constant = fields.number("query_pre_attn_scalar", 256.0)
@@ -67,22 +104,3 @@ def options_of(fields: Fields, head_dim: int) -> dict[str, Any]:
         "embedding_scale": fields.integer("hidden_size") ** 0.5,
         "logit_softcap": 0.0 if cap is None else fields.number("final_logit_softcapping"),
     }
-
-
-def _rotary(fields: Fields, kind: str, head_dim: int) -> RotarySettings:
-    """Return the positions of the layers of one kind."""
-    name, base = BASES[kind]
-    nested = fields.part("rope_parameters").part(kind).values
-    older = fields.part("rope_scaling").values if kind == FULL else {}
-    settings = {"rope_theta": fields.number(name, base), **older, **nested}
-    if "type" in settings:
-        settings.setdefault("rope_type", settings.pop("type"))
-    length = fields.integer("max_position_embeddings")
-    rotary = rotary_spec(settings, f"{kind} of {fields.where}", head_dim, length)
-    if rotary.score_factor != 1:  # queries of other layers have another factor
-        raise BadInput(
-            f"{fields.where}: attention_factor of {kind} cannot be imported: it must be the usual "
-            "one of its rope_type",
-            code="interop.attention-factor",
-        )
-    return rotary

@@ -9,7 +9,7 @@ from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.fields import Fields, Imported
 from wordorder.interop.huggingface.rope_fields import read_rotary
 from wordorder.interop.huggingface.rotary import max_position_embeddings, rope_settings
-from wordorder.interop.huggingface.weights import ACTIVATIONS, WeightMap, activation
+from wordorder.interop.weights import ACTIVATIONS, WeightMap, activation
 
 MODEL_TYPE = "gpt_neox"
 WEIGHTS = WeightMap(

@@ -8,7 +8,7 @@ from typing import Any
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.fields import Fields, Imported
 from wordorder.interop.huggingface.rope_fields import read_rotary
-from wordorder.interop.huggingface.weights import WeightMap
+from wordorder.interop.weights import WeightMap
 
 from . import rms_decoder
 

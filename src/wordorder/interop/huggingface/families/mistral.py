@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.fields import Fields, Imported
 from wordorder.interop.huggingface.rope_fields import read_rotary
 
 from . import rms_decoder
+
+MODEL_TYPE = "mistral"
+
+
+def configuration(architecture: Architecture) -> dict[str, Any]:
+    """Return the fields of config.json that this class reads."""
+    window = max(architecture.window_sizes, default=None)
+    return {**rms_decoder.settings(architecture), "sliding_window": window}
 
 
 def imported(fields: Fields) -> Imported:

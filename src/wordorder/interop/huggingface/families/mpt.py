@@ -6,7 +6,7 @@ from typing import Any
 
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.fields import Fields, Imported
-from wordorder.interop.huggingface.weights import WeightMap, table_length
+from wordorder.interop.weights import WeightMap, table_length
 
 MODEL_TYPE = "mpt"
 WEIGHTS = WeightMap(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wordorder.interop.huggingface.fields import Fields, Imported
-from wordorder.interop.huggingface.weights import ACTIVATIONS, WeightMap
+from wordorder.interop.weights import ACTIVATIONS, WeightMap
 
 OFFSET = 2  # rows of its table that the class skips
 WEIGHTS = WeightMap(

@@ -8,7 +8,7 @@ from wordorder.interop.architecture import Architecture
 from wordorder.interop.huggingface.fields import Fields, pattern
 from wordorder.interop.huggingface.rope_fields import RotarySettings
 from wordorder.interop.huggingface.rotary import max_position_embeddings, rope_settings
-from wordorder.interop.huggingface.weights import WeightMap
+from wordorder.interop.weights import WeightMap
 
 WEIGHTS = WeightMap(
     table="model.embed_tokens",

@@ -25,7 +25,7 @@ from wordorder.interop.architecture import Architecture
 from wordorder.model import LanguageModel
 from wordorder.model.layers import JoinedLinear
 
-from .rotary import in_halves, in_pairs
+from .rotary_layout import in_halves, in_pairs
 
 PROJECTIONS = ("query", "key", "value")
 # Sines, and ALiBi where a class limits it, are written for a text this many times as long as those
@@ -47,6 +47,7 @@ class WeightMap:
         offset: rows at the start of that table that no position uses.
         joined: queries, keys and values are one projection, all queries first ("parts") or head
             by head ("heads"); None: three projections.
+        joins_gate: gate and up of the feed-forward are one projection, the gate first.
         is_transposed: matrices of the layers are stored (inputs, outputs).
         has_biases: every norm and linear layer has a bias.
         without_biases: wordorder's names of modules that have none in the class, though others do.
@@ -54,6 +55,7 @@ class WeightMap:
         branch_factor: what the class multiplies the output of each residual branch by.
         output_factor: what the class multiplies logits by.
         norm_offset: what the class adds to the weights of its norms.
+        scales_words: the class multiplies word vectors by the square root of the width.
     """
 
     table: str
@@ -65,6 +67,7 @@ class WeightMap:
     positions: str | None = None
     offset: int = 0
     joined: Literal["parts", "heads"] | None = None
+    joins_gate: bool = False
     is_transposed: bool = False
     has_biases: bool = False
     without_biases: tuple[str, ...] = ()
@@ -72,6 +75,7 @@ class WeightMap:
     branch_factor: float = 1.0
     output_factor: float = 1.0
     norm_offset: float = 0.0
+    scales_words: bool = False
 
     def write(self, model: LanguageModel) -> dict[str, Tensor]:
         """Return the weights of a model under the class's names."""
@@ -129,14 +133,17 @@ class WeightMap:
         is the output layer too, the final norm's weights are divided by s, and the logits stay.
         """
         scale = model.config.embedding_scale
+        if self.scales_words:
+            scale /= model.config.width**0.5
         weights = {f"{self.table}.weight": model.embedding.weight.detach() * scale}
         output_scale = 1.0
         if model.head is None:
             output_scale = scale
         else:
             weights[f"{self.head}.weight"] = model.head.weight.detach()
-        final = self._scaled(norm_weights(model.final_norm, "final_norm"), written=True)
+        final = norm_weights(model.final_norm, "final_norm")
         final = {name: value / output_scale for name, value in final.items()}
+        final = self._scaled(final, written=True)
         final = with_biases(final) if self.has_biases else final
         return weights | {f"{self.norm}.{name.partition('.')[2]}": v for name, v in final.items()}
 
@@ -144,6 +151,8 @@ class WeightMap:
         """Return a layer's weights joined, with biases and transposed as the class stores them."""
         if self.joined is not None:
             layer = joined(layer, model.config.head_dim, by_heads=self.joined == "heads")
+        if self.joins_gate:
+            layer = _with_gate_joined(layer)
         if self.has_biases:
             layer = with_biases(layer)
         layer = {n: v for n, v in layer.items() if n not in self._absent}
@@ -161,6 +170,11 @@ class WeightMap:
                     layer[f"{ours}.{kind}"] = value.T if is_turned else value
         if self.joined is not None:
             layer = separated(layer, model.config.head_dim, by_heads=self.joined == "heads")
+        if self.joins_gate:
+            for kind in KINDS:
+                if (rows := layer.pop(f"{GATED}.{kind}", None)) is not None:
+                    gate, up = rows.chunk(2)
+                    layer |= {f"feed_forward.gate.{kind}": gate, f"feed_forward.up.{kind}": up}
         return layer
 
     @property
@@ -192,6 +206,7 @@ class WeightMap:
 
 Named = tuple[str, Tensor]
 KINDS = ("weight", "bias")
+GATED = "feed_forward.joined"
 
 
 def _complete(
@@ -289,6 +304,16 @@ def separated(layer: Mapping[str, Tensor], head_dim: int, *, by_heads: bool) -> 
             parts = rows.view(3, -1, head_dim, *rows.shape[1:]).unbind(0)
         for part, heads in zip(PROJECTIONS, parts, strict=True):
             weights[f"attention.{part}.{kind}"] = heads.flatten(0, 1)
+    return weights
+
+
+def _with_gate_joined(layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a layer's weights with gate and up as one projection, `feed_forward.joined`."""
+    weights = dict(layer)
+    for kind in KINDS:
+        if f"feed_forward.gate.{kind}" in weights:
+            parts = [weights.pop(f"feed_forward.{part}.{kind}") for part in ("gate", "up")]
+            weights[f"{GATED}.{kind}"] = torch.cat(parts)
     return weights
 
 
