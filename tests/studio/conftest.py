@@ -13,7 +13,7 @@ from random_weights import filled
 from safetensors.torch import save_file
 
 from wordorder.model import make_model
-from wordorder.studio import opened
+from wordorder.studio import opened, speed
 from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
 from wordorder.text.corpus import Corpus, Document
@@ -31,8 +31,9 @@ RUNS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="package", autouse=True)
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Work in an empty folder: a studio shows what was started in the current one."""
+    """Work in an empty folder: a studio shows what was started in the current one. Time nothing."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "_in_process", lambda *_: speed.StepTime(0.01, "made up"))
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield
 

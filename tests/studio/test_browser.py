@@ -25,7 +25,7 @@ QUIET = (
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 WAIT = 20_000  # milliseconds, on a busy machine
-ROOMS = ["order", "inside", "embedding", "attention", "length", "words", "lesson"]
+ROOMS = "order inside embedding attention length words build compare lesson".split()
 
 Open = Callable[..., Any]
 
@@ -233,7 +233,7 @@ def test_axe_has_nothing_serious_to_say(browser: Any, url: str, room: str, schem
     context = browser.new_context(bypass_csp=True, color_scheme=scheme)
     page = context.new_page()
     page.goto(f"{url}/#/{room}")
-    page.locator("figure :is(svg, canvas, blockquote)").first.wait_for(timeout=WAIT)
+    page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for(timeout=WAIT)
     unfinished = "main :is(.stale, .waiting, .progress:not([hidden]))"
     playwright.expect(page.locator(unfinished)).to_have_count(0)
     violations = axe.Axe().run(page).response["violations"]
@@ -257,7 +257,7 @@ def test_without_a_run(open_page: Open, served: Callable[[OpenRuns], str]) -> No
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
 def test_it_fits_the_screen(open_page: Open, room: str, width: int, scheme: str) -> None:
     page = open_page(f"#/{room}", width=width, scheme=scheme)
-    page.locator("figure :is(svg, canvas, blockquote)").first.wait_for()
+    page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     named = "[...document.querySelectorAll('input, select, textarea, button')]"
     label = "e.labels?.length || e.ariaLabel || e.textContent.trim()"
