@@ -122,7 +122,7 @@ def test_the_likely_size_is_measured_and_another_is_measured_anew(
 
     monkeypatch.setattr(preparation, "_prepare", prepared)
     monkeypatch.setattr(preparation, "choose_preset", lambda config, **figures: name)
-    training_data = SimpleNamespace(training=range(1000))
+    training_data = SimpleNamespace(training_stores=(range(1000),))
     config = replace(TINY, auto_size=True, time=f"{budget:g}s")
     found = preparation.prepare(config, training_data, 0.0, Display())  # type: ignore[arg-type]
     assert (found.config.model.width, found.config.compile) == (PRESETS[name]["width"], "auto")
