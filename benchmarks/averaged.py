@@ -34,8 +34,8 @@ from wordorder.training.training import Training
 from wordorder.training.training_data import read_training_data
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "ema 5%": {"kind": "ema"},
-    "ema 10%": {"kind": "ema", "exponent": 6.94},
+    "ema 5%": {"kind": "ema", "exponent": 16.97},
+    "ema 10%": {"kind": "ema"},
     "tail 10%": {"kind": "tail"},
     "tail 25%": {"kind": "tail", "tail": 0.25},
 }

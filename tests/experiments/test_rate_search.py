@@ -124,7 +124,8 @@ def test_a_search_with_other_settings_is_not_continued(
 
 def test_the_command_to_go_on_with_has_the_rates(searched: Callable[..., RateSearch]) -> None:
     found = searched(bowl(4.0))
-    typed = "--find-learning-rate --learning-rate 0.01 --steps 1000 --matrix-learning-rate=0.02"
+    typed = "--find-learning-rate --overwrite --learning-rate 0.01 --steps 1000"
+    typed += " --matrix-learning-rate=0.02"
     assert find_learning_rate.next_command(found, typed.split()) == (
         "wordorder train --steps 1000 --learning-rate 0.04 --matrix-learning-rate 0.08"
     )

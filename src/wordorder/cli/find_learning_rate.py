@@ -16,6 +16,7 @@ from wordorder.experiments.rate_search import FLAT, PICTURE, RateSearch, search
 from wordorder.table import Table
 from wordorder.training.config import folder_of
 
+OF_THE_SEARCH = ("--find-learning-rate", "--json", "--overwrite")
 RATES = ("--learning-rate", "--matrix-learning-rate")
 
 
@@ -72,9 +73,10 @@ def verdict(found: RateSearch) -> str:
 
 def next_command(found: RateSearch, arguments: list[str]) -> str:
     """Return the command that trains with the suggested rates."""
-    words = [word for word in arguments if word not in ("--find-learning-rate", "--json")]
     rest, is_value = [], False
-    for word in words:
+    for word in arguments:
+        if word in OF_THE_SEARCH:
+            continue
         name, equals, _ = word.partition("=")
         is_rate = name.replace("_", "-") in RATES
         if not is_rate and not is_value:
