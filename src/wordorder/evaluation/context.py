@@ -16,10 +16,7 @@ The loss of a model that extrapolates falls or stays level beyond L; otherwise i
 `context_gain` is the gain of the last doubling up to L. Without such a gain a text and a model say
 nothing about longer contexts: a model that does not use distant tokens loses nothing if it cannot.
 
-A length that an embedding cannot represent has no loss, but a reason.
-
-Not here: loss by position in windows of one length, and whole windows, see loss.py; masked-token
-models, which do not predict the next token.
+A length that an embedding cannot represent has no loss, but a reason. Loss by position in windows of one length is in loss.py.
 """
 
 from __future__ import annotations

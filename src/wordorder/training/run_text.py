@@ -112,6 +112,6 @@ def _store(run: Run, corpus: Corpus, length: int | None) -> TokenStore:
     if not store.targets:
         raise BadInput(
             f"{corpus.name} has no answer within a context of {most:,} tokens: use a longer one",
-            code="training.no-answer-in-context",
+            code="training.text-without-answers",
         )
     return store
