@@ -86,7 +86,7 @@ class AnalogyQuestion(TableQuestion):
     count: Count = 8
 
 
-class Ranks(BaseModel):
+class AnalogyRanks(BaseModel):
     """The rank of the expected word, without the three given words as answers and with them."""
 
     left_out: int | None
@@ -98,7 +98,7 @@ class MethodAnswer(BaseModel):
 
     method: str
     nearest: list[NearWord]
-    ranks: Ranks | None
+    ranks: AnalogyRanks | None
 
 
 class AnalogyAnswer(BaseModel):
@@ -169,7 +169,7 @@ def analogy(asked: AnalogyQuestion, runs: Runs) -> AnalogyAnswer:
             MethodAnswer(
                 method=method,
                 nearest=[NearWord(**each) for each in answers[method]],
-                ranks=Ranks(**answers["ranks"][method]) if expected else None,
+                ranks=AnalogyRanks(**answers["ranks"][method]) if expected else None,
             )
             for method in ("add", "mul")
         ],
