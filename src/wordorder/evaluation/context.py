@@ -305,12 +305,8 @@ def losses_in_window(model: TokenModel, windows: Windows, length: int, number: i
     Raises:
         PositionError: the embedding cannot represent that length.
     """
-    tokens = windows.tokens[number : number + 1]
-    losses = [
-        token_losses(model, tokens[:, begin:end], targets)[0]
-        for begin, end, targets in _pieces(windows, length)
-    ]
-    return torch.cat(losses)
+    tokens, pieces = windows.tokens[number : number + 1], _pieces(windows, length)
+    return torch.cat([token_losses(model, tokens[:, i:end], n)[0] for i, end, n in pieces])
 
 
 def context_gain(

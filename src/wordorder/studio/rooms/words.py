@@ -86,7 +86,11 @@ class AnalogyQuestion(TableQuestion):
     count: Count = 8
 
 
+<<<<<<< HEAD
 class WordRanks(BaseModel):
+=======
+class AnalogyRanks(BaseModel):
+>>>>>>> studio
     """The rank of the expected word, without the three given words as answers and with them."""
 
     left_out: int | None
@@ -98,7 +102,11 @@ class MethodAnswer(BaseModel):
 
     method: str
     nearest: list[NearWord]
+<<<<<<< HEAD
     ranks: WordRanks | None
+=======
+    ranks: AnalogyRanks | None
+>>>>>>> studio
 
 
 class AnalogyAnswer(BaseModel):
@@ -169,7 +177,11 @@ def analogy(asked: AnalogyQuestion, runs: Runs) -> AnalogyAnswer:
             MethodAnswer(
                 method=method,
                 nearest=[NearWord(**each) for each in answers[method]],
+<<<<<<< HEAD
                 ranks=WordRanks(**answers["ranks"][method]) if expected else None,
+=======
+                ranks=AnalogyRanks(**answers["ranks"][method]) if expected else None,
+>>>>>>> studio
             )
             for method in ("add", "mul")
         ],
