@@ -327,8 +327,19 @@ GEGLU_TANH = Requirement(
     "a GEGLU feed-forward by the tanh formula",
     "--feed-forward geglu_tanh",
 )
-GEMMA = (*USUAL, CAUSAL, BOTH, FIRST_NORM, PLAIN_OUTPUT, RMS, GEGLU_TANH, SEQUENTIAL)
-GEMMA += (NO_EMBEDDING_NORM, NO_BIASES, ONE_WINDOW)
+GEMMA = (
+    *USUAL,
+    CAUSAL,
+    BOTH,
+    FIRST_NORM,
+    PLAIN_OUTPUT,
+    RMS,
+    GEGLU_TANH,
+    SEQUENTIAL,
+    NO_EMBEDDING_NORM,
+    NO_BIASES,
+    ONE_WINDOW,
+)
 GATED_BRANCH = Requirement(
     lambda a: a.config.feed_forward in GATED, "a gated feed-forward", "--feed-forward geglu"
 )

@@ -53,12 +53,13 @@ def converted(model: LanguageModel, *, attention: str | None = None) -> Any:
 
     holder = stock_class(model.config)
     config = transformers.AutoConfig.for_model(**configuration(model, holder))
+    options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     return loaded(
         getattr(transformers, holder.class_name),
         None,
         config=config,
         state_dict=tensors(model, holder),
-        **({"attn_implementation": attention} if attention else {}),
+        **options,
     )
 
 

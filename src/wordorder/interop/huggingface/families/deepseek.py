@@ -354,7 +354,7 @@ def _score_factors(fields: Fields, rotary: RotarySettings) -> DeepseekWeights:
     The attention factor sharpens rotated dimensions alone, `mscale_all_dim` all of them; the
     spec's scaling sharpens all of them.
     """
-    rope = fields.part("rope_scaling").values | fields.part("rope_parameters").values
+    rope = {**fields.part("rope_scaling").values, **fields.part("rope_parameters").values}
     scale, usual = rope.get("mscale_all_dim"), rotary.usual_factor
     of_all = magnitude(rope["factor"], scale) if scale else 1.0
     of_rotated = of_all * rotary.attention_factor
