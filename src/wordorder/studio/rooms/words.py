@@ -86,11 +86,7 @@ class AnalogyQuestion(TableQuestion):
     count: Count = 8
 
 
-<<<<<<< HEAD
 class WordRanks(BaseModel):
-=======
-class AnalogyRanks(BaseModel):
->>>>>>> studio
     """The rank of the expected word, without the three given words as answers and with them."""
 
     left_out: int | None
@@ -102,11 +98,7 @@ class MethodAnswer(BaseModel):
 
     method: str
     nearest: list[NearWord]
-<<<<<<< HEAD
     ranks: WordRanks | None
-=======
-    ranks: AnalogyRanks | None
->>>>>>> studio
 
 
 class AnalogyAnswer(BaseModel):
@@ -177,11 +169,7 @@ def analogy(asked: AnalogyQuestion, runs: Runs) -> AnalogyAnswer:
             MethodAnswer(
                 method=method,
                 nearest=[NearWord(**each) for each in answers[method]],
-<<<<<<< HEAD
                 ranks=WordRanks(**answers["ranks"][method]) if expected else None,
-=======
-                ranks=AnalogyRanks(**answers["ranks"][method]) if expected else None,
->>>>>>> studio
             )
             for method in ("add", "mul")
         ],
