@@ -61,7 +61,7 @@ def verdict(found: RateSearch) -> str:
     edge = ""
     if best in (min(found.losses), max(found.losses)) and len(found.losses) > 1:
         edge = "; it is at the edge of what was tried"
-    keep = "the present rates are as good: keep them" if found.suggested == 1 else f"use {best:g}x"
+    keep = "keep the present rates" if found.suggested == 1 else f"use {best:g}x"
     shorter = (
         f" These runs have {found.steps:,} steps and yours {found.run_steps:,}; longer runs need "
         "the same rates or lower ones."
