@@ -16,7 +16,8 @@ The loss of a model that extrapolates falls or stays level beyond L; otherwise i
 `context_gain` is the gain of the last doubling up to L. Without such a gain a text and a model say
 nothing about longer contexts: a model that does not use distant tokens loses nothing if it cannot.
 
-A length that an embedding cannot represent has no loss, but a reason. Loss by position in windows of one length is in loss.py.
+A length that an embedding cannot represent has no loss, but a reason. For loss by position in
+windows of one length see loss.py.
 """
 
 from __future__ import annotations
