@@ -316,16 +316,6 @@ def test_without_transformers_a_note_says_that_nothing_was_compared(
     assert Run.load(tmp_path / "run").model is not None
 
 
-def test_another_token_before_a_text_is_noted(tmp_path: Path, copy: Path) -> None:
-    backend = Tokenizer.from_file(str(copy / "tokenizer.json"))
-    backend.add_special_tokens(["<s>"])
-    opening = [("<s>", backend.token_to_id("<s>"))]
-    backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=opening)
-    backend.save(str(copy / "tokenizer.json"))
-    notes = import_folder(copy, tmp_path / "run").notes
-    assert notes == ("the class's tokenizer puts <s> before a text, and wordorder <|endoftext|>",)
-
-
 def test_a_run_is_replaced_only_with_overwrite(tmp_path: Path, copy: Path) -> None:
     out = tmp_path / "run"
     import_folder(copy, out)

@@ -32,10 +32,7 @@ def _has_stock_rotary(architecture: Architecture, *, partial: bool = False) -> b
     Args:
         partial: the class turns a leading part of each head, not only whole heads.
     """
-    alone = all(
-        len(layer) < 2 and all(isinstance(p, Rotary) for p in layer)
-        for layer in architecture.layers
-    )
+    alone = _are_alone(architecture)
     rotaries = architecture.rotaries
     return alone and len(rotaries) < 2 and all(_is_stock(rotary, partial) for rotary in rotaries)
 
@@ -53,10 +50,7 @@ def _is_stock(rotary: Rotary, partial: bool) -> bool:
 
 def _has_rotary(architecture: Architecture, *, scalings: frozenset[str]) -> bool:
     """Return whether one rotary embedding with such a scaling, or none, acts in each layer."""
-    alone = all(
-        len(layer) < 2 and all(isinstance(p, Rotary) for p in layer)
-        for layer in architecture.layers
-    )
+    alone = _are_alone(architecture)
     rotaries = architecture.rotaries
     is_one = alone and len(rotaries) < 2 and architecture.config.head_dim % 2 == 0
     return is_one and all(rotary.scaling in scalings for rotary in rotaries)
