@@ -13,8 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from stock_models import STOCK, save_stock
-from tokenizers import Tokenizer
-from tokenizers.processors import TemplateProcessing
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
