@@ -13,8 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from stock_models import STOCK, save_stock
-from tokenizers import Tokenizer
-from tokenizers.processors import TemplateProcessing
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
@@ -314,16 +312,6 @@ def test_without_transformers_a_note_says_that_nothing_was_compared(
     written = capsys.readouterr()
     assert "pip install 'wordorder[hf]'" in written.err and str(tmp_path / "run") in written.out
     assert Run.load(tmp_path / "run").model is not None
-
-
-def test_another_token_before_a_text_is_noted(tmp_path: Path, copy: Path) -> None:
-    backend = Tokenizer.from_file(str(copy / "tokenizer.json"))
-    backend.add_special_tokens(["<s>"])
-    opening = [("<s>", backend.token_to_id("<s>"))]
-    backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=opening)
-    backend.save(str(copy / "tokenizer.json"))
-    notes = import_folder(copy, tmp_path / "run").notes
-    assert notes == ("the class's tokenizer puts <s> before a text, and wordorder <|endoftext|>",)
 
 
 def test_a_run_is_replaced_only_with_overwrite(tmp_path: Path, copy: Path) -> None:

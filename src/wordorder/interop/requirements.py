@@ -32,7 +32,8 @@ def _has_stock_rotary(architecture: Architecture, *, partial: bool = False) -> b
     Args:
         partial: the class turns a leading part of each head, not only whole heads.
     """
-    alone, rotaries = _are_alone(architecture), architecture.rotaries
+    alone = _are_alone(architecture)
+    rotaries = architecture.rotaries
     return alone and len(rotaries) < 2 and all(_is_stock(rotary, partial) for rotary in rotaries)
 
 
@@ -49,7 +50,8 @@ def _is_stock(rotary: Rotary, partial: bool) -> bool:
 
 def _has_rotary(architecture: Architecture, *, scalings: frozenset[str]) -> bool:
     """Return whether one rotary embedding with such a scaling, or none, acts in each layer."""
-    alone, rotaries = _are_alone(architecture), architecture.rotaries
+    alone = _are_alone(architecture)
+    rotaries = architecture.rotaries
     is_one = alone and len(rotaries) < 2 and architecture.config.head_dim % 2 == 0
     return is_one and all(rotary.scaling in scalings for rotary in rotaries)
 
