@@ -34,7 +34,7 @@ from wordorder.experiments.tuning import SEEDS, Losses, best, further
 from wordorder.folders import FolderKind
 from wordorder.locks import held
 from wordorder.numerals import counted
-from wordorder.panels import Line, Lines, look_of
+from wordorder.panels import Level, Line, Lines, look_of
 from wordorder.training.config import (
     TrainConfig,
     budget_seconds,
@@ -266,6 +266,6 @@ def _draw(found: RateSearch) -> None:
         y_label="loss (nats per token)",
         lines=(mean,),
         ticks=tuple((f, f"{f:g}x") for f in found.means),
-        band=(lowest, lowest + FLAT),
+        level=Level(lowest + FLAT, f"{FLAT:g} above the best"),
     )
     drawing.save_panels(found.folder / PICTURE, [[panel]])
