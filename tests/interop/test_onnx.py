@@ -32,7 +32,7 @@ pytest.importorskip("onnxscript")
 
 REFUSED = {name for name, kind in CATALOGUE.items() if kind in UNTRACED}
 # A rotation, a bias by pair, a table with an end, and whole rows.
-QUICK = ("rotary", "t5", "learned", "cope")
+QUICK = ("rotary", "t5", "learned")
 SPECS = {
     "yarn": "rotary:scaling=yarn,factor=4",
     "dynamic": "rotary:scaling=dynamic,factor=2,original_length=12",

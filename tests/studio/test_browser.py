@@ -23,7 +23,10 @@ QUIET = (
     "--disable-background-networking --disable-component-update"
 ).split()
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+    pytest.mark.xdist_group("studio in a browser"),
+]
 WAIT = 20_000  # milliseconds, on a busy machine
 ROOMS = "order inside embedding attention length words build compare lesson".split()
 
@@ -225,7 +228,7 @@ def test_the_lesson_leads_into_the_rooms_and_back(open_page: Open) -> None:
     playwright.expect(page.locator(".verdict-card")).to_have_count(11)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("room", ROOMS)
 def test_axe_has_nothing_serious_to_say(browser: Any, url: str, room: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")

@@ -29,7 +29,10 @@ QUIET = (
     "--disable-background-networking --disable-component-update"
 ).split()
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+    pytest.mark.xdist_group("studio in a browser, building"),
+]
 WAIT = 60_000  # milliseconds, on a busy machine
 TEXT = " ".join(f"the {a} sees a {b}." for a in ("cat", "dog", "bird") for b in range(80))
 SIZES = {"width": 16, "layers": 1, "heads": 2, "trained_length": 64, "batch_size": 2}
@@ -126,6 +129,7 @@ def test_a_model_from_the_page_to_its_text(open_page: Callable[..., Any], tmp_pa
     assert page.locator("b", has_text="model").count() == 0
 
 
+@pytest.mark.slow
 def test_the_demo_makes_every_room_work(open_page: Callable[..., Any]) -> None:
     page = open_page("#/inside", width=360)
     page.get_by_role("button", name="Train the demo model").click()

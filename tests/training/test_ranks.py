@@ -42,19 +42,21 @@ CASES = {
     "packed documents": ({"position": "kerple"}, {"isolate_documents": True}),
     "hidden tokens": ({"position": "learned", "causal": False}, MASKED),
     "accumulated": ({"position": "alibi"}, {"accumulate": 2, "steps": 10}),
-    "a GRU": ({"kind": "gru"}, {}),
-    "averaged": ({"position": "alibi"}, {"average": "tail"}),
     "split and averaged": (
         {"position": "t5"},
         {"average": "ema", "shard": True, "checkpoint_every": 10},
     ),
-    "recomputed": ({"position": "t5"}, {"recompute": True}),
-    "split and recomputed": ({"position": "fire"}, {"recompute": True, "shard": True}),
     "conversations": ({"position": "rotary"}, {"data": ["chats.jsonl"]}),
     "a mixture": ({"position": "rotary"}, {"data": ["text.txt=2", "other.txt=1"]}),
     "split rotary": ({"position": "rotary"}, {"shard": True, "weight_decay": 0.01}),
     "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
     "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
+}
+MORE_CASES = {
+    "a GRU": ({"kind": "gru"}, {}),
+    "averaged": ({"position": "alibi"}, {"average": "tail"}),
+    "recomputed": ({"position": "t5"}, {"recompute": True}),
+    "split and recomputed": ({"position": "fire"}, {"recompute": True, "shard": True}),
     "split DeBERTa": ({"position": "deberta"}, {"shard": True, "isolate_documents": True}),
     "split masked": ({"position": "learned", "causal": False}, {**MASKED, "shard": True}),
     "split GRU": ({"kind": "gru"}, {"shard": True, "muon": False}),
@@ -139,6 +141,16 @@ def test_two_ranks_train_as_one_process(
     check_equal(tmp_path / "one", two_ranks / name)
     record = json.loads((two_ranks / name / "config.json").read_text())
     assert record["machine"]["ranks"] == 2
+
+
+@pytest.mark.slow
+def test_more_cases_train_on_two_ranks_as_on_one(text: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    start([case(text, folder / n, *given) for n, given in MORE_CASES.items()], 2, folder)
+    for name, (model, training) in MORE_CASES.items():
+        alone = case(text, tmp_path / name, model, {**training, "shard": False})
+        train(config_of(alone), compute=compute_for(ALONE))
+        check_equal(tmp_path / name, folder / name)
 
 
 @pytest.mark.xdist_group("two ranks")
