@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from exported_runs import TRAINED, write_run
+from made_once import made_once
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -49,9 +50,6 @@ MODELS: dict[str, dict[str, Any]] = {
 WHOLE = [name for name in MODELS if name.startswith("whole")]
 SMALLEST = 0.3  # of the spread of logits
 
-# One worker writes and reads the folders of all models.
-pytestmark = pytest.mark.xdist_group("own code")
-
 
 def file_name(name: str) -> str:
     return name.replace(" ", "-")
@@ -78,20 +76,22 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     from wordorder.interop.huggingface.export import write_model
     from wordorder.interop.huggingface.own_code.holder import HOLDERS
 
-    folder = tmp_path_factory.mktemp("own-code")
-    (folder / "exports").mkdir()
-    (folder / "runs").mkdir()
-    for name, options in MODELS.items():
-        run = write_run(folder / "runs" / name, **options)
-        path = folder / "exports" / file_name(name)
-        path.mkdir()
-        with quiet_transformers():
-            write_model(path, run, run.model, HOLDERS[run.model_config.causal])
-        save_file(inputs(run), path.with_suffix(".inputs"))
-    site = sysconfig.get_paths()["purelib"]
-    command = [sys.executable, "-I", "-S", str(READER), site, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    def make(folder: Path) -> None:
+        (folder / "exports").mkdir()
+        (folder / "runs").mkdir()
+        for name, options in MODELS.items():
+            run = write_run(folder / "runs" / name, **options)
+            path = folder / "exports" / file_name(name)
+            path.mkdir()
+            with quiet_transformers():
+                write_model(path, run, run.model, HOLDERS[run.model_config.causal])
+            save_file(inputs(run), path.with_suffix(".inputs"))
+        site = sysconfig.get_paths()["purelib"]
+        command = [sys.executable, "-I", "-S", str(READER), site, str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    folder = made_once(tmp_path_factory, "own-code", make)
     return folder, json.loads((folder / "results.json").read_text())
 
 

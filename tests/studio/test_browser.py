@@ -23,10 +23,7 @@ QUIET = (
     "--disable-background-networking --disable-component-update"
 ).split()
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-    pytest.mark.xdist_group("studio in a browser"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 WAIT = 20_000  # milliseconds, on a busy machine
 ROOMS = "order inside embedding attention length words build compare lesson".split()
 

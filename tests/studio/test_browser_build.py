@@ -29,10 +29,7 @@ QUIET = (
     "--disable-background-networking --disable-component-update"
 ).split()
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-    pytest.mark.xdist_group("studio in a browser, building"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 WAIT = 60_000  # milliseconds, on a busy machine
 TEXT = " ".join(f"the {a} sees a {b}." for a in ("cat", "dog", "bird") for b in range(80))
 SIZES = {"width": 16, "layers": 1, "heads": 2, "trained_length": 64, "batch_size": 2}

@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from made_once import made_once
 from safetensors.torch import load_file
 from training.rank_worker import compute_for, config_of
 
@@ -121,16 +121,17 @@ def check_equal(one: Path, several: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_ranks(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def two_ranks(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders with each case trained by two ranks, and the first of them once more."""
-    folder = tmp_path_factory.mktemp("ranks")
-    cases = [case(text, folder / name, *values) for name, values in CASES.items()]
-    again = case(text, folder / "again", *CASES["rotary"])
-    start([*cases, again], 2, folder)
-    yield folder
+
+    def make(folder: Path) -> None:
+        cases = [case(text, folder / name, *values) for name, values in CASES.items()]
+        again = case(text, folder / "again", *CASES["rotary"])
+        start([*cases, again], 2, folder)
+
+    return made_once(tmp_path_factory, "two-ranks", make)
 
 
-@pytest.mark.xdist_group("two ranks")  # one worker starts them
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_train_as_one_process(
     text: Path, tmp_path: Path, two_ranks: Path, name: str
@@ -153,7 +154,6 @@ def test_more_cases_train_on_two_ranks_as_on_one(text: Path, tmp_path: Path) -> 
         check_equal(tmp_path / name, folder / name)
 
 
-@pytest.mark.xdist_group("two ranks")
 def test_the_same_number_of_ranks_gives_the_same_bits(two_ranks: Path) -> None:
     assert losses(two_ranks / "rotary") == losses(two_ranks / "again")
     first, second = (load_file(two_ranks / n / "model.safetensors") for n in ("rotary", "again"))

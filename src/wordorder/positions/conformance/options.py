@@ -135,7 +135,9 @@ def _outputs(setup: Setup) -> Iterator[Callable[[], Any]]:
     yield lambda: [(p.shape, p.requires_grad) for p in reference.position.parameters()]
     yield lambda: reference.read(setup.inputs(1, LONG))
     yield lambda: reference.read(x, torch.arange(SHORT)[None] + setup.first_position(FAR, SHORT))
-    yield lambda: reference.read(x, context_length=500)
+    # Some scalings act past the trained length only.
+    longer = max(500, 2 * setup.shape.trained_length)
+    yield lambda: reference.read(x, context_length=longer)
     axes = max((getattr(p, "axes", 1) for p in reference.position.embeddings), default=1)
     grid = torch.stack([torch.arange(SHORT) // (1 + axis) for axis in range(axes)], dim=-1)
     yield lambda: reference.read(x, grid[None]) if axes > 1 else None
