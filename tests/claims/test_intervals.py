@@ -41,7 +41,7 @@ def covers(found: Interval | None, truth: float) -> bool:
     return found.low <= truth <= found.high
 
 
-@pytest.mark.parametrize("seeds", [5, 10])
+@pytest.mark.parametrize("seeds", [5, pytest.param(10, marks=pytest.mark.slow)])
 def test_shares_are_covered_whether_seeds_agree_or_not(seeds: int) -> None:
     random, covered = default_rng(1), {}
     for mean, alike in itertools.product((0.05, 0.2, 0.5), (0.02, 0.3, 0.95)):

@@ -160,6 +160,7 @@ def test_the_same_number_of_ranks_gives_the_same_bits(two_ranks: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_split_average_is_resumed_to_the_bit(two_ranks: Path, tmp_path: Path) -> None:
     whole, run = two_ranks / "split and averaged", tmp_path / "run"
     shutil.copytree(whole, run)
@@ -338,6 +339,7 @@ def test_a_run_goes_on_after_a_kill_and_after_ctrl_c(text: Path, tmp_path: Path)
     assert "training on 1 rank from now on" in errors
 
 
+@pytest.mark.slow
 def test_bad_input_under_ranks_is_one_line(text: Path, tmp_path: Path) -> None:
     run = command(text, tmp_path / "run", "--ranks", "3")
     _, errors = run.communicate()
