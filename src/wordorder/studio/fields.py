@@ -13,6 +13,8 @@ from torch import Tensor
 
 from wordorder.errors import BadInput
 from wordorder.positions import PositionError, Spec, foreign, parse
+from wordorder.text.tokenizer import Tokenizer
+from wordorder.words.sentences import tokens_of
 
 # Far more than a page can show, and few enough to compute within a second.
 MOST_SENTENCE, MOST_TEXT, MOST_TOKENS = 400, 8_000, 512
@@ -82,6 +84,17 @@ def check_tokens(ids: Sequence[int], what: str = "the text") -> None:
             "it",
             code="studio.too-many-tokens",
         )
+
+
+def sequence_of(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the tokens of a text, as `explain` reads them, after the one that begins texts.
+
+    Raises:
+        BadInput: there are none, or more than a page can show.
+    """
+    ids = tokens_of(tokenizer, text)
+    check_tokens(ids)
+    return [tokenizer.beginning_of_text, *ids]
 
 
 class Matrix(BaseModel):

@@ -32,7 +32,7 @@ def lead(training: Training, ranks: Ranks) -> None:
     if not ranks.connected:
         return
     data, config = training.training_data, training.config
-    unused = _has_unused_parameters(training)
+    unused = not config.shard and _has_unused_parameters(training)  # FSDP2 need not know
     values = {
         "do": "train",
         "config": config.to_dict(),

@@ -40,6 +40,21 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype, rounds: int = 5) -> Tens
     return (x.mT if tall else x).float()
 
 
+def by_shape(parts: Sequence[ParameterPart]) -> dict[str, list[ParameterPart]]:
+    """Return matrices by their shape, as in "64x32"."""
+    groups: dict[str, list[ParameterPart]] = {}
+    for part in parts:
+        groups.setdefault("x".join(map(str, part.value.shape)), []).append(part)
+    return groups
+
+
+def shape_factor(matrix: Tensor) -> float:
+    """Return the factor of the learning rate of a matrix: sqrt(rows / columns) if it is tall."""
+    rows, columns = matrix.shape
+    factor: float = max(1.0, rows / columns) ** 0.5
+    return factor
+
+
 class Muon:
     """The Muon optimizer, batched over matrices of the same shape.
 
@@ -55,9 +70,7 @@ class Muon:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.dtype = dtype
-        self.groups: dict[str, list[ParameterPart]] = {}
-        for part in parts:
-            self.groups.setdefault("x".join(map(str, part.value.shape)), []).append(part)
+        self.groups = by_shape(parts)
         self.buffers = {
             shape: torch.stack([torch.zeros_like(part.value) for part in group])
             for shape, group in self.groups.items()
@@ -76,8 +89,7 @@ class Muon:
             gradients = torch.stack([part.parameter.grad[part.rows] for part in group])
             buffer = self.buffers[shape].lerp_(gradients, 1 - momentum)
             update = orthogonalise(gradients.lerp_(buffer, momentum), self.dtype)
-            rows, columns = weights[0].shape
-            scale = max(1.0, rows / columns) ** 0.5
+            scale = shape_factor(weights[0])
             if weight_decay:
                 torch._foreach_mul_(weights, 1 - rate * weight_decay)
             torch._foreach_add_(weights, list(update.unbind()), alpha=-rate * scale)

@@ -22,7 +22,7 @@ from wordorder.model.token_model import ParameterPart
 from wordorder.training.average import AveragedWeights
 from wordorder.training.compute import DTYPES, Compute, use
 from wordorder.training.config import TrainConfig
-from wordorder.training.optimizers import Muon, Optimizer, orthogonalise
+from wordorder.training.optimizers import Muon, Optimizer, by_shape, orthogonalise, shape_factor
 
 
 def split(whole: TokenModel, config: TrainConfig, compute: Compute) -> TokenModel:
@@ -98,10 +98,10 @@ class SplitMuon(Muon):
         parameters: Mapping[int, DTensor],
         dtype: torch.dtype,
     ) -> None:
-        super().__init__(parts, dtype=dtype)
+        super().__init__((), dtype=dtype)  # no whole momentum is made
+        self.groups = by_shape(parts)
         self.split = parameters
         self.momenta = {key: torch.zeros_like(value) for key, value in parameters.items()}
-        self.buffers = {}
 
     @torch.no_grad()
     def step(self, rate: float, weight_decay: float = 0.0, *, momentum: float = 0.95) -> None:
@@ -109,17 +109,11 @@ class SplitMuon(Muon):
         for key, parameter in self.split.items():
             gradient = parameter.grad.to_local()
             buffer = self.momenta[key].to_local().lerp_(gradient, 1 - momentum)
-            local = gradient.lerp(buffer, momentum)
-            like = self.momenta[key]
-            updates[key] = gathered(
-                DTensor.from_local(
-                    local, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
-                )
-            )
+            update = gradient.lerp(buffer, momentum)
+            updates[key] = gathered(_as_part(update, self.momenta[key]))
         for group in self.groups.values():
             matrices = [updates[id(part.parameter)][part.rows] for part in group]
-            rows, columns = matrices[0].shape
-            scale = max(1.0, rows / columns) ** 0.5
+            scale = shape_factor(matrices[0])
             orthogonal = orthogonalise(torch.stack(matrices), self.dtype)
             for matrix, update in zip(matrices, orthogonal.unbind(), strict=True):
                 matrix.copy_(update * scale)

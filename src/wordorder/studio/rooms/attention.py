@@ -13,11 +13,10 @@ from torch import Tensor
 from wordorder.errors import BadInput
 from wordorder.evaluation.attention_mass import attention_mass
 from wordorder.model import AttentionRecord, Recorder
-from wordorder.studio.fields import Head, Layer, Matrix, RunName, Text, check_tokens, command
+from wordorder.studio.fields import Head, Layer, Matrix, RunName, Text, command, sequence_of
 from wordorder.studio.opened import OpenRuns, Runs
 from wordorder.words.activations import attention_head
 from wordorder.words.explanation import spelling
-from wordorder.words.sentences import tokens_of
 
 router = APIRouter()
 
@@ -82,9 +81,7 @@ def maps(asked: AttentionQuestion, runs: Runs) -> AttentionAnswer:
     run = runs.run(asked.run)
     with runs.computing, torch.no_grad():
         model = runs.transformer(asked.run)
-        ids = tokens_of(run.tokenizer, asked.text)
-        check_tokens(ids)
-        sequence = [run.tokenizer.beginning_of_text, *ids]
+        sequence = sequence_of(run.tokenizer, asked.text)
         chosen = attention_head(model, sequence, asked.layer, asked.head).weights
         overview = _SmallMaps()
         model.hidden(torch.tensor([sequence]), recorder=overview)

@@ -24,6 +24,7 @@ from wordorder.studio.fields import (
     check_tokens,
     command,
     numbers,
+    sequence_of,
 )
 from wordorder.studio.opened import OpenRuns, Runs
 from wordorder.text.prompt import Prompt
@@ -31,7 +32,6 @@ from wordorder.training.run import Run
 from wordorder.training.text_generation import generate_text, remaining_positions
 from wordorder.words.activations import AttentionHead, activations
 from wordorder.words.explanation import EmbeddingUse, embedding_uses, spelling
-from wordorder.words.sentences import tokens_of
 
 router = APIRouter()
 
@@ -163,9 +163,7 @@ def trace(asked: TraceQuestion, runs: Runs) -> Trace:
     run = runs.run(asked.run)
     with runs.computing, torch.no_grad():
         model = runs.transformer(asked.run)
-        ids = tokens_of(run.tokenizer, asked.text)
-        check_tokens(ids)
-        sequence = [run.tokenizer.beginning_of_text, *ids]
+        sequence = sequence_of(run.tokenizer, asked.text)
         traced = activations(model, sequence, asked.layer, asked.head)
         whole, inputs = traced.attention, traced.states[0]
         assert whole is not None  # a transformer has attention in every layer
