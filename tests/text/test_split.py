@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from wordorder.errors import BadInput
 from wordorder.text.corpus import Corpus, Document
-from wordorder.text.split import PARTS, Split, described, repeated_lines, split_corpus
+from wordorder.text.split import Split, split_corpus
+from wordorder.text.split_notes import PARTS, described, repeated_lines
 
 FRACTIONS = st.floats(0.01, 0.49)
 # Letters that are few, so that texts and their pieces often come out equal.
@@ -31,6 +32,10 @@ def words_of(part: Corpus | None) -> set[tuple[str, ...]]:
 
 def parts_of(split: Split) -> list[Corpus]:
     return [part for name in PARTS if (part := getattr(split, name)) is not None]
+
+
+def share_repeated(split: Split) -> float:
+    return repeated_lines(split.training, split.validation)
 
 
 def check_apart(split: Split) -> None:
@@ -247,8 +252,51 @@ def test_lines_that_training_has_too_are_counted() -> None:
     """A document that another contains is no copy of it, and yet read twice."""
     lines = [f"the line of number {n} is long enough to be counted as one" for n in range(200)]
     alone = split_corpus(corpus_of("\n".join(lines)))
-    assert repeated_lines(alone) == 0
+    assert share_repeated(alone) == 0
     # The end of the first is held out and stands in the middle of the second.
     contained = split_corpus(corpus_of("\n".join(lines[:100]), "\n".join(lines)))
-    assert repeated_lines(contained) > 0.3
-    assert repeated_lines(split_corpus(corpus_of("short\n" * 50 + "lines"))) == 0
+    assert share_repeated(contained) > 0.3
+    assert share_repeated(split_corpus(corpus_of("short\n" * 50 + "lines"))) == 0
+
+
+def assigned(part: str, *texts: str) -> tuple[Document, ...]:
+    return tuple(Document(text, f"{part} {n}", (), part) for n, text in enumerate(texts))
+
+
+@pytest.mark.parametrize("development", [0.0, 0.04])
+def test_held_out_text_of_ones_own_is_all_of_a_part_and_none_of_it_is_trained_on(
+    development: float,
+) -> None:
+    own = many(30).documents
+    text = Corpus("made", own + assigned("validation", "new text", own[3].text + "\n"))
+    split = split_corpus(text, 0.1, development)
+    check_apart(split)
+    assert words_of(split.validation) == {("new", "text"), tuple(own[3].text.split())}
+    assert split.facts["dropped"] == 1 and "1 document was dropped" in split.notes[0]
+    others = words_of(split.training) | words_of(split.development)
+    assert others == {tuple(d.text.split()) for d in own if d is not own[3]}
+    assert (split.development is None) == (not development)
+    described_parts = described(split.facts)
+    assert described_parts["validation"] == "2 documents of --validation-data"
+
+
+def test_validation_text_comes_before_development_text_and_both_before_training_text() -> None:
+    texts = assigned("validation", "a b") + assigned("development", "a  b", "c") + (
+        Document("c ", "0"), Document("a b", "1"), Document("d", "2"))  # fmt: skip
+    split = split_corpus(Corpus("made", texts), 0.1, 0.04)
+    assert [part.documents[0].text for part in parts_of(split)] == ["d", "c", "a b"]
+    assert split.facts["dropped"] == 3
+    only_development = split_corpus(
+        Corpus("made", many(40).documents + assigned("development", "c")), 0.1, 0.04
+    )
+    check_apart(only_development)
+    assert words_of(only_development.development) == {("c",)}
+    with pytest.raises(BadInput) as caught:
+        split_corpus(Corpus("made", texts[:4]))
+    assert caught.value.code == "text.only-held-out"
+
+
+def test_the_same_text_in_another_part_is_another_corpus() -> None:
+    plain, held_out = Document("a", "1"), Document("a", "1", (), "validation")
+    hashes = {Corpus("made", (each,)).content_hash for each in (plain, held_out)}
+    assert len(hashes) == 2

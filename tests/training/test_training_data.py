@@ -52,6 +52,26 @@ def spelled(training_data: TrainingData, part: str) -> str:
     return training_data.tokenizer.decode(getattr(training_data, part).tokens.tolist())
 
 
+def test_a_run_holds_out_the_files_that_it_is_given(tmp_path: Path) -> None:
+    own, other, third = (written(tmp_path / str(n), "\n".join(sentences(40, n))) for n in range(3))
+    config = config_of(own, validation_data=other, development_data=third, out=str(tmp_path / "r"))
+    run = train(config)
+    material = read_training_data(config, run.tokenizer)
+    parts = {"training": own, "validation": other, "development": third}
+    for part, data in parts.items():
+        assert load_corpus(data).documents[0].text in spelled(material, part)
+    _, store = text_of(run, (), "text")
+    assert store.tokens.tolist() == material.validation.tokens.tolist()
+    assert TrainConfig.from_dict(config.to_dict(), TINY) == config
+    short = written(tmp_path / "short", "a few")
+    with pytest.raises(BadInput) as caught:
+        read_training_data(replace(config, development_data=short))
+    assert caught.value.code == "training.part-too-short" and "development" in str(caught.value)
+    with pytest.raises(BadInput) as caught:
+        replace(config, data=(f"{own[0]}=0.5", f"{other[0]}=0.5"))
+    assert caught.value.code == "training.held-out-data-of-mixture"
+
+
 @pytest.mark.parametrize("documents", [1, 3, 40])
 def test_bpe_learns_from_the_training_part_alone(tmp_path: Path, documents: int) -> None:
     texts = ["\n".join(sentences(40, seed)) for seed in range(documents)]

@@ -19,14 +19,8 @@ from wordorder.table import Table
 from wordorder.text.chat_template import ChatTemplate, template_for
 from wordorder.text.corpus import BUILT_IN, Corpus
 from wordorder.text.load import load_corpus
-from wordorder.text.split import (
-    PARTS,
-    DevelopmentFraction,
-    Split,
-    ValidationFraction,
-    described,
-    split_corpus,
-)
+from wordorder.text.split import DevelopmentFraction, Split, ValidationFraction, split_corpus
+from wordorder.text.split_notes import PARTS, described
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.text.words import note_of_spaces
@@ -47,6 +41,8 @@ class DataOptions:
         vocabulary_size: largest vocabulary of bpe, special tokens included.
         validation_fraction: share for the reported loss, not used to train or to choose.
         development_fraction: share for choosing the weights to keep, not trained on; 0: none.
+        validation_data: files or folders that are all validation text, instead of a share.
+        development_data: files or folders that are all development text, instead of a share.
         json: print one JSON object instead of tables.
     """
 
@@ -59,6 +55,8 @@ class DataOptions:
     vocabulary_size: VocabularySize = 4096
     validation_fraction: ValidationFraction = 0.1
     development_fraction: DevelopmentFraction = 0.04
+    validation_data: tuple[str, ...] = ()
+    development_data: tuple[str, ...] = ()
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
@@ -72,7 +70,13 @@ def main(arguments: list[str]) -> int:
     refuse_typed(typed_names(arguments), (options.tokenizer != "bpe", "vocabulary_size", not_bpe))
     logs = Console(stderr=True)
     with logs.status("reading"):
-        corpus = load_corpus(options.data, field=options.field, most_bytes=options.most_bytes)
+        corpus = load_corpus(
+            options.data,
+            field=options.field,
+            most_bytes=options.most_bytes,
+            validation=options.validation_data,
+            development=options.development_data,
+        )
     split = split_corpus(corpus, options.validation_fraction, options.development_fraction)
     template = template_for(corpus) if corpus.is_chat else None
     with logs.status("learning the tokenizer"):

@@ -42,7 +42,7 @@ from wordorder.positions import canonical
 from wordorder.settings import LARGEST, Positive, Threads, check
 from wordorder.text.user_text import user_path
 from wordorder.training.compute import Compute
-from wordorder.training.config import TrainConfig, seconds, whole_paths, with_vocabulary
+from wordorder.training.config import TrainConfig, seconds, with_vocabulary, with_whole_paths
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
@@ -250,14 +250,13 @@ def _shown(value: Any) -> str:
 
 def _shared_training(config: CompareConfig) -> TrainConfig:
     """Return the training settings of the baseline, with absolute paths."""
-    train = config.train
+    train = with_whole_paths(config.train)
     length = {} if configured_steps(train) else {"time": train.time or DEFAULT_TIME}
     # Every run would compile again, which does not pay off for small models.
     compiled = {"compile": "no"} if train.compile == "auto" else {}
     model = replace(train.model, position=config.against)
-    data = whole_paths(train.data)
     # Runs are evaluated at the last step: see the module docstring.
-    return replace(train, model=model, data=data, keep="last", **length, **compiled)
+    return replace(train, model=model, keep="last", **length, **compiled)
 
 
 def _asked(config: CompareConfig) -> dict[str, Any]:

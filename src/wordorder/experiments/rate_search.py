@@ -39,8 +39,8 @@ from wordorder.training.config import (
     TrainConfig,
     budget_seconds,
     folder_of,
-    whole_paths,
     with_vocabulary,
+    with_whole_paths,
 )
 from wordorder.training.plan import readable_seconds
 from wordorder.training.preparation import configured_steps, steps_in
@@ -133,7 +133,7 @@ def search(
     show = show or Progress()
     folder = folder_of(config)
     folder = folder.with_name(f"{folder.name}-rates")
-    config = replace(config, data=whole_paths(config.data), keep="last", average="none")
+    config = with_whole_paths(replace(config, keep="last", average="none"))
     with held(folder):
         return _search(folder, config, show, command)
 

@@ -294,9 +294,10 @@ def _configured(settings: Extension, parent: Run, new: int) -> TrainConfig:
         parent.check_has_text()
     config = TrainConfig.from_dict(parent.config["training"], parent.model_config)
     config = fine_tune(config, new, rate=settings.rate, rows=settings.batch_size)
+    text = {"data": whole_paths(settings.data), "validation_data": (), "development_data": ()}
     return replace(
         config,
-        data=whole_paths(settings.data) or config.data,
+        **(text if settings.data else {}),
         field=settings.field or config.field,
         init=str(parent.folder.resolve()),
         chat_template="auto",

@@ -37,11 +37,13 @@ class Document(NamedTuple):
         text: the whole text.
         source: where it was read, for messages.
         turns: the turns of a conversation; empty for plain text.
+        part: `validation` or `development` if the user has assigned it; empty: the split does.
     """
 
     text: str
     source: str
     turns: tuple[Turn, ...] = ()
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Corpus:
                 data = text.encode()
                 digest.update(len(data).to_bytes(8, "little"))
                 digest.update(data)
+            digest.update(document.part.encode())
         return digest.hexdigest()
 
 

@@ -20,6 +20,8 @@ def load_corpus(
     *,
     field: str = PLAIN_FIELD,
     most_bytes: str = MOST_STREAMED,
+    validation: Sequence[str] = (),
+    development: Sequence[str] = (),
 ) -> Corpus:
     """Load a corpus by name, or from files.
 
@@ -32,6 +34,8 @@ def load_corpus(
             order; `hf:NAME[:CONFIG][:SPLIT]` for a Hugging Face dataset; or a sequence of these.
         field: the field or column of tables and datasets that holds the text.
         most_bytes: read so much text of each `hf:` dataset, such as 500MB or 2GB.
+        validation: names whose documents are all validation text.
+        development: names whose documents are all development text.
 
     Raises:
         BadInput: a file cannot be read; the message names the file and the line.
@@ -43,9 +47,17 @@ def load_corpus(
         )
     with notify_if_slow(f"reading {printable(_joined(names))}"):
         read = [_load_one(name, field, byte_count(most_bytes)) for name in names]
+        held_out = [
+            (_load_one(name, field, byte_count(most_bytes)), part)
+            for part, given in (("validation", validation), ("development", development))
+            for name in given
+        ]
     corpora = [corpus for corpus, _ in read]
     documents = tuple(document for corpus in corpora for document in corpus.documents)
-    notes = tuple(note for corpus in corpora for note in corpus.notes)
+    documents += tuple(d._replace(part=part) for (c, _), part in held_out for d in c.documents)
+    read += [each for each, _ in held_out]
+    names += [*validation, *development]
+    notes = tuple(note for corpus, _ in read for note in corpus.notes)
     _check_one_kind(documents)
     if field != PLAIN_FIELD and not any(table for _, table in read):
         notes += (f"--field {field} has no effect: the data has no table or dataset",)

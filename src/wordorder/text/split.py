@@ -14,6 +14,8 @@ same order: a newline at the end or different line wrapping makes no difference.
   languages are all trained on and all validated. A single file is split exactly as in nanoGPT.
   Copies are dropped: among so few documents they are files given twice, or one file copied until
   it was long enough. A note says how many were dropped, so that epochs are counted correctly.
+- Documents that the user has assigned to validation or development (`Document.part`) stay there.
+  A document of the remaining text that equals one of them is dropped, with a note.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -32,6 +34,7 @@ from wordorder.errors import BadInput
 from wordorder.patience import notify_if_slow
 from wordorder.settings import checked
 from wordorder.text.corpus import Corpus, Document
+from wordorder.text.split_notes import PARTS, notes_of
 
 # Recorded with every run: increase it when the same corpus and fractions give other parts.
 VERSION = 2
@@ -42,12 +45,7 @@ FEWEST_DOCUMENTS_TO_HASH = 20
 Rule = Literal["hash", "tail"]
 ValidationFraction = Annotated[float, Interval(gt=0, lt=1)]
 DevelopmentFraction = Annotated[float, Interval(ge=0, lt=1)]
-PARTS = ("training", "development", "validation")
-LINE = re.compile(r"[^\n]+")
 SOME_LINES = re.compile(r"[\s\S]{1,65536}[^\n]*")
-LONG_LINE = 40  # characters: shorter ones repeat by chance
-# A smaller share of repeated lines is normal: phrases such as those of licences.
-REPEATED_LINES_WORTH_A_NOTE = 0.1
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,9 @@ class Split:
         development: text for choosing; None if its fraction is 0.
         validation: text for the reported loss.
         facts: how the corpus was split, for JSON: `version`, `rule`, both fractions, and
-            `documents` (number in all, of different ones, and in each part).
+            `documents` (number in all, of different ones, and in each part); with `assigned`, the
+            parts that the user has chosen, also `dropped`, the number of documents left out
+            because they equal one of these.
     """
 
     training: Corpus
@@ -70,7 +70,7 @@ class Split:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """Remarks on copies and repeated lines, one sentence each."""
-        return _note_of_copies(self.facts) + _note_of_repeated_lines(self)
+        return notes_of(self.facts, self.training, self.validation)
 
 
 @notify_if_slow("splitting the text")
@@ -92,31 +92,80 @@ def split_corpus(
         BadInput: the fractions leave no training text, or there is too little text for all parts.
     """
     check_fractions(validation_fraction, development_fraction)
-    fractions = validation_fraction, development_fraction
+    if any(document.part for document in corpus.documents):
+        return _split_around(corpus, validation_fraction, development_fraction)
     copies = _copies(corpus.documents)
     if rule == "auto":
         whole = corpus.is_chat or len(copies) >= FEWEST_DOCUMENTS_TO_HASH
         rule = "hash" if whole else "tail"
     if rule == "hash":
-        parts = _by_hash(corpus.documents, copies, *fractions)
+        parts = _by_hash(corpus.documents, copies, validation_fraction, development_fraction)
     else:
-        parts = _by_tail([corpus.documents[group[0]] for group in copies], *fractions)
-    named = dict(zip(PARTS, parts, strict=True))
-    if any(not part for name, part in named.items() if development_fraction or name != PARTS[1]):
+        once = [corpus.documents[group[0]] for group in copies]
+        parts = _by_tail(once, validation_fraction, development_fraction)
+    if not (parts[0] and parts[2] and (parts[1] or not development_fraction)):
         raise _too_little(corpus, len(copies), 3 if development_fraction else 2)
-    counts = {name: len(part) for name, part in named.items()}
     facts = {
         "version": VERSION,
         "rule": rule,
         "validation_fraction": validation_fraction,
         "development_fraction": development_fraction,
-        "documents": {"all": len(corpus.documents), "different": len(copies), **counts},
+        "documents": _counts(corpus, len(copies), parts),
     }
+    return _split_of(corpus, parts, facts)
+
+
+def _split_around(corpus: Corpus, validation: float, development: float) -> Split:
+    """Split a corpus of which the user has assigned some documents to a part.
+
+    A part that the user has not chosen is taken from the remaining text by its fraction.
+    """
+    assigned = {name: [d for d in corpus.documents if d.part == name] for name in PARTS}
+    held_out = {_key(d.text) for d in assigned["validation"]}
+    chosen = [d for d in assigned["development"] if _key(d.text) not in held_out]
+    held_out |= {_key(d.text) for d in chosen}
+    rest = [d for d in corpus.documents if not d.part]
+    training = [d for d in rest if _key(d.text) not in held_out]
+    if not training:
+        raise BadInput(
+            f"every document of {corpus.name} equals one of the held-out text, so there is no text "
+            "to train on: give other --data",
+            code="text.only-held-out",
+        )
+    dropped = len(rest) - len(training) + len(assigned["development"]) - len(chosen)
+    fractions = {
+        name: 0.0 if assigned[name] else fraction
+        for name, fraction in (("validation", validation), ("development", development))
+    }
+    parts = [training, chosen, assigned["validation"]]
+    for place, name in enumerate(PARTS):
+        if fractions.get(name):
+            cut = split_corpus(replace(corpus, documents=training), fractions[name])
+            training = parts[0] = list(cut.training.documents)
+            parts[place] = list(cut.validation.documents)
+    facts = {
+        "version": VERSION,
+        "rule": "assigned",
+        "assigned": [name for name in PARTS if assigned[name]],
+        "dropped": dropped,
+        "validation_fraction": fractions["validation"],
+        "development_fraction": fractions["development"],
+        "documents": _counts(corpus, len(_copies(corpus.documents)), parts),
+    }
+    return _split_of(corpus, parts, facts)
+
+
+def _counts(corpus: Corpus, different: int, parts: Sequence[Sequence[Document]]) -> dict[str, int]:
+    sizes = {name: len(part) for name, part in zip(PARTS, parts, strict=True)}
+    return {"all": len(corpus.documents), "different": different, **sizes}
+
+
+def _split_of(corpus: Corpus, parts: Sequence[Sequence[Document]], facts: dict[str, Any]) -> Split:
     training, development, validation = (
         replace(corpus, name=f"{corpus.name} ({name})", documents=tuple(part))
-        for name, part in named.items()
+        for name, part in zip(PARTS, parts, strict=True)
     )
-    return Split(training, development if development_fraction else None, validation, facts)
+    return Split(training, development if development.documents else None, validation, facts)
 
 
 def check_fractions(validation: float, development: float) -> None:
@@ -133,60 +182,6 @@ def check_fractions(validation: float, development: float) -> None:
             "no text to train on: their sum must be below 1",
             code="text.no-training-part",
         )
-
-
-def described(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Describe the held-out parts in words.
-
-    Args:
-        facts: `Split.facts`, possibly from the record of a run.
-
-    Returns:
-        Descriptions of `development` and `validation`.
-    """
-    counts = facts["documents"]
-    percent = {name: f"{100 * facts[f'{name}_fraction']:g}%" for name in PARTS[1:]}
-    if facts["rule"] == "parts":
-        descriptions = {n: f"{percent[n]} of each part of the mixture" for n in PARTS[1:]}
-    elif facts["rule"] == "hash":
-        total = f"of {counts['all']:,} documents, chosen by a hash of their text"
-        descriptions = {name: f"{counts[name]:,} {total}" for name in PARTS[1:]}
-    else:
-        descriptions = {
-            "development": f"the {percent['development']} before that",
-            "validation": f"the last {percent['validation']} of {_cut_documents(counts)}",
-        }
-    if not counts["development"]:
-        descriptions["development"] = "none: nothing is chosen"
-    return descriptions
-
-
-def repeated_lines(split: Split) -> float:
-    """Return the share of the validation text's long lines that are also in the training text.
-
-    The split keeps equal documents together, but does not detect documents that are nearly equal or
-    contain one another. With a large share the validation loss partly measures memorisation.
-    """
-    lines = [line for line in _lines(split.validation) if len(line) >= LONG_LINE]
-    if not lines:
-        return 0.0
-    repeated = set(lines).intersection(_lines(split.training))
-    return sum(len(line) for line in lines if line in repeated) / sum(map(len, lines))
-
-
-def _lines(part: Corpus) -> Iterator[str]:
-    return (
-        match[0].strip() for document in part.documents for match in LINE.finditer(document.text)
-    )
-
-
-def _cut_documents(counts: Mapping[str, int]) -> str:
-    """Name the documents that a tail split cuts."""
-    if counts["different"] == 1:
-        return "the text"
-    if counts["validation"] == counts["different"]:
-        return f"each of {counts['different']} documents"
-    return f"{counts['validation']} of {counts['different']} documents (others are too short)"
 
 
 def _copies(documents: Sequence[Document]) -> list[list[int]]:
@@ -241,10 +236,13 @@ def _by_tail(
             break
         whole |= equal
     return [
-        [Document(cut[part], source) for cut, (_, source, _) in zip(pieces, documents, strict=True)
-         if cut[part]]
+        [
+            document._replace(text=cut[part])
+            for cut, document in zip(pieces, documents, strict=True)
+            if cut[part]
+        ]
         for part in range(3)
-    ]  # fmt: skip
+    ]
 
 
 def _cut(text: str, validation: float, development: float) -> tuple[str, str, str]:
@@ -288,26 +286,6 @@ def _share(text: str) -> float:
     """Return a hash of the text in [0, 1), the same on every machine and in every process."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64
-
-
-def _note_of_copies(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    counts = facts["documents"]
-    copies = counts["all"] - counts["different"]
-    if not copies:
-        return ()
-    subject = f"{copies:,} of {counts['all']:,} documents repeat the text of another"
-    treatment = "were dropped" if facts["rule"] == "tail" else "are in the same part as that one"
-    return (f"{subject} and {treatment}",)
-
-
-def _note_of_repeated_lines(split: Split) -> tuple[str, ...]:
-    share = repeated_lines(split)
-    if share < REPEATED_LINES_WORTH_A_NOTE:
-        return ()
-    return (
-        f"{share:.0%} of the long lines of the validation text are also in the training text: its "
-        "loss partly measures memorisation",
-    )
 
 
 def _too_little(corpus: Corpus, different: int, parts: int) -> BadInput:

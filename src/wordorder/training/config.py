@@ -69,6 +69,10 @@ class TrainConfig:
     development_fraction: DevelopmentFraction = 0.04
     """share of the text for choosing the weights to keep, not trained on; 0: the last weights are
     kept"""
+    validation_data: tuple[str, ...] = ()
+    """files or folders that are all validation text, instead of a share of the text"""
+    development_data: tuple[str, ...] = ()
+    """files or folders that are all development text, instead of a share of the text"""
     isolate_documents: bool = False
     """documents packed in one sequence do not attend to each other"""
     chat_template: TemplateName = "auto"
@@ -151,7 +155,13 @@ class TrainConfig:
                 "data is empty: give files, folders, python-docs or hf:NAME",
                 code="training.no-data",
             )
-        mixture_of(self.data)
+        if mixture_of(self.data) and (self.validation_data or self.development_data):
+            name = "validation-data" if self.validation_data else "development-data"
+            raise BadInput(
+                f"--{name} needs --data without weights: each text of a mixture is split by "
+                "--validation-fraction and --development-fraction",
+                code="training.held-out-data-of-mixture",
+            )
         check_fractions(self.validation_fraction, self.development_fraction)
         if self.average != "none" and (self.keep == "last" or not self.development_fraction):
             setting = "--keep last" if self.keep == "last" else "--development-fraction 0"
@@ -197,11 +207,10 @@ class TrainConfig:
         earlier versions are found by their settings.
         """
         values = {k: v for k, v in asdict(self).items() if k != "model"}
-        for name in ("average", "recompute"):
+        for name in ("average", "recompute", "validation_data", "development_data"):
             if values[name] == getattr(type(self), name):
                 del values[name]
-        lists = {"data": list(self.data), "checkpoint_at_words": list(self.checkpoint_at_words)}
-        return {**values, **lists}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], model: ModelConfig) -> TrainConfig:
@@ -247,6 +256,12 @@ def budget_seconds(config: TrainConfig) -> float:
 def whole_paths(data: tuple[str, ...]) -> tuple[str, ...]:
     """Return names of data with absolute paths for existing files."""
     return tuple(map(_whole_path, data))
+
+
+def with_whole_paths(config: TrainConfig) -> TrainConfig:
+    """Return a configuration that can be read from another working directory."""
+    names = ("data", "validation_data", "development_data")
+    return replace(config, **{name: whole_paths(getattr(config, name)) for name in names})
 
 
 def _whole_path(text: str) -> str:

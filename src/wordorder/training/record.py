@@ -59,10 +59,11 @@ def free_folder(config: TrainConfig) -> Path:
             code="training.init-overwritten",
         )
     old_files = {path.resolve() for path in own_files(folder, RUN)}
-    for name in (weighted_name(text).name for text in config.data):
+    given = (*config.data, *config.validation_data, *config.development_data)
+    for name in (weighted_name(text).name for text in given):
         if user_path(name).resolve() in old_files:
             raise BadInput(
-                f"--data {name} belongs to the run to be overwritten: choose another --out",
+                f"{name} belongs to the run to be overwritten: choose another --out",
                 code="training.data-overwritten",
             )
     return folder

@@ -16,7 +16,7 @@ from wordorder.text.store import TokenStore, joined, open_store, shortened
 from wordorder.training.config import TrainConfig
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
-from wordorder.training.training_data import read_training_data
+from wordorder.training.training_data import corpus_of, read_training_data
 
 
 def text_of(
@@ -49,7 +49,7 @@ def text_of(
         config = TrainConfig.from_dict(run.config["training"], run.model_config)
     if mixture_of(config.data):
         return _of_mixture(run, config, recorded)
-    corpus = load(config.data, field=config.field, most_bytes=config.most_bytes)
+    corpus = corpus_of(config, load)
     if corpus.content_hash != recorded["content_hash"]:
         raise _other_text(run, config)
     # Not the configured fraction: a development part that was too short was trained on.

@@ -35,8 +35,8 @@ from wordorder.training.compute import (
 from wordorder.training.config import (
     TrainConfig,
     folder_of,
-    whole_paths,
     with_vocabulary,
+    with_whole_paths,
 )
 from wordorder.training.display import Display
 from wordorder.training.follower import lead
@@ -137,7 +137,7 @@ def train_in_held_folder(
     started, show = time.perf_counter(), show or Display()
     folder = free_folder(config)
     # Absolute paths, so that the run can be resumed from another working directory.
-    config = replace(config, out=str(folder), data=whole_paths(config.data))
+    config = with_whole_paths(replace(config, out=str(folder)))
     check_extras(config)
     ranks.check_batch_size(config.batch_size)
     if config.model.experts and ranks.count > 1:

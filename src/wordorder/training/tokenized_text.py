@@ -139,6 +139,8 @@ def of_corpus(
     if too_short:
         training_data, notes = _tokenized(config, corpus, 0.0, tokenizer, None)
     parts = {"training": training_data.training, "validation": training_data.validation}
+    if config.development_data and training_data.development is not None:
+        parts["development"], too_short = training_data.development, False
     shortest = min(map(len, parts.values()))
     for name, store in parts.items():
         if len(store) <= length:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from wordorder.errors import BadInput, Refused
+from wordorder.text.corpus import Corpus
 from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
-from wordorder.text.split import described
+from wordorder.text.split_notes import described
 from wordorder.text.store import TokenStore
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.config import TrainConfig
@@ -38,8 +39,23 @@ def read_training_data(
     """
     if mixture := mixture_of(config.data):
         return read_mixture(config, mixture, tokenizer, chat)
-    corpus = load_corpus(config.data, field=config.field, most_bytes=config.most_bytes)
+    corpus = corpus_of(config)
     return of_corpus(config, corpus, tokenizer, template_of(config, corpus, chat))
+
+
+def corpus_of(config: TrainConfig, load: Callable[..., Corpus] = load_corpus) -> Corpus:
+    """Return the corpus of a configuration, its held-out data included.
+
+    Args:
+        load: as `load_corpus`; another one may keep texts that several runs share.
+    """
+    held_out = {"validation": config.validation_data, "development": config.development_data}
+    return load(
+        config.data,
+        field=config.field,
+        most_bytes=config.most_bytes,
+        **{part: data for part, data in held_out.items() if data},
+    )
 
 
 def read_text(
