@@ -21,6 +21,7 @@ from wordorder.cli.options.extend import ExtendOptions, read_options
 from wordorder.cli.train import Terminal
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import served_length, smallest_base
+from wordorder.extension.display import ExtensionDisplay
 from wordorder.extension.extend import Extended, Extension, extend, go_on
 from wordorder.extension.method_search import MethodResult, StreamingResult
 from wordorder.extension.methods import base_of, rotary_part, turning_pairs
@@ -102,7 +103,7 @@ def _bound(model: ModelConfig) -> str | None:
     )
 
 
-class Screen:
+class Screen(ExtensionDisplay):
     """Shows a progress bar for measurements, training progress, and tables on stdout."""
 
     def __init__(self, quiet: bool = False) -> None:

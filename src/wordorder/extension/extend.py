@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from annotated_types import Gt
 
@@ -22,10 +22,10 @@ from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput, Failed
 from wordorder.evaluation.retrieval import check_kinds
 from wordorder.extension import record
+from wordorder.extension.display import ExtensionDisplay
 from wordorder.extension.fine_tune import RATE, fine_tune
 from wordorder.extension.method_search import (
     MethodResult,
-    StreamingResult,
     text_to_choose_on,
     try_methods,
     try_streaming,
@@ -47,7 +47,6 @@ from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Se
 from wordorder.training.checkpoints import save_weights
 from wordorder.training.compute import pick_device
 from wordorder.training.config import TrainConfig, folder_of, whole_paths
-from wordorder.training.display import Display
 from wordorder.training.run import RUN, Run
 from wordorder.training.start import free_folder, resume_in_held_folder, train_in_held_folder
 from wordorder.training.training_data import TrainingData, read_text, split_warning
@@ -127,23 +126,6 @@ class Extended:
     after: RunMeasurements
 
 
-class ExtensionDisplay(Protocol):
-    """Receives progress and intermediate results of an extension."""
-
-    training: Display
-
-    def say(self, line: str) -> None: ...
-    def progress(self, share: float, what: str) -> None: ...
-    def tried(
-        self,
-        tried: list[MethodResult],
-        streamed: list[StreamingResult],
-        old: int,
-        new: int,
-        chosen_on: str,
-    ) -> None: ...
-
-
 def target_length(to: str, trained: int) -> int:
     """Return the length in tokens that `4x` or `8192` stands for.
 
@@ -167,7 +149,11 @@ def target_length(to: str, trained: int) -> int:
 
 
 def extend(
-    settings: Extension, show: ExtensionDisplay, *, trust: bool = False, command: str | None = None
+    settings: Extension,
+    show: ExtensionDisplay | None = None,
+    *,
+    trust: bool = False,
+    command: str | None = None,
 ) -> Extended:
     """Extend the context of a trained run into a new run.
 
@@ -183,7 +169,7 @@ def extend(
     new = target_length(settings.to, parent.model_config.trained_length)
     config = _configured(settings, parent, new)
     with held(folder_of(config)):
-        return _extend(settings, parent, config, show, command)
+        return _extend(settings, parent, config, show or ExtensionDisplay(), command)
 
 
 def _extend(
@@ -246,7 +232,7 @@ def _extend(
 
 def go_on(
     folder: str,
-    show: ExtensionDisplay,
+    show: ExtensionDisplay | None = None,
     *,
     parent: str | None = None,
     inexact: bool = False,
@@ -264,6 +250,7 @@ def go_on(
         BadInput: the folder is not an extended run, or its parent is missing.
         Refused: the weights would differ from an uninterrupted run, and `inexact` is not set.
     """
+    show = show or ExtensionDisplay()
     run = Run.load(folder, trust=trust)
     about = record.extension_of(run)
     source = record.find_parent(run, parent, trust=trust)

@@ -1,0 +1,381 @@
+"""Which positional embedding gives what, to a small model that reads ten million words once.
+
+    python benchmarks/ten_million_words.py --data FOLDER [--out evidence/ten-million-words]
+        [--runs runs/ten-million-words] [--positions none learned sinusoidal rotary alibi]
+        [--seeds 5] [--processes 2] [--plan]
+
+FOLDER holds classics.txt.gz (245 books, separated by form feeds), classics.tsv (number, words,
+author and title of each), blimp/*.jsonl.gz and wikitext2-test.txt. `protocol.json` in --out says
+what is compared and how it will be judged; it was written before the first run. `rates.jsonl` has
+one line for each short run that chose a learning rate, `runs.jsonl` one for each run of the table.
+What has its line there is not done again, so the work can be spread over days and machines; an
+interrupted run continues from its checkpoint in --runs. `--plan` measures a step and prints the
+hours, and trains nothing.
+
+The text is split by author, by a hash of the name: no author is in two parts. Test books are read
+by the runs of the table alone, each once; development books choose the learning rates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import wordorder as wo
+from wordorder.allocator import keep_large_blocks
+from wordorder.evaluation.context import context_losses
+from wordorder.evaluation.loss import evaluate
+from wordorder.evaluation.order import order_losses
+from wordorder.evaluation.preferences import TIE, differences, read_pairs
+from wordorder.experiments.document_losses import document_losses, grouped
+from wordorder.experiments.tuning import FACTORS, SEEDS, best, further
+from wordorder.extension.extend import Extension, extend
+from wordorder.text.load import load_corpus
+from wordorder.text.store import open_store
+from wordorder.text.tokenizer import make_tokenizer
+from wordorder.training.compute import Compute, fingerprinted
+from wordorder.training.metrics import read
+from wordorder.training.run import Run
+from wordorder.training.training_data import read_training_data
+
+POSITIONS = ("none", "learned", "sinusoidal", "rotary", "alibi")
+GRU = "gru"  # a row of the table without attention
+WORDS = 10_000_000
+HELD_OUT_BOOKS = 40  # at least, in each of the two held-out parts
+HELD_OUT_WORDS = 20_000  # of each held-out book, from its beginning
+MODEL = {"width": 128, "layers": 4, "heads": 4, "trained_length": 256, "dropout": 0.0}
+BATCH_SIZE = 8
+TOKENS_PER_STEP = BATCH_SIZE * MODEL["trained_length"]
+ONE_THREAD = Compute("cpu", 1, "bfloat16", "plain", muon_dtype="bfloat16")
+RATE_SHARE = 0.25  # of the tokens, in runs that choose a learning rate
+CONTEXTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
+EXTENDED = ("rotary", "learned", "sinusoidal")  # those for which `extend` has methods
+EXTENDED_SEEDS = 3
+NEVER = 1 << 40
+
+
+def main() -> None:
+    options = _options()
+    text = options.runs / "text"
+    if not (text / "tokenizer.json").exists():
+        write_text(options.data, text)
+    if options.plan:
+        print_plan(text, options)
+        return
+    rates = choose_rates(text, options)
+    cells = [
+        {"position": position, "seed": seed, "rate": rates[position], "share": 1.0}
+        for seed in range(options.seeds)
+        for position in options.positions
+    ]
+    for line in run_all(cells, options.out / "runs.jsonl", text, options):
+        print(json.dumps({k: line[k] for k in ("position", "seed", "rate", "bits_per_byte")}))
+
+
+# The text
+
+
+def split_by_author(table: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the books of each part: whole authors in the order of a hash of their name.
+
+    Args:
+        table: `number`, `words`, `author` and `title` of each book.
+    """
+    authors = sorted({book["author"] for book in table}, key=_hash)
+    parts: dict[str, list[dict[str, Any]]] = {"validation": [], "development": [], "training": []}
+    for author in authors:
+        part = next((p for p in parts if len(parts[p]) < HELD_OUT_BOOKS), "training")
+        parts[part] += [book for book in table if book["author"] == author]
+    words = 0
+    training = []
+    for book in sorted(parts["training"], key=lambda book: _hash(book["title"])):
+        if words + book["words"] <= WORDS:
+            training.append(book)
+            words += book["words"]
+    return {**parts, "training": training}
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()
+
+
+def write_text(data: Path, text: Path) -> None:
+    """Write each part as a folder with one file a book, and a tokenizer fitted on training text."""
+    with gzip.open(data / "classics.txt.gz", "rt", encoding="utf-8") as file:
+        books = file.read().split("\f")
+    rows = (data / "classics.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    table = [
+        {"number": int(number), "words": int(words), "author": author, "title": title}
+        for number, words, author, title in (row.split("\t") for row in rows)
+    ]
+    for part, chosen in split_by_author(table).items():
+        (text / part).mkdir(parents=True, exist_ok=True)
+        for book in chosen:
+            words = re.split(r"(\s+)", books[book["number"]].strip())
+            most = None if part == "training" else 2 * HELD_OUT_WORDS
+            path = text / part / f"{book['number']:03}.txt"
+            path.write_text("".join(words[:most]), encoding="utf-8")
+        print(f"{part}: {len(chosen)} books by {len({book['author'] for book in chosen})} authors")
+    training = load_corpus(str(text / "training"))
+    make_tokenizer("bpe", training, 4096).save(text / "tokenizer.json")
+
+
+# The runs
+
+
+def choose_rates(text: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Return the factor of both learning rates with the lowest development loss.
+
+    Factors 1/2, 1 and 2, and further where the best is at an edge; two seeds that the table does
+    not use.
+    """
+    path, chosen = options.out / "rates.jsonl", {}
+    factors = dict.fromkeys(options.positions, FACTORS)
+    while factors:
+        cells = [
+            {"position": p, "seed": seed, "rate": rate, "share": RATE_SHARE}
+            for p, rates in factors.items()
+            for rate in rates
+            for seed in SEEDS
+        ]
+        list(run_all(cells, path, text, options))
+        factors = {}
+        for position in options.positions:
+            losses: dict[float, list[float]] = {}
+            for line in lines_of(path):
+                if line["position"] == position:
+                    losses.setdefault(line["rate"], []).append(line["development_loss"])
+            if more := further(losses, set(losses)):
+                factors[position] = more
+            chosen[position] = best(losses)
+    return chosen
+
+
+def run_all(
+    cells: Sequence[dict[str, Any]], path: Path, text: Path, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Run the cells that have no line in a file yet, and append their lines."""
+    done = {_key(line) for line in lines_of(path)}
+    left = [cell for cell in cells if _key(cell) not in done]
+    context = get_context("spawn")
+    with ProcessPoolExecutor(options.processes, context, max_tasks_per_child=1) as pool:
+        jobs = {pool.submit(run, cell, text, options.runs, options.data): cell for cell in left}
+        for job in as_completed(jobs):
+            line = {**jobs[job], **job.result()}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(rounded(line)) + "\n")
+            yield line
+
+
+def config_of(cell: dict[str, Any], text: Path, folder: Path) -> wo.TrainConfig:
+    """Return the configuration of one run."""
+    reader = {"kind": GRU} if cell["position"] == GRU else {"position": cell["position"]}
+    rates = {
+        name: cell["rate"] * getattr(wo.TrainConfig, name)
+        for name in ("learning_rate", "matrix_learning_rate")
+    }
+    return wo.TrainConfig(
+        model=wo.ModelConfig(**MODEL, **reader),
+        data=(str(text / "training"),),
+        validation_data=(str(text / "validation"),),
+        development_data=(str(text / "development"),),
+        tokenizer=str(text / "tokenizer.json"),
+        batch_size=BATCH_SIZE,
+        seed=cell["seed"],
+        out=str(folder),
+        keep="last",
+        evaluate_every=NEVER,
+        overwrite=True,
+        **rates,
+    )
+
+
+def run(cell: dict[str, Any], text: Path, runs: Path, data: Path) -> dict[str, Any]:
+    """Train one cell, or go on with it, measure it, and remove its folder."""
+    keep_large_blocks()
+    torch.set_num_threads(1)
+    folder = runs / "-".join(str(value) for value in cell.values())
+    config = config_of(cell, text, folder)
+    start = time.perf_counter()
+    if any(folder.glob("training/step-*")):
+        trained = wo.resume(str(folder))
+    else:
+        tokens = len(read_training_data(config).training)
+        steps = int(cell["share"] * tokens) // TOKENS_PER_STEP
+        trained = wo.train(replace(config, steps=steps), compute=ONE_THREAD)
+    seconds = time.perf_counter() - start
+    measured = of_table(trained, folder, data) if cell["share"] == 1 else of_rate(trained)
+    line = {
+        **measured,
+        "parameters": sum(weight.numel() for weight in trained.model.parameters()),
+        "tokens": trained.config["training"]["steps"] * TOKENS_PER_STEP,
+        "training_seconds": round(seconds),
+        "measuring_seconds": round(time.perf_counter() - start - seconds),
+        "machine": asdict(fingerprinted(Compute.from_dict(trained.config["machine"]))),
+        "wordorder": wo.__version__,
+        "commit": commit(),
+    }
+    shutil.rmtree(folder)
+    return line
+
+
+def of_rate(trained: Run) -> dict[str, Any]:
+    """Return the development loss, which chooses the learning rate."""
+    store = read_training_data(_training(trained), trained.tokenizer).development
+    loss = evaluate(trained.model, store, context_length=MODEL["trained_length"])
+    return {"development_loss": loss.loss_nats}
+
+
+def of_table(trained: Run, folder: Path, data: Path) -> dict[str, Any]:
+    """Return all that is measured of a run of the table."""
+    model, tokenizer = trained.model, trained.tokenizer
+    test = read_training_data(_training(trained), tokenizer).validation
+    length = MODEL["trained_length"]
+    by_document = document_losses(model, test, context_length=length)
+    losses, weights = (torch.tensor(by_document[name]).double() for name in ("losses", "weights"))
+    loss = ((losses * weights).sum() / weights.sum()).item()
+    context = context_losses(model, test, CONTEXTS, trained_length=length)
+    order = order_losses(model, test, trained_length=length)
+    wikitext = open_store(load_corpus(str(data / "wikitext2-test.txt")), tokenizer)
+    line = {
+        "loss": loss,
+        "bits_per_byte": loss / _nats_per_bit(test),
+        "by_document": by_document,
+        "contexts": [
+            {
+                "length": at.context_length,
+                **(
+                    {"cannot": at.cannot}
+                    if at.cannot
+                    else {"by_document": grouped(at.window_losses, context.window_documents)}
+                ),
+            }
+            for at in context.lengths
+        ],
+        "order": {p.name: p.cannot or p.increase_nats for p in order.probes},
+        "wikitext2_bits_per_byte": evaluate(model, wikitext, context_length=length).loss_nats
+        / _nats_per_bit(wikitext),
+        "blimp": blimp(trained, data / "blimp"),
+    }
+    model_config = trained.model_config
+    extends = model_config.kind != GRU and model_config.position in EXTENDED
+    if extends and _training(trained).seed < EXTENDED_SEEDS:
+        line["extended"] = extended(folder)
+    return line
+
+
+def extended(folder: Path) -> dict[str, Any]:
+    """Return the test loss at each length up to four times the trained one, with the best method.
+
+    The method is chosen on development text among all that fit, and nothing is trained.
+    """
+    longer = Path(f"{folder}-longer")
+    outcome = extend(Extension(str(folder), "4x", out=str(longer), overwrite=True))
+    shutil.rmtree(longer)
+    losses = {
+        name: {at.context_length: at.loss_nats for at in measured.context.lengths}
+        for name, measured in (("before", outcome.before), ("after", outcome.after))
+    }
+    return {"method": outcome.method, "to": "4x", **losses}
+
+
+def blimp(trained: Run, folder: Path) -> dict[str, dict[str, float]]:
+    """Return, for each paradigm, its accuracy with ties as half, and the official one without."""
+    scores = {}
+    for path in sorted(folder.glob("*.jsonl.gz")):
+        change = differences(trained.model, trained.tokenizer, read_pairs(str(path)))
+        ties = (change.abs() <= TIE).double().mean().item()
+        above = (change > TIE).double().mean().item()
+        official = (change > 0).double().mean().item()
+        name = path.name.removesuffix(".jsonl.gz")
+        scores[name] = {"accuracy": above + ties / 2, "official": official}
+    return scores
+
+
+def _training(trained: Run) -> wo.TrainConfig:
+    return wo.TrainConfig.from_dict(trained.config["training"], trained.model_config)
+
+
+def _nats_per_bit(store: Any) -> float:
+    """Return what divides nats per token to give bits per byte."""
+    return float(torch.tensor(2.0).log() * store.bytes / store.targets)
+
+
+# Planning
+
+
+def print_plan(text: Path, options: argparse.Namespace) -> None:
+    """Measure a few steps, and print how long everything takes that has no line yet."""
+    cell = {"position": "rotary", "seed": 0, "rate": 1.0, "share": 1.0}
+    config = config_of(cell, text, options.runs / "plan")
+    tokens = len(read_training_data(config).training)
+    wo.train(replace(config, steps=60), compute=ONE_THREAD)
+    rates = [r["tokens_per_second"] for r in read(options.runs / "plan" / "metrics.jsonl")
+             if "tokens_per_second" in r]  # fmt: skip
+    shutil.rmtree(options.runs / "plan")
+    hours = tokens / rates[-1] / 3600
+    runs = len(options.positions) * options.seeds - len(lines_of(options.out / "runs.jsonl"))
+    trials = len(FACTORS) * len(SEEDS) * len(options.positions)
+    trials = max(0, trials - len(lines_of(options.out / "rates.jsonl")))
+    total = hours * (runs + RATE_SHARE * trials) / options.processes
+    print(f"{tokens:,} tokens, {rates[-1]:,.0f} tokens/s on one thread: {60 * hours:.0f} min a run")
+    print(f"left: {runs} runs, and {trials} trials of a quarter each: {total:.1f} hours")
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file of results; none if it does not exist."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def rounded(value: Any) -> Any:
+    """Return a value of JSON with six digits after the point."""
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def commit() -> str:
+    """Return the commit that is measured; empty outside a repository."""
+    shown = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return shown.stdout.strip()
+
+
+def _key(cell: dict[str, Any]) -> tuple[Any, ...]:
+    return cell["position"], cell["seed"], cell["rate"], cell["share"]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("evidence/ten-million-words"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/ten-million-words"))
+    parser.add_argument("--positions", nargs="+", default=POSITIONS)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--plan", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
