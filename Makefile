@@ -67,6 +67,7 @@ test-all: .venv/wordorder-test
 docs: .venv/wordorder-docs
 	$(BIN)/python docs/write_positions.py
 	$(BIN)/python docs/write_claims.py
+	$(BIN)/python docs/write_tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html, or serve it, which the search needs: $(BIN)/python -m http.server -d site"
 

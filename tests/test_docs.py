@@ -206,6 +206,15 @@ def test_the_figures_of_the_claims_are_the_evidence() -> None:
     assert page == written(page), "docs/claims.md is old: run make docs"
 
 
+def test_the_tables_of_the_pages_are_the_evidence() -> None:
+    script = runpy.run_path(str(DOCS / "write_tables.py"))
+    pages = list(script["pages"]())
+    assert {"measurements.md", "train.md"} <= {page.name for page in pages}
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert text == script["written"](text), f"docs/{page.name} is old: run make docs"
+
+
 def test_the_pages_are_those_of_the_classes() -> None:
     written = runpy.run_path(str(DOCS / "write_positions.py"))
     for name, kind in CATALOGUE.items():

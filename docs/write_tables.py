@@ -1,0 +1,177 @@
+"""Write the tables of measured figures from evidence/: `make docs`.
+
+    python docs/write_tables.py
+
+Text between `<!-- begin NAME -->` and `<!-- end NAME -->` is replaced by the table `NAME` of
+`TABLES`; the rest of each page is written by hand. A test fails where a page differs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from wordorder.experiments.statistics import interval
+
+DOCS = Path(__file__).parent
+EVIDENCE = DOCS.parent / "evidence"
+BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+
+def main() -> None:
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(written(text), encoding="utf-8")
+
+
+def pages() -> Iterator[Path]:
+    """Yield the pages with a table of this file."""
+    for page in sorted(DOCS.glob("*.md")):
+        names = {name for _, name, _ in BLOCK.findall(page.read_text(encoding="utf-8"))}
+        if names & TABLES.keys():
+            yield page
+
+
+def written(text: str) -> str:
+    """Return a page with its tables as the evidence has them."""
+
+    def replaced(match: re.Match[str]) -> str:
+        table = TABLES.get(match[2])
+        return match[0] if table is None else f"{match[1]}{table()}\n{match[3]}"
+
+    return BLOCK.sub(replaced, text)
+
+
+def lines(name: str) -> list[dict[str, Any]]:
+    """Return the records of a file of evidence with one JSON object a line."""
+    text = (EVIDENCE / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: str = "---") -> str:
+    """Return a table in Markdown."""
+    rule = ["---", *[align] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |".replace("  ", " ") for row in (head, rule, *rows))
+
+
+# The default model
+
+
+def defaults(variant: str, size: str, steps: int) -> dict[str, dict[int, dict[str, Any]]]:
+    """Return the runs of benchmarks/defaults.py: for each embedding, by seed."""
+    runs: dict[str, dict[int, dict[str, Any]]] = {}
+    for line in lines("defaults.jsonl"):
+        if (line["variant"], line["size"], line["steps"]) == (variant, size, steps):
+            runs.setdefault(line["position"], {})[line["seed"]] = line
+    return runs
+
+
+def mean(runs: dict[int, dict[str, Any]], what: str) -> float:
+    return sum(run[what] for run in runs.values()) / len(runs)
+
+
+def against_none(runs: dict[str, dict[int, dict[str, Any]]], position: str) -> str:
+    """Return the paired difference to no position, with its interval over seeds."""
+    seeds = sorted(runs[position].keys() & runs["none"].keys())
+    paired = interval([runs[position][s]["loss"] - runs["none"][s]["loss"] for s in seeds])
+    if position == "none":
+        return ""
+    if paired.low is None:
+        return f"{paired.mean:+.3f}"
+    return f"{paired.mean:+.3f} ({paired.low:+.3f} to {paired.high:+.3f})"
+
+
+def embeddings_compared() -> str:
+    runs = defaults("default", "nano", 400)
+    ranked = sorted(runs, key=lambda position: mean(runs[position], "loss"))
+    rows = [
+        [
+            position,
+            f"{mean(runs[position], 'loss'):.3f}",
+            against_none(runs, position),
+            f"{mean(runs[position], 'bits_per_byte'):.3f}",
+        ]
+        for position in ranked
+    ]
+    return table(["position", "nats per token", "against none", "bits per byte"], rows)
+
+
+def words_multiplied() -> str:
+    plain, scaled = (defaults(variant, "nano", 400) for variant in ("unscaled", "default"))
+    rows = [
+        [
+            position,
+            f"{mean(plain[position], 'loss'):.3f}",
+            against_none(plain, position),
+            f"{mean(scaled[position], 'loss'):.3f}",
+            against_none(scaled, position),
+            f"{mean(scaled[position], 'bits_per_byte'):.3f}",
+        ]
+        for position in ("none", "learned", "sinusoidal", "rotary", "alibi")
+    ]
+    head = [
+        "position",
+        "loss, words not multiplied",
+        "difference to `none`",
+        "loss, words multiplied (default)",
+        "difference to `none`",
+        "bits per byte, default",
+    ]
+    return table(head, rows)
+
+
+LONGER_OR_LARGER = (("nano", 2000), ("tiny", 400), ("tiny", 2000), ("mini", 400))
+
+
+def longer_or_larger() -> str:
+    """The differences to no position with more steps and larger models, where they were run."""
+    grids = {
+        f"{size}, {steps:,} steps": runs
+        for size, steps in LONGER_OR_LARGER
+        if len(runs := defaults("default", size, steps)) == 5
+    }
+    rows = [
+        [position, *(against_none(runs, position) for runs in grids.values())]
+        for position in ("learned", "sinusoidal", "alibi", "rotary")
+    ]
+    rows.append(["loss of `none`", *(f"{mean(r['none'], 'loss'):.3f}" for r in grids.values())])
+    rows.append(["seeds", *(str(len(r["rotary"])) for r in grids.values())])
+    return table(["embedding", *grids], rows)
+
+
+def sizes_and_dropout() -> str:
+    usual = {"nano": 128, "tiny": 256, "mini": 256, "small": 256}
+    order = list(usual)
+    runs = sorted(
+        lines("sizes-and-dropout.jsonl"),
+        key=lambda r: (order.index(r["size"]), r["tokens"], r["dropout"]),
+    )
+    rows = [
+        [
+            r["size"] + (f", context {r['context']}" if r["size"] == "small" else ""),
+            f"{r['dropout']:g}",
+            f"{r['tokens'] / 1e6:.2f} M",
+            f"{r['tokens'] / 351_000:.1f}",
+            f"{r['loss']:.3f}",
+            f"{r['bits_per_byte']:.3f}",
+            f"{r['seconds'] / 60:.1f}",
+        ]
+        for r in runs
+    ]
+    head = ["model", "dropout", "tokens read", "passes", "loss", "bits per byte", "minutes"]
+    return table(head, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "embeddings-compared": embeddings_compared,
+    "words-multiplied": words_multiplied,
+    "longer-or-larger": longer_or_larger,
+    "sizes-and-dropout": sizes_and_dropout,
+}
+
+
+if __name__ == "__main__":
+    main()
