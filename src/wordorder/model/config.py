@@ -122,6 +122,9 @@ class ModelConfig:
     """replace each logit c by cap * tanh(c / cap); 0: no cap"""
     attention_softcap: Rate = 0.0
     """replace each attention score c by cap * tanh(c / cap) (Gemma 2); 0: no cap"""
+    attention_sinks: bool = False
+    """one learned score for each head that takes a share of its attention and has no value
+    (gpt-oss)"""
     windows: tuple[NotNegative, ...] = ()
     """sliding window of each layer, as a pattern over layers; 0: no window"""
     causal: bool = True

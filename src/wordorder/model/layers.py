@@ -196,6 +196,14 @@ class FeedForward(nn.Module):
         return self.down(activated(self.input(x), self.activation))
 
 
+def make_sinks(config: ModelConfig) -> nn.Parameter | None:
+    """Return the sinks of a layer, (heads,), or None; they are 0 before training.
+
+    Source: OpenAI 2025 (gpt-oss), section 2.2; with 0 it is Miller 2023, "Attention is off by one".
+    """
+    return nn.Parameter(torch.zeros(config.heads)) if config.attention_sinks else None
+
+
 class Attention(nn.Module):
     """The attention branch: projections, QK-norm, positions, kernel."""
 
@@ -210,6 +218,7 @@ class Attention(nn.Module):
         if config.qk_norm:
             self.query_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon)
             self.key_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon)
+        self.sinks = make_sinks(config)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, without positions.
@@ -226,5 +235,5 @@ class Attention(nn.Module):
         return queries, keys, values
 
     def forward(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
-        attended = context.attend(x, *self.project(x), cache)
+        attended = context.attend(x, *self.project(x), cache, sinks=self.sinks)
         return self.output(attended.transpose(1, 2).flatten(-2))
