@@ -104,6 +104,7 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "ntk": {**RMS, "position": "rotary:scaling=ntk,factor=4"},
         "dynamic": {**RMS, "position": "rotary:scaling=dynamic,factor=2,original_length=12"},
         "yarn": {**RMS, "position": "rotary:scaling=yarn,factor=4,beta_fast=3,beta_slow=0.5"},
+        "yarn, ends not rounded": {**RMS, "position": f"{YARN},truncate=false"},
         "llama3": {
             **RMS,
             "position": "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8",
@@ -221,6 +222,7 @@ GGUF_ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "linear": {**RMS, "position": "rotary:scaling=linear,factor=4"},
         "ntk": {**RMS, "position": "rotary:scaling=ntk,factor=4"},
         "yarn": {**RMS, "position": YARN},
+        "yarn, ends not rounded": {**RMS, "position": f"{YARN},truncate=false"},
         "llama3": {**RMS, "position": LLAMA3},
         "longrope, long": {**RMS, "position": f"rotary:scaling=longrope,factor=4,{DIVISORS}"},
         "longrope, short": {

@@ -90,9 +90,12 @@ def _are_alone(architecture: Architecture) -> bool:
 
 
 def _is_plain(rotary: Rotary, scalings: frozenset[str]) -> bool:
-    """Return whether whole heads are turned, with one of these scalings."""
+    """Return whether whole heads are turned, with one of these scalings.
+
+    Settings of one kind of layers alone have no YaRN without `truncate`: transformers ignores it.
+    """
     is_whole = rotary.fraction == 1 and not rotary.proportional
-    return is_whole and rotary.scaling in scalings
+    return is_whole and rotary.scaling in scalings and rotary.truncate
 
 
 def _has_rotary_by_window(architecture: Architecture, *, of_full: frozenset[str]) -> bool:

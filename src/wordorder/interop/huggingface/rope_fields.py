@@ -158,6 +158,8 @@ def _scaling(fields: Fields, kind: str, length: int, trained: int) -> dict[str, 
             values[ours] = fields.number(theirs, DEFAULTS.get(theirs))
     if kind == "dynamic":
         values["original_length"] = length
+    if kind == "yarn" and not fields.flag("truncate", True):
+        values["truncate"] = False
     return values
 
 
@@ -180,7 +182,6 @@ def _attention_factors(fields: Fields, kind: str, scaling: dict[str, Any]) -> tu
         return 1.0, 1.0
     factor, original = scaling["factor"], scaling["original_length"]
     if kind == "yarn":
-        fields.fixed(truncate=True)
         usual = magnitude(factor)
         scales = [fields.get(name) for name in ("mscale", "mscale_all_dim")]
         default = usual
