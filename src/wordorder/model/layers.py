@@ -161,12 +161,29 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "relu2": _squared_relu,
 }
+# gpt-oss' constants: the steepness of the gate's sigmoid, and the limit of both linear layers.
+CLAMPED_STEEPNESS, CLAMPED_LIMIT = 1.702, 7.0
+
+
+def _clamped_gate(gate: Tensor) -> Tensor:
+    gate = gate.clamp(max=CLAMPED_LIMIT)
+    return gate * torch.sigmoid(CLAMPED_STEEPNESS * gate)
+
+
+def _clamped_up(up: Tensor) -> Tensor:
+    return up.clamp(-CLAMPED_LIMIT, CLAMPED_LIMIT) + 1
+
+
 # The function of the gate.
 GATES: dict[str, Callable[[Tensor], Tensor]] = {
     "swiglu": F.silu,
+    "swiglu_clamped": _clamped_gate,
     "geglu": F.gelu,
     "geglu_tanh": _gelu_tanh,
 }
+
+# The function of what the gate multiplies, where there is one.
+UPS: dict[str, Callable[[Tensor], Tensor]] = {"swiglu_clamped": _clamped_up}
 
 
 def feed_forward_parts(activation: str, hidden: int) -> dict[str, int]:
@@ -178,12 +195,16 @@ def activated(x: Tensor, activation: str) -> Tensor:
     """Return the hidden layer (..., hidden) from the outputs of `feed_forward_parts`."""
     if activation in GATES:
         gate, up = x.chunk(2, dim=-1)
+        up = UPS[activation](up) if activation in UPS else up
         return GATES[activation](gate) * up
     return FUNCTIONS[activation](x)
 
 
 class FeedForward(nn.Module):
-    """The feed-forward branch: gated (swiglu, geglu), gelu, relu, or squared relu."""
+    """The feed-forward branch: gated (swiglu, geglu), gelu, relu, or squared relu.
+
+    Source of swiglu_clamped: OpenAI 2025 (gpt-oss), section 2.1.
+    """
 
     def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
