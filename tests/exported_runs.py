@@ -40,6 +40,13 @@ LATENT: dict[str, Any] = {
 EXPERTS = {**LATENT, "experts": 6, "shared_experts": 1, "expert_width": 24, "router": "sigmoid"}
 SOFTMAX = {**EXPERTS, "router": "softmax", "normalized_routing": False, "routed_scale": 4.0}
 
+GPT_OSS: dict[str, Any] = {
+    **RMS,
+    "attention_sinks": True,
+    "experts": 6,
+    "expert_width": 24,
+    "feed_forward": "swiglu_clamped",
+}
 GEMMA: dict[str, Any] = {"norm_placement": "both", "feed_forward": "geglu_tanh"}
 MODERN: dict[str, Any] = {
     **GPT,
@@ -129,6 +136,20 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
             "head_dim": 12,
         },
         "ntk": {**RMS, "position": "rotary:base=100/rotary:scaling=ntk,factor=4", **UNTIED},
+        "sinks": {**RMS, "attention_sinks": True, "windows": (5, 0), "key_value_heads": 2},
+    },
+    "GptOssForCausalLM": {
+        "yarn": {
+            **GPT_OSS,
+            "position": f"{YARN},truncate=false",
+            "biases": True,
+            "windows": (5, 0),
+            "key_value_heads": 2,
+            "head_dim": 12,
+            **UNTIED,
+        },
+        "without sinks and biases": {**GPT_OSS, "attention_sinks": False},
+        "one expert": {**GPT_OSS, "experts": 1, "biases": True, "windows": (5,)},
     },
     "Gemma3ForCausalLM": {
         "two bases": {
@@ -246,6 +267,7 @@ GGUF_ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "pattern": {**RMS, "position": "rotary/none", "biases": True, "layers": 3},
         "windows": {**RMS, "position": "rotary/none", "windows": (0, 5)},
         "windows everywhere": {**RMS, "windows": (5,)},
+        "sinks": {**RMS, "attention_sinks": True, "windows": (5, 0)},
     },
     "refact": {
         "4 heads": {**RMS, "position": "alibi"},
