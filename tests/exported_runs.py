@@ -40,6 +40,13 @@ LATENT: dict[str, Any] = {
 EXPERTS = {**LATENT, "experts": 6, "shared_experts": 1, "expert_width": 24, "router": "sigmoid"}
 SOFTMAX = {**EXPERTS, "router": "softmax", "normalized_routing": False, "routed_scale": 4.0}
 
+GPT_OSS: dict[str, Any] = {
+    **RMS,
+    "attention_sinks": True,
+    "experts": 6,
+    "expert_width": 24,
+    "feed_forward": "swiglu_clamped",
+}
 GEMMA: dict[str, Any] = {"norm_placement": "both", "feed_forward": "geglu_tanh"}
 MODERN: dict[str, Any] = {
     **GPT,
@@ -104,6 +111,7 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "ntk": {**RMS, "position": "rotary:scaling=ntk,factor=4"},
         "dynamic": {**RMS, "position": "rotary:scaling=dynamic,factor=2,original_length=12"},
         "yarn": {**RMS, "position": "rotary:scaling=yarn,factor=4,beta_fast=3,beta_slow=0.5"},
+        "yarn, ends not rounded": {**RMS, "position": f"{YARN},truncate=false"},
         "llama3": {
             **RMS,
             "position": "rotary:scaling=llama3,factor=4,high_frequency_factor=2,original_length=8",
@@ -128,6 +136,20 @@ ROWS: dict[str, dict[str, dict[str, Any]]] = {
             "head_dim": 12,
         },
         "ntk": {**RMS, "position": "rotary:base=100/rotary:scaling=ntk,factor=4", **UNTIED},
+        "sinks": {**RMS, "attention_sinks": True, "windows": (5, 0), "key_value_heads": 2},
+    },
+    "GptOssForCausalLM": {
+        "yarn": {
+            **GPT_OSS,
+            "position": f"{YARN},truncate=false",
+            "biases": True,
+            "windows": (5, 0),
+            "key_value_heads": 2,
+            "head_dim": 12,
+            **UNTIED,
+        },
+        "without sinks and biases": {**GPT_OSS, "attention_sinks": False},
+        "one expert": {**GPT_OSS, "experts": 1, "biases": True, "windows": (5,)},
     },
     "Gemma3ForCausalLM": {
         "two bases": {
@@ -221,6 +243,7 @@ GGUF_ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "linear": {**RMS, "position": "rotary:scaling=linear,factor=4"},
         "ntk": {**RMS, "position": "rotary:scaling=ntk,factor=4"},
         "yarn": {**RMS, "position": YARN},
+        "yarn, ends not rounded": {**RMS, "position": f"{YARN},truncate=false"},
         "llama3": {**RMS, "position": LLAMA3},
         "longrope, long": {**RMS, "position": f"rotary:scaling=longrope,factor=4,{DIVISORS}"},
         "longrope, short": {
@@ -244,6 +267,7 @@ GGUF_ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "pattern": {**RMS, "position": "rotary/none", "biases": True, "layers": 3},
         "windows": {**RMS, "position": "rotary/none", "windows": (0, 5)},
         "windows everywhere": {**RMS, "windows": (5,)},
+        "sinks": {**RMS, "attention_sinks": True, "windows": (5, 0)},
     },
     "refact": {
         "4 heads": {**RMS, "position": "alibi"},

@@ -28,6 +28,9 @@ ROPES: dict[str, dict[str, Any]] = {
     "dynamic": rope("dynamic", factor=2.0),
     "yarn": rope("yarn", factor=4.0, beta_fast=3.0, beta_slow=0.5, **ORIGINAL),
     "yarn, usual": rope("yarn", factor=4.0, **ORIGINAL),
+    "yarn, ends not rounded": rope(
+        "yarn", factor=4.0, beta_fast=3.0, beta_slow=0.5, truncate=False, **ORIGINAL
+    ),
     "yarn, attention factor": rope("yarn", factor=4.0, attention_factor=1.3, **ORIGINAL),
     "yarn, two scales": rope("yarn", factor=4.0, mscale=0.7, mscale_all_dim=0.3, **ORIGINAL),
     "longrope": rope("longrope", factor=4.0, **DIVISORS, **ORIGINAL),
@@ -57,6 +60,13 @@ NESTED = {
     "sliding_attention": LOCAL,
 }
 BERT = {**RMS, "type_vocab_size": 2}
+GPT_OSS = {
+    **GROUPED,
+    "head_dim": 8,
+    "num_local_experts": 6,
+    "num_experts_per_tok": 2,
+    "sliding_window": 5,
+}
 
 DEEPSEEK = {
     **RMS,
@@ -167,6 +177,35 @@ STOCK: dict[str, dict[str, dict[str, Any]]] = {
             "tie_word_embeddings": True,
             "attention_bias": True,
         },
+    },
+    "GraniteSWAForCausalLM": {
+        "bases": {
+            **GROUPED,
+            **MULTIPLIERS,
+            "num_hidden_layers": 3,
+            "sliding_window": 5,
+            "layer_rope_theta": [5000.0, 100, 0],
+            "attention_bias": True,
+        },
+        "yarn, untied": {
+            **GROUPED,
+            "layer_types": ["sliding_attention"] * 2,
+            "sliding_window": 5,
+            "tie_word_embeddings": False,
+            **ROPES["yarn, ends not rounded"],
+        },
+    },
+    "GptOssForCausalLM": {
+        "default": {**GPT_OSS, **ROPES["yarn, ends not rounded"]},
+        "no attention biases, tied": {
+            **GPT_OSS,
+            "num_hidden_layers": 3,
+            "attention_bias": False,
+            "tie_word_embeddings": True,
+            "layer_types": ["full_attention", "full_attention", "sliding_attention"],
+            **ROPES["yarn, attention factor"],
+        },
+        "no windows": {**GPT_OSS, "layer_types": ["full_attention"] * 2, **rope("default")},
     },
     "Gemma3ForCausalLM": {
         "default": {**GEMMA, "num_hidden_layers": 6},

@@ -133,9 +133,8 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "model type": (
         fields(model_type="mamba"),
         "unsupported-model-type",
-        "gpt2, gpt_neox, granite, llama",
+        "gpt2, gpt_neox, gpt_oss, granite",
     ),
-    "attention sinks": (fields(model_type="gpt_oss"), "unsupported-parts", "sinks"),
     "no model type": (fields(model_type=...), "unsupported-model-type", "gpt_neox"),
     "missing tensor": (
         tensors(lambda w: w.pop("model.norm.weight")),

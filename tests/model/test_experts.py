@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.model.experts import BIAS_STEP, Experts, Routing
+from wordorder.training.optimizers import Optimizer
 
 FLOAT32 = 1e-5  # float32 sums in another order
 SIZES = {"experts": 6, "active_experts": 2, "expert_width": 24, "width": 16, "layers": 2}
@@ -28,6 +30,8 @@ KINDS = {
     "shared": {"shared_experts": 2},
     "relu2": {"feed_forward": "relu2"},
     "gelu": {"feed_forward": "gelu", "active_experts": 6},
+    "biases": {"biases": True, "feed_forward": "swiglu_clamped"},
+    "biases, shared": {"biases": True, "shared_experts": 1, "router": "sigmoid"},
 }
 TOKENS = torch.randint(40, (3, 9), generator=torch.Generator().manual_seed(0))
 OBSERVED = SimpleNamespace(balance=None)
@@ -51,6 +55,8 @@ def mixture(seed: int = 0, **options: object) -> Experts:
 def chosen(router, x: Tensor) -> dict[int, Tensor]:
     """The weight of each chosen expert of one token (width,)."""
     logits = (router.weight.float() @ x.float()).tolist()
+    if router.bias is not None:
+        logits = [a + b for a, b in zip(logits, router.bias.tolist(), strict=True)]
     exponents = torch.tensor(logits).double()
     scores = exponents.softmax(0) if router.softmax else exponents.sigmoid()
     bias = torch.zeros(6) if router.selection_bias is None else router.selection_bias
@@ -68,22 +74,32 @@ def chosen(router, x: Tensor) -> dict[int, Tensor]:
 def by_token(mixture: Experts, x: Tensor) -> Tensor:
     """The output of tokens (tokens, width), one token and one expert after the other."""
 
-    def expert(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
-        hidden = up @ x
+    def expert(x: Tensor, layers: tuple[Any, Any], which: int | slice) -> Tensor:
+        (up, up_bias), (down, down_bias) = (
+            (m.weight[which], 0.0 if m.bias is None else m.bias[which]) for m in layers
+        )
+        return down @ activated(up @ x + up_bias) + down_bias
+
+    def activated(hidden: Tensor) -> Tensor:
         if mixture.activation == "swiglu":
             gate, up = hidden.chunk(2)
-            return down @ (gate / (1 + (-gate).exp()) * up)
+            return gate / (1 + (-gate).exp()) * up
+        if mixture.activation == "swiglu_clamped":
+            gate, up = hidden.chunk(2)
+            gate, up = gate.clamp(max=7), up.clamp(-7, 7)
+            return (up + 1) * gate / (1 + (-1.702 * gate).exp())
         if mixture.activation == "relu2":
-            return down @ hidden.clamp(min=0).square()
-        return down @ functional.gelu(hidden)
+            return hidden.clamp(min=0).square()
+        return functional.gelu(hidden)
 
     outputs = []
     for token in x:
         total = torch.zeros_like(token)
         for e, weight in chosen(mixture.router, token).items():
-            total = total + weight * expert(token, mixture.input.weight[e], mixture.down.weight[e])
+            total = total + weight * expert(token, (mixture.input, mixture.down), e)
         if mixture.shared is not None:
-            total = total + expert(token, mixture.shared.input.weight, mixture.shared.down.weight)
+            shared = (mixture.shared.input, mixture.shared.down)
+            total = total + expert(token, shared, slice(None))
         outputs.append(total)
     return torch.stack(outputs)
 
@@ -107,7 +123,8 @@ def test_gradients_are_right(options: dict, tokens: int) -> None:
     layer = mixture(**options)
     x = torch.randn(tokens, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     x.requires_grad_()
-    inputs = (x, layer.input.weight, layer.down.weight)
+    biases = [m.bias for m in (layer.input, layer.down) if m.bias is not None]
+    inputs = (x, layer.input.weight, layer.down.weight, *biases)
     direction = torch.randn(tokens, 16, generator=torch.Generator().manual_seed(3)).double()
     ours = torch.autograd.grad((layer(x, OBSERVED) * direction).sum(), inputs)
     loops = torch.autograd.grad((by_token(layer, x) * direction).sum(), inputs[1:])
@@ -239,6 +256,19 @@ def test_muon_takes_each_matrix_of_each_expert_by_itself(make_random: MakeModel)
     assert torch.equal(parts["blocks.0.feed_forward.3.up.weight"].value, weight[3, 24:])
 
 
+def test_biases_of_experts_are_parts_that_adamw_updates_without_decay() -> None:
+    model = make_model(ModelConfig(**SIZES, heads=2, biases=True))
+    model.initialise(0)
+    names = {part.name for part in model.parts()}
+    assert {f"blocks.1.feed_forward.5.{kind}.bias" for kind in ("gate", "up", "down")} <= names
+    assert model.blocks[0].feed_forward.input.bias.abs().max() == 0
+    optimizer = Optimizer(model, muon_dtype=torch.float32, use_muon=True, weight_decay=0.1)
+    kept = {
+        id(p) for g in optimizer.adam.param_groups if not g["weight_decay"] for p in g["params"]
+    }
+    assert all(id(p) in kept for n, p in model.named_parameters() if n.endswith("bias"))
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [
@@ -250,7 +280,6 @@ def test_muon_takes_each_matrix_of_each_expert_by_itself(make_random: MakeModel)
         ({"experts": 4, "expert_groups": 2, "active_groups": 3}, "model.expert-groups"),
         ({"experts": 4, "expert_groups": 4, "router": "sigmoid"}, "model.expert-group-size"),
         ({"experts": 4, "dense_layers": 2}, "model.experts-in-no-layer"),
-        ({"experts": 4, "biases": True}, "model.experts-biases"),
         ({"experts": 4, "kind": "gru"}, "model.experts-gru"),
     ],
 )

@@ -104,6 +104,19 @@ def test_feed_forwards_with_a_gate(
 
 
 @torch.no_grad()
+def test_the_clamped_feed_forward(make_random: MakeModel) -> None:
+    """Both of its linear layers are limited to 7, the gate from above alone."""
+    layer = make_random(feed_forward="swiglu_clamped", biases=True).blocks[0].feed_forward
+    x = 10 * torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+    gate, up = functional.linear(x, layer.input.weight, layer.input.bias).chunk(2, -1)
+    assert gate.max() > 7 and gate.min() < -7 and up.max() > 7 and up.min() < -7
+    gate, up = gate.clamp(max=7), up.clamp(-7, 7)
+    hidden = (up + 1) * gate * torch.sigmoid(1.702 * gate)
+    expected = functional.linear(hidden, layer.down.weight, layer.down.bias)
+    torch.testing.assert_close(layer(x, None), expected, atol=1e-4, rtol=1e-5)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("position", ["rotary", "alibi", "fire", "cope"])
 def test_capped_scores(make_random: MakeModel, position: str) -> None:
     """Scores are capped before a bias is added; caches, latents and kernels see the same."""

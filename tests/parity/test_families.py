@@ -103,6 +103,30 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "deepseek-v3": ("DeepseekV3ForCausalLM", DEEPSEEK_V3),
     "deepseek-v2": ("DeepseekV2ForCausalLM", DEEPSEEK_V2),
     "deepseek-dense": ("DeepseekV3ForCausalLM", DENSE_DEEPSEEK),
+    "granite-swa": (
+        "GraniteSWAForCausalLM",
+        {
+            "position": "rotary:base=5000/none",
+            "qk_norm": False,
+            "attention_sinks": True,
+            "windows": (5, 0),
+        },
+    ),
+    "gpt-oss": (
+        "GptOssForCausalLM",
+        {
+            "position": "rotary:base=5000,scaling=yarn,factor=4,original_length=8,truncate=false",
+            "qk_norm": False,
+            "attention_sinks": True,
+            "windows": (5, 0),
+            "key_value_heads": 2,
+            "experts": 6,
+            "expert_width": 16,
+            "feed_forward": "swiglu_clamped",
+            "biases": True,
+            "tied_embeddings": False,
+        },
+    ),
 }
 
 

@@ -7,11 +7,17 @@ sets and not in its own: so it is ignored there.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from stock_models import STOCK, save_stock
 from torch import Tensor
 
+from wordorder.errors import BadInput
+from wordorder.interop.holders import stock_class
+from wordorder.interop.huggingface.import_folder import import_folder
+from wordorder.model import ModelConfig
 from wordorder.positions import ModelShape, PositionError, Rotary, build
 
 transformers = pytest.importorskip("transformers")
@@ -68,11 +74,33 @@ def test_ours_are_those_of_rounded_ends(theirs) -> None:
     assert apart(ours.frequencies(), theirs(truncate=True)) < ROUNDED
 
 
-def test_what_a_layer_does_not_read_is_refused_and_what_it_reads_is_its_own() -> None:
+def test_each_layer_has_the_ends_of_its_own_spec() -> None:
     shape, yarn = ModelShape(2, 64, layers=2), "rotary:scaling=yarn,factor=8,original_length=4096"
-    with pytest.raises(PositionError, match="'truncate'") as caught:
-        build(f"{yarn},truncate=false/rotary", shape)
-    assert caught.value.code == "positions.unknown-option"
-    first, second = (own.parts[0] for own in build(f"{yarn},beta_fast=8/{yarn}", shape).sums)
-    assert apart(first.frequencies(), flat(beta_fast=8.0)) < ROUNDED
+    yarn += ",beta_fast=32"
+    first, second = (own.parts[0] for own in build(f"{yarn},truncate=false/{yarn}", shape).sums)
+    assert apart(first.frequencies(), flat(truncate=False)) < ROUNDED
     assert apart(second.frequencies(), flat()) < ROUNDED
+
+
+def test_it_is_an_option_of_yarn_alone() -> None:
+    with pytest.raises(PositionError) as caught:
+        build("rotary:scaling=linear,factor=8,truncate=false", ModelShape(2, 64))
+    assert caught.value.code == "positions.rotary-unused-option"
+
+
+def test_gemma_3_holds_none_where_it_would_ignore_it(tmp_path: Path) -> None:
+    gemma = {"norm_placement": "both", "feed_forward": "geglu_tanh", "windows": (5, 0)}
+    position = "rotary:base=100/rotary:scaling=yarn,factor=8"
+    assert stock_class(ModelConfig(position=position, **gemma)).family == "gemma3"
+    with pytest.raises(BadInput) as caught:
+        stock_class(ModelConfig(position=f"{position},truncate=false", **gemma))
+    assert caught.value.code == "interop.no-class-for-position"
+    fields = STOCK["Gemma3ForCausalLM"]["linear"]
+    rope = fields["rope_parameters"]
+    full = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "truncate": False}
+    nested_fields = {**fields, "rope_parameters": {**rope, "full_attention": full}}
+    save_stock(tmp_path / "stock", "Gemma3ForCausalLM", nested_fields)
+    with pytest.raises(BadInput) as caught:
+        import_folder(tmp_path / "stock", tmp_path / "run")
+    assert caught.value.code == "interop.nested-truncate"
+    assert not (tmp_path / "run").exists()

@@ -83,6 +83,20 @@ def test_frequencies_are_the_papers(formula, scaling: str, size: int) -> None:
                     torch.testing.assert_close(found, expected, rtol=EXACT, atol=0)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_yarn_between_ends_that_are_not_rounded(formula, size: int) -> None:
+    theirs = formula("rotary_scaling")
+    for base in BASES:
+        for original in LENGTHS:
+            options = {**options_of("yarn", size // 2, 8.0, original), "truncate": False}
+            frequencies = Rotary(ModelShape(1, size), base=base, **options).frequencies()
+            expected = [
+                theirs.yarn(i, size, base, 8.0, original, truncate=False) for i in range(size // 2)
+            ]
+            expected = torch.tensor(expected, dtype=torch.float64)
+            torch.testing.assert_close(frequencies, expected, rtol=EXACT, atol=0)
+
+
 class InDoublePrecision:
     """torch, for a module that writes float32 out where this asks for float64."""
 
@@ -92,7 +106,9 @@ class InDoublePrecision:
         return getattr(torch, name)
 
 
-@pytest.mark.parametrize("scaling", ["linear", "dynamic", "yarn", "longrope", "llama3"])
+@pytest.mark.parametrize(
+    "scaling", ["linear", "dynamic", "yarn", "yarn, not truncated", "longrope", "llama3"]
+)
 @pytest.mark.parametrize("size", SIZES)
 def test_frequencies_are_transformers(
     monkeypatch: pytest.MonkeyPatch, scaling: str, size: int
@@ -102,11 +118,13 @@ def test_frequencies_are_transformers(
     All but LongRoPE's, which asks for float32 in a way that cannot be turned round.
     """
     monkeypatch.setattr(modeling_rope_utils, "torch", InDoublePrecision())
+    scaling, _, ends = scaling.partition(", ")
     tolerance = 3e-6 if scaling == "longrope" else EXACT
     theirs = modeling_rope_utils.ROPE_INIT_FUNCTIONS[scaling]
     for base in BASES:
         for factor in FACTORS:
             options = options_of(scaling, size // 2, factor, 4096)
+            options |= {"truncate": False} if ends else {}
             rotary = Rotary(ModelShape(1, size), base=base, **options)
             config = llama_config(size, base, options)
             for length in (2048, 4096, 4097, 30_000):
@@ -122,6 +140,8 @@ def llama_config(size: int, base: float, options: dict[str, Any]) -> transformer
     rope = {"rope_type": options["scaling"], "rope_theta": base, "factor": options["factor"]}
     if options["scaling"] in ("yarn", "longrope", "llama3"):
         rope["original_max_position_embeddings"] = options["original_length"]
+    if "truncate" in options:
+        rope["truncate"] = options["truncate"]
     if options["scaling"] == "longrope":
         rope["short_factor"] = list(options["short_factors"])
         rope["long_factor"] = list(options["long_factors"])

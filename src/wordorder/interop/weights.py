@@ -56,6 +56,7 @@ class WeightMap:
         output_factor: what the class multiplies logits by.
         norm_offset: what the class adds to the weights of its norms.
         scales_words: the class multiplies word vectors by the square root of the width.
+        has_sinks: attention always has sinks.
     """
 
     table: str
@@ -76,6 +77,7 @@ class WeightMap:
     output_factor: float = 1.0
     norm_offset: float = 0.0
     scales_words: bool = False
+    has_sinks: bool = False
 
     def write(self, model: LanguageModel) -> dict[str, Tensor]:
         """Return the weights of a model under the class's names."""
@@ -155,6 +157,8 @@ class WeightMap:
             layer = _with_gate_joined(layer)
         if self.has_biases:
             layer = with_biases(layer)
+        if self.has_sinks:
+            layer = with_sinks(layer, model)
         layer = {n: v for n, v in layer.items() if n not in self._absent}
         return {n: v.T if self.is_transposed and v.dim() == 2 else v for n, v in layer.items()}
 
@@ -164,7 +168,7 @@ class WeightMap:
         """Return a layer's weights under wordorder's names: the inverse of `_stored`."""
         layer = {}
         for ours, theirs in self.names.items():
-            for kind in KINDS:
+            for kind in (*KINDS, SINKS):
                 if (value := tensors.get(f"{prefix}{theirs}.{kind}")) is not None:
                     is_turned = self.is_transposed and value.dim() == 2
                     layer[f"{ours}.{kind}"] = value.T if is_turned else value
@@ -206,6 +210,8 @@ class WeightMap:
 
 Named = tuple[str, Tensor]
 KINDS = ("weight", "bias")
+SINKS = "sinks"  # of attention
+NO_SINK = -1e9  # a sink that takes no attention
 GATED = "feed_forward.joined"
 
 
@@ -269,6 +275,11 @@ def with_biases(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if kind == "weight" and f"{owner}.bias" not in weights:
             complete[f"{owner}.bias"] = value.new_zeros(len(value))
     return complete
+
+
+def with_sinks(layer: Mapping[str, Tensor], model: LanguageModel) -> dict[str, Tensor]:
+    """Return a layer's weights with sinks that take nothing, if it has none."""
+    return {f"attention.{SINKS}": torch.full((model.config.heads,), NO_SINK), **layer}
 
 
 def joined(layer: Mapping[str, Tensor], head_dim: int, *, by_heads: bool) -> dict[str, Tensor]:

@@ -29,8 +29,11 @@ Heads = Annotated[int, Interval(ge=1, le=MOST_HEADS)]
 VocabularySize = Annotated[int, Interval(ge=1, le=10_000_000)]
 Kind = Literal["transformer", "gru"]
 USUAL_BALANCE_LOSS = 0.01  # Source: Fedus et al. 2022 (Switch), section 2.2
-FeedForwardKind = Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"]
-GATED = ("swiglu", "geglu", "geglu_tanh")  # feed-forwards with three matrices
+FeedForwardKind = Literal[
+    "swiglu", "swiglu_clamped", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"
+]
+# Feed-forwards with three matrices.
+GATED = ("swiglu", "swiglu_clamped", "geglu", "geglu_tanh")
 USUAL_DROPOUT = 0.1  # if the size of the corpus is unknown; `training/size.py` has the rule
 
 
@@ -122,6 +125,9 @@ class ModelConfig:
     """replace each logit c by cap * tanh(c / cap); 0: no cap"""
     attention_softcap: Rate = 0.0
     """replace each attention score c by cap * tanh(c / cap) (Gemma 2); 0: no cap"""
+    attention_sinks: bool = False
+    """one learned score for each head that takes a share of its attention and has no value
+    (gpt-oss)"""
     windows: tuple[NotNegative, ...] = ()
     """sliding window of each layer, as a pattern over layers; 0: no window"""
     causal: bool = True
@@ -339,11 +345,6 @@ def check_experts(config: ModelConfig) -> None:
         return
     if config.kind == "gru":
         raise BadInput("a GRU has no feed-forward: leave out --experts", code="model.experts-gru")
-    if config.biases:
-        raise BadInput(
-            "experts have no biases: use --no-biases, or leave out --experts",
-            code="model.experts-biases",
-        )
     if config.dense_layers >= config.layers:
         raise BadInput(
             f"with --dense-layers {config.dense_layers} none of the {config.layers} layers has "

@@ -134,6 +134,7 @@ class LayerContext(NamedTuple):
         values: Tensor,
         cache: Any = None,
         whole: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         """Return the attended values of new tokens (batch, heads, time, head_dim).
 
@@ -144,6 +145,7 @@ class LayerContext(NamedTuple):
             cache: the layer's cache, to which the new tokens are appended, or None.
             whole: returns the queries, keys and values of attention from transformed queries,
                 transformed keys and values, cached ones included; None: they are the same.
+            sinks: (heads,), a further score in each head's softmax, without a value; None: none.
         """
         position, tables = self.position, self.tables
         raw_queries, raw_keys, raw_values = queries, keys, values
@@ -162,7 +164,16 @@ class LayerContext(NamedTuple):
                 raw_queries, raw_keys, _ = whole(raw_queries, raw_keys, raw_values)
             queries, keys, values = whole(queries, keys, values)
         problem = AttentionProblem.of(
-            queries, keys, values, position, tables, state, self.additive, self.kernel, self.softcap
+            queries,
+            keys,
+            values,
+            position,
+            tables,
+            state,
+            self.additive,
+            self.kernel,
+            self.softcap,
+            sinks,
         )
         attended = attention(problem)
         if self.recorder is not None:

@@ -79,7 +79,7 @@ class Router(Linear):
     selection_bias: Tensor | None
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config.width, config.experts, bias=False)
+        super().__init__(config.width, config.experts, bias=config.biases)
         self.groups, self.active_groups = config.expert_groups, config.active_groups
         self.active, self.softmax = config.active_experts, config.router == "softmax"
         self.normalized, self.scale = config.normalized_routing, config.routed_scale
@@ -88,7 +88,8 @@ class Router(Linear):
 
     def route(self, x: Tensor) -> Routing:
         """Return the experts of tokens (tokens, width)."""
-        logits = nn.functional.linear(x.float(), self.weight.float())
+        bias = None if self.bias is None else self.bias.float()
+        logits = nn.functional.linear(x.float(), self.weight.float(), bias)
         scores = logits.softmax(-1) if self.softmax else logits.sigmoid()
         chances = scores.detach()
         if self.selection_bias is not None:
@@ -129,8 +130,8 @@ class Experts(nn.Module):
         width, hidden = config.width, config.expert_width
         self.router = Router(config)
         parts = feed_forward_parts(self.activation, hidden)
-        self.input = StackedLinear(config.experts, width, parts)
-        self.down = StackedLinear(config.experts, hidden, {"down": width})
+        self.input = StackedLinear(config.experts, width, parts, bias=config.biases)
+        self.down = StackedLinear(config.experts, hidden, {"down": width}, bias=config.biases)
         shared = config.shared_experts * hidden
         self.shared = FeedForward(config, shared) if shared else None
         self.loads: Tensor | None = None
@@ -171,10 +172,13 @@ class Experts(nn.Module):
         """Return the output of one token (1, width); only its experts' weights are read."""
         chosen = routing.experts[0]
         hidden = self.input.weight[chosen].to(x.dtype) @ x[0]  # (active, outputs)
-        outputs = (
-            self.down.weight[chosen].to(x.dtype) @ activated(hidden, self.activation)[..., None]
-        )
-        return (outputs[..., 0] * routing.weights[0, :, None].to(x.dtype)).sum(0, keepdim=True)
+        if self.input.bias is not None:
+            hidden = hidden + self.input.bias[chosen].to(x.dtype)
+        hidden = activated(hidden, self.activation)
+        outputs = (self.down.weight[chosen].to(x.dtype) @ hidden[..., None])[..., 0]
+        if self.down.bias is not None:
+            outputs = outputs + self.down.bias[chosen].to(x.dtype)
+        return (outputs * routing.weights[0, :, None].to(x.dtype)).sum(0, keepdim=True)
 
     @torch.compiler.disable
     def _of_many_tokens(self, x: Tensor, routing: Routing) -> Tensor:
@@ -187,14 +191,7 @@ class Experts(nn.Module):
         order = routing.experts.flatten().argsort(stable=True)
         copies = x[:, None].expand(-1, active, -1).flatten(0, 1)[order]
         pieces = copies.split(routing.loads().tolist())
-        # Not weight[e], whose gradient would be a tensor of all experts for each of them.
-        ups = self.input.weight.to(x.dtype).unbind()
-        downs = self.down.weight.to(x.dtype).unbind()
-        outputs = torch.cat(
-            [
-                activated(piece @ up.mT, self.activation) @ down.mT
-                for piece, up, down in zip(pieces, ups, downs, strict=True)
-            ]
-        )
+        hidden = [activated(each, self.activation) for each in self.input.of_pieces(pieces)]
+        outputs = torch.cat(self.down.of_pieces(hidden))
         outputs = outputs[order.argsort()].unflatten(0, (-1, active))
         return (outputs * routing.weights[..., None].to(x.dtype)).sum(1)

@@ -23,8 +23,11 @@ from .problem import AttentionProblem
 
 
 def supports(problem: AttentionProblem) -> bool:
-    """Return whether flex is requested, and a bias, if any, can be looked up by index."""
-    if problem.kernel != "flex":
+    """Return whether flex is requested, and a bias, if any, can be looked up by index.
+
+    Sinks are left to the other kernels.
+    """
+    if problem.kernel != "flex" or problem.sinks is not None:
         return False
     bias = problem.bias
     plain_causal = problem.score is None and bias is None and problem.mask.causal_only

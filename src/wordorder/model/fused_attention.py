@@ -1,8 +1,8 @@
 """Attention with PyTorch's fused kernel, scaled_dot_product_attention.
 
 It supports the causal mask, a boolean mask, ALiBi's slopes in extra dimensions of queries and
-keys, and in float32 a bias matrix. In bfloat16 a bias matrix is too coarse (ALiBi's distances 1000
-to 1007 round to 3 values), so such layers use the plain kernel.
+keys, sinks as a further key, and in float32 a bias matrix. In bfloat16 a bias matrix is too coarse
+(ALiBi's distances 1000 to 1007 round to 3 values), so such layers use the plain kernel.
 """
 
 from __future__ import annotations
@@ -28,11 +28,15 @@ def takes_mask(problem: AttentionProblem) -> bool:
 
 
 def takes_slopes(problem: AttentionProblem) -> bool:
-    """Return whether the bias is linear in the distance, and worth an extra dimension."""
+    """Return whether the bias is linear in the distance, and worth an extra dimension.
+
+    The bias is right up to a constant for each row, which sinks would have to have too.
+    """
     mask = problem.mask
     return (
         _is_fusible(problem)
         and problem.bias is not None
+        and problem.sinks is None
         and mask.layout.causal
         and mask.queries > 1
         and mask.keys >= CHANNEL_FROM
@@ -64,39 +68,88 @@ def _is_fusible(problem: AttentionProblem) -> bool:
 
 def with_mask(problem: AttentionProblem) -> Tensor:
     """Return attention with a mask and no bias."""
-    return _masked(problem.queries, problem.keys, problem.values, problem.mask, problem.scale)
+    width, is_sunk = problem.values.shape[-1], problem.sinks is not None
+    attended = _masked(*_sunk(problem), problem.mask, problem.scale, is_sunk=is_sunk)
+    return attended[..., :width]
+
+
+def _sunk(problem: AttentionProblem) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and values; sinks, if any, are a key before all others.
+
+    That key has no value, and its product with any query is the head's sink:
+
+        query:     q ... 1
+        sink:      0 ... s / scale      (q, 1) . (0, s / scale) * scale = s
+        key j:     k ... 0              (q, 1) . (k, 0)                 = q . k
+    """
+    queries, keys, values, sinks = problem.queries, problem.keys, problem.values, problem.sinks
+    if sinks is None:
+        return queries, keys, values
+    extra = _terms(sinks / problem.scale, keys.dtype)  # (heads, 1 or 3)
+    count = extra.shape[-1]
+    sink = F.pad(extra, (keys.shape[-1], 0))[:, None].expand(len(keys), -1, -1, -1)
+    keys = torch.cat((sink, F.pad(keys, (0, count))), 2)
+    return F.pad(queries, (0, count), value=1.0), keys, F.pad(values, (0, count, 1, 0))
+
+
+def _terms(numbers: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return terms of a dtype whose sum in float32 is nearly exact, in a last dimension."""
+    terms, rest = [], numbers
+    for _ in range(1 if dtype is torch.float32 else 3):
+        terms.append(rest.to(dtype))
+        rest = rest - terms[-1].float()
+    return torch.stack(terms, -1)
 
 
 def _masked(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: AttentionMask, scale: float
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: AttentionMask,
+    scale: float,
+    *,
+    is_sunk: bool = False,
 ) -> Tensor:
     """Return attention with a mask, some rows at a time if the mask is large.
 
     Then only the mask of these rows is computed, and keys that none of them may attend to are
     left out: for 2,048 tokens after 14,336 others the whole mask would take 32 MiB, and computing
     it 256 MiB.
+
+    Args:
+        is_sunk: the first key is not the mask's: every query attends to it.
     """
     if mask.causal_only or not mask.needed:
-        causal = mask.causal_only
-        return F.scaled_dot_product_attention(queries, keys, values, is_causal=causal, scale=scale)
+        causal, first = mask.causal_only, int(is_sunk and mask.causal_only)
+        queries = F.pad(queries, (0, 0, first, 0)) if first else queries  # a row for the first key
+        attended = F.scaled_dot_product_attention(
+            queries, keys, values, is_causal=causal, scale=scale
+        )
+        return attended[:, :, first:]
     height = _largest(queries) // mask.keys
     if height >= mask.queries:
-        allowed = mask.may_attend()
+        allowed = _with_sink(mask.may_attend(), is_sunk)
         return F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed, scale=scale)
     outputs = []
     for first in range(0, mask.queries, max(1, height)):
         rows = slice(first, min(first + max(1, height), mask.queries))
         some = mask.keys_of(rows)
+        allowed = _with_sink(mask.may_attend(rows, some), is_sunk)
+        some = slice(0, allowed.shape[-1])
         outputs.append(
             F.scaled_dot_product_attention(
                 queries[:, :, rows],
                 keys[:, :, some],
                 values[:, :, some],
-                attn_mask=mask.may_attend(rows, some),
+                attn_mask=allowed,
                 scale=scale,
             )
         )
     return torch.cat(outputs, 2)
+
+
+def _with_sink(allowed: Tensor, is_sunk: bool) -> Tensor:
+    return F.pad(allowed, (1, 0), value=True) if is_sunk else allowed
 
 
 def with_slopes(problem: AttentionProblem) -> Tensor:
@@ -129,11 +182,7 @@ def widened(problem: AttentionProblem) -> tuple[Tensor, Tensor, Tensor]:
     rest = (
         slopes.to(positions.device)[:, None] * positions / problem.scale
     )  # (batch or 1, heads, key)
-    terms = []  # rounded to the dtype of keys; their sum is `rest`, nearly exactly
-    for _ in range(1 if keys.dtype is torch.float32 else 3):
-        terms.append(rest.to(keys.dtype))
-        rest = rest - terms[-1].float()
-    extra = torch.stack(terms, -1)  # (batch or 1, heads, key, 1 or 3)
+    extra = _terms(rest, keys.dtype)  # (batch or 1, heads, key, 1 or 3)
     count = extra.shape[-1]
     keys = torch.cat((keys, extra.expand(*keys.shape[:3], count)), -1)
     return F.pad(problem.queries, (0, count), value=1.0), keys, F.pad(problem.values, (0, count))
@@ -141,13 +190,12 @@ def widened(problem: AttentionProblem) -> tuple[Tensor, Tensor, Tensor]:
 
 def with_bias(problem: AttentionProblem) -> Tensor:
     """Return attention with a bias and a mask in one float32 matrix."""
-    return F.scaled_dot_product_attention(
-        problem.queries,
-        problem.keys,
-        problem.values,
-        problem.additive.whole(),
-        scale=problem.scale,
-    )
+    queries, keys, values = _sunk(problem)
+    added = problem.additive.whole()
+    if added is not None and problem.sinks is not None:
+        added = F.pad(added, (1, 0))
+    attended = F.scaled_dot_product_attention(queries, keys, values, added, scale=problem.scale)
+    return attended[..., : problem.values.shape[-1]]
 
 
 def _largest(queries: Tensor) -> int:

@@ -30,6 +30,14 @@ class LanguageModel(TokenModel):
         super().__init__(config)
         config = self.config
         self.position = build(config.position, config.shape)
+        if config.attention_sinks and any(
+            layer.whole_row is not None for layer in self.position.sums
+        ):
+            raise BadInput(
+                f"--attention-sinks is not supported with --position {config.position}, which "
+                "computes attention weights itself: leave out one of the two",
+                code="model.sinks-of-whole-rows",
+            )
         self.embedding_norm = make_norm(config, config.width) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.layers))
         is_normed = config.norm_placement == "after"

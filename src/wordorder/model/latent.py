@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .context import LayerContext
-from .layers import JoinedLinear, Linear, RMSNorm
+from .layers import JoinedLinear, Linear, RMSNorm, make_sinks
 
 Projected = tuple[Tensor, Tensor, Tensor]
 
@@ -53,6 +53,7 @@ class LatentAttention(nn.Module):
         expanded = {"key": config.heads * config.head_dim, "value": config.heads * self.value_dim}
         self.expansion = JoinedLinear(config.latent_dim, expanded, bias=False)
         self.output = Linear(config.heads * self.value_dim, config.width, bias=biases)
+        self.sinks = make_sinks(config)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return queries, rotary queries, rotary keys and latents, without positions.
@@ -91,7 +92,7 @@ class LatentAttention(nn.Module):
                 queries = torch.cat((plain, rotary), -1)
                 return queries, torch.cat((expanded, shared), -1), values
 
-            attended = context.attend(x, rotary, keys, latents, cache, whole)
+            attended = context.attend(x, rotary, keys, latents, cache, whole, self.sinks)
         return self.output(attended.transpose(1, 2).flatten(-2))
 
     def _by_latents(
@@ -114,4 +115,5 @@ class LatentAttention(nn.Module):
             values = latents.expand(-1, self.heads, -1, -1)
             return queries, joined.expand(-1, self.heads, -1, -1), values
 
-        return context.attend(x, rotary, keys, latents, cache, whole) @ to_values.mT
+        attended = context.attend(x, rotary, keys, latents, cache, whole, self.sinks)
+        return attended @ to_values.mT

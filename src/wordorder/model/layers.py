@@ -161,12 +161,29 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "relu2": _squared_relu,
 }
+# gpt-oss' constants: the steepness of the gate's sigmoid, and the limit of both linear layers.
+CLAMPED_STEEPNESS, CLAMPED_LIMIT = 1.702, 7.0
+
+
+def _clamped_gate(gate: Tensor) -> Tensor:
+    gate = gate.clamp(max=CLAMPED_LIMIT)
+    return gate * torch.sigmoid(CLAMPED_STEEPNESS * gate)
+
+
+def _clamped_up(up: Tensor) -> Tensor:
+    return up.clamp(-CLAMPED_LIMIT, CLAMPED_LIMIT) + 1
+
+
 # The function of the gate.
 GATES: dict[str, Callable[[Tensor], Tensor]] = {
     "swiglu": F.silu,
+    "swiglu_clamped": _clamped_gate,
     "geglu": F.gelu,
     "geglu_tanh": _gelu_tanh,
 }
+
+# The function of what the gate multiplies, where there is one.
+UPS: dict[str, Callable[[Tensor], Tensor]] = {"swiglu_clamped": _clamped_up}
 
 
 def feed_forward_parts(activation: str, hidden: int) -> dict[str, int]:
@@ -178,12 +195,16 @@ def activated(x: Tensor, activation: str) -> Tensor:
     """Return the hidden layer (..., hidden) from the outputs of `feed_forward_parts`."""
     if activation in GATES:
         gate, up = x.chunk(2, dim=-1)
+        up = UPS[activation](up) if activation in UPS else up
         return GATES[activation](gate) * up
     return FUNCTIONS[activation](x)
 
 
 class FeedForward(nn.Module):
-    """The feed-forward branch: gated (swiglu, geglu), gelu, relu, or squared relu."""
+    """The feed-forward branch: gated (swiglu, geglu), gelu, relu, or squared relu.
+
+    Source of swiglu_clamped: OpenAI 2025 (gpt-oss), section 2.1.
+    """
 
     def __init__(self, config: ModelConfig, hidden: int) -> None:
         super().__init__()
@@ -194,6 +215,14 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, context: LayerContext) -> Tensor:
         return self.down(activated(self.input(x), self.activation))
+
+
+def make_sinks(config: ModelConfig) -> nn.Parameter | None:
+    """Return the sinks of a layer, (heads,), or None; they are 0 before training.
+
+    Source: OpenAI 2025 (gpt-oss), section 2.2; with 0 it is Miller 2023, "Attention is off by one".
+    """
+    return nn.Parameter(torch.zeros(config.heads)) if config.attention_sinks else None
 
 
 class Attention(nn.Module):
@@ -210,6 +239,7 @@ class Attention(nn.Module):
         if config.qk_norm:
             self.query_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon)
             self.key_norm = RMSNorm(self.head_dim, eps=config.norm_epsilon)
+        self.sinks = make_sinks(config)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, without positions.
@@ -226,5 +256,5 @@ class Attention(nn.Module):
         return queries, keys, values
 
     def forward(self, x: Tensor, context: LayerContext, cache: Any = None) -> Tensor:
-        attended = context.attend(x, *self.project(x), cache)
+        attended = context.attend(x, *self.project(x), cache, sinks=self.sinks)
         return self.output(attended.transpose(1, 2).flatten(-2))

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -59,7 +60,7 @@ def in_pieces(problem: AttentionProblem) -> Tensor:
     by_distance = None if problem.bias is None else problem.bias.by_distance
     queries = problem.queries * problem.scale
     attended: Tensor = _Pieces.apply(
-        queries, problem.keys, problem.values, by_distance, problem.additive
+        queries, problem.keys, problem.values, by_distance, problem.sinks, problem.additive
     )
     return attended
 
@@ -68,7 +69,8 @@ class _Pieces(torch.autograd.Function):
     """Attention in pieces, with an explicit backward pass.
 
     Shapes: queries (batch, heads, query, head_dim), scaled; keys and values (batch, heads, key,
-    head_dim); by_distance (heads, distances) or None.
+    head_dim); by_distance (heads, distances) or None; sinks (heads,) or None. With sinks, weights
+    have one more column, theirs, which no value belongs to.
     """
 
     @staticmethod
@@ -78,53 +80,70 @@ class _Pieces(torch.autograd.Function):
         keys: Tensor,
         values: Tensor,
         by_distance: Tensor | None,
+        sinks: Tensor | None,
         additive: AdditiveMask,
     ) -> Tensor:
         attended, stored = queries.new_empty(*queries.shape[:3], values.shape[-1]), []
         keep = any(ctx.needs_input_grad) and _count(queries, keys) <= LARGEST_SCORES
         for piece in _pieces(queries, keys, additive.mask.past_only):
             sequences, rows, some = piece
-            weights = _weights(queries, keys, additive, piece)
-            attended[sequences, :, rows] = weights @ values[sequences, :, some]
+            weights = _weights(queries, keys, additive, sinks, piece)
+            attended[sequences, :, rows] = weights[..., some] @ values[sequences, :, some]
             if keep:
                 stored.append(weights)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(queries, keys, values, *stored)
+            ctx.save_for_backward(queries, keys, values, sinks, *stored)
             ctx.additive = additive
         return attended
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        queries, keys, values, *stored = ctx.saved_tensors
+        queries, keys, values, sinks, *stored = ctx.saved_tensors
         additive, to_distances = ctx.additive, None
+        to_sinks = None if sinks is None else torch.zeros_like(sinks)
         to_queries = torch.empty_like(queries)
         to_keys, to_values = torch.zeros_like(keys), torch.zeros_like(values)
         if ctx.needs_input_grad[3]:
             to_distances = torch.zeros_like(additive.bias.by_distance)
         for i, piece in enumerate(_pieces(queries, keys, additive.mask.past_only)):
             sequences, rows, some = piece
-            weights = stored[i] if stored else _weights(queries, keys, additive, piece)
+            weights = stored[i] if stored else _weights(queries, keys, additive, sinks, piece)
             to_rows = gradient[sequences, :, rows]  # (sequences, heads, rows, head_dim)
-            to_values[sequences, :, some] += weights.mT @ to_rows
+            to_values[sequences, :, some] += weights[..., some].mT @ to_rows
             to_scores = to_rows @ values[sequences, :, some].mT  # (sequences, heads, rows, keys)
+            if to_sinks is not None:
+                to_scores = F.pad(to_scores, (0, 1))
             to_scores = torch._softmax_backward_data(to_scores, weights, -1, weights.dtype)
+            if to_sinks is not None:
+                to_sinks += to_scores[..., -1].sum((0, 2), dtype=to_sinks.dtype)
+                to_scores = to_scores[..., :-1]
             to_queries[sequences, :, rows] = to_scores @ keys[sequences, :, some]
             to_keys[sequences, :, some] += to_scores.mT @ queries[sequences, :, rows]
             if to_distances is not None:
                 part, _ = additive.bias.span(rows, some)
                 to_matrix = to_scores.sum(0, dtype=to_distances.dtype)  # (heads, rows, keys)
                 to_distances[:, part] += diagonal_sums(to_matrix)
-        return to_queries, to_keys, to_values, to_distances, None
+        return to_queries, to_keys, to_values, to_distances, to_sinks, None
 
 
-def _weights(queries: Tensor, keys: Tensor, additive: AdditiveMask, piece: Piece) -> Tensor:
-    """Return the attention weights of a piece, in the dtype of the keys."""
+def _weights(
+    queries: Tensor, keys: Tensor, additive: AdditiveMask, sinks: Tensor | None, piece: Piece
+) -> Tensor:
+    """Return the attention weights of a piece, in the dtype of the keys, those of sinks last."""
     sequences, rows, some = piece
     scores = queries[sequences, :, rows] @ keys[sequences, :, some].mT
     added = additive.piece(sequences, rows, some)
     if added is not None:
         scores = scores + added  # float32 where the bias is
-    return scores.softmax(-1).to(keys.dtype)
+    return _with_sinks(scores, sinks).softmax(-1).to(keys.dtype)
+
+
+def _with_sinks(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    """Return scores (batch, heads, rows, keys) with the sinks, if any, as those of a last key."""
+    if sinks is None:
+        return scores
+    column = sinks.to(scores.dtype)[:, None, None].expand(*scores.shape[:-1], 1)
+    return torch.cat((scores, column), -1)
 
 
 def _pieces(queries: Tensor, keys: Tensor, past_only: bool) -> list[Piece]:
@@ -174,7 +193,8 @@ def _rows(problem: AttentionProblem, rows: slice, some: slice) -> Tensor:
         scores = scores + problem.bias.of(rows, some)
     if mask.needed:
         scores = scores.masked_fill(~mask.may_attend(rows, some), float("-inf"))
-    return scores.softmax(-1).to(values.dtype) @ values
+    weights = _with_sinks(scores, problem.sinks).softmax(-1)[..., : values.shape[2]]
+    return weights.to(values.dtype) @ values
 
 
 def is_whole(problem: AttentionProblem) -> bool:
@@ -199,8 +219,9 @@ def one_row(problem: AttentionProblem) -> Tensor:
     queries, keys = problem.queries * problem.scale, problem.keys
     scores = (upcast(queries) * upcast(keys)).sum(-1)[:, :, None]
     added = problem.additive.whole()
-    weights = (scores if added is None else scores + added).softmax(-1)
     values = problem.values
+    scores = _with_sinks(scores if added is None else scores + added, problem.sinks)
+    weights = scores.softmax(-1)[..., : values.shape[2]]
     return (weights.mT * upcast(values)).sum(2, keepdim=True).to(values.dtype)
 
 

@@ -29,6 +29,8 @@ class AttentionProblem(NamedTuple):
         position, tables, state: the layer's embedding, what its `prepare` returned, and its cached
             state; kernels need them when it overrides `attend`.
         kernel: the requested kernel.
+        sinks: (heads,) float32, a further score in each head's softmax, which has no value, so that
+            weights add up to less than 1; None: none.
     """
 
     queries: Tensor
@@ -41,6 +43,7 @@ class AttentionProblem(NamedTuple):
     tables: tuple[Any, ...]
     state: tuple[Any, ...]
     kernel: KernelName = "auto"
+    sinks: Tensor | None = None
 
     @classmethod
     def of(
@@ -54,11 +57,12 @@ class AttentionProblem(NamedTuple):
         additive: AdditiveMask,
         kernel: KernelName = "auto",
         softcap: float = 0.0,
+        sinks: Tensor | None = None,
     ) -> AttentionProblem:
         """Return the problem of a layer, for queries and keys transformed by its embedding.
 
         Args:
-            softcap: the cap of scores, before a bias is added; 0: none.
+            softcap: the cap of scores, before a bias is added; 0: none. Sinks have none.
 
         Shapes: keys and values may be (batch, key_value_heads, key, head_dim); they are repeated
         for the query heads that share them.
@@ -76,6 +80,7 @@ class AttentionProblem(NamedTuple):
             tables,
             state,
             kernel,
+            sinks,
         )
 
     @property

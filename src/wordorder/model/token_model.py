@@ -238,7 +238,7 @@ class TokenModel(nn.Module):
             prefix = f"{owner}." if owner else ""
             for kind, parameter in module.named_parameters(recurse=False):
                 if isinstance(module, StackedLinear):
-                    yield from module.matrix_parts(owner.rpartition(".")[0])
+                    yield from module.expert_parts(owner.rpartition(".")[0], kind)
                 elif isinstance(module, JoinedLinear):
                     for name, rows in module.parts.items():
                         yield ParameterPart(
@@ -273,7 +273,7 @@ class TokenModel(nn.Module):
         With a mixture of experts also `active`, those that compute one token.
         """
         named = dict(self.named_parameters())
-        stacks = [m.weight for m in self.modules() if isinstance(m, StackedLinear)]
+        stacks = [p for m in self.modules() if isinstance(m, StackedLinear) for p in m.parameters()]
         total, share = sum(p.numel() for p in named.values()), 0.0
         if stacks:
             share = 1 - self.config.active_experts / self.config.experts

@@ -108,6 +108,7 @@ class Rotary(Position):
             square root of the length below that (8 for 256).
         beta_slow: yarn divides the frequency of pairs with at most this many turns by the
             whole factor.
+        truncate: yarn rounds the ends of its ramp outwards to whole pairs; false in gpt-oss.
         short_factors: longrope's divisors up to the original length, one per pair; if empty,
             all are 1.
         long_factors: longrope's divisors past the original length, one per pair.
@@ -176,6 +177,7 @@ class Rotary(Position):
         original_length: int = 0,
         beta_fast: float = 0.0,
         beta_slow: float = 1.0,
+        truncate: bool = True,
         short_factors: tuple[float, ...] = (),
         long_factors: tuple[float, ...] = (),
         low_frequency_factor: float = 1.0,
@@ -194,6 +196,7 @@ class Rotary(Position):
         self.original_length = original_length
         self.beta_fast = beta_fast
         self.beta_slow = beta_slow
+        self.truncate = truncate
         self.short_factors = tuple(short_factors)
         self.long_factors = tuple(long_factors)
         self.low_frequency_factor = low_frequency_factor

@@ -68,6 +68,7 @@ def yarn(
     original_length: int,
     beta_fast: float,
     beta_slow: float,
+    truncate: bool,
 ) -> Scaled:
     """Divide low frequencies, keep high frequencies, and sharpen the softmax.
 
@@ -76,7 +77,7 @@ def yarn(
     In the paper the ramp is linear in the number of turns (equation 18). In the authors' code,
     and so in every released model and here, it is linear in the pair's index, with ends
     rounded outwards. In the middle of the ramp frequencies are up to 4 times higher then, at
-    factor 40.
+    factor 40. Without `truncate` ends are not rounded, as in gpt-oss.
 
     Source: Peng et al. 2023, sections 3.2 and 3.4, equations 17 to 22.
     """
@@ -86,11 +87,13 @@ def yarn(
     turns = frequencies[0] * original_length / (2 * math.pi)
     step = torch.log(frequencies[0] / frequencies[-1]) / max(pairs - 1, 1)
     step = step.clamp(min=1e-9)  # 0 for a single pair, or base 1
-    first = torch.floor(torch.log(turns / beta_fast) / step).clamp(min=0)
+    first, last = (torch.log(turns / beta) / step for beta in (beta_fast, beta_slow))
+    if truncate:
+        first, last = torch.floor(first), torch.ceil(last)
+    first = first.clamp(min=0)
     # The authors' bound is 2 * pairs - 1. If even the fastest pair makes fewer than `beta_slow`
     # turns, `last` is below `first` in their code, which then scales nothing.
-    last = torch.ceil(torch.log(turns / beta_slow) / step).clamp(max=2 * pairs - 1)
-    last = torch.maximum(last, first + 0.001)
+    last = torch.maximum(last.clamp(max=2 * pairs - 1), first + 0.001)
     index = torch.arange(pairs, dtype=torch.float64, device=frequencies.device)
     share = ((index - first) / (last - first)).clamp(0, 1)  # 0: kept, 1: divided fully
     score_factor = (1 + 0.1 * math.log(factor)) ** 2

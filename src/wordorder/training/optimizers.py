@@ -157,8 +157,9 @@ class Optimizer:
         self.names = [n for n, _ in rest]
         table = model.embedding.weight
         share = embedding_rate or embedding_rate_for(model.config.embedding_scale)
-        decayed = [p for _, p in rest if p.dim() >= 2 and p is not table]
-        plain = [p for _, p in rest if p.dim() < 2]
+        biases = {id(p) for n, p in rest if n.startswith("blocks.") and n.endswith(".bias")}
+        plain = [p for _, p in rest if p.dim() < 2 or id(p) in biases]  # experts' biases are 2-d
+        decayed = [p for _, p in rest if p.dim() >= 2 and p is not table and id(p) not in biases]
         self.parameters = list(model.parameters())
         groups = [
             {"params": [table], "weight_decay": weight_decay, "share": share},

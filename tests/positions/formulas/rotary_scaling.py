@@ -25,10 +25,12 @@ def yarn_index(beta, dim, base, original):
     return dim * math.log(original / (2 * math.pi * beta)) / (2 * math.log(base))
 
 
-def yarn(i, dim, base, s, original, fast=32, slow=1):
+def yarn(i, dim, base, s, original, fast=32, slow=1, truncate=True):
     """Peng et al. 2023, equation 20, with the ramp over the index."""
-    low = max(math.floor(yarn_index(fast, dim, base, original)), 0)
-    high = min(math.ceil(yarn_index(slow, dim, base, original)), dim - 1)
+    low, high = (yarn_index(turns, dim, base, original) for turns in (fast, slow))
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
     gamma = 1 - min(max((i - low) / (high - low), 0), 1)
     theta = base ** (-2 * i / dim)
     return (1 - gamma) * theta / s + gamma * theta

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
@@ -17,6 +16,7 @@ from wordorder.interop.weights import (
     renamed,
     table_length,
     with_biases,
+    with_sinks,
 )
 from wordorder.model import LanguageModel
 from wordorder.positions import Rotary
@@ -40,7 +40,6 @@ NAMES = {
     "feed_forward.up": "ffn_up",
     "feed_forward.down": "ffn_down",
 }
-NO_SINK = -1e9  # a sink that takes no attention
 NO_WINDOW = 1 << 20  # a window longer than any text
 SOFTMAX = 1  # llama.cpp's number of a gate that no layer has
 
@@ -54,6 +53,7 @@ class Form(NamedTuple):
         whole: turns whole heads, some of whose pairs may have frequency 0.
         is_gpt: queries, keys and values are one projection, and every module has a bias.
         always_untied: the output layer is a tensor of its own.
+        has_sinks: attention has sinks.
         further: returns more metadata and tensors.
     """
 
@@ -62,6 +62,7 @@ class Form(NamedTuple):
     whole: bool = True
     is_gpt: bool = False
     always_untied: bool = False
+    has_sinks: bool = False
     further: Callable[[LanguageModel], tuple[Metadata, Tensors]] = lambda model: ({}, {})
 
 
@@ -99,8 +100,7 @@ def _granite_swa(model: LanguageModel) -> tuple[Metadata, Tensors]:
         ],
         "attention.rope_pattern": [architecture.rotary(i) is not None for i in layers],
     }
-    sinks = {f"blk.{i}.attn_sinks.weight": torch.full((config.heads,), NO_SINK) for i in layers}
-    return metadata, sinks
+    return metadata, {}
 
 
 def _exaone(model: LanguageModel) -> tuple[Metadata, Tensors]:
@@ -126,7 +126,7 @@ FORMS: dict[str, Form] = {
     "qwen3": Form(rotary.by_metadata, halves=True),
     "llama": Form(rotary.by_divisors),
     "granite": Form(further=_granite),
-    "granite_swa": Form(rotary.by_divisors, further=_granite_swa),
+    "granite_swa": Form(rotary.by_divisors, has_sinks=True, further=_granite_swa),
     "exaone-moe": Form(rotary.by_divisors, halves=True, always_untied=True, further=_exaone),
     "refact": Form(),
     "gpt2": Form(is_gpt=True, further=_position_table),
@@ -188,6 +188,9 @@ def tensors(model: LanguageModel, name: str) -> Tensors:
         )
         if form.is_gpt:
             layer = with_biases(joined(layer, config.head_dim, by_heads=False))
+        if form.has_sinks:
+            layer = with_sinks(layer, model)
+            named[f"blk.{i}.attn_sinks.weight"] = layer.pop("attention.sinks")
         named |= renamed(layer, NAMES, f"blk.{i}.")
     return named | form.further(model)[1]
 

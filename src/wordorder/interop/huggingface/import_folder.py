@@ -47,11 +47,6 @@ from .weight_files import WeightFiles, read_json
 LEFT_OUT = r"(^|\.)pooler\.|^cls\.seq_relationship\."
 # Endings of names in files of before 2019.
 RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-# What families have that wordorder's models do not, by model_type.
-UNHELD = {
-    "gpt_oss": "its attention has sinks, and its experts have biases and a clamped gate",
-    "granite_swa": "its attention has sinks",
-}
 # Limits of the comparison: multiply-adds of one forward pass, a minute on two cores in all, and
 # memory of activations beside the weights, in bytes or as a share of the weights.
 MOST_OPERATIONS = 1e11
@@ -262,12 +257,6 @@ def _configuration(folder: Path) -> dict[str, Any]:
             code="interop.quantized",
         )
     model_type = values.get("model_type")
-    if model_type in UNHELD:
-        raise BadInput(
-            f"{path}: model_type {model_type} cannot be imported: {UNHELD[model_type]}, which "
-            "wordorder's models do not have",
-            code="interop.unsupported-parts",
-        )
     if not isinstance(model_type, str) or model_type not in IMPORTED:
         raise BadInput(
             f"{path}: model_type {model_type} cannot be imported: it must be one of "

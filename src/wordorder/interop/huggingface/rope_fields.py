@@ -8,6 +8,7 @@ long texts only.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
@@ -20,6 +21,7 @@ from .rotary import OPTIONS
 TYPES = ("default", *OPTIONS, "proportional")
 # Settings with a default, by transformers' name.
 DEFAULTS: dict[str, Any] = {"beta_fast": 32.0, "beta_slow": 1.0}
+NOTHING: Mapping[str, Any] = {}
 
 
 class RotarySettings(NamedTuple):
@@ -41,7 +43,12 @@ class RotarySettings(NamedTuple):
 
 
 def read_rotary(
-    fields: Fields, head_dim: int, *, base: float = 10_000.0, fraction: float | None = None
+    fields: Fields,
+    head_dim: int,
+    *,
+    base: float = 10_000.0,
+    fraction: float | None = None,
+    usual: Mapping[str, Any] = NOTHING,
 ) -> RotarySettings:
     """Return the positions of a family with one rotary embedding.
 
@@ -49,20 +56,33 @@ def read_rotary(
         base: of the class, where the file has none.
         fraction: the part of each head that is turned, where the file does not say so; None: the
             class always turns whole heads.
+        usual: settings of the class, where the file has none.
 
     Raises:
         BadInput: a type or a setting that is not known, or two that contradict each other.
     """
-    length = fields.integer("max_position_embeddings")
-    original = fields.get("original_max_position_embeddings")
-    settings = _merged(fields)
-    if original is not None:
-        settings["original_max_position_embeddings"] = original
-    settings.setdefault("rope_theta", base)
+    settings = rope_settings_of(fields, base=base, usual=usual)
     if fraction is not None:
         settings.setdefault("partial_rotary_factor", fraction)
     where = f"the rotary settings in {fields.where}"
+    length = fields.integer("max_position_embeddings")
     return rotary_spec(settings, where, head_dim, length, is_partial=fraction is not None)
+
+
+def rope_settings_of(
+    fields: Fields, *, base: float, usual: Mapping[str, Any] = NOTHING
+) -> dict[str, Any]:
+    """Return the rotary settings of a config.json, named as in `rope_parameters`.
+
+    Raises:
+        BadInput: settings that contradict each other.
+    """
+    has_none = all(fields.values.get(name) is None for name in ("rope_parameters", "rope_scaling"))
+    settings = {**(usual if has_none else NOTHING), **_merged(fields)}
+    if (original := fields.get("original_max_position_embeddings")) is not None:
+        settings["original_max_position_embeddings"] = original
+    settings.setdefault("rope_theta", base)
+    return settings
 
 
 def _merged(fields: Fields) -> dict[str, Any]:
@@ -158,6 +178,8 @@ def _scaling(fields: Fields, kind: str, length: int, trained: int) -> dict[str, 
             values[ours] = fields.number(theirs, DEFAULTS.get(theirs))
     if kind == "dynamic":
         values["original_length"] = length
+    if kind == "yarn" and not fields.flag("truncate", True):
+        values["truncate"] = False
     return values
 
 
@@ -180,7 +202,6 @@ def _attention_factors(fields: Fields, kind: str, scaling: dict[str, Any]) -> tu
         return 1.0, 1.0
     factor, original = scaling["factor"], scaling["original_length"]
     if kind == "yarn":
-        fields.fixed(truncate=True)
         usual = magnitude(factor)
         scales = [fields.get(name) for name in ("mscale", "mscale_all_dim")]
         default = usual

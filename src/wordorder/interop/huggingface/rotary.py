@@ -53,6 +53,8 @@ def rope_parameters(rotary: Rotary | None) -> dict[str, Any]:
     if rotary.scaling in ("none", "ntk"):
         return {**settings, "rope_type": "default"}
     settings |= {theirs: options[ours] for ours, theirs in OPTIONS[rotary.scaling].items()}
+    if not rotary.truncate:
+        settings["truncate"] = False
     if rotary.scaling == "longrope":
         settings["long_factor"] = list(rotary.long_factors)
         settings["short_factor"] = list(rotary.short_factors or [1.0] * rotary.pairs)

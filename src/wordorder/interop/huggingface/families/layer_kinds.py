@@ -65,6 +65,12 @@ def _rotary(
     if "type" in settings:
         settings.setdefault("rope_type", settings.pop("type"))
     length = fields.integer("max_position_embeddings")
+    if settings.get("truncate", True) is not True:  # the classes ignore it there
+        raise BadInput(
+            f"{fields.where}: truncate of {kind} cannot be imported: transformers ignores it "
+            "there, so remove it",
+            code="interop.nested-truncate",
+        )
     rotary = rotary_spec(settings, f"{kind} of {fields.where}", head_dim, length)
     if rotary.score_factor != 1:  # queries of other layers have another factor
         raise BadInput(

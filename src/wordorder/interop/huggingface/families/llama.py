@@ -30,8 +30,14 @@ def imported(fields: Fields) -> Imported:
 
 def with_biases(fields: Fields) -> tuple[WeightMap, bool]:
     """Return the weights with biases where a config.json has them, and whether it has any."""
+    without, has_biases = without_biases(fields)
+    return replace(rms_decoder.WEIGHTS, without_biases=without), has_biases
+
+
+def without_biases(fields: Fields) -> tuple[tuple[str, ...], bool]:
+    """Return the modules without biases in a config.json, and whether it has any biases."""
     in_attention = fields.flag("attention_bias", False)
     in_feed_forward = fields.flag("mlp_bias", False)
     without = () if in_attention else rms_decoder.ATTENTION
     without += () if in_feed_forward else rms_decoder.FEED_FORWARD
-    return replace(rms_decoder.WEIGHTS, without_biases=without), in_attention or in_feed_forward
+    return without, in_attention or in_feed_forward
