@@ -17,6 +17,7 @@ from wordorder.numerals import counted
 from wordorder.positions import ALIASES, CATALOGUE, Part, Spec, build, find
 from wordorder.positions import parse as parse_spec
 from wordorder.positions.picture import example, sparkline, training_positions, weights_of_copies
+from wordorder.positions.recipes import PREFIX, RECIPES
 from wordorder.table import Table
 
 COPIES = 48
@@ -36,6 +37,7 @@ def main(arguments: list[str]) -> int:
     elif options.spec is None:
         _show_all(console, described)
     else:
+        _show_recipe(console, options.spec)
         for name, part in chosen.items():
             _show_one(console, part, described[name])
     return 0
@@ -126,8 +128,22 @@ def _show_all(console: Console, described: dict[str, dict[str, Any]]) -> None:
         "attention.\nCombine them: learned+alibi uses both in every layer, rotary/none alternates "
         "over layers.\nOptions follow a colon: wordorder train --position "
         "rotary:base=500000,fraction=0.5\n"
-        "Common other names work too: rope is rotary, nope is none."
+        "Common other names work too: rope is rotary, nope is none.\n"
+        f"{PREFIX}NAME is the embedding of a known model: {', '.join(RECIPES)}"
     )
+
+
+def _show_recipe(console: Console, spec: str) -> None:
+    """Show what a recipe stands for."""
+    recipe = RECIPES.get(spec.strip().lower().removeprefix(PREFIX))
+    if not spec.strip().lower().startswith(PREFIX) or recipe is None:
+        return
+    console.print(Text.assemble((spec, "bold"), "  ", recipe.spec), soft_wrap=True)
+    lines = [("made for", f"{recipe.length:,} tokens"), ("source", recipe.source)]
+    if recipe.windows:
+        lines.append(("with it", f"--windows {' '.join(map(str, recipe.windows))}"))
+    table = Table(["", ""], lines, left=frozenset({0, 1}), column_styles={0: "dim"}, gap=4)
+    console.print(Padding(table.terminal(), (0, 0, 1, 2), expand=False))
 
 
 def _table(about: dict[str, Any]) -> Padding:
