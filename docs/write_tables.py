@@ -165,11 +165,46 @@ def sizes_and_dropout() -> str:
     return table(head, rows)
 
 
+# A comparison
+
+
+def compare_example() -> str:
+    evidence = json.loads((EVIDENCE / "compare-example.json").read_text(encoding="utf-8"))
+    positions = evidence["positions"]
+    rows = [
+        [
+            f"`{name}`",
+            f"{r['loss_nats']:.3f}",
+            with_interval(r, "difference"),
+            *(longer(r, factor) for factor in (2, 16)),
+        ]
+        for name, r in sorted(positions.items(), key=lambda item: item[1]["rank"])
+    ]
+    return table(["embedding", "loss", "against rotary", "at 2x", "at 16x"], rows)
+
+
+def with_interval(row: dict[str, Any], name: str, change: str | None = None) -> str:
+    """Return a difference with its 95% interval; "baseline" where there is none."""
+    mean = row.get(change or name)
+    if mean is None:
+        return "baseline"
+    return f"{mean:+.3f} ({row[f'{name}_low']:+.3f} to {row[f'{name}_high']:+.3f})"
+
+
+def longer(row: dict[str, Any], factor: int) -> str:
+    """Return the change of the same targets' loss at a multiple of the trained length."""
+    name = f"same_targets_{factor}x"
+    if f"{name}_change" not in row:
+        return "cannot"
+    return f"{row[f'{name}_word']}: {with_interval(row, name, f'{name}_change')}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "embeddings-compared": embeddings_compared,
     "words-multiplied": words_multiplied,
     "longer-or-larger": longer_or_larger,
     "sizes-and-dropout": sizes_and_dropout,
+    "compare-example": compare_example,
 }
 
 
