@@ -22,9 +22,9 @@ Measured = TypeVar("Measured")
 
 
 @lru_cache(maxsize=2)
-def _shared_corpus(data: tuple[str, ...], *, field: str) -> Corpus:
+def _shared_corpus(data: tuple[str, ...], **options: str) -> Corpus:
     """Return a text, read once for all runs that were trained on it."""
-    return load_corpus(data, field=field)
+    return load_corpus(data, **options)
 
 
 class OpenRuns:
