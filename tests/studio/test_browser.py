@@ -217,7 +217,7 @@ def test_the_lesson_leads_into_the_rooms_and_back(open_page: Open) -> None:
         page.locator(".do a").click()
         bar = page.get_by_role("complementary", name="Lesson")
         playwright.expect(bar).to_contain_text(f"step {step} of 9")
-        page.locator("figure :is(svg, canvas)").first.wait_for()
+        page.locator("figure :is(svg, canvas), .card pre").first.wait_for()
         back = "← Back to the lesson" if step == 9 else "Next step →"
         bar.get_by_role("link", name=back).click()
     page.get_by_text("What does rotary do?").click()

@@ -54,6 +54,15 @@ export function sliderField({ label, value, least, most, step = 1, change, logar
   return h("div", { class: "field slider" }, h("label", { for: id }, label), h("div", { class: "row" }, range, number), zero || hint ? meaning : null);
 }
 
+/** The embeddings that most pages begin with. */
+export const USUAL = ["none", "sinusoidal", "learned", "rotary", "alibi", "t5"];
+
+/** Choices of all embeddings, the usual ones first. */
+export function embeddingChoices({ embeddings }) {
+  const rank = ({ name }) => (USUAL.includes(name) ? USUAL.indexOf(name) : USUAL.length);
+  return [...embeddings].sort((a, b) => rank(a) - rank(b)).map(({ name, summary }) => ({ value: name, text: name, title: summary }));
+}
+
 export function switchField({ label, value, change }) {
   const id = unique("switch");
   const box = h("input", { type: "checkbox", id, onchange: (e) => change(e.target.checked) });

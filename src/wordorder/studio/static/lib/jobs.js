@@ -82,6 +82,24 @@ export function nameField({ state, change, placeholder }) {
   return textField({ label: "Name (of the folder)", value: state.get("name"), most: 48, wide: false, placeholder, change: (name) => { state.set({ name }); change(); } });
 }
 
+/** The button that starts a job, which is then opened. */
+export function startButton({ path, question, open, trouble, signal }) {
+  const button = h("button", { type: "button", class: "main", onclick: async () => {
+    button.disabled = true;
+    trouble.replaceChildren();
+    try {
+      const { name } = await post(path, question(), signal);
+      open(name);
+    } catch (error) {
+      button.disabled = false;
+      if (error.name !== "AbortError") trouble.replaceChildren(problem(error.message));
+    }
+  } }, "Start");
+  return button;
+}
+
+export const startedCommand = (command) => h("details", { class: "command", open: true }, h("summary", {}, "The command that Start runs"), h("pre", { tabindex: "0", "aria-label": "The command" }, command));
+
 /** Buttons that lead to what was started before, and to a new one. */
 export function jobList({ jobs, chosen, fresh, open }) {
   const entry = ({ name, state }) => h("button", { type: "button", "aria-pressed": String(name === chosen), onclick: () => open(name) }, name, " ", h("small", { class: "soft" }, state));
