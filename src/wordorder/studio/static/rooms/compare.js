@@ -12,7 +12,7 @@ import { chosenText, follow, jobHead, jobList, nameField, order, orderDefaults, 
 export const defaults = () => ({ ...orderDefaults, minutes: "1", positions: "none,rotary,alibi", seeds: "3" });
 
 const LEAST = 2, MOST = 5;
-const COLUMNS = "loss: nats per token on held-out text, lower is better. against: the difference from the baseline. at 16x: the change of the loss when it reads 16 times its trained length. step: the time of a training step relative to the baseline's. adds: parameters of the embedding.";
+const COLUMNS = "loss: nats per token on held-out text, lower is better. against: the difference from the baseline. at 2x, 4x, …: the change of its loss when it reads so many times its trained length. step: the time of a training step relative to the baseline's. adds: parameters of the embedding.";
 
 export async function render({ place, studio, state, signal, reopen }) {
   const { jobs, folder } = await get("/api/build/jobs", signal);
