@@ -15,7 +15,6 @@ from pydantic import BaseModel, Field
 from wordorder.errors import BadInput, CodedError
 from wordorder.experiments.comparison import RECORD, Comparison
 from wordorder.experiments.grid import Cell, cells_of
-from wordorder.experiments.results import Summary
 from wordorder.studio.fields import RunName, command
 from wordorder.studio.orders import CompareOrder
 from wordorder.studio.palette import colours
@@ -86,6 +85,7 @@ class CompareProgress(JobProgress):
 @router.post("/command")
 def compare_command(asked: CompareOrder, workshop: TheWorkshop) -> CommandAnswer:
     """Return the command that a comparison would run, after checking it."""
+    _check_installed()
     asked.check()
     out = workshop.folder / (slug(asked.name) or "compare")
     data = BUILT_IN if asked.text is None else f"{out}.txt"
@@ -187,7 +187,7 @@ def _add_results(progress: CompareProgress, folder: Path) -> None:
         from wordorder.experiments.report import read_summary
         from wordorder.experiments.verdict import verdict
 
-        summary: Summary = read_summary(folder)
+        summary = read_summary(folder)
     except CodedError:
         return
     if not any(result.losses for result in summary.results):
