@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from wordorder.evaluation.preferences import log_probabilities
 from wordorder.model.decoding import Sampling
 from wordorder.positions import CATALOGUE, ModelShape, Rotary
 from wordorder.positions.picture import picture_of, weights_of_copies
+from wordorder.studio.application import create_app
 from wordorder.studio.fields import Matrix, numbers
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.rooms import ROOMS, attention
@@ -251,3 +253,36 @@ def test_mass_is_measured_once(monkeypatch: pytest.MonkeyPatch, ask: Ask) -> Non
     first = ask("/api/attention/mass", run="learned")
     assert first == ask("/api/attention/mass", run="learned") and len(measurements) <= 1
     assert len(first["heads"]) == 8 and sum(first["heads"][0]["by_distance"]) == pytest.approx(1)
+
+
+def test_a_run_that_was_deleted_while_it_was_open_is_named(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    for name in ("loaded", "gone"):
+        shutil.copytree(folders["rotary"], tmp_path / name)
+    runs = OpenRuns([tmp_path / "loaded", tmp_path / "gone"])
+    with TestClient(create_app(runs), base_url="http://127.0.0.1") as client:
+
+        def asked(name: str) -> Any:
+            return client.post("/api/inside/trace", json={"run": name, "text": "a b"}).json()
+
+        assert asked("loaded")["tokens"]
+        for name in ("loaded", "gone"):
+            shutil.rmtree(tmp_path / name)
+        assert asked("loaded")["tokens"]  # the weights are in memory
+        assert (
+            asked("gone")["code"] == "studio.run-gone"
+            and "gone was moved" in asked("gone")["message"]
+        )
+        assert (
+            client.post("/api/attention/mass", json={"run": "gone"}).json()["code"]
+            == "studio.run-gone"
+        )
+        assert len(client.get("/api/studio").json()["runs"]) == 2
+
+
+def test_an_empty_text_is_named(refused: Refused) -> None:
+    assert refused("/api/order/compare", text="")[1] == "the text is empty: type something"
+    assert refused("/api/words/neighbours", run="rotary", word=" ")[1].startswith(
+        "the word is empty"
+    )

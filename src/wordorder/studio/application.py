@@ -147,4 +147,6 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         return await _bad_input(request, cause)
     name = next((str(n) for n in reversed(first["loc"]) if isinstance(n, str)), "the request")
     message = f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    if first["type"] == "string_too_short":
+        message = f"the {name} is empty: type something"
     return JSONResponse({"message": message, "code": "studio.invalid-request"}, 422)

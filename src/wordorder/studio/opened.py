@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -103,9 +104,25 @@ class OpenRuns:
         return self._runs[name]
 
     def model(self, name: str) -> TokenModel:
-        """Return the model of a run, loaded once."""
-        with self._loading:
+        """Return the model of a run, loaded once.
+
+        Raises:
+            BadInput: its folder is gone.
+        """
+        with self._loading, self._there(name):
             return self.run(name).model
+
+    @contextmanager
+    def _there(self, name: str) -> Iterator[None]:
+        """Say so if files of a run are missing, because it was moved or deleted meanwhile."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise BadInput(
+                f"{name} was moved or deleted while it was open ({error}): open it again with "
+                "wordorder studio RUN",
+                code="studio.run-gone",
+            ) from None
 
     def once(
         self, name: str, measurement: str, measure: Callable[[OpenRuns, str], Measured]
@@ -121,7 +138,8 @@ class OpenRuns:
         """Return the name and the tokens of a run's validation text, read once."""
 
         def read(runs: OpenRuns, name: str) -> tuple[str, TokenStore]:
-            return text_of(runs.run(name), (), "text", load=_shared_corpus)
+            with self._there(name):
+                return text_of(runs.run(name), (), "text", load=_shared_corpus)
 
         return self.once(name, "text", read)
 
