@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -93,7 +92,7 @@ class OpenRuns:
         """Return the run of a name.
 
         Raises:
-            BadInput: no run has it.
+            BadInput: no run has it, or its folder is gone.
         """
         if name not in self._runs:
             known = ", ".join(self._runs) or "none: start it with wordorder studio RUN"
@@ -101,28 +100,29 @@ class OpenRuns:
                 f"no run {name[:80]!r} is open in this studio; open runs: {known}",
                 code="studio.no-such-run",
             )
-        return self._runs[name]
+        run = self._runs[name]
+        if not run.folder.is_dir():
+            raise BadInput(
+                f"{name} was moved or deleted while it was open: open it again with wordorder "
+                f"studio RUN, or put {run.folder} back",
+                code="studio.run-gone",
+            )
+        return run
 
     def model(self, name: str) -> TokenModel:
         """Return the model of a run, loaded once.
 
         Raises:
-            BadInput: its folder is gone.
+            BadInput: its weights are gone.
         """
-        with self._loading, self._there(name):
-            return self.run(name).model
-
-    @contextmanager
-    def _there(self, name: str) -> Iterator[None]:
-        """Say so if files of a run are missing, because it was moved or deleted meanwhile."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise BadInput(
-                f"{name} was moved or deleted while it was open ({error}): open it again with "
-                "wordorder studio RUN",
-                code="studio.run-gone",
-            ) from None
+        with self._loading:
+            try:
+                return self.run(name).model
+            except FileNotFoundError as error:
+                raise BadInput(
+                    f"{name} has lost a file while it was open: {error}",
+                    code="studio.run-incomplete",
+                ) from None
 
     def once(
         self, name: str, measurement: str, measure: Callable[[OpenRuns, str], Measured]
@@ -138,8 +138,7 @@ class OpenRuns:
         """Return the name and the tokens of a run's validation text, read once."""
 
         def read(runs: OpenRuns, name: str) -> tuple[str, TokenStore]:
-            with self._there(name):
-                return text_of(runs.run(name), (), "text", load=_shared_corpus)
+            return text_of(runs.run(name), (), "text", load=_shared_corpus)
 
         return self.once(name, "text", read)
 

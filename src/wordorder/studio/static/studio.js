@@ -1,6 +1,6 @@
 // The frame of the page: menu, theme, and the room that the URL names.
 
-import { get } from "./lib/api.js";
+import { GONE, get } from "./lib/api.js";
 import { themeButton } from "./lib/colours.js";
 import { h } from "./lib/dom.js";
 import { problem } from "./lib/figure.js";
@@ -22,9 +22,15 @@ async function open({ focus = false } = {}) {
   }
   nav.querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
   document.title = `${entry.title} · wordorder studio`;
+  let room;
   try {
-    const room = await import(`./rooms/${entry.name}.js`);
-    if (signal.aborted) return;
+    room = await import(`./rooms/${entry.name}.js`);
+  } catch {
+    if (!signal.aborted) main.replaceChildren(h("h1", {}, entry.title), problem(GONE));
+    return;
+  }
+  if (signal.aborted) return;
+  try {
     const state = new RoomState(entry.name, room.defaults(studio));
     const place = h("div", {});
     main.replaceChildren(h("h1", {}, entry.title), h("p", { class: "lead" }, `${entry.purpose[0].toUpperCase()}${entry.purpose.slice(1)}`), bar, place);

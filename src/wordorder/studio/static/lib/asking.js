@@ -25,7 +25,7 @@ export function asking({ signal, trouble, show, fail = () => {} }) {
  * sampling; `draw(token, before)` returns elements for a token and the text before it.
  */
 export function writing({ label, question, draw, signal }) {
-  const page = h("div", { class: "written", "aria-live": "polite" }, h("span", { class: "soft" }, `Press ${label}.`));
+  const page = h("div", { class: "written", dir: "auto", "aria-live": "polite" }, h("span", { class: "soft" }, `Press ${label}.`));
   let source;
   const stop = () => { source?.close(); source = null; button.textContent = label; };
   signal.addEventListener("abort", stop);

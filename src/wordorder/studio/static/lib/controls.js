@@ -4,7 +4,7 @@ import { h, unique } from "./dom.js";
 
 export function textField({ label, value, change, placeholder, most = 400, wide = true, rows = 0 }) {
   const id = unique("text");
-  const properties = { id, value, maxlength: most, placeholder, spellcheck: "false", autocomplete: "off", oninput: (e) => change(e.target.value) };
+  const properties = { id, value, maxlength: most, placeholder, spellcheck: "false", autocomplete: "off", dir: "auto", oninput: (e) => change(e.target.value) };
   const input = rows ? h("textarea", { ...properties, rows }) : h("input", { type: "text", ...properties });
   return h("div", { class: wide ? "field wide" : "field" }, h("label", { for: id }, label), input);
 }

@@ -158,7 +158,7 @@ export function jobHead({ name, changed, signal }) {
       resume.hidden = progress.state !== "stopped" || !progress.command;
       shown.textContent = progress.command;
       log.textContent = progress.log.join("\n");
-      trouble.replaceChildren(...(progress.state === "failed" ? [problem(`It ended without a model: ${progress.note || "its output is empty"}`)] : []));
+      trouble.replaceChildren(...(progress.state === "failed" ? [problem(`It has no model: it failed, or its folder was deleted. ${progress.note ? `Its last line: ${progress.note}` : "It printed nothing."}`)] : []));
     },
     lost(yes) { gone.replaceChildren(...(yes ? [problem("The studio does not answer; the run goes on. As soon as `wordorder studio` runs again, this page shows it.")] : [])); },
     buttons: h("div", { class: "controls" }, stop, resume),

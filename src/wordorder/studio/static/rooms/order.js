@@ -135,7 +135,7 @@ function rows(answer) {
   const all = [["Same set of word vectors", set], ["Predictions overlap", percent(answer.overlap)]];
   if (answer.difference_nats !== null) {
     const nats = answer.difference_nats, better = answer.texts[nats >= 0 ? 0 : 1];
-    all.push(["Prefers", `“${better}”, ${factor(Math.abs(nats))} as likely`]);
+    all.push(["Prefers", ["“", h("bdi", {}, better), `”, ${factor(Math.abs(nats))} as likely`]]);
   }
   return all;
 }
