@@ -223,6 +223,17 @@ def test_what_cannot_be_trained_is_refused_before(studio: TestClient, folder: Pa
     assert not list(folder.glob("*.txt"))
 
 
+def test_on_windows_nothing_is_started_and_nothing_written(
+    studio: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detached, "WINDOWS", True)
+    assert code_of(studio, "/api/build/start", **SMALL, text=TEXT) == "studio.windows"
+    assert code_of(studio, "/api/build/demo") == "studio.windows"
+    positions = ["none", "rotary"]
+    assert code_of(studio, "/api/compare/start", positions=positions) == "studio.windows"
+    assert not folder.exists()
+
+
 def test_the_estimate(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {**SMALL, "minutes": 2, "position": "learned", "text_bytes": 3700}
     unknown = posted(studio, "estimate", **asked)
