@@ -28,7 +28,7 @@ from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.workshop import Workshop
 
-WIDTH = 1160
+WIDTH = 1200
 MODEL = "position=learned&width=64&layers=2&heads=4&trained_length=64&name=my-model"
 
 
@@ -39,16 +39,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, a_studio(Path(folder)) as url, a_page() as page:
         page.goto(f"{url}/#/order?causal=0&show=none,sinusoidal,rotary")
         page.locator(".card .badge.yes").nth(1).wait_for()
-        save(page, "studio", 1040)
+        save(page, "studio", 1180)
         page.goto(f"{url}/#/embedding?position=rotary&at=20")
         page.locator("figure svg").nth(2).wait_for()
-        save(page, "studio-embedding", 1560)
+        save(page, "studio-embedding", 1440)
         page.goto(f"{url}/#/build?{MODEL}&minutes={minutes}")
         page.get_by_role("button", name="Start", exact=True).click()
         words = page.get_by_role("status").first
         expect(words).to_contain_text("Finished", timeout=(minutes + 4) * 60_000)
         expect(page.locator("main .waiting")).to_have_count(0)
-        save(page, "studio-build", 1100)
+        save(page, "studio-build", 1240)
 
 
 @contextmanager
@@ -60,9 +60,11 @@ def a_studio(folder: Path) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @contextmanager

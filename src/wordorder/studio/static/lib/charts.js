@@ -278,7 +278,7 @@ export function dials({ width, frequencies, position, length, stroke, label }) {
     chart.append(s("line", { x1: x, y1: y, x2: hx, y2: hy, stroke, "stroke-width": 2.5, "stroke-linecap": "round" }),
       s("circle", { cx: hx, cy: hy, r: 3, fill: stroke }),
       text(x, y + size / 2 + 10, `pair ${index + 1}`, { "text-anchor": "middle", "font-size": 11, fill: colour("--ink") }),
-      text(x, y + size / 2 + 22, full ? `wraps ${wraps < 100 ? wraps.toFixed(1) : Math.round(wraps).toLocaleString("en")}` : `${turns && turns < 0.001 ? "< 0.001" : Number(turns.toPrecision(2))} turns`, { "text-anchor": "middle", "font-size": 10 }));
+      text(x, y + size / 2 + 22, full ? `wraps ${wraps < 100 ? wraps.toFixed(1) : Math.round(wraps).toLocaleString("en")}` : `${turns && turns < 0.001 ? "< 0.001" : Number(turns.toPrecision(turns < 0.1 ? 1 : 2))} turns`, { "text-anchor": "middle", "font-size": 10 }));
   });
   return chart;
 }

@@ -100,11 +100,13 @@ export function startButton({ path, question, open, trouble, signal }) {
 
 export const startedCommand = (command) => h("details", { class: "command", open: true }, h("summary", {}, "The command that Start runs"), h("pre", { tabindex: "0", "aria-label": "The command" }, command));
 
-/** Buttons that lead to what was started before, and to a new one. */
+/** Buttons that lead to what was started before, and to a new one; `tell(state)` is that of the chosen one. */
 export function jobList({ jobs, chosen, fresh, open }) {
-  const entry = ({ name, state }) => h("button", { type: "button", "aria-pressed": String(name === chosen), onclick: () => open(name) }, name, " ", h("small", { class: "soft" }, state));
-  return h("div", { class: "jobs", role: "group", "aria-label": "Started here" },
+  const states = new Map(jobs.map(({ name, state }) => [name, h("small", { class: "soft" }, state)]));
+  const entry = ({ name }) => h("button", { type: "button", "aria-pressed": String(name === chosen), onclick: () => open(name) }, name, " ", states.get(name));
+  const element = h("div", { class: "jobs", role: "group", "aria-label": "Started here" },
     h("button", { type: "button", "aria-pressed": String(!chosen), onclick: () => open("") }, `+ ${fresh}`), jobs.map(entry));
+  return { element, tell: (state) => { states.get(chosen).textContent = state; } };
 }
 
 const AGAIN = 2000; // milliseconds before a lost connection is tried again

@@ -20,9 +20,10 @@ export async function render({ place, studio, state, signal, reopen }) {
   const runs = jobs.filter(({ kind }) => kind === "train");
   const chosen = runs.find(({ name }) => name === state.get("job"));
   const open = (job) => { state.set({ job }, { push: true }); reopen(); };
-  place.append(jobList({ jobs: runs, chosen: chosen?.name ?? "", fresh: "New model", open }));
+  const list = jobList({ jobs: runs, chosen: chosen?.name ?? "", fresh: "New model", open });
+  place.append(list.element);
   if (state.get("job") && !chosen) place.append(problem(`No run ${state.get("job")} was started in ${folder}: choose one above, or start a new one.`));
-  if (chosen) await runView({ place, studio, state, signal, reopen, name: chosen.name });
+  if (chosen) await runView({ place, studio, state, signal, reopen, list, name: chosen.name });
   else newModel({ place, studio, state, signal, open });
 }
 
@@ -104,7 +105,7 @@ function newModel({ place, studio, state, signal, open }) {
   refresh();
 }
 
-async function runView({ place, studio, state, signal, reopen, name }) {
+async function runView({ place, studio, state, signal, reopen, list, name }) {
   const head = jobHead({ name, signal, changed: (what) => { if (what === "resume") reopen(); } });
   const kept = { progress: null, snapshot: null, step: null, steps: [] };
   const views = learningViews({ kept, studio, signal, name });
@@ -115,6 +116,7 @@ async function runView({ place, studio, state, signal, reopen, name }) {
     const opened = kept.progress?.run, before = kept.progress?.state;
     kept.progress = progress;
     head.update(progress, sentence(progress));
+    list.tell(progress.state);
     views.loss();
     use.update(progress);
     if (progress.run !== opened || (before === "running" && progress.state !== "running")) runsChanged();
@@ -242,7 +244,7 @@ const levelOf = (probability) => LEVELS.findIndex(([least]) => probability >= le
 /** Tokens shaded by how sure the model was; the underline says the same without colour. */
 function letters(sample) {
   if (!sample.length) return [h("span", { class: "soft" }, "It writes nothing yet.")];
-  return sample.map(({ text, probability }) => h("span", { class: `letter level-${levelOf(probability)}`, "--shade": shade(probability), title: percent(probability) }, text));
+  return sample.map(({ text, probability }) => h("span", { class: `letter level-${levelOf(probability)}`, "--shade": shade(probability), title: percent(probability) }, text.replace(/\n+/g, (lines) => `${"⏎".repeat(lines.length)}\n`)));
 }
 
 function surety(sample) {

@@ -19,9 +19,10 @@ export async function render({ place, studio, state, signal, reopen }) {
   const comparisons = jobs.filter(({ kind }) => kind === "compare");
   const chosen = comparisons.find(({ name }) => name === state.get("job"));
   const open = (job) => { state.set({ job }, { push: true }); reopen(); };
-  place.append(jobList({ jobs: comparisons, chosen: chosen?.name ?? "", fresh: "New comparison", open }));
+  const list = jobList({ jobs: comparisons, chosen: chosen?.name ?? "", fresh: "New comparison", open });
+  place.append(list.element);
   if (state.get("job") && !chosen) place.append(problem(`No comparison ${state.get("job")} is in ${folder}: choose one above, or start a new one.`));
-  if (chosen) comparisonView({ place, studio, signal, reopen, name: chosen.name });
+  if (chosen) comparisonView({ place, studio, signal, reopen, list, name: chosen.name });
   else newComparison({ place, studio, state, signal, open });
 }
 
@@ -56,7 +57,7 @@ function newComparison({ place, studio, state, signal, open }) {
   refresh();
 }
 
-function comparisonView({ place, studio, signal, reopen, name }) {
+function comparisonView({ place, studio, signal, reopen, list, name }) {
   const head = jobHead({ name, signal, changed: (what) => { if (what === "resume") reopen(); } });
   const kept = { progress: null };
   const says = h("div", {}), grid = h("div", {}), table = h("div", {}), report = h("div", {});
@@ -71,6 +72,7 @@ function comparisonView({ place, studio, signal, reopen, name }) {
     const before = kept.progress;
     kept.progress = progress;
     head.update(progress, sentence(progress));
+    list.tell(progress.state);
     says.replaceChildren(...(progress.headline ? [notice(progress.headline)] : []));
     grid.replaceChildren(runGrid(progress));
     curves.redraw();
