@@ -46,6 +46,7 @@ def main() -> None:
         page.goto(f"{url}/#/build?{MODEL}&minutes={minutes}")
         page.get_by_role("button", name="Start", exact=True).click()
         words = page.get_by_role("status").first
+        words = page.get_by_role("status").first
         expect(words).to_contain_text("Finished", timeout=(minutes + 4) * 60_000)
         expect(page.locator("main .waiting")).to_have_count(0)
         save(page, "studio-build", 1240)
