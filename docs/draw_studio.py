@@ -28,7 +28,8 @@ from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.workshop import Workshop
 
-WIDTH = 1200
+WIDTH, HEIGHT = 1200, 1240
+MENU = "body > header"
 MODEL = "position=learned&width=64&layers=2&heads=4&trained_length=64&name=my-model"
 
 
@@ -39,17 +40,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, a_studio(Path(folder)) as url, a_page() as page:
         page.goto(f"{url}/#/order?causal=0&show=none,sinusoidal,rotary")
         page.locator(".card .badge.yes").nth(1).wait_for()
-        save(page, "studio", 1180)
+        save(page, "studio")
         page.goto(f"{url}/#/embedding?position=rotary&at=20")
         page.locator("figure svg").nth(2).wait_for()
-        save(page, "studio-embedding", 1440)
+        save(page, "studio-embedding", below=".notice")
         page.goto(f"{url}/#/build?{MODEL}&minutes={minutes}")
         page.get_by_role("button", name="Start", exact=True).click()
         words = page.get_by_role("status").first
         words = page.get_by_role("status").first
         expect(words).to_contain_text("Finished", timeout=(minutes + 4) * 60_000)
         expect(page.locator("main .waiting")).to_have_count(0)
-        save(page, "studio-build", 1240)
+        save(page, "studio-build")
 
 
 @contextmanager
@@ -74,15 +75,15 @@ def a_page() -> Iterator[Any]:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--headless", "--no-sandbox"]
         )
-        yield browser.new_page(viewport={"width": WIDTH, "height": 1600})
+        yield browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         browser.close()
 
 
-def save(page: Any, name: str, height: int) -> None:
-    """Save the upper part of the page, in few colours."""
+def save(page: Any, name: str, below: str = MENU) -> None:
+    """Save the page in few colours, from an element on; the menu stays above it."""
     page.wait_for_timeout(500)
-    page.set_viewport_size({"width": WIDTH, "height": height})
-    page.evaluate("scrollTo(0, 0)")
+    top = page.locator(below).bounding_box()["y"] - page.locator(MENU).bounding_box()["height"]
+    page.evaluate(f"scrollTo(0, {top - 14})")
     page.wait_for_timeout(500)
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     # Octrees keep rare colours, such as a ring in a button.
