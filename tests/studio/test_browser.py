@@ -217,7 +217,7 @@ def test_the_lesson_leads_into_the_rooms_and_back(open_page: Open) -> None:
         page.locator(".do a").click()
         bar = page.get_by_role("complementary", name="Lesson")
         playwright.expect(bar).to_contain_text(f"step {step} of 9")
-        page.locator("figure :is(svg, canvas)").first.wait_for()
+        page.locator("figure :is(svg, canvas), .card pre").first.wait_for()
         back = "← Back to the lesson" if step == 9 else "Next step →"
         bar.get_by_role("link", name=back).click()
     page.get_by_text("What does rotary do?").click()
@@ -251,6 +251,38 @@ def test_without_a_run(open_page: Open, served: Callable[[OpenRuns], str]) -> No
         playwright.expect(page.locator("main")).to_contain_text("wordorder train --preset nano")
     page.get_by_role("link", name="Embedding").click()
     page.locator("figure svg").first.wait_for()
+    page.get_by_role("link", name="Lesson").click()
+    page.get_by_role("button", name="Word + position").first.click()
+    page.get_by_role("link", name="Train one").click()  # this step needs learned positions
+    playwright.expect(page.locator("pre").last).to_contain_text("--position learned")
+    bar = page.get_by_role("complementary", name="Lesson")
+    playwright.expect(bar).to_contain_text("Train one: choose Start")
+
+
+def test_a_room_that_cannot_be_opened_says_so(browser: Any, url: str) -> None:
+    page = browser.new_page()
+    page.goto(url)
+    page.locator("figure svg").first.wait_for(timeout=WAIT)
+    page.route("**/rooms/words.js", lambda route: route.abort())
+    page.get_by_role("link", name="Words", exact=True).click()
+    playwright.expect(page.get_by_role("alert")).to_contain_text("the studio does not answer")
+    page.close()
+
+
+def test_runs_with_different_tokenizers_are_compared_by_bytes(
+    open_page: Open, served: Callable[[OpenRuns], str], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folders["rotary"], other)
+    spelling = json.loads((other / "tokenizer.json").read_text())
+    spelling["normalizer"] = {"type": "NFC"}  # another tokenizer with the same tokens
+    (other / "tokenizer.json").write_text(json.dumps(spelling))
+    base = served(OpenRuns([folders["rotary"], other]))
+    page = open_page("#/length?factor=2&methods=", base=base)
+    playwright.expect(page.locator("main")).to_contain_text("different tokenizers")
+    playwright.expect(page.locator("figure svg")).to_contain_text("bits per byte")
+    page.get_by_role("button", name="other", exact=True).click()
+    playwright.expect(page.locator("figure svg")).to_contain_text("nats per token")
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -115,6 +115,7 @@ def test_a_model_from_the_page_to_its_text(open_page: Callable[..., Any], tmp_pa
     page.close()  # it trains on
     page = open_page("#/build?job=my-b-model-b")
     playwright.expect(page.get_by_role("status").first).to_contain_text("Finished after 400 steps")
+    playwright.expect(page.get_by_role("button", name="my-b-model-b finished")).to_be_visible()
     playwright.expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
     playwright.expect(page.locator("figure svg").first).to_contain_text("guessing")
     playwright.expect(page.locator("main")).to_contain_text("It is learned")

@@ -19,13 +19,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from wordorder.cli.main import main
-from wordorder.studio import detached, speed, step_time
+from wordorder.studio import detached, opened, speed, step_time
 from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.orders import MOST_TEXT_BYTES, CompareOrder, TrainOrder
 from wordorder.studio.progress import MOST_POINTS, MetricsReader, thinned
 from wordorder.studio.rooms import build
 from wordorder.studio.workshop import Workshop, slug
+from wordorder.training.run_text import text_of
 
 LOCAL = "http://127.0.0.1:8321"
 SMALL = {"width": 16, "layers": 1, "heads": 2, "trained_length": 16, "batch_size": 2}
@@ -85,7 +86,9 @@ def watched(
     return seen
 
 
-def test_a_run_is_trained_to_its_end(studio: TestClient, folder: Path) -> None:
+def test_a_run_is_trained_to_its_end(
+    studio: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {**SMALL, "steps": 12, "position": "learned", "checkpoint_every": 6}
     job = posted(studio, "start", name="Mine, all mine!", text=TEXT, **settings)
     assert job == {"name": "mine-all-mine", "kind": "train", "state": "running"}
@@ -106,6 +109,8 @@ def test_a_run_is_trained_to_its_end(studio: TestClient, folder: Path) -> None:
     assert [each["name"] for each in studio.get("/api/studio").json()["runs"]] == ["mine-all-mine"]
     answer = studio.post("/api/inside/predict", json={"run": "mine-all-mine", "text": "the"})
     assert answer.status_code == 200
+    monkeypatch.setattr(opened, "text_of", text_of)  # the real one, which measurements read
+    assert len(studio.app.state.runs.text("mine-all-mine")[1])  # type: ignore[attr-defined]
     shown = posted(studio, "snapshot", name="mine-all-mine")
     assert (shown["step"], shown["steps"], shown["kind"], shown["learned"]) == (
         *(12, [12]),
@@ -216,6 +221,17 @@ def test_what_cannot_be_trained_is_refused_before(studio: TestClient, folder: Pa
     big = {"width": 4096, "layers": 64, "heads": 64, "trained_length": 4096, "batch_size": 512}
     assert code_of(studio, start, **big) == "training.out-of-memory"
     assert not list(folder.glob("*.txt"))
+
+
+def test_on_windows_nothing_is_started_and_nothing_written(
+    studio: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detached, "WINDOWS", True)
+    assert code_of(studio, "/api/build/start", **SMALL, text=TEXT) == "studio.windows"
+    assert code_of(studio, "/api/build/demo") == "studio.windows"
+    positions = ["none", "rotary"]
+    assert code_of(studio, "/api/compare/start", positions=positions) == "studio.windows"
+    assert not folder.exists()
 
 
 def test_the_estimate(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

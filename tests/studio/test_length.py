@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,13 @@ def test_losses_by_length_are_those_of_eval(client: TestClient, runs: OpenRuns) 
     assert found == [(each.context_length, each.loss_nats) for each in expected.lengths]
     assert all(0 <= event["share"] <= 1 for event in progress)
     assert curve["command"].endswith("--context --length 128")
+    # The tokens of another tokenizer are longer or shorter: only bytes are the same.
+    run, windows = runs.run("rotary"), context_windows(store, 128, trained_length=64)
+    size = run.tokenizer.token_bytes(windows.tokens[:, -windows.targets :].flatten().tolist())
+    assert [each["bits_per_byte"] for each in curve["points"]] == pytest.approx(
+        [each["loss_nats"] / math.log(2) * curve["targets"] / size for each in curve["points"]]
+    )
+    assert curve["tokenizer"] == run.tokenizer.content_hash
     again = losses(client, run="rotary", factor="2")
     assert again[-1]["result"] == curve and len(again) <= len(progress) + 1
 

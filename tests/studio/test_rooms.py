@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from wordorder.evaluation.preferences import log_probabilities
 from wordorder.model.decoding import Sampling
 from wordorder.positions import CATALOGUE, ModelShape, Rotary
 from wordorder.positions.picture import picture_of, weights_of_copies
+from wordorder.studio.application import create_app
 from wordorder.studio.fields import Matrix, numbers
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.rooms import ROOMS, attention
@@ -251,3 +253,29 @@ def test_mass_is_measured_once(monkeypatch: pytest.MonkeyPatch, ask: Ask) -> Non
     first = ask("/api/attention/mass", run="learned")
     assert first == ask("/api/attention/mass", run="learned") and len(measurements) <= 1
     assert len(first["heads"]) == 8 and sum(first["heads"][0]["by_distance"]) == pytest.approx(1)
+
+
+def test_a_run_that_was_deleted_while_it_was_open_is_named(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    for name in ("gone", "incomplete"):
+        shutil.copytree(folders["rotary"], tmp_path / name)
+    runs = OpenRuns([tmp_path / "gone", tmp_path / "incomplete"])
+    with TestClient(create_app(runs), base_url="http://127.0.0.1") as client:
+
+        def code(name: str) -> str:
+            answer = client.post("/api/inside/trace", json={"run": name, "text": "a b"})
+            return str(answer.json().get("code"))
+
+        (tmp_path / "incomplete" / "model.safetensors").unlink()
+        assert (code("gone"), code("incomplete")) == ("None", "studio.run-incomplete")
+        shutil.rmtree(tmp_path / "gone")
+        assert code("gone") == "studio.run-gone"
+        assert [each["name"] for each in client.get("/api/studio").json()["runs"]] == ["incomplete"]
+
+
+def test_an_empty_text_is_named(refused: Refused) -> None:
+    assert refused("/api/order/compare", text="")[1] == "the text is empty: type something"
+    assert refused("/api/words/neighbours", run="rotary", word=" ")[1].startswith(
+        "the word is empty"
+    )

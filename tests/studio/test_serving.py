@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
 import socket
 import subprocess
@@ -84,3 +86,33 @@ def test_what_is_missing_is_named(
     monkeypatch.setattr("wordorder.cli.studio.find_spec", lambda name: None)
     assert main(["studio"]) == 2
     assert "pip install 'wordorder[studio]'" in capsys.readouterr().err
+
+
+def test_it_starts_without_what_comparisons_need() -> None:
+    """The extra `studio` has neither scipy nor jinja2; the room Compare says what to install."""
+    script = """
+import sys
+sys.modules.update({"scipy": None, "jinja2": None})
+from fastapi.testclient import TestClient
+from wordorder.studio.application import create_app
+from wordorder.studio.opened import OpenRuns
+client = TestClient(create_app(OpenRuns([])), base_url="http://127.0.0.1")
+answer = client.post("/api/compare/command", json={"positions": ["none", "rotary"]})
+print(client.get("/api/studio").status_code, answer.json()["code"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["200", "studio.compare-not-installed"]
+
+
+def test_what_is_cut_off_at_the_end_is_no_error() -> None:
+    from wordorder.studio.serving import _is_no_cancellation
+
+    def record(message: str, error: BaseException | None = None) -> logging.LogRecord:
+        cause = (type(error), error, None) if error else None
+        return logging.LogRecord("uvicorn.error", 40, "", 0, message, (1,), cause)  # type: ignore[arg-type]
+
+    assert not _is_no_cancellation(record("failed", asyncio.CancelledError()))
+    assert not _is_no_cancellation(record("Cancel %s running task(s), timeout exceeded"))
+    assert _is_no_cancellation(record("failed", ValueError()))

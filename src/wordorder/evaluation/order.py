@@ -213,7 +213,7 @@ class Unchanged:
         losses = target_losses(model, windows.tokens, targets)
         size = None
         if bytes_per_token is not None and store.lossless:
-            size = int(torch.as_tensor(bytes_per_token)[windows.tokens[:, -targets:]].sum())
+            size = windows.target_bytes(bytes_per_token)
         return cls(windows, losses, size)
 
     def compared(self, name: str, meaning: str, losses: Callable[[], Tensor]) -> ProbeLoss:

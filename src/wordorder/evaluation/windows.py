@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.chunked import last_hidden
@@ -55,6 +55,14 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def target_bytes(self, bytes_per_token: ArrayLike) -> int:
+        """Return the UTF-8 bytes of all targets.
+
+        Args:
+            bytes_per_token: (vocabulary,), of the tokenizer.
+        """
+        return int(torch.as_tensor(bytes_per_token)[self.tokens[:, -self.targets :]].sum())
 
 
 def cut_windows(

@@ -20,6 +20,7 @@ from wordorder.studio.rooms import ROOMS
 from wordorder.studio.snapshots import Snapshots
 from wordorder.studio.speed import Speeds
 from wordorder.studio.workshop import TheWorkshop, Workshop
+from wordorder.training.run import Run
 from wordorder.version import __version__
 
 STATIC = Path(__file__).parent / "static"
@@ -103,7 +104,7 @@ def studio(runs: Runs, workshop: TheWorkshop) -> StudioEntry:
     return StudioEntry(
         version=__version__,
         rooms=[RoomEntry(name=r.name, title=r.title, purpose=r.purpose) for r in ROOMS],
-        runs=[_run_entry(runs, name) for name, _ in runs],
+        runs=[_run_entry(name, run) for name, run in runs if run.folder.is_dir()],
         embeddings=[
             EmbeddingEntry(name=name, door=kind.door, summary=kind.summary, **colours(name))
             for name, kind in CATALOGUE.items()
@@ -111,8 +112,7 @@ def studio(runs: Runs, workshop: TheWorkshop) -> StudioEntry:
     )
 
 
-def _run_entry(runs: OpenRuns, name: str) -> RunEntry:
-    run = runs.run(name)
+def _run_entry(name: str, run: Run) -> RunEntry:
     config = run.model_config.resolved
     kind = "GRU" if config.kind == "gru" else config.position
     layers = f"{counted(config.layers, 'layer')} of width {config.width}"
@@ -147,4 +147,6 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         return await _bad_input(request, cause)
     name = next((str(n) for n in reversed(first["loc"]) if isinstance(n, str)), "the request")
     message = f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    if first["type"] == "string_too_short":
+        message = f"the {name} is empty: type something"
     return JSONResponse({"message": message, "code": "studio.invalid-request"}, 422)

@@ -19,6 +19,21 @@ from pathlib import Path
 from wordorder.errors import BadInput
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+WINDOWS = os.name == "nt"
+
+
+def check_system() -> None:
+    """Check that a process can be started here, and interrupted later as Ctrl-C does.
+
+    Raises:
+        BadInput: the operating system is Windows, where it cannot be.
+    """
+    if WINDOWS:
+        raise BadInput(
+            "on Windows the studio cannot start runs, only show them: copy the command of this "
+            "page into a terminal, then open the run with wordorder studio RUN",
+            code="studio.windows",
+        )
 
 
 def start(arguments: Sequence[str], log: Path) -> tuple[int, str]:
@@ -27,15 +42,7 @@ def start(arguments: Sequence[str], log: Path) -> tuple[int, str]:
     Args:
         arguments: those of `wordorder`, the command first.
         log: the file that its output is added to.
-
-    Raises:
-        BadInput: the operating system is Windows, whose processes cannot be interrupted so.
     """
-    if os.name == "nt":
-        raise BadInput(
-            "the studio starts runs on Linux and macOS only: copy the command into a terminal",
-            code="studio.windows",
-        )
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "wordorder", *arguments],

@@ -22,9 +22,9 @@ Measured = TypeVar("Measured")
 
 
 @lru_cache(maxsize=2)
-def _shared_corpus(data: tuple[str, ...], *, field: str) -> Corpus:
+def _shared_corpus(data: tuple[str, ...], **options: str) -> Corpus:
     """Return a text, read once for all runs that were trained on it."""
-    return load_corpus(data, field=field)
+    return load_corpus(data, **options)
 
 
 class OpenRuns:
@@ -92,7 +92,7 @@ class OpenRuns:
         """Return the run of a name.
 
         Raises:
-            BadInput: no run has it.
+            BadInput: no run has it, or its folder is gone.
         """
         if name not in self._runs:
             known = ", ".join(self._runs) or "none: start it with wordorder studio RUN"
@@ -100,12 +100,29 @@ class OpenRuns:
                 f"no run {name[:80]!r} is open in this studio; open runs: {known}",
                 code="studio.no-such-run",
             )
-        return self._runs[name]
+        run = self._runs[name]
+        if not run.folder.is_dir():
+            raise BadInput(
+                f"{name} was moved or deleted while it was open: open it again with wordorder "
+                f"studio RUN, or put {run.folder} back",
+                code="studio.run-gone",
+            )
+        return run
 
     def model(self, name: str) -> TokenModel:
-        """Return the model of a run, loaded once."""
+        """Return the model of a run, loaded once.
+
+        Raises:
+            BadInput: its weights are gone.
+        """
         with self._loading:
-            return self.run(name).model
+            try:
+                return self.run(name).model
+            except FileNotFoundError as error:
+                raise BadInput(
+                    f"{name} has lost a file while it was open: {error}",
+                    code="studio.run-incomplete",
+                ) from None
 
     def once(
         self, name: str, measurement: str, measure: Callable[[OpenRuns, str], Measured]

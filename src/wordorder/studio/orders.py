@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from wordorder.errors import BadInput
-from wordorder.experiments.compare import CompareConfig
 from wordorder.model import TokenModel, shape_of
 from wordorder.studio.fields import SpecText
 from wordorder.text.user_text import is_blank
@@ -145,8 +144,12 @@ class CompareOrder(OrderWithText):
         """Check everything that can be known before.
 
         Raises:
-            BadInput: settings do not fit together, or an embedding is given twice.
+            BadInput: settings do not fit together, an embedding is given twice, or the extra
+                that comparisons need is not installed.
         """
+        # Needs scipy, which is of an extra, and takes long to import.
+        from wordorder.experiments.compare import CompareConfig
+
         self.check_text()
         configs = [self.config(position) for position in self.positions]
         for config in configs:

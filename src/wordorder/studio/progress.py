@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -14,6 +15,7 @@ from wordorder.studio.fields import command
 from wordorder.studio.workshop import StartedJob, State
 
 MOST_POINTS = 240
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class Losses(BaseModel):
@@ -23,12 +25,55 @@ class Losses(BaseModel):
     validation: list[tuple[int, float]] = []
 
 
-class RunProgress(BaseModel):
-    """A run that was started from the page.
+class JobProgress(BaseModel):
+    """A job that was started from the page.
 
     Args:
         note: the last line that the command printed.
         share: of the work that is done, 0 to 1.
+    """
+
+    name: str
+    state: State
+    note: str
+    command: str
+    log: list[str]
+    share: float = 0.0
+
+    @staticmethod
+    def fields_of(job: StartedJob) -> dict[str, Any]:
+        """Return what all jobs have."""
+        log = job.log_lines()
+        note = next((line.strip() for line in reversed(log) if line.strip()), "")
+        return {
+            "name": job.name,
+            "state": job.state,
+            "note": note,
+            "command": job.command,
+            "log": log,
+        }
+
+
+Progress = TypeVar("Progress", bound=JobProgress)
+
+
+async def changes(look: Callable[[], Progress]) -> AsyncIterator[Progress]:
+    """Yield how a job goes, whenever that changes, until it has ended."""
+    last = None
+    while True:
+        progress = await asyncio.to_thread(look)
+        if progress != last:
+            yield progress
+        if progress.state != "running":
+            return
+        last = progress
+        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+class RunProgress(JobProgress):
+    """A run that was started from the page.
+
+    Args:
         step, steps: done, and in all, which is an estimate for a timed run.
         guessing: the loss of a uniform guess, the log of the vocabulary's size.
         final: loss on the whole validation text, at the end.
@@ -36,13 +81,6 @@ class RunProgress(BaseModel):
         run: its name among the open runs; empty if it has no weights yet.
     """
 
-    name: str
-    kind: str
-    state: State
-    note: str
-    command: str
-    log: list[str]
-    share: float = 0.0
     step: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -114,14 +152,8 @@ def progress_of(job: StartedJob, reader: MetricsReader, run: str) -> RunProgress
     Args:
         run: its name among the open runs; empty if it is not open.
     """
-    state, log = job.state, job.log_lines()
     progress = RunProgress(
-        name=job.name,
-        kind=job.kind,
-        state=state,
-        note=next((line.strip() for line in reversed(log) if line.strip()), ""),
-        command=job.command,
-        log=log,
+        **RunProgress.fields_of(job),
         weights=newest_checkpoint(job.folder),
         run=run,
         generates=command("generate", job.folder, "The"),
@@ -148,7 +180,7 @@ def progress_of(job: StartedJob, reader: MetricsReader, run: str) -> RunProgress
         budget = config.get("plan", {}).get("budget_seconds")
         if budget and not final:  # the clock ends a timed run, whatever the estimate of steps
             progress.share = min(1.0, progress.seconds / budget)
-        if state == "running" and progress.share:
+        if progress.state == "running" and progress.share:
             progress.seconds_left = progress.seconds * (1 / progress.share - 1)
     return progress
 

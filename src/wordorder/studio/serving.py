@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import secrets
 import socket
 import threading
@@ -66,8 +68,15 @@ def serve(
         ws="none",
         timeout_graceful_shutdown=2,  # seconds for a model that is writing
     )
+    # What a page waits for when the studio is stopped is cut off, which is no fault to report.
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     with listening:
         uvicorn.Server(config).run([listening])
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    cut_off = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cut_off and not str(record.msg).startswith("Cancel %s running task")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,6 +12,7 @@ import torch
 
 from wordorder.batch import Batch
 from wordorder.model import make_model
+from wordorder.numerals import counted
 from wordorder.training.compute import measure, pick_device, step_seconds, use
 from wordorder.training.config import from_mapping
 
@@ -30,7 +31,9 @@ def measured(preset: str, sizes: dict[str, int], position: str) -> dict[str, obj
     compute = measure(config, model, batch, lambda step: 0.0)
     use(model, compute)
     seconds = WITH_OPTIMIZER * config.accumulate * step_seconds(model, batch)
-    how = f"{compute.device}, {compute.threads} threads, {compute.dtype}, {compute.kernel}"
+    how = (
+        f"{compute.device}, {counted(compute.threads, 'thread')}, {compute.dtype}, {compute.kernel}"
+    )
     return {"step_seconds": seconds, "how": f"{how} attention"}
 
 

@@ -217,6 +217,7 @@ class Workshop:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Let one request, of one studio, start something, and refuse it while something runs."""
+        detached.check_system()
         home = self.folder / STUDIO
         with self._starting:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ from wordorder.errors import BadInput, Failed
 from wordorder.studio.fields import RunName, command
 from wordorder.studio.opened import Runs
 from wordorder.studio.orders import MOST_TEXT_BYTES, TrainOrder
-from wordorder.studio.progress import MetricsReader, RunProgress, progress_of
+from wordorder.studio.progress import MetricsReader, RunProgress, changes, progress_of
 from wordorder.studio.snapshots import Snapshot
 from wordorder.studio.speed import RunEstimate, estimate
 from wordorder.studio.workshop import StartedJob, State, TheWorkshop, Workshop, slug
@@ -25,7 +24,6 @@ from wordorder.text.corpus import BUILT_IN
 
 router = APIRouter()
 
-SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_EXPORT = 600
 DEMO = TrainOrder(name="demo", minutes=40 / 60, checkpoint_every=100)
 
@@ -36,6 +34,11 @@ class JobEntry(BaseModel):
     name: str
     kind: str
     state: State
+
+    @classmethod
+    def of(cls, job: StartedJob) -> JobEntry:
+        """Return the entry of a job."""
+        return cls(name=job.name, kind=job.kind, state=job.state)
 
 
 class JobList(BaseModel):
@@ -86,11 +89,7 @@ class ExportAnswer(BaseModel):
 @router.get("/jobs")
 def jobs(workshop: TheWorkshop) -> JobList:
     """Return what was started from the page."""
-    return JobList(folder=str(workshop.folder), jobs=[_entry(job) for job in workshop.jobs()])
-
-
-def _entry(job: StartedJob) -> JobEntry:
-    return JobEntry(name=job.name, kind=job.kind, state=job.state)
+    return JobList(folder=str(workshop.folder), jobs=[JobEntry.of(job) for job in workshop.jobs()])
 
 
 @router.post("/estimate")
@@ -112,7 +111,7 @@ def run_estimate(asked: EstimateQuestion, workshop: TheWorkshop, request: Reques
 def start(asked: TrainOrder, workshop: TheWorkshop) -> JobEntry:
     """Start to train a run."""
     asked.check()
-    return _entry(
+    return JobEntry.of(
         workshop.start("train", asked.name, _suggested(asked), asked.text, asked.arguments)
     )
 
@@ -123,9 +122,9 @@ def demo(workshop: TheWorkshop) -> JobEntry:
     for job in workshop.jobs():
         if job.name == DEMO.name and job.kind == "train":
             if job.state in ("running", "finished"):
-                return _entry(job)
+                return JobEntry.of(job)
             if job.state == "stopped":
-                return _entry(workshop.go_on(job.name))
+                return JobEntry.of(workshop.go_on(job.name))
     return start(DEMO, workshop)
 
 
@@ -133,13 +132,13 @@ def demo(workshop: TheWorkshop) -> JobEntry:
 def stop(asked: JobName, workshop: TheWorkshop) -> JobEntry:
     """Interrupt a job, which then saves."""
     workshop.stop(asked.name)
-    return _entry(workshop.job(asked.name))
+    return JobEntry.of(workshop.job(asked.name))
 
 
 @router.post("/resume")
 def resume(asked: JobName, workshop: TheWorkshop) -> JobEntry:
     """Resume a job that was stopped."""
-    return _entry(workshop.go_on(asked.name))
+    return JobEntry.of(workshop.go_on(asked.name))
 
 
 def _run_of(name: Annotated[RunName, Query()], workshop: TheWorkshop) -> StartedJob:
@@ -151,15 +150,9 @@ async def watch(
     job: Annotated[StartedJob, Depends(_run_of)], workshop: TheWorkshop
 ) -> AsyncIterator[RunProgress]:
     """Return how a run goes, whenever that changes, until it has ended; server-sent events."""
-    reader, last = MetricsReader(job.folder / "metrics.jsonl"), None
-    while True:
-        progress = await asyncio.to_thread(_look, workshop, job.name, reader)
-        if progress != last:
-            yield progress
-        if progress.state != "running":
-            return
-        last = progress
-        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+    reader = MetricsReader(job.folder / "metrics.jsonl")
+    async for progress in changes(lambda: _look(workshop, job.name, reader)):
+        yield progress
 
 
 def _look(workshop: Workshop, name: str, reader: MetricsReader) -> RunProgress:

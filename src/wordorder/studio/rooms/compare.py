@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,23 +10,21 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import HTMLResponse
 from fastapi.sse import EventSourceResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from wordorder.errors import BadInput, CodedError
 from wordorder.experiments.comparison import RECORD, Comparison
 from wordorder.experiments.grid import Cell, cells_of
-from wordorder.experiments.results import Summary
 from wordorder.studio.fields import RunName, command
 from wordorder.studio.orders import CompareOrder
 from wordorder.studio.palette import colours
-from wordorder.studio.progress import Losses, MetricsReader, losses_of
+from wordorder.studio.progress import JobProgress, Losses, MetricsReader, changes, losses_of
 from wordorder.studio.rooms.build import JobEntry
 from wordorder.studio.workshop import StartedJob, State, TheWorkshop, Workshop, slug
 from wordorder.text.corpus import BUILT_IN
 
 router = APIRouter()
 
-SECONDS_BETWEEN_LOOKS = 1.0
 NEEDED = ("jinja2", "scipy")
 REPORT = "report.html"
 # The report has no script; were the folder of somebody else's making, none would run either.
@@ -68,26 +65,18 @@ class EmbeddingColour(BaseModel):
     dark_colour: str
 
 
-class CompareProgress(BaseModel):
+class CompareProgress(JobProgress):
     """A comparison, and what it has found so far.
 
     Args:
-        note: the last line that the command printed.
-        share: of the training steps that are done, 0 to 1.
         headline: what may be concluded, once all runs have ended.
     """
 
-    name: str
-    state: State
-    note: str
-    command: str
-    log: list[str]
-    share: float = 0.0
     steps: int = 0
     baseline: str = ""
     seeds: int = 0
-    cells: list[CellEntry] = []
-    colours: dict[str, EmbeddingColour] = {}
+    cells: list[CellEntry] = Field(default_factory=list)
+    colours: dict[str, EmbeddingColour] = Field(default_factory=dict)
     table: ResultTable | None = None
     headline: str = ""
     report: bool = False
@@ -96,6 +85,7 @@ class CompareProgress(BaseModel):
 @router.post("/command")
 def compare_command(asked: CompareOrder, workshop: TheWorkshop) -> CommandAnswer:
     """Return the command that a comparison would run, after checking it."""
+    _check_installed()
     asked.check()
     out = workshop.folder / (slug(asked.name) or "compare")
     data = BUILT_IN if asked.text is None else f"{out}.txt"
@@ -107,8 +97,9 @@ def start(asked: CompareOrder, workshop: TheWorkshop) -> JobEntry:
     """Start a comparison."""
     _check_installed()
     asked.check()
-    job = workshop.start("compare", asked.name, "compare", asked.text, asked.arguments)
-    return JobEntry(name=job.name, kind=job.kind, state=job.state)
+    return JobEntry.of(
+        workshop.start("compare", asked.name, "compare", asked.text, asked.arguments)
+    )
 
 
 def _comparison_of(name: Annotated[RunName, Query()], workshop: TheWorkshop) -> StartedJob:
@@ -121,15 +112,8 @@ async def watch_comparison(
 ) -> AsyncIterator[CompareProgress]:
     """Return how a comparison goes, whenever that changes, until it has ended."""
     readers: dict[Path, MetricsReader] = {}
-    last = None
-    while True:
-        progress = await asyncio.to_thread(_look, workshop, job.name, readers)
-        if progress != last:
-            yield progress
-        if progress.state != "running":
-            return
-        last = progress
-        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+    async for progress in changes(lambda: _look(workshop, job.name, readers)):
+        yield progress
 
 
 @router.get("/report", response_class=HTMLResponse)
@@ -156,13 +140,8 @@ def _check_installed() -> None:
 
 def _look(workshop: Workshop, name: str, readers: dict[Path, MetricsReader]) -> CompareProgress:
     job = workshop.job(name, "compare")
-    log = job.log_lines()
     progress = CompareProgress(
-        name=name,
-        state=job.state,
-        note=next((line.strip() for line in reversed(log) if line.strip()), ""),
-        command=job.command,
-        log=log,
+        **CompareProgress.fields_of(job),
         report=(job.folder / REPORT).is_file(),
     )
     workshop.open_runs()
@@ -208,7 +187,7 @@ def _add_results(progress: CompareProgress, folder: Path) -> None:
         from wordorder.experiments.report import read_summary
         from wordorder.experiments.verdict import verdict
 
-        summary: Summary = read_summary(folder)
+        summary = read_summary(folder)
     except CodedError:
         return
     if not any(result.losses for result in summary.results):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import (
+    ContextLoss,
     Measurable,
     context_losses,
     context_windows,
@@ -71,11 +73,13 @@ class LengthPoint(BaseModel):
     """The loss at one length of context; null with the reason if there is none.
 
     Args:
-        low, high: the 95% interval.
+        bits_per_byte: of the targets; null if the tokenizer does not restore the text.
+        low, high: the 95% interval of `loss_nats`.
     """
 
     context_length: int
     loss_nats: float | None
+    bits_per_byte: float | None
     low: float | None
     high: float | None
     cannot: str
@@ -86,6 +90,7 @@ class Curve(BaseModel):
 
     Args:
         position: the embedding, after the method.
+        tokenizer: a hash: losses per token of different tokenizers cannot be compared.
         notes: which lengths are missing, and what the intervals cover.
     """
 
@@ -94,6 +99,7 @@ class Curve(BaseModel):
     position: str
     trained_length: int
     text: str
+    tokenizer: str
     targets: int
     documents: int
     points: list[LengthPoint]
@@ -182,20 +188,10 @@ def _curve(asked: LengthQuestion, runs: OpenRuns, progress: Callable[[float], No
     model = _model(asked, runs, contexts.lengths[-1])
     lengths = tuple(n for n in contexts.lengths if not asked.method or n >= trained)
     result = context_losses(model, store, lengths, trained_length=trained, progress=progress)
-    points = []
-    for each in result.lengths:
-        loss = each.loss_nats
-        low, high = (None, None) if loss is None else interval_around(loss, each) or (None, None)
-        points.append(
-            LengthPoint(
-                context_length=each.context_length,
-                loss_nats=loss,
-                low=low,
-                high=high,
-                cannot=each.cannot or "",
-            )
-        )
     run = runs.run(asked.run)
+    windows = context_windows(store, lengths[-1], trained_length=trained)
+    size = windows.target_bytes(run.tokenizer.bytes_per_token) if store.lossless else 0
+    points = [_point(each, size / result.targets) for each in result.lengths]
     ran = command("eval", run.folder, "--context", "--length", lengths[-1])
     if asked.method:
         ran = _python(asked, runs, contexts) + CURVE.format(lengths=lengths, trained=trained)
@@ -205,11 +201,27 @@ def _curve(asked: LengthQuestion, runs: OpenRuns, progress: Callable[[float], No
         position=model.config.position if isinstance(model, LanguageModel) else "GRU",
         trained_length=trained,
         text=text,
+        tokenizer=run.tokenizer.content_hash,
         targets=result.targets,
         documents=result.documents,
         points=points,
         notes=[*contexts.left_out, *([contexts.note] if contexts.note else [])],
         command=ran,
+    )
+
+
+def _point(at: ContextLoss, bytes_per_target: float) -> LengthPoint:
+    loss, bits = at.loss_nats, None
+    low, high = (None, None) if loss is None else interval_around(loss, at) or (None, None)
+    if loss is not None and bytes_per_target:
+        bits = loss / math.log(2) / bytes_per_target
+    return LengthPoint(
+        context_length=at.context_length,
+        loss_nats=loss,
+        bits_per_byte=bits,
+        low=low,
+        high=high,
+        cannot=at.cannot or "",
     )
 
 

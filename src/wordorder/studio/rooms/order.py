@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -103,7 +104,7 @@ def compare_orders(asked: OrderQuestion, runs: Runs) -> OrderAnswer:
             check_tokens(tokens_of(tokenizer, text))
         note, changed, without = "", model, None
         try:
-            without = without_position(model)
+            without = _without(asked, runs, model)
             changed = _switched_off(model, without, asked.without)
         except BadInput as error:
             note = f"Still switched on: {error}." if asked.without else ""
@@ -127,6 +128,20 @@ def _model_of(asked: OrderQuestion, runs: OpenRuns) -> tuple[TokenModel, Tokeniz
     tokenizer = tokenizer_of(asked.text.strip(), other)
     model = random_model(asked.position, asked.causal, tokenizer.vocabulary_size)
     return model, tokenizer, not asked.causal
+
+
+def _without(asked: OrderQuestion, runs: OpenRuns, model: TokenModel) -> TokenModel:
+    """Return the model without its embedding, made once: that takes as long as two passes.
+
+    Raises:
+        BadInput: its embedding cannot be removed.
+    """
+    if asked.run is None:
+        return _without_random(model)
+    return runs.once(asked.run, "without its embedding", lambda *_: without_position(model))
+
+
+_without_random = lru_cache(maxsize=64)(without_position)
 
 
 def _switched_off(model: TokenModel, without: TokenModel, layers: tuple[int, ...]) -> TokenModel:

@@ -1,6 +1,6 @@
 // The frame of the page: menu, theme, and the room that the URL names.
 
-import { get } from "./lib/api.js";
+import { GONE, get } from "./lib/api.js";
 import { themeButton } from "./lib/colours.js";
 import { h } from "./lib/dom.js";
 import { problem } from "./lib/figure.js";
@@ -9,6 +9,7 @@ import { RoomState, link, read } from "./lib/state.js";
 
 const main = document.getElementById("room"), nav = document.getElementById("rooms");
 let studio, leaving;
+const bar = h("div", {});
 
 async function open({ focus = false } = {}) {
   leaving?.abort();
@@ -21,12 +22,19 @@ async function open({ focus = false } = {}) {
   }
   nav.querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
   document.title = `${entry.title} · wordorder studio`;
+  let room;
   try {
-    const room = await import(`./rooms/${entry.name}.js`);
-    if (signal.aborted) return;
+    room = await import(`./rooms/${entry.name}.js`);
+  } catch {
+    if (!signal.aborted) main.replaceChildren(h("h1", {}, entry.title), problem(GONE));
+    return;
+  }
+  if (signal.aborted) return;
+  try {
     const state = new RoomState(entry.name, room.defaults(studio));
     const place = h("div", {});
-    main.replaceChildren(h("h1", {}, entry.title), h("p", { class: "lead" }, `${entry.purpose[0].toUpperCase()}${entry.purpose.slice(1)}`), ...lessonBar(entry.name), place);
+    main.replaceChildren(h("h1", {}, entry.title), h("p", { class: "lead" }, `${entry.purpose[0].toUpperCase()}${entry.purpose.slice(1)}`), bar, place);
+    bar.replaceChildren(...lessonBar(entry.name));
     await room.render({ place, studio, state, signal, reopen: open });
   } catch (error) {
     if (!signal.aborted) main.append(problem(error.message));
@@ -35,8 +43,10 @@ async function open({ focus = false } = {}) {
 }
 
 function footer() {
-  const runs = studio.runs.length ? studio.runs.map(({ name, about }) => `${name} (${about})`).join(" · ") : "none. Train one in the room Build, or open some with: wordorder studio RUN …";
-  document.getElementById("footer").replaceChildren(h("p", {}, `wordorder ${studio.version} · Open runs: ${runs}`));
+  const runs = studio.runs.length
+    ? h("details", {}, h("summary", {}, `Open runs: ${studio.runs.length}`), h("ul", {}, studio.runs.map(({ name, about }) => h("li", {}, `${name} (${about})`))))
+    : h("p", {}, "No run is open. Train one in the room Build, or open some with: wordorder studio RUN …");
+  document.getElementById("footer").replaceChildren(h("p", {}, `wordorder ${studio.version}`), runs);
 }
 
 /** What the lesson asks for, above the room that it led to. */
@@ -46,10 +56,10 @@ function lessonBar(room) {
   if (!(number >= 1 && number <= STEPS.length) || room === "lesson") {
     return room === studio.rooms[0].name ? [h("p", {}, "New here? ", h("a", { href: link("lesson") }, "Nine short steps"), " lead through the rooms.")] : [];
   }
-  const { text, see } = task(studio, number);
+  const { text, see, label, href, room: own } = task(studio, number);
   return [h("aside", { class: "bar", "aria-label": "Lesson" },
     h("p", {}, h("b", {}, `Lesson, step ${number} of ${STEPS.length}: ${STEPS[number - 1].title}. `), text, " ", h("span", { class: "soft" }, see)),
-    h("p", {}, h("a", { href: at(number) }, "← Back to the lesson"), number < STEPS.length ? h("a", { href: at(number + 1) }, "Next step →") : null))];
+    h("p", {}, own === room ? null : h("a", { href }, `${label} →`), h("a", { href: at(number) }, "← Back to the lesson"), number < STEPS.length ? h("a", { href: at(number + 1) }, "Next step →") : null))];
 }
 
 async function start() {
@@ -69,6 +79,7 @@ async function start() {
       return; // the room that follows the run says so
     }
     footer();
+    bar.replaceChildren(...lessonBar(document.querySelector("[aria-current]").dataset.room));
     if (detail.reopen) await open();
   });
   addEventListener("popstate", () => open());

@@ -1,5 +1,7 @@
 // Requests. A problem that the server names is an Error with its message.
 
+export const GONE = "the studio does not answer: is `wordorder studio` still running in its terminal?";
+
 async function answer(response) {
   let body;
   try {
@@ -17,7 +19,7 @@ async function request(path, options) {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("the studio does not answer: is `wordorder studio` still running in its terminal?");
+    throw new Error(GONE);
   }
   return answer(response);
 }

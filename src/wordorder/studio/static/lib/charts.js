@@ -26,7 +26,7 @@ function text(x, y, content, attributes = {}) {
 /**
  * Lines over a numeric axis.
  *
- * series: [{name, points: [[x, y|null]], colour, width, dashed, faint, marks, picks}]; a name of "" is
+ * series: [{name, points: [[x, y|null]], colour, width, dashed, faint, marks, shape, picks}]; a name of "" is
  * left out of the legend; picks: of each point {label, chosen, act}, which make it a button.
  * x, y: {label, low, high, ticks: [[value, label]], log, mark: {value, label}}. level: {value, label}.
  */
@@ -61,8 +61,7 @@ export function lineChart({ width, height = 260, series, x, y, level = null, lab
   chart.append(text(margin.left + inner.width / 2, height - 6, x.label, { "text-anchor": "middle" }));
   chart.append(text(0, 0, y.label, { "text-anchor": "middle", transform: `translate(12 ${margin.top + inner.height / 2}) rotate(-90)` }));
   if (level) {
-    chart.append(s("line", { x1: margin.left, x2: width - margin.right, y1: py(level.value), y2: py(level.value), stroke: colour("--soft"), "stroke-dasharray": "4 3" }),
-      text(margin.left + 6, py(level.value) - 5, level.label));
+    chart.append(s("line", { x1: margin.left, x2: width - margin.right, y1: py(level.value), y2: py(level.value), stroke: colour("--soft"), "stroke-dasharray": "4 3" }));
   }
   if (x.mark) {
     const at = px(x.mark.value), after = at + x.mark.label.length * LETTER + 10 < width;
@@ -70,9 +69,10 @@ export function lineChart({ width, height = 260, series, x, y, level = null, lab
       text(after ? at + 6 : at - 6, margin.top + 13, x.mark.label, { "text-anchor": after ? "start" : "end" }));
   }
   for (const each of series) chart.append(...drawnLine(each, px, py));
+  if (level) chart.append(text(margin.left + 6, py(level.value) - 5, level.label, { fill: colour("--ink"), stroke: colour("--card"), "stroke-width": 4, "paint-order": "stroke" }));
   rows.forEach((row, number) => row.forEach(({ each, from }) => {
     const line = 14 + 20 * number;
-    chart.append(s("line", { x1: from, x2: from + 22, y1: line - 4, y2: line - 4, stroke: each.colour, "stroke-width": each.width ?? 2.5, "stroke-dasharray": dashes(each.dashed) }),
+    chart.append(s("line", { x1: from, x2: from + 22, y1: line - 4, y2: line - 4, stroke: each.colour, "stroke-width": each.width ?? 2.5, "stroke-dasharray": dashes(each.dashed) }), ...(each.shape ? [mark(each.shape, from + 11, line - 4, 4, { fill: each.colour })] : []),
       text(from + 28, line, each.name, { fill: colour("--ink") }));
   }));
   return chart;
@@ -90,7 +90,7 @@ function legendRows(legend, width) {
   return rows;
 }
 
-function drawnLine({ points, colour: stroke, width = 2.5, dashed = false, faint = false, marks = false, picks = null }, px, py) {
+function drawnLine({ points, colour: stroke, width = 2.5, dashed = false, faint = false, marks = false, shape = 0, picks = null }, px, py) {
   let path = "", pen = "M";
   for (const [x, y] of points) {
     if (y === null) { pen = "M"; continue; }
@@ -98,17 +98,24 @@ function drawnLine({ points, colour: stroke, width = 2.5, dashed = false, faint 
     pen = "L";
   }
   const line = s("path", { d: path, fill: "none", stroke, "stroke-width": width, "stroke-dasharray": dashes(dashed), "stroke-linejoin": "round", opacity: faint ? 0.45 : null });
-  const dots = marks ? points.flatMap(([x, y], i) => (y === null ? [] : [dot(px(x), py(y), stroke, picks?.[i])])) : [];
+  const dots = marks ? points.flatMap(([x, y], i) => (y === null ? [] : [dot(px(x), py(y), stroke, shape, picks?.[i])])) : [];
   return [line, ...dots];
 }
 
-function dot(cx, cy, fill, pick) {
-  if (!pick) return s("circle", { cx, cy, r: 3.5, fill });
+/** A circle, square, diamond or triangle. */
+function mark(shape, x, y, r, attributes) {
+  const a = r * 1.3;
+  const path = [null, `M${x - r} ${y - r}h${2 * r}v${2 * r}h${-2 * r}z`, `M${x} ${y - a}L${x + a} ${y}L${x} ${y + a}L${x - a} ${y}z`, `M${x} ${y - a}L${x + a} ${y + r}L${x - a} ${y + r}z`][shape % 4];
+  return path ? s("path", { d: path, ...attributes }) : s("circle", { cx: x, cy: y, r, ...attributes });
+}
+
+function dot(x, y, fill, shape, pick) {
+  if (!pick) return mark(shape, x, y, 3.5, { fill });
   const { label, chosen, act } = pick;
   const onkeydown = (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); act(); } };
   return s("g", { class: "pick", role: "button", tabindex: "0", "aria-label": label, "aria-pressed": String(Boolean(chosen)), onclick: act, onkeydown },
-    s("title", {}, label), s("circle", { cx, cy, r: 12, fill: "transparent" }),
-    s("circle", { cx, cy, r: chosen ? 7 : 5, fill: chosen ? colour("--card") : fill, stroke: fill, "stroke-width": chosen ? 4 : 0 }));
+    s("title", {}, label), s("circle", { cx: x, cy: y, r: 12, fill: "transparent" }),
+    mark(shape, x, y, chosen ? 7 : 5, { fill: chosen ? colour("--card") : fill, stroke: fill, "stroke-width": chosen ? 4 : 0 }));
 }
 
 /** The colours of a map: `share` goes from -1 to 1 ("diverging") or 0 to 1 ("one"). */
@@ -227,7 +234,9 @@ export function strips({ width, rows, most, label }) {
 
 /** Shares as bars from 0 to `most`. rows: [{name, value, mark, text, note, faint}]; mark: a second value. */
 export function barChart({ width, rows, label, noteTitle = "", most = 1 }) {
-  const high = 24, top = noteTitle ? 18 : 0, notes = rows.some(({ note }) => note) && width > 380 ? 118 : 0;
+  // Notes stand beside the bars, or below them where there is no room.
+  const noted = rows.some(({ note }) => note), notes = noted && width > 380 ? 118 : 0, below = noted && !notes;
+  const high = below ? 40 : 24, top = notes && noteTitle ? 18 : 0;
   const left = Math.min(150, width * 0.32), right = 52 + notes, inner = width - left - right;
   const height = top + rows.length * high;
   const chart = s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
@@ -241,7 +250,8 @@ export function barChart({ width, rows, label, noteTitle = "", most = 1 }) {
       s("rect", { x: left, y: y + 3, width: inner * value / most, height: 16, rx: 4, fill: colour("--accent") }),
       mark === undefined ? null : s("line", { x1: left + inner * mark / most, x2: left + inner * mark / most, y1: y + 1, y2: y + 21, stroke: colour("--ink"), "stroke-width": 2 }),
       text(left + inner + 48, y + 15, said, { "text-anchor": "end", fill: colour("--ink"), "font-size": 13 }),
-      notes && note ? text(width - 4, y + 15, note, { "text-anchor": "end" }) : null);
+      notes && note ? text(width - 4, y + 15, note, { "text-anchor": "end" }) : null,
+      below && note ? text(left, y + 33, `${noteTitle} ${note}`) : null);
     chart.append(row);
   });
   return chart;
@@ -268,7 +278,7 @@ export function dials({ width, frequencies, position, length, stroke, label }) {
     chart.append(s("line", { x1: x, y1: y, x2: hx, y2: hy, stroke, "stroke-width": 2.5, "stroke-linecap": "round" }),
       s("circle", { cx: hx, cy: hy, r: 3, fill: stroke }),
       text(x, y + size / 2 + 10, `pair ${index + 1}`, { "text-anchor": "middle", "font-size": 11, fill: colour("--ink") }),
-      text(x, y + size / 2 + 22, full ? `wraps ${wraps < 100 ? wraps.toFixed(1) : Math.round(wraps).toLocaleString("en")}` : `${turns.toFixed(2)} turns`, { "text-anchor": "middle", "font-size": 10 }));
+      text(x, y + size / 2 + 22, full ? `wraps ${wraps < 100 ? wraps.toFixed(1) : Math.round(wraps).toLocaleString("en")}` : `${turns && turns < 0.001 ? "< 0.001" : Number(turns.toPrecision(turns < 0.1 ? 1 : 2))} turns`, { "text-anchor": "middle", "font-size": 10 }));
   });
   return chart;
 }

@@ -4,7 +4,7 @@ import { h, unique } from "./dom.js";
 
 export function textField({ label, value, change, placeholder, most = 400, wide = true, rows = 0 }) {
   const id = unique("text");
-  const properties = { id, value, maxlength: most, placeholder, spellcheck: "false", autocomplete: "off", oninput: (e) => change(e.target.value) };
+  const properties = { id, value, maxlength: most, placeholder, spellcheck: "false", autocomplete: "off", dir: "auto", oninput: (e) => change(e.target.value) };
   const input = rows ? h("textarea", { ...properties, rows }) : h("input", { type: "text", ...properties });
   return h("div", { class: wide ? "field wide" : "field" }, h("label", { for: id }, label), input);
 }
@@ -52,6 +52,15 @@ export function sliderField({ label, value, least, most, step = 1, change, logar
   };
   announce();
   return h("div", { class: "field slider" }, h("label", { for: id }, label), h("div", { class: "row" }, range, number), zero || hint ? meaning : null);
+}
+
+/** The embeddings that most pages begin with. */
+export const USUAL = ["none", "sinusoidal", "learned", "rotary", "alibi", "t5"];
+
+/** Choices of all embeddings, the usual ones first. */
+export function embeddingChoices({ embeddings }) {
+  const rank = ({ name }) => (USUAL.includes(name) ? USUAL.indexOf(name) : USUAL.length);
+  return [...embeddings].sort((a, b) => rank(a) - rank(b)).map(({ name, summary }) => ({ value: name, text: name, title: summary }));
 }
 
 export function switchField({ label, value, change }) {

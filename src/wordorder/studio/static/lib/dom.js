@@ -46,6 +46,12 @@ export function short(value) {
   return String(Number(value.toPrecision(3)));
 }
 
+/** Seconds in words. */
+export function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
 /** Call a function once things have been quiet for some milliseconds. */
 export function debounced(action, wait = 120) {
   let timer;

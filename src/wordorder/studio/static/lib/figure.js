@@ -3,13 +3,13 @@
 import { h } from "./dom.js";
 import { colour, onTheme } from "./colours.js";
 
-/** `parts`: elements that hold <svg> or <canvas>; `data()` returns what JSON saves; `foot` is not saved. */
-export function figure({ title, caption = "", name, data, foot = null, level = "h3" }, ...parts) {
+/** `parts`: elements that hold <svg> or <canvas>; `data()` returns what JSON saves; `foot` is not saved. `png`: whether they can be saved as one. */
+export function figure({ title, caption = "", name, data, foot = null, level = "h3", png = true }, ...parts) {
   const body = h("div", { class: "picture" }, ...parts);
   const element = h("figure", {},
     h("div", { class: "head" }, h(level, {}, title),
       h("div", { class: "save" },
-        h("button", { type: "button", class: "tiny", "aria-label": `Save as PNG: ${title}`, onclick: () => savePng(body, title, name) }, "PNG"),
+        png ? h("button", { type: "button", class: "tiny", "aria-label": `Save as PNG: ${title}`, onclick: () => savePng(body, title, name) }, "PNG") : null,
         h("button", { type: "button", class: "tiny", "aria-label": `Save data as JSON: ${title}`, onclick: () => saveJson(data(), name) }, "JSON"))),
     body, caption ? h("figcaption", {}, caption) : null, foot);
   return element;
@@ -97,5 +97,5 @@ export function commandBox(text) {
 /** A line that tells the value under the pointer, for `describe` of a heat map. */
 export const readoutLine = () => h("p", { class: "readout", "aria-live": "polite" }, "Move over the picture, or use the arrow keys, to read a value.");
 
-export const notice = (...content) => h("p", { class: "notice" }, h("b", {}, "Notice."), ...content);
+export const notice = (...content) => h("p", { class: "notice" }, h("b", {}, "Notice."), " ", ...content);
 export const problem = (message) => h("p", { class: "problem", role: "alert" }, message);

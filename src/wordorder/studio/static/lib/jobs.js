@@ -82,11 +82,31 @@ export function nameField({ state, change, placeholder }) {
   return textField({ label: "Name (of the folder)", value: state.get("name"), most: 48, wide: false, placeholder, change: (name) => { state.set({ name }); change(); } });
 }
 
-/** Buttons that lead to what was started before, and to a new one. */
+/** The button that starts a job, which is then opened. */
+export function startButton({ path, question, open, trouble, signal }) {
+  const button = h("button", { type: "button", class: "main", onclick: async () => {
+    button.disabled = true;
+    trouble.replaceChildren();
+    try {
+      const { name } = await post(path, question(), signal);
+      open(name);
+    } catch (error) {
+      button.disabled = false;
+      if (error.name !== "AbortError") trouble.replaceChildren(problem(error.message));
+    }
+  } }, "Start");
+  return button;
+}
+
+export const startedCommand = (command) => h("details", { class: "command", open: true }, h("summary", {}, "The command that Start runs"), h("pre", { tabindex: "0", "aria-label": "The command" }, command));
+
+/** Buttons that lead to what was started before, and to a new one; `tell(state)` is that of the chosen one. */
 export function jobList({ jobs, chosen, fresh, open }) {
-  const entry = ({ name, state }) => h("button", { type: "button", "aria-pressed": String(name === chosen), onclick: () => open(name) }, name, " ", h("small", { class: "soft" }, state));
-  return h("div", { class: "jobs", role: "group", "aria-label": "Started here" },
+  const states = new Map(jobs.map(({ name, state }) => [name, h("small", { class: "soft" }, state)]));
+  const entry = ({ name }) => h("button", { type: "button", "aria-pressed": String(name === chosen), onclick: () => open(name) }, name, " ", states.get(name));
+  const element = h("div", { class: "jobs", role: "group", "aria-label": "Started here" },
     h("button", { type: "button", "aria-pressed": String(!chosen), onclick: () => open("") }, `+ ${fresh}`), jobs.map(entry));
+  return { element, tell: (state) => { states.get(chosen).textContent = state; } };
 }
 
 const AGAIN = 2000; // milliseconds before a lost connection is tried again
@@ -140,7 +160,7 @@ export function jobHead({ name, changed, signal }) {
       resume.hidden = progress.state !== "stopped" || !progress.command;
       shown.textContent = progress.command;
       log.textContent = progress.log.join("\n");
-      trouble.replaceChildren(...(progress.state === "failed" ? [problem(`It ended without a model: ${progress.note || "its output is empty"}`)] : []));
+      trouble.replaceChildren(...(progress.state === "failed" ? [problem(`It has no model: it failed, or its folder was deleted. ${progress.note ? `Its last line: ${progress.note}` : "It printed nothing."}`)] : []));
     },
     lost(yes) { gone.replaceChildren(...(yes ? [problem("The studio does not answer; the run goes on. As soon as `wordorder studio` runs again, this page shows it.")] : [])); },
     buttons: h("div", { class: "controls" }, stop, resume),

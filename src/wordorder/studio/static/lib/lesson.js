@@ -4,16 +4,19 @@ import { transformers } from "./runs.js";
 import { link } from "./state.js";
 
 const first = (studio, ...positions) => positions.map((name) => transformers(studio).find((run) => run.position.split(":", 1)[0] === name)).find(Boolean);
-const anyRun = (studio) => transformers(studio)[0];
 const writer = (studio) => studio.runs.find((run) => run.causal && run.predicts_next);
 
-/** Each step: title, text, quote (a few words of the article), claims, and what to do: room, values, label, text, see. */
+/**
+ * Each step: title, text, quote (a few words of the article), claims, and what to do: room, label, todo, see, and
+ * `values(studio)` of the room's address. `needs(studio)`: a run without which the step cannot be done; `trains`: the
+ * embedding with which to train one, else the room has a button that trains the demo model.
+ */
 export const STEPS = [
   {
     title: "Why order",
     text: [
       "“Dog bites man” and “man bites dog” are the same words. Which is news depends on their order alone.",
-      "A transformer reads all words at once. Its attention compares the vector of every word with that of every other word, and nothing in this comparison tells which word came first. If nothing else tells it either, the model gets a bag of words: “I love AI” and “AI love I” are one and the same to it.",
+      "A transformer reads all words at once. Its attention compares the vector of every word with that of every other word, and nothing in this comparison tells which word came first. If nothing else tells it either, the model gets a bag of words: “I love AI” and “AI love I” are one and the same to it. (Recurrent networks, which came before, read word by word and have order for nothing.)",
     ],
     quote: "“Transformers lack a built-in understanding of word order.”",
     claims: ["bag-of-words", "recurrent-order"],
@@ -25,7 +28,7 @@ export const STEPS = [
     title: "What an embedding is",
     text: [
       "A model computes with numbers, so every token of its vocabulary has a row of numbers: its vector, or embedding. Vectors begin random. Training moves them, until words that stand in similar places of the text have similar vectors.",
-      "Note what is missing: a word has the same vector wherever it stands.",
+      "Note what is missing: a word has the same vector wherever it stands. The article's example, king and queen, needs vectors that were trained on far more text than this page uses.",
     ],
     quote: "“The vector for ‘king’ minus ‘man’ plus ‘woman’ should land close to ‘queen.’”",
     claims: ["king-and-queen"],
@@ -42,10 +45,10 @@ export const STEPS = [
     formula: "input = word vector + position vector",
     quote: "“Final Input = Word Embedding + Positional Embedding”",
     claims: ["input-is-a-sum"],
-    room: "inside", label: "See the sum", needs: (studio) => first(studio, "learned", "sinusoidal") ?? anyRun(studio),
-    values: (studio) => ({ run: (first(studio, "learned", "sinusoidal") ?? anyRun(studio)).name, text: "the list of the names" }),
-    todo: "In step 1 of that room choose the first “the”, then the second, and compare the three strips of step 2.",
-    see: "The word's strip is the same both times, the position's strip is not. If your run is a rotary or ALiBi model nothing is added here: their turn is in step 7.",
+    room: "inside", label: "See the sum", needs: (studio) => first(studio, "learned", "sinusoidal"), trains: "learned",
+    values: (studio) => ({ run: first(studio, "learned", "sinusoidal").name, text: "the list of the names" }),
+    todo: "Under “1 Tokens” choose the first “the”, then the second, and compare the strips under “2 Input”.",
+    see: "The word's strip is the same both times, the position's strip is not, and so their sum is not.",
   },
   {
     title: "Can it learn order by itself?",
@@ -68,8 +71,8 @@ export const STEPS = [
     quote: "“They allow the model to generalize to longer sequences it hasn't seen before.”",
     claims: ["sinusoids-unique", "sinusoidal-generalises"],
     room: "embedding", label: "Look at the table", values: () => ({ position: "sinusoidal" }),
-    todo: "Look at the heat map, row by row, and then lower the base.",
-    see: "On one side stripes that change with every row, on the other columns that hardly change: fast hands and slow ones. A smaller base makes the slow ones faster.",
+    todo: "Each row of the heat map is the vector of one position. Go down row by row; then type 100 as the base.",
+    see: "On the left stripes that change with every row, on the right columns that hardly change: fast hands and slow ones. A smaller base makes the slow ones faster.",
   },
   {
     title: "Learned",
@@ -79,20 +82,20 @@ export const STEPS = [
     ],
     quote: "“It means the model may struggle slightly with sequences longer than those it saw.”",
     claims: ["learned-ends"],
-    room: "embedding", label: "Look at what was learned",
-    values: (studio) => ({ position: "learned", ...(first(studio, "learned") ? { run: first(studio, "learned").name } : {}) }),
-    todo: "Compare the table before training with the trained one, if you opened a run with learned positions.",
-    see: "Before training noise. Afterwards rows that are neighbours look alike: the model has found out by itself that positions lie on a line.",
+    room: "embedding", label: "Look at what was learned", needs: (studio) => first(studio, "learned"), trains: "learned",
+    values: (studio) => ({ position: "learned", run: first(studio, "learned").name }),
+    todo: "Compare the table before training with the one in the trained run.",
+    see: "Before training noise. Afterwards, in a model that was trained long enough, rows that are neighbours look alike: it has found out by itself that positions lie on a line.",
   },
   {
     title: "Rotary",
     text: [
       "Attention decides from which words a word takes something over. For that every word has a query, what it looks for, and a key, what it offers. The better a query fits a key, the higher its score and the more is taken over.",
       "Rotary adds nothing to the input. In every layer it turns queries and keys: it takes their numbers in pairs, and each pair is the hand of a dial. The word at position p turns a hand p times by a fixed angle, wide for the first pair, tiny for the last.",
-      "Only the angle between the hand of the query and that of the key counts. Move both words on by five places, and both hands turn as much: the angle stays. So a score knows how far apart two words are, and not where they stand.",
+      "Only the angle between the hand of the query and that of the key counts. Move both words on by five places, and both hands turn as much: the angle stays. So a score knows how far apart two words are, and not where they stand. This is so by construction; that it helps across languages, as the article also says, had to be measured.",
     ],
     formula: "score(query at m, key at n) depends on m − n",
-    quote: "“These embed positional information directly into the attention mechanism.”",
+    quote: "“These embed positional information directly into the attention mechanism”, and address “cross-lingual understanding”.",
     claims: ["rotary-cross-lingual"],
     room: "embedding", label: "Turn the dials", values: () => ({ position: "rotary", at: "10" }),
     todo: "Go to “Each pair as a dial”, move the slider “Position of the token”, and watch the hands.",
@@ -117,9 +120,9 @@ export const STEPS = [
       "The list shows every claim with its verdict. None is a matter of opinion: each has a criterion that was written down before it was measured, and a command that measures it again.",
     ],
     claims: ["bag-of-words", "recurrent-order", "sinusoids-unique", "king-and-queen", "input-is-a-sum", "none-learns-slower", "sinusoidal-generalises", "learned-ends", "rotary-suits-long", "rotary-cross-lingual", "parallel-is-fast"],
-    room: "length", label: "Check one on your model", needs: writer, values: () => ({ factor: "2" }),
-    todo: "Check “Rotary suits long contexts” on your own model, at twice its trained length.",
-    see: "A rise of more than 0.03 nats at twice the length is what was taken as “does not hold”. Yours may differ: models differ by how long they were trained, and on what.",
+    room: "compare", label: "Measure one yourself", values: () => ({ positions: "none,rotary", seeds: "2", minutes: "1" }),
+    todo: "Measure “Without positions a model learns more slowly”: press Start, and come back in about five minutes.",
+    see: "The loss of “none” lies above that of “rotary”. The table has the difference with its interval: if that reaches across 0, a minute was too short to tell.",
     questions: [
       ["Why does order matter to a transformer?", "Attention compares words in pairs and does not know which came first. Without positions a model that attends both ways treats a sentence as a bag of words, so that who bites whom is lost."],
       ["What does rotary do?", "In every layer it turns each pair of numbers of a query and a key by an angle that grows with the position. Their score then depends on the distance between the two words and not on where they stand."],
@@ -128,14 +131,17 @@ export const STEPS = [
   },
 ];
 
-/** What to do in a step: text, and a link with this studio's runs. */
+/** What to do in a step: text, what one will see, and a link to a room with this studio's runs. */
 export function task(studio, number) {
-  const { room, label, values, needs, todo: text, see } = STEPS[number - 1];
-  if (needs && !needs(studio)) {
-    // The room that has no run offers to train one.
-    const other = { text: "This step needs another kind of model than the open runs: train one in the room Build.", label: "To Build", href: link("build") };
-    const first = { text: "This step needs a trained model. The room has a button that trains one in about 40 s.", label, href: link(room, new URLSearchParams({ lesson: number })) };
-    return { see, ...(studio.runs.length ? other : first) };
+  const { room, label, values, needs, trains, todo, see } = STEPS[number - 1];
+  const to = (name, settings = {}) => ({ room: name, href: link(name, new URLSearchParams({ ...settings, lesson: number })) });
+  if (!needs || needs(studio)) return { text: todo, see, label, ...to(room, values(studio)) };
+  if (trains) {
+    return {
+      text: `This step needs a model with ${trains} positions, and none is open. Train one: choose Start, and watch its table change. In about a minute this step goes on with it.`,
+      see: "The loss falls, the text gets nearer to English, and the table of positions changes.", label: "Train one", ...to("build", { position: trains, minutes: "1" }),
+    };
   }
-  return { text, see, label, href: link(room, new URLSearchParams({ ...values(studio), lesson: number })) };
+  const text = studio.runs.length ? "This step needs a model that writes text, and none is open: the button leads to a room that trains one." : "This step needs a trained model. The room has a button that trains one in about 40 s.";
+  return { text, see, label, ...(studio.runs.length ? to("build") : to(room)) };
 }

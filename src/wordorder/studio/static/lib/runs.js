@@ -48,7 +48,7 @@ export function needsRun(what) {
 export function runField({ studio, label = "Run", value, change, none = "", only = transformers }) {
   const choices = only(studio).map(({ name, position }) => ({ value: name, text: `${name} · ${position || "GRU"}` }));
   if (none) choices.unshift({ value: "", text: none });
-  return choiceField({ label, value, choices, change, half: true });
+  return choiceField({ label, value, choices, change });
 }
 
 /** The entry of a run in use: the named one, or the first. */

@@ -1,11 +1,12 @@
 // Attention: all heads of a run in small, one in large, and how far back each attends; two runs side by side.
 
-import { latest, post } from "../lib/api.js";
+import { post } from "../lib/api.js";
+import { asking } from "../lib/asking.js";
 import { heatMap, lineChart, paint } from "../lib/charts.js";
 import { colour, embeddingColour, onTheme } from "../lib/colours.js";
-import { segments, textField } from "../lib/controls.js";
+import { textField } from "../lib/controls.js";
 import { debounced, h, percent, visible } from "../lib/dom.js";
-import { commandBox, drawn, figure, notice, problem, readoutLine } from "../lib/figure.js";
+import { commandBox, drawn, figure, notice, readoutLine } from "../lib/figure.js";
 import { chosenRun, needsRun, runField } from "../lib/runs.js";
 
 const TEXT = "The function returns a list of the names in the module. If the name is not found, the function raises an error, and the module is not changed.";
@@ -41,7 +42,6 @@ export async function render({ place, studio, state, signal }) {
 
 function makeColumn({ run, studio, state, signal, prefix }) {
   const kept = { maps: null, mass: null };
-  const send = latest();
   const key = (name) => `${prefix}${name}`;
   const trouble = h("div", {}), foot = h("div", {}), massFoot = h("div", {}), readout = readoutLine();
   const grid = h("div", { class: "scroll" });
@@ -55,22 +55,20 @@ function makeColumn({ run, studio, state, signal, prefix }) {
   const overview = () => kept.maps && grid.replaceChildren(smallMaps(kept.maps, state.number(key("layer")), state.number(key("head")), choose));
   onTheme(overview, signal);
 
-  async function refresh() {
-    const layer = Math.min(state.number(key("layer")), run.layers - 1), head = Math.min(state.number(key("head")), run.heads - 1);
-    try {
-      const answer = await send("/api/attention/maps", { run: run.name, text: state.get("text"), layer, head });
-      if (!answer || signal.aborted) return;
+  const chosenHead = () => ({ layer: Math.min(state.number(key("layer")), run.layers - 1), head: Math.min(state.number(key("head")), run.heads - 1) });
+  const refresh = () => ask("/api/attention/maps", { run: run.name, text: state.get("text"), ...chosenHead() });
+  const ask = asking({
+    signal, trouble,
+    show: (answer) => {
+      const { layer, head } = chosenHead();
       kept.maps = answer;
-      trouble.replaceChildren();
       chosen.textContent = `Layer ${layer + 1}, head ${head + 1}, ${answer.tokens.length} tokens.${answer.chosen.step > 1 ? ` Each cell is the mean of ${answer.chosen.step} × ${answer.chosen.step}.` : ""}`;
       overview();
       whole.redraw();
       mass.redraw();
       foot.replaceChildren(commandBox(answer.command));
-    } catch (error) {
-      trouble.replaceChildren(problem(error.message));
-    }
-  }
+    },
+  });
 
   async function measure() {
     massNote.textContent = "Measuring on the validation text of the run, a few seconds the first time …";
@@ -89,7 +87,7 @@ function makeColumn({ run, studio, state, signal, prefix }) {
     element: h("div", { class: "column" }, title, chosen, trouble, h("div", { class: "pair" }, h("div", { class: "column" },
       figure({ title: "Every head, in small", name: `${run.name}-heads`, data: () => kept.maps, caption: "A row for each layer, a map for each head. Choose one." }, grid),
       figure({ title: "How far back it attends", name: `${run.name}-mass`, data: () => kept.mass, caption: "The share of attention at each distance, on the run's validation text: the chosen head, all others thin, and what even attention to everything would give.", foot: massFoot }, mass)),
-      figure({ title: "The chosen head", name: `${run.name}-attention`, data: () => kept.maps, caption: "Rows attend to columns.", foot }, whole, readout))),
+      figure({ title: "The chosen head", name: `${run.name}-attention`, data: () => kept.maps, caption: "A row for each token, from the top; a column for each token that it attends to. The stronger the colour, the more it attends.", foot }, whole, readout))),
   };
 }
 

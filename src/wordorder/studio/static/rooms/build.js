@@ -1,12 +1,13 @@
 // Build: train a model of one's own, watch it learn, stop it, go on, and use it.
 
 import { get, latest, post } from "../lib/api.js";
+import { writing } from "../lib/asking.js";
 import { heatMap, largest, lineChart } from "../lib/charts.js";
 import { channels, colour, embeddingColour, onTheme } from "../lib/colours.js";
-import { choiceField, sliderField, textField } from "../lib/controls.js";
-import { debounced, h, percent } from "../lib/dom.js";
+import { choiceField, textField } from "../lib/controls.js";
+import { debounced, duration, h, percent } from "../lib/dom.js";
 import { commandBox, drawn, figure, notice, problem, readoutLine } from "../lib/figure.js";
-import { bytesOf, chosenText, follow, jobHead, jobList, nameField, order, orderDefaults, positionField, runsChanged, sizeFields, textFields } from "../lib/jobs.js";
+import { bytesOf, chosenText, follow, jobHead, jobList, nameField, order, orderDefaults, positionField, runsChanged, sizeFields, startButton, startedCommand, textFields } from "../lib/jobs.js";
 import { link } from "../lib/state.js";
 
 export const defaults = () => ({ ...orderDefaults, position: "rotary", prompt: "The" });
@@ -19,9 +20,10 @@ export async function render({ place, studio, state, signal, reopen }) {
   const runs = jobs.filter(({ kind }) => kind === "train");
   const chosen = runs.find(({ name }) => name === state.get("job"));
   const open = (job) => { state.set({ job }, { push: true }); reopen(); };
-  place.append(jobList({ jobs: runs, chosen: chosen?.name ?? "", fresh: "New model", open }));
+  const list = jobList({ jobs: runs, chosen: chosen?.name ?? "", fresh: "New model", open });
+  place.append(list.element);
   if (state.get("job") && !chosen) place.append(problem(`No run ${state.get("job")} was started in ${folder}: choose one above, or start a new one.`));
-  if (chosen) await runView({ place, studio, state, signal, reopen, name: chosen.name });
+  if (chosen) await runView({ place, studio, state, signal, reopen, list, name: chosen.name });
   else newModel({ place, studio, state, signal, open });
 }
 
@@ -83,22 +85,13 @@ function newModel({ place, studio, state, signal, open }) {
         row("Reads the text", answer.passes && `about ${answer.passes < 10 ? answer.passes.toFixed(1) : Math.round(answer.passes).toLocaleString("en")} times`)),
       ...answer.warnings.map((line) => h("p", { class: "notice" }, line)),
       h("p", { class: "small soft" }, answer.measured ? `Timed on this machine: ${answer.measured}.` : unknown));
-    foot.replaceChildren(h("details", { class: "command", open: true }, h("summary", {}, "The command that Start runs"), h("pre", { tabindex: "0", "aria-label": "The command" }, answer.command)));
+    foot.replaceChildren(startedCommand(answer.command));
   }
 
-  async function begin() {
-    start.disabled = true;
-    trouble.replaceChildren();
-    const { text_bytes: unused, ...settings } = question();
-    try {
-      const { name } = await post("/api/build/start", { ...settings, text: chosenText(state), checkpoint_every: kept.estimate?.checkpoint_every ?? 0 }, signal);
-      open(name);
-    } catch (error) {
-      start.disabled = false;
-      if (error.name !== "AbortError") trouble.replaceChildren(problem(error.message));
-    }
-  }
-  const start = h("button", { type: "button", class: "main", onclick: begin }, "Start");
+  const start = startButton({
+    path: "/api/build/start", open, trouble, signal,
+    question: () => ({ ...question(), text: chosenText(state), checkpoint_every: kept.estimate?.checkpoint_every ?? 0 }),
+  });
   const later = debounced(refresh, 350);
   place.append(
     notice("The run is an ordinary folder, as the command makes it. It trains in a process of its own: closing this page does not stop it."),
@@ -112,7 +105,7 @@ function newModel({ place, studio, state, signal, open }) {
   refresh();
 }
 
-async function runView({ place, studio, state, signal, reopen, name }) {
+async function runView({ place, studio, state, signal, reopen, list, name }) {
   const head = jobHead({ name, signal, changed: (what) => { if (what === "resume") reopen(); } });
   const kept = { progress: null, snapshot: null, step: null, steps: [] };
   const views = learningViews({ kept, studio, signal, name });
@@ -123,6 +116,7 @@ async function runView({ place, studio, state, signal, reopen, name }) {
     const opened = kept.progress?.run, before = kept.progress?.state;
     kept.progress = progress;
     head.update(progress, sentence(progress));
+    list.tell(progress.state);
     views.loss();
     use.update(progress);
     if (progress.run !== opened || (before === "running" && progress.state !== "running")) runsChanged();
@@ -143,11 +137,6 @@ function sentence({ state, step, steps, seconds_left: left, tokens_per_second: s
   if (!step) return note.startsWith("$") ? "Starting …" : `Preparing: ${note} …`;
   const loss = losses.training.at(-1)?.[1].toFixed(3);
   return `Training: ${at}, loss ${loss}, ${Math.round(speed).toLocaleString("en")} tokens/s${left === null ? "" : `, ${duration(left)} left`}.`;
-}
-
-function duration(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
 function learningViews({ kept, studio, signal, name }) {
@@ -255,7 +244,7 @@ const levelOf = (probability) => LEVELS.findIndex(([least]) => probability >= le
 /** Tokens shaded by how sure the model was; the underline says the same without colour. */
 function letters(sample) {
   if (!sample.length) return [h("span", { class: "soft" }, "It writes nothing yet.")];
-  return sample.map(({ text, probability }) => h("span", { class: `letter level-${levelOf(probability)}`, "--shade": shade(probability), title: percent(probability) }, text));
+  return sample.map(({ text, probability }) => h("span", { class: `letter level-${levelOf(probability)}`, "--shade": shade(probability), title: percent(probability) }, text.replace(/\n+/g, (lines) => `${"⏎".repeat(lines.length)}\n`)));
 }
 
 function surety(sample) {
@@ -278,24 +267,12 @@ function legend(listen, signal) {
 }
 
 function useIt({ state, signal, name, kept }) {
-  const page = h("div", { class: "written" }, h("span", { class: "soft" }, "Press Generate.")), links = h("p", {}), trouble = h("div", {}), exported = h("div", { "aria-live": "polite" }), foot = h("div", {});
-  let source, to = "hf";
-  const close = () => { source?.close(); source = null; write.textContent = "Generate"; };
-  signal.addEventListener("abort", close);
-  const write = h("button", { type: "button", class: "main", onclick: () => {
-    if (source) { close(); return; }
-    const text = state.get("prompt") || "The";
-    page.replaceChildren(h("span", { class: "soft" }, text));
-    write.textContent = "Stop writing";
-    source = new EventSource(`/api/inside/write?${new URLSearchParams({ run: kept.progress.run, text, count: 80, seed: Math.floor(Math.random() * 1e6) })}`);
-    source.onmessage = ({ data }) => {
-      const written = JSON.parse(data);
-      if (!written.end) { page.append(...letters([written])); return; }
-      if (written.problem) page.append(problem(written.problem));
-      close();
-    };
-    source.onerror = () => { page.append(problem("the studio stopped answering: look at its terminal")); close(); };
-  } }, "Generate");
+  const links = h("p", {}), exported = h("div", { "aria-live": "polite" }), foot = h("div", {});
+  let to = "hf";
+  const { button, page } = writing({
+    label: "Generate", signal, draw: (token) => letters([token]),
+    question: () => ({ run: kept.progress.run, text: state.get("prompt") || "The", count: 80, seed: Math.floor(Math.random() * 1e6) }),
+  });
   const send = h("button", { type: "button", onclick: async () => {
     send.disabled = true;
     exported.replaceChildren(h("p", { class: "waiting" }, "Exporting, and comparing with the original …"));
@@ -308,10 +285,10 @@ function useIt({ state, signal, name, kept }) {
     send.disabled = false;
   } }, "Export");
   const element = h("div", { class: "pair", hidden: true },
-    h("div", { class: "card column" }, h("h3", {}, "Generate"), h("div", { class: "controls" }, textField({ label: "It goes on from", value: state.get("prompt"), most: 400, change: (prompt) => state.set({ prompt }) })), h("div", { class: "controls" }, write), page, links, foot),
+    h("div", { class: "card column" }, h("h3", {}, "Generate"), h("div", { class: "controls" }, textField({ label: "It goes on from", value: state.get("prompt"), most: 400, change: (prompt) => state.set({ prompt }) })), h("div", { class: "controls" }, button), page, links, foot),
     h("div", { class: "card column" }, h("h3", {}, "Export"), h("p", { class: "soft" }, "Writes the model for another program, and checks that it computes the same there."),
       h("div", { class: "controls" }, choiceField({ label: "Program", value: to, choices: [{ value: "hf", text: "transformers" }, { value: "gguf", text: "llama.cpp, Ollama (GGUF)" }, { value: "onnx", text: "onnxruntime (ONNX)" }], change: (value) => { to = value; } })),
-      h("div", { class: "controls" }, send), trouble, exported));
+      h("div", { class: "controls" }, send), exported));
   return {
     element,
     update({ run, generates, position }) {

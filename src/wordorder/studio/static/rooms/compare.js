@@ -1,31 +1,33 @@
 // Compare: the same model with several embeddings and seeds, its table while it grows, and its report.
 
-import { get, latest, post } from "../lib/api.js";
+import { get } from "../lib/api.js";
+import { asking } from "../lib/asking.js";
 import { lineChart } from "../lib/charts.js";
 import { colour, embeddingColour, isDark } from "../lib/colours.js";
-import { segments, sliderField } from "../lib/controls.js";
-import { debounced, h, percent } from "../lib/dom.js";
+import { USUAL, embeddingChoices, segments, sliderField } from "../lib/controls.js";
+import { debounced, duration, h, percent } from "../lib/dom.js";
 import { drawn, figure, notice, problem } from "../lib/figure.js";
-import { chosenText, follow, jobHead, jobList, nameField, order, orderDefaults, runsChanged, sizeFields, textFields } from "../lib/jobs.js";
+import { chosenText, follow, jobHead, jobList, nameField, order, orderDefaults, runsChanged, sizeFields, startButton, startedCommand, textFields } from "../lib/jobs.js";
 
 export const defaults = () => ({ ...orderDefaults, minutes: "1", positions: "none,rotary,alibi", seeds: "3" });
 
 const LEAST = 2, MOST = 5;
+const COLUMNS = "loss: nats per token on held-out text, lower is better. against: the difference from the baseline. at 2x, 4x, …: the change of its loss when it reads so many times its trained length. step: the time of a training step relative to the baseline's. adds: parameters of the embedding.";
 
 export async function render({ place, studio, state, signal, reopen }) {
   const { jobs, folder } = await get("/api/build/jobs", signal);
   const comparisons = jobs.filter(({ kind }) => kind === "compare");
   const chosen = comparisons.find(({ name }) => name === state.get("job"));
   const open = (job) => { state.set({ job }, { push: true }); reopen(); };
-  place.append(jobList({ jobs: comparisons, chosen: chosen?.name ?? "", fresh: "New comparison", open }));
+  const list = jobList({ jobs: comparisons, chosen: chosen?.name ?? "", fresh: "New comparison", open });
+  place.append(list.element);
   if (state.get("job") && !chosen) place.append(problem(`No comparison ${state.get("job")} is in ${folder}: choose one above, or start a new one.`));
-  if (chosen) comparisonView({ place, studio, signal, reopen, name: chosen.name });
+  if (chosen) comparisonView({ place, studio, signal, reopen, list, name: chosen.name });
   else newComparison({ place, studio, state, signal, open });
 }
 
 function newComparison({ place, studio, state, signal, open }) {
   const trouble = h("div", {}), foot = h("div", {}), length = h("p", { "aria-live": "polite" });
-  const send = latest();
   const question = () => ({ ...order(state), positions: state.list("positions"), seeds: state.number("seeds") });
 
   async function refresh() {
@@ -37,52 +39,30 @@ function newComparison({ place, studio, state, signal, open }) {
       trouble.replaceChildren(problem(`Choose ${LEAST} to ${MOST} embeddings: ${positions.length} ${positions.length === 1 ? "is" : "are"} chosen.`));
       return;
     }
-    const whole = steps ? `${steps.toLocaleString("en")} steps each` : `${minutes} min each: ${duration(runs * minutes)} in all, and some for measuring`;
+    const whole = steps ? `${steps.toLocaleString("en")} steps each` : `${minutes} min each: ${duration(60 * runs * minutes)} in all, and some for measuring`;
     length.textContent = `${runs} runs, ${whole}.${seeds === 1 ? " One seed gives no intervals: what differs may be chance." : ""}`;
-    try {
-      const answer = await send("/api/compare/command", { ...question(), text: chosenText(state) === null ? null : "text" });
-      if (!answer || signal.aborted) return;
-      trouble.replaceChildren();
-      start.disabled = false;
-      foot.replaceChildren(h("details", { class: "command", open: true }, h("summary", {}, "The command that Start runs"), h("pre", { tabindex: "0", "aria-label": "The command" }, answer.command)));
-    } catch (error) {
-      trouble.replaceChildren(problem(error.message));
-    }
+    await ask("/api/compare/command", { ...question(), text: chosenText(state) === null ? null : "text" });
   }
-
-  async function begin() {
-    start.disabled = true;
-    try {
-      const { name } = await post("/api/compare/start", { ...question(), text: chosenText(state) }, signal);
-      open(name);
-    } catch (error) {
-      start.disabled = false;
-      if (error.name !== "AbortError") trouble.replaceChildren(problem(error.message));
-    }
-  }
-  const start = h("button", { type: "button", class: "main", onclick: begin }, "Start");
+  const ask = asking({ signal, trouble, show: ({ command }) => { start.disabled = false; foot.replaceChildren(startedCommand(command)); } });
+  const start = startButton({ path: "/api/compare/start", question: () => ({ ...question(), text: chosenText(state) }), open, trouble, signal });
   const later = debounced(refresh, 250);
-  const common = ["none", "sinusoidal", "learned", "rotary", "alibi", "t5"];
-  const names = [...common, ...studio.embeddings.map(({ name }) => name).filter((name) => !common.includes(name))];
   place.append(
     notice("With one seed all embeddings get the same text in the same order, and the same initial weights. What is left is the embedding, and chance: several seeds tell the two apart."),
     h("div", { class: "pair" },
       h("div", { class: "card column" }, h("h2", {}, "What is compared"),
-        segments({ label: `Embeddings, ${LEAST} to ${MOST}`, several: true, folded: common.length, colourOf: (name) => embeddingColour(studio, name), chosen: state.list("positions"), choices: names.map((name) => ({ value: name, text: name })), change: (positions) => { state.set({ positions: positions.join(",") }, { push: true }); later(); } }),
+        segments({ label: `Embeddings, ${LEAST} to ${MOST}`, several: true, folded: USUAL.length, colourOf: (name) => embeddingColour(studio, name), chosen: state.list("positions"), choices: embeddingChoices(studio), change: (positions) => { state.set({ positions: positions.join(",") }, { push: true }); later(); } }),
         sliderField({ label: "Seeds", value: state.number("seeds"), least: 1, most: 10, change: (seeds) => { state.set({ seeds }); later(); } }),
         textFields({ state, change: later })),
       h("div", { class: "card column" }, h("h2", {}, "What it takes"), sizeFields({ state, change: later, minutes: "Minutes for each run" }), length, nameField({ state, change: later, placeholder: "compare" }), trouble, h("div", { class: "controls" }, start), foot)));
   refresh();
 }
 
-const duration = (minutes) => (minutes < 90 ? `${Math.max(1, Math.round(minutes))} min` : `${(minutes / 60).toFixed(1)} h`);
-
-function comparisonView({ place, studio, signal, reopen, name }) {
+function comparisonView({ place, studio, signal, reopen, list, name }) {
   const head = jobHead({ name, signal, changed: (what) => { if (what === "resume") reopen(); } });
   const kept = { progress: null };
   const says = h("div", {}), grid = h("div", {}), table = h("div", {}), report = h("div", {});
   const curves = drawn((width) => (kept.progress?.cells.some(({ losses }) => losses.validation.length) ? curveChart(kept.progress, width) : h("p", { class: "waiting" }, "The curves begin with the first validation of the first run.")), signal);
-  const results = figure({ title: "Results so far", name: `${name}-results`, data: () => kept.progress?.table, level: "h3" }, table);
+  const results = figure({ title: "Results", name: `${name}-results`, data: () => kept.progress?.table, png: false }, table);
   results.hidden = true;
   place.append(h("div", { class: "stack" }, head.element, head.buttons, says,
     h("div", { class: "pair" }, h("div", { class: "card column" }, h("h3", {}, "Runs"), grid), results),
@@ -92,7 +72,8 @@ function comparisonView({ place, studio, signal, reopen, name }) {
     const before = kept.progress;
     kept.progress = progress;
     head.update(progress, sentence(progress));
-    says.replaceChildren(...(progress.headline ? [notice(` ${progress.headline}`)] : []));
+    list.tell(progress.state);
+    says.replaceChildren(...(progress.headline ? [notice(progress.headline)] : []));
     grid.replaceChildren(runGrid(progress));
     curves.redraw();
     if (progress.table) { results.hidden = false; table.replaceChildren(resultTable(progress.table)); }
@@ -127,7 +108,7 @@ const own = (colours, position) => (isDark() ? colours[position]?.dark_colour : 
 function resultTable({ columns, rows, note }) {
   return h("div", {}, h("div", { class: "scroll" }, h("table", { class: "results" },
     h("thead", {}, h("tr", {}, columns.map((each) => h("th", { scope: "col" }, each)))),
-    h("tbody", {}, rows.map(([first, ...rest]) => h("tr", {}, h("th", { scope: "row" }, first), rest.map((each) => h("td", {}, each))))))), h("p", { class: "small soft" }, note));
+    h("tbody", {}, rows.map(([first, ...rest]) => h("tr", {}, h("th", { scope: "row" }, first), rest.map((each) => h("td", {}, each))))))), h("p", { class: "small soft" }, `${COLUMNS} ${note}`));
 }
 
 /** One line for each embedding, the mean where every seed has a value, and thin ones for single seeds. */

@@ -1,11 +1,12 @@
 // Embedding: what one positional embedding computes, alone and in a trained model.
 
-import { get, latest } from "../lib/api.js";
+import { get } from "../lib/api.js";
+import { asking } from "../lib/asking.js";
 import { dials, heatMap, largest, lineChart } from "../lib/charts.js";
 import { colour, embeddingColour } from "../lib/colours.js";
 import { choiceField, segments, sliderField, switchField, textField } from "../lib/controls.js";
 import { debounced, h, short } from "../lib/dom.js";
-import { commandBox, drawn, figure, notice, problem, readoutLine } from "../lib/figure.js";
+import { commandBox, drawn, figure, notice, readoutLine } from "../lib/figure.js";
 import { numbered, runField, transformers } from "../lib/runs.js";
 
 export const defaults = () => ({ position: "rotary", length: "128", causal: "1", factor: "4", at: "10", run: "", word: "the", layer: "0", head: "0" });
@@ -13,8 +14,8 @@ export const defaults = () => ({ position: "rotary", length: "128", causal: "1",
 const MOST_SHOWN = 6; // options; the others are folded
 
 const PICTURES = {
-  table: ["What is added to the word vector at each position", "A row for each position, a column for each dimension of the vector: blue above 0, orange below. The row of a position is its fingerprint.", "position", "dimension"],
-  rotation: ["The rotation of each pair at each position", "The cosine of the angle by which a pair of dimensions is turned. On the left pairs turn fast and mark near positions apart; on the right slow ones mark far apart positions apart.", "position", "pair"],
+  table: ["What is added to the word vector at each position", "A row for each position, from the top; a column for each dimension of the vector: blue above 0, orange below. The row of a position is its fingerprint.", "position", "dimension"],
+  rotation: ["The rotation of each pair at each position", "A row for each position, from the top; a column for each pair of dimensions: the cosine of the angle by which it is turned. On the left pairs turn fast and mark near positions apart; on the right slow ones mark far apart positions apart.", "position", "pair"],
   bias: ["What is added to the scores", "A row for each query, a column for each key: orange lowers the score, blue raises it. The value depends on the distance from the diagonal alone.", "query", "key"],
   weights: ["Attention to identical tokens", "A row for each query, a column for each key. All tokens are the same, so only their positions can make a difference.", "query", "key"],
   positions: ["The positions that training feeds", "Not 0, 1, 2, …: a row for each of a few sequences, a column for each token, darker for larger positions.", "sequence", "token"],
@@ -25,27 +26,25 @@ export async function render({ place, studio, state, signal }) {
   const kept = { answer: null };
   const about = h("div", { class: "about" }), options = h("div", { class: "controls" }), pictures = h("div", {}), trouble = h("div", {}), foot = h("div", {});
   const hint = h("div", { "aria-live": "polite" });
-  const send = latest();
+  const ask = asking({
+    signal, trouble,
+    show: (answer) => {
+      kept.answer = answer;
+      hint.replaceChildren(notice(whatToSee(answer, entry())));
+      views.show(answer, pictures);
+      foot.replaceChildren(commandBox(answer.command));
+    },
+  });
   const name = () => state.get("position").split(":", 1)[0];
   const entry = () => catalogue.find((each) => each.name === name()) ?? catalogue.find((each) => each.name === "rotary");
   const views = makeViews({ kept, studio, state, signal, name, refresh: () => refresh() });
 
   async function refresh() {
     pictures.classList.add("stale");
-    try {
-      const answer = await send("/api/embedding/picture", {
-        position: state.get("position"), length: state.number("length"), causal: state.get("causal") === "1", factor: state.number("factor"),
-        run: state.get("run") || null, word: state.get("word") || "the", head: state.number("head"), layer: state.number("layer"),
-      });
-      if (!answer || signal.aborted) return;
-      kept.answer = answer;
-      trouble.replaceChildren();
-      hint.replaceChildren(notice(whatToSee(answer, entry())));
-      views.show(answer, pictures);
-      foot.replaceChildren(commandBox(answer.command));
-    } catch (error) {
-      trouble.replaceChildren(problem(error.message));
-    }
+    await ask("/api/embedding/picture", {
+      position: state.get("position"), length: state.number("length"), causal: state.get("causal") === "1", factor: state.number("factor"),
+      run: state.get("run") || null, word: state.get("word") || "the", head: state.number("head"), layer: state.number("layer"),
+    });
     pictures.classList.remove("stale");
   }
   const later = debounced(refresh, 120);

@@ -1,11 +1,11 @@
 // Inside: a sentence on its way through a model, in five steps, and what the model writes.
 
-import { latest } from "../lib/api.js";
+import { asking, writing } from "../lib/asking.js";
 import { barChart, heatMap, strips } from "../lib/charts.js";
 import { onTheme, sure } from "../lib/colours.js";
 import { choiceField, sliderField, textField } from "../lib/controls.js";
 import { debounced, h, percent, short, visible } from "../lib/dom.js";
-import { commandBox, drawn, figure, problem, readoutLine } from "../lib/figure.js";
+import { commandBox, drawn, figure, readoutLine } from "../lib/figure.js";
 import { chosenRun, needsRun, numbered, runField } from "../lib/runs.js";
 
 export const defaults = () => ({ run: "", text: "This module provides", token: "", layer: "0", head: "0", temperature: "0.8", top_k: "0", top_p: "1", seed: "0" });
@@ -23,23 +23,15 @@ export async function render({ place, studio, state, signal }) {
   const trace = { answer: null }, steps = h("div", { "aria-live": "off" }), trouble = h("div", {});
   const input = textField({ label: "A sentence", value: state.get("text"), change: (text) => { state.set({ text, token: "" }); later(); } });
   const layerPlace = h("div", { class: "field half" }), headPlace = h("div", { class: "field half" });
-  const send = latest();
+  const ask = asking({ signal, trouble, show: (answer) => { trace.answer = answer; view.show(answer); } });
   const view = makeView({ trace, state, signal, choose: (token) => { state.set({ token }, { push: true }); refresh(); } });
 
   async function refresh() {
     steps.classList.add("stale");
-    try {
-      const answer = await send("/api/inside/trace", {
-        run: current().name, text: state.get("text"), layer: state.number("layer"), head: state.number("head"),
-        token: state.get("token") === "" ? null : state.number("token"),
-      });
-      if (!answer || signal.aborted) return;
-      trace.answer = answer;
-      trouble.replaceChildren();
-      view.show(answer);
-    } catch (error) {
-      trouble.replaceChildren(problem(error.message));
-    }
+    await ask("/api/inside/trace", {
+      run: current().name, text: state.get("text"), layer: state.number("layer"), head: state.number("head"),
+      token: state.get("token") === "" ? null : state.number("token"),
+    });
     steps.classList.remove("stale");
   }
   const later = debounced(() => { refresh(); output.refresh(); }, 180);
@@ -92,7 +84,7 @@ function makeView({ trace, state, signal, choose }) {
       figure({ title: "Query of the chosen token", name: "query", data: part("attention") }, parts[1]),
       figure({ title: "Keys of all tokens", name: "keys", data: part("attention") }, parts[2]))),
     step("4", "Scores, then weights", says[3], h("div", { class: "pair" },
-      figure({ title: "What the chosen token attends to", name: "scores", data: part("attention"), caption: "Bar: the weight with the embedding. Mark: without it. Right: the score without → with it. A score is the product of query and key; the softmax turns the scores of a row into weights that sum to 1." }, parts[3]),
+      figure({ title: "What the chosen token attends to", name: "scores", data: part("attention"), caption: "Bar: the weight with the embedding. Mark: without it. Score: without → with it. A score is the product of query and key; the softmax turns the scores of a row into weights that sum to 1." }, parts[3]),
       figure({ title: "All weights of this head", name: "weights", data: part("attention"), caption: "A row for each token, from top to bottom; a column for each token it may attend to. Choose a row to follow its token." }, parts[4], readout)), foot),
   ];
   return {
@@ -110,7 +102,7 @@ function explain([first, second, third, fourth], answer, state) {
   const name = visible(answer.tokens[answer.token].text), at = `layer ${state.number("layer") + 1}, head ${state.number("head") + 1}`;
   const here = answer.embeddings.filter(({ layers }) => layers.includes(state.number("layer")));
   const entering = answer.embeddings.filter(({ at_input }) => at_input), acting = answer.embeddings.filter(({ layers }) => layers.length);
-  first.textContent = `The text is cut into ${answer.tokens.length - 1} tokens (␣: a space before one), after the token that begins every text. Choose the one to follow: now ${name}, at position ${answer.token}.`;
+  first.textContent = `The text is cut into ${answer.tokens.length - 1} tokens (␣: a space before one), after the token that begins every text. Choose the one to follow: now ${name}, at position ${answer.token}.${answer.tokens.some(({ text }) => text.includes("\ufffd")) ? " � is a token that is no whole letter: letters that were rare in the training text take several." : ""}`;
   second.textContent = entering.length
     ? `Word vector + position vector = input. ${entering.map((e) => e.name).join(" and ")} adds the same vector to any word at position ${answer.token}.`
     : `The input is the word vector alone: ${name} has the same input wherever it stands. ${acting.length ? acting.map((e) => `${e.name} acts later: it ${DOORS[e.door] ?? "acts in attention"}.`).join(" ") : "This model has no positional embedding."}`;
@@ -174,49 +166,25 @@ function weightMap({ tokens, token, attention: { all_weights: matrix } }, width,
 function makeOutput({ state, signal, current, open }) {
   const bars = drawn((width) => (last ? likeliest(last, width) : h("p", { class: "waiting" }, "Reading …")), signal);
   const says = h("p", { "aria-live": "polite" }), trouble = h("div", {}), foot = h("div", {});
-  const page = h("div", { class: "written", "aria-live": "polite" }, h("span", { class: "soft" }, "Press Write."));
-  const send = latest();
-  let source, last = null;
+  let last = null;
   const options = () => ({ run: current().name, text: state.get("text"), temperature: state.number("temperature"), top_k: state.number("top_k"), top_p: state.number("top_p"), seed: state.number("seed") });
-  const stop = () => { source?.close(); source = null; button.textContent = "Write"; };
-  signal.addEventListener("abort", stop);
-
-  async function refresh() {
-    try {
-      const answer = await send("/api/inside/predict", options());
-      if (!answer || signal.aborted) return;
+  const ask = asking({
+    signal, trouble, fail: () => { last = null; },
+    show: (answer) => {
       last = answer;
-      trouble.replaceChildren();
-      says.textContent = `The bar is the chance that the token is drawn with the settings below, the mark what the model itself gives it. ${answer.kept === answer.vocabulary ? `All ${answer.vocabulary.toLocaleString("en")} tokens can be drawn.` : `${answer.kept.toLocaleString("en")} of ${answer.vocabulary.toLocaleString("en")} tokens can be drawn.`} (As in wordorder generate, the text is read as typed, without the space that step 1 puts before its first word.)`;
+      const all = answer.vocabulary.toLocaleString("en"), kept = answer.kept === answer.vocabulary ? `All ${all}` : `${answer.kept.toLocaleString("en")} of ${all}`;
+      says.textContent = `The bar is the chance that the token is drawn with the settings below, the mark what the model itself gives it. ${kept} tokens can be drawn. (As in wordorder generate, the text is read as typed, without the space that step 1 puts before its first word.)`;
       bars.redraw();
       foot.replaceChildren(commandBox(answer.command));
-    } catch (error) {
-      last = null;
-      trouble.replaceChildren(problem(error.message));
-    }
-  }
-
-  function write() {
-    if (source) { stop(); return; }
-    const start = state.get("text");
-    let text = start;
-    page.replaceChildren(h("span", { class: "soft" }, start));
-    button.textContent = "Stop";
-    source = new EventSource(`/api/inside/write?${new URLSearchParams({ ...options(), count: 60 })}`);
-    source.onmessage = ({ data }) => {
-      const written = JSON.parse(data);
-      if (written.end) {
-        if (written.problem) page.append(problem(written.problem));
-        stop();
-      } else if (written.text) {
-        const before = text;
-        page.append(h("button", { type: "button", "--sure": sure(written.probability), "aria-label": `${visible(written.text)}, ${percent(written.probability)}: see its attention`, title: `${percent(written.probability)}: see what the model attended to when it wrote this`, onclick: () => open(before) }, written.text.replace(/\n/g, "⏎")), "\n".repeat(written.text.split("\n").length - 1));
-        text += written.text;
-      }
-    };
-    source.onerror = () => { page.append(problem("the studio stopped answering: look at its terminal")); stop(); };
-  }
-  const button = h("button", { type: "button", class: "main", onclick: write }, "Write");
+    },
+  });
+  const refresh = () => ask("/api/inside/predict", options());
+  const { button, page } = writing({
+    label: "Write", signal, question: () => ({ ...options(), count: 60 }),
+    draw: ({ text, probability }, before) => [
+      h("button", { type: "button", "--sure": sure(probability), "aria-label": `${visible(text)}, ${percent(probability)}: see its attention`, title: `${percent(probability)}: see what the model attended to when it wrote this`, onclick: () => open(before) }, text.replace(/\n/g, "⏎")),
+      "\n".repeat(text.split("\n").length - 1)],
+  });
   const slider = (key, label, range) => sliderField({ label, value: state.number(key), ...range, change: debounced((value) => { state.set({ [key]: value }); refresh(); }, 80) });
   const predictions = figure({ title: "After the last token", name: "predictions", data: () => last }, bars);
   onTheme(() => page.querySelectorAll("button").forEach((each) => each.style.setProperty("--sure", sure(Number(each.title.split("%")[0]) / 100))), signal);

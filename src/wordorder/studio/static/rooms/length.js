@@ -1,11 +1,12 @@
 // Length: the loss past the trained length, for every run and for methods of context extension.
 
-import { latest, post } from "../lib/api.js";
+import { post } from "../lib/api.js";
+import { asking } from "../lib/asking.js";
 import { DASHES, lineChart } from "../lib/charts.js";
 import { embeddingColour, colour, onTheme, sure } from "../lib/colours.js";
 import { segments } from "../lib/controls.js";
 import { h, percent, visible } from "../lib/dom.js";
-import { commandBox, drawn, figure, problem } from "../lib/figure.js";
+import { commandBox, drawn, figure, notice } from "../lib/figure.js";
 import { measured, progressBar } from "../lib/measure.js";
 import { needsRun, runField } from "../lib/runs.js";
 
@@ -22,7 +23,7 @@ export async function render({ place, studio, state, signal }) {
     return;
   }
   const curves = new Map(), troubles = new Map(); // by "run|method"
-  const bar = progressBar(), cannot = h("div", {}), foot = h("div", {}), methodPlace = h("div", {});
+  const bar = progressBar(), cannot = h("div", {}), unlike = h("div", {}), foot = h("div", {}), methodPlace = h("div", {});
   const reader = makeReader({ state, signal });
   let measuring = new AbortController();
   signal.addEventListener("abort", () => measuring.abort());
@@ -52,6 +53,7 @@ export async function render({ place, studio, state, signal }) {
     });
     const notes = new Set([...curves.values()].flatMap((curve) => curve.notes));
     cannot.replaceChildren(...lines.map((line) => h("p", { class: "small" }, line)), ...[...notes].map((note) => h("p", { class: "soft small" }, note)));
+    unlike.replaceChildren(...unlikeness(wanted().map(({ key }) => curves.get(key)).filter(Boolean)));
     const last = wanted().map(({ key }) => curves.get(key)).filter(Boolean).at(-1);
     if (last) {
       foot.replaceChildren(commandBox([...new Set(wanted().map(({ key }) => curves.get(key)?.command).filter(Boolean))].join("\n\n")));
@@ -99,7 +101,8 @@ export async function render({ place, studio, state, signal }) {
       }) : null),
     stretchable(studio).length ? h("div", { class: "controls" },
       runField({ studio, label: "Run to make longer", value: state.get("of"), only: stretchable, change: async (of) => { state.set({ of }, { push: true }); await methodFields(); measure(); } }), methodPlace) : null,
-    h("p", { class: "notice" }, h("b", {}, "Notice."), "Every point is the loss on the same words; only the number of tokens before them differs. Where a line falls, more context helps. Right of the dashed line are positions that training never showed: a line that rises there is a model that gets worse by reading more, and a line that ends is one that cannot read on."),
+    notice("Every point is the loss on the same words; only the number of tokens before them differs. Where a line falls, more context helps. Right of the dashed line are positions that training never showed: a line that rises there is a model that gets worse by reading more, and a line that ends is one that cannot read on."),
+    unlike,
     figure({ title: "Loss of the same tokens by length of context", name: "length", data: () => [...curves.values()], foot, caption: "Lower is better. Choose a point to read a text there." }, chart),
     bar.element, cannot, reader.element);
   await methodFields();
@@ -111,18 +114,34 @@ function runColour(studio, name) {
   return run.position ? embeddingColour(studio, run.position) : colour("--accent");
 }
 
+const differ = (curves, key) => new Set(curves.map((curve) => curve[key])).size > 1;
+// Tokens of different tokenizers are of different size: their losses are comparable per byte of text.
+const inBits = (curves) => differ(curves, "tokenizer") && curves.every(({ points }) => points.every((point) => point.loss_nats === null || point.bits_per_byte !== null));
+
+/** What makes curves incomparable, in words. */
+function unlikeness(curves) {
+  const lines = [];
+  if (inBits(curves)) lines.push("These runs have different tokenizers. A token of one is not a token of the other, so the picture shows bits per byte of text instead of nats per token. The texts also begin at other places: compare the shapes of the curves, and only large differences of height.");
+  else if (differ(curves, "tokenizer")) lines.push("These runs have different tokenizers, and one of them does not restore its text: losses per token of different tokenizers cannot be compared. Compare the shapes of the curves, not their heights.");
+  if (differ(curves, "text")) lines.push("These runs are measured on different texts, each on its own: compare the shapes of the curves, not their heights.");
+  return lines.map((line) => h("p", { class: "notice" }, line));
+}
+
 function picture({ wanted, curves, studio, width, chosen, pick }) {
   const shown = wanted.filter(({ key }) => curves.has(key));
   if (!shown.length) return h("p", { class: "waiting" }, "The first curve takes a few seconds.");
+  const bits = inBits(shown.map(({ key }) => curves.get(key))), names = [...new Set(shown.map(({ run }) => run.name))];
+  // Runs with the same embedding have the same colour: their marks tell them apart.
+  const markOf = ({ name }) => names.filter((other) => runColour(studio, other) === runColour(studio, name)).indexOf(name);
   const trained = new Set(shown.map(({ key }) => curves.get(key).trained_length));
   const [length] = trained, same = trained.size === 1;
   const series = shown.map(({ key, run, method }) => {
     const curve = curves.get(key), dash = method ? DASHES[[...new Set(shown.filter((each) => each.method).map((each) => each.method))].indexOf(method) % DASHES.length] : null;
     return {
-      name: method ? `${run.name} · ${method}` : run.name, colour: runColour(studio, run.name), dashed: dash, marks: true,
-      points: curve.points.map((point) => [point.context_length / curve.trained_length, point.loss_nats]),
+      name: method ? `${run.name} · ${method}` : run.name, colour: runColour(studio, run.name), dashed: dash, marks: true, shape: markOf(run),
+      points: curve.points.map((point) => [point.context_length / curve.trained_length, bits ? point.bits_per_byte : point.loss_nats]),
       picks: curve.points.map((point) => ({
-        label: `${run.name}${method ? ` with ${method}` : ""}, ${point.context_length.toLocaleString("en")} tokens: ${point.loss_nats?.toFixed(3)} nats. Read a text`,
+        label: `${run.name}${method ? ` with ${method}` : ""}, ${point.context_length.toLocaleString("en")} tokens: ${point.loss_nats?.toFixed(3)} nats${point.bits_per_byte === null ? "" : `, ${point.bits_per_byte.toFixed(3)} bits per byte`}. Read a text`,
         chosen: chosen === `${key}|${point.context_length}`, act: () => pick(key, point.context_length),
       })),
     };
@@ -133,14 +152,14 @@ function picture({ wanted, curves, studio, width, chosen, pick }) {
   return lineChart({
     width, height: 340, series, label: "Loss by length of context",
     x: { label: same ? "tokens of context" : "context, in trained lengths", log: true, ticks: at.map((x) => [x, same ? Math.round(x * length).toLocaleString("en") : `${Number(x.toPrecision(2))} ×`]), mark: { value: 1, label: "trained length" } },
-    y: { label: "loss, nats per token", low: low - air, high: high + air },
+    y: { label: bits ? "loss, bits per byte" : "loss, nats per token", low: low - air, high: high + air },
   });
 }
 
 function makeReader({ state, signal }) {
   const head = h("h2", { tabindex: "-1" }), about = h("p", { "aria-live": "polite" }), page = h("div", { class: "written" }), foot = h("div", {}), trouble = h("div", {});
   const element = h("section", { class: "reader", hidden: true }, head, about, trouble, page);
-  const send = latest();
+  const ask = asking({ signal, trouble, show: (next) => { answer = next; show(next); } });
   let answer = null, factor = "4";
   const turn = (step) => { state.set({ window: Math.max(0, Math.min(state.number("window") + step, (answer?.windows ?? 1) - 1)) }); refresh(factor); };
   const earlier = h("button", { type: "button", onclick: () => turn(-1) }, "Earlier text"), later = h("button", { type: "button", onclick: () => turn(1) }, "Later text");
@@ -153,15 +172,7 @@ function makeReader({ state, signal }) {
     const [run, method, length] = parts;
     element.hidden = false;
     head.textContent = `${run}${method ? ` with ${method}` : ""} reads with ${Number(length).toLocaleString("en")} tokens of context`;
-    try {
-      const next = await send("/api/length/text", { run, method, factor, context_length: Number(length), window: state.number("window") });
-      if (!next || signal.aborted) return;
-      answer = next;
-      trouble.replaceChildren();
-      show(answer);
-    } catch (error) {
-      trouble.replaceChildren(problem(error.message));
-    }
+    await ask("/api/length/text", { run, method, factor, context_length: Number(length), window: state.number("window") });
   }
 
   function show({ before, tokens, windows, window, loss_nats: loss, at_trained_length: then, command }) {

@@ -3,19 +3,17 @@
 import { latest } from "../lib/api.js";
 import { lineChart } from "../lib/charts.js";
 import { colour, embeddingColour, readableOn, onTheme } from "../lib/colours.js";
-import { segments, textField } from "../lib/controls.js";
+import { USUAL, embeddingChoices, segments, textField } from "../lib/controls.js";
 import { debounced, h, percent, short, visible } from "../lib/dom.js";
-import { commandBox, drawn, figure, problem } from "../lib/figure.js";
+import { commandBox, drawn, figure, notice, problem } from "../lib/figure.js";
 
-const USUAL = "none,sinusoidal,learned,rotary,alibi,t5";
-
-export const defaults = () => ({ text: "I love AI", other: "", causal: "1", show: USUAL, off: "", runs: "1" });
+export const defaults = () => ({ text: "I love AI", other: "", causal: "1", show: USUAL.join(","), off: "", runs: "1" });
 
 export async function render({ place, studio, state, signal }) {
   const results = new Map(); // by card, for one scale in all pictures
   const cards = new Map();
   const grid = h("div", { class: "cards" });
-  const hint = h("p", { class: "notice", "aria-live": "polite" });
+  const hint = h("div", { "aria-live": "polite" });
   const layers = Math.max(4, ...studio.runs.map((run) => run.layers));
 
   const trained = () => (state.get("runs") === "1" ? studio.runs : []);
@@ -49,7 +47,7 @@ export async function render({ place, studio, state, signal }) {
       if (!cards.has(model.key)) cards.set(model.key, makeCard(model, studio, results, signal));
       grid.append(cards.get(model.key).element); // in the order of the choice
     }
-    hint.replaceChildren(h("b", {}, "Notice."), notice(state.get("causal") === "1", off().length), trained().length ? " (Trained runs keep the attention they were trained with.)" : "");
+    hint.replaceChildren(notice(whatToSee(state.get("causal") === "1", off().length), trained().length ? " (Trained runs keep the attention they were trained with.)" : ""));
     return Promise.all(shown.map((model) => ask(model, cards.get(model.key))));
   }
   const later = debounced(refresh, 150);
@@ -61,8 +59,8 @@ export async function render({ place, studio, state, signal }) {
       textField({ label: "The same words in another order", value: state.get("other"), placeholder: "reversed", change: change("other", false) })),
     h("div", { class: "controls" },
       segments({
-        label: "Embeddings, with random weights", several: true, folded: 6, chosen: state.list("show"), colourOf: (name) => embeddingColour(studio, name),
-        choices: sorted(studio.embeddings).map(({ name, summary }) => ({ value: name, text: name, title: summary })),
+        label: "Embeddings, with random weights", several: true, folded: USUAL.length, chosen: state.list("show"), colourOf: (name) => embeddingColour(studio, name),
+        choices: embeddingChoices(studio),
         change: (names) => change("show")(names.join(",")),
       })),
     h("div", { class: "controls" },
@@ -78,16 +76,13 @@ export async function render({ place, studio, state, signal }) {
         label: "Trained runs", chosen: [state.get("runs")], change: change("runs"),
         choices: [{ value: "1", text: "shown" }, { value: "0", text: "hidden" }],
       }) : null),
-    hint, grid);
+    hint,
+    h("p", { class: "small soft" }, "How to read the pictures: each model reads both orders. Thick line: a token that follows both, such as “.”: how far apart its two vectors are after each layer. Thin line: the largest distance of any word from itself in the other order; 0 means that both orders are the same set of vectors."),
+    grid);
   await refresh();
 }
 
-function sorted(embeddings) {
-  const first = USUAL.split(",");
-  return [...embeddings].sort((a, b) => (first.indexOf(a.name) + 99) % 99 - (first.indexOf(b.name) + 99) % 99);
-}
-
-function notice(causal, off) {
+function whatToSee(causal, off) {
   if (off) return "The dashed line is the model with its embedding switched off in every layer, the solid one as chosen above. Switch layers off one by one: the first layer that still has its embedding is where the order of the words comes back.";
   if (causal) return "Without an embedding (none) the token after the words is blind to their order in layer 1, at exactly 0. From layer 2 on it is not: the causal mask lets each word read only the words before it, and that leaks order. An embedding shows order from the first layer on.";
   return "Without an embedding (none) every line stays at exactly 0, in every layer: both sentences are the same set of vectors, a bag of words, and no training changes that. Each embedding ends this in layer 1.";
@@ -140,7 +135,7 @@ function rows(answer) {
   const all = [["Same set of word vectors", set], ["Predictions overlap", percent(answer.overlap)]];
   if (answer.difference_nats !== null) {
     const nats = answer.difference_nats, better = answer.texts[nats >= 0 ? 0 : 1];
-    all.push(["Prefers", `“${better}”, ${factor(Math.abs(nats))} as likely`]);
+    all.push(["Prefers", ["“", h("bdi", {}, better), `”, ${factor(Math.abs(nats))} as likely`]]);
   }
   return all;
 }

@@ -1,11 +1,12 @@
 // Words: neighbours and analogies of a model's word vectors, and a projection that turns.
 
-import { latest, post } from "../lib/api.js";
+import { post } from "../lib/api.js";
+import { asking } from "../lib/asking.js";
 import { barChart } from "../lib/charts.js";
 import { colour } from "../lib/colours.js";
 import { textField } from "../lib/controls.js";
 import { debounced, h, percent, s, unique } from "../lib/dom.js";
-import { commandBox, drawn, figure, notice, problem } from "../lib/figure.js";
+import { commandBox, drawn, figure, notice } from "../lib/figure.js";
 import { chosenRun, needsRun, runField } from "../lib/runs.js";
 
 const any = (studio) => studio.runs;
@@ -62,24 +63,15 @@ function usual(key, names, has) {
 }
 
 function makePart({ ask, show, signal, empty }) {
-  const trouble = h("div", {}), foot = h("div", {}), box = h("div", {});
-  const send = latest();
+  const trouble = h("div", {}), foot = h("div", {});
+  const post = asking({ signal, trouble, show: (answer) => { foot.replaceChildren(commandBox(answer.command)); show(answer); } });
   return {
     trouble, foot,
     async refresh() {
       const question = ask();
-      if (!question) { trouble.replaceChildren(h("p", { class: "soft" }, empty)); return; }
-      try {
-        const answer = await send(...question);
-        if (!answer || signal.aborted) return;
-        trouble.replaceChildren();
-        foot.replaceChildren(commandBox(answer.command));
-        show(answer);
-      } catch (error) {
-        trouble.replaceChildren(problem(error.message));
-      }
+      if (question) await post(...question);
+      else trouble.replaceChildren(h("p", { class: "soft" }, empty));
     },
-    box,
   };
 }
 
