@@ -24,6 +24,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -45,6 +46,7 @@ DevelopmentFraction = Annotated[float, Interval(ge=0, lt=1)]
 PARTS = ("training", "development", "validation")
 LINE = re.compile(r"[^\n]+")
 SOME_LINES = re.compile(r"[\s\S]{1,65536}[^\n]*")
+MOST_LINES = 200_000  # looked at
 LONG_LINE = 40  # characters: shorter ones repeat by chance
 # A smaller share of repeated lines is normal: phrases such as those of licences.
 REPEATED_LINES_WORTH_A_NOTE = 0.1
@@ -100,23 +102,40 @@ def split_corpus(
     if rule == "hash":
         parts = _by_hash(corpus.documents, copies, *fractions)
     else:
-        parts = _by_tail([corpus.documents[group[0]] for group in copies], *fractions)
+        parts = cut_documents([corpus.documents[group[0]] for group in copies], *fractions)
     named = dict(zip(PARTS, parts, strict=True))
     if any(not part for name, part in named.items() if development_fraction or name != PARTS[1]):
-        raise _too_little(corpus, len(copies), 3 if development_fraction else 2)
+        raise too_little(corpus, len(copies), 3 if development_fraction else 2)
     counts = {name: len(part) for name, part in named.items()}
-    facts = {
-        "version": VERSION,
-        "rule": rule,
-        "validation_fraction": validation_fraction,
-        "development_fraction": development_fraction,
-        "documents": {"all": len(corpus.documents), "different": len(copies), **counts},
-    }
+    facts = split_facts(rule, fractions, len(corpus.documents), len(copies), counts)
     training, development, validation = (
         replace(corpus, name=f"{corpus.name} ({name})", documents=tuple(part))
         for name, part in named.items()
     )
     return Split(training, development if development_fraction else None, validation, facts)
+
+
+def split_facts(
+    rule: Rule,
+    fractions: tuple[float, float],
+    documents: int,
+    different: int,
+    counts: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return `Split.facts`.
+
+    Args:
+        fractions: of validation and development.
+        counts: number of documents in each part.
+    """
+    validation, development = fractions
+    return {
+        "version": VERSION,
+        "rule": rule,
+        "validation_fraction": validation,
+        "development_fraction": development,
+        "documents": {"all": documents, "different": different, **counts},
+    }
 
 
 def check_fractions(validation: float, development: float) -> None:
@@ -145,7 +164,9 @@ def described(facts: Mapping[str, Any]) -> dict[str, str]:
         Descriptions of `development` and `validation`.
     """
     counts = facts["documents"]
-    percent = {name: f"{100 * facts[f'{name}_fraction']:g}%" for name in PARTS[1:]}
+    shares = {name: facts[f"{name}_fraction"] for name in PARTS[1:]}
+    # Texts of a mixture that were prepared before may have different fractions.
+    percent = {n: "a share" if s is None else f"{100 * s:g}%" for n, s in shares.items()}
     if facts["rule"] == "parts":
         descriptions = {n: f"{percent[n]} of each part of the mixture" for n in PARTS[1:]}
     elif facts["rule"] == "hash":
@@ -164,10 +185,13 @@ def described(facts: Mapping[str, Any]) -> dict[str, str]:
 def repeated_lines(split: Split) -> float:
     """Return the share of the validation text's long lines that are also in the training text.
 
+    Of a long validation text the first lines are looked at.
+
     The split keeps equal documents together, but does not detect documents that are nearly equal or
     contain one another. With a large share the validation loss partly measures memorisation.
     """
-    lines = [line for line in _lines(split.validation) if len(line) >= LONG_LINE]
+    long = (line for line in _lines(split.validation) if len(line) >= LONG_LINE)
+    lines = list(islice(long, MOST_LINES))
     if not lines:
         return 0.0
     repeated = set(lines).intersection(_lines(split.training))
@@ -193,7 +217,7 @@ def _copies(documents: Sequence[Document]) -> list[list[int]]:
     """Return, for each different document, the indices of its copies, in order."""
     groups: dict[bytes, list[int]] = {}
     for number, document in enumerate(documents):
-        groups.setdefault(_key(document.text), []).append(number)
+        groups.setdefault(document_key(document.text), []).append(number)
     return list(groups.values())
 
 
@@ -202,16 +226,9 @@ def _by_hash(
 ) -> list[list[Document]]:
     """Assign whole documents in the order of their hashes, lowest to validation."""
     # Copies may differ in whitespace, and so in hash: the least hash of a group decides.
-    drawn = [min(_share(documents[number].text) for number in group) for group in copies]
+    drawn = [min(document_share(documents[number].text) for number in group) for group in copies]
     order = sorted(range(len(copies)), key=drawn.__getitem__)
-    ordered = sorted(drawn)
-    # Each part gets at least one document, whatever the hashes.
-    least = 1 if development else 0
-    held = min(max(bisect_left(ordered, validation), 1), len(copies) - 1 - least)
-    chosen = held
-    if development:
-        chosen = bisect_left(ordered, validation + development)
-        chosen = min(max(chosen, held + 1), len(copies) - 1)
+    held, chosen = held_out_counts(sorted(drawn), validation, development)
     part_of: dict[int, int] = {}
     for place, group in enumerate(order):
         part = 2 if place < held else 1 if place < chosen else 0
@@ -222,7 +239,24 @@ def _by_hash(
     return parts
 
 
-def _by_tail(
+def held_out_counts(
+    ordered: Sequence[float], validation: float, development: float
+) -> tuple[int, int]:
+    """Return how many documents are for validation, and how many are held out in all.
+
+    Args:
+        ordered: the shares of the different documents, in ascending order.
+    """
+    # Each part gets at least one document, whatever the hashes.
+    least = 1 if development else 0
+    held = min(max(bisect_left(ordered, validation), 1), len(ordered) - 1 - least)
+    if not development:
+        return held, held
+    chosen = bisect_left(ordered, validation + development)
+    return held, min(max(chosen, held + 1), len(ordered) - 1)
+
+
+def cut_documents(
     documents: Sequence[Document], validation: float, development: float
 ) -> list[list[Document]]:
     """Cut each document, except if its held-out end would equal a piece in another part.
@@ -262,7 +296,7 @@ def _cut(text: str, validation: float, development: float) -> tuple[str, str, st
 def _in_two_parts(pieces: Sequence[tuple[str, ...]]) -> set[int]:
     """Return the indices of documents with a held-out piece that equals one of another part."""
     parts_of: dict[bytes, set[int]] = {}
-    keys = [[_key(piece) if piece else None for piece in cut] for cut in pieces]
+    keys = [[document_key(piece) if piece else None for piece in cut] for cut in pieces]
     for cut in keys:
         for part, key in enumerate(cut):
             if key is not None:
@@ -274,7 +308,7 @@ def _in_two_parts(pieces: Sequence[tuple[str, ...]]) -> set[int]:
     }
 
 
-def _key(text: str) -> bytes:
+def document_key(text: str) -> bytes:
     """Return a key that is equal for the same words in the same order."""
     digest = hashlib.blake2b(digest_size=16)
     # A few lines at a time: a list of all words would take several times the text's memory.
@@ -284,7 +318,7 @@ def _key(text: str) -> bytes:
     return digest.digest()
 
 
-def _share(text: str) -> float:
+def document_share(text: str) -> float:
     """Return a hash of the text in [0, 1), the same on every machine and in every process."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64
@@ -310,7 +344,7 @@ def _note_of_repeated_lines(split: Split) -> tuple[str, ...]:
     )
 
 
-def _too_little(corpus: Corpus, different: int, parts: int) -> BadInput:
+def too_little(corpus: Corpus, different: int, parts: int) -> BadInput:
     """Return the error for a corpus with too little text for all parts."""
     documents = len(corpus.documents)
     number = {2: "two", 3: "three"}[parts]
