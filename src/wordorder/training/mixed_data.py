@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from wordorder.errors import BadInput
-from wordorder.text.corpus import merged
+from wordorder.text.chat_template import ChatTemplate
+from wordorder.text.corpus import Corpus, merged
 from wordorder.text.data_names import WeightedName
 from wordorder.text.load import load_corpus
-from wordorder.text.sharded.folder import is_store, open_sharded
+from wordorder.text.sharded.folder import ShardedText, is_store, open_sharded
 from wordorder.text.split import PARTS, split_corpus
 from wordorder.text.tokenizer import FITTED_ON, Tokenizer
 from wordorder.training.config import TrainConfig
@@ -45,49 +46,59 @@ def read_mixture(
     Raises:
         BadInput: a text cannot be read or is too short, or there are conversations and text.
     """
-    opened = {part.name: open_sharded(part.name) for part in mixture if is_store(part.name)}
+    stores = {part.name: open_sharded(part.name) for part in mixture if is_store(part.name)}
     corpora = {
         part.name: load_corpus(part.name, field=config.field, most_bytes=config.most_bytes)
         for part in mixture
-        if part.name not in opened
+        if part.name not in stores
     }
-    whole = merged(list(corpora.values()))
-    chats = [text.index["chat"] is not None for text in opened.values()]
-    chats += [corpus.is_chat for corpus in corpora.values()]
-    if len(set(chats)) > 1:
+    chats = {text.index["chat"] is not None for text in stores.values()}
+    if len(chats | {corpus.is_chat for corpus in corpora.values()}) > 1:
         raise BadInput(
             "a mixture of conversations and text is not possible: train on the text first, and "
             "then on the conversations with --init RUN",
             code="training.mixed-chats-and-text",
         )
-    first_store = next(iter(opened.values()), None)
-    if first_store is None:
-        template = template_of(config, whole, chat)
-    else:
-        template = stored_template(config, first_store)
-    fitted_on, requested_size = None, None
-    fractions = config.validation_fraction, config.development_fraction
-    if tokenizer is None and first_store is not None:
-        tokenizer = stored_tokenizer(config, first_store, template)
-        fitted_on = first_store.index["fitted_on"]
-    elif tokenizer is None:
-        training = merged([split_corpus(c, *fractions).training for c in corpora.values()])
-        tokenizer = fitted_tokenizer(config, training, whole, template)
-        fitted_on = FITTED_ON.get(config.tokenizer)
-        requested_size = config.model.vocabulary_size if config.tokenizer == "bpe" else None
+    tokenizer, template, fitted_on, notes = _tokenizer(
+        config, list(stores.values()), list(corpora.values()), tokenizer, chat
+    )
     parts = []
     for name, weight in mixture:
         if name in corpora:
             data = of_corpus(config, corpora[name], tokenizer, template)
         else:
-            data = of_store(config, name, tokenizer, chat)
+            data = of_store(config, name, tokenizer)
         parts.append(MixedPart(name, weight or 0.0, data))
     facts = _facts(parts)
     facts["fitted_on"] = fitted_on
-    facts["notes"] += tokenizer.notes(whole, requested_size) if corpora else ()
+    facts["notes"] += notes
     first = parts[0].data
     development = next((p.data.development for p in parts if p.data.development is not None), None)
     return replace(first, facts=facts, development=development, parts=tuple(parts))
+
+
+def _tokenizer(
+    config: TrainConfig,
+    stores: Sequence[ShardedText],
+    corpora: Sequence[Corpus],
+    tokenizer: Tokenizer | None,
+    chat: Mapping[str, Any] | None,
+) -> tuple[Tokenizer, ChatTemplate | None, str | None, tuple[str, ...]]:
+    """Return the tokenizer of all parts, the chat template, on what it was fitted, and notes."""
+    whole = merged(corpora)
+    template = stored_template(config, stores[0]) if stores else template_of(config, whole, chat)
+    fitted_on, requested_size = None, None
+    if tokenizer is None and stores:
+        tokenizer = stored_tokenizer(config, stores[0], template)
+        fitted_on = stores[0].index["fitted_on"]
+    elif tokenizer is None:
+        fractions = config.validation_fraction, config.development_fraction
+        training = merged([split_corpus(corpus, *fractions).training for corpus in corpora])
+        tokenizer = fitted_tokenizer(config, training, whole, template)
+        fitted_on = FITTED_ON.get(config.tokenizer)
+        requested_size = config.model.vocabulary_size if config.tokenizer == "bpe" else None
+    notes = tokenizer.notes(whole, requested_size) if corpora else ()
+    return tokenizer, template, fitted_on, notes
 
 
 def _facts(parts: Sequence[MixedPart]) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from wordorder.errors import BadInput
 from wordorder.text.backends import MASK
@@ -24,16 +22,13 @@ from wordorder.training.tokenized_text import (
 )
 
 
-def of_store(
-    config: TrainConfig, name: str, tokenizer: Tokenizer | None, chat: Mapping[str, Any] | None
-) -> TrainingData:
+def of_store(config: TrainConfig, name: str, tokenizer: Tokenizer | None) -> TrainingData:
     """Return the text of a store. Of its arrays only the pages that are read are in memory.
 
     Args:
         name: the folder.
         tokenizer: of the run that is resumed or fine-tuned, or of other parts of a mixture; None:
             that of the store.
-        chat: the record of that run's chat template; None: it has none.
 
     Raises:
         BadInput: the store is not finished, damaged, or was prepared with other options.
@@ -95,10 +90,9 @@ def stored_tokenizer(
     if tokenizer is not None:
         tokenizer = tokenizer.with_special(template.special_tokens if template else ())
         if tokenizer.content_hash not in (stored.content_hash, text.tokenizer.content_hash):
-            run = config.init or config.out or "RUN"
             raise BadInput(
-                f"the store {place} was encoded by another tokenizer than the one of this run: "
-                f"{remedy} {run}",
+                f"the store {place} was encoded by another tokenizer than that of the run, or of "
+                f"the other parts of the mixture: {remedy} and the path of their tokenizer.json",
                 code="training.store-other-tokenizer",
             )
         return tokenizer

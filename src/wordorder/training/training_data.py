@@ -42,7 +42,7 @@ def read_training_data(
     if mixture := mixture_of(config.data):
         return read_mixture(config, mixture, tokenizer, chat)
     if any(map(is_store, config.data)):
-        return of_store(config, _only(config.data), tokenizer, chat)
+        return of_store(config, _only(config.data), tokenizer)
     corpus = load_corpus(config.data, field=config.field, most_bytes=config.most_bytes)
     return of_corpus(config, corpus, tokenizer, template_of(config, corpus, chat))
 

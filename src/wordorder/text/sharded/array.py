@@ -58,7 +58,10 @@ class ShardedArray:
     def _gather(self, places: NDArray[np.int64]) -> NDArray[Any]:
         """Return the elements at these places, (places,)."""
         values = np.empty(len(places), self.dtype)
-        shard_of = np.searchsorted(self._ends, places, side="right").astype(np.uint16)
+        if not len(places):
+            return values
+        small = np.uint16 if len(self._shards) < 1 << 16 else np.int64
+        shard_of = np.searchsorted(self._ends, places, side="right").astype(small)
         order = np.argsort(shard_of, kind="stable")  # of 16 bits: a radix sort
         used, firsts = np.unique(shard_of[order], return_index=True)
         for number, rows in zip(used, np.split(order, firsts[1:]), strict=True):
