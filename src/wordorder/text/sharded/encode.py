@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wordorder.atomic import replacing_folder
 from wordorder.text.chat_template import ChatTemplate, recorded_template
+from wordorder.text.corpus import Document
 from wordorder.text.sharded.folder import SHARD, TOKENIZER, checksum_of, shard_folder
 from wordorder.text.sharded.spool import Chunk
 from wordorder.text.split import PARTS
@@ -72,14 +74,14 @@ class _Part:
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
         self.tokenizer, self.template = tokenizer, template
         self.dtype = np.dtype(token_dtype(tokenizer)).newbyteorder("<")
-        self.tokens: list[Any] = [np.empty(0, self.dtype)]
-        self.answers: list[Any] = [np.empty(0, np.bool_)]
+        self.tokens: list[NDArray[np.unsignedinteger]] = []
+        self.answers: list[NDArray[np.bool_]] = []
         self.sizes: list[int] = []
         self.bytes = self.words = 0
 
-    def add(self, document: Any) -> None:
+    def add(self, document: Document) -> None:
         tokens, answers = encode_document(document, self.tokenizer, self.template)
-        self.tokens.append(tokens)
+        self.tokens.append(tokens.astype(self.dtype, copy=False))
         self.sizes.append(len(tokens))
         self.words += len(document.text.split())
         if answers is None:
@@ -91,10 +93,16 @@ class _Part:
     def write(self, folder: Path, name: str) -> None:
         if not self.sizes:
             return
-        np.concatenate(self.tokens).astype(self.dtype).tofile(folder / f"{name}.tokens")
-        np.array(self.sizes, "<u4").tofile(folder / f"{name}.sizes")
+        arrays: dict[str, Sequence[NDArray[Any]]] = {
+            "tokens": self.tokens,
+            "sizes": [np.array(self.sizes, "<u4")],
+        }
         if self.template is not None:
-            np.concatenate(self.answers).tofile(folder / f"{name}.answers")
+            arrays["answers"] = self.answers
+        for what, pieces in arrays.items():
+            with (folder / f"{name}.{what}").open("wb") as file:
+                for piece in pieces:
+                    piece.tofile(file)
 
     def facts(self) -> dict[str, int]:
         answers = {"answer_tokens": int(sum(part.sum() for part in self.answers))}
