@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,8 +38,12 @@ def prepare_store(
     """
     store = user_path(folder)
     command = shlex.join(["wordorder", "data", *arguments])
-    with _progress() as report:
-        prepare(store, config, processes=processes or _cores(), command=command, report=report)
+    try:
+        with _progress() as report:
+            prepare(store, config, processes=processes or _cores(), command=command, report=report)
+    except KeyboardInterrupt:
+        print(f"continue with {command}", file=sys.stderr)
+        raise
     return store
 
 
