@@ -20,9 +20,9 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = store_module._encode
 
-    def counted(corpus: Corpus, tokenizer: object) -> object:
+    def counted(corpus: Corpus, tokenizer: object, template: object) -> object:
         names.append(corpus.name)
-        return real(corpus, tokenizer)
+        return real(corpus, tokenizer, template)
 
     monkeypatch.setattr(store_module, "_encode", counted)
     return names

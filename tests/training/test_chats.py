@@ -147,7 +147,7 @@ def test_options_that_do_not_go_with_conversations_are_refused(tmp_path: Path) -
         (replace(config, chat_template="tokenizer"), "text.chat-no-template"),
         (
             replace(config, data=(str(text),), chat_template="chatml"),
-            "training.chat-template-without-chats",
+            "text.chat-template-without-chats",
         ),
     ):
         with pytest.raises(BadInput) as caught:

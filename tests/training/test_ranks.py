@@ -24,6 +24,7 @@ from wordorder.batch import Batch, RowShare
 from wordorder.errors import BadInput
 from wordorder.model.layers import Dropout
 from wordorder.positions import CATALOGUE
+from wordorder.text.sharded.prepare import StoreConfig, prepare
 from wordorder.training.metrics import read
 from wordorder.training.ranks import ALONE, Ranks
 from wordorder.training.start import train
@@ -47,6 +48,7 @@ CASES = {
         {"average": "ema", "shard": True, "checkpoint_every": 10},
     ),
     "conversations": ({"position": "rotary"}, {"data": ["chats.jsonl"]}),
+    "a store on disk": ({"position": "rotary"}, {"data": ["store"]}),
     "a mixture": ({"position": "rotary"}, {"data": ["text.txt=2", "other.txt=1"]}),
     "split rotary": ({"position": "rotary"}, {"shard": True, "weight_decay": 0.01}),
     "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
@@ -72,6 +74,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = "".join(f"{json.dumps(row)}\n" for row in chats)
     path.with_name("chats.jsonl").write_text(rows, encoding="utf-8")
     path.with_name("other.txt").write_text("".join(lines[::-1]).upper(), encoding="utf-8")
+    prepare(path.with_name("store"), StoreConfig((str(path),), tokenizer="bytes"))
     return path
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
 import tyro
@@ -12,18 +13,25 @@ from rich.console import Console
 from rich.text import Text
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.cli.prepare_store import describe_store, prepare_store, whole_tokenizer
 from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
-from wordorder.settings import ByteCount
+from wordorder.numerals import counted
+from wordorder.settings import ByteCount, NotNegative
 from wordorder.table import Table
-from wordorder.text.chat_template import ChatTemplate, template_for
-from wordorder.text.corpus import BUILT_IN, Corpus
+from wordorder.text.chat_template import ChatTemplate, check_no_template, template_for
+from wordorder.text.corpus import BUILT_IN, Corpus, merged
+from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
+from wordorder.text.objective import TemplateName
+from wordorder.text.sharded.folder import is_store
+from wordorder.text.sharded.prepare import StoreConfig
 from wordorder.text.split import DevelopmentFraction, Split, ValidationFraction, split_corpus
 from wordorder.text.split_notes import PARTS, described
 from wordorder.text.store import open_store
 from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.text.words import note_of_spaces
+from wordorder.training.config import whole_paths
 
 SAMPLE_CHARACTERS = 400
 SAMPLE_TOKENS = 40
@@ -34,15 +42,22 @@ class DataOptions:
     """Describe a corpus: documents, tokens, the split, and a sample.
 
     Args:
-        data: python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT].
+        data: python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]; a store; or NAME=WEIGHT for
+            the parts of a mixture.
         field: column of tables and datasets that holds the text.
-        most_bytes: text to read of each hf: dataset, such as 500MB or 2GB.
+        most_bytes: text to read of each hf: dataset, such as 500MB or 2GB; with --store all of it,
+            unless this is given.
         tokenizer: bpe, bytes, characters, or the path of a tokenizer.json.
         vocabulary_size: largest vocabulary of bpe, special tokens included.
         validation_fraction: share for the reported loss, not used to train or to choose.
         development_fraction: share for choosing the weights to keep, not trained on; 0: none.
         validation_data: files or folders that are all validation text, instead of a share.
         development_data: files or folders that are all development text, instead of a share.
+        chat_template: how conversations are written: plain or chatml; auto: plain for prompts and
+            answers, chatml for messages.
+        store: a folder in which to prepare the text: tokens in shards on disk, for train --data;
+            the text may be larger than memory. Given again after a kill, the command continues.
+        processes: processes that prepare a store; 0: one for each core.
         json: print one JSON object instead of tables.
     """
 
@@ -57,6 +72,9 @@ class DataOptions:
     development_fraction: DevelopmentFraction = 0.04
     validation_data: tuple[str, ...] = ()
     development_data: tuple[str, ...] = ()
+    chat_template: TemplateName = "auto"
+    store: str | None = None
+    processes: NotNegative = 0
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
@@ -67,33 +85,128 @@ def main(arguments: list[str]) -> int:
         f"{{}} has an effect only with --tokenizer bpe, not {options.tokenizer}: leave it out",
         code="cli.data-vocabulary-size",
     )
-    refuse_typed(typed_names(arguments), (options.tokenizer != "bpe", "vocabulary_size", not_bpe))
+    no_store = BadInput("{} has an effect only with --store: leave it out", code="cli.data-store")
+    no_held_out = BadInput(
+        "{} goes with one text, neither with a mixture nor with --store: leave it out",
+        code="cli.data-held-out",
+    )
+    one_text_only = options.store is not None or bool(mixture_of(options.data))
+    typed = typed_names(arguments)
+    refuse_typed(
+        typed,
+        (options.tokenizer != "bpe", "vocabulary_size", not_bpe),
+        (options.store is None, "processes", no_store),
+        (one_text_only, "validation_data development_data", no_held_out),
+    )
+    if any(map(is_store, options.data)) and not mixture_of(options.data):
+        _describe_stores(options, typed)
+    elif options.store is not None:
+        _prepare(options, typed, arguments)
+    else:
+        _describe(options)
+    return 0
+
+
+def _describe(options: DataOptions) -> None:
+    """Read texts and print what they hold: one, or each part of a mixture."""
+    mixture = mixture_of(options.data)
+    names: list[tuple[str, ...]] = [(part.name,) for part in mixture] or [options.data]
     logs = Console(stderr=True)
-    with logs.status("reading"):
-        corpus = load_corpus(
-            options.data,
-            field=options.field,
-            most_bytes=options.most_bytes,
-            validation=options.validation_data,
-            development=options.development_data,
+    fractions = options.validation_fraction, options.development_fraction
+    if stores := [name for (name, *_) in names if is_store(name)]:
+        raise BadInput(
+            f"{stores[0]} is a store, which is described by itself: give it without a weight",
+            code="cli.data-store-in-mixture",
         )
-    split = split_corpus(corpus, options.validation_fraction, options.development_fraction)
-    template = template_for(corpus) if corpus.is_chat else None
+    with logs.status("reading"):
+        corpora = [
+            load_corpus(
+                name,
+                field=options.field,
+                most_bytes=options.most_bytes,
+                validation=options.validation_data,
+                development=options.development_data,
+            )
+            for name in names
+        ]
+    splits = [split_corpus(corpus, *fractions) for corpus in corpora]
+    whole, training = merged(corpora), merged([split.training for split in splits])
+    template = _template(whole, options.chat_template)
     with logs.status("learning the tokenizer"):
         tokenizer = make_tokenizer(
             options.tokenizer,
-            split.training,
+            training,
             options.vocabulary_size,
-            alphabet=corpus,
+            alphabet=whole,
             special_tokens=template.special_tokens if template else (),
         )
     with logs.status("tokenizing"):
-        facts = _facts(corpus, split, tokenizer, options, template)
+        facts = [
+            _facts(corpus, split, tokenizer, options, template)
+            for corpus, split in zip(corpora, splits, strict=True)
+        ]
+    for part, one in zip(mixture, facts, strict=False):
+        one["weight"] = part.weight
     if options.json:
-        print(json.dumps(facts))
-    else:
-        _show(facts, tokenizer)
-    return 0
+        print(json.dumps({"parts": facts} if mixture else facts[0]))
+        return
+    for number, one in enumerate(facts):
+        print(end="\n" if number else "")
+        _show(one, tokenizer)
+
+
+def _template(corpus: Corpus, name: TemplateName) -> ChatTemplate | None:
+    """Return the template of a corpus of conversations; None for text."""
+    if corpus.is_chat:
+        return template_for(corpus, name)
+    check_no_template(name, corpus.name)
+    return None
+
+
+def _prepare(options: DataOptions, typed: frozenset[str], arguments: list[str]) -> None:
+    """Prepare a store and print what it holds."""
+    assert options.store is not None
+    if mixture_of(options.data):
+        raise BadInput(
+            "a store holds one text: prepare a store of each part of a mixture, and give them "
+            "their weights in wordorder train --data",
+            code="cli.data-mixture-in-store",
+        )
+    config = StoreConfig(
+        data=whole_paths(options.data),
+        field=options.field,
+        most_bytes=options.most_bytes if "most_bytes" in typed else None,
+        tokenizer=whole_tokenizer(options.tokenizer),
+        vocabulary_size=options.vocabulary_size,
+        validation_fraction=options.validation_fraction,
+        development_fraction=options.development_fraction,
+        chat_template=options.chat_template,
+    )
+    store = prepare_store(options.store, config, options.processes, arguments)
+    describe_store(store, as_json=options.json)
+    logs = Console(stderr=True, highlight=False)
+    next_command = f"next: wordorder train --data {shlex.quote(options.store)}"
+    logs.print(next_command, style="dim", markup=False, soft_wrap=True)
+
+
+def _describe_stores(options: DataOptions, typed: frozenset[str]) -> None:
+    """Print what a store holds.
+
+    Raises:
+        BadInput: there is other data, or an option that was decided when the store was prepared.
+    """
+    if len(options.data) > 1:
+        raise BadInput(
+            f"a store is described by itself, and {counted(len(options.data), 'name')} are given: "
+            "give one",
+            code="cli.data-several-stores",
+        )
+    decided = BadInput(
+        "{} was decided when the store was prepared: leave it out", code="cli.data-store-option"
+    )
+    others = " ".join(field.name for field in fields(DataOptions) if field.name != "json")
+    refuse_typed(typed, (True, others, decided))
+    describe_store(options.data[0], as_json=options.json)
 
 
 def _facts(
@@ -158,7 +271,8 @@ def _counts(corpus: Corpus, tokenizer: Tokenizer, template: ChatTemplate | None)
 
 def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
     console = Console(highlight=False)
-    console.print(Text(facts["name"], style="bold"))
+    weight = f" ({facts['weight']:.1%} of the tokens trained on)" if "weight" in facts else ""
+    console.print(Text(f"{facts['name']}{weight}", style="bold"))
     parts = {"all": facts, **facts["split"]}
     rows = [
         [what, *(f"{part[what]:,}" for part in parts.values())]

@@ -28,7 +28,7 @@ from wordorder.evaluation.intervals import mean_of, share_interval
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.model import TokenModel, evaluating
 from wordorder.positions import PositionError
-from wordorder.text.rows import rows_of_jsonl
+from wordorder.text.rows import check_not_array, rows_of_jsonl
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import printable, read_text
 
@@ -134,7 +134,9 @@ def read_pairs(name: str) -> list[Pair]:
     """
     source = printable(name)
     missing = f"no such file: {source}; give a .jsonl file, plain or .gz"
-    pairs = [_pair(*row) for row in rows_of_jsonl(read_text(name, missing), source)]
+    text = read_text(name, missing)
+    check_not_array(text, source)
+    pairs = [_pair(*row) for row in rows_of_jsonl(text.split("\n"), source)]
     if not pairs:
         raise BadInput(
             f"{source} holds no pairs: write one JSON object per line, with {_listed(FIELDS)}",

@@ -74,7 +74,10 @@ def byte_backend() -> tokenizers.Tokenizer:
 
 def character_backend(corpus: Corpus) -> tokenizers.Tokenizer:
     """Return a tokenizer with one token per code point of the corpus, in code point order."""
-    known = sorted(set().union(*(document.text for document in corpus.documents)))
+    alphabet: set[str] = set()
+    for document in corpus.documents:
+        alphabet.update(document.text)
+    known = sorted(alphabet)
     vocabulary = {character: index for index, character in enumerate(known)}
     backend = tokenizers.Tokenizer(models.WordLevel(vocabulary))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(ANY_CHARACTER), "isolated")

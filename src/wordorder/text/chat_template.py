@@ -261,6 +261,20 @@ def _failed(error: Exception) -> BadInput:
     )
 
 
+def check_no_template(name: TemplateName, data: str) -> None:
+    """Raise BadInput if a template is chosen for text.
+
+    Args:
+        data: the name of the text.
+    """
+    if name != "auto":
+        raise BadInput(
+            f"--chat-template {name} needs conversations, and {data} is text: give rows with "
+            "messages, or with a prompt and an answer",
+            code="text.chat-template-without-chats",
+        )
+
+
 def recorded_template(record: Mapping[str, Any]) -> ChatTemplate:
     """Return the template that `ChatTemplate.record` described.
 

@@ -1,8 +1,8 @@
 """A corpus: documents of text with their sources.
 
 Built-in text, files and Hugging Face datasets all become a `Corpus`, so splitting, counting and
-hashing are written once. Documents are plain strings in memory, because the small models of this
-package learn from megabytes.
+hashing are written once. Documents are plain strings in memory; those of a text that is larger than
+memory are read from disk each time (sharded/spool.py).
 """
 
 from __future__ import annotations
@@ -78,14 +78,38 @@ class Corpus:
     @cached_property
     def content_hash(self) -> str:
         """A hash of the documents and their boundaries, without names and sources."""
-        digest = hashlib.blake2b(digest_size=16)
+        digest = ContentDigest()
         for document in self.documents:
-            for text in (document.text, *(part for turn in document.turns for part in turn)):
-                data = text.encode()
-                digest.update(len(data).to_bytes(8, "little"))
-                digest.update(data)
-            digest.update(document.part.encode())
-        return digest.hexdigest()
+            digest.add(document)
+        return digest.hexadecimal
+
+
+def merged(corpora: Sequence[Corpus]) -> Corpus:
+    """Return the documents of several corpora, one after another; one corpus as it is."""
+    if len(corpora) == 1:
+        return corpora[0]
+    documents = tuple(document for corpus in corpora for document in corpus.documents)
+    return Corpus(" + ".join(corpus.name for corpus in corpora), documents)
+
+
+class ContentDigest:
+    """A hash of documents, added one by one; see `Corpus.content_hash`."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, document: Document) -> None:
+        """Add the next document."""
+        for text in (document.text, *(part for turn in document.turns for part in turn)):
+            data = text.encode()
+            self._digest.update(len(data).to_bytes(8, "little"))
+            self._digest.update(data)
+        self._digest.update(document.part.encode())
+
+    @property
+    def hexadecimal(self) -> str:
+        """The hash of the documents so far."""
+        return self._digest.hexdigest()
 
 
 def __getattr__(name: str) -> object:

@@ -8,6 +8,7 @@ have the text column: a folder of books may also hold a table of their titles.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,14 +17,17 @@ from typing import NamedTuple
 from wordorder.errors import BadInput
 from wordorder.text.chats import documents_of
 from wordorder.text.corpus import BUILT_IN, END_OF_TEXT, HUB_PREFIX, Document
+from wordorder.text.large_files import split_blocks, text_blocks, text_lines
 from wordorder.text.rows import (
     Column,
     TableRow,
+    check_not_array,
     rows_of_csv,
     rows_of_json,
     rows_of_jsonl,
     rows_of_parquet,
 )
+from wordorder.text.sharded.folder import refuse_store
 from wordorder.text.user_text import decode, is_blank, printable, read_bytes, user_path
 
 # Form feeds separate the books of a collection, <|endoftext|> the stories of TinyStories.
@@ -31,15 +35,28 @@ SEPARATOR = re.compile("\f|" + re.escape(END_OF_TEXT))
 
 
 class Source(NamedTuple):
-    """The bytes of a file, its printable name for messages, and its path."""
+    """A file: its path, its printable name for messages, and its bytes.
 
-    data: bytes
+    `data` is None for a file that is read block by block.
+    """
+
+    data: bytes | None
     name: str
     path: Path
 
+    def whole(self) -> bytes:
+        """Return the bytes of the file."""
+        return read_bytes(self.path) if self.data is None else self.data
+
     def text(self) -> str:
         """Return the file's text, decoded from UTF-8."""
-        return decode(self.data, self.name, path=self.path)
+        return decode(self.whole(), self.name, path=self.path)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the file's lines, without their ends."""
+        if self.data is None:
+            return text_lines(text_blocks(self.path))
+        return iter(self.text().split("\n"))
 
 
 def read_path(name: str, field: str) -> tuple[tuple[Document, ...], tuple[str, ...], bool]:
@@ -54,26 +71,53 @@ def read_path(name: str, field: str) -> tuple[tuple[Document, ...], tuple[str, .
     Raises:
         BadInput: a file cannot be read, or there is no text.
     """
+    notes: list[str] = []
+    documents, table = documents_of_path(name, field, notes)
+    return tuple(documents), tuple(notes), table
+
+
+def documents_of_path(
+    name: str, field: str, notes: list[str], *, streamed: bool = False
+) -> tuple[Iterator[Document], bool]:
+    """Return the documents of a file or folder, one by one, and whether any file is a table.
+
+    Args:
+        notes: remarks are appended, the last ones after the last document.
+        streamed: read text, .jsonl, .ndjson and .parquet block by block; others file by file.
+
+    Raises:
+        BadInput: a file cannot be read, or there is no text.
+    """
     path = user_path(name)
     try:
         if name and path.is_dir():
-            return _read_folder(path, field)
+            refuse_store(path)
+            known = [file for file in _inside(path) if _format(file) in (*TEXTS, *TABLES)]
+            documents = _documents_of_folder(path, field, notes, streamed)
+            return documents, any(_format(file) in TABLES for file in known)
     except OSError:  # name too long, or no permission: read_bytes raises the error with its reason
         pass
-    documents, notes = _read_file(path, field, missing=_missing(name))
+    documents = _documents_of_file(path, field, notes, streamed, missing=_missing(name))
+    return _checked(documents, path, notes), _format(path) in TABLES
+
+
+def _checked(documents: Iterator[Document], path: Path, notes: list[str]) -> Iterator[Document]:
+    """Yield the documents of a file; then note an unknown suffix, or raise if there are none."""
+    empty = True
+    for document in documents:
+        empty = False
+        yield document
     suffix = _format(path)
     if suffix and suffix not in (*TEXTS, *TABLES):
-        notes = (
-            *notes,
-            f"{printable(path)} is read as plain text, because {suffix} is not a known format",
+        notes.append(
+            f"{printable(path)} is read as plain text, because {suffix} is not a known format"
         )
-    if not documents:
+    if empty:
         reason = f" ({notes[0]})" if notes else ""
         raise BadInput(
             f"{printable(path)} is empty: it contains no text to train on{reason}",
             code="text.empty-file",
         )
-    return documents, notes, suffix in TABLES
 
 
 def _missing(name: str) -> str:
@@ -84,42 +128,45 @@ def _missing(name: str) -> str:
     return f"no such file or folder: {printable(name)}; {allowed}"
 
 
-def _read_folder(folder: Path, field: str) -> tuple[tuple[Document, ...], tuple[str, ...], bool]:
-    inside = sorted(
+def _inside(folder: Path) -> list[Path]:
+    """Return the files of a folder, without hidden ones, in sorted order."""
+    return sorted(
         path
         for path in folder.rglob("*")
         if path.is_file() and not _hidden(path.relative_to(folder))
     )
+
+
+def _documents_of_folder(
+    folder: Path, field: str, notes: list[str], streamed: bool
+) -> Iterator[Document]:
+    inside = _inside(folder)
     known = [path for path in inside if _format(path) in (*TEXTS, *TABLES)]
-    documents: list[Document] = []
-    notes: list[str] = []
-    without: list[str] = []
-    for path in known:
-        if _format(path) in OF_A_COLUMN and not _has_column(path, field):
-            without.append(path.name)
-            continue
-        file_documents, file_notes = _read_file(path, field)
-        documents += file_documents
-        notes += file_notes
     source, total = printable(folder), len(inside)
     if skipped := total - len(known):
-        notes.insert(
-            0, f"{skipped} of {total} files in {source} have another suffix and were skipped"
-        )
+        notes.append(f"{skipped} of {total} files in {source} have another suffix and were skipped")
+    without: list[str] = []
+    empty = True
+    for path in known:
+        if _format(path) in OF_A_COLUMN and not _has_column(path, field, streamed):
+            without.append(path.name)
+            continue
+        for document in _documents_of_file(path, field, notes, streamed):
+            empty = False
+            yield document
     if without:
         notes.append(
             f"skipped {len(without)} of {total} files in {source} without a readable column "
             f"{field!r} ({printable(without[0])}{', ...' if len(without) > 1 else ''}): name the "
             "column with --field"
         )
-    if not documents:
+    if empty:
         reason = f"; {notes[-1]}" if without else ""
         raise BadInput(
             f"{source} contains no text: {len(known)} of {total} files end in "
             f"{', '.join((*TEXTS, *TABLES))} (also .gz), and none of them contains text{reason}",
             code="text.empty-folder",
         )
-    return tuple(documents), tuple(notes), any(_format(path) in TABLES for path in known)
 
 
 def _hidden(path: Path) -> bool:
@@ -132,22 +179,30 @@ def _format(path: Path) -> str:
     return printable(Path(name).suffix)
 
 
-def _read_file(
-    path: Path, field: str, missing: str = ""
-) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    source = Source(read_bytes(path, missing), printable(path), path)
+def _source(path: Path, streamed: bool, missing: str = "") -> Source:
+    in_blocks = streamed and path.is_file()  # not a pipe
+    return Source(None if in_blocks else read_bytes(path, missing), printable(path), path)
+
+
+def _documents_of_file(
+    path: Path, field: str, notes: list[str], streamed: bool, missing: str = ""
+) -> Iterator[Document]:
+    source = _source(path, streamed, missing)
     suffix = _format(path)
     if suffix in TABLES:
         noun = "field" if "json" in suffix else "column"
         column = Column(field, source.name, noun)
-        return tuple(documents_of(TABLES[suffix](source, field), column)), column.notes
-    documents = TEXTS.get(suffix, _split_text)(source)
-    return tuple(document for document in documents if not is_blank(document.text)), ()
+        yield from documents_of(TABLES[suffix](source, field), column)
+        notes.extend(column.notes)
+        return
+    for document in TEXTS.get(suffix, _split_text)(source):
+        if not is_blank(document.text):
+            yield document
 
 
-def _has_column(path: Path, field: str) -> bool:
+def _has_column(path: Path, field: str, streamed: bool) -> bool:
     """Return whether the first row of a table has a column."""
-    source = Source(read_bytes(path), printable(path), path)
+    source = _source(path, streamed)
     try:
         first = next(TABLES[_format(path)](source, field), None)
     except BadInput:
@@ -160,17 +215,23 @@ def _whole_text(source: Source) -> Iterator[Document]:
 
 
 def _split_text(source: Source) -> Iterator[Document]:
-    text = source.text()
-    if not SEPARATOR.search(text):
-        # Not stripped: benchmarks such as enwik8 state exact character counts.
-        yield Document(text, source.name)
-        return
-    for number, part in enumerate(SEPARATOR.split(text), start=1):
-        yield Document(part.strip(), f"{source.name}, document {number}")
+    if source.data is None:
+        parts = split_blocks(text_blocks(source.path), SEPARATOR)
+    else:
+        whole = SEPARATOR.split(source.text())
+        parts = ((part, len(whole) > 1) for part in whole)
+    for number, (part, separated) in enumerate(parts, start=1):
+        if separated:
+            yield Document(part.strip(), f"{source.name}, document {number}")
+        else:
+            # Not stripped: benchmarks such as enwik8 state exact character counts.
+            yield Document(part, source.name)
 
 
 def _jsonl(source: Source, field: str) -> Iterator[TableRow]:
-    return rows_of_jsonl(source.text(), source.name)
+    if source.data is not None:
+        check_not_array(source.text(), source.name)
+    return rows_of_jsonl(source.lines(), source.name)
 
 
 def _json(source: Source, field: str) -> Iterator[TableRow]:
@@ -186,7 +247,9 @@ def _tsv(source: Source, field: str) -> Iterator[TableRow]:
 
 
 def _parquet(source: Source, field: str) -> Iterator[TableRow]:
-    return rows_of_parquet(source.data, source.name, field)
+    in_blocks = source.data is None and not source.path.name.lower().endswith(".gz")
+    opened = source.path if in_blocks else io.BytesIO(source.whole())
+    return rows_of_parquet(opened, source.name, field)
 
 
 TEXTS: dict[str, Callable[[Source], Iterator[Document]]] = {

@@ -19,44 +19,83 @@ MOST_STREAMED_BYTES = 200_000_000
 SPLITS = ("train", "validation", "valid", "dev", "test")
 
 
-def stream_dataset(
-    name: str, field: str, most_bytes: int = MOST_STREAMED_BYTES
-) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    """Read the first documents of a dataset; return documents and notes.
+class DatasetStream:
+    """The documents of a dataset, one by one.
 
     Args:
         name: `NAME[:CONFIG][:SPLIT]`; the split defaults to `train`. A single part after the name
             is a split if it is one of `SPLITS`, otherwise a configuration.
         field: the column that holds the text.
-        most_bytes: stop after this many UTF-8 bytes of text.
+        most_bytes: stop after this many UTF-8 bytes of text; None: read all of it.
+        rows: begin after so many rows, which an earlier stream has read.
+        empty: how many of those had no text.
+        documents: how many documents that stream returned.
+        size: how many bytes those had.
 
     Raises:
-        BadInput: `datasets` is not installed, the dataset cannot be read, or it has no text.
+        BadInput: `datasets` is not installed, or the dataset cannot be read.
     """
-    rows, path = _open(name)
-    column = Column(field, f"hf:{name}")
-    documents: list[Document] = []
-    size = 0
-    for document in documents_of(_rows(rows, name, path), column):
-        documents.append(document)
-        size += len(document.text.encode())
-        if size >= most_bytes:
-            only = (
-                f"only the first {size / 1e6:,.0f} MB of hf:{name} were read, in "
-                f"{counted(len(documents), 'document')}: --most-bytes sets how much is read"
+
+    def __init__(
+        self,
+        name: str,
+        field: str,
+        most_bytes: int | None = MOST_STREAMED_BYTES,
+        *,
+        rows: int = 0,
+        empty: int = 0,
+        documents: int = 0,
+        size: int = 0,
+    ) -> None:
+        self.name, self.most_bytes = name, most_bytes
+        self.documents, self.size = documents, size
+        self.column = Column(field, f"hf:{name}", rows=rows, empty=empty)
+
+    def __iter__(self) -> Iterator[Document]:
+        if self._is_full:
+            return
+        rows, path = _open(self.name)
+        if (before := self.column.rows) > 0:
+            rows = rows.skip(before)
+        for document in documents_of(_rows(rows, self.name, path, before), self.column):
+            self.documents += 1
+            self.size += len(document.text.encode())
+            yield document
+            if self._is_full:
+                return
+        if not self.documents:
+            reason = "".join(f" ({note})" for note in self.column.notes)
+            raise BadInput(
+                f"hf:{self.name} is empty: it contains no text to train on{reason}",
+                code="text.empty-dataset",
             )
-            return tuple(documents), (only, *column.notes)
-    if not documents:
-        reason = "".join(f" ({note})" for note in column.notes)
-        raise BadInput(
-            f"hf:{name} is empty: it contains no text to train on{reason}",
-            code="text.empty-dataset",
+
+    @property
+    def _is_full(self) -> bool:
+        return self.most_bytes is not None and self.size >= self.most_bytes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on what was read and skipped, complete after the last document."""
+        if not self._is_full:
+            return self.column.notes
+        only = (
+            f"only the first {self.size / 1e6:,.0f} MB of hf:{self.name} were read, in "
+            f"{counted(self.documents, 'document')}: --most-bytes sets how much is read"
         )
-    return tuple(documents), column.notes
+        return (only, *self.column.notes)
 
 
-def _rows(rows: Any, name: str, path: str) -> Iterator[TableRow]:
-    number = 0
+def stream_dataset(
+    name: str, field: str, most_bytes: int = MOST_STREAMED_BYTES
+) -> tuple[tuple[Document, ...], tuple[str, ...]]:
+    """Read the first documents of a dataset, as `DatasetStream` does; return them and notes."""
+    stream = DatasetStream(name, field, most_bytes)
+    return tuple(stream), stream.notes
+
+
+def _rows(rows: Any, name: str, path: str, before: int = 0) -> Iterator[TableRow]:
+    number = before
     remaining = iter(rows)
     while True:
         try:

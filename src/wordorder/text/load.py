@@ -41,11 +41,8 @@ def load_corpus(
         BadInput: a file cannot be read; the message names the file and the line.
     """
     names = [data] if isinstance(data, str) else list(data)
-    if not names or "" in names:
-        raise BadInput(
-            f"no data: give {BUILT_IN}, a file, a folder or hf:NAME", code="text.no-data"
-        )
-    with notify_if_slow(f"reading {printable(_joined(names))}"):
+    check_names(names)
+    with notify_if_slow(f"reading {printable(joined_names(names))}"):
         read = [_load_one(name, field, byte_count(most_bytes)) for name in names]
         held_out = [
             (_load_one(name, field, byte_count(most_bytes)), part)
@@ -59,11 +56,28 @@ def load_corpus(
     names += [*validation, *development]
     notes = tuple(note for corpus, _ in read for note in corpus.notes)
     _check_one_kind(documents)
-    if field != PLAIN_FIELD and not any(table for _, table in read):
+    notes += option_notes(names, field, most_bytes, any(table for _, table in read))
+    return Corpus(joined_names([corpus.name for corpus in corpora]), documents, notes)
+
+
+def option_notes(
+    names: Sequence[str], field: str, most_bytes: str, has_table: bool
+) -> tuple[str, ...]:
+    """Return remarks on options that have no effect on this data."""
+    notes: tuple[str, ...] = ()
+    if field != PLAIN_FIELD and not has_table:
         notes += (f"--field {field} has no effect: the data has no table or dataset",)
     if most_bytes != MOST_STREAMED and not any(name.startswith(HUB_PREFIX) for name in names):
         notes += (f"--most-bytes {most_bytes} has no effect: the data has no {HUB_PREFIX} dataset",)
-    return Corpus(_joined([corpus.name for corpus in corpora]), documents, notes)
+    return notes
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise BadInput if there is no name of data, or an empty one."""
+    if not names or "" in names:
+        raise BadInput(
+            f"no data: give {BUILT_IN}, a file, a folder or hf:NAME", code="text.no-data"
+        )
 
 
 def byte_count(text: str) -> int:
@@ -85,14 +99,19 @@ def _check_one_kind(documents: Sequence[Document]) -> None:
     chat = next((document for document in documents if document.turns), None)
     text = next((document for document in documents if not document.turns), None)
     if chat and text:
-        raise BadInput(
-            f"{chat.source} is a conversation and {text.source} is plain text: train on the text "
-            "first, and then on the conversations with --init RUN",
-            code="text.chats-and-text",
-        )
+        raise chats_and_text(chat, text)
 
 
-def _joined(names: Sequence[str]) -> str:
+def chats_and_text(chat: Document, text: Document) -> BadInput:
+    """Return the error for a conversation and a text in one corpus."""
+    return BadInput(
+        f"{chat.source} is a conversation and {text.source} is plain text: train on the text "
+        "first, and then on the conversations with --init RUN",
+        code="text.chats-and-text",
+    )
+
+
+def joined_names(names: Sequence[str]) -> str:
     """Return one name for several; of many (a shell may expand a glob) only the first two."""
     rest = len(names) - 2
     return " + ".join(names if rest < 3 else [*names[:2], f"{rest} more"])

@@ -7,7 +7,7 @@ lossless one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
@@ -48,13 +48,22 @@ class RoundTrip(NamedTuple):
         )
 
 
-def round_trip(texts: Sequence[str], encode_and_decode: Callable[[str], str]) -> RoundTrip:
+def round_trip(
+    texts: Iterable[str],
+    encode_and_decode: Callable[[str], str],
+    characters: int | None = None,
+) -> RoundTrip:
     """Encode and decode texts, and compare.
 
     Spaces at the start are ignored, since many tokenizers add or strip one there.
+
+    Args:
+        characters: number of characters of all texts; None counts them, in a sequence.
     """
+    if characters is None:
+        characters = sum(map(len, texts))
     words, lost, example = 0, 0, ""
-    for chunk in _chunks(texts):
+    for chunk in _chunks(texts, characters):
         decoded = encode_and_decode(chunk)
         before, after = chunk.split(), decoded.split()
         words += len(before)
@@ -66,9 +75,8 @@ def round_trip(texts: Sequence[str], encode_and_decode: Callable[[str], str]) ->
     return RoundTrip(words, lost, example)
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[str]:
-    total = sum(map(len, texts))
-    stride = max(1, -(-total // MOST_CHARACTERS))
+def _chunks(texts: Iterable[str], characters: int) -> Iterator[str]:
+    stride = max(1, -(-characters // MOST_CHARACTERS))
     number = 0
     for text in texts:
         for start in range(0, len(text), CHUNK):

@@ -14,6 +14,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
@@ -23,6 +24,7 @@ from wordorder.text.user_text import is_blank
 
 LONGEST_FIELD = (1 << 31) - 1  # characters; the csv module's own limit is 131,072
 QUOTED = re.compile(r'"[^"]*"')
+ROWS_AT_ONCE = 1024  # of a Parquet file
 NAMED_DELIMITER = re.compile(r'"?sep=(.)"?\n')  # Excel's first line
 CONTENT = ("content", "value", "text")  # keys of the text in lists of chat messages
 
@@ -156,19 +158,25 @@ def listed(names: Iterable[Any]) -> str:
     return ", ".join(repr(str(name)) for name in names) or "none"
 
 
-def rows_of_jsonl(text: str, source: str) -> Iterator[TableRow]:
-    """Yield a row for each line that is not empty.
-
-    Raises:
-        BadInput: a line that is not JSON.
-    """
+def check_not_array(text: str, source: str) -> None:
+    """Raise BadInput if a .jsonl file is one JSON array."""
     if text.lstrip().startswith("[") and _is_json(text):
         raise BadInput(
             f"{source} is one JSON array, not one object per line: rename it to end in .json",
             code="text.jsonl-is-array",
         )
-    # Not splitlines(): JSON strings may hold U+2028 as it is.
-    for number, line in enumerate(text.split("\n"), start=1):
+
+
+def rows_of_jsonl(lines: Iterable[str], source: str) -> Iterator[TableRow]:
+    """Yield a row for each line that is not empty.
+
+    Args:
+        lines: split at newlines only, because JSON strings may hold U+2028 as it is.
+
+    Raises:
+        BadInput: a line that is not JSON.
+    """
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{source}, line {number}"
@@ -198,7 +206,8 @@ def rows_of_json(text: str, source: str, column: str) -> Iterator[TableRow]:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            yield from rows_of_jsonl(text, source)
+            check_not_array(text, source)
+            yield from rows_of_jsonl(text.split("\n"), source)
             return
         raise BadInput(
             f"{source}, line {error.lineno}, column {error.colno} is not JSON ({error.msg}): "
@@ -315,7 +324,7 @@ def _quotes_close(text: str, delimiter: str) -> bool:
         csv.field_size_limit(before)
 
 
-def rows_of_parquet(data: bytes, source: str, column: str) -> Iterator[TableRow]:
+def rows_of_parquet(opened: Path | io.BytesIO, source: str, column: str) -> Iterator[TableRow]:
     """Yield the rows of a Parquet file with one column; with all columns if it is missing.
 
     Raises:
@@ -330,11 +339,13 @@ def rows_of_parquet(data: bytes, source: str, column: str) -> Iterator[TableRow]
             code="text.pyarrow-missing",
         ) from None
     try:
-        table = pyarrow.parquet.ParquetFile(io.BytesIO(data))
+        table = pyarrow.parquet.ParquetFile(opened, pre_buffer=False)
         names = table.schema_arrow.names
         number = 0
         # If the column is missing, the error lists the columns of the first row.
-        for batch in table.iter_batches(columns=[column] if column in names else None):
+        for batch in table.iter_batches(
+            ROWS_AT_ONCE, columns=[column] if column in names else None
+        ):
             for values in batch.to_pylist():
                 number += 1
                 yield TableRow(values, f"{source}, row {number}")

@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -42,7 +42,7 @@ VERSION = 2
 # With fewer documents a hash is too coarse: one document more or less moves the split by 5%.
 FEWEST_DOCUMENTS_TO_HASH = 20
 
-Rule = Literal["hash", "tail"]
+Rule = Literal["hash", "tail", "assigned"]
 ValidationFraction = Annotated[float, Interval(gt=0, lt=1)]
 DevelopmentFraction = Annotated[float, Interval(ge=0, lt=1)]
 SOME_LINES = re.compile(r"[\s\S]{1,65536}[^\n]*")
@@ -102,16 +102,11 @@ def split_corpus(
         parts = _by_hash(corpus.documents, copies, validation_fraction, development_fraction)
     else:
         once = [corpus.documents[group[0]] for group in copies]
-        parts = _by_tail(once, validation_fraction, development_fraction)
+        parts = cut_documents(once, validation_fraction, development_fraction)
     if not (parts[0] and parts[2] and (parts[1] or not development_fraction)):
-        raise _too_little(corpus, len(copies), 3 if development_fraction else 2)
-    facts = {
-        "version": VERSION,
-        "rule": rule,
-        "validation_fraction": validation_fraction,
-        "development_fraction": development_fraction,
-        "documents": _counts(corpus, len(copies), parts),
-    }
+        raise too_little(corpus, len(copies), 3 if development_fraction else 2)
+    fractions = validation_fraction, development_fraction
+    facts = split_facts(rule, fractions, len(corpus.documents), len(copies), counts_of(parts))
     return _split_of(corpus, parts, facts)
 
 
@@ -121,11 +116,11 @@ def _split_around(corpus: Corpus, validation: float, development: float) -> Spli
     A part that the user has not chosen is taken from the remaining text by its fraction.
     """
     assigned = {name: [d for d in corpus.documents if d.part == name] for name in PARTS}
-    held_out = {_key(d.text) for d in assigned["validation"]}
-    chosen = [d for d in assigned["development"] if _key(d.text) not in held_out]
-    held_out |= {_key(d.text) for d in chosen}
+    held_out = {document_key(d.text) for d in assigned["validation"]}
+    chosen = [d for d in assigned["development"] if document_key(d.text) not in held_out]
+    held_out |= {document_key(d.text) for d in chosen}
     rest = [d for d in corpus.documents if not d.part]
-    training = [d for d in rest if _key(d.text) not in held_out]
+    training = [d for d in rest if document_key(d.text) not in held_out]
     if not training:
         raise BadInput(
             f"every document of {corpus.name} equals one of the held-out text, so there is no text "
@@ -143,21 +138,16 @@ def _split_around(corpus: Corpus, validation: float, development: float) -> Spli
             cut = split_corpus(replace(corpus, documents=training), fractions[name])
             training = parts[0] = list(cut.training.documents)
             parts[place] = list(cut.validation.documents)
-    facts = {
-        "version": VERSION,
-        "rule": "assigned",
-        "assigned": [name for name in PARTS if assigned[name]],
-        "dropped": dropped,
-        "validation_fraction": fractions["validation"],
-        "development_fraction": fractions["development"],
-        "documents": _counts(corpus, len(_copies(corpus.documents)), parts),
-    }
-    return _split_of(corpus, parts, facts)
+    different = len(_copies(corpus.documents))
+    shares = fractions["validation"], fractions["development"]
+    facts = split_facts("assigned", shares, len(corpus.documents), different, counts_of(parts))
+    chosen_by_user = [name for name in PARTS if assigned[name]]
+    return _split_of(corpus, parts, {**facts, "assigned": chosen_by_user, "dropped": dropped})
 
 
-def _counts(corpus: Corpus, different: int, parts: Sequence[Sequence[Document]]) -> dict[str, int]:
-    sizes = {name: len(part) for name, part in zip(PARTS, parts, strict=True)}
-    return {"all": len(corpus.documents), "different": different, **sizes}
+def counts_of(parts: Sequence[Sequence[Document]]) -> dict[str, int]:
+    """Return the number of documents in each part."""
+    return {name: len(part) for name, part in zip(PARTS, parts, strict=True)}
 
 
 def _split_of(corpus: Corpus, parts: Sequence[Sequence[Document]], facts: dict[str, Any]) -> Split:
@@ -166,6 +156,29 @@ def _split_of(corpus: Corpus, parts: Sequence[Sequence[Document]], facts: dict[s
         for name, part in zip(PARTS, parts, strict=True)
     )
     return Split(training, development if development.documents else None, validation, facts)
+
+
+def split_facts(
+    rule: Rule,
+    fractions: tuple[float, float],
+    documents: int,
+    different: int,
+    counts: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return `Split.facts`.
+
+    Args:
+        fractions: of validation and development.
+        counts: number of documents in each part.
+    """
+    validation, development = fractions
+    return {
+        "version": VERSION,
+        "rule": rule,
+        "validation_fraction": validation,
+        "development_fraction": development,
+        "documents": {"all": documents, "different": different, **counts},
+    }
 
 
 def check_fractions(validation: float, development: float) -> None:
@@ -188,7 +201,7 @@ def _copies(documents: Sequence[Document]) -> list[list[int]]:
     """Return, for each different document, the indices of its copies, in order."""
     groups: dict[bytes, list[int]] = {}
     for number, document in enumerate(documents):
-        groups.setdefault(_key(document.text), []).append(number)
+        groups.setdefault(document_key(document.text), []).append(number)
     return list(groups.values())
 
 
@@ -197,16 +210,9 @@ def _by_hash(
 ) -> list[list[Document]]:
     """Assign whole documents in the order of their hashes, lowest to validation."""
     # Copies may differ in whitespace, and so in hash: the least hash of a group decides.
-    drawn = [min(_share(documents[number].text) for number in group) for group in copies]
+    drawn = [min(document_share(documents[number].text) for number in group) for group in copies]
     order = sorted(range(len(copies)), key=drawn.__getitem__)
-    ordered = sorted(drawn)
-    # Each part gets at least one document, whatever the hashes.
-    least = 1 if development else 0
-    held = min(max(bisect_left(ordered, validation), 1), len(copies) - 1 - least)
-    chosen = held
-    if development:
-        chosen = bisect_left(ordered, validation + development)
-        chosen = min(max(chosen, held + 1), len(copies) - 1)
+    held, chosen = held_out_counts(sorted(drawn), validation, development)
     part_of: dict[int, int] = {}
     for place, group in enumerate(order):
         part = 2 if place < held else 1 if place < chosen else 0
@@ -217,7 +223,24 @@ def _by_hash(
     return parts
 
 
-def _by_tail(
+def held_out_counts(
+    ordered: Sequence[float], validation: float, development: float
+) -> tuple[int, int]:
+    """Return how many documents are for validation, and how many are held out in all.
+
+    Args:
+        ordered: the shares of the different documents, in ascending order.
+    """
+    # Each part gets at least one document, whatever the hashes.
+    least = 1 if development else 0
+    held = min(max(bisect_left(ordered, validation), 1), len(ordered) - 1 - least)
+    if not development:
+        return held, held
+    chosen = bisect_left(ordered, validation + development)
+    return held, min(max(chosen, held + 1), len(ordered) - 1)
+
+
+def cut_documents(
     documents: Sequence[Document], validation: float, development: float
 ) -> list[list[Document]]:
     """Cut each document, except if its held-out end would equal a piece in another part.
@@ -260,7 +283,7 @@ def _cut(text: str, validation: float, development: float) -> tuple[str, str, st
 def _in_two_parts(pieces: Sequence[tuple[str, ...]]) -> set[int]:
     """Return the indices of documents with a held-out piece that equals one of another part."""
     parts_of: dict[bytes, set[int]] = {}
-    keys = [[_key(piece) if piece else None for piece in cut] for cut in pieces]
+    keys = [[document_key(piece) if piece else None for piece in cut] for cut in pieces]
     for cut in keys:
         for part, key in enumerate(cut):
             if key is not None:
@@ -272,7 +295,7 @@ def _in_two_parts(pieces: Sequence[tuple[str, ...]]) -> set[int]:
     }
 
 
-def _key(text: str) -> bytes:
+def document_key(text: str) -> bytes:
     """Return a key that is equal for the same words in the same order."""
     digest = hashlib.blake2b(digest_size=16)
     # A few lines at a time: a list of all words would take several times the text's memory.
@@ -282,13 +305,13 @@ def _key(text: str) -> bytes:
     return digest.digest()
 
 
-def _share(text: str) -> float:
+def document_share(text: str) -> float:
     """Return a hash of the text in [0, 1), the same on every machine and in every process."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64
 
 
-def _too_little(corpus: Corpus, different: int, parts: int) -> BadInput:
+def too_little(corpus: Corpus, different: int, parts: int) -> BadInput:
     """Return the error for a corpus with too little text for all parts."""
     documents = len(corpus.documents)
     number = {2: "two", 3: "three"}[parts]

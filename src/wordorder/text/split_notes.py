@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from wordorder.numerals import counted
@@ -11,6 +12,7 @@ from wordorder.text.corpus import Corpus
 
 PARTS = ("training", "development", "validation")
 LINE = re.compile(r"[^\n]+")
+MOST_LINES = 200_000  # looked at
 LONG_LINE = 40  # characters: shorter ones repeat by chance
 # A smaller share of repeated lines is normal: phrases such as those of licences.
 REPEATED_LINES_WORTH_A_NOTE = 0.1
@@ -26,7 +28,9 @@ def described(facts: Mapping[str, Any]) -> dict[str, str]:
         Descriptions of `development` and `validation`.
     """
     counts = facts["documents"]
-    percent = {name: f"{100 * facts[f'{name}_fraction']:g}%" for name in PARTS[1:]}
+    shares = {name: facts[f"{name}_fraction"] for name in PARTS[1:]}
+    # Texts of a mixture that were prepared before may have different fractions.
+    percent = {n: "a share" if s is None else f"{100 * s:g}%" for n, s in shares.items()}
     if facts["rule"] == "parts":
         descriptions = {n: f"{percent[n]} of each part of the mixture" for n in PARTS[1:]}
     elif facts["rule"] == "hash":
@@ -65,10 +69,13 @@ def notes_of(facts: Mapping[str, Any], training: Corpus, validation: Corpus) -> 
 def repeated_lines(training: Corpus, validation: Corpus) -> float:
     """Return the share of the validation text's long lines that are also in the training text.
 
+    Of a long validation text the first lines are looked at.
+
     The split keeps equal documents together, but does not detect documents that are nearly equal or
     contain one another. With a large share the validation loss partly measures memorisation.
     """
-    lines = [line for line in _lines(validation) if len(line) >= LONG_LINE]
+    long = (line for line in _lines(validation) if len(line) >= LONG_LINE)
+    lines = list(islice(long, MOST_LINES))
     if not lines:
         return 0.0
     repeated = set(lines).intersection(_lines(training))

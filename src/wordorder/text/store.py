@@ -27,6 +27,7 @@ from wordorder.errors import BadInput
 from wordorder.patience import notify_if_slow
 from wordorder.text.chat_template import ChatTemplate
 from wordorder.text.corpus import Corpus, Document
+from wordorder.text.sharded.array import ShardedArray
 from wordorder.text.split import FEWEST_DOCUMENTS_TO_HASH
 from wordorder.text.tokenizer import Tokenizer
 
@@ -50,15 +51,20 @@ class TokenStore:
         lossless: whether decoding restores the text; otherwise bits per byte are undefined.
         answers: (tokens,) bool, whether a token of a conversation is a target; `bytes` are then
             those of the answers. None: text, of which every token is a target.
+        folder: the prepared text that holds the arrays, of which only the pages that are read are
+            in memory. None: they are in memory, or in the cache.
+        part: its part, such as training.
     """
 
-    tokens: NDArray[np.unsignedinteger]
+    tokens: NDArray[np.unsignedinteger] | ShardedArray
     starts: NDArray[np.int64]
     bytes: int
     end_of_text: int
     vocabulary_size: int
     lossless: bool = True
-    answers: NDArray[np.bool_] | None = None
+    answers: NDArray[np.bool_] | ShardedArray | None = None
+    folder: Path | None = None
+    part: str = ""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -91,16 +97,19 @@ class TokenStore:
         """
         read = self.tokens[places % len(self)].astype(np.int64)
         targets = self.tokens[(places + 1) % len(self)].astype(np.int64)
-        if len(self._cut_ends):
-            cut = np.isin(places % len(self), self._cut_ends)
-            read = np.where(cut, self.end_of_text, read)
+        if self._has_cut_documents:
+            opening = (places + 1) % len(self)
+            nearest = np.searchsorted(self.starts, opening, side="right") - 1
+            read = np.where(self.starts[nearest] == opening, self.end_of_text, read)
         return read, targets
 
     @cached_property
-    def _cut_ends(self) -> NDArray[np.int64]:
-        """Indices of the last tokens of documents without an end-of-text token."""
+    def _has_cut_documents(self) -> bool:
+        """Whether the last token of some document is not end-of-text."""
+        if self.folder is not None:  # of a store on disk no document is cut
+            return False
         ends = (self.starts - 1) % len(self)
-        return ends[self.tokens[ends] != self.end_of_text]
+        return bool((self.tokens[ends] != self.end_of_text).any())
 
 
 def cache_folder() -> Path:
@@ -132,12 +141,7 @@ def open_store(
     arrays = _opened(entry, names)
     if arrays is None:
         with notify_if_slow(f"tokenizing {corpus.characters:,} characters"):
-            new = (
-                _encode_chats(corpus, tokenizer, template)
-                if template
-                else _encode(corpus, tokenizer)
-            )
-            encoded = dict(zip(names, new, strict=True))
+            encoded = dict(zip(names, _encode(corpus, tokenizer, template), strict=True))
         # Without disk space or permission the run continues without the cache.
         with contextlib.suppress(OSError):
             _write(entry, encoded)
@@ -168,7 +172,7 @@ def beginning(store: TokenStore, most_tokens: int, tokenizer: Tokenizer) -> Toke
         return _of_documents(store, np.arange(len(store.starts)) < first, tokenizer)
     if len(store.starts) >= FEWEST_DOCUMENTS_TO_HASH:
         tokens = store.tokens[:most_tokens]
-        starts = store.starts[store.starts < most_tokens]
+        starts = store.starts[: np.searchsorted(store.starts, most_tokens)]
     else:
         # Rounding the ends instead of the sizes makes their sum exactly `most_tokens`.
         ends = np.cumsum(store.sizes) * most_tokens // len(store)
@@ -177,7 +181,8 @@ def beginning(store: TokenStore, most_tokens: int, tokenizer: Tokenizer) -> Toke
         pieces = zip(store.starts[nonempty], sizes[nonempty], strict=True)
         tokens = np.concatenate([store.tokens[start : start + size] for start, size in pieces])
         starts = (ends - sizes)[nonempty]
-    return replace(store, tokens=tokens, starts=starts, bytes=tokenizer.token_bytes(tokens))
+    size = tokenizer.token_bytes(tokens)
+    return replace(store, tokens=tokens, starts=starts, bytes=size, folder=None)
 
 
 def joined(stores: Sequence[TokenStore]) -> TokenStore:
@@ -186,6 +191,7 @@ def joined(stores: Sequence[TokenStore]) -> TokenStore:
     first = stores[0]
     return replace(
         first,
+        folder=None,
         tokens=np.concatenate([store.tokens for store in stores]),
         starts=np.concatenate(
             [s.starts + end - len(s) for s, end in zip(stores, ends, strict=True)]
@@ -233,47 +239,54 @@ def _of_documents(
     tokens, answers = store.tokens[kept], store.answers[kept]
     starts = np.flatnonzero(within[kept] == 0)
     size = tokenizer.token_bytes(tokens[answers])
-    return replace(store, tokens=tokens, answers=answers, starts=starts, bytes=size)
+    return replace(store, tokens=tokens, answers=answers, starts=starts, bytes=size, folder=None)
 
 
-def _encode(corpus: Corpus, tokenizer: Tokenizer) -> tuple[NDArray[Any], ...]:
-    """Return the arrays of a store, in the order of their names."""
-    dtype = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
-    end = np.array([tokenizer.end_of_text], dtype)
-    parts: list[NDArray[np.unsignedinteger]] = []
-    for document in corpus.documents:
-        try:
-            parts.append(tokenizer.encode_array(document.text).astype(dtype))
-        except BadInput as error:
-            raise _not_encoded(document, error) from None
-        parts.append(end)
-    if all(not len(part) for part in parts[::2]):
-        raise BadInput(
-            f"the tokenizer encodes {corpus.name} as no tokens: use --tokenizer bpe",
-            code="text.no-tokens",
-        )
-    lengths = np.array([len(part) for part in parts], np.int64).reshape(-1, 2).sum(axis=1)
-    return np.concatenate(parts), np.concatenate([[0], np.cumsum(lengths)[:-1]])
-
-
-def _encode_chats(
-    corpus: Corpus, tokenizer: Tokenizer, template: ChatTemplate
+def _encode(
+    corpus: Corpus, tokenizer: Tokenizer, template: ChatTemplate | None
 ) -> tuple[NDArray[Any], ...]:
-    dtype = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
-    end = tokenizer.end_of_text
-    tokens, answers, lengths = [], [], []
-    for document in corpus.documents:
-        try:
-            ids, counted = template.encode(document.turns, tokenizer)
-        except BadInput as error:
-            raise _not_encoded(document, error) from None
-        if not len(ids) or ids[-1] != end:  # some templates end with it
-            ids, counted = np.append(ids, end), np.append(counted, True)
-        tokens.append(ids.astype(dtype))
-        answers.append(counted)
-        lengths.append(len(ids))
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    return np.concatenate(tokens), starts, np.concatenate(answers)
+    """Return the arrays of a store, in the order of their names."""
+    encoded = [encode_document(document, tokenizer, template) for document in corpus.documents]
+    tokens = [ids for ids, _ in encoded]
+    if template is None and all(len(ids) == 1 for ids in tokens):
+        raise no_tokens(corpus.name)
+    starts = np.concatenate([[0], np.cumsum([len(ids) for ids in tokens], dtype=np.int64)[:-1]])
+    if template is None:
+        return np.concatenate(tokens), starts
+    return np.concatenate(tokens), starts, np.concatenate([answers for _, answers in encoded])
+
+
+def token_dtype(tokenizer: Tokenizer) -> type[np.unsignedinteger]:
+    """Return the smallest type of the tokens of a store."""
+    return np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
+
+
+def encode_document(
+    document: Document, tokenizer: Tokenizer, template: ChatTemplate | None = None
+) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_] | None]:
+    """Return the tokens of a document and of its end, and which are answers in a conversation.
+
+    Raises:
+        BadInput: the tokenizer cannot encode it.
+    """
+    dtype, end = token_dtype(tokenizer), tokenizer.end_of_text
+    try:
+        if template is None:
+            ids = tokenizer.encode_array(document.text).astype(dtype)
+            return np.append(ids, np.array(end, dtype)), None
+        ids, answers = template.encode(document.turns, tokenizer)
+    except BadInput as error:
+        raise _not_encoded(document, error) from None
+    if not len(ids) or ids[-1] != end:  # some templates end with it
+        ids, answers = np.append(ids, end), np.append(answers, True)
+    return ids.astype(dtype), answers
+
+
+def no_tokens(name: str) -> BadInput:
+    """Return the error for a text that a tokenizer encodes as nothing."""
+    return BadInput(
+        f"the tokenizer encodes {name} as no tokens: use --tokenizer bpe", code="text.no-tokens"
+    )
 
 
 def _not_encoded(document: Document, error: BadInput) -> BadInput:

@@ -45,6 +45,11 @@ from wordorder.text.round_trip import RoundTrip, round_trip
 from wordorder.text.user_text import user_path
 
 KINDS = ("bpe", "bytes", "characters")
+# What each is fitted on. An alphabet is not fitted: it only says which characters occur.
+FITTED_ON = {
+    "bpe": "merges learnt from the training text alone",
+    "characters": "the alphabet of the whole text",
+}
 
 # Pieces encoded at once, which bounds the 150 bytes per token that `tokenizers` needs.
 PIECES_AT_ONCE = 16
@@ -164,8 +169,10 @@ class Tokenizer:
             return RoundTrip(0, 0, "")
         key = corpus.content_hash
         if key not in self._round_trips:
-            texts = [document.text for document in corpus.documents]
-            self._round_trips[key] = round_trip(texts, lambda text: self.decode(self.encode(text)))
+            texts = (document.text for document in corpus.documents)
+            self._round_trips[key] = round_trip(
+                texts, lambda text: self.decode(self.encode(text)), corpus.characters
+            )
         return self._round_trips[key]
 
     def notes(self, corpus: Corpus, requested_size: int | None = None) -> tuple[str, ...]:

@@ -56,8 +56,8 @@ class TrainConfig:
     auto_size: bool = False
     """choose width, layers and context from the text and --time, as --preset auto does"""
     data: tuple[str, ...] = ("python-docs",)
-    """python-docs, files, folders, or hf:NAME[:CONFIG][:SPLIT]; NAME=WEIGHT for a mixture, in
-    which each has that share of the training tokens"""
+    """python-docs, files, folders, hf:NAME[:CONFIG][:SPLIT], or a store of wordorder data --store;
+    NAME=WEIGHT for a mixture, in which each has that share of the training tokens"""
     field: str = "text"
     """column of tables and datasets that holds the text"""
     most_bytes: ByteCount = "200MB"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import tokenizers
 import torch
 from torch import Tensor
 
 from wordorder import stopping
-from wordorder.errors import Failed
+from wordorder.errors import BadInput, Failed
 from wordorder.model import make_model
 from wordorder.model.config import ModelConfig
+from wordorder.text.sharded.folder import is_store, open_sharded
 from wordorder.text.store import TokenStore
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training import checkpoints
@@ -39,7 +41,7 @@ def lead(training: Training, ranks: Ranks) -> None:
         "model": config.model.to_dict(),
         "compute": training.compute.to_dict(),
         "tokenizer": training.training_data.tokenizer.backend.to_str(),
-        "stores": [{n: getattr(store, n) for n in STORED} for store in data.training_stores],
+        "stores": [_described(store) for store in data.training_stores],
         "parts": [(part.name, part.weight) for part in data.parts],
         "steps": training.steps,
         "open_ended": training.open_ended,
@@ -53,11 +55,40 @@ def lead(training: Training, ranks: Ranks) -> None:
     if config.shard:  # otherwise the leader alone averages
         tensors |= {f"{PREFIX}{name}": tensor for name, tensor in training.averaged().items()}
     for number, store in enumerate(data.training_stores):
-        for name in ARRAYS:
+        for name in ARRAYS if store.folder is None else ():
             if (array := getattr(store, name)) is not None:
                 tensors[f"store.{number}.{name}"] = torch.from_numpy(array.copy())
     ranks.send(values, tensors)
     _share(training, ranks, unused)
+
+
+def _described(store: TokenStore) -> dict[str, Any]:
+    """Return what followers need to know of a store: its place on disk, or all but its arrays."""
+    if store.folder is None:
+        return {name: getattr(store, name) for name in STORED}
+    text = open_sharded(store.folder)
+    return {"folder": str(store.folder), "part": store.part, "hash": text.content_hash}
+
+
+def _store(fields: dict[str, Any], arrays: dict[str, Any], tokenizer: Tokenizer) -> TokenStore:
+    """Return a store that the leader has described.
+
+    Raises:
+        BadInput: it is on the leader's disk, and not on this one.
+    """
+    if "folder" not in fields:
+        return TokenStore(**arrays, **fields)
+    folder, same = fields["folder"], False
+    if is_store(folder):
+        text = open_sharded(folder)
+        same = text.content_hash == fields["hash"]
+    if not same or (store := text.store(fields["part"], tokenizer)) is None:
+        raise BadInput(
+            f"{folder} on this machine is not the store that rank 0 reads: copy the store to this "
+            "path on every machine",
+            code="training.rank-other-store",
+        )
+    return store
 
 
 def _share(training: Training, ranks: Ranks, unused: bool) -> None:
@@ -142,7 +173,8 @@ def _training_data(message: Message, tokenizer: Tokenizer) -> TrainingData:
     for number, fields in enumerate(values["stores"]):
         prefix = f"store.{number}."
         names = (name for name in ARRAYS if prefix + name in tensors)
-        store = TokenStore(**{n: tensors[prefix + n].numpy() for n in names}, **fields)
+        arrays = {name: tensors[prefix + name].numpy() for name in names}
+        store = _store(fields, arrays, tokenizer)
         each.append(TrainingData(tokenizer, store, store, {}))
     parts = zip(values["parts"], each, strict=False)
     return replace(each[0], parts=tuple(MixedPart(*part, data) for part, data in parts))

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from wordorder.errors import BadInput
-from wordorder.text.corpus import Corpus
+from wordorder.text.chat_template import ChatTemplate
+from wordorder.text.corpus import Corpus, merged
 from wordorder.text.data_names import WeightedName
 from wordorder.text.load import load_corpus
-from wordorder.text.split import PARTS, split_corpus
-from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.sharded.folder import ShardedText, is_store, open_sharded
+from wordorder.text.split import split_corpus
+from wordorder.text.split_notes import PARTS
+from wordorder.text.tokenizer import FITTED_ON, Tokenizer
 from wordorder.training.config import TrainConfig
+from wordorder.training.stored_text import of_store, stored_template, stored_tokenizer
 from wordorder.training.tokenized_text import (
-    FITTED_ON,
     MixedPart,
     TrainingData,
     fitted_tokenizer,
     of_corpus,
     template_of,
 )
+
+FRACTIONS = ("validation_fraction", "development_fraction")
 
 
 def read_mixture(
@@ -32,7 +37,8 @@ def read_mixture(
 ) -> TrainingData:
     """Read, split and tokenize each text of a mixture.
 
-    The tokenizer is fitted on the training parts of all texts, whatever their weights.
+    The tokenizer is fitted on the training parts of all texts, whatever their weights. If some are
+    stores, it is theirs.
 
     Args:
         tokenizer: of the run that is resumed or fine-tuned; None creates the configured one.
@@ -41,44 +47,62 @@ def read_mixture(
     Raises:
         BadInput: a text cannot be read or is too short, or there are conversations and text.
     """
-    corpora = [
-        load_corpus(part.name, field=config.field, most_bytes=config.most_bytes) for part in mixture
-    ]
-    whole = _merged(corpora)
-    if len({corpus.is_chat for corpus in corpora}) > 1:
+    stores = {part.name: open_sharded(part.name) for part in mixture if is_store(part.name)}
+    corpora = {
+        part.name: load_corpus(part.name, field=config.field, most_bytes=config.most_bytes)
+        for part in mixture
+        if part.name not in stores
+    }
+    chats = {text.index["chat"] is not None for text in stores.values()}
+    if len(chats | {corpus.is_chat for corpus in corpora.values()}) > 1:
         raise BadInput(
             "a mixture of conversations and text is not possible: train on the text first, and "
             "then on the conversations with --init RUN",
             code="training.mixed-chats-and-text",
         )
-    template = template_of(config, whole, chat)
+    tokenizer, template, fitted_on, notes = _tokenizer(
+        config, list(stores.values()), list(corpora.values()), tokenizer, chat
+    )
+    parts = []
+    for name, weight in mixture:
+        if name in corpora:
+            data = of_corpus(config, corpora[name], tokenizer, template)
+        else:
+            data = of_store(config, name, tokenizer)
+        parts.append(MixedPart(name, weight or 0.0, data))
+    facts = _facts(parts)
+    facts["fitted_on"] = fitted_on
+    facts["notes"] += notes
+    first = parts[0].data
+    development = next((p.data.development for p in parts if p.data.development is not None), None)
+    return replace(first, facts=facts, development=development, parts=tuple(parts))
+
+
+def _tokenizer(
+    config: TrainConfig,
+    stores: Sequence[ShardedText],
+    corpora: Sequence[Corpus],
+    tokenizer: Tokenizer | None,
+    chat: Mapping[str, Any] | None,
+) -> tuple[Tokenizer, ChatTemplate | None, str | None, tuple[str, ...]]:
+    """Return the tokenizer of all parts, the chat template, on what it was fitted, and notes."""
+    whole = merged(corpora)
+    template = stored_template(config, stores[0]) if stores else template_of(config, whole, chat)
     fitted_on, requested_size = None, None
-    fractions = config.validation_fraction, config.development_fraction
-    if tokenizer is None:
-        training = _merged([split_corpus(corpus, *fractions).training for corpus in corpora])
+    if tokenizer is None and stores:
+        tokenizer = stored_tokenizer(config, stores[0], template)
+        fitted_on = stores[0].index["fitted_on"]
+    elif tokenizer is None:
+        fractions = config.validation_fraction, config.development_fraction
+        training = merged([split_corpus(corpus, *fractions).training for corpus in corpora])
         tokenizer = fitted_tokenizer(config, training, whole, template)
         fitted_on = FITTED_ON.get(config.tokenizer)
         requested_size = config.model.vocabulary_size if config.tokenizer == "bpe" else None
-    parts = tuple(
-        MixedPart(part.name, part.weight or 0.0, of_corpus(config, corpus, tokenizer, template))
-        for part, corpus in zip(mixture, corpora, strict=True)
-    )
-    facts = _facts(parts, whole, fractions)
-    facts["fitted_on"] = fitted_on
-    facts["notes"] += tokenizer.notes(whole, requested_size)
-    first = parts[0].data
-    development = next((p.data.development for p in parts if p.data.development is not None), None)
-    return replace(first, facts=facts, development=development, parts=parts)
+    notes = tokenizer.notes(whole, requested_size) if corpora else ()
+    return tokenizer, template, fitted_on, notes
 
 
-def _merged(corpora: Sequence[Corpus]) -> Corpus:
-    documents = tuple(document for corpus in corpora for document in corpus.documents)
-    return Corpus(" + ".join(corpus.name for corpus in corpora), documents)
-
-
-def _facts(
-    parts: Sequence[MixedPart], whole: Corpus, fractions: tuple[float, float]
-) -> dict[str, Any]:
+def _facts(parts: Sequence[MixedPart]) -> dict[str, Any]:
     """Return the description of a mixture in `config.json`."""
     each = [part.data.facts for part in parts]
     sums = ("documents", "bytes", *(f"{name}_tokens" for name in PARTS))
@@ -91,15 +115,14 @@ def _facts(
         facts["chat"] = {**each[0]["chat"], "answer_tokens": answers}
     counts = [one["split"]["documents"] for one in each]
     return {
-        "name": whole.name,
+        "name": " + ".join(one["name"] for one in each),
         **facts,
         "content_hash": hashlib.blake2b(hashes.encode(), digest_size=16).hexdigest(),
         "tokenizer": each[0]["tokenizer"],
         "split": {
             "version": each[0]["split"]["version"],
             "rule": "parts",
-            "validation_fraction": fractions[0],
-            "development_fraction": fractions[1],
+            **{name: _common(one["split"][name] for one in each) for name in FRACTIONS},
             "documents": {name: sum(count[name] for count in counts) for name in counts[0]},
             "parts": [one["split"] for one in each],
         },
@@ -115,3 +138,9 @@ def _facts(
             f"{p.name}: {note}" for p, one in zip(parts, each, strict=True) for note in one["notes"]
         ],
     }
+
+
+def _common(values: Iterable[float]) -> float | None:
+    """Return the value that all have; None if they differ."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None

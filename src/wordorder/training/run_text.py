@@ -11,11 +11,13 @@ from wordorder.text.chat_template import template_for
 from wordorder.text.corpus import Corpus
 from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
+from wordorder.text.sharded.folder import is_store, open_sharded
 from wordorder.text.split import split_corpus
 from wordorder.text.store import TokenStore, joined, open_store, shortened
 from wordorder.training.config import TrainConfig
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
+from wordorder.training.stored_text import validation_of
 from wordorder.training.training_data import corpus_of, read_training_data
 
 
@@ -30,7 +32,8 @@ def text_of(
     """Return the name and the tokens of a text.
 
     Args:
-        data: files, folders, python-docs or hf:NAME; empty: the run's validation text.
+        data: files, folders, python-docs or hf:NAME; a store, for its validation text; empty: the
+            run's validation text.
         field: column of tables and datasets that holds the text.
         length: the context to which conversations are cut; None: the trained length.
         load: as `load_corpus`; another one may keep texts that several runs share.
@@ -38,6 +41,9 @@ def text_of(
     Raises:
         BadInput: `data` is empty, and the run was imported, or its text or split has changed.
     """
+    if len(data) == 1 and is_store(data[0]):
+        text = open_sharded(data[0])
+        return f"{text.index['name']} (validation)", validation_of(text, run.tokenizer, run.folder)
     if data:
         corpus = load(data, field=field)
         for note in corpus.notes:
@@ -47,8 +53,8 @@ def text_of(
     recorded = read_recorded(run.folder, "training", "data")["data"]
     with naming_damage(run.folder / "config.json"):
         config = TrainConfig.from_dict(run.config["training"], run.model_config)
-    if mixture_of(config.data):
-        return _of_mixture(run, config, recorded)
+    if mixture_of(config.data) or is_store(config.data[0]):
+        return _as_trained(run, config, recorded)
     corpus = corpus_of(config, load)
     if corpus.content_hash != recorded["content_hash"]:
         raise _other_text(run, config)
@@ -65,10 +71,12 @@ def text_of(
     return split.validation.name, store
 
 
-def _of_mixture(
+def _as_trained(
     run: Run, config: TrainConfig, recorded: Mapping[str, Any]
 ) -> tuple[str, TokenStore]:
-    """Return the name and the tokens of the validation texts of a mixture, one after another.
+    """Return the name and the tokens of the validation text of a store or of a mixture.
+
+    The texts of a mixture follow one another.
 
     Raises:
         BadInput: a text or its split has changed.
@@ -78,8 +86,9 @@ def _of_mixture(
         raise _other_text(run, config)
     if training_data.facts["split"] != recorded["split"]:
         raise _other_split(run)
-    stores = [part.data.validation for part in training_data.parts]
-    return f"{training_data.facts['name']} (validation)", joined(stores)
+    stores = [part.data.validation for part in training_data.parts] or [training_data.validation]
+    store = joined(stores) if len(stores) > 1 else stores[0]
+    return f"{training_data.facts['name']} (validation)", store
 
 
 def _other_text(run: Run, config: TrainConfig) -> BadInput:

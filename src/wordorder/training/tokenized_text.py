@@ -6,26 +6,21 @@ The text is split first, so that the tokenizer and the weights are fitted on the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
 from wordorder.text.batches import Batches
-from wordorder.text.chat_template import ChatTemplate, template_for
+from wordorder.text.chat_template import ChatTemplate, check_no_template, template_for
 from wordorder.text.corpus import Corpus
 from wordorder.text.mixture import MixedBatches
-from wordorder.text.split import PARTS, split_corpus
+from wordorder.text.split import split_corpus
+from wordorder.text.split_notes import PARTS
 from wordorder.text.store import TokenStore, open_store, shortened
-from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+from wordorder.text.tokenizer import FITTED_ON, Tokenizer, make_tokenizer
 from wordorder.training.config import TrainConfig
-
-# For the plan. An alphabet is not fitted: it only says which characters occur.
-FITTED_ON = {
-    "bpe": "merges learnt from the training text alone",
-    "characters": "the alphabet of the whole text",
-}
 
 
 class MixedPart(NamedTuple):
@@ -134,30 +129,60 @@ def of_corpus(
         ) from None
     length = config.model.trained_length
     if template is not None:
-        return _within_context(training_data, length, corpus.name)
+        return within_context(training_data, length, corpus.name)
     too_short = training_data.development is not None and len(training_data.development) <= length
     if too_short:
         training_data, notes = _tokenized(config, corpus, 0.0, tokenizer, None)
-    parts = {"training": training_data.training, "validation": training_data.validation}
     if config.development_data and training_data.development is not None:
-        parts["development"], too_short = training_data.development, False
-    shortest = min(map(len, parts.values()))
-    for name, store in parts.items():
-        if len(store) <= length:
-            copies = "".join(f" ({note})" for note in notes)
-            or_shorter = f", or --trained-length {shortest - 1} or less" if shortest > 1 else ""
-            raise BadInput(
-                f"the {name} part of {corpus.name} has {counted(len(store), 'token')}, fewer than "
-                f"one context of {length} and the token after it{copies}: "
-                f"give more text{or_shorter}",
-                code="training.part-too-short",
-            )
+        too_short = False
+    check_lengths(training_data, length, corpus.name, notes)
     if too_short:
         training_data.facts["notes"].append(
             f"{100 * config.development_fraction:g}% of the text is shorter than one context of "
             f"{length} tokens, so there is no development part and nothing is chosen"
         )
     return training_data
+
+
+def check_lengths(data: TrainingData, length: int, name: str, notes: Sequence[str]) -> None:
+    """Raise BadInput if a part of the text is shorter than one context.
+
+    Args:
+        notes: about the split, which may explain it.
+    """
+    parts = {"training": data.training, "validation": data.validation}
+    if data.development is not None:
+        parts["development"] = data.development
+    shortest = min(map(len, parts.values()))
+    for part, store in parts.items():
+        if len(store) <= length:
+            copies = "".join(f" ({note})" for note in notes)
+            or_shorter = f", or --trained-length {shortest - 1} or less" if shortest > 1 else ""
+            raise BadInput(
+                f"the {part} part of {name} has {counted(len(store), 'token')}, fewer than "
+                f"one context of {length} and the token after it{copies}: "
+                f"give more text{or_shorter}",
+                code="training.part-too-short",
+            )
+
+
+def check_chats(config: TrainConfig, name: str, *, is_chat: bool) -> None:
+    """Raise BadInput if an option does not go with conversations, or needs them."""
+    if not is_chat:
+        check_no_template(config.chat_template, name)
+        return
+    if config.objective != "next-token":
+        raise BadInput(
+            f"{name} holds conversations, whose answers are predicted token by token: leave "
+            f"out --objective {config.objective}",
+            code="training.chat-objective",
+        )
+    if config.model.kind == "gru":
+        raise BadInput(
+            f"{name} holds conversations, which a GRU cannot separate when they are packed: "
+            "use --model transformer",
+            code="training.chat-gru",
+        )
 
 
 def template_of(
@@ -168,30 +193,13 @@ def template_of(
     Raises:
         BadInput: an option does not go with conversations, or needs them.
     """
+    check_chats(config, corpus.name, is_chat=corpus.is_chat)
     if not corpus.is_chat:
-        if config.chat_template != "auto":
-            raise BadInput(
-                f"--chat-template {config.chat_template} needs conversations, and {corpus.name} is "
-                "text: give rows with messages, or with a prompt and an answer",
-                code="training.chat-template-without-chats",
-            )
         return None
-    if config.objective != "next-token":
-        raise BadInput(
-            f"{corpus.name} holds conversations, whose answers are predicted token by token: leave "
-            f"out --objective {config.objective}",
-            code="training.chat-objective",
-        )
-    if config.model.kind == "gru":
-        raise BadInput(
-            f"{corpus.name} holds conversations, which a GRU cannot separate when they are packed: "
-            "use --model transformer",
-            code="training.chat-gru",
-        )
     return template_for(corpus, config.chat_template, chat)
 
 
-def _within_context(training_data: TrainingData, length: int, name: str) -> TrainingData:
+def within_context(training_data: TrainingData, length: int, name: str) -> TrainingData:
     """Return conversations cut to the context length, with a note that counts the cut ones.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ from wordorder.errors import BadInput, Refused
 from wordorder.text.corpus import Corpus
 from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
+from wordorder.text.sharded.folder import is_store
 from wordorder.text.split_notes import described
 from wordorder.text.store import TokenStore
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.config import TrainConfig
 from wordorder.training.mixed_data import read_mixture
+from wordorder.training.stored_text import of_store
 from wordorder.training.tokenized_text import MixedPart, TrainingData, of_corpus, template_of
 
 __all__ = ["MixedPart", "TrainingData"]
@@ -27,7 +29,8 @@ def read_training_data(
 ) -> TrainingData:
     """Read the corpus, split it, create the tokenizer if needed, and tokenize every part.
 
-    Data with weights are a mixture, whose texts are split one by one.
+    Data with weights are a mixture, whose texts are split one by one. A store that was prepared by
+    `wordorder data --store` is already split and tokenized.
 
     Args:
         tokenizer: the tokenizer of the run that is resumed or fine-tuned; None creates the
@@ -39,8 +42,32 @@ def read_training_data(
     """
     if mixture := mixture_of(config.data):
         return read_mixture(config, mixture, tokenizer, chat)
+    if any(map(is_store, config.data)):
+        if config.validation_data or config.development_data:
+            raise BadInput(
+                f"{config.data[0]} is a store of tokens, which was split when it was prepared: "
+                "leave out --validation-data and --development-data",
+                code="training.held-out-data-of-store",
+            )
+        return of_store(config, _only(config.data), tokenizer)
     corpus = corpus_of(config)
     return of_corpus(config, corpus, tokenizer, template_of(config, corpus, chat))
+
+
+def _only(data: Sequence[str]) -> str:
+    """Return the one name of data.
+
+    Raises:
+        BadInput: there are others.
+    """
+    if len(data) > 1:
+        store = next(filter(is_store, data))
+        raise BadInput(
+            f"{store} is a store of tokens, and is read by itself or in a mixture: give each name "
+            "a weight, such as NAME=0.5, or prepare all texts in one store",
+            code="training.store-and-text",
+        )
+    return data[0]
 
 
 def corpus_of(config: TrainConfig, load: Callable[..., Corpus] = load_corpus) -> Corpus:

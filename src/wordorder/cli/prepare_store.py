@@ -1,0 +1,162 @@
+"""`wordorder data --store`: prepares a text on disk, and describes one that is prepared."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from wordorder.table import Table
+from wordorder.text.sharded.folder import ShardedText, open_sharded
+from wordorder.text.sharded.prepare import Report, StoreConfig, prepare
+from wordorder.text.split_notes import PARTS, described
+from wordorder.text.tokenizer import KINDS
+from wordorder.text.user_text import user_path
+
+SECONDS_BETWEEN_LINES = 10.0  # without a terminal
+SAMPLE_TOKENS = 100
+
+
+def prepare_store(
+    folder: str, config: StoreConfig, processes: int, arguments: Sequence[str]
+) -> Path:
+    """Prepare a text in a folder, with its progress on stderr, and return the folder.
+
+    Args:
+        processes: 0 takes one for each core.
+        arguments: of the command, which continues the work after a kill.
+    """
+    store = user_path(folder)
+    command = shlex.join(["wordorder", "data", *arguments])
+    try:
+        with _progress() as report:
+            prepare(store, config, processes=processes or _cores(), command=command, report=report)
+    except KeyboardInterrupt:
+        print(f"continue with {command}", file=sys.stderr)
+        raise
+    return store
+
+
+def whole_tokenizer(name: str) -> str:
+    """Return the absolute path of a tokenizer's file, or the name of a kind."""
+    return name if name in KINDS or not Path(name).exists() else str(Path(name).resolve())
+
+
+def describe_store(name: str | Path, *, as_json: bool) -> None:
+    """Compare the checksums of a store, and print what it holds.
+
+    Raises:
+        BadInput: the store is not finished, or damaged.
+    """
+    text = open_sharded(name)
+    with Console(stderr=True).status("comparing checksums"):
+        text.verify()
+        for part in PARTS:
+            text.store(part)
+    if as_json:
+        print(json.dumps({**facts_of_store(text), "store": str(text.folder)}))
+    else:
+        show_store(text)
+
+
+def facts_of_store(text: ShardedText) -> dict[str, Any]:
+    """Return the description of a store, as far as it is that of a text in memory."""
+    index = text.index
+    parts = [index["parts"][name] for name in PARTS if name in index["parts"]]
+    tokens, size = (sum(part[what] for part in parts) for what in ("tokens", "bytes"))
+    names = ("name", "notes", "content_hash", "documents", "bytes", "characters", "sources")
+    return {
+        **{name: index[name] for name in names},
+        "tokens": tokens,
+        "bytes_per_token": round(size / tokens, 3),
+        "tokenizer": {k: v for k, v in index["tokenizer"].items() if k != "content_hash"},
+        "split": {name: index["parts"][name] for name in PARTS if name in index["parts"]},
+        "split_rule": index["split"],
+        "held_out": described(index["split"]),
+        "shards": len(index["shards"]),
+        **({"chat_template": index["chat"]["template"]} if index["chat"] else {}),
+    }
+
+
+def show_store(text: ShardedText) -> None:
+    """Print what a store holds."""
+    facts, console = facts_of_store(text), Console(highlight=False)
+    console.print(Text(facts["name"], style="bold"))
+    whats = ["documents", "bytes", "tokens"]
+    if "chat_template" in facts:
+        whats.append("answer_tokens")
+    parts = facts["split"]
+    rows = []
+    for what in whats:
+        counts = [part[what] for part in parts.values()]
+        rows.append([what.replace("_", " "), *(f"{n:,}" for n in (sum(counts), *counts))])
+    console.print(Table(["", "all", *parts], rows).terminal())
+    console.print()
+    for part in ("validation", "development"):
+        console.print(f"{part}: {facts['held_out'][part]}", markup=False)
+    console.print(
+        f"\n{facts['bytes_per_token']:.2f} bytes per token with {facts['tokenizer']['kind']} "
+        f"of {facts['tokenizer']['vocabulary_size']:,} tokens, <|endoftext|> included; "
+        f"shards: {facts['shards']:,}"
+    )
+    console.print(
+        f"content hash {facts['content_hash']} (compare figures only between texts of one hash)"
+    )
+    if "chat_template" in facts:
+        console.print(f"conversations, written by the template {facts['chat_template']}")
+    for note in facts["notes"]:
+        console.print(f"note: {note}", style="yellow", markup=False)
+    training = text.store("training")
+    assert training is not None  # a split has training text
+    console.print("\nThe training text begins:", style="bold")
+    sample = text.tokenizer.decode(training.tokens[:SAMPLE_TOKENS].tolist())
+    console.print(Text(sample.rstrip() + " ..."))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """Yield a function that shows the progress: a bar in a terminal, otherwise lines."""
+    console = Console(stderr=True, highlight=False)
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=20)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task: TaskID | None = None
+        stage, before = "", 0.0
+
+        def report(name: str, done: int, total: int) -> None:
+            nonlocal task, stage, before
+            line, new, now = _line(name, done, total), name != stage, time.monotonic()
+            stage = name
+            if not console.is_terminal:
+                if new or now - before > SECONDS_BETWEEN_LINES:
+                    before = now
+                    console.print(line, style="dim", markup=False, soft_wrap=True)
+                return
+            if new and task is not None:
+                bar.remove_task(task)
+            if new:
+                task = bar.add_task(line)
+            bar.update(task, description=line, completed=done, total=total or None)
+
+        yield report
+
+
+def _line(stage: str, done: int, total: int) -> str:
+    if total:
+        return f"{stage}: {done:,} of {total:,} shards"
+    return f"{stage}: {done / 1e6:,.0f} MB" if done else stage

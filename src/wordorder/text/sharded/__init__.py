@@ -1,0 +1,1 @@
+"""Texts larger than memory: tokens in shards on disk, made by several processes."""
