@@ -18,7 +18,9 @@ import pytest
 from safetensors.torch import load_file
 
 from wordorder.cli.main import main
+from wordorder.training import report
 from wordorder.training.metrics import TIMING_FIELDS
+from wordorder.training.report import draw_losses  # before tests replace it
 
 SMALL = (
     "--width 32 --layers 2 --heads 2 --trained-length 32 --batch-size 4 --tokenizer bytes "
@@ -104,8 +106,10 @@ def test_a_stopped_run_goes_on_to_the_bit(
 
 
 def test_a_run_leaves_its_folder_and_every_command_reads_it(
-    text: Path, capsys: pytest.CaptureFixture[str]
+    text: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(report, "draw_losses", draw_losses)
+
     def printed(*words: object) -> str:
         capsys.readouterr()
         assert main([str(word) for word in words]) == 0
@@ -124,6 +128,7 @@ def test_a_run_leaves_its_folder_and_every_command_reads_it(
         "training",
     ):
         assert Path("r", name).exists(), name
+    assert Path("r/loss.png").stat().st_size > 10_000
     card = Path("r/README.md").read_text(encoding="utf-8")
     assert "wordorder train --width 32" in card
     assert "7,680 tokens in 60 steps" in card
