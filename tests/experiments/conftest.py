@@ -212,7 +212,7 @@ def browser(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 SMALL_MODEL = ModelConfig(
-    width=32, layers=2, heads=2, trained_length=8, dropout=0.1, position="none"
+    width=32, layers=1, heads=2, trained_length=8, dropout=0.1, position="none"
 )
 COMPARED = ("none", "learned", "alibi")
 
