@@ -58,11 +58,12 @@ quickstart: .venv/wordorder
 	$(BIN)/wordorder generate $(RUN) "This module"
 	@echo "Go on: $(BIN)/wordorder generate $(RUN) 'your own beginning' · $(BIN)/wordorder eval $(RUN) · $(BIN)/wordorder --help"
 
+# worksteal: a worker keeps to its files, so that what the tests of a file share is made once.
 test: .venv/wordorder-test
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 test-all: .venv/wordorder-test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 docs: .venv/wordorder-docs
 	$(BIN)/python docs/write_positions.py

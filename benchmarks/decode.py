@@ -54,10 +54,7 @@ def main() -> None:
     same = all(first[name] == first["transformers"] for name in OURS if name in first)
     if not same and options.dtype == "float32":
         raise SystemExit("they wrote different tokens: their speeds cannot be compared")
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(options.rounds):
-        for name, write in contenders.items():
-            times[name].append(timed(write)[1])
+    times = in_turn(contenders, options.rounds)
     rates = {name: options.tokens / statistics.median(taken) for name, taken in times.items()}
     result = {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -83,6 +80,11 @@ def make_model(options: argparse.Namespace) -> LanguageModel:
         vocabulary_size=options.vocabulary,
         trained_length=PROMPT_TOKENS + options.tokens,
     )
+    return random_model(config)
+
+
+def random_model(config: ModelConfig) -> LanguageModel:
+    """Return a model whose matrices are random, none of them zero."""
     torch.manual_seed(0)
     model = LanguageModel(config).eval()
     with torch.no_grad():
@@ -96,6 +98,15 @@ def timed(write: Callable[[], Any]) -> tuple[Any, float]:
     """Return what it writes and the seconds it took."""
     start = time.perf_counter()
     return write(), time.perf_counter() - start
+
+
+def in_turn(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds that each took in every round."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, write in contenders.items():
+            times[name].append(timed(write)[1])
+    return times
 
 
 def ours_writes(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from decode import PROMPT_TOKENS, ours_writes, they_write, timed
+from decode import PROMPT_TOKENS, in_turn, ours_writes, random_model, they_write, timed
 
 from wordorder.interop.gguf.file import DTYPES, write_gguf
 from wordorder.interop.gguf.llama_cpp import LlamaCpp
@@ -34,23 +34,21 @@ from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.compute import compiler_found
 from wordorder.training.run import Run
 
+MINI = ModelConfig(**PRESETS["mini"], vocabulary_size=4096)
 EXACT = ("wordorder", "wordorder --compile", "transformers", "llama.cpp f32")
 
 
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    model = Run.load(options.run).model if options.run else random_mini()
+    model = Run.load(options.run).model if options.run else random_model(MINI)
     prompt = torch.randint(0, 256, (PROMPT_TOKENS,)).tolist()
     with tempfile.TemporaryDirectory() as folder:
         contenders = engines(model, prompt, options.tokens, Path(folder), options.threads)
         first = {name: timed(write)[0] for name, write in contenders.items()}
         if any(first[name] != first["wordorder"] for name in EXACT if name in first):
             raise SystemExit("they wrote different tokens: their speeds cannot be compared")
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(options.rounds):
-            for name, write in contenders.items():
-                times[name].append(timed(write)[1])
+        times = in_turn(contenders, options.rounds)
     rates = {name: options.tokens / statistics.median(taken) for name, taken in times.items()}
     result = {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -60,17 +58,6 @@ def main() -> None:
         "ratios": {name: rate / rates["wordorder"] for name, rate in rates.items()},
     }
     print(json.dumps(result)) if options.json else show(result)
-
-
-def random_mini() -> LanguageModel:
-    """Return a model of `--preset mini` with non-zero random weights."""
-    torch.manual_seed(0)
-    model = LanguageModel(ModelConfig(**PRESETS["mini"], vocabulary_size=4096)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=parameter.shape[1] ** -0.5)
-    return model
 
 
 def engines(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,24 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR"):
             if name in os.environ:
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heeded_signals() -> None:
+    """Who starts the tests may ignore them, as nohup and a shell's & do; their commands do not."""
+    for name, default in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+            signal.signal(getattr(signal, name), default)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_pictures() -> Iterator[None]:
+    """The losses of trained runs are not drawn, which takes longer than to train so small a run."""
+    from wordorder.training import report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "draw_losses", lambda path, *_: path.touch())
         yield
 
 

@@ -9,7 +9,7 @@ import write_messages
 
 
 def test_every_error_has_a_code_of_its_own() -> None:
-    found = list(write_messages.messages())
+    found = write_messages.messages()
     nameless = [m.where for m in found if not re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", m.code)]
     assert nameless == []
     assert [code for code, count in Counter(m.code for m in found).items() if count > 1] == []

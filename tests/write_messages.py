@@ -6,6 +6,7 @@ python tests/write_messages.py
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +25,13 @@ class Message(NamedTuple):
     where: str
 
 
-def messages() -> Iterator[Message]:
-    """Yield the message of every error that the package can raise."""
+@functools.cache
+def messages() -> tuple[Message, ...]:
+    """Return the message of every error that the package can raise."""
+    return tuple(_messages())
+
+
+def _messages() -> Iterator[Message]:
     source = ROOT / "src/wordorder"
     for path in sorted(source.rglob("*.py")):
         where = path.relative_to(source)
@@ -33,9 +39,9 @@ def messages() -> Iterator[Message]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
-            name = ast.unparse(node.func)
-            if name == "super().__init__" and any(k.arg == "code" for k in node.keywords):
-                name = "BadInput"
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            if any(k.arg == "code" for k in node.keywords) and not name:
+                name = "BadInput" if ast.unparse(node.func) == "super().__init__" else ""
             if name not in ERRORS:
                 continue
             codes = [k.value for k in node.keywords if k.arg == "code"]

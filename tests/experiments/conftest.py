@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ import pytest
 from in_this_process import InThisProcess
 
 from wordorder.experiments import calibration, runner
-from wordorder.experiments.compare import CompareConfig
+from wordorder.experiments.compare import CompareConfig, compare
 from wordorder.experiments.comparison import Comparison
 from wordorder.model import ModelConfig
-from wordorder.training import report
 from wordorder.training.config import TrainConfig
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
@@ -212,7 +212,7 @@ def browser(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 SMALL_MODEL = ModelConfig(
-    width=32, layers=2, heads=2, trained_length=8, dropout=0.1, position="none"
+    width=32, layers=1, heads=2, trained_length=8, dropout=0.1, position="none"
 )
 COMPARED = ("none", "learned", "alibi")
 
@@ -220,7 +220,11 @@ COMPARED = ("none", "learned", "alibi")
 @pytest.fixture
 def train(tmp_path: Path) -> TrainConfig:
     """Four steps on documents that are long enough for four trained lengths."""
-    folder = tmp_path / "texts"
+    return training_on(tmp_path / "texts")
+
+
+def training_on(folder: Path) -> TrainConfig:
+    """Return a configuration that trains on documents written to a folder."""
     folder.mkdir()
     words = ("cat", "dog", "sees", "the", "a", "finds", "bird", "one", "or", "two")
     for n in range(24):
@@ -254,9 +258,30 @@ def here(monkeypatch: pytest.MonkeyPatch) -> InThisProcess:
     return launcher
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> CompareConfig:
+    """A comparison of two seeds that is done."""
+    folder = tmp_path_factory.mktemp("finished")
+    train = training_on(folder / "texts")
+    config = CompareConfig(
+        train=train, positions=COMPARED, seeds=2, lengths=(1, 2, 4), out=str(folder / "out")
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "ProcessLauncher", InThisProcess)
+        patch.setattr(calibration, "SECONDS_TIMED", 0.0)
+        compare(config)
+    return config
+
+
+@pytest.fixture
+def done(finished: CompareConfig, tmp_path: Path) -> CompareConfig:
+    """A copy of the comparison that is done, for a test to change."""
+    shutil.copytree(finished.out, tmp_path / "done")
+    return replace(finished, out=str(tmp_path / "done"))
+
+
 @pytest.fixture
 def jobs_here(here: InThisProcess, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Run jobs in this process, and note which functions had how many."""
     monkeypatch.setattr(calibration, "SECONDS_TIMED", 0.0)
-    monkeypatch.setattr(report, "draw_losses", lambda *_: None)  # of every run, which takes longest
     return here.functions

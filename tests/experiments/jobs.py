@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+LONG = 300  # seconds, of what a test ends or fails to: longer than a busy machine takes
 THREADS_AT_IMPORT = os.environ.get("OMP_NUM_THREADS")  # torch reads it when it is imported
 
 import torch  # noqa: E402
@@ -55,7 +56,7 @@ def sleeping(job: dict[str, Any], tell: Any) -> None:
     try:
         tell(0.0, "began")
         began.rename(folder / f"began-{number}")
-        time.sleep(60)
+        time.sleep(LONG)
     except KeyboardInterrupt:
         try:
             time.sleep(0.3)  # a second interrupt would end it here
@@ -72,7 +73,7 @@ def stubborn(job: dict[str, Any], tell: Any) -> None:
         beside.write_text(str(os.getpid()))
         try:
             beside.rename(Path(job["folder"], "began"))
-            time.sleep(60)
+            time.sleep(LONG)
         except KeyboardInterrupt:
             Path(job["folder"], "interrupted").touch()
 
@@ -84,11 +85,11 @@ def killed_by_the_other(job: dict[str, Any], tell: Any) -> int:
     beside.write_text(str(os.getpid()))
     beside.rename(mine)
     first = mine.with_name("0")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LONG
     while not first.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     if job["n"] == "0":
-        time.sleep(30)
+        time.sleep(LONG)
     os.kill(int(first.read_text()), signal.SIGKILL)
     time.sleep(0.3)
     return os.getpid()
@@ -98,7 +99,7 @@ def meeting(job: dict[str, Any], tell: Any) -> bool:
     """Return whether another job ran at the same time."""
     mine, other = Path(job["folder"], job["name"]), Path(job["folder"], job["other"])
     mine.touch()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LONG
     while not other.exists():
         if time.monotonic() > deadline:
             return False

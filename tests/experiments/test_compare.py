@@ -44,8 +44,8 @@ def record(config: CompareConfig) -> dict[str, Any]:
     return json.loads((Path(config.out) / "comparison.json").read_text(encoding="utf-8"))
 
 
-def test_every_run_has_its_line(config: CompareConfig) -> None:
-    compare(config)
+def test_every_run_has_its_line(finished: CompareConfig) -> None:
+    config = finished
     lines = results(config)
     assert [(line["position"], line["seed"]) for line in lines] == [
         (position, seed) for seed in (0, 1) for position in POSITIONS
@@ -115,17 +115,17 @@ def test_runs_of_a_seed_share_initial_weights(position: str) -> None:
         assert torch.equal(value, theirs[name]), name
 
 
-def test_a_run_is_what_it_would_be_alone(config: CompareConfig, tmp_path: Path) -> None:
+def test_a_run_is_what_it_would_be_alone(finished: CompareConfig, tmp_path: Path) -> None:
     """The same weights and metrics as `train` leaves with the same machine."""
     from wordorder.training.compute import Compute
     from wordorder.training.start import train
 
-    compare(config)
+    config = finished
     folder = Path(config.out) / "runs" / "alibi-seed1"
     alone = train(
         replace(
             config.train,
-            model=replace(MODEL, position="alibi"),
+            model=replace(config.train.model, position="alibi"),
             seed=1,
             keep="last",
             out=str(tmp_path / "a"),
@@ -144,10 +144,9 @@ def test_a_run_is_what_it_would_be_alone(config: CompareConfig, tmp_path: Path) 
     assert said(folder) == said(alone.folder)
 
 
-def test_what_is_there_is_used_again(config: CompareConfig, ran: list[str]) -> None:
-    compare(config)
+def test_what_is_there_is_used_again(done: CompareConfig, ran: list[str]) -> None:
+    config = done
     before = results(config)
-    ran.clear()
     compare(config)
     assert not ran and results(config) == before
     more = replace(config, positions=(*POSITIONS, "sinusoidal"), seeds=3)
@@ -164,15 +163,14 @@ def test_what_is_there_is_used_again(config: CompareConfig, ran: list[str]) -> N
     assert results(more)[0]["peak_bytes"] == before[0]["peak_bytes"]
 
 
-def test_measures_of_an_earlier_version_are_read(config: CompareConfig, ran: list[str]) -> None:
+def test_measures_of_an_earlier_version_are_read(done: CompareConfig, ran: list[str]) -> None:
     """A run's measures lay beside what was asked of it."""
-    compare(config)
+    config = done
     before = results(config)
     for path in Path(config.out).glob("runs/*/measures.json"):
         stored = json.loads(path.read_text())
         record = {"asked": stored["job"]["measure"], "measures": stored["result"]}
         path.write_text(json.dumps(record))
-    ran.clear()
     compare(config)
     assert not ran and results(config) == before
     compare(replace(config, lengths=(1, 2)))
@@ -181,9 +179,9 @@ def test_measures_of_an_earlier_version_are_read(config: CompareConfig, ran: lis
 
 
 def test_a_run_that_was_stopped_goes_on(
-    config: CompareConfig, monkeypatch: pytest.MonkeyPatch
+    done: CompareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compare(config)
+    config = done
     before, folder = results(config), Path(config.out)
     from wordorder.training.loop import Training
 
@@ -208,6 +206,7 @@ def test_a_run_that_was_stopped_goes_on(
 def test_a_failed_run_is_named_and_the_rest_goes_on(
     config: CompareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config = replace(config, seeds=1)
     original = grid.train_and_measure
 
     def failing(job: Any, tell: Any) -> Any:
@@ -219,7 +218,7 @@ def test_a_failed_run_is_named_and_the_rest_goes_on(
         patch.setattr(grid, "train_and_measure", failing)
         compare(config)
     lines = results(config)
-    assert len(lines) == 6 and lines[2]["failed"] == "loss nan at step 2"
+    assert len(lines) == 3 and lines[2]["failed"] == "loss nan at step 2"
     compare(config)
     assert not any("failed" in line for line in results(config))
 
@@ -314,11 +313,9 @@ def test_a_folder_made_otherwise_is_kept(config: CompareConfig, tmp_path: Path) 
     assert (tmp_path / "home/letter").exists()
 
 
-def test_a_folder_is_replaced_where_asked(config: CompareConfig, ran: list[str]) -> None:
-    compare(replace(config, seeds=1))
-    ran.clear()
-    other = replace(config.train, learning_rate=0.02)
-    compare(replace(config, seeds=1, train=other, overwrite=True))
+def test_a_folder_is_replaced_where_asked(done: CompareConfig, ran: list[str]) -> None:
+    other = replace(done.train, learning_rate=0.02)
+    compare(replace(done, seeds=1, train=other, overwrite=True))
     assert ran.count("train_and_measure") == 3
 
 
@@ -334,9 +331,11 @@ def test_the_plan_is_told_before_the_runs(config: CompareConfig) -> None:
         def plan(self, jobs: Sequence[Job], heading: str, seconds: float) -> None:
             self.jobs, self.heading, self.seconds = jobs, heading, seconds
             assert not (Path(config.out) / "runs").exists()
+            raise KeyboardInterrupt
 
     show = Noted()
-    compare(config, show=show)
+    with pytest.raises(KeyboardInterrupt):
+        compare(config, show=show)
     assert len(show.jobs) == 6 and show.seconds > 0
     assert show.jobs[1].name == "learned seed 0"
     assert show.heading.startswith("6 runs of 4 steps, ") and ", float32: about " in show.heading

@@ -15,7 +15,6 @@ from wordorder.experiments.grid import Cell
 from wordorder.experiments.jobs import Outcome
 from wordorder.experiments.runner import Progress
 from wordorder.model import ModelConfig
-from wordorder.training import report
 from wordorder.training.config import TrainConfig
 from wordorder.training.start import train
 from wordorder.training.training_data import read_training_data
@@ -112,7 +111,6 @@ def test_the_text_that_chooses_is_not_the_one_that_is_reported(
         validation_fraction=0.3,
         out=str(tmp_path / "run"),
     )
-    monkeypatch.setattr(report, "draw_losses", lambda *_: None)
     run = train(config)
     material = read_training_data(config, run.tokenizer)
 

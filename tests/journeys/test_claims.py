@@ -48,14 +48,18 @@ def test_the_list_trains_nothing(
 
 
 def test_claims_are_tried_told_and_reused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    jobs_here: None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["claims", *QUICK, "--strict"]) == 0
+    Path("text.txt").write_text("words in order, and in another order. " * 400, encoding="utf-8")
+    assert main(["claims", *QUICK, "--data", "text.txt", "--strict"]) == 0
     first = capsys.readouterr()
     assert "holds  causal-order" in first.out and "2 claims: 2 holds" in first.out
     assert "exact/causal-seed0" in first.err
-    assert main(["claims", *QUICK, "--json"]) == 0
+    assert main(["claims", *QUICK, "--data", "text.txt", "--json"]) == 0
     again = capsys.readouterr()
     found = json.loads(again.out)["claims"]
     assert [claim["verdict"] for claim in found] == ["holds", "holds"]

@@ -31,8 +31,10 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("changes", [{}, {"key_value_heads": 2, "windows": (5, 0)}])
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize(
+    ("spec", "changes"),
+    [("rotary", {}), *((spec, {"key_value_heads": 2, "windows": (5, 0)}) for spec in SPECS)],
+)
 @pytest.mark.usefixtures("traced")
 def test_it_gives_the_full_logits(
     make_random: Callable[..., LanguageModel], spec: str, changes: dict

@@ -50,15 +50,14 @@ def some_tokens(rows: int = 2, length: int = LENGTH) -> torch.Tensor:
     return torch.randint(0, 29, (rows, length), generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize("kernel", ["plain", "fused"])
-@pytest.mark.parametrize("changes", [{}, {"key_value_heads": 2}, {"windows": (4, 0)}])
 @pytest.mark.parametrize("spec", SPECS)
-def test_uneven_chunks_give_the_full_logits(spec: str, changes: dict, kernel: str) -> None:
-    model, tokens = random_model(config_of(spec, **changes)), some_tokens()
+def test_uneven_chunks_in_the_fused_kernel_give_the_plain_ones_logits(spec: str) -> None:
+    """`test_reading` has the chunks of one kernel."""
+    model, tokens = random_model(config_of(spec, windows=(4, 0))), some_tokens()
     with torch.no_grad():
         model.attention_kernel = "plain"
         full = model(tokens)
-        model.attention_kernel = kernel
+        model.attention_kernel = "fused"
         torch.testing.assert_close(model(tokens), full, **CLOSE)
         cache = model.new_cache()
         parts = [model(part, cache=cache) for part in tokens.split([5, 1, 3, 1, 2], dim=1)]
@@ -76,29 +75,6 @@ def test_raw_and_rotated_keys_agree_in_any_chunks(cuts: list[int]) -> None:
             cache = model.new_cache(rotated=rotated)
             parts = [model(part, cache=cache) for part in tokens.split(cuts, dim=1)]
             torch.testing.assert_close(torch.cat(parts, 1), full, **CLOSE)
-
-
-@pytest.mark.parametrize("spec", SPECS)
-def test_packed_documents_are_separate_documents(spec: str) -> None:
-    model, tokens = random_model(config_of(spec)), some_tokens(rows=1)
-    documents = torch.tensor([[0] * 5 + [1] * 7])
-    positions = torch.tensor([[*range(5), *range(7)]])
-    with torch.no_grad():
-        packed = model(Batch(tokens, positions=positions, documents=documents))
-        apart = [model(part) for part in tokens.split([5, 7], dim=1)]
-    torch.testing.assert_close(packed, torch.cat(apart, 1), **CLOSE)
-
-
-@pytest.mark.parametrize("spec", SPECS)
-def test_left_padding_changes_nothing(spec: str) -> None:
-    model, tokens = random_model(config_of(spec)), some_tokens(rows=1, length=7)
-    padded = torch.cat((torch.zeros(1, 5, dtype=torch.int64), tokens), 1)
-    documents = torch.tensor([[-1] * 5 + [0] * 7])
-    positions = torch.tensor([[0] * 5 + [*range(7)]])
-    with torch.no_grad():
-        alone = model(tokens)
-        beside = model(Batch(padded, positions=positions, documents=documents))
-    torch.testing.assert_close(beside[:, 5:], alone, **CLOSE)
 
 
 @pytest.mark.parametrize("spec", ["rotary", "alibi", "none", "rotary+alibi"])

@@ -96,19 +96,27 @@ def test_the_future_never_reaches_the_past(
     reaches(both, 4, range(12))
 
 
+WINDOWS = [
+    ({"windows": (3, 2)}, 7, range(4, 8)),
+    ({"windows": (3,), "layers": 1, "causal": False}, 7, range(5, 10)),
+]
+MORE_WINDOWS = [
+    ({"windows": (3,), "layers": 1}, 7, range(5, 8)),
+    ({"windows": (3,)}, 7, range(3, 8)),
+    ({"windows": (3, 0)}, 7, range(8)),
+    ({"windows": (2, 3), "layers": 3}, 9, range(5, 10)),
+    ({"windows": (12,), "layers": 1}, 11, range(12)),
+    ({"windows": (11,), "layers": 1}, 11, range(1, 12)),
+]
+
+
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
-@pytest.mark.parametrize("spec", CATALOGUE)
 @pytest.mark.parametrize(
-    ("options", "asked", "expected"),
+    ("spec", "options", "asked", "expected"),
     [
-        ({"windows": (3,), "layers": 1}, 7, range(5, 8)),
-        ({"windows": (3,)}, 7, range(3, 8)),
-        ({"windows": (3, 2)}, 7, range(4, 8)),
-        ({"windows": (3, 0)}, 7, range(8)),
-        ({"windows": (2, 3), "layers": 3}, 9, range(5, 10)),
-        ({"windows": (3,), "layers": 1, "causal": False}, 7, range(5, 10)),
-        ({"windows": (12,), "layers": 1}, 11, range(12)),
-        ({"windows": (11,), "layers": 1}, 11, range(1, 12)),
+        *((spec, *window) for spec in CATALOGUE for window in WINDOWS),
+        # Of each kind: nothing, rotation, a bias, scores of content, whole rows.
+        *((s, *w) for s in ("none", "rotary", "alibi", "shaw", "dape") for w in MORE_WINDOWS),
     ],
 )
 def test_a_layer_sees_its_window(

@@ -6,7 +6,7 @@ from .mutant import KIT, READING, Mutant
 
 CONTEXT = "tests/model/test_context_length.py"
 EVICTION = "tests/model/test_eviction.py"
-FLEXIBLE = "tests/model/test_flexible.py::test_it_is_the_plain_road[alibi-windows0-False]"
+FLEXIBLE = "tests/model/test_flexible.py::test_it_is_the_plain_road[alibi-False]"
 COMPILED = "tests/model/test_compiled.py::test_compiled_alibi_at_positions_that_fall_is_eager"
 AFTER_A_CACHE = "tests/model/test_flexible.py::test_after_a_cache_it_is_the_plain_road"
 

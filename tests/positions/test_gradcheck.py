@@ -64,9 +64,9 @@ READINGS: dict[str, tuple[Tensor | None, Tensor | None]] = {
     "gaps": (torch.tensor([[0, 1, 3, 9, 30]]), None),
     "packed, with padding": (torch.tensor([[0, 1, 0, 1, 0]]), torch.tensor([[0, 0, 1, 1, -1]])),
 }
-# Every number moved costs two readings: 1 s of them. With more parameters than this, all
+# Every number moved costs two readings: a quarter of a second. With more parameters than this, all
 # numbers of a tensor are moved at once, along random directions.
-FEW = 800
+FEW = 200
 
 
 def made(spec: str, causal: bool, batch: int = 1) -> tuple[Any, list[Tensor]]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordorder.errors import BadInput
-from wordorder.text.batches import Batch, Batches, evaluation_windows
+from wordorder.text.batches import Batch, Batches, evaluation_batches
 from wordorder.text.store import TokenStore
 
 END = 999
@@ -115,7 +115,7 @@ def test_every_token_is_predicted_from_its_own_document() -> None:
     lengths = (5, 1, 12, 7)
     store = store_of(*lengths)
     owner = np.repeat(np.arange(len(lengths)), lengths)  # of each token, its end included
-    batch = next(evaluation_windows(store, len(store), 1, isolate_documents=True))
+    batch, _ = next(evaluation_batches(store, len(store), 1, isolate_documents=True))
     changes = np.flatnonzero(np.diff(batch.documents[0].numpy()))
     # The document of an input is that of its target.
     assert changes.tolist() == np.flatnonzero(np.diff(owner)).tolist()
@@ -127,7 +127,7 @@ def test_evaluation_predicts_every_token_once_in_order(
     lengths: list[int], context: int, batch_size: int
 ) -> None:
     store = store_of(*lengths)
-    out = list(evaluation_windows(store, context, batch_size))
+    out = [batch for batch, _ in evaluation_batches(store, context, batch_size)]
     targets = torch.cat([batch.targets.flatten() for batch in out])
     assert targets[targets >= 0].tolist() == store.tokens.tolist()
     assert all(batch.tokens.shape[1] == context for batch in out)
@@ -136,9 +136,9 @@ def test_evaluation_predicts_every_token_once_in_order(
 
 
 def test_evaluation_marks_padding() -> None:
-    batch = next(evaluation_windows(store_of(5), 8, 2, isolate_documents=True))
+    batch, _ = next(evaluation_batches(store_of(5), 8, 2, isolate_documents=True))
     assert (batch.documents == -1).tolist() == [[False] * 5 + [True] * 3]
-    masked = next(evaluation_windows(store_of(5), 8, 2, objective="masked-token", mask_id=7))
+    masked, _ = next(evaluation_batches(store_of(5), 8, 2, objective="masked-token", mask_id=7))
     assert masked.documents.tolist() == [[0] * 5 + [-1] * 3]
     assert (masked.targets[0, [0, 5, 6, 7]] == -1).all()
 
@@ -153,7 +153,7 @@ def test_the_first_window_reads_the_end_of_text_before_the_first_document(
     two_cut = replace(cut, tokens=np.delete(cut.tokens, 11), starts=np.array([0, 11]))
     for store in (whole, cut, two_cut):
         options = {"objective": objective, "mask_id": 7, "isolate_documents": isolate}
-        (batch,) = evaluation_windows(store, 24, 1, **options)
+        ((batch, _),) = evaluation_batches(store, 24, 1, **options)
         read = torch.where(batch.targets >= 0, batch.targets, batch.tokens)  # of masked tokens
         read = batch.tokens if objective == "next-token" else read
         for start in store.starts.tolist():

@@ -7,10 +7,8 @@ import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from safetensors.torch import load_file
 from training.rank_worker import compute_for, config_of
 
 from wordorder.batch import Batch, RowShare
+from wordorder.cli.main import main
 from wordorder.errors import BadInput
 from wordorder.model.layers import Dropout
 from wordorder.positions import CATALOGUE
@@ -54,6 +53,11 @@ CASES = {
     "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
     "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
 }
+STEPS = 40  # of a run that is killed
+OF_THE_COMMAND = (
+    {"position": "rotary", "dropout": 0.0},
+    {"steps": STEPS, "checkpoint_every": 5, "dtype": "float32", "kernel": "fused", "threads": 1},
+)
 MORE_CASES = {
     "a GRU": ({"kind": "gru"}, {}),
     "averaged": ({"position": "alibi"}, {"average": "tail"}),
@@ -89,10 +93,12 @@ def start(cases: list[dict], count: int, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     lines = folder / "cases.jsonl"
     lines.write_text("".join(f"{json.dumps(each)}\n" for each in cases), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # As torchrun does: the store is this process's, so that no other can take its port.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    common = {
+        **{"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)},
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
     processes = [
         subprocess.Popen(
             [sys.executable, str(WORKER), str(lines)],
@@ -130,7 +136,7 @@ def two_ranks(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         cases = [case(text, folder / name, *values) for name, values in CASES.items()]
         again = case(text, folder / "again", *CASES["rotary"])
-        start([*cases, again], 2, folder)
+        start([*cases, again, case(text, folder / "command", *OF_THE_COMMAND)], 2, folder)
 
     return made_once(tmp_path_factory, "two-ranks", make)
 
@@ -244,44 +250,28 @@ def test_a_batch_that_cannot_be_shared_names_one_that_can() -> None:
 
 # -- the command ---------------------------------------------------------------------------------
 
-STEPS = 300
 COMMAND = (
     f"--steps {STEPS} --batch-size 8 --width 32 --layers 2 --heads 2 --trained-length 32 "
     "--threads 1 --tokenizer bytes --dtype float32 --kernel fused --compile no --checkpoint-every 5"
 ).split()
 
 
-def command(text: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    return started("--data", str(text), "--out", str(out), *COMMAND, *more)
-
-
-def started(*typed: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "wordorder", "train", *typed],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+def ended(*typed: object, at_checkpoint: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `wordorder train`; at a checkpoint a signal may be sent, see `at_a_checkpoint`."""
+    folders = [str(WORKER.with_name("at_a_checkpoint")), os.environ.get("PYTHONPATH", "")]
+    sent = {"AT_CHECKPOINT": at_checkpoint, "PYTHONPATH": os.pathsep.join(folders)}
+    return subprocess.run(
+        [sys.executable, "-m", "wordorder", "train", *map(str, typed)],
+        env={**os.environ, **(sent if at_checkpoint else {})},
+        capture_output=True,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        check=False,
     )
 
 
-def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
-    while not any((folder / "training").glob("step-0000001*")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-
-
-def process_of_rank(parent: int, rank: int) -> int:
-    """Return the process id of a rank."""
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            about = (environment.parent / "stat").read_text().rsplit(")", 1)[1].split()
-            is_rank = f"\0RANK={rank}\0".encode() in environment.read_bytes()
-        except OSError:
-            continue
-        if is_rank and int(about[1]) == parent:
-            return int(environment.parent.name)
-    raise AssertionError(f"no rank {rank} below {parent}")
+def new_run(text: Path, out: Path, *more: object) -> list[object]:
+    return ["--data", text, "--out", out, *COMMAND, *more]
 
 
 def same_weights(first: Path, second: Path) -> bool:
@@ -293,61 +283,48 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 
 @needs_proc
-def test_a_killed_rank_is_restarted_and_one_stopped_run_resumed_to_the_bit(
-    text: Path, tmp_path: Path
+def test_a_killed_rank_is_restarted_and_the_run_is_the_same_to_the_bit(
+    text: Path, tmp_path: Path, two_ranks: Path
 ) -> None:
-    whole = command(text, tmp_path / "whole", "--ranks", "2")
-    killed = command(text, tmp_path / "killed", "--ranks", "2", "--max-restarts", "1")
-    wait_for_checkpoint(tmp_path / "killed", killed)
-    os.kill(process_of_rank(killed.pid, 1), signal.SIGKILL)
-    printed, errors = killed.communicate()
-    assert (killed.returncode, printed.strip()) == (0, str(tmp_path / "killed")), errors
-    assert "resuming after step" in errors
-    assert "Traceback" not in errors
-    _, errors = whole.communicate()
-    assert whole.returncode == 0, errors
-    assert same_weights(tmp_path / "whole", tmp_path / "killed")
+    restarting = new_run(text, tmp_path / "run", "--ranks", 2, "--max-restarts", 1)
+    killed = ended(*restarting, at_checkpoint=f"10 {signal.SIGKILL:d} 1")
+    assert (killed.returncode, killed.stdout.strip()) == (0, str(tmp_path / "run")), killed.stderr
+    assert "resuming after step" in killed.stderr
+    assert "Traceback" not in killed.stderr
+    assert same_weights(tmp_path / "run", two_ranks / "command")
 
 
 @needs_proc
-def test_a_run_goes_on_after_a_kill_and_after_ctrl_c(text: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_after_a_kill_and_after_ctrl_c(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
-    killed = command(text, run, "--ranks", "2")
-    wait_for_checkpoint(run, killed)
-    os.kill(process_of_rank(killed.pid, 1), signal.SIGKILL)
-    _, errors = killed.communicate(timeout=100)
+    killed = ended(*new_run(text, run, "--ranks", 2), at_checkpoint=f"10 {signal.SIGKILL:d} 1")
     assert killed.returncode == 1
-    assert [line for line in errors.splitlines() if line.startswith("error: ")] == [
+    assert [line for line in killed.stderr.splitlines() if line.startswith("error: ")] == [
         "error: rank 1 was killed by SIGKILL, so all 2 ranks have ended: continue with wordorder "
         f"train --resume {run} --ranks 2"
     ]
-    assert "Traceback" not in errors
+    assert "Traceback" not in killed.stderr
 
-    stopped = started("--resume", str(run), "--ranks", "2")
-    while read(run / "metrics.jsonl")[-1]["step"] < 40:
-        assert stopped.poll() is None, stopped.communicate()
-        time.sleep(0.02)
-    stopped.send_signal(signal.SIGINT)
-    _, errors = stopped.communicate(timeout=100)
-    assert stopped.returncode == 130, errors
-    assert "stopped and saved at step" in errors
-    assert "Traceback" not in errors
+    stopped = ended("--resume", run, "--ranks", 2, at_checkpoint=f"20 {signal.SIGINT:d} launcher")
+    assert stopped.returncode == 130, stopped.stderr
+    assert "stopped and saved at step" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
 
-    resumed = started("--resume", str(run), "--json")
-    printed, errors = resumed.communicate()
-    assert resumed.returncode == 0, errors
-    assert json.loads(printed)["step"] == STEPS
+    assert main(["train", "--resume", str(run), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["step"] == STEPS
     decisions = read(run / "training" / "decisions.jsonl")
     assert [decision["ranks"] for decision in decisions] == [1]
-    assert "training on 1 rank from now on" in errors
+    assert "training on 1 rank from now on" in printed.err
 
 
 @pytest.mark.slow
 def test_bad_input_under_ranks_is_one_line(text: Path, tmp_path: Path) -> None:
-    run = command(text, tmp_path / "run", "--ranks", "3")
-    _, errors = run.communicate()
+    run = ended(*new_run(text, tmp_path / "run", "--ranks", 3))
     assert run.returncode == 2
-    assert [line for line in errors.splitlines() if line] == [
+    assert [line for line in run.stderr.splitlines() if line] == [
         "error: --batch-size 8 cannot be shared by 3 ranks: use --batch-size 9 or another "
         "multiple of 3"
     ]

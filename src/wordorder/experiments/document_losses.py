@@ -10,7 +10,6 @@ source more often than not, so groups err towards a wider interval, and a run's 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from wordorder.evaluation.loss import TOKENS_PER_BATCH
 from wordorder.model import TokenModel, evaluating
-from wordorder.text.batches import NOT_COUNTED, evaluation_windows
+from wordorder.text.batches import NOT_COUNTED, evaluation_batches
 from wordorder.text.store import TokenStore
 
 MOST_GROUPS = 200  # the t-interval of 200 is that of the normal distribution
@@ -68,12 +67,10 @@ def _token_losses(
     """Return the loss of every token of a store, in order."""
     rows = max(1, TOKENS_PER_BATCH // context_length)
     device = next(model.parameters()).device
-    batches: Any = evaluation_windows(
-        store, context_length, rows, isolate_documents=isolate_documents
-    )
+    batches = evaluation_batches(store, context_length, rows, isolate_documents=isolate_documents)
     parts = []
     with evaluating(model):
-        for batch in batches:
+        for batch, _ in batches:
             batch = batch.to(device)
             parts.append(model(batch)[batch.targets != NOT_COUNTED].double().cpu())
     return torch.cat(parts).numpy()

@@ -134,35 +134,6 @@ class Batches:
         return offset + self.context_length * random.permutation(self.windows_per_epoch)
 
 
-def evaluation_windows(
-    store: TokenStore,
-    context_length: int,
-    batch_size: int,
-    *,
-    isolate_documents: bool = False,
-    objective: Objective = "next-token",
-    mask_id: int | None = None,
-    mask_fraction: float = 0.15,
-) -> Iterator[Batch]:
-    """Yield batches that cover the whole store once, in order, without overlap.
-
-    The first window starts with the end-of-text token before the first document, at position 0.
-    Every token is a target exactly once (with masked-token: at most once), so the sum of losses
-    divided by `store.bytes` gives bits per byte. The last window is padded with tokens that are
-    not counted; the last batch may have fewer rows.
-    """
-    for batch, _ in evaluation_batches(
-        store,
-        context_length,
-        batch_size,
-        isolate_documents=isolate_documents,
-        objective=objective,
-        mask_id=mask_id,
-        mask_fraction=mask_fraction,
-    ):
-        yield batch
-
-
 def evaluation_batches(
     store: TokenStore,
     context_length: int,
@@ -173,10 +144,13 @@ def evaluation_batches(
     mask_id: int | None = None,
     mask_fraction: float = 0.15,
 ) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
-    """Yield the batches of `evaluation_windows`, with the index in the store of each target.
+    """Yield batches that cover the whole store once, with the index in it of each target.
 
-    Conversations are packed as in training. Indices are int64 (rows, time); those of padding have
-    no meaning.
+    They are in order, without overlap. The first window starts with the end-of-text token before
+    the first document, at position 0. Every token is a target exactly once (with masked-token: at
+    most once), so the sum of losses divided by `store.bytes` gives bits per byte. The last window
+    is padded with tokens that are not counted; the last batch may have fewer rows. Conversations
+    are packed as in training. Indices are int64 (rows, time); those of padding have no meaning.
     """
     _check_objective(objective, mask_id, mask_fraction)
     packing = None if store.answers is None else Packing(store, context_length)
