@@ -64,7 +64,6 @@ from .requirements import (
     STATIC_ROTARY,
     TABLE,
     TWO_BASES,
-    UNCAPPED,
     UNCAPPED_SCORES,
     UNGATED,
     Requirement,
