@@ -23,7 +23,7 @@ from wordorder.interop.export import Export, export
 from wordorder.interop.huggingface import export as exporting
 from wordorder.interop.huggingface import rotary
 from wordorder.interop.huggingface.export import HUGGING_FACE
-from wordorder.interop.huggingface.families import FAMILIES, Family, rms_decoder
+from wordorder.interop.huggingface.families import FAMILIES, Family, gemma3, rms_decoder
 from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")
@@ -59,7 +59,8 @@ def test_each_row_is_exact(tmp_path: Path, kind: str, name: str) -> None:
 def test_the_folder_has_what_transformers_reads_and_no_pickle(tmp_path: Path) -> None:
     folder = exported(tmp_path, "LlamaForCausalLM", "yarn").folder
     assert folder == tmp_path / "run-hf"
-    assert {path.name for path in folder.iterdir()} == {*exporting.FILES, "wordorder.json"}
+    without_chat = set(exporting.FILES) - {"chat_template.jinja"}
+    assert {path.name for path in folder.iterdir()} == {*without_chat, "wordorder.json"}
     config = json.loads((folder / "config.json").read_text())
     assert config["rope_parameters"]["rope_theta"] == config["rope_theta"]
     assert config["rope_scaling"]["rope_type"] == "yarn"
@@ -125,6 +126,21 @@ def replaced_weights(change: Callable[[dict], dict]) -> Callable[[pytest.MonkeyP
     return patch
 
 
+def changed(
+    ending: str, change: Callable[[torch.Tensor], torch.Tensor]
+) -> Callable[[pytest.MonkeyPatch], None]:
+    """Return a patch that changes weights whose names end so."""
+    return replaced_weights(
+        lambda w: {n: change(v) if n.endswith(ending) else v for n, v in w.items()}
+    )
+
+
+def exchanged(name: str, one: str, other: str) -> str:
+    if one in name:
+        return name.replace(one, other)
+    return name.replace(other, one)
+
+
 def replaced_fields(**fields: Any) -> Callable[[pytest.MonkeyPatch], None]:
     """Return a patch that sets fields of every family's configuration."""
 
@@ -158,6 +174,7 @@ def rope(monkeypatch: pytest.MonkeyPatch, change: Callable[[dict], dict]) -> Non
 
 PLAIN_ROPE = {"rope_type": "default", "rope_theta": 312.5}
 DEFAULT, LLAMA, GPT2 = ("Qwen3ForCausalLM", "default"), "LlamaForCausalLM", "GPT2LMHeadModel"
+GPT_OSS, GEMMA = ("GptOssForCausalLM", "yarn"), ("Gemma3ForCausalLM", "two bases")
 NEOX, BERT = ("GPTNeoXForCausalLM", "partial"), ("BertForMaskedLM", "learned")
 MISTAKES: dict[str, tuple[tuple[str, str], Callable[[pytest.MonkeyPatch], None]]] = {
     "permutation left out": (DEFAULT, attribute(layout, "half_split", lambda x, *sizes: x)),
@@ -260,6 +277,63 @@ MISTAKES: dict[str, tuple[tuple[str, str], Callable[[pytest.MonkeyPatch], None]]
     "another activation": ((GPT2, "learned"), replaced_fields(activation_function="gelu_new")),
     "another epsilon": (DEFAULT, replaced_fields(rms_norm_eps=1e-2)),
     "residual not parallel": (NEOX, replaced_fields(use_parallel_residual=False)),
+    "Gemma's norms without their 1": (
+        GEMMA,
+        lambda m: m.setitem(
+            FAMILIES,
+            "gemma3",
+            FAMILIES["gemma3"]._replace(weights=replace(gemma3.WEIGHTS, norm_offset=0.0).write),
+        ),
+    ),
+    "Gemma's gate and up exchanged": (
+        GEMMA,
+        replaced_weights(lambda w: {exchanged(n, "gate_proj", "up_proj"): v for n, v in w.items()}),
+    ),
+    "Gemma's output norms exchanged": (
+        GEMMA,
+        replaced_weights(
+            lambda w: {exchanged(n, "post_attention", "post_feedforward"): v for n, v in w.items()}
+        ),
+    ),
+    "gate and up of experts exchanged": (
+        GPT_OSS,
+        replaced_weights(
+            lambda w: {
+                n: v.unflatten(-1, (-1, 2)).flip(-1).flatten(-2) if "gate_up" in n else v
+                for n, v in w.items()
+            }
+        ),
+    ),
+    "gate before up instead of in turn": (
+        GPT_OSS,
+        replaced_weights(
+            lambda w: {
+                n: v.unflatten(-1, (-1, 2)).mT.flatten(-2) if "gate_up" in n else v
+                for n, v in w.items()
+            }
+        ),
+    ),
+    "experts in another order": (GPT_OSS, changed("experts.down_proj", lambda v: v.flip(0))),
+    "biases of experts lost": (GPT_OSS, changed("experts.down_proj_bias", torch.zeros_like)),
+    "bias of the router lost": (GPT_OSS, changed("router.bias", torch.zeros_like)),
+    "sinks dropped": (GPT_OSS, changed("sinks", lambda v: v - 1e9)),
+    "sinks dropped from GraniteSWA": (
+        ("GraniteSWAForCausalLM", "sinks"),
+        changed("sinks", lambda v: v - 1e9),
+    ),
+    "sinks that take attention": (
+        ("GptOssForCausalLM", "without sinks and biases"),
+        changed("sinks", torch.zeros_like),
+    ),
+    **{
+        f"truncate lost: {kind}": (
+            (kind, name),
+            lambda m: rope(m, lambda r: {n: v for n, v in r.items() if n != "truncate"}),
+        )
+        for kind, name in ((LLAMA, "yarn, ends not rounded"), GPT_OSS)
+    },
+    "steepness of the gate lost": (GPT_OSS, replaced_fields(swiglu_alpha=1.0)),
+    "another limit of the clamp": (GPT_OSS, replaced_fields(swiglu_limit=0.5)),
     "BERT's own head": (
         BERT,
         replaced_weights(lambda w: {n: v * ("dense.bias" not in n) for n, v in w.items()}),
