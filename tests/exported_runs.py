@@ -269,6 +269,36 @@ GGUF_ROWS: dict[str, dict[str, dict[str, Any]]] = {
         "windows everywhere": {**RMS, "windows": (5,)},
         "sinks": {**RMS, "attention_sinks": True, "windows": (5, 0)},
     },
+    "gemma3": {
+        "two bases": {
+            **GEMMA,
+            "position": "rotary:base=100/rotary:base=100/rotary:base=5000,scaling=linear,factor=4",
+            "windows": (5, 5, 0),
+            "layers": 4,
+            "embedding_scale": 3.0,
+        },
+        "ntk, untied": {
+            **GEMMA,
+            "position": "rotary:base=100/rotary:base=100,scaling=ntk,factor=4",
+            "windows": (5, 0),
+            "key_value_heads": 2,
+            "head_dim": 12,
+            **UNTIED,
+        },
+        "windows and none": {**GEMMA, "position": "rotary/none", "windows": (5, 0)},
+        "no windows, capped": {
+            **GEMMA,
+            "logit_softcap": 2.0,
+            "position": "rotary:scaling=linear,factor=4",
+        },
+        "windows everywhere, capped": {
+            **GEMMA,
+            "logit_softcap": 2.0,
+            "windows": (5,),
+            "position": "rotary:layout=half",
+        },
+        "no positions": {**GEMMA, "position": "none"},
+    },
     "refact": {
         "4 heads": {**RMS, "position": "alibi"},
         "6 heads": {

@@ -29,7 +29,7 @@ ROPES: dict[str, dict[str, Any]] = {
     "yarn": rope("yarn", factor=4.0, beta_fast=3.0, beta_slow=0.5, **ORIGINAL),
     "yarn, usual": rope("yarn", factor=4.0, **ORIGINAL),
     "yarn, ends not rounded": rope(
-        "yarn", factor=4.0, beta_fast=3.0, beta_slow=0.5, truncate=False, **ORIGINAL
+        "yarn", factor=4.0, beta_fast=3.0, beta_slow=0.05, truncate=False, **ORIGINAL
     ),
     "yarn, attention factor": rope("yarn", factor=4.0, attention_factor=1.3, **ORIGINAL),
     "yarn, two scales": rope("yarn", factor=4.0, mscale=0.7, mscale_all_dim=0.3, **ORIGINAL),

@@ -145,13 +145,13 @@ def test_every_command_line_is_one_that_the_command_takes(
             assert arguments[0] in ("COMMAND", "--version", "--help"), arguments
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_a_recipe_trains(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my.txt").write_text(TEXT * 4, encoding="utf-8")
     commands = list(commands_of(DOCS / "recipes.md"))
     recipes = [arguments for arguments in commands if arguments[0] == "train"]
-    assert len(recipes) == 6
+    assert len(recipes) == 7
     assert main([*shrunk(recipes[number]), *SMALL, "--steps", "2", "--out", "run"]) == 0
 
 

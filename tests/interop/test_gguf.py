@@ -20,6 +20,7 @@ from wordorder.interop.gguf import architectures, rotary, tokenizer
 from wordorder.interop.gguf import export as exporting
 from wordorder.interop.gguf.export import LLAMA_CPP
 from wordorder.interop.gguf.verify import DTYPE_SHARES, GELU_SHARE
+from wordorder.positions import Rotary
 
 ALL = [(kind, name) for kind, rows in GGUF_ROWS.items() for name in rows]
 SMALLEST = 0.3  # of the spread of logits: they must depend on something to be worth comparing
@@ -41,7 +42,7 @@ def test_each_row_is_exact(tmp_path: Path, kind: str, name: str) -> None:
     with torch.no_grad():
         spread = run.model(torch.arange(TRAINED)[None]).std()
     assert spread > SMALLEST
-    rounds = run.model_config.feed_forward.startswith("gelu")
+    rounds = run.model_config.feed_forward.startswith(("gelu", "geglu"))
     largest = 2 * spread * GELU_SHARE if rounds else TOLERANCE
     assert result.largest_difference < largest / 4
     longest = TRAINED if run.model.position.max_position == TRAINED - 1 else 2 * TRAINED
@@ -145,7 +146,14 @@ def plain(rotary_embedding: Any) -> rotary.RopeSettings:
     return rotary.RopeSettings({"rope.freq_base": 312.5})
 
 
-DEFAULT = ("qwen3", "default")
+def rounded_divisors(embedding: Any, context_length: int) -> Any:
+    """Return the divisors as if ends of YaRN's ramp were rounded."""
+    options = {**embedding.options(), "truncate": True}
+    return DIVISORS(Rotary(embedding.shape, **options), context_length)
+
+
+DIVISORS = rotary._divisors
+DEFAULT, GEMMA = ("qwen3", "default"), ("gemma3", "two bases")
 SCALINGS = [
     *(("qwen3", name) for name in ("linear", "ntk")),
     *(("llama", name) for name in ("linear", "ntk", "yarn", "llama3", "proportional", "partial")),
@@ -185,6 +193,34 @@ MISTAKES: dict[str, tuple[tuple[str, str], Patch]] = {
     "a sink that takes attention": (
         ("granite_swa", "windows"),
         tensors(lambda w: {n: v * ("sinks" not in n) for n, v in w.items()}),
+    ),
+    "sinks dropped": (
+        ("granite_swa", "sinks"),
+        tensors(lambda w: {n: v - 1e9 * ("sinks" in n) for n, v in w.items()}),
+    ),
+    "truncate lost": (
+        ("llama", "yarn, ends not rounded"),
+        attribute(rotary, "_divisors", rounded_divisors),
+    ),
+    "local base of Gemma lost": (GEMMA, metadata(rope__freq_base_swa=None)),
+    "scaling of Gemma lost": (GEMMA, metadata(rope__scaling__factor=1.0)),
+    "windows of Gemma in other layers": (GEMMA, metadata(attention__sliding_window_pattern=2)),
+    "cap of Gemma lost": (
+        ("gemma3", "no windows, capped"),
+        metadata(final_logit_softcapping=None),
+    ),
+    "Gemma's norms without their 1": (
+        GEMMA,
+        tensors(lambda w: {n: v - 1 * ("norm" in n) for n, v in w.items()}),
+    ),
+    "Gemma's multiplier twice": (GEMMA, multiplied("token_embd.weight", 32**0.5)),
+    "Gemma's gate and up exchanged": (
+        GEMMA,
+        attribute(
+            architectures,
+            "NAMES",
+            {**architectures.NAMES, "feed_forward.gate": "ffn_up", "feed_forward.up": "ffn_gate"},
+        ),
     ),
     "tied head untied": (
         DEFAULT,

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from stock_models import STOCK, TRAINED, save_stock
+from stock_models import STOCK, TRAINED, save_stock, stock_model
 
+from wordorder.interop.huggingface.families import gpt_oss
+from wordorder.interop.huggingface.fields import Fields
 from wordorder.interop.huggingface.import_folder import ImportedRun, import_folder
 from wordorder.text.chat_template import recorded_template
 from wordorder.text.corpus import Turn
@@ -42,6 +44,35 @@ def test_each_model_gives_the_same_logits(tmp_path: Path, kind: str, name: str) 
     assert readings == {"alone", "padded", *(["cached"] if is_causal else [])}
     with torch.no_grad():
         assert run.model(torch.arange(TRAINED)[None]).std() > 0.3
+
+
+def test_gpt_oss_clamps_large_values(tmp_path: Path) -> None:
+    """With random weights alone nothing reaches the limit of 7."""
+    folder = tmp_path / "stock"
+    model = save_stock(folder, "GptOssForCausalLM", STOCK["GptOssForCausalLM"]["default"])
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.mlp.experts.gate_up_proj *= 8
+    model.save_pretrained(folder)
+    result = import_folder(folder, tmp_path / "run")
+    assert result.largest_difference is not None and result.largest_difference < CLOSE * 2
+
+
+def test_gpt_oss_without_rotary_settings_has_those_of_its_class() -> None:
+    model = stock_model("GptOssForCausalLM", STOCK["GptOssForCausalLM"]["default"])
+    values = {**model.config.to_dict(), "rope_parameters": None, "max_position_embeddings": 131072}
+    openai = {"experts_per_token": 2, "initial_context_length": 4096}
+    fields = Fields({**values, **openai}, "config.json")
+    options = gpt_oss.imported(fields).options
+    fields.check_unread()
+    theirs = transformers.GptOssConfig().rope_parameters
+    assert options["trained_length"] == theirs["original_max_position_embeddings"] == 4096
+    assert options["position"] == (
+        "rotary:base=150000.0,scaling=yarn,factor=32.0,original_length=4096,beta_fast=32.0,"
+        "beta_slow=1.0,truncate=false"
+    )
+    assert (theirs["rope_type"], theirs["rope_theta"], theirs["factor"]) == ("yarn", 150000.0, 32.0)
+    assert theirs["truncate"] is False
 
 
 OLDER: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {

@@ -153,6 +153,18 @@ def test_a_cache_changes_nothing(make_random: MakeModel, options: dict[str, Any]
 
 
 @torch.no_grad()
+def test_slopes_in_a_dimension_are_left_to_models_without_sinks(make_random: MakeModel) -> None:
+    """They are right up to a constant for each row, which a sink would need too."""
+    tokens = torch.randint(40, (1, 520), generator=torch.Generator().manual_seed(0))
+    outputs = []
+    for kernel in ("auto", "whole"):
+        model = make_random(position="alibi", attention_sinks=True, trained_length=520)
+        model.attention_kernel = kernel
+        outputs.append(model(tokens))
+    torch.testing.assert_close(*outputs, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("position", ["rotary", "alibi"])
 def test_a_compiled_decoding_step(make_random: MakeModel, position: str) -> None:
     model = make_random(position=position, attention_sinks=True)

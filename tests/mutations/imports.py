@@ -6,6 +6,7 @@ FAMILIES = "families"
 IMPORT, REFUSED = "tests/interop/test_import.py", "tests/interop/test_import_refused.py"
 OLDER = f"{IMPORT}::test_files_of_older_versions_are_read"
 ALL = f"{IMPORT}::test_each_model_gives_the_same_logits"
+GPT_OSS = f"{ALL}[GptOssForCausalLM-default]"
 LLAMA, BERT = f"{ALL}[LlamaForCausalLM-default]", f"{ALL}[BertForMaskedLM-default]"
 
 
@@ -207,6 +208,56 @@ MUTANTS = (
         'positions="transformer.wpe",',
         'positions="transformer.wpe",\n    offset=1,',
         f"{ALL}[GPT2LMHeadModel-default]",
+    ),
+    slip(
+        "sinks dropped",
+        "weights.py",
+        "for kind in (*KINDS, SINKS):",
+        "for kind in KINDS:",
+        f"{ALL}[GraniteSWAForCausalLM-bases]",
+    ),
+    slip(
+        "ends of YaRN's ramp rounded",
+        "rope_fields.py",
+        'values["truncate"] = False',
+        'values["truncate"] = True',
+        f"{ALL}[LlamaForCausalLM-yarn, ends not rounded]",
+    ),
+    slip(
+        "gate and up of experts exchanged",
+        f"{FAMILIES}/gpt_oss.py",
+        "torch.cat((joined[:, ::2], joined[:, 1::2]), 1)",
+        "torch.cat((joined[:, 1::2], joined[:, ::2]), 1)",
+        GPT_OSS,
+    ),
+    slip(
+        "experts in another order",
+        f"{FAMILIES}/gpt_oss.py",
+        'tensors[f"{experts}.down_proj"].mT,',
+        'tensors[f"{experts}.down_proj"].mT.flip(0),',
+        GPT_OSS,
+    ),
+    slip(
+        "bias of the router lost",
+        f"{FAMILIES}/gpt_oss.py",
+        "layer = super()._restored(tensors, prefix, model)",
+        "layer = {**super()._restored(tensors, prefix, model)}\n"
+        '        layer[f"{ROUTER}.bias"] = 0 * layer[f"{ROUTER}.bias"]',
+        GPT_OSS,
+    ),
+    slip(
+        "windows of gpt-oss in other layers",
+        f"{FAMILIES}/gpt_oss.py",
+        "window if kind == SLIDING else 0",
+        "window if kind == FULL else 0",
+        GPT_OSS,
+    ),
+    slip(
+        "one base for GraniteSWA",
+        f"{FAMILIES}/granite_swa.py",
+        'of_base[base].spec if base else "none"',
+        'rotary.spec if base else "none"',
+        f"{ALL}[GraniteSWAForCausalLM-bases]",
     ),
     slip(
         "unknown fields ignored",

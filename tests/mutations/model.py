@@ -8,6 +8,7 @@ CONTEXT = "tests/model/test_context_length.py"
 EVICTION = "tests/model/test_eviction.py"
 FLEXIBLE = "tests/model/test_flexible.py::test_it_is_the_plain_road[alibi-False]"
 COMPILED = "tests/model/test_compiled.py::test_compiled_alibi_at_positions_that_fall_is_eager"
+SINKS = "tests/model/test_sinks.py"
 AFTER_A_CACHE = "tests/model/test_flexible.py::test_after_a_cache_it_is_the_plain_road"
 
 MUTANTS = (
@@ -150,5 +151,40 @@ MUTANTS = (
         "model/flexible_attention.py",
         (("score(value, batch, head, indices[row], key)", "score(value, batch, head, row, key)"),),
         (AFTER_A_CACHE,),
+    ),
+    Mutant(
+        "sinks: left out of the plain kernel",
+        "model/plain_attention.py",
+        (
+            (
+                "    return torch.cat((scores, column), -1)\n",
+                "    return torch.cat((scores, column - 1e9), -1)\n",
+            ),
+        ),
+        (SINKS,),
+    ),
+    Mutant(
+        "sinks: scaled as scores are",
+        "model/fused_attention.py",
+        (("_terms(sinks / problem.scale, keys.dtype)", "_terms(sinks, keys.dtype)"),),
+        (SINKS,),
+    ),
+    Mutant(
+        "sinks: hidden by the mask",
+        "model/fused_attention.py",
+        (("F.pad(allowed, (1, 0), value=True)", "F.pad(allowed, (1, 0), value=False)"),),
+        (SINKS,),
+    ),
+    Mutant(
+        "sinks: without a gradient",
+        "model/plain_attention.py",
+        (("to_sinks += to_scores[..., -1].sum", "to_sinks += 0 * to_scores[..., -1].sum"),),
+        (SINKS,),
+    ),
+    Mutant(
+        "sinks: with ALiBi's slopes, whose scores miss a constant",
+        "model/fused_attention.py",
+        (("        and problem.sinks is None\n", ""),),
+        (SINKS,),
     ),
 )

@@ -107,6 +107,12 @@ MUTANTS = (
         (SCALINGS, "tests/positions/test_rotary_scaling.py"),
     ),
     Mutant(
+        "ends of the ramp always rounded",
+        "positions/rotary_scaling.py",
+        (("    if truncate:\n", "    if True:\n"),),
+        ("tests/parity/test_truncate.py",),
+    ),
+    Mutant(
         "temperature twice",
         "positions/rotary.py",
         (

@@ -10,9 +10,11 @@ from wordorder.model.config import GATED
 from .architecture import Architecture
 from .rotary_kinds import (
     BY_DIVISORS,
+    BY_METADATA,
     BY_TWO_SETS,
     PLAIN,
     are_alone,
+    are_full_at_the_end,
     are_full_every,
     has_decoupled_rotary,
     has_plain_rotary,
@@ -201,6 +203,15 @@ LOCAL_AND_GLOBAL = Requirement(
     "in the others",
     "--position rotary",
 )
+PLAIN_LOCAL_AND_GLOBAL = Requirement(
+    lambda a: (
+        has_rotary_by_window(a, of_full=BY_METADATA)
+        and all(a.rotary(i) for i in range(a.config.layers) if a.config.window(i))
+    ),
+    "one rotary embedding of whole heads in layers with a window, there without scaling, and one "
+    "in the others, without scaling or with linear or ntk",
+    "--position rotary",
+)
 TWO_BASES = Requirement(
     lambda a: has_rotary_by_window(a, of_full=PLAIN) and all(a.layers),
     "one rotary embedding of whole heads without scaling in layers with a window, and one in the "
@@ -247,8 +258,13 @@ NO_FIRST_NORM = Requirement(
     lambda a: not a.config.first_norm, "no norm before the first attention", "--no-first-norm"
 )
 GLOBAL_EVERY = Requirement(
-    lambda a: are_full_every(a),
+    are_full_every,
     "sliding windows of one size in all layers but the first and every N-th after it, or none",
+    "--windows 0",
+)
+GLOBAL_AT_THE_END = Requirement(
+    are_full_at_the_end,
+    "sliding windows of one size in all layers but every N-th, or in all, or none",
     "--windows 0",
 )
 NO_POSITION = Requirement(lambda a: a.is_position_free, "no positions", "--position none")

@@ -102,6 +102,15 @@ def has_rotary_by_window(architecture: Architecture, *, of_full: frozenset[str])
     return are_alone(architecture) and are_equal and not sliding and not full
 
 
+def are_full_at_the_end(architecture: Architecture) -> bool:
+    """Return whether the layers without a window are the last of every N, all, or none."""
+    limited = [architecture.config.window(i) is not None for i in range(architecture.config.layers)]
+    if len(architecture.window_sizes) > 1:
+        return False
+    period = limited.index(False) + 1 if not all(limited) else len(limited) + 1
+    return all(is_limited == bool((i + 1) % period) for i, is_limited in enumerate(limited))
+
+
 def are_full_every(architecture: Architecture) -> bool:
     """Return whether the layers without a window are the first and every N-th after it."""
     config = architecture.config

@@ -24,17 +24,26 @@ SAMPLES = (
     "def f(x):\n    return x[1:]  # naïve café, 東京, नमस्ते, 🙂👩‍🚀",
     "",
 )
+CHAT_TEMPLATE = "chat_template.jinja"
 RANDOM_TEXTS, RANDOM_TOKENS = 8, 64
 
 
 def write_tokenizer(
-    folder: Path, tokenizer: Tokenizer, *, trained_length: int, fills_in: bool
+    folder: Path,
+    tokenizer: Tokenizer,
+    *,
+    trained_length: int,
+    fills_in: bool,
+    chat_template: str | None = None,
 ) -> None:
     """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json.
 
     Args:
         fills_in: the model fills in hidden tokens: text that spells the mask token is the token.
+        chat_template: in Jinja, for chat_template.jinja; it spells special tokens. None: none.
     """
+    if chat_template is not None:
+        write_text(folder / CHAT_TEMPLATE, chat_template)
     data = json.loads(tokenizer.backend.to_str())
     names = {index: token for token, index in tokenizer.backend.get_vocab().items()}
     end, beginning = names[tokenizer.end_of_text], tokenizer.beginning_of_text
@@ -50,7 +59,7 @@ def write_tokenizer(
         "padding_side": "right" if fills_in else "left",
         "clean_up_tokenization_spaces": False,
         # Text that spells a special token is characters, as wordorder reads it.
-        "split_special_tokens": not fills_in,
+        "split_special_tokens": not fills_in and chat_template is None,
     }
     for name, value in (
         ("tokenizer.json", data),

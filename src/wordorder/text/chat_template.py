@@ -32,6 +32,9 @@ from wordorder.text.objective import TemplateName
 from wordorder.text.tokenizer import Tokenizer
 
 START, END = "<|im_start|>", "<|im_end|>"
+# The end of text before a conversation, in templates for other programs. Whoever reads a
+# conversation here puts it there, so that a template that begins with it is read without.
+OPENING = "{{ eos_token }}"
 ROLE_OF = {"prompt": "user", "answer": "assistant"}
 DAY = date(2025, 1, 1)  # that templates write as today: tokens must not depend on the clock
 # Tags of transformers around what an assistant writes; they have no output.
@@ -65,6 +68,11 @@ class ChatTemplate(ABC):
     name: str
     special_tokens: tuple[str, ...] = ()
     has_history = True
+
+    @property
+    @abstractmethod
+    def jinja(self) -> str:
+        """The same template in Jinja, for other programs; it begins with the end of text."""
 
     @abstractmethod
     def pieces(self, turns: Sequence[Turn], *, answering: bool = False) -> list[Piece]:
@@ -114,6 +122,16 @@ class Plain(ChatTemplate):
     name = "plain"
     has_history = False
 
+    @property
+    def jinja(self) -> str:
+        return (
+            OPENING
+            + "{% if messages | length > 2 or messages[0]['role'] != 'user' %}"
+            + "{{ raise_exception('this model has learnt single answers: give one user message') }}"
+            + "{% endif %}{{ messages[0]['content'] + '\\n' }}"
+            + "{% if messages | length > 1 %}{{ messages[1]['content'] }}{% endif %}"
+        )
+
     def pieces(self, turns: Sequence[Turn], *, answering: bool = False) -> list[Piece]:
         prompt, *answer = (turn.content for turn in turns)
         return [Piece(f"{prompt}\n"), *(Piece(text, counted=True) for text in answer)]
@@ -124,6 +142,16 @@ class ChatML(ChatTemplate):
 
     name = "chatml"
     special_tokens = (START, END)
+
+    @property
+    def jinja(self) -> str:
+        return (
+            OPENING
+            + "{% for message in messages %}"
+            + f"{{{{ '{START}' + message['role'] + '\\n' + message['content'] + '{END}\\n' }}}}"
+            + "{% endfor %}"
+            + f"{{% if add_generation_prompt %}}{{{{ '{START}assistant\\n' }}}}{{% endif %}}"
+        )
 
     def pieces(self, turns: Sequence[Turn], *, answering: bool = False) -> list[Piece]:
         pieces = []
@@ -171,10 +199,15 @@ class JinjaTemplate(ChatTemplate):
         environment.globals["strftime_now"] = DAY.strftime
         environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
         try:
-            self._template = environment.from_string(GENERATION.sub(_as_block, source))
+            read = GENERATION.sub(_as_block, source.removeprefix(OPENING))
+            self._template = environment.from_string(read)
         except TemplateError as error:
             raise _failed(error) from None
         self.pieces(PROBE)
+
+    @property
+    def jinja(self) -> str:
+        return OPENING + self.source.removeprefix(OPENING)
 
     def record(self) -> dict[str, Any]:
         return {

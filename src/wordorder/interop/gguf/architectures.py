@@ -35,10 +35,12 @@ NAMES = {
     "attention.key_norm": "attn_k_norm",
     "joined": "attn_qkv",
     "attention.output": "attn_output",
+    "attention_output_norm": "post_attention_norm",
     "feed_forward_norm": "ffn_norm",
     "feed_forward.gate": "ffn_gate",
     "feed_forward.up": "ffn_up",
     "feed_forward.down": "ffn_down",
+    "feed_forward_output_norm": "post_ffw_norm",
 }
 NO_WINDOW = 1 << 20  # a window longer than any text
 SOFTMAX = 1  # llama.cpp's number of a gate that no layer has
@@ -54,6 +56,7 @@ class Form(NamedTuple):
         is_gpt: queries, keys and values are one projection, and every module has a bias.
         always_untied: the output layer is a tensor of its own.
         has_sinks: attention has sinks.
+        scales_words: word vectors are multiplied by the square root of the width.
         further: returns more metadata and tensors.
     """
 
@@ -63,6 +66,7 @@ class Form(NamedTuple):
     is_gpt: bool = False
     always_untied: bool = False
     has_sinks: bool = False
+    scales_words: bool = False
     further: Callable[[LanguageModel], tuple[Metadata, Tensors]] = lambda model: ({}, {})
 
 
@@ -103,6 +107,26 @@ def _granite_swa(model: LanguageModel) -> tuple[Metadata, Tensors]:
     return metadata, {}
 
 
+def _gemma3(model: LanguageModel) -> tuple[Metadata, Tensors]:
+    """Return the bases and windows: every N-th layer has none, with N = 0 each layer has one."""
+    config, architecture = model.config, Architecture.of(model)
+    limited = [config.window(i) is not None for i in range(config.layers)]
+    bases = {
+        kind: rotary.by_metadata(architecture.rotary(limited.index(kind))).metadata
+        for kind in set(limited)
+    }
+    metadata = bases.get(False, {})
+    if any(limited):
+        metadata |= {
+            "attention.sliding_window": max(architecture.window_sizes),
+            "attention.sliding_window_pattern": 0 if all(limited) else limited.index(False) + 1,
+            "rope.freq_base_swa": bases[True]["rope.freq_base"],
+        }
+    if config.logit_softcap:
+        metadata["final_logit_softcapping"] = config.logit_softcap
+    return metadata, {}
+
+
 def _exaone(model: LanguageModel) -> tuple[Metadata, Tensors]:
     """Return what makes EXAONE-MoE dense: its local layers turn, its global layers do not."""
     config, architecture = model.config, Architecture.of(model)
@@ -128,6 +152,7 @@ FORMS: dict[str, Form] = {
     "granite": Form(further=_granite),
     "granite_swa": Form(rotary.by_divisors, has_sinks=True, further=_granite_swa),
     "exaone-moe": Form(rotary.by_divisors, halves=True, always_untied=True, further=_exaone),
+    "gemma3": Form(halves=True, scales_words=True, further=_gemma3),
     "refact": Form(),
     "gpt2": Form(is_gpt=True, further=_position_table),
     "gptneox": Form(
@@ -172,7 +197,13 @@ def tensors(model: LanguageModel, name: str) -> Tensors:
     """Return the weights under the names of an architecture."""
     config, form, architecture = model.config, FORMS[name], Architecture.of(model)
     words = WeightMap(
-        "token_embd", "output", "output_norm", "blk.{}.", NAMES, has_biases=form.is_gpt
+        "token_embd",
+        "output",
+        "output_norm",
+        "blk.{}.",
+        NAMES,
+        has_biases=form.is_gpt,
+        scales_words=form.scales_words,
     )
     named = words.word_weights(model)
     if form.always_untied:

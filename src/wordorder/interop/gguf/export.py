@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from wordorder.atomic import write_text
 from wordorder.errors import Refused
+from wordorder.interop import chat_templates
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LONGER, TOLERANCE, LogitComparison, exact
 from wordorder.interop.export import Target, Written
@@ -71,7 +73,15 @@ def _written(
     Raises:
         Refused: one that is not exact.
     """
-    write_gguf(path, model, run.tokenizer, architecture, dtype=dtype, title=title)
+    write_gguf(
+        path,
+        model,
+        run.tokenizer,
+        architecture,
+        dtype=dtype,
+        title=title,
+        chat=_chat_metadata(run),
+    )
     trained = model.config.trained_length
     longest = table_length(Architecture.of(model)) if architecture in TABLES else None
     context = trained + min(trained, LONGER)
@@ -83,6 +93,15 @@ def _written(
             original=str(run.folder),
         )
     return texts, comparisons
+
+
+def _chat_metadata(run: Run) -> dict[str, Any]:
+    """Return the template of conversations, and the token that ends an answer, if there is one."""
+    template = chat_templates.exported_template(run)
+    if template is None:
+        return {}
+    others = chat_templates.ends_of_answer(run)[1:]
+    return {"chat_template": template, **({"ggml.eot_token_id": others[0]} if others else {})}
 
 
 def _notes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,19 @@ from . import architectures, tokenizer
 from .card import SAMPLING
 
 DTYPES = ("f32", "f16", "q8_0")
+NO_CHAT: Mapping[str, Any] = {}
 BLOCK = 32  # numbers that q8_0 stores with one scale
 
 
 def write_gguf(
-    path: Path, model: LanguageModel, own_tokenizer: Tokenizer, name: str, *, dtype: str, title: str
+    path: Path,
+    model: LanguageModel,
+    own_tokenizer: Tokenizer,
+    name: str,
+    *,
+    dtype: str,
+    title: str,
+    chat: Mapping[str, Any] = NO_CHAT,
 ) -> None:
     """Write a GGUF file.
 
@@ -26,6 +35,7 @@ def write_gguf(
         name: the architecture.
         dtype: of matrices, one of DTYPES; vectors, and tables of positions, are float32.
         title: the name that programs show.
+        chat: the chat template's metadata, by keys after "tokenizer".
     """
     import gguf
 
@@ -41,6 +51,8 @@ def write_gguf(
         _add(writer, f"{name}.{key}", value)
     for key, value in tokenizer.metadata(own_tokenizer, model.config.vocabulary_size).items():
         _add(writer, f"tokenizer.ggml.{key}", value)
+    for key, value in chat.items():
+        _add(writer, f"tokenizer.{key}", value)
     for tensor, value in architectures.tensors(model, name).items():
         _add_tensor(writer, tensor, value, dtype)
     writer.write_header_to_file()

@@ -77,7 +77,7 @@ def shares(model: LanguageModel, length: int, dtype: str) -> dict[str, float]:
     turns = bool(Architecture.of(model).rotaries)
     every = {
         "angles of rotary": ANGLE_SHARE * length * turns,
-        "GELU": GELU_SHARE * model.config.feed_forward.startswith("gelu"),
+        "GELU": GELU_SHARE * model.config.feed_forward.startswith(("gelu", "geglu")),
         f"{dtype} matrices": DTYPE_SHARES[dtype],
     }
     return {name: share for name, share in every.items() if share}

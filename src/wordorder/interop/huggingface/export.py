@@ -11,11 +11,12 @@ from typing import Any
 from safetensors.torch import save_file
 
 from wordorder.atomic import write_text
+from wordorder.interop import chat_templates
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LogitComparison, exact
 from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import Holder
-from wordorder.interop.tokenizer_files import write_tokenizer
+from wordorder.interop.tokenizer_files import CHAT_TEMPLATE, write_tokenizer
 from wordorder.interop.verify import compare
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
@@ -28,9 +29,10 @@ from .own_code.export import FILES as CODE_FILES
 from .own_code.export import module_cache, write_code
 from .own_code.holder import holder_of, why_own_code
 from .rotary import static_length
-from .tokenizer import check_tokenizer
+from .tokenizer import chat_template_differs, check_tokenizer
 
 FILES = (
+    CHAT_TEMPLATE,
     "config.json",
     "model.safetensors",
     "generation_config.json",
@@ -69,6 +71,7 @@ def write(
     with quiet_transformers(), module_cache():
         notes = write_model(folder, run, model, holder)
         texts = check_tokenizer(folder, run.tokenizer, has_code=holder.has_code)
+        notes += _check_chat_template(folder, run, holder)
         with notify_if_slow("comparing transformers' logits with the run's"):
             comparisons = _compared(folder, run, model, holder)
     write_text(folder / "README.md", model_card(name, run, holder, comparisons, notes))
@@ -95,17 +98,31 @@ def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) ->
     _write_json(folder / "config.json", config)
     if not run.fills_in:
         static = None if holder.has_code else _static_length(architecture)
-        trained = model.config.trained_length
-        _write_json(folder / "generation_config.json", _generation(special, static, trained))
+        settings = _generation(special, static, model.config.trained_length)
+        if len(ends := chat_templates.ends_of_answer(run)) > 1:
+            settings["eos_token_id"] = ends
+        _write_json(folder / "generation_config.json", settings)
     write_tokenizer(
         folder,
         run.tokenizer,
         trained_length=model.config.trained_length,
         fills_in=run.fills_in,
+        chat_template=chat_templates.exported_template(run),
     )
     if holder.has_code:
         return (why_own_code(run.model_config), *write_code(folder, run.model_config))
     return _notes(architecture)
+
+
+def _check_chat_template(folder: Path, run: Run, holder: Holder) -> tuple[str, ...]:
+    """Remove a chat template that writes other tokens than training did, and say so."""
+    if run.chat is None or not chat_template_differs(folder, run, has_code=holder.has_code):
+        return ()
+    (folder / CHAT_TEMPLATE).unlink()
+    return (
+        "transformers writes conversations with other tokens than training did, as it does with "
+        "templates that write the date, so the folder has no chat template",
+    )
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -9,10 +9,12 @@ import tokenizers
 from tokenizers import AddedToken
 
 from wordorder.errors import BadInput, Refused
-from wordorder.interop.tokenizer_files import sample_texts
+from wordorder.interop import chat_templates
+from wordorder.interop.tokenizer_files import CHAT_TEMPLATE, sample_texts
 from wordorder.text.backends import ENDS_OF_TEXT
 from wordorder.text.chat_template import JinjaTemplate
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.training.run import Run
 
 from .weight_files import read_json
 
@@ -78,7 +80,7 @@ def read_chat_template(
     if path.is_file() and isinstance(stored := read_json(path), dict):
         settings = stored
     source = settings.get("chat_template")
-    if (file := folder / "chat_template.jinja").is_file():
+    if (file := folder / CHAT_TEMPLATE).is_file():
         source = file.read_text(encoding="utf-8")
     if isinstance(source, list):  # several by name
         source = next((t["template"] for t in source if t.get("name") == "default"), None)
@@ -134,3 +136,26 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = Fals
                 code="interop.tokenizer-differs",
             )
     return len(texts)
+
+
+def chat_template_differs(folder: Path, run: Run, *, has_code: bool = False) -> bool:
+    """Return whether `apply_chat_template` gives other tokens than the run's own template."""
+    from jinja2 import TemplateError
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=has_code
+    )
+
+    def ids(messages: list[dict[str, str]], answering: bool) -> Any:
+        return theirs.apply_chat_template(
+            messages, add_generation_prompt=answering, return_dict=True
+        )["input_ids"]
+
+    try:
+        return any(
+            ids(messages, answering) != expected
+            for messages, answering, expected in chat_templates.samples(run)
+        )
+    except (TemplateError, ValueError):
+        return True

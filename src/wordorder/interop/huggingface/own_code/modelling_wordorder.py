@@ -194,7 +194,13 @@ class WordorderModel(WordorderPreTrainedModel):
 
 
 class _WithOutputLayer(WordorderPreTrainedModel):
-    """What the two models with an output layer share."""
+    """What the two models with an output layer share.
+
+    Attributes:
+        output_class: transformers' output; that of masked models has no cache.
+    """
+
+    output_class: Any
 
     def get_output_embeddings(self) -> nn.Module | None:
         """Return the output layer; None where it is the embedding table itself."""
@@ -245,31 +251,15 @@ class _WithOutputLayer(WordorderPreTrainedModel):
             loss = self.loss_function(
                 logits=logits, labels=labels, vocab_size=vocabulary, **options
             )
-        output = self.output(loss, logits, cache, watch.outputs(hidden))
+        cached = {} if cache is None else {"past_key_values": cache}
+        output = self.output_class(loss=loss, logits=logits, **cached, **watch.outputs(hidden))
         return output if returns_dict(self, return_dict) else output.to_tuple()
-
-    def output(
-        self,
-        loss: Tensor | None,
-        logits: Tensor,
-        cache: WordorderCache | None,
-        others: dict[str, Any],
-    ) -> Any:
-        """Return transformers' output."""
-        raise NotImplementedError
 
 
 class WordorderForCausalLM(_WithOutputLayer, GenerationMixin):
     """The model that predicts the next token."""
 
-    def output(
-        self,
-        loss: Tensor | None,
-        logits: Tensor,
-        cache: WordorderCache | None,
-        others: dict[str, Any],
-    ) -> Any:
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache, **others)
+    output_class = CausalLMOutputWithPast
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
@@ -286,14 +276,7 @@ class WordorderForCausalLM(_WithOutputLayer, GenerationMixin):
 class WordorderForMaskedLM(_WithOutputLayer):
     """The model that fills in masked tokens."""
 
-    def output(
-        self,
-        loss: Tensor | None,
-        logits: Tensor,
-        cache: WordorderCache | None,
-        others: dict[str, Any],
-    ) -> Any:
-        return MaskedLMOutput(loss=loss, logits=logits, **others)
+    output_class = MaskedLMOutput
 
 
 def returns_dict(model: WordorderPreTrainedModel, return_dict: bool | None) -> bool:
