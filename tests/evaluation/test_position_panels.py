@@ -27,6 +27,7 @@ EXPECTED = {
     "pope": "turning product attention",
     "selective": "product attention",
     "self-extend": "turning distances attention",
+    "log-temperature": "temperature",
     "shaw": "vectors-keys bias attention",
     "shaw-values": "vectors-keys vectors-values",
     "randomized": "sampled",

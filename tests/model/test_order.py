@@ -18,8 +18,7 @@ from wordorder.positions import CATALOGUE
 
 # Float32 sums in another order, of logits that spread by about 6; and what is no rounding.
 ROUNDING, APART = 1e-4, 1e-2
-DOORS = {name: kind.door for name, kind in CATALOGUE.items()}
-ORDERED = [name for name, door in DOORS.items() if door != "none"]
+ORDERED = [name for name, kind in CATALOGUE.items() if kind.tells_order]
 TOKENS = torch.arange(10)[None]
 
 MakeModel = Callable[..., LanguageModel]

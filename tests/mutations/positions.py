@@ -394,4 +394,27 @@ MUTANTS = (
         "one for all documents of a row",
         ("document = begins.cumsum(1)", "document = 0 * begins.cumsum(1)"),
     ),
+    slip(
+        "log-temperature",
+        "the sequence's length for the query's number of keys",
+        ("(indices + 1 if layout.causal else every)[None]", "every[None]"),
+    ),
+    slip(
+        "log-temperature",
+        "counted on through packed documents",
+        ("first = torch.searchsorted(ordered, ordered)", "first = torch.zeros_like(ordered)"),
+    ),
+    slip(
+        "log-temperature",
+        "fewest keys as most",
+        ("clamp(min=self.least)", "clamp(max=max(2, self.least))"),
+    ),
+    slip(
+        "log-temperature",
+        "one key too many in packed rows",
+        (
+            "torch.zeros_like(order).scatter(1, order, last - first)",
+            "torch.zeros_like(order).scatter(1, order, last - first + 1)",
+        ),
+    ),
 )

@@ -58,6 +58,7 @@ def facts(part: Part) -> dict[str, Any]:
         "additive": position.additive,
         "static_rotation": position.static_rotation,
         "shared": position.shared,
+        "tells_order": position.tells_order,
         "places": "sample_positions" in position.active_hooks(),
         "longest": position.max_position,
         "exports": exports_of_position(ModelConfig(position=str(part))),
@@ -77,6 +78,8 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         sees = "nothing itself: it says which positions training feeds"
     elif about["door"] == "none":
         sees = "nothing: what order a causal model sees comes from its mask"
+    elif not about["tells_order"]:
+        sees = "no order: put it beside others, or rely on the mask of a causal model"
     added, model = about["parameters"], ModelConfig()
     whole = f"the default model ({model.layers} layers, {model.heads} heads)"
     lines = [

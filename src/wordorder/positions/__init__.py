@@ -19,6 +19,7 @@ from .forgetting import Forgetting
 from .kerple import Kerple
 from .layout import TokenLayout, index_grid
 from .learned import Learned
+from .log_temperature import LogTemperature
 from .none import NoPosition
 from .offset import Offset
 from .path import Path
@@ -63,6 +64,7 @@ CATALOGUE: dict[str, type[Position]] = {
     "pope": Pope,
     "selective": Selective,
     "self-extend": SelfExtend,
+    "log-temperature": LogTemperature,
 }
 
 
@@ -121,6 +123,7 @@ __all__ = [
     "Forgetting",
     "Kerple",
     "Learned",
+    "LogTemperature",
     "ModelShape",
     "NoPosition",
     "Offset",

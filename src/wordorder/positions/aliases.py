@@ -29,6 +29,8 @@ ALIASES: dict[str, str] = {
     "contextual": "cope",
     "path-attention": "path",
     "selective-rope": "selective",
+    "ssmax": "log-temperature",
+    "scalable-softmax": "log-temperature",
 }
 
 # A name begins a spec, or follows a slash or a plus sign outside of brackets.

@@ -82,6 +82,8 @@ class Position(nn.Module):
         additive: `score` adds a term that does not depend on the score it is passed.
         static_rotation: a rotated key changes only if its position does.
         shared: one instance with its parameters serves all layers.
+        tells_order: by itself it distinguishes the orders of the same tokens. False for one
+            that only counts keys or changes what training feeds.
         order_leak: a clause inserted into messages, naming a component that reveals order
             without positions, such as a convolution; "" if there is none.
         follows: options whose default 0 means: derive from the trained length.
@@ -99,6 +101,7 @@ class Position(nn.Module):
     additive: bool = True
     static_rotation: bool = False
     shared: bool = False
+    tells_order: bool = True
     order_leak: str = ""
     follows: ClassVar[tuple[Follows, ...]] = ()
     matrices: tuple[str, ...] = ()

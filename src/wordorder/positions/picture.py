@@ -80,6 +80,15 @@ def product_by_distance(position: Position, length: int) -> Tensor:
     return products / products.abs().amax(-1, keepdim=True)
 
 
+@torch.no_grad()
+def query_factors(position: Position, length: int) -> Tensor:
+    """Return what queries of ones become, by the number of their keys, (heads, length)."""
+    shape = position.shape
+    ones = torch.ones(1, shape.heads, length, shape.head_dim)
+    tables = position.prepare(_layout(length, shape.causal))
+    return position.transform_queries(ones, tables, None)[0, ..., 0]
+
+
 def frequencies_of(position: Position, context_length: int) -> Tensor | None:
     """Return the angle per position of each rotated pair, (pairs,) float64; None without any."""
     if isinstance(position, Rotary):

@@ -57,6 +57,7 @@ class Randomized(Position):
         "evaluation: a limit no larger than needed reduces the difference.",
     )
 
+    tells_order = False
     follows = (Follows("limit", "four times the trained length", 2048),)
 
     def __init__(self, shape: ModelShape, /, *, limit: int = 0) -> None:
