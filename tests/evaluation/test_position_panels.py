@@ -28,6 +28,7 @@ EXPECTED = {
     "selective": "product attention",
     "self-extend": "turning distances attention",
     "log-temperature": "temperature",
+    "inkling": "bias attention",
     "shaw": "vectors-keys bias attention",
     "shaw-values": "vectors-keys vectors-values",
     "randomized": "sampled",

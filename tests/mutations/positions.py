@@ -417,4 +417,22 @@ MUTANTS = (
             "torch.zeros_like(order).scatter(1, order, last - first + 1)",
         ),
     ),
+    slip(
+        "inkling",
+        "past the extent the last profile",
+        ("added.where((distance >= least) & (distance <= most), 0.0)", "added"),
+    ),
+    slip(
+        "inkling",
+        "profiles read from the other end",
+        (
+            "column = most - distance.clamp(least, most)",
+            "column = distance.clamp(least, most) - least",
+        ),
+    ),
+    slip(
+        "inkling",
+        "weights of the first tokens for every query",
+        ("state[:, indices]", "state[:, : len(indices)]"),
+    ),
 )

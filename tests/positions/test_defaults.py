@@ -39,6 +39,7 @@ TABLES = {
     "path": {"convolution"},
     "pope": {"offsets"},
     "selective": {"convolution"},
+    "inkling": {"profiles"},  # looked up by distance
 }
 
 

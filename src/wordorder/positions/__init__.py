@@ -16,6 +16,7 @@ from .dape import Dape
 from .deberta import Deberta
 from .fire import Fire
 from .forgetting import Forgetting
+from .inkling import Inkling
 from .kerple import Kerple
 from .layout import TokenLayout, index_grid
 from .learned import Learned
@@ -65,6 +66,7 @@ CATALOGUE: dict[str, type[Position]] = {
     "selective": Selective,
     "self-extend": SelfExtend,
     "log-temperature": LogTemperature,
+    "inkling": Inkling,
 }
 
 
@@ -121,6 +123,7 @@ __all__ = [
     "Deberta",
     "Fire",
     "Forgetting",
+    "Inkling",
     "Kerple",
     "Learned",
     "LogTemperature",

@@ -29,6 +29,8 @@ ALIASES: dict[str, str] = {
     "contextual": "cope",
     "path-attention": "path",
     "selective-rope": "selective",
+    "inkling-bias": "inkling",
+    "relative-projection": "inkling",
     "ssmax": "log-temperature",
     "scalable-softmax": "log-temperature",
 }
