@@ -394,45 +394,4 @@ MUTANTS = (
         "one for all documents of a row",
         ("document = begins.cumsum(1)", "document = 0 * begins.cumsum(1)"),
     ),
-    slip(
-        "log-temperature",
-        "the sequence's length for the query's number of keys",
-        ("(indices + 1 if layout.causal else every)[None]", "every[None]"),
-    ),
-    slip(
-        "log-temperature",
-        "counted on through packed documents",
-        ("first = torch.searchsorted(ordered, ordered)", "first = torch.zeros_like(ordered)"),
-    ),
-    slip(
-        "log-temperature",
-        "fewest keys as most",
-        ("clamp(min=self.least)", "clamp(max=max(2, self.least))"),
-    ),
-    slip(
-        "log-temperature",
-        "one key too many in packed rows",
-        (
-            "torch.zeros_like(order).scatter(1, order, last - first)",
-            "torch.zeros_like(order).scatter(1, order, last - first + 1)",
-        ),
-    ),
-    slip(
-        "inkling",
-        "past the extent the last profile",
-        ("added.where((distance >= least) & (distance <= most), 0.0)", "added"),
-    ),
-    slip(
-        "inkling",
-        "profiles read from the other end",
-        (
-            "column = most - distance.clamp(least, most)",
-            "column = distance.clamp(least, most) - least",
-        ),
-    ),
-    slip(
-        "inkling",
-        "weights of the first tokens for every query",
-        ("state[:, indices]", "state[:, : len(indices)]"),
-    ),
 )

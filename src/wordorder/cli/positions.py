@@ -167,4 +167,5 @@ def _picture(part: Part) -> list[str]:
     positions = training_positions(example(find(part.name), count, **dict(part.options)), count)
     if positions == list(range(len(positions))):
         return ["It also changes values, so attention weights alone do not describe it."]
-    return [f"In training, {len(positions)} tokens get positions such as", f"{positions}"]
+    rounded = [round(position, 2) for position in positions]
+    return [f"In training, {len(positions)} tokens get positions such as", f"{rounded}"]

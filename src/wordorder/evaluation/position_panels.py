@@ -134,7 +134,8 @@ def _panels_of_one(subject: Subject) -> list[Panel]:
     if isinstance(position, LogTemperature):
         panels += [_temperature(subject, state, words) for state, words in subject.states]
     elif {"transform_queries", "transform_keys"} & hooks:
-        panels += [_product(subject, *state) for state in subject.states]
+        products = [_product(subject, *state) for state in subject.states]
+        panels += [panel for panel in products if not _is_flat(panel)]
     if isinstance(position, Shaw | ShawValues):
         panels += _vectors(subject)
     if {"distance_bias", "score"} & hooks:
@@ -204,6 +205,11 @@ def _product(subject: Subject, position: Position, words: str) -> Lines:
         lines = [replace(lines[0], name="scaled"), *head_lines(values, None, subject)]
         lines[1] = replace(lines[1], name="without scaling", look=GREY)
     return lines_by_distance("product", title, "relative product", lines, subject.past)
+
+
+def _is_flat(panel: Lines) -> bool:
+    """Return whether every line of a panel is level, as of what depends on content alone."""
+    return all(len({round(y, 6) for _, y in line.points}) == 1 for line in panel.lines)
 
 
 def _temperature(subject: Subject, position: Position, words: str) -> Lines:

@@ -15,9 +15,11 @@ from .cope import Cope
 from .dape import Dape
 from .deberta import Deberta
 from .fire import Fire
+from .fope import Fope
 from .forgetting import Forgetting
 from .inkling import Inkling
 from .kerple import Kerple
+from .key_offset import KeyOffset
 from .layout import TokenLayout, index_grid
 from .learned import Learned
 from .log_temperature import LogTemperature
@@ -67,6 +69,8 @@ CATALOGUE: dict[str, type[Position]] = {
     "self-extend": SelfExtend,
     "log-temperature": LogTemperature,
     "inkling": Inkling,
+    "key-offset": KeyOffset,
+    "fope": Fope,
 }
 
 
@@ -122,9 +126,11 @@ __all__ = [
     "Dape",
     "Deberta",
     "Fire",
+    "Fope",
     "Forgetting",
     "Inkling",
     "Kerple",
+    "KeyOffset",
     "Learned",
     "LogTemperature",
     "ModelShape",

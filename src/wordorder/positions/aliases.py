@@ -20,6 +20,7 @@ ALIASES: dict[str, str] = {
     "shaw-relative": "shaw",
     "relative-key": "shaw",  # Hugging Face's relative_key
     "disentangled": "deberta",
+    "fourier": "fope",
     "fox": "forgetting",
     "forgetting-transformer": "forgetting",
     "relative-bias": "t5",
@@ -31,6 +32,7 @@ ALIASES: dict[str, str] = {
     "selective-rope": "selective",
     "inkling-bias": "inkling",
     "relative-projection": "inkling",
+    "partial-key-offset": "key-offset",
     "ssmax": "log-temperature",
     "scalable-softmax": "log-temperature",
 }

@@ -197,8 +197,8 @@ class Position(nn.Module):
     ) -> Tensor:
         """Return the positions that training feeds; evaluation feeds plain ones.
 
-        Shapes: positions and the result are (batch or 1, time) int64: one row stands for every
-        sequence of the batch.
+        Shapes: positions (batch or 1, time) int64, one row for every sequence of the batch; the
+        result likewise, integers or float64.
         """
         return positions
 

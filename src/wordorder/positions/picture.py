@@ -271,11 +271,12 @@ def sparkline(weights: Tensor) -> str:
     return "".join(STEPS[step] for step in steps)
 
 
-def training_positions(position: Position, count: int, seed: int = 0) -> list[int]:
+def training_positions(position: Position, count: int, seed: int = 0) -> list[float]:
     """Return the positions that training feeds to a sequence of `count` tokens."""
     plain = torch.arange(count)[None]
     sampled = position.sample_positions(plain, 1, torch.Generator().manual_seed(seed))
-    return [int(p) for p in sampled[0]]
+    positions: list[float] = sampled[0].tolist()
+    return positions
 
 
 def _layout(length: int, causal: bool) -> TokenLayout:
