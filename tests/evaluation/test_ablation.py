@@ -20,7 +20,7 @@ from wordorder.text.store import TokenStore
 ROUNDING, APART = 1e-5, 1e-3
 LENGTH = 32
 # These say which positions training is fed, and do nothing by themselves.
-IDLE = ("none", "randomized", "offset")
+IDLE = ("none", "randomized", "offset", "coupled")
 # By themselves these tell no order: they count keys.
 ORDERLESS = ("log-temperature",)
 AT_THE_INPUT = ("sinusoidal", "learned")

@@ -33,6 +33,7 @@ EXPECTED = {
     "inkling": "bias attention",
     "key-offset": "",
     "fope": "product attention",
+    "coupled": "sampled",
     "shaw": "vectors-keys bias attention",
     "shaw-values": "vectors-keys vectors-values",
     "randomized": "sampled",

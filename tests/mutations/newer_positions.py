@@ -62,7 +62,7 @@ MUTANTS = (
     slip(
         "fope",
         "slow pairs turn too",
-        ("return frequencies[: turning(frequencies, self.resolved_length)]", "return frequencies"),
+        ("return every[: turning(every, self.resolved_period)].tolist()", "return every.tolist()"),
     ),
     slip(
         "fope",
@@ -85,5 +85,27 @@ MUTANTS = (
         "positions/rotary.py",
         (('            values["fraction"] = self.resolved_fraction\n', "            pass\n"),),
         ("tests/positions/test_hope.py",),
+    ),
+    slip(
+        "coupled",
+        "an offset for every token",
+        ("(batch_size, 1)", "(batch_size, positions.shape[1])"),
+    ),
+    slip(
+        "coupled",
+        "one offset for the batch",
+        ("(batch_size, 1)", "(1, 1)"),
+    ),
+    Mutant(
+        "coupled: digits counted through the plus sign",
+        "experiments/algorithms.py",
+        (("marks = (tokens < FIRST_SYMBOL) | (tokens == PLUS)", "marks = tokens < FIRST_SYMBOL"),),
+        ("tests/experiments/test_coupling.py",),
+    ),
+    Mutant(
+        "coupled: tested with plain positions",
+        "experiments/task_training.py",
+        (("Batch(batch.tokens, positions=batch.positions)", "Batch(batch.tokens)"),),
+        ("tests/experiments/test_coupling.py",),
     ),
 )

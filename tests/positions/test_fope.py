@@ -15,12 +15,12 @@ CLOSE = 3e-6
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("options", [{}, {"base": 30.0}, {"length": 500, "learned": True}])
+@pytest.mark.parametrize("options", [{}, {"base": 30.0}, {"period": 500, "learned": True}])
 @pytest.mark.parametrize("plainly", [True, False])
 def test_attention_is_the_papers(formula, lab, causal, options, plainly) -> None:
     fope = lab.filled(Fope(ModelShape(3, 8, trained_length=64, causal=causal), **options))
     paper, weights = formula("fope"), [fope.cosine_weights.tolist(), fope.sine_weights.tolist()]
-    turning = paper.frequencies(8, fope.resolved_base, fope.resolved_length)
+    turning = paper.frequencies(8, fope.resolved_base, fope.resolved_period)
     assert 1 < len(turning) == len(fope.frequencies()) <= 4
     q, k, v = (lab.numbers(3, 6, 8, seed=seed) for seed in range(3))
     steps = torch.tensor([0, 1, 2, 5, 40, 300])
@@ -45,7 +45,7 @@ def test_attention_is_the_papers(formula, lab, causal, options, plainly) -> None
         torch.testing.assert_close(output, expected, rtol=0, atol=CLOSE)
 
 
-@pytest.mark.parametrize("spec", ["fope:learned=true", "fope+alibi", "fope:length=300/none"])
+@pytest.mark.parametrize("spec", ["fope:learned=true", "fope+alibi", "fope:period=300/none"])
 @pytest.mark.parametrize("causal", [True, False])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
@@ -109,7 +109,7 @@ def test_grouped_keys_are_mixed_for_every_query_head(lab) -> None:
     assert output.shape == (1, 4, 5, 8) and torch.equal(output, expected)
 
 
-@pytest.mark.parametrize("options", [{"base": -1.0}, {"gain": -0.1}, {"length": -1}])
+@pytest.mark.parametrize("options", [{"base": -1.0}, {"gain": -0.1}, {"period": -1}])
 def test_bad_options_are_refused(options: dict) -> None:
     with pytest.raises(PositionError) as caught:
         Fope(ModelShape(2, 8), **options)

@@ -240,14 +240,16 @@ def test_the_attention_of_copies_is_a_softmax_of_the_bias() -> None:
     torch.testing.assert_close(weights, expected, atol=CLOSE, rtol=0)
 
 
-@pytest.mark.parametrize("name", sorted({*CATALOGUE} - {"offset", "randomized", "shaw-values"}))
+@pytest.mark.parametrize(
+    "name", sorted({*CATALOGUE} - {"coupled", "offset", "randomized", "shaw-values"})
+)
 def test_the_attention_of_copies_sums_to_one(name: str) -> None:
     weights = measured.weights_of_copies(of(name), 12)
     assert weights is not None and weights.shape == (2, 12)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["offset", "randomized", "shaw-values"])
+@pytest.mark.parametrize("name", ["coupled", "offset", "randomized", "shaw-values"])
 def test_what_attention_weights_do_not_show_has_none(name: str) -> None:
     assert measured.weights_of_copies(of(name), 12) is None
 

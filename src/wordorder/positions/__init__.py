@@ -12,6 +12,7 @@ from .axial import Axial
 from .base import DOORS, HOOKS, Position, PositionError
 from .composed import Composed, Sum
 from .cope import Cope
+from .coupled import Coupled
 from .dape import Dape
 from .deberta import Deberta
 from .fire import Fire
@@ -71,6 +72,7 @@ CATALOGUE: dict[str, type[Position]] = {
     "inkling": Inkling,
     "key-offset": KeyOffset,
     "fope": Fope,
+    "coupled": Coupled,
 }
 
 
@@ -102,6 +104,12 @@ def word_scale(spec: Spec | str, width: int) -> float | None:
     return scales.pop() if scales else None
 
 
+def wants_task_positions(spec: Spec | str) -> bool:
+    """Return whether an embedding of a spec takes the positions that a task provides."""
+    parts = (parse(spec) if isinstance(spec, str) else spec).parts
+    return any(find(part.name).task_positions for part in parts)
+
+
 def build(spec: Spec | str, shape: ModelShape) -> Composed:
     """Return the embeddings of a spec for a model of this shape."""
     return composed.build(parse(spec) if isinstance(spec, str) else spec, shape, CATALOGUE)
@@ -123,6 +131,7 @@ __all__ = [
     "Axial",
     "Composed",
     "Cope",
+    "Coupled",
     "Dape",
     "Deberta",
     "Fire",
@@ -161,5 +170,6 @@ __all__ = [
     "foreign",
     "index_grid",
     "parse",
+    "wants_task_positions",
     "word_scale",
 ]

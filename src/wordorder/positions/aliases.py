@@ -28,6 +28,7 @@ ALIASES: dict[str, str] = {
     "t5-bias": "t5",
     "swin": "relative",
     "contextual": "cope",
+    "position-coupling": "coupled",
     "path-attention": "path",
     "selective-rope": "selective",
     "inkling-bias": "inkling",

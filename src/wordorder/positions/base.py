@@ -84,6 +84,7 @@ class Position(nn.Module):
         shared: one instance with its parameters serves all layers.
         tells_order: by itself it distinguishes the orders of the same tokens. False for one
             that only counts keys or changes what training feeds.
+        task_positions: it takes the positions that a task provides for its examples.
         order_leak: a clause inserted into messages, naming a component that reveals order
             without positions, such as a convolution; "" if there is none.
         follows: options whose default 0 means: derive from the trained length.
@@ -102,6 +103,7 @@ class Position(nn.Module):
     static_rotation: bool = False
     shared: bool = False
     tells_order: bool = True
+    task_positions: bool = False
     order_leak: str = ""
     follows: ClassVar[tuple[Follows, ...]] = ()
     matrices: tuple[str, ...] = ()

@@ -33,14 +33,14 @@ class Fope(Position):
             start, for F frequencies; 0 gives rotary without its slow pairs. The authors have
             0.3 to 0.6, more in larger models.
         learned: train the weights; the authors keep their random initial values.
-        length: pairs that do not turn once within this many positions are constant; 0: the
+        period: pairs that take more positions than this for one turn are constant; 0: the
             trained length.
 
     Raises:
-        PositionError: an odd head size; a negative base, gain or length.
+        PositionError: an odd head size; a negative base, gain or period.
 
     Source: Hua et al. 2024, "Fourier Position Embedding", section 4: h_i(p) =
-    exp(i p f_i) + sum_j a_j exp(i p f_j), or 1 if f_i < 2 pi / length. As in the authors' code,
+    exp(i p f_i) + sum_j a_j exp(i p f_j), or 1 if f_i < 2 pi / period. As in the authors' code,
     cosine and sine have weights of their own, for each head of each layer.
     Not here: more frequencies than pairs; the authors' code lets at most half of the pairs
     turn, and gives constant pairs a sine of 1 too, which doubles their product.
@@ -54,7 +54,7 @@ class Fope(Position):
     formula = (
         "pair i at position p, as one complex number:  z′ = z · (cᵢ(p) + 𝑖 sᵢ(p))\n"
         "cᵢ(p) = Σⱼ Cᵢⱼ cos(p fⱼ),  sᵢ(p) = Σⱼ Sᵢⱼ sin(p fⱼ),  C, S = 1 + noise, per head\n"
-        "fⱼ = base^(−2j/d) ≥ 2π/length;  slower pairs have c = 1, s = 0"
+        "fⱼ = base^(−2j/d) ≥ 2π/period;  slower pairs have c = 1, s = 0"
     )
     traps = (
         "Products depend on positions themselves, not on distances alone: moving a sequence "
@@ -67,7 +67,7 @@ class Fope(Position):
     )
     follows = (
         defaults.FOLLOWS_BASE,
-        defaults.Follows("length", "the trained length"),
+        defaults.Follows("period", "the trained length"),
     )
 
     def __init__(
@@ -78,7 +78,7 @@ class Fope(Position):
         base: float = 0.0,
         gain: float = 0.3,
         learned: bool = False,
-        length: int = 0,
+        period: int = 0,
     ) -> None:
         super().__init__(shape)
         if shape.head_dim % 2:
@@ -87,19 +87,21 @@ class Fope(Position):
                 "even: choose another --head-dim",
                 code="positions.fope-head-size",
             )
-        if not base >= 0 or not gain >= 0 or length < 0:
+        if not base >= 0 or not gain >= 0 or period < 0:
             raise PositionError(
-                f"fope: base={base}, gain={gain} and length={length} must be positive; base=0 and "
-                "length=0 follow the trained length, gain=0 mixes nothing",
+                f"fope: base={base}, gain={gain} and period={period} must be positive; base=0 and "
+                "period=0 follow the trained length, gain=0 mixes nothing",
                 code="positions.fope-option",
             )
         self.base = base
         self.resolved_base = base or defaults.rotary_base(shape.trained_length)
         self.gain = gain
         self.learned = learned
-        self.length = length
-        self.resolved_length = length or shape.trained_length
-        count = len(self.frequencies())
+        self.period = period
+        self.resolved_period = period or shape.trained_length
+        # Python floats, which .to(), the meta device and tracing cannot change.
+        self.turning = tuple(self._turning())
+        count = len(self.turning)
         sizes = shape.heads, count, count  # [head, pair, frequency]
         self.cosine_weights = nn.Parameter(torch.empty(sizes), requires_grad=learned)
         self.sine_weights = nn.Parameter(torch.empty(sizes), requires_grad=learned)
@@ -114,13 +116,16 @@ class Fope(Position):
             weights.diagonal(dim1=-2, dim2=-1).add_(1.0)
 
     def resolved_options(self) -> dict[str, float]:
-        return {"base": self.resolved_base, "length": self.resolved_length}
+        return {"base": self.resolved_base, "period": self.resolved_period}
 
     def frequencies(self) -> Tensor:
         """Return the frequencies of pairs that turn, (F,) float64 on the CPU, descending."""
+        return torch.tensor(self.turning, dtype=torch.float64, device="cpu")
+
+    def _turning(self) -> list[float]:
         exponent = torch.arange(0, self.shape.head_dim, 2, dtype=torch.float64, device="cpu")
-        frequencies = self.resolved_base ** (-exponent / self.shape.head_dim)
-        return frequencies[: turning(frequencies, self.resolved_length)]
+        every = self.resolved_base ** (-exponent / self.shape.head_dim)
+        return every[: turning(every, self.resolved_period)].tolist()
 
     def mixtures(self, positions: Tensor) -> Rotation:
         """Return the cosines and sines of pairs, (batch, heads, time, F), at (batch, time)."""

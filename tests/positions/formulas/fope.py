@@ -3,10 +3,10 @@
 import math
 
 
-def frequencies(head_dim, base, length):
-    """base^(-2i/d), of those that turn at least once within the length."""
+def frequencies(head_dim, base, period):
+    """base^(-2i/d), of those that turn at least once within the period."""
     every = [base ** (-2 * i / head_dim) for i in range(head_dim // 2)]
-    return [f for f in every if f * length >= 2 * math.pi]
+    return [f for f in every if f * period >= 2 * math.pi]
 
 
 def mixed(vector, p, cosines, sines, turning):
