@@ -34,6 +34,7 @@ EXPECTED = {
     "key-offset": "",
     "fope": "product attention",
     "coupled": "sampled",
+    "stick-breaking": "attention",
     "shaw": "vectors-keys bias attention",
     "shaw-values": "vectors-keys vectors-values",
     "randomized": "sampled",

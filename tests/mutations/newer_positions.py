@@ -108,4 +108,19 @@ MUTANTS = (
         (("Batch(batch.tokens, positions=batch.positions)", "Batch(batch.tokens)"),),
         ("tests/experiments/test_coupling.py",),
     ),
+    slip(
+        "stick-breaking",
+        "the key's own share is passed on too",
+        ("passed.flip(-1).cumsum(-1).flip(-1) - passed", "passed.flip(-1).cumsum(-1).flip(-1)"),
+    ),
+    slip(
+        "stick-breaking",
+        "the product runs over the keys before",
+        ("passed.flip(-1).cumsum(-1).flip(-1) - passed", "passed.cumsum(-1) - passed"),
+    ),
+    slip(
+        "stick-breaking",
+        "masked keys take their share from what is left",
+        ("F.logsigmoid(-scores).masked_fill(~allowed, 0.0)", "F.logsigmoid(-scores)"),
+    ),
 )

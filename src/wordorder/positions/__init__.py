@@ -38,6 +38,7 @@ from .shape import ModelShape
 from .shaw import Shaw, ShawValues
 from .sinusoidal import Sinusoidal
 from .spec import Part, Spec, foreign
+from .stick_breaking import StickBreaking
 from .t5 import T5
 from .transformer_xl import TransformerXL
 from .xpos import XPos
@@ -73,6 +74,7 @@ CATALOGUE: dict[str, type[Position]] = {
     "key-offset": KeyOffset,
     "fope": Fope,
     "coupled": Coupled,
+    "stick-breaking": StickBreaking,
 }
 
 
@@ -160,6 +162,7 @@ __all__ = [
     "ShawValues",
     "Sinusoidal",
     "Spec",
+    "StickBreaking",
     "Sum",
     "TokenLayout",
     "TransformerXL",

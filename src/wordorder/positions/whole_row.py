@@ -80,6 +80,7 @@ def attend_in_tiles(
     one_tile: bool,
     tile_scores: int = 0,
     extra_output: Callable[[Tile, Tensor], Tensor] | None = None,
+    normalise: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Return softmax(scores) @ values; autograd follows it.
 
@@ -97,6 +98,7 @@ def attend_in_tiles(
         tile_scores: number of scores in a tile; 0: a number that suits the device.
         extra_output: called as (tile, weights), with weights as the scores; returns what is
             added to the output besides values, (sequences, heads, rows, head_dim).
+        normalise: called as (scores, mask) of a tile, returns its weights; None: the softmax.
 
     Shapes: values (batch, heads, key, head_dim); the result (batch, heads, query, head_dim).
     """
@@ -104,7 +106,10 @@ def attend_in_tiles(
     # The mask is an argument: an outer checkpoint would keep it alive if it were closed over.
     def attend(tile: Tile, may_attend: Tensor, values: Tensor, *inputs: Tensor) -> Tensor:
         scores = scores_of(tile, *inputs)
-        weights = scores.masked_fill(~tile.of(may_attend), float("-inf")).softmax(-1)
+        if normalise is None:
+            weights = scores.masked_fill(~tile.of(may_attend), float("-inf")).softmax(-1)
+        else:
+            weights = normalise(scores, tile.of(may_attend))
         output = weights.to(values.dtype) @ values[:, :, tile.keys]
         extra = None if extra_output is None else extra_output(tile, weights)
         return output if extra is None else output + extra.to(values.dtype)
