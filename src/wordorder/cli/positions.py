@@ -166,6 +166,8 @@ def _picture(part: Part) -> list[str]:
     count = 12
     positions = training_positions(example(find(part.name), count, **dict(part.options)), count)
     if positions == list(range(len(positions))):
-        return ["It also changes values, so attention weights alone do not describe it."]
+        return [
+            "Its output is not an average of values, so attention weights alone do not describe it."
+        ]
     rounded = [round(position, 2) for position in positions]
     return [f"In training, {len(positions)} tokens get positions such as", f"{rounded}"]
