@@ -16,6 +16,8 @@ from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.panels import QUIET, Field, Lines, look_of
 from wordorder.positions import CATALOGUE, parse
 
+OF_CONTENT = ("key-offset", "stick-breaking")
+NOT_OF_POSITIONS = "it is not a function of positions alone"
 MODEL = ModelConfig(width=32, layers=2, heads=2, trained_length=32)
 EXPECTED = {
     "none": "",
@@ -27,6 +29,12 @@ EXPECTED = {
     "pope": "turning product attention",
     "selective": "product attention",
     "self-extend": "turning distances attention",
+    "log-temperature": "temperature",
+    "inkling": "bias attention",
+    "key-offset": "",
+    "fope": "product attention",
+    "coupled": "sampled",
+    "stick-breaking": "",
     "shaw": "vectors-keys bias attention",
     "shaw-values": "vectors-keys vectors-values",
     "randomized": "sampled",
@@ -71,7 +79,8 @@ def test_the_whole_catalogue_is_expected_here() -> None:
 def test_every_embedding_has_its_panels_with_numbers(text: str) -> None:
     result = drawn(text)
     assert [panel.name for panel in result.panels] == EXPECTED[text].split()
-    assert result.not_drawn == ({"none": "it adds nothing to a model"} if "none" in text else {})
+    reasons = {"none": "it adds nothing to a model", **dict.fromkeys(OF_CONTENT, NOT_OF_POSITIONS)}
+    assert result.not_drawn == {name: why for name, why in reasons.items() if name in text}
     for panel in result.panels:
         if isinstance(panel, Field):
             values = [number for row in panel.values for number in row]

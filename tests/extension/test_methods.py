@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from random_weights import filled
@@ -172,9 +174,13 @@ def test_pinned_options_are_read_from_the_trained_length() -> None:
     base = {"base": 10_000 * OLD / 512}
     assert {name: found for name, found in resolved_options.items() if found} == {
         "axial": base,
+        "coupled": {"most": (OLD - 1) // 2},
         "deberta": {"span": OLD // 4},
         "fire": {"threshold": OLD / 4},
+        "fope": {**base, "period": OLD},
+        "inkling": {"extent": OLD // 4},
         "learned": {"length": OLD},
+        "log-temperature": {"scale": 1 / math.log(OLD)},
         "offset": {"most": OLD},
         "pope": base,
         "randomized": {"limit": 4 * OLD},

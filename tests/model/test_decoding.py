@@ -104,10 +104,10 @@ def test_a_bidirectional_model_sees_order_only_through_positions(spec: str, both
     order = torch.randperm(LENGTH, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         moved, plain = model(tokens[:, order]), model(tokens)[:, order]
-    if spec in CATALOGUE and CATALOGUE[spec].door == "none":
+    if spec in CATALOGUE and not CATALOGUE[spec].tells_order:
         torch.testing.assert_close(moved, plain, **CLOSE)
-    else:
-        assert (moved - plain).abs().max() > 0.01
+    else:  # ten times the rounding: fope's weights, drawn this small, hardly rotate
+        assert (moved - plain).abs().max() > 0.001
 
 
 def test_a_gru_decodes_as_it_reads() -> None:

@@ -20,7 +20,7 @@ from wordorder.positions import CATALOGUE, dape, fire, whole_row
 TIME, HEADS, HEAD_DIM = 512, 2, 4
 LARGEST = 1 << 17  # of 2^19 scores
 # What is linear in the length stays small beside it.
-OPTIONS = {"deberta": ":span=8"}
+OPTIONS = {"deberta": ":span=8", "inkling": ":extent=8"}
 
 
 class Sizes(TorchDispatchMode):

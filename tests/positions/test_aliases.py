@@ -26,6 +26,7 @@ NAMES = {
     "disentangled": "deberta",
     "transformer_xl": "transformer-xl",
     "self_extend": "self-extend",
+    "SSMax": "log-temperature",
 }
 
 

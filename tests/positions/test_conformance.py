@@ -22,7 +22,7 @@ from wordorder.positions.rotary import rotate, rotation
 SUMS = ["learned+alibi", "rotary/none", "rotary+alibi"]
 BOTH_WAYS = [f"rotary:{options}" for options in ("base=50", "fraction=0.5", "layout=half")]
 BOTH_WAYS += ["rotary:fraction=0.5,proportional=true", "axial:columns=3", "axial:sections=[1,3]"]
-CAUSAL_ONLY = {"xpos", "forgetting", "cope", "path", "self-extend"}
+CAUSAL_ONLY = {"xpos", "forgetting", "cope", "path", "self-extend", "stick-breaking"}
 BOTH_WAYS += [name for name in CATALOGUE if name not in CAUSAL_ONLY]
 BOTH_WAYS += ["rotary/none"]
 

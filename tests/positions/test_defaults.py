@@ -39,6 +39,8 @@ TABLES = {
     "path": {"convolution"},
     "pope": {"offsets"},
     "selective": {"convolution"},
+    "fope": {"cosine_weights", "sine_weights"},  # they mix cosines and sines
+    "inkling": {"profiles"},  # looked up by distance
 }
 
 
@@ -57,6 +59,8 @@ def made(name: str, trained: int, /, **options: Any) -> Position:
         ("xpos", "scale_base", {1: 16, 64: 32, 128: 64, 1024: 512, 4096: 512}),
         ("axial", "base", {128: 2500, 4096: 10_000}),
         ("pope", "base", {128: 2500, 4096: 10_000}),
+        ("fope", "base", {128: 2500, 4096: 10_000}),
+        ("inkling", "extent", {1: 1, 64: 16, 8192: 1024}),
         ("self-extend", "base", {128: 2500, 4096: 10_000}),
     ],
 )

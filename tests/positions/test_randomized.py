@@ -10,6 +10,7 @@ import torch
 from random_weights import filled
 from torch import Tensor
 
+from wordorder.batch import Batch
 from wordorder.evaluation.loss import evaluate
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import (
@@ -187,3 +188,45 @@ def test_refused() -> None:
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)
+
+
+def test_real_positions_are_uniform_sorted_and_shared() -> None:
+    """Shimizu et al. 2026: any number between 0 and the last position, not whole ones alone."""
+    randomized = Randomized(SHAPE, limit=200, real=True)
+    fed = randomized.sample_positions(PLAIN.repeat(3, 1), 3, generator(1))
+    assert fed.dtype == torch.float64 and torch.equal(fed[0], fed[2])
+    assert (fed.diff(dim=1) > 0).all() and (fed != fed.round()).all()
+    packed = torch.tensor([[0, 1, 2, 0, 1]])
+    again = randomized.sample_positions(packed, 1, generator(1))[0]
+    assert torch.equal(again[:2], again[3:])
+    long = randomized.sample_positions(torch.arange(200)[None], 1, generator(1))[0]
+    assert float(long.mean()) == pytest.approx(99.5, rel=0.1)
+    assert 0 <= long.min() < 5 and 194 < long.max() <= 199
+
+
+def test_a_model_learns_from_real_positions() -> None:
+    """The loss and gradients of a batch fed with them; evaluation has plain ones."""
+    config = ModelConfig(
+        position="randomized:limit=64,real=true+rotary+t5",
+        **{"width": 16, "heads": 4, "layers": 1, "vocabulary_size": 40, "trained_length": 16},
+    )
+    model = filled(LanguageModel(config))
+    tokens = torch.randint(40, (2, 16), generator=generator(0))
+    batch = Batch(tokens, tokens.roll(-1, 1))
+    fed = model.sample_positions(batch, generator(1))
+    assert fed.positions is not None and fed.positions.is_floating_point()
+    loss = model(fed).mean()
+    loss.backward()
+    assert not torch.equal(loss, model(batch).mean())
+
+
+def test_a_learned_table_has_no_real_positions() -> None:
+    config = ModelConfig(
+        position="randomized:limit=64,real=true+learned:length=64",
+        **{"width": 16, "heads": 4, "layers": 1, "vocabulary_size": 40, "trained_length": 16},
+    )
+    model = LanguageModel(config)
+    tokens = torch.zeros(1, 16, dtype=torch.int64)
+    with pytest.raises(PositionError) as caught:
+        model(model.sample_positions(Batch(tokens), generator(1)))
+    assert caught.value.code == "positions.learned-fractional-position"

@@ -179,7 +179,7 @@ def test_every_embedding_has_its_options_and_a_picture(client: TestClient, ask: 
     for name, kind in CATALOGUE.items():
         assert [each["name"] for each in entries[name]["options"]] == list(kind.options())
         answer = ask("/api/embedding/picture", position=name, length=32)
-        assert answer["picture"] or name == "shaw-values"
+        assert answer["picture"] or name in ("shaw-values", "stick-breaking")
     options = {each["name"]: each for each in entries["rotary"]["options"]}
     assert options["scaling"]["choices"][-1] == "llama3"
     assert options["fraction"]["most"] == 1 and options["factor"]["most"] == 16

@@ -82,8 +82,9 @@ def try_bidirectional(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
             cannot.append(name)
             continue
         assert isinstance(model, LanguageModel)
-        if not model.position.active_doors() and name != "none":
-            continue  # only samples training positions, and has no effect by itself
+        tells = model.position.active_doors() and CATALOGUE[name].tells_order
+        if not tells and name != "none":
+            continue  # samples training positions, or counts keys: no order by itself
         mirrored = torch.arange(len(SENTENCE)).flip(0)
         effects[name] = {
             "permuted": max(order_seen(model, TEXT, o) for o in orders(len(TEXT), job["seed"])),

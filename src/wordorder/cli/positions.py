@@ -60,6 +60,7 @@ def facts(part: Part) -> dict[str, Any]:
         "additive": position.additive,
         "static_rotation": position.static_rotation,
         "shared": position.shared,
+        "tells_order": position.tells_order,
         "places": "sample_positions" in position.active_hooks(),
         "longest": position.max_position,
         "exports": exports_of_position(ModelConfig(position=str(part))),
@@ -79,6 +80,8 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
         sees = "nothing itself: it says which positions training feeds"
     elif about["door"] == "none":
         sees = "nothing: what order a causal model sees comes from its mask"
+    elif not about["tells_order"]:
+        sees = "no order: put it beside others, or rely on the mask of a causal model"
     added, model = about["parameters"], ModelConfig()
     whole = f"the default model ({model.layers} layers, {model.heads} heads)"
     lines = [
@@ -179,5 +182,8 @@ def _picture(part: Part) -> list[str]:
     count = 12
     positions = training_positions(example(find(part.name), count, **dict(part.options)), count)
     if positions == list(range(len(positions))):
-        return ["It also changes values, so attention weights alone do not describe it."]
-    return [f"In training, {len(positions)} tokens get positions such as", f"{positions}"]
+        return [
+            "Its output is not an average of values, so attention weights alone do not describe it."
+        ]
+    rounded = [round(position, 2) for position in positions]
+    return [f"In training, {len(positions)} tokens get positions such as", f"{rounded}"]

@@ -32,6 +32,7 @@ from wordorder.panels import QUIET, Field, Level, Line, Lines, Look, Panel, shad
 from wordorder.positions import (
     Composed,
     Cope,
+    LogTemperature,
     Part,
     Position,
     SelfExtend,
@@ -130,8 +131,11 @@ def _panels_of_one(subject: Subject) -> list[Panel]:
         panels += _input(subject)
     if (turning := _turning(subject)) is not None:
         panels.append(turning)
-    if {"transform_queries", "transform_keys"} & hooks:
-        panels += [_product(subject, *state) for state in subject.states]
+    if isinstance(position, LogTemperature):
+        panels += [_temperature(subject, state, words) for state, words in subject.states]
+    elif {"transform_queries", "transform_keys"} & hooks:
+        products = [_product(subject, *state) for state in subject.states]
+        panels += [panel for panel in products if not _is_flat(panel)]
     if isinstance(position, Shaw | ShawValues):
         panels += _vectors(subject)
     if {"distance_bias", "score"} & hooks:
@@ -201,6 +205,20 @@ def _product(subject: Subject, position: Position, words: str) -> Lines:
         lines = [replace(lines[0], name="scaled"), *head_lines(values, None, subject)]
         lines[1] = replace(lines[1], name="without scaling", look=GREY)
     return lines_by_distance("product", title, "relative product", lines, subject.past)
+
+
+def _is_flat(panel: Lines) -> bool:
+    """Return whether every line of a panel is level, as of what depends on content alone."""
+    return all(len({round(y, 6) for _, y in line.points}) == 1 for line in panel.lines)
+
+
+def _temperature(subject: Subject, position: Position, words: str) -> Lines:
+    """The factor on the queries of each head, by the number of their keys."""
+    factors = measured.query_factors(position, subject.length)
+    lines = head_lines(factors, torch.arange(1, subject.length + 1), subject)
+    title = subject.title(f"factor on the scores of a query{words}")
+    panel = lines_by_distance("temperature", title, "factor", lines, subject.past)
+    return replace(panel, x_label="keys of the query")
 
 
 def _unscaled(position: Position) -> Position | None:

@@ -9,6 +9,8 @@ and the end is part of the answer, because knowing when to stop is half of repea
 associative recall and flip-flop, questions and answers alternate. Only answers are trained on and
 scored.
 
+A task may provide positions for its examples, which embeddings such as `coupled+learned` take.
+
 Not here: index hints, scratchpads and padded numbers, with which papers make tasks easier.
 """
 
@@ -49,6 +51,8 @@ class Example:
 
 # (random, length, symbols) -> an example of exactly this length
 Draw = Callable[[Generator, int, int], Example]
+# an example -> the position of each of its tokens (time,), which the tokens so far determine
+Coupling = Callable[[Example], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class Task:
         part: the name of a part of an answer; "": accuracy of parts is not reported.
         by_part: whether the score is the accuracy of parts, not of whole answers.
         chance: the score of a model that knows only the form of the answer.
+        coupling: returns the positions of an example for embeddings that take them from the
+            task; None: the task has none.
     """
 
     asks: str
@@ -110,6 +116,7 @@ class Task:
     part: str = ""
     by_part: bool = False
     chance: float = 0.0
+    coupling: Coupling | None = None
 
     def longest(self, trained: int) -> int:
         """Return the longest tested length."""
@@ -189,6 +196,23 @@ def _sum(random: Generator, length: int, step: int) -> Example:
         digits.append(digit)
     total = [*digits, carry] if carry else digits
     return _framed([*a[::step], plus, *b[::step]], total[::step])
+
+
+PLUS = FIRST_SYMBOL + 10
+
+
+def _significance(example: Example) -> NDArray[np.int64]:
+    """Return the place of each digit in its number, from 1 for ones; 0 of all other tokens.
+
+    Numbers begin with the least significant digit.
+
+        start 4 5 7 + 0 1 8 -> 4 6 5 1 end
+        0     1 2 3 0 1 2 3 0  1 2 3 4 0
+    """
+    tokens = example.tokens
+    indices = np.arange(len(tokens))
+    marks = (tokens < FIRST_SYMBOL) | (tokens == PLUS)
+    return indices - np.maximum.accumulate(np.where(marks, indices, 0))
 
 
 def _number(random: Generator, length: int) -> list[int]:
@@ -308,6 +332,7 @@ TASKS: dict[str, Task] = {
         length=5,
         letters="0123456789+",
         part="digit",
+        coupling=_significance,
     ),
     "parity": Task(
         asks="decide whether the number of ones is odd",

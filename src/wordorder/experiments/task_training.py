@@ -24,8 +24,20 @@ from numpy.random import default_rng
 from torch import Tensor
 
 from wordorder.batch import Batch
-from wordorder.experiments.algorithms import END, FIRST_SYMBOL, START, Example, Task, Trial, find
+from wordorder.errors import BadInput
+from wordorder.experiments.algorithms import (
+    END,
+    FIRST_SYMBOL,
+    START,
+    TASKS,
+    Coupling,
+    Example,
+    Task,
+    Trial,
+    find,
+)
 from wordorder.model import LanguageModel, ModelConfig, evaluating, make_model
+from wordorder.positions import wants_task_positions
 from wordorder.text.batches import NOT_COUNTED
 from wordorder.training.compute import Compute, use
 from wordorder.training.config import TrainConfig
@@ -71,8 +83,13 @@ class Protocol:
     tests: int = 10
 
     def training(self, position: str, seed: int) -> TrainConfig:
-        """Return the configuration of one run."""
+        """Return the configuration of one run.
+
+        Raises:
+            BadInput: an embedding that takes the task's positions, of a task that has none.
+        """
         task = find(self.task)
+        coupling_of(self.task, position)
         model = ModelConfig(
             position=position,
             vocabulary_size=FIRST_SYMBOL + task.symbols(self.length),
@@ -105,15 +122,43 @@ def protocol_of(name: str, steps: int | None = None, length: int | None = None) 
     return Protocol(task=name, **{**own, **overrides})
 
 
+def coupling_of(name: str, position: str) -> Coupling | None:
+    """Return the function that gives an embedding a task's positions; None for plain ones.
+
+    Raises:
+        BadInput: the embedding takes the task's positions, and it provides none.
+    """
+    if not wants_task_positions(position):
+        return None
+    coupling = find(name).coupling
+    if coupling is None:
+        coupled = ", ".join(name for name, task in TASKS.items() if task.coupling)
+        raise BadInput(
+            f"--position {position} takes positions from the task, and {name} provides none "
+            f"that follow from the tokens so far: use --tasks {coupled}",
+            code="experiments.no-coupled-positions",
+        )
+    return coupling
+
+
 class TaskBatches:
     """Training examples, each batch a function of (seed, index).
 
     Args:
         length: the longest; each example has one drawn from 1 up, where the task varies it.
+        coupling: gives the examples their positions; None: plain ones.
     """
 
-    def __init__(self, task: Task, length: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        length: int,
+        batch_size: int,
+        seed: int,
+        coupling: Coupling | None = None,
+    ) -> None:
         self.task, self.length, self.batch_size, self.seed = task, length, batch_size, seed
+        self.coupling = coupling
 
     def at(self, index: int) -> Batch:
         """The batch with this number; the same for the same seed, whatever came before."""
@@ -121,7 +166,8 @@ class TaskBatches:
         least = 1 if self.task.varied else self.length
         lengths = random.integers(least, self.length + 1, size=self.batch_size)
         symbols = self.task.symbols(self.length)
-        return batch_of([self.task.draw(random, int(n), symbols) for n in lengths])
+        examples = [self.task.draw(random, int(n), symbols) for n in lengths]
+        return batch_of(examples, self.coupling)
 
 
 class EachTokenAByte:
@@ -144,13 +190,17 @@ class TaskMaterial:
 
     def batches(self, config: TrainConfig) -> TaskBatches:
         """Return the training batches of a configuration."""
-        return TaskBatches(self.task, self.length, config.batch_size, config.seed)
+        coupling = self.task.coupling if wants_task_positions(config.model.position) else None
+        return TaskBatches(self.task, self.length, config.batch_size, config.seed, coupling)
 
 
-def batch_of(examples: Sequence[Example]) -> Batch:
+def batch_of(examples: Sequence[Example], coupling: Coupling | None = None) -> Batch:
     """Return examples as rows: what is read, and the answers as what should come out.
 
     Rows are filled up on the right, which no token before sees, and there nothing is counted.
+
+    Args:
+        coupling: gives the examples their positions; None: plain ones.
     """
     shape = len(examples), max(len(example.tokens) for example in examples)
     tokens, targets = np.full(shape, START), np.full(shape, NOT_COUNTED)
@@ -159,7 +209,16 @@ def batch_of(examples: Sequence[Example]) -> Batch:
         tokens[row, :end] = example.tokens
         targets[row, :end] = np.where(example.answered, example.tokens, NOT_COUNTED)
     read, expected = tokens[:, :-1].copy(), targets[:, 1:].copy()
-    return Batch(torch.from_numpy(read), torch.from_numpy(expected), consecutive=True)
+    if coupling is None:
+        return Batch(torch.from_numpy(read), torch.from_numpy(expected), consecutive=True)
+    positions = np.zeros(shape, np.int64)
+    for row, example in enumerate(examples):
+        positions[row, : len(example.tokens)] = coupling(example)
+    return Batch(
+        torch.from_numpy(read),
+        torch.from_numpy(expected),
+        positions=torch.from_numpy(positions[:, :-1].copy()),
+    )
 
 
 def trial_examples(protocol: Protocol, number: int) -> list[Example]:
@@ -183,14 +242,19 @@ def can_read(model: LanguageModel, task: Task, length: int) -> bool:
     return longest is None or task.tokens(length) - 2 <= longest
 
 
-def score(model: LanguageModel, examples: Iterable[Example]) -> dict[str, float]:
+def score(
+    model: LanguageModel, examples: Iterable[Example], coupling: Coupling | None = None
+) -> dict[str, float]:
     """Return the share of answers that are right, and that of their tokens, ends left out.
+
+    Args:
+        coupling: gives the examples their positions; None: plain ones.
 
     Not here: an embedding that scales with the length of the text (rotary, dynamic) is told the
     whole length here, and one token more at every step of a generation.
     """
     answers, tokens, right_answers, right_tokens = 0, 0, 0, 0
-    for batch in _parts(list(examples)):
+    for batch in _parts(list(examples), coupling):
         expected = batch.targets
         right = likeliest(model, batch) == expected
         counted = expected != NOT_COUNTED
@@ -208,13 +272,14 @@ def likeliest(model: LanguageModel, batch: Batch) -> Tensor:
     counted = batch.targets != NOT_COUNTED
     tokens = torch.full_like(batch.targets, NOT_COUNTED)
     with evaluating(model):
-        tokens[counted] = model.logits(model.hidden(batch.tokens)[counted]).argmax(-1)
+        hidden = model.hidden(Batch(batch.tokens, positions=batch.positions))
+        tokens[counted] = model.logits(hidden[counted]).argmax(-1)
     return tokens
 
 
-def _parts(examples: list[Example]) -> list[Batch]:
+def _parts(examples: list[Example], coupling: Coupling | None) -> list[Batch]:
     rows = max(1, TOKENS_AT_ONCE // max(len(example.tokens) for example in examples))
-    return [batch_of(examples[at : at + rows]) for at in range(0, len(examples), rows)]
+    return [batch_of(examples[at : at + rows], coupling) for at in range(0, len(examples), rows)]
 
 
 class TaskRun:
@@ -226,6 +291,7 @@ class TaskRun:
 
     def __init__(self, protocol: Protocol, position: str, seed: int) -> None:
         self.protocol, self.task = protocol, find(protocol.task)
+        self.coupling = coupling_of(protocol.task, position)
         config = protocol.training(position, seed)
         machine = Compute("cpu", torch.get_num_threads(), kernel="plain")
         model = make_model(config.model)
@@ -241,9 +307,14 @@ class TaskRun:
         return {t.name: self.try_one(n, t) for n, t in enumerate(self.task.trials)}
 
     def try_one(self, number: int, trial: Trial) -> dict[str, float] | None:
-        if not can_read(self.model, self.task, trial.length(self.protocol.length)):
-            return None
-        return score(self.model, trial_examples(self.protocol, number))
+        examples = trial_examples(self.protocol, number)
+        if self.coupling is not None:
+            most = max(int(self.coupling(example)[:-1].max()) for example in examples)
+            longest = self.model.position.max_position
+            can = longest is None or most <= longest
+        else:
+            can = can_read(self.model, self.task, trial.length(self.protocol.length))
+        return score(self.model, examples, self.coupling) if can else None
 
 
 def train_on_task(

@@ -5,7 +5,8 @@ that supports a problem computes it, so the order of the table is the preference
 
     kernel             used when
     whole matrix       a graph is traced (`wordorder export --to onnx`)
-    whole rows         the embedding replaces attention (cope, dape, path, self-extend, shaw-values)
+    whole rows         the embedding replaces attention (cope, dape, path, self-extend, shaw-values,
+                       stick-breaking)
     flex               --kernel flex is given, and there is a score function, a bias with a
                        by-distance table, or a mask other than the causal one
     rows               there is a score function, or a trained bias that needs gradients by pair

@@ -12,13 +12,18 @@ from .axial import Axial
 from .base import DOORS, HOOKS, Position, PositionError
 from .composed import Composed, Sum
 from .cope import Cope
+from .coupled import Coupled
 from .dape import Dape
 from .deberta import Deberta
 from .fire import Fire
+from .fope import Fope
 from .forgetting import Forgetting
+from .inkling import Inkling
 from .kerple import Kerple
+from .key_offset import KeyOffset
 from .layout import TokenLayout, index_grid
 from .learned import Learned
+from .log_temperature import LogTemperature
 from .none import NoPosition
 from .offset import Offset
 from .path import Path
@@ -33,6 +38,7 @@ from .shape import ModelShape
 from .shaw import Shaw, ShawValues
 from .sinusoidal import Sinusoidal
 from .spec import Part, Spec, foreign
+from .stick_breaking import StickBreaking
 from .t5 import T5
 from .transformer_xl import TransformerXL
 from .xpos import XPos
@@ -63,6 +69,12 @@ CATALOGUE: dict[str, type[Position]] = {
     "pope": Pope,
     "selective": Selective,
     "self-extend": SelfExtend,
+    "log-temperature": LogTemperature,
+    "inkling": Inkling,
+    "key-offset": KeyOffset,
+    "fope": Fope,
+    "coupled": Coupled,
+    "stick-breaking": StickBreaking,
 }
 
 
@@ -94,6 +106,12 @@ def word_scale(spec: Spec | str, width: int) -> float | None:
     return scales.pop() if scales else None
 
 
+def wants_task_positions(spec: Spec | str) -> bool:
+    """Return whether an embedding of a spec takes the positions that a task provides."""
+    parts = (parse(spec) if isinstance(spec, str) else spec).parts
+    return any(find(part.name).task_positions for part in parts)
+
+
 def build(spec: Spec | str, shape: ModelShape) -> Composed:
     """Return the embeddings of a spec for a model of this shape."""
     return composed.build(parse(spec) if isinstance(spec, str) else spec, shape, CATALOGUE)
@@ -115,12 +133,17 @@ __all__ = [
     "Axial",
     "Composed",
     "Cope",
+    "Coupled",
     "Dape",
     "Deberta",
     "Fire",
+    "Fope",
     "Forgetting",
+    "Inkling",
     "Kerple",
+    "KeyOffset",
     "Learned",
+    "LogTemperature",
     "ModelShape",
     "NoPosition",
     "Offset",
@@ -139,6 +162,7 @@ __all__ = [
     "ShawValues",
     "Sinusoidal",
     "Spec",
+    "StickBreaking",
     "Sum",
     "TokenLayout",
     "TransformerXL",
@@ -149,5 +173,6 @@ __all__ = [
     "foreign",
     "index_grid",
     "parse",
+    "wants_task_positions",
     "word_scale",
 ]

@@ -22,6 +22,7 @@ ALIASES: dict[str, str] = {
     "shaw-relative": "shaw",
     "relative-key": "shaw",  # Hugging Face's relative_key
     "disentangled": "deberta",
+    "fourier": "fope",
     "fox": "forgetting",
     "forgetting-transformer": "forgetting",
     "relative-bias": "t5",
@@ -29,8 +30,14 @@ ALIASES: dict[str, str] = {
     "t5-bias": "t5",
     "swin": "relative",
     "contextual": "cope",
+    "position-coupling": "coupled",
     "path-attention": "path",
     "selective-rope": "selective",
+    "inkling-bias": "inkling",
+    "relative-projection": "inkling",
+    "partial-key-offset": "key-offset",
+    "ssmax": "log-temperature",
+    "scalable-softmax": "log-temperature",
 }
 
 # A name begins a spec, or follows a slash or a plus sign outside of brackets.

@@ -4,6 +4,8 @@ Near position 1,000,000 a float32 angle is wrong by 0.039; above 256 neighbourin
 are equal in bfloat16.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,3 +24,13 @@ def cos_sin(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
     angles = exact(positions)
     angles = angles * frequencies.to(angles.device)
     return angles.cos().float().to(positions.device), angles.sin().float().to(positions.device)
+
+
+def turning(frequencies: Tensor, length: int) -> int:
+    """Return how many frequencies make at least one whole turn within a length; at least 1.
+
+    Args:
+        frequencies: (pairs,) radians per position, in descending order.
+        length: in positions.
+    """
+    return max(1, int((frequencies * length >= 2 * math.pi).sum()))

@@ -82,6 +82,9 @@ class Position(nn.Module):
         additive: `score` adds a term that does not depend on the score it is passed.
         static_rotation: a rotated key changes only if its position does.
         shared: one instance with its parameters serves all layers.
+        tells_order: by itself it distinguishes the orders of the same tokens. False for one
+            that only counts keys or changes what training feeds.
+        task_positions: it takes the positions that a task provides for its examples.
         order_leak: a clause inserted into messages, naming a component that reveals order
             without positions, such as a convolution; "" if there is none.
         follows: options whose default 0 means: derive from the trained length.
@@ -99,6 +102,8 @@ class Position(nn.Module):
     additive: bool = True
     static_rotation: bool = False
     shared: bool = False
+    tells_order: bool = True
+    task_positions: bool = False
     order_leak: str = ""
     follows: ClassVar[tuple[Follows, ...]] = ()
     matrices: tuple[str, ...] = ()
@@ -194,8 +199,8 @@ class Position(nn.Module):
     ) -> Tensor:
         """Return the positions that training feeds; evaluation feeds plain ones.
 
-        Shapes: positions and the result are (batch or 1, time) int64: one row stands for every
-        sequence of the batch.
+        Shapes: positions (batch or 1, time) int64, one row for every sequence of the batch; the
+        result likewise, integers or float64.
         """
         return positions
 

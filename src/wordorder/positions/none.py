@@ -13,6 +13,7 @@ class NoPosition(Position):
     Source: Haviv et al. 2022; Kazemnejad et al. 2023 (NoPE).
     """
 
+    tells_order = False
     summary = "Nothing is added; order reaches a causal model through its mask alone."
     source = "Haviv et al. 2022; Kazemnejad et al. 2023"
     formula = "score(i, j) = q_i · k_j / √head_dim,   j ≤ i in a causal model"

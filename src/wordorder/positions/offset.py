@@ -41,6 +41,7 @@ class Offset(Position):
         "Two offsets in one sum are added.",
     )
 
+    tells_order = False
     follows = (Follows("most", "the trained length"),)
 
     def __init__(self, shape: ModelShape, /, *, most: int = 0) -> None:

@@ -80,6 +80,15 @@ def product_by_distance(position: Position, length: int) -> Tensor:
     return products / products.abs().amax(-1, keepdim=True)
 
 
+@torch.no_grad()
+def query_factors(position: Position, length: int) -> Tensor:
+    """Return what queries of ones become, by the number of their keys, (heads, length)."""
+    shape = position.shape
+    ones = torch.ones(1, shape.heads, length, shape.head_dim)
+    tables = position.prepare(_layout(length, shape.causal))
+    return position.transform_queries(ones, tables, None)[0, ..., 0]
+
+
 def frequencies_of(position: Position, context_length: int) -> Tensor | None:
     """Return the angle per position of each rotated pair, (pairs,) float64; None without any."""
     if isinstance(position, Rotary):
@@ -262,11 +271,12 @@ def sparkline(weights: Tensor) -> str:
     return "".join(STEPS[step] for step in steps)
 
 
-def training_positions(position: Position, count: int, seed: int = 0) -> list[int]:
+def training_positions(position: Position, count: int, seed: int = 0) -> list[float]:
     """Return the positions that training feeds to a sequence of `count` tokens."""
     plain = torch.arange(count)[None]
     sampled = position.sample_positions(plain, 1, torch.Generator().manual_seed(seed))
-    return [int(p) for p in sampled[0]]
+    positions: list[float] = sampled[0].tolist()
+    return positions
 
 
 def _layout(length: int, causal: bool) -> TokenLayout:

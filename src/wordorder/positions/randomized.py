@@ -30,19 +30,24 @@ class Randomized(Position):
             the trained length of 64 lost 0.21 nats within that length, and 0.04 at 1,024
             tokens (400 steps, one seed, with rotary).
 
+        real: draw real numbers, uniform between 0 and limit - 1, so that no distance is new to
+            the model; a learned table has no vectors for them.
+
     Raises:
         PositionError: a limit below the trained length; at run time, a batch with more
             positions than the limit.
 
     Source: Ruoss et al. 2023, "Randomized Positional Encodings Boost Length Generalization
-    of Transformers", section 3.
+    of Transformers", section 3; real: Shimizu et al. 2026, random float sampling (arXiv
+    2602.14050), which draws them in evaluation too.
     Not here: random positions in evaluation, and averaging over their draws.
     """
 
     summary = "Training feeds sorted random positions from a range beyond its length."
     source = "Ruoss et al. 2023, section 3"
     formula = (
-        "position(p) = the p-th smallest of n distinct numbers drawn from 0 … limit − 1\n"
+        "position(p) = the p-th smallest of n distinct numbers drawn from 0 … limit − 1, whole "
+        "ones or real\n"
         "n = positions in the batch; one draw for all its rows; in evaluation position(p) = p"
     )
     traps = (
@@ -57,9 +62,10 @@ class Randomized(Position):
         "evaluation: a limit no larger than needed reduces the difference.",
     )
 
+    tells_order = False
     follows = (Follows("limit", "four times the trained length", 2048),)
 
-    def __init__(self, shape: ModelShape, /, *, limit: int = 0) -> None:
+    def __init__(self, shape: ModelShape, /, *, limit: int = 0, real: bool = False) -> None:
         super().__init__(shape)
         if limit and limit < shape.trained_length:
             raise PositionError(
@@ -68,6 +74,7 @@ class Randomized(Position):
                 code="positions.randomized-limit",
             )
         self.limit = limit
+        self.real = real
 
     def resolved_options(self) -> dict[str, int]:
         return {"limit": self.max_training_position + 1}
@@ -86,5 +93,9 @@ class Randomized(Position):
                 f"use limit={count} or more",
                 code="positions.randomized-too-many",
             )
-        draw = torch.randperm(limit, generator=generator)[:count].sort().values
+        if self.real:  # float64: neighbours stay apart
+            draw = torch.rand(count, generator=generator, dtype=torch.float64) * (limit - 1)
+        else:
+            draw = torch.randperm(limit, generator=generator)[:count]
+        draw = draw.sort().values
         return draw.to(positions.device)[positions]

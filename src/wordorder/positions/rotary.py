@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import defaults, rotary_scaling
-from .angles import cos_sin
+from .angles import cos_sin, turning
 from .base import Position, PositionError, State, upcast
 from .layout import TokenLayout
 from .shape import ModelShape
@@ -92,7 +92,9 @@ class Rotary(Position):
         base: frequencies are base^(-2i/dim) for pair i of dim rotated dimensions; 0: 10,000
             times the trained length over 512, at most the paper's 10,000.
         fraction: fraction of the head that is rotated, in (0, 1]; dim above is the number of
-            rotated dimensions, as in GPT-NeoX.
+            rotated dimensions, as in GPT-NeoX. 0, with `proportional`: the pairs that make at
+            least one turn within the original length; slower ones, of whose turn training
+            sees a part only, are not rotated (HoPE).
         proportional: dim above is the head size instead, so that `fraction` keeps the highest
             frequencies unchanged and drops the lowest (p-RoPE).
         layout: "interleaved" pairs dimensions 2i and 2i + 1; "half" pairs dimension i with
@@ -119,10 +121,11 @@ class Rotary(Position):
 
     Raises:
         PositionError: an option out of range, or one that the scaling does not use; a
-            fraction that leaves no pair.
+            fraction that leaves no pair, or 0 without `proportional`.
 
     Source: Su et al. 2021, RoFormer, equations 15 and 34; proportional: Barbero et al. 2024,
-    section 6; scalings: see `rotary_scaling`. Pair i at position p becomes
+    section 6; fraction=0: Chen et al. 2024, HoPE (arXiv 2410.21216); scalings: see
+    `rotary_scaling`. Pair i at position p becomes
     (x_2i + i x_2i+1) * exp(i p base^(-2i/dim)).
     """
 
@@ -159,6 +162,7 @@ class Rotary(Position):
     door = "query-key"
     follows = (
         defaults.FOLLOWS_BASE,
+        defaults.Follows("fraction", "pairs with a whole turn within the original length"),
         defaults.Follows("original_length", "the trained length"),
         defaults.Follows("beta_fast", "32 times the root of the original length over 4,096", 32.0),
     )
@@ -191,6 +195,10 @@ class Rotary(Position):
         self.proportional = proportional
         self.layout = layout
         self.pairs = int(shape.head_dim * fraction) // 2
+        if not fraction:
+            exponent = torch.arange(0, shape.head_dim, 2, dtype=torch.float64, device="cpu")
+            every = self.resolved_base ** (-exponent / shape.head_dim)
+            self.pairs = turning(every, original_length or shape.trained_length)
         self.scaling = scaling
         self.factor = factor
         self.original_length = original_length
@@ -229,8 +237,15 @@ class Rotary(Position):
 
     def resolved_options(self) -> dict[str, float]:
         values = {"base": self.resolved_base, **self.rescale.keywords}
-        names = ("base", "original_length", "beta_fast")
+        if not self.fraction:
+            values["fraction"] = self.resolved_fraction
+        names = ("base", "fraction", "original_length", "beta_fast")
         return {name: values[name] for name in names if name in values}
+
+    @property
+    def resolved_fraction(self) -> float:
+        """The fraction of the head that is rotated."""
+        return self.fraction or 2 * self.pairs / self.shape.head_dim
 
     @property
     def softmax_scale(self) -> float | None:
@@ -292,9 +307,10 @@ def _check_rotation(
             "the paper uses 10000",
             code="positions.rotary-base",
         )
-    if not 0 < fraction <= 1:
+    if not (0 < fraction <= 1 or (fraction == 0 and proportional)):
         raise PositionError(
-            f"rotary: fraction={fraction} must be above 0 and at most 1",
+            f"rotary: fraction={fraction} must be above 0 and at most 1, or 0 with "
+            "proportional=true for the pairs that turn within the trained length",
             code="positions.rotary-fraction",
         )
     if (fraction == 1 or proportional) and shape.head_dim % 2:
@@ -308,7 +324,7 @@ def _check_rotation(
             f"rotary: unknown layout {layout!r}: use {' or '.join(LAYOUTS)}",
             code="positions.rotary-layout",
         )
-    if not int(shape.head_dim * fraction) // 2:
+    if fraction and not int(shape.head_dim * fraction) // 2:
         raise PositionError(
             f"rotary: fraction={fraction} of the head size {shape.head_dim} leaves no pair to "
             f"rotate: use at least {2 / shape.head_dim:g}",

@@ -121,6 +121,12 @@ class SelfExtend(Position):
                 "be positive, or 0 for an eighth of the trained length",
                 code="positions.self-extend-group",
             )
+        if not fraction:
+            raise PositionError(
+                "self-extend: fraction=0 must be a number: write out that of the trained rotary, "
+                "which `wordorder positions SPEC` prints",
+                code="positions.self-extend-fraction",
+            )
         self.base = base
         self.fraction = fraction
         self.proportional = proportional

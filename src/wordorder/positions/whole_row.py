@@ -68,6 +68,11 @@ def scaled_products(queries: Tensor, keys: Tensor, scale: float, tile: Tile) -> 
     return upcast(queries[:, :, tile.rows] @ keys[:, :, tile.keys].mT) * scale
 
 
+def softmax_of_allowed(scores: Tensor, allowed: Tensor) -> Tensor:
+    """Return the softmax over the keys that the mask allows."""
+    return scores.masked_fill(~allowed, float("-inf")).softmax(-1)
+
+
 @torch.compiler.disable  # the compiler would unroll the loop over tiles
 def attend_in_tiles(
     scores_of: Callable[..., Tensor],
@@ -80,8 +85,9 @@ def attend_in_tiles(
     one_tile: bool,
     tile_scores: int = 0,
     extra_output: Callable[[Tile, Tensor], Tensor] | None = None,
+    normalise: Callable[[Tensor, Tensor], Tensor] = softmax_of_allowed,
 ) -> Tensor:
-    """Return softmax(scores) @ values; autograd follows it.
+    """Return weights @ values, weights by default softmax(scores); autograd follows it.
 
     Args:
         scores_of: called as (tile, *inputs), with the inputs of the tile's sequences; returns
@@ -97,6 +103,7 @@ def attend_in_tiles(
         tile_scores: number of scores in a tile; 0: a number that suits the device.
         extra_output: called as (tile, weights), with weights as the scores; returns what is
             added to the output besides values, (sequences, heads, rows, head_dim).
+        normalise: called as (scores, mask) of a tile, returns its weights.
 
     Shapes: values (batch, heads, key, head_dim); the result (batch, heads, query, head_dim).
     """
@@ -104,10 +111,9 @@ def attend_in_tiles(
     # The mask is an argument: an outer checkpoint would keep it alive if it were closed over.
     def attend(tile: Tile, may_attend: Tensor, values: Tensor, *inputs: Tensor) -> Tensor:
         scores = scores_of(tile, *inputs)
-        weights = scores.masked_fill(~tile.of(may_attend), float("-inf")).softmax(-1)
+        weights = normalise(scores, tile.of(may_attend))
         output = weights.to(values.dtype) @ values[:, :, tile.keys]
-        extra = None if extra_output is None else extra_output(tile, weights)
-        return output if extra is None else output + extra.to(values.dtype)
+        return output if extra_output is None else output + extra_output(tile, weights).to(values)
 
     if torch.compiler.is_exporting():  # a graph for any size, which has no loop over tiles
         return attend(Tile(*[slice(None)] * 3), may_attend, values, *inputs)
@@ -119,8 +125,7 @@ def attend_in_tiles(
     pieces = _rows_and_keys(query_indices, height, source, causal)
     recompute = torch.is_grad_enabled() and (len(pieces) > 1 or depth < batch)
     again = partial(checkpoint, attend, use_reentrant=False, preserve_rng_state=False)
-    run = again if recompute else attend
-    outputs = []
+    run, outputs = again if recompute else attend, []
     splits = zip(*(tensor.split(depth) for tensor in (values, *inputs)), strict=True)
     for i, split in enumerate(splits):
         sequences = slice(i * depth, (i + 1) * depth)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.errors import BadInput, Refused
+from wordorder.positions import wants_task_positions
 from wordorder.text.corpus import Corpus
 from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
@@ -38,8 +39,15 @@ def read_training_data(
         chat: the record of that run's chat template; None: it has none.
 
     Raises:
-        BadInput: the data cannot be read, or a part is shorter than one context.
+        BadInput: the data cannot be read, a part is shorter than one context, or the embedding
+            takes its positions from a task.
     """
+    if wants_task_positions(config.model.position):
+        raise BadInput(
+            f"--position {config.model.position} takes positions from a task, and a text provides "
+            "none: use it with wordorder tasks --tasks addition-reversed",
+            code="training.no-task-positions",
+        )
     if mixture := mixture_of(config.data):
         return read_mixture(config, mixture, tokenizer, chat)
     if any(map(is_store, config.data)):

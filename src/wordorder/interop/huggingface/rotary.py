@@ -43,7 +43,7 @@ def rope_parameters(rotary: Rotary | None) -> dict[str, Any]:
         return {
             "rope_type": "proportional",
             "rope_theta": base,
-            "partial_rotary_factor": rotary.fraction,
+            "partial_rotary_factor": rotary.resolved_fraction,
             **({"factor": rotary.factor} if rotary.scaling == "linear" else {}),
         }
     if rotary.scaling == "ntk":  # is another base, with which it was published

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from ..base import Position
+from ..base import Position, PositionError
 from ..composed import Composed
 from ..layout import TokenLayout
 from ..reference_model import ReferenceModel
@@ -36,6 +38,7 @@ def facts(setup: Setup) -> None:
             )
     _additive(setup, position)
     _static(setup, position)
+    _order(setup, position)
 
 
 def hooks(setup: Setup) -> None:
@@ -149,3 +152,19 @@ def _static(setup: Setup, position: Composed) -> None:
                 "declares static_rotation, but a key's rotation depends on the other tokens or the "
                 "context length"
             )
+
+
+def _order(setup: Setup, position: Composed) -> None:
+    """Raise if embeddings that declare tells_order = False distinguish two orders."""
+    if any(instance.tells_order for instance in position.embeddings):
+        return
+    try:  # in a causal model the mask tells the order
+        reference = replace(setup, causal=False).reference_model()
+    except PositionError:
+        return
+    x, order = setup.inputs(1, 9), torch.arange(9).flip(0)
+    if (reference.read(x[:, order]) - reference.read(x)[:, order]).abs().max() > CLOSE:
+        raise CheckFailed(
+            "declares tells_order = False, but reversing 9 tokens changes the output of a "
+            "bidirectional model"
+        )

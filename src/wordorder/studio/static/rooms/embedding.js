@@ -155,7 +155,7 @@ function makeViews({ kept, studio, state, signal, name, refresh }) {
       const [title, caption] = PICTURES[kind] ?? [];
       if (kind) blocks.push(figure({ level: "h2", title, caption, name: `${name()}-${kind}`, data: () => kept.answer.picture }, boxes.picture, readout));
       if (answer.similarity.untrained.length) blocks.push(figure({ level: "h2", title: "Attention against distance", caption: similarityCaption(answer), name: `${name()}-similarity`, data: () => kept.answer.similarity }, boxes.similarity));
-      else if (kind !== "positions") blocks.push(h("p", { class: "soft" }, "It also changes values, so attention weights alone do not describe it."));
+      else if (kind !== "positions") blocks.push(h("p", { class: "soft" }, "Its output is not an average of values, so attention weights alone do not describe it."));
       if (answer.trained_picture) blocks.splice(1, 0, figure({ level: "h2", title: "The same in the trained run", caption: "Beside it are the initial values; what differs, training has put there.", name: `${name()}-trained`, data: () => kept.answer.trained_picture }, boxes.trained, trainedReadout));
       const rows = [h("div", { class: "pair" }, blocks)];
       if (answer.frequencies.length) {
