@@ -199,12 +199,31 @@ def longer(row: dict[str, Any], factor: int) -> str:
     return f"{row[f'{name}_word']}: {with_interval(row, name, f'{name}_change')}"
 
 
+# Algorithmic tasks
+
+
+def task_results() -> str:
+    evidence = json.loads((EVIDENCE / "tasks-default.json").read_text(encoding="utf-8"))
+    trials = ("1x", "1.5x", "2x", "3x")
+    rows = []
+    for task, positions in evidence["tasks"].items():
+        for number, (position, r) in enumerate(positions.items()):
+            scores = []
+            for trial in trials:
+                last, best = (f"{r[c][trial]['score']:.2f}" for c in ("last", "best"))
+                learned = r["best"]["learned"] == "yes"
+                scores.append(last if last == best or not learned else f"{last} ({best})")
+            rows.append(["" if number else task, position, *scores])
+    return table(["task", "embedding", *trials], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "embeddings-compared": embeddings_compared,
     "words-multiplied": words_multiplied,
     "longer-or-larger": longer_or_larger,
     "sizes-and-dropout": sizes_and_dropout,
     "compare-example": compare_example,
+    "task-results": task_results,
 }
 
 
