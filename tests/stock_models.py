@@ -181,12 +181,13 @@ STOCK: dict[str, dict[str, dict[str, Any]]] = {
     "GraniteSWAForCausalLM": {
         "bases": {
             **GROUPED,
-            **MULTIPLIERS,
             "num_hidden_layers": 3,
+            "attention_multiplier": 8**-0.5,
             "sliding_window": 5,
             "layer_rope_theta": [5000.0, 100, 0],
             "attention_bias": True,
         },
+        "multipliers": {**GROUPED, **MULTIPLIERS, "sliding_window": 5, "num_hidden_layers": 5},
         "yarn, untied": {
             **GROUPED,
             "layer_types": ["sliding_attention"] * 2,
@@ -197,7 +198,7 @@ STOCK: dict[str, dict[str, dict[str, Any]]] = {
     },
     "GptOssForCausalLM": {
         "default": {**GPT_OSS, **ROPES["yarn, ends not rounded"]},
-        "no attention biases, tied": {
+        "attention factor, no attention biases, tied": {
             **GPT_OSS,
             "num_hidden_layers": 3,
             "attention_bias": False,

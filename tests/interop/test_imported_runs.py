@@ -34,6 +34,9 @@ THE_SAME_CLASS = [
     for name in rows
     if kind in {holder.class_name for holder in HOLDERS}
     and (kind, name) != ("MistralForCausalLM", "no window")  # is a Llama
+    # GraniteSWA's multipliers are folded into weights, and exports have no scaling in it.
+    and (kind, name)
+    not in [("GraniteSWAForCausalLM", row) for row in ("multipliers", "yarn, untied")]
 ]
 # The table of positions holds the segment; of two biases, BERT adds the other if it is untied.
 CHANGED = ("position_embeddings", "token_type", "cls.predictions.bias")

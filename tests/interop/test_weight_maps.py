@@ -18,6 +18,8 @@ from wordorder.interop.huggingface.families import (
     gemma3,
     gpt2,
     gpt_neox,
+    gpt_oss,
+    granite_swa,
     modernbert,
     mpt,
     opt,
@@ -36,6 +38,8 @@ from wordorder.model import LanguageModel
 MAPS = {
     "gpt2": gpt2.WEIGHTS,
     "gpt_neox": gpt_neox.WEIGHTS,
+    "gpt_oss": gpt_oss.WEIGHTS,
+    "granite_swa": granite_swa.WEIGHTS,
     "bloom": bloom.WEIGHTS,
     "mpt": mpt.WEIGHTS,
     "modernbert": modernbert.ModernBertWeights(),
@@ -51,7 +55,6 @@ ALL = [
     for kind, rows in ROWS.items()
     for name, options in rows.items()
     if kind != "BertForMaskedLM"
-    and kind != "GraniteSWAForCausalLM"  # is not imported
     and (kind != "ModernBertForMaskedLM" or "output_transform" in options)
     and name not in NO_WEIGHTS
     and "sinusoidal" not in str(options.get("position"))
