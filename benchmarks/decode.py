@@ -1,6 +1,6 @@
 """Decoding speed, relative to transformers and to reading all weights once per token.
 
-    python benchmarks/decode.py [--json]
+    python benchmarks/decode.py [--device cuda --dtype bfloat16 --static] [--json]
 
 Both libraries decode the same random weights of the default architecture (transformers' Qwen3
 holds it exactly) in the same dtype with a cache: greedily, batch 1, the same prompt. The tokens
@@ -8,7 +8,8 @@ must be equal, otherwise nothing is timed; in bfloat16, where near ties may brea
 table only reports whether they are. The programs take turns, so that a slow moment affects all.
 The limit is the time of a sum over as many bytes as the weights have, measured in between: no
 token can be decoded in less time than it takes to read every weight once. Where there is a C++
-compiler, wordorder also decodes with a compiled step; compilation is reported, not included.
+compiler, wordorder also decodes with a compiled step, and with --static transformers does, with a
+cache of constant size; compilation is reported, not included.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ OURS = ("wordorder", "compiled")
 def main() -> None:
     options = _options()
     model = make_model(options)
-    theirs = converted(model).to(DTYPES[options.dtype])
-    model = model.to(DTYPES[options.dtype])
+    theirs = converted(model).to(options.device, DTYPES[options.dtype])
+    model = model.to(options.device, DTYPES[options.dtype])
     model.compute_dtype = DTYPES[options.dtype]
     prompt = torch.randint(0, options.vocabulary, (PROMPT_TOKENS,)).tolist()
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -44,14 +45,17 @@ def main() -> None:
         "wordorder": lambda: ours_writes(model, prompt, options.tokens),
         "compiled": lambda: ours_writes(model, prompt, options.tokens, step),
         "transformers": lambda: they_write(theirs, prompt, options.tokens),
+        "transformers static": lambda: they_write(theirs, prompt, options.tokens, static=True),
         "limit": lambda: [weights.sum() for _ in range(options.tokens)],
     }
     if step is None:
         del contenders["compiled"]
+    if not options.static:
+        del contenders["transformers static"]
     first, once = {}, {}
     for name, write in contenders.items():
         first[name], once[name] = timed(write)
-    same = all(first[name] == first["transformers"] for name in OURS if name in first)
+    same = all(first[name] == first["transformers"] for name in first if name != "limit")
     if not same and options.dtype == "float32":
         raise SystemExit("they wrote different tokens: their speeds cannot be compared")
     times = in_turn(contenders, options.rounds)
@@ -59,12 +63,18 @@ def main() -> None:
     result = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "dtype": options.dtype,
+        "device": options.device,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "tokens": options.tokens,
         "same_tokens": same,
         "tokens_per_second": rates,
         "over_transformers": {n: rates[n] / rates["transformers"] for n in OURS if n in rates},
+        "over_static": {
+            n: rates[n] / rates["transformers static"]
+            for n in OURS
+            if n in rates and options.static
+        },
         "of_limit": {n: rates[n] / rates["limit"] for n in OURS if n in rates},
         "compile_seconds": once["compiled"] - min(times["compiled"]) if step else None,
     }
@@ -97,7 +107,10 @@ def random_model(config: ModelConfig) -> LanguageModel:
 def timed(write: Callable[[], Any]) -> tuple[Any, float]:
     """Return what it writes and the seconds it took."""
     start = time.perf_counter()
-    return write(), time.perf_counter() - start
+    written = write()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return written, time.perf_counter() - start
 
 
 def in_turn(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -117,9 +130,14 @@ def ours_writes(
 
 
 @torch.inference_mode()
-def they_write(model: Any, prompt: list[int], tokens: int) -> list[int]:
-    """Return what transformers' `generate` writes, greedily."""
-    given = torch.tensor([prompt])
+def they_write(model: Any, prompt: list[int], tokens: int, *, static: bool = False) -> list[int]:
+    """Return what transformers' `generate` writes, greedily.
+
+    Args:
+        static: with a cache of constant size, for which transformers compiles the step.
+    """
+    given = torch.tensor([prompt], device=model.device)
+    options = {"cache_implementation": "static", "compile_config": compiling()} if static else {}
     written = model.generate(
         given,
         attention_mask=torch.ones_like(given),
@@ -128,8 +146,18 @@ def they_write(model: Any, prompt: list[int], tokens: int) -> list[int]:
         do_sample=False,
         pad_token_id=0,
         eos_token_id=None,
+        **options,
     )
     return written[0, len(prompt) :].tolist()
+
+
+def compiling() -> Any:
+    """Return transformers' default of compiling, on a CPU too, where it would not compile."""
+    from transformers import CompileConfig
+
+    config = CompileConfig(mode="reduce-overhead" if torch.cuda.is_available() else "default")
+    config._compile_all_devices = True
+    return config
 
 
 def show(result: dict[str, Any]) -> None:
@@ -139,7 +167,7 @@ def show(result: dict[str, Any]) -> None:
         f"{result['tokens']} tokens, {result['threads']} threads, torch {result['torch']}"
     )
     for name, rate in result["tokens_per_second"].items():
-        print(f"{name:<13}{rate:>8.0f} tokens/s")
+        print(f"{name:<20}{rate:>8.0f} tokens/s")
     for name, ratio in result["over_transformers"].items():
         print(f"{name}: {ratio:.2f} x transformers, {result['of_limit'][name]:.2f} of the limit")
     if result["compile_seconds"]:
@@ -154,6 +182,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--static", action="store_true", help="transformers with a static cache")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

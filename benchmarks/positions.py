@@ -6,8 +6,9 @@ A layer is `wordorder.model`'s attention with its projections, as `wordorder tra
 what the embedding does at the input and once per forward pass. Forward and backward, width 384,
 6 heads, 8,192 tokens at a time (16,384 at the longest context), with the fastest attention kernel
 (`flex` only on CUDA). It takes turns with the same layer without an embedding, in a process of its
-own; peak memory is that of the process beyond its imports. On CUDA layers run in bfloat16 and
-compiled: `none` is then causal flash attention, and 0.7 of its speed is 1.43 times its time.
+own (with --here in this one); peak memory is that of the process beyond its imports. On CUDA
+layers run in bfloat16 and compiled: `none` is then causal flash attention, and 0.7 of its speed is
+1.43 times its time.
 
 Rotary's rotation is timed against a copy of the same bytes into existing memory, and against
 transformers, rotary-embedding-torch and x-transformers where they are installed.
@@ -21,7 +22,8 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -43,10 +45,13 @@ def main() -> None:
     options = _options()
     for spec in options.positions:
         parse(spec)
-    rows = []
+    rows, end = [], time.perf_counter() + (options.seconds or float("inf"))
     for context in options.contexts:
         for spec in options.positions:
-            row = in_a_process(measure_layer, options, spec, context)
+            if time.perf_counter() > end:
+                break
+            measure = here if options.here else in_a_process
+            row = measure(measure_layer, options, spec, context)
             rows.append({"position": spec, "context": context, **row})
             print(line(rows[-1]), file=sys.stderr if options.json else sys.stdout, flush=True)
     rotary = None if options.layers_only else in_a_process(measure_rotary, options)
@@ -62,18 +67,30 @@ def main() -> None:
         show_rotary(rotary)
 
 
+def here(measure: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
+    """Return what a function measures in this process, or what went wrong."""
+    torch._dynamo.reset()  # the compiler gives up on code that it has compiled eight times
+    try:
+        return measure(*given)
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        return {"error": " ".join(f"{type(error).__name__}: {error}".split())[:200]}
+
+
 def measure_layer(options: argparse.Namespace, spec: str, context: int) -> dict[str, Any]:
     """Return seconds of a layer with an embedding, as a ratio to none, and its peak memory."""
     device = torch.device(options.device)
     before = memory(device)
     step = layer_step(options, spec, context)
-    kernel = fastest_kernel(step, context, device)
+    kernel = fastest_kernel(step, context, device, options.kernels)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()  # of the kernels it does not take
         step(kernel)
     peak = memory(device) - before
     bare = layer_step(options, "none", context)
-    bare_kernel = fastest_kernel(bare, context, device)
+    # Without a bias the fused kernel is causal flash attention.
+    bare_kernels = ["fused"] if options.kernels else None
+    bare_kernel = fastest_kernel(bare, context, device, bare_kernels)
     rounds = 1 if context > 4096 and device.type == "cpu" else options.rounds
     taken, against = [], []
     for _ in range(rounds):
@@ -89,14 +106,24 @@ def measure_layer(options: argparse.Namespace, spec: str, context: int) -> dict[
     }
 
 
-def fastest_kernel(step: Callable[[str], None], context: int, device: torch.device) -> str:
-    """Return the attention kernel that takes the step fastest, each warm (and compiled)."""
-    kernels = ["fused"] if context > 4096 else ["plain", "fused"]
-    kernels += ["flex"] if device.type == "cuda" else []
+def fastest_kernel(
+    step: Callable[[str], None],
+    context: int,
+    device: torch.device,
+    kernels: Sequence[str] | None = None,
+) -> str:
+    """Return the attention kernel that takes the step fastest, each warm (and compiled).
+
+    Args:
+        kernels: those to try; None: all that the context and the device allow.
+    """
+    if kernels is None:
+        kernels = ["fused"] if context > 4096 else ["plain", "fused"]
+        kernels += ["flex"] if device.type == "cuda" else []
     times = {}
     for kernel in kernels:
         # What PyTorch's compiler does not take, it refuses.
-        with suppress(Exception) if kernel == "flex" else nullcontext():
+        with suppress(Exception) if len(kernels) > 1 and kernel == "flex" else nullcontext():
             step(kernel)
             times[kernel] = timed(step, kernel, device) if len(kernels) > 1 else 0.0
     return min(times, key=times.__getitem__)
@@ -252,6 +279,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=tuple(DTYPES), help="bfloat16 on cuda, else float32")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="yes on cuda")
     parser.add_argument("--layers-only", action="store_true")
+    parser.add_argument("--kernels", nargs="+", choices=("plain", "fused", "flex"))
+    parser.add_argument("--here", action="store_true", help="all in this process")
+    parser.add_argument("--seconds", type=float, help="begin no further row after so long")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     on_gpu = torch.device(options.device).type == "cuda"

@@ -17,6 +17,7 @@ from wordorder.atomic import LEFT_OVER, cannot_write, reclaim
 from wordorder.errors import BadInput, Refused
 
 LOCK = ".wordorder.lock"
+SUBMITTED = ".wordorder-jobs"  # a folder with the files of jobs that a cluster runs
 # Windows keeps other processes from reading locked bytes, so the locked byte is past the end.
 FAR = 1 << 30
 SECONDS_BETWEEN_TRIES = 0.1
@@ -85,8 +86,8 @@ def held_file(path: Path, *, remedy: str = "choose another --out") -> Iterator[N
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether a file name is that of a lock or of an unfinished file."""
-    return name == LOCK or LEFT_OVER.fullmatch(name) is not None
+    """Return whether a file name is that of a lock, an unfinished file or submitted jobs."""
+    return name in (LOCK, SUBMITTED) or LEFT_OVER.fullmatch(name) is not None
 
 
 def _locked(path: Path, target: str, wait: float) -> int:

@@ -29,7 +29,7 @@ def test_the_faster_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "memory_bytes", lambda device: 1 << 40)
 
     def took(at_the_same_time: float) -> Callable[..., list[Outcome]]:
-        def run_jobs(jobs: list[Job], *, at_once: int) -> list[Outcome]:
+        def run_jobs(jobs: list[Job], *, at_once: int, launcher: None) -> list[Outcome]:
             step = 1.0 if at_once == 1 else at_the_same_time
             machine = Compute("cpu", jobs[0].threads).to_dict()
             return [Outcome({"machine": machine, "step_seconds": step}) for job in jobs]

@@ -28,7 +28,9 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """Instead of training, a loss that grows with the distance from the best factor."""
     cells: list[Cell] = []
 
-    def run_cells(record: Any, asked: list[Cell], measure: Any, show: Any) -> list[Outcome]:
+    def run_cells(
+        record: Any, asked: list[Cell], measure: Any, show: Any, cluster: Any
+    ) -> list[Outcome]:
         assert measure == paired_run.CHOOSING
         cells.extend(asked)
         outcomes = []
@@ -141,7 +143,9 @@ class _Whole:
 
 
 def test_nothing_learns_where_every_run_fails(tmp_path: Path, monkeypatch: Any) -> None:
-    def run_cells(record: Any, cells: list[Cell], measure: Any, show: Any) -> list[Outcome]:
+    def run_cells(
+        record: Any, cells: list[Cell], measure: Any, show: Any, cluster: Any
+    ) -> list[Outcome]:
         return [Outcome(error="the loss is not a number") for _ in cells]
 
     monkeypatch.setattr(tuning, "run_cells", run_cells)

@@ -25,6 +25,7 @@ from wordorder.claims.claim import Claim, ClaimPlan, Verdict, Work, judge
 from wordorder.claims.intervals import Contrast, Quantity, Shares
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.calibration import time_at_once
+from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.folder import beginning, goes_on, write_record
 from wordorder.experiments.jobs import Job, Outcome, is_stored_result, stored
 from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
@@ -77,6 +78,7 @@ def run_claims(
     out: str,
     overwrite: bool = False,
     show: Progress | None = None,
+    cluster: ClusterLauncher | None = None,
 ) -> list[Verdict]:
     """Run the jobs of claims whose results are not stored, and return the verdicts.
 
@@ -84,6 +86,7 @@ def run_claims(
         out: the folder for results and runs.
         overwrite: whether to remove earlier claims there first.
         show: receives progress; None: no output.
+        cluster: where jobs run; None: on this machine.
 
     Raises:
         BadInput: the folder holds other files, or its record is damaged.
@@ -93,28 +96,34 @@ def run_claims(
     """
     folder = user_path(out)
     with held(folder):
-        return _run_claims(folder, claims, plan, overwrite, show or Progress())
+        return _run_claims(folder, claims, plan, overwrite, show or Progress(), cluster)
 
 
 def _run_claims(
-    folder: Path, claims: Sequence[Claim], plan: ClaimPlan, overwrite: bool, show: Progress
+    folder: Path,
+    claims: Sequence[Claim],
+    plan: ClaimPlan,
+    overwrite: bool,
+    show: Progress,
+    cluster: ClusterLauncher | None,
 ) -> list[Verdict]:
     """Run claims in a folder whose lock is held."""
+    cores = cluster.threads if cluster else torch.get_num_threads()
     resumes = goes_on(folder, CLAIMS, overwrite=overwrite)
     before = read_record(folder) if resumes else {}
     works = {w.name: w for claim in claims for w in claim.works(claim.plan(plan))}
     trained = any("training" in work.job for work in works.values())
     text = _text(plan) if trained else {}
     machine = dict(before.get("machine", {}))
-    reused = [resumes and stored(_job(work, folder, {}, text)) for work in works.values()]
+    reused = [resumes and stored(_job(work, folder, {}, text, cores)) for work in works.values()]
     if not machine and not all(reused):
         show.say("measuring the fastest way to run several small models on this machine")
-        machine = _measured(plan)
+        machine = _measured(plan, cluster)
     record = {**before, **_conditions(machine)}
     with beginning(folder, CLAIMS, goes_on=resumes):
         _write(folder, record)
-    jobs = [_job(work, folder, machine, text) for work in works.values()]
-    outcomes = dict(zip(works, _run(jobs, show), strict=True))
+    jobs = [_job(work, folder, machine, text, cores) for work in works.values()]
+    outcomes = dict(zip(works, _run(jobs, show, cluster), strict=True))
     verdicts = [_verdict(outcomes, claim, plan) for claim in claims]
     noted = {
         verdict.claim.name: {
@@ -129,9 +138,15 @@ def _run_claims(
     return verdicts
 
 
-def _job(work: Work, folder: Path, machine: Mapping[str, Any], text: Mapping[str, Any]) -> Job:
-    """Return the job of a claim; one that trains on text also depends on its content hash."""
-    threads = torch.get_num_threads() if work.alone else machine.get("threads", 1)
+def _job(
+    work: Work, folder: Path, machine: Mapping[str, Any], text: Mapping[str, Any], cores: int
+) -> Job:
+    """Return the job of a claim; one that trains on text also depends on its content hash.
+
+    Args:
+        cores: where it runs, all of which a job that measures time uses.
+    """
+    threads = cores if work.alone else machine.get("threads", 1)
     where = {"folder": str(folder / work.folder)} if work.folder else {}
     read = {"text": text.get("hash")} if "training" in work.job else {}
     return Job(
@@ -149,15 +164,15 @@ def _job(work: Work, folder: Path, machine: Mapping[str, Any], text: Mapping[str
     )
 
 
-def _run(jobs: Sequence[Job], show: Progress) -> list[Outcome]:
-    at_once = torch.get_num_threads()
+def _run(jobs: Sequence[Job], show: Progress, cluster: ClusterLauncher | None) -> list[Outcome]:
+    at_once = cluster.at_once if cluster else torch.get_num_threads()
 
     def plan(left: list[Job]) -> tuple[str, float]:
         seconds = seconds_of(left, at_once)
         heading = f"{counted(len(left), 'job')}, {at_once_in_words(at_once)}"
         return f"{heading}: about {readable_seconds(seconds)}", seconds
 
-    return run_what_is_left(jobs, at_once=at_once, plan=plan, show=show)
+    return run_what_is_left(jobs, at_once=at_once, plan=plan, show=show, launcher=cluster)
 
 
 def _verdict(outcomes: Mapping[str, Outcome], claim: Claim, shared: ClaimPlan) -> Verdict:
@@ -229,10 +244,12 @@ def _write(folder: Path, record: dict[str, Any]) -> None:
     write_record(folder / RECORD, json.dumps(record, indent=1) + "\n")
 
 
-def _measured(plan: ClaimPlan) -> dict[str, Any]:
+def _measured(plan: ClaimPlan, cluster: ClusterLauncher | None) -> dict[str, Any]:
     """Return the fastest settings for small models that train side by side."""
     config = TrainConfig(model=ModelConfig(**PRESETS["nano"]), data=plan.data, batch_size=16)
-    outcomes = time_at_once(config, torch.get_num_threads(), threads=1)
+    # On a cluster each job is by itself, on cores that it does not share.
+    at_once, threads = (1, cluster.threads) if cluster else (torch.get_num_threads(), 1)
+    outcomes = time_at_once(config, at_once, threads, cluster)
     for outcome in outcomes:
         if outcome.error is not None:
             raise Failed(outcome.error, code="claims.cannot-measure-machine")

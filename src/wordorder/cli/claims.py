@@ -16,6 +16,7 @@ from wordorder.claims.table import for_terminal, listing, markdown
 from wordorder.cli.options.claims import ClaimsOptions, read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput
+from wordorder.experiments.cluster import launcher_of
 from wordorder.text.user_text import user_path
 from wordorder.training.config import seconds, whole_paths
 
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
         console.print(listing(claims, plan))
         return 0
     show, folder = RunsBar(), user_path(options.out)
+    cluster = launcher_of(options.launcher, options.slurm_options, folder)
     few = [f"{c.name} ({c.seeds_needed})" for c in claims if c.plan(plan).seeds < c.seeds_needed]
     if few:
         show.say(
@@ -37,7 +39,8 @@ def main(arguments: list[str]) -> int:
             "without --seeds each claim uses the number it needs"
         )
     if options.budget is not None:
-        chosen = within(claims, plan, seconds(options.budget), torch.get_num_threads())
+        at_once = cluster.at_once if cluster else torch.get_num_threads()
+        chosen = within(claims, plan, seconds(options.budget), at_once)
         left_out = [claim.name for claim in claims if claim not in chosen]
         if not chosen:
             raise BadInput(
@@ -49,8 +52,11 @@ def main(arguments: list[str]) -> int:
                 f"skipped, because they exceed --budget {options.budget}: {', '.join(left_out)}"
             )
         claims = chosen
-    with show.closing(folder):
-        verdicts = run_claims(claims, plan, out=options.out, overwrite=options.overwrite, show=show)
+    out, overwrite = options.out, options.overwrite
+    with show.closing(folder, cluster.after_stopping if cluster else ""):
+        verdicts = run_claims(
+            claims, plan, out=out, overwrite=overwrite, show=show, cluster=cluster
+        )
     if options.json:
         command = shlex.join(["wordorder", "claims", *arguments])
         records = [as_json(verdict) for verdict in verdicts]

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from wordorder.cli.options.compare import read_options
 from wordorder.cli.runs_bar import RunsBar
+from wordorder.experiments.cluster import launcher_of
 from wordorder.experiments.compare import CompareConfig, compare
 from wordorder.experiments.report import for_terminal, write_report
 from wordorder.text.user_text import user_path
@@ -23,6 +24,9 @@ def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
     train = options.train.plain()
+    folder = user_path(train.out or "runs/compare")
+    at_once = options.processes
+    cluster = launcher_of(options.launcher, options.slurm_options, folder, at_once=at_once)
     config = CompareConfig(
         train=replace(train, out=None, overwrite=False),
         positions=options.positions,
@@ -31,14 +35,14 @@ def main(arguments: list[str]) -> int:
         lengths=options.lengths,
         pack=options.pack,
         tune=options.tune_lr,
-        processes=options.processes,
+        processes=0 if cluster else at_once,
         out=train.out or "runs/compare",
         overwrite=train.overwrite,
     )
     command = shlex.join(["wordorder", "compare", *arguments])
-    show, folder = RunsBar(), user_path(config.out)
-    with show.closing(folder):
-        folder = compare(config, show=show, command=command)
+    show = RunsBar()
+    with show.closing(folder, cluster.after_stopping if cluster else ""):
+        compare(config, show=show, command=command, cluster=cluster)
     summary = write_report(folder)
     if options.json:
         print(json.dumps({"folder": str(folder), **summary.to_dict()}))

@@ -64,13 +64,19 @@ class RunsBar(Progress):
             self.say(outcome.details)
 
     @contextmanager
-    def closing(self, folder: Path) -> Iterator[None]:
-        """Remove the bars afterwards; if stopped, say that the folder has the finished runs."""
+    def closing(self, folder: Path, note: str = "") -> Iterator[None]:
+        """Remove the bars afterwards; if stopped, say that the folder has the finished runs.
+
+        Args:
+            note: what else to say then.
+        """
         try:
             yield
         except KeyboardInterrupt:
             self.close()
             self.say(f"stopped: finished runs are saved in {folder}; the same command continues")
+            if note:
+                self.say(note)
             raise
         finally:
             self.close()

@@ -15,6 +15,7 @@ from wordorder.cli.options.tasks import read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import TASKS
+from wordorder.experiments.cluster import launcher_of
 from wordorder.experiments.task_report import for_terminal, write_report
 from wordorder.experiments.tasks import DEFAULT_TASKS, TasksConfig, run_tasks
 from wordorder.numerals import counted
@@ -38,8 +39,10 @@ def main(arguments: list[str]) -> int:
         overwrite=options.overwrite,
     )
     show, folder = RunsBar(), user_path(config.out)
-    with show.closing(folder):
-        run_tasks(config, show=show, command=shlex.join(["wordorder", "tasks", *arguments]))
+    command = shlex.join(["wordorder", "tasks", *arguments])
+    cluster = launcher_of(options.launcher, options.slurm_options, folder)
+    with show.closing(folder, cluster.after_stopping if cluster else ""):
+        run_tasks(config, show=show, command=command, launcher=cluster)
     report = write_report(folder)
     if options.json:
         print(json.dumps({"folder": str(folder), **report.to_dict()}))

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from wordorder.errors import Failed
+from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.jobs import Job, Outcome, Settings, Tell
 from wordorder.experiments.runner import run_jobs
 from wordorder.model import ModelConfig, make_model, shape_of
@@ -47,20 +48,24 @@ class Calibration:
     alone_seconds: float
 
 
-def calibrate(config: TrainConfig, runs: int, requested: int = 0) -> Calibration:
+def calibrate(
+    config: TrainConfig, runs: int, requested: int = 0, cluster: ClusterLauncher | None = None
+) -> Calibration:
     """Find the fastest number of processes and threads for several runs.
 
     Args:
         config: of the baseline.
         runs: the number of runs.
         requested: the number of runs at once; 0: the fastest.
+        cluster: where runs are computed, each by itself; None: on this machine.
 
     Raises:
         Failed: not even one run can be timed; the message has the reason.
     """
     best, alone = None, None
-    for processes, threads in candidates(config, runs, requested):
-        outcomes = time_at_once(config, processes, threads)
+    layouts = [(1, cluster.threads)] if cluster else candidates(config, runs, requested)
+    for processes, threads in layouts:
+        outcomes = time_at_once(config, processes, threads, cluster)
         timed = [outcome.result for outcome in outcomes if outcome.error is None]
         if len(timed) < processes:
             if processes == 1:
@@ -94,13 +99,20 @@ def candidates(config: TrainConfig, runs: int, requested: int = 0) -> list[tuple
     return layouts
 
 
-def time_at_once(config: TrainConfig, processes: int, threads: int) -> list[Outcome]:
+def time_at_once(
+    config: TrainConfig, processes: int, threads: int, cluster: ClusterLauncher | None = None
+) -> list[Outcome]:
     """Time the same run in several processes at the same time."""
     job = Job("timing", time_baseline, as_job(config), threads=threads)
-    return run_jobs([job] * processes, at_once=processes)
+    return run_jobs([job] * processes, at_once=processes, launcher=cluster)
 
 
-def costs(config: TrainConfig, positions: Sequence[str], machine: Compute) -> dict[str, Any]:
+def costs(
+    config: TrainConfig,
+    positions: Sequence[str],
+    machine: Compute,
+    cluster: ClusterLauncher | None = None,
+) -> dict[str, Any]:
     """Measure the cost of each embedding: parameters, added ones, seconds of a step.
 
     Raises:
@@ -108,7 +120,7 @@ def costs(config: TrainConfig, positions: Sequence[str], machine: Compute) -> di
     """
     settings = {**as_job(config), "machine": machine.to_dict(), "positions": list(positions)}
     job = Job("timing", time_positions, settings, threads=machine.threads)
-    outcome = run_jobs([job], at_once=1)[0]
+    outcome = run_jobs([job], at_once=1, launcher=cluster)[0]
     if outcome.error is not None:
         raise Failed(_why([outcome]), code="experiments.embedding-cannot-be-timed")
     return outcome.result

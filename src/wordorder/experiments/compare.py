@@ -29,6 +29,7 @@ from wordorder.evaluation.context import FACTORS as LENGTHS
 from wordorder.evaluation.context import measurable
 from wordorder.experiments import controls, grid, overfitting
 from wordorder.experiments.calibration import calibrate, costs
+from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.comparison import RECORD, Comparison
 from wordorder.experiments.folder import beginning, goes_on
 from wordorder.experiments.runner import Progress
@@ -143,13 +144,18 @@ class CompareConfig:
 
 
 def compare(
-    config: CompareConfig, *, show: Progress | None = None, command: str | None = None
+    config: CompareConfig,
+    *,
+    show: Progress | None = None,
+    command: str | None = None,
+    cluster: ClusterLauncher | None = None,
 ) -> Path:
     """Run or resume a comparison, and return its folder.
 
     Args:
         show: receives progress; None: no output.
         command: the command line, for the report.
+        cluster: where runs are computed and timed; None: on this machine.
 
     Raises:
         BadInput: the settings, the text or the folder cannot be used.
@@ -159,11 +165,17 @@ def compare(
     """
     folder = user_path(config.out)
     with held(folder):
-        _compare(folder, config, show or Progress(), command)
+        _compare(folder, config, show or Progress(), command, cluster)
     return folder
 
 
-def _compare(folder: Path, config: CompareConfig, show: Progress, command: str | None) -> None:
+def _compare(
+    folder: Path,
+    config: CompareConfig,
+    show: Progress,
+    command: str | None,
+    cluster: ClusterLauncher | None,
+) -> None:
     """Run a comparison while the lock of its folder is held."""
     config = replace(config, train=_shared_training(config))
     for position in config.positions:  # report an invalid spec first
@@ -185,22 +197,22 @@ def _compare(folder: Path, config: CompareConfig, show: Progress, command: str |
     requested = _asked(config)
     train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
     config = replace(config, train=train)
-    settled = before.settled if before else _settled(config, material, show)
+    settled = before.settled if before else _settled(config, material, show, cluster)
     record = replace(_record(config, material, settled, command), asked=requested)
     passes = overfitting.before_it_starts(record.passes or 0.0)
-    for line in [*passes, *_changed(before, record, config.processes)]:
+    for line in [*passes, *_changed(before, record, 0 if cluster else config.processes)]:
         show.say(line)
-    record = replace(record, costs=_costs(config, record, before, show))
+    record = replace(record, costs=_costs(config, record, before, show, cluster))
     if before:
         record = replace(record, tuned=before.tuned, tuning=before.tuning, looks=before.looks)
     record = controls.with_facts(record)
     with beginning(folder, COMPARISON, goes_on=before is not None):
         record.write(folder)
     if config.tune:
-        tuning = tune(folder, record, show)
+        tuning = tune(folder, record, show, cluster)
         record = controls.with_facts(replace(record, tuning=tuning, tuned=tuning["chosen"]))
         record.write(folder)
-    grid.run(folder, record, show)
+    grid.run(folder, record, show, cluster)
     replace(record, looks=_looked_at(record)).write(folder)
 
 
@@ -284,11 +296,13 @@ def _before(folder: Path, config: CompareConfig) -> Comparison | None:
     return record
 
 
-def _settled(config: CompareConfig, material: TrainingData, show: Progress) -> dict[str, Any]:
+def _settled(
+    config: CompareConfig, material: TrainingData, show: Progress, cluster: ClusterLauncher | None
+) -> dict[str, Any]:
     """Measure the machine, and convert a time limit into a number of steps for all runs."""
     show.say("measuring the fastest way to run several models on this machine")
     train, runs = config.train, len(config.positions) * max(1, config.seeds)
-    calibrated = calibrate(train, runs, config.processes)
+    calibrated = calibrate(train, runs, config.processes, cluster)
     steps = configured_steps(train)
     if steps is None:
         steps = steps_in(train, material, seconds(train.time), calibrated.alone_seconds)
@@ -303,7 +317,11 @@ def _settled(config: CompareConfig, material: TrainingData, show: Progress) -> d
 
 
 def _costs(
-    config: CompareConfig, record: Comparison, before: Comparison | None, show: Progress
+    config: CompareConfig,
+    record: Comparison,
+    before: Comparison | None,
+    show: Progress,
+    cluster: ClusterLauncher | None,
 ) -> dict[str, Any]:
     """Return the cost of each embedding; those timed before are not timed again."""
     known = before.costs if before else {}
@@ -311,7 +329,8 @@ def _costs(
     if new:
         show.say("timing a step with each embedding")
         base = next(iter(known), config.against)
-        timed = costs(config.train, [*dict.fromkeys([base, *new])], Compute(**record.machine))
+        together = [*dict.fromkeys([base, *new])]
+        timed = costs(config.train, together, Compute(**record.machine), cluster)
         # Seconds measured at different times are comparable only relative to an embedding timed at
         # both.
         busier = timed[base]["step_seconds"] / known.get(base, timed[base])["step_seconds"]

@@ -16,6 +16,7 @@ from wordorder.atomic import write_text
 from wordorder.evaluation.order import PROBES
 from wordorder.evaluation.windows import MOST_TARGETS
 from wordorder.experiments.calibration import as_job
+from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.jobs import Job, Outcome
 from wordorder.experiments.paired_run import MEASURES, train_and_measure
@@ -38,7 +39,9 @@ class Cell:
     steps: int = 0
 
 
-def run(folder: Path, record: Comparison, show: Progress) -> None:
+def run(
+    folder: Path, record: Comparison, show: Progress, cluster: ClusterLauncher | None = None
+) -> None:
     """Run the remaining cells of the grid, and write the line of every run."""
     cells = cells_of(folder, record)
 
@@ -47,7 +50,7 @@ def run(folder: Path, record: Comparison, show: Progress) -> None:
         lines = [json.dumps(line_of(folder, cell, outcome)) for cell, outcome in ended]
         write_text(folder / "results.jsonl", "".join(f"{line}\n" for line in lines))
 
-    run_cells(record, cells, record.measure, show, write)
+    run_cells(record, cells, record.measure, show, write, cluster)
 
 
 def cells_of(folder: Path, record: Comparison) -> list[Cell]:
@@ -77,7 +80,7 @@ def line_of(folder: Path, cell: Cell, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def seconds_of(record: Comparison, cells: list[Cell]) -> float:
+def seconds_of(record: Comparison, cells: list[Cell], at_once: int) -> float:
     """Estimate the time of some runs from the time of a step with each embedding."""
     costs, settled = record.costs, record.settled
     slower = settled["step_seconds"] / costs[record.baseline]["step_seconds"]
@@ -85,7 +88,7 @@ def seconds_of(record: Comparison, cells: list[Cell]) -> float:
     reading = _tokens_read(record) / 3 * record.steps / record.tokens
     work = sum((cell.steps + reading) * costs[cell.position]["step_seconds"] for cell in cells)
     start = SECONDS_TO_START * len(cells)
-    return (slower * work + start) / min(max(1, len(cells)), record.processes)
+    return (slower * work + start) / min(max(1, len(cells)), at_once)
 
 
 def _tokens_read(record: Comparison) -> float:
@@ -102,19 +105,23 @@ def run_cells(
     measure: dict[str, Any] | None,
     show: Progress,
     changed: Callable[[list[Outcome | None]], None] = lambda outcomes: None,
+    cluster: ClusterLauncher | None = None,
 ) -> list[Outcome]:
     """Run the cells whose results are not stored, side by side; return how all ended.
 
     Args:
         measure: what is measured of each run, as `train_and_measure` takes it.
         changed: called with the outcomes so far, as `run_what_is_left` does.
+        cluster: where runs are computed; None: on this machine.
     """
     threads, processes = record.machine["threads"], record.processes
+    if cluster is not None:
+        processes = min(cluster.at_once, len(cells))
     jobs = [_job(record, cell, measure) for cell in cells]
     of = {job.name: cell for job, cell in zip(jobs, cells, strict=True)}
 
     def plan(left: list[Job]) -> tuple[str, float]:
-        seconds = seconds_of(record, [of[job.name] for job in left])
+        seconds = seconds_of(record, [of[job.name] for job in left], processes)
         heading = (
             f"{counted(len(left), 'run')} of {counted(cells[0].steps, 'step')}, "
             f"{at_once_in_words(processes)} with {counted(threads, 'thread')} each, "
@@ -123,7 +130,9 @@ def run_cells(
         notes = record.notes if measure == record.measure else []
         return "\n".join([heading, *notes]), seconds
 
-    return run_what_is_left(jobs, at_once=processes, plan=plan, show=show, changed=changed)
+    return run_what_is_left(
+        jobs, at_once=processes, plan=plan, show=show, changed=changed, launcher=cluster
+    )
 
 
 def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> Job:

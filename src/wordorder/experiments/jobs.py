@@ -113,8 +113,20 @@ def stored(job: Job) -> Outcome | None:
 
 def read_stored(job: Job) -> dict[str, Any] | None:
     """Return the record in a job's file, with any key; None if there is none."""
+    return _read(job.path)
+
+
+def stored_for(order: Mapping[str, Any]) -> Outcome | None:
+    """Return the outcome that is stored for an order, as `Job.order` returns it, or None."""
+    record = _read(order["path"] and Path(order["path"]))
+    if record is None or record.get("key") != order["key"]:
+        return None
+    return Outcome(record["result"], seconds=record["seconds"])
+
+
+def _read(path: Path | None) -> dict[str, Any] | None:
     try:
-        record = json.loads(job.path.read_text(encoding="utf-8")) if job.path else None
+        record = json.loads(path.read_text(encoding="utf-8")) if path else None
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None

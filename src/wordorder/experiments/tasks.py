@@ -24,6 +24,7 @@ import torch
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Failed
 from wordorder.experiments.algorithms import TASKS, find
+from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.folder import beginning, goes_on, write_record
 from wordorder.experiments.jobs import (
     Job,
@@ -156,7 +157,7 @@ def run_tasks(
     Args:
         show: receives progress events; None: nothing is shown.
         command: the command that was typed, for the report.
-        processes: how many runs at once; 0: as many as there are cores.
+        processes: how many runs at once; 0: as many as there are cores, or as the cluster takes.
         launcher: where runs are done; None: in processes of this machine.
 
     Raises:
@@ -186,7 +187,8 @@ def _run_tasks(
         _check_protocol(job, folder)
     with beginning(folder, GRID, goes_on=there):
         _write(folder, config, command)
-    processes = processes or cores()
+    cluster = launcher if isinstance(launcher, ClusterLauncher) else None
+    processes = processes or (cluster.at_once if cluster else cores())
 
     def plan(left: list[Job]) -> tuple[str, float]:
         if done := len(jobs) - len(left):
@@ -194,7 +196,10 @@ def _run_tasks(
             show.say(f"{done} of {counted(len(jobs), 'run')} {are} there already")
         show.say("measuring what a step takes with each embedding")
         at_once = min(processes, len(left))
-        seconds = expected_seconds(left, at_once, launcher)
+        # Steps are timed here: in the queue of a cluster they might wait for hours.
+        timed_at_once = min(cores(), len(left)) if cluster else at_once
+        seconds = expected_seconds(left, timed_at_once, None if cluster else launcher)
+        seconds *= timed_at_once / at_once
         heading = f"{counted(len(left), 'run')}, {at_once_in_words(at_once)} with "
         threads = counted(THREADS, "thread")
         return f"{heading}{threads} each: about {readable_seconds(seconds)}", seconds

@@ -15,6 +15,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.grid import Cell, run_cells
 from wordorder.experiments.paired_run import CHOOSING
@@ -30,7 +31,9 @@ SEEDS = (1_000_000, 1_000_001)  # different from those of the comparison
 Losses = dict[float, list[float]]
 
 
-def tune(folder: Path, record: Comparison, show: Progress) -> dict[str, Any]:
+def tune(
+    folder: Path, record: Comparison, show: Progress, cluster: ClusterLauncher | None = None
+) -> dict[str, Any]:
     """Return the factor of both learning rates with which each embedding learns best, and why.
 
     Args:
@@ -58,7 +61,8 @@ def tune(folder: Path, record: Comparison, show: Progress) -> dict[str, Any]:
             for seed in SEEDS
         ]
 
-        for cell, outcome in zip(cells, run_cells(record, cells, CHOOSING, show), strict=True):
+        outcomes = run_cells(record, cells, CHOOSING, show, cluster=cluster)
+        for cell, outcome in zip(cells, outcomes, strict=True):
             if outcome.error is None:
                 of_position = losses.setdefault(cell.position, {})
                 of_position.setdefault(cell.rate, []).append(outcome.result["validation_loss"])

@@ -4,9 +4,9 @@ from wordorder.positions import ModelShape, Rotary
 rotary = Rotary(ModelShape(heads=6, head_dim=64), base=500000)
 """
 
-from . import composed
+from . import aliases, composed
 from . import spec as specs
-from .aliases import ALIASES, canonical
+from .aliases import ALIASES
 from .alibi import Alibi
 from .axial import Axial
 from .base import DOORS, HOOKS, Position, PositionError
@@ -29,6 +29,7 @@ from .offset import Offset
 from .path import Path
 from .pope import Pope
 from .randomized import Randomized
+from .recipes import expanded
 from .relative import Relative
 from .rotary import Rotary
 from .sandwich import Sandwich
@@ -79,8 +80,19 @@ CATALOGUE: dict[str, type[Position]] = {
 
 
 def parse(text: str) -> Spec:
-    """Return the spec that a string such as `rotary:base=500000/none` spells."""
-    return specs.parse(text, CATALOGUE)
+    """Return the spec that `rotary:base=500000/none` or `recipe:llama3` stands for."""
+    return specs.parse(expanded(text), CATALOGUE)
+
+
+def canonical(text: str) -> str:
+    """Return a spec with aliases and recipes replaced: `rotary/none` for `RoPE/nope`.
+
+    Nothing else is validated: `parse` does that.
+
+    Raises:
+        PositionError: there is no such recipe.
+    """
+    return aliases.canonical(expanded(text))
 
 
 def find(name: str) -> type[Position]:

@@ -6,8 +6,6 @@ Case and underscores do not matter: `RoPE` is rotary and `self_extend` is self-e
 
 import re
 
-from .recipes import expanded
-
 ALIASES: dict[str, str] = {
     "nope": "none",
     "no-position": "none",
@@ -53,11 +51,8 @@ def canonical_name(name: str) -> str:
 
 
 def canonical(spec: str) -> str:
-    """Return a spec with aliases and recipes replaced: `rotary/none` for `RoPE/nope`.
+    """Return a spec with aliases replaced: `rotary/none` for `RoPE/nope`.
 
-    Nothing else changes, and nothing else is validated: `parse` does that.
-
-    Raises:
-        PositionError: there is no such recipe.
+    Nothing else changes, and nothing is validated: `parse` does that.
     """
-    return _NAME.sub(lambda m: m["before"] + m["space"] + canonical_name(m["name"]), expanded(spec))
+    return _NAME.sub(lambda m: m["before"] + m["space"] + canonical_name(m["name"]), spec)

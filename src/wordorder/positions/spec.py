@@ -22,7 +22,6 @@ import torch
 
 from .aliases import ALIASES, canonical_name
 from .base import Position, PositionError
-from .recipes import expanded
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,6 @@ def parse(text: str, catalogue: Mapping[str, type[Position]]) -> Spec:
         PositionError: an unknown name (with the most similar known one), an unknown option,
             or a malformed spec.
     """
-    text = expanded(text)
     layers = tuple(
         tuple(_part(part.strip(), text, catalogue) for part in _split(layer, "+"))
         for layer in _split(text, "/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import tyro
 
@@ -34,6 +35,10 @@ class ClaimsOptions:
         questions: a file of analogies in the format of questions-words.txt.
         out: the folder for the results.
         overwrite: replace the contents of that folder.
+        launcher: submit runs with submitit: slurm, to a Slurm cluster whose machines share the
+            files; local, to try it on this machine. By default they are processes of this command.
+        slurm_options: what each job asks for, as time=60 (minutes) cpus=4 gpus=1 memory=16 (GB)
+            partition=NAME account=NAME qos=NAME constraint=NAME jobs=64 (submitted at a time).
         strict: exit with code 3 if any claim does not hold.
         json: print one JSON object instead of a table.
         markdown: print a table in Markdown.
@@ -50,6 +55,8 @@ class ClaimsOptions:
     questions: str = ""
     out: str = "runs/claims"
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    launcher: Literal["local", "slurm"] | None = None
+    slurm_options: tuple[str, ...] = ()
     strict: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     markdown: tyro.conf.FlagCreatePairsOff[bool] = False

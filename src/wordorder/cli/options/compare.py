@@ -50,6 +50,10 @@ class CompareOptions:
         pack: let contexts longer than a document continue in the next one.
         tune_lr: tune the learning rates of each embedding, by shorter runs on development text.
         processes: number of simultaneous runs, which share the cores; 0 measures the fastest.
+        launcher: submit runs with submitit: slurm, to a Slurm cluster whose machines share the
+            files; local, to try it on this machine. By default they are processes of this command.
+        slurm_options: what each job asks for, as time=60 (minutes) cpus=4 gpus=1 memory=16 (GB)
+            partition=NAME account=NAME qos=NAME constraint=NAME jobs=64 (submitted at a time).
         preset: sizes of the model: nano, tiny, mini, small or medium; other options override it.
         config: a YAML file with options by name, such as trained_length: 128; typed options
             override it.
@@ -64,6 +68,8 @@ class CompareOptions:
     pack: tyro.conf.FlagCreatePairsOff[bool] = False
     tune_lr: tyro.conf.FlagCreatePairsOff[bool] = False
     processes: Threads = 0
+    launcher: Literal["local", "slurm"] | None = None
+    slurm_options: tuple[str, ...] = ()
     preset: Literal["nano", "tiny", "mini", "small", "medium"] | None = None
     config: str | None = None
     json: tyro.conf.FlagCreatePairsOff[bool] = False

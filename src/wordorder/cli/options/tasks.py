@@ -6,6 +6,7 @@ Defaults that are constants in modules with torch are repeated here; a test comp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import tyro
 
@@ -30,6 +31,10 @@ class TasksOptions:
         all: run every task; the expected time is printed first.
         out: the folder for the results.
         overwrite: replace the results in that folder.
+        launcher: submit runs with submitit: slurm, to a Slurm cluster whose machines share the
+            files; local, to try it on this machine. By default they are processes of this command.
+        slurm_options: what each job asks for, as time=60 (minutes) cpus=4 gpus=1 memory=16 (GB)
+            partition=NAME account=NAME qos=NAME constraint=NAME jobs=64 (submitted at a time).
         json: print the result as one JSON object.
     """
 
@@ -41,6 +46,8 @@ class TasksOptions:
     all: tyro.conf.FlagCreatePairsOff[bool] = False
     out: str = "runs/tasks"
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    launcher: Literal["local", "slurm"] | None = None
+    slurm_options: tuple[str, ...] = ()
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
