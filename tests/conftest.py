@@ -45,6 +45,16 @@ def _empty_pictures() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_word_of_slowness() -> Iterator[None]:
+    """On a busy machine all takes more than two seconds, and tests count lines of stderr."""
+    from wordorder import patience
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patience, "SECONDS", 3600.0)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
     """Few numbers, or a worker for each core: threads would wait for one another."""

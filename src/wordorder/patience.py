@@ -11,14 +11,15 @@ SECONDS = 2.0
 
 
 @contextmanager
-def notify_if_slow(activity: str, seconds: float = SECONDS) -> Iterator[None]:
+def notify_if_slow(activity: str, seconds: float | None = None) -> Iterator[None]:
     """Print the activity on stderr, once, if it is still running after some seconds.
 
     Args:
         activity: such as "learning a vocabulary from 1,000,000 characters".
-        seconds: the delay before the message.
+        seconds: the delay before the message; None: `SECONDS`.
     """
-    timer = threading.Timer(seconds, lambda: print(f"{activity} ...", file=sys.stderr, flush=True))
+    delay = SECONDS if seconds is None else seconds
+    timer = threading.Timer(delay, lambda: print(f"{activity} ...", file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:

@@ -143,8 +143,9 @@ class Always(torch.nn.Module):
         super().__init__()
         self.token = token
 
-    def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.one_hot(torch.full_like(tokens, self.token), 12).float()
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        answers = torch.full_like(batch.tokens, self.token)
+        return torch.nn.functional.one_hot(answers, 12).float()
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return hidden

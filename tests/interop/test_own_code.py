@@ -162,7 +162,7 @@ def test_a_folder_has_the_files_that_its_model_needs_and_no_others(
         files = (read[0] / "exports" / name).glob(f"{prefix}*.py")
         return {path.stem.removeprefix(prefix) for path in files}
 
-    shared = {"aliases", "base", "composed", "defaults", "layout", "shape", "spec"}
+    shared = {"aliases", "base", "composed", "defaults", "layout", "recipes", "shape", "spec"}
     assert embeddings("kerple") == {*shared, "kerple"}
     assert embeddings("sum") == {*shared, "alibi", "angles", "rotary", "rotary_scaling"}
     # DAPE may take the bias of either.
