@@ -33,6 +33,7 @@ EXPECTED = {
     "inkling": "bias attention",
     "key-offset": "",
     "fope": "product attention",
+    "grape": "product attention",
     "coupled": "sampled",
     "stick-breaking": "",
     "shaw": "vectors-keys bias attention",

@@ -178,6 +178,7 @@ def test_pinned_options_are_read_from_the_trained_length() -> None:
         "deberta": {"span": OLD // 4},
         "fire": {"threshold": OLD / 4},
         "fope": {**base, "period": OLD},
+        "grape": base,
         "inkling": {"extent": OLD // 4},
         "learned": {"length": OLD},
         "log-temperature": {"scale": 1 / math.log(OLD)},

@@ -123,4 +123,49 @@ MUTANTS = (
         "masked keys take their share from what is left",
         ("F.logsigmoid(-scores).masked_fill(~allowed, 0.0)", "F.logsigmoid(-scores)"),
     ),
+    slip(
+        "grape",
+        "turned the other way round",
+        ("(angles.cos(), -angles.sin())", "(angles.cos(), angles.sin())"),
+    ),
+    slip(
+        "grape",
+        "angles in float32",
+        (
+            "angles = exact(positions)[:, None, :, None]",
+            "angles = positions.float()[:, None, :, None]",
+        ),
+        ("angles * exact(self.log_frequencies)", "angles * self.log_frequencies"),
+    ),
+    slip(
+        "grape",
+        "vectors that are not perpendicular",
+        ("second - along * first", "second"),
+    ),
+    slip(
+        "grape",
+        "the part within the plane kept beside its rotation",
+        (
+            "u * (cosine - 1) - v * sine, v * (cosine - 1) + u * sine",
+            "u * cosine - v * sine, v * cosine + u * sine",
+        ),
+    ),
+    slip(
+        "grape",
+        "one head's planes for all",
+        (
+            "first, second = upcast(self.axes)",
+            "first, second = upcast(self.axes)[:, :1].expand_as(self.axes)",
+        ),
+    ),
+    slip(
+        "grape",
+        "logarithms of frequencies for frequencies",
+        ("exact(self.log_frequencies).exp()", "exact(self.log_frequencies)"),
+    ),
+    slip(
+        "grape",
+        "keys rotated by the tables of queries",
+        ("return turned(keys, tables[1])", "return turned(keys, tables[0])"),
+    ),
 )

@@ -18,6 +18,7 @@ from .deberta import Deberta
 from .fire import Fire
 from .fope import Fope
 from .forgetting import Forgetting
+from .grape import Grape
 from .inkling import Inkling
 from .kerple import Kerple
 from .key_offset import KeyOffset
@@ -75,6 +76,7 @@ CATALOGUE: dict[str, type[Position]] = {
     "fope": Fope,
     "coupled": Coupled,
     "stick-breaking": StickBreaking,
+    "grape": Grape,
 }
 
 
@@ -139,6 +141,7 @@ __all__ = [
     "Fire",
     "Fope",
     "Forgetting",
+    "Grape",
     "Inkling",
     "Kerple",
     "KeyOffset",
