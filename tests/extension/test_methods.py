@@ -186,6 +186,7 @@ def test_pinned_options_are_read_from_the_trained_length() -> None:
         "pope": base,
         "randomized": {"limit": 4 * OLD},
         "relative": {"clip": OLD // 4},
+        "repo": base,
         "rotary": base,
         "self-extend": {**base, "neighbours": OLD // 8},
         "t5": {"max_distance": OLD // 4},

@@ -168,4 +168,37 @@ MUTANTS = (
         "keys rotated by the tables of queries",
         ("return turned(keys, tables[1])", "return turned(keys, tables[0])"),
     ),
+    slip(
+        "repo",
+        "the gate's activation on the content",
+        ("F.silu(wide @ gate) * (wide @ content)", "(wide @ gate) * F.silu(wide @ content)"),
+    ),
+    slip(
+        "repo",
+        "positions of the first tokens for every query",
+        ("state[0][:, tables]", "state[0][:, : len(tables)]"),
+    ),
+    slip(
+        "repo",
+        "frequencies of all dimensions for those of pairs",
+        ('device="cpu") / pairs', 'device="cpu") / self.shape.head_dim'),
+    ),
+    slip(
+        "repo",
+        "keys left where they are",
+        (
+            "return rotate(keys, rotation(self.angles(state[0].to(upcast(keys).dtype))))",
+            "return keys",
+        ),
+    ),
+    slip(
+        "repo",
+        "rotated keys in the cache",
+        ("    tells_order = False\n", "    tells_order = False\n    static_rotation = True\n"),
+    ),
+    slip(
+        "repo",
+        "the place in the sequence added",
+        ("@ content)) @ out,)", "@ content)) @ out + layout.query_positions[..., None],)"),
+    ),
 )

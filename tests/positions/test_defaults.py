@@ -62,6 +62,7 @@ def made(name: str, trained: int, /, **options: Any) -> Position:
         ("pope", "base", {128: 2500, 4096: 10_000}),
         ("fope", "base", {128: 2500, 4096: 10_000}),
         ("grape", "base", {128: 2500, 4096: 10_000}),
+        ("repo", "base", {128: 2500, 4096: 10_000}),
         ("inkling", "extent", {1: 1, 64: 16, 8192: 1024}),
         ("self-extend", "base", {128: 2500, 4096: 10_000}),
     ],

@@ -121,7 +121,7 @@ def train(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 def _read(depth: Depth, plan: ClaimPlan, results: Results) -> Measurements:
     every = (*JUDGED, *depth.reported)
     rotary, path = (depth.shares(plan, results, position, "sparse") for position in JUDGED)
-    quantities = {
+    quantities: dict[str, Quantity] = {
         ON_SPARSE: rotary,
         AGAINST: Contrast(((1.0, path), (-0.5, rotary))),
         **{_in_distribution(p): _mean_error(depth, plan, results, p) for p in JUDGED},

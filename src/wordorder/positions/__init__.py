@@ -31,6 +31,7 @@ from .path import Path
 from .pope import Pope
 from .randomized import Randomized
 from .relative import Relative
+from .repo import Repo
 from .rotary import Rotary
 from .sandwich import Sandwich
 from .selective import Selective
@@ -77,6 +78,7 @@ CATALOGUE: dict[str, type[Position]] = {
     "coupled": Coupled,
     "stick-breaking": StickBreaking,
     "grape": Grape,
+    "repo": Repo,
 }
 
 
@@ -157,6 +159,7 @@ __all__ = [
     "PositionError",
     "Randomized",
     "Relative",
+    "Repo",
     "Rotary",
     "Sandwich",
     "Selective",

@@ -27,7 +27,7 @@ from .rotary import Rotation, rotate
 from .shape import ModelShape
 
 
-class Turn(NamedTuple):
+class PlaneRotation(NamedTuple):
     """The rotation of planes by position.
 
     Args:
@@ -145,17 +145,17 @@ class Grape(Position):
     def resolved_options(self) -> dict[str, float]:
         return {"base": self.resolved_base}
 
-    def prepare(self, layout: TokenLayout) -> tuple[Turn, Turn]:
+    def prepare(self, layout: TokenLayout) -> tuple[PlaneRotation, PlaneRotation]:
         axes = None
         if self.block > 2:
             first, second = upcast(self.axes)
             first = F.normalize(first, dim=-1)
             along = (first * second).sum(-1, keepdim=True)
             axes = first, F.normalize(second - along * first, dim=-1)
-        queries = Turn(self.rotation(layout.query_positions), axes)
+        queries = PlaneRotation(self.rotation(layout.query_positions), axes)
         if layout.self_attention:
             return queries, queries
-        return queries, Turn(self.rotation(layout.key_positions), axes)
+        return queries, PlaneRotation(self.rotation(layout.key_positions), axes)
 
     def rotation(self, positions: Tensor) -> Rotation:
         """Return the cosines and sines at positions (batch, time)."""
@@ -168,16 +168,20 @@ class Grape(Position):
         eager = positions.is_cpu and not torch.compiler.is_compiling()
         return Rotation(cosine, sine, torch.complex(cosine, sine) if eager else None)
 
-    def transform_queries(self, queries: Tensor, tables: tuple[Turn, Turn], state: State) -> Tensor:
+    def transform_queries(
+        self, queries: Tensor, tables: tuple[PlaneRotation, PlaneRotation], state: State
+    ) -> Tensor:
         return turned(queries, tables[0])
 
-    def transform_keys(self, keys: Tensor, tables: tuple[Turn, Turn], state: State) -> Tensor:
+    def transform_keys(
+        self, keys: Tensor, tables: tuple[PlaneRotation, PlaneRotation], state: State
+    ) -> Tensor:
         """Return rotated keys with as many heads as queries, because planes are per head."""
         keys = keys.repeat_interleave(self.shape.heads // keys.shape[1], 1)
         return turned(keys, tables[1])
 
 
-def turned(x: Tensor, turn: Turn) -> Tensor:
+def turned(x: Tensor, turn: PlaneRotation) -> Tensor:
     """Return x with its planes rotated.
 
     Shapes: x (batch, heads, time, head_dim); the result has its shape and dtype.
