@@ -214,6 +214,7 @@ LENGTHS = {
     "t5-lasts",
     "alibi-survives",
     "biases-agree",
+    "log-temperature-past-the-length",
     "interpolation-untuned",
     "tuned-interpolation",
     "dropped-rotary",

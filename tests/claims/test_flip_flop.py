@@ -24,8 +24,8 @@ from wordorder.claims.claim import (
 from wordorder.claims.flip_flop import ONE, TWO, train
 
 PLAN = ClaimPlan(seeds=14)
-ONE_LAYER, TWO_LAYERS = flip_flop.CLAIMS
-BOTH = pytest.mark.parametrize("claim", flip_flop.CLAIMS, ids=lambda claim: claim.name)
+ONE_LAYER, TWO_LAYERS, DATA_DEPENDENT = flip_flop.CLAIMS
+BOTH = pytest.mark.parametrize("claim", (ONE_LAYER, TWO_LAYERS), ids=lambda claim: claim.name)
 SPREAD = (0.0, 0.005, -0.005)  # of seeds
 
 
@@ -104,7 +104,7 @@ def test_what_no_criterion_hangs_on_is_told_too() -> None:
 
 
 def test_models_of_one_and_of_two_layers_are_different_works() -> None:
-    names = [work.name for claim in flip_flop.CLAIMS for work in claim.works(PLAN)]
+    names = [work.name for claim in (ONE_LAYER, TWO_LAYERS) for work in claim.works(PLAN)]
     assert len(set(names)) == len(names) == 2 * 2 * PLAN.seeds + 2
 
 
@@ -119,3 +119,50 @@ def test_the_job_trains_and_tests(position: str) -> None:
     assert found == json.loads(json.dumps(found))
     assert set(found) == {"trained", "sparse", "dense"}
     assert all(0 <= error <= 1 for error in found.values())
+
+
+def errors_of_all(sparse: dict[str, float], trained: dict[str, float]) -> dict[str, Any]:
+    """Results of the models with two layers, by embedding; .1 on sparse where not given."""
+    found = {}
+    for work in DATA_DEPENDENT.works(PLAN):
+        position, error = work.job["position"], SPREAD[work.job["seed"] % 3]
+        found[work.name] = {
+            "trained": trained.get(position, 0.0),
+            "sparse": sparse.get(position, 0.1) + error,
+            "dense": 0.0,
+        }
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sparse", "words"),
+    [
+        ({"rotary": 0.4}, (HOLDS,) * 5),
+        ({"rotary": 0.4, "forgetting": 0.6}, (HOLDS, FAILS, HOLDS, HOLDS, HOLDS)),
+        ({"rotary": 0.4, "stick-breaking": 0.4}, (HOLDS,) * 4 + (UNDECIDED,)),
+        ({}, (UNDECIDED,) * 5),
+    ],
+)
+def test_every_embedding_that_depends_on_data_is_compared(
+    sparse: dict[str, float], words: tuple[str, ...]
+) -> None:
+    assert verdict(DATA_DEPENDENT, errors_of_all(sparse, {})).by_criterion == words
+
+
+def test_one_that_errs_in_distribution_is_not_compared() -> None:
+    results = errors_of_all({"rotary": 0.4}, {"cope": 0.3})
+    assert verdict(DATA_DEPENDENT, results).by_criterion == (
+        HOLDS,
+        HOLDS,
+        NOT_TESTABLE,
+        HOLDS,
+        HOLDS,
+    )
+    of_rotary = errors_of_all({"rotary": 0.4}, {"rotary": 0.3})
+    assert verdict(DATA_DEPENDENT, of_rotary).by_criterion == (NOT_TESTABLE,) * 5
+
+
+def test_the_models_of_two_layers_are_shared() -> None:
+    ours = {work.name for work in DATA_DEPENDENT.works(PLAN)}
+    assert {work.name for work in TWO_LAYERS.works(PLAN)} < ours
+    assert verdict(DATA_DEPENDENT, {}).word == UNDECIDED

@@ -105,6 +105,26 @@ def sets(key: str, inner: str, value: float) -> Change:
     return change
 
 
+def rises_at_all(position: str, by: float) -> Change:
+    """The loss of an embedding's models is higher past the length, on the same targets.
+
+    Args:
+        position: an embedding; with a plus at its end, of it with log-n temperature only.
+    """
+    plain = not position.endswith("+")
+    changes = [rises(f"text-128/{position}", f, by, same_targets=True) for f in FACTORS[1:]]
+
+    def change(name: str, found: dict[str, Any], seed: int) -> None:
+        if plain != ("log-temperature" in name):
+            for each in changes:
+                each(name, found, seed)
+
+    return change
+
+
+SHARPER = [rises_at_all("rotary", 0.1), rises_at_all("none", 0.1)]
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "word"),
     [
@@ -160,6 +180,16 @@ def sets(key: str, inner: str, value: float) -> Change:
         ("partial-rotary-no-gain", [worse("text-128/rotary_fraction=0.2", 0.05)], HOLDS),
         ("partial-rotary-no-gain", [worse("text-128/rotary_fraction=0.2", -0.1)], FAILS),
         ("partial-rotary-no-gain", [worse("text-128/rotary_fraction=0.5", -0.1)], FAILS),
+        ("log-temperature-past-the-length", SHARPER, HOLDS),
+        ("log-temperature-past-the-length", [*SHARPER, rises_at_all("rotary", 0.1)], HOLDS),
+        ("log-temperature-past-the-length", [*SHARPER, rises_at_all("rotary+", 0.2)], FAILS),
+        ("log-temperature-past-the-length", [*SHARPER, rises_at_all("none", -0.2)], FAILS),
+        ("log-temperature-past-the-length", [], FAILS),
+        (
+            "log-temperature-past-the-length",
+            [rises_at_all("rotary", 0.1), rises_at_all("none", 0.01)],
+            UNDECIDED,
+        ),
     ],
 )
 def test_each_criterion_can_hold_and_can_fail(name: str, changes: list[Change], word: str) -> None:
@@ -173,6 +203,21 @@ def gains(by: float, reach: float = 0.004) -> Change:
         found["last-doubling"] = over_documents(by + SPREAD[seed], reach)
 
     return change
+
+
+def test_log_temperature_is_not_tested_where_far_context_is_of_no_use() -> None:
+    name = "log-temperature-past-the-length"
+    found = verdict(name, *SHARPER, gains(0.0))
+    assert found.word == NOT_TESTABLE
+    blind = {"none+log-temperature": gains(0.0)}
+
+    def one(work: str, found: dict[str, Any], seed: int) -> None:
+        for position, change in blind.items():
+            if position in work:
+                change(work, found, seed)
+
+    # A model without positions that uses no far context leaves rotary's criteria testable.
+    assert verdict(name, *SHARPER, one).by_criterion == (HOLDS,) * 3 + (NOT_TESTABLE,) * 3
 
 
 SURVIVE = ["sinusoidal-generalises", "rotary-suits-long", "t5-lasts", "alibi-survives"]
@@ -260,6 +305,14 @@ def test_the_loss_after_some_tokens_says_whether_as_many_are_needed(
     if usual > target:
         needed = tokens_needed(usual, more, target)
         assert (loss_after(1.1, usual, more) > target) == (needed > 1.1)
+
+
+def test_rates_are_multiples_of_both_and_make_other_jobs() -> None:
+    usual, twice = text_model(PLAN, "rotary", 0), text_model(PLAN, "rotary", 0, rate=2.0)
+    for name in ("learning_rate", "matrix_learning_rate"):
+        assert twice.job["training"][name] == 2 * usual.job["training"][name]
+    assert usual.name != twice.name and twice.job["measure"] is None
+    assert text_model(PLAN, "rotary", 0, rate=1.0) == usual
 
 
 @pytest.mark.slow

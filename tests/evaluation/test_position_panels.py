@@ -16,7 +16,7 @@ from wordorder.model import LanguageModel, ModelConfig, make_model
 from wordorder.panels import QUIET, Field, Lines, look_of
 from wordorder.positions import CATALOGUE, parse
 
-OF_CONTENT = ("key-offset", "stick-breaking")
+OF_CONTENT = ("key-offset", "repo", "stick-breaking")
 NOT_OF_POSITIONS = "it is not a function of positions alone"
 MODEL = ModelConfig(width=32, layers=2, heads=2, trained_length=32)
 EXPECTED = {
@@ -33,6 +33,8 @@ EXPECTED = {
     "inkling": "bias attention",
     "key-offset": "",
     "fope": "product attention",
+    "grape": "product attention",
+    "repo": "",
     "coupled": "sampled",
     "stick-breaking": "",
     "shaw": "vectors-keys bias attention",

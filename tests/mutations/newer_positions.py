@@ -123,4 +123,82 @@ MUTANTS = (
         "masked keys take their share from what is left",
         ("F.logsigmoid(-scores).masked_fill(~allowed, 0.0)", "F.logsigmoid(-scores)"),
     ),
+    slip(
+        "grape",
+        "turned the other way round",
+        ("(angles.cos(), -angles.sin())", "(angles.cos(), angles.sin())"),
+    ),
+    slip(
+        "grape",
+        "angles in float32",
+        (
+            "angles = exact(positions)[:, None, :, None]",
+            "angles = positions.float()[:, None, :, None]",
+        ),
+        ("angles * exact(self.log_frequencies)", "angles * self.log_frequencies"),
+    ),
+    slip(
+        "grape",
+        "vectors that are not perpendicular",
+        ("second - along * first", "second"),
+    ),
+    slip(
+        "grape",
+        "the part within the plane kept beside its rotation",
+        (
+            "u * (cosine - 1) - v * sine, v * (cosine - 1) + u * sine",
+            "u * cosine - v * sine, v * cosine + u * sine",
+        ),
+    ),
+    slip(
+        "grape",
+        "one head's planes for all",
+        (
+            "first, second = upcast(self.axes)",
+            "first, second = upcast(self.axes)[:, :1].expand_as(self.axes)",
+        ),
+    ),
+    slip(
+        "grape",
+        "logarithms of frequencies for frequencies",
+        ("exact(self.log_frequencies).exp()", "exact(self.log_frequencies)"),
+    ),
+    slip(
+        "grape",
+        "keys rotated by the tables of queries",
+        ("return turned(keys, tables[1])", "return turned(keys, tables[0])"),
+    ),
+    slip(
+        "repo",
+        "the gate's activation on the content",
+        ("F.silu(wide @ gate) * (wide @ content)", "(wide @ gate) * F.silu(wide @ content)"),
+    ),
+    slip(
+        "repo",
+        "positions of the first tokens for every query",
+        ("state[0][:, tables]", "state[0][:, : len(tables)]"),
+    ),
+    slip(
+        "repo",
+        "frequencies of all dimensions for those of pairs",
+        ('device="cpu") / pairs', 'device="cpu") / self.shape.head_dim'),
+    ),
+    slip(
+        "repo",
+        "keys left where they are",
+        (
+            "return rotate(keys, rotation(self.angles(state[0].to(upcast(keys).dtype))))",
+            "return keys",
+        ),
+    ),
+    slip(
+        "repo",
+        "rotated keys in the cache",
+        ("    tells_order = False\n", "    tells_order = False\n    static_rotation = True\n"),
+    ),
+    slip(
+        "repo",
+        "the place in the sequence added",
+        ("@ content)) @ out,)", "@ content)) @ out + layout.query_positions[..., None],)"),
+    ),
 )

@@ -40,6 +40,7 @@ TABLES = {
     "pope": {"offsets"},
     "selective": {"convolution"},
     "fope": {"cosine_weights", "sine_weights"},  # they mix cosines and sines
+    "grape": {"log_frequencies"},  # per head and plane
     "inkling": {"profiles"},  # looked up by distance
 }
 
@@ -60,6 +61,8 @@ def made(name: str, trained: int, /, **options: Any) -> Position:
         ("axial", "base", {128: 2500, 4096: 10_000}),
         ("pope", "base", {128: 2500, 4096: 10_000}),
         ("fope", "base", {128: 2500, 4096: 10_000}),
+        ("grape", "base", {128: 2500, 4096: 10_000}),
+        ("repo", "base", {128: 2500, 4096: 10_000}),
         ("inkling", "extent", {1: 1, 64: 16, 8192: 1024}),
         ("self-extend", "base", {128: 2500, 4096: 10_000}),
     ],

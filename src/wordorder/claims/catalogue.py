@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from wordorder.claims import (
     by_construction,
     counting,
+    coupling,
     fine_tuned,
     flip_flop,
     languages,
@@ -15,6 +16,7 @@ from wordorder.claims import (
     lengths,
     longer,
     randomized,
+    rates,
     speed,
     word_space,
 )
@@ -31,8 +33,10 @@ MODULES = (
     languages,
     speed,
     counting,
+    coupling,
     randomized,
     flip_flop,
+    rates,
 )
 _ALL = tuple(claim for module in MODULES for claim in module.CLAIMS)
 CLAIMS: dict[str, Claim] = {

@@ -18,11 +18,13 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 from numpy.random import default_rng
+from numpy.typing import NDArray
 
 from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Gate, Measurements, Results, Work
 from wordorder.claims.intervals import Contrast, Shares
-from wordorder.experiments.algorithms import Example, find
+from wordorder.experiments.algorithms import Coupling, Example, find
 from wordorder.experiments.jobs import Tell
 from wordorder.experiments.task_results import LEARNED
 from wordorder.experiments.task_training import TESTING, Protocol, TaskRun, score
@@ -43,6 +45,7 @@ class Practice:
         positions: the embeddings.
         seconds: the time of a run.
         learned: the accuracy at the trained length from which a model counts as having learned.
+        shift: added to all positions in tests.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Practice:
     positions: tuple[str, ...]
     seconds: float
     learned: float = LEARNED
+    shift: int = 0
 
     def work(self, position: str, seed: int) -> Work:
         """Return the job of one model."""
@@ -59,6 +63,7 @@ class Practice:
             "position": position,
             "seed": seed,
             "lengths": self.lengths,
+            **({"shift": self.shift} if self.shift else {}),
         }
         name = f"{self.name}/{file_name(position)}-seed{seed}"
         return Work(name, train_and_test, job, self.seconds)
@@ -164,14 +169,31 @@ def train_and_test(job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     protocol = Protocol(**job["protocol"])
     run = TaskRun(protocol, job["position"], job["seed"])
     examples = {length: examples_of(protocol, length) for length in job["lengths"]}
+    coupling = shifted(run.coupling, job.get("shift", 0))
     curve = []
     for test in range(1, protocol.tests + 1):
         while run.training.done < round(test * protocol.steps / protocol.tests):
             run.training.step()
-        exact = {str(n): score(run.model, each)["exact"] for n, each in examples.items()}
+        exact = {str(n): score(run.model, each, coupling)["exact"] for n, each in examples.items()}
         curve.append({"step": run.training.done, "exact": exact})
         tell(test / protocol.tests, f"step {run.training.done:,}/{protocol.steps:,}")
     return {"curve": curve}
+
+
+def shifted(coupling: Coupling | None, shift: int) -> Coupling | None:
+    """Return a function that gives examples larger positions; None if they are the plain ones.
+
+    Args:
+        coupling: gives the task's positions; None: plain ones.
+        shift: what is added.
+    """
+    if coupling is None and not shift:
+        return None
+    return lambda example: (coupling or _plain)(example) + shift
+
+
+def _plain(example: Example) -> NDArray[np.int64]:
+    return np.arange(len(example.tokens))
 
 
 @cache

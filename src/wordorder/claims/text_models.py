@@ -41,6 +41,8 @@ ASKED: dict[str, tuple[str, ...]] = {
     "t5": ("last-doubling",),
     "alibi": ("last-doubling",),
     "kerple": ("last-doubling",),
+    "none+log-temperature": ("last-doubling",),
+    "rotary+log-temperature": ("last-doubling",),
 }
 OF_MASKED = ("word-frequencies",)
 WORTH = 0.01  # nats; the smallest gain of the last doubling of context that counts
@@ -53,6 +55,7 @@ def text_model(
     *,
     length: int = LENGTH,
     steps: float = 1.0,
+    rate: float = 1.0,
     masked: bool = False,
     measurements: tuple[str, ...] = (),
 ) -> Work:
@@ -63,6 +66,7 @@ def text_model(
     Args:
         length: tokens in a training sequence.
         steps: relative to the plan's.
+        rate: of both learning rates, relative to the default ones.
         masked: whether it is bidirectional with the masked-token objective, a smaller vocabulary
             and more steps.
         measurements: in place of those in `ASKED`.
@@ -81,8 +85,13 @@ def text_model(
         evaluate_every=round(steps * plan.steps),
         compile="no",
     )
+    config = replace(
+        config,
+        learning_rate=rate * config.learning_rate,
+        matrix_learning_rate=rate * config.matrix_learning_rate,
+    )
     lengths = [factor * length for factor in FACTORS]
-    usual = length == LENGTH and steps == 1 and not masked and not measurements
+    usual = length == LENGTH and steps == rate == 1 and not masked and not measurements
     questions = (
         list(ASKED.get(position, ())) if usual else list(OF_MASKED if masked else measurements)
     )
@@ -92,6 +101,7 @@ def text_model(
         "questions": questions,
     }
     longer = "" if steps == 1 or masked else f"-x{steps:g}"
+    longer += "" if rate == 1 else f"-rate{rate:g}"
     kind = "masked" if masked else "-".join(measurements) or "text"
     name = f"{kind}-{length}{longer}/{file_name(position)}-seed{seed}"
     seconds = 0.22 * steps * plan.steps + 25 * usual + 22 * len(questions)
@@ -167,7 +177,19 @@ def rise(results: Mapping[str, Any], factor: float, *, same_targets: bool = Fals
     Args:
         same_targets: whether for the same tokens with growing context, or for disjoint windows.
     """
+    there = loss_at(results, factor, same_targets=same_targets)
+    base = loss_at(results, 1.0, same_targets=same_targets)
+    return None if there is None or base is None else there - base
+
+
+def loss_at(
+    results: Mapping[str, Any], factor: float, *, same_targets: bool = True
+) -> float | None:
+    """Return the loss at a multiple of the trained length; None if not measured.
+
+    Args:
+        same_targets: as in `rise`.
+    """
     lengths = results["same_targets"]["lengths"] if same_targets else results["whole_windows"]
     at = {part["factor"]: part.get("loss") for part in lengths}
-    there, base = at.get(factor), at.get(1.0)
-    return None if there is None or base is None else there - base
+    return at.get(factor)

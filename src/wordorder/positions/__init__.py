@@ -18,6 +18,7 @@ from .deberta import Deberta
 from .fire import Fire
 from .fope import Fope
 from .forgetting import Forgetting
+from .grape import Grape
 from .inkling import Inkling
 from .kerple import Kerple
 from .key_offset import KeyOffset
@@ -31,6 +32,7 @@ from .pope import Pope
 from .randomized import Randomized
 from .recipes import expanded
 from .relative import Relative
+from .repo import Repo
 from .rotary import Rotary
 from .sandwich import Sandwich
 from .selective import Selective
@@ -76,6 +78,8 @@ CATALOGUE: dict[str, type[Position]] = {
     "fope": Fope,
     "coupled": Coupled,
     "stick-breaking": StickBreaking,
+    "grape": Grape,
+    "repo": Repo,
 }
 
 
@@ -151,6 +155,7 @@ __all__ = [
     "Fire",
     "Fope",
     "Forgetting",
+    "Grape",
     "Inkling",
     "Kerple",
     "KeyOffset",
@@ -166,6 +171,7 @@ __all__ = [
     "PositionError",
     "Randomized",
     "Relative",
+    "Repo",
     "Rotary",
     "Sandwich",
     "Selective",
