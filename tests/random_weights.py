@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from wordorder.model import LanguageModel, ModelConfig
+from wordorder.positions import Repo
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -36,6 +37,7 @@ def random_model(vocabulary_size: int, **options: Any) -> LanguageModel:
     sizes = {"vocabulary_size": vocabulary_size, "width": 32, "layers": 2, "heads": 4}
     model = LanguageModel(ModelConfig(**{**sizes, **options}))
     generator = torch.Generator().manual_seed(1)
+    computing = computing_positions(model)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.dim() < 2:
@@ -43,7 +45,18 @@ def random_model(vocabulary_size: int, **options: Any) -> LanguageModel:
         elif name == "embedding.weight":
             parameter.copy_(noise / model.config.embedding_scale)
         else:
-            parameter.copy_(noise * (1 if "position." in name else parameter.shape[-1] ** -0.5))
+            tables = "position." in name and id(parameter) not in computing
+            parameter.copy_(noise * (1 if tables else parameter.shape[-1] ** -0.5))
     for buffer in model.buffers():  # selection biases
         buffer.copy_(0.2 * torch.randn(buffer.shape, generator=generator))
     return model.eval()
+
+
+def computing_positions(model: nn.Module) -> set[int]:
+    """Return the ids of weights that compute positions from hidden states.
+
+    Angles grow with them: far larger than in a trained model, they would make any rounding of
+    hidden states another position.
+    """
+    modules = (module for module in model.modules() if isinstance(module, Repo))
+    return {id(parameter) for module in modules for parameter in module.parameters()}

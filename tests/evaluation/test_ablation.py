@@ -21,8 +21,8 @@ ROUNDING, APART = 1e-5, 1e-3
 LENGTH = 32
 # These say which positions training is fed, and do nothing by themselves.
 IDLE = ("none", "randomized", "offset", "coupled")
-# By themselves these tell no order: they count keys.
-ORDERLESS = ("log-temperature",)
+# By themselves these tell no order: they count keys, or place equal tokens alike.
+ORDERLESS = ("log-temperature", "repo")
 AT_THE_INPUT = ("sinusoidal", "learned")
 TOKENS = torch.from_numpy(np.random.default_rng(1).permutation(40)[None, :LENGTH])
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
+from random_weights import computing_positions
 
 from wordorder.model import LanguageModel, ModelConfig, TokenModel, make_model
 from wordorder.positions import CATALOGUE, ModelShape, Position, PositionError, composed
@@ -32,10 +33,11 @@ MakeModel = Callable[..., LanguageModel]
 def fill(model: TokenModel, seed: int) -> None:
     """Give every parameter random values of about the size that training gives it."""
     generator = torch.Generator().manual_seed(seed)
+    computing = computing_positions(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if name.startswith("position."):
+            if name.startswith("position.") and id(parameter) not in computing:
                 parameter.copy_(noise)
             elif parameter.dim() < 2:
                 parameter.copy_(0.3 * noise + (1.0 if name.endswith("weight") else 0.0))
