@@ -287,8 +287,10 @@ def test_the_command_exits_with_3_and_prints_one_line(
     monkeypatch.setattr(tokenizer, "OURS", "no such pattern")
     assert main(["export", str(tmp_path / "run"), "--to", "gguf"]) == 3
     printed = capfd.readouterr()  # what llama.cpp writes to the descriptors too
-    assert (printed.out, printed.err.count("\n")) == ("", 1)
-    assert "no such pattern" in printed.err
+    # Python may close what another test has left open, and says so.
+    left_open = ("Exception ignored in", "ResourceWarning")
+    lines = [line for line in printed.err.splitlines() if not line.startswith(left_open)]
+    assert printed.out == "" and len(lines) == 1 and "no such pattern" in lines[0], lines
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -62,28 +62,29 @@ from wordorder.experiments.calibration import Calibration
 from wordorder.training.compute import Compute
 compare.calibrate = lambda *_: Calibration(Compute("cpu", 1), 1, 0.01, 0.01)
 cost = {"parameters": 1, "added": 0, "step_seconds": 0.01}
-compare.costs = lambda config, positions, machine: {p: dict(cost) for p in positions}
+compare.costs = lambda config, positions, *_: {p: dict(cost) for p in positions}
 sys.exit(main(sys.argv[1:]))
 """
 
 
 def test_stopped_it_says_how_to_go_on(text: str) -> None:
     words = ["compare", *SMALL, "--data", text, "--seeds", "1", "--out", "c", "--steps", "100000"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", UNMEASURED, *words, "--checkpoint-every", "20"],
-        stdout=subprocess.PIPE,
+    words += ["--checkpoint-every", "20"]
+    with subprocess.Popen(
+        [sys.executable, "-c", UNMEASURED, *words],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    deadline = time.monotonic() + 300
-    try:
-        while not list(Path("c").glob("runs/*/training/step-*[1-9]0")):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    ) as process:
+        deadline = time.monotonic() + 300
+        try:
+            while not list(Path("c").glob("runs/*/training/step-*[1-9]0")):
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "the same command continues" in said
     assert "Traceback" not in said
