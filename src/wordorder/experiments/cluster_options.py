@@ -71,4 +71,9 @@ class ClusterOptions:
                     code="experiments.unknown-slurm-option",
                 )
             values[name] = value
-        return cls(**values)
+        try:
+            return cls(**values)
+        except BadInput as error:
+            raise BadInput(
+                f"--slurm-options: {error}", code="experiments.slurm-option-value"
+            ) from None

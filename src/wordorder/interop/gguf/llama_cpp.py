@@ -203,6 +203,8 @@ class LlamaCpp:
     def __init__(self, path: Path, *, context: int, sequences: int = 1, threads: int = 1) -> None:
         self._functions = library()
         self._model = self._context = None
+        # Every time, because others in this process may set it, such as a server of xllamacpp.
+        self._functions.llama_log_set(_keep_errors, None)
         _errors.clear()
         model = self._functions.llama_model_default_params()
         model.gpu_layers = 0
