@@ -199,6 +199,16 @@ def longer(row: dict[str, Any], factor: int) -> str:
     return f"{row[f'{name}_word']}: {with_interval(row, name, f'{name}_change')}"
 
 
+def tuned_rates() -> str:
+    tuning = json.loads((EVIDENCE / "tuned-rates.json").read_text(encoding="utf-8"))["tuning"]
+    factors = ("0.5", "1", "2", "4")
+    rows = [
+        [name, *(f"{sum(tried[f]) / len(tried[f]):.3f}" if f in tried else "" for f in factors)]
+        for name, tried in tuning["losses"].items()
+    ]
+    return table(["embedding", *(f"{factor} times" for factor in factors)], rows)
+
+
 # Algorithmic tasks
 
 
@@ -223,6 +233,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "longer-or-larger": longer_or_larger,
     "sizes-and-dropout": sizes_and_dropout,
     "compare-example": compare_example,
+    "tuned-rates": tuned_rates,
     "task-results": task_results,
 }
 
