@@ -209,6 +209,19 @@ def tuned_rates() -> str:
     return table(["embedding", *(f"{factor} times" for factor in factors)], rows)
 
 
+def probe_position() -> str:
+    evidence = json.loads((EVIDENCE / "probe-position.json").read_text(encoding="utf-8"))
+    layers, chance = evidence["layers"], evidence["chance"]
+    rows = [
+        [
+            f"{layer} (input)" if layer == 0 else str(layer),
+            *(f"{100 * of_model[layer]['error'] / chance:.0f}" for of_model in layers.values()),
+        ]
+        for layer in range(len(layers["none"]))
+    ]
+    return table(["after layer", *layers], rows)
+
+
 # Algorithmic tasks
 
 
@@ -234,6 +247,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "sizes-and-dropout": sizes_and_dropout,
     "compare-example": compare_example,
     "tuned-rates": tuned_rates,
+    "probe-position": probe_position,
     "task-results": task_results,
 }
 
