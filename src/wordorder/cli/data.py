@@ -13,7 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
-from wordorder.cli.prepare_store import describe_store, prepare_store, whole_tokenizer
+from wordorder.cli.prepare_store import (
+    describe_store,
+    prepare_store,
+    show_description,
+    whole_tokenizer,
+)
 from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
 from wordorder.numerals import counted
@@ -281,25 +286,11 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
     if "chat_template" in facts:
         answers = [part["answer_tokens"] for part in facts["split"].values()]
         rows.append(["answer tokens", *(f"{count:,}" for count in (sum(answers), *answers))])
-    console.print(Table(["", *parts], rows).terminal())
-    console.print()
-    for part in ("validation", "development"):
-        console.print(f"{part}: {facts['held_out'][part]}", markup=False)
-    console.print(
-        f"\n{facts['bytes_per_token']:.2f} bytes per token with {facts['tokenizer']['kind']} "
-        f"of {facts['tokenizer']['vocabulary_size']:,} tokens, <|endoftext|> included"
-    )
-    console.print(
+    lengths = (
         f"longest document {facts['longest_document_characters']:,} characters, "
         f"median {facts['median_document_characters']:,}"
     )
-    console.print(
-        f"content hash {facts['content_hash']} (compare figures only between texts of one hash)"
-    )
-    if "chat_template" in facts:
-        console.print(f"conversations, written by the template {facts['chat_template']}")
-    for note in facts["notes"]:
-        console.print(f"note: {note}", style="yellow", markup=False)
+    show_description(console, facts, Table(["", *parts], rows), lengths=lengths)
     _show_sample(console, facts["sample"], tokenizer)
 
 

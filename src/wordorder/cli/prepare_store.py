@@ -100,15 +100,35 @@ def show_store(text: ShardedText) -> None:
     for what in whats:
         counts = [part[what] for part in parts.values()]
         rows.append([what.replace("_", " "), *(f"{n:,}" for n in (sum(counts), *counts))])
-    console.print(Table(["", "all", *parts], rows).terminal())
+    shards = f"; shards: {facts['shards']:,}"
+    show_description(console, facts, Table(["", "all", *parts], rows), shards=shards)
+    training = text.store("training")
+    assert training is not None  # a split has training text
+    console.print("\nThe training text begins:", style="bold")
+    sample = text.tokenizer.decode(training.tokens[:SAMPLE_TOKENS].tolist())
+    console.print(Text(sample.rstrip() + " ..."))
+
+
+def show_description(
+    console: Console, facts: dict[str, Any], table: Table, *, shards: str = "", lengths: str = ""
+) -> None:
+    """Print the counts, held-out parts, tokenizer, hash and notes of a text.
+
+    Args:
+        facts: of a text in memory, or of a store.
+        table: the counts of each part.
+        shards, lengths: what is added about shards or about the lengths of documents.
+    """
+    console.print(table.terminal())
     console.print()
     for part in ("validation", "development"):
         console.print(f"{part}: {facts['held_out'][part]}", markup=False)
     console.print(
         f"\n{facts['bytes_per_token']:.2f} bytes per token with {facts['tokenizer']['kind']} "
-        f"of {facts['tokenizer']['vocabulary_size']:,} tokens, <|endoftext|> included; "
-        f"shards: {facts['shards']:,}"
+        f"of {facts['tokenizer']['vocabulary_size']:,} tokens, <|endoftext|> included{shards}"
     )
+    if lengths:
+        console.print(lengths)
     console.print(
         f"content hash {facts['content_hash']} (compare figures only between texts of one hash)"
     )
@@ -116,11 +136,6 @@ def show_store(text: ShardedText) -> None:
         console.print(f"conversations, written by the template {facts['chat_template']}")
     for note in facts["notes"]:
         console.print(f"note: {note}", style="yellow", markup=False)
-    training = text.store("training")
-    assert training is not None  # a split has training text
-    console.print("\nThe training text begins:", style="bold")
-    sample = text.tokenizer.decode(training.tokens[:SAMPLE_TOKENS].tolist())
-    console.print(Text(sample.rstrip() + " ..."))
 
 
 def _cores() -> int:
