@@ -3,10 +3,10 @@
     python benchmarks/studio.py runs/nano runs/tiny [--rounds 20] [--json]
 
 The server is a process of its own; requests are sent one after another over one connection, after
-one that loads the model. CPU time is the server's: on a busy machine it tells what an answer costs,
-where the wall-clock time tells what was left for it. With playwright and chromium installed it also
-times the first contentful paint of a new browser, as the browser's own performance API has it, and
-each room from the click in the menu to its drawn picture.
+one that loads the model. CPU time is the server's own, which other processes on a busy machine
+lengthen less than the wall-clock time. With playwright and chromium installed it also times the
+first contentful paint of a new browser, as the browser's own performance API has it, and each room
+from the click in the menu to its drawn picture.
 """
 
 from __future__ import annotations

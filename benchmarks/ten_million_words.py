@@ -22,6 +22,7 @@ import argparse
 import gzip
 import hashlib
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -254,7 +255,7 @@ def of_table(trained: Run, folder: Path, data: Path) -> dict[str, Any]:
     wikitext = open_store(load_corpus(str(data / "wikitext2-test.txt")), tokenizer)
     line = {
         "loss": loss,
-        "bits_per_byte": loss / _nats_per_bit(test),
+        "bits_per_byte": loss / math.log(2) * test.targets / test.bytes,
         "by_document": by_document,
         "contexts": [
             {
@@ -268,8 +269,7 @@ def of_table(trained: Run, folder: Path, data: Path) -> dict[str, Any]:
             for at in context.lengths
         ],
         "order": {p.name: p.cannot or p.increase_nats for p in order.probes},
-        "wikitext2_bits_per_byte": evaluate(model, wikitext, context_length=length).loss_nats
-        / _nats_per_bit(wikitext),
+        "wikitext2_bits_per_byte": evaluate(model, wikitext, context_length=length).bits_per_byte,
         "blimp": blimp(trained, data / "blimp"),
     }
     model_config = trained.model_config
@@ -309,11 +309,6 @@ def blimp(trained: Run, folder: Path) -> dict[str, dict[str, float]]:
 
 def _training(trained: Run) -> wo.TrainConfig:
     return wo.TrainConfig.from_dict(trained.config["training"], trained.model_config)
-
-
-def _nats_per_bit(store: Any) -> float:
-    """Return what divides nats per token to give bits per byte."""
-    return float(torch.tensor(2.0).log() * store.bytes / store.targets)
 
 
 # Planning

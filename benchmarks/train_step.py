@@ -288,7 +288,7 @@ def timed_for(step: Callable[[], None], seconds: float) -> list[float]:
 
 
 def wait() -> None:
-    """Wait until a GPU has done what was asked of it."""
+    """Wait until the GPU has finished all submitted work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

@@ -184,7 +184,7 @@ def compare_example() -> str:
 
 
 def with_interval(row: dict[str, Any], name: str, change: str | None = None) -> str:
-    """Return a difference with its 95% interval; "baseline" where there is none."""
+    """Return a difference with its 95% interval, or "baseline" for the baseline itself."""
     mean = row.get(change or name)
     if mean is None:
         return "baseline"

@@ -137,7 +137,7 @@ def _show_all(console: Console, described: dict[str, dict[str, Any]]) -> None:
 
 
 def _show_recipe(console: Console, spec: str) -> None:
-    """Show what a recipe stands for."""
+    """Print the spec, context length, source and windows of a recipe."""
     recipe = RECIPES.get(spec.strip().lower().removeprefix(PREFIX))
     if not spec.strip().lower().startswith(PREFIX) or recipe is None:
         return

@@ -70,7 +70,7 @@ class RateSearch:
         config: of the run that is searched for.
         steps: of each short run.
         run_steps: of the run that is searched for.
-        text: the text of the losses: development, or validation if there is none.
+        text: the part that losses are measured on: development, or else validation.
         losses: for each factor of the learning rates, the loss of each seed, in nats per token.
     """
 

@@ -84,7 +84,7 @@ CATALOGUE: dict[str, type[Position]] = {
 
 
 def parse(text: str) -> Spec:
-    """Return the spec that `rotary:base=500000/none` or `recipe:llama3` stands for."""
+    """Return the parsed spec of a string such as `rotary:base=500000/none` or `recipe:llama3`."""
     return specs.parse(expanded(text), CATALOGUE)
 
 
