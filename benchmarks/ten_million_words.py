@@ -190,10 +190,11 @@ def config_of(cell: dict[str, Any], text: Path, folder: Path) -> wo.TrainConfig:
         name: cell["rate"] * getattr(wo.TrainConfig, name)
         for name in ("learning_rate", "matrix_learning_rate")
     }
+    held_out = "validation" if cell["share"] == 1 else "development"  # trials read no test book
     return wo.TrainConfig(
         model=wo.ModelConfig(**MODEL, **reader),
         data=(str(text / "training"),),
-        validation_data=(str(text / "validation"),),
+        validation_data=(str(text / held_out),),
         development_data=(str(text / "development"),),
         tokenizer=str(text / "tokenizer.json"),
         batch_size=BATCH_SIZE,
@@ -237,7 +238,7 @@ def run(cell: dict[str, Any], text: Path, runs: Path, data: Path) -> dict[str, A
 
 def of_rate(trained: Run) -> dict[str, Any]:
     """Return the development loss, which chooses the learning rate."""
-    store = read_training_data(_training(trained), trained.tokenizer).development
+    store = read_training_data(_training(trained), trained.tokenizer).validation
     loss = evaluate(trained.model, store, context_length=MODEL["trained_length"])
     return {"development_loss": loss.loss_nats}
 
