@@ -181,9 +181,7 @@ class Axial(Position):
         return rotation(self.coordinates(positions)[..., axis_of_pair], self.frequencies())
 
     def prepare(self, layout: TokenLayout) -> tuple[Rotation, Rotation]:
-        queries = self.rotation(layout.query_positions)
-        keys = queries if layout.self_attention else self.rotation(layout.key_positions)
-        return queries, keys
+        return layout.at_both(self.rotation)
 
     def transform_queries(
         self, queries: Tensor, tables: tuple[Rotation, Rotation], state: State

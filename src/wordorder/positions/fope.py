@@ -137,10 +137,7 @@ class Fope(Position):
         return Rotation(cosine, sine, torch.complex(cosine, sine) if eager else None)
 
     def prepare(self, layout: TokenLayout) -> tuple[Rotation, Rotation]:
-        queries = self.mixtures(layout.query_positions)
-        if layout.self_attention:
-            return queries, queries
-        return queries, self.mixtures(layout.key_positions)
+        return layout.at_both(self.mixtures)
 
     def transform_queries(
         self, queries: Tensor, tables: tuple[Rotation, Rotation], state: State

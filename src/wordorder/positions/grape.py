@@ -152,10 +152,7 @@ class Grape(Position):
             first = F.normalize(first, dim=-1)
             along = (first * second).sum(-1, keepdim=True)
             axes = first, F.normalize(second - along * first, dim=-1)
-        queries = PlaneRotation(self.rotation(layout.query_positions), axes)
-        if layout.self_attention:
-            return queries, queries
-        return queries, PlaneRotation(self.rotation(layout.key_positions), axes)
+        return layout.at_both(lambda positions: PlaneRotation(self.rotation(positions), axes))
 
     def rotation(self, positions: Tensor) -> Rotation:
         """Return the cosines and sines at positions (batch, time)."""

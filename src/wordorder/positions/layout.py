@@ -7,10 +7,14 @@ give the mask.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Table = TypeVar("Table")
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,14 @@ class TokenLayout:
     def shared_rows(self) -> bool:
         """Whether every sequence of the batch has the same positions and is one document."""
         return self.key_positions.shape[0] == 1 and self.key_documents is None
+
+    def at_both(self, of_positions: Callable[[Tensor], Table]) -> tuple[Table, Table]:
+        """Return what is computed at the queries' positions and at the keys'.
+
+        It is computed once where they are the same tokens.
+        """
+        queries = of_positions(self.query_positions)
+        return queries, queries if self.self_attention else of_positions(self.key_positions)
 
     def newest(self) -> TokenLayout:
         """Return the layout of the queries alone, as both queries and keys.

@@ -113,8 +113,7 @@ class Pope(Position):
         return Angles(cosine[:, None], sine[:, None])
 
     def prepare(self, layout: TokenLayout) -> tuple[Angles, Angles]:
-        keys = self.angles(layout.key_positions)
-        queries = keys if layout.self_attention else self.angles(layout.query_positions)
+        queries, keys = layout.at_both(self.angles)
         cosine, sine = queries
         offsets = upcast(self.offsets).clamp(-2 * math.pi, 0.0)[:, None]
         offset_cosine, offset_sine = offsets.cos(), offsets.sin()  # (heads, 1, head_dim)

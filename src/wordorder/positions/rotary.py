@@ -282,10 +282,7 @@ class Rotary(Position):
 
     def prepare(self, layout: TokenLayout) -> tuple[Rotation, Rotation]:
         frequencies = self.frequencies(layout.context_length)
-        queries = rotation(layout.query_positions[..., None], frequencies)
-        if layout.self_attention:
-            return queries, queries
-        return queries, rotation(layout.key_positions[..., None], frequencies)
+        return layout.at_both(lambda positions: rotation(positions[..., None], frequencies))
 
     def transform_queries(
         self, queries: Tensor, tables: tuple[Rotation, Rotation], state: State

@@ -159,9 +159,7 @@ class XPos(Position):
 
     def prepare(self, layout: TokenLayout) -> tuple[Rotation, Rotation]:
         centre, frequencies = self.centre(layout), self.frequencies()
-        queries = keys = rotation(layout.query_positions[..., None], frequencies)
-        if not layout.self_attention:
-            keys = rotation(layout.key_positions[..., None], frequencies)
+        queries, keys = layout.at_both(lambda p: rotation(p[..., None], frequencies))
         return (
             self._scaled(queries, exact(layout.query_positions) - centre),
             self._scaled(keys, centre - exact(layout.key_positions)),
