@@ -46,6 +46,14 @@ def _empty_pictures() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """No test loses power, and to wait for the disk after each file took a third of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_word_of_slowness() -> Iterator[None]:
     """On a busy machine all takes more than two seconds, and tests count lines of stderr."""
     from wordorder import patience

@@ -219,6 +219,7 @@ def _list(item: Any, value: Any) -> tuple[Any, ...]:
     return value if same else fitted
 
 
+@cache  # a comparison checks some thousand values of the same few hundred settings
 def _type_and_limits(hint: Any) -> tuple[Any, list[Any]]:
     """Return the type of an annotation, and its limits one by one."""
     if get_origin(hint) is not Annotated:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..eager import run_eagerly
 from .config import ModelConfig
 from .context import LayerContext
 from .layers import FeedForward, Linear, activated, feed_forward_parts
@@ -149,7 +150,7 @@ class Experts(nn.Module):
         return output if self.shared is None else output + self.shared(x, context)
 
     # A number of tokens that depends on the data is not for PyTorch's compiler.
-    @torch.compiler.disable
+    @run_eagerly
     def _observe(self, routing: Routing) -> None:
         with torch.no_grad():
             loads = routing.loads()
@@ -180,7 +181,7 @@ class Experts(nn.Module):
             outputs = outputs + self.down.bias[chosen].to(x.dtype)
         return (outputs * routing.weights[0, :, None].to(x.dtype)).sum(0, keepdim=True)
 
-    @torch.compiler.disable
+    @run_eagerly
     def _of_many_tokens(self, x: Tensor, routing: Routing) -> Tensor:
         """Return the outputs of tokens (tokens, width), computed expert by expert.
 

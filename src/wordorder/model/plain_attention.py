@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..allocator import return_freed_pages
+from ..eager import run_eagerly
 from ..positions.base import upcast
 from ..positions.layout import index_grid
 from .additive_mask import AdditiveMask
@@ -54,7 +55,7 @@ def takes_anything_else(problem: AttentionProblem) -> bool:
 
 # PyTorch's compiler would unroll the loop over pieces: compiling takes twice as long, and the
 # code is slower.
-@torch.compiler.disable
+@run_eagerly
 def in_pieces(problem: AttentionProblem) -> Tensor:
     """Return softmax(scale * queries @ keys.T + additive mask) @ values."""
     by_distance = None if problem.bias is None else problem.bias.by_distance

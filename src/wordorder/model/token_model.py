@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batch import Batch, RowShare
+from ..eager import run_eagerly
 from ..positions import Position
 from .config import EMBEDDING_STD, ModelConfig
 from .context import Recorder
@@ -60,7 +61,9 @@ class TokenModel(nn.Module):
         self.compute_dtype = torch.float32
         self.attention_kernel: KernelName = "auto"
         self.rows = RowShare()
-        self.embedding = nn.Embedding(config.vocabulary_size, config.width)
+        # As nn.Embedding, without its random values: `initialise` sets all.
+        table = torch.empty(config.vocabulary_size, config.width)
+        self.embedding = nn.Embedding.from_pretrained(table, freeze=False)
         self.head = None
         if not config.tied_embeddings:
             self.head = Linear(config.width, config.vocabulary_size, bias=False)
@@ -153,7 +156,7 @@ class TokenModel(nn.Module):
         return [m for m in self.modules() if isinstance(m, Experts)] if self.config.experts else []
 
     # PyTorch's compiler would unroll the loop over chunks.
-    @torch.compiler.disable
+    @run_eagerly
     def target_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (batch, time) of final hidden states (batch, time, width)."""
         flat = targets.flatten()

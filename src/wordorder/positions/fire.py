@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..eager import run_eagerly
 from .base import Position, PositionError, Score, State, upcast
 from .defaults import Follows
 from .layout import TokenLayout
@@ -147,7 +148,7 @@ class Fire(Position):
         return ((x[..., None] * into + bias).relu() * out[head]).sum(-1)
 
 
-@torch.compiler.disable  # the compiler would unroll the loop over pieces
+@run_eagerly  # the compiler would unroll the loop over pieces
 def _network_on_grid(x: Tensor, into: Tensor, bias: Tensor, out: Tensor) -> Tensor:
     """Return (..., heads, query, key) for inputs x (..., query, key)."""
     biases: Tensor = _Network.apply(x.reshape(-1, x.shape[-2] * x.shape[-1]), into, bias, out)

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..eager import run_eagerly
 from .base import Position, PositionError
 from .shape import ModelShape
 
@@ -94,7 +95,7 @@ class Sandwich(Position):
             return self.scaled(self.fall(distance))
         return self.of_pairs(distance)
 
-    @torch.compiler.disable  # the number of distinct distances is known only at run time
+    @run_eagerly  # the number of distinct distances is known only at run time
     def of_pairs(self, distance: Tensor) -> Tensor:
         """Return the bias of many pairs, computed once per distinct distance."""
         least, most = int(distance.min()), int(distance.max())

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..eager import run_eagerly
 from .base import Score, upcast
 from .layout import index_grid
 
@@ -73,7 +74,7 @@ def softmax_of_allowed(scores: Tensor, allowed: Tensor) -> Tensor:
     return scores.masked_fill(~allowed, float("-inf")).softmax(-1)
 
 
-@torch.compiler.disable  # the compiler would unroll the loop over tiles
+@run_eagerly  # the compiler would unroll the loop over tiles
 def attend_in_tiles(
     scores_of: Callable[..., Tensor],
     inputs: tuple[Tensor, ...],
