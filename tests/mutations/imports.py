@@ -5,7 +5,7 @@ from .mutant import Mutant
 FAMILIES = "families"
 IMPORT, REFUSED = "tests/interop/test_import.py", "tests/interop/test_import_refused.py"
 OLDER = f"{IMPORT}::test_files_of_older_versions_are_read"
-ALL = f"{IMPORT}::test_each_model_gives_the_same_logits"
+ALL = f"{IMPORT}::test_each_model_gives_the_same_logits_and_goes_back"
 GPT_OSS = f"{ALL}[GptOssForCausalLM-default]"
 LLAMA, BERT = f"{ALL}[LlamaForCausalLM-default]", f"{ALL}[BertForMaskedLM-default]"
 

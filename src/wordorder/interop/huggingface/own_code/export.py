@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from wordorder.atomic import write_text
 from wordorder.model import ModelConfig
 
 from .flatten import LICENSE
@@ -26,12 +26,15 @@ FILES = (
 def write_code(folder: Path, config: ModelConfig) -> tuple[str, ...]:
     """Write the source files of a model; return what their user must know.
 
+    Args:
+        folder: not yet renamed into place, so that the files need not be, one by one.
+
     Raises:
         BadInput: the file of a user's embedding has imports that cannot come along.
     """
     for name, text in source_files(config).items():
-        write_text(folder / name, text)
-    write_text(folder / LICENSE.name, LICENSE.read_text(encoding="utf-8"))
+        (folder / name).write_text(text, encoding="utf-8")
+    shutil.copyfile(LICENSE, folder / LICENSE.name)
     packages = requirements(config)
     return (f"the code needs the packages {', '.join(packages)}",) if packages else ()
 

@@ -13,6 +13,7 @@ import ast
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def flattened(first: Iterable[str], given: Mapping[str, SourceFile]) -> dict[str
             continue
         done.add(module)
         source = given[module] if module in given else SourceFile.of(module)
-        text, imported = _with_flat_imports(source, given)
+        text, imported = _with_flat_imports(source, frozenset(given))
         files[f"{flat_name(module)}.py"] = source.header + text
         waiting += imported
     entries = {f"{flat_name(module)}.py" for module in first}
@@ -121,11 +122,11 @@ def edited(text: str, replacements: Iterable[tuple[ast.AST, str]]) -> str:
     return data.decode()
 
 
-def _with_flat_imports(
-    source: SourceFile, given: Mapping[str, SourceFile]
-) -> tuple[str, list[str]]:
+@cache  # most files are the same for every model
+def _with_flat_imports(source: SourceFile, given: frozenset[str]) -> tuple[str, tuple[str, ...]]:
     """Return a source with its imports of other files rewritten, and the modules of these."""
-    replacements, modules = [], []
+    replacements: list[tuple[ast.AST, str]] = []
+    modules: list[str] = []
     is_package = source.origin.endswith("__init__.py")
     package = source.module if is_package else source.module.rpartition(".")[0]
     for node in ast.walk(ast.parse(source.text)):
@@ -144,7 +145,7 @@ def _with_flat_imports(
             raise _unsupported(source, f"from {dotted} import *")
         modules += [home for (home, _), _ in homes]
         replacements.append((node, _statements(homes, " " * node.col_offset)))
-    return edited(source.text, replacements), modules
+    return edited(source.text, replacements), tuple(modules)
 
 
 def _unsupported(source: SourceFile, statement: str) -> BadInput:

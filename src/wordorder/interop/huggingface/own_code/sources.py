@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 import typing
+from functools import cache
 from pathlib import Path
 
 from wordorder import settings
@@ -68,6 +69,7 @@ def _catalogue(classes: dict[str, type[Position]]) -> SourceFile:
     return SourceFile(source.module, shaken(text, CATALOGUE_NAMES), source.origin)
 
 
+@cache
 def _config() -> SourceFile:
     """Return the configuration without validation, which needs a package of its own."""
     source = SourceFile.of(CONFIG)
