@@ -12,7 +12,12 @@ import pytest
 
 from wordorder.cli import chat as module
 from wordorder.cli.main import main
+from wordorder.cli.options.generate import read_options
+from wordorder.errors import BadInput
+from wordorder.model.decoding import Sampling
 from wordorder.stopping import Stopped
+from wordorder.text.chat_template import recorded_template
+from wordorder.text.conversation import Conversation
 from wordorder.training.run import Run
 
 SMALL = (
@@ -61,6 +66,45 @@ def test_each_line_is_answered_on_stdout(
     out, err = capfd.readouterr()
     assert out == "yes\n" * 3
     assert err == "a new conversation\n"
+
+
+@pytest.mark.parametrize("system", [None, "be brief"])
+def test_a_system_prompt_is_before_each_conversation_and_never_dropped(
+    runs: dict[str, Path], system: str | None
+) -> None:
+    run = Run.load(runs["chat"])
+    conversation = Conversation(recorded_template(run.chat), run.tokenizer, system)
+    room_for_two = conversation.least_tokens() + 55
+    for text in ("one", "two", "three"):
+        prompt, _ = conversation.ask(text, room_for_two)
+        assert prompt is not None
+        conversation.answered("yes")
+        read = run.tokenizer.decode(prompt.tokens[1:])
+        assert read.startswith(f"system\n{system}") == (system is not None)
+        assert read.endswith("assistant\n") and text in read
+    assert "two" in read and "one" not in read
+
+
+@pytest.mark.parametrize(
+    ("run", "options", "code"),
+    [
+        ("plain", ("--system", "be brief"), "cli.chat-no-roles"),
+        ("chat", ("--system", "x" * 100), "cli.chat-system-too-long"),
+    ],
+)
+def test_a_system_prompt_that_cannot_be(
+    runs: dict[str, Path], typed: Any, run: str, options: tuple[str, ...], code: str
+) -> None:
+    typed("hi")
+    settings = read_options([str(runs[run]), "--chat", *options])
+    with pytest.raises(BadInput) as caught:
+        module.chat(settings, Sampling())
+    assert caught.value.code == code
+
+
+def test_a_system_prompt_needs_a_chat(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "run", "--system", "be brief"]) == 2
+    assert "add --chat" in capsys.readouterr().err
 
 
 def test_a_run_on_pairs_answers_each_line_by_itself(

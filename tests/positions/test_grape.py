@@ -66,7 +66,7 @@ def test_a_score_is_the_exponential_of_the_distance(formula, lab) -> None:
             assert product == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("spec", ["grape", "grape:planes=1", "grape:planes=2,learned=false"])
+@pytest.mark.parametrize("spec", ["grape:planes=1", "grape:planes=2,learned=false"])
 @pytest.mark.parametrize("causal", [True, False])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)

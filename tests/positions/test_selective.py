@@ -62,7 +62,7 @@ def test_attention_is_the_papers(
         torch.testing.assert_close(found, expected, rtol=0, atol=ROWS)
 
 
-@pytest.mark.parametrize("options", ["", ":taps=1", ":gate=true", ":base=100,rank=2"])
+@pytest.mark.parametrize("options", [":taps=1", ":gate=true", ":base=100,rank=2"])
 @pytest.mark.parametrize("causal", [True, False])
 def test_it_conforms(options: str, causal: bool) -> None:
     """With as many key heads as query heads, and with half as many."""

@@ -36,7 +36,8 @@ def chat(options: GenerateOptions, sampling: Sampling) -> int:
         sampling: of the first answer; each further one has the next seed.
 
     Raises:
-        BadInput: the run was not trained on conversations, or standard input is closed.
+        BadInput: the run was not trained on conversations, --system does not fit its template or
+            its context, or standard input is closed.
     """
     run = Run.load(options.run, trust=options.trust)
     run.check_next_token("generate --chat")
@@ -50,18 +51,25 @@ def chat(options: GenerateOptions, sampling: Sampling) -> int:
         raise BadInput(
             "--chat reads standard input, which is closed: open it", code="cli.chat-no-stdin"
         )
-    conversation = Conversation(recorded_template(run.chat), run.tokenizer)
-    session = _Session(options, sampling, run, conversation)
+    template = recorded_template(run.chat)
+    if options.system is not None and not template.has_history:
+        raise BadInput(
+            f"--system needs a chat template with roles, and {run.folder} was trained with "
+            f"{template.name}, which has none: leave out --system",
+            code="cli.chat-no-roles",
+        )
+    system = None if options.system is None or is_blank(options.system) else options.system
+    session = _Session(options, sampling, run, Conversation(template, run.tokenizer, system))
     if sys.stdin.isatty():
         _say(HELP)
-    if not conversation.template.has_history:
+    if not template.has_history:
         _say("the model was trained on single answers: each line is answered by itself")
     for line in _lines():
         text = line.strip()
         if text == "/quit":
             break
         if text == "/reset":
-            conversation.turns.clear()
+            session.conversation.turns.clear()
             _say("a new conversation")
         elif text == "/help":
             _say(HELP)
@@ -96,12 +104,19 @@ class _Session:
         self.context = run.model_config.trained_length
         if extension := run.config.get("extension"):
             self.context = extension["to_length"]
+        reserved = min(sampling.max_tokens, max(1, int(self.context * LEAST_ANSWER)))
+        self.most_tokens = self.context - reserved
+        if conversation.system and (least := conversation.least_tokens()) >= self.most_tokens:
+            raise BadInput(
+                f"the system prompt takes {least:,} of the {self.context:,} tokens of the context, "
+                f"of which {reserved:,} are kept for the answer: shorten --system",
+                code="cli.chat-system-too-long",
+            )
 
     def turn(self, text: str) -> None:
         """Answer a line, and add both to the conversation."""
-        reserved = min(self.sampling.max_tokens, max(1, int(self.context * LEAST_ANSWER)))
         try:
-            prompt, dropped = self.conversation.ask(text, self.context - reserved)
+            prompt, dropped = self.conversation.ask(text, self.most_tokens)
         except BadInput as error:
             _say(str(error))
             return

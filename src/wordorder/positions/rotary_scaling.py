@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -157,6 +158,7 @@ SCALINGS: dict[str, Callable[..., Scaled]] = {
 }
 
 
+@cache
 def parameters_of(scaling: str) -> tuple[str, ...]:
     """Return the names of a scaling's parameters besides the frequencies."""
     parameters = inspect.signature(SCALINGS[scaling]).parameters.values()

@@ -44,10 +44,18 @@ class Conversation:
     Args:
         template: how the turns are written.
         tokenizer: the tokenizer of the model.
+        system: the system prompt, before the first turn and never dropped; None: none.
+
+    Raises:
+        BadInput: the template refuses a system prompt.
     """
 
-    def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, template: ChatTemplate, tokenizer: Tokenizer, system: str | None = None
+    ) -> None:
         self.template, self.tokenizer = template, tokenizer
+        self.system = [] if system is None else [Turn("system", system)]
+        template.pieces([*self.system, Turn("user", "a")], answering=True)
         self.ends = template.ends_of_answer(tokenizer)
         self.turns: list[Turn] = []
 
@@ -65,11 +73,20 @@ class Conversation:
         asked = Turn("user", text)
         for dropped in range(0, len(before) + 1, 2):
             turns = [*before[dropped:], asked]
-            ids, _ = self.template.encode(turns, self.tokenizer, answering=True)
+            ids = self._read_before_an_answer(turns)
             if len(ids) < most_tokens:
                 self.turns = turns
-                return ChatPrompt("", ids.tolist(), self.ends, self.tokenizer), dropped
+                return ChatPrompt("", ids, self.ends, self.tokenizer), dropped
         return None, 0
+
+    def least_tokens(self) -> int:
+        """Return the size of the prompt of an empty turn."""
+        return len(self._read_before_an_answer([Turn("user", "")]))
+
+    def _read_before_an_answer(self, turns: list[Turn]) -> list[int]:
+        read, _ = self.template.encode([*self.system, *turns], self.tokenizer, answering=True)
+        ids: list[int] = read.tolist()
+        return ids
 
     def answered(self, text: str) -> None:
         """Add the model's turn; without text the user's turn is removed."""

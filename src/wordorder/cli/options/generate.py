@@ -27,6 +27,7 @@ class GenerateOptions:
         prompt_file: read the prompt from this file.
         chat: answer line after line of standard input, as a model trained on conversations; /reset
             begins a new conversation, /quit or Ctrl-D ends, Ctrl-C stops an answer.
+        system: with --chat, the system prompt, before the first turn of every conversation.
         max_tokens: largest number of tokens to generate; generation also stops at the end of the
             document.
         count: number of texts, each with another seed.
@@ -54,6 +55,7 @@ class GenerateOptions:
     prompt: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PROMPT]")] = None
     prompt_file: str | None = None
     chat: tyro.conf.FlagCreatePairsOff[bool] = False
+    system: str | None = None
     max_tokens: Positive = 200
     count: Positive = 1
     temperature: Rate = 0.8
@@ -87,4 +89,9 @@ def read_options(arguments: list[str]) -> GenerateOptions:
         )
         names = "json prompt_file count window sinks engine compile"
         refuse_typed(typed_names(arguments), (True, names, no_effect))
+    elif options.system is not None:
+        raise BadInput(
+            "--system begins a conversation: add --chat, or leave it out",
+            code="cli.generate-system",
+        )
     return options
