@@ -9,16 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from wordorder.errors import BadInput
+
 LONG = 300  # seconds, of what a test ends or fails to: longer than a busy machine takes
 THREADS_AT_IMPORT = os.environ.get("OMP_NUM_THREADS")  # torch reads it when it is imported
-
-import torch  # noqa: E402
-
-from wordorder.errors import BadInput  # noqa: E402
 
 
 def doubled(job: dict[str, Any], tell: Any) -> dict[str, Any]:
     """Return twice the number, and where it was worked out; tell half-way."""
+    import torch
+
     tell(0.5, f"working on {job['number']}")
     print("this is no message")
     os.system("echo nor is this")
