@@ -12,6 +12,7 @@ from hypothesis import Phase, settings
 # For mutants, which break many at once: finding the smallest example takes minutes for each.
 settings.register_profile("first-found", phases=[Phase.explicit, Phase.generate])
 
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 FEW_NUMBERS = {"interop", "positions", "model", "parity"}
 
 
@@ -63,10 +64,18 @@ def _no_word_of_slowness() -> Iterator[None]:
         yield
 
 
+def pytest_configure() -> None:
+    """In a worker for each core one thread, also for fixtures of modules, which come first."""
+    if IS_WORKER:
+        import torch
+
+        torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
     """Few numbers, or a worker for each core: threads would wait for one another."""
-    if not FEW_NUMBERS & {*request.path.parts} and "PYTEST_XDIST_WORKER" not in os.environ:
+    if not IS_WORKER and not FEW_NUMBERS & {*request.path.parts}:
         yield
         return
     import torch
