@@ -15,12 +15,12 @@ from ten_million_evidence import (
     at_length,
     by_seed,
     context_loss,
-    phenomena,
 )
 from ten_million_table import ranked, score
 
 from wordorder.drawing import STYLE, save, style
 from wordorder.experiments.statistics import interval
+from wordorder.interop.harness.blimp import phenomena
 from wordorder.panels import QUIET, Look, looks
 
 CONTEXTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -82,7 +82,8 @@ def draw_context(axes: Any, evidence: Evidence, chosen: dict[str, Look]) -> None
             if not any("cannot" in at_length(line, length) for line in lines.values()):
                 losses = by_seed(lines, lambda line, n=length: context_loss(line, n))
                 points.append((length, interval([*losses.values()])))
-        within += [over.mean for length, over in points if length <= LENGTH]
+        if name not in OTHERS:
+            within += [over.mean for length, over in points if length <= LENGTH]
         xs = [length for length, _ in points]
         axes.plot(xs, [over.mean for _, over in points], look.marker, label=name,
                   color=look.colour, linestyle=DASHES.get(look.dashes, "-"))  # fmt: skip
@@ -97,7 +98,7 @@ def draw_context(axes: Any, evidence: Evidence, chosen: dict[str, Look]) -> None
     if within:
         spread = max(within) - min(within)
         axes.set_ylim(min(within) - 0.1 * spread, max(within) + 0.5 * spread)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def draw_blimp(axes: Any, evidence: Evidence, chosen: dict[str, Look]) -> None:

@@ -1,7 +1,7 @@
-"""The tables and figures of docs/evidence.md; `write_tables.py` puts them into the page.
+"""The tables of docs/evidence.md; `write_tables.py` puts them into the page.
 
-All of them are of what has been measured so far: a cell is empty where nothing has, and a position
-without runs has no row.
+They are of what has been measured so far: a cell is empty where nothing has, and a position without
+runs has no row.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ten_million_evidence import (
-    EQUAL_NATS,
     FIRST,
     GATE_NATS,
     LATER,
@@ -23,16 +22,15 @@ from ten_million_evidence import (
     accuracy,
     against_rotary,
     change_of_context,
-    context_loss,
     gate,
     paradigms,
-    phenomena,
     verdict,
 )
 
 from wordorder.experiments.power import detectable
 from wordorder.experiments.results import word_for
 from wordorder.experiments.statistics import interval
+from wordorder.interop.harness.blimp import phenomena
 
 Rows = list[list[str]]
 SHUFFLED = "shuffled"  # of the order probes: the whole context, in a random order
@@ -53,7 +51,7 @@ def results(evidence: Evidence) -> tuple[list[str], Rows]:
                 with_interval(lines, "bits_per_byte"),
                 "baseline" if position == "rotary" else "" if contrast is None else told(*contrast),
                 *(longer(lines, factor, reads_far) for factor in (2, 4, 8)),
-                blimp(lines.values()),
+                blimp([*lines.values()]),
                 f"{mean(lines, lambda line: line['wikitext2_bits_per_byte']):.3f}",
                 order(lines),
                 extension(lines),
@@ -152,9 +150,11 @@ def longer(lines: dict[int, Line], factor: int, reads_far: bool) -> str:
     return f"{change.mean:+.3f} {word_for(change) if reads_far else ''}".strip()
 
 
-def blimp(lines: Any) -> str:
-    lines = list(lines)
-    return f"{score(lines, paradigms()):.1f} ({score(lines, paradigms(), 'official'):.1f})"
+def blimp(lines: list[Line]) -> str:
+    """Return the mean over paradigms with its interval over seeds, and the official one."""
+    over = interval([accuracy(line, paradigms()) for line in lines])
+    reach = "" if over.high is None else f" ±{over.high - over.mean:.1f}"
+    return f"{over.mean:.1f}{reach} ({score(lines, paradigms(), 'official'):.1f})"
 
 
 def score(lines: list[Line], names: list[str], way: str = "accuracy") -> float:
@@ -185,6 +185,3 @@ def extension(lines: dict[int, Line]) -> str:
 
 def _extended(lines: dict[int, Line]) -> list[Line]:
     return [line for line in lines.values() if "extended" in line]
-
-
-__all__ = ["EQUAL_NATS", "by_phenomenon", "context_loss", "ranked", "results", "status"]

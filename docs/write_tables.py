@@ -36,7 +36,8 @@ def main() -> None:
             page.write_text(written(text), encoding="utf-8")
         write_figures(ten_million(), DOCS)
     except BadInput as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def pages() -> Iterator[Path]:

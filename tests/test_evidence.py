@@ -108,7 +108,7 @@ def test_planted_results_are_what_the_table_says(
         **{"rotary": "+0.500 breaks", "none": "+0.500 breaks"},
         **{"alibi": "+0.000 survives", "learned": "cannot"},
     }
-    assert column(table, read, "BLiMP (official)")["alibi"] == "62.5 (62.0)"
+    assert column(table, read, "BLiMP (official)")["alibi"] == "62.5 ±0.0 (62.0)"
     assert "Done so far: 12 of the 25 runs" in table.status(read)
     assert "gains rotary 0.200 nats: enough" in table.status(read)
 
