@@ -23,9 +23,9 @@ FOLDER = Path(__file__).parent / "positions"
 MODEL = ModelConfig(width=128, heads=4, trained_length=64)  # small pictures
 
 CHOOSING = """\
-Which one? `wordorder positions --choose` asks five questions, and prints one embedding, its evidence
-(each figure with the file or the claim that it is from) and the commands to type. A script answers
-with `--answers`, and `--json` prints the same as one object:
+Which one? `wordorder positions --choose` asks five questions, and prints one embedding, its
+evidence (each figure with the file or the claim that it is from) and the commands to type. A script
+answers with `--answers`, and `--json` prints the same as one object:
 
 ```sh
 wordorder positions --choose
