@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ FEWEST_SEEDS = 3  # for a contrast
 EQUAL_NATS = 0.02  # the protocol's bound of equivalence
 GATE_NATS = 0.01  # what rotary must gain from 128 to 256 tokens before a claim about more
 LENGTH = 256
+CONTEXTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 
 # What the protocol's text and model come to.
 TRAINING_TOKENS = 15_499_529
@@ -84,37 +86,52 @@ def read(folder: Path = FOLDER) -> Evidence:
             code="evidence.protocol-version",
         )
     rates = []
-    for where, line in _lines(folder / "rates.jsonl", OF_A_RATE):
-        _check_settings(where, line)
-        rates.append(line)
+    for where, text in _lines(folder / "rates.jsonl"):
+        with _refusing_damage(where):
+            rates.append(_parsed(text, OF_A_RATE))
+            _check_settings(where, rates[-1])
     runs: dict[str, dict[int, Line]] = {position: {} for position in (*FIRST, *LATER)}
-    for where, line in _lines(folder / "runs.jsonl", OF_A_RUN):
-        _check_run(where, line, runs, rates)
-        runs[line["position"]][line["seed"]] = line
+    for where, text in _lines(folder / "runs.jsonl"):
+        with _refusing_damage(where):
+            line = _parsed(text, OF_A_RUN)
+            _check_run(where, line, runs, rates)
+            runs[line["position"]][line["seed"]] = line
     return Evidence(
         {position: lines for position, lines in runs.items() if lines}, rates, _n_gram(folder)
     )
 
 
-def _lines(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Line]]:
-    """Yield the name and the object of each line of a file; none if it does not exist."""
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of each line of a file; none if it does not exist."""
     texts = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     for number, text in enumerate(texts, start=1):
-        yield _parsed(f"{path.parent.name}/{path.name}, line {number}", text, fields)
+        yield f"{path.parent.name}/{path.name}, line {number}", text
 
 
-def _parsed(where: str, text: str, fields: tuple[str, ...]) -> tuple[str, Line]:
+@contextmanager
+def _refusing_damage(where: str) -> Iterator[None]:
+    """Turn an error of what is not there, or of another kind, into one that names the line.
+
+    Raises:
+        BadInput: the line is damaged.
+    """
     try:
-        line = json.loads(text, parse_constant=_not_a_number)
-        missing = [field for field in fields if field not in line]
-        if not isinstance(line, dict) or missing:
-            raise ValueError(f"{' and '.join(missing) or 'an object'} is missing")
-    except (ValueError, TypeError) as error:
+        yield
+    except BadInput:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{where} is damaged ({error}): remove it, and the benchmark measures it again",
+            f"{where} is damaged ({type(error).__name__}: {error}): remove it, and the benchmark "
+            "measures it again",
             code="evidence.damaged-line",
         ) from None
-    return where, line
+
+
+def _parsed(text: str, fields: tuple[str, ...]) -> Line:
+    line = json.loads(text, parse_constant=_not_a_number)
+    if missing := [field for field in fields if field not in line]:
+        raise ValueError(f"without {' and '.join(missing)}")
+    return dict(line)
 
 
 def _not_a_number(name: str) -> None:
@@ -125,9 +142,11 @@ def _n_gram(folder: Path) -> Line | None:
     path = folder / "ngram.json"
     if not path.exists():
         return None
-    where, line = _parsed(f"{folder.name}/{path.name}", path.read_text("utf-8"), OF_N_GRAM)
-    _check(where, "tokens", line["tokens"], TRAINING_TOKENS)
-    _check(where, "paradigms of BLiMP", len(line["blimp"]), len(paradigms()))
+    where = f"{folder.name}/{path.name}"
+    with _refusing_damage(where):
+        line = _parsed(path.read_text("utf-8"), OF_N_GRAM)
+        _check(where, "tokens", line["tokens"], TRAINING_TOKENS)
+        _check(where, "paradigms of BLiMP", sorted(line["blimp"]), sorted(paradigms()))
     return line
 
 
@@ -138,20 +157,17 @@ def _check_run(where: str, line: Line, runs: dict[str, dict[int, Line]], rates: 
         BadInput: it was not.
     """
     position, seed = line["position"], line["seed"]
-    if position not in runs or seed not in SEEDS:
-        raise BadInput(
-            f"{where} is {position} with seed {seed}, which is no run of the protocol: put it into "
-            "another file",
-            code="evidence.no-run-of-the-protocol",
-        )
+    if seed not in SEEDS:
+        raise _no_run(where, line)
+    _check_settings(where, line)
     if seed in runs[position]:
         raise BadInput(
             f"{where} is a second line of {position} with seed {seed}: remove one of them",
             code="evidence.run-twice",
         )
     _check(where, "share", line["share"], 1.0)
-    _check_settings(where, line)
     _check(where, "paradigms of BLiMP", sorted(line["blimp"]), sorted(paradigms()))
+    _check(where, "contexts", [at["length"] for at in line["contexts"]], [*CONTEXTS])
     tried: dict[float, list[float]] = {}
     for trial in rates:
         if trial["position"] == position:
@@ -164,7 +180,17 @@ def _check_run(where: str, line: Line, runs: dict[str, dict[int, Line]], rates: 
         _check(where, "tokens of the books", _books(line)["weights"], _books(other)["weights"])
 
 
+def _no_run(where: str, line: Line) -> BadInput:
+    return BadInput(
+        f"{where} is {line['position']} with seed {line['seed']}, which is no run of the protocol: "
+        "put it into another file",
+        code="evidence.no-run-of-the-protocol",
+    )
+
+
 def _check_settings(where: str, line: Line) -> None:
+    if line["position"] not in (*FIRST, *LATER):
+        raise _no_run(where, line)
     tokens = int(line["share"] * TRAINING_TOKENS) // TOKENS_PER_STEP * TOKENS_PER_STEP
     parameters = GRU_PARAMETERS if line["position"] == GRU else PARAMETERS
     if line["position"] != GRU:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ten_million_evidence import (
+    CONTEXTS,
     GRU,
     LENGTH,
     N_GRAM,
@@ -23,7 +24,6 @@ from wordorder.experiments.statistics import interval
 from wordorder.interop.harness.blimp import phenomena
 from wordorder.panels import QUIET, Look, looks
 
-CONTEXTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 # Embeddings have the colour that they have everywhere; these two are none.
 OTHERS = {GRU: Look(QUIET, "h", 1), N_GRAM: Look(QUIET, "*", 2)}
 DASHES = {1: (0, (5, 2)), 2: (0, (1.5, 1.5))}

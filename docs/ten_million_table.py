@@ -49,7 +49,11 @@ def results(evidence: Evidence) -> tuple[list[str], Rows]:
                 f"{next(iter(lines.values()))['rate']:g}",
                 str(len(lines)),
                 with_interval(lines, "bits_per_byte"),
-                "baseline" if position == "rotary" else "" if contrast is None else told(*contrast),
+                "baseline"
+                if position == "rotary"
+                else ""
+                if contrast is None
+                else contrast_text(*contrast),
                 *(longer(lines, factor, reads_far) for factor in (2, 4, 8)),
                 blimp([*lines.values()]),
                 f"{mean(lines, lambda line: line['wikitext2_bits_per_byte']):.3f}",
@@ -136,7 +140,7 @@ def with_interval(lines: dict[int, Line], name: str) -> str:
     )
 
 
-def told(change: Any, primary: bool) -> str:
+def contrast_text(change: Any, primary: bool) -> str:
     """Return a contrast with its interval; one outside the protocol's four has no verdict."""
     text = f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
     return f"{text} {verdict(change)}" if primary else f"{text}, exploratory"

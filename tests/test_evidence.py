@@ -183,9 +183,13 @@ def changed(**values: Any) -> Callable[[dict[str, Any]], None]:
         (changed(by_document={"losses": [1.0], "weights": [1]}), "other-settings"),
         (changed(seed=5), "no-run-of-the-protocol"),
         (changed(position="rotary:base=500"), "no-run-of-the-protocol"),
+        (changed(position="nothing"), "no-run-of-the-protocol"),
         (changed(seed=0), "run-twice"),
         (changed(loss=float("nan")), "damaged-line"),
         (lambda each: each.pop("contexts"), "damaged-line"),
+        (lambda each: each["contexts"].pop(), "other-settings"),
+        (lambda each: each["by_document"].pop("weights"), "damaged-line"),
+        (changed(machine=None), "damaged-line"),
     ],
 )
 def test_a_line_of_other_settings_is_refused(
