@@ -149,9 +149,8 @@ class KneserNey:
             known = contexts >= 0
             context = contexts[known]
             own = np.where(at >= 0, discounted[at], 0.0)[known]
-            probabilities[known] = (own + left_over[context] * probabilities[known]) / totals[
-                context
-            ]
+            shorter = left_over[context] * probabilities[known]
+            probabilities[known] = (own + shorter) / totals[context]
             contexts = np.roll(at, 1)
             contexts[openings] = -1
         logarithms = np.log(np.delete(probabilities, openings))
