@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
 from collections import Counter
 from itertools import product
@@ -10,6 +12,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
+
+from wordorder.text.load import load_corpus
+from wordorder.text.store import open_store
+from wordorder.text.tokenizer import make_tokenizer
 
 ROOT = Path(__file__).parents[1]
 SIZE = 7  # of the vocabulary; token 6 does not occur
@@ -122,3 +129,29 @@ def test_a_sequence_has_no_context_before_its_opening(ngram: ModuleType, text: l
     for each, logs in zip((first, second), together, strict=True):
         (alone,) = model.log_probabilities([each], 0)
         assert logs.tolist() == alone.tolist()
+
+
+def test_ties_count_half_and_not_in_the_official_way(ngram: ModuleType) -> None:
+    change = torch.tensor([1.0, -1.0, 0.0, 0.0005], dtype=torch.float64)
+    assert ngram.accuracies(change) == {"accuracy": 0.5, "official": 0.5}
+    assert ngram.accuracies(change[:3]) == {"accuracy": 0.5, "official": pytest.approx(1 / 3)}
+
+
+def test_texts_and_pairs_are_scored_with_their_ends(ngram: ModuleType, tmp_path: Path) -> None:
+    """A model of one sentence prefers it to its words in another order; a tie is a tie."""
+    (tmp_path / "text.txt").write_text("the cat sat. " * 50)
+    corpus = load_corpus(str(tmp_path / "text.txt"))
+    tokenizer = make_tokenizer("bytes", corpus)
+    store = open_store(corpus, tokenizer)
+    tokens = np.asarray(store.tokens).astype(np.int64)
+    model = ngram.KneserNey(ngram.count(tokens, 3, store.vocabulary_size), 3, store.vocabulary_size)
+    pairs = [("the cat sat.", "the sat cat."), ("the cat sat.", "the cat sat.")]
+    lines = [json.dumps({"sentence_good": good, "sentence_bad": bad}) for good, bad in pairs]
+    with gzip.open(tmp_path / "order.jsonl.gz", "wt") as file:
+        file.write("\n".join(lines))
+    assert ngram.blimp(model, tokenizer, tmp_path) == {"order": {"accuracy": 0.75, "official": 0.5}}
+    measured = ngram.of_text(model, store)
+    (logs,) = model.log_probabilities([tokens], store.end_of_text)
+    assert measured["loss"] == pytest.approx(-logs.mean())
+    assert measured["bits_per_byte"] == pytest.approx(-logs.sum() / math.log(2) / store.bytes)
+    assert measured["by_document"]["weights"] == [len(tokens)] == [store.bytes + 1]
