@@ -31,13 +31,14 @@ BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL
 
 def main() -> None:
     try:
-        for page in pages():
-            text = page.read_text(encoding="utf-8")
-            page.write_text(written(text), encoding="utf-8")
-        write_figures(ten_million(), DOCS)
+        evidence = ten_million()  # before any page is written
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(written(text), encoding="utf-8")
+    write_figures(evidence, DOCS)
 
 
 def pages() -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -210,6 +211,25 @@ def test_a_cut_line_is_refused(folder: Path, evidence: ModuleType, text: str) ->
     with pytest.raises(BadInput, match=r"runs.jsonl, line 13") as caught:
         evidence.read(folder)
     assert caught.value.code == "evidence.damaged-line"
+
+
+def test_no_page_is_written_from_bad_evidence(
+    folder: Path,
+    evidence: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(folder, [line("rotary", 0), line("rotary", 0)])
+    read = evidence.read
+    monkeypatch.setattr(evidence, "read", lambda: read(folder))
+    script = runpy.run_path(str(ROOT / "docs/write_tables.py"))
+    before = {page: page.stat().st_mtime_ns for page in script["pages"]()}
+    with pytest.raises(SystemExit) as stopped:
+        script["main"]()
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and len(err.splitlines()) == 1
+    assert {page: page.stat().st_mtime_ns for page in before} == before
 
 
 def test_another_version_of_the_protocol_is_refused(folder: Path, evidence: ModuleType) -> None:
