@@ -300,12 +300,15 @@ def blimp(trained: Run, folder: Path) -> dict[str, dict[str, float]]:
     scores = {}
     for path in sorted(folder.glob("*.jsonl.gz")):
         change = differences(trained.model, trained.tokenizer, read_pairs(str(path)))
-        ties = (change.abs() <= TIE).double().mean().item()
-        above = (change > TIE).double().mean().item()
-        official = (change > 0).double().mean().item()
-        name = path.name.removesuffix(".jsonl.gz")
-        scores[name] = {"accuracy": above + ties / 2, "official": official}
+        scores[path.name.removesuffix(".jsonl.gz")] = accuracies(change)
     return scores
+
+
+def accuracies(change: torch.Tensor) -> dict[str, float]:
+    """Return the accuracy with ties as half, and the official one, of log P(good) - log P(bad)."""
+    ties = (change.abs() <= TIE).double().mean().item()
+    above = (change > TIE).double().mean().item()
+    return {"accuracy": above + ties / 2, "official": (change > 0).double().mean().item()}
 
 
 def _training(trained: Run) -> wo.TrainConfig:

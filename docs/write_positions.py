@@ -22,6 +22,16 @@ from wordorder.positions import CATALOGUE, Part, Position
 FOLDER = Path(__file__).parent / "positions"
 MODEL = ModelConfig(width=128, heads=4, trained_length=64)  # small pictures
 
+CHOOSING = """\
+Which one? `wordorder positions --choose` asks five questions, and prints one embedding, its
+evidence (each figure with the file or the claim that it is from) and the commands to type. A script
+answers with `--answers`, and `--json` prints the same as one object:
+
+```sh
+wordorder positions --choose
+wordorder positions --choose --answers purpose=ship,load=llama.cpp,longer=yes,reads=causal,task=text
+```"""
+
 PICTURES = """\
 `wordorder positions` lists them, `wordorder positions rotary` describes one, and with `--picture`
 it draws what one has: the table that it adds to word vectors, the similarity or product of two
@@ -141,7 +151,7 @@ def listing() -> str:
         "row": "Row: a whole row of scores, or the values",
     }
     lines = ["# Positional embeddings", ""]
-    lines += ["Written by `make docs` from the classes themselves.", "", PICTURES, ""]
+    lines += ["Written by `make docs` from the classes themselves.", "", CHOOSING, "", PICTURES, ""]
     for door, title in doors.items():
         here = {name: kind for name, kind in CATALOGUE.items() if kind.door == door}
         lines += [f"## {title}", "", "| | | source |", "| --- | --- | --- |"]

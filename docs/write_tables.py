@@ -3,17 +3,25 @@
     python docs/write_tables.py
 
 Text between `<!-- begin NAME -->` and `<!-- end NAME -->` is replaced by the table `NAME` of
-`TABLES`; the rest of each page is written by hand. A test fails where a page differs.
+`TABLES`; the rest of each page is written by hand. The figures of docs/evidence.md are drawn anew.
+A test fails where a page differs.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ten_million_evidence
+import ten_million_table
+from ten_million_figures import write_figures
+
+from wordorder.errors import BadInput
 from wordorder.experiments.statistics import interval
 
 DOCS = Path(__file__).parent
@@ -22,9 +30,15 @@ BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL
 
 
 def main() -> None:
+    try:
+        evidence = ten_million()  # before any page is written
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     for page in pages():
         text = page.read_text(encoding="utf-8")
         page.write_text(written(text), encoding="utf-8")
+    write_figures(evidence, DOCS)
 
 
 def pages() -> Iterator[Path]:
@@ -240,6 +254,26 @@ def task_results() -> str:
     return table(["task", "embedding", *trials], rows)
 
 
+# Ten million words
+
+
+@cache
+def ten_million() -> ten_million_evidence.Evidence:
+    return ten_million_evidence.read()
+
+
+def ten_million_words() -> str:
+    return table(*ten_million_table.results(ten_million()))
+
+
+def ten_million_blimp() -> str:
+    return table(*ten_million_table.by_phenomenon(ten_million()))
+
+
+def ten_million_status() -> str:
+    return ten_million_table.status(ten_million())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "embeddings-compared": embeddings_compared,
     "words-multiplied": words_multiplied,
@@ -249,6 +283,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "tuned-rates": tuned_rates,
     "probe-position": probe_position,
     "task-results": task_results,
+    "ten-million-words": ten_million_words,
+    "ten-million-blimp": ten_million_blimp,
+    "ten-million-status": ten_million_status,
 }
 
 

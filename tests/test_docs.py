@@ -206,13 +206,19 @@ def test_the_figures_of_the_claims_are_the_evidence() -> None:
     assert page == written(page), "docs/claims.md is old: run make docs"
 
 
-def test_the_tables_of_the_pages_are_the_evidence() -> None:
+def test_the_tables_and_figures_of_the_pages_are_the_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(DOCS)
     script = runpy.run_path(str(DOCS / "write_tables.py"))
     pages = list(script["pages"]())
-    assert {"measurements.md", "train.md"} <= {page.name for page in pages}
+    assert {"evidence.md", "measurements.md", "train.md"} <= {page.name for page in pages}
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert text == script["written"](text), f"docs/{page.name} is old: run make docs"
+    script["write_figures"](script["ten_million"](), tmp_path)
+    for figure in tmp_path.iterdir():
+        assert figure.read_bytes() == (DOCS / figure.name).read_bytes(), f"{figure.name} is old"
 
 
 def test_the_pages_are_those_of_the_classes() -> None:

@@ -68,6 +68,48 @@ def test_the_interval_over_seeds_and_documents_covers_the_truth(
     assert LOW <= covered <= HIGH + 0.01  # cells count twice, which errs towards a wider interval
 
 
+@pytest.mark.parametrize("spread", [(0.004, 0.02, 0.01), (0.01, 0.01, 0.02), (0.002, 0.03, 0.0)])
+def test_the_contrast_of_the_ten_million_word_table_covers_the_truth(
+    spread: tuple[float, ...],
+) -> None:
+    """Five seeds, and 43 books of about 28,000 tokens each; Holm over four contrasts."""
+    random = default_rng(27)
+    of_seed, of_book, of_cell = spread
+    covered = []
+    for _ in range(1500):
+        weights = tuple(random.normal(28_000, 2_000, 43).round().tolist())
+        values = 0.02 + random.normal(0, of_seed, (5, 1)) + random.normal(0, of_book, 43)
+        values = values + random.normal(0, of_cell, (5, 43))
+        means = dict(enumerate(np.average(values, axis=1, weights=weights).tolist()))
+        books = {seed: tuple(row) for seed, row in enumerate(values.tolist())}
+        zeros = (dict.fromkeys(means, 0.0), dict.fromkeys(means, (0.0,) * 43))
+        change = judge(
+            {0: (means, zeros[0])}, {0: ((books, weights), (zeros[1], weights))}, planned=4
+        )[0]
+        assert change.difference.over_documents
+        covered.append(change.low <= 0.02 <= change.high)
+    assert LOW <= np.mean(covered) <= HIGH
+
+
+def test_contrasts_that_are_not_measured_yet_count_in_the_correction() -> None:
+    """One of four: its p is multiplied by four, as it will be at the hardest step of all four."""
+    values = {0: ({0: 0.01, 1: 0.02, 2: 0.03}, dict.fromkeys(range(3), 0.0))}
+    alone, of_four = judge(values)[0], judge(values, planned=4)[0]
+    assert of_four.adjusted_p == pytest.approx(4 * alone.adjusted_p)
+    assert (alone.compared, of_four.compared) == (1, 4)
+
+
+def test_equivalence_needs_the_whole_interval() -> None:
+    zeros = dict.fromkeys(range(3), 0.0)
+    narrow, wide, one = judge(
+        {0: ({0: 0.010, 1: 0.011, 2: 0.012}, zeros), 1: ({0: 0.0, 1: 0.01, 2: 0.02}, zeros),
+         2: ({0: 0.0}, zeros)}
+    ).values()  # fmt: skip
+    assert narrow.shown and narrow.within(0.02)
+    assert not wide.within(0.02)
+    assert not one.within(0.02)
+
+
 def test_the_interval_over_seeds_alone_does_not_cover_other_documents() -> None:
     """Why the documents are counted: without them half of the intervals miss."""
     random = default_rng(0)

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wordorder.cli.options.positions import read_options
+from wordorder.cli.position_choice import choose_position
 from wordorder.cli.position_picture import draw_positions
 from wordorder.interop.holders import exports_of_position
 from wordorder.model import ModelConfig
@@ -26,6 +27,8 @@ COPIES = 48
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
+    if options.choose:
+        return choose_position(options.answers, as_json=options.json)
     if options.picture:
         return draw_positions(options)
     parts = map(Part, CATALOGUE) if options.spec is None else parse_spec(options.spec).parts

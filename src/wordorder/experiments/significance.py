@@ -75,6 +75,12 @@ class Change:
         """Whether it prints as 0.000."""
         return abs(self.mean) < SMALLEST_NATS
 
+    def within(self, nats: float) -> bool:
+        """Whether the 95% interval is within so many nats of zero: a test of equivalence."""
+        return (
+            self.low is not None and self.high is not None and -nats < self.low <= self.high < nats
+        )
+
 
 def judge(
     family: Mapping[Key, tuple[BySeed, BySeed]],
@@ -82,6 +88,7 @@ def judge(
     *,
     exploratory: bool = False,
     looks: int = 1,
+    planned: int = 0,
 ) -> dict[Key, Change]:
     """Return the paired differences of one family.
 
@@ -92,6 +99,8 @@ def judge(
         documents: the same by document, if measured.
         exploratory: no correction for multiple tests.
         looks: how often results were available, with growing numbers of seeds, this time included.
+        planned: the number of comparisons that were fixed in advance; those not measured yet count
+            as the least significant. 0: as many as are measured.
     """
     differences: dict[Key, tuple[Difference, tuple[int, ...]]] = {}
     for key, (values, base) in family.items():
@@ -102,15 +111,16 @@ def judge(
             differences[key] = (paired, seeds)
     tested = {key: paired.p for key, (paired, _) in differences.items() if paired.p is not None}
     ps = list(tested.values())
-    corrected = ps if exploratory else [min(1.0, looks**2 * p) for p in holm(ps)]
-    adjusted = dict(zip(tested, corrected, strict=True))
+    planned_ps = [*ps, *[1.0] * (planned - len(ps))]
+    corrected = ps if exploratory else [min(1.0, looks**2 * p) for p in holm(planned_ps)]
+    adjusted = dict(zip(tested, corrected, strict=False))
     return {
         key: Change(
             paired,
             seeds,
             adjusted.get(key),
             abs(paired.mean) >= SMALLEST_NATS and differs(paired, adjusted.get(key)),
-            1 if exploratory else len(tested),
+            1 if exploratory else max(planned, len(tested)),
         )
         for key, (paired, seeds) in differences.items()
     }

@@ -13,7 +13,7 @@ from wordorder.errors import BadInput
 
 @dataclass(frozen=True)
 class PositionsOptions:
-    """List the positional embeddings and their properties, or describe or draw one.
+    """List the positional embeddings and their properties, describe or draw one, or choose one.
 
     Args:
         spec: an embedding, such as rotary:base=500000, or your own mymodule.MyEmbedding; of a
@@ -23,6 +23,11 @@ class PositionsOptions:
         out: the picture's file (.png or .svg); by default position-SPEC.png in the current
             folder, or position.png in the run folder.
         trust: run the code of a user-defined embedding in the run.
+        choose: ask a few questions, and print the embedding to choose with its evidence and the
+            commands to type.
+        answers: with --choose, answers to its questions, such as
+            purpose=ship,load=llama.cpp,longer=no,reads=causal,task=text; what they leave out is
+            asked.
         json: print one JSON object, by name.
     """
 
@@ -30,6 +35,8 @@ class PositionsOptions:
     picture: tyro.conf.FlagCreatePairsOff[bool] = False
     out: str | None = None
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
+    choose: tyro.conf.FlagCreatePairsOff[bool] = False
+    answers: str | None = None
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
@@ -59,4 +66,14 @@ def _check(options: PositionsOptions) -> None:
     if options.out is not None and not options.out.endswith((".png", ".svg")):
         raise BadInput(
             f"--out {options.out}: its name must end in .png or .svg", code="cli.picture-suffix"
+        )
+    if options.choose and (options.spec is not None or options.picture):
+        raise BadInput(
+            "--choose finds an embedding: leave out the embedding and --picture",
+            code="cli.choose-of-something",
+        )
+    if options.answers is not None and not options.choose:
+        raise BadInput(
+            "--answers belong to the questions of --choose: add --choose, or leave out --answers",
+            code="cli.answers-without-choose",
         )

@@ -1,0 +1,191 @@
+"""The tables of docs/evidence.md; `write_tables.py` puts them into the page.
+
+They are of what has been measured so far: a cell is empty where nothing has, and a position without
+runs has no row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ten_million_evidence import (
+    FIRST,
+    GATE_NATS,
+    LATER,
+    LENGTH,
+    N_GRAM,
+    SEEDS,
+    Evidence,
+    Line,
+    accuracy,
+    against_rotary,
+    change_of_context,
+    gate,
+    paradigms,
+    verdict,
+)
+
+from wordorder.experiments.power import detectable
+from wordorder.experiments.results import word_for
+from wordorder.experiments.statistics import interval
+from wordorder.interop.harness.blimp import phenomena
+
+Rows = list[list[str]]
+SHUFFLED = "shuffled"  # of the order probes: the whole context, in a random order
+
+
+def results(evidence: Evidence) -> tuple[list[str], Rows]:
+    """Return the head and the rows of the main table, best first."""
+    contrasts = against_rotary(evidence)
+    reads_far = (gate(evidence) or 0.0) >= GATE_NATS
+    rows = []
+    for position, lines in ranked(evidence):
+        contrast = contrasts.get(position)
+        rows.append(
+            [
+                f"`{position}`",
+                f"{next(iter(lines.values()))['rate']:g}",
+                str(len(lines)),
+                with_interval(lines, "bits_per_byte"),
+                "baseline"
+                if position == "rotary"
+                else ""
+                if contrast is None
+                else contrast_text(*contrast),
+                *(longer(lines, factor, reads_far) for factor in (2, 4, 8)),
+                blimp([*lines.values()]),
+                f"{mean(lines, lambda line: line['wikitext2_bits_per_byte']):.3f}",
+                order(lines),
+                extension(lines),
+            ]
+        )
+    if evidence.n_gram:
+        n_gram = evidence.n_gram
+        figures = (f"{n_gram['bits_per_byte']:.3f}", f"{n_gram['wikitext2_bits_per_byte']:.3f}")
+        cells = [N_GRAM, "", "", figures[0], "", "", "", "", blimp([n_gram]), figures[1], "", ""]
+        rows.append(cells)
+    head = [
+        *("position", "rate", "seeds", "bits per byte", "nats against rotary", "at 2x", "at 4x"),
+        *("at 8x", "BLiMP (official)", "wikitext-2", "context shuffled", "extended to 4x"),
+    ]
+    return head, rows
+
+
+def by_phenomenon(evidence: Evidence) -> tuple[list[str], Rows]:
+    """Return the head and the rows of the table of BLiMP, in percent."""
+    columns = {position: list(lines.values()) for position, lines in ranked(evidence)}
+    if evidence.n_gram:
+        columns[N_GRAM] = [evidence.n_gram]
+    parts = {**phenomena(), "mean of the 67 paradigms": paradigms()}
+    rows = [
+        [name.replace("_", " "), *(f"{score(lines, names):.1f}" for lines in columns.values())]
+        for name, names in parts.items()
+    ]
+    return ["phenomenon", *columns], rows
+
+
+def status(evidence: Evidence) -> str:
+    """Return what is measured so far, what it cost, and what it could have found."""
+    later = sum(len(evidence.runs.get(position, ())) for position in LATER)
+    lines = [*evidence.rates, *(line for each in evidence.runs.values() for line in each.values())]
+    seconds = sum(line["training_seconds"] + line["measuring_seconds"] for line in lines)
+    text = (
+        f"Done so far: {evidence.done} of the {len(FIRST) * len(SEEDS)} runs of the first five "
+        f"embeddings, {later} of the {len(LATER) * len(SEEDS)} of T5, KERPLE, FIRE and the GRU, "
+        f"and {len(evidence.rates)} shorter runs that chose learning rates: "
+        f"{seconds / 3600:.1f} hours of one thread."
+    )
+    contrasts = against_rotary(evidence)
+    smallest = [
+        (detectable(change.difference.spread, change.compared), position)
+        for position, (change, primary) in contrasts.items()
+        if primary and change.difference.spread
+    ]
+    if smallest:
+        (least, _), (most, dear) = min(smallest), max(smallest)
+        text += (
+            f" A true difference of {least:.3f} to {most:.3f} nats (most for {dear}) would be "
+            "shown with a probability of 80%, at the first step of Holm's correction."
+        )
+    gained = gate(evidence)
+    if gained is None:
+        return (
+            f"{text} No rotary model is measured yet, so nothing is claimed about longer context."
+        )
+    enough = "enough for claims" if gained >= GATE_NATS else "too little for any claim"
+    return (
+        f"{text} The last doubling of context, from 128 to 256 tokens, gains rotary {gained:.3f} "
+        f"nats: {enough} about more context."
+    )
+
+
+def ranked(evidence: Evidence) -> list[tuple[str, dict[int, Line]]]:
+    """Return the positions and their lines, the fewest bits per byte first."""
+    return sorted(
+        evidence.runs.items(), key=lambda item: mean(item[1], lambda line: line["bits_per_byte"])
+    )
+
+
+def mean(lines: dict[int, Line], value: Callable[[Line], float]) -> float:
+    return math.fsum(value(line) for line in lines.values()) / len(lines)
+
+
+def with_interval(lines: dict[int, Line], name: str) -> str:
+    """Return a mean over seeds with its 95% interval."""
+    over = interval([line[name] for line in lines.values()])
+    return f"{over.mean:.4f}" + (
+        "" if over.low is None else f" ({over.low:.4f} to {over.high:.4f})"
+    )
+
+
+def contrast_text(change: Any, primary: bool) -> str:
+    """Return a contrast with its interval; one outside the protocol's four has no verdict."""
+    text = f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+    return f"{text} {verdict(change)}" if primary else f"{text}, exploratory"
+
+
+def longer(lines: dict[int, Line], factor: int, reads_far: bool) -> str:
+    """Return the change of the same targets' loss, and its word where the gate allows one."""
+    change = change_of_context(lines, LENGTH, factor * LENGTH)
+    if change is None:
+        return "cannot"
+    return f"{change.mean:+.3f} {word_for(change) if reads_far else ''}".strip()
+
+
+def blimp(lines: list[Line]) -> str:
+    """Return the mean over paradigms with its interval over seeds, and the official one."""
+    over = interval([accuracy(line, paradigms()) for line in lines])
+    reach = "" if over.high is None else f" ±{over.high - over.mean:.1f}"
+    return f"{over.mean:.1f}{reach} ({score(lines, paradigms(), 'official'):.1f})"
+
+
+def score(lines: list[Line], names: list[str], way: str = "accuracy") -> float:
+    return math.fsum(accuracy(line, names, way) for line in lines) / len(lines)
+
+
+def order(lines: dict[int, Line]) -> str:
+    rises = [line["order"][SHUFFLED] for line in lines.values()]
+    if any(isinstance(rise, str) for rise in rises):
+        return "cannot"
+    return f"{math.fsum(rises) / len(rises):+.3f}"
+
+
+def extension(lines: dict[int, Line]) -> str:
+    """Return the loss at four times the trained length before and after `extend`, by method."""
+    length, methods = str(4 * LENGTH), []
+    for method in dict.fromkeys(line["extended"]["method"] for line in _extended(lines)):
+        of = [line["extended"] for line in _extended(lines) if line["extended"]["method"] == method]
+        before, after = (
+            None if any(each[when].get(length) is None for each in of)
+            else math.fsum(each[when][length] for each in of) / len(of)
+            for when in ("before", "after")
+        )  # fmt: skip
+        shown = [f"{loss:.3f}" if loss is not None else "cannot" for loss in (before, after)]
+        methods.append(f"{shown[0]} to {shown[1]} ({method})")
+    return "; ".join(methods)
+
+
+def _extended(lines: dict[int, Line]) -> list[Line]:
+    return [line for line in lines.values() if "extended" in line]
