@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,16 @@ from training.rank_worker import compute_for, config_of
 from wordorder.batch import Batch, RowShare
 from wordorder.cli.main import main
 from wordorder.errors import BadInput
+from wordorder.model import make_model
 from wordorder.model.layers import Dropout
 from wordorder.positions import CATALOGUE
 from wordorder.text.sharded.prepare import StoreConfig, prepare
+from wordorder.training.config import with_vocabulary
 from wordorder.training.metrics import read
 from wordorder.training.ranks import ALONE, Ranks
 from wordorder.training.start import train
+from wordorder.training.training import Training
+from wordorder.training.training_data import read_training_data
 
 WORKER = Path(__file__).with_name("rank_worker.py")
 TOLERANCE = 2e-5  # of losses in float32
@@ -61,6 +66,10 @@ OF_THE_COMMAND = (
 MORE_CASES = {
     "a GRU": ({"kind": "gru"}, {}),
     "averaged": ({"position": "alibi"}, {"average": "tail"}),
+    "packed and sampled": (
+        {"position": "randomized+learned:length=128"},
+        {"isolate_documents": True},
+    ),
     "recomputed": ({"position": "t5"}, {"recompute": True}),
     "split and recomputed": ({"position": "fire"}, {"recompute": True, "shard": True}),
     "split DeBERTa": ({"position": "deberta"}, {"shard": True, "isolate_documents": True}),
@@ -222,12 +231,36 @@ def test_rows_of_a_batch_are_shared_without_overlap() -> None:
     assert RowShare().of(batch) is batch
 
 
+@pytest.mark.parametrize("position", ["rotary", "offset+learned:length=64"])
+def test_a_rank_reads_its_own_rows_alone(
+    monkeypatch: pytest.MonkeyPatch, text: Path, position: str
+) -> None:
+    config = config_of(case(text, text.with_name("run"), {"position": position}, {}))
+    data = read_training_data(config)
+    config = with_vocabulary(config, data.tokenizer.vocabulary_size)
+
+    def gradients(ranks: Ranks) -> list[torch.Tensor]:
+        model = make_model(replace(config.model, dropout=0.0))
+        model.initialise(1)
+        run = Training(config, compute_for(ranks), data, model, steps=20, ranks=ranks)
+        if ranks.count > 1:
+            monkeypatch.setattr(run.batches, "at", None)
+        run.gradient(3)
+        return [parameter.grad / ranks.count for parameter in run.parameters]
+
+    config = replace(config, clip=0.0)
+    shares = zip(*(gradients(Ranks(rank, 4)) for rank in range(4)), strict=True)
+    for one, share in zip(gradients(ALONE), shares, strict=True):
+        torch.testing.assert_close(one, sum(share))
+
+
+@pytest.mark.parametrize("width", [8, 7])
 @pytest.mark.parametrize("compiling", [False, True])
 def test_dropout_of_a_row_does_not_depend_on_the_ranks(
-    monkeypatch: pytest.MonkeyPatch, compiling: bool
+    monkeypatch: pytest.MonkeyPatch, compiling: bool, width: int
 ) -> None:
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
-    x = torch.randn(6, 5, 8)
+    x = torch.randn(6, 5, width)
 
     def dropped(rank: int, count: int) -> torch.Tensor:
         dropout = Dropout(0.3)

@@ -1,9 +1,9 @@
 """Several processes that train one model: rank 0 leads, the others follow.
 
-torchrun starts the processes, and PyTorch's DistributedDataParallel sums the gradients. Every rank
-draws the batch of the whole run, which depends on the seed and the step alone, and computes every
-n-th row of it; the loss is divided by the number of targets of the whole batch. So the data, the
-masks and the losses are those of one process, but for rounding.
+torchrun starts the processes, and PyTorch's DistributedDataParallel sums the gradients. The batch
+depends on the seed and the step alone; a rank reads and computes every n-th row of it, and the loss
+is divided by the number of targets of the whole batch. So the data, the masks and the losses are
+those of one process, but for rounding.
 
     leader     read, plan, write ─ send state ─┬ announce ─ rows 0, n, … ┐
                                                │                         ├ sum ─ update ─ validate …

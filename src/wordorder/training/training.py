@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wordorder.batch import Batch
+from wordorder.batch import WHOLE, Batch, RowShare
 from wordorder.errors import Failed
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling
@@ -26,6 +26,7 @@ from wordorder.training.average import PREFIX, AveragedWeights
 from wordorder.training.best import BestWeights
 from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
+from wordorder.training.metrics import expert_loads
 from wordorder.training.optimizers import Optimizer
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.ranks import ALONE, Ranks, explained
@@ -171,12 +172,13 @@ class Training:
         self.optimizer.zero_gradients()
         self.model.take_loads()  # of timings
         numbers = range(index * config.accumulate, (index + 1) * config.accumulate)
-        batches = [self.batches.at(number) for number in numbers]
-        counted = max(1, sum(int((batch.targets >= 0).sum()) for batch in batches))
+        read = self._rows_read()
+        drawn = [self._drawn(number, read) for number in numbers]
+        counted = max(1, sum(targets for _, targets in drawn))
         total = torch.zeros((), device=device)
-        for number, batch in zip(numbers, batches, strict=True):
-            positioned = self.with_sampled_positions(batch.to(device), number)
-            rows = self.ranks.rows.of(positioned)
+        for number, (batch, _) in zip(numbers, drawn, strict=True):
+            rows = self.with_sampled_positions(batch.to(device), number, read)
+            rows = rows if read.count > 1 else self.ranks.rows.of(rows)
             with self.ranks.last_of_step(self.forward, number == numbers[-1]), explained():
                 loss = self.forward(rows).sum() / counted
                 # Gradients are averaged over ranks, whose losses are to be added.
@@ -191,6 +193,21 @@ class Training:
         else:
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         return float(total), float(norm)
+
+    def _rows_read(self) -> RowShare:
+        """Return which rows of a batch are read: those of this process, or all."""
+        rows = self.ranks.rows
+        # Positions may be sampled from those of all rows, which differ in packed documents.
+        if rows.count > 1 and self.model.samples_positions and self.batches.isolate_documents:
+            return WHOLE
+        return rows
+
+    def _drawn(self, number: int, read: RowShare) -> tuple[Batch, int]:
+        """Return some rows of a batch, and the number of targets in all its rows."""
+        if read.count > 1:
+            return self.batches.share(number, read)
+        batch = self.batches.at(number)
+        return batch, int((batch.targets >= 0).sum())
 
     def split(self) -> None:
         """Split the weights, gradients and optimizer state over the ranks from now on.
@@ -237,10 +254,14 @@ class Training:
         with explained():
             return self.average.tensors()
 
-    def with_sampled_positions(self, batch: Batch, number: int) -> Batch:
-        """Return a batch with the positions that the embedding samples for it in training."""
+    def with_sampled_positions(self, batch: Batch, number: int, rows: RowShare = WHOLE) -> Batch:
+        """Return a batch with the positions that the embedding samples for it in training.
+
+        Args:
+            rows: which rows of the batch these are.
+        """
         generator = torch.Generator().manual_seed(_mixed(self.config.seed, number))
-        return self.model.sample_positions(batch, generator)
+        return self.model.sample_positions(batch, generator, rows)
 
     def validate(self, most_tokens: int, *, final: bool = False) -> dict[str, Any]:
         """Return the loss on the beginning of a held-out text, as a record.
@@ -340,21 +361,6 @@ class Training:
             device = self.parameters[0].device
             self.best.load(checkpoint.extra.get("best", {}), tensors, device)
         self.done = self.saved = checkpoint.step
-
-
-def expert_loads(shares: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Return the fields of a step's record about the loads of experts; {} without experts.
-
-    Args:
-        shares: for each layer with experts, the fraction of the choices of each expert.
-    """
-    if not shares:
-        return {}
-    return {
-        "expert_shares": [[round(share, 4) for share in layer] for layer in shares],
-        # 1 if every expert computes as many tokens as the others.
-        "busiest_expert": max(len(layer) * max(layer) for layer in shares),
-    }
 
 
 def lower_rate(config: TrainConfig, name: str) -> float:
