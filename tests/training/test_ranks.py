@@ -107,6 +107,7 @@ def start(cases: list[dict], count: int, folder: Path) -> None:
     common = {
         **{"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)},
         "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "LOCAL_WORLD_SIZE": "2",  # so four ranks are on two machines
     }
     processes = [
         subprocess.Popen(
@@ -140,11 +141,16 @@ def check_equal(one: Path, several: Path) -> None:
 
 @pytest.fixture(scope="module")
 def two_ranks(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders with each case trained by two ranks, and the first of them once more."""
+    """Folders with each case trained by two ranks.
+
+    The first is trained once more, by ranks that orthogonalise all matrices each.
+    """
 
     def make(folder: Path) -> None:
         cases = [case(text, folder / name, *values) for name, values in CASES.items()]
-        again = case(text, folder / "again", *CASES["rotary"])
+        again = {**case(text, folder / "again", *CASES["rotary"]), "alone": True}
+        for counted in (cases[0], again):
+            counted["count_in"] = counted["training"]["out"]
         start([*cases, again, case(text, folder / "command", *OF_THE_COMMAND)], 2, folder)
 
     return made_once(tmp_path_factory, "two-ranks", make)
@@ -172,7 +178,17 @@ def test_more_cases_train_on_two_ranks_as_on_one(text: Path, tmp_path: Path) -> 
         check_equal(tmp_path / name, folder / name)
 
 
+def test_two_ranks_orthogonalise_half_of_the_matrices_each(two_ranks: Path) -> None:
+    shared, alone = (
+        [int((two_ranks / name / f"orthogonalised-{rank}").read_text()) for rank in (0, 1)]
+        for name in ("rotary", "again")
+    )
+    timed = alone[0] - alone[1]  # by the leader, in the steps before the first
+    assert shared[0] - timed == shared[1] == alone[1] / 2 > 0
+
+
 def test_the_same_number_of_ranks_gives_the_same_bits(two_ranks: Path) -> None:
+    """Also if one of the runs shares out no matrices."""
     assert losses(two_ranks / "rotary") == losses(two_ranks / "again")
     first, second = (load_file(two_ranks / n / "model.safetensors") for n in ("rotary", "again"))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -7,6 +7,7 @@ from typing import Any
 
 import tokenizers
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from wordorder import stopping
@@ -22,6 +23,7 @@ from wordorder.training.compute import Compute, compiled, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.ranks import Message, Ranks, explained
+from wordorder.training.shared_matrices import SharedMatrices
 from wordorder.training.training import Training
 from wordorder.training.training_data import MixedPart, TrainingData
 
@@ -97,6 +99,10 @@ def _share(training: Training, ranks: Ranks, unused: bool) -> None:
         training.split()
     else:
         training.forward = ranks.parallel(training.forward, unused)
+        muon, processes = training.optimizer.muon, ranks.processes_of_machine
+        if dist.get_world_size(processes) > 1:
+            shared = SharedMatrices(muon.groups, muon.dtype, processes)
+            muon.orthogonalised = shared.orthogonalised
 
 
 def follow(ranks: Ranks) -> None:

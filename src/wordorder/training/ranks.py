@@ -21,6 +21,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -134,6 +135,28 @@ class Ranks:
                 dist.all_reduce(value)
         self.listening = self.connected
         return value
+
+    @contextlib.contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Let the ranks exchange values after the sum of a step; the step ends with this."""
+        self.listening = False
+        yield
+        self.listening = self.connected
+
+    @cached_property
+    def processes_of_machine(self) -> dist.ProcessGroup | None:
+        """The ranks on this rank's machine; all ranks read it together for the first time.
+
+        None stands for all ranks: they are on one machine, or machines have other numbers of them.
+        """
+        numbers = torch.zeros(self.count, dtype=torch.int64)
+        numbers[self.rank] = self.on_this_machine
+        dist.all_reduce(numbers)
+        size = int(numbers[0])
+        if size == self.count or self.count % size or bool((numbers != size).any()):
+            return None
+        own, _ = dist.new_subgroups(size)  # torchrun numbers the ranks machine by machine
+        return own
 
     def parallel(self, forward: nn.Module, unused: bool) -> nn.Module:
         """Return a model whose gradients are averaged over all ranks in its backward pass.

@@ -144,7 +144,8 @@ class Training:
                 code="training.not-finite",
             )
         momentum = momentum_at(index, config.momentum)
-        self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
+        with self.ranks.exchanging():
+            self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
         shares = self.model.balance_experts()
         self.done += 1
         if self.average is not None:
