@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `training/step-N` with `state.safetensors` (weights and optimizer) and
 `state.json` (step, checksum). It is written to a temporary folder, flushed to the disk and renamed;
-the previous checkpoint stays until the new one is complete. Batches, dropout and the schedule are
+the previous checkpoint stays until the new one is complete. During a run a thread writes it from a
+copy (`Training.snapshot`) while training goes on. Batches, dropout and the schedule are
 functions of (seed, step), so the step is the only state to save besides the tensors.
 """
 
@@ -13,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,27 @@ class Checkpoint:
     step: int
     tensors: dict[str, Tensor]
     extra: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class UnwrittenCheckpoint(Checkpoint):
+    """A checkpoint to write, and the weights for other commands, by name."""
+
+    weights: dict[str, Tensor]
+
+    def write(self, folder: Path) -> None:
+        """Write both into a run folder.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        save(folder / "training", self.step, self.tensors, self.extra)
+        save_weights(folder / "model.safetensors", self.weights)
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a weight that is not finite; None if all are."""
+    return next((name for name, w in weights.items() if not bool(w.isfinite().all())), None)
 
 
 def save(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ the recorded decisions (`decisions.py`) a killed run resumes bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,8 @@ from wordorder.training.schedules import learning_rate_factor, momentum_at, open
 from wordorder.training.text_generation import generate_text
 from wordorder.training.tokenized_text import bits_per_byte
 from wordorder.training.training_data import TrainingData, choosing_text
-from wordorder.training.validation import validation_record
+from wordorder.training.validation import steps_between_validations, validation_record
 
-# Validations of a run: twenty if they take at most this share of its time, but at least ten.
-VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
-# A validation during training reads the tokens of four steps, and takes as long as one or two.
-VALIDATION_STEPS, LEAST_VALIDATION_TOKENS = 4, 8192
 SAMPLE_TOKENS = 48
 
 
@@ -321,9 +317,27 @@ class Training:
             Failed: a weight is not finite; the previous checkpoint remains.
             OSError: a file cannot be written; the previous checkpoint remains.
         """
+        self.write(folder, self.snapshot(decisions))
+
+    def write(self, folder: Path, snapshot: checkpoints.UnwrittenCheckpoint) -> None:
+        """Write a snapshot of this run; see `save`."""
+        snapshot.write(folder)
+        self.saved = snapshot.step
+
+    def snapshot(
+        self, decisions: Sequence[dict[str, Any]] = (), *, copied: bool = False
+    ) -> checkpoints.UnwrittenCheckpoint:
+        """Return what `save` writes.
+
+        Args:
+            copied: copy the tensors that the next step changes.
+
+        Raises:
+            Failed: a weight is not finite.
+        """
         optimizer = self.collect(optimizer=True)
         weights, best = self.model.state_dict(), self.best
-        if name := not_finite(weights):
+        if name := checkpoints.not_finite(weights):
             raise Failed(
                 f"the weight {name} is not finite after step {self.done} and is not saved: try a "
                 "lower --learning-rate and --matrix-learning-rate, or --dtype float32",
@@ -332,7 +346,6 @@ class Training:
         prefix = checkpoints.MODEL_PREFIX
         tensors = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"optimizer.{n}": tensor for n, tensor in optimizer.items()}
-        tensors |= best.tensors() if best else {}
         extra = {
             "model": self.model.config.to_dict(),
             "decisions": list(decisions),
@@ -341,10 +354,12 @@ class Training:
         if self.average is not None:
             tensors |= {f"{PREFIX}{name}": tensor for name, tensor in self.averaged().items()}
             extra["average"] = self.average.count
-        checkpoints.save(folder / "training", self.done, tensors, extra)
+        if copied:
+            tensors = {n: tensor.detach().to("cpu", copy=True) for n, tensor in tensors.items()}
+        last = {name: tensors[f"{prefix}{name}"] for name in weights}
+        tensors |= best.tensors() if best else {}  # which no step changes
         best_weights = best.weights if best else None
-        checkpoints.save_weights(folder / "model.safetensors", best_weights or weights)
-        self.saved = self.done
+        return checkpoints.UnwrittenCheckpoint(self.done, tensors, extra, best_weights or last)
 
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Restore the weights and the optimizer from a checkpoint of the same model."""
@@ -367,24 +382,6 @@ class Training:
 def lower_rate(config: TrainConfig, name: str) -> float:
     """Return a learning rate to suggest after divergence: a third, at most the default."""
     return min(getattr(config, name) / 3, getattr(TrainConfig, name))
-
-
-def not_finite(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the name of a weight that is not finite; None if all are."""
-    return next((name for name, w in weights.items() if not bool(w.isfinite().all())), None)
-
-
-def steps_between_validations(config: TrainConfig, steps: int) -> int:
-    """Return the number of steps between validations, for a planned number of steps."""
-    # A forward pass takes a third of a step.
-    cost = validation_tokens(config) / tokens_per_step(config) / 3
-    cheap = math.ceil(cost / SHARE_OF_TIME)
-    return max(1, steps // VALIDATIONS, min(steps // FEWEST_VALIDATIONS, cheap))
-
-
-def validation_tokens(config: TrainConfig) -> int:
-    """Return the largest number of tokens that a validation during training reads."""
-    return max(LEAST_VALIDATION_TOKENS, VALIDATION_STEPS * tokens_per_step(config))
 
 
 def _mixed(seed: int, number: int) -> int:
