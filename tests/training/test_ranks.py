@@ -21,15 +21,17 @@ from training.rank_worker import compute_for, config_of
 
 from wordorder.batch import Batch, RowShare
 from wordorder.cli.main import main
-from wordorder.errors import BadInput
+from wordorder.errors import BadInput, Failed
 from wordorder.model import make_model
 from wordorder.model.layers import Dropout
 from wordorder.positions import CATALOGUE
 from wordorder.text.sharded.prepare import StoreConfig, prepare
+from wordorder.training import checkpoints, sharding
 from wordorder.training.config import with_vocabulary
 from wordorder.training.metrics import read
+from wordorder.training.parts import RankParts
 from wordorder.training.ranks import ALONE, Ranks
-from wordorder.training.start import train
+from wordorder.training.start import resume, train
 from wordorder.training.training import Training
 from wordorder.training.training_data import read_training_data
 
@@ -194,16 +196,69 @@ def test_the_same_number_of_ranks_gives_the_same_bits(two_ranks: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def without_the_last_checkpoint(run: Path, copy: Path) -> Path:
+    shutil.copytree(run, copy)
+    shutil.rmtree(copy / "training" / "step-00000020")
+    return copy
+
+
+def test_ranks_of_a_split_model_write_a_part_each(two_ranks: Path, tmp_path: Path) -> None:
+    split = two_ranks / "split and averaged"
+    last = split / "training" / "step-00000020"
+    parts = sorted(path.name for path in last.iterdir())
+    assert [name[:11] for name in parts] == [
+        "shard-00001",
+        "shard-00002",
+        "state.json",
+        "state.safet",
+    ]
+    names = load_file(last / "state.safetensors").keys()
+    assert all(name.startswith(("model.", "best.")) for name in names)
+
+    run = without_the_last_checkpoint(split, tmp_path / "run")
+    resume(run, inexact=True)  # by one process
+    check_equal(run, split)
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(split, damaged)
+    part = damaged / last.relative_to(split) / parts[1]
+    part.write_bytes(part.read_bytes()[:-1])
+    assert checkpoints.load(damaged / "training").step == 10
+
+
+@pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.slow
-def test_a_split_average_is_resumed_to_the_bit(two_ranks: Path, tmp_path: Path) -> None:
-    whole, run = two_ranks / "split and averaged", tmp_path / "run"
-    shutil.copytree(whole, run)
-    last = Path("training") / "step-00000020"
-    shutil.rmtree(run / last)
-    start([{"resume": str(run)}], 2, tmp_path)
-    one, other = (load_file(folder / last / "state.safetensors") for folder in (whole, run))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    assert any(name.startswith("average.") for name in one)
+def test_a_split_run_goes_on_with_as_many_ranks_and_with_more(
+    two_ranks: Path, tmp_path: Path, count: int
+) -> None:
+    split = two_ranks / "split and averaged"
+    run = without_the_last_checkpoint(split, tmp_path / "run")
+    start([{"resume": str(run)}], count, tmp_path)
+    check_equal(run, split)
+    if count == 2:  # to the bit
+        one, other = (checkpoints.load(folder / "training").tensors for folder in (split, run))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        assert any(name.startswith("average.") for name in one)
+
+
+def test_an_error_of_any_rank_is_the_error_of_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch.distributed.checkpoint as distributed
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    errors = {1: (OSError(28, "No space left on device"), None)}
+
+    def full(*_: object, **__: object) -> None:
+        raise CheckpointException("write", errors)
+
+    monkeypatch.setattr(distributed, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        RankParts(tmp_path, {}, dist.ProcessGroup(0, 1)).write()
+    errors[1] = (RuntimeError("Connection closed by peer"), None)
+    with pytest.raises(Failed) as caught:
+        RankParts(tmp_path, {}, dist.ProcessGroup(0, 1)).write()
+    assert caught.value.code == "training.rank-lost"
 
 
 @pytest.mark.slow
@@ -219,11 +274,13 @@ def test_four_ranks_train_every_embedding_as_one_process(text: Path, tmp_path: P
         check_equal(tmp_path / name, tmp_path / "four" / name)
 
 
-def test_eight_ranks_are_wired(text: Path, tmp_path: Path) -> None:
+def test_eight_ranks_are_wired(monkeypatch: pytest.MonkeyPatch, text: Path, tmp_path: Path) -> None:
     """PyTorch's fake backend stands for the other seven, so sums are those of the leader.
 
-    DistributedDataParallel does not take what that backend returns; FSDP2 does.
+    DistributedDataParallel does not take what that backend returns; FSDP2 does. The others do not
+    see the leader's folder, so it writes all of the checkpoint.
     """
+    monkeypatch.setattr(sharding, "seen_by_all", lambda *_: False)
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=8)
@@ -234,6 +291,10 @@ def test_eight_ranks_are_wired(text: Path, tmp_path: Path) -> None:
     finally:
         dist.destroy_process_group()
     assert len(losses(run.folder)) == 3
+    saved = {path.name for path in (run.folder / "training").rglob("*")}
+    assert saved == {"step-00000000", "step-00000003", "state.json", "state.safetensors"}
+    tensors = checkpoints.load(run.folder / "training").tensors
+    assert any(name.startswith("optimizer.muon.") for name in tensors)
     # A rank computes one of eight rows, and the loss is divided by the targets of all.
     assert losses(run.folder)[0] == pytest.approx(math.log(257) / 8, rel=0.2)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import tokenizers
@@ -19,6 +21,7 @@ from wordorder.text.store import TokenStore
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training import checkpoints
 from wordorder.training.average import PREFIX
+from wordorder.training.background import BackgroundWriter
 from wordorder.training.compute import Compute, compiled, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.process_state import isolated_process_state
@@ -119,6 +122,15 @@ def follow(ranks: Ranks) -> None:
 
 @isolated_process_state()
 def _follow(ranks: Ranks) -> None:
+    writer = BackgroundWriter()
+    try:
+        _listen(ranks, writer)
+    finally:
+        with suppress(Exception):  # the leader reports it
+            writer.wait()
+
+
+def _listen(ranks: Ranks, writer: BackgroundWriter) -> None:
     training = None
     while (message := ranks.listen()) is None or message.values["do"] != "end":
         if message is not None and message.values["do"] == "train":
@@ -131,6 +143,11 @@ def _follow(ranks: Ranks) -> None:
             training.collect(optimizer=message.values["optimizer"])
         elif message.values["do"] == "average":
             training.averaged()
+        elif message.values["do"] == "parts":
+            with suppress(OSError):  # of the part before, which the leader reports
+                writer.wait()
+            if parts := training.parts(Path(message.values["folder"])):
+                writer.start(parts.write)
         else:
             training.end_at(message.values["steps"], message.values["begin"])
 

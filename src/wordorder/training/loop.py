@@ -158,7 +158,7 @@ class _Work:
         """Write a checkpoint; in the background, from a copy, while training goes on."""
         self.metrics.flush()
         self.writer.wait()
-        snapshot = self.training.snapshot(self.controller.taken, copied=in_background)
+        snapshot = self.training.snapshot(self.folder, self.controller.taken, copied=in_background)
 
         def write() -> None:
             self.training.write(self.folder, snapshot)

@@ -19,6 +19,7 @@ from ..model.token_model import TokenModel
 # Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 NEWTON_SCHULZ, NEWTON_SCHULZ_ROUNDS = (3.4445, -4.7750, 2.0315), 5
 RATES_CHOSEN_AT_WIDTH = 128
+MOMENTUM = "momentum."  # of the names of a parameter's momentum in the parts of a split model
 
 
 def orthogonalise(
@@ -186,6 +187,7 @@ class Optimizer:
         groups = [group for group in groups if group["params"]]
         self.adam = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-10, fused=True)
         self.by_name = dict(rest)
+        self.names_of_all = {id(p): n for n, p in model.named_parameters()}
 
     def step(self, *, matrix_rate: float, rate: float, momentum: float = 0.95) -> None:
         """Update every weight from its gradient."""
@@ -200,17 +202,32 @@ class Optimizer:
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors to save in a checkpoint, by name."""
-        tensors = self.muon.state()
-        for name, p in self.by_name.items():
-            for key, value in self.adam.state.get(p, {}).items():
-                tensors[f"adam.{name}.{key}"] = value
-        return tensors
+        return {**self.muon.state(), **self.adam_state()}
+
+    def adam_state(self) -> dict[str, Tensor]:
+        """Return the tensors of AdamW, by name."""
+        return {
+            f"adam.{name}.{key}": value
+            for name, p in self.by_name.items()
+            for key, value in self.adam.state.get(p, {}).items()
+        }
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the tensors that `state` returned."""
-        self.muon.load_state(tensors)
+        """Restore the tensors that `state` returned, or those of a split model's parts."""
+        self.muon.load_state(self._with_stacked_momentum(tensors))
         for name, p in self.by_name.items():
             prefix = f"adam.{name}."
             saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             if saved:
                 self.adam.state[p] = {k: v.to(p.device) for k, v in saved.items()}
+
+    def _with_stacked_momentum(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors with Muon's momentum by shape, if it is there by parameter."""
+        if not any(name.startswith(MOMENTUM) for name in tensors):
+            return tensors
+        stacked = dict(tensors)
+        for shape, group in self.muon.groups.items():
+            names = (f"{MOMENTUM}{self.names_of_all[id(part.parameter)]}" for part in group)
+            momenta = [tensors[n][part.rows] for n, part in zip(names, group, strict=True)]
+            stacked[f"muon.{shape}"] = torch.stack(momenta)
+        return stacked

@@ -158,6 +158,11 @@ class Ranks:
         own, _ = dist.new_subgroups(size)  # torchrun numbers the ranks machine by machine
         return own
 
+    @cached_property
+    def processes_for_files(self) -> dist.ProcessGroup:
+        """All ranks, for a thread that writes files; they read it together for the first time."""
+        return dist.new_group(backend="gloo")
+
     def parallel(self, forward: nn.Module, unused: bool) -> nn.Module:
         """Return a model whose gradients are averaged over all ranks in its backward pass.
 

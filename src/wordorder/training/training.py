@@ -19,8 +19,6 @@ from wordorder.batch import WHOLE, Batch, RowShare
 from wordorder.errors import Failed
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling
-from wordorder.text.conversation import ChatPrompt, Conversation, question
-from wordorder.text.prompt import Prompt
 from wordorder.training import checkpoints
 from wordorder.training.average import PREFIX, AveragedWeights
 from wordorder.training.best import BestWeights
@@ -28,12 +26,13 @@ from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
 from wordorder.training.metrics import expert_loads
 from wordorder.training.optimizers import Optimizer
+from wordorder.training.parts import RankParts
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.ranks import ALONE, Ranks, explained
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
-from wordorder.training.text_generation import generate_text
+from wordorder.training.text_generation import generate_text, sample_prompt
 from wordorder.training.tokenized_text import bits_per_byte
-from wordorder.training.training_data import TrainingData, choosing_text
+from wordorder.training.training_data import TrainingData
 from wordorder.training.validation import steps_between_validations, validation_record
 
 SAMPLE_TOKENS = 48
@@ -288,7 +287,7 @@ class Training:
         if self.config.objective != "next-token":
             return None
         self.collect()
-        prompt = self._sample_prompt()
+        prompt = sample_prompt(self.config.sample_prompt, self.training_data)
         room = self.model.room(len(prompt.tokens))
         tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
         if not tokens:
@@ -296,16 +295,6 @@ class Training:
         sampling = Sampling(max_tokens=tokens, seed=self.config.seed)
         written = "".join(generate_text(self.model, prompt, sampling))
         return {"step": self.done, "sample": prompt.text + written}
-
-    def _sample_prompt(self) -> Prompt | ChatPrompt:
-        """Return the prompt of samples: the configured text, or a question that was held out."""
-        text, data = self.config.sample_prompt, self.training_data
-        if getattr(data, "template", None) is None:
-            return Prompt(text, data.tokenizer)
-        store = choosing_text(data)
-        first = slice(0, int(store.sizes[0]))
-        conversation = Conversation(data.template, data.tokenizer)
-        return question(text, store.tokens[first], store.answers[first], conversation)
 
     def save(self, folder: Path, decisions: Sequence[dict[str, Any]] = ()) -> None:
         """Write a checkpoint for resuming, and the weights for other commands.
@@ -317,15 +306,25 @@ class Training:
             Failed: a weight is not finite; the previous checkpoint remains.
             OSError: a file cannot be written; the previous checkpoint remains.
         """
-        self.write(folder, self.snapshot(decisions))
+        self.write(folder, self.snapshot(folder, decisions))
 
     def write(self, folder: Path, snapshot: checkpoints.UnwrittenCheckpoint) -> None:
         """Write a snapshot of this run; see `save`."""
         snapshot.write(folder)
         self.saved = snapshot.step
 
+    def parts(self, folder: Path) -> RankParts | None:
+        """Return this rank's part of the optimizer and average of a split model.
+
+        All ranks do this together. None if not all of them see the folder.
+        """
+        from wordorder.training.sharding import parts_of
+
+        self.ranks.send({"do": "parts", "folder": str(folder)})
+        return parts_of(self.optimizer, self.average, folder, self.ranks)
+
     def snapshot(
-        self, decisions: Sequence[dict[str, Any]] = (), *, copied: bool = False
+        self, folder: Path, decisions: Sequence[dict[str, Any]] = (), *, copied: bool = False
     ) -> checkpoints.UnwrittenCheckpoint:
         """Return what `save` writes.
 
@@ -334,8 +333,9 @@ class Training:
 
         Raises:
             Failed: a weight is not finite.
+            OSError: a split model has no folder for its parts.
         """
-        optimizer = self.collect(optimizer=True)
+        self.collect()
         weights, best = self.model.state_dict(), self.best
         if name := checkpoints.not_finite(weights):
             raise Failed(
@@ -345,21 +345,28 @@ class Training:
             )
         prefix = checkpoints.MODEL_PREFIX
         tensors = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
-        tensors |= {f"optimizer.{n}": tensor for n, tensor in optimizer.items()}
+        parts, into = None, checkpoints.folder_for_parts(folder) if self.is_split else None
+        if into is not None and (parts := self.parts(into)) is None:
+            into.rmdir()
+        if parts is None:  # everything is in one file
+            tensors |= {f"optimizer.{n}": t for n, t in self.collect(optimizer=True).items()}
         extra = {
             "model": self.model.config.to_dict(),
             "decisions": list(decisions),
             "best": best.facts() if best else {},
         }
         if self.average is not None:
-            tensors |= {f"{PREFIX}{name}": tensor for name, tensor in self.averaged().items()}
+            if parts is None:
+                tensors |= {f"{PREFIX}{name}": tensor for name, tensor in self.averaged().items()}
             extra["average"] = self.average.count
         if copied:
             tensors = {n: tensor.detach().to("cpu", copy=True) for n, tensor in tensors.items()}
         last = {name: tensors[f"{prefix}{name}"] for name in weights}
         tensors |= best.tensors() if best else {}  # which no step changes
         best_weights = best.weights if best else None
-        return checkpoints.UnwrittenCheckpoint(self.done, tensors, extra, best_weights or last)
+        return checkpoints.UnwrittenCheckpoint(
+            self.done, tensors, extra, best_weights or last, parts
+        )
 
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Restore the weights and the optimizer from a checkpoint of the same model."""
