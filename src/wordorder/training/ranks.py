@@ -9,8 +9,8 @@ those of one process, but for rounding.
                                                │                         ├ sum ─ update ─ validate …
     follower   wait ───────────── receive ─────┴ listen ─── rows r, … ───┘
 
-Followers read no file and write none: the leader sends them the configuration, the tokens, the
-weights and the optimizer's state.
+Followers read no file: the leader sends them the configuration, the tokens, the weights and the
+optimizer's state. They write none, except their part of a split model's checkpoint (`parts`).
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ class Ranks:
     def exchanging(self) -> Iterator[None]:
         """Let the ranks exchange values after the sum of a step; the step ends with this."""
         self.listening = False
-        yield
+        with explained():
+            yield
         self.listening = self.connected
 
     @cached_property

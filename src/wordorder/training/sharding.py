@@ -3,7 +3,8 @@
 A rank holds 1/n of the weights, gradients and optimizer state, and gathers the weights of one block
 at a time. Muon needs whole matrices: each rank gathers the momentum of one shape at a time and
 orthogonalises it, the same work on every rank. Validation, samples and files use a whole copy of
-the weights (`collect`), which every rank has in its memory.
+the weights (`collect`), which every rank has in its memory; the rest of a checkpoint each rank
+writes for itself (`parts_of`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from wordorder.model.parts import ParameterPart
 from wordorder.training.optimizers import NEWTON_SCHULZ_ROUNDS, orthogonalise
-from wordorder.training.ranks import explained
 
 
 def owners_of(shapes: Sequence[torch.Size], ranks: int) -> list[int]:
@@ -91,8 +90,7 @@ class SharedMatrices:
         if sent is None:
             return
         received = sent.new_empty(self.count, self.size)
-        with explained():
-            dist.all_gather(list(received), sent, self.processes)
+        dist.all_gather(list(received), sent, self.processes)
         for name, shape in shapes.items():
             size = shape.numel()
             yield (

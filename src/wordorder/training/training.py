@@ -185,7 +185,8 @@ class Training:
         if self.is_split:
             from wordorder.training.sharding import clip_gradients
 
-            norm = clip_gradients(self.parameters, clip, self.ranks.count)
+            with explained():
+                norm = clip_gradients(self.parameters, clip, self.ranks.count)
         else:
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         return float(total), float(norm)
