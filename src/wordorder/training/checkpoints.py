@@ -1,10 +1,11 @@
 """Checkpoints that survive a kill at any moment, a full disk and a truncated file.
 
 A checkpoint is a folder `training/step-N` with `state.safetensors` (weights and optimizer) and
-`state.json` (step, checksums); the ranks of a split model add the parts of the optimizer. It is written to a temporary folder, flushed to the disk and renamed;
-the previous checkpoint stays until the new one is complete. During a run a thread writes it from a
-copy (`Training.snapshot`) while training goes on. Batches, dropout and the schedule are
-functions of (seed, step), so the step is the only state to save besides the tensors.
+`state.json` (step, checksums); the ranks of a split model write the optimizer in parts. It is
+written to a temporary folder, flushed to the disk and renamed; the previous checkpoint stays until
+the new one is complete. During a run a thread writes it from a copy (`Training.snapshot`) while
+training goes on. Batches, dropout and the schedule are functions of (seed, step), so the step is
+the only state to save besides the tensors.
 """
 
 from __future__ import annotations

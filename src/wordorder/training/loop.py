@@ -165,10 +165,10 @@ class _Work:
             if snapshot.step:  # the new run can be resumed, so the old one is not needed
                 discard_replaced(self.folder)
 
-        if in_background:
-            self.writer.start(write)
-        else:
-            write()
+        # Always another thread: a second Ctrl-C must not leave the other ranks waiting for a part.
+        self.writer.start(write)
+        if not in_background:
+            self.writer.wait()
         self.clock.saved = self.clock.now()
 
     def validate_the_last(self) -> None:
