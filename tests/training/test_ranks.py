@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,21 +18,15 @@ from made_once import made_once
 from safetensors.torch import load_file
 from training.rank_worker import compute_for, config_of
 
-from wordorder.batch import Batch, RowShare
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Failed
-from wordorder.model import make_model
-from wordorder.model.layers import Dropout
 from wordorder.positions import CATALOGUE
 from wordorder.text.sharded.prepare import StoreConfig, prepare
 from wordorder.training import checkpoints, sharding
-from wordorder.training.config import with_vocabulary
 from wordorder.training.metrics import read
 from wordorder.training.parts import RankParts
 from wordorder.training.ranks import ALONE, Ranks
 from wordorder.training.start import resume, train
-from wordorder.training.training import Training
-from wordorder.training.training_data import read_training_data
 
 WORKER = Path(__file__).with_name("rank_worker.py")
 TOLERANCE = 2e-5  # of losses in float32
@@ -297,58 +290,6 @@ def test_eight_ranks_are_wired(monkeypatch: pytest.MonkeyPatch, text: Path, tmp_
     assert any(name.startswith("optimizer.muon.") for name in tensors)
     # A rank computes one of eight rows, and the loss is divided by the targets of all.
     assert losses(run.folder)[0] == pytest.approx(math.log(257) / 8, rel=0.2)
-
-
-def test_rows_of_a_batch_are_shared_without_overlap() -> None:
-    tokens = torch.arange(24).view(6, 4)
-    batch = Batch(tokens, targets=tokens + 1, positions=torch.arange(4)[None])
-    shares = [RowShare(rank, 3).of(batch) for rank in range(3)]
-    assert torch.equal(torch.stack([s.tokens for s in shares], 1).flatten(0, 1), tokens)
-    assert all(torch.equal(s.positions, batch.positions) for s in shares)
-    assert RowShare().of(batch) is batch
-
-
-@pytest.mark.parametrize("position", ["rotary", "offset+learned:length=64"])
-def test_a_rank_reads_its_own_rows_alone(
-    monkeypatch: pytest.MonkeyPatch, text: Path, position: str
-) -> None:
-    config = config_of(case(text, text.with_name("run"), {"position": position}, {}))
-    data = read_training_data(config)
-    config = with_vocabulary(config, data.tokenizer.vocabulary_size)
-
-    def gradients(ranks: Ranks) -> list[torch.Tensor]:
-        model = make_model(replace(config.model, dropout=0.0))
-        model.initialise(1)
-        run = Training(config, compute_for(ranks), data, model, steps=20, ranks=ranks)
-        if ranks.count > 1:
-            monkeypatch.setattr(run.batches, "at", None)
-        run.gradient(3)
-        return [parameter.grad / ranks.count for parameter in run.parameters]
-
-    config = replace(config, clip=0.0)
-    shares = zip(*(gradients(Ranks(rank, 4)) for rank in range(4)), strict=True)
-    for one, share in zip(gradients(ALONE), shares, strict=True):
-        torch.testing.assert_close(one, sum(share))
-
-
-@pytest.mark.parametrize("width", [8, 7])
-@pytest.mark.parametrize("compiling", [False, True])
-def test_dropout_of_a_row_does_not_depend_on_the_ranks(
-    monkeypatch: pytest.MonkeyPatch, compiling: bool, width: int
-) -> None:
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
-    x = torch.randn(6, 5, width)
-
-    def dropped(rank: int, count: int) -> torch.Tensor:
-        dropout = Dropout(0.3)
-        dropout.rows = RowShare(rank, count)
-        torch.manual_seed(5)
-        return dropout(x[rank::count])
-
-    whole = dropped(0, 1)
-    for count in (2, 3):
-        for rank in range(count):
-            torch.testing.assert_close(dropped(rank, count), whole[rank::count])
 
 
 def test_a_batch_that_cannot_be_shared_names_one_that_can() -> None:
