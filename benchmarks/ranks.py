@@ -1,8 +1,10 @@
 """What several ranks cost: DDP on one rank relative to no ranks, DDP and FSDP2 on two.
 
     python benchmarks/ranks.py [--preset mini] [--rounds 5]
+    python benchmarks/ranks.py --draw
 
-Each figure is the median over rounds, which take turns; every rank has one thread.
+Each figure is the median over rounds, which take turns; every rank has one thread. `--draw` times
+the drawing of a batch of 512 rows of 1,024 tokens: all of it, and a rank's rows.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ STEPS = 12
 
 def main() -> None:
     options = _options()
+    if options.draw:
+        _time_drawing(options.rounds)
+        return
     if options.worker:
         print(json.dumps(_measure(options)), flush=True)
         return
@@ -119,10 +124,43 @@ def _one_rank(ranking):
     return group()
 
 
+def _time_drawing(rounds: int) -> None:
+    """Print the milliseconds of one core to draw a batch, by kind and share of the rows."""
+    import numpy as np
+    import torch
+
+    from wordorder.batch import RowShare
+    from wordorder.text.batches import Batches
+    from wordorder.text.store import TokenStore
+
+    torch.set_num_threads(1)
+    random, size, vocabulary = np.random.default_rng(0), 20_000_000, 50_257
+    tokens = random.integers(vocabulary, size=size).astype(np.uint16)
+    starts = np.unique(np.append(0, random.integers(size, size=size // 800)))
+    tokens[starts - 1] = vocabulary - 1
+    store = TokenStore(tokens, starts, 4 * size, vocabulary - 1, vocabulary)
+    masked = {"objective": "masked-token", "mask_id": 1}
+    kinds = {"text": {}, "packed": {"isolate_documents": True}, "masked": masked}
+    for name, options in kinds.items():
+        batches = Batches(store, context_length=1024, batch_size=512, seed=1, **options)
+        seconds: dict[int, list[float]] = {1: [], 8: [], 64: []}
+        for index in range(5 * rounds):
+            for count, each in seconds.items():
+                start = time.thread_time()
+                if count == 1:
+                    batches.at(index)
+                else:
+                    batches.share(index, RowShare(3, count))
+                each.append(1e3 * (time.thread_time() - start))
+        medians = {count: statistics.median(each) for count, each in seconds.items()}
+        print(name, *(f"  1/{count} {median:.2f} ms" for count, median in medians.items()))
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--draw", action="store_true", help="time the drawing of batches alone")
     parser.add_argument("--worker", choices=WAYS, help=argparse.SUPPRESS)
     return parser.parse_args()
 

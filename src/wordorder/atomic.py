@@ -110,10 +110,15 @@ def cannot_write(path: str | Path, error: OSError, remedy: str) -> BadInput | Fa
     return BadInput(f"cannot write {path}: {why}: {remedy}", code="atomic.cannot-write")
 
 
+def new_unfinished_folder(parent: Path) -> Path:
+    """Create a folder for unfinished files in another one."""
+    return Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=parent))
+
+
 @contextmanager
 def unfinished_folder(parent: Path) -> Iterator[Path]:
     """Create a folder for unfinished files in another one, and remove it afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=f".writing-{os.getpid()}-", dir=parent))
+    folder = new_unfinished_folder(parent)
     try:
         yield folder
     finally:

@@ -58,7 +58,11 @@ class RowShare(NamedTuple):
         """Return these rows of a batch; a tensor with one row for all rows is kept."""
         if self.count == 1:
             return batch
-        return Batch(*(self._rows(f) if isinstance(f, Tensor) else f for f in batch))
+        return Batch(*(self.part(f) if isinstance(f, Tensor) else f for f in batch))
 
-    def _rows(self, field: Tensor) -> Tensor:
+    def part(self, field: Tensor) -> Tensor:
+        """Return these rows of one tensor of a batch."""
         return field if len(field) == 1 else field[self.rank :: self.count].contiguous()
+
+
+WHOLE = RowShare()

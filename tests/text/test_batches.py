@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wordorder.batch import RowShare
 from wordorder.errors import BadInput
 from wordorder.text.batches import Batch, Batches, evaluation_batches
 from wordorder.text.store import TokenStore
@@ -42,6 +43,54 @@ def test_a_pure_function_of_seed_and_index(options: dict[str, Any]) -> None:
     assert all(equal(resumed.at(index), forwards[index]) for index in reversed(range(30)))
     other = batches(store, isolate_documents=True, seed=2, **options)
     assert not equal(other.at(0), forwards[0])
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"objective": "masked-token", "mask_id": 7},
+        {"objective": "masked-token", "mask_id": 7, "mask_fraction": 1e-9},  # one target in all
+    ],
+)
+def test_a_share_of_a_batch_is_its_rows(isolate: bool, options: dict[str, Any]) -> None:
+    store = store_of(40, 60, 100)
+    store.tokens[[39, 99]] = 5  # cut documents
+    there = batches(store, batch_size=12, context_length=7, isolate_documents=isolate, **options)
+    for index, count in ((0, 2), (2, 3), (5, 12)):
+        whole = there.at(index)
+        for rank in range(count):
+            own, targets = there.share(index, RowShare(rank, count))
+            assert equal(own, RowShare(rank, count).of(whole))
+            assert targets == int((whole.targets >= 0).sum())
+
+
+class CountedArray(np.ndarray):
+    """Counts the elements that are read by index."""
+
+    read = 0
+
+    def __getitem__(self, places: Any) -> Any:
+        CountedArray.read += np.size(places)
+        return np.asarray(self)[places]
+
+
+@pytest.mark.parametrize(
+    "options, most",
+    [
+        ({}, 2.0),  # an input and a target
+        ({"objective": "masked-token", "mask_id": 7, "mask_fraction": 0.1}, 4.0),
+    ],
+)
+def test_a_share_reads_no_other_rows(options: dict[str, Any], most: float) -> None:
+    store = store_of(40, 2000)
+    store = replace(store, tokens=store.tokens.view(CountedArray))
+    there = batches(store, batch_size=64, **options)
+    there.share(0, RowShare(1, 16))
+    CountedArray.read = 0
+    there.share(1, RowShare(3, 16))
+    assert 0 < CountedArray.read <= most * 4 * 8  # 4 of 64 rows of 8 tokens
 
 
 def test_shapes_and_types() -> None:

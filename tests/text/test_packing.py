@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from wordorder.batch import RowShare
 from wordorder.errors import BadInput
 from wordorder.text.batches import Batches, evaluation_batches
 from wordorder.text.chat_template import ChatML, Plain
@@ -46,6 +48,18 @@ def test_a_store_knows_its_answers_also_from_the_cache(
     assert open_store(CORPUS, tokenizer).answers is None
     with_marks = tokenizer.with_special(ChatML().special_tokens)
     assert len(open_store(CORPUS, with_marks, ChatML())) > len(store)
+
+
+def test_a_share_of_a_packed_batch_is_its_rows(store: TokenStore) -> None:
+    batches = Batches(store, context_length=24, batch_size=6, seed=3)
+    whole = batches.at(1)
+    for rank in range(3):
+        own, targets = batches.share(1, RowShare(rank, 3))
+        rows = RowShare(rank, 3).of(whole)
+        assert torch.equal(own.tokens, rows.tokens) and torch.equal(own.targets, rows.targets)
+        assert torch.equal(own.documents, rows.documents)
+        assert torch.equal(own.positions, rows.positions)
+        assert targets == int((whole.targets >= 0).sum())
 
 
 def test_each_epoch_predicts_each_answer_once_from_its_whole_prompt(

@@ -119,7 +119,7 @@ def test_a_run_that_is_over_ends_the_same_when_resumed(
 
 
 def test_validations_are_many_where_they_are_cheap() -> None:
-    from wordorder.training.training import steps_between_validations
+    from wordorder.training.validation import steps_between_validations
 
     cheap = TrainConfig(batch_size=64)
     assert steps_between_validations(cheap, 2000) == 100  # twenty

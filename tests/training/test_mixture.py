@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_config import small_config
 
+from wordorder.batch import RowShare
 from wordorder.cli.main import main
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import evaluate
@@ -52,6 +53,23 @@ def test_rows_are_dealt_in_exact_shares(weights: tuple[float, ...]) -> None:
         again = dealt(weights, first, 10)
         assert again[0].tolist() == part[first : first + 10].tolist()
         assert again[1].tolist() == within[first : first + 10].tolist()
+
+
+@pytest.mark.parametrize("objective", ["next-token", "masked-token"])
+def test_a_share_of_a_mixed_batch_is_its_rows(
+    texts: tuple[Path, Path], tmp_path: Path, objective: str
+) -> None:
+    config = config_of(texts, tmp_path / "run", 4, 1)
+    model = replace(config.model, causal=objective == "next-token")
+    config = replace(config, model=model, objective=objective)
+    batches = read_training_data(config).batches(config)
+    for index in range(4):
+        whole = batches.at(index)
+        for rank in range(4):  # some have no row of the second text
+            own, targets = batches.share(index, RowShare(rank, 4))
+            rows = RowShare(rank, 4).of(whole)
+            assert torch.equal(own.tokens, rows.tokens) and torch.equal(own.targets, rows.targets)
+            assert targets == int((whole.targets >= 0).sum())
 
 
 def test_a_batch_has_the_rows_of_each_text(texts: tuple[Path, Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from wordorder.model.parts import ParameterPart
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import Muon, Optimizer, orthogonalise
 from wordorder.training.schedules import learning_rate_factor, momentum_at
+from wordorder.training.shared_matrices import owners_of
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 48), (2, 48, 16), (1, 32, 32)])
@@ -52,6 +53,14 @@ def test_rows_of_a_joined_matrix_move_as_matrices_of_their_own() -> None:
         one.step(0.1, weight_decay=0.1)
         three.step(0.1, weight_decay=0.1)
     assert torch.equal(joined, torch.cat(alone))
+
+
+def test_matrices_are_shared_out_by_cost() -> None:
+    shapes = [torch.Size(s) for s in ((8, 8), (8, 8), (32, 8), (8, 32), (32, 32), (2, 2))]
+    owners = owners_of(shapes, 2)
+    assert owners == owners_of(shapes, 2)
+    assert owners[4] != owners[2] == owners[3]  # the largest alone costs more than all others
+    assert set(owners_of(shapes, 8)) == set(range(6))
 
 
 def test_schedule_rises_stays_and_falls() -> None:

@@ -18,15 +18,15 @@ from made_once import made_once
 from safetensors.torch import load_file
 from training.rank_worker import compute_for, config_of
 
-from wordorder.batch import Batch, RowShare
 from wordorder.cli.main import main
-from wordorder.errors import BadInput
-from wordorder.model.layers import Dropout
+from wordorder.errors import BadInput, Failed
 from wordorder.positions import CATALOGUE
 from wordorder.text.sharded.prepare import StoreConfig, prepare
+from wordorder.training import checkpoints, sharding
 from wordorder.training.metrics import read
+from wordorder.training.parts import RankParts
 from wordorder.training.ranks import ALONE, Ranks
-from wordorder.training.start import train
+from wordorder.training.start import resume, train
 
 WORKER = Path(__file__).with_name("rank_worker.py")
 TOLERANCE = 2e-5  # of losses in float32
@@ -61,6 +61,10 @@ OF_THE_COMMAND = (
 MORE_CASES = {
     "a GRU": ({"kind": "gru"}, {}),
     "averaged": ({"position": "alibi"}, {"average": "tail"}),
+    "packed and sampled": (
+        {"position": "randomized+learned:length=128"},
+        {"isolate_documents": True},
+    ),
     "recomputed": ({"position": "t5"}, {"recompute": True}),
     "split and recomputed": ({"position": "fire"}, {"recompute": True, "shard": True}),
     "split DeBERTa": ({"position": "deberta"}, {"shard": True, "isolate_documents": True}),
@@ -98,6 +102,7 @@ def start(cases: list[dict], count: int, folder: Path) -> None:
     common = {
         **{"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)},
         "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "LOCAL_WORLD_SIZE": "2",  # so four ranks are on two machines
     }
     processes = [
         subprocess.Popen(
@@ -131,11 +136,16 @@ def check_equal(one: Path, several: Path) -> None:
 
 @pytest.fixture(scope="module")
 def two_ranks(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders with each case trained by two ranks, and the first of them once more."""
+    """Folders with each case trained by two ranks.
+
+    The first is trained once more, by ranks that orthogonalise all matrices each.
+    """
 
     def make(folder: Path) -> None:
         cases = [case(text, folder / name, *values) for name, values in CASES.items()]
-        again = case(text, folder / "again", *CASES["rotary"])
+        again = {**case(text, folder / "again", *CASES["rotary"]), "alone": True}
+        for counted in (cases[0], again):
+            counted["count_in"] = counted["training"]["out"]
         start([*cases, again, case(text, folder / "command", *OF_THE_COMMAND)], 2, folder)
 
     return made_once(tmp_path_factory, "two-ranks", make)
@@ -163,22 +173,85 @@ def test_more_cases_train_on_two_ranks_as_on_one(text: Path, tmp_path: Path) -> 
         check_equal(tmp_path / name, folder / name)
 
 
+def test_two_ranks_orthogonalise_half_of_the_matrices_each(two_ranks: Path) -> None:
+    shared, alone = (
+        [int((two_ranks / name / f"orthogonalised-{rank}").read_text()) for rank in (0, 1)]
+        for name in ("rotary", "again")
+    )
+    timed = alone[0] - alone[1]  # by the leader, in the steps before the first
+    assert shared[0] - timed == shared[1] == alone[1] / 2 > 0
+
+
 def test_the_same_number_of_ranks_gives_the_same_bits(two_ranks: Path) -> None:
+    """Also if one of the runs shares out no matrices."""
     assert losses(two_ranks / "rotary") == losses(two_ranks / "again")
     first, second = (load_file(two_ranks / n / "model.safetensors") for n in ("rotary", "again"))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def without_the_last_checkpoint(run: Path, copy: Path) -> Path:
+    shutil.copytree(run, copy)
+    shutil.rmtree(copy / "training" / "step-00000020")
+    return copy
+
+
+def test_ranks_of_a_split_model_write_a_part_each(two_ranks: Path, tmp_path: Path) -> None:
+    split = two_ranks / "split and averaged"
+    last = split / "training" / "step-00000020"
+    parts = sorted(path.name for path in last.iterdir())
+    assert [name[:11] for name in parts] == [
+        "shard-00001",
+        "shard-00002",
+        "state.json",
+        "state.safet",
+    ]
+    names = load_file(last / "state.safetensors").keys()
+    assert all(name.startswith(("model.", "best.")) for name in names)
+
+    run = without_the_last_checkpoint(split, tmp_path / "run")
+    resume(run, inexact=True)  # by one process
+    check_equal(run, split)
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(split, damaged)
+    part = damaged / last.relative_to(split) / parts[1]
+    part.write_bytes(part.read_bytes()[:-1])
+    assert checkpoints.load(damaged / "training").step == 10
+
+
+@pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.slow
-def test_a_split_average_is_resumed_to_the_bit(two_ranks: Path, tmp_path: Path) -> None:
-    whole, run = two_ranks / "split and averaged", tmp_path / "run"
-    shutil.copytree(whole, run)
-    last = Path("training") / "step-00000020"
-    shutil.rmtree(run / last)
-    start([{"resume": str(run)}], 2, tmp_path)
-    one, other = (load_file(folder / last / "state.safetensors") for folder in (whole, run))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    assert any(name.startswith("average.") for name in one)
+def test_a_split_run_goes_on_with_as_many_ranks_and_with_more(
+    two_ranks: Path, tmp_path: Path, count: int
+) -> None:
+    split = two_ranks / "split and averaged"
+    run = without_the_last_checkpoint(split, tmp_path / "run")
+    start([{"resume": str(run)}], count, tmp_path)
+    check_equal(run, split)
+    if count == 2:  # to the bit
+        one, other = (checkpoints.load(folder / "training").tensors for folder in (split, run))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        assert any(name.startswith("average.") for name in one)
+
+
+def test_an_error_of_any_rank_is_the_error_of_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch.distributed.checkpoint as distributed
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    errors = {1: (OSError(28, "No space left on device"), None)}
+
+    def full(*_: object, **__: object) -> None:
+        raise CheckpointException("write", errors)
+
+    monkeypatch.setattr(distributed, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        RankParts(tmp_path, {}, dist.ProcessGroup(0, 1)).write()
+    errors[1] = (RuntimeError("Connection closed by peer"), None)
+    with pytest.raises(Failed) as caught:
+        RankParts(tmp_path, {}, dist.ProcessGroup(0, 1)).write()
+    assert caught.value.code == "training.rank-lost"
 
 
 @pytest.mark.slow
@@ -194,11 +267,13 @@ def test_four_ranks_train_every_embedding_as_one_process(text: Path, tmp_path: P
         check_equal(tmp_path / name, tmp_path / "four" / name)
 
 
-def test_eight_ranks_are_wired(text: Path, tmp_path: Path) -> None:
+def test_eight_ranks_are_wired(monkeypatch: pytest.MonkeyPatch, text: Path, tmp_path: Path) -> None:
     """PyTorch's fake backend stands for the other seven, so sums are those of the leader.
 
-    DistributedDataParallel does not take what that backend returns; FSDP2 does.
+    DistributedDataParallel does not take what that backend returns; FSDP2 does. The others do not
+    see the leader's folder, so it writes all of the checkpoint.
     """
+    monkeypatch.setattr(sharding, "seen_by_all", lambda *_: False)
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=8)
@@ -209,36 +284,12 @@ def test_eight_ranks_are_wired(text: Path, tmp_path: Path) -> None:
     finally:
         dist.destroy_process_group()
     assert len(losses(run.folder)) == 3
+    saved = {path.name for path in (run.folder / "training").rglob("*")}
+    assert saved == {"step-00000000", "step-00000003", "state.json", "state.safetensors"}
+    tensors = checkpoints.load(run.folder / "training").tensors
+    assert any(name.startswith("optimizer.muon.") for name in tensors)
     # A rank computes one of eight rows, and the loss is divided by the targets of all.
     assert losses(run.folder)[0] == pytest.approx(math.log(257) / 8, rel=0.2)
-
-
-def test_rows_of_a_batch_are_shared_without_overlap() -> None:
-    tokens = torch.arange(24).view(6, 4)
-    batch = Batch(tokens, targets=tokens + 1, positions=torch.arange(4)[None])
-    shares = [RowShare(rank, 3).of(batch) for rank in range(3)]
-    assert torch.equal(torch.stack([s.tokens for s in shares], 1).flatten(0, 1), tokens)
-    assert all(torch.equal(s.positions, batch.positions) for s in shares)
-    assert RowShare().of(batch) is batch
-
-
-@pytest.mark.parametrize("compiling", [False, True])
-def test_dropout_of_a_row_does_not_depend_on_the_ranks(
-    monkeypatch: pytest.MonkeyPatch, compiling: bool
-) -> None:
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
-    x = torch.randn(6, 5, 8)
-
-    def dropped(rank: int, count: int) -> torch.Tensor:
-        dropout = Dropout(0.3)
-        dropout.rows = RowShare(rank, count)
-        torch.manual_seed(5)
-        return dropout(x[rank::count])
-
-    whole = dropped(0, 1)
-    for count in (2, 3):
-        for rank in range(count):
-            torch.testing.assert_close(dropped(rank, count), whole[rank::count])
 
 
 def test_a_batch_that_cannot_be_shared_names_one_that_can() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..batch import Batch
+from ..batch import WHOLE, Batch, RowShare
 from ..errors import BadInput
 from ..positions import TokenLayout, build
 from .block import Block
@@ -195,12 +195,25 @@ class LanguageModel(TokenModel):
             context_length=context_length,
         )
 
-    def sample_positions(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return a batch with the positions that training feeds; most embeddings change none."""
-        if "sample_positions" not in self.position.active_hooks():
+    @property
+    def samples_positions(self) -> bool:
+        """Whether training feeds positions that the embedding samples."""
+        return "sample_positions" in self.position.active_hooks()
+
+    def sample_positions(
+        self, batch: Batch, generator: torch.Generator, rows: RowShare = WHOLE
+    ) -> Batch:
+        """Return a batch with the positions that training feeds; most embeddings change none.
+
+        Args:
+            rows: which rows of a whole batch these are; with a share, the positions of all rows
+                must be the same.
+        """
+        if not self.samples_positions:
             return batch
         positions = batch.positions
         if positions is None:
             positions = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)[None]
-        sampled = self.position.sample_positions(positions, len(batch.tokens), generator)
+        size = rows.count * len(batch.tokens)
+        sampled = rows.part(self.position.sample_positions(positions, size, generator))
         return batch._replace(positions=sampled, consecutive=False)

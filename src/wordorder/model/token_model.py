@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..batch import Batch, RowShare
+from ..batch import WHOLE, Batch, RowShare
 from ..eager import run_eagerly
 from ..positions import Position
 from .config import EMBEDDING_STD, ModelConfig
@@ -60,7 +60,7 @@ class TokenModel(nn.Module):
         self.config = config = config.resolved
         self.compute_dtype = torch.float32
         self.attention_kernel: KernelName = "auto"
-        self.rows = RowShare()
+        self.rows = WHOLE
         # As nn.Embedding, without its random values: `initialise` sets all.
         table = torch.empty(config.vocabulary_size, config.width)
         self.embedding = nn.Embedding.from_pretrained(table, freeze=False)
@@ -128,8 +128,20 @@ class TokenModel(nn.Module):
         """
         raise NotImplementedError
 
-    def sample_positions(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Return a batch with the positions that training feeds; most embeddings change none."""
+    @property
+    def samples_positions(self) -> bool:
+        """Whether training feeds positions that the embedding samples."""
+        return False
+
+    def sample_positions(
+        self, batch: Batch, generator: torch.Generator, rows: RowShare = WHOLE
+    ) -> Batch:
+        """Return a batch with the positions that training feeds; most embeddings change none.
+
+        Args:
+            rows: which rows of a whole batch these are; with a share, the positions of all rows
+                must be the same.
+        """
         return batch
 
     def take_loads(self) -> list[Tensor]:

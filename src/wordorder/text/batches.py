@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wordorder.batch import Batch
+from wordorder.batch import Batch, RowShare
 from wordorder.errors import BadInput
 from wordorder.text.objective import Objective
 from wordorder.text.packing import Packing
@@ -98,8 +99,14 @@ class Batches:
 
     def at(self, index: int) -> Batch:
         """Return the batch with this index; it depends only on the seed and the index."""
-        numbers = index * self.batch_size + np.arange(self.batch_size)
-        return self.rows(numbers, [self.seed, index, 1])
+        return self.rows(*self._numbers(index))
+
+    def share(self, index: int, rows: RowShare) -> tuple[Batch, int]:
+        """Return some rows of `at(index)`, and the number of targets in all its rows.
+
+        Only the tokens of these rows are read, and a few more to count masked targets.
+        """
+        return self.share_of(*self._numbers(index), is_of(rows, self.batch_size))
 
     def rows(self, number: NDArray[np.int64], draw: list[int]) -> Batch:
         """Return the rows with these increasing numbers, (batch,).
@@ -107,24 +114,71 @@ class Batches:
         Args:
             draw: seed of the masks.
         """
-        epochs, within = np.divmod(number, self.windows_per_epoch)  # (batch,) each
-        # A batch may span two epochs, or many where the text is short.
-        starts = np.concatenate(
-            [self._epoch_starts(int(e))[within[epochs == e]] for e in np.unique(epochs)]
-        )
-        if self.packing is not None:
-            places, padded = self.packing.places(starts)
-        else:
-            places, padded = starts[:, None] + np.arange(self.context_length), None
-        window = _Window(self.store, places, self.isolate_documents, padded)
+        window = self._window(self._starts(number))
         if self.objective == "next-token":
             return window.next_token()
-        random = np.random.default_rng(draw)
-        return window.masked_token(random, self.mask_id, self.mask_fraction)
+        return window.masked_token(self._mask_draw(number, draw), self.mask_id)
+
+    def share_of(
+        self, number: NDArray[np.int64], draw: list[int], chosen: NDArray[np.bool_]
+    ) -> tuple[Batch, int]:
+        """Return the chosen ones of `rows`, and the number of targets in all of them.
+
+        Args:
+            chosen: (batch,), which rows to return.
+        """
+        starts = self._starts(number)
+        window = self._window(starts[chosen])
+        if self.objective == "next-token":
+            if self.packing is not None:
+                return window.next_token(), int(self.packing.targets[starts].sum())
+            return window.next_token(), starts.size * self.context_length
+        masks = self._mask_draw(number, draw)
+        counted = self._count_masked(starts, masks)
+        if not counted:  # the least number drawn for all rows decides, so all are read
+            whole = self.rows(number, draw)
+            fields = (None if field is None else field[chosen] for field in whole[:4])
+            return Batch(*fields, consecutive=True), int((whole.targets >= 0).sum())
+        return window.masked_token(masks.of(chosen), self.mask_id, at_least_one=False), counted
 
     def epoch(self, index: int) -> float:
         """Return how many epochs come before this batch, as a float."""
         return index * self.batch_size / self.windows_per_epoch
+
+    def _numbers(self, index: int) -> tuple[NDArray[np.int64], list[int]]:
+        """Return the numbers of a batch's rows, and the seed of its masks."""
+        numbers = index * self.batch_size + np.arange(self.batch_size)
+        return numbers, [self.seed, index, 1]
+
+    def _starts(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where the rows with these numbers start: tokens, or packed rows."""
+        epochs, within = np.divmod(number, self.windows_per_epoch)  # (batch,) each
+        # A batch may span two epochs, or many where the text is short.
+        return np.concatenate(
+            [self._epoch_starts(int(e))[within[epochs == e]] for e in np.unique(epochs)]
+        )
+
+    def _window(self, starts: NDArray[np.int64]) -> _Window:
+        if self.packing is not None:
+            places, padded = self.packing.places(starts)
+        else:
+            places, padded = starts[:, None] + np.arange(self.context_length), None
+        return _Window(self.store, places, self.isolate_documents, padded)
+
+    def _mask_draw(self, number: NDArray[np.int64], draw: list[int]) -> _MaskDraw:
+        shape = (len(number), self.context_length)
+        return _MaskDraw.drawn(draw, shape, self.store.vocabulary_size, self.mask_fraction)
+
+    def _count_masked(self, starts: NDArray[np.int64], masks: _MaskDraw) -> int:
+        """Return how many tokens are chosen as targets because of the fraction."""
+        chosen = np.flatnonzero(masks.chance <= masks.fraction)
+        row, column = np.divmod(chosen, self.context_length)
+        if self.packing is not None:
+            places, padded = self.packing.places(starts)
+            places = places[row, column][~padded[row, column]]
+        else:
+            places = starts[row] + column
+        return int((self.store.inputs(places) != self.store.end_of_text).sum())
 
     def _draw_epoch(self, epoch: int) -> NDArray[np.int64]:
         random = np.random.default_rng([self.seed, epoch, 0])
@@ -132,6 +186,11 @@ class Batches:
             return random.permutation(self.windows_per_epoch)
         offset = random.integers(self.context_length)
         return offset + self.context_length * random.permutation(self.windows_per_epoch)
+
+
+def is_of(rows: RowShare, size: int) -> NDArray[np.bool_]:
+    """Return which rows of a batch of this size are in a share, (size,)."""
+    return np.arange(size) % rows.count == rows.rank
 
 
 def evaluation_batches(
@@ -166,8 +225,38 @@ def evaluation_batches(
         if objective == "next-token":
             yield window.next_token(), places + 1
         else:
-            random = np.random.default_rng([EVALUATION_SEED, number])
-            yield window.masked_token(random, mask_id, mask_fraction), places
+            masks = _MaskDraw.drawn(
+                [EVALUATION_SEED, number], places.shape, store.vocabulary_size, mask_fraction
+            )
+            yield window.masked_token(masks, mask_id), places
+
+
+class _MaskDraw(NamedTuple):
+    """The random numbers of masked tokens, (rows, context_length) each.
+
+    Args:
+        chance: float64 from 0 to 1; tokens up to `fraction` are targets.
+        fate: float64 from 0 to 1, what replaces a target.
+        other: int64, the random tokens.
+        fraction: share of tokens chosen as targets.
+    """
+
+    chance: NDArray[np.float64]
+    fate: NDArray[np.float64]
+    other: NDArray[np.int64]
+    fraction: float
+
+    @classmethod
+    def drawn(
+        cls, seed: list[int], shape: tuple[int, ...], vocabulary_size: int, fraction: float
+    ) -> _MaskDraw:
+        random = np.random.default_rng(seed)
+        chance, fate = random.random(shape), random.random(shape)
+        return cls(chance, fate, random.integers(vocabulary_size, size=shape), fraction)
+
+    def of(self, chosen: NDArray[np.bool_]) -> _MaskDraw:
+        """Return the numbers of some rows."""
+        return _MaskDraw(*(numbers[chosen] for numbers in self[:3]), self.fraction)
 
 
 class _Window:
@@ -200,20 +289,18 @@ class _Window:
         return self._batch(self.tokens, targets)
 
     def masked_token(
-        self, random: np.random.Generator, mask_id: int | None, fraction: float
+        self, masks: _MaskDraw, mask_id: int | None, at_least_one: bool = True
     ) -> Batch:
-        tokens = self.tokens
-        draw = random.random(tokens.shape)
+        tokens, chance, most = self.tokens, masks.chance.copy(), masks.fraction
         # End-of-text is never a target: the start of the next document would reveal it.
-        draw[tokens == self.store.end_of_text] = 1
+        chance[tokens == self.store.end_of_text] = 1
         if self.padded is not None:
-            draw[self.padded] = 1
-        # At least one target, or a small batch would have no loss.
-        chosen = draw <= max(fraction, min(draw.min(), 1 - 1e-9))
-        fate = random.random(tokens.shape)
-        other = random.integers(self.store.vocabulary_size, size=draw.shape)
-        replacement = np.where(fate < MASKED_SHARE, mask_id, other)
-        hidden = np.where(chosen & (fate < MASKED_OR_RANDOM_SHARE), replacement, tokens)
+            chance[self.padded] = 1
+        if at_least_one:  # or a small batch would have no loss
+            most = max(most, min(chance.min(), 1 - 1e-9))
+        chosen = chance <= most
+        replacement = np.where(masks.fate < MASKED_SHARE, mask_id, masks.other)
+        hidden = np.where(chosen & (masks.fate < MASKED_OR_RANDOM_SHARE), replacement, tokens)
         return self._batch(hidden, np.where(chosen, tokens, NOT_COUNTED), bidirectional=True)
 
     def _batch(

@@ -11,14 +11,14 @@ which part a row belongs to is a function of its number alone. Within a part the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wordorder.batch import Batch
-from wordorder.text.batches import Batches
+from wordorder.batch import Batch, RowShare
+from wordorder.text.batches import Batches, is_of
 
 
 def dealt(
@@ -63,27 +63,50 @@ class MixedBatches:
     ) -> None:
         self.parts, self.weights = tuple(parts), tuple(weights)
         self.batch_size, self.seed = batch_size, seed
+        self.isolate_documents = any(part.isolate_documents for part in parts)
 
     def at(self, index: int) -> Batch:
         """Return the batch with this index; it depends only on the seed and the index."""
+        batches, order = [], []
+        for part, rows, numbers, draw in self._dealt(index):
+            batches.append(part.rows(numbers, draw))
+            order.append(rows)
+        return _in_order(batches, order)
+
+    def share(self, index: int, rows: RowShare) -> tuple[Batch, int]:
+        """Return some rows of `at(index)`, and the number of targets in all its rows."""
+        batches, order, counted = [], [], 0
+        chosen = is_of(rows, self.batch_size)
+        for part, of_part, numbers, draw in self._dealt(index):
+            own, targets = part.share_of(numbers, draw, chosen[of_part])
+            batches.append(own)
+            order.append(of_part[chosen[of_part]])
+            counted += targets
+        return _in_order(batches, order), counted
+
+    def _dealt(
+        self, index: int
+    ) -> Iterator[tuple[Batches, NDArray[np.int64], NDArray[np.int64], list[int]]]:
+        """Yield each part of a batch, its rows there and within the part, and its masks' seed."""
         part, within = dealt(self.weights, index * self.batch_size, self.batch_size)
-        order, batches = [], []
         for number in np.unique(part):
             rows = np.flatnonzero(part == number)
-            draw = [self.seed, index, 1, int(number)]
-            batches.append(self.parts[number].rows(within[rows], draw))
-            order.append(rows)
-        back = torch.from_numpy(np.argsort(np.concatenate(order)))
-        fields = zip(*batches, strict=True)
-        return Batch(
-            *(
-                torch.cat(field)[back] if isinstance(field[0], torch.Tensor) else field[0]
-                for field in fields
-            )
-        )
+            yield self.parts[number], rows, within[rows], [self.seed, index, 1, int(number)]
 
     def epoch(self, index: int) -> float:
         """Return how often the text that is read most often has been read before this batch."""
         rows = index * self.batch_size
         parts = zip(self.parts, self.weights, strict=True)
         return max(rows * weight / part.windows_per_epoch for part, weight in parts)
+
+
+def _in_order(batches: Sequence[Batch], order: Sequence[NDArray[np.int64]]) -> Batch:
+    """Return the rows of several batches in the order of these numbers."""
+    back = torch.from_numpy(np.argsort(np.concatenate(order)))
+    fields = zip(*batches, strict=True)
+    return Batch(
+        *(
+            torch.cat(field)[back] if isinstance(field[0], torch.Tensor) else field[0]
+            for field in fields
+        )
+    )

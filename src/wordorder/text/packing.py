@@ -13,6 +13,7 @@ Source: Krell et al. 2021, "Efficient Sequence Packing without Cross-contaminati
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,13 @@ class Packing:
         self.rows = int(row_of.max()) + 1
         self._documents = np.argsort(row_of, kind="stable")  # row after row
         self._first = np.searchsorted(row_of[self._documents], np.arange(self.rows + 1))
+
+    @cached_property
+    def targets(self) -> NDArray[np.int64]:
+        """Number of targets in each row, (rows,)."""
+        answers = np.asarray(self.store.answers)
+        counts = np.add.reduceat(answers, self.store.starts, dtype=np.int64)
+        return np.add.reduceat(counts[self._documents], self._first[:-1])
 
     def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the indices of input tokens, and which are padding, (rows, context_length)."""

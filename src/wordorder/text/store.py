@@ -95,13 +95,17 @@ class TokenStore:
         Returns:
             Inputs and targets, int64 (rows, time) each.
         """
-        read = self.tokens[places % len(self)].astype(np.int64)
         targets = self.tokens[(places + 1) % len(self)].astype(np.int64)
+        return self.inputs(places), targets
+
+    def inputs(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the inputs that `following` returns, at places of any shape."""
+        read = self.tokens[places % len(self)].astype(np.int64)
         if self._has_cut_documents:
             opening = (places + 1) % len(self)
             nearest = np.searchsorted(self.starts, opening, side="right") - 1
             read = np.where(self.starts[nearest] == opening, self.end_of_text, read)
-        return read, targets
+        return read
 
     @cached_property
     def _has_cut_documents(self) -> bool:

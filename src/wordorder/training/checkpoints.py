@@ -1,9 +1,11 @@
 """Checkpoints that survive a kill at any moment, a full disk and a truncated file.
 
 A checkpoint is a folder `training/step-N` with `state.safetensors` (weights and optimizer) and
-`state.json` (step, checksum). It is written to a temporary folder, flushed to the disk and renamed;
-the previous checkpoint stays until the new one is complete. Batches, dropout and the schedule are
-functions of (seed, step), so the step is the only state to save besides the tensors.
+`state.json` (step, checksums); the ranks of a split model write the optimizer in parts. It is
+written to a temporary folder, flushed to the disk and renamed; the previous checkpoint stays until
+the new one is complete. During a run a thread writes it from a copy (`Training.snapshot`) while
+training goes on. Batches, dropout and the schedule are functions of (seed, step), so the step is
+the only state to save besides the tensors.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +26,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wordorder.atomic import replacing, replacing_folder
+from wordorder.atomic import new_unfinished_folder, replacing, replacing_folder
 from wordorder.errors import BadInput
+from wordorder.training.parts import RankParts, read_parts
 
 KEPT = 2
 NAME = re.compile(r"step-\d{8,}")
 STATE, WEIGHTS = "state.json", "state.safetensors"
+PARTS = "shard-*.safetensors"  # as PyTorch names them
 MODEL_PREFIX = "model."  # of the names of the weights
 
 
@@ -40,10 +46,48 @@ class Checkpoint:
     extra: dict[str, Any]
 
 
-def save(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class UnwrittenCheckpoint(Checkpoint):
+    """A checkpoint to write, and the weights for other commands, by name."""
+
+    weights: dict[str, Tensor]
+    parts: RankParts | None = None  # of a split model; all ranks write them together
+
+    def write(self, folder: Path) -> None:
+        """Write both into a run folder.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        parts = self.parts.folder if self.parts else None
+        try:
+            if self.parts:
+                self.parts.write()
+            save(folder / "training", self.step, self.tensors, self.extra, parts)
+        finally:
+            if parts:
+                shutil.rmtree(parts, ignore_errors=True)
+        save_weights(folder / "model.safetensors", self.weights)
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a weight that is not finite; None if all are."""
+    return next((name for name, w in weights.items() if not bool(w.isfinite().all())), None)
+
+
+def save(
+    folder: Path,
+    step: int,
+    tensors: dict[str, Tensor],
+    extra: dict[str, Any],
+    parts: Path | None = None,
+) -> None:
     """Write a checkpoint, then remove all but the newest two.
 
     The checkpoint of step 0 is not written again when a run is resumed before its first step.
+
+    Args:
+        parts: a folder of files that ranks have written, which are moved into the checkpoint.
 
     Raises:
         OSError: the checkpoint cannot be written.
@@ -55,12 +99,27 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, A
     with replacing_folder(target) as beside:
         _save_tensors(beside / WEIGHTS, tensors)
         record = {"step": step, "sha256": digest(beside / WEIGHTS), **extra}
+        if parts is not None:
+            for file in parts.glob(PARTS):
+                file.rename(beside / file.name)
+            record["parts"] = {path.name: digest(path) for path in sorted(beside.glob(PARTS))}
         (beside / STATE).write_text(json.dumps(record), encoding="utf-8")
     for old in _folders(folder)[:-KEPT]:
         with suppress(OSError):  # a user's file in the folder stays
-            for name in (STATE, WEIGHTS):
-                (old / name).unlink(missing_ok=True)
+            for path in (old / STATE, old / WEIGHTS, *old.glob(PARTS)):
+                path.unlink(missing_ok=True)
             old.rmdir()
+
+
+def folder_for_parts(run_folder: Path) -> Path:
+    """Create an empty folder for the parts of a checkpoint; a resumed run removes it after a kill.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    folder = run_folder / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    return new_unfinished_folder(folder)
 
 
 def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
@@ -119,9 +178,14 @@ def _whole(path: Path, say: Any = lambda line: None) -> Checkpoint | None:
     """Return a checkpoint, or None if it is damaged, after calling `say`."""
     try:
         record = json.loads((path / STATE).read_text(encoding="utf-8"))
-        if digest(path / WEIGHTS) != record.pop("sha256"):
-            raise ValueError("its checksum is wrong")
-        return Checkpoint(int(record.pop("step")), load_file(path / WEIGHTS), record)
+        parts = record.pop("parts", {})
+        for name, sha256 in {WEIGHTS: record.pop("sha256"), **parts}.items():
+            if digest(path / name) != sha256:
+                raise ValueError("its checksum is wrong")
+        tensors = load_file(path / WEIGHTS)
+        if parts:
+            tensors |= read_parts(path, without=tensors.keys())
+        return Checkpoint(int(record.pop("step")), tensors, record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         say(f"checkpoint {path} is damaged ({error}): resuming from the one before")
         return None

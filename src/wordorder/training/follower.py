@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import tokenizers
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from wordorder import stopping
@@ -18,10 +21,12 @@ from wordorder.text.store import TokenStore
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training import checkpoints
 from wordorder.training.average import PREFIX
+from wordorder.training.background import BackgroundWriter
 from wordorder.training.compute import Compute, compiled, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.ranks import Message, Ranks, explained
+from wordorder.training.shared_matrices import SharedMatrices
 from wordorder.training.training import Training
 from wordorder.training.training_data import MixedPart, TrainingData
 
@@ -97,6 +102,10 @@ def _share(training: Training, ranks: Ranks, unused: bool) -> None:
         training.split()
     else:
         training.forward = ranks.parallel(training.forward, unused)
+        muon, processes = training.optimizer.muon, ranks.processes_of_machine
+        if dist.get_world_size(processes) > 1:
+            shared = SharedMatrices(muon.groups, muon.dtype, processes)
+            muon.orthogonalised = shared.orthogonalised
 
 
 def follow(ranks: Ranks) -> None:
@@ -113,6 +122,15 @@ def follow(ranks: Ranks) -> None:
 
 @isolated_process_state()
 def _follow(ranks: Ranks) -> None:
+    writer = BackgroundWriter()
+    try:
+        _listen(ranks, writer)
+    finally:
+        with suppress(Exception):  # the leader reports it
+            writer.wait()
+
+
+def _listen(ranks: Ranks, writer: BackgroundWriter) -> None:
     training = None
     while (message := ranks.listen()) is None or message.values["do"] != "end":
         if message is not None and message.values["do"] == "train":
@@ -125,6 +143,11 @@ def _follow(ranks: Ranks) -> None:
             training.collect(optimizer=message.values["optimizer"])
         elif message.values["do"] == "average":
             training.averaged()
+        elif message.values["do"] == "parts":
+            with suppress(OSError):  # of the part before, which the leader reports
+                writer.wait()
+            if parts := training.parts(Path(message.values["folder"])):
+                writer.start(parts.write)
         else:
             training.end_at(message.values["steps"], message.values["begin"])
 

@@ -16,11 +16,13 @@ from wordorder.errors import Failed
 from wordorder.folders import discard_replaced
 from wordorder.training import checkpoints, word_checkpoints
 from wordorder.training.average import holding
+from wordorder.training.background import BackgroundWriter
 from wordorder.training.display import Display
 from wordorder.training.metrics import Metrics
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.run_controller import RunController
-from wordorder.training.training import FEWEST_VALIDATIONS, Training, validation_tokens
+from wordorder.training.training import Training
+from wordorder.training.validation import FEWEST_VALIDATIONS, validation_tokens
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 FINAL_VALIDATION_TOKENS = 1 << 18
@@ -39,7 +41,7 @@ def run(
     Args:
         folder: the run folder, which already has the configuration and the tokenizer.
         show: receives progress events.
-        course: decides the end of a timed run and the number of threads; None: both are fixed.
+        controller: decides the end of a timed run and the number of threads; None: both are fixed.
         seconds_before: training time before a resume.
 
     Raises:
@@ -74,7 +76,9 @@ def run(
             code="training.cannot-write",
         ) from None
     finally:
-        with suppress(OSError):  # would hide the first exception
+        with suppress(Exception):  # would hide the first exception
+            work.writer.wait()
+        with suppress(OSError):
             metrics.flush()
 
 
@@ -92,6 +96,7 @@ class _Work:
     ) -> None:
         self.training, self.folder, self.show = training, folder, show
         self.metrics, self.controller, self.clock = metrics, controller, clock
+        self.writer = BackgroundWriter()
         config = training.config
         self.at_words: dict[int, list[str]] = {}
         if config.checkpoint_at_words:
@@ -109,6 +114,7 @@ class _Work:
 
     def step(self) -> None:
         training, clock = self.training, self.clock
+        self.writer.check()
         clock.step_begins()
         record = {**training.step(), **clock.timing()}
         self.metrics.add(record)
@@ -125,7 +131,7 @@ class _Work:
             if often or number % 2 == 0:
                 self.sample()
         if clock.checkpoint_is_due() and not training.is_over:  # `run` saves the last step
-            self.save()
+            self.save(in_background=True)
         self.controller.stepped()
 
     def validate(self) -> None:
@@ -148,12 +154,22 @@ class _Work:
             self.metrics.add(sample)
             self.show.sample(sample)
 
-    def save(self) -> None:
+    def save(self, *, in_background: bool = False) -> None:
+        """Write a checkpoint; in the background, from a copy, while training goes on."""
         self.metrics.flush()
-        self.training.save(self.folder, self.controller.taken)
+        self.writer.wait()
+        snapshot = self.training.snapshot(self.folder, self.controller.taken, copied=in_background)
+
+        def write() -> None:
+            self.training.write(self.folder, snapshot)
+            if snapshot.step:  # the new run can be resumed, so the old one is not needed
+                discard_replaced(self.folder)
+
+        # Always another thread: a second Ctrl-C must not leave the other ranks waiting for a part.
+        self.writer.start(write)
+        if not in_background:
+            self.writer.wait()
         self.clock.saved = self.clock.now()
-        if self.training.done:  # the new run can be resumed, so the old one is not needed
-            discard_replaced(self.folder)
 
     def validate_the_last(self) -> None:
         """Validate after the last step too, if the best weights are kept."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,21 @@ def read(path: Path, *, needed: int | None = None, of_steps: bool = True) -> lis
                     code="training.damaged-metrics",
                 ) from None
     return records
+
+
+def expert_loads(shares: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return the fields of a step's record about the loads of experts; {} without experts.
+
+    Args:
+        shares: for each layer with experts, the fraction of the choices of each expert.
+    """
+    if not shares:
+        return {}
+    return {
+        "expert_shares": [[round(share, 4) for share in layer] for layer in shares],
+        # 1 if every expert computes as many tokens as the others.
+        "busiest_expert": max(len(layer) * max(layer) for layer in shares),
+    }
 
 
 def _events(folder: Path) -> Any:

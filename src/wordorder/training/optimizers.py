@@ -7,7 +7,7 @@ small products would be the slowest part of a step.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,11 +17,14 @@ from ..model.parts import ParameterPart
 from ..model.token_model import TokenModel
 
 # Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ, NEWTON_SCHULZ_ROUNDS = (3.4445, -4.7750, 2.0315), 5
 RATES_CHOSEN_AT_WIDTH = 128
+MOMENTUM = "momentum."  # of the names of a parameter's momentum in the parts of a split model
 
 
-def orthogonalise(matrices: Tensor, dtype: torch.dtype, rounds: int = 5) -> Tensor:
+def orthogonalise(
+    matrices: Tensor, dtype: torch.dtype, rounds: int = NEWTON_SCHULZ_ROUNDS
+) -> Tensor:
     """Return matrices with all singular values near 1, by Newton-Schulz iterations.
 
     Args:
@@ -61,6 +64,10 @@ class Muon:
     Args:
         parts: matrices: whole parameters, or rows of them.
         dtype: dtype of the orthogonalisation.
+
+    Attributes:
+        orthogonalised: yields the orthogonalised matrices of each shape from those that it is
+            given; ranks that share the work replace it.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class Muon:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.dtype = dtype
+        self.orthogonalised = self._orthogonalised
         self.groups = by_shape(parts)
         self.buffers = {
             shape: torch.stack([torch.zeros_like(part.value) for part in group])
@@ -84,15 +92,25 @@ class Muon:
             rate: learning rate, multiplied by sqrt(rows / columns) for tall matrices.
             momentum: momentum of the running mean of gradients, in Nesterov's form.
         """
-        for shape, group in self.groups.items():
-            weights = [part.value for part in group]
-            gradients = torch.stack([part.parameter.grad[part.rows] for part in group])
-            buffer = self.buffers[shape].lerp_(gradients, 1 - momentum)
-            update = orthogonalise(gradients.lerp_(buffer, momentum), self.dtype)
+        for shape, updates in self.orthogonalised(self._directions(momentum)):
+            weights = [part.value for part in self.groups[shape]]
             scale = shape_factor(weights[0])
             if weight_decay:
                 torch._foreach_mul_(weights, 1 - rate * weight_decay)
-            torch._foreach_add_(weights, list(update.unbind()), alpha=-rate * scale)
+            torch._foreach_add_(weights, list(updates), alpha=-rate * scale)
+
+    def _directions(self, momentum: float) -> Iterator[tuple[str, Tensor]]:
+        """Update the momentum, and yield the directions of all matrices of each shape."""
+        for shape, group in self.groups.items():
+            gradients = torch.stack([part.parameter.grad[part.rows] for part in group])
+            buffer = self.buffers[shape].lerp_(gradients, 1 - momentum)
+            yield shape, gradients.lerp_(buffer, momentum)
+
+    def _orthogonalised(
+        self, directions: Iterator[tuple[str, Tensor]]
+    ) -> Iterator[tuple[str, Sequence[Tensor]]]:
+        for shape, matrices in directions:
+            yield shape, orthogonalise(matrices, self.dtype).unbind()
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors to save in a checkpoint."""
@@ -169,6 +187,7 @@ class Optimizer:
         groups = [group for group in groups if group["params"]]
         self.adam = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-10, fused=True)
         self.by_name = dict(rest)
+        self.names_of_all = {id(p): n for n, p in model.named_parameters()}
 
     def step(self, *, matrix_rate: float, rate: float, momentum: float = 0.95) -> None:
         """Update every weight from its gradient."""
@@ -183,17 +202,32 @@ class Optimizer:
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors to save in a checkpoint, by name."""
-        tensors = self.muon.state()
-        for name, p in self.by_name.items():
-            for key, value in self.adam.state.get(p, {}).items():
-                tensors[f"adam.{name}.{key}"] = value
-        return tensors
+        return {**self.muon.state(), **self.adam_state()}
+
+    def adam_state(self) -> dict[str, Tensor]:
+        """Return the tensors of AdamW, by name."""
+        return {
+            f"adam.{name}.{key}": value
+            for name, p in self.by_name.items()
+            for key, value in self.adam.state.get(p, {}).items()
+        }
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the tensors that `state` returned."""
-        self.muon.load_state(tensors)
+        """Restore the tensors that `state` returned, or those of a split model's parts."""
+        self.muon.load_state(self._with_stacked_momentum(tensors))
         for name, p in self.by_name.items():
             prefix = f"adam.{name}."
             saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             if saved:
                 self.adam.state[p] = {k: v.to(p.device) for k, v in saved.items()}
+
+    def _with_stacked_momentum(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors with Muon's momentum by shape, if it is there by parameter."""
+        if not any(name.startswith(MOMENTUM) for name in tensors):
+            return tensors
+        stacked = dict(tensors)
+        for shape, group in self.muon.groups.items():
+            names = (f"{MOMENTUM}{self.names_of_all[id(part.parameter)]}" for part in group)
+            momenta = [tensors[n][part.rows] for n, part in zip(names, group, strict=True)]
+            stacked[f"muon.{shape}"] = torch.stack(momenta)
+        return stacked

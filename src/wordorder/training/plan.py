@@ -192,7 +192,7 @@ def plan_of(
         steps=steps,
         tokens_per_step=tokens_per_step(config),
         epochs=epochs,
-        peak_bytes=peak_bytes(config, model, compute.ranks),
+        peak_bytes=peak_bytes(config, model, compute.ranks, compute.device),
         seconds=seconds,
         timing=timing or Timing(),
     )
@@ -203,20 +203,22 @@ def tokens_per_step(config: TrainConfig) -> int:
     return config.batch_size * config.accumulate * config.model.trained_length
 
 
-def peak_bytes(config: TrainConfig, model: TokenModel, ranks: int = 1) -> int:
+def peak_bytes(config: TrainConfig, model: TokenModel, ranks: int = 1, device: str = "cpu") -> int:
     """Return the estimated peak memory of training in bytes, of one rank if there are several.
 
     It is the sum of weights, gradients, two moments, the best and the averaged weights in float32,
     of the activations of each layer with the scores of plain attention, and of the logits with
-    their float32 copy and two gradients.
+    their float32 copy and two gradients; on a CPU also of what is copied to write a checkpoint.
     """
     batch = config.batch_size // ranks * _row_bytes(config, model.config)
-    return _bytes_without_batch(config, model) + batch
+    return _bytes_without_batch(config, model, device) + batch
 
 
-def _bytes_without_batch(config: TrainConfig, model: TokenModel) -> int:
-    copies = 5 if config.keep == "best" and config.development_fraction else 4
-    copies += config.average != "none"
+def _bytes_without_batch(config: TrainConfig, model: TokenModel, device: str) -> int:
+    averages = int(config.average != "none")
+    copies = averages + (5 if config.keep == "best" and config.development_fraction else 4)
+    if device == "cpu":  # weights, moments and averages while a checkpoint is written
+        copies += 3 + averages
     return INTERPRETER_BYTES + 4 * copies * sum(p.numel() for p in model.parameters())
 
 
@@ -263,21 +265,23 @@ def check_memory(config: TrainConfig, model: TokenModel, device: str, ranks: Ran
     available = memory_bytes(device)
     if available is not None and device != "cuda":
         available //= ranks.on_this_machine
-    needed = peak_bytes(config, model, ranks.count)
+    needed = peak_bytes(config, model, ranks.count, device)
     if available is not None and needed > available:
-        raise out_of_memory(config, model, available)
+        raise out_of_memory(config, model, available, device)
 
 
-def out_of_memory(config: TrainConfig, model: TokenModel, available: int | None = None) -> Failed:
+def out_of_memory(
+    config: TrainConfig, model: TokenModel, available: int | None = None, device: str = "cpu"
+) -> Failed:
     """Return the error for a run that does not fit, with the estimate and settings that fit.
 
     Args:
         available: bytes of available memory; None: unknown.
     """
-    needed = peak_bytes(config, model)
+    needed = peak_bytes(config, model, device=device)
     batch, length = config.batch_size, config.model.trained_length
     limit = f", but only {readable_bytes(available)} is available" if available is not None else ""
-    room = 0.7 * (available or needed) - _bytes_without_batch(config, model)
+    room = 0.7 * (available or needed) - _bytes_without_batch(config, model, device)
     remedies = []
     repeated = replace(config, recompute=model.config.kind == "transformer")
     if not config.recompute and batch * _row_bytes(repeated, model.config) <= room:

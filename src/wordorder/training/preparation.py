@@ -39,12 +39,9 @@ from wordorder.training.plan import (
 from wordorder.training.ranks import ALONE, Ranks
 from wordorder.training.size import as_preset, choose_preset, dropout_for, with_dropout
 from wordorder.training.threads import candidates
-from wordorder.training.training import (
-    Training,
-    steps_between_validations,
-    validation_tokens,
-)
+from wordorder.training.training import Training
 from wordorder.training.training_data import TrainingData
+from wordorder.training.validation import steps_between_validations, validation_tokens
 
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 2.0
 # With an open size these are timed first: the choices on two idle cores, for less and more time.
@@ -282,4 +279,5 @@ def memory_explained(config: TrainConfig, model: TokenModel) -> Iterator[None]:
         out = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not out and "allocate memory" not in str(error):
             raise
-        raise out_of_memory(config, model) from None
+        device = next(model.parameters()).device.type
+        raise out_of_memory(config, model, device=device) from None

@@ -1,16 +1,16 @@
 """Several processes that train one model: rank 0 leads, the others follow.
 
-torchrun starts the processes, and PyTorch's DistributedDataParallel sums the gradients. Every rank
-draws the batch of the whole run, which depends on the seed and the step alone, and computes every
-n-th row of it; the loss is divided by the number of targets of the whole batch. So the data, the
-masks and the losses are those of one process, but for rounding.
+torchrun starts the processes, and PyTorch's DistributedDataParallel sums the gradients. The batch
+depends on the seed and the step alone; a rank reads and computes every n-th row of it, and the loss
+is divided by the number of targets of the whole batch. So the data, the masks and the losses are
+those of one process, but for rounding.
 
     leader     read, plan, write ─ send state ─┬ announce ─ rows 0, n, … ┐
                                                │                         ├ sum ─ update ─ validate …
     follower   wait ───────────── receive ─────┴ listen ─── rows r, … ───┘
 
-Followers read no file and write none: the leader sends them the configuration, the tokens, the
-weights and the optimizer's state.
+Followers read no file: the leader sends them the configuration, the tokens, the weights and the
+optimizer's state. They write none, except their part of a split model's checkpoint (`parts`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -134,6 +135,34 @@ class Ranks:
                 dist.all_reduce(value)
         self.listening = self.connected
         return value
+
+    @contextlib.contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Let the ranks exchange values after the sum of a step; the step ends with this."""
+        self.listening = False
+        with explained():
+            yield
+        self.listening = self.connected
+
+    @cached_property
+    def processes_of_machine(self) -> dist.ProcessGroup | None:
+        """The ranks on this rank's machine; all ranks read it together for the first time.
+
+        None stands for all ranks: they are on one machine, or machines have other numbers of them.
+        """
+        numbers = torch.zeros(self.count, dtype=torch.int64)
+        numbers[self.rank] = self.on_this_machine
+        dist.all_reduce(numbers)
+        size = int(numbers[0])
+        if size == self.count or self.count % size or bool((numbers != size).any()):
+            return None
+        own, _ = dist.new_subgroups(size)  # torchrun numbers the ranks machine by machine
+        return own
+
+    @cached_property
+    def processes_for_files(self) -> dist.ProcessGroup:
+        """All ranks, for a thread that writes files; they read it together for the first time."""
+        return dist.new_group(backend="gloo")
 
     def parallel(self, forward: nn.Module, unused: bool) -> nn.Module:
         """Return a model whose gradients are averaged over all ranks in its backward pass.

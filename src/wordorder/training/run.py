@@ -52,6 +52,7 @@ RUN = FolderKind(
         "training/decisions.jsonl",
         "training/step-[0-9]*/state.safetensors",
         "training/step-[0-9]*/state.json",
+        "training/step-[0-9]*/shard-*.safetensors",
         *word_checkpoints.FILES,
         "tensorboard/events.out.tfevents.*",
         "extension.json",

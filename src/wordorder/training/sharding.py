@@ -3,13 +3,15 @@
 A rank holds 1/n of the weights, gradients and optimizer state, and gathers the weights of one block
 at a time. Muon needs whole matrices: each rank gathers the momentum of one shape at a time and
 orthogonalises it, the same work on every rank. Validation, samples and files use a whole copy of
-the weights (`collect`), which every rank has in its memory.
+the weights (`collect`), which every rank has in its memory; the rest of a checkpoint each rank
+writes for itself (`parts_of`).
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -19,10 +21,19 @@ from torch.distributed.tensor import DTensor
 
 from wordorder.model import TokenModel, make_model
 from wordorder.model.token_model import ParameterPart
-from wordorder.training.average import AveragedWeights
+from wordorder.training.average import PREFIX, AveragedWeights
 from wordorder.training.compute import DTYPES, Compute, use
 from wordorder.training.config import TrainConfig
-from wordorder.training.optimizers import Muon, Optimizer, by_shape, orthogonalise, shape_factor
+from wordorder.training.optimizers import (
+    MOMENTUM,
+    Muon,
+    Optimizer,
+    by_shape,
+    orthogonalise,
+    shape_factor,
+)
+from wordorder.training.parts import RankParts, seen_by_all
+from wordorder.training.ranks import Ranks
 
 
 def split(whole: TokenModel, config: TrainConfig, compute: Compute) -> TokenModel:
@@ -156,6 +167,7 @@ class SplitOptimizer(Optimizer):
         split = {id(p): by_name[name] for name, p in whole.named_parameters()}
         used = {id(part.parameter): split[id(part.parameter)] for part in parts}
         muon = SplitMuon(parts, used, DTYPES[compute.muon_dtype])
+        self.matrices = {id(p): name for name, p in whole.named_parameters()}
         super().__init__(
             model,
             muon_dtype=DTYPES[compute.muon_dtype],
@@ -168,6 +180,11 @@ class SplitOptimizer(Optimizer):
     def state(self) -> dict[str, Tensor]:
         """Return the tensors to save in a checkpoint; all ranks call it together."""
         return {name: gathered(value) for name, value in super().state().items()}
+
+    def parts(self) -> dict[str, Tensor]:
+        """Return the tensors to save in a checkpoint as they are, split."""
+        momenta = {f"{MOMENTUM}{self.matrices[key]}": v for key, v in self.muon.momenta.items()}
+        return {**momenta, **self.adam_state()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         super().load_state(tensors)
@@ -197,10 +214,26 @@ class SplitAverage(AveragedWeights):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the mean by name, whole; all ranks call it together."""
-        return {
-            name: gathered(_as_part(value, self.weights[name]))
-            for name, value in super().tensors().items()
-        }
+        return {name: gathered(value) for name, value in self.parts().items()}
+
+    def parts(self) -> dict[str, Tensor]:
+        """Return the mean by name as it is, split."""
+        return {n: _as_part(value, self.weights[n]) for n, value in super().tensors().items()}
+
+
+def parts_of(
+    optimizer: SplitOptimizer, average: SplitAverage | None, folder: Path, ranks: Ranks
+) -> RankParts | None:
+    """Return a copy of this rank's part of a checkpoint; all ranks call it together.
+
+    None, if not all ranks see the folder, into which each would write.
+    """
+    if not seen_by_all(folder, ranks):
+        return None
+    tensors = {f"optimizer.{name}": tensor for name, tensor in optimizer.parts().items()}
+    if average is not None:
+        tensors |= {f"{PREFIX}{name}": tensor for name, tensor in average.parts().items()}
+    return RankParts(folder, tensors, ranks.processes_for_files)
 
 
 def _part_of(value: Tensor, like: Tensor) -> Tensor:

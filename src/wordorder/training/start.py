@@ -65,7 +65,7 @@ from wordorder.training.recorded import naming_damage, no_run_folder
 from wordorder.training.run import RUN, Run, check_trust
 from wordorder.training.run_controller import RunController
 from wordorder.training.timing import Deadline
-from wordorder.training.training import Training, not_finite
+from wordorder.training.training import Training
 from wordorder.training.training_data import (
     TrainingData,
     check_same_split,
@@ -162,7 +162,7 @@ def train_in_held_folder(
         show.say(warning)
     if first and weights is None:
         weights = weights_of(first, shape_of(config.model))
-    if weights is not None and (name := not_finite(weights)):
+    if weights is not None and (name := checkpoints.not_finite(weights)):
         source = f"--init {config.init}" if config.init else "the initial weights"
         raise BadInput(
             f"{source}: the weight {name} is not finite: start from other weights",

@@ -9,8 +9,9 @@ from wordorder.errors import BadInput
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling, generate
 from wordorder.numerals import counted
-from wordorder.text.conversation import ChatPrompt
+from wordorder.text.conversation import ChatPrompt, Conversation, question
 from wordorder.text.prompt import Prompt
+from wordorder.training.training_data import TrainingData, choosing_text
 
 
 def generate_text(
@@ -60,3 +61,13 @@ def decoded(
         count += 1
         yield decoder.feed(token)
     yield decoder.finish(ran_out=count == sampling.max_tokens)
+
+
+def sample_prompt(text: str, training_data: TrainingData) -> Prompt | ChatPrompt:
+    """Return the prompt of samples in training: a text, or a question that was held out."""
+    if getattr(training_data, "template", None) is None:
+        return Prompt(text, training_data.tokenizer)
+    store = choosing_text(training_data)
+    first = slice(0, int(store.sizes[0]))
+    conversation = Conversation(training_data.template, training_data.tokenizer)
+    return question(text, store.tokens[first], store.answers[first], conversation)

@@ -8,37 +8,33 @@ the recorded decisions (`decisions.py`) a killed run resumes bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wordorder.batch import Batch
+from wordorder.batch import WHOLE, Batch, RowShare
 from wordorder.errors import Failed
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling
-from wordorder.text.conversation import ChatPrompt, Conversation, question
-from wordorder.text.prompt import Prompt
 from wordorder.training import checkpoints
 from wordorder.training.average import PREFIX, AveragedWeights
 from wordorder.training.best import BestWeights
 from wordorder.training.compute import DTYPES, Compute
 from wordorder.training.config import TrainConfig
+from wordorder.training.metrics import expert_loads
 from wordorder.training.optimizers import Optimizer
+from wordorder.training.parts import RankParts
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.ranks import ALONE, Ranks, explained
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
-from wordorder.training.text_generation import generate_text
+from wordorder.training.text_generation import generate_text, sample_prompt
 from wordorder.training.tokenized_text import bits_per_byte
-from wordorder.training.training_data import TrainingData, choosing_text
-from wordorder.training.validation import validation_record
+from wordorder.training.training_data import TrainingData
+from wordorder.training.validation import steps_between_validations, validation_record
 
-# Validations of a run: twenty if they take at most this share of its time, but at least ten.
-VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
-# A validation during training reads the tokens of four steps, and takes as long as one or two.
-VALIDATION_STEPS, LEAST_VALIDATION_TOKENS = 4, 8192
 SAMPLE_TOKENS = 48
 
 
@@ -143,7 +139,8 @@ class Training:
                 code="training.not-finite",
             )
         momentum = momentum_at(index, config.momentum)
-        self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
+        with self.ranks.exchanging():
+            self.optimizer.step(matrix_rate=matrix_rate, rate=rate, momentum=momentum)
         shares = self.model.balance_experts()
         self.done += 1
         if self.average is not None:
@@ -171,12 +168,13 @@ class Training:
         self.optimizer.zero_gradients()
         self.model.take_loads()  # of timings
         numbers = range(index * config.accumulate, (index + 1) * config.accumulate)
-        batches = [self.batches.at(number) for number in numbers]
-        counted = max(1, sum(int((batch.targets >= 0).sum()) for batch in batches))
+        read = self._rows_read()
+        drawn = [self._drawn(number, read) for number in numbers]
+        counted = max(1, sum(targets for _, targets in drawn))
         total = torch.zeros((), device=device)
-        for number, batch in zip(numbers, batches, strict=True):
-            positioned = self.with_sampled_positions(batch.to(device), number)
-            rows = self.ranks.rows.of(positioned)
+        for number, (batch, _) in zip(numbers, drawn, strict=True):
+            rows = self.with_sampled_positions(batch.to(device), number, read)
+            rows = rows if read.count > 1 else self.ranks.rows.of(rows)
             with self.ranks.last_of_step(self.forward, number == numbers[-1]), explained():
                 loss = self.forward(rows).sum() / counted
                 # Gradients are averaged over ranks, whose losses are to be added.
@@ -187,10 +185,26 @@ class Training:
         if self.is_split:
             from wordorder.training.sharding import clip_gradients
 
-            norm = clip_gradients(self.parameters, clip, self.ranks.count)
+            with explained():
+                norm = clip_gradients(self.parameters, clip, self.ranks.count)
         else:
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         return float(total), float(norm)
+
+    def _rows_read(self) -> RowShare:
+        """Return which rows of a batch are read: those of this process, or all."""
+        rows = self.ranks.rows
+        # Positions may be sampled from those of all rows, which differ in packed documents.
+        if rows.count > 1 and self.model.samples_positions and self.batches.isolate_documents:
+            return WHOLE
+        return rows
+
+    def _drawn(self, number: int, read: RowShare) -> tuple[Batch, int]:
+        """Return some rows of a batch, and the number of targets in all its rows."""
+        if read.count > 1:
+            return self.batches.share(number, read)
+        batch = self.batches.at(number)
+        return batch, int((batch.targets >= 0).sum())
 
     def split(self) -> None:
         """Split the weights, gradients and optimizer state over the ranks from now on.
@@ -237,10 +251,14 @@ class Training:
         with explained():
             return self.average.tensors()
 
-    def with_sampled_positions(self, batch: Batch, number: int) -> Batch:
-        """Return a batch with the positions that the embedding samples for it in training."""
+    def with_sampled_positions(self, batch: Batch, number: int, rows: RowShare = WHOLE) -> Batch:
+        """Return a batch with the positions that the embedding samples for it in training.
+
+        Args:
+            rows: which rows of the batch these are.
+        """
         generator = torch.Generator().manual_seed(_mixed(self.config.seed, number))
-        return self.model.sample_positions(batch, generator)
+        return self.model.sample_positions(batch, generator, rows)
 
     def validate(self, most_tokens: int, *, final: bool = False) -> dict[str, Any]:
         """Return the loss on the beginning of a held-out text, as a record.
@@ -270,7 +288,7 @@ class Training:
         if self.config.objective != "next-token":
             return None
         self.collect()
-        prompt = self._sample_prompt()
+        prompt = sample_prompt(self.config.sample_prompt, self.training_data)
         room = self.model.room(len(prompt.tokens))
         tokens = SAMPLE_TOKENS if room is None else min(room, SAMPLE_TOKENS)
         if not tokens:
@@ -278,16 +296,6 @@ class Training:
         sampling = Sampling(max_tokens=tokens, seed=self.config.seed)
         written = "".join(generate_text(self.model, prompt, sampling))
         return {"step": self.done, "sample": prompt.text + written}
-
-    def _sample_prompt(self) -> Prompt | ChatPrompt:
-        """Return the prompt of samples: the configured text, or a question that was held out."""
-        text, data = self.config.sample_prompt, self.training_data
-        if getattr(data, "template", None) is None:
-            return Prompt(text, data.tokenizer)
-        store = choosing_text(data)
-        first = slice(0, int(store.sizes[0]))
-        conversation = Conversation(data.template, data.tokenizer)
-        return question(text, store.tokens[first], store.answers[first], conversation)
 
     def save(self, folder: Path, decisions: Sequence[dict[str, Any]] = ()) -> None:
         """Write a checkpoint for resuming, and the weights for other commands.
@@ -299,9 +307,38 @@ class Training:
             Failed: a weight is not finite; the previous checkpoint remains.
             OSError: a file cannot be written; the previous checkpoint remains.
         """
-        optimizer = self.collect(optimizer=True)
+        self.write(folder, self.snapshot(folder, decisions))
+
+    def write(self, folder: Path, snapshot: checkpoints.UnwrittenCheckpoint) -> None:
+        """Write a snapshot of this run; see `save`."""
+        snapshot.write(folder)
+        self.saved = snapshot.step
+
+    def parts(self, folder: Path) -> RankParts | None:
+        """Return this rank's part of the optimizer and average of a split model.
+
+        All ranks do this together. None if not all of them see the folder.
+        """
+        from wordorder.training.sharding import parts_of
+
+        self.ranks.send({"do": "parts", "folder": str(folder)})
+        return parts_of(self.optimizer, self.average, folder, self.ranks)
+
+    def snapshot(
+        self, folder: Path, decisions: Sequence[dict[str, Any]] = (), *, copied: bool = False
+    ) -> checkpoints.UnwrittenCheckpoint:
+        """Return what `save` writes.
+
+        Args:
+            copied: copy the tensors that the next step changes.
+
+        Raises:
+            Failed: a weight is not finite.
+            OSError: a split model has no folder for its parts.
+        """
+        self.collect()
         weights, best = self.model.state_dict(), self.best
-        if name := not_finite(weights):
+        if name := checkpoints.not_finite(weights):
             raise Failed(
                 f"the weight {name} is not finite after step {self.done} and is not saved: try a "
                 "lower --learning-rate and --matrix-learning-rate, or --dtype float32",
@@ -309,20 +346,28 @@ class Training:
             )
         prefix = checkpoints.MODEL_PREFIX
         tensors = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
-        tensors |= {f"optimizer.{n}": tensor for n, tensor in optimizer.items()}
-        tensors |= best.tensors() if best else {}
+        parts, into = None, checkpoints.folder_for_parts(folder) if self.is_split else None
+        if into is not None and (parts := self.parts(into)) is None:
+            into.rmdir()
+        if parts is None:  # everything is in one file
+            tensors |= {f"optimizer.{n}": t for n, t in self.collect(optimizer=True).items()}
         extra = {
             "model": self.model.config.to_dict(),
             "decisions": list(decisions),
             "best": best.facts() if best else {},
         }
         if self.average is not None:
-            tensors |= {f"{PREFIX}{name}": tensor for name, tensor in self.averaged().items()}
+            if parts is None:
+                tensors |= {f"{PREFIX}{name}": tensor for name, tensor in self.averaged().items()}
             extra["average"] = self.average.count
-        checkpoints.save(folder / "training", self.done, tensors, extra)
+        if copied:
+            tensors = {n: tensor.detach().to("cpu", copy=True) for n, tensor in tensors.items()}
+        last = {name: tensors[f"{prefix}{name}"] for name in weights}
+        tensors |= best.tensors() if best else {}  # which no step changes
         best_weights = best.weights if best else None
-        checkpoints.save_weights(folder / "model.safetensors", best_weights or weights)
-        self.saved = self.done
+        return checkpoints.UnwrittenCheckpoint(
+            self.done, tensors, extra, best_weights or last, parts
+        )
 
     def load(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Restore the weights and the optimizer from a checkpoint of the same model."""
@@ -342,42 +387,9 @@ class Training:
         self.done = self.saved = checkpoint.step
 
 
-def expert_loads(shares: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Return the fields of a step's record about the loads of experts; {} without experts.
-
-    Args:
-        shares: for each layer with experts, the fraction of the choices of each expert.
-    """
-    if not shares:
-        return {}
-    return {
-        "expert_shares": [[round(share, 4) for share in layer] for layer in shares],
-        # 1 if every expert computes as many tokens as the others.
-        "busiest_expert": max(len(layer) * max(layer) for layer in shares),
-    }
-
-
 def lower_rate(config: TrainConfig, name: str) -> float:
     """Return a learning rate to suggest after divergence: a third, at most the default."""
     return min(getattr(config, name) / 3, getattr(TrainConfig, name))
-
-
-def not_finite(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the name of a weight that is not finite; None if all are."""
-    return next((name for name, w in weights.items() if not bool(w.isfinite().all())), None)
-
-
-def steps_between_validations(config: TrainConfig, steps: int) -> int:
-    """Return the number of steps between validations, for a planned number of steps."""
-    # A forward pass takes a third of a step.
-    cost = validation_tokens(config) / tokens_per_step(config) / 3
-    cheap = math.ceil(cost / SHARE_OF_TIME)
-    return max(1, steps // VALIDATIONS, min(steps // FEWEST_VALIDATIONS, cheap))
-
-
-def validation_tokens(config: TrainConfig) -> int:
-    """Return the largest number of tokens that a validation during training reads."""
-    return max(LEAST_VALIDATION_TOKENS, VALIDATION_STEPS * tokens_per_step(config))
 
 
 def _mixed(seed: int, number: int) -> int:

@@ -1,4 +1,4 @@
-"""The loss on held-out text as a record, of one text or of each part of a mixture."""
+"""The loss on held-out text as a record, of one text or of each part of a mixture; how often."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from wordorder.evaluation.loss import Loss, evaluate
 from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore, beginning
 from wordorder.training.config import TrainConfig
+from wordorder.training.plan import tokens_per_step
 from wordorder.training.training_data import TrainingData
+
+# Validations of a run: twenty if they take at most this share of its time, but at least ten.
+VALIDATIONS, FEWEST_VALIDATIONS, SHARE_OF_TIME = 20, 10, 0.06
+# A validation during training reads the tokens of four steps, and takes as long as one or two.
+VALIDATION_STEPS, LEAST_VALIDATION_TOKENS = 4, 8192
 
 
 def validation_record(
@@ -103,3 +109,16 @@ def mean_of_losses(losses: Sequence[Loss], weights: Sequence[float]) -> Loss:
         documents=sum(loss.documents for loss in losses),
         answers_only=losses[0].answers_only,
     )
+
+
+def steps_between_validations(config: TrainConfig, steps: int) -> int:
+    """Return the number of steps between validations, for a planned number of steps."""
+    # A forward pass takes a third of a step.
+    cost = validation_tokens(config) / tokens_per_step(config) / 3
+    cheap = math.ceil(cost / SHARE_OF_TIME)
+    return max(1, steps // VALIDATIONS, min(steps // FEWEST_VALIDATIONS, cheap))
+
+
+def validation_tokens(config: TrainConfig) -> int:
+    """Return the largest number of tokens that a validation during training reads."""
+    return max(LEAST_VALIDATION_TOKENS, VALIDATION_STEPS * tokens_per_step(config))

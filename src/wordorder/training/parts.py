@@ -1,0 +1,81 @@
+"""The part of a checkpoint that each rank of a split model writes.
+
+PyTorch's distributed checkpoint writes safetensors files, with the place of each piece in its
+tensor, of the optimizer's state and of the averaged weights. They hold no pickles. Rank 0 adds the
+whole weights, as in every checkpoint, and one process can read all of it (`read_parts`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from wordorder.training.ranks import Ranks, explained, lost
+
+
+def seen_by_all(folder: Path, ranks: Ranks) -> bool:
+    """Return whether all ranks see a folder; they call it together."""
+    seen = torch.tensor(int(folder.is_dir()))
+    with explained():
+        dist.all_reduce(seen, dist.ReduceOp.MIN)
+    return bool(seen)
+
+
+class RankParts:
+    """A copy of the tensors of which this rank writes its part.
+
+    Args:
+        folder: all ranks write into it.
+        tensors: split or whole, with the same names on all ranks.
+        processes: all ranks, connected by gloo for no other use: another thread writes.
+    """
+
+    def __init__(
+        self, folder: Path, tensors: Mapping[str, Tensor], processes: dist.ProcessGroup
+    ) -> None:
+        self.folder, self.processes = folder, processes
+        self.tensors = {n: tensor.detach().to("cpu", copy=True) for n, tensor in tensors.items()}
+
+    def write(self) -> None:
+        """Write this rank's part, and wait for those of the others; all ranks call it.
+
+        Raises:
+            OSError: a rank cannot write its part.
+            Failed: another rank has ended.
+        """
+        from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
+        from torch.distributed.checkpoint.api import CheckpointException
+
+        writer = HuggingFaceStorageWriter(str(self.folder), save_distributed=True)
+        try:
+            with explained():
+                save(self.tensors, storage_writer=writer, process_group=self.processes)
+        except CheckpointException as error:
+            causes = [cause for cause, _ in error.failures.values()]
+            raise next((c for c in causes if isinstance(c, OSError)), lost()) from error
+
+
+def read_parts(folder: Path, without: Collection[str]) -> dict[str, Tensor]:
+    """Return the tensors of all parts in a folder, whole, by this process alone.
+
+    Args:
+        without: names of tensors to leave out.
+    """
+    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+
+    reader = HuggingFaceStorageReader(str(folder))
+    described = reader.read_metadata().state_dict_metadata
+    tensors = {
+        name: torch.empty(tensor.size, dtype=tensor.properties.dtype)
+        for name, tensor in described.items()
+        if name not in without
+    }
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        load(tensors, storage_reader=reader, no_dist=True)
+    return tensors
