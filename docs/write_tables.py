@@ -254,6 +254,44 @@ def task_results() -> str:
     return table(["task", "embedding", *trials], rows)
 
 
+# Longer context
+
+
+def extended() -> dict[str, list[dict[str, float]]]:
+    """Return the measures of each row of benchmarks/extension.py, one dict for each seed."""
+    record = json.loads((EVIDENCE / "extension.json").read_text(encoding="utf-8"))
+    rows: dict[str, list[dict[str, float]]] = record["rows"]
+    return rows
+
+
+def extension() -> str:
+    """Return the table of losses: each method without training, and fine-tuned."""
+    measures = ("whole", "near", "short", "passkey")
+
+    def cells(name: str) -> list[str]:
+        seeds = extended().get(name)
+        if not seeds:
+            return [""] * len(measures)
+        means = {m: sum(seed[m] for seed in seeds) / len(seeds) for m in measures}
+        return [f"{means[m]:.{0 if m == 'passkey' else 3}f}" for m in measures]
+
+    methods = [n for n in extended() if not n.startswith("control") and not n.endswith(" tuned")]
+    rows = [[f"`{name}`", *cells(name), *cells(f"{name}, tuned")] for name in methods]
+    rows.append(["control: the same tokens at 256", *cells(""), *cells("control at 256")])
+    tuned = [f"tuned: {measures[0]}", *measures[1:]]
+    return table(["", *measures, *tuned], rows, align="---:")
+
+
+def extension_passkey() -> str:
+    """Return the table of the keys found, by depth."""
+    depths = [name for name in next(iter(extended().values()))[0] if name.startswith("depth ")]
+    rows = [
+        [name, *(f"{sum(s[d] for s in seeds) / len(seeds):.0f}" for d in depths)]
+        for name, seeds in extended().items()
+    ]
+    return table(["", *(d.removeprefix("depth ") for d in depths)], rows, align="---:")
+
+
 # Ten million words
 
 
@@ -283,6 +321,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "tuned-rates": tuned_rates,
     "probe-position": probe_position,
     "task-results": task_results,
+    "extension": extension,
+    "extension-passkey": extension_passkey,
     "ten-million-words": ten_million_words,
     "ten-million-blimp": ten_million_blimp,
     "ten-million-status": ten_million_status,

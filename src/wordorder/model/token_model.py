@@ -61,9 +61,7 @@ class TokenModel(nn.Module):
         self.compute_dtype = torch.float32
         self.attention_kernel: KernelName = "auto"
         self.rows = WHOLE
-        # As nn.Embedding, without its random values: `initialise` sets all.
-        table = torch.empty(config.vocabulary_size, config.width)
-        self.embedding = nn.Embedding.from_pretrained(table, freeze=False)
+        self.embedding = nn.Embedding(config.vocabulary_size, config.width)
         self.head = None
         if not config.tied_embeddings:
             self.head = Linear(config.width, config.vocabulary_size, bias=False)

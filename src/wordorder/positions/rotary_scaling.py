@@ -158,10 +158,14 @@ SCALINGS: dict[str, Callable[..., Scaled]] = {
 }
 
 
-@cache
 def parameters_of(scaling: str) -> tuple[str, ...]:
     """Return the names of a scaling's parameters besides the frequencies."""
-    parameters = inspect.signature(SCALINGS[scaling]).parameters.values()
+    return _keywords(SCALINGS[scaling])
+
+
+@cache
+def _keywords(function: Callable[..., Scaled]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
     return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
