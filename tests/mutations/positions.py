@@ -359,7 +359,7 @@ MUTANTS = (
     slip(
         "randomized",
         "drawn and not sorted",
-        ("[:count].sort().values", "[:count]"),
+        ("        draw = draw.sort().values\n", ""),
     ),
     slip(
         "randomized",
