@@ -148,7 +148,7 @@ CLAIMS = (
     Claim(
         "parallel-is-fast",
         "article",
-        "Measurements all tokens at once, in parallel, makes a transformer train faster than a "
+        "Reading all tokens at once, in parallel, makes a transformer train faster than a "
         "recurrent model.",
         "the article, 'Transformers have no sense of order'",
         "no figures",
