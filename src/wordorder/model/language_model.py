@@ -203,12 +203,7 @@ class LanguageModel(TokenModel):
     def sample_positions(
         self, batch: Batch, generator: torch.Generator, rows: RowShare = WHOLE
     ) -> Batch:
-        """Return a batch with the positions that training feeds; most embeddings change none.
-
-        Args:
-            rows: which rows of a whole batch these are; with a share, the positions of all rows
-                must be the same.
-        """
+        """Return a batch with the positions that training feeds; see `TokenModel`."""
         if not self.samples_positions:
             return batch
         positions = batch.positions

@@ -55,7 +55,8 @@ class Conversation:
     ) -> None:
         self.template, self.tokenizer = template, tokenizer
         self.system = [] if system is None else [Turn("system", system)]
-        template.pieces([*self.system, Turn("user", "a")], answering=True)
+        if self.system:
+            template.pieces([*self.system, Turn("user", "a")], answering=True)
         self.ends = template.ends_of_answer(tokenizer)
         self.turns: list[Turn] = []
 

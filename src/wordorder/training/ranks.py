@@ -148,7 +148,8 @@ class Ranks:
     def processes_of_machine(self) -> dist.ProcessGroup | None:
         """The ranks on this rank's machine; all ranks read it together for the first time.
 
-        None stands for all ranks: they are on one machine, or machines have other numbers of them.
+        None if there is no such group: all ranks are on one machine, or the machines have
+        different numbers of ranks. Collectives then run over all ranks.
         """
         numbers = torch.zeros(self.count, dtype=torch.int64)
         numbers[self.rank] = self.on_this_machine
