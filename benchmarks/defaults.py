@@ -2,7 +2,7 @@
 
     python benchmarks/defaults.py [--out evidence/defaults.jsonl]
         [--variants default unscaled] [--sizes nano tiny] [--steps 400]
-        [--positions none sinusoidal learned rotary alibi] [--seeds 3]
+        [--positions none sinusoidal learned rotary alibi] [--seeds 3] [--trained-length 256]
 
 Every combination is one run on the built-in text, computed in the same way (one thread, bfloat16,
 eager, plain attention), and one line of the file: its settings, its loss on the whole validation
@@ -64,6 +64,7 @@ def main() -> None:
         cell = {
             "variant": variant,
             "size": size,
+            "trained_length": options.trained_length or PRESETS[size]["trained_length"],
             "batch_size": options.batch_size,
             "steps": steps,
             "position": position,
@@ -82,7 +83,7 @@ def run(cell: dict[str, Any]) -> dict[str, Any]:
     changes = VARIANTS[cell["variant"]]
     of_model = {f for f in wo.ModelConfig.__dataclass_fields__ if f in changes}
     model = wo.ModelConfig(
-        **PRESETS[cell["size"]],
+        **{**PRESETS[cell["size"]], "trained_length": cell["trained_length"]},
         position=cell["position"],
         **{name: changes[name] for name in of_model},
     )
@@ -121,8 +122,9 @@ def run(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def _key(cell: dict[str, Any]) -> tuple[Any, ...]:
+    length = cell.get("trained_length", PRESETS[cell["size"]]["trained_length"])
     names = ("variant", "size", "batch_size", "steps", "position", "seed")
-    return tuple(cell[name] for name in names)
+    return length, *(cell[name] for name in names)
 
 
 def _options() -> argparse.Namespace:
@@ -131,6 +133,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["default", "unscaled"])
     parser.add_argument("--sizes", nargs="+", choices=PRESETS, default=["nano"])
     parser.add_argument("--steps", nargs="+", type=int, default=[400])
+    parser.add_argument("--trained-length", type=int, default=0, help="0: that of the size")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--positions", nargs="+", default=POSITIONS)
     parser.add_argument("--seeds", type=int, default=3)
