@@ -86,6 +86,28 @@ def by_phenomenon(evidence: Evidence) -> tuple[list[str], Rows]:
     return ["phenomenon", *columns], rows
 
 
+def trials(evidence: Evidence) -> tuple[list[str], Rows]:
+    """Return the head and the rows of the table of short runs, the lowest loss of each row bold."""
+    losses: dict[str, dict[float, list[float]]] = {}
+    for line in evidence.rates:
+        of_position = losses.setdefault(line["position"], {})
+        of_position.setdefault(line["rate"], []).append(line["development_loss"])
+    factors = sorted({factor for of_position in losses.values() for factor in of_position})
+    rows = []
+    for position, of_position in losses.items():
+        means = {factor: math.fsum(each) / len(each) for factor, each in of_position.items()}
+        cells = [
+            ""
+            if factor not in means
+            else f"**{means[factor]:.3f}**"
+            if means[factor] == min(means.values())
+            else f"{means[factor]:.3f}"
+            for factor in factors
+        ]
+        rows.append([f"`{position}`", *cells, str(max(map(len, of_position.values())))])
+    return ["position", *(f"rate x {factor:g}" for factor in factors), "seeds"], rows
+
+
 def status(evidence: Evidence) -> str:
     """Return what is measured so far, what it cost, and what it could have found."""
     later = sum(len(evidence.runs.get(position, ())) for position in LATER)

@@ -157,18 +157,17 @@ def longer_or_larger() -> str:
 
 
 def sizes_and_dropout() -> str:
-    usual = {"nano": 128, "tiny": 256, "mini": 256, "small": 256}
-    order = list(usual)
+    order = ("nano", "tiny", "mini")
     runs = sorted(
         lines("sizes-and-dropout.jsonl"),
-        key=lambda r: (order.index(r["size"]), r["tokens"], r["dropout"]),
+        key=lambda r: (order.index(r["size"]), r["steps"], r["variant"]),
     )
     rows = [
         [
-            r["size"] + (f", context {r['context']}" if r["size"] == "small" else ""),
-            f"{r['dropout']:g}",
-            f"{r['tokens'] / 1e6:.2f} M",
-            f"{r['tokens'] / 351_000:.1f}",
+            r["size"],
+            r["variant"].removeprefix("dropout-"),
+            f"{r['steps'] * r['batch_size'] * r['trained_length'] / 1e6:.2f} M",
+            f"{r['passes']:.1f}",
             f"{r['loss']:.3f}",
             f"{r['bits_per_byte']:.3f}",
             f"{r['seconds'] / 60:.1f}",
@@ -177,6 +176,36 @@ def sizes_and_dropout() -> str:
     ]
     head = ["model", "dropout", "tokens read", "passes", "loss", "bits per byte", "minutes"]
     return table(head, rows)
+
+
+def quickstart() -> str:
+    runs = json.loads((EVIDENCE / "quickstart.json").read_text(encoding="utf-8"))["runs"]
+    rows = [
+        [
+            f"{r['processor']}, {r['machine']}",
+            f"`{r['command'].split(', ')[0]}`",
+            f"{r['chosen']}, {r['threads']} thread{'s' * (r['threads'] > 1)}",
+            f"{r['steps']:,}",
+            f"{r['tokens'] / 1e6:.2f} M",
+            f"{r['loss']:.3f}",
+            f"{r['bits_per_byte']:.3f}",
+            f"{r['seconds_in_all']:.0f}",
+        ]
+        for r in runs
+    ]
+    head = ["machine", "command", "model", "steps", "tokens", "loss", "bits per byte", "seconds"]
+    return table(head, rows)
+
+
+def busy_loop() -> str:
+    evidence = json.loads((EVIDENCE / "quickstart.json").read_text(encoding="utf-8"))
+    beside = evidence["beside_one_busy_loop"]
+    chosen, fixed = beside["steps_with_threads_chosen"], beside["steps_with_one_thread"]
+    rows = [
+        ["the command's choice", *map(str, chosen), f"{sum(chosen) / sum(fixed):.2f}"],
+        ["`--threads 1`", *map(str, fixed), "1"],
+    ]
+    return table(["threads", *(f"round {i + 1}" for i in range(len(fixed))), "share"], rows)
 
 
 # A comparison
@@ -308,6 +337,10 @@ def ten_million_blimp() -> str:
     return table(*ten_million_table.by_phenomenon(ten_million()))
 
 
+def ten_million_rates() -> str:
+    return table(*ten_million_table.trials(ten_million()))
+
+
 def ten_million_status() -> str:
     return ten_million_table.status(ten_million())
 
@@ -317,6 +350,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "words-multiplied": words_multiplied,
     "longer-or-larger": longer_or_larger,
     "sizes-and-dropout": sizes_and_dropout,
+    "quickstart": quickstart,
+    "busy-loop": busy_loop,
     "compare-example": compare_example,
     "tuned-rates": tuned_rates,
     "probe-position": probe_position,
@@ -325,6 +360,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "extension-passkey": extension_passkey,
     "ten-million-words": ten_million_words,
     "ten-million-blimp": ten_million_blimp,
+    "ten-million-rates": ten_million_rates,
     "ten-million-status": ten_million_status,
 }
 

@@ -69,7 +69,7 @@ def test_what_is_typed_wins_over_the_default_and_that_over_the_fields() -> None:
         ("r --share=-1", "--share is -1.0: it must be at least 0"),
         ("r --share nan", "--share is nan: it must be a finite number, at least 0"),
         ("r --kind c", "--kind is c: it must be a or b"),
-        ("r --width", "--width is without a value; wordorder x --help lists the options"),
+        ("r --width", "--width has no value; wordorder x --help lists the options"),
         ("r --width 101", "width 101 is past 100: take less"),
         ("r --share 2", "share 2.0 is past 1: take less"),
     ],
@@ -113,7 +113,7 @@ class Flags:
         ("--data a --no-muonn", "cli.unknown-option", "did you mean --no-muon?"),
         ("--data a --jsn", "cli.unknown-option", "did you mean --json?"),
         ("--data a --modle b", "cli.unknown-option", "did you mean --model?"),
-        ("--data a --model", "cli.missing-value", "--model is without a value"),
+        ("--data a --model", "cli.missing-value", "--model has no value"),
     ],
 )
 def test_errors_of_the_parser_have_codes(typed: str, code: str, part: str) -> None:

@@ -42,7 +42,7 @@ REMEDIES = [
         drop="--sample-prompt",
     ),
     Remedy("--time 1s", "set the length of the run", drop="--time"),
-    Remedy("--inexact", "needs --resume", drop="--inexact"),
+    Remedy("--inexact", "only with --resume", drop="--inexact"),
     Remedy("--resume r", "leave out --width", drop="--width", cures=False),
     Remedy("--trained-length 500", "fewer than one context", add="--trained-length 128"),
     Remedy("--out r", "holds a run", add="--overwrite"),

@@ -212,7 +212,7 @@ def test_what_yaml_reads_otherwise_is_taken_as_it_was_meant() -> None:
         ("--no-muon --momentum 0.9", "--momentum is an option of Muon, which --no-muon disables"),
         ("--schedule cosine --decay 0.3", "--decay is an option of warmup-stable-decay"),
         ("--development-fraction 0 --keep best", "--keep best needs a development text"),
-        ("--inexact", "--inexact needs --resume"),
+        ("--inexact", "--inexact has an effect only with --resume"),
         ("--init r", "(bytes, 257 tokens): leave out --tokenizer"),
         ("--init r --vocabulary-size 257", "leave out --tokenizer and --vocabulary-size, or train"),
         ("--steps 2 --time 3s", "--time and --steps both set the length"),

@@ -123,17 +123,17 @@ REASONS: dict[str, Reason] = {
         "evidence/tasks-default.json",
     ),
     "no-sums-past-length": Reason(
-        "trained on sums of 8 digits, no position, t5, alibi and rotary are published to be right "
+        "trained on sums of 8 digits, no position, t5, alibi and rotary are reported to be right "
         "on at most .11 of sums of 10 digits",
         "claim adding-past-the-length",
     ),
     "coupled-digits": Reason(
-        "if digits of the same significance share a position, sums are published to stay right "
+        "if digits of the same significance share a position, sums are reported to stay right "
         "far past the trained length; one pilot run here had 1.00 at 10 digits after 8",
         "claim coupled-positions-add",
     ),
     "tracks-state": Reason(
-        "on sparse flip-flop one layer with path is published to err in 0.0001% of reads, one "
+        "on sparse flip-flop one layer with path is reported to err in 0.0001% of reads, one "
         "with rotary in 40.3%",
         "claim flip-flop",
     ),
@@ -207,7 +207,7 @@ NOTES: tuple[tuple[str, When], ...] = (
         {"task": ["state"], "position": ["rotary"]},
     ),
     (
-        "no embedding that llama.cpp has is published to add past the trained length",
+        "no embedding that llama.cpp has is reported to add past the trained length",
         {"task": ["arithmetic"], "longer": ["yes"], "load": ["llama.cpp"]},
     ),
 )

@@ -158,8 +158,8 @@ def _retrieval(cells: Sequence[Retrieved]) -> Group:
         rows.append(["", "exact", *_shares(exact, wilson(fmean(exact), len(by_text)))])
     texts, chance = max(cell.examples for cell in cells), 100 * cells[0].chance
     below = (
-        f"percent, by how deep it stands, of {counted(texts, 'text')} each\n"
-        f"chosen: tokens that were the likeliest of the ten they could be; guessing: {chance:.0f}\n"
+        f"percent, by depth in the text, of {counted(texts, 'text')} each\n"
+        f"chosen: tokens that were the likeliest of the ten candidates; guessing: {chance:.0f}\n"
         "exact: whole answers, each token the likeliest of all"
     )
     header = ["length", "", *(f"{depth:g}" for depth in depths), "all"]

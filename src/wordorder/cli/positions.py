@@ -82,7 +82,7 @@ def rows(about: dict[str, Any]) -> list[tuple[str, str]]:
     if about["places"]:
         sees = "nothing itself: it says which positions training feeds"
     elif about["door"] == "none":
-        sees = "nothing: what order a causal model sees comes from its mask"
+        sees = "nothing: the order that a causal model sees comes from its mask"
     elif not about["tells_order"]:
         sees = "no order: put it beside others, or rely on the mask of a causal model"
     added, model = about["parameters"], ModelConfig()

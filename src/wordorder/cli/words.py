@@ -61,7 +61,7 @@ class WordsOptions:
         export: write the table into this folder for the TensorBoard projector.
         sentences: a file with a sentence on each line: show those nearest to the given sentence,
             and whether a run tells the sentence from another order of it, by default reversed.
-        trust: run the code of your own embedding that the run names.
+        trust: run the code of a user-defined embedding in the run.
         json: print one JSON object.
     """
 

@@ -161,8 +161,8 @@ class ModelConfig:
             )
         if not self.first_norm and self.norm_placement == "after":
             raise BadInput(
-                "--no-first-norm leaves out a norm before attention, and with --norm-placement "
-                "after there is none: leave out one of the two",
+                "--no-first-norm leaves out a norm before attention, which --norm-placement after "
+                "does not have: leave out one of the two",
                 code="model.no-first-norm",
             )
         if self.heads % (self.key_value_heads or self.heads):

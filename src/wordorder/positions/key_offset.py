@@ -61,7 +61,7 @@ class KeyOffset(Position):
         super().__init__(shape)
         if shape.score_dim != shape.head_dim:
             raise PositionError(
-                "key-offset changes whole keys, of which latent attention gives it a part: use "
+                "key-offset changes whole keys, but latent attention gives it only a part: use "
                 "--attention standard",
                 code="positions.key-offset-latent",
             )

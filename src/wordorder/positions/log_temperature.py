@@ -82,7 +82,7 @@ class LogTemperature(Position):
             )
         if shape.score_dim != shape.head_dim:
             raise PositionError(
-                "log-temperature multiplies whole queries, of which latent attention gives it a "
+                "log-temperature multiplies whole queries, but latent attention gives it only a "
                 "part: use --attention standard",
                 code="positions.log-temperature-latent",
             )

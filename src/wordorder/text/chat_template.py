@@ -229,7 +229,7 @@ class JinjaTemplate(ChatTemplate):
             after = self._rendered(protected[: number + 1])
             if not (whole.startswith(before) and whole.startswith(after)):
                 raise BadInput(
-                    "the chat template of the tokenizer writes a turn otherwise when others "
+                    "the chat template of the tokenizer writes a turn differently when others "
                     "follow it, so answers cannot be told from prompts: use --chat-template chatml",
                     code="text.chat-template-rewrites",
                 )

@@ -279,7 +279,7 @@ def check_same(
     differs += _other_processor(recorded, here, say)
     if differs and not inexact:
         raise Refused(
-            f"the run cannot be resumed bit by bit on this machine: {'; '.join(differs)}. "
+            f"the run cannot be resumed bit for bit on this machine: {'; '.join(differs)}. "
             "Add --inexact to resume it anyway",
             code="training.other-machine",
         )

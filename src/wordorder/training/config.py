@@ -140,7 +140,7 @@ class TrainConfig:
     """use torch.compile; auto: if the run is long enough to repay it"""
     recompute: bool = False
     """compute each layer again in the backward pass instead of storing its activations: less
-    memory, a third more time, the same bits"""
+    memory, a third more arithmetic, the same bits"""
     shard: bool = False
     """with several ranks: split weights, gradients and optimizer state over them (FSDP2)"""
     threads: Threads = 0
@@ -166,8 +166,8 @@ class TrainConfig:
         if self.average != "none" and (self.keep == "last" or not self.development_fraction):
             setting = "--keep last" if self.keep == "last" else "--development-fraction 0"
             raise BadInput(
-                f"--average {self.average} is kept if it is better on the development text, and "
-                f"{setting} uses none: leave out one of the two",
+                f"--average {self.average} is kept if it is better on the development text, "
+                f"which {setting} does not use: leave out one of the two",
                 code="training.average-without-choice",
             )
         lengths = [name for name in LENGTHS if getattr(self, name) is not None]

@@ -28,7 +28,7 @@ class ExportOptions:
         own_code: with --to hf: write a modelling file although transformers has a class for the
             model. Where it has none, the modelling file is written in any case.
         overwrite: replace an earlier export in that folder.
-        trust: import the positional embedding that the run names if it is not wordorder's.
+        trust: run the code of a user-defined embedding in the run.
         json: print one JSON object instead of a table.
     """
 

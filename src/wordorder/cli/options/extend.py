@@ -45,12 +45,12 @@ class ExtendOptions:
         rate: learning rates of the fine-tuning, as a share of those of the run.
         batch_size: sequences in a batch of the fine-tuning; by default as many tokens per step as
             in the run.
-        seed: seed of the fine-tuning batches; by default another than that of the run.
+        seed: seed of the fine-tuning batches; by default different from that of the run.
         retrieval: kinds of retrieval to measure: passkey, multi-key, variable-tracking, recall; or
             none.
         resume: resume an extension that was stopped.
         parent: with --resume: the folder of the original run, if it has moved.
-        inexact: with --resume: resume even if the result cannot be the same bit by bit.
+        inexact: with --resume: resume even if the result cannot be the same bit for bit.
         device: auto, cpu, cuda or mps.
         trust: run the code of a user-defined embedding in the run.
         json: print one JSON object instead of tables.
@@ -91,7 +91,7 @@ def read_options(arguments: list[str]) -> ExtendOptions:
         (
             not options.resume,
             "parent inexact",
-            BadInput("{} needs --resume: leave it out", code="cli.extend-needs-resume"),
+            BadInput("{} has an effect only with --resume: leave it out", code="cli.extend-needs-resume"),
         ),
         (
             options.resume,
@@ -104,13 +104,13 @@ def read_options(arguments: list[str]) -> ExtendOptions:
         (
             method not in ("auto", "base"),
             "base",
-            BadInput("{} needs --method base: leave it out", code="cli.extend-needs-base"),
+            BadInput("{} has an effect only with --method base: leave it out", code="cli.extend-needs-base"),
         ),
         (
             method not in ("auto", "self-extend"),
             "neighbours",
             BadInput(
-                "{} needs --method self-extend: leave it out", code="cli.extend-needs-self-extend"
+                "{} has an effect only with --method self-extend: leave it out", code="cli.extend-needs-self-extend"
             ),
         ),
         (

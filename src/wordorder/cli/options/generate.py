@@ -30,13 +30,13 @@ class GenerateOptions:
         system: with --chat, the system prompt, before the first turn of every conversation.
         max_tokens: largest number of tokens to generate; generation also stops at the end of the
             document.
-        count: number of texts, each with another seed.
+        count: number of texts, each with a different seed.
         temperature: 0 always takes the most likely token, 1 samples from the model's distribution.
         top_k: sample from this many of the most likely tokens; 0: all.
         top_p: sample from the most likely tokens that together have this probability; 1: all.
         min_p: exclude tokens less likely than this share of the most likely one; 0: none.
         repetition_penalty: values above 1 make tokens that occurred before less likely.
-        seed: the same seed generates the same text; by default another each time.
+        seed: the same seed generates the same text; by default a new one each time.
         cache: cache keys and values; otherwise every token reads the whole text again.
         window: keep only this many of the last tokens, to generate any length with constant
             memory; 0: all.

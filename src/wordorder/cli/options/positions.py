@@ -74,6 +74,6 @@ def _check(options: PositionsOptions) -> None:
         )
     if options.answers is not None and not options.choose:
         raise BadInput(
-            "--answers belong to the questions of --choose: add --choose, or leave out --answers",
+            "--answers belongs to the questions of --choose: add --choose, or leave out --answers",
             code="cli.answers-without-choose",
         )

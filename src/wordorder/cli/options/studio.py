@@ -13,7 +13,7 @@ from wordorder.cli.arguments import parse
 
 @dataclass(frozen=True)
 class StudioOptions:
-    """Open a page on which to see how order enters a model.
+    """Open a page that shows how order enters a model.
 
     Needs the extra wordorder[studio]. The page is served on this machine alone; Ctrl-C ends it.
 

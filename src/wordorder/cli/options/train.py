@@ -20,12 +20,12 @@ class TrainOptions:
     Args:
         preset: sizes of the model: nano, tiny, mini, small or medium; other options override it.
             FAMILY-SIZE, such as gpt2-nano, is an architecture that --to hf holds: llama, qwen3,
-            smollm3, gpt2, neox, bloom, mpt or bert. auto chooses a size by the text and --time,
-            and is tiny if a size or --steps is set.
+            mistral, gemma3, smollm3, gpt2, neox, bloom, mpt, bert or modernbert. auto chooses a
+            size by the text and --time, and is tiny if a size, --steps or --tokens is set.
         config: a YAML file with options by name, such as trained_length: 128; typed options
             override it.
-        resume: resume the run in this folder, with the same result bit by bit.
-        inexact: with --resume: resume even if the result cannot be the same bit by bit.
+        resume: resume the run in this folder, with the same result bit for bit.
+        inexact: with --resume: resume even if the result cannot be the same bit for bit.
         trust: with --resume or --init: run the code of a user-defined embedding in the run.
         find_learning_rate: train several short runs with multiples of both learning rates instead,
             and print the development loss of each, with the command of the best; the folder of the
@@ -62,7 +62,7 @@ def read_options(arguments: list[str]) -> TrainOptions:
     if options.resume is None:
         if options.inexact:
             raise BadInput(
-                "--inexact needs --resume RUN: leave it out", code="cli.train-inexact-alone"
+                "--inexact has an effect only with --resume RUN: leave it out", code="cli.train-inexact-alone"
             )
         check_overruled(given, options.train)
     if options.find_learning_rate:

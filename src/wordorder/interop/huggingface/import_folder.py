@@ -243,7 +243,7 @@ def _configuration(folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadInput(f"{path} is not a JSON object: copy it again", code="interop.not-an-object")
     if {"training", "machine", "wordorder"} & set(values):
-        raise BadInput(f"{folder} is a run already: use it as it is", code="interop.is-a-run")
+        raise BadInput(f"{folder} is already a run: use it as it is", code="interop.is-a-run")
     if values.pop("auto_map", None):
         raise BadInput(
             f"{path} asks for code from the folder (auto_map), which import never runs: remove "

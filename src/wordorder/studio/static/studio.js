@@ -45,7 +45,7 @@ async function open({ focus = false } = {}) {
 function footer() {
   const runs = studio.runs.length
     ? h("details", {}, h("summary", {}, `Open runs: ${studio.runs.length}`), h("ul", {}, studio.runs.map(({ name, about }) => h("li", {}, `${name} (${about})`))))
-    : h("p", {}, "No run is open. Train one in the room Build, or open some with: wordorder studio RUN …");
+    : h("p", {}, "No run is open. Train one in the Build room, or open some with: wordorder studio RUN …");
   document.getElementById("footer").replaceChildren(h("p", {}, `wordorder ${studio.version}`), runs);
 }
 

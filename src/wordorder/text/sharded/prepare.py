@@ -115,7 +115,7 @@ def prepare(
         try:
             _Preparation(folder, config, processes, report).run(command)
         except OSError as error:
-            remedy = "check its permissions, and give the command again to continue"
+            remedy = "check its permissions, and run the command again to continue"
             raise cannot_write(error.filename or folder, error, remedy) from None
 
 

@@ -47,7 +47,7 @@ def run_all(
             done(futures[future])
     except BrokenProcessPool:
         raise Failed(
-            "a process that prepares the text has ended, perhaps because memory is full: give the "
+            "a process that prepares the text has ended, perhaps because memory is full: run the "
             "command again to continue, with fewer --processes",
             code="text.worker-lost",
         ) from None

@@ -40,7 +40,7 @@ export function needsRun(what) {
     h("p", {}, `${what} A button trains one on this machine, with the embedding rotary, on the documentation of Python; then every room works.`),
     h("p", {}, train), bar, words, trouble,
     h("details", { class: "command" }, h("summary", {}, "The same in a terminal"), h("pre", { tabindex: "0" }, "wordorder train --preset nano --time 40s --out runs/demo\nwordorder studio runs/demo")),
-    h("p", { class: "soft" }, "The room Build trains a model of your own; Order and Embedding work without one."));
+    h("p", { class: "soft" }, "The Build room trains a model of your own; Order and Embedding work without one."));
   return element;
 }
 

@@ -37,7 +37,7 @@ function newModel({ place, studio, state, signal, open }) {
   };
   const picture = drawn((width) => {
     const own = kept.picture?.picture;
-    if (!own) return h("p", { class: "small soft" }, "Its effect depends on the tokens, so there is no picture: the room Embedding has more.");
+    if (!own) return h("p", { class: "small soft" }, "Its effect depends on the tokens, so there is no picture: the Embedding room has more.");
     return heatMap({ width: Math.min(width, 420), height: 130, matrix: own.matrix, scale: { kind: SCALES[own.kind], most: largest(own.matrix) }, label: `${state.get("position")}: ${PICTURES[own.kind]}` });
   }, signal);
 

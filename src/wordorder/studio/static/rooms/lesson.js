@@ -31,7 +31,7 @@ export async function render({ place, studio, state, signal, reopen }) {
         step.quote ? h("figure", { class: "quote" }, h("h3", {}, "The article says"), h("blockquote", {}, step.quote)) : null,
         step.claims.length ? h("h3", {}, step.claims.length > 3 ? "All that was measured" : "What was measured") : null,
         step.claims.map((name) => verdictCard(verdicts.find((each) => each.name === name), step.claims.length > 3)),
-        h("p", { class: "soft small" }, "Measured with models of 1.3 million parameters: a verdict is one on the claim at that size. The loss says how much the next token surprises a model, in nats: lower is better, and 0.7 nats more means half the probability."))),
+        h("p", { class: "soft small" }, "Measured with models of 1.3 million parameters: a verdict is about the claim at that size. The loss says how much the next token surprises a model, in nats: lower is better, and 0.7 nats more means half the probability."))),
     h("div", { class: "controls turn" },
       number > 1 ? h("button", { type: "button", onclick: go(number - 1) }, `← ${STEPS[number - 2].title}`) : h("span", {}),
       number < STEPS.length ? h("button", { type: "button", class: "main", onclick: go(number + 1) }, `${STEPS[number].title} →`) : h("a", { class: "button", href: link("order") }, "To the rooms →")));
