@@ -9,9 +9,18 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from scipy import stats
 
 from wordorder.errors import BadInput
-from wordorder.experiments.statistics import Difference, difference, differs, holm, interval
+from wordorder.experiments.statistics import (
+    ByDocument,
+    Difference,
+    Spread,
+    difference,
+    differs,
+    holm,
+    interval,
+)
 
 SIMULATIONS = 2000
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -157,3 +166,32 @@ def test_what_makes_no_pairs_is_refused(
     with pytest.raises(BadInput) as caught:
         difference(values, baseline)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (0.9, 0.05, 0.05), (1.0, 0.3, 0.3, 0.3, 0.1)])
+def test_few_documents_do_not_tell_how_much_others_differ(weights: tuple[float, ...]) -> None:
+    """Five of unequal size count for 3.1: the interval is that of the seeds."""
+    rows = ByDocument(
+        tuple(tuple(x + 0.1 * i for i in range(len(weights))) for x in (1, 2, 4)), weights
+    )
+    found = difference([1.0, 2.0, 4.0], [0.0] * 3, rows)
+    assert not found.over_documents
+    assert (found.low, found.high) == (interval([1, 2, 4]).low, interval([1, 2, 4]).high)
+
+
+def test_the_quantile_of_two_variances_is_their_weighed_mean() -> None:
+    """3 seeds and 8 documents: t is 4.303 and 2.365; variances 1 and 3 of the mean."""
+    spread = Spread(3, 3.0, document_variance=3.0, document_freedom=7.0)
+    expected = (1 * stats.t.ppf(0.975, 2) + 3 * stats.t.ppf(0.975, 7)) / 4
+    assert stats.t.ppf(0.975, spread.freedom) == pytest.approx(expected)
+    assert Spread(3, 0.0, 3.0, 7.0).freedom == 7
+    assert Spread(3, 3.0).freedom == 2
+
+
+def test_documents_of_other_seeds_and_what_is_no_p_value_are_refused() -> None:
+    with pytest.raises(BadInput) as caught:
+        difference([1.0, 2.0, 3.0], [0.0] * 3, ByDocument(((0.0,) * 4,) * 2, (1.0,) * 4))
+    assert caught.value.code == "experiments.other-documents"
+    with pytest.raises(BadInput) as caught:
+        holm([0.01, math.nan, 0.2])
+    assert caught.value.code == "experiments.no-p-value"

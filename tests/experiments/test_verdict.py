@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from wordorder.experiments.certainty import seeds_needed
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.summary import summarise
 from wordorder.experiments.verdict import ComparisonVerdict, verdict
@@ -66,6 +67,61 @@ def test_the_made_up_comparison_in_words(made_up: MadeUp) -> None:
     costs = lines_on(said, "Costs")
     assert costs[0].endswith("none 0.97x, sinusoidal 0.98x, learned 1.00x, alibi 0.99x, t5 1.18x.")
     assert costs[2] == "Parameters added: learned 8,192, t5 768; the others none."
+
+
+def test_advice_and_power_allow_for_the_looks(made_up: MadeUp) -> None:
+    """A third look multiplies p by 9, and the seeds that are advised cost a fourth, 16."""
+    facts, records = made_up
+    looked = replace(facts, looks=[1, 2])
+    summary = summarise(looked, records)
+    alibi = next(r.against_baseline for r in summary.results if r.position == "alibi")
+    assert alibi is not None and (alibi.compared, alibi.looks) == (5, 3)
+    assert (alibi.tests, alibi.tests_after_another_look) == (45, 80)
+    said = verdict(summary)
+    assert "at Holm's first step of 5 and after 3 looks at the results, " in said.certainty[0]
+    assert " after Holm over 5, times 9 for 3 looks; 3 seeds)" in lines_on(said, "Validation")[0]
+    spread = alibi.difference.spread
+    assert spread is not None
+    assert seeds_needed(0.01, spread, 80) != seeds_needed(0.01, spread, 5)
+
+
+def test_leaving_an_embedding_out_makes_no_other_more_significant(made_up: MadeUp) -> None:
+    facts, records = made_up
+    fewer = replace(facts, positions=["none", "rotary", "alibi"])
+    summary, whole = summarise(fewer, records), summarise(facts, records)
+    changes = [
+        next(r.against_baseline for r in each.results if r.position == "none")
+        for each in (summary, whole)
+    ]
+    assert changes[0] and changes[1] and changes[0].compared == changes[1].compared == 5
+    assert changes[0].adjusted_p and changes[1].adjusted_p
+    assert changes[0].adjusted_p >= changes[1].adjusted_p
+    assert summary.left_out == ("sinusoidal", "learned", "t5")
+    told = " ".join(verdict(summary).certainty)
+    assert "The correction counts sinusoidal, learned and t5 too: they have runs here" in told
+
+
+def test_intervals_on_longer_context_say_what_they_are_over(made_up: MadeUp) -> None:
+    """Losses by ten documents, and the same targets all in one."""
+    facts, records = made_up
+    for number, line in enumerate(records):
+        if "failed" not in line:
+            losses = [line["validation_loss"] + 0.01 * (i % 3) * (number % 2) for i in range(10)]
+            line["by_document"] = {"losses": losses, "weights": [100] * 10}
+    told = " ".join(verdict(summarise(facts, records)).certainty)
+    assert "those on longer context and order are over seeds only" in told
+
+
+def test_an_undecided_length_says_what_seeds_would_show(made_up: MadeUp) -> None:
+    facts, records = made_up
+    for line in records:
+        if line["position"] == "none" and "failed" not in line:
+            lengths = line["same_targets"]["lengths"]
+            lengths[4]["loss"] = lengths[0]["loss"] + (0.0, 0.05, 0.02)[line["seed"]]
+    (undecided,) = [
+        x for x in lines_on(verdict(summarise(facts, records)), "Context") if "Undecided" in x
+    ]
+    assert "on which side of +0.03 it is" in undecided
 
 
 def test_a_probe_that_moves_one_names_it_once(made_up: MadeUp) -> None:

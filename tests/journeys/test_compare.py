@@ -48,7 +48,10 @@ def test_from_the_command_to_the_report(
     assert list(Path("c/figures").glob("*.png")) and list(Path("c/figures").glob("*.svg"))
     assert main([*words, "--json"]) == 0
     again = capsys.readouterr()
-    assert json.loads(again.out)["folder"] == "c"
+    found = json.loads(again.out)
+    assert found["folder"] == "c"
+    assert found["verdict"]["headline"].startswith("One seed")
+    assert found["results"][0]["loss_nats"] == found["results"][0]["losses"][0]
     assert "runs of" not in again.err  # nothing was left to run
     assert "baseline" in Path("c/table.csv").read_text(encoding="utf-8").splitlines()[0]
 

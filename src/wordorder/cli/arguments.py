@@ -176,8 +176,7 @@ def _raise_ours(event: Any, command: str) -> None:
         )
     if kind == "BadValue":
         raise BadInput(
-            f"{_argument_name(event.argument)} has no value; {command} --help lists the "
-            "options",
+            f"{_argument_name(event.argument)} has no value; {command} --help lists the options",
             code="cli.missing-value",
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from rich.console import Console
 
@@ -17,6 +17,7 @@ from wordorder.cli.runs_bar import RunsBar
 from wordorder.experiments.cluster import launcher_of
 from wordorder.experiments.compare import CompareConfig, compare
 from wordorder.experiments.report import for_terminal, write_report
+from wordorder.experiments.verdict import verdict
 from wordorder.text.user_text import user_path
 
 
@@ -45,7 +46,8 @@ def main(arguments: list[str]) -> int:
         compare(config, show=show, command=command, cluster=cluster)
     summary = write_report(folder)
     if options.json:
-        print(json.dumps({"folder": str(folder), **summary.to_dict()}))
+        sentences = asdict(verdict(summary))
+        print(json.dumps({"folder": str(folder), "verdict": sentences, **summary.to_dict()}))
     else:
         Console(highlight=False).print(for_terminal(summary))
         print(f"\n{folder / 'report.html'}")

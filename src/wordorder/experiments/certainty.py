@@ -26,20 +26,14 @@ def certainty(summary: Summary) -> Iterable[str]:
     ]
     if not compared:
         return
+    yield _power(compared)
+    yield _scope_of_intervals(summary, [change for _, change in compared])
     family = compared[0][1].compared
-    yield _power(compared, family)
-    over = all(c.difference.over_documents for _, c in compared)
-    yield (
-        "Intervals and p-values are over seeds and held-out documents; those on order are over "
-        "seeds only."
-        if over
-        else "Intervals and p-values are over seeds only: they hold for these held-out documents."
-    )
     holm = f", by Holm's correction over {family}" if family > 1 else ""
     exploratory = sum(
         change is not None and change.low is not None
         for r in summary.results
-        for change in (*(at.change for at in r.same_targets), *(d.rise for d in r.order))
+        for change in (*_on_longer_context(r), *(d.rise for d in r.order))
     )
     rest = (
         f" The {counted(exploratory, 'interval')} on longer context and on order "
@@ -52,6 +46,12 @@ def certainty(summary: Summary) -> Iterable[str]:
         f"If no embedding differed from {summary.baseline}, the probability of calling any better "
         f"or worse would be at most 5%{holm}.{rest}"
     )
+    if summary.left_out:
+        yield (
+            f"The correction counts {listed(summary.left_out)} too: "
+            f"{'it has' if len(summary.left_out) == 1 else 'they have'} runs here, which this "
+            "report leaves out."
+        )
     if looks := summary.comparison.looks_so_far[:-1]:
         yield (
             f"Seeds were added after results with {listed(map(str, looks))} were available: "
@@ -60,18 +60,49 @@ def certainty(summary: Summary) -> Iterable[str]:
         )
 
 
-def _power(compared: list[tuple[Result, Change]], family: int) -> str:
-    """Describe the smallest difference that is detected with a power of 80%."""
-    spreads = [(c.difference.spread, r.position) for r, c in compared if c.difference.spread]
-    alone = sorted((detectable(spread), name) for spread, name in spreads)
-    text = (
-        f"With {counted(max(spread.seeds for spread, _ in spreads), 'seed')} a true difference of "
-        f"{_range(alone)} nats or more is detected with a power of 80%, tested alone"
+def _on_longer_context(result: Result) -> Iterable[Change | None]:
+    return (at.change for at in result.same_targets)
+
+
+def _scope_of_intervals(summary: Summary, compared: list[Change]) -> str:
+    """Describe which intervals hold for other documents, and which for these alone."""
+    if not all(change.difference.over_documents for change in compared):
+        return "Intervals and p-values are over seeds only: they hold for these held-out documents."
+    longer = [
+        change
+        for r in summary.results
+        for change in _on_longer_context(r)
+        if change is not None and change.low is not None
+    ]
+    seeds_only = "order"
+    if not all(change.difference.over_documents for change in longer):
+        seeds_only = "longer context and order"
+    return (
+        "Intervals and p-values are over seeds and held-out documents; those on "
+        f"{seeds_only} are over seeds only."
     )
-    if family > 1:
-        first_step = sorted((detectable(spread, family), name) for spread, name in spreads)
-        text += f"; at Holm's first step of {family}, {_range(first_step)} nats or more"
+
+
+def _power(compared: list[tuple[Result, Change]]) -> str:
+    """Describe the smallest difference that is detected with a power of 80%."""
+    changes = [(change, r.position) for r, change in compared]
+    spreads = [(c.difference.spread, c.tests, name) for c, name in changes if c.difference.spread]
+    alone = sorted((detectable(spread), name) for spread, _, name in spreads)
+    text = (
+        f"With {counted(max(spread.seeds for spread, _, _ in spreads), 'seed')} a true difference "
+        f"of {_range(alone)} nats or more is detected with a power of 80%, tested alone"
+    )
+    if changes[0][0].tests > 1:
+        first_step = sorted((detectable(spread, tests), name) for spread, tests, name in spreads)
+        text += f"; {_corrected(changes[0][0])}, {_range(first_step)} nats or more"
     return f"{text}. (A rough estimate from the variance between these seeds.)"
+
+
+def _corrected(change: Change) -> str:
+    """Describe the correction of the smallest p-value of a family."""
+    steps = [f"at Holm's first step of {change.compared}"] if change.compared > 1 else []
+    steps += [f"after {change.looks} looks at the results"] if change.looks > 1 else []
+    return " and ".join(steps)
 
 
 def _range(differences: list[tuple[float, str]]) -> str:
@@ -91,17 +122,25 @@ def settled(change: Change) -> str:
         most = max(abs(change.low or 0.0), abs(change.high or 0.0))
         return f"no difference; up to {most:.3f} nats is not excluded"
     certainty = f"likely {side(change)}, not significant" if change.likely else "not significant"
-    return f"{certainty}; {seeds_needed(abs(change.mean), spread, change.compared)}"
+    needed = seeds_needed(abs(change.mean), spread, change.tests_after_another_look)
+    return f"{certainty}; {needed}"
 
 
-def seeds_needed(distance: float, spread: Spread, comparisons: int = 1) -> str:
-    """Describe how many seeds would show a true difference of the measured size."""
-    needed = seeds_to_settle(distance, spread, comparisons)
+def seeds_needed(
+    distance: float, spread: Spread, tests: int = 1, shown: str = "a difference of this size"
+) -> str:
+    """Describe how many seeds would show a true difference of the measured size.
+
+    Args:
+        tests: what the p-value will be multiplied by, the look at more seeds included.
+        shown: what they would show.
+    """
+    needed = seeds_to_settle(distance, spread, tests)
     if needed is None:
-        return f"a difference of this size needs more than {MOST_SEEDS} seeds, or more documents"
+        return f"more than {MOST_SEEDS} seeds, or more documents, would be needed to show {shown}"
     needed = max(needed, spread.seeds + 1)
     more = needed - spread.seeds
-    return f"about {counted(needed, 'seed')} ({more} more) would show a difference of this size"
+    return f"about {counted(needed, 'seed')} ({more} more) would show {shown}"
 
 
 def side(change: Change) -> str:

@@ -30,8 +30,8 @@ def power_of(distance: float, spread: Spread, comparisons: int = 1) -> float:
     Args:
         distance: between the true mean and the value that is to be excluded, 0 or more.
         spread: the standard error of the mean and its degrees of freedom.
-        comparisons: the size of the family; 1 for a test alone. Of more, this is the power at the
-            first, hardest step of Holm's procedure.
+        comparisons: what the p-value is multiplied by; 1 for a test alone. Of a family of more,
+            this is the power at the first, hardest step of Holm's procedure.
     """
     if spread.error == 0:
         return float(distance > 0)

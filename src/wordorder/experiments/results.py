@@ -159,12 +159,14 @@ class Summary:
         comparison: its settings.
         results: one for each embedding, in the order of the settings.
         targets, target_documents: of the loss with growing context on the same targets.
+        left_out: embeddings with runs that this report leaves out; the correction counts them.
     """
 
     comparison: Comparison
     results: tuple[Result, ...]
     targets: int | None
     target_documents: int | None
+    left_out: tuple[str, ...] = ()
 
     @property
     def baseline(self) -> str:
@@ -181,8 +183,10 @@ class Summary:
         return tuple(sorted(self.results, key=lambda r: math.inf if r.rank is None else r.rank))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the summary as JSON."""
-        return asdict(self)
+        """Return the summary as JSON, with the means over seeds."""
+        means = ("loss_nats", "mean_bits_per_byte", "best_nats", "last_nats")
+        rows = [{**asdict(r), **{name: getattr(r, name) for name in means}} for r in self.results]
+        return {**asdict(self), "results": rows}
 
 
 def word_for(change: Change) -> str:

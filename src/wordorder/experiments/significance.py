@@ -44,6 +44,8 @@ class Change:
         shown: the interval excludes zero, the adjusted p is below 0.05, and the mean is at least
             0.0005 nats either way.
         compared: the number of differences that Holm's correction is for; 1 if exploratory.
+        looks: how often results were available, this time included; 1 if exploratory.
+        exploratory: whether no p-value is corrected.
     """
 
     difference: Difference
@@ -51,6 +53,18 @@ class Change:
     adjusted_p: float | None
     shown: bool
     compared: int = 1
+    looks: int = 1
+    exploratory: bool = False
+
+    @property
+    def tests(self) -> int:
+        """What the smallest p-value of the family is multiplied by."""
+        return self.compared * self.looks**2
+
+    @property
+    def tests_after_another_look(self) -> int:
+        """What it will be multiplied by once seeds have been added."""
+        return 1 if self.exploratory else self.compared * (self.looks + 1) ** 2
 
     @property
     def mean(self) -> float:
@@ -94,8 +108,7 @@ def judge(
 
     Args:
         family: values and their baseline, each by seed; only common seeds count, and entries
-        without
-            a common seed are left out.
+            without a common seed are left out.
         documents: the same by document, if measured.
         exploratory: no correction for multiple tests.
         looks: how often results were available, with growing numbers of seeds, this time included.
@@ -121,6 +134,8 @@ def judge(
             adjusted.get(key),
             abs(paired.mean) >= SMALLEST_NATS and differs(paired, adjusted.get(key)),
             1 if exploratory else max(planned, len(tested)),
+            1 if exploratory else looks,
+            exploratory,
         )
         for key, (paired, seeds) in differences.items()
     }

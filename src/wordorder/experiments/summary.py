@@ -34,10 +34,12 @@ def summarise(comparison: Comparison, records: Iterable[Mapping[str, Any]]) -> S
         comparison: its settings.
         records: the lines of `results.jsonl`; of several for one run the last counts.
     """
-    positions, baseline = comparison.positions, comparison.baseline
+    positions, baseline, records = comparison.positions, comparison.baseline, [*records]
     runs, failed = _runs(positions, records)
     losses = {p: {s: float(r["validation_loss"]) for s, r in runs[p].items()} for p in positions}
-    against = _against(comparison, losses, runs)
+    measured = dict.fromkeys(str(r["position"]) for r in records if "failed" not in r)
+    left_out = tuple(p for p in measured if p not in positions)
+    against = _against(comparison, losses, runs, len(positions) - 1 + len(left_out))
     same = {
         p: {s: (r.get("same_targets") or {}).get("lengths", []) for s, r in runs[p].items()}
         for p in positions
@@ -70,6 +72,7 @@ def summarise(comparison: Comparison, records: Iterable[Mapping[str, Any]]) -> S
         results=results,
         targets=on[0]["targets"] if on else None,
         target_documents=on[0]["documents"] if on else None,
+        left_out=left_out,
     )
 
 
@@ -90,8 +93,14 @@ def _against(
     comparison: Comparison,
     losses: Mapping[str, BySeed],
     runs: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    family: int,
 ) -> dict[str, Change]:
-    """Return the losses against the baseline: the headline family."""
+    """Return the losses against the baseline: the headline family.
+
+    Args:
+        family: how many embeddings were ever compared: to leave some out of a report after a look
+            at the results makes no other one more significant.
+    """
     baseline = comparison.baseline
     others = [p for p in comparison.positions if p != baseline]
     documents = {
@@ -102,6 +111,7 @@ def _against(
         {p: (losses[p], losses[baseline]) for p in others},
         {p: (documents[p], documents[baseline]) for p in others},
         looks=len(comparison.looks_so_far),
+        planned=family,
     )
 
 

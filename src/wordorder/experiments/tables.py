@@ -86,7 +86,7 @@ def _record(summary: Summary, result: Result) -> dict[str, str]:
         "p_permutation": _number(change and change.difference.p_permutation),
         "shown": ("yes" if change.shown else "no") if change else "",
         "detectable": _number(_detectable(change, 1)),
-        "detectable_holm": _number(_detectable(change, change.compared if change else 1)),
+        "detectable_holm": _number(_detectable(change, change.tests if change else 1)),
         "best": _number(result.best_nats),
         "last": _number(result.last_nats),
         "training_loss": _number(mean_of(result.training_losses)),
@@ -204,7 +204,7 @@ def losses(summary: Summary) -> Table:
             _fixed(result.mean_bits_per_byte, 4),
             _against(summary, result, with_interval),
             _p(change and change.adjusted_p),
-            _fixed(_detectable(change, change.compared if change else 1), 3),
+            _fixed(_detectable(change, change.tests if change else 1), 3),
         ]
         rows.append([*row, _p(change and change.difference.p_permutation)] if permuted else row)
     note = (

@@ -109,6 +109,7 @@ def _learning(summary: Summary) -> Iterable[str]:
             yield f"{result.position}: {signed(change.mean)} nats (one seed: no interval)."
             continue
         holm = f" after Holm over {change.compared}" if change.compared > 1 else ""
+        holm += f", times {change.looks**2} for {change.looks} looks" if change.looks > 1 else ""
         seeds = counted(spread.seeds, "seed")
         yield (
             f"{result.position}: {signed(change.mean)} nats (95% interval {signed(change.low)} to "
@@ -201,7 +202,8 @@ def _would_settle(at: AtLength) -> str:
     if at.word != "undecided" or at.change is None or at.change.difference.spread is None:
         return ""
     distance = abs(at.change.mean - TOLERANCE_NATS)
-    return f"; {seeds_needed(distance, at.change.difference.spread)}"
+    side_of = f"on which side of {signed(TOLERANCE_NATS, 2)} it is"
+    return f"; {seeds_needed(distance, at.change.difference.spread, shown=side_of)}"
 
 
 def _order(summary: Summary) -> Iterable[str]:

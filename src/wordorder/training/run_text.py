@@ -120,7 +120,8 @@ def _store(run: Run, corpus: Corpus, length: int | None) -> TokenStore:
     store, _, _ = shortened(open_store(corpus, run.tokenizer, template), most, run.tokenizer)
     if not store.targets:
         raise BadInput(
-            f"{corpus.name} has no answer within a context of {most:,} tokens: use a longer context",
+            f"{corpus.name} has no answer within a context of {most:,} tokens: use a longer "
+            "context",
             code="training.text-without-answers",
         )
     return store

@@ -91,7 +91,9 @@ def read_options(arguments: list[str]) -> ExtendOptions:
         (
             not options.resume,
             "parent inexact",
-            BadInput("{} has an effect only with --resume: leave it out", code="cli.extend-needs-resume"),
+            BadInput(
+                "{} has an effect only with --resume: leave it out", code="cli.extend-needs-resume"
+            ),
         ),
         (
             options.resume,
@@ -104,13 +106,17 @@ def read_options(arguments: list[str]) -> ExtendOptions:
         (
             method not in ("auto", "base"),
             "base",
-            BadInput("{} has an effect only with --method base: leave it out", code="cli.extend-needs-base"),
+            BadInput(
+                "{} has an effect only with --method base: leave it out",
+                code="cli.extend-needs-base",
+            ),
         ),
         (
             method not in ("auto", "self-extend"),
             "neighbours",
             BadInput(
-                "{} has an effect only with --method self-extend: leave it out", code="cli.extend-needs-self-extend"
+                "{} has an effect only with --method self-extend: leave it out",
+                code="cli.extend-needs-self-extend",
             ),
         ),
         (

@@ -62,7 +62,8 @@ def read_options(arguments: list[str]) -> TrainOptions:
     if options.resume is None:
         if options.inexact:
             raise BadInput(
-                "--inexact has an effect only with --resume RUN: leave it out", code="cli.train-inexact-alone"
+                "--inexact has an effect only with --resume RUN: leave it out",
+                code="cli.train-inexact-alone",
             )
         check_overruled(given, options.train)
     if options.find_learning_rate:
