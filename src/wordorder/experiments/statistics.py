@@ -32,7 +32,7 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import CONFIDENCE, FEWEST_CLUSTERS, effective_number, ratio
 
 try:
-    from scipy import optimize, special, stats  # noqa: F401
+    from scipy import optimize, special, stats
 except ImportError:
     raise BadInput(
         "statistics need an extra: pip install 'wordorder[compare]'", code="experiments.needs-scipy"

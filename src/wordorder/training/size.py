@@ -62,7 +62,7 @@ def choose_preset(
 def as_preset(model: ModelConfig, name: str) -> ModelConfig:
     """Return a model with the sizes of a preset, and a context at least as long as before.
 
-    nano's own context of 128 is for comparisons: with 256 its loss was 4.18, with 128 4.24.
+    nano's own context of 128 is for comparisons: in three minutes its loss is 4.51, with 256 4.49.
     """
     sizes = dict(PRESETS[name])
     length = max(sizes.pop("trained_length"), model.trained_length)
