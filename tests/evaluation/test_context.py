@@ -152,6 +152,64 @@ def test_losses_are_those_of_each_text_read_alone(kind: str) -> None:
     assert found.lengths[0].loss_nats != pytest.approx(found.lengths[1].loss_nats, abs=0.001)
 
 
+def loss_of_each_target(model, window: Tensor, targets: int, length: int) -> list[float]:  # type: ignore[no-untyped-def]
+    """Read one prefix for each target: as far back as the last target of its group may read.
+
+    A group has all targets if the context is at least twice as long, else half a context of them.
+    """
+    first, size = len(window) - targets, targets if length >= 2 * targets else max(1, length // 2)
+    losses = []
+    for target in range(first, len(window)):
+        last = min(first + (target - first) // size * size + size, len(window)) - 1
+        read = window[max(0, last - length) : target]
+        with torch.no_grad():
+            loss = model.eval()(
+                Batch(read[None], window[target - len(read) + 1 : target + 1][None])
+            )
+        losses.append(float(loss[0, -1]))
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("lengths", "targets"),
+    [((8, 32), 24), ((16,), 12), ((8, 16), 16), ((20, 32), 32), ((1, 5, 7), 7), ((9, 32), 3)],
+)
+def test_any_number_of_targets_that_a_window_holds_has_its_loss(
+    lengths: tuple[int, ...], targets: int
+) -> None:
+    """The first targets of many have no more before them than their window."""
+    model, store = random_model("alibi"), store_of(100, 120, 80)
+    found = context_losses(model, store, lengths, trained_length=32, targets=targets)
+    windows = cut_windows(store, lengths[-1], targets).tokens
+    assert [each.context_length for each in found.lengths] == list(lengths)
+    for each in found.lengths:
+        assert each.cannot is None
+        expected = [
+            np.mean(loss_of_each_target(model, window, targets, each.context_length))
+            for window in windows
+        ]
+        assert each.window_losses == pytest.approx(expected, abs=ROUNDING)
+
+
+def test_lengths_may_be_an_array() -> None:
+    found = context_losses(Echo(), store_of(90, 90), np.array([32, 8]), trained_length=8)
+    assert [each.context_length for each in found.lengths] == [8, 32]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "targets", "code"),
+    [
+        ((16,), 40, "evaluation.targets-out-of-range"),
+        ((16,), -3, "evaluation.targets-out-of-range"),
+        ((0, 32), 0, "evaluation.context-length-below-one"),
+    ],
+)
+def test_what_no_window_holds_is_refused(lengths: tuple[int, ...], targets: int, code: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        context_losses(Echo(), store_of(90), lengths, trained_length=32, targets=targets)
+    assert caught.value.code == code
+
+
 def test_a_length_past_the_table_cannot_be_and_has_no_number() -> None:
     found = context_losses(random_model("learned"), store_of(90, 90), [8, 16], trained_length=8)
     inside, beyond = found.lengths
