@@ -5,28 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numbered_store import END, store_of
 from random_weights import filled
 from torch import Tensor, nn
 
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
-from wordorder.evaluation.context import context_gain, context_losses, curve_lengths, measurable
+from wordorder.evaluation.context import context_gain, context_losses, measurable
 from wordorder.evaluation.intervals import Estimate, mean_of
 from wordorder.evaluation.windows import cut_windows
 from wordorder.model import ModelConfig, make_model
 from wordorder.model.additive_mask import AdditiveMask
-from wordorder.text.store import TokenStore
 
-END = 0  # no document holds it but at its end
 ROUNDING = 1e-5  # float32 sums in another order
-
-
-def store_of(*sizes: int) -> TokenStore:
-    """Documents of so many tokens, the end included; each token is its own place, from 1."""
-    tokens = np.arange(1, sum(sizes) + 1, dtype=np.uint32)
-    ends = np.cumsum(sizes)
-    tokens[ends - 1] = END
-    return TokenStore(tokens, ends - np.array(sizes), sum(sizes), END, sum(sizes) + 1)
 
 
 class Echo(nn.Module):
@@ -231,32 +222,6 @@ def test_what_is_not_finite_is_no_number() -> None:
     assert found.lengths[1].cannot == "the loss is NaN or infinite"
 
 
-def test_only_lengths_that_enough_documents_reach_are_kept() -> None:
-    """Documents of 1,000 tokens reach 512; three of them reach 1,024 too."""
-    store = store_of(*[1000] * 6, *[3000] * 3)
-    found = measurable(store, [64, 512, 1024, 4096], trained_length=64)
-    assert found.lengths == (64, 512)
-    assert found.left_out == (
-        "contexts of 1,024 and 4,096 tokens are left out: 3 documents of the text reach 1,024 "
-        "tokens, and 4 are needed: give longer documents, or let windows cross document "
-        "boundaries with --pack",
-    )
-    assert found.note is None
-    packed = measurable(store, [64, 4096], trained_length=64, across_documents=True)
-    assert packed.lengths == (64, 4096)
-
-
-def test_only_lengths_with_enough_targets_are_kept() -> None:
-    """Four documents of 128 + 7 * 32 tokens have 8 windows of 32 targets each."""
-    assert measurable(store_of(*[352] * 4), [128], trained_length=64).lengths == (128,)
-    found = measurable(store_of(351, 352, 352, 352), [128], trained_length=64)
-    assert found.lengths == ()
-    assert found.left_out == (
-        "a context of 128 tokens is left out: the text has 992 target tokens with 128 tokens of "
-        "context, and 1,024 are needed: give more text",
-    )
-
-
 def test_one_long_document_is_measured_in_blocks_and_said_once() -> None:
     found = measurable(store_of(6000), [16, 64, 128, 256], trained_length=64)
     assert found.lengths == (16, 64, 128, 256)
@@ -269,22 +234,6 @@ def test_one_long_document_is_measured_in_blocks_and_said_once() -> None:
     assert losses.documents == 1
     assert losses.in_blocks
     assert losses.lengths[0].degrees_of_freedom == pytest.approx(15)
-
-
-def test_what_is_left_out_of_one_document_is_said_once() -> None:
-    found = measurable(store_of(1200), [64, 128, 256, 512, 1024], trained_length=64)
-    assert found.lengths == (64, 128)
-    assert found.left_out == (
-        "contexts of 256 to 1,024 tokens are left out: the text has 960 target tokens with 256 "
-        "tokens of context, and 1,024 are needed: give more text",
-    )
-
-
-def test_a_curve_begins_at_short_contexts_and_doubles_through_the_trained_length() -> None:
-    assert curve_lengths(128, 1024) == (16, 32, 64, 128, 256, 512, 1024)
-    assert curve_lengths(100, 300) == (25, 50, 100, 200, 300)
-    assert curve_lengths(8, 32) == (16, 32)
-    assert curve_lengths(256, 64) == (16, 32, 64)
 
 
 def test_short_contexts_ask_for_the_same_targets_with_no_more_before_them() -> None:
