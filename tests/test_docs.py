@@ -24,6 +24,7 @@ import wordorder as wo
 from wordorder.cli.arguments import parse
 from wordorder.cli.main import COMMANDS, main, options_module
 from wordorder.positions import CATALOGUE, ModelShape, Sum, TokenLayout
+from wordorder.positions.conformance import check
 from wordorder.positions.reference_model import plain_attention
 
 ROOT = Path(__file__).parents[1]
@@ -252,13 +253,15 @@ def test_plain_attention_holds_any_embedding(name: str) -> None:
 
 
 def test_an_embedding_of_ones_own_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    embedding, tests = code_of("add-an-embedding.md")
-    (tmp_path / "mine.py").write_text(embedding, encoding="utf-8")
+    embedding, table, tests = code_of("add-an-embedding.md")
+    (tmp_path / "mine.py").write_text(f"{embedding}\n{table}", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     scope: dict[str, Callable[[], None]] = {}
     exec(tests, scope)
     scope["test_it_has_every_property"]()
     scope["test_it_is_its_formula"]()
+    report = check("mine.Rows")
+    assert report.holds, str(report)
 
 
 @pytest.mark.slow

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import hypothesis
 import numpy as np
 import pytest
 import torch
-from hypothesis import strategies as st
+from numbered_store import END, store_of
 from random_weights import filled
 from torch import Tensor, nn
 
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
-from wordorder.evaluation.context import context_gain, context_losses, curve_lengths, measurable
+from wordorder.evaluation.context import context_gain, context_losses, measurable
 from wordorder.evaluation.intervals import Estimate, mean_of
 from wordorder.evaluation.windows import cut_windows
 from wordorder.model import ModelConfig, make_model
 from wordorder.model.additive_mask import AdditiveMask
-from wordorder.text.store import TokenStore
 
-END = 0  # no document holds it but at its end
 ROUNDING = 1e-5  # float32 sums in another order
-
-
-def store_of(*sizes: int) -> TokenStore:
-    """Documents of so many tokens, the end included; each token is its own place, from 1."""
-    tokens = np.arange(1, sum(sizes) + 1, dtype=np.uint32)
-    ends = np.cumsum(sizes)
-    tokens[ends - 1] = END
-    return TokenStore(tokens, ends - np.array(sizes), sum(sizes), END, sum(sizes) + 1)
 
 
 class Echo(nn.Module):
@@ -152,6 +141,64 @@ def test_losses_are_those_of_each_text_read_alone(kind: str) -> None:
     assert found.lengths[0].loss_nats != pytest.approx(found.lengths[1].loss_nats, abs=0.001)
 
 
+def loss_of_each_target(model, window: Tensor, targets: int, length: int) -> list[float]:  # type: ignore[no-untyped-def]
+    """Read one prefix for each target: as far back as the last target of its group may read.
+
+    A group has all targets if the context is at least twice as long, else half a context of them.
+    """
+    first, size = len(window) - targets, targets if length >= 2 * targets else max(1, length // 2)
+    losses = []
+    for target in range(first, len(window)):
+        last = min(first + (target - first) // size * size + size, len(window)) - 1
+        read = window[max(0, last - length) : target]
+        with torch.no_grad():
+            loss = model.eval()(
+                Batch(read[None], window[target - len(read) + 1 : target + 1][None])
+            )
+        losses.append(float(loss[0, -1]))
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("lengths", "targets"),
+    [((8, 32), 24), ((16,), 12), ((8, 16), 16), ((20, 32), 32), ((1, 5, 7), 7), ((9, 32), 3)],
+)
+def test_any_number_of_targets_that_a_window_holds_has_its_loss(
+    lengths: tuple[int, ...], targets: int
+) -> None:
+    """The first targets of many have no more before them than their window."""
+    model, store = random_model("alibi"), store_of(100, 120, 80)
+    found = context_losses(model, store, lengths, trained_length=32, targets=targets)
+    windows = cut_windows(store, lengths[-1], targets).tokens
+    assert [each.context_length for each in found.lengths] == list(lengths)
+    for each in found.lengths:
+        assert each.cannot is None
+        expected = [
+            np.mean(loss_of_each_target(model, window, targets, each.context_length))
+            for window in windows
+        ]
+        assert each.window_losses == pytest.approx(expected, abs=ROUNDING)
+
+
+def test_lengths_may_be_an_array() -> None:
+    found = context_losses(Echo(), store_of(90, 90), np.array([32, 8]), trained_length=8)
+    assert [each.context_length for each in found.lengths] == [8, 32]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "targets", "code"),
+    [
+        ((16,), 40, "evaluation.targets-out-of-range"),
+        ((16,), -3, "evaluation.targets-out-of-range"),
+        ((0, 32), 0, "evaluation.context-length-below-one"),
+    ],
+)
+def test_what_no_window_holds_is_refused(lengths: tuple[int, ...], targets: int, code: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        context_losses(Echo(), store_of(90), lengths, trained_length=32, targets=targets)
+    assert caught.value.code == code
+
+
 def test_a_length_past_the_table_cannot_be_and_has_no_number() -> None:
     found = context_losses(random_model("learned"), store_of(90, 90), [8, 16], trained_length=8)
     inside, beyond = found.lengths
@@ -175,32 +222,6 @@ def test_what_is_not_finite_is_no_number() -> None:
     assert found.lengths[1].cannot == "the loss is NaN or infinite"
 
 
-def test_only_lengths_that_enough_documents_reach_are_kept() -> None:
-    """Documents of 1,000 tokens reach 512; three of them reach 1,024 too."""
-    store = store_of(*[1000] * 6, *[3000] * 3)
-    found = measurable(store, [64, 512, 1024, 4096], trained_length=64)
-    assert found.lengths == (64, 512)
-    assert found.left_out == (
-        "contexts of 1,024 and 4,096 tokens are left out: 3 documents of the text reach 1,024 "
-        "tokens, and 4 are needed: give longer documents, or let windows cross document "
-        "boundaries with --pack",
-    )
-    assert found.note is None
-    packed = measurable(store, [64, 4096], trained_length=64, across_documents=True)
-    assert packed.lengths == (64, 4096)
-
-
-def test_only_lengths_with_enough_targets_are_kept() -> None:
-    """Four documents of 128 + 7 * 32 tokens have 8 windows of 32 targets each."""
-    assert measurable(store_of(*[352] * 4), [128], trained_length=64).lengths == (128,)
-    found = measurable(store_of(351, 352, 352, 352), [128], trained_length=64)
-    assert found.lengths == ()
-    assert found.left_out == (
-        "a context of 128 tokens is left out: the text has 992 target tokens with 128 tokens of "
-        "context, and 1,024 are needed: give more text",
-    )
-
-
 def test_one_long_document_is_measured_in_blocks_and_said_once() -> None:
     found = measurable(store_of(6000), [16, 64, 128, 256], trained_length=64)
     assert found.lengths == (16, 64, 128, 256)
@@ -213,22 +234,6 @@ def test_one_long_document_is_measured_in_blocks_and_said_once() -> None:
     assert losses.documents == 1
     assert losses.in_blocks
     assert losses.lengths[0].degrees_of_freedom == pytest.approx(15)
-
-
-def test_what_is_left_out_of_one_document_is_said_once() -> None:
-    found = measurable(store_of(1200), [64, 128, 256, 512, 1024], trained_length=64)
-    assert found.lengths == (64, 128)
-    assert found.left_out == (
-        "contexts of 256 to 1,024 tokens are left out: the text has 960 target tokens with 256 "
-        "tokens of context, and 1,024 are needed: give more text",
-    )
-
-
-def test_a_curve_begins_at_short_contexts_and_doubles_through_the_trained_length() -> None:
-    assert curve_lengths(128, 1024) == (16, 32, 64, 128, 256, 512, 1024)
-    assert curve_lengths(100, 300) == (25, 50, 100, 200, 300)
-    assert curve_lengths(8, 32) == (16, 32)
-    assert curve_lengths(256, 64) == (16, 32, 64)
 
 
 def test_short_contexts_ask_for_the_same_targets_with_no_more_before_them() -> None:
@@ -264,38 +269,6 @@ def test_a_gain_that_cannot_be_measured_says_so() -> None:
     assert caught.value.code == "evaluation.no-document-so-long" and "16 tokens" in str(
         caught.value
     )
-
-
-def test_many_documents_are_thinned_evenly() -> None:
-    """The long document has 180 windows, the others 3 and 1: of 12 it gives what they lack."""
-    windows = cut_windows(store_of(740, 32, 24, 20), 24, 4, most_targets=48)
-    assert np.bincount(windows.documents).tolist() == [8, 3, 1]
-    starts = windows.tokens[:8, 1].numpy()
-    assert set(np.diff(starts)) == {88, 92}  # 22.5 windows apart
-    assert (starts[0], 740 - (starts[-1] + 23)) == (45, 44)  # as much left out before as after
-
-
-def test_of_many_documents_each_gives_one() -> None:
-    windows = cut_windows(store_of(*[40] * 100), 24, 4, most_targets=40)
-    assert windows.documents.tolist() == list(range(5, 100, 10))
-
-
-@hypothesis.settings(max_examples=60, deadline=None)
-@hypothesis.given(
-    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12),
-    length=st.integers(1, 40),
-    targets=st.integers(1, 40),
-    most=st.integers(1, 60),
-)
-def test_never_fewer_windows_than_there_are_and_none_over_a_boundary(
-    sizes: list[int], length: int, targets: int, most: int
-) -> None:
-    targets = min(targets, length)
-    store = store_of(*sizes)
-    windows = cut_windows(store, length, targets, most_targets=most)
-    available = sum(max(0, (size - length) // targets + 1) for size in sizes)
-    assert len(windows) == min(available, max(4, most // targets))
-    assert (windows.tokens[:, 1:-1] != END).all()
 
 
 def test_the_error_is_that_of_documents() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.intervals import ratio
-from wordorder.evaluation.loss import bucket_edges, cluster_starts, evaluate
+from wordorder.evaluation.loss import bucket_edges, change_of, cluster_starts, evaluate
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.store import TokenStore, open_store
 from wordorder.text.tokenizer import make_tokenizer
@@ -52,6 +52,22 @@ def test_every_token_is_counted_once_and_bits_are_over_the_bytes() -> None:
     assert found.loss_nats == pytest.approx(2.0)
     assert found.standard_error == pytest.approx(0.0, abs=1e-9)
     assert found.bits_per_byte == pytest.approx(2.0 * 152 / math.log(2) / 150)
+
+
+def test_the_change_between_two_models_is_paired_by_document() -> None:
+    """Each document's own loss cancels: what is left is how much its positions cost."""
+    store = store_of(*["a" * size for size in (40, 70, 30, 90, 60)])
+    first, second = (
+        evaluate(ByPosition(2.0, step), store, context_length=29) for step in (0.1, 0.3)
+    )
+    costs, sizes = np.zeros(5), store.sizes
+    for place, document in enumerate(np.repeat(np.arange(5), sizes)):
+        costs[document] += 0.2 * (place % 29)
+    expected, found = ratio(costs, sizes), change_of(first, second)
+    assert found.mean == pytest.approx(second.loss_nats - first.loss_nats)
+    assert (found.mean, found.standard_error) == pytest.approx(
+        (expected.mean, expected.standard_error)
+    )
 
 
 def test_loss_by_position_is_that_of_its_positions() -> None:

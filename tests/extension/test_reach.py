@@ -33,28 +33,44 @@ def test_a_run_worse_than_its_parent_at_every_length_is_said_to_be() -> None:
     """It gains from longer context, and its parent without any is better all the same."""
     said = verdict(losses(4.0, 4.05, 4.2), losses(4.5, 4.45, 4.4))
     assert "256 tokens of context against its parent with 64: +0.4" in said
-    assert "the extension hurts" in said and "the extension helps" not in said
+    assert "a higher loss" in said and "a lower loss" not in said
     assert "256 tokens of context against itself with 64: -0.0" in said
-    assert "longer context helps" in said
+    assert "it uses longer context" in said
     assert said.endswith("At every context length, the new run is worse than its parent.")
 
 
 def test_a_run_that_reads_further_is_said_to_gain() -> None:
     said = verdict(losses(4.0, 4.2, 4.6), losses(4.0, 3.95, 3.9))
-    assert "the extension helps" in said and "longer context helps" in said
+    assert "a lower loss" in said and "it uses longer context" in said
     assert "better than its parent at 128, 256" in said
     assert "not significantly different from its parent at 64" in said
 
 
 def test_what_shows_nothing_says_nothing() -> None:
     said = verdict(losses(4.0, 4.0, 4.0, noise=0.2), losses(4.0, 4.0, 4.0, noise=0.21))
-    assert said.count("no significant difference.") == 2
+    assert "no significant difference." in said and "undecided whether it survives" in said
     assert said.endswith("the new run is not significantly different from its parent.")
+
+
+def test_what_prints_as_zero_is_no_effect() -> None:
+    """Of the longer context too: +0.001 nats [0.000, +0.001] is neither better nor worse."""
+    after = losses(4.0008, 4.0007, 4.0008, noise=0.0008)
+    said = verdict(losses(4.0, 4.0, 4.0, noise=0), after)
+    assert "+0.001 nats [0.000, +0.001]: no significant difference." in said
+    assert "it survives longer context." in said
+    assert said.endswith("new run is not significantly different from its parent.")
+
+
+def test_a_method_that_helps_is_not_blamed_for_the_context_that_costs() -> None:
+    said = verdict(losses(4.0, 4.2, 4.6), losses(3.99, 4.05, 4.1, noise=0.001))
+    assert "256 tokens of context against its parent with 64: +0.1" in said
+    assert "a higher loss" in said and "longer context breaks it" in said
+    assert said.endswith("At every context length, the new run is better than its parent.")
 
 
 def test_a_parent_without_a_loss_is_compared_where_it_has_one() -> None:
     said = verdict(losses(4.0, None, None), losses(4.0, 3.9, 3.8))
-    assert "the extension helps" in said
+    assert "a lower loss" in said
     assert said.endswith("new run is not significantly different from its parent at 64.")
     nothing = verdict(losses(4.0, None, None), losses(4.0, 3.9, None))
     assert "cannot be compared" in nothing

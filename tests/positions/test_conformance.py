@@ -334,7 +334,18 @@ class ForLength(Position):
         return x + (layout.query_positions * self.rates).sin()[..., None].to(x.dtype)
 
 
+class Dropping(Position):
+    """A bias that is halved while training, as a badly placed dropout would."""
+
+    door = "score"
+
+    def distance_bias(self, distance: Tensor) -> Tensor:
+        rate = 0.5 if self.training else 1.0
+        return -rate * distance.abs().float().expand(self.shape.heads, *distance.shape)
+
+
 BROKEN = {
+    "either mode": Dropping,
     "hooks": Precise,
     "has effect": Idle,
     "cached": Restarting,
@@ -378,18 +389,6 @@ def test_a_bias_from_the_length_of_the_cache_has_every_property_but_one() -> Non
 
 def test_every_property_is_broken_by_a_toy() -> None:
     assert {*BROKEN, "facts"} == set(CHECKS)
-
-
-def test_the_report_reads_as_a_page() -> None:
-    shown = str(check("alibi", only=("cached", "placing")))
-    assert shown.splitlines() == [
-        "alibi",
-        "  holds   cached          "
-        "Processing a sequence in pieces, through a cache, gives the same output as at once.",
-        "  -       placing         Training positions are ascending, and depend on the "
-        "generator only.",
-        "                          training feeds plain positions",
-    ]
 
 
 def test_options_of_a_class_are_given_as_arguments() -> None:

@@ -64,6 +64,8 @@ def plain(measured: Measured) -> dict[str, Any]:
         if loss is not None:
             record["perplexity"] = math.exp(loss.loss_nats)
             record["interval"] = interval_around(loss.loss_nats, loss)
+    # One number for each of possibly many thousand documents.
+    del values["loss"]["cluster_sums"], values["loss"]["cluster_tokens"]
     if not measured.loss.answers_only:
         del values["loss"]["answers_only"]
     if context is not None:

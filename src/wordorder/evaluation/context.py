@@ -23,7 +23,7 @@ windows of one length see loss.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,7 +214,7 @@ def curve_lengths(trained_length: int, longest: int) -> tuple[int, ...]:
 def context_losses(
     model: TokenModel,
     store: TokenStore,
-    lengths: Sequence[int],
+    lengths: Iterable[int],
     *,
     trained_length: int,
     across_documents: bool = False,
@@ -227,22 +227,20 @@ def context_losses(
     Args:
         model: a causal transformer or GRU.
         store: the tokens.
-        lengths: in tokens, such as `Measurable.lengths`.
+        lengths: in tokens, each at least 1, such as `Measurable.lengths`.
         trained_length: tokens in a training sequence.
         across_documents: whether windows may cross document boundaries.
-        targets: target tokens at the end of each window; 0: half the trained length.
+        targets: target tokens at the end of each window, at most the longest length; 0: half the
+            trained length. Of more than half the longest length, the first have fewer tokens before
+            them than the others: their window begins there.
         most_targets: the approximate number of targets to use if the text has more.
         progress: called with the fraction done, 0 to 1.
 
     Raises:
-        BadInput: `lengths` is empty, or no document is as long as the longest.
+        BadInput: `lengths` is empty or below 1, `targets` exceeds the longest, or no document is
+            as long as the longest.
     """
-    if not lengths:
-        raise BadInput(
-            "no context length can be measured: give longer documents, or --pack",
-            code="evaluation.no-context-length",
-        )
-    lengths = sorted(set(lengths))
+    lengths = _ascending(lengths)
     windows = context_windows(
         store,
         lengths[-1],
@@ -251,7 +249,7 @@ def context_losses(
         targets=targets,
         most_targets=most_targets,
     )
-    total = sum(end - begin for n in lengths for begin, end, _ in _pieces(windows, n))
+    total = sum(end - begin for n in lengths for begin, end, _ in windows.passes(n))
     done = 0
 
     def count(tokens: int) -> None:
@@ -280,7 +278,7 @@ def context_windows(
         longest: the longest context length.
 
     Raises:
-        BadInput: no document is so long.
+        BadInput: `targets` exceeds the longest length, or no document is so long.
     """
     windows = cut_windows(
         store,
@@ -306,8 +304,9 @@ def losses_in_window(model: TokenModel, windows: Windows, length: int, number: i
     Raises:
         PositionError: the embedding cannot represent that length.
     """
-    tokens, pieces = windows.tokens[number : number + 1], _pieces(windows, length)
-    return torch.cat([token_losses(model, tokens[:, i:end], n)[0] for i, end, n in pieces])
+    tokens = windows.tokens[number : number + 1]
+    parts = (token_losses(model, tokens[:, i:end], n)[0] for i, end, n in windows.passes(length))
+    return torch.cat(list(parts))
 
 
 def context_gain(
@@ -354,25 +353,24 @@ def context_gain(
     return Gain(estimate.mean, low, high, len(gained), losses.documents)
 
 
+def _ascending(lengths: Iterable[int]) -> list[int]:
+    ascending = sorted({int(length) for length in lengths})
+    if not ascending:
+        raise BadInput(
+            "no context length can be measured: give longer documents, or --pack",
+            code="evaluation.no-context-length",
+        )
+    if ascending[0] < 1:
+        raise BadInput(
+            f"lengths holds {ascending[0]}: a context has at least 1 token",
+            code="evaluation.context-length-below-one",
+        )
+    return ascending
+
+
 def _targets(trained_length: int, longest: int) -> int:
     """Return the number of target tokens in a window."""
     return max(1, min(trained_length, longest) // 2)
-
-
-def _pieces(windows: Windows, length: int) -> list[tuple[int, int, int]]:
-    """Return (begin, end, targets) of each forward pass over a window; targets are at its end.
-
-    From the trained length on one pass is enough. With less context each pass has targets in half
-    of its length, because one pass over all targets would exceed the context.
-    """
-    last, targets = windows.tokens.shape[1], windows.targets
-    if length >= 2 * targets:
-        return [(last - length - 1, last, targets)]
-    step, pieces = max(1, length // 2), []
-    for first in range(last - targets, last, step):
-        end = min(first + step, last)
-        pieces.append((end - length - 1, end, end - first))
-    return pieces
 
 
 def _at_length(
@@ -380,7 +378,7 @@ def _at_length(
 ) -> ContextLoss:
     losses = torch.zeros(len(windows), dtype=torch.float64)
     try:
-        for begin, end, targets in _pieces(windows, length):
+        for begin, end, targets in windows.passes(length):
             part = target_losses(model, windows.tokens[:, begin:end], targets, progress=progress)
             losses += part * (targets / windows.targets)
     except (BadInput, PositionError) as error:

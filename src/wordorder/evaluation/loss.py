@@ -27,7 +27,7 @@ from torch import nn
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.chunked import CHUNK, chunked_losses
-from wordorder.evaluation.intervals import blocks_of, ratio
+from wordorder.evaluation.intervals import Estimate, blocks_of, ratio
 from wordorder.model import evaluating
 from wordorder.numerals import counted
 from wordorder.text.batches import NOT_COUNTED, Objective, evaluation_batches
@@ -71,6 +71,8 @@ class Loss:
         documents: the number in the text.
         blocks: the number of blocks used in place of documents; 0 if documents were used.
         answers_only: the text is of conversations: `tokens` and `bytes` are those of answers.
+        cluster_sums, cluster_tokens: the total loss in nats, and the number of predicted tokens, of
+            each document or block; empty for a mixture.
     """
 
     loss_nats: float
@@ -85,6 +87,8 @@ class Loss:
     documents: int = 0
     blocks: int = 0
     answers_only: bool = False
+    cluster_sums: tuple[float, ...] = ()
+    cluster_tokens: tuple[int, ...] = ()
 
 
 def evaluate(
@@ -135,6 +139,11 @@ def evaluate(
         _add(sums, counts, _batch_losses(model, batch), starts, edges, indices)
         progress(min(1.0, windows * context_length / len(store)))
     return _summary(sums, counts, edges, store, context_length, objective, windows)
+
+
+def change_of(first: Loss, second: Loss) -> Estimate:
+    """Return the paired difference of two losses on the same windows, `second` minus `first`."""
+    return ratio(np.subtract(second.cluster_sums, first.cluster_sums), first.cluster_tokens)
 
 
 def bucket_edges(context_length: int) -> list[int]:
@@ -227,4 +236,6 @@ def _summary(
         documents=documents,
         blocks=len(sums) if len(sums) > documents else 0,
         answers_only=store.answers is not None,
+        cluster_sums=tuple(sums.sum(1).tolist()),
+        cluster_tokens=tuple(counts.sum(1).astype(int).tolist()),
     )

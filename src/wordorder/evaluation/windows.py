@@ -56,6 +56,19 @@ class Windows:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def passes(self, length: int) -> list[tuple[int, int, int]]:
+        """Return (begin, end, targets) of each forward pass with a context of `length` tokens.
+
+        A pass reads the tokens from `begin` to `end`; the last of them are its targets. If the
+        context is shorter than twice the targets, each pass has targets in half of its length,
+        because one pass over all of them would exceed the context.
+        """
+        last, step = self.tokens.shape[1], self.targets
+        if length < 2 * step:
+            step = max(1, length // 2)
+        ends = [(i, min(i + step, last)) for i in range(last - self.targets, last, step)]
+        return [(max(0, end - length - 1), end, end - first) for first, end in ends]
+
     def target_bytes(self, bytes_per_token: ArrayLike) -> int:
         """Return the UTF-8 bytes of all targets.
 
@@ -81,7 +94,15 @@ def cut_windows(
             between windows of a document.
         across_documents: whether windows may cross document boundaries.
         most_targets: the approximate number of targets to use if the text has more.
+
+    Raises:
+        BadInput: more targets than tokens, or none.
     """
+    if not 1 <= targets <= length:
+        raise BadInput(
+            f"targets is {targets:,}: it must be 1 to {length:,}, the tokens that a window reads",
+            code="evaluation.targets-out-of-range",
+        )
     firsts, available = places(store, length, targets, across_documents)
     shares = _shares(available, max(FEWEST_WINDOWS, most_targets // targets))
     begins = [np.empty(0, np.int64)]

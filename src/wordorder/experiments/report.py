@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text as Line
 
+from wordorder.evaluation.effect import GAIN_NATS, TOLERANCE_NATS
 from wordorder.experiments import tables, views
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.page import (
@@ -27,7 +28,7 @@ from wordorder.experiments.page import (
     page,
     write_files,
 )
-from wordorder.experiments.results import GAIN_NATS, TOLERANCE_NATS, AtLength, Result, Summary
+from wordorder.experiments.results import AtLength, Result, Summary
 from wordorder.experiments.summary import summarise
 from wordorder.experiments.verdict import MOST_LISTED, verdict
 from wordorder.experiments.wording import listed, times

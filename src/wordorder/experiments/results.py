@@ -10,15 +10,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wordorder.evaluation import effect
+from wordorder.evaluation.effect import TOLERANCE_NATS as TOLERANCE_NATS
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.significance import Change
-
-# The largest rise in nats that counts as surviving. ALiBi, known for length extrapolation, rises by
-# .018 at six times its trained length (Press et al. 2022, table 13: perplexity
-# 17.98 to 18.30 on sliding windows); rotary rises by more than .06 at twice its own.
-TOLERANCE_NATS = 0.03
-# The smallest gain in nats that counts as using longer context.
-GAIN_NATS = 0.01
 
 
 @dataclass(frozen=True)
@@ -190,18 +185,10 @@ class Summary:
 
 
 def word_for(change: Change) -> str:
-    """Return the effect of longer context in a word; "" with one seed.
-
-    A word needs the whole interval on one side of its bound, so each is wrong in at most 2.5% of
-    cases; an interval that contains the bound is undecided, however large its mean.
-    """
+    """Return the effect of longer context in a word; "" with one seed."""
     if change.low is None or change.high is None:
         return ""
-    if change.high < -GAIN_NATS:
-        return "uses it"
-    if change.low > TOLERANCE_NATS:
-        return "breaks"
-    return "survives" if change.high < TOLERANCE_NATS else "undecided"
+    return effect.of_context(change.low, change.high)
 
 
 def mean_of(values: Iterable[float]) -> float | None:

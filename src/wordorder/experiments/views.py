@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from wordorder.experiments.results import TOLERANCE_NATS, AtLength, Result, Summary
+from wordorder.evaluation.effect import TOLERANCE_NATS
+from wordorder.experiments.results import AtLength, Result, Summary
 from wordorder.experiments.significance import Change
 from wordorder.experiments.wording import times, with_interval
 from wordorder.panels import Forest, Level, Line, Lines, Look, Mark, MarkRow, Panel, looks

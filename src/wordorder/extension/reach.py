@@ -15,6 +15,7 @@ import torch
 
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import ContextLosses, context_losses
+from wordorder.evaluation.effect import direction, of_context
 from wordorder.evaluation.intervals import Estimate, clusters_of, mean_of
 from wordorder.evaluation.loss import Loss, evaluate
 from wordorder.evaluation.retrieval import Retrieved, retrieval
@@ -26,7 +27,15 @@ from wordorder.text.tokenizer import Tokenizer
 
 SHORT_TOKENS = 1 << 16  # for the loss at the old length
 MEASURED = ("passkey", "recall")  # retrieval tasks
-BETTER, WORSE, SIMILAR = "better than", "worse than", "not significantly different from"
+# Outcomes by the direction of a difference in loss, and by the effect of longer context.
+AT_EQUAL_LENGTH = {-1: "better than", 1: "worse than", 0: "not significantly different from"}
+ACROSS = {-1: "a lower loss", 1: "a higher loss", 0: "no significant difference"}
+WITH_CONTEXT = {
+    "uses it": "it uses longer context",
+    "survives": "it survives longer context",
+    "breaks": "longer context breaks it",
+    "undecided": "undecided whether it survives longer context",
+}
 
 
 @dataclass(frozen=True)
@@ -172,27 +181,26 @@ def verdict(before: ContextLosses, after: ContextLosses) -> str:
         _compared(
             between(before, after, old, new),
             f"The new run with {new:,} tokens of context against its parent with {old:,}",
-            ("the extension helps", "the extension hurts", "no significant difference"),
+            lambda low, high: ACROSS[direction(low, high)],
         ),
         _compared(
             gain(after),
             f"The new run with {new:,} tokens of context against itself with {old:,}",
-            ("longer context helps", "longer context hurts", "no significant difference"),
+            lambda low, high: WITH_CONTEXT[of_context(low, high)],
         ),
     ]
     return " ".join([*sentences, *_by_length(before, after)])
 
 
-def _compared(change: Estimate | None, what: str, outcomes: tuple[str, str, str]) -> str:
-    """Describe a difference and its interval; outcomes are for lower, higher, or neither."""
+def _compared(change: Estimate | None, what: str, outcome: Callable[[float, float], str]) -> str:
+    """Describe a difference, its interval, and the outcome that follows from the interval."""
     if change is None:
         return f"{what}: cannot be compared, because one of them has no loss."
     if change.interval is None:
         return f"{what}: {signed(change.mean)} nats, from a single window, without an interval."
     low, high = change.interval
-    lower, higher, neither = outcomes
-    outcome = lower if high < 0 else higher if low > 0 else neither
-    return f"{what}: {signed(change.mean)} nats [{signed(low)}, {signed(high)}]: {outcome}."
+    numbers = f"{signed(change.mean)} nats [{signed(low)}, {signed(high)}]"
+    return f"{what}: {numbers}: {outcome(low, high)}."
 
 
 def _by_length(before: ContextLosses, after: ContextLosses) -> list[str]:
@@ -202,8 +210,7 @@ def _by_length(before: ContextLosses, after: ContextLosses) -> list[str]:
         length = loss.context_length
         change = between(before, after, length, length)
         if change is not None and change.interval is not None:
-            low, high = change.interval
-            word = BETTER if high < 0 else WORSE if low > 0 else SIMILAR
+            word = AT_EQUAL_LENGTH[direction(*change.interval)]
             groups.setdefault(word, []).append(f"{length:,}")
     if not groups:
         return []

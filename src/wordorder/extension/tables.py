@@ -10,8 +10,8 @@ from statistics import fmean
 
 import torch
 
-from wordorder.evaluation.intervals import Estimate, mean_of, with_half_width
-from wordorder.evaluation.loss import Loss
+from wordorder.evaluation.intervals import FEWEST_CLUSTERS, Estimate, mean_of, with_half_width
+from wordorder.evaluation.loss import Loss, change_of
 from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.extension.extend import Extended
 from wordorder.extension.method_search import MethodResult, StreamingResult
@@ -68,7 +68,8 @@ def of_methods(
 def of_context(extended: Extended) -> Table:
     """Return the loss of the same targets with growing context, before and after."""
     before, after = extended.before.context, extended.after.context
-    blocks = ", intervals over blocks of them" if before.in_blocks else ""
+    few = f", fewer than {FEWEST_CLUSTERS} effective" if before.documents > 1 else ""
+    blocks = f"{few}: intervals are over blocks" if before.in_blocks else ""
     rows = []
     for one, two in zip(before.lengths, after.lengths, strict=True):
         length = one.context_length
@@ -93,10 +94,9 @@ def of_context(extended: Extended) -> Table:
 def of_short(extended: Extended, old: int) -> Table:
     """Return the loss at the old length, before and after."""
     one, two = extended.before.short, extended.after.short
-    difference = signed(two.loss_nats - one.loss_nats)
     return Table(
         ("", "before", "after", "difference"),
-        [("loss", _with_error(one), _with_error(two), difference)],
+        [("loss", _with_error(one), _with_error(two), _change(change_of(one, two)))],
         f"At the old length of {old:,}",
         f"{one.tokens:,} held-out tokens in disjoint windows.",
         wrap=NO_COLUMNS,

@@ -27,6 +27,8 @@ from ..spec import Part, Spec, as_line, parse
 from .checks import CHECKS
 from .setup import TRAINED_LENGTH, CheckFailed, NotApplicable, Setup
 
+PAST_TABLE = ": if a table ends there, declare its last position with the property max_position"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -109,7 +111,19 @@ def check(
         ]
     finally:
         torch.set_num_threads(threads)
-    return Report(str(spec), _without_repetition(findings))
+    return Report(str(spec), _without_repetition(_without_consequences(findings)))
+
+
+def _without_consequences(findings: list[Finding]) -> list[Finding]:
+    """Return the findings; without initial values nothing else that fails says anything."""
+    if not any(finding.name == "initialised" and finding.holds is False for finding in findings):
+        return findings
+    return [
+        replace(finding, holds=None, detail="unknown until 'initialised' holds")
+        if finding.holds is False and finding.name != "initialised"
+        else finding
+        for finding in findings
+    ]
 
 
 def _without_repetition(findings: list[Finding]) -> tuple[Finding, ...]:
@@ -117,7 +131,8 @@ def _without_repetition(findings: list[Finding]) -> tuple[Finding, ...]:
     first: dict[str, str] = {}
     distinct = []
     for finding in findings:
-        earlier = first.setdefault(finding.detail, finding.name)
+        cause = PAST_TABLE if PAST_TABLE in finding.detail else finding.detail
+        earlier = first.setdefault(cause, finding.name)
         if finding.holds is False and earlier != finding.name:
             finding = replace(finding, detail=f"the same reason as for '{earlier}'")
         distinct.append(finding)
@@ -147,8 +162,15 @@ def _run_check(
         except CheckFailed as failure:
             return Finding(name, statement, False, f"{failure} ({_heads(count)})")
         except Exception as error:  # raised by a user's hook: later checks may still pass
-            return Finding(name, statement, False, f"{as_line(error)} ({_heads(count)})")
+            hint = PAST_TABLE if _is_past_a_table(error, setup) else ""
+            return Finding(name, statement, False, f"{as_line(error)}{hint} ({_heads(count)})")
     return Finding(name, statement, True)
+
+
+def _is_past_a_table(error: Exception, setup: Setup) -> bool:
+    """Return whether an index is out of bounds, and no longest position is declared."""
+    out_of_bounds = isinstance(error, IndexError) and "out of" in str(error)
+    return out_of_bounds and setup.build_default().max_position is None
 
 
 def _with_heads(setup: Setup, count: int) -> Setup:

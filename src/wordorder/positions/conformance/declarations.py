@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from dataclasses import replace
 
 import torch
 
-from ..base import Position, PositionError
+from ..base import DOORS, HOOKS, Position, PositionError
 from ..composed import Composed
 from ..layout import TokenLayout
 from ..reference_model import ReferenceModel
@@ -85,11 +87,32 @@ def _check_result(
 
 def _door(instance: Position) -> None:
     doors = instance.active_doors()
-    if instance.door not in (doors or ("none",)):
+    if instance.door in (doors or ("none",)):
+        return
+    if doors or instance.door not in DOORS:
         actual = " and ".join(doors) or "none"
         raise CheckFailed(
             f"declares door={instance.door!r}, but overrides hooks of {actual}: declare that"
         )
+    hooks = DOORS[instance.door]
+    misspelled = [
+        f"{name} is no hook: did you mean {close[0]}?"
+        for name in _public_methods(type(instance))
+        if (close := difflib.get_close_matches(name, HOOKS, n=1))
+    ]
+    raise CheckFailed(
+        f"declares door={instance.door!r}, but overrides none of its hooks "
+        f"({', '.join(hooks)}). {' '.join(misspelled) or 'Override one of them.'}"
+    )
+
+
+def _public_methods(kind: type[Position]) -> list[str]:
+    """Return the names of the public methods that a class adds to those of `Position`."""
+    return [
+        name
+        for name, method in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and not hasattr(Position, name)
+    ]
 
 
 def _matrices(instance: Position) -> None:
