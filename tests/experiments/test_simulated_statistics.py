@@ -17,8 +17,7 @@ import pytest
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from wordorder.evaluation.effect import GAIN_NATS, SMALLEST_NATS, TOLERANCE_NATS
-from wordorder.experiments import significance
+from wordorder.evaluation.effect import GAIN_NATS, TOLERANCE_NATS
 from wordorder.experiments.power import detectable, power_of, seeds_to_settle
 from wordorder.experiments.results import word_for
 from wordorder.experiments.shares import chance_to_lead, leads, share_interval
@@ -26,10 +25,6 @@ from wordorder.experiments.significance import Change, judge
 from wordorder.experiments.statistics import ByDocument, Spread, difference, interval
 
 LOW, HIGH = 0.93, 0.97
-
-
-def test_what_is_no_difference_between_embeddings_is_none_after_an_extension() -> None:
-    assert significance.SMALLEST_NATS == SMALLEST_NATS
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])

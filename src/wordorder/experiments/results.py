@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from wordorder.evaluation import effect
-from wordorder.evaluation.effect import TOLERANCE_NATS as TOLERANCE_NATS
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.significance import Change
 

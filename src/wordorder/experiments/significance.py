@@ -15,6 +15,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from wordorder.evaluation.effect import SMALLEST_NATS
 from wordorder.experiments.statistics import (
     SIGNIFICANT,
     ByDocument,
@@ -23,10 +24,6 @@ from wordorder.experiments.statistics import (
     differs,
     holm,
 )
-
-# Differences that print as 0.000 never count as significant: a shift of all positions changes a
-# relative embedding's loss by rounding of its angles, in the same way for every seed.
-SMALLEST_NATS = 0.0005
 
 Key = TypeVar("Key", bound=Hashable)
 BySeed = dict[int, float]

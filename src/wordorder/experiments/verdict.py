@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from wordorder.evaluation.effect import SMALLEST_NATS, TOLERANCE_NATS
 from wordorder.experiments import overfitting
 from wordorder.experiments.certainty import certainty, seeds_needed, settled, side
-from wordorder.experiments.results import TOLERANCE_NATS, AtLength, Disturbed, Result, Summary
-from wordorder.experiments.significance import SMALLEST_NATS, Change
+from wordorder.experiments.results import AtLength, Disturbed, Result, Summary
+from wordorder.experiments.significance import Change
 from wordorder.experiments.wording import listed, p_value, times, with_interval
 from wordorder.numerals import counted, signed
 from wordorder.training.plan import MiB
