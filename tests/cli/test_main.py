@@ -186,6 +186,15 @@ def test_ctrl_c(raising: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "stopped\n"
 
 
+def test_a_stop_is_said_once(
+    raising: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = stopping.Stopped(signal.SIGTERM)
+    stopping.report(error, "stopped and saved")
+    assert run_raising(raising, error) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == ""
+
+
 def test_a_reader_that_went_away_is_no_error(
     raising: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from wordorder.cli.options.generate import GenerateOptions, read_options
+from wordorder.cli.output import end_with_reader
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.model.compiled_step import CompiledStep, compile_refusal
@@ -36,6 +37,7 @@ SECONDS_WORTH_COMPILING, FEWEST_WORTH_COMPILING, TIMED = 60, 1000, 16
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
+    end_with_reader()
     if options.count < 1:
         raise BadInput(
             f"--count is {options.count}: it must be at least 1", code="cli.generate-count"

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from wordorder import stopping
 from wordorder.table import Table
 from wordorder.text.sharded.folder import ShardedText, open_sharded
 from wordorder.text.sharded.prepare import Report, StoreConfig, prepare
@@ -41,8 +42,9 @@ def prepare_store(
     try:
         with _progress() as report:
             prepare(store, config, processes=processes or _cores(), command=command, report=report)
-    except KeyboardInterrupt:
-        print(f"continue with {command}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(line := f"stopped: continue with {command}", file=sys.stderr)
+        stopping.report(error, line)
         raise
     return store
 

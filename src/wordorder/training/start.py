@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wordorder import stopping
 from wordorder.atomic import cannot_write
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.folders import is_set_aside, is_usable, recover, replacing_contents
@@ -298,9 +299,10 @@ def _finish(
             show.close()
         for line in final_notes.final_notes(folder):
             show.say(line)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         with suppress(Exception):  # the interrupt is reported, not a failure after it
-            show.say(_stopped(training, folder))
+            show.say(message := _stopped(training, folder))
+            stopping.report(error, message)
             report.write(folder)
         raise
     except Failed as error:
