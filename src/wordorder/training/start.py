@@ -62,7 +62,7 @@ from wordorder.training.record import (
     record_steps,
     write_folder,
 )
-from wordorder.training.recorded import naming_damage, no_run_folder
+from wordorder.training.recorded import check_run_folder, naming_damage
 from wordorder.training.run import RUN, Run, check_trust
 from wordorder.training.run_controller import RunController
 from wordorder.training.timing import Deadline
@@ -209,8 +209,7 @@ def resume(
             is writing to the folder.
     """
     folder = user_path(folder)
-    if not folder.is_dir():
-        raise no_run_folder(folder)
+    check_run_folder(folder)
     with held(folder, remedy="check its permissions"):
         return resume_in_held_folder(folder, inexact=inexact, trust=trust, show=show, ranks=ranks)
 
