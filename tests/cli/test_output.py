@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from wordorder.cli.main import main
+from wordorder.cli.output import write
+from wordorder.cli.train import Terminal
+from wordorder.training import report
 
 SMALL = (
     "--width 32 --layers 1 --heads 2 --trained-length 16 --batch-size 2 --tokenizer bytes "
@@ -81,3 +87,35 @@ def test_notes_that_nobody_reads_end_no_command(here: Path) -> None:
 def test_progress_leaves_no_line_where_there_is_no_terminal(here: Path) -> None:
     done = without_reader(here, "eval", "r", "--json")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+CONTROLS = "a\x1b[2J\x07\x9b31m\rb\tc\n"
+ESCAPES = "a\\x1b[2J\\x07\\x9b31m\\rb\tc\n"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_terminal_is_sent_no_control_characters(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stdout", stream)
+    write(CONTROLS)
+    assert stream.getvalue() == (ESCAPES if terminal else CONTROLS)
+
+
+def test_samples_are_shown_and_kept_without_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Terminal().sample({"sample": CONTROLS})
+    assert capsys.readouterr().err == "  a\\x1b[2J\\x07\\x9b31m b c\n"
+    assert report._samples([{"step": 3, "sample": CONTROLS}]) == f"--- after step 3\n{ESCAPES}\n"
+
+
+def test_the_beginning_of_a_corpus_is_shown_without_control_characters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text(f"{CONTROLS} and more words. " * 20, encoding="utf-8")
+    assert main(["data", str(tmp_path / "text.txt"), "--tokenizer", "characters"]) == 0
+    out = capsys.readouterr().out
+    assert "\\x1b" in out and not set(out) & {"\x1b", "\x07", "\x9b", "\r"}

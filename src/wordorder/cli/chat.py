@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from wordorder.cli.options.generate import GenerateOptions
+from wordorder.cli.output import write
 from wordorder.errors import BadInput
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling
@@ -141,7 +142,7 @@ class _Session:
         try:
             for piece in generate_text(self.model, prompt, sampling, use_cache=self.cache):
                 written.append(piece)
-                print(piece, end="", flush=True)
+                write(piece)
             if len(written) > most:
                 note = f"the answer was cut after {counted(most, 'token')}"
         except KeyboardInterrupt as error:

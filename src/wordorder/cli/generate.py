@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from wordorder.cli.options.generate import GenerateOptions, read_options
-from wordorder.cli.output import end_with_reader
+from wordorder.cli.output import end_with_reader, write
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.model.compiled_step import CompiledStep, compile_refusal
@@ -225,7 +225,7 @@ def _write(pieces: Iterator[str], prompt: str, sampling: Sampling, quiet: bool) 
 
     def show(piece: str) -> None:
         if not quiet:
-            print(piece, end="", flush=True)
+            write(piece)
 
     show(prompt)
     started, written = time.perf_counter(), []

@@ -12,6 +12,8 @@ import os
 import sys
 from typing import Any
 
+from wordorder.control_characters import escaped
+
 GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe; the terminal of a closed connection
 
 
@@ -29,6 +31,11 @@ def end_with_reader() -> None:
     raw = _raw(sys.stdout)
     if isinstance(raw, _Discarding):
         raw.raises = True
+
+
+def write(text: str) -> None:
+    """Print a piece of a model's text; on a terminal its control characters are escaped."""
+    print(escaped(text) if sys.stdout.isatty() else text, end="", flush=True)
 
 
 def discard(handle: int) -> None:

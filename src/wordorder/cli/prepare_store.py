@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from wordorder import stopping
+from wordorder.control_characters import escaped
 from wordorder.table import Table
 from wordorder.text.sharded.folder import ShardedText, open_sharded
 from wordorder.text.sharded.prepare import Report, StoreConfig, prepare
@@ -108,7 +109,7 @@ def show_store(text: ShardedText) -> None:
     assert training is not None  # a split has training text
     console.print("\nThe training text begins:", style="bold")
     sample = text.tokenizer.decode(training.tokens[:SAMPLE_TOKENS].tolist())
-    console.print(Text(sample.rstrip() + " ..."))
+    console.print(Text(escaped(sample.rstrip()) + " ..."))
 
 
 def show_description(
