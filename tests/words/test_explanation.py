@@ -286,6 +286,7 @@ def test_texts_that_are_no_two_orders(make_random: MakeModel, tokenizer: Tokeniz
     model = make_random()
     for text, code, begin in (
         ("love", "words.one-word", "'love' has"),
+        ("unlovable", "words.one-word", "'unlovable' has"),
         ("I love I", "words.same-order", "'I love I' is"),
         ("the king " * 300, "words.same-order", f"'{'the king ' * 4}the…' is"),
     ):
