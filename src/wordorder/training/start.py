@@ -69,6 +69,7 @@ from wordorder.training.timing import Deadline
 from wordorder.training.training import Training
 from wordorder.training.training_data import (
     TrainingData,
+    built_in_note,
     check_same_split,
     read_training_data,
     split_warning,
@@ -161,6 +162,8 @@ def train_in_held_folder(
     check_sample_prompt(config, training_data.tokenizer)
     if first and (warning := split_warning(first.config["data"], training_data.facts)):
         show.say(warning)
+    if first and (note := built_in_note(first.config["data"], training_data.facts)):
+        show.say(note)
     if first and weights is None:
         weights = weights_of(first, shape_of(config.model))
     if weights is not None and (name := checkpoints.not_finite(weights)):

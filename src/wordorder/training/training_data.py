@@ -8,7 +8,7 @@ from typing import Any
 
 from wordorder.errors import BadInput, Refused
 from wordorder.positions import wants_task_positions
-from wordorder.text.corpus import Corpus
+from wordorder.text.corpus import BUILT_IN, Corpus
 from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
 from wordorder.text.sharded.folder import is_store
@@ -184,6 +184,19 @@ def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return (
         "the model was trained on this text with another split, so some of the text held out now "
         "was trained on: its losses are too low"
+    )
+
+
+def built_in_note(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Return a note if a model of another text is to be trained on the built-in one, else "".
+
+    The arguments are those of `split_warning`.
+    """
+    if facts["name"] != BUILT_IN or recorded.get("name") == BUILT_IN:
+        return ""
+    return (
+        f"note: the text is {BUILT_IN}, which is built in and which the model was not trained on "
+        "before: to fine-tune on your own text, give it with --data"
     )
 
 
