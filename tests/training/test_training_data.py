@@ -22,8 +22,8 @@ from wordorder.training.run_text import text_of
 from wordorder.training.start import resume, train
 from wordorder.training.training_data import (
     TrainingData,
-    built_in_note,
     held_out_rows,
+    notes_on_text,
     read_training_data,
     split_warning,
 )
@@ -237,5 +237,6 @@ def test_a_model_that_read_what_is_held_out_now_is_warned_of() -> None:
 def test_a_model_of_other_text_is_not_silently_trained_on_the_built_in_one(
     before: str, now: str, noted: bool
 ) -> None:
-    note = built_in_note({"name": before}, {"name": now})
-    assert ("give it with --data" in note) is noted
+    record = {"name": before, "content_hash": before, "split": {}}
+    notes = notes_on_text(record, {"name": now, "content_hash": now, "split": {}})
+    assert ["give it with --data" in note for note in notes] == [True] * noted

@@ -69,10 +69,9 @@ from wordorder.training.timing import Deadline
 from wordorder.training.training import Training
 from wordorder.training.training_data import (
     TrainingData,
-    built_in_note,
     check_same_split,
+    notes_on_text,
     read_training_data,
-    split_warning,
     tokenizer_of,
 )
 
@@ -160,9 +159,7 @@ def train_in_held_folder(
     training_data = read_training_data(config, *((first.tokenizer, first.chat) if first else ()))
     config = with_vocabulary(config, training_data.tokenizer.vocabulary_size)
     check_sample_prompt(config, training_data.tokenizer)
-    if first and (warning := split_warning(first.config["data"], training_data.facts)):
-        show.say(warning)
-    if first and (note := built_in_note(first.config["data"], training_data.facts)):
+    for note in notes_on_text(first.config["data"], training_data.facts) if first else ():
         show.say(note)
     if first and weights is None:
         weights = weights_of(first, shape_of(config.model))

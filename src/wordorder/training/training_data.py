@@ -187,17 +187,20 @@ def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     )
 
 
-def built_in_note(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """Return a note if a model of another text is to be trained on the built-in one, else "".
+def notes_on_text(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Return what to say of the text on which a model is trained further.
 
     The arguments are those of `split_warning`.
     """
-    if facts["name"] != BUILT_IN or recorded.get("name") == BUILT_IN:
-        return ""
-    return (
-        f"note: the text is {BUILT_IN}, which is built in and which the model was not trained on "
-        "before: to fine-tune on your own text, give it with --data"
-    )
+    notes = []
+    if warning := split_warning(recorded, facts):
+        notes.append(warning)
+    if facts["name"] == BUILT_IN != recorded.get("name"):
+        notes.append(
+            f"note: the text is {BUILT_IN}, which is built in and which the model was not trained "
+            "on before: to fine-tune on your own text, give it with --data"
+        )
+    return notes
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
