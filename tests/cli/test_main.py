@@ -123,6 +123,13 @@ def test_errors_are_one_line_and_a_code(
     assert capsys.readouterr().err == "error: no such\n"
 
 
+def test_an_error_sends_a_terminal_no_control_characters(
+    raising: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_raising(raising, BadInput("no \x1b[31mfile", code="a")) == 2
+    assert capsys.readouterr().err == "error: no \\x1b[31mfile\n"
+
+
 def test_a_bug_keeps_its_traceback(raising: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         run_raising(raising, ZeroDivisionError("a bug"))

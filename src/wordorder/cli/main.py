@@ -15,6 +15,7 @@ from importlib import import_module
 
 from wordorder import stopping
 from wordorder.cli import output
+from wordorder.control_characters import escaped
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.version import __version__
 
@@ -143,7 +144,7 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _one_line(error: Exception) -> str:
-    line = " ".join(str(error).split())
+    line = escaped(" ".join(str(error).split()))
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         line = f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
