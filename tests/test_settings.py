@@ -77,8 +77,16 @@ def test_a_value_that_means_one_of_the_type_is_taken(hint: Any, value: Any, fitt
         (bool, 1, "x is 1: it must be true or false"),
         (YesOrNo, "maybe", "x is maybe: it must be auto, yes or no"),
         (YesOrNo, ["yes"], "x is ['yes']: it must be auto, yes or no"),
-        (Duration, "0m", "x is 0m: it must be a duration such as 90s, 3m, 1.5h or 90 (seconds)"),
-        (Duration, "9" * 400, "it must be a duration such as 90s, 3m, 1.5h or 90 (seconds)"),
+        (
+            Duration,
+            "0m",
+            "x is 0m: it must be a duration such as 90s, 3m, 1.5h, 1h30m or 90",
+        ),
+        *(
+            (Duration, text, "it must be a duration such as 90s")
+            for text in ("", "m", "30m1h", "1h30", "1h1h", "0h0m", "1m30x", "1 30m", "-1m")
+        ),
+        (Duration, "9" * 400, "it must be a duration such as 90s, 3m, 1.5h, 1h30m or 90 (seconds)"),
         (Device, "gpu", "x is gpu: it must be auto, cpu, cuda, cuda:1 or mps"),
         (str, 7, "x is 7: it must be text (in quotes in YAML)"),
         (tuple[Positive, ...], (4, -1), "x is [4, -1]: it must be a list, each at least 1"),

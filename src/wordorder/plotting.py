@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from wordorder.control_characters import escape_of
 from wordorder.panels import QUIET, Field, Forest, Heatmap, Level, Line, Lines, Mark, Panel
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def plain(text: str) -> str:
     """
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}..."
-    printed = "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+    printed = "".join(c if c.isprintable() or c == "\n" else escape_of(c) for c in text)
     return printed.replace("$", r"\$")
 
 
@@ -318,10 +319,6 @@ def _draw_field(axes: Axes, panel: Field, width: float) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_ylabel(plain(panel.y_label))
     axes.spines[:].set_visible(False)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 _DRAWN: dict[type, Any] = {

@@ -60,11 +60,12 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 Probability = Annotated[float, Interval(ge=0, lt=1)]  # of dropout, which must not drop all
 Rate = Annotated[float, Ge(0)]
 Penalty = Annotated[float, Interval(ge=1e-3, le=1e3)]  # divides logits, which are float32
+_TIME = r"\d{1,9}(\.\d{1,9})?"
 Duration = Annotated[
     str,
     Spelled(
-        r"(?=[\d.]*[1-9])\d{1,9}(\.\d{1,9})?\s*[smh]?",
-        "a duration such as 90s, 3m, 1.5h or 90 (seconds)",
+        rf"(?=.*[1-9])({_TIME}|(?=\d)({_TIME}\s*h\s*)?({_TIME}\s*m(in)?\s*)?({_TIME}\s*s)?)",
+        "a duration such as 90s, 3m, 1.5h, 1h30m or 90 (seconds)",
     ),
 ]
 WordCount = Annotated[

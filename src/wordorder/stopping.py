@@ -32,6 +32,16 @@ def exit_code(error: KeyboardInterrupt) -> int:
     return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
 
 
+def report(error: KeyboardInterrupt, message: str) -> None:
+    """Record what a message to the user said about a stop, so that it is said once."""
+    error.add_note(message)
+
+
+def is_reported(error: KeyboardInterrupt) -> bool:
+    """Return whether the user has been told that the command was stopped."""
+    return bool(getattr(error, "__notes__", ()))
+
+
 def stop(number: int, frame: Any = None) -> None:
     """Raise the exception that belongs to a signal.
 

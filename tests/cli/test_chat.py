@@ -68,6 +68,24 @@ def test_each_line_is_answered_on_stdout(
     assert err == "a new conversation\n"
 
 
+def test_an_unknown_command_is_not_sent_to_the_model(
+    runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed("/foo bar", " /foo bar")
+    assert chat(runs["chat"]) == 0
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 1
+    assert err.startswith("there is no /foo: /reset begins") and len(err.splitlines()) == 1
+
+
+def test_an_answer_ends_before_a_stop_text(
+    runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed("hi")
+    assert chat(runs["chat"], "--stop", "es", "--max-tokens", "3") == 0
+    assert capfd.readouterr() == ("y\n", "")
+
+
 @pytest.mark.parametrize("system", [None, "be brief"])
 def test_a_system_prompt_is_before_each_conversation_and_never_dropped(
     runs: dict[str, Path], system: str | None

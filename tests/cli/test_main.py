@@ -123,6 +123,13 @@ def test_errors_are_one_line_and_a_code(
     assert capsys.readouterr().err == "error: no such\n"
 
 
+def test_an_error_sends_a_terminal_no_control_characters(
+    raising: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_raising(raising, BadInput("no \x1b[31mfile", code="a")) == 2
+    assert capsys.readouterr().err == "error: no \\x1b[31mfile\n"
+
+
 def test_a_bug_keeps_its_traceback(raising: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         run_raising(raising, ZeroDivisionError("a bug"))
@@ -184,6 +191,15 @@ def test_a_signal_that_is_to_be_ignored_is(monkeypatch: pytest.MonkeyPatch) -> N
 def test_ctrl_c(raising: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_raising(raising, KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "stopped\n"
+
+
+def test_a_stop_is_said_once(
+    raising: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = stopping.Stopped(signal.SIGTERM)
+    stopping.report(error, "stopped and saved")
+    assert run_raising(raising, error) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == ""
 
 
 def test_a_reader_that_went_away_is_no_error(

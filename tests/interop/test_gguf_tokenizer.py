@@ -176,6 +176,10 @@ def test_a_table_of_positions_ends(runs: Path, capfd: pytest.CaptureFixture[str]
     theirs = json.loads(generated(f"table{rest}|--engine|llama.cpp", capfd))
     assert theirs["sampling"] == ours["sampling"]
     assert theirs["texts"][0]["text"] == ours["texts"][0]["text"]
+    stop = ours["texts"][0]["text"][2]
+    stopped = json.loads(generated(f"table{rest}|--engine|llama.cpp|--stop|{stop}", capfd))
+    text = ours["texts"][0]["text"].partition(stop)[0]
+    assert (stopped["texts"][0]["text"], stopped["texts"][0]["reason"]) == (text, "stop")
     assert main(["generate", "table", "a" * 16, "--engine", "llama.cpp"]) == 2
 
 

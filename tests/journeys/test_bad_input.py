@@ -53,7 +53,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--position", "rotary:bass=1"], "its options are: base (0.0), fraction (1.0)"),
         (["--heads", "5"], "the width 32 is not a multiple of 5 heads"),
         (["--tokens", "3", "--time", "3m"], "give one"),
-        (["--time", "soon"], "a duration such as 90s, 3m, 1.5h or 90"),
+        (["--time", "soon"], "a duration such as 90s, 3m, 1.5h, 1h30m or 90"),
         (["--widht", "3"], "did you mean --width"),
         (["--objective", "masked-token"], "add --no-causal"),
         (["--config", "no.yaml"], "no such file"),

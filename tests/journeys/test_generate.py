@@ -69,6 +69,26 @@ def extended(to: int) -> None:
     path.write_text(json.dumps(config), encoding="utf-8")
 
 
+@pytest.mark.usefixtures("here")
+def test_a_text_ends_before_a_stop_text(said: Said) -> None:
+    how = ("--json", "--count", "2", "--max-tokens", "40")
+    assert write(*how) == 0
+    free = [one["text"] for one in json.loads(said()[0])["texts"]]
+    stop, other = free[0][9:11], free[1][4:5]
+    assert write(*how, "--stop", stop, "--stop", other) == 0
+    ended = json.loads(said()[0])["texts"]
+    for text, one in zip(free, ended, strict=True):
+        until = min(text.find(each) % 100 for each in (stop, other))
+        assert (one["text"], one["reason"], one["ended"]) == (text[:until], "stop", False)
+        assert one["tokens"] < 40
+    assert write("--max-tokens", "40", "--stop", stop) == 0
+    assert said()[0] == f"a small{free[0][: free[0].find(stop)]}\n"
+    assert write("--max-tokens", "5", "--json", "--stop", "no such text") == 0
+    assert json.loads(said()[0])["texts"][0]["reason"] in ("max-tokens", "end-of-text")
+    assert write("--stop", "") == 2
+    assert said()[1][0].startswith("error: --stop is empty")
+
+
 PAST = (
     "rotary has positions past them, but quality may drop: measure it with wordorder eval RUN "
     "--length"

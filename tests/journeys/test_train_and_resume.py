@@ -98,6 +98,7 @@ def test_a_stopped_run_goes_on_to_the_bit(
     assert stopped.returncode == (130 if how is signal.SIGINT else -how)
     if how is signal.SIGINT:
         assert "resume with wordorder train --resume stopped" in stopped.stderr
+        assert "stopped" not in stopped.stderr.splitlines()
     assert main(["train", "--resume", "stopped"]) == 0
     step = 27 if how is signal.SIGINT else 20
     assert f"resuming after step {step}" in capsys.readouterr().err

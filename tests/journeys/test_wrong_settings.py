@@ -62,7 +62,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("windows", -4, "it must be at least 0"),
     ("embedding_scale", -1, "it must be at least 0"),
     ("norm_epsilon", 0, "it must be above 0"),
-    ("time", "soon", "it must be a duration such as 90s, 3m, 1.5h or 90"),
+    ("time", "soon", "it must be a duration such as 90s, 3m, 1.5h, 1h30m or 90"),
     ("time", "0s", "it must be a duration"),
     *((name, float("nan"), "finite") for name in ("learning_rate", "clip", "warmup", "dropout")),
     *((name, INFINITE, "finite") for name in ("learning_rate", "clip", "weight_decay", "decay")),

@@ -190,7 +190,7 @@ def test_the_one_column_of_text_is_named(write: Write) -> None:
         ("[]", "text.empty-file: a.json is empty"),
         (
             '{"text": null}',
-            "text.empty-file: a.json is empty: it contains no text to train on (1 of 1 rows",
+            "text.empty-file: a.json is empty: it contains no text (1 of 1 rows",
         ),
         (
             '{"a": 1}\n{"a":',

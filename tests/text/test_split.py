@@ -204,7 +204,11 @@ def test_pieces_that_would_be_equal_are_not_cut() -> None:
         (float("nan"), 0.0, "validation_fraction is nan: it must be a finite number, above 0"),
         (0.1, -0.1, "development_fraction is -0.1: it must be at least 0 and below 1"),
         (0.1, float("nan"), "development_fraction is nan"),
-        (0.5, 0.5, "0.5 and development fraction 0.5 leave no text to train on"),
+        (
+            0.5,
+            0.5,
+            "--validation-fraction 0.5 and --development-fraction 0.5 leave no text",
+        ),
     ],
 )
 def test_impossible_fractions_are_named(validation: float, development: float, said: str) -> None:

@@ -203,6 +203,7 @@ def test_names_are_printable() -> None:
     name = os.fsdecode(b"caf\xe9.txt")
     assert printable(name) == "caf\\xe9.txt"
     assert printable("café") == "café"
+    assert printable("a\x1b[31m b.txt") == "a\\x1b[31m b.txt"
     assert printable("\ud83d") == "\\ud83d"
     assert str(user_path("~no-such-user-here/a")) == "~no-such-user-here/a"
 

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from wordorder.errors import BadInput
 from wordorder.training import checkpoints
 from wordorder.training.config import TrainConfig, from_mapping, seconds
+from wordorder.training.plan import readable_seconds
 
 
 def two(folder: Path) -> None:
@@ -99,7 +100,20 @@ def test_none_is_one_clear_line(tmp_path: Path) -> None:
     assert caught.value.code == "training.no-checkpoint"
 
 
-@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("3m", 180), ("1.5h", 5400), ("20", 20)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("90s", 90), ("3m", 180), ("1.5h", 5400), ("20", 20)),
+        *(
+            ("1m30s", 90),
+            ("1h30m", 5400),
+            ("1 h 30 m", 5400),
+            ("1h 0m 5s", 3605),
+            ("1.5h 30s", 5430),
+        ),
+        *((readable_seconds(n), n) for n in (45, 185, 4800)),
+    ],
+)
 def test_time_is_read(text: str, value: float) -> None:
     assert seconds(text) == value
 

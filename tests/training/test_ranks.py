@@ -371,6 +371,7 @@ def test_a_run_goes_on_after_a_kill_and_after_ctrl_c(
     stopped = ended("--resume", run, "--ranks", 2, at_checkpoint=f"20 {signal.SIGINT:d} launcher")
     assert stopped.returncode == 130, stopped.stderr
     assert "stopped and saved at step" in stopped.stderr
+    assert "stopped" not in stopped.stderr.splitlines()
     assert "Traceback" not in stopped.stderr
 
     assert main(["train", "--resume", str(run), "--json"]) == 0

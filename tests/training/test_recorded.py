@@ -87,6 +87,32 @@ def test_a_record_that_is_none_is_named(run: Path, content: str) -> None:
         wo.resume(run)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "code", "advice"),
+    [
+        ("config.json", '{"model_type": "llama"}', "transformers-model", "wordorder import "),
+        ("config.json", '{"model_type": "wordorder"}', "transformers-model", "give the run"),
+        ("model.onnx", "", "exported-model", "onnxruntime"),
+        ("model.gguf", "", "exported-model", "--engine llama.cpp"),
+    ],
+)
+def test_a_model_of_another_program_is_named(
+    tmp_path: Path, name: str, content: str, code: str, advice: str
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    for read in (wo.load, wo.resume):
+        with pytest.raises(BadInput, match=advice) as caught:
+            read(tmp_path)
+        assert caught.value.code == f"training.{code}"
+
+
+def test_a_file_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").touch()
+    for read in (wo.load, wo.resume):
+        with pytest.raises(BadInput, match=r"one\.txt is a file: give the run folder"):
+            read(tmp_path / "one.txt")
+
+
 def test_a_run_without_its_tokenizer_is_not_resumed(run: Path) -> None:
     (run / "tokenizer.json").unlink()
     with pytest.raises(BadInput, match=r"tokenizer\.json is missing") as caught:

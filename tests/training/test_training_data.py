@@ -23,6 +23,7 @@ from wordorder.training.start import resume, train
 from wordorder.training.training_data import (
     TrainingData,
     held_out_rows,
+    notes_on_text,
     read_training_data,
     split_warning,
 )
@@ -222,3 +223,20 @@ def test_a_model_that_read_what_is_held_out_now_is_warned_of() -> None:
     assert split_warning({"content_hash": "b"}, facts) == ""  # another text
     for recorded in ({"content_hash": "a"}, {"content_hash": "a", "split": {"version": 1}}):
         assert "the text held out now was trained on" in split_warning(recorded, facts)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "noted"),
+    [
+        ("unknown", "python-docs", True),
+        ("my.txt", "python-docs", True),
+        ("python-docs", "python-docs", False),
+        ("unknown", "my.txt", False),
+    ],
+)
+def test_a_model_of_other_text_is_not_silently_trained_on_the_built_in_one(
+    before: str, now: str, noted: bool
+) -> None:
+    record = {"name": before, "content_hash": before, "split": {}}
+    notes = notes_on_text(record, {"name": now, "content_hash": now, "split": {}})
+    assert ["give it with --data" in note for note in notes] == [True] * noted

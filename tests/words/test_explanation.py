@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -286,6 +286,7 @@ def test_texts_that_are_no_two_orders(make_random: MakeModel, tokenizer: Tokeniz
     model = make_random()
     for text, code, begin in (
         ("love", "words.one-word", "'love' has"),
+        ("unlovable", "words.one-word", "'unlovable' has"),
         ("I love I", "words.same-order", "'I love I' is"),
         ("the king " * 300, "words.same-order", f"'{'the king ' * 4}the…' is"),
     ):
@@ -297,6 +298,13 @@ def test_texts_that_are_no_two_orders(make_random: MakeModel, tokenizer: Tokeniz
     assert "hold different tokens" in " ".join(page(found, "")[-2:])
     with pytest.raises((BadInput, PositionError), match="position"):
         explained(make_random("learned"), tokenizer, "I love " * 20, "love I " * 20)
+
+
+def test_a_page_has_no_control_characters(make_random: MakeModel, tokenizer: Tokenizer) -> None:
+    found = explained(make_random(), tokenizer, "I love AI", "AI love I")
+    first = replace(found.readings[0], text="I \x1b[31m")
+    lines = page(replace(found, readings=(first, found.readings[1])), "")
+    assert "I \\x1b[31m" in "".join(lines) and "\x1b" not in "".join(lines)
 
 
 def test_long_texts_are_shown_in_part(make_random: MakeModel, tokenizer: Tokenizer) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from wordorder.cli.options.generate import GenerateOptions
+from wordorder.cli.output import write
 from wordorder.errors import BadInput
 from wordorder.model import TokenModel
 from wordorder.model.decoding import Sampling
@@ -20,6 +21,7 @@ from wordorder.settings import LARGEST
 from wordorder.stopping import Stopped
 from wordorder.text.chat_template import recorded_template
 from wordorder.text.conversation import ChatPrompt, Conversation
+from wordorder.text.stop_texts import StopTexts
 from wordorder.text.user_text import decode, is_blank
 from wordorder.training.compute import pick_device
 from wordorder.training.run import Run
@@ -73,6 +75,8 @@ def chat(options: GenerateOptions, sampling: Sampling) -> int:
             _say("a new conversation")
         elif text == "/help":
             _say(HELP)
+        elif line.startswith("/"):
+            _say(f"there is no {text.split()[0]}: {HELP}; put a space before / to send the line")
         elif not is_blank(text):
             session.turn(text)
     return 0
@@ -100,6 +104,7 @@ class _Session:
         self, options: GenerateOptions, sampling: Sampling, run: Run, conversation: Conversation
     ) -> None:
         self.conversation, self.sampling, self.cache = conversation, sampling, options.cache
+        self.stop = options.stop
         self.model: TokenModel = run.load_model(pick_device(options.device))
         self.context = run.model_config.trained_length
         if extension := run.config.get("extension"):
@@ -137,12 +142,12 @@ class _Session:
         sampling = replace(self.sampling, max_tokens=most)
         self.sampling = replace(self.sampling, seed=(self.sampling.seed + 1) % LARGEST)
         written: list[str] = []
-        note = ""
+        note, until = "", StopTexts(self.stop)
         try:
-            for piece in generate_text(self.model, prompt, sampling, use_cache=self.cache):
+            for piece in generate_text(self.model, prompt, sampling, until, use_cache=self.cache):
                 written.append(piece)
-                print(piece, end="", flush=True)
-            if len(written) > most:
+                write(piece)
+            if len(written) > most and not until.found:
                 note = f"the answer was cut after {counted(most, 'token')}"
         except KeyboardInterrupt as error:
             if isinstance(error, Stopped):  # a signal that ends the command

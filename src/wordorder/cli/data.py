@@ -19,6 +19,7 @@ from wordorder.cli.prepare_store import (
     show_description,
     whole_tokenizer,
 )
+from wordorder.control_characters import escaped
 from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
 from wordorder.numerals import counted
@@ -296,7 +297,7 @@ def _show(facts: dict[str, Any], tokenizer: Tokenizer) -> None:
 
 def _show_sample(console: Console, sample: dict[str, str], tokenizer: Tokenizer) -> None:
     console.print(f"\n{sample['source']} begins:", style="bold", markup=False)
-    console.print(Text(sample["text"].rstrip() + " ..."))
+    console.print(Text(escaped(sample["text"].rstrip()) + " ..."))
     console.print("\nas tokens:", style="bold")
     tokens = Text()
     for number, token in enumerate(tokenizer.encode(sample["text"])[:SAMPLE_TOKENS]):
@@ -306,6 +307,6 @@ def _show_sample(console: Console, sample: dict[str, str], tokenizer: Tokenizer)
             if tokenizer.spellings is None
             else tokenizer.spellings[token].decode(errors="backslashreplace")
         ).replace("\n", "\\n")
-        tokens.append(piece, style="reverse" if number % 2 else "")
+        tokens.append(escaped(piece), style="reverse" if number % 2 else "")
         tokens.append("|", style="dim")
     console.print(tokens)

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from wordorder.cli.eval_screen import Measured, plain, show
 from wordorder.cli.options.eval import EvalOptions, read_options
+from wordorder.cli.progress import transient_progress
 from wordorder.errors import BadInput
 from wordorder.evaluation.context import (
     FACTORS,
@@ -59,7 +57,7 @@ def main(arguments: list[str]) -> int:
             "conversations: leave them out, or give text with --data",
             code="cli.eval-chats",
         )
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with transient_progress() as progress:
         bar = progress.add_task("", total=1.0)
         measured = _measured(
             options,

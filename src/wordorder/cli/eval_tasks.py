@@ -7,9 +7,9 @@ import sys
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.progress import Progress
 
 from wordorder.cli.options.eval import EvalOptions
+from wordorder.cli.progress import transient_progress
 from wordorder.interop.harness.tasks import HarnessScore, HarnessScores, score_tasks
 from wordorder.numerals import counted
 from wordorder.table import Table
@@ -20,7 +20,7 @@ from wordorder.training.run import Run
 def score(options: EvalOptions) -> int:
     """Score the tasks, print them, and return the exit code."""
     run = Run.load(options.run, trust=options.trust)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with transient_progress() as progress:
         bar = progress.add_task("", total=1.0)
         scored = score_tasks(
             run,

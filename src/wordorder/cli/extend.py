@@ -18,6 +18,7 @@ from rich.text import Text
 
 from wordorder.allocator import keep_large_blocks
 from wordorder.cli.options.extend import ExtendOptions, read_options
+from wordorder.cli.progress import transient_progress
 from wordorder.cli.train import Terminal
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import served_length, smallest_base
@@ -118,7 +119,7 @@ class Screen(ExtensionDisplay):
 
     def progress(self, share: float, what: str) -> None:
         if self.bar is None:
-            self.bar = Progress(console=Console(stderr=True), transient=True)
+            self.bar = transient_progress()
             self.bar.start()
             self.task = self.bar.add_task("", total=1.0)
         self.bar.update(self.task, completed=share, description=what)

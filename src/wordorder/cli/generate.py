@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from wordorder.cli.options.generate import GenerateOptions, read_options
+from wordorder.cli.output import end_with_reader, write
 from wordorder.errors import BadInput
 from wordorder.model import LanguageModel, TokenModel
 from wordorder.model.compiled_step import CompiledStep, compile_refusal
@@ -23,6 +24,7 @@ from wordorder.numerals import counted
 from wordorder.positions import foreign
 from wordorder.settings import LARGEST
 from wordorder.text.prompt import Prompt
+from wordorder.text.stop_texts import StopTexts
 from wordorder.text.user_text import decode, decode_argument, printable, read_text
 from wordorder.training.compute import compiler_found, pick_device
 from wordorder.training.run import Run
@@ -36,6 +38,7 @@ SECONDS_WORTH_COMPILING, FEWEST_WORTH_COMPILING, TIMED = 60, 1000, 16
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
+    end_with_reader()
     if options.count < 1:
         raise BadInput(
             f"--count is {options.count}: it must be at least 1", code="cli.generate-count"
@@ -62,7 +65,9 @@ def main(arguments: list[str]) -> int:
         options,
         prompt,
         sampling,
-        lambda one: generate_text(model, prompt, one, use_cache=options.cache, step=step, **window),
+        lambda one, stop_texts: generate_text(
+            model, prompt, one, stop_texts, use_cache=options.cache, step=step, **window
+        ),
         {"run": str(run.folder), "prompt": prompt.text, "sampling": asdict(sampling), **window},
     )
     return 0
@@ -89,7 +94,7 @@ def _by_llama_cpp(options: GenerateOptions) -> int:
             options,
             prompt,
             sampling,
-            lambda one: decoded(file.generate(prompt, one), prompt, one),
+            lambda one, stop_texts: decoded(file.generate(prompt, one), prompt, one, stop_texts),
             {"run": options.run, "prompt": prompt.text, "sampling": asdict(sampling)},
         )
     return 0
@@ -99,7 +104,7 @@ def _write_all(
     options: GenerateOptions,
     prompt: Prompt,
     sampling: Sampling,
-    pieces: Callable[[Sampling], Iterator[str]],
+    pieces: Callable[[Sampling, StopTexts], Iterator[str]],
     record: dict[str, Any],
 ) -> None:
     """Write the requested number of texts, each with another seed, and the record for JSON.
@@ -112,9 +117,10 @@ def _write_all(
         one = replace(sampling, seed=(sampling.seed + number) % LARGEST)
         if number and not options.json:
             print(BETWEEN, flush=True)
-        texts.append(_write(pieces(one), prompt.text, one, options.json))
+        stop_texts = StopTexts(options.stop)
+        texts.append(_write(pieces(one, stop_texts), prompt.text, one, stop_texts, options.json))
     if options.json:
-        print(json.dumps({**record, "texts": texts}))
+        print(json.dumps({**record, "stop": options.stop, "texts": texts}))
 
 
 def _sampling(options: GenerateOptions) -> Sampling:
@@ -214,7 +220,9 @@ def _say_if_past_trained_length(run: Run, last: int, *, ends: bool) -> None:
         )
 
 
-def _write(pieces: Iterator[str], prompt: str, sampling: Sampling, quiet: bool) -> dict[str, Any]:
+def _write(
+    pieces: Iterator[str], prompt: str, sampling: Sampling, stop_texts: StopTexts, quiet: bool
+) -> dict[str, Any]:
     """Stream one text to stdout and return its record for JSON.
 
     Args:
@@ -223,7 +231,7 @@ def _write(pieces: Iterator[str], prompt: str, sampling: Sampling, quiet: bool) 
 
     def show(piece: str) -> None:
         if not quiet:
-            print(piece, end="", flush=True)
+            write(piece)
 
     show(prompt)
     started, written = time.perf_counter(), []
@@ -236,11 +244,13 @@ def _write(pieces: Iterator[str], prompt: str, sampling: Sampling, quiet: bool) 
     rate = tokens / seconds
     if not quiet:
         _say(f"{counted(tokens, 'token')}, {rate:,.0f} tokens/s, seed {sampling.seed}")
+    ended = tokens < sampling.max_tokens and not stop_texts.found
     return {
         "text": "".join(written),
         "tokens": tokens,
         "seed": sampling.seed,
-        "ended": tokens < sampling.max_tokens,
+        "ended": ended,
+        "reason": "stop" if stop_texts.found else "end-of-text" if ended else "max-tokens",
         "tokens_per_second": round(rate, 1),
     }
 

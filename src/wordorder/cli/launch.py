@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wordorder import stopping
 from wordorder.errors import Failed
 from wordorder.stopping import Stopped
 from wordorder.training.config import TrainConfig, folder_of
@@ -58,9 +59,10 @@ def launch(arguments: list[str], ranks: int, max_restarts: int, folder: Path) ->
     try:
         elastic_launch(config, sys.executable)("-m", "wordorder", "train", *arguments)
     except SignalException as stopped:
-        if stopped.sigval == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        raise Stopped(stopped.sigval) from None
+        signum = stopped.sigval
+        interrupt = KeyboardInterrupt() if signum == signal.SIGINT else Stopped(signum)
+        stopping.report(interrupt, "the leader says what is saved")
+        raise interrupt from None
     except ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         # torchrun ends the other ranks by SIGTERM when one has failed.
@@ -78,12 +80,16 @@ def launch(arguments: list[str], ranks: int, max_restarts: int, folder: Path) ->
 
 @contextmanager
 def quiet_losses(ranks: Ranks) -> Iterator[None]:
-    """End this process without a message if another rank has ended, and someone says so.
+    """End this process without a message if the run has stopped, and someone says so.
 
-    The leader says so, or `launch` if it started the ranks.
+    The leader says so, or, if another rank has ended, `launch` if it started the ranks.
     """
     try:
         yield
+    except KeyboardInterrupt as stopped:
+        if not ranks.leads:
+            stopping.report(stopped, "the leader says what is saved")
+        raise
     except Failed as error:
         is_lost = "training.rank-lost" in (error.code, getattr(error.__cause__, "code", ""))
         if is_lost and not (ranks.leads and LAUNCHER not in os.environ):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import errno
-import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from wordorder import stopping
+from wordorder.cli import output
+from wordorder.control_characters import escaped
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.version import __version__
 
@@ -62,10 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except KeyboardInterrupt as error:
-        print("stopped", file=sys.stderr)
+        if not stopping.is_reported(error):
+            print("stopped", file=sys.stderr)
         return stopping.exit_code(error)
-    except BrokenPipeError:
-        return _end_quietly()
+    except BrokenPipeError:  # see `output.end_with_reader`
+        output.discard(sys.stdout.fileno())
+        return 0
     except Exception as error:
         code = _exit_code(error)
         if code is None:
@@ -77,14 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepare_process() -> None:
     """Make a command independent of the environment.
 
-    Output to a closed stream (`>&-`) is discarded. Characters that a stream cannot encode are
-    escaped. Matplotlib draws to files, whatever backend is configured.
+    Matplotlib draws to files, whatever backend is configured.
     """
     os.environ["MPLBACKEND"] = "agg"
-    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    output.prepare_streams()
 
 
 def _dispatch(typed: list[str]) -> int:
@@ -145,18 +144,12 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _one_line(error: Exception) -> str:
-    line = " ".join(str(error).split())
+    line = escaped(" ".join(str(error).split()))
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         line = f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         line += ": free some space"
     return line
-
-
-def _end_quietly() -> int:
-    """Discard buffered output after the reader closed the pipe (`| head`)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from wordorder import stopping
+from wordorder.control_characters import escaped
 from wordorder.table import Table
 from wordorder.text.sharded.folder import ShardedText, open_sharded
 from wordorder.text.sharded.prepare import Report, StoreConfig, prepare
@@ -41,8 +43,9 @@ def prepare_store(
     try:
         with _progress() as report:
             prepare(store, config, processes=processes or _cores(), command=command, report=report)
-    except KeyboardInterrupt:
-        print(f"continue with {command}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(line := f"stopped: continue with {command}", file=sys.stderr)
+        stopping.report(error, line)
         raise
     return store
 
@@ -106,7 +109,7 @@ def show_store(text: ShardedText) -> None:
     assert training is not None  # a split has training text
     console.print("\nThe training text begins:", style="bold")
     sample = text.tokenizer.decode(training.tokens[:SAMPLE_TOKENS].tolist())
-    console.print(Text(sample.rstrip() + " ..."))
+    console.print(Text(escaped(sample.rstrip()) + " ..."))
 
 
 def show_description(

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import Progress
 from rich.text import Text
 
 from wordorder.cli.options.probe import read_options
 from wordorder.cli.printed import percent
+from wordorder.cli.progress import transient_progress
 from wordorder.evaluation.attention_mass import AttentionMass, HeadMass
 from wordorder.evaluation.intervals import with_half_width
 from wordorder.evaluation.order import OrderLosses
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         run.check_next_token("probe (except --only position)")
     name, store = text_of(run, options.data, options.field)
     model = run.load_model(pick_device(options.device))
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with transient_progress() as progress:
         bar = progress.add_task("", total=1.0)
         results = probe(
             model,

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
+from wordorder import stopping
 from wordorder.experiments.jobs import Job, Outcome
 from wordorder.experiments.runner import Progress
 from wordorder.numerals import counted
@@ -72,9 +73,11 @@ class RunsBar(Progress):
         """
         try:
             yield
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             self.close()
-            self.say(f"stopped: finished runs are saved in {folder}; the same command continues")
+            line = f"stopped: finished runs are saved in {folder}; the same command continues"
+            self.say(line)
+            stopping.report(error, line)
             if note:
                 self.say(note)
             raise

@@ -27,6 +27,7 @@ from wordorder.cli.launch import (
     quiet_losses,
 )
 from wordorder.cli.options.train import TrainOptions, read_options
+from wordorder.control_characters import escaped
 from wordorder.errors import BadInput
 from wordorder.interop.holders import exports
 from wordorder.numerals import counted
@@ -212,7 +213,7 @@ class Terminal(Display):
         return f"perplexity {perplexity:.1f}"
 
     def sample(self, record: dict[str, Any]) -> None:
-        self.console.print(Text("  " + " ".join(record["sample"].split()), style="italic"))
+        self.console.print(Text("  " + escaped(" ".join(record["sample"].split())), style="italic"))
 
     def close(self) -> None:
         if self.progress is not None:

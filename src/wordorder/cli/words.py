@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from annotated_types import Interval
 from rich.console import Console
-from rich.progress import Progress
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
+from wordorder.cli.progress import transient_progress
 from wordorder.errors import BadInput
 from wordorder.locks import held_file
 from wordorder.numerals import counted
@@ -337,7 +337,6 @@ def _train_into(out: Path, options: VectorOptions) -> None:
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None]]:
     """A progress bar on stderr; it appears with the first call."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with transient_progress() as bar:
         task = bar.add_task(what, total=1.0, visible=False)
         yield lambda share: bar.update(task, completed=share, visible=True)

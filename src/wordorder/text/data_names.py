@@ -21,7 +21,7 @@ def weighted_name(text: str) -> WeightedName:
     """Return the name and the weight of `NAME=WEIGHT`; a file of that whole name comes first.
 
     Raises:
-        BadInput: the weight is negative or not finite, or there is no name before it.
+        BadInput: the weight is not above 0 or not finite, or there is no name before it.
     """
     name, equals, number = text.rpartition("=")
     try:
@@ -35,10 +35,10 @@ def weighted_name(text: str) -> WeightedName:
             f"the weight {text} names no data: write NAME=WEIGHT, such as books/=0.7",
             code="text.weight-without-name",
         )
-    if not 0 <= weight < math.inf:
+    if not 0 < weight < math.inf:
         raise BadInput(
-            f"the weight of {name} is {number}: it must be 0 or more, as a share of the training "
-            "tokens",
+            f"the weight of {name} is {number}: it must be above 0, as a share of the training "
+            "tokens; leave out data without a share",
             code="text.wrong-weight",
         )
     return WeightedName(name, weight)
@@ -48,7 +48,7 @@ def mixture_of(data: Sequence[str]) -> tuple[WeightedName, ...]:
     """Return the parts of a mixture with weights whose sum is 1; empty if there are no weights.
 
     Raises:
-        BadInput: only some names have a weight, all weights are 0, or a name is given twice.
+        BadInput: only some names have a weight, a weight is not above 0, or a name is given twice.
     """
     parts = [weighted_name(text) for text in data]
     if all(part.weight is None for part in parts):
@@ -60,11 +60,6 @@ def mixture_of(data: Sequence[str]) -> tuple[WeightedName, ...]:
             code="text.some-weights",
         )
     total = sum(part.weight or 0.0 for part in parts)
-    if not total:
-        raise BadInput(
-            "all weights of the data are 0: give one of them a positive weight",
-            code="text.all-weights-zero",
-        )
     names = [part.name for part in parts]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(

@@ -115,7 +115,7 @@ def _checked(documents: Iterator[Document], path: Path, notes: list[str]) -> Ite
     if empty:
         reason = f" ({notes[0]})" if notes else ""
         raise BadInput(
-            f"{printable(path)} is empty: it contains no text to train on{reason}",
+            f"{printable(path)} is empty: it contains no text{reason}",
             code="text.empty-file",
         )
 

@@ -66,7 +66,7 @@ class DatasetStream:
         if not self.documents:
             reason = "".join(f" ({note})" for note in self.column.notes)
             raise BadInput(
-                f"hf:{self.name} is empty: it contains no text to train on{reason}",
+                f"hf:{self.name} is empty: it contains no text{reason}",
                 code="text.empty-dataset",
             )
 

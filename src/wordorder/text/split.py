@@ -191,8 +191,8 @@ def check_fractions(validation: float, development: float) -> None:
     checked("development_fraction", DevelopmentFraction, development)
     if not validation + development < 1:
         raise BadInput(
-            f"validation fraction {validation:g} and development fraction {development:g} leave "
-            "no text to train on: their sum must be below 1",
+            f"--validation-fraction {validation:g} and --development-fraction {development:g} "
+            "leave no text to train on: their sum must be below 1",
             code="text.no-training-part",
         )
 

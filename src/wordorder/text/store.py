@@ -135,9 +135,7 @@ def open_store(
         BadInput: the tokenizer cannot encode a document, or the corpus is empty.
     """
     if not corpus.bytes:
-        raise BadInput(
-            f"{corpus.name} is empty: it contains no text to train on", code="text.empty-corpus"
-        )
+        raise BadInput(f"{corpus.name} is empty: it contains no text", code="text.empty-corpus")
     written = f" {template.content_hash}" if template else ""
     key = f"{LAYOUT} {corpus.content_hash} {tokenizer.content_hash}{written}"
     entry = cache_folder() / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()

@@ -20,6 +20,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wordorder.control_characters import escaped
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
 
@@ -172,8 +173,8 @@ def user_path(name: str | Path) -> Path:
 
 
 def printable(name: str | Path) -> str:
-    """Return a file name as valid Unicode text; bytes that are not UTF-8 are escaped."""
-    text = str(name)
+    """Return a file name as Unicode text; bytes that are not UTF-8 and controls are escaped."""
+    text = escaped(str(name))
     try:
         text.encode()
         return text

@@ -6,6 +6,7 @@ Every field, those of the model included, is an option of `wordorder train`.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -87,7 +88,7 @@ class TrainConfig:
     init: str | None = None
     """fine-tune: start from the weights and tokenizer of this run"""
     time: Duration | None = None
-    """training time, such as 90s, 3m or 1h (a plain number is seconds), including reading the
+    """training time, such as 90s, 3m or 1h30m (a plain number is seconds), including reading the
     data and measuring"""
     steps: Positive | None = None
     """number of optimizer steps, instead of --time"""
@@ -238,14 +239,15 @@ def folder_of(config: TrainConfig) -> Path:
 
 
 def seconds(text: str) -> float:
-    """Return a duration such as `90s`, `3m`, `1.5h` or `90` in seconds.
+    """Return a duration such as `90s`, `3m`, `1.5h`, `1 h 30 min` or `90` in seconds.
 
     Raises:
         BadInput: the text is not a duration.
     """
     duration: str = checked("time", Duration, text.strip())
-    unit = {"m": 60, "h": 3600}.get(duration[-1], 1)
-    return unit * float(duration.rstrip("smh "))
+    units = {"m": 60, "h": 3600}
+    parts = re.findall(r"([\d.]+)\s*([smh]?)", duration)
+    return sum(float(number) * units.get(unit, 1) for number, unit in parts)
 
 
 def budget_seconds(config: TrainConfig) -> float:

@@ -17,7 +17,7 @@ from wordorder.training import checkpoints
 from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig, folder_of
 from wordorder.training.plan import Plan
-from wordorder.training.recorded import naming_damage, no_run_folder, read_recorded
+from wordorder.training.recorded import check_run_folder, naming_damage, read_recorded
 from wordorder.training.run import RUN
 from wordorder.training.training_data import TrainingData
 from wordorder.version import __version__
@@ -29,8 +29,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         BadInput: the file is missing, damaged, or not of a training run.
     """
-    if not folder.is_dir():
-        raise no_run_folder(folder)
+    check_run_folder(folder)
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise BadInput(

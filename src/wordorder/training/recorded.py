@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +12,53 @@ from typing import Any
 from wordorder.errors import BadInput
 from wordorder.settings import formatted
 
+EXPORTS = {
+    ".onnx": "onnxruntime reads it, as its README.md shows",
+    ".gguf": "llama.cpp reads it, as wordorder generate --engine llama.cpp does",
+}
 PARTS = {"model": dict, "training": dict, "machine": dict, "data": dict, "plan": dict, "steps": int}
 
 
-def no_run_folder(folder: Path) -> BadInput:
-    """Return the error for a run folder that does not exist."""
-    return BadInput(
-        f"no run folder {folder}: train a run with wordorder train --out {folder}",
-        code="training.no-run-folder",
+def check_run_folder(folder: Path) -> None:
+    """Check that a folder exists, and is not a model for another program.
+
+    Raises:
+        BadInput: it does not exist, or is such a model; the message says how to use that.
+    """
+    if folder.is_file():
+        raise BadInput(
+            f"{folder} is a file: give the run folder that wordorder train wrote",
+            code="training.run-is-a-file",
+        )
+    if not folder.is_dir():
+        raise BadInput(
+            f"no run folder {folder}: train a run with wordorder train --out {folder}",
+            code="training.no-run-folder",
+        )
+    if (folder / "config.json").is_file():
+        _check_not_of_transformers(folder)
+    for suffix, use in EXPORTS.items():
+        if not (folder / "config.json").exists() and any(folder.glob(f"*{suffix}")):
+            raise BadInput(
+                f"{folder} is a model exported to {suffix}, not a run: {use}, or give the run that "
+                "it was exported from",
+                code="training.exported-model",
+            )
+
+
+def _check_not_of_transformers(folder: Path) -> None:
+    try:
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return
+    if not isinstance(record, dict) or "model_type" not in record or "model" in record:
+        return
+    use = f"make a run of it with wordorder import {shlex.quote(str(folder))}"
+    if record["model_type"] == "wordorder":
+        use = "give the run that it was exported from"
+    raise BadInput(
+        f"{folder} is a model of transformers (Hugging Face), not a run: {use}",
+        code="training.transformers-model",
     )
 
 

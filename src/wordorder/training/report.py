@@ -12,6 +12,7 @@ from typing import Any
 
 from wordorder import drawing
 from wordorder.atomic import write_text
+from wordorder.control_characters import escaped
 from wordorder.evaluation.intervals import Estimate, half_width
 from wordorder.numerals import counted
 from wordorder.panels import Level, Line, Lines, Look, look_of
@@ -117,7 +118,9 @@ def _running_mean(values: list[float], weight: float = 0.95) -> list[float]:
 
 
 def _samples(samples: Records) -> str:
-    return "".join(f"--- after step {r['step']}\n{r['sample'].strip()}\n\n" for r in samples)
+    return "".join(
+        f"--- after step {r['step']}\n{escaped(r['sample'].strip())}\n\n" for r in samples
+    )
 
 
 def _feed_forward(model: dict[str, Any]) -> str:
@@ -175,7 +178,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     ]
     samples = [r for r in records if "sample" in r]
     if samples:
-        quoted = [f"> {line}" for line in samples[-1]["sample"].strip().splitlines()]
+        quoted = [f"> {line}" for line in escaped(samples[-1]["sample"].strip()).splitlines()]
         lines += ["", f"A sample after step {samples[-1]['step']}:", "", *quoted]
     return "\n".join(lines) + "\n"
 

@@ -30,7 +30,7 @@ from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import user_path
 from wordorder.training import word_checkpoints
 from wordorder.training.process_state import isolated_process_state
-from wordorder.training.recorded import naming_damage, no_run_folder, read_recorded
+from wordorder.training.recorded import check_run_folder, naming_damage, read_recorded
 from wordorder.training.signature import is_ours
 from wordorder.training.text_generation import generate_text, remaining_positions
 
@@ -81,8 +81,7 @@ class Run:
 
     def __init__(self, folder: str | Path, *, trust: bool = False) -> None:
         self.folder = user_path(folder)
-        if not self.folder.is_dir():
-            raise no_run_folder(self.folder)
+        check_run_folder(self.folder)
         for name in NEEDED:
             if not (self.folder / name).is_file():
                 _check_no_comparison(self.folder)

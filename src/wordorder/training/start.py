@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wordorder import stopping
 from wordorder.atomic import cannot_write
 from wordorder.errors import BadInput, Failed, Refused
 from wordorder.folders import is_set_aside, is_usable, recover, replacing_contents
@@ -61,7 +62,7 @@ from wordorder.training.record import (
     record_steps,
     write_folder,
 )
-from wordorder.training.recorded import naming_damage, no_run_folder
+from wordorder.training.recorded import check_run_folder, naming_damage
 from wordorder.training.run import RUN, Run, check_trust
 from wordorder.training.run_controller import RunController
 from wordorder.training.timing import Deadline
@@ -69,8 +70,8 @@ from wordorder.training.training import Training
 from wordorder.training.training_data import (
     TrainingData,
     check_same_split,
+    notes_on_text,
     read_training_data,
-    split_warning,
     tokenizer_of,
 )
 
@@ -158,8 +159,8 @@ def train_in_held_folder(
     training_data = read_training_data(config, *((first.tokenizer, first.chat) if first else ()))
     config = with_vocabulary(config, training_data.tokenizer.vocabulary_size)
     check_sample_prompt(config, training_data.tokenizer)
-    if first and (warning := split_warning(first.config["data"], training_data.facts)):
-        show.say(warning)
+    for note in notes_on_text(first.config["data"], training_data.facts) if first else ():
+        show.say(note)
     if first and weights is None:
         weights = weights_of(first, shape_of(config.model))
     if weights is not None and (name := checkpoints.not_finite(weights)):
@@ -208,8 +209,7 @@ def resume(
             is writing to the folder.
     """
     folder = user_path(folder)
-    if not folder.is_dir():
-        raise no_run_folder(folder)
+    check_run_folder(folder)
     with held(folder, remedy="check its permissions"):
         return resume_in_held_folder(folder, inexact=inexact, trust=trust, show=show, ranks=ranks)
 
@@ -298,9 +298,10 @@ def _finish(
             show.close()
         for line in final_notes.final_notes(folder):
             show.say(line)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         with suppress(Exception):  # the interrupt is reported, not a failure after it
-            show.say(_stopped(training, folder))
+            show.say(message := _stopped(training, folder))
+            stopping.report(error, message)
             report.write(folder)
         raise
     except Failed as error:

@@ -11,17 +11,23 @@ from wordorder.model.decoding import Sampling, generate
 from wordorder.numerals import counted
 from wordorder.text.conversation import ChatPrompt, Conversation, question
 from wordorder.text.prompt import Prompt
+from wordorder.text.stop_texts import StopTexts
 from wordorder.training.training_data import TrainingData, choosing_text
 
 
 def generate_text(
-    model: TokenModel, prompt: Prompt | ChatPrompt, sampling: Sampling, **options: Any
+    model: TokenModel,
+    prompt: Prompt | ChatPrompt,
+    sampling: Sampling,
+    stop_texts: StopTexts | None = None,
+    **options: Any,
 ) -> Iterator[str]:
     """Yield a piece of text for each generated token, and a last one.
 
     A piece is empty while a character is incomplete.
 
     Args:
+        stop_texts: the text ends before them.
         options: passed on to `wordorder.model.decoding.generate`.
 
     Raises:
@@ -29,7 +35,7 @@ def generate_text(
     """
     stop = prompt.tokenizer.end_of_text
     tokens = generate(model, prompt.tokens, sampling, stop=stop, allowed=prompt.allowed, **options)
-    return decoded(tokens, prompt, sampling)
+    return decoded(tokens, prompt, sampling, stop_texts)
 
 
 def remaining_positions(model: TokenModel, prompt: Prompt) -> int | None:
@@ -51,16 +57,23 @@ def remaining_positions(model: TokenModel, prompt: Prompt) -> int | None:
 
 
 def decoded(
-    tokens: Iterator[int], prompt: Prompt | ChatPrompt, sampling: Sampling
+    tokens: Iterator[int],
+    prompt: Prompt | ChatPrompt,
+    sampling: Sampling,
+    stop_texts: StopTexts | None = None,
 ) -> Iterator[str]:
     """Yield a piece of text for each token after a prompt, and a last one."""
-    decoder, count = prompt.decoder(), 0
+    decoder, count, until = prompt.decoder(), 0, stop_texts or StopTexts()
     for token in tokens:
         if token in prompt.ends:
             break
         count += 1
-        yield decoder.feed(token)
-    yield decoder.finish(ran_out=count == sampling.max_tokens)
+        yield until.feed(decoder.feed(token))
+        if until.found:
+            yield ""
+            return
+    last = until.feed(decoder.finish(ran_out=count == sampling.max_tokens))
+    yield last + until.rest()
 
 
 def sample_prompt(text: str, training_data: TrainingData) -> Prompt | ChatPrompt:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wordorder.errors import BadInput, Refused
 from wordorder.positions import wants_task_positions
-from wordorder.text.corpus import Corpus
+from wordorder.text.corpus import BUILT_IN, Corpus
 from wordorder.text.data_names import mixture_of
 from wordorder.text.load import load_corpus
 from wordorder.text.sharded.folder import is_store
@@ -185,6 +185,22 @@ def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         "the model was trained on this text with another split, so some of the text held out now "
         "was trained on: its losses are too low"
     )
+
+
+def notes_on_text(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Return what to say of the text on which a model is trained further.
+
+    The arguments are those of `split_warning`.
+    """
+    notes = []
+    if warning := split_warning(recorded, facts):
+        notes.append(warning)
+    if facts["name"] == BUILT_IN != recorded.get("name"):
+        notes.append(
+            f"note: the text is {BUILT_IN}, which is built in and which the model was not trained "
+            "on before: to fine-tune on your own text, give it with --data"
+        )
+    return notes
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
+from wordorder.control_characters import escaped
 from wordorder.words.explanation import Explanation
 from wordorder.words.sentences import Apart
 
@@ -51,7 +52,7 @@ def written(token: str) -> str:
 def _texts(explained: Explanation) -> list[str]:
     readings = explained.readings
     return [
-        _row("text", (reading.text for reading in readings)),
+        _row("text", (escaped(reading.text) for reading in readings)),
         _row("tokens", (_joined(reading.tokens) for reading in readings)),
         _row("ids", (" ".join(map(str, reading.ids)) for reading in readings)),
         *_paragraph(

@@ -27,6 +27,7 @@ from wordorder.model import LanguageModel, TokenModel
 from wordorder.positions import Position, parse
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import shown
+from wordorder.text.words import is_unspaced
 from wordorder.words.activations import (
     Activations,
     AttentionRow,
@@ -204,11 +205,10 @@ def _check_orders(text: str, other: str, ids: list[list[int]]) -> None:
     """Check that two texts are different orders of tokens."""
     for order, tokens in zip((text, other), ids, strict=True):
         if len(tokens) < 2:
-            raise BadInput(
-                f"{shown(order)} has fewer than two words: give at least two words",
-                code="words.one-word",
-            )
+            raise _one_word(order)
     if ids[0] == ids[1] and text == other:
+        if len(text.split()) < 2 and not is_unspaced(text):  # one word of several tokens
+            raise _one_word(text)
         raise BadInput(
             f"{shown(text)} is the same in reverse order: give a text with two different words, "
             "or another order with --other",
@@ -220,6 +220,12 @@ def _check_orders(text: str, other: str, ids: list[list[int]]) -> None:
             "that it encodes differently",
             code="words.same-tokens",
         )
+
+
+def _one_word(text: str) -> BadInput:
+    return BadInput(
+        f"{shown(text)} has fewer than two words: give at least two words", code="words.one-word"
+    )
 
 
 def _mark(tokenizer: Tokenizer, fills_in: bool) -> int:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wordorder.control_characters import escaped
 from wordorder.numerals import counted
 from wordorder.words.vectors import METHODS
 
@@ -22,7 +23,7 @@ def show(console: Console, source: str, answers: dict[str, Any]) -> None:
     size = f"{counted(answers['words'], 'word')} of {answers['dimensions']} numbers"
     console.print(Text.assemble((source, "bold"), f": {size}"))
     if "first" in answers:
-        console.print(Text(f"first words: {' '.join(answers['first'])}"))
+        console.print(Text(f"first words: {escaped(' '.join(answers['first']))}"))
     for word, near in answers.get("neighbours", {}).items():
         console.print(Text(f"\nnearest to {word}", style="bold"))
         console.print(_ranked([near], ["cosine"]))
@@ -41,7 +42,9 @@ def _ranked(lists: Sequence[Sequence[dict[str, Any]]], titles: Sequence[str]) ->
     """Return a table of lists of words and scores, side by side."""
     table = _table(*chain.from_iterable(("", title) for title in titles), numbered=True)
     for number, row in enumerate(zip(*lists, strict=True), 1):
-        cells = (cell for near in row for cell in (Text(near["word"]), f"{near['score']:z.4f}"))
+        cells = (
+            cell for near in row for cell in (Text(escaped(near["word"])), f"{near['score']:z.4f}")
+        )
         table.add_row(str(number), *cells)
     return table
 
@@ -116,4 +119,4 @@ def _show_sentences(console: Console, answers: dict[str, Any]) -> None:
     for kind, near in answers["nearest"].items():
         console.print(Text(f"\nnearest to the first sentence, by {kinds[kind]}", style="bold"))
         for sentence in near:
-            console.print(Text(f"{sentence['score']:z.4f}  {sentence['word']}"))
+            console.print(Text(f"{sentence['score']:z.4f}  {escaped(sentence['word'])}"))

@@ -5,7 +5,7 @@ Defaults that are constants in modules with torch are repeated here; a test comp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import tyro
@@ -14,6 +14,7 @@ from annotated_types import Interval
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
 from wordorder.settings import Device, NotNegative, Penalty, Positive, Rate, Seed, Share
+from wordorder.text.user_text import decode_argument
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class GenerateOptions:
         system: with --chat, the system prompt, before the first turn of every conversation.
         max_tokens: largest number of tokens to generate; generation also stops at the end of the
             document.
+        stop: end before this text, which is not written; give the option again for each of several
+            texts. The prompt does not count.
         count: number of texts, each with a different seed.
         temperature: 0 always takes the most likely token, 1 samples from the model's distribution.
         top_k: sample from this many of the most likely tokens; 0: all.
@@ -57,6 +60,7 @@ class GenerateOptions:
     chat: tyro.conf.FlagCreatePairsOff[bool] = False
     system: str | None = None
     max_tokens: Positive = 200
+    stop: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="TEXT")] = ()
     count: Positive = 1
     temperature: Rate = 0.8
     top_k: NotNegative = 0
@@ -94,4 +98,9 @@ def read_options(arguments: list[str]) -> GenerateOptions:
             "--system begins a conversation: add --chat, or leave it out",
             code="cli.generate-system",
         )
-    return options
+    if "" in options.stop:
+        raise BadInput(
+            "--stop is empty: give a text that is to end the generated one, or leave it out",
+            code="cli.generate-empty-stop",
+        )
+    return replace(options, stop=tuple(decode_argument(text, "--stop") for text in options.stop))
