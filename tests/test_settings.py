@@ -183,7 +183,10 @@ def test_no_command_takes_a_number_that_cannot_be(
         ("eval r --depths 0.5", "--depths needs --retrieval: add it"),
         ("eval r --pack", "--pack needs --context: add it"),
         ("extend r --to 4x --rate 0.1", "--rate needs fine-tuning: add --steps"),
-        ("extend r --to 4x --method ntk --base 5", "--base needs --method base: leave it out"),
+        (
+            "extend r --to 4x --method ntk --base 5",
+            "--base has an effect only with --method base: leave it out",
+        ),
         ("extend r --to 4x --inexact", "--inexact has an effect only with --resume: leave it out"),
         ("extend r --resume --to 4x", "uses the settings of the extension: leave out --to"),
         (
