@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +25,9 @@ from wordorder.interop.holders import (
     stock_class,
 )
 from wordorder.interop.huggingface.families import FAMILIES
+from wordorder.interop.targets import TARGETS
 from wordorder.model import ModelConfig
+from wordorder.positions import CATALOGUE
 
 SIZES = {"width": 32, "layers": 2, "heads": 4, "trained_length": TRAINED}
 ALL = [(kind, options) for kind, rows in ROWS.items() for options in rows.values()]
@@ -145,13 +150,53 @@ def test_a_gru_is_held_by_none(target: str) -> None:
 
 
 def test_exports_are_named_in_one_line() -> None:
-    default = "hf (Qwen3ForCausalLM), gguf (qwen3)"
+    default = "hf (Qwen3ForCausalLM), gguf (qwen3), onnx"
     assert exports(ModelConfig(), "bpe") == default
-    assert exports(ModelConfig(), "characters") == "hf (Qwen3ForCausalLM)"
-    assert exports(ModelConfig(position="kerple"), "bpe") == "none"
+    assert exports(ModelConfig(), "characters") == "hf (Qwen3ForCausalLM), onnx"
+    assert exports(ModelConfig(position="kerple"), "bpe") == "hf (own code), onnx"
+    assert exports(ModelConfig(position="path"), "bpe") == "hf (own code)"
+    assert exports(ModelConfig(position="alibi"), "bpe") == "hf (own code), onnx"
+    assert exports(config_of(BERT), "bpe") == "hf (BertForMaskedLM), onnx"
     assert exports(ModelConfig(kind="gru"), "bpe") == "none"
     assert exports_of_position(ModelConfig()) == default
-    assert (
-        exports_of_position(ModelConfig(position="alibi")) == "hf (MptForCausalLM), gguf (refact)"
+    held = {
+        "alibi": "hf (MptForCausalLM), gguf (refact), onnx",
+        "cope": "hf (own code), onnx",
+        "selective": "hf (own code)",
+        "rotary/selective": "hf (own code)",
+        "rotary:scaling=longrope,factor=4,long_factors=[1,2,3,4]": (
+            "hf (Qwen3ForCausalLM), gguf (llama)"
+        ),
+    }
+    for position, line in held.items():
+        sizes = {"width": 32, "layers": 2, "heads": 4}
+        assert exports_of_position(ModelConfig(position=position, **sizes)) == line
+
+
+@pytest.mark.parametrize("position", [*CATALOGUE, "rotary+alibi", "rotary/none"])
+def test_what_is_named_is_what_the_commands_hold(position: str) -> None:
+    """Each target's own check, before anything is written, agrees with the line."""
+    for options in ({}, GPT, {"kind": "gru"}):
+        config = config_of({"position": position, **options})
+        line = exports(config, "bpe")
+        holders = {}
+        for name, target in TARGETS.items():
+            with suppress(BadInput):
+                holders[name] = target.holds(config)
+        assert re.findall(r"(\w+)(?: \(|,|$)", line) == (list(holders) or ["none"])
+        if "hf" in holders:
+            stock = "own code" if holders["hf"].has_code else holders["hf"].class_name
+            assert f"hf ({stock})" in line
+
+
+def test_no_other_program_is_imported_to_know_them() -> None:
+    code = (
+        "import sys; from wordorder.cli.main import main; main(['positions', 'kerple']); "
+        "import wordorder.cli.train; "
+        "print([m for m in sys.argv[1:] if m in sys.modules])"
     )
-    assert exports_of_position(ModelConfig(position="cope")) == "none"
+    programs = ["transformers", "onnx", "onnxruntime", "onnxscript", "xllamacpp", "gguf"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *programs], capture_output=True, text=True, check=True
+    )
+    assert "hf (own code), onnx" in done.stdout and done.stdout.endswith("\n[]\n")

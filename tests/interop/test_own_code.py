@@ -72,9 +72,9 @@ def inputs(run: Run) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """All models as exports, and what one process without wordorder computes with them."""
+    from wordorder.interop.holders import OWN_CODE
     from wordorder.interop.huggingface.convert import quiet_transformers
     from wordorder.interop.huggingface.export import write_model
-    from wordorder.interop.huggingface.own_code.holder import HOLDERS
 
     def make(folder: Path) -> None:
         (folder / "exports").mkdir()
@@ -84,7 +84,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
             path = folder / "exports" / file_name(name)
             path.mkdir()
             with quiet_transformers():
-                write_model(path, run, run.model, HOLDERS[run.model_config.causal])
+                write_model(path, run, run.model, OWN_CODE[run.model_config.causal])
             save_file(inputs(run), path.with_suffix(".inputs"))
         site = sysconfig.get_paths()["purelib"]
         command = [sys.executable, "-I", "-S", str(READER), site, str(folder)]

@@ -40,8 +40,9 @@ def test_messages_and_pairs_are_conversations(write: Write) -> None:
         Turn("assistant", "b."),
     )
     assert document.text == "system\nBe brief.\nuser\na?\nassistant\nb."
-    (document,) = load_corpus(write({"prompt": "a?\r\n", "answer": "b."})).documents
-    assert document.turns == (Turn("prompt", "a?\n"), Turn("answer", "b."))
+    for answer in ("answer", "completion"):
+        (document,) = load_corpus(write({"prompt": "a?\r\n", answer: "b."})).documents
+        assert document.turns == (Turn("prompt", "a?\n"), Turn("answer", "b."))
     assert document.text == "a?\n\nb." and document.source == "a.jsonl, line 1"
 
 
@@ -73,6 +74,90 @@ def test_few_conversations_are_split_whole(write: Write) -> None:
     turns = [document.turns for part in parts for document in part.documents]
     assert sorted(turn[0].content for turn in turns) == [f"{n}?" for n in range(6)]
     assert all(turn[1].content.endswith("answer.") for turn in turns)
+
+
+def test_instructions_are_messages(write: Write) -> None:
+    """As the same conversations written as messages, down to the hash of their content."""
+    same: dict[str, list[dict[str, Any]]] = {
+        "a?": [
+            {"instruction": "a?", "output": "b.", "response": "c."},
+            {"instruction": "a?", "input": "", "output": "b."},
+            {"instruction": "a?", "input": None, "output": "b."},
+            {"instruction": "a?", "input": float("nan"), "output": "b."},
+            {"instruction": "a?", "context": " \n", "response": "b.", "category": "qa"},
+        ],
+        "a?\n\nIt is\nso.": [
+            {"instruction": "a?", "input": "It is\r\nso.", "output": "b."},
+            {"instruction": "a?", "context": "It is\nso.", "response": "b."},
+            {"instruction": "a?", "input": "It is\nso.", "context": "c", "output": "b."},
+            {"instruction": "a?", "input": "", "context": "It is\nso.", "output": "b."},
+        ],
+    }
+    for question, rows in same.items():
+        expected = load_corpus(write({"messages": [{**USER, "content": question}, ANSWER]}))
+        assert expected.documents[0].turns == (Turn("user", question), Turn("assistant", "b."))
+        for row in rows:
+            corpus = load_corpus(write(row))
+            assert corpus.documents == expected.documents
+            assert corpus.content_hash == expected.content_hash
+
+
+@pytest.mark.parametrize("user", ["human", "user"])
+@pytest.mark.parametrize("assistant", ["gpt", "assistant"])
+def test_sharegpt_is_messages(write: Write, user: str, assistant: str) -> None:
+    expected = load_corpus(write({"messages": [SYSTEM, USER, ANSWER, USER, ANSWER]})).documents
+    pair = [{"from": user, "value": "a?", "weight": 1}, {"from": assistant, "value": "b."}]
+    turns = [{"from": "system", "value": "Be brief."}, *pair, *pair]
+    assert load_corpus(write({"conversations": turns, "id": "1"})).documents == expected
+    (document,) = load_corpus(
+        write({"conversations": [{**turns[0], "value": ""}, *pair]})
+    ).documents
+    assert [turn.role for turn in document.turns] == ["user", "assistant"]
+
+
+INSTRUCTION = {"instruction": "c?", "input": "", "output": "d."}
+SHAREGPT = {"conversations": [{"from": "human", "value": "a?"}, {"from": "gpt", "value": "b."}]}
+
+
+def test_the_first_form_counts_and_text_before_all(write: Write) -> None:
+    pair = {"prompt": "e?", "answer": "f."}
+
+    def question(*rows: dict[str, Any], **options: Any) -> str:
+        row = {name: value for part in rows for name, value in part.items()}
+        document = load_corpus(write(row), **options).documents[0]
+        return document.turns[0].content if document.turns else document.text
+
+    message = {"messages": [{**USER, "content": "m?"}, ANSWER]}
+    assert question(INSTRUCTION, pair, SHAREGPT, message) == "m?"
+    assert question(INSTRUCTION, pair, SHAREGPT) == "a?"
+    assert question(INSTRUCTION, pair) == "e?"
+    assert question(INSTRUCTION, {"response": "g."}) == "c?"
+    assert question(INSTRUCTION, SHAREGPT, {"text": "t"}) == "t"
+    assert question(INSTRUCTION, field="output") == "d."
+
+
+@pytest.mark.parametrize("row", [INSTRUCTION, SHAREGPT])
+@pytest.mark.parametrize("name", ["a.json", "a.parquet", "a.csv"])
+def test_other_tables_hold_them(write: Write, row: dict[str, Any], name: str) -> None:
+    expected = load_corpus(write(row)).documents[0].turns
+    if name == "a.parquet":
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.Table.from_pylist([row]), name)
+    elif name == "a.json":
+        write(json.dumps([row]), name=name)
+    elif row is SHAREGPT:
+        return  # a list is no value of a .csv
+    else:
+        write("instruction,input,output", "c?,,d.", name=name)
+    assert [document.turns for document in load_corpus(name).documents] == [expected]
+
+
+def test_a_row_of_no_form_is_told_them(write: Write) -> None:
+    with pytest.raises(BadInput) as caught:
+        load_corpus(write({"instruction": "a?", "reply": "b."}))
+    assert caught.value.code == "text.missing-column"
+    assert "'messages', 'conversations', 'prompt' and 'answer'," in str(caught.value)
+    assert "'instruction' and 'output', or 'instruction' and 'response'" in str(caught.value)
 
 
 BAD: dict[str, tuple[Any, str, str]] = {
@@ -122,6 +207,53 @@ def test_a_bad_row_is_named(write: Write, name: str) -> None:
         load_corpus(write(GOOD, row, GOOD))
     assert caught.value.code == code
     assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+def shared(*turns: tuple[Any, Any]) -> dict[str, Any]:
+    return {"conversations": [{"from": role, "value": text} for role, text in turns]}
+
+
+OF_INSTRUCTIONS: dict[str, tuple[Any, str, str]] = {
+    "no question": ({**INSTRUCTION, "instruction": " "}, "text.chat-empty-turn", "instruction is"),
+    "no answer": ({**INSTRUCTION, "output": ""}, "text.chat-empty-turn", "line 2: the text of the"),
+    "a null": ({**INSTRUCTION, "output": None}, "text.chat-not-text", "output is NoneType"),
+    "a number": ({**INSTRUCTION, "instruction": 3}, "text.chat-not-text", "instruction is int"),
+    "a list": ({**INSTRUCTION, "input": ["a"]}, "text.chat-not-text", "input is list"),
+    "a surrogate": ({**INSTRUCTION, "input": "a\ud800"}, "text.chat-surrogate", "of the input has"),
+    "another": ({"instruction": "a", "response": "b"}, "text.chat-mixed-forms", "'response', but"),
+    "a column less": ({"instruction": "a"}, "text.chat-mixed-forms", "have 'instruction' and 'o"),
+}
+OF_SHAREGPT: dict[str, tuple[Any, str, str]] = {
+    "no list": ({"conversations": {"from": "gpt"}}, "text.chat-not-a-list", "'from' and 'value'"),
+    "other keys": ({"conversations": [USER]}, "text.chat-not-a-message", "'from' and 'value'"),
+    "a role": (shared(("bing", "a")), "text.chat-unknown-role", "'bing': use system, human, user"),
+    "no name": (
+        shared((["gpt"], "a")),
+        "text.chat-unknown-role",
+        "message 1: unknown role ['gpt']",
+    ),
+    "empty": (shared(("human", "a"), ("gpt", "")), "text.chat-empty-turn", "message 2"),
+    "no answer": (shared(("human", "a")), "text.chat-no-answer", "a.jsonl, line 2"),
+    "an answer first": (shared(("gpt", "a"), ("human", "b")), "text.chat-role-order", "line 2"),
+    "another": (GOOD, "text.chat-mixed-forms", "have 'conversations'"),
+}
+
+
+@pytest.mark.parametrize(
+    "good,bad",
+    [
+        *((INSTRUCTION, bad) for bad in OF_INSTRUCTIONS.values()),
+        *((SHAREGPT, bad) for bad in OF_SHAREGPT.values()),
+    ],
+)
+def test_a_bad_row_of_the_other_forms_is_named(
+    write: Write, good: Any, bad: tuple[Any, str, str]
+) -> None:
+    row, code, part = bad
+    with pytest.raises(BadInput) as caught:
+        load_corpus(write(good, row, good))
+    assert caught.value.code == code
+    assert "a.jsonl, line 2" in str(caught.value) and part in str(caught.value)
 
 
 @pytest.mark.parametrize("answer", ["", None, 3])

@@ -66,7 +66,7 @@ def test_messages(folder: Path) -> None:
         return f"{caught.value.code}: {caught.value}"
 
     line = message(f"hf:{folder}", field="body")
-    assert line.startswith("text.missing-column: ") and line.endswith("with --field text")
+    assert line.startswith("text.missing-column: ") and " with --field text; " in line
     unopened = f"text.dataset-not-opened: cannot open hf:{folder}"
     assert message(f"hf:{folder}:default:nowhere").startswith(f"{unopened}:default:nowhere: ")
     assert message(f"hf:{folder}/none").startswith(f"{unopened}/none: ")

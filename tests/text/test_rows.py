@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from wordorder.errors import BadInput
+from wordorder.text.chat_forms import FORM_NAMES
 from wordorder.text.corpus import Corpus
 from wordorder.text.hub import stream_dataset
 from wordorder.text.load import load_corpus
@@ -165,12 +166,12 @@ def test_the_one_column_of_text_is_named(write: Write) -> None:
     lines = "id,body,stars\n1,It was good.,5\n"
     line = message(write("a.csv", lines))
     assert line.startswith("text.missing-column: a.csv has no column 'text'")
-    assert "'id', 'body', 'stars'" in line and line.endswith("with --field body")
+    assert "'id', 'body', 'stars'" in line and ": name the text column with --field body; " in line
+    assert line.endswith(f"; conversations have {FORM_NAMES}")
     assert texts("a.csv", field="body") == ["It was good."]
-    assert message(write("b.csv", "1,It was good.,It was bad.\n2,It was bad.,x\n")).endswith(
-        "name the text column with --field"
-    )
-    assert "if that is a row, add a line of column names before it" in message("b.csv")
+    line = message(write("b.csv", "1,It was good.,It was bad.\n2,It was bad.,x\n"))
+    assert "if that is a row, add a line of column names before it" in line
+    assert "name the text column with --field; conversations have " in line
     assert texts(write("b.csv", "n,text\n1,It was good.\n2,Bad.\n")) == ["It was good.", "Bad."]
     line = message(write("c.csv", "a,a\n1,2\n"))
     assert line.startswith("text.csv-repeated-column: c.csv, line 1: two columns have the name 'a'")

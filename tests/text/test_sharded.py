@@ -60,12 +60,22 @@ def chats(folder: Path) -> Path:
     return path
 
 
+def instructions(folder: Path) -> Path:
+    path = folder / "instructions.jsonl"
+    rows = (
+        {"instruction": f"{n} bees", "input": "\n" * (n % 2) + "a sea", "output": f"{7 * n % 31}"}
+        for n in range(300)
+    )
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
 def bytes_of(folder: Path) -> dict[str, bytes]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("text", [many, few, chats])
+@pytest.mark.parametrize("text", [many, few, chats, instructions])
 @pytest.mark.parametrize("kind", ["bpe", "characters"])
 def test_holds_what_memory_holds(tmp_path: Path, text: Callable[[Path], Path], kind: str) -> None:
     path = text(tmp_path)

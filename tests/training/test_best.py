@@ -60,6 +60,48 @@ def test_the_best_weights_are_left_and_the_last_kept_beside(
     assert final["validation_loss"] == final["best_loss"] != final["last_loss"]
 
 
+def test_the_last_sample_is_of_the_weights_that_are_left(
+    tiny: Callable[..., TinyRun], worsens: dict[int, float]
+) -> None:
+    run = tiny("r")
+    last = run.go(clock(), steps=STEPS)
+    samples = [record for record in run.records() if "sample" in record]
+    assert [sample["step"] for sample in samples] == [10, 20, 30, 40, 50, 20]
+    assert samples[-1]["final"] and samples[-1]["sample"] == samples[1]["sample"]
+    assert last.sample() != {"step": STEPS, "sample": samples[-1]["sample"]}
+    last.model.load_state_dict(load_file(run.folder / "model.safetensors"))
+    assert last.sample() == {"step": STEPS, "sample": samples[-1]["sample"]}
+
+
+def test_the_last_weights_are_sampled_where_they_are_left(tiny: Callable[..., TinyRun]) -> None:
+    run = tiny("r", keep="last")
+    last = run.go(clock(), steps=STEPS)
+    final = run.records()[-1]
+    assert last.sample() == {"step": final["step"], "sample": final["sample"]}
+    assert final["step"] == STEPS
+
+
+def test_the_last_sample_changes_no_bit(
+    tiny: Callable[..., TinyRun], worsens: dict[int, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {name: tiny(name) for name in ("with", "without")}
+    trainings = {"with": runs["with"].go(clock(), steps=STEPS)}
+    monkeypatch.setattr(Training, "sample", lambda training: None)
+    trainings["without"] = runs["without"].go(clock(), steps=STEPS)
+    assert same(*(training.model.state_dict() for training in trainings.values()))
+    for name in (
+        "model.safetensors",
+        "last.safetensors",
+        "training/step-00000060/state.safetensors",
+    ):
+        assert same(*(load_file(run.folder / name) for run in runs.values()))
+    losses = [
+        [{k: v for k, v in record.items() if k != "sample"} for record in run.records()]
+        for run in runs.values()
+    ]
+    assert [r for r in losses[0] if len(r) > 1] == losses[1]
+
+
 def test_the_last_weights_are_left_where_they_are_the_best_or_asked_for(
     tiny: Callable[..., TinyRun], worsens: dict[int, float]
 ) -> None:

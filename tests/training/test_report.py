@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import matplotlib
 import pytest
 from matplotlib.axes import Axes
 
-from wordorder.training.report import draw_losses, held_out_losses, model_card, text_in_words
+from wordorder.training.report import draw_losses, held_out_losses, model_card, text_in_words, write
 
 CONFIG: dict[str, Any] = {
     "wordorder": "0",
@@ -85,6 +86,25 @@ def test_the_card_gives_an_interval_where_its_freedom_is_known() -> None:
     assert "| loss on validation text, 900 tokens, at the end | 3.6000 ± 0.3182 (95%" in card
     assert "| loss on development text, 100 tokens, while training | 2.9000 nats per" in card
     assert "my.txt: 1 document, 9,000 bytes" in card
+
+
+def test_a_sample_says_which_weights_wrote_it(tmp_path: Path) -> None:
+    sampled = records()
+    sampled.insert(3, {"step": 4, "sample": "one\n"})
+    sampled[-1] |= {"sample": "two", "step": 20}
+    assert "A sample after step 20, of the saved weights:\n\n> two" in model_card(
+        "r", CONFIG, sampled
+    )
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    for record, whose in (({}, ""), ({"best_averaged": True}, "averaged ")):
+        sampled[-1] |= record
+        lines = "".join(f"{json.dumps(each)}\n" for each in sampled)
+        (tmp_path / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        write(tmp_path)
+        assert (tmp_path / "samples.txt").read_text(encoding="utf-8") == (
+            f"--- after step 4\none\n\n--- after step 20, of the saved {whose}weights\ntwo\n\n"
+        )
+    assert "A sample after step 4:\n\n> one" in model_card("r", CONFIG, sampled[:-1])
 
 
 def test_a_name_of_data_stays_in_its_cell_of_the_card() -> None:

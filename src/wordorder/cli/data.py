@@ -60,7 +60,7 @@ class DataOptions:
         validation_data: files or folders that are all validation text, instead of a share.
         development_data: files or folders that are all development text, instead of a share.
         chat_template: how conversations are written: plain or chatml; auto: plain for prompts and
-            answers, chatml for messages.
+            answers, chatml for other forms.
         store: a folder in which to prepare the text: tokens in shards on disk, for train --data;
             the text may be larger than memory. Given again after a kill, the command continues.
         processes: processes that prepare a store; 0: one for each core.

@@ -1,9 +1,10 @@
 """Which class or architecture of another program holds a model exactly, or what none holds.
 
 The one table that `wordorder export`, `train` and `positions` read. A holder is a stock class of
-transformers or an architecture of llama.cpp. It holds a model where all its requirements are met;
-the first of a program's that does is taken. What a holder has and a model lacks is no obstacle
-where zeros express it, such as biases. Imports neither program.
+transformers, the class of a modelling file that an export carries, or an architecture of llama.cpp.
+It holds a model where all its requirements are met; the first of a program's that does is taken.
+What a holder has and a model lacks is no obstacle where zeros express it, such as biases. ONNX has
+no holders: onnx/graph.py tells what it holds. Imports none of these programs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from wordorder.errors import BadInput
 from wordorder.model import ModelConfig
 
 from .architecture import Architecture
+from .onnx.graph import why_not_traced
 from .requirements import (
     AFTER,
     ALIBI,
@@ -189,6 +191,20 @@ HOLDERS += tuple(
     for name, position, requirements in LLAMA_CPP_ROWS
 )
 
+# The classes of the modelling file, which hold every transformer, by whether it is causal.
+ANY = Requirement(lambda architecture: True, "any positional embedding", "")
+OWN_CODE = {
+    True: Holder("own_code", "WordorderForCausalLM", ANY, (), has_code=True),
+    False: Holder(
+        "own_code",
+        "WordorderForMaskedLM",
+        ANY,
+        (),
+        auto_class="AutoModelForMaskedLM",
+        has_code=True,
+    ),
+}
+
 
 @dataclass(frozen=True)
 class HolderKind:
@@ -231,7 +247,7 @@ def architecture_of_llama_cpp(config: ModelConfig) -> Holder:
 
 
 def exports(config: ModelConfig, tokenizer: str) -> str:
-    """Return which exports hold a run, in words: "hf (Qwen3ForCausalLM), gguf (qwen3)".
+    """Return which exports hold a run, in words: "hf (Qwen3ForCausalLM), gguf (qwen3), onnx".
 
     Args:
         tokenizer: its kind.
@@ -240,7 +256,7 @@ def exports(config: ModelConfig, tokenizer: str) -> str:
         return "none"
     architecture = Architecture.from_config(config)
     rows = [holder for holder in HOLDERS if tokenizer in KINDS[holder.target].tokenizers]
-    return _named([holder for holder in rows if not holder.unmet(architecture)])
+    return _named([holder for holder in rows if not holder.unmet(architecture)], architecture)
 
 
 def exports_of_position(config: ModelConfig) -> str:
@@ -248,13 +264,15 @@ def exports_of_position(config: ModelConfig) -> str:
     architecture = Architecture.from_config(config)
     unmet = {holder: holder.unmet(architecture) for holder in HOLDERS}
     having = [holder for holder in HOLDERS if holder.position not in unmet[holder]]
-    return _named(sorted(having, key=lambda holder: len(unmet[holder])))
+    return _named(sorted(having, key=lambda holder: len(unmet[holder])), architecture)
 
 
-def _named(holders: list[Holder]) -> str:
-    first = {target: [h for h in holders if h.target == target][:1] for target in KINDS}
-    names = [f"{target} ({holder.class_name})" for target in first for holder in first[target]]
-    return ", ".join(names) or "none"
+def _named(holders: list[Holder], architecture: Architecture) -> str:
+    """Return the first holder of each program, and the exports that need none."""
+    names = {holder.target: holder.class_name for holder in reversed(holders)}
+    named = {"hf": "own code", **names}
+    exports = [f"{target} ({named[target]})" for target in KINDS if target in named]
+    return ", ".join(exports + ["onnx"] * (why_not_traced(architecture) is None))
 
 
 def holder_of(config: ModelConfig, target: str) -> Holder:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordorder.errors import BadInput
-from wordorder.text.chats import ANSWERS, PAIR
+from wordorder.text.chat_forms import ANSWERS, FORM_NAMES, PROMPT
 from wordorder.text.corpus import Corpus, Turn
 from wordorder.text.objective import TemplateName
 from wordorder.text.tokenizer import Tokenizer
@@ -303,7 +303,7 @@ def check_no_template(name: TemplateName, data: str) -> None:
     if name != "auto":
         raise BadInput(
             f"--chat-template {name} needs conversations, and {data} is text: give rows with "
-            "messages, or with a prompt and an answer",
+            f"{FORM_NAMES}",
             code="text.chat-template-without-chats",
         )
 
@@ -327,13 +327,13 @@ def template_for(
 
     Args:
         name: `auto` takes the recorded template; without one, plain for prompts and answers, and
-            chatml for messages.
+            chatml for other conversations.
         record: the template of the run that is fine-tuned or resumed.
 
     Raises:
-        BadInput: `tokenizer` without a recorded Jinja template, or `plain` for messages.
+        BadInput: `tokenizer` without a recorded Jinja template, or `plain` for turns with roles.
     """
-    only_pairs = all(document.turns[0].role == PAIR[0] for document in corpus.documents)
+    only_pairs = all(document.turns[0].role == PROMPT for document in corpus.documents)
     known = recorded_template(record) if record else None
     if name == JinjaTemplate.name:
         if known is None or known.name != name:
@@ -345,8 +345,8 @@ def template_for(
         return known
     if name == Plain.name and not only_pairs:
         raise BadInput(
-            "--chat-template plain has no roles, and the data has messages: use chatml, or rows "
-            "with a prompt and an answer",
+            "--chat-template plain has no roles, and the data has a user and an assistant: use "
+            "chatml, or rows with 'prompt' and 'answer'",
             code="text.chat-plain-messages",
         )
     if name == "auto" and known is not None and (known.has_history or only_pairs):

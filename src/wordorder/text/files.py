@@ -158,7 +158,7 @@ def _documents_of_folder(
         notes.append(
             f"skipped {len(without)} of {total} files in {source} without a readable column "
             f"{field!r} ({printable(without[0])}{', ...' if len(without) > 1 else ''}): name the "
-            "column with --field"
+            "column with --field, or give a file of conversations by itself"
         )
     if empty:
         reason = f"; {notes[-1]}" if without else ""

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
+from wordorder.text.chat_forms import FORM_NAMES
 from wordorder.text.corpus import Document
 from wordorder.text.user_text import is_blank
 
@@ -122,7 +123,7 @@ class Column:
         where = self.source if self.noun == "column" else where
         return BadInput(
             f"{where} has no {self.noun} {self.name!r}; its {self.noun}s are {listed(values)}: "
-            f"{remedy}",
+            f"{remedy}; conversations have {FORM_NAMES}",
             code="text.missing-column",
         )
 

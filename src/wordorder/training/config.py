@@ -78,7 +78,7 @@ class TrainConfig:
     """documents packed in one sequence do not attend to each other"""
     chat_template: TemplateName = "auto"
     """how conversations are written: plain, chatml, or the tokenizer's own (with --init); auto:
-    that of the --init run, else plain for prompts and answers, and chatml for messages"""
+    that of the --init run, else plain for prompts and answers, and chatml for other forms"""
     objective: Objective = "next-token"
     """predict the next token, or masked tokens (with --no-causal)"""
     out: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -178,13 +178,25 @@ class _Work:
             self.validate()
 
     def close(self) -> None:
-        """Compute the final losses of the last and of the best weights."""
+        """Compute the final losses of the last and of the best weights, and a sample of these."""
         training, best = self.training, self.training.best
         final = training.validate(FINAL_VALIDATION_TOKENS, final=True)
         if best is not None:
             final = self._with_best(final)
+        final |= self._last_sample()
         self.metrics.add({**final, "final": True, "seconds": self.clock.seconds()})
         self.show.validated({**final, "final": True})
+
+    def _last_sample(self) -> dict[str, Any]:
+        """Return the text of a sample of the saved weights, as a field of the final record."""
+        training, best = self.training, self.training.best
+        saved = best.weights if best is not None else None
+        with nullcontext() if saved is None else holding(training.model, saved):
+            sample = training.sample()
+        if sample is None:
+            return {}
+        self.show.sample(sample)
+        return {"sample": sample["sample"]}
 
     def _with_best(self, last: dict[str, Any]) -> dict[str, Any]:
         """Return the final record of the best weights, with the loss of the last ones."""

@@ -118,9 +118,15 @@ def _running_mean(values: list[float], weight: float = 0.95) -> list[float]:
 
 
 def _samples(samples: Records) -> str:
-    return "".join(
-        f"--- after step {r['step']}\n{escaped(r['sample'].strip())}\n\n" for r in samples
-    )
+    return "".join(f"--- {_weights_of(r)}\n{escaped(r['sample'].strip())}\n\n" for r in samples)
+
+
+def _weights_of(sample: dict[str, Any]) -> str:
+    """Return which weights wrote a sample: those after a step, the saved ones at the end."""
+    step = f"after step {sample['step']}"
+    if "final" not in sample:
+        return step
+    return f"{step}, of the saved {'averaged ' * sample.get('best_averaged', False)}weights"
 
 
 def _feed_forward(model: dict[str, Any]) -> str:
@@ -179,7 +185,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     samples = [r for r in records if "sample" in r]
     if samples:
         quoted = [f"> {line}" for line in escaped(samples[-1]["sample"].strip()).splitlines()]
-        lines += ["", f"A sample after step {samples[-1]['step']}:", "", *quoted]
+        lines += ["", f"A sample {_weights_of(samples[-1])}:", "", *quoted]
     return "\n".join(lines) + "\n"
 
 

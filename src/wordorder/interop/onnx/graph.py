@@ -62,17 +62,25 @@ def check_position(config: ModelConfig) -> None:
             f"--to onnx holds transformers, not --model {config.kind}: train a transformer",
             code="interop.onnx-kind",
         )
-    for layer in Architecture.from_config(config).layers:
-        for position in layer:
-            reason = UNTRACED.get(type(position))
-            if isinstance(position, Rotary) and position.scaling == "longrope":
-                reason = "chooses its frequencies by the length of the text"
-            if reason is not None:
-                raise BadInput(
-                    f"--to onnx does not hold --position {config.position}, which {reason}: train "
-                    "with another embedding, such as --position rotary",
-                    code="interop.onnx-position",
-                )
+    if (reason := why_not_traced(Architecture.from_config(config))) is not None:
+        raise BadInput(
+            f"--to onnx does not hold --position {config.position}, which {reason}: train "
+            "with another embedding, such as --position rotary",
+            code="interop.onnx-position",
+        )
+
+
+def why_not_traced(architecture: Architecture) -> str | None:
+    """Return why a positional embedding has no graph for any length, after "which".
+
+    None: all may have one. Only the export shows whether PyTorch can trace a user's own embedding.
+    """
+    for position in (position for layer in architecture.layers for position in layer):
+        if isinstance(position, Rotary) and position.scaling == "longrope":
+            return "chooses its frequencies by the length of the text"
+        if (reason := UNTRACED.get(type(position))) is not None:
+            return reason
+    return None
 
 
 class GraphSize(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from wordorder.interop.architecture import Architecture
+from wordorder.interop.holders import OWN_CODE
 from wordorder.interop.weights import table_length
 from wordorder.model import LanguageModel
 
@@ -80,7 +81,7 @@ FAMILIES = {
         modernbert.configuration,
         modernbert.ModernBertWeights().write,
     ),
-    own_code.FAMILY: Family(own_code.MODEL_TYPE, own_code.configuration, own_code.weights),
+    OWN_CODE[True].family: Family(own_code.MODEL_TYPE, own_code.configuration, own_code.weights),
 }
 # By transformers' name of the family.
 IMPORTED: dict[str, Callable[[Fields], Imported]] = {

@@ -9,18 +9,10 @@ from torch import Tensor
 
 from wordorder.errors import BadInput
 from wordorder.interop.architecture import Architecture
-from wordorder.interop.holders import Holder, Requirement, stock_class
+from wordorder.interop.holders import OWN_CODE, Holder, stock_class
 from wordorder.model import LanguageModel, ModelConfig
 
-FAMILY, MODEL_TYPE = "own_code", "wordorder"
-ANY = Requirement(lambda architecture: True, "any positional embedding", "")
-# By whether the model is causal.
-HOLDERS = {
-    True: Holder(FAMILY, "WordorderForCausalLM", ANY, (), has_code=True),
-    False: Holder(
-        FAMILY, "WordorderForMaskedLM", ANY, (), auto_class="AutoModelForMaskedLM", has_code=True
-    ),
-}
+MODEL_TYPE = "wordorder"
 UNHELD = ("interop.no-class", "interop.no-class-for-position")
 
 
@@ -38,8 +30,8 @@ def holder_of(config: ModelConfig, *, own_code: bool = False) -> Holder:
     except BadInput as error:
         if error.code not in UNHELD:
             raise
-        return HOLDERS[config.causal]
-    return HOLDERS[config.causal] if own_code else stock
+        return OWN_CODE[config.causal]
+    return OWN_CODE[config.causal] if own_code else stock
 
 
 def why_own_code(config: ModelConfig) -> str:
@@ -60,14 +52,13 @@ def why_own_code(config: ModelConfig) -> str:
 def configuration(architecture: Architecture) -> dict[str, Any]:
     """Return the fields of config.json that the modelling file reads."""
     values = asdict(architecture.config)
-    auto_class = HOLDERS[architecture.config.causal].auto_class
-    class_name = HOLDERS[architecture.config.causal].class_name
+    holder = OWN_CODE[architecture.config.causal]
     return {
         **{name: value for name, value in values.items() if name != "tied_embeddings"},
         "auto_map": {
             "AutoConfig": "configuration_wordorder.WordorderConfig",
             "AutoModel": "modelling_wordorder.WordorderModel",
-            auto_class: f"modelling_wordorder.{class_name}",
+            holder.auto_class: f"modelling_wordorder.{holder.class_name}",
         },
     }
 
