@@ -81,7 +81,7 @@ def test_a_grid_is_run_read_and_added_to(tmp_path: Path) -> None:
     first = run(*small, "--positions", "none", "learned", cwd=tmp_path, NO_COLOR="1")
     assert first.returncode == 0, first.stderr
     assert "2 runs, " in first.stderr and "with 1 thread each: about " in first.stderr
-    assert re.search(r"\d/2  repeat learned seed 0  right: 1x [\d.]+, 1.5x cannot", first.stderr)
+    assert re.search(r"\d/2  repeat learned seed 0  accuracy: 1x [\d.]+, 1.5x cannot", first.stderr)
     assert first.stdout.startswith("Accuracy of at least 0.95 beyond training: ")
     assert "cannot" not in first.stdout.splitlines()[0]
     assert "One seed: no interval" in first.stdout and "\x1b" not in first.stdout + first.stderr
@@ -117,7 +117,7 @@ def test_a_stopped_grid_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path) -
     stopped.send_signal(signal.SIGINT)
     _, said = stopped.communicate(timeout=60)
     assert stopped.returncode == 130
-    assert "the same command goes on with stopped" in said
+    assert "stopped: finished runs are saved in stopped; the same command continues" in said
     done = len(list(runs.rglob("*.json")))
     assert 0 < done < 6
 
@@ -149,7 +149,7 @@ def test_a_run_that_fails_leaves_the_rest_and_is_named(tmp_path: Path) -> None:
     words = ["--tasks", "repeat", "--steps", 2, "--length", 2, "--seeds", 1, "--out", "t"]
     done = run(*words, "--positions", "mine.Broken", "none", cwd=tmp_path)
     assert done.returncode == 1
-    failed = "1 of 2 runs failed, the first repeat mine.Broken seed 0: loss nan at step 1"
-    assert f"error: {failed}" in done.stderr
-    assert "1 run failed: repeat mine.Broken seed 0: loss nan at step 1" in done.stdout
+    assert "error: 1 of 2 runs failed" in done.stderr
+    assert "repeat mine.Broken seed 0: the loss is nan at step 1" in done.stderr
+    assert "repeat mine.Broken seed 0: the loss is nan at step 1" in done.stdout
     assert "none" in done.stdout and "--learning-rate" not in done.stderr
