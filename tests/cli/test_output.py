@@ -119,3 +119,11 @@ def test_the_beginning_of_a_corpus_is_shown_without_control_characters(
     assert main(["data", str(tmp_path / "text.txt"), "--tokenizer", "characters"]) == 0
     out = capsys.readouterr().out
     assert "\\x1b" in out and not set(out) & {"\x1b", "\x07", "\x9b", "\r"}
+
+
+def test_unbuffered_output_is_written_at_once() -> None:
+    """As in containers, where PYTHONUNBUFFERED is often set: nothing is left in a buffer."""
+    code = "import os; from wordorder.cli import output; output.prepare_streams(); "
+    code += "print('one', end=''); os._exit(0)"
+    done = subprocess.run([sys.executable, "-u", "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"one"

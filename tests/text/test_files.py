@@ -216,7 +216,7 @@ def test_a_table_in_a_folder_is_read_where_it_has_the_column(write: Write, tmp_p
     assert [document.text for document in corpus.documents] == ["one", "two"]
     assert corpus.notes == (
         f"skipped 3 of 5 files in {tmp_path} without a readable column 'text' (broken.json, ...): "
-        "name the column with --field",
+        "name the column with --field, or give a file of conversations by itself",
     )
     (tmp_path / "a.txt").unlink()
     (tmp_path / "b.csv").unlink()

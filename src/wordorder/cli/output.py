@@ -69,8 +69,9 @@ def _prepared(stream: Any) -> Any:
         return io.StringIO()
     if stream in (sys.__stdout__, sys.__stderr__) and type(_raw(stream)) is io.FileIO:
         stream.flush()
+        raw: Any = _Discarding(stream.fileno(), "w", closefd=False)
         return io.TextIOWrapper(
-            io.BufferedWriter(_Discarding(stream.fileno(), "w", closefd=False)),
+            raw if stream.write_through else io.BufferedWriter(raw),  # PYTHONUNBUFFERED
             encoding=stream.encoding,
             errors="backslashreplace",
             line_buffering=stream.line_buffering,
