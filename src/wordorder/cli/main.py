@@ -144,12 +144,12 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _one_line(error: Exception) -> str:
-    line = escaped(" ".join(str(error).split()))
+    line = " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         line = f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         line += ": free some space"
-    return line
+    return escaped(line)
 
 
 if __name__ == "__main__":
