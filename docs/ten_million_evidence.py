@@ -168,16 +168,21 @@ def _check_run(where: str, line: Line, runs: dict[str, dict[int, Line]], rates: 
     _check(where, "share", line["share"], 1.0)
     _check(where, "paradigms of BLiMP", sorted(line["blimp"]), sorted(paradigms()))
     _check(where, "contexts", [at["length"] for at in line["contexts"]], [*CONTEXTS])
-    tried: dict[float, list[float]] = {}
-    for trial in rates:
-        if trial["position"] == position:
-            tried.setdefault(trial["rate"], []).append(trial["development_loss"])
-    if tried:
+    if tried := losses_by_rate(rates, position):
         _check(where, "rate", line["rate"], best(tried))
     for other in runs[position].values():
         _check(where, "rate", line["rate"], other["rate"])
     for other in (other for lines in runs.values() for other in lines.values()):
         _check(where, "tokens of the books", _books(line)["weights"], _books(other)["weights"])
+
+
+def losses_by_rate(rates: list[Line], position: str) -> dict[float, list[float]]:
+    """Return the development losses of a position's trials, by the factor of the rates."""
+    tried: dict[float, list[float]] = {}
+    for trial in rates:
+        if trial["position"] == position:
+            tried.setdefault(trial["rate"], []).append(trial["development_loss"])
+    return tried
 
 
 def _no_run(where: str, line: Line) -> BadInput:

@@ -23,6 +23,7 @@ from ten_million_evidence import (
     against_rotary,
     change_of_context,
     gate,
+    losses_by_rate,
     paradigms,
     verdict,
 )
@@ -88,10 +89,8 @@ def by_phenomenon(evidence: Evidence) -> tuple[list[str], Rows]:
 
 def trials(evidence: Evidence) -> tuple[list[str], Rows]:
     """Return the head and the rows of the table of short runs, the lowest loss of each row bold."""
-    losses: dict[str, dict[float, list[float]]] = {}
-    for line in evidence.rates:
-        of_position = losses.setdefault(line["position"], {})
-        of_position.setdefault(line["rate"], []).append(line["development_loss"])
+    positions = dict.fromkeys(line["position"] for line in evidence.rates)
+    losses = {position: losses_by_rate(evidence.rates, position) for position in positions}
     factors = sorted({factor for of_position in losses.values() for factor in of_position})
     rows = []
     for position, of_position in losses.items():

@@ -55,7 +55,7 @@ def test_every_token_is_counted_once_and_bits_are_over_the_bytes() -> None:
 
 
 def test_the_change_between_two_models_is_paired_by_document() -> None:
-    """Each document's own loss cancels: what is left is how much its positions cost."""
+    """The losses that both share cancel, document by document; the change of positions remains."""
     store = store_of(*["a" * size for size in (40, 70, 30, 90, 60)])
     first, second = (
         evaluate(ByPosition(2.0, step), store, context_length=29) for step in (0.1, 0.3)

@@ -1,4 +1,4 @@
-"""Which context lengths a text can measure, and what is said of the others."""
+"""The context lengths that a text can measure, and the note on those that it cannot."""
 
 from __future__ import annotations
 

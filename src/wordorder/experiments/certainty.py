@@ -85,16 +85,16 @@ def _scope_of_intervals(summary: Summary, compared: list[Change]) -> str:
 
 def _power(compared: list[tuple[Result, Change]]) -> str:
     """Describe the smallest difference that is detected with a power of 80%."""
-    changes = [(change, r.position) for r, change in compared]
-    spreads = [(c.difference.spread, c.tests, name) for c, name in changes if c.difference.spread]
-    alone = sorted((detectable(spread), name) for spread, _, name in spreads)
+    spreads = [(c.difference.spread, r.position) for r, c in compared if c.difference.spread]
+    alone = sorted((detectable(spread), name) for spread, name in spreads)
     text = (
-        f"With {counted(max(spread.seeds for spread, _, _ in spreads), 'seed')} a true difference "
-        f"of {_range(alone)} nats or more is detected with a power of 80%, tested alone"
+        f"With {counted(max(spread.seeds for spread, _ in spreads), 'seed')} a true difference of "
+        f"{_range(alone)} nats or more is detected with a power of 80%, tested alone"
     )
-    if changes[0][0].tests > 1:
-        first_step = sorted((detectable(spread, tests), name) for spread, tests, name in spreads)
-        text += f"; {_corrected(changes[0][0])}, {_range(first_step)} nats or more"
+    first = compared[0][1]  # the correction is the same for the whole family
+    if first.tests > 1:
+        first_step = sorted((detectable(spread, first.tests), name) for spread, name in spreads)
+        text += f"; {_corrected(first)}, {_range(first_step)} nats or more"
     return f"{text}. (A rough estimate from the variance between these seeds.)"
 
 

@@ -179,8 +179,10 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON, with the means over seeds."""
         means = ("loss_nats", "mean_bits_per_byte", "best_nats", "last_nats")
-        rows = [{**asdict(r), **{name: getattr(r, name) for name in means}} for r in self.results]
-        return {**asdict(self), "results": rows}
+        values = asdict(self)
+        for row, result in zip(values["results"], self.results, strict=True):
+            row |= {name: getattr(result, name) for name in means}
+        return values
 
 
 def word_for(change: Change) -> str:

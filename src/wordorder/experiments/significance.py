@@ -42,7 +42,6 @@ class Change:
             0.0005 nats either way.
         compared: the number of differences that Holm's correction is for; 1 if exploratory.
         looks: how often results were available, this time included; 1 if exploratory.
-        exploratory: whether no p-value is corrected.
     """
 
     difference: Difference
@@ -51,7 +50,6 @@ class Change:
     shown: bool
     compared: int = 1
     looks: int = 1
-    exploratory: bool = False
 
     @property
     def tests(self) -> int:
@@ -61,7 +59,7 @@ class Change:
     @property
     def tests_after_another_look(self) -> int:
         """What it will be multiplied by once seeds have been added."""
-        return 1 if self.exploratory else self.compared * (self.looks + 1) ** 2
+        return self.compared * (self.looks + 1) ** 2
 
     @property
     def mean(self) -> float:
@@ -132,7 +130,6 @@ def judge(
             abs(paired.mean) >= SMALLEST_NATS and differs(paired, adjusted.get(key)),
             1 if exploratory else max(planned, len(tested)),
             1 if exploratory else looks,
-            exploratory,
         )
         for key, (paired, seeds) in differences.items()
     }

@@ -9,7 +9,7 @@ correction over all comparisons with the baseline.
 The documents of the held-out text are a sample too: a difference on these may not hold on others.
 If the difference on each document is known, and the documents count for four or more, the interval
 covers both seeds and documents: the two variances are added. Their t-quantile is the mean of both
-quantiles, weighed by the variances; in simulations 95% intervals cover the truth in 95 to 97% of
+quantiles, weighted by the variances; in simulations 95% intervals cover the truth in 95 to 97% of
 cases (with Satterthwaite's degrees of freedom and three seeds only in 92%). The interaction of seed
 and document is in both variances, so the interval is somewhat too wide if that dominates. With
 fewer documents it is over seeds only: two or three do not tell how much others would differ.
@@ -17,7 +17,7 @@ fewer documents it is over seeds only: two or three do not tell how much others 
 Source: Student 1908 (the paired t); Holm 1979, A simple sequentially rejective multiple test
 procedure; Fisher 1935, The Design of Experiments, section 21 (flipping the signs of differences);
 Cameron, Gelbach and Miller 2011, Robust Inference with Multiway Clustering (two-way variances);
-Cochran 1964, Approximate Significance Levels of the Behrens-Fisher Test (the weighed quantile).
+Cochran 1964, Approximate Significance Levels of the Behrens-Fisher Test (the weighted quantile).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Spread:
 
     @property
     def freedom(self) -> float:
-        """The degrees of freedom whose 95% t-quantile is that of both variances, weighed by them.
+        """The degrees of freedom whose 95% t-quantile is that of both variances, weighted by them.
 
         Source: Cochran 1964.
         """
@@ -251,7 +251,7 @@ def _mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
 
 def _quantile(freedom: float) -> float:
     """Return how many standard errors a 95% t-interval reaches to either side."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _p_of_t(mean: float, spread: Spread) -> float:

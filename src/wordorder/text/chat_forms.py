@@ -151,7 +151,8 @@ def _instruction_turns(answer: str, values: Mapping[str, Any], where: str) -> tu
         answer: the column of the answer.
     """
     question = _content(values["instruction"], "instruction", where)
-    for column in [name for name in CONTEXTS if not _is_missing(values.get(name))][:1]:
+    column = next((name for name in CONTEXTS if not _is_missing(values.get(name))), None)
+    if column is not None:
         question += "\n\n" + _content(values[column], column, where)
     return Turn("user", question), Turn("assistant", _content(values[answer], answer, where))
 

@@ -35,10 +35,11 @@ def check_run_folder(folder: Path) -> None:
             f"no run folder {folder}: train a run with wordorder train --out {folder}",
             code="training.no-run-folder",
         )
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").exists():
         _check_not_of_transformers(folder)
+        return
     for suffix, use in EXPORTS.items():
-        if not (folder / "config.json").exists() and any(folder.glob(f"*{suffix}")):
+        if any(folder.glob(f"*{suffix}")):
             raise BadInput(
                 f"{folder} is a model exported to {suffix}, not a run: {use}, or give the run that "
                 "it was exported from",
