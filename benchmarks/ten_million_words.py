@@ -2,15 +2,18 @@
 
     python benchmarks/ten_million_words.py --data FOLDER [--out evidence/ten-million-words]
         [--runs runs/ten-million-words] [--positions none learned sinusoidal rotary alibi]
-        [--seeds 5] [--processes 2] [--plan]
+        [--size small|larger] [--seeds 5] [--device cpu|cuda] [--processes 2] [--plan]
 
 FOLDER holds classics.txt.gz (245 books, separated by form feeds), classics.tsv (number, words,
 author and title of each), blimp/*.jsonl.gz and wikitext2-test.txt. `protocol.json` in --out says
 what is compared and how it will be judged; it was written before the first run. `rates.jsonl` has
-one line for each short run that chose a learning rate, `runs.jsonl` one for each run of the table.
-What has its line there is not done again, so the work can be spread over days and machines; an
-interrupted run continues from its checkpoint in --runs. `--plan` measures a step and prints the
+one line for each short run that chose a learning rate, `runs.jsonl` one for each run of the table,
+and `larger.jsonl` one for each run of --size larger, which takes the rates of wordorder as they
+are. What has its line there is not done again, so the work can be spread over days and machines;
+an interrupted run continues from its checkpoint in --runs. `--plan` measures a step and prints the
 hours, and trains nothing.
+
+A step of these models is too small for a GPU: there, 12 to 16 processes share it.
 
 The text is split by author, by a hash of the name: no author is in two parts. Test books are read
 by the runs of the table alone, each once; development books choose the learning rates.
@@ -28,8 +31,9 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, replace
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -45,29 +49,40 @@ from wordorder.evaluation.preferences import TIE, differences, read_pairs
 from wordorder.experiments.document_losses import document_losses, grouped
 from wordorder.experiments.tuning import FACTORS, SEEDS, best, further
 from wordorder.extension.extend import Extension, extend
+from wordorder.model import TokenModel
 from wordorder.text.load import load_corpus
 from wordorder.text.store import open_store
-from wordorder.text.tokenizer import make_tokenizer
+from wordorder.text.tokenizer import Tokenizer, make_tokenizer
 from wordorder.training.compute import Compute, fingerprinted
 from wordorder.training.metrics import read
 from wordorder.training.run import Run
-from wordorder.training.training_data import read_training_data
+from wordorder.training.training_data import TrainingData, read_training_data
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "alibi")
 GRU = "gru"  # a row of the table without attention
 WORDS = 10_000_000
 HELD_OUT_BOOKS = 40  # at least, in each of the two held-out parts
 HELD_OUT_WORDS = 20_000  # of each held-out book, from its beginning
-MODEL = {"width": 128, "layers": 4, "heads": 4, "trained_length": 256, "dropout": 0.0}
-BATCH_SIZE = 8
-TOKENS_PER_STEP = BATCH_SIZE * MODEL["trained_length"]
+LENGTH, BATCH_SIZE = 256, 8
+TOKENS_PER_STEP = BATCH_SIZE * LENGTH
+SMALL, LARGER = "small", "larger"
+SIZES: dict[str, dict[str, Any]] = {
+    SMALL: {"width": 128, "layers": 4, "heads": 4},
+    LARGER: {"width": 320, "layers": 8, "heads": 5},  # 11 million parameters
+}
 # Compiled, 100 steps have the losses of eager ones within .0014, in three quarters of the time.
-ONE_THREAD = Compute("cpu", 1, "bfloat16", "plain", compile=True, muon_dtype="bfloat16")
+COMPUTE = Compute("cpu", 1, "bfloat16", "plain", compile=True, muon_dtype="bfloat16")
+# Kernels on a GPU: a bias by distance is looked up in one, a function of scores is computed.
+KERNELS_ON_GPU: dict[str, Any] = {"alibi": "flex", "t5": "flex", "kerple": "flex", GRU: "plain"}
 RATE_SHARE = 0.25  # of the tokens, in runs that choose a learning rate
 CONTEXTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
+CONTEXT_TARGETS = 1 << 16  # of each length
 EXTENDED = ("rotary", "learned", "sinusoidal")  # those for which `extend` has methods
 EXTENDED_SEEDS = 3
 NEVER = 1 << 40
+SHOWN = ("position", "seed", "rate", "development_loss", "bits_per_byte", "training_seconds",
+         "measuring_seconds")  # fmt: skip
+Cell = dict[str, Any]
 
 
 def main() -> None:
@@ -78,14 +93,8 @@ def main() -> None:
     if options.plan:
         print_plan(text, options)
         return
-    rates = choose_rates(text, options)
-    cells = [
-        {"position": position, "seed": seed, "rate": rates[position], "share": 1.0}
-        for seed in range(options.seeds)
-        for position in options.positions
-    ]
-    for line in run_all(cells, options.out / "runs.jsonl", text, options):
-        print(json.dumps({k: line[k] for k in ("position", "seed", "rate", "bits_per_byte")}))
+    for line in run_all(text, options):
+        print(json.dumps({name: line[name] for name in SHOWN if name in line}), flush=True)
 
 
 # The text
@@ -139,52 +148,76 @@ def write_text(data: Path, text: Path) -> None:
 # The runs
 
 
-def choose_rates(text: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Return the factor of both learning rates with the lowest development loss.
+def cells_left(position: str, options: argparse.Namespace) -> list[Cell]:
+    """Return what is to be run next for a position and has no line yet.
 
-    Factors 1/2, 1 and 2, and further where the best is at an edge; two seeds that the table does
-    not use.
+    First the trials that choose a factor of both learning rates: 1/2, 1 and 2, and further where
+    the best is at an edge, with two seeds that the table does not use. When they are all there,
+    the runs of the table, with the factor of the lowest mean loss.
     """
-    path, chosen = options.out / "rates.jsonl", {}
-    factors = dict.fromkeys(options.positions, FACTORS)
-    while factors:
-        cells = [
-            {"position": p, "seed": seed, "rate": rate, "share": RATE_SHARE}
-            for p, rates in factors.items()
-            for rate in rates
-            for seed in SEEDS
-        ]
-        list(run_all(cells, path, text, options))
-        factors = {}
+    cell = {"position": position, "size": options.size}
+    rate = 1.0
+    if options.size == SMALL:
+        losses: dict[float, list[float]] = {}
+        for line in lines_of(options.out / "rates.jsonl"):
+            if line["position"] == position:
+                losses.setdefault(line["rate"], []).append(line["development_loss"])
+        for factors in ({*FACTORS, *losses}, further(losses, set(losses))):
+            trials = [
+                {**cell, "seed": seed, "rate": factor, "share": RATE_SHARE}
+                for factor in sorted(factors)
+                for seed in SEEDS
+            ]
+            if left := _without_line(trials, options):
+                return left
+        rate = best(losses)
+    runs = [{**cell, "seed": n, "rate": rate, "share": 1.0} for n in range(options.seeds)]
+    return _without_line(runs, options)
+
+
+def _without_line(cells: Sequence[Cell], options: argparse.Namespace) -> list[Cell]:
+    lines = lines_of(file_of(cells[0], options)) if cells else []
+    done = set(map(_key, lines))
+    return [cell for cell in cells if _key(cell) not in done]
+
+
+def file_of(cell: Cell, options: argparse.Namespace) -> Path:
+    """Return the file that gets the line of a cell."""
+    if cell["size"] == LARGER:
+        return options.out / "larger.jsonl"
+    return options.out / ("runs.jsonl" if cell["share"] == 1 else "rates.jsonl")
+
+
+def run_all(text: Path, options: argparse.Namespace) -> Iterator[Cell]:
+    """Run everything that has no line yet, append its line, and yield it.
+
+    A position's runs begin when its trials are done, whatever the others do.
+    """
+    tokens = len(training_data(text, "development").training)
+    jobs: dict[Future[Cell], Cell] = {}
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+
+        def submit(position: str) -> None:
+            for cell in cells_left(position, options):
+                steps = options.most_steps or int(cell["share"] * tokens) // TOKENS_PER_STEP
+                jobs[pool.submit(run, cell, steps, text, options)] = cell
+
         for position in options.positions:
-            losses: dict[float, list[float]] = {}
-            for line in lines_of(path):
-                if line["position"] == position:
-                    losses.setdefault(line["rate"], []).append(line["development_loss"])
-            if more := further(losses, set(losses)):
-                factors[position] = more
-            chosen[position] = best(losses)
-    return chosen
+            submit(position)
+        while jobs:
+            for job in wait(jobs, return_when=FIRST_COMPLETED).done:
+                cell = jobs.pop(job)
+                line = {**cell, **job.result()}
+                path = file_of(cell, options)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(rounded(line)) + "\n")
+                yield line
+                if all(other["position"] != cell["position"] for other in jobs.values()):
+                    submit(cell["position"])
 
 
-def run_all(
-    cells: Sequence[dict[str, Any]], path: Path, text: Path, options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
-    """Run the cells that have no line in a file yet, and append their lines."""
-    done = {_key(line) for line in lines_of(path)}
-    left = [cell for cell in cells if _key(cell) not in done]
-    context = get_context("spawn")
-    with ProcessPoolExecutor(options.processes, context, max_tasks_per_child=1) as pool:
-        jobs = {pool.submit(run, cell, text, options.runs, options.data): cell for cell in left}
-        for job in as_completed(jobs):
-            line = {**jobs[job], **job.result()}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(rounded(line)) + "\n")
-            yield line
-
-
-def config_of(cell: dict[str, Any], text: Path, folder: Path) -> wo.TrainConfig:
+def config_of(cell: Cell, text: Path, folder: Path) -> wo.TrainConfig:
     """Return the configuration of one run."""
     reader = {"kind": GRU} if cell["position"] == GRU else {"position": cell["position"]}
     rates = {
@@ -192,8 +225,9 @@ def config_of(cell: dict[str, Any], text: Path, folder: Path) -> wo.TrainConfig:
         for name in ("learning_rate", "matrix_learning_rate")
     }
     held_out = "validation" if cell["share"] == 1 else "development"  # trials read no test book
+    shape = SIZES[cell["size"]]
     return wo.TrainConfig(
-        model=wo.ModelConfig(**MODEL, **reader),
+        model=wo.ModelConfig(**shape, **reader, trained_length=LENGTH, dropout=0.0),
         data=(str(text / "training"),),
         validation_data=(str(text / held_out),),
         development_data=(str(text / "development"),),
@@ -208,52 +242,68 @@ def config_of(cell: dict[str, Any], text: Path, folder: Path) -> wo.TrainConfig:
     )
 
 
-def run(cell: dict[str, Any], text: Path, runs: Path, data: Path) -> dict[str, Any]:
+def compute_of(position: str, device: str) -> Compute:
+    """Return how a run computes: on one thread, in bfloat16, compiled."""
+    if device == "cpu":
+        return COMPUTE
+    kernel = KERNELS_ON_GPU.get(position, "fused")
+    return replace(COMPUTE, device=device, kernel=kernel, compile=position != GRU)
+
+
+@lru_cache
+def training_data(text: Path, held_out: str) -> TrainingData:
+    """Return the tokens, with the test books or the development books as the held-out part."""
+    share = 1.0 if held_out == "validation" else RATE_SHARE
+    cell = {"position": "none", "size": SMALL, "seed": 0, "rate": 1.0, "share": share}
+    return read_training_data(config_of(cell, text, text))
+
+
+def run(cell: Cell, steps: int, text: Path, options: argparse.Namespace) -> Cell:
     """Train one cell, or go on with it, measure it, and remove its folder."""
     keep_large_blocks()
     torch.set_num_threads(1)
-    folder = runs / "-".join(str(value) for value in cell.values())
-    config = config_of(cell, text, folder)
+    torch.compiler.reset()  # PyTorch compiles a function for only a few models in one process
+    folder = options.runs / "-".join(str(value) for value in cell.values())
     start = time.perf_counter()
     if any(folder.glob("training/step-*")):
         trained = wo.resume(str(folder))
     else:
-        tokens = len(read_training_data(config).training)
-        steps = int(cell["share"] * tokens) // TOKENS_PER_STEP
-        trained = wo.train(replace(config, steps=steps), compute=ONE_THREAD)
+        config = replace(config_of(cell, text, folder), steps=steps)
+        trained = wo.train(config, compute=compute_of(cell["position"], options.device))
     seconds = time.perf_counter() - start
-    measured = of_table(trained, folder, data) if cell["share"] == 1 else of_rate(trained)
+    model = trained.load_model(options.device)
+    if cell["share"] == 1:
+        measured = of_table(model, trained, text, options.data)
+    else:
+        books = training_data(text, "development").validation
+        loss = evaluate(model, books, context_length=LENGTH)
+        measured = {"development_loss": loss.loss_nats}
     line = {
         **measured,
-        "parameters": sum(weight.numel() for weight in trained.model.parameters()),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
         "tokens": trained.config["training"]["steps"] * TOKENS_PER_STEP,
         "training_seconds": round(seconds),
         "measuring_seconds": round(time.perf_counter() - start - seconds),
         "machine": asdict(fingerprinted(Compute.from_dict(trained.config["machine"]))),
+        "processes": options.processes,
         "wordorder": wo.__version__,
-        "commit": commit(),
+        "commit": options.commit,
     }
     shutil.rmtree(folder)
     return line
 
 
-def of_rate(trained: Run) -> dict[str, Any]:
-    """Return the development loss, which chooses the learning rate."""
-    store = read_training_data(_training(trained), trained.tokenizer).validation
-    loss = evaluate(trained.model, store, context_length=MODEL["trained_length"])
-    return {"development_loss": loss.loss_nats}
-
-
-def of_table(trained: Run, folder: Path, data: Path) -> dict[str, Any]:
+def of_table(model: TokenModel, trained: Run, text: Path, data: Path) -> dict[str, Any]:
     """Return all that is measured of a run of the table."""
-    model, tokenizer = trained.model, trained.tokenizer
-    test = read_training_data(_training(trained), tokenizer).validation
-    length = MODEL["trained_length"]
-    by_document = document_losses(model, test, context_length=length)
+    tokenizer = trained.tokenizer
+    test = training_data(text, "validation").validation
+    by_document = document_losses(model, test, context_length=LENGTH)
     losses, weights = (torch.tensor(by_document[name]).double() for name in ("losses", "weights"))
     loss = ((losses * weights).sum() / weights.sum()).item()
-    context = context_losses(model, test, CONTEXTS, trained_length=length)
-    order = order_losses(model, test, trained_length=length)
+    context = context_losses(
+        model, test, CONTEXTS, trained_length=LENGTH, most_targets=CONTEXT_TARGETS
+    )
+    order = order_losses(model, test, trained_length=LENGTH)
     wikitext = open_store(load_corpus(str(data / "wikitext2-test.txt")), tokenizer)
     line = {
         "loss": loss,
@@ -271,13 +321,13 @@ def of_table(trained: Run, folder: Path, data: Path) -> dict[str, Any]:
             for at in context.lengths
         ],
         "order": {p.name: p.cannot or p.increase_nats for p in order.probes},
-        "wikitext2_bits_per_byte": evaluate(model, wikitext, context_length=length).bits_per_byte,
-        "blimp": blimp(trained, data / "blimp"),
+        "wikitext2_bits_per_byte": evaluate(model, wikitext, context_length=LENGTH).bits_per_byte,
+        "blimp": blimp(model, tokenizer, data / "blimp"),
     }
-    model_config = trained.model_config
-    extends = model_config.kind != GRU and model_config.position in EXTENDED
-    if extends and _training(trained).seed < EXTENDED_SEEDS:
-        line["extended"] = extended(folder)
+    config = trained.model_config
+    extends = config.kind != GRU and config.position in EXTENDED
+    if extends and trained.config["training"]["seed"] < EXTENDED_SEEDS:
+        line["extended"] = extended(trained.folder)
     return line
 
 
@@ -296,11 +346,11 @@ def extended(folder: Path) -> dict[str, Any]:
     return {"method": outcome.method, "to": "4x", **losses}
 
 
-def blimp(trained: Run, folder: Path) -> dict[str, dict[str, float]]:
+def blimp(model: TokenModel, tokenizer: Tokenizer, folder: Path) -> dict[str, dict[str, float]]:
     """Return, for each paradigm, its accuracy with ties as half, and the official one without."""
     scores = {}
     for path in sorted(folder.glob("*.jsonl.gz")):
-        change = differences(trained.model, trained.tokenizer, read_pairs(str(path)))
+        change = differences(model, tokenizer, read_pairs(str(path)))
         scores[path.name.removesuffix(".jsonl.gz")] = accuracies(change)
     return scores
 
@@ -312,27 +362,23 @@ def accuracies(change: torch.Tensor) -> dict[str, float]:
     return {"accuracy": above + ties / 2, "official": (change > 0).double().mean().item()}
 
 
-def _training(trained: Run) -> wo.TrainConfig:
-    return wo.TrainConfig.from_dict(trained.config["training"], trained.model_config)
-
-
 # Planning
 
 
 def print_plan(text: Path, options: argparse.Namespace) -> None:
     """Measure a few steps, and print how long everything takes that has no line yet."""
-    cell = {"position": "rotary", "seed": 0, "rate": 1.0, "share": 1.0}
+    cell = {"position": "rotary", "size": options.size, "seed": 0, "rate": 1.0, "share": 1.0}
     config = config_of(cell, text, options.runs / "plan")
-    tokens = len(read_training_data(config).training)
-    wo.train(replace(config, steps=60), compute=ONE_THREAD)
+    tokens = len(training_data(text, "development").training)
+    wo.train(replace(config, steps=60), compute=compute_of("rotary", options.device))
     rates = [r["tokens_per_second"] for r in read(options.runs / "plan" / "metrics.jsonl")
              if "tokens_per_second" in r]  # fmt: skip
     shutil.rmtree(options.runs / "plan")
     hours = tokens / rates[-1] / 3600
-    runs = len(options.positions) * options.seeds - len(lines_of(options.out / "runs.jsonl"))
+    runs = len(options.positions) * options.seeds - len(lines_of(file_of(cell, options)))
     trials = len(FACTORS) * len(SEEDS) * len(options.positions)
     trials = max(0, trials - len(lines_of(options.out / "rates.jsonl")))
-    total = hours * (runs + RATE_SHARE * trials) / options.processes
+    total = hours * (runs + RATE_SHARE * trials * (options.size == SMALL)) / options.processes
     print(f"{tokens:,} tokens, {rates[-1]:,.0f} tokens/s on one thread: {60 * hours:.0f} min a run")
     print(f"left: {runs} runs, and {trials} trials of a quarter each: {total:.1f} hours")
 
@@ -361,7 +407,7 @@ def commit() -> str:
     return shown.stdout.strip()
 
 
-def _key(cell: dict[str, Any]) -> tuple[Any, ...]:
+def _key(cell: Cell) -> tuple[Any, ...]:
     return cell["position"], cell["seed"], cell["rate"], cell["share"]
 
 
@@ -371,10 +417,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("evidence/ten-million-words"))
     parser.add_argument("--runs", type=Path, default=Path("runs/ten-million-words"))
     parser.add_argument("--positions", nargs="+", default=POSITIONS)
+    parser.add_argument("--size", choices=SIZES, default=SMALL)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument(
+        "--most-steps", type=int, default=0, help="to try it out; 0: the whole text"
+    )
     parser.add_argument("--plan", action="store_true")
-    return parser.parse_args()
+    return parser.parse_args(namespace=argparse.Namespace(commit=commit()))
 
 
 if __name__ == "__main__":

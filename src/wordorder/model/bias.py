@@ -53,13 +53,17 @@ class AttentionBias:
         return torch.is_grad_enabled() and self.position.trains_bias
 
     def of(
-        self, rows: slice = EVERYTHING, keys: slice = EVERYTHING, sequences: slice | None = None
+        self,
+        rows: slice | None = None,
+        keys: slice | None = None,
+        sequences: slice | None = None,
     ) -> Tensor:
         """Return the bias (sequences or 1, heads, rows, keys) float32, with gradient.
 
         Args:
-            rows, keys, sequences: the piece to return; `keys` starts at the first key.
+            rows, keys, sequences: the piece to return; None: all. `keys` starts at the first key.
         """
+        rows, keys = rows or EVERYTHING, keys or EVERYTHING
         if self.by_distance is None:
             layout = self.layout if sequences is None else self.layout.of_sequences(sequences)
             queries = layout.query_positions[:, rows, None]

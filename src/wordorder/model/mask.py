@@ -39,7 +39,10 @@ class AttentionMask:
         return slice(0, self.keys - self.queries + rows.indices(self.queries)[1])
 
     def may_attend(
-        self, rows: slice = EVERYTHING, keys: slice = EVERYTHING, sequences: slice | None = None
+        self,
+        rows: slice | None = None,
+        keys: slice | None = None,
+        sequences: slice | None = None,
     ) -> Tensor:
         """Return which keys these queries may attend to, (sequences or 1, 1, rows, keys) bool."""
         layout = self.layout if sequences is None else self.layout.of_sequences(sequences)

@@ -78,8 +78,8 @@ class RecurrentLanguageModel(TokenModel):
         return RecurrentCache()
 
     @torch.no_grad()
-    def initialise(self, seed: int) -> None:
-        super().initialise(seed)
+    def draw_weights(self, seed: int) -> None:
+        super().draw_weights(seed)
         for layer, recurrence in enumerate(self.recurrences):
             generator = torch.Generator().manual_seed(
                 seed * len(self.recurrences) + layer & SEED_MASK

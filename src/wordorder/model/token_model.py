@@ -210,9 +210,19 @@ class TokenModel(nn.Module):
         """Return how many tokens can be generated after `tokens`; None: no limit."""
         return None
 
-    @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Set every weight from a seed.
+        """Set every weight from a seed; on a GPU too, to the values that a CPU draws."""
+        device = self.embedding.weight.device
+        if device.type in ("cpu", "meta"):
+            self.draw_weights(seed)
+        else:
+            self.to("cpu")
+            self.draw_weights(seed)
+            self.to(device)
+
+    @torch.no_grad()
+    def draw_weights(self, seed: int) -> None:
+        """Draw every weight of a model on the CPU.
 
         Each parameter part has its own generator, seeded by the part's name, so that parts with
         the same name and shape have the same initial values in different models.

@@ -86,12 +86,17 @@ class Forgetting(Position):
         whole = sums.detach().round()
         dtype = upcast(queries).dtype
         whole, rest = whole.to(dtype), (sums - whole).to(dtype)
+        rest_of_keys = rest.clone()  # a fused kernel's gradient allows one lookup per tensor
 
         def forgetting(
             score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
         ) -> Tensor:
             between = whole[batch, head, query] - whole[batch, head, key]
             # The difference is new memory, so adding in place is safe.
-            return between.add_(rest[batch, head, query]).sub_(rest[batch, head, key]).add_(score)
+            return (
+                between.add_(rest[batch, head, query])
+                .sub_(rest_of_keys[batch, head, key])
+                .add_(score)
+            )
 
         return forgetting

@@ -145,8 +145,8 @@ class TokenLayout:
     def may_attend(
         self,
         window: int | None = None,
-        queries: slice = slice(None),
-        keys: slice = slice(None),
+        queries: slice | None = None,
+        keys: slice | None = None,
     ) -> Tensor:
         """Return which keys each query may attend to, (batch or 1, 1, query, key) bool.
 
@@ -156,11 +156,13 @@ class TokenLayout:
         Args:
             window: the layer's sliding window: a query attends to at most this many tokens,
                 itself included; without `causal`, to fewer than this many on either side.
-            queries, keys: slices of the query and key axes to return.
+            queries, keys: slices of the query and key axes to return; None: all.
         """
         device = self.key_positions.device
-        query = torch.arange(self.query_indices.shape[0], device=device)[None, queries, None]
-        key = torch.arange(self.key_positions.shape[1], device=device)[keys]
+        query = torch.arange(self.query_indices.shape[0], device=device)
+        key = torch.arange(self.key_positions.shape[1], device=device)
+        query = (query if queries is None else query[queries])[None, :, None]
+        key = key if keys is None else key[keys]
         sequences = 1 if self.query_documents is None else self.query_documents.shape[0]
         sequence = torch.arange(sequences, device=device)[:, None, None]
         return self.may_attend_at(sequence, query, key, window)[:, None]
