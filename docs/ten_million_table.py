@@ -111,12 +111,15 @@ def status(evidence: Evidence) -> str:
     """Return what is measured so far, what it cost, and what it could have found."""
     later = sum(len(evidence.runs.get(position, ())) for position in LATER)
     lines = [*evidence.rates, *(line for each in evidence.runs.values() for line in each.values())]
-    seconds = sum(line["training_seconds"] + line["measuring_seconds"] for line in lines)
+    cost = [
+        f"{hours:.1f} hours of {what}"
+        for device, what in (("cpu", "one thread"), ("cuda", "a fifteenth of a GPU"))
+        if (hours := _hours(lines, device))
+    ]
     text = (
         f"Done so far: {evidence.done} of the {len(FIRST) * len(SEEDS)} runs of the first five "
         f"embeddings, {later} of the {len(LATER) * len(SEEDS)} of T5, KERPLE, FIRE and the GRU, "
-        f"and {len(evidence.rates)} shorter runs that chose learning rates: "
-        f"{seconds / 3600:.1f} hours of one thread."
+        f"and {len(evidence.rates)} shorter runs that chose learning rates: {' and '.join(cost)}."
     )
     contrasts = against_rotary(evidence)
     smallest = [
@@ -140,6 +143,11 @@ def status(evidence: Evidence) -> str:
         f"{text} The last doubling of context, from 128 to 256 tokens, gains rotary {gained:.3f} "
         f"nats: {enough} about more context."
     )
+
+
+def _hours(lines: list[Line], device: str) -> float:
+    here = [line for line in lines if line["machine"]["device"] == device]
+    return sum(line["training_seconds"] + line["measuring_seconds"] for line in here) / 3600
 
 
 def ranked(evidence: Evidence) -> list[tuple[str, dict[int, Line]]]:

@@ -67,7 +67,7 @@ def line(position: str, seed: int) -> dict[str, Any]:
         "blimp": {name: {"accuracy": 0.625, "official": 0.62} for name in paradigms},
         **{"parameters": PARAMETERS.get(position, 1_328_512), "tokens": 15_499_264},
         **{"training_seconds": 3000, "measuring_seconds": 600},
-        "machine": {"dtype": "bfloat16", "threads": 1},
+        "machine": {"device": "cpu", "dtype": "bfloat16", "threads": 1},
     }
 
 

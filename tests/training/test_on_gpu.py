@@ -42,7 +42,9 @@ def test_a_gpu_trains_as_a_cpu(tmp_path: Path, kernel: str, isolate: bool) -> No
 @pytest.mark.parametrize("reader", ["t5", "fire", "shaw", "gru"])
 def test_weights_drawn_at_random_are_the_same_on_a_gpu(tmp_path: Path, reader: str) -> None:
     expected = losses_on("cpu", tmp_path, reader)
-    assert losses_on("cuda", tmp_path, reader) == pytest.approx(expected, rel=1e-3)
+    # cuDNN's GRU multiplies with ten bits of mantissa.
+    near = pytest.approx(expected, rel=5e-3 if reader == "gru" else 1e-3)
+    assert losses_on("cuda", tmp_path, reader) == near
 
 
 def test_the_losses_of_a_run_are_read(tmp_path: Path) -> None:
