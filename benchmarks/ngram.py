@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ten_million_words import accuracies, commit, rounded
+from ten_million_measures import accuracies
+from ten_million_words import commit, rounded
 
 import wordorder as wo
 from wordorder.evaluation.preferences import read_pairs

@@ -25,7 +25,6 @@ import argparse
 import gzip
 import hashlib
 import json
-import math
 import re
 import shutil
 import subprocess
@@ -39,31 +38,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ten_million_measures import GRU, LENGTH, of_table
 
 import wordorder as wo
 from wordorder.allocator import keep_large_blocks
-from wordorder.evaluation.context import context_losses
 from wordorder.evaluation.loss import evaluate
-from wordorder.evaluation.order import order_losses
-from wordorder.evaluation.preferences import TIE, differences, read_pairs
-from wordorder.experiments.document_losses import document_losses, grouped
 from wordorder.experiments.tuning import FACTORS, SEEDS, best, further
-from wordorder.extension.extend import Extension, extend
-from wordorder.model import TokenModel
 from wordorder.text.load import load_corpus
-from wordorder.text.store import open_store
-from wordorder.text.tokenizer import Tokenizer, make_tokenizer
+from wordorder.text.tokenizer import make_tokenizer
 from wordorder.training.compute import Compute, fingerprinted
 from wordorder.training.metrics import read
-from wordorder.training.run import Run
 from wordorder.training.training_data import TrainingData, read_training_data
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "alibi")
-GRU = "gru"  # a row of the table without attention
 WORDS = 10_000_000
 HELD_OUT_BOOKS = 40  # at least, in each of the two held-out parts
 HELD_OUT_WORDS = 20_000  # of each held-out book, from its beginning
-LENGTH, BATCH_SIZE = 256, 8
+BATCH_SIZE = 8
 TOKENS_PER_STEP = BATCH_SIZE * LENGTH
 SMALL, LARGER = "small", "larger"
 SIZES: dict[str, dict[str, Any]] = {
@@ -75,10 +66,6 @@ COMPUTE = Compute("cpu", 1, "bfloat16", "plain", compile=True, muon_dtype="bfloa
 # Kernels on a GPU: a bias by distance is looked up in one, a function of scores is computed.
 KERNELS_ON_GPU: dict[str, Any] = {"alibi": "flex", "t5": "flex", "kerple": "flex", GRU: "plain"}
 RATE_SHARE = 0.25  # of the tokens, in runs that choose a learning rate
-CONTEXTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
-CONTEXT_TARGETS = 1 << 16  # of each length
-EXTENDED = ("rotary", "learned", "sinusoidal")  # those for which `extend` has methods
-EXTENDED_SEEDS = 3
 NEVER = 1 << 40
 SHOWN = ("position", "seed", "rate", "development_loss", "bits_per_byte", "training_seconds",
          "measuring_seconds")  # fmt: skip
@@ -273,7 +260,8 @@ def run(cell: Cell, steps: int, text: Path, options: argparse.Namespace) -> Cell
     seconds = time.perf_counter() - start
     model = trained.load_model(options.device)
     if cell["share"] == 1:
-        measured = of_table(model, trained, text, options.data)
+        test = training_data(text, "validation").validation
+        measured = of_table(model, trained, test, options.data)
     else:
         books = training_data(text, "development").validation
         loss = evaluate(model, books, context_length=LENGTH)
@@ -291,75 +279,6 @@ def run(cell: Cell, steps: int, text: Path, options: argparse.Namespace) -> Cell
     }
     shutil.rmtree(folder)
     return line
-
-
-def of_table(model: TokenModel, trained: Run, text: Path, data: Path) -> dict[str, Any]:
-    """Return all that is measured of a run of the table."""
-    tokenizer = trained.tokenizer
-    test = training_data(text, "validation").validation
-    by_document = document_losses(model, test, context_length=LENGTH)
-    losses, weights = (torch.tensor(by_document[name]).double() for name in ("losses", "weights"))
-    loss = ((losses * weights).sum() / weights.sum()).item()
-    context = context_losses(
-        model, test, CONTEXTS, trained_length=LENGTH, most_targets=CONTEXT_TARGETS
-    )
-    order = order_losses(model, test, trained_length=LENGTH)
-    wikitext = open_store(load_corpus(str(data / "wikitext2-test.txt")), tokenizer)
-    line = {
-        "loss": loss,
-        "bits_per_byte": loss / math.log(2) * test.targets / test.bytes,
-        "by_document": by_document,
-        "contexts": [
-            {
-                "length": at.context_length,
-                **(
-                    {"cannot": at.cannot}
-                    if at.cannot
-                    else {"by_document": grouped(at.window_losses, context.window_documents)}
-                ),
-            }
-            for at in context.lengths
-        ],
-        "order": {p.name: p.cannot or p.increase_nats for p in order.probes},
-        "wikitext2_bits_per_byte": evaluate(model, wikitext, context_length=LENGTH).bits_per_byte,
-        "blimp": blimp(model, tokenizer, data / "blimp"),
-    }
-    config = trained.model_config
-    extends = config.kind != GRU and config.position in EXTENDED
-    if extends and trained.config["training"]["seed"] < EXTENDED_SEEDS:
-        line["extended"] = extended(trained.folder)
-    return line
-
-
-def extended(folder: Path) -> dict[str, Any]:
-    """Return the test loss at each length up to four times the trained one, with the best method.
-
-    The method is chosen on development text among all that fit, and nothing is trained.
-    """
-    longer = Path(f"{folder}-longer")
-    outcome = extend(Extension(str(folder), "4x", out=str(longer), overwrite=True))
-    shutil.rmtree(longer)
-    losses = {
-        name: {at.context_length: at.loss_nats for at in measured.context.lengths}
-        for name, measured in (("before", outcome.before), ("after", outcome.after))
-    }
-    return {"method": outcome.method, "to": "4x", **losses}
-
-
-def blimp(model: TokenModel, tokenizer: Tokenizer, folder: Path) -> dict[str, dict[str, float]]:
-    """Return, for each paradigm, its accuracy with ties as half, and the official one without."""
-    scores = {}
-    for path in sorted(folder.glob("*.jsonl.gz")):
-        change = differences(model, tokenizer, read_pairs(str(path)))
-        scores[path.name.removesuffix(".jsonl.gz")] = accuracies(change)
-    return scores
-
-
-def accuracies(change: torch.Tensor) -> dict[str, float]:
-    """Return the accuracy with ties as half, and the official one, of log P(good) - log P(bad)."""
-    ties = (change.abs() <= TIE).double().mean().item()
-    above = (change > TIE).double().mean().item()
-    return {"accuracy": above + ties / 2, "official": (change > 0).double().mean().item()}
 
 
 # Planning
