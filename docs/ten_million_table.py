@@ -13,6 +13,7 @@ from typing import Any
 from ten_million_evidence import (
     FIRST,
     GATE_NATS,
+    GRU,
     LATER,
     LENGTH,
     N_GRAM,
@@ -31,6 +32,7 @@ from ten_million_evidence import (
 from wordorder.experiments.power import detectable
 from wordorder.experiments.results import word_for
 from wordorder.experiments.statistics import interval
+from wordorder.experiments.tuning import FACTORS
 from wordorder.interop.harness.blimp import phenomena
 
 Rows = list[list[str]]
@@ -105,6 +107,28 @@ def trials(evidence: Evidence) -> tuple[list[str], Rows]:
         ]
         rows.append([f"`{position}`", *cells, str(max(map(len, of_position.values())))])
     return ["position", *(f"rate x {factor:g}" for factor in factors), "seeds"], rows
+
+
+def rates_and_embeddings(evidence: Evidence) -> str:
+    """Return what the short runs say: does the embedding decide more, or the learning rate?"""
+    means: dict[str, dict[float, float]] = {}
+    for position in dict.fromkeys(line["position"] for line in evidence.rates):
+        tried = losses_by_rate(evidence.rates, position)
+        means[position] = {f: math.fsum(tried[f]) / len(tried[f]) for f in FACTORS if f in tried}
+    whole = {p: of for p, of in means.items() if len(of) == len(FACTORS) and p != GRU}
+    if len(whole) < 2:
+        return "Too few rates are measured yet to say more."
+    by_rate = {p: max(of.values()) - min(of.values()) for p, of in whole.items()}
+    most = max(by_rate, key=by_rate.__getitem__)
+    median = sorted(by_rate.values())[len(by_rate) // 2]
+    best = {p: min(of.values()) for p, of in whole.items()}
+    placed = [loss for p, loss in best.items() if p != "none"]
+    return (
+        f"From half to twice the rate, the loss of one embedding differs by {median:.3f} nats in "
+        f"the median, and by {by_rate[most]:.3f} at most ({most}). Each at its best rate, the "
+        f"embeddings differ by {max(placed) - min(placed):.3f}, and by "
+        f"{max(best.values()) - min(best.values()):.3f} with the model without positions."
+    )
 
 
 def status(evidence: Evidence) -> str:

@@ -341,6 +341,10 @@ def ten_million_rates() -> str:
     return table(*ten_million_table.trials(ten_million()))
 
 
+def ten_million_rate_spread() -> str:
+    return ten_million_table.rates_and_embeddings(ten_million())
+
+
 def ten_million_status() -> str:
     return ten_million_table.status(ten_million())
 
@@ -361,6 +365,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ten-million-words": ten_million_words,
     "ten-million-blimp": ten_million_blimp,
     "ten-million-rates": ten_million_rates,
+    "ten-million-rate-spread": ten_million_rate_spread,
     "ten-million-status": ten_million_status,
 }
 

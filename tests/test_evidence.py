@@ -253,3 +253,22 @@ def test_runs_have_the_rate_that_was_chosen(folder: Path, evidence: ModuleType) 
     with pytest.raises(BadInput) as caught:
         evidence.read(folder)
     assert caught.value.code == "evidence.other-settings"
+
+
+def test_rates_and_embeddings_are_compared(
+    folder: Path, evidence: ModuleType, table: ModuleType
+) -> None:
+    losses = {"rotary": (3.05, 3.0, 3.02), "alibi": (3.3, 3.1, 3.2), "none": (3.5, 3.5, 3.4)}
+    rates = [
+        {**line(position, seed), "rate": rate, "share": 0.25, "development_loss": loss}
+        for position, of_position in losses.items()
+        for rate, loss in zip((0.5, 1.0, 2.0), of_position, strict=True)
+        for seed in range(2)
+    ]
+    read = evidence.Evidence({}, rates, None)
+    assert table.rates_and_embeddings(read) == (
+        "From half to twice the rate, the loss of one embedding differs by 0.100 nats in the "
+        "median, and by 0.200 at most (alibi). Each at its best rate, the embeddings differ by "
+        "0.100, and by 0.400 with the model without positions."
+    )
+    assert "Too few" in table.rates_and_embeddings(evidence.Evidence({}, rates[:5], None))
