@@ -39,7 +39,7 @@ def test_a_gpu_trains_as_a_cpu(tmp_path: Path, kernel: str, isolate: bool) -> No
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("reader", ["t5", "fire", "shaw", "gru"])
+@pytest.mark.parametrize("reader", ["t5", "fire", "shaw", "randomized+sinusoidal", "gru"])
 def test_weights_drawn_at_random_are_the_same_on_a_gpu(tmp_path: Path, reader: str) -> None:
     expected = losses_on("cpu", tmp_path, reader)
     # cuDNN's GRU multiplies with ten bits of mantissa.
