@@ -17,6 +17,9 @@ RUN := runs/quickstart
 # elsewhere. `make TORCH_INDEX= quickstart` asks no other index.
 TORCH_INDEX ?= $(shell test "$$(uname)" = Linux && ! command -v nvidia-smi >/dev/null && echo https://download.pytorch.org/whl/cpu)
 
+# Without bytecode each worker, and each command that a test starts, compiles all code anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install quickstart test test-all docs mutants lint clean
 
 help:

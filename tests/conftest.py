@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -66,10 +67,17 @@ def _no_word_of_slowness() -> Iterator[None]:
 
 def pytest_configure() -> None:
     """In a worker for each core one thread, also for fixtures of modules, which come first."""
+    gc.disable()
     if IS_WORKER:
         import torch
 
         torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """A million objects were collected and live to the end: no garbage collection visits them."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,7 @@ from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
 
 HERE = Path(__file__).parent
+STAND_IN = HERE / "stand_in"
 
 # $FAKE/next is the number of the next job, $FAKE/state what sacct says of every job; while
 # $FAKE/runs exists, a job runs at once. Each call is noted in $FAKE/calls.
@@ -73,6 +74,12 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Any:
     import jobs
 
     return jobs
+
+
+@pytest.fixture
+def no_torch(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submitted jobs import a stand-in for PyTorch: they compute nothing with it."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(STAND_IN), os.environ["PYTHONPATH"]]))
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +147,7 @@ def put_result(folder: Path, outcome: Any) -> None:
     path.with_suffix(".new").rename(path)
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_jobs_run_here_and_a_lost_one_runs_again(jobs: Any, tmp_path: Path) -> None:
     first = Job("a", jobs.doubled, {"number": 3}, path=tmp_path / "out/a.json", threads=2)
     lost = Job("b", jobs.dying_once, {"folder": str(tmp_path)}, path=tmp_path / "out/b.json")
@@ -153,6 +161,7 @@ def test_jobs_run_here_and_a_lost_one_runs_again(jobs: Any, tmp_path: Path) -> N
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.json", "b.json"}
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_a_stopped_command_lets_jobs_here_save(jobs: Any, tmp_path: Path) -> None:
     local = launcher(tmp_path / "out", "local")
     job = Job("", jobs.sleeping, {"folder": str(tmp_path), "number": 0})

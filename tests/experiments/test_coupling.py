@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from in_this_process import InThisProcess
 
 from wordorder.errors import BadInput
 from wordorder.experiments.algorithms import PLUS, TASKS, Example
@@ -131,7 +132,7 @@ def test_a_run_is_trained_and_its_curve_complete(tmp_path: Path) -> None:
     config = TasksConfig(
         ("addition-reversed",), (SPEC,), seeds=1, steps=2, length=2, out=str(tmp_path / "tasks")
     )
-    folder = run_tasks(config, processes=1)
+    folder = run_tasks(config, launcher=InThisProcess())
     assert (folder / "results.jsonl").read_text(encoding="utf-8").count("coupled+learned") == 1
 
 

@@ -20,6 +20,7 @@ from wordorder.experiments.jobs import Job, Outcome, read_stored, stored
 from wordorder.experiments.runner import Progress, run_jobs
 
 HERE = Path(__file__).parent
+STAND_IN = HERE / "stand_in"
 
 
 class Recorded(Progress):
@@ -45,6 +46,15 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Any:
     return jobs
 
 
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes import a stand-in for PyTorch: what is tested here is how they start and end."""
+    monkeypatch.syspath_prepend(str(STAND_IN))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(STAND_IN), os.environ.get("PYTHONPATH", "")])
+    )
+
+
 def of(function: Any, *settings: dict[str, Any], **more: Any) -> list[Job]:
     return [Job(f"job {n}", function, each, **more) for n, each in enumerate(settings)]
 
@@ -56,6 +66,7 @@ def waited_for(true: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_results_come_in_the_order_of_the_jobs(jobs: Any) -> None:
     show = Recorded()
     doubled = of(jobs.doubled, *({"number": n} for n in (3, 1, 2)))
@@ -79,6 +90,7 @@ def test_the_peak_of_memory_is_the_jobs_own(jobs: Any) -> None:
     assert 1 << 20 < outcome.result < len(held)
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_a_failed_job_does_not_stop_the_rest(jobs: Any) -> None:
     ways = ("bad input", "bug", "death", "none")
     outcomes = run_jobs(of(jobs.refusing, *({"how": way} for way in ways)), at_once=2)
@@ -89,6 +101,7 @@ def test_a_failed_job_does_not_stop_the_rest(jobs: Any) -> None:
     assert outcomes[3].result == 1
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_a_killed_process_takes_no_other_along(jobs: Any, tmp_path: Path) -> None:
     """The other job has begun when the first is killed, and ends in the process it began in."""
     killed, other = of(jobs.killed_by_the_other, *({"folder": str(tmp_path), "n": n} for n in "01"))
@@ -97,6 +110,7 @@ def test_a_killed_process_takes_no_other_along(jobs: Any, tmp_path: Path) -> Non
     assert second.result == int((tmp_path / "1").read_text())
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_jobs_run_at_the_same_time(jobs: Any, tmp_path: Path) -> None:
     pair = [{"folder": str(tmp_path), "name": a, "other": b} for a, b in ("ab", "ba")]
     assert [o.result for o in run_jobs(of(jobs.meeting, *pair), at_once=2)] == [True, True]
@@ -119,6 +133,7 @@ START = (
 
 
 # The terminal interrupts all of its processes; a kill reaches the command alone.
+@pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize(("whom", "how"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGKILL)])
 def test_when_the_command_is_stopped_every_job_saves(
     tmp_path: Path, whom: Callable[[int, int], None], how: signal.Signals
@@ -141,6 +156,7 @@ def test_when_the_command_is_stopped_every_job_saves(
     assert not list(files.glob("wordorder*"))
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
     code = START.format(here=str(HERE), folder=str(tmp_path)).replace("sleeping", "stubborn")
     code = code.replace("(0, 1, 2)", "(0,)")
@@ -163,6 +179,7 @@ def is_running(process: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize("way", ["file", "stdin"])
 def test_a_script_needs_no_guard_and_is_not_run_again(tmp_path: Path, way: str) -> None:
     code = (
@@ -187,6 +204,7 @@ def test_a_script_needs_no_guard_and_is_not_run_again(tmp_path: Path, way: str) 
     assert (tmp_path / "times").read_text() == "once "
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_nothing_is_left_behind(jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = threading.active_count()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kills.machine import Machine
@@ -24,8 +25,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Pope
 
 @pytest.fixture
 def machine(tmp_path: Path, server: subprocess.Popen[str]) -> Machine:
+    return machine_in(tmp_path, server)
+
+
+@pytest.fixture(scope="session")
+def straight(
+    tmp_path_factory: pytest.TempPathFactory, server: subprocess.Popen[str]
+) -> dict[str, Any]:
+    """What a run leaves that nobody disturbed."""
+    machine = machine_in(tmp_path_factory.mktemp("straight"), server)
+    assert machine.train("straight").code == 0
+    return machine.left("straight")
+
+
+def machine_in(folder: Path, server: subprocess.Popen[str]) -> Machine:
+    """Return a machine whose folder holds a text."""
     who = ("the cat", "a dog", "my aunt", "no king", "one bird", "their boat")
     does = ("sees", "likes", "finds", "carries", "forgets")
     lines = [f"{a} {v} {b} {n}." for n, a in enumerate(who) for v in does for b in who]
-    (tmp_path / "text.txt").write_text("\n".join(lines), encoding="utf-8")
-    return Machine(tmp_path, server)
+    (folder / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    return Machine(folder, server)

@@ -23,6 +23,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import torch._dynamo  # noqa: F401  # PyTorch's optimizer imports it: a second in each process
+import tyro  # noqa: F401
+
 import wordorder.cli.train
 import wordorder.extension.extend  # noqa: F401
 from wordorder.atomic import write_text
@@ -30,6 +33,7 @@ from wordorder.cli.main import main
 from wordorder.training import report
 
 report.draw_losses = lambda path, *_: write_text(path, "a picture")  # drawn, it takes longer
+os.fsync = lambda file: None  # as conftest.py has it: a kill loses nothing that was written
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename": 0, "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "open": 0, "os.chmod": 0}

@@ -19,13 +19,6 @@ Left = dict[str, Any]
 KILLED = -signal.SIGKILL
 
 
-@pytest.fixture
-def straight(machine: Machine) -> Left:
-    """What a run leaves that nobody disturbed."""
-    assert machine.train("straight").code == 0
-    return machine.left("straight")
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

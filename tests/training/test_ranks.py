@@ -318,7 +318,7 @@ COMMAND = (
 
 
 def ended(*typed: object, at_checkpoint: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `wordorder train`; at a checkpoint a signal may be sent, see `at_a_checkpoint`."""
+    """Run `wordorder train`; at checkpoints signals may be sent, see `at_a_checkpoint`."""
     folders = [str(WORKER.with_name("at_a_checkpoint")), os.environ.get("PYTHONPATH", "")]
     sent = {"AT_CHECKPOINT": at_checkpoint, "PYTHONPATH": os.pathsep.join(folders)}
     return subprocess.run(
@@ -343,6 +343,7 @@ def same_weights(first: Path, second: Path) -> bool:
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_killed_rank_is_restarted_and_the_run_is_the_same_to_the_bit(
     text: Path, tmp_path: Path, two_ranks: Path
@@ -356,23 +357,29 @@ def test_a_killed_rank_is_restarted_and_the_run_is_the_same_to_the_bit(
 
 
 @needs_proc
-def test_a_run_goes_on_after_a_kill_and_after_ctrl_c(
-    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_goes_on_after_kills_and_after_ctrl_c(
+    text: Path, tmp_path: Path, two_ranks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Of a new run's ranks one is killed; Ctrl-C ends those restarted, a kill those resumed."""
     run = tmp_path / "run"
-    killed = ended(*new_run(text, run, "--ranks", 2), at_checkpoint=f"10 {signal.SIGKILL:d} 1")
+    kill, interrupt = f"{signal.SIGKILL:d} 1", f"{signal.SIGINT:d} launcher"
+    restarting = new_run(text, run, "--ranks", 2, "--max-restarts", 1)
+    stopped = ended(*restarting, at_checkpoint=f"10 {kill},20 {interrupt}")
+    assert stopped.returncode == 130, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    _, resumed, lines = stopped.stderr.partition("resuming after step")
+    assert resumed and "stopped and saved at step" in lines
+    assert "stopped" not in lines.splitlines()
+    so_far = losses(run)
+    assert len(so_far) >= 20 and so_far == losses(two_ranks / "command")[: len(so_far)]
+
+    killed = ended("--resume", run, "--ranks", 2, at_checkpoint=f"30 {kill}")
     assert killed.returncode == 1
     assert [line for line in killed.stderr.splitlines() if line.startswith("error: ")] == [
         "error: rank 1 was killed by SIGKILL, so all 2 ranks have ended: continue with wordorder "
         f"train --resume {run} --ranks 2"
     ]
     assert "Traceback" not in killed.stderr
-
-    stopped = ended("--resume", run, "--ranks", 2, at_checkpoint=f"20 {signal.SIGINT:d} launcher")
-    assert stopped.returncode == 130, stopped.stderr
-    assert "stopped and saved at step" in stopped.stderr
-    assert "stopped" not in stopped.stderr.splitlines()
-    assert "Traceback" not in stopped.stderr
 
     assert main(["train", "--resume", str(run), "--json"]) == 0
     printed = capsys.readouterr()

@@ -53,17 +53,23 @@ def _interval(shares: tuple[float, ...], examples: int) -> tuple[float, float]:
 def _posterior(shares: tuple[float, ...], examples: int) -> NDArray[np.float64]:
     """Return how likely each mean is, on the grid of means."""
     means, agreements = _grid()
-    concentration = (1 - agreements) / agreements
-    first, second = means * concentration, (1 - means) * concentration
     # Jeffreys' prior of a proportion; and for the agreement, seeds that are all or nothing get
     # more weight than seeds alike, because that is how they are beyond the trained length.
     log = -0.5 * (np.log(means) + np.log1p(-means)) - 0.5 * np.log1p(-agreements)
     for share in shares:
-        right = share * examples
-        log = log + special.betaln(first + right, second + examples - right)
-        log = log - special.betaln(first, second)
+        log = log + _log_beta(share * examples, examples)
+        log = log - _log_beta(0.0, 0)
     weights = np.exp(log - log.max()).sum(1)
     return weights / weights.sum()
+
+
+@lru_cache(maxsize=128)  # most of the time, and of so many examples there are few different shares
+def _log_beta(right: float, examples: int) -> NDArray[np.float64]:
+    """Return the logarithm of the beta function after so many right answers, on the grid."""
+    means, agreements = _grid()
+    concentration = (1 - agreements) / agreements
+    first, second = means * concentration, (1 - means) * concentration
+    return special.betaln(first + right, second + examples - right)
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ and is slow. Read it to see exactly where each hook of an embedding is called.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -72,6 +73,21 @@ def _one_by_one(score: Score) -> Score:
     return score_pairs
 
 
+@lru_cache(maxsize=16)  # all models of one size have the same, and nothing changes them
+def _weights(
+    sizes: tuple[tuple[int, int], ...], layers: int, dtype: torch.dtype
+) -> tuple[tuple[Tensor, ...], ...]:
+    """Return random matrices of these sizes for each layer, of a fixed seed."""
+    generator = torch.Generator().manual_seed(1)
+
+    def matrix(rows: int, columns: int) -> Tensor:
+        values = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+        return (values * columns**-0.5).to(dtype)
+
+    with torch.inference_mode(False):  # gradients may pass through them later
+        return tuple(tuple(matrix(*size) for size in sizes) for _ in range(layers))
+
+
 class ReferenceModel:
     """Layers of plain attention with an embedding, and nothing else.
 
@@ -85,16 +101,10 @@ class ReferenceModel:
         self, position: Composed, key_value_heads: int, dtype: torch.dtype = torch.float64
     ) -> None:
         self.position, self.shape, self.dtype = position, position.shape, dtype
-        generator = torch.Generator().manual_seed(1)
         width, inner = self.shape.width, self.shape.heads * self.shape.head_dim
         key_width = key_value_heads * self.shape.head_dim
-
-        def matrix(rows: int, columns: int) -> Tensor:
-            values = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
-            return (values * columns**-0.5).to(dtype)
-
         sizes = (inner, width), (key_width, width), (key_width, width), (width, inner)
-        self.weights = [[matrix(*size) for size in sizes] for _ in range(self.shape.layers)]
+        self.weights = _weights(sizes, self.shape.layers, dtype)
 
     def read(
         self,

@@ -1,7 +1,8 @@
 """Sends a signal when rank 0 saves a checkpoint; Python imports this file before anything else.
 
 `test_ranks` puts its folder on PYTHONPATH and sets AT_CHECKPOINT to "STEP SIGNAL RECEIVER", where
-the receiver is "launcher" or the number of a rank. Ranks that were restarted are left alone.
+the receiver is "launcher" or the number of a rank. After a comma follows what restarted ranks get,
+which are left alone without.
 """
 
 import os
@@ -31,5 +32,7 @@ def watch(step: str, signal: str, receiver: str) -> None:
     sys.addaudithook(hook)
 
 
-if os.environ.get("RANK") == "0" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
-    watch(*os.environ["AT_CHECKPOINT"].split())
+sent = os.environ["AT_CHECKPOINT"].split(",")
+restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+if os.environ.get("RANK") == "0" and restarts < len(sent):
+    watch(*sent[restarts].split())

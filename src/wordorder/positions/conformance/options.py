@@ -20,13 +20,19 @@ from .setup import CheckFailed, NotApplicable, Setup
 SHORT, LONG, FAR = 9, 40, 3001
 
 
-def variants(setup: Setup) -> Iterator[tuple[str, Setup]]:
-    """Yield setups with one option changed, and its name; values that raise are skipped."""
+def variants(setup: Setup, only: str | None = None) -> Iterator[tuple[str, Setup]]:
+    """Yield setups with one option changed, and its name; values that raise are skipped.
+
+    Args:
+        only: the name of the option to change; None: each.
+    """
     for index, part in enumerate(setup.spec.layers[0]):
         options, kind = dict(part.options), find(part.name, setup.catalogue)
         resolved = kind(setup.shape, **options).resolved_options()
         choices = _choices(kind)
         for name, default in kind.options().items():
+            if only not in (None, name):
+                continue
             value = resolved.get(name, options.get(name, default))
             for changed in _other_values(value, choices.get(name, ())):
                 parts = list(setup.spec.layers[0])
@@ -92,8 +98,7 @@ def _has_effect(name: str, setup: Setup, by_name: dict[str, list[Setup]]) -> boo
         for second, cases in by_name.items()
         for with_other in cases
         if second != name
-        for first, both in variants(with_other)
-        if first == name
+        for _, both in variants(with_other, name)
     )
 
 
