@@ -21,6 +21,9 @@ DOCS = Path(__file__).parent
 PAGE = DOCS / "claims.md"
 VERDICTS = DOCS.parent / "src" / "wordorder" / "studio" / "verdicts.json"
 EVIDENCE = DOCS.parent / "evidence" / "claims-article.json"
+# Each is the claims.json of one `wordorder claims --only NAMES`; of a claim in several the last
+# file's holds.
+LITERATURE = sorted(EVIDENCE.parent.glob("claims-literature-*.json"))
 
 # Each of the article's claims in few words, and what was measured; {0}, {1}, ... are the means of
 # its criteria's quantities, in order.
@@ -124,14 +127,29 @@ def _short(name: str, claim: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def literature_table() -> str:
-    """Return a row for each claim of the literature, which has no verdict now."""
-    rows = ["| claim | name | verdict | theirs |", "| --- | --- | --- | --- |"]
-    rows += [
-        f"| {claim.statement} | `{claim.name}` | not rerun | {claim.source}: {claim.theirs} |"
-        for claim in CLAIMS.values()
-        if claim.of == "literature"
-    ]
+    """Return a row for each claim of the literature; one that was not rerun has no verdict."""
+    measured: dict[str, Any] = {}
+    for path in LITERATURE:
+        measured |= json.loads(path.read_text(encoding="utf-8"))["claims"]
+    rows = ["| claim | verdict | ours | theirs |", "| --- | --- | --- | --- |"]
+    claims = [claim for claim in CLAIMS.values() if claim.of == "literature"]
+    for claim in sorted(claims, key=lambda claim: claim.name not in measured):
+        verdict, ours = "not rerun", ""
+        if claim.name in measured:
+            verdict = f"**{measured[claim.name]['verdict'].removesuffix(' at this size')}**"
+            ours = _figures(measured[claim.name])
+        sentence = f"{claim.statement} (`{claim.name}`)"
+        rows.append(f"| {sentence} | {verdict} | {ours} | {claim.source}: {claim.theirs} |")
     return "\n".join(rows)
+
+
+def _figures(claim: Mapping[str, Any]) -> str:
+    """Return the figures of a claim's criteria, and why it is not decided."""
+    figures = [
+        f"{criterion['criterion']}: {interval(claim['quantities'].get(criterion['quantity']))}"
+        for criterion in claim["criteria"]
+    ]
+    return "; ".join([*figures, *claim["reasons"]])
 
 
 def details(claim: Mapping[str, Any]) -> str:
