@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ten_million_evidence import (
+    BASELINE,
     FIRST,
     GATE_NATS,
     GRU,
@@ -41,7 +42,7 @@ SHUFFLED = "shuffled"  # of the order probes: the whole context, in a random ord
 
 def results(evidence: Evidence) -> tuple[list[str], Rows]:
     """Return the head and the rows of the main table, best first."""
-    contrasts = against_rotary(evidence)
+    contrasts, base = against_rotary(evidence), evidence.runs.get(BASELINE, {})
     reads_far = (gate(evidence) or 0.0) >= GATE_NATS
     rows = []
     for position, lines in ranked(evidence):
@@ -53,10 +54,10 @@ def results(evidence: Evidence) -> tuple[list[str], Rows]:
                 str(len(lines)),
                 with_interval(lines, "bits_per_byte"),
                 "baseline"
-                if position == "rotary"
+                if position == BASELINE
                 else ""
                 if contrast is None
-                else contrast_text(*contrast),
+                else contrast_text(*contrast, len(lines.keys() & base.keys())),
                 *(longer(lines, factor, reads_far) for factor in (2, 4, 8)),
                 blimp([*lines.values()]),
                 f"{mean(lines, lambda line: line['wikitext2_bits_per_byte']):.3f}",
@@ -193,10 +194,16 @@ def with_interval(lines: dict[int, Line], name: str) -> str:
     )
 
 
-def contrast_text(change: Any, primary: bool) -> str:
-    """Return a contrast with its interval; one outside the protocol's four has no verdict."""
+def contrast_text(change: Any, primary: bool, seeds: int) -> str:
+    """Return a contrast with its interval; one outside the protocol's four has no verdict.
+
+    Args:
+        seeds: the pairs of runs that it is of.
+    """
     text = f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
-    return f"{text} {verdict(change)}" if primary else f"{text}, exploratory"
+    if not primary:
+        return f"{text}, exploratory"
+    return f"{text} {verdict(change)}{' so far' if seeds < len(SEEDS) else ''}"
 
 
 def longer(lines: dict[int, Line], factor: int, reads_far: bool) -> str:

@@ -102,9 +102,9 @@ def test_planted_results_are_what_the_table_says(
     read = evidence.read(folder)
     against = column(table, read, "nats against rotary")
     assert against["rotary"] == "baseline"
-    assert against["none"] == "+0.000 (+0.000 to +0.000) equal within 0.02"
-    assert against["alibi"].startswith("+0.10") and against["alibi"].endswith(" worse")
-    assert against["learned"].endswith(" worse, by less than 0.02")
+    assert against["none"] == "+0.000 (+0.000 to +0.000) equal within 0.02 so far"
+    assert against["alibi"].startswith("+0.10") and against["alibi"].endswith(" worse so far")
+    assert against["learned"].endswith(" worse, by less than 0.02 so far")
     assert column(table, read, "at 4x") == {
         **{"rotary": "+0.500 breaks", "none": "+0.500 breaks"},
         **{"alibi": "+0.000 survives", "learned": "cannot"},
@@ -125,8 +125,17 @@ def test_seeds_that_differ_more_than_embeddings_decide_nothing(
         books["losses"] = [loss + shift for loss in books["losses"]]
     write(folder, lines)
     assert column(table, evidence.read(folder), "nats against rotary")["none"].endswith(
-        "not decided"
+        "not decided so far"
     )
+
+
+def test_with_all_seeds_a_verdict_is_final(
+    folder: Path, evidence: ModuleType, table: ModuleType
+) -> None:
+    write(folder, [line(position, seed) for seed in range(5) for position in PLANTED])
+    against = column(table, evidence.read(folder), "nats against rotary")
+    assert against["none"].endswith(" equal within 0.02")
+    assert against["alibi"].endswith(" worse")
 
 
 def test_a_contrast_needs_three_seeds_and_a_word_the_gate(
