@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import ten_million_evidence
+import ten_million_summary
 import ten_million_table
 from ten_million_figures import write_figures
 
@@ -341,6 +342,10 @@ def ten_million_rates() -> str:
     return table(*ten_million_table.trials(ten_million()))
 
 
+def ten_million_summary_list() -> str:
+    return ten_million_summary.summary(ten_million())
+
+
 def ten_million_rate_spread() -> str:
     return ten_million_table.rates_and_embeddings(ten_million())
 
@@ -364,6 +369,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "extension-passkey": extension_passkey,
     "ten-million-words": ten_million_words,
     "ten-million-blimp": ten_million_blimp,
+    "ten-million-summary": ten_million_summary_list,
     "ten-million-rates": ten_million_rates,
     "ten-million-rate-spread": ten_million_rate_spread,
     "ten-million-status": ten_million_status,

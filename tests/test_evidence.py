@@ -30,9 +30,10 @@ def modules() -> Any:
         patch.syspath_prepend(ROOT / "docs")
         import ten_million_evidence
         import ten_million_figures
+        import ten_million_summary
         import ten_million_table
 
-        yield ten_million_evidence, ten_million_table, ten_million_figures
+        yield ten_million_evidence, ten_million_table, ten_million_figures, ten_million_summary
 
 
 @pytest.fixture
@@ -43,6 +44,11 @@ def evidence(modules: tuple[ModuleType, ...]) -> ModuleType:
 @pytest.fixture
 def table(modules: tuple[ModuleType, ...]) -> ModuleType:
     return modules[1]
+
+
+@pytest.fixture
+def summary(modules: tuple[ModuleType, ...]) -> ModuleType:
+    return modules[3]
 
 
 def line(position: str, seed: int) -> dict[str, Any]:
@@ -114,6 +120,22 @@ def test_planted_results_are_what_the_table_says(
     assert "gains rotary 0.200 nats: enough" in table.status(read)
 
 
+def test_the_summary_says_what_is_measured(
+    folder: Path, evidence: ModuleType, summary: ModuleType
+) -> None:
+    read = evidence.read(folder)
+    lines = summary.summary(read).splitlines()
+    assert [line.partition(".**")[0] for line in lines] == [
+        *("- **Loss", "- **Past the trained length", "- **Grammar", "- **Order"),
+    ]
+    assert "`none` +0.000 (+0.000 to +0.000) equal within 0.02 so far" in lines[0]
+    assert "`rotary`" not in lines[0].partition(":")[2]
+    assert "`learned` cannot" in lines[1] and "`alibi` +0.000" in lines[1]
+    (folder / "runs.jsonl").unlink()
+    empty = summary.summary(evidence.read(folder))
+    assert "**Loss" not in empty and "**Order" not in empty
+
+
 def test_seeds_that_differ_more_than_embeddings_decide_nothing(
     folder: Path, evidence: ModuleType, table: ModuleType
 ) -> None:
@@ -155,7 +177,7 @@ def test_nothing_measured_is_a_table_without_rows(
     folder: Path, modules: tuple[ModuleType, ...], tmp_path: Path
 ) -> None:
     (folder / "runs.jsonl").unlink()
-    evidence, table, figures = modules
+    evidence, table, figures, _ = modules
     read = evidence.read(folder)
     assert table.results(read)[1] == []
     assert "Done so far: 0 of the 25 runs" in table.status(read)
@@ -165,7 +187,7 @@ def test_nothing_measured_is_a_table_without_rows(
 def test_figures_are_the_same_bytes_each_time(
     folder: Path, modules: tuple[ModuleType, ...], tmp_path: Path
 ) -> None:
-    evidence, _, figures = modules
+    evidence, _, figures, _ = modules
     read = evidence.read(folder)
     drawn = []
     for name in ("first", "second"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,24 @@ def test_help_imports_no_torch(command: str) -> None:
     )
     assert done.returncode == 0, done.stderr or "torch was imported"
     assert done.stdout.startswith(f"usage: wordorder {command}")
+
+
+TRAIN = """
+import sys
+from wordorder.cli.main import main
+assert main(sys.argv[1:]) == 0
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+def test_training_imports_no_compiler(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("The cat sees a dog.\n\n" * 40, encoding="utf-8")
+    options = "--tokenizer bytes --width 16 --layers 1 --heads 2 --trained-length 16 --steps 2"
+    typed = ["train", "--data", tmp_path / "text.txt", "--out", tmp_path / "run", *options.split()]
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, *map(str, typed)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr or "the compiler was imported"
 
 
 def test_defaults_that_are_written_out_are_those_of_the_library() -> None:

@@ -23,7 +23,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import torch._dynamo  # noqa: F401  # PyTorch's optimizer imports it: a second in each process
 import tyro  # noqa: F401
 
 import wordorder.cli.train

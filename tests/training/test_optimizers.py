@@ -10,7 +10,7 @@ import torch
 from wordorder.model import ModelConfig, make_model
 from wordorder.model.parts import ParameterPart
 from wordorder.training.config import TrainConfig
-from wordorder.training.optimizers import Muon, Optimizer, orthogonalise
+from wordorder.training.optimizers import FusedAdamW, Muon, Optimizer, orthogonalise
 from wordorder.training.schedules import learning_rate_factor, momentum_at
 from wordorder.training.shared_matrices import owners_of
 
@@ -99,6 +99,37 @@ def test_a_step_takes_the_momentum_of_its_number() -> None:
             muon.step(0.1, momentum=momentum)
         moved.append(parameter.detach())
     assert not torch.allclose(*moved, atol=1e-3)
+
+
+def test_adamw_is_pytorchs_to_the_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = [torch.randn(5, 7, generator=generator), torch.randn(7, generator=generator)]
+    ours, theirs = ([torch.nn.Parameter(value.clone()) for value in first] for _ in range(2))
+    decays = (0.1, 0.0)
+    groups = [{"params": [p], "weight_decay": d} for p, d in zip(ours, decays, strict=True)]
+    adam = FusedAdamW(groups)
+    reference = torch.optim.AdamW(
+        [{"params": [p], "weight_decay": d} for p, d in zip(theirs, decays, strict=True)],
+        **{"betas": (0.9, 0.95), "eps": 1e-10, "fused": True},
+    )
+    for rate in (0.1, 0.02, 0.03):
+        for group, other in zip(groups, reference.param_groups, strict=True):
+            group["lr"] = other["lr"] = rate
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.randn(p.shape, generator=generator)
+            q.grad = p.grad.clone()
+        adam.step()
+        reference.step()
+    for p, q in zip(ours, theirs, strict=True):
+        assert torch.equal(p, q)
+        assert adam.state[p].keys() == reference.state[q].keys()
+        assert all(
+            torch.equal(adam.state[p][name], reference.state[q][name]) for name in adam.state[p]
+        )
+    ours[0].grad = None  # one without a gradient stays as it is
+    before = ours[0].detach().clone()
+    adam.step()
+    assert torch.equal(ours[0], before)
 
 
 @pytest.mark.parametrize(("width", "moved"), [(8, 8**0.5), (128, 128**0.5), (512, 128**0.5)])

@@ -61,7 +61,10 @@ class TokenModel(nn.Module):
         self.compute_dtype = torch.float32
         self.attention_kernel: KernelName = "auto"
         self.rows = WHOLE
-        self.embedding = nn.Embedding(config.vocabulary_size, config.width)
+        table = torch.empty(config.vocabulary_size, config.width)
+        if not table.is_meta:  # whose random numbers would import PyTorch's compiler: a second
+            nn.init.normal_(table)
+        self.embedding = nn.Embedding(config.vocabulary_size, config.width, _weight=table)
         self.head = None
         if not config.tied_embeddings:
             self.head = Linear(config.width, config.vocabulary_size, bias=False)

@@ -8,9 +8,11 @@ small products would be the slowest part of a step.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from ..errors import BadInput
 from ..model.parts import ParameterPart
@@ -133,6 +135,55 @@ class Muon:
             buffer.copy_(saved)
 
 
+class FusedAdamW:
+    """PyTorch's fused AdamW: `torch.optim.AdamW` imports the compiler, which takes a second.
+
+    Args:
+        groups: each with its `params` and `weight_decay`; `step` also reads their `lr`.
+
+    Attributes:
+        state: for each parameter, the number of its steps and the two running means.
+    """
+
+    BETAS, EPSILON = (0.9, 0.95), 1e-10
+
+    def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
+        self.param_groups = groups
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            states = [self._state_of(p) for p in parameters]
+            adamw(
+                parameters,
+                [p.grad for p in parameters],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                [state["step"] for state in states],
+                fused=True,
+                amsgrad=False,
+                beta1=self.BETAS[0],
+                beta2=self.BETAS[1],
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=self.EPSILON,
+                maximize=False,
+            )
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        if parameter not in self.state:
+            self.state[parameter] = {
+                "step": torch.zeros((), device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+        return self.state[parameter]
+
+
 def embedding_rate_for(multiplier: float) -> float:
     """Return the token embedding's learning rate as a share of AdamW's.
 
@@ -185,7 +236,7 @@ class Optimizer:
             {"params": plain, "weight_decay": 0.0, "share": 1.0},
         ]
         groups = [group for group in groups if group["params"]]
-        self.adam = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-10, fused=True)
+        self.adam = FusedAdamW(groups)
         self.by_name = dict(rest)
         self.names_of_all = {id(p): n for n, p in model.named_parameters()}
 
