@@ -131,6 +131,8 @@ def figures(name: str) -> list[str]:
         if name == "near-rotary":
             return [f"{rows['alibi']['difference']:.3f}"]
         return [f"{rows[p]['same_targets_16x_change']:+.3f}" for p in ("alibi", "rotary")]
+    if source == "evidence/ten-million-words/runs.jsonl":
+        return of_ten_million_words(name)
     if source == "evidence/tasks-default.json":
         tasks = evidence(source)["tasks"]
         if name == "within-length":
@@ -140,6 +142,32 @@ def figures(name: str) -> list[str]:
     if source == "evidence/claims-article.json":
         return ["alibi", "kerple", "fire", "sandwich", "dape", "mirror image"]
     return {"tracks-state": ["0.0001", "40.3%"], "no-sums-past-length": [".11"]}.get(name, [])
+
+
+def of_ten_million_words(name: str) -> list[str]:
+    """Return the differences to rotary with the same seeds, or the changes at 8x."""
+    text = (ROOT / "evidence/ten-million-words/runs.jsonl").read_text(encoding="utf-8")
+    runs = {(line["position"], line["seed"]): line for line in map(json.loads, text.splitlines())}
+    seeds = [seed for position, seed in runs if position == "rotary"]
+    assert len(seeds) == 3, "more seeds are measured: write the new figures, and how many"
+
+    def change(line: dict[str, Any]) -> float:
+        means = {
+            at["length"]: np.average(
+                at["by_document"]["losses"], weights=at["by_document"]["weights"]
+            )
+            for at in line["contexts"]
+        }
+        return float(means[2048] - means[256])
+
+    if name == "ten-million-reach":
+        changes = (np.mean([change(runs[p, seed]) for seed in seeds]) for p in ("alibi", "rotary"))
+        return [f"{mean:+.3f}" for mean in changes]
+    above = (
+        np.mean([runs[p, seed]["loss"] - runs["rotary", seed]["loss"] for seed in seeds])
+        for p in ("learned", "none")
+    )
+    return [f"{mean:.3f}" for mean in above]
 
 
 @pytest.mark.parametrize("name", REASONS)
