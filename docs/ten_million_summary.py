@@ -6,14 +6,22 @@ import math
 
 from ten_million_evidence import (
     BASELINE,
+    FIRST,
+    GATE_NATS,
+    LATER,
     LENGTH,
+    SEEDS,
     Evidence,
+    Line,
     against_rotary,
     change_of_context,
+    gate,
     losses_by_rate,
 )
-from ten_million_table import blimp, contrast_text, extension, ranked
-from ten_million_table import order as shuffled
+from ten_million_table import against, blimp, extension, ranked, with_interval
+
+from wordorder.experiments.power import detectable
+from wordorder.experiments.tuning import FACTORS
 
 FARTHEST = 8  # times the trained length
 
@@ -22,36 +30,43 @@ def summary(evidence: Evidence) -> str:
     """Return a list in Markdown; a question that nothing answers yet is left out."""
     answers = {
         "Loss": loss(evidence),
-        "Before the end": short_runs(evidence),
+        "Shorter runs": short_runs(evidence),
         "Past the trained length": reach(evidence),
         "Made longer by `wordorder extend`": extended(evidence),
         "Grammar": grammar(evidence),
-        "Order": order(evidence),
     }
     return "\n".join(f"- **{name}.** {text}" for name, text in answers.items() if text)
 
 
 def loss(evidence: Evidence) -> str:
     """Return the contrasts to rotary, in the order of the loss."""
-    base, contrasts = evidence.runs.get(BASELINE, {}), against_rotary(evidence)
     shown = [
-        f"`{position}` {contrast_text(*contrasts[position], len(lines.keys() & base.keys()))}"
-        for position, lines in ranked(evidence)
-        if position in contrasts
+        f"`{p}` {figure}, {said} ({pairs} seeds)"
+        for p, _ in ranked(evidence)
+        for figure, pairs, said in [against(evidence, p)]
+        if pairs
     ]
-    return f"In nats per token against `{BASELINE}`: {'; '.join(shown)}." if shown else ""
+    if not shown:
+        return ""
+    best = with_interval(evidence.runs[BASELINE], "bits_per_byte")
+    return f"`{BASELINE}` has {best} bits per byte. Nats per token above it: {'; '.join(shown)}."
 
 
 def short_runs(evidence: Evidence) -> str:
     """Return the development losses of the short runs at the best rate, lowest first."""
-    best = {}
-    for position in dict.fromkeys(line["position"] for line in evidence.rates):
-        tried = losses_by_rate(evidence.rates, position)
-        best[position] = min(math.fsum(each) / len(each) for each in tried.values())
+    best = {p: min(of.values()) for p, of in means_by_rate(evidence).items()}
+    if not best:
+        return ""
     shown = ", ".join(f"`{p}` {best[p]:.3f}" for p in sorted(best, key=best.__getitem__))
-    return (
-        f"After a quarter of the tokens, two seeds, nats on other books: {shown}." if best else ""
-    )
+    text = f"A quarter of the tokens, two seeds, nats on the development books: {shown}."
+    contrasts = against_rotary(evidence)
+    far = [p for p in ("learned", "none") if p in contrasts and {p, BASELINE} <= best.keys()]
+    if far:
+        gaps = " and ".join(
+            f"{best[p] - best[BASELINE]:.3f} to {contrasts[p][0].mean:.3f} (`{p}`)" for p in far
+        )
+        text += f" Gaps to `{BASELINE}` change until the end: from {gaps}."
+    return text
 
 
 def reach(evidence: Evidence) -> str:
@@ -65,22 +80,97 @@ def reach(evidence: Evidence) -> str:
 
 
 def extended(evidence: Evidence) -> str:
-    """Return the losses before and after the extension."""
-    shown = [f"`{p}` {text}" for p, lines in ranked(evidence) if (text := extension(lines))]
-    what = f"Nats at {4 * LENGTH:,} tokens before and after, without training (by which method)"
+    """Return the loss at the trained length, and four times as far after the extension."""
+    shown = [
+        f"`{p}` {at_trained_length(lines)}, and {text}"
+        for p, lines in ranked(evidence)
+        if (text := extension(lines))
+    ]
+    what = f"Nats at {LENGTH} tokens, and at {4 * LENGTH:,} after it, without training (method)"
     return f"{what}: {'; '.join(shown)}." if shown else ""
+
+
+def at_trained_length(lines: dict[int, Line]) -> str:
+    """Return the loss at the trained length, of the runs that were extended, before it."""
+    of = [line["extended"]["before"][str(LENGTH)] for line in lines.values() if "extended" in line]
+    return f"{math.fsum(of) / len(of):.3f}"
 
 
 def grammar(evidence: Evidence) -> str:
     """Return the scores of BLiMP, beside those of counts."""
     shown = [f"`{p}` {blimp([*lines.values()])}" for p, lines in ranked(evidence)]
     if evidence.n_gram:
-        shown.append(f"counts of five tokens {blimp([evidence.n_gram])}")
-    return f"Percent of BLiMP, in parentheses the official way: {', '.join(shown)}."
+        shown.append(f"the n-gram model {blimp([evidence.n_gram])}")
+    return f"Percent of BLiMP: {', '.join(shown)}. Differences were not tested." if shown else ""
 
 
-def order(evidence: Evidence) -> str:
-    """Return what is lost when the context is shuffled."""
-    shown = [f"`{p}` {text}" for p, lines in ranked(evidence) if (text := shuffled(lines))]
-    what = "Shuffling the context before the last quarter of a window costs, in nats"
-    return f"{what}: {', '.join(shown)}." if shown else ""
+def means_by_rate(evidence: Evidence) -> dict[str, dict[float, float]]:
+    """Return the mean development loss of each position's short runs by the factor of the rates."""
+    means = {}
+    for position in dict.fromkeys(line["position"] for line in evidence.rates):
+        tried = losses_by_rate(evidence.rates, position)
+        means[position] = {f: math.fsum(each) / len(each) for f, each in tried.items()}
+    return means
+
+
+def rates_and_embeddings(evidence: Evidence) -> str:
+    """Return what the short runs say: does the embedding decide more, or the learning rate?"""
+    means = {p: of for p, of in means_by_rate(evidence).items() if {*FACTORS} <= of.keys()}
+    if len(means) < 2:
+        return "Too few rates are measured yet to say more."
+    tried = {p: [of[factor] for factor in FACTORS] for p, of in means.items()}
+    by_rate = {p: max(losses) - min(losses) for p, losses in tried.items()}
+    most = max(by_rate, key=by_rate.__getitem__)
+    best = sorted(min(of.values()) for of in means.values())
+    lost = {p: of[1.0] - min(of.values()) for p, of in means.items()}
+    others = [f"{p} ({lost[p]:.3f})" for p in lost if lost[p] > 0.005]
+    return (
+        f"From half to twice the rate the loss differs by {min(by_rate.values()):.3f} to "
+        f"{by_rate[most]:.3f} nats (most for {most}); each at its best rate, the best five models "
+        f"differ by {best[:5][-1] - best[0]:.3f}, and all by {best[-1] - best[0]:.3f}. wordorder's "
+        f"own rates (factor 1) are the best or within .005 of it for "
+        f"{'all' if not others else 'all but ' + ' and '.join(others)}."
+    )
+
+
+def status(evidence: Evidence) -> str:
+    """Return what is measured so far, what it cost, and what it could have found."""
+    runs, whole = evidence.runs, len(SEEDS)
+    missing = [
+        f"`{p}` {whole - len(runs.get(p, ()))}" for p in FIRST if len(runs.get(p, ())) < whole
+    ]
+    later = sum(len(runs.get(position, ())) for position in LATER)
+    lines = [*evidence.rates, *(line for each in runs.values() for line in each.values())]
+    cost = [f"{_hours(lines, 'cpu'):.1f} hours of one thread"]
+    if shared := [line for line in lines if line["machine"]["device"] == "cuda"]:
+        hours = sum(_hours([line], "cuda") / line.get("processes", 1) for line in shared)
+        cost.append(f"{60 * hours:.0f} minutes of a GPU")
+    text = (
+        f"Done so far: {evidence.done} of the {len(FIRST) * whole} runs of the first five"
+        f"{' (left: ' + ', '.join(missing) + ')' if missing else ''}, {later} of the "
+        f"{len(LATER) * whole} of T5, KERPLE, FIRE and the GRU, and {len(evidence.rates)} shorter "
+        f"runs that chose learning rates, in {' and '.join(cost)}."
+    )
+    smallest = [
+        f"{detectable(change.difference.spread, change.compared):.3f} (`{position}`)"
+        for position, (change, primary) in against_rotary(evidence).items()
+        if primary and change.difference.spread
+    ]
+    if smallest:
+        text += (
+            " With the seeds that are there, a true difference of this many nats would be shown "
+            f"with a probability of 80%: {', '.join(smallest)}."
+        )
+    gained = gate(evidence)
+    if gained is None:
+        return f"{text} No rotary model is measured yet: nothing is claimed about longer context."
+    enough = "enough" if gained >= GATE_NATS else "too little"
+    return (
+        f"{text} The last doubling of context, from 128 to 256 tokens, gains rotary {gained:.3f} "
+        f"nats: {enough} for verdicts about more context."
+    )
+
+
+def _hours(lines: list[Line], device: str) -> float:
+    here = [line for line in lines if line["machine"]["device"] == device]
+    return sum(line["training_seconds"] + line["measuring_seconds"] for line in here) / 3600

@@ -12,10 +12,7 @@ from typing import Any
 
 from ten_million_evidence import (
     BASELINE,
-    FIRST,
     GATE_NATS,
-    GRU,
-    LATER,
     LENGTH,
     N_GRAM,
     SEEDS,
@@ -24,57 +21,77 @@ from ten_million_evidence import (
     accuracy,
     against_rotary,
     change_of_context,
+    context_loss,
     gate,
     losses_by_rate,
     paradigms,
     verdict,
 )
 
-from wordorder.experiments.power import detectable
 from wordorder.experiments.results import word_for
 from wordorder.experiments.statistics import interval
-from wordorder.experiments.tuning import FACTORS
 from wordorder.interop.harness.blimp import phenomena
 
 Rows = list[list[str]]
 SHUFFLED = "shuffled"  # of the order probes: the whole context, in a random order
 
 
-def results(evidence: Evidence) -> tuple[list[str], Rows]:
-    """Return the head and the rows of the main table, best first."""
-    contrasts, base = against_rotary(evidence), evidence.runs.get(BASELINE, {})
-    reads_far = (gate(evidence) or 0.0) >= GATE_NATS
-    rows = []
-    for position, lines in ranked(evidence):
-        contrast = contrasts.get(position)
-        rows.append(
-            [
-                f"`{position}`",
-                f"{next(iter(lines.values()))['rate']:g}",
-                str(len(lines)),
-                with_interval(lines, "bits_per_byte"),
-                "baseline"
-                if position == BASELINE
-                else ""
-                if contrast is None
-                else contrast_text(*contrast, len(lines.keys() & base.keys())),
-                *(longer(lines, factor, reads_far) for factor in (2, 4, 8)),
-                blimp([*lines.values()]),
-                f"{mean(lines, lambda line: line['wikitext2_bits_per_byte']):.3f}",
-                order(lines),
-                extension(lines),
-            ]
-        )
-    if evidence.n_gram:
-        n_gram = evidence.n_gram
-        figures = (f"{n_gram['bits_per_byte']:.3f}", f"{n_gram['wikitext2_bits_per_byte']:.3f}")
-        cells = [N_GRAM, "", "", figures[0], "", "", "", "", blimp([n_gram]), figures[1], "", ""]
-        rows.append(cells)
-    head = [
-        *("position", "rate", "seeds", "bits per byte", "nats against rotary", "at 2x", "at 4x"),
-        *("at 8x", "BLiMP (official)", "wikitext-2", "context shuffled", "extended to 4x"),
+def losses(evidence: Evidence) -> tuple[list[str], Rows]:
+    """Return the head and the rows of the table of losses, best first."""
+    rows = [
+        [f"`{p}`", str(len(lines)), with_interval(lines, "bits_per_byte"), *against(evidence, p)]
+        for p, lines in ranked(evidence)
     ]
+    if evidence.n_gram:
+        rows.append([N_GRAM, "", f"{evidence.n_gram['bits_per_byte']:.4f}", "", "", ""])
+    head = ["position", "seeds", "bits per byte", "nats against rotary", "pairs", "verdict"]
     return head, rows
+
+
+def against(evidence: Evidence, position: str) -> tuple[str, str, str]:
+    """Return a position's contrast to rotary, the number of its pairs, and its verdict."""
+    if position == BASELINE:
+        return "baseline", "", ""
+    contrast = against_rotary(evidence).get(position)
+    if contrast is None:
+        return "", "", ""
+    change, primary = contrast
+    pairs = len(evidence.runs[position].keys() & evidence.runs[BASELINE].keys())
+    said = verdict(change) + (" so far" if pairs < len(SEEDS) else "")
+    return with_ends(change), str(pairs), said if primary else "exploratory"
+
+
+def lengths(evidence: Evidence) -> tuple[list[str], Rows]:
+    """Return the head and the rows of the table of longer contexts."""
+    reads_far = (gate(evidence) or 0.0) >= GATE_NATS
+    rows = [
+        [
+            f"`{position}`",
+            f"{mean(lines, lambda line: context_loss(line, LENGTH)):.3f}",
+            *(longer(lines, factor, reads_far) for factor in (2, 4, 8)),
+            extension(lines),
+        ]
+        for position, lines in ranked(evidence)
+    ]
+    tokens = [f"{factor * LENGTH:,}" for factor in (2, 4, 8)]
+    return ["position", f"nats with {LENGTH} tokens", *tokens, "extended"], rows
+
+
+def others(evidence: Evidence) -> tuple[list[str], Rows]:
+    """Return the head and the rows of the table of grammar, another text, and order."""
+    rows = [
+        [
+            f"`{position}`",
+            blimp([*lines.values()]),
+            f"{mean(lines, lambda line: line['wikitext2_bits_per_byte']):.3f}",
+            order(lines),
+        ]
+        for position, lines in ranked(evidence)
+    ]
+    if evidence.n_gram:
+        other_text = f"{evidence.n_gram['wikitext2_bits_per_byte']:.3f}"
+        rows.append([N_GRAM, blimp([evidence.n_gram]), other_text, ""])
+    return ["position", "BLiMP", "wikitext-2", "context shuffled"], rows
 
 
 def by_phenomenon(evidence: Evidence) -> tuple[list[str], Rows]:
@@ -110,71 +127,6 @@ def trials(evidence: Evidence) -> tuple[list[str], Rows]:
     return ["position", *(f"rate x {factor:g}" for factor in factors), "seeds"], rows
 
 
-def rates_and_embeddings(evidence: Evidence) -> str:
-    """Return what the short runs say: does the embedding decide more, or the learning rate?"""
-    means: dict[str, dict[float, float]] = {}
-    for position in dict.fromkeys(line["position"] for line in evidence.rates):
-        tried = losses_by_rate(evidence.rates, position)
-        means[position] = {f: math.fsum(tried[f]) / len(tried[f]) for f in FACTORS if f in tried}
-    whole = {p: of for p, of in means.items() if len(of) == len(FACTORS) and p != GRU}
-    if len(whole) < 2:
-        return "Too few rates are measured yet to say more."
-    by_rate = {p: max(of.values()) - min(of.values()) for p, of in whole.items()}
-    most = max(by_rate, key=by_rate.__getitem__)
-    median = sorted(by_rate.values())[len(by_rate) // 2]
-    best = {p: min(of.values()) for p, of in whole.items()}
-    placed = [loss for p, loss in best.items() if p != "none"]
-    return (
-        f"From half to twice the rate, the loss of one embedding differs by {median:.3f} nats in "
-        f"the median, and by {by_rate[most]:.3f} at most ({most}). Each at its best rate, the "
-        f"embeddings differ by {max(placed) - min(placed):.3f}, and by "
-        f"{max(best.values()) - min(best.values()):.3f} with the model without positions."
-    )
-
-
-def status(evidence: Evidence) -> str:
-    """Return what is measured so far, what it cost, and what it could have found."""
-    later = sum(len(evidence.runs.get(position, ())) for position in LATER)
-    lines = [*evidence.rates, *(line for each in evidence.runs.values() for line in each.values())]
-    cost = [
-        f"{hours:.1f} hours of {what}"
-        for device, what in (("cpu", "one thread"), ("cuda", "a fifteenth of a GPU"))
-        if (hours := _hours(lines, device))
-    ]
-    text = (
-        f"Done so far: {evidence.done} of the {len(FIRST) * len(SEEDS)} runs of the first five "
-        f"embeddings, {later} of the {len(LATER) * len(SEEDS)} of T5, KERPLE, FIRE and the GRU, "
-        f"and {len(evidence.rates)} shorter runs that chose learning rates: {' and '.join(cost)}."
-    )
-    contrasts = against_rotary(evidence)
-    smallest = [
-        (detectable(change.difference.spread, change.compared), position)
-        for position, (change, primary) in contrasts.items()
-        if primary and change.difference.spread
-    ]
-    if smallest:
-        (least, _), (most, dear) = min(smallest), max(smallest)
-        text += (
-            f" A true difference of {least:.3f} to {most:.3f} nats (most for {dear}) would be "
-            "shown with a probability of 80%, at the first step of Holm's correction."
-        )
-    gained = gate(evidence)
-    if gained is None:
-        return (
-            f"{text} No rotary model is measured yet, so nothing is claimed about longer context."
-        )
-    enough = "enough for claims" if gained >= GATE_NATS else "too little for any claim"
-    return (
-        f"{text} The last doubling of context, from 128 to 256 tokens, gains rotary {gained:.3f} "
-        f"nats: {enough} about more context."
-    )
-
-
-def _hours(lines: list[Line], device: str) -> float:
-    here = [line for line in lines if line["machine"]["device"] == device]
-    return sum(line["training_seconds"] + line["measuring_seconds"] for line in here) / 3600
-
-
 def ranked(evidence: Evidence) -> list[tuple[str, dict[int, Line]]]:
     """Return the positions and their lines, the fewest bits per byte first."""
     return sorted(
@@ -194,16 +146,9 @@ def with_interval(lines: dict[int, Line], name: str) -> str:
     )
 
 
-def contrast_text(change: Any, primary: bool, seeds: int) -> str:
-    """Return a contrast with its interval; one outside the protocol's four has no verdict.
-
-    Args:
-        seeds: the pairs of runs that it is of.
-    """
-    text = f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
-    if not primary:
-        return f"{text}, exploratory"
-    return f"{text} {verdict(change)}{' so far' if seeds < len(SEEDS) else ''}"
+def with_ends(change: Any) -> str:
+    """Return a change with the ends of its interval."""
+    return f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
 
 
 def longer(lines: dict[int, Line], factor: int, reads_far: bool) -> str:
@@ -211,14 +156,13 @@ def longer(lines: dict[int, Line], factor: int, reads_far: bool) -> str:
     change = change_of_context(lines, LENGTH, factor * LENGTH)
     if change is None:
         return "cannot"
-    return f"{change.mean:+.3f} {word_for(change) if reads_far else ''}".strip()
+    return f"{with_ends(change)} {word_for(change) if reads_far else ''}".strip()
 
 
 def blimp(lines: list[Line]) -> str:
-    """Return the mean over paradigms with its interval over seeds, and the official one."""
+    """Return the mean over paradigms with its interval over seeds."""
     over = interval([accuracy(line, paradigms()) for line in lines])
-    reach = "" if over.high is None else f" ±{over.high - over.mean:.1f}"
-    return f"{over.mean:.1f}{reach} ({score(lines, paradigms(), 'official'):.1f})"
+    return f"{over.mean:.1f}" + ("" if over.high is None else f" ±{over.high - over.mean:.1f}")
 
 
 def score(lines: list[Line], names: list[str], way: str = "accuracy") -> float:
@@ -233,17 +177,16 @@ def order(lines: dict[int, Line]) -> str:
 
 
 def extension(lines: dict[int, Line]) -> str:
-    """Return the loss at four times the trained length before and after `extend`, by method."""
+    """Return the loss at four times the trained length after `extend`, by method."""
     length, methods = str(4 * LENGTH), []
     for method in dict.fromkeys(line["extended"]["method"] for line in _extended(lines)):
-        of = [line["extended"] for line in _extended(lines) if line["extended"]["method"] == method]
-        before, after = (
-            None if any(each[when].get(length) is None for each in of)
-            else math.fsum(each[when][length] for each in of) / len(of)
-            for when in ("before", "after")
-        )  # fmt: skip
-        shown = [f"{loss:.3f}" if loss is not None else "cannot" for loss in (before, after)]
-        methods.append(f"{shown[0]} to {shown[1]} ({method})")
+        after = [
+            line["extended"]["after"].get(length)
+            for line in _extended(lines)
+            if line["extended"]["method"] == method
+        ]
+        shown = "cannot" if None in after else f"{math.fsum(after) / len(after):.3f}"
+        methods.append(f"{shown} ({method})")
     return "; ".join(methods)
 
 

@@ -330,8 +330,16 @@ def ten_million() -> ten_million_evidence.Evidence:
     return ten_million_evidence.read()
 
 
-def ten_million_words() -> str:
-    return table(*ten_million_table.results(ten_million()))
+def ten_million_losses() -> str:
+    return table(*ten_million_table.losses(ten_million()))
+
+
+def ten_million_lengths() -> str:
+    return table(*ten_million_table.lengths(ten_million()))
+
+
+def ten_million_others() -> str:
+    return table(*ten_million_table.others(ten_million()))
 
 
 def ten_million_blimp() -> str:
@@ -347,11 +355,11 @@ def ten_million_summary_list() -> str:
 
 
 def ten_million_rate_spread() -> str:
-    return ten_million_table.rates_and_embeddings(ten_million())
+    return ten_million_summary.rates_and_embeddings(ten_million())
 
 
 def ten_million_status() -> str:
-    return ten_million_table.status(ten_million())
+    return ten_million_summary.status(ten_million())
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -367,7 +375,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "task-results": task_results,
     "extension": extension,
     "extension-passkey": extension_passkey,
-    "ten-million-words": ten_million_words,
+    "ten-million-losses": ten_million_losses,
+    "ten-million-lengths": ten_million_lengths,
+    "ten-million-others": ten_million_others,
     "ten-million-blimp": ten_million_blimp,
     "ten-million-summary": ten_million_summary_list,
     "ten-million-rates": ten_million_rates,
