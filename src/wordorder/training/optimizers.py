@@ -139,9 +139,10 @@ class FusedAdamW:
     """PyTorch's fused AdamW: `torch.optim.AdamW` imports the compiler, which takes a second.
 
     Args:
-        groups: each with its `params` and `weight_decay`; `step` also reads their `lr`.
+        groups: each with its `params` and `weight_decay`, and before a step its `lr`.
 
     Attributes:
+        param_groups: the groups.
         state: for each parameter, the number of its steps and the two running means.
     """
 
@@ -177,7 +178,7 @@ class FusedAdamW:
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         if parameter not in self.state:
             self.state[parameter] = {
-                "step": torch.zeros((), device=parameter.device),
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
