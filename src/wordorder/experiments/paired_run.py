@@ -46,6 +46,12 @@ MEASURES = "measures.json"
 CHOOSING = {"choose": True}  # what is measured of a run that is to choose a learning rate
 LATE_STEPS = 20  # the training loss is the mean of the last twentieth of the steps
 TRAINING_SHARE = 0.8  # of what there is to do, for the progress line
+# What makes a run another one. The others are resolved when it starts, or change no result.
+DECISIVE = {
+    "training": ("steps", "batch_size", "accumulate", "seed", "objective", "learning_rate",
+                 "matrix_learning_rate", "schedule", "weight_decay", "muon"),
+    "model": ("kind", "position", "width", "layers", "heads", "trained_length", "causal"),
+}  # fmt: skip
 
 
 def train_and_measure(job: Settings, tell: Tell) -> dict[str, Any]:
@@ -239,20 +245,26 @@ def _tell_measuring(tell: Tell, share: float) -> None:
 def _trained(folder: Path, job: Settings, tell: Tell) -> tuple[Run, int | None]:
     """Return the run, and the memory that this process took at most to train it."""
     with held(folder, wait=SECONDS_TO_SAVE):  # the run of a command that was killed is saving
-        anew = _is_of_another_text(folder, job)
+        anew = _is_another_run(folder, job)
         if not anew and any("final" in record for record in read(folder / "metrics.jsonl")):
             return Run.load(folder, trust=True), None
         run = _train(folder, job, Told(tell), anew=anew)
     return run, _peak_bytes()
 
 
-def _is_of_another_text(folder: Path, job: Settings) -> bool:
-    """Whether the run in a folder was trained on another text than the job is to be."""
+def _is_another_run(folder: Path, job: Settings) -> bool:
+    """Whether the run in a folder was trained on another text, or otherwise, than the job is."""
     try:
-        recorded = read_recorded(folder, "data")["data"]["content_hash"]
-    except (OSError, BadInput):
+        recorded = read_recorded(folder, "data")
+        if job.get("text") not in (None, recorded["data"]["content_hash"]):
+            return True
+        return any(
+            job[part].get(name) is not None and recorded[part].get(name) != job[part][name]
+            for part, names in DECISIVE.items()
+            for name in names
+        )
+    except (OSError, BadInput, KeyError):
         return False
-    return job.get("text") not in (None, recorded)
 
 
 def _train(folder: Path, job: Settings, show: Display, *, anew: bool) -> Run:
