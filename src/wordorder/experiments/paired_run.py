@@ -50,7 +50,7 @@ TRAINING_SHARE = 0.8  # of what there is to do, for the progress line
 DECISIVE = {
     "training": ("steps", "batch_size", "accumulate", "seed", "objective", "learning_rate",
                  "matrix_learning_rate", "schedule", "weight_decay", "muon"),
-    "model": ("kind", "position", "width", "layers", "heads", "trained_length", "causal"),
+    "model": ("width", "layers", "heads", "trained_length", "causal"),
 }  # fmt: skip
 
 
