@@ -30,10 +30,10 @@ EXTENDED_SEEDS = 3
 
 
 def of_table(model: TokenModel, trained: Run, test: TokenStore, data: Path) -> dict[str, Any]:
-    """Return all that is measured of a run of the table.
+    """Return all measurements of one run of the table.
 
     Args:
-        model: of the run, on the device that measures.
+        model: the run's model, on the device to measure on.
         test: the test books.
         data: has blimp/ and wikitext2-test.txt.
     """

@@ -63,7 +63,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 # Compiled, 100 steps have the losses of eager ones within .0014, in three quarters of the time.
 COMPUTE = Compute("cpu", 1, "bfloat16", "plain", compile=True, muon_dtype="bfloat16")
-# Kernels on a GPU: a bias by distance is looked up in one, a function of scores is computed.
+# On a GPU, FlexAttention adds a bias that depends on the distance alone; others are fused.
 KERNELS_ON_GPU: dict[str, Any] = {"alibi": "flex", "t5": "flex", "kerple": "flex", GRU: "plain"}
 RATE_SHARE = 0.25  # of the tokens, in runs that choose a learning rate
 NEVER = 1 << 40
@@ -136,7 +136,7 @@ def write_text(data: Path, text: Path) -> None:
 
 
 def cells_left(position: str, options: argparse.Namespace) -> list[Cell]:
-    """Return what is to be run next for a position and has no line yet.
+    """Return the runs of a position that have no line yet and can start now.
 
     First the trials that choose a factor of both learning rates: 1/2, 1 and 2, and further where
     the best is at an edge, with two seeds that the table does not use. When they are all there,

@@ -18,7 +18,14 @@ from ten_million_evidence import (
     gate,
     losses_by_rate,
 )
-from ten_million_table import against, blimp, extension, ranked, with_interval
+from ten_million_table import (
+    blimp,
+    contrast_cells,
+    extended_lines,
+    extension,
+    ranked,
+    with_interval,
+)
 
 from wordorder.experiments.power import detectable
 from wordorder.experiments.tuning import FACTORS
@@ -40,12 +47,12 @@ def summary(evidence: Evidence) -> str:
 
 def loss(evidence: Evidence) -> str:
     """Return the contrasts to rotary, in the order of the loss."""
-    shown = [
-        f"`{p}` {figure}, {said} ({pairs} seeds)"
-        for p, _ in ranked(evidence)
-        for figure, pairs, said in [against(evidence, p)]
-        if pairs
-    ]
+    contrasts = contrast_cells(evidence)
+    shown = []
+    for position, _ in ranked(evidence):
+        figure, pairs, said = contrasts[position]
+        if pairs:
+            shown.append(f"`{position}` {figure}, {said} ({pairs} seeds)")
     if not shown:
         return ""
     best = with_interval(evidence.runs[BASELINE], "bits_per_byte")
@@ -92,7 +99,7 @@ def extended(evidence: Evidence) -> str:
 
 def at_trained_length(lines: dict[int, Line]) -> str:
     """Return the loss at the trained length, of the runs that were extended, before it."""
-    of = [line["extended"]["before"][str(LENGTH)] for line in lines.values() if "extended" in line]
+    of = [line["extended"]["before"][str(LENGTH)] for line in extended_lines(lines)]
     return f"{math.fsum(of) / len(of):.3f}"
 
 

@@ -38,8 +38,9 @@ SHUFFLED = "shuffled"  # of the order probes: the whole context, in a random ord
 
 def losses(evidence: Evidence) -> tuple[list[str], Rows]:
     """Return the head and the rows of the table of losses, best first."""
+    contrasts = contrast_cells(evidence)
     rows = [
-        [f"`{p}`", str(len(lines)), with_interval(lines, "bits_per_byte"), *against(evidence, p)]
+        [f"`{p}`", str(len(lines)), with_interval(lines, "bits_per_byte"), *contrasts[p]]
         for p, lines in ranked(evidence)
     ]
     if evidence.n_gram:
@@ -48,17 +49,17 @@ def losses(evidence: Evidence) -> tuple[list[str], Rows]:
     return head, rows
 
 
-def against(evidence: Evidence, position: str) -> tuple[str, str, str]:
-    """Return a position's contrast to rotary, the number of its pairs, and its verdict."""
-    if position == BASELINE:
-        return "baseline", "", ""
-    contrast = against_rotary(evidence).get(position)
-    if contrast is None:
-        return "", "", ""
-    change, primary = contrast
-    pairs = len(evidence.runs[position].keys() & evidence.runs[BASELINE].keys())
-    said = verdict(change) + (" so far" if pairs < len(SEEDS) else "")
-    return with_ends(change), str(pairs), said if primary else "exploratory"
+def contrast_cells(evidence: Evidence) -> dict[str, tuple[str, str, str]]:
+    """Return each position's contrast to rotary, the number of its pairs, and its verdict.
+
+    They are empty where there is no contrast; there is none of rotary itself.
+    """
+    cells = dict.fromkeys(evidence.runs, ("", "", "")) | {BASELINE: ("baseline", "", "")}
+    for position, (change, primary) in against_rotary(evidence).items():
+        pairs = len(evidence.runs[position].keys() & evidence.runs[BASELINE].keys())
+        said = verdict(change) + (" so far" if pairs < len(SEEDS) else "")
+        cells[position] = with_ends(change), str(pairs), said if primary else "exploratory"
+    return cells
 
 
 def lengths(evidence: Evidence) -> tuple[list[str], Rows]:
@@ -179,10 +180,10 @@ def order(lines: dict[int, Line]) -> str:
 def extension(lines: dict[int, Line]) -> str:
     """Return the loss at four times the trained length after `extend`, by method."""
     length, methods = str(4 * LENGTH), []
-    for method in dict.fromkeys(line["extended"]["method"] for line in _extended(lines)):
+    for method in dict.fromkeys(line["extended"]["method"] for line in extended_lines(lines)):
         after = [
             line["extended"]["after"].get(length)
-            for line in _extended(lines)
+            for line in extended_lines(lines)
             if line["extended"]["method"] == method
         ]
         shown = "cannot" if None in after else f"{math.fsum(after) / len(after):.3f}"
@@ -190,5 +191,6 @@ def extension(lines: dict[int, Line]) -> str:
     return "; ".join(methods)
 
 
-def _extended(lines: dict[int, Line]) -> list[Line]:
+def extended_lines(lines: dict[int, Line]) -> list[Line]:
+    """Return the lines of the runs that were extended."""
     return [line for line in lines.values() if "extended" in line]

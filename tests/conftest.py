@@ -75,7 +75,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """A million objects were collected and live to the end: no garbage collection visits them."""
+    """Exempt the collected tests, a million objects that live to the end, from collection."""
     gc.freeze()
     gc.enable()
 

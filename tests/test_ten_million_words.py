@@ -31,7 +31,7 @@ def trials_of(losses: dict[float, float]) -> list[dict[str, Any]]:
 
 
 def left(benchmark: ModuleType, folder: Path, **lines: Any) -> list[tuple[float, int, float]]:
-    """Return (share, seed, rate) of what is left of alibi, after these lines of each file."""
+    """Return the share, seed and rate of each remaining run of alibi, given the files' lines."""
     size = lines.pop("size", "small")
     for name, of_file in lines.items():
         text = "".join(json.dumps(line) + "\n" for line in of_file)

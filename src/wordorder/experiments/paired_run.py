@@ -46,7 +46,7 @@ MEASURES = "measures.json"
 CHOOSING = {"choose": True}  # what is measured of a run that is to choose a learning rate
 LATE_STEPS = 20  # the training loss is the mean of the last twentieth of the steps
 TRAINING_SHARE = 0.8  # of what there is to do, for the progress line
-# What makes a run another one. The others are resolved when it starts, or change no result.
+# A run that differs in one of these is another run: what comparisons and claims vary in a folder.
 DECISIVE = {
     "training": ("steps", "batch_size", "accumulate", "seed", "objective", "learning_rate",
                  "matrix_learning_rate", "schedule", "weight_decay", "muon"),
@@ -253,7 +253,7 @@ def _trained(folder: Path, job: Settings, tell: Tell) -> tuple[Run, int | None]:
 
 
 def _is_another_run(folder: Path, job: Settings) -> bool:
-    """Whether the run in a folder was trained on another text, or otherwise, than the job is."""
+    """Whether the run in a folder has another text or other settings than the job."""
     try:
         recorded = read_recorded(folder, "data")
         if job.get("text") not in (None, recorded["data"]["content_hash"]):

@@ -62,7 +62,7 @@ class TokenModel(nn.Module):
         self.attention_kernel: KernelName = "auto"
         self.rows = WHOLE
         table = torch.empty(config.vocabulary_size, config.width)
-        if not table.is_meta:  # whose random numbers would import PyTorch's compiler: a second
+        if not table.is_meta:  # random numbers there would import PyTorch's compiler: a second
             nn.init.normal_(table)
         self.embedding = nn.Embedding(config.vocabulary_size, config.width, _weight=table)
         self.head = None

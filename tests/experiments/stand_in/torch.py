@@ -1,4 +1,4 @@
-"""Stands for PyTorch in jobs that compute nothing: it takes more than a second to import."""
+"""A stand-in for PyTorch, which takes over a second to import, in jobs that compute nothing."""
 
 threads = 1
 
