@@ -38,9 +38,18 @@ def test_a_run_that_is_there_is_not_trained_again(folder: Path) -> None:
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("changes", [{"steps": 3}, {"learning_rate": 0.02}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "changes", [{"steps": 3}, {"learning_rate": 0.02}, {"seed": 1}, {"weight_decay": 0.5}]
+)
 def test_another_run_in_its_folder_is_trained_anew(folder: Path, changes: dict[str, Any]) -> None:
     run(folder)
     before = (folder / "model.safetensors").read_bytes()
     assert len(run(folder, **changes)) == changes.get("steps", 2)
     assert (folder / "model.safetensors").read_bytes() != before
+
+
+def test_where_and_how_a_run_is_computed_does_not_make_it_another(folder: Path) -> None:
+    run(folder)
+    before = (folder / "metrics.jsonl").read_bytes()
+    run(folder, threads=1, checkpoint_every=1, sample_prompt="a")
+    assert (folder / "metrics.jsonl").read_bytes() == before

@@ -22,7 +22,7 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.context import context_losses
 from wordorder.evaluation.loss import evaluate
 from wordorder.evaluation.order import order_losses
-from wordorder.experiments.calibration import config_of
+from wordorder.experiments.calibration import as_job, config_of
 from wordorder.experiments.document_losses import document_losses, grouped
 from wordorder.experiments.jobs import SECONDS_TO_SAVE, Settings, Tell
 from wordorder.locks import held
@@ -30,6 +30,7 @@ from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore, beginning
 from wordorder.training import loop
 from wordorder.training.compute import DTYPES, Compute
+from wordorder.training.config import TrainConfig
 from wordorder.training.display import Display
 from wordorder.training.metrics import read
 from wordorder.training.recorded import read_recorded
@@ -46,12 +47,16 @@ MEASURES = "measures.json"
 CHOOSING = {"choose": True}  # what is measured of a run that is to choose a learning rate
 LATE_STEPS = 20  # the training loss is the mean of the last twentieth of the steps
 TRAINING_SHARE = 0.8  # of what there is to do, for the progress line
-# A run that differs in one of these is another run: what comparisons and claims vary in a folder.
-DECISIVE = {
-    "training": ("steps", "batch_size", "accumulate", "seed", "objective", "learning_rate",
-                 "matrix_learning_rate", "schedule", "weight_decay", "muon"),
-    "model": ("width", "layers", "heads", "trained_length", "causal"),
-}  # fmt: skip
+# What leaves the weights as they are: where a run is written, how it is saved, shown and computed.
+INDIFFERENT: dict[str, Any] = {
+    "out": None,
+    "overwrite": False,
+    "keep": "last",
+    "checkpoint_every": 0,
+    "sample_prompt": "",
+    "tensorboard": False,
+    "threads": 0,
+}
 
 
 def train_and_measure(job: Settings, tell: Tell) -> dict[str, Any]:
@@ -258,13 +263,16 @@ def _is_another_run(folder: Path, job: Settings) -> bool:
         recorded = read_recorded(folder, "data")
         if job.get("text") not in (None, recorded["data"]["content_hash"]):
             return True
-        return any(
-            job[part].get(name) is not None and recorded[part].get(name) != job[part][name]
-            for part, names in DECISIVE.items()
-            for name in names
-        )
-    except (OSError, BadInput, KeyError):
+        asked = recorded.get("asked")  # None: the run of an earlier version, which is kept
+        return asked is not None and _decisive(asked) != _decisive(job)
+    except (OSError, BadInput, KeyError, TypeError):
         return False
+
+
+def _decisive(job: Settings) -> TrainConfig:
+    """Return a job's configuration without what leaves the weights as they are."""
+    # Texts are compared by their contents, so that they may be moved.
+    return replace(config_of(job), **INDIFFERENT, data=TrainConfig.data)
 
 
 def _train(folder: Path, job: Settings, show: Display, *, anew: bool) -> Run:
@@ -273,8 +281,14 @@ def _train(folder: Path, job: Settings, show: Display, *, anew: bool) -> Run:
         return resume_in_held_folder(folder, inexact=False, trust=True, show=show)
     # Comparisons judge at a stated step.
     config = replace(config_of(job), out=str(folder), overwrite=True, keep="last")
-    machine, command = Compute(**job["machine"]), job["command"]
-    return train_in_held_folder(config, compute=machine, show=show, command=command, trust=True)
+    return train_in_held_folder(
+        config,
+        compute=Compute(**job["machine"]),
+        show=show,
+        command=job["command"],
+        trust=True,
+        about={"asked": as_job(config)},  # `model` and `training` have what was chosen for it
+    )
 
 
 def _peak_bytes() -> int:
