@@ -44,6 +44,12 @@ def test_the_list_trains_nothing(
     monkeypatch.chdir(tmp_path)
     assert main(["claims", "--list"]) == 0
     assert "bag-of-words" in capsys.readouterr().out
+    assert main(["claims", "--list", "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("| claim | criteria | effort | source |")
+    assert main(["claims", "--list", "--json", "--only", "causal-order", "--seeds", "2"]) == 0
+    (claim,) = json.loads(capsys.readouterr().out)["claims"]
+    assert claim["claim"] == "causal-order" and claim["seeds"] == 2 and claim["seconds"] > 0
+    assert claim["criteria"][0]["criterion"] == "one layer at most 1e-05"
     assert not list(tmp_path.iterdir())
 
 

@@ -19,7 +19,7 @@ as likely: until the cause is known the claim is undecided.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from wordorder.claims.intervals import Kind, Quantity, estimate, kind_of, values_of
@@ -224,6 +224,25 @@ class Claim:
         """Return a plan with the seeds that this claim needs, if it may use more."""
         seeds = max(plan.seeds, self.seeds_needed) if plan.as_needed else plan.seeds
         return replace(plan, seeds=seeds)
+
+    def seconds(self, plan: ClaimPlan) -> float:
+        """Return the estimated time of its jobs on one core, with the seeds it needs."""
+        return sum(work.seconds for work in self.works(self.plan(plan)))
+
+    def described(self) -> dict[str, Any]:
+        """Return the claim as JSON, without its experiment."""
+        return {
+            "claim": self.name,
+            "of": self.of,
+            "statement": self.statement,
+            "source": self.source,
+            "theirs": self.theirs,
+            "protocol": self.protocol,
+            "criteria": [{**asdict(each), "criterion": str(each)} for each in self.criteria],
+            "gates": [{**asdict(gate.criterion), "needs": gate.needs} for gate in self.gates],
+            "seeds_needed": self.seeds_needed,
+            "unit": self.unit,
+        }
 
 
 @dataclass(frozen=True)

@@ -258,28 +258,18 @@ def _measured(plan: ClaimPlan, cluster: ClusterLauncher | None) -> dict[str, Any
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as JSON, with the values of every seed."""
-    claim = verdict.claim
+    described = verdict.claim.described()
+    for criterion, word in zip(described["criteria"], verdict.by_criterion, strict=True):
+        criterion["verdict"] = word
     return {
-        "claim": claim.name,
-        "of": claim.of,
+        **described,
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),
-        "statement": claim.statement,
-        "source": claim.source,
-        "theirs": claim.theirs,
-        "protocol": claim.protocol,
-        "criteria": [
-            {**asdict(criterion), "criterion": str(criterion), "verdict": word}
-            for criterion, word in zip(claim.criteria, verdict.by_criterion, strict=True)
-        ],
-        "gates": [{**asdict(gate.criterion), "needs": gate.needs} for gate in claim.gates],
-        "seeds_needed": claim.seeds_needed,
         "quantities": {
             name: {**asdict(verdict.intervals[name]), **measured(quantity)}
             for name, quantity in verdict.measurements.quantities.items()
             if name in verdict.intervals
         },
-        "unit": claim.unit,
         "said": list(verdict.measurements.notes),
         "seconds": round(verdict.seconds, 1),
     }

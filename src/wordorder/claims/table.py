@@ -144,13 +144,28 @@ def _author(claim: Claim) -> str:
     return re.split(r"[,;:(]", claim.source, maxsplit=1)[0].strip()
 
 
-def listing(claims: Sequence[Claim], plan: ClaimPlan) -> RenderableType:
-    """Return a table of claims with their criteria, seeds and time."""
-    rows = []
+def listing(claims: Sequence[Claim], plan: ClaimPlan) -> Group:
+    """Return every claim with its seeds, time, statement and criteria, before anything is run."""
+    parts: list[RenderableType] = []
     for claim in claims:
-        with_seeds = claim.plan(plan)
-        criteria = "; ".join(str(criterion) for criterion in claim.criteria)
-        seconds = readable_seconds(sum(work.seconds for work in claim.works(with_seeds)))
-        rows.append([claim.name, claim.statement, criteria, str(with_seeds.seeds), seconds])
-    columns = ["claim", "statement", "criteria", "seeds", "time, one thread"]
-    return Table(columns, rows, left=WORDS).terminal()
+        head = Text(claim.name, style="bold")
+        head.append(f"  {_effort(claim, plan)}", style="not bold dim")
+        criteria = "".join(f"\n  {criterion}" for criterion in claim.criteria)
+        parts += [head, Padding(Text(claim.statement + criteria), (0, 0, 1, 2))]
+    return Group(*parts, Text(f"{len(claims)} claim{'s' * (len(claims) != 1)}; times on one core"))
+
+
+def markdown_listing(claims: Sequence[Claim], plan: ClaimPlan) -> str:
+    """Return the same as a Markdown table."""
+    rows = [
+        [f"**{claim.name}**: {claim.statement}", "\n".join(map(str, claim.criteria)),
+         _effort(claim, plan), _author(claim)]
+        for claim in claims
+    ]  # fmt: skip
+    return Table(["claim", "criteria", "effort", "source"], rows, left=WORDS).markdown()
+
+
+def _effort(claim: Claim, plan: ClaimPlan) -> str:
+    with_seeds = claim.plan(plan)
+    seeds = f"{with_seeds.seeds} seed{'s' * (with_seeds.seeds != 1)}"
+    return f"{seeds}, {readable_seconds(claim.seconds(plan))}"

@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 
 from wordorder.claims.catalogue import find
-from wordorder.claims.claim import HOLDS, ClaimPlan
+from wordorder.claims.claim import HOLDS, Claim, ClaimPlan
 from wordorder.claims.run import as_json, run_claims, within
-from wordorder.claims.table import for_terminal, listing, markdown
+from wordorder.claims.table import for_terminal, listing, markdown, markdown_listing
 from wordorder.cli.options.claims import ClaimsOptions, read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     options = read_options(arguments)
     plan, claims, console = _plan(options), find(options.only), Console(highlight=False)
     if options.list:
-        console.print(listing(claims, plan))
+        _list(claims, plan, options)
         return 0
     show, folder = RunsBar(), user_path(options.out)
     cluster = launcher_of(options.launcher, options.slurm_options, folder)
@@ -67,6 +67,19 @@ def main(arguments: list[str]) -> int:
         console.print(for_terminal(verdicts))
     held = all(verdict.word == HOLDS for verdict in verdicts)
     return STRICT_EXIT if options.strict and not held else 0
+
+
+def _list(claims: list[Claim], plan: ClaimPlan, options: ClaimsOptions) -> None:
+    if options.json:
+        listed = [
+            {**c.described(), "seeds": c.plan(plan).seeds, "seconds": round(c.seconds(plan))}
+            for c in claims
+        ]
+        print(json.dumps({"claims": listed}))
+    elif options.markdown:
+        print(markdown_listing(claims, plan), end="")
+    else:
+        Console(highlight=False).print(listing(claims, plan))
 
 
 def _plan(options: ClaimsOptions) -> ClaimPlan:
