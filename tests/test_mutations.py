@@ -1,6 +1,6 @@
 """Each mutant can still be tried: its lines are in the code, and its tests exist.
 
-`make mutants` tries them, which takes an hour or more, so without this they would go stale.
+`make mutants` tries them, which takes half an hour or more, so without this they would go stale.
 """
 
 from __future__ import annotations
