@@ -21,9 +21,8 @@ DOCS = Path(__file__).parent
 PAGE = DOCS / "claims.md"
 VERDICTS = DOCS.parent / "src" / "wordorder" / "studio" / "verdicts.json"
 EVIDENCE = DOCS.parent / "evidence" / "claims-article.json"
-# Each is the claims.json of one `wordorder claims --only NAMES`; of a claim in several the last
-# file's holds.
-LITERATURE = sorted(EVIDENCE.parent.glob("claims-literature-*.json"))
+# A folder of `wordorder claims --only NAMES`, without the models: its results are not done again.
+LITERATURE = EVIDENCE.parent / "claims-literature" / "claims.json"
 
 # Each of the article's claims in few words, and what was measured; {0}, {1}, ... are the means of
 # its criteria's quantities, in order.
@@ -129,8 +128,8 @@ def _short(name: str, claim: Mapping[str, Any]) -> tuple[str, str, str]:
 def literature_table() -> str:
     """Return a row for each claim of the literature; one that was not rerun has no verdict."""
     measured: dict[str, Any] = {}
-    for path in LITERATURE:
-        measured |= json.loads(path.read_text(encoding="utf-8"))["claims"]
+    if LITERATURE.exists():
+        measured = json.loads(LITERATURE.read_text(encoding="utf-8"))["claims"]
     rows = ["| claim | verdict | ours | theirs |", "| --- | --- | --- | --- |"]
     claims = [claim for claim in CLAIMS.values() if claim.of == "literature"]
     for claim in sorted(claims, key=lambda claim: claim.name not in measured):

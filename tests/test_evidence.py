@@ -305,3 +305,52 @@ def test_rates_and_embeddings_are_compared(evidence: ModuleType, summary: Module
         "(0.100)."
     )
     assert "Too few" in summary.rates_and_embeddings(evidence.Evidence({}, rates[:5], None))
+
+
+def test_what_the_page_says_by_hand_is_in_the_evidence(
+    evidence: ModuleType, table: ModuleType
+) -> None:
+    page = " ".join((ROOT / "docs/evidence.md").read_text(encoding="utf-8").split())
+    read = evidence.read()
+    ranked = [position for position, _ in table.ranked(read)]
+
+    assert "it is the only one here that survives them" in page
+    far = {p: evidence.change_of_context(lines, 256, 2048) for p, lines in read.runs.items()}
+    assert [p for p, change in far.items() if change and change.mean < 0.03] == ["alibi"]
+
+    assert "The order of the rows is another one there, and the n-gram model is among" in page
+    other = {p: table.mean(read.runs[p], lambda x: x["wikitext2_bits_per_byte"]) for p in ranked}
+    assert sorted(other, key=other.__getitem__) != ranked
+    assert sum(bits < read.n_gram["wikitext2_bits_per_byte"] for bits in other.values()) <= 1
+
+    assert "Ellipsis, islands and negative polarity items (NPI) are below chance for every" in page
+    rows = [list(lines.values()) for lines in read.runs.values()] + [[read.n_gram]]
+    below = {
+        name
+        for name, names in phenomena().items()
+        if all(table.score(lines, names) < 50 for lines in rows)
+    }
+    assert below == {"ellipsis", "island_effects", "npi_licensing"}
+
+    assert "the official way, where a tie is wrong, gives the same to a tenth of a percent" in page
+    names = evidence.paradigms()
+    for lines in rows:
+        assert abs(table.score(lines, names) - table.score(lines, names, "official")) < 0.1
+
+    assert "that fifteen of them shared, each in 2 to 2.5 minutes. 16 trials" in page
+    runs = [line for lines in read.runs.values() for line in lines.values()]
+    fast = [line["training_seconds"] for line in runs if line["machine"]["device"] == "cuda"]
+    assert min(fast) >= 120 and max(fast) <= 150
+
+
+def test_trials_on_both_machines_differ_as_the_page_says(evidence: ModuleType) -> None:
+    page = " ".join((ROOT / "docs/evidence.md").read_text(encoding="utf-8").split())
+    lines = (evidence.FOLDER / "rates-on-cpu.jsonl").read_text(encoding="utf-8").splitlines()
+    cpu = {(t["position"], t["rate"], t["seed"]): t for t in map(json.loads, lines)}
+    gpu = {(t["position"], t["rate"], t["seed"]): t for t in evidence.read().rates}
+    apart = [t["development_loss"] - gpu[key]["development_loss"] for key, t in cpu.items()]
+    mean, spread = float(np.mean(apart)), float(np.std(apart, ddof=1))
+    assert mean > 0  # the CPU's are higher
+    said = f"{len(apart)} trials of learning rates were computed on both: the GPU's losses are "
+    said += f"{mean:.4f} nats lower in the mean, with a standard deviation of {spread:.4f}"
+    assert said.replace("0.", ".") in page
