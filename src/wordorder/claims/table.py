@@ -168,4 +168,9 @@ def markdown_listing(claims: Sequence[Claim], plan: ClaimPlan) -> str:
 def _effort(claim: Claim, plan: ClaimPlan) -> str:
     with_seeds = claim.plan(plan)
     seeds = f"{with_seeds.seeds} seed{'s' * (with_seeds.seeds != 1)}"
-    return f"{seeds}, {readable_seconds(claim.seconds(plan))}"
+    seconds_needed = claim.seconds(plan)
+    return (
+        f"{seeds}, {readable_seconds(seconds_needed)}"
+        if seconds_needed
+        else "nothing to run without --words"
+    )

@@ -21,37 +21,25 @@ from wordorder.text.user_text import user_path
 from wordorder.training.config import seconds, whole_paths
 
 STRICT_EXIT = 3
+MOST_NAMED = 5  # of the claims that a budget leaves out
 
 
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
-    plan, claims, console = _plan(options), find(options.only), Console(highlight=False)
+    plan, show, folder = _plan(options), RunsBar(), user_path(options.out)
+    cluster = launcher_of(options.launcher, options.slurm_options, folder)
+    at_once = cluster.at_once if cluster else torch.get_num_threads()
+    claims = _chosen(options, plan, show, at_once)
     if options.list:
         _list(claims, plan, options)
         return 0
-    show, folder = RunsBar(), user_path(options.out)
-    cluster = launcher_of(options.launcher, options.slurm_options, folder)
     few = [f"{c.name} ({c.seeds_needed})" for c in claims if c.plan(plan).seeds < c.seeds_needed]
     if few:
         show.say(
             f"not testable with --seeds {plan.seeds} (the number they need): {', '.join(few)}; "
             "without --seeds each claim uses the number it needs"
         )
-    if options.budget is not None:
-        at_once = cluster.at_once if cluster else torch.get_num_threads()
-        chosen = within(claims, plan, seconds(options.budget), at_once)
-        left_out = [claim.name for claim in claims if claim not in chosen]
-        if not chosen:
-            raise BadInput(
-                f"no claim fits into --budget {options.budget}: give more time, or fewer --seeds",
-                code="cli.claims-budget",
-            )
-        if left_out:
-            show.say(
-                f"skipped, because they exceed --budget {options.budget}: {', '.join(left_out)}"
-            )
-        claims = chosen
     out, overwrite = options.out, options.overwrite
     with show.closing(folder, cluster.after_stopping if cluster else ""):
         verdicts = run_claims(
@@ -64,9 +52,28 @@ def main(arguments: list[str]) -> int:
     elif options.markdown:
         print(markdown(verdicts), end="")
     else:
-        console.print(for_terminal(verdicts))
+        Console(highlight=False).print(for_terminal(verdicts))
     held = all(verdict.word == HOLDS for verdict in verdicts)
     return STRICT_EXIT if options.strict and not held else 0
+
+
+def _chosen(options: ClaimsOptions, plan: ClaimPlan, show: RunsBar, at_once: int) -> list[Claim]:
+    """Return the claims that were asked for, as far as they fit into the budget."""
+    claims = find(options.only)
+    if options.budget is None:
+        return claims
+    chosen = within(claims, plan, seconds(options.budget), at_once)
+    left_out = [claim.name for claim in claims if claim not in chosen]
+    if not chosen:
+        raise BadInput(
+            f"no claim fits into --budget {options.budget}: give more time, or fewer --seeds",
+            code="cli.claims-budget",
+        )
+    if left_out:
+        names = ", ".join(left_out[:MOST_NAMED])
+        more = f" and {len(left_out) - MOST_NAMED} more" if len(left_out) > MOST_NAMED else ""
+        show.say(f"skipped, because they exceed --budget {options.budget}: {names}{more}")
+    return chosen
 
 
 def _list(claims: list[Claim], plan: ClaimPlan, options: ClaimsOptions) -> None:
