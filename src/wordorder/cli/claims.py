@@ -27,19 +27,20 @@ MOST_NAMED = 5  # of the claims that a budget leaves out
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
-    plan, show, folder = _plan(options), RunsBar(), user_path(options.out)
+    plan, asked = _plan(options), find(options.only)
+    show, folder = RunsBar(), user_path(options.out)
     cluster = launcher_of(options.launcher, options.slurm_options, folder)
     at_once = cluster.at_once if cluster else torch.get_num_threads()
-    claims = _chosen(options, plan, show, at_once)
-    if options.list:
-        _list(claims, plan, options)
-        return 0
-    few = [f"{c.name} ({c.seeds_needed})" for c in claims if c.plan(plan).seeds < c.seeds_needed]
+    few = [f"{c.name} ({c.seeds_needed})" for c in asked if c.plan(plan).seeds < c.seeds_needed]
     if few:
         show.say(
             f"not testable with --seeds {plan.seeds} (the number they need): {', '.join(few)}; "
             "without --seeds each claim uses the number it needs"
         )
+    claims = _within_budget(asked, plan, options, at_once, show)
+    if options.list:
+        _list(claims, plan, options)
+        return 0
     out, overwrite = options.out, options.overwrite
     with show.closing(folder, cluster.after_stopping if cluster else ""):
         verdicts = run_claims(
@@ -57,9 +58,10 @@ def main(arguments: list[str]) -> int:
     return STRICT_EXIT if options.strict and not held else 0
 
 
-def _chosen(options: ClaimsOptions, plan: ClaimPlan, show: RunsBar, at_once: int) -> list[Claim]:
-    """Return the claims that were asked for, as far as they fit into the budget."""
-    claims = find(options.only)
+def _within_budget(
+    claims: list[Claim], plan: ClaimPlan, options: ClaimsOptions, at_once: int, show: RunsBar
+) -> list[Claim]:
+    """Return the claims that fit into the budget, if there is one, and name some that do not."""
     if options.budget is None:
         return claims
     chosen = within(claims, plan, seconds(options.budget), at_once)
