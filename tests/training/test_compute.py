@@ -122,9 +122,9 @@ def test_threads_are_measured_where_they_may_be_chosen(
     try:
         found = measured(threads=(1, 2))
         assert found.threads == torch.get_num_threads() == 1
-        assert "1 threads 100 ms, 2 threads 300 ms" in found.reason
+        assert "1 thread 100 ms, 2 threads 300 ms" in found.reason
         monkeypatch.setattr(compute, "fastest", lambda *_: (1, {}))
-        assert "2 threads wait for a core" in measured(threads=(1, 2)).reason
+        assert "no core is free for 2 threads" in measured(threads=(1, 2)).reason
         # dtype and kernel are timed with the threads that are best, not with those that wait
         timed: list[int] = []
         monkeypatch.setattr(

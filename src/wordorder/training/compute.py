@@ -24,6 +24,7 @@ from torch import nn
 from wordorder.batch import Batch
 from wordorder.errors import BadInput, Refused
 from wordorder.model import TokenModel
+from wordorder.numerals import counted
 from wordorder.settings import Device, Positive, Threads, from_record
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import orthogonalise
@@ -224,9 +225,9 @@ def _threads(
 
     best, seconds = fastest(step, numbers, compute.threads)
     torch.set_num_threads(best)
-    times = [f", {n} threads {1e3 * s:.0f} ms" for n, s in seconds.items()]
+    times = [f", {counted(n, 'thread')} {1e3 * s:.0f} ms" for n, s in seconds.items()]
     waiting = [n for n in numbers if n not in (seconds or {best: took})]
-    times += [f", {n} threads wait for a core" for n in waiting]
+    times += [f", no core is free for {counted(n, 'thread')}" for n in waiting]
     return compute_with(compute, threads=best), seconds.get(best, took), "".join(times)
 
 
@@ -274,7 +275,8 @@ def check_same(
     if recorded.torch != torch.__version__:
         differs.append(f"it ran on torch {recorded.torch}, this is {torch.__version__}")
     if device == "cpu" and recorded.threads > (os.cpu_count() or 1):
-        differs.append(f"it used {recorded.threads} threads, but there are {os.cpu_count()} cores")
+        cores = counted(os.cpu_count() or 1, "core")
+        differs.append(f"it used {recorded.threads} threads, and this machine has {cores}")
     here = fingerprinted(compute_with(recorded, device=device))
     differs += _other_processor(recorded, here, say)
     if differs and not inexact:

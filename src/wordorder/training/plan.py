@@ -17,6 +17,7 @@ import torch
 from wordorder.errors import Failed
 from wordorder.model import ModelConfig, TokenModel
 from wordorder.model.config import GATED
+from wordorder.numerals import counted
 from wordorder.settings import from_record
 from wordorder.training.compute import Compute
 from wordorder.training.config import MOST_ACCUMULATED, TrainConfig, budget_seconds
@@ -108,8 +109,9 @@ class Plan:
             ("tokenizer", f"{data['tokenizer']} of {model.vocabulary_size:,} tokens{fitted_on}"),
             (
                 "model",
-                f"{model.kind}, {counts['total']:,} parameters{active}: {model.layers} layers of "
-                f"width {model.width}, context {model.trained_length}",
+                f"{model.kind}, {counts['total']:,} parameters{active}: "
+                f"{counted(model.layers, 'layer')} of width {model.width}, "
+                f"context {model.trained_length}",
             ),
             ("position", f"{model.position}, which adds {adds} of the parameters"),
             (
@@ -120,7 +122,7 @@ class Plan:
             ("memory", f"about {readable_bytes(self.peak_bytes)}{each}"),
             (
                 "machine",
-                f"{ranks}{compute.device}, {compute.threads} threads, {compute.dtype}, "
+                f"{ranks}{compute.device}, {counted(compute.threads, 'thread')}, {compute.dtype}, "
                 f"{compute.kernel} attention, {compiled} ({compute.reason})",
             ),
         ]
