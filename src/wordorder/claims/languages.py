@@ -71,7 +71,7 @@ def bilingual(plan: ClaimPlan, position: str, seed: int) -> Work:
         compile="no",
     )
     job = {**as_job(config), "languages": list(plan.languages)}
-    seconds = (0.047 if position == RELATIVE else 0.042) * STEPS * plan.steps + 20
+    seconds = (0.024 if position == RELATIVE else 0.021) * STEPS * plan.steps + 10
     return Work(f"two-languages/{position}-seed{seed}", train_bilingual, job, seconds)
 
 

@@ -108,7 +108,7 @@ def _step(kind: str, length: int, machine: Compute, rows: int = 0) -> Callable[[
 
 def _work(length: int, replicate: int) -> Work:
     name = f"speed/length-{length}-process{replicate}"
-    return Work(name, time_both, {"length": length, "process": replicate}, 30.0, alone=True)
+    return Work(name, time_both, {"length": length, "process": replicate}, 15.0, alone=True)
 
 
 def _works(plan: ClaimPlan) -> list[Work]:

@@ -104,7 +104,7 @@ def text_model(
     longer += "" if rate == 1 else f"-rate{rate:g}"
     kind = "masked" if masked else "-".join(measurements) or "text"
     name = f"{kind}-{length}{longer}/{file_name(position)}-seed{seed}"
-    seconds = 0.22 * steps * plan.steps + 25 * usual + 22 * len(questions)
+    seconds = 0.12 * steps * plan.steps + 14 * usual + 12 * len(questions)
     return Work(name, train_text_model, job, seconds, folder=f"runs/{name}")
 
 
