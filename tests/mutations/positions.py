@@ -150,10 +150,11 @@ MUTANTS = (
         (("return max(1, int(shrunk(REACH, REACH_LENGTH, trained_length)))", "return REACH"),),
         ("tests/positions/test_defaults.py", "tests/extension/test_methods.py"),
     ),
-    slip(
-        "sandwich",
-        "few heads without a steep one",
-        ("heads >= PAPERS_HEADS)", "heads >= 1)"),
+    Mutant(
+        "sandwich: few heads without a steep one",
+        "positions/sandwich.py",
+        (("heads >= PAPERS_HEADS)", "heads >= 1)"),),
+        ("tests/positions/test_defaults.py",),
     ),
     slip(
         "sandwich",
