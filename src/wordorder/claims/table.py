@@ -26,6 +26,7 @@ from wordorder.claims.claim import (
     Verdict,
 )
 from wordorder.experiments.statistics import Interval
+from wordorder.numerals import counted
 from wordorder.table import Table
 from wordorder.training.plan import readable_seconds
 
@@ -105,7 +106,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     """Return the number of claims with each verdict."""
     counts = Counter(verdict.word for verdict in verdicts)
     words = ", ".join(f"{counts[word]} {word}" for word in STYLES if counts[word])
-    return f"{len(verdicts)} claim{'s' * (len(verdicts) != 1)}: {words}"
+    return f"{counted(len(verdicts), 'claim')}: {words}"
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
@@ -152,7 +153,7 @@ def listing(claims: Sequence[Claim], plan: ClaimPlan) -> Group:
         head.append(f"  {_effort(claim, plan)}", style="not bold dim")
         criteria = "".join(f"\n  {criterion}" for criterion in claim.criteria)
         parts += [head, Padding(Text(claim.statement + criteria), (0, 0, 1, 2))]
-    return Group(*parts, Text(f"{len(claims)} claim{'s' * (len(claims) != 1)}; times on one core"))
+    return Group(*parts, Text(f"{counted(len(claims), 'claim')}; times on one core"))
 
 
 def markdown_listing(claims: Sequence[Claim], plan: ClaimPlan) -> str:
@@ -166,11 +167,8 @@ def markdown_listing(claims: Sequence[Claim], plan: ClaimPlan) -> str:
 
 
 def _effort(claim: Claim, plan: ClaimPlan) -> str:
-    with_seeds = claim.plan(plan)
-    seeds = f"{with_seeds.seeds} seed{'s' * (with_seeds.seeds != 1)}"
-    seconds_needed = claim.seconds(plan)
-    return (
-        f"{seeds}, {readable_seconds(seconds_needed)}"
-        if seconds_needed
-        else "nothing to run without --words"
-    )
+    """Return a claim's seeds and estimated time."""
+    if not claim.works(claim.plan(plan)):
+        return "nothing to run without --words"
+    seeds = counted(claim.plan(plan).seeds, "seed")
+    return f"{seeds}, {readable_seconds(claim.seconds(plan))}"
