@@ -199,9 +199,15 @@ def run_all(text: Path, options: argparse.Namespace) -> Iterator[Cell]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rounded(line)) + "\n")
+                shutil.rmtree(folder_of(cell, options))  # no sooner: a line may be lost on the way
                 yield line
                 if all(other["position"] != cell["position"] for other in jobs.values()):
                     submit(cell["position"])
+
+
+def folder_of(cell: Cell, options: argparse.Namespace) -> Path:
+    """Return the folder of a run, from which a stopped one goes on."""
+    return Path(options.runs / "-".join(str(value) for value in cell.values()))
 
 
 def config_of(cell: Cell, text: Path, folder: Path) -> wo.TrainConfig:
@@ -246,11 +252,11 @@ def training_data(text: Path, held_out: str) -> TrainingData:
 
 
 def run(cell: Cell, steps: int, text: Path, options: argparse.Namespace) -> Cell:
-    """Train one cell, or go on with it, measure it, and remove its folder."""
+    """Train one cell, or go on with it, and measure it."""
     keep_large_blocks()
     torch.set_num_threads(1)
     torch.compiler.reset()  # PyTorch compiles a function for only a few models in one process
-    folder = options.runs / "-".join(str(value) for value in cell.values())
+    folder = folder_of(cell, options)
     start = time.perf_counter()
     if any(folder.glob("training/step-*")):
         trained = wo.resume(str(folder))
@@ -266,7 +272,7 @@ def run(cell: Cell, steps: int, text: Path, options: argparse.Namespace) -> Cell
         books = training_data(text, "development").validation
         loss = evaluate(model, books, context_length=LENGTH)
         measured = {"development_loss": loss.loss_nats}
-    line = {
+    return {
         **measured,
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "tokens": trained.config["training"]["steps"] * TOKENS_PER_STEP,
@@ -277,8 +283,6 @@ def run(cell: Cell, steps: int, text: Path, options: argparse.Namespace) -> Cell
         "wordorder": wo.__version__,
         "commit": options.commit,
     }
-    shutil.rmtree(folder)
-    return line
 
 
 # Planning
