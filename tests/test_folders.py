@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from wordorder.claims.run import CLAIMS
 from wordorder.errors import BadInput
+from wordorder.experiments.compare import COMPARISON
+from wordorder.experiments.rate_search import SEARCH
+from wordorder.experiments.tasks import GRID
 from wordorder.folders import (
     ASIDE,
     MOVING,
+    RECORDS,
     FolderKind,
     check_free,
     discard_replaced,
@@ -19,6 +24,8 @@ from wordorder.folders import (
     recover,
     replacing_contents,
 )
+from wordorder.interop.export import RECORD as EXPORT_RECORD
+from wordorder.training.run import RUN
 
 INNER = FolderKind("a part", "part.json", ("part",), ("table.csv",))
 KIND = FolderKind(
@@ -148,3 +155,8 @@ def test_after_a_kill_one_of_the_two_is_there(tmp_path: Path, stage: str) -> Non
         assert set(after) == {*THEIRS, "thing.json", "data.bin", "steps/0/state"}
     else:
         assert after == before
+
+
+def test_every_kind_of_folder_is_known_to_those_who_read_text() -> None:
+    kinds = (RUN, COMPARISON, SEARCH, GRID, CLAIMS)
+    assert {kind.record for kind in kinds} | {EXPORT_RECORD} == set(RECORDS)

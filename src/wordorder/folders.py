@@ -23,6 +23,10 @@ from wordorder.atomic import cannot_write, reclaim
 from wordorder.errors import BadInput
 from wordorder.locks import is_temporary
 
+RECORDS = (
+    *("config.json", "comparison.json", "search.json", "tasks.json", "claims.json"),
+    "wordorder.json",  # of an export
+)
 MOVING, ASIDE = ".wordorder-setting-aside", ".wordorder-set-aside"
 
 
@@ -32,7 +36,7 @@ class FolderKind:
 
     Args:
         name: the kind with its article, for messages: "a run".
-        record: name of the JSON file that identifies the folder.
+        record: name of the JSON file that identifies the folder, one of `RECORDS`.
         keys: keys that the record must have.
         files: glob patterns of the files that wordorder writes, relative to the folder.
         proofs: for a pattern that a user's own file may match: returns whether wordorder wrote it.
@@ -47,6 +51,11 @@ class FolderKind:
     proofs: Mapping[str, Callable[[Path], bool]] = field(default_factory=dict)
     inside: Mapping[str, FolderKind] = field(default_factory=dict)
     usable_with: tuple[str, ...] = ()
+
+
+def is_ours(folder: Path) -> bool:
+    """Return whether a folder has a record of any kind, written by wordorder."""
+    return any(has_keys(folder / record, ("wordorder",)) for record in RECORDS)
 
 
 def has_keys(path: Path, keys: tuple[str, ...]) -> bool:

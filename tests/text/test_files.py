@@ -243,3 +243,27 @@ def test_files_that_are_none(write: Write, tmp_path: Path) -> None:
     assert message(tmp_path / "pipe").startswith("text.not-a-regular-file: ")
     assert message(tmp_path / "loop").startswith("text.cannot-read: ")
     assert message("").startswith("text.no-data: ")
+
+
+def test_what_wordorder_wrote_in_a_folder_is_no_text(write: Write, tmp_path: Path) -> None:
+    write("books/a.txt", "one")
+    write("books/run/config.json", json.dumps({"wordorder": "0.1.0", "training": {}}))
+    write("books/run/metrics.jsonl", '{"step": 1}\n')
+    write("books/run/README.md", "a model card")
+    write("books/notes/config.json", json.dumps({"font": "serif"}))
+    write("books/notes/b.txt", "two")
+    corpus = load_corpus(str(tmp_path / "books"))
+    assert [document.text for document in corpus.documents] == ["one", "two"]
+    left_out = f"left out, because wordorder wrote it: {tmp_path / 'books' / 'run'}"
+    assert left_out in corpus.notes
+
+
+def test_links_to_folders_are_not_followed_and_said(write: Write, tmp_path: Path) -> None:
+    write("books/a.txt", "one")
+    write("far/b.txt", "two")
+    (tmp_path / "books" / "link").symlink_to(tmp_path / "far")
+    (tmp_path / "books" / "back").symlink_to(tmp_path / "books")
+    corpus = load_corpus(str(tmp_path / "books"))
+    assert [document.text for document in corpus.documents] == ["one"]
+    (note,) = corpus.notes
+    assert f"not followed: {tmp_path / 'books' / 'back'} and 1 more" in note

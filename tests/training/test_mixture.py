@@ -17,6 +17,7 @@ from wordorder.batch import RowShare
 from wordorder.cli.main import main
 from wordorder.errors import BadInput
 from wordorder.evaluation.loss import evaluate
+from wordorder.text.data_names import mixture_of
 from wordorder.text.mixture import dealt
 from wordorder.training.config import TrainConfig
 from wordorder.training.metrics import read
@@ -175,3 +176,7 @@ def test_one_text_is_needed_to_compare(texts: tuple[Path, Path], tmp_path: Path)
     with pytest.raises(BadInput) as caught:
         read_text(config_of(texts, tmp_path / "run", 1, 1), command="compare")
     assert caught.value.code == "training.mixture-not-possible"
+
+
+def test_shares_of_huge_weights_are_shares() -> None:
+    assert [part.weight for part in mixture_of(("a=1e308", "b=1e308"))] == [0.5, 0.5]

@@ -100,7 +100,7 @@ def measures_of(
         tell: called with the share that is done.
     """
     config = config_of(run.config)
-    material = read_training_data(config, tokenizer_of(run.folder))
+    material = read_training_data(config, tokenizer_of(run.folder), run.chat)
     store, model, trained = material.validation, run.model, config.model.trained_length
     model.compute_dtype = DTYPES[run.config["machine"]["dtype"]]  # as its validation loss
     last = _final(run.folder)
@@ -139,7 +139,7 @@ def choice_of(run: Run) -> dict[str, Any]:
 
     Development text where the split has some, so that what is reported has chosen nothing.
     """
-    material = read_training_data(config_of(run.config), tokenizer_of(run.folder))
+    material = read_training_data(config_of(run.config), tokenizer_of(run.folder), run.chat)
     store = choosing_text(material)
     text = "validation" if store is material.validation else "development"
     loss = _loss(run, material, store, loop.FINAL_VALIDATION_TOKENS)

@@ -59,11 +59,13 @@ def mixture_of(data: Sequence[str]) -> tuple[WeightedName, ...]:
             f"{without[0]}=0.5, or none",
             code="text.some-weights",
         )
-    total = sum(part.weight or 0.0 for part in parts)
+    most = max(part.weight or 0.0 for part in parts)
+    shares = [(part.weight or 0.0) / most for part in parts]  # whose sum is finite
     names = [part.name for part in parts]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(
             f"{repeated} is in the mixture twice: give it once, with the sum of its weights",
             code="text.repeated-part",
         )
-    return tuple(WeightedName(name, (weight or 0.0) / total) for name, weight in parts)
+    total = sum(shares)
+    return tuple(WeightedName(n, share / total) for n, share in zip(names, shares, strict=True))

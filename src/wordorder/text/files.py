@@ -3,18 +3,21 @@
 The suffix determines the format, never the content, so a file is not read differently when its
 first line changes. A named file is always read: an unknown suffix as plain text, with a note. In a
 folder only files with a known suffix are read, and .csv, .tsv, .json and .ndjson files only if they
-have the text column: a folder of books may also hold a table of their titles.
+have the text column: a folder of books may also hold a table of their titles. The runs in a folder
+are left out, which would otherwise read what they have written themselves.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from wordorder.errors import BadInput
+from wordorder.folders import is_ours
 from wordorder.text.chats import documents_of
 from wordorder.text.corpus import BUILT_IN, END_OF_TEXT, HUB_PREFIX, Document
 from wordorder.text.large_files import split_blocks, text_blocks, text_lines
@@ -28,7 +31,7 @@ from wordorder.text.rows import (
     rows_of_parquet,
 )
 from wordorder.text.sharded.folder import refuse_store
-from wordorder.text.user_text import decode, is_blank, printable, read_bytes, user_path
+from wordorder.text.user_text import OPEN_PIPES, decode, is_blank, printable, read_bytes, user_path
 
 # Form feeds separate the books of a collection, <|endoftext|> the stories of TinyStories.
 SEPARATOR = re.compile("\f|" + re.escape(END_OF_TEXT))
@@ -92,7 +95,7 @@ def documents_of_path(
     try:
         if name and path.is_dir():
             refuse_store(path)
-            known = [file for file in _inside(path) if _format(file) in (*TEXTS, *TABLES)]
+            known = [file for file in _inside(path).files if _format(file) in (*TEXTS, *TABLES)]
             documents = _documents_of_folder(path, field, notes, streamed)
             return documents, any(_format(file) in TABLES for file in known)
     except OSError:  # name too long, or no permission: read_bytes raises the error with its reason
@@ -122,29 +125,54 @@ def _checked(documents: Iterator[Document], path: Path, notes: list[str]) -> Ite
 
 def _missing(name: str) -> str:
     """Return the message for a path that does not exist."""
+    if name.startswith(OPEN_PIPES):
+        return f"{printable(name)} was a pipe, which can be read once: write its text into a file"
     allowed = f"give a file, a folder or {BUILT_IN}"
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix:
         allowed += f", or write {HUB_PREFIX}{name} for a Hugging Face dataset"
     return f"no such file or folder: {printable(name)}; {allowed}"
 
 
-def _inside(folder: Path) -> list[Path]:
-    """Return the files of a folder, without hidden ones, in sorted order."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not _hidden(path.relative_to(folder))
-    )
+class Inside(NamedTuple):
+    """What is in a folder, without hidden files and folders, in sorted order.
+
+    Args:
+        files: to be read if their suffix is known.
+        ours: folders that wordorder wrote, such as a run, which are left out.
+        links: links to folders, which are not followed: they may lead back.
+    """
+
+    files: list[Path]
+    ours: list[Path]
+    links: list[Path]
+
+
+def _inside(folder: Path) -> Inside:
+    found = Inside([], [], [])
+    for where, below, names in os.walk(folder):
+        here = Path(where)
+        folders = [here / name for name in below if not name.startswith(".")]
+        found.links.extend(path for path in folders if path.is_symlink())
+        found.ours.extend(path for path in folders if not path.is_symlink() and is_ours(path))
+        left_out = {path.name for path in (*found.links, *found.ours) if path.parent == here}
+        below[:] = [path.name for path in folders if path.name not in left_out]
+        files = (here / name for name in names if not name.startswith("."))
+        found.files.extend(path for path in files if path.is_file())
+    return Inside(*map(sorted, found))
 
 
 def _documents_of_folder(
     folder: Path, field: str, notes: list[str], streamed: bool
 ) -> Iterator[Document]:
-    inside = _inside(folder)
+    inside, ours, links = _inside(folder)
     known = [path for path in inside if _format(path) in (*TEXTS, *TABLES)]
     source, total = printable(folder), len(inside)
     if skipped := total - len(known):
         notes.append(f"{skipped} of {total} files in {source} have another suffix and were skipped")
+    if ours:
+        notes.append(f"left out, because wordorder wrote it: {_named(ours)}")
+    if links:
+        notes.append(f"links to folders are not followed: {_named(links)}; give such a folder too")
     without: list[str] = []
     empty = True
     for path in known:
@@ -169,8 +197,9 @@ def _documents_of_folder(
         )
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _named(paths: list[Path]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{printable(paths[0])}{more}"
 
 
 def _format(path: Path) -> str:

@@ -34,10 +34,11 @@ from wordorder.settings import (
     formatted,
     from_record,
 )
+from wordorder.text.corpus import BUILT_IN, HUB_PREFIX
 from wordorder.text.data_names import mixture_of, weighted_name
 from wordorder.text.objective import Objective, TemplateName
 from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
-from wordorder.text.user_text import user_path
+from wordorder.text.user_text import OPEN_PIPES, user_path
 from wordorder.training.schedules import Schedule
 
 DEFAULT_SECONDS = 180.0
@@ -268,7 +269,8 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
 
 def _whole_path(text: str) -> str:
     name, weight = weighted_name(text)
-    if not Path(name).exists():
+    named = name == BUILT_IN or name.startswith((HUB_PREFIX, *OPEN_PIPES))
+    if named or not Path(name).exists():
         return text
     return str(Path(name).resolve()) + ("" if weight is None else f"={weight!r}")
 

@@ -120,6 +120,7 @@ class _Work:
         self.metrics.add(record)
         self.show.step(record, clock.seconds_left())
         for count in self.at_words.get(training.done, ()):
+            training.collect()
             weights = training.model.state_dict()
             path = word_checkpoints.save(self.folder, count, training.done, weights)
             self.show.say(f"step {training.done}  {count} words read: {path}")

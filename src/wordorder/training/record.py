@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,20 +53,24 @@ def free_folder(config: TrainConfig) -> Path:
         f"resume it with --resume {folder}, replace it with --overwrite, or choose another --out"
     )
     check_free(folder, RUN, overwrite=config.overwrite, remedy=remedy)
-    if config.init and user_path(config.init).resolve() == folder.resolve():
+    if config.init and _whole(config.init) == _whole(folder):
         raise BadInput(
             f"--init {config.init} is the run to be overwritten: choose another --out",
             code="training.init-overwritten",
         )
-    old_files = {path.resolve() for path in own_files(folder, RUN)}
+    old_files = {_whole(path) for path in own_files(folder, RUN)}
     given = (*config.data, *config.validation_data, *config.development_data)
     for name in (weighted_name(text).name for text in given):
-        if user_path(name).resolve() in old_files:
+        if _whole(name) in old_files:
             raise BadInput(
                 f"{name} belongs to the run to be overwritten: choose another --out",
                 code="training.data-overwritten",
             )
     return folder
+
+
+def _whole(name: str | Path) -> str:
+    return os.path.realpath(user_path(name))  # also of a link that leads to itself
 
 
 def write_folder(
