@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from wordorder.extension.methods import (
 )
 from wordorder.extension.with_position import with_position
 from wordorder.model import LanguageModel, ModelConfig
+from wordorder.model.presets import PRESETS
 from wordorder.positions import CATALOGUE, build, parse
 
 OLD, NEW = 64, 256
@@ -83,6 +85,17 @@ def test_a_scaled_embedding_is_scaled_anew_from_its_first_length() -> None:
     assert respelled("ntk", config, stretch) == "rotary:base=500,scaling=ntk,factor=8"
     unchanged = respelled("unchanged", config, stretch)
     assert unchanged == config.position
+
+
+@pytest.mark.parametrize("method", ["interpolate", "ntk", "yarn", "llama3", "dynamic-ntk"])
+def test_extended_twice_is_extended_at_once(method: str) -> None:
+    first = ModelConfig(**{**PRESETS["nano"], "trained_length": 128}, position="rotary")
+    model = first
+    for length in (256, 512):
+        stretch = Stretch(original_length(model), length, model.rotated_dim)
+        model = replace(model, position=respelled(method, model, stretch), trained_length=length)
+    at_once = respelled(method, first, Stretch(128, 512, first.rotated_dim))
+    assert parse(model.position) == parse(at_once)
 
 
 def test_base_is_the_smallest_that_serves_or_grows_with_the_length() -> None:

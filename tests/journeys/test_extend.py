@@ -79,8 +79,9 @@ def test_auto_tries_everything_and_takes_the_best(
         assert torch.equal(tensor, weights_of(out)[name])
     config = json.loads((out / "config.json").read_text())
     assert config["model"]["trained_length"] == 64
-    turned = config["model"]["position"].startswith("rotary")
-    assert ("with 8 turning pairs prefers like keys" in printed) == turned
+    position = config["model"]["position"]
+    by_base = position.startswith("rotary") and "scaling" not in position
+    assert ("with 8 turning pairs prefers like keys" in printed) == by_base
     # What it carries is used where it writes on past the old length.
     assert main(["generate", str(out), "the dog", "--max-tokens", "40", "--seed", "1"]) == 0
 
@@ -88,7 +89,8 @@ def test_auto_tries_everything_and_takes_the_best(
 def test_what_the_base_of_the_trained_length_bounds_is_said() -> None:
     short = ModelConfig(position="rotary", width=32, heads=2, trained_length=16)
     assert _bound(short).startswith("Base 312.5 with 8 turning pairs prefers like keys up to ")
-    assert _bound(replace(short, position="alibi")) is None
+    for position in ("alibi", "rotary:scaling=linear,factor=4"):
+        assert _bound(replace(short, position=position)) is None
 
 
 def test_fine_tuned_runs_go_on_to_the_bit(

@@ -9,8 +9,9 @@ because no text can exceed them otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from wordorder.errors import BadInput
 from wordorder.extension.base_bound import smallest_base
@@ -272,10 +273,18 @@ def with_lengths(part: Part, shape: ModelShape, length: int) -> Part:
 
 def original_length(model: ModelConfig) -> int:
     """Return the length that a model was trained at before its rotary embedding was scaled."""
-    parts = parse(model.position).parts
-    scaled = [dict(part.options) for part in parts if part.name == "rotary"]
-    lengths = [int(o["original_length"]) for o in scaled if o.get("original_length")]
-    return min(lengths, default=model.trained_length)
+    parts = [dict(part.options) for part in parse(model.position).parts if part.name == "rotary"]
+    return min(
+        (_original_length(options, model) for options in parts), default=model.trained_length
+    )
+
+
+def _original_length(options: Mapping[str, Any], model: ModelConfig) -> int:
+    if options.get("original_length"):
+        return int(options["original_length"])
+    # Linear and NTK scaling know no length, and what is scaled again begins without a factor.
+    divided = options.get("scaling") in ("linear", "ntk")
+    return round(model.trained_length / float(options.get("factor", 1.0) if divided else 1.0))
 
 
 def rotary_part(model: ModelConfig) -> Part | None:
