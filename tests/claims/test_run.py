@@ -163,6 +163,16 @@ def test_a_job_that_trains_is_done_anew_on_another_text(tmp_path: Path) -> None:
         assert len(log.read_text().split()) == done
 
 
+@pytest.mark.parametrize("option", ["words", "languages", "questions"])
+def test_a_job_is_done_anew_on_other_contents_of_a_file(tmp_path: Path, option: str) -> None:
+    file, log, out = tmp_path / "file.txt", tmp_path / "log", str(tmp_path / "claims")
+    given = str(file) if option == "questions" else [str(file)]
+    for words, done in (("one", 1), ("one", 1), ("two", 2)):
+        file.write_text(words)
+        run_claims([claim_of("a", 1, log=str(log), **{option: given})], ClaimPlan(), out=out)
+        assert len(log.read_text().split()) == done
+
+
 def test_a_failed_job_is_told_and_takes_no_other_claim_along(tmp_path: Path) -> None:
     claims = [claim_of("a", -1), claim_of("b", 1)]
     failed, fine = run_claims(claims, ClaimPlan(), out=str(tmp_path / "claims"))

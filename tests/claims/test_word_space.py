@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wordorder.claims import word_space
-from wordorder.claims.claim import FAILS, HOLDS, NOT_TESTABLE, ClaimPlan, Verdict, judge
+from wordorder.claims.claim import FAILS, HOLDS, NOT_TESTABLE, UNDECIDED, ClaimPlan, Verdict, judge
 
 EXAMPLES, ANALOGIES = word_space.CLAIMS
 PLAN = ClaimPlan(seeds=3, words=("books.txt",), questions="questions-words.txt")
@@ -46,6 +46,13 @@ def test_analogies_hold_and_miss() -> None:
     for missed in (0.2, 19.0):
         results = {w.name: {**RIGHT, "percent": missed} for w in ANALOGIES.works(PLAN)}
         assert judge(ANALOGIES, ANALOGIES.read(PLAN, results)).word != HOLDS
+
+
+def test_one_file_of_vectors_is_no_three_trainings() -> None:
+    plan = replace(PLAN, words=("vectors.bin.gz",))
+    assert len(ANALOGIES.works(plan)) == 1
+    found = verdict(ANALOGIES, plan)
+    assert found.word == UNDECIDED and "is one training" in found.measurements.notes[-1]
 
 
 @pytest.mark.parametrize("claim", word_space.CLAIMS, ids=lambda claim: claim.name)

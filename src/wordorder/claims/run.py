@@ -11,6 +11,7 @@ share results. If jobs fail, only claims that need a failed job become undecided
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -141,14 +142,16 @@ def _run_claims(
 def _job(
     work: Work, folder: Path, machine: Mapping[str, Any], text: Mapping[str, Any], cores: int
 ) -> Job:
-    """Return the job of a claim; one that trains on text also depends on its content hash.
+    """Return the job of a claim; one that reads text or other files also depends on their contents.
 
     Args:
         cores: where it runs, all of which a job that measures time uses.
     """
     threads = cores if work.alone else machine.get("threads", 1)
     where = {"folder": str(folder / work.folder)} if work.folder else {}
-    read = {"text": text.get("hash")} if "training" in work.job else {}
+    read: dict[str, Any] = {"text": text.get("hash")} if "training" in work.job else {}
+    if files := _files(work.job):
+        read["contents"] = [_content(name) for name in files]
     return Job(
         work.name,
         work.function,
@@ -238,6 +241,24 @@ def _text(plan: ClaimPlan) -> dict[str, Any]:
     except BadInput as error:
         return {"data": list(plan.data), "error": str(error)}
     return {"data": list(plan.data), "hash": corpus.content_hash, "bytes": corpus.bytes}
+
+
+def _files(job: Mapping[str, Any]) -> list[str]:
+    """Return the files of a user that a job reads beside its text."""
+    given = [*job.get("words", ()), *job.get("languages", ()), job.get("questions")]
+    return [name for name in given if name and isinstance(name, str)]
+
+
+def _content(name: str) -> str:
+    """Return the content hash of a file, or of the text of a folder."""
+    path = user_path(name)
+    if path.is_dir():
+        return load_corpus((name,)).content_hash
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:
