@@ -134,8 +134,6 @@ def _facts(parts: Sequence[MixedPart]) -> dict[str, Any]:
     sums = ("documents", "bytes", *(f"{name}_tokens" for name in PARTS))
     hashes = " ".join(facts["content_hash"] for facts in each)
     facts: dict[str, Any] = {name: sum(one[name] for one in each) for name in sums}
-    if all("training_words" in one for one in each):
-        facts["training_words"] = sum(one["training_words"] for one in each)
     if "chat" in each[0]:
         answers = sum(one["chat"]["answer_tokens"] for one in each)
         facts["chat"] = {**each[0]["chat"], "answer_tokens": answers}
