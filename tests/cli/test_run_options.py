@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from wordorder.cli import run_options
+from wordorder.cli.options.train import read_options
+from wordorder.errors import BadInput
 from wordorder.model import ModelConfig
 
 
@@ -27,3 +29,13 @@ def test_a_run_begun_from_another_keeps_what_followed_from_its_length(
     options = run_options.defaults(["--init", "first", *typed]).run
     assert options.model.position == position
     assert (options.model.width, options.model.heads) == (32, 4)
+
+
+@pytest.mark.parametrize("choice", ["--keep best", "--average ema"])
+def test_a_given_development_text_chooses_without_a_share_of_the_text(choice: str) -> None:
+    typed = ["--preset", "nano", "--development-fraction", "0", *choice.split()]
+    options = read_options([*typed, "--development-data", "b.txt"])
+    assert options.train.has_development
+    with pytest.raises(BadInput) as caught:
+        read_options(typed)
+    assert caught.value.code in ("cli.overruled-keep", "training.average-without-choice")

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_config import TEXT, small_config
 
 from wordorder.cli import find_learning_rate
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput, Failed
-from wordorder.experiments import rate_search
-from wordorder.experiments.calibration import Calibration
+from wordorder.experiments import calibration, rate_search
+from wordorder.experiments.calibration import Calibration, config_of
 from wordorder.experiments.jobs import Job, Outcome
 from wordorder.experiments.rate_search import PICTURE, RateSearch, search
 from wordorder.model import ModelConfig
 from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
+from wordorder.training.initial_run import with_initial_run
+from wordorder.training.start import train
 
 SMALL = ModelConfig(width=16, layers=1, heads=2, trained_length=16)
 Loss = Callable[[float, int], float | None]
@@ -48,9 +52,8 @@ def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
             return outcomes
 
         monkeypatch.setattr(rate_search, "run_what_is_left", run)
-        values = {"steps": 1000, "out": str(tmp_path / "run"), **options}
-        config = TrainConfig(SMALL, data=(str(text),), tokenizer="bytes", **values)
-        return search(config)
+        values = {"steps": 1000, "out": str(tmp_path / "run"), "tokenizer": "bytes", **options}
+        return search(TrainConfig(**{"model": SMALL, "data": (str(text),), **values}))
 
     return find
 
@@ -78,6 +81,29 @@ def test_the_dropout_is_that_of_the_long_run(searched: Callable[..., RateSearch]
     jobs: list[Job] = []
     searched(bowl(1.0), jobs, steps=4000)
     assert jobs[0].settings["model"]["dropout"] == 0.3  # more than seven passes
+
+
+def test_the_tokens_are_those_of_the_run_that_is_fine_tuned(
+    searched: Callable[..., RateSearch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "first.txt").write_text(TEXT)
+    config = small_config(tmp_path / "first.txt", tmp_path / "first")
+    model = replace(config.model, vocabulary_size=270)
+    first = train(replace(config, model=model, tokenizer="bpe"))
+    jobs: list[Job] = []
+    searched(bowl(1.0), jobs, init=str(first.folder), tokenizer="bpe")
+    assert jobs[0].settings["model"]["vocabulary_size"] == 270
+    config = config_of(jobs[0].settings)
+    assert with_initial_run(config, trust=False)[0].model == config.model
+    texts = []
+    monkeypatch.setattr(calibration, "measure", lambda _, model, *__: Compute("cpu", 1))
+    monkeypatch.setattr(calibration, "SECONDS_TIMED", 0)
+    at_rest = calibration._at_rest
+    monkeypatch.setattr(
+        calibration, "_at_rest", lambda *given: texts.append(given[2]) or at_rest(*given)
+    )
+    calibration.time_baseline(jobs[0].settings, lambda *_: None)
+    assert texts[0].tokenizer.content_hash == first.tokenizer.content_hash
 
 
 def test_the_search_goes_on_past_an_edge(searched: Callable[..., RateSearch]) -> None:
@@ -110,6 +136,7 @@ def test_runs_that_fail_are_named_and_never_suggested(
     with pytest.raises(Failed) as caught:
         searched(lambda factor, seed: None, overwrite=True)
     assert caught.value.code == "experiments.search-without-result"
+    assert "the loss is not finite" in str(caught.value)
 
 
 def test_a_search_with_other_settings_is_not_continued(

@@ -284,6 +284,14 @@ def test_held_out_text_of_ones_own_is_all_of_a_part_and_none_of_it_is_trained_on
     assert described_parts["validation"] == "2 documents of --validation-data"
 
 
+def test_copies_dropped_beside_held_out_text_have_a_note() -> None:
+    text = "a text that is given twice, " * 9
+    own = (Document(text, "0"), Document(f"{text}\n", "1"))
+    split = split_corpus(Corpus("made", own + assigned("validation", "new text")), 0.1, 0.04)
+    assert len(split.training.documents) == 1
+    assert split.notes == ("1 of 2 documents repeat the text of another and were dropped",)
+
+
 def test_validation_text_comes_before_development_text_and_both_before_training_text() -> None:
     texts = assigned("validation", "a b") + assigned("development", "a  b", "c") + (
         Document("c ", "0"), Document("a b", "1"), Document("d", "2"))  # fmt: skip

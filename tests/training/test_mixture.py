@@ -91,6 +91,26 @@ def test_a_batch_has_the_rows_of_each_text(texts: tuple[Path, Path], tmp_path: P
     )
 
 
+def test_documents_held_out_in_one_text_and_trained_on_in_another_have_a_note(
+    tmp_path: Path,
+) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for n in range(40):
+        (many / f"{n}.txt").write_text(f"{n} bees see {n * n} seas. " * 9, encoding="utf-8")
+    config = replace(small_config(many, tmp_path / "run"), development_fraction=0.0)
+
+    def notes(*names: Path) -> list[str]:
+        data = tuple(f"{name}=1" for name in names)
+        return read_training_data(replace(config, data=data)).facts["notes"]
+
+    (note,) = notes(many, many / "18.txt")
+    assert note.startswith("1 document is in several texts of the mixture, split differently")
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes((many / "18.txt").read_bytes())
+    assert not notes(copy, many / "18.txt")  # held out alike
+
+
 def test_each_part_is_reported_and_the_loss_is_their_mean(
     texts: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from small_config import small_config
 
 from wordorder.cli.main import main
 from wordorder.errors import BadInput
+from wordorder.model import ModelConfig
 from wordorder.text.sharded.array import ShardedArray
 from wordorder.text.sharded.folder import open_sharded
 from wordorder.text.sharded.prepare import StoreConfig, prepare
@@ -143,6 +144,22 @@ def test_stores_are_parts_of_a_mixture(text: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         read_training_data(replace(config, data=mixed, tokenizer="bpe"))
     assert caught.value.code == "training.store-other-tokenizer"
+
+
+def test_a_vocabulary_of_another_size_than_the_stores_has_a_note(
+    text: Path, tmp_path: Path
+) -> None:
+    store = stored(text, tokenizer="bpe", vocabulary_size=300)
+    config = replace(small_config(store, tmp_path / "a"), tokenizer="bpe")
+
+    def notes(size: int, data: str) -> list[str]:
+        model = replace(config.model, vocabulary_size=size)
+        return read_training_data(replace(config, model=model, data=(data,))).facts["notes"]
+
+    for data in (str(store), f"{store}=1"):
+        assert "--vocabulary-size 280 has no effect" in " ".join(notes(280, data))
+        for size in (300, ModelConfig.vocabulary_size):
+            assert "--vocabulary-size" not in " ".join(notes(size, data))
 
 
 def test_masked_tokens_need_no_other_store(text: Path, tmp_path: Path) -> None:

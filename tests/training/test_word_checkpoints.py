@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from small_config import small_config
 
 from wordorder.cli.main import main
+from wordorder.training.config import TrainConfig
 from wordorder.training.run import Run
-from wordorder.training.word_checkpoints import steps_of, words_of
+from wordorder.training.training_data import read_training_data
+from wordorder.training.word_checkpoints import steps_of, words_of, words_per_token
 
 WORDS = "a small text of words in order."
 TRAIN = (
@@ -33,12 +37,39 @@ def test_numbers_are_spelled_with_units() -> None:
 
 
 def test_words_become_steps_by_the_words_per_token_of_the_text() -> None:
-    facts = {"training_tokens": 4000, "training_words": 1000}
-    assert steps_of(("1", "100", "0.1K", "101"), facts, 100) == {
+    assert steps_of(("1", "100", "0.1K", "101"), 0.25, 100) == {
         1: ["1"],
         4: ["100", "0.1K"],
         5: ["101"],
     }
+
+
+def of(config: TrainConfig, data: Path | tuple[str, ...], length: int = 16) -> float:
+    """Return the words for each token that a run on some data reads."""
+    model = replace(config.model, trained_length=length)
+    data = data if isinstance(data, tuple) else (str(data),)
+    config = replace(config, data=data, model=model, checkpoint_at_words=("1",))
+    training_data = read_training_data(config)
+    return words_per_token(training_data, training_data.batches(config))
+
+
+def test_the_words_of_a_mixture_go_by_the_weights(folder: Path) -> None:
+    Path("long.txt").write_text("incomprehensibilities " * 200, encoding="utf-8")
+    config = small_config(folder / "text.txt", folder / "run")
+    short, long = of(config, Path("text.txt")), of(config, Path("long.txt"))
+    assert of(config, ("text.txt=3", "long.txt=1")) == pytest.approx(0.75 * short + 0.25 * long)
+
+
+def test_padding_and_cut_ends_of_conversations_have_no_words(folder: Path) -> None:
+    rows = [{"prompt": f"{n:03} a", "answer": "b c"} for n in range(40)]
+    longer = [{**row, "answer": "b c" + " d e" * 30} for row in rows]
+    config = small_config(folder / "text.txt", folder / "run")
+    for name, each in {"pairs": rows, "longer": longer}.items():
+        Path(f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in each))
+    # A row of 16 tokens has room for one pair, of 4 words.
+    assert of(config, Path("pairs.jsonl"), 16) == 4 / 16
+    # About a word for two bytes, however many are cut.
+    assert of(config, Path("longer.jsonl"), 40) == pytest.approx(1 / 2, rel=0.05)
 
 
 def test_each_is_a_run_that_commands_take(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ def find(options: TrainOptions, arguments: list[str]) -> int:
     command = shlex.join(["wordorder", "train", *arguments])
     folder = folder_of(config)
     with show.closing(folder.with_name(f"{folder.name}-rates")):
-        found = search(config, show=show, command=command)
+        found = search(config, show=show, command=command, trust=options.trust)
     following = next_command(found, arguments)
     if options.json:
         print(json.dumps(_as_json(found, following)))

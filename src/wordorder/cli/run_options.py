@@ -257,7 +257,7 @@ def _overruling(options: RunOptions) -> Iterator[tuple[bool, str, str, BadInput]
         ),
     )
     yield (
-        options.keep == "best" and not options.development_fraction,
+        options.keep == "best" and not options.has_development,
         "development_fraction",
         "keep",
         BadInput(

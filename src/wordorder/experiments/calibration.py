@@ -23,9 +23,9 @@ from wordorder.experiments.runner import run_jobs
 from wordorder.model import ModelConfig, make_model, shape_of
 from wordorder.training import loop
 from wordorder.training.compute import Compute, compiled, measure, pick_device, use
-from wordorder.training.config import TrainConfig, with_vocabulary
+from wordorder.training.config import TrainConfig
+from wordorder.training.initial_run import with_initial_run
 from wordorder.training.plan import memory_bytes, peak_bytes
-from wordorder.training.training_data import read_training_data
 
 SECONDS_TIMED = 3.0  # seconds of steps, at the same time as those of the other processes
 ROUNDS = 7  # rounds of one step with each embedding
@@ -129,8 +129,7 @@ def costs(
 def time_baseline(job: Settings, tell: Tell) -> dict[str, Any]:
     """Return the fastest machine settings for one process, and its seconds per step."""
     config = config_of(job)
-    material = read_training_data(config)
-    config = with_vocabulary(config, material.tokenizer.vocabulary_size)
+    config, material, _ = with_initial_run(config, trust=True)
     model = make_model(config.model)
     model.initialise(config.seed)
     device = pick_device(config.device)
@@ -154,8 +153,7 @@ def time_baseline(job: Settings, tell: Tell) -> dict[str, Any]:
 def time_positions(job: Settings, tell: Tell) -> dict[str, Any]:
     """Return the costs of all embeddings, timed in turn."""
     config, machine = config_of(job), Compute(**job["machine"])
-    material = read_training_data(config)
-    config = with_vocabulary(config, material.tokenizer.vocabulary_size)
+    config, material, _ = with_initial_run(config, trust=True)
     trainings = {}
     for position in job["positions"]:
         model = replace(config.model, position=position)

@@ -39,14 +39,13 @@ from wordorder.training.config import (
     TrainConfig,
     budget_seconds,
     folder_of,
-    with_vocabulary,
     with_whole_paths,
 )
+from wordorder.training.initial_run import with_initial_run
 from wordorder.training.plan import readable_seconds
 from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
 from wordorder.training.size import with_dropout
-from wordorder.training.training_data import read_training_data
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 SHARE, FEWEST_STEPS = 0.25, 100
@@ -117,7 +116,11 @@ class RateSearch:
 
 
 def search(
-    config: TrainConfig, *, show: Progress | None = None, command: str | None = None
+    config: TrainConfig,
+    *,
+    show: Progress | None = None,
+    command: str | None = None,
+    trust: bool = False,
 ) -> RateSearch:
     """Search for the learning rates of a run; the same call continues an interrupted search.
 
@@ -125,6 +128,7 @@ def search(
         config: of the run, which is not trained; the search is in its folder's name with -rates.
         show: receives progress.
         command: the command line, for the model cards.
+        trust: allow the code of a user-defined embedding in `config.init` to run.
 
     Raises:
         BadInput: the text is too short to choose by, or the folder holds something else.
@@ -135,12 +139,13 @@ def search(
     folder = folder.with_name(f"{folder.name}-rates")
     config = with_whole_paths(replace(config, keep="last", average="none"))
     with held(folder):
-        return _search(folder, config, show, command)
+        return _search(folder, config, show, command, trust)
 
 
-def _search(folder: Path, config: TrainConfig, show: Progress, command: str | None) -> RateSearch:
-    data = read_training_data(config)
-    config = with_vocabulary(config, data.tokenizer.vocabulary_size)
+def _search(
+    folder: Path, config: TrainConfig, show: Progress, command: str | None, trust: bool
+) -> RateSearch:
+    config, data, _ = with_initial_run(config, trust=trust)
     asked = {**as_job(replace(config, out=None, overwrite=False)), "text": data.facts["split"]}
     asked = json.loads(json.dumps({**asked, "content_hash": data.facts["content_hash"]}))
     resumes = goes_on(folder, SEARCH, overwrite=config.overwrite)
@@ -165,12 +170,6 @@ def _search(folder: Path, config: TrainConfig, show: Progress, command: str | No
     config = with_dropout(config, data.batches(config).epoch(record["run_steps"]))
     losses, text = _losses(folder, config, record, show, command)
     found = RateSearch(folder, config, record["steps"], record["run_steps"], text, losses)
-    if not found.means:
-        raise Failed(
-            f"no run of the search ended; {folder} has them: lower --learning-rate and "
-            "--matrix-learning-rate",
-            code="experiments.search-without-result",
-        )
     _write(folder, {**record, "text": text, "losses": {f"{f:g}": v for f, v in losses.items()}})
     _draw(found)
     return found
@@ -179,9 +178,14 @@ def _search(folder: Path, config: TrainConfig, show: Progress, command: str | No
 def _losses(
     folder: Path, config: TrainConfig, record: dict[str, Any], show: Progress, command: str | None
 ) -> tuple[Losses, str]:
-    """Return the losses of each factor, in ascending order, and the name of their text."""
+    """Return the losses of each factor, in ascending order, and the name of their text.
+
+    Raises:
+        Failed: no factor has a loss of every seed.
+    """
     settled = Calibration(**{n: record[n] for n in Calibration.__dataclass_fields__})
     losses: Losses = {}
+    errors: list[str] = []
     texts, tried, factors = set(), set(), FACTORS
     while factors:
         cells = [(factor, seed) for factor in factors for seed in SEEDS]
@@ -201,8 +205,17 @@ def _losses(
             if outcome.error is None:
                 ended.append(outcome.result["validation_loss"])
                 texts.add(outcome.result["text"])
+            else:
+                errors.append(outcome.error)
         tried |= set(factors)
         factors = further(losses, tried)
+    if not any(len(each) == len(SEEDS) for each in losses.values()):
+        # The first run has the lowest rates, so it is the least likely to have diverged.
+        raise Failed(
+            f"no rate of the search has a loss of both seeds; {folder} has their runs, and the "
+            f"first that failed says: {errors[0]}",
+            code="experiments.search-without-result",
+        )
     return dict(sorted(losses.items())), " and ".join(sorted(texts))
 
 

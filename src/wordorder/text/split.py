@@ -34,7 +34,7 @@ from wordorder.errors import BadInput
 from wordorder.patience import notify_if_slow
 from wordorder.settings import checked
 from wordorder.text.corpus import Corpus, Document
-from wordorder.text.split_notes import PARTS, notes_of
+from wordorder.text.split_notes import PARTS, note_of_copies, notes_of
 
 # Recorded with every run: increase it when the same corpus and fractions give other parts.
 VERSION = 2
@@ -60,17 +60,20 @@ class Split:
             `documents` (number in all, of different ones, and in each part); with `assigned`, the
             parts that the user has chosen, also `dropped`, the number of documents left out
             because they equal one of these.
+        cut_notes: remarks on how a part that the user has not chosen was cut from the remaining
+            text. Not in `facts`, by which the splits of earlier versions are compared.
     """
 
     training: Corpus
     development: Corpus | None
     validation: Corpus
     facts: dict[str, Any]
+    cut_notes: tuple[str, ...] = ()
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """Remarks on copies and repeated lines, one sentence each."""
-        return notes_of(self.facts, self.training, self.validation)
+        return self.cut_notes + notes_of(self.facts, self.training, self.validation)
 
 
 @notify_if_slow("splitting the text")
@@ -132,17 +135,19 @@ def _split_around(corpus: Corpus, validation: float, development: float) -> Spli
         name: 0.0 if assigned[name] else fraction
         for name, fraction in (("validation", validation), ("development", development))
     }
-    parts = [training, chosen, assigned["validation"]]
+    parts, cut_notes = [training, chosen, assigned["validation"]], ()
     for place, name in enumerate(PARTS):
         if fractions.get(name):
             cut = split_corpus(replace(corpus, documents=training), fractions[name])
             training = parts[0] = list(cut.training.documents)
             parts[place] = list(cut.validation.documents)
+            cut_notes = note_of_copies(cut.facts)
     different = len(_copies(corpus.documents))
     shares = fractions["validation"], fractions["development"]
     facts = split_facts("assigned", shares, len(corpus.documents), different, counts_of(parts))
     chosen_by_user = [name for name in PARTS if assigned[name]]
-    return _split_of(corpus, parts, {**facts, "assigned": chosen_by_user, "dropped": dropped})
+    facts |= {"assigned": chosen_by_user, "dropped": dropped}
+    return replace(_split_of(corpus, parts, facts), cut_notes=cut_notes)
 
 
 def counts_of(parts: Sequence[Sequence[Document]]) -> dict[str, int]:

@@ -60,7 +60,7 @@ def notes_of(facts: Mapping[str, Any], training: Corpus, validation: Corpus) -> 
         facts: `Split.facts`.
     """
     return (
-        _note_of_copies(facts)
+        note_of_copies(facts)
         + _note_of_dropped(facts)
         + _note_of_repeated_lines(training, validation)
     )
@@ -97,7 +97,8 @@ def _cut_documents(counts: Mapping[str, int]) -> str:
     return f"{counts['validation']} of {counts['different']} documents (others are too short)"
 
 
-def _note_of_copies(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def note_of_copies(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a remark on equal documents, if there are any."""
     counts = facts["documents"]
     copies = counts["all"] - counts["different"]
     if not copies or facts["rule"] == "assigned":

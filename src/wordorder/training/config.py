@@ -165,7 +165,7 @@ class TrainConfig:
                 code="training.held-out-data-of-mixture",
             )
         check_fractions(self.validation_fraction, self.development_fraction)
-        if self.average != "none" and (self.keep == "last" or not self.development_fraction):
+        if self.average != "none" and (self.keep == "last" or not self.has_development):
             setting = "--keep last" if self.keep == "last" else "--development-fraction 0"
             raise BadInput(
                 f"--average {self.average} is kept if it is better on the development text, "
@@ -201,6 +201,11 @@ class TrainConfig:
                 "--no-causal, or add --objective masked-token",
                 code="training.next-token-bidirectional",
             )
+
+    @property
+    def has_development(self) -> bool:
+        """Whether a development text is configured: a share of the text, or text of its own."""
+        return bool(self.development_fraction or self.development_data)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON, without those of the model.

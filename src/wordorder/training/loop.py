@@ -100,9 +100,11 @@ class _Work:
         config = training.config
         self.at_words: dict[int, list[str]] = {}
         if config.checkpoint_at_words:
-            facts = training.training_data.facts
-            counts = config.checkpoint_at_words
-            self.at_words = word_checkpoints.steps_of(counts, facts, tokens_per_step(config))
+            self.at_words = word_checkpoints.steps_of(
+                config.checkpoint_at_words,
+                word_checkpoints.words_per_token(training.training_data, training.batches),
+                tokens_per_step(config),
+            )
 
     def decide(self) -> None:
         """Make the decisions before the next step; they are on the disk when this returns."""

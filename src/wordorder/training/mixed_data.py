@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
 from wordorder.text.chat_template import ChatTemplate
 from wordorder.text.corpus import Corpus, merged
 from wordorder.text.data_names import WeightedName
 from wordorder.text.load import load_corpus
 from wordorder.text.sharded.folder import ShardedText, is_store, open_sharded
-from wordorder.text.split import split_corpus
+from wordorder.text.split import Split, document_key, split_corpus
 from wordorder.text.split_notes import PARTS
 from wordorder.text.tokenizer import FITTED_ON, Tokenizer
 from wordorder.training.config import TrainConfig
@@ -60,8 +61,10 @@ def read_mixture(
             "then on the conversations with --init RUN",
             code="training.mixed-chats-and-text",
         )
+    fractions = config.validation_fraction, config.development_fraction
+    splits = [(corpus, split_corpus(corpus, *fractions)) for corpus in corpora.values()]
     tokenizer, template, fitted_on, notes = _tokenizer(
-        config, list(stores.values()), list(corpora.values()), tokenizer, chat
+        config, list(stores.values()), splits, tokenizer, chat
     )
     parts = []
     for name, weight in mixture:
@@ -72,7 +75,7 @@ def read_mixture(
         parts.append(MixedPart(name, weight or 0.0, data))
     facts = _facts(parts)
     facts["fitted_on"] = fitted_on
-    facts["notes"] += notes
+    facts["notes"] += notes + _note_of_both(splits)
     first = parts[0].data
     development = next((p.data.development for p in parts if p.data.development is not None), None)
     return replace(first, facts=facts, development=development, parts=tuple(parts))
@@ -81,25 +84,48 @@ def read_mixture(
 def _tokenizer(
     config: TrainConfig,
     stores: Sequence[ShardedText],
-    corpora: Sequence[Corpus],
+    splits: Sequence[tuple[Corpus, Split]],
     tokenizer: Tokenizer | None,
     chat: Mapping[str, Any] | None,
 ) -> tuple[Tokenizer, ChatTemplate | None, str | None, tuple[str, ...]]:
     """Return the tokenizer of all parts, the chat template, on what it was fitted, and notes."""
-    whole = merged(corpora)
+    whole = merged([corpus for corpus, _ in splits])
     template = stored_template(config, stores[0]) if stores else template_of(config, whole, chat)
     fitted_on, requested_size = None, None
     if tokenizer is None and stores:
         tokenizer = stored_tokenizer(config, stores[0], template)
         fitted_on = stores[0].index["fitted_on"]
     elif tokenizer is None:
-        fractions = config.validation_fraction, config.development_fraction
-        training = merged([split_corpus(corpus, *fractions).training for corpus in corpora])
+        training = merged([split.training for _, split in splits])
         tokenizer = fitted_tokenizer(config, training, whole, template)
         fitted_on = FITTED_ON.get(config.tokenizer)
         requested_size = config.model.vocabulary_size if config.tokenizer == "bpe" else None
-    notes = tokenizer.notes(whole, requested_size) if corpora else ()
+    notes = tokenizer.notes(whole, requested_size) if splits else ()
     return tokenizer, template, fitted_on, notes
+
+
+def _note_of_both(splits: Sequence[tuple[Corpus, Split]]) -> tuple[str, ...]:
+    """Return a remark if documents are trained on in one text and held out in another.
+
+    Not here: the documents of stores, of which only tokens are kept.
+    """
+    uses: dict[bytes, set[str]] = {}
+    for corpus, split in splits:
+        pieces = {part: getattr(split, part) for part in PARTS}
+        if split.facts["rule"] == "tail":  # which cuts the copies of a document alike in all texts
+            pieces = {"cut": corpus}
+        for part, documents in pieces.items():
+            for document in documents.documents if documents else ():
+                uses.setdefault(document_key(document.text), set()).add(part)
+    held_out = {"development", "validation"}
+    both = sum(len(parts) > 1 and parts != held_out for parts in uses.values())
+    if not both:
+        return ()
+    verb = "is" if both == 1 else "are"
+    return (
+        f"{counted(both, 'document')} {verb} in several texts of the mixture, split differently, "
+        "so held-out text is trained on and losses are too low: give each document in one text",
+    )
 
 
 def _facts(parts: Sequence[MixedPart]) -> dict[str, Any]:
@@ -108,8 +134,6 @@ def _facts(parts: Sequence[MixedPart]) -> dict[str, Any]:
     sums = ("documents", "bytes", *(f"{name}_tokens" for name in PARTS))
     hashes = " ".join(facts["content_hash"] for facts in each)
     facts: dict[str, Any] = {name: sum(one[name] for one in each) for name in sums}
-    if all("training_words" in one for one in each):
-        facts["training_words"] = sum(one["training_words"] for one in each)
     if "chat" in each[0]:
         answers = sum(one["chat"]["answer_tokens"] for one in each)
         facts["chat"] = {**each[0]["chat"], "answer_tokens": answers}

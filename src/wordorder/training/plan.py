@@ -218,7 +218,7 @@ def peak_bytes(config: TrainConfig, model: TokenModel, ranks: int = 1, device: s
 
 def _bytes_without_batch(config: TrainConfig, model: TokenModel, device: str) -> int:
     averages = int(config.average != "none")
-    copies = averages + (5 if config.keep == "best" and config.development_fraction else 4)
+    copies = averages + (5 if config.keep == "best" and config.has_development else 4)
     if device == "cpu":  # weights, moments and averages while a checkpoint is written
         copies += 3 + averages
     return INTERPRETER_BYTES + 4 * copies * sum(p.numel() for p in model.parameters())

@@ -36,11 +36,11 @@ from wordorder.training.compute import (
 from wordorder.training.config import (
     TrainConfig,
     folder_of,
-    with_vocabulary,
     with_whole_paths,
 )
 from wordorder.training.display import Display
 from wordorder.training.follower import lead
+from wordorder.training.initial_run import with_initial_run
 from wordorder.training.initial_weights import weights_of
 from wordorder.training.plan import (
     Plan,
@@ -50,7 +50,6 @@ from wordorder.training.plan import (
 from wordorder.training.preconditions import (
     check_extras,
     check_sample_prompt,
-    with_tokenizer_from,
 )
 from wordorder.training.preparation import Preparation, memory_explained, prepare
 from wordorder.training.process_state import isolated_process_state
@@ -153,11 +152,7 @@ def train_in_held_folder(
             "more, or leave --shard out",
             code="training.shard-alone",
         )
-    first = Run.load(config.init, trust=trust) if config.init else None
-    if first:
-        config = with_tokenizer_from(first, config)
-    training_data = read_training_data(config, *((first.tokenizer, first.chat) if first else ()))
-    config = with_vocabulary(config, training_data.tokenizer.vocabulary_size)
+    config, training_data, first = with_initial_run(config, trust=trust)
     check_sample_prompt(config, training_data.tokenizer)
     for note in notes_on_text(first.config["data"], training_data.facts) if first else ():
         show.say(note)

@@ -39,7 +39,7 @@ def of_store(config: TrainConfig, name: str, tokenizer: Tokenizer | None) -> Tra
     tokenizer = stored_tokenizer(config, text, template, tokenizer)
     stores = {part: text.store(part, tokenizer) for part in PARTS}
     length = config.model.trained_length
-    index, notes = text.index, _notes(config, text)
+    index, notes = text.index, _notes(config, text, tokenizer)
     development = stores["development"]
     if template is None and development is not None and len(development) <= length:
         development = None
@@ -163,14 +163,32 @@ def _check_split(config: TrainConfig, text: ShardedText) -> None:
             )
 
 
-def _notes(config: TrainConfig, text: ShardedText) -> list[str]:
-    """Return remarks on options that were decided when a store was prepared."""
+def _notes(config: TrainConfig, text: ShardedText, tokenizer: Tokenizer) -> list[str]:
+    """Return remarks on options that were decided when a store was prepared.
+
+    Args:
+        tokenizer: that of the store, with a mask token if the objective needs one.
+    """
     options = {
         "--field": (config.field, PLAIN_FIELD),
         "--most-bytes": (config.most_bytes, MOST_STREAMED),
     }
-    return [
-        f"{option} {value} has no effect: {printable(text.folder)} is a store"
+    place, size = printable(text.folder), config.model.vocabulary_size
+    notes = [
+        f"{option} {value} has no effect: {place} is a store"
         for option, (value, default) in options.items()
         if value != default
     ]
+    sizes = {
+        type(config.model).vocabulary_size,
+        text.index["config"]["vocabulary_size"],  # its text may have had too few pairs for as many
+        text.tokenizer.vocabulary_size,
+        tokenizer.vocabulary_size,
+    }
+    # With --init the size is that of the first run, which may lack the tokens of a template.
+    if config.init is None and size not in sizes:
+        notes.append(
+            f"--vocabulary-size {size} has no effect: the store {place} was encoded with "
+            f"{text.tokenizer.vocabulary_size:,} tokens"
+        )
+    return notes

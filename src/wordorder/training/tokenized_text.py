@@ -220,6 +220,9 @@ def within_context(training_data: TrainingData, length: int, name: str) -> Train
                 code="training.no-answer-in-context",
             )
     facts = training_data.facts
+    if "training_words" in facts:  # of a store only their sum is known, so their share is kept
+        kept = len(parts["training"]) / len(training_data.training)
+        facts["training_words"] = max(1, round(kept * facts["training_words"]))
     for part, store in parts.items():
         facts[f"{part}_tokens"] = len(store)
     if cut:

@@ -3,14 +3,15 @@
     runs/mine/words/1M    config.json  tokenizer.json  model.safetensors
 
 Words are separated by whitespace. Tokens are counted while training, and converted by the words per
-token of the training text; text that is read again counts again.
+token of the training text; text that is read again counts again. Padding between conversations has
+no words.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,34 @@ def words_of(count: str) -> float:
     return float(count.rstrip("KMB")) * UNITS.get(count[-1], 1)
 
 
+def words_per_token(training_data: Any, batches: Any) -> float:
+    """Return the number of words for each token of the batches, padding included.
+
+    Args:
+        training_data: a `TrainingData`, whose `facts` have the number of words.
+        batches: its batches.
+    """
+    if training_data.parts:
+        parts = zip(training_data.parts, batches.parts, strict=True)
+        return math.fsum(part.weight * words_per_token(part.data, own) for part, own in parts)
+    facts, packing = training_data.facts, batches.packing
+    padded = packing.rows * packing.context_length if packing else facts["training_tokens"]
+    return float(facts["training_words"] / padded)
+
+
 def steps_of(
-    counts: Sequence[str], facts: Mapping[str, Any], tokens_per_step: int
+    counts: Sequence[str], words_per_token: float, tokens_per_step: int
 ) -> dict[int, list[str]]:
     """Return the numbers of words by the step after which the model has read them.
 
     Args:
         counts: numbers of words, as they were typed.
-        facts: of the data: tokens and words of the training text.
+        words_per_token: of the batches.
+        tokens_per_step: padding included.
     """
     by_step: dict[int, list[str]] = {}
     for count in counts:
-        tokens = words_of(count) * facts["training_tokens"] / facts["training_words"]
+        tokens = words_of(count) / words_per_token
         by_step.setdefault(max(1, math.ceil(tokens / tokens_per_step)), []).append(count)
     return by_step
 
