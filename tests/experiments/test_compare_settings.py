@@ -11,6 +11,7 @@ import pytest
 
 from wordorder.errors import BadInput
 from wordorder.experiments.compare import CompareConfig, compare
+from wordorder.experiments.report import read_summary
 from wordorder.experiments.runner import Progress
 
 
@@ -71,6 +72,22 @@ def test_looks_at_the_results_are_counted(config: CompareConfig) -> None:
     for seeds, looks in ((1, []), (2, [2]), (2, [2]), (3, [2, 3])):
         compare(replace(few, seeds=seeds))
         assert record(config)["looks"] == looks
+
+
+def test_embeddings_left_out_of_the_report_are_counted_by_the_correction(
+    done: CompareConfig,
+) -> None:
+    """Their lines stay in results.jsonl, however often the report is written without them."""
+    fewer = replace(done, positions=("none", "learned"))
+    for _ in range(2):
+        compare(fewer)
+        summary = read_summary(Path(fewer.out))
+        change = summary.results[1].against_baseline
+        assert change is not None and change.compared == 2
+        assert summary.left_out == ("alibi",)
+    compare(done)
+    lines = (Path(done.out) / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 6 and read_summary(Path(done.out)).left_out == ()
 
 
 def test_many_passes_are_said_before_anything_runs(config: CompareConfig) -> None:

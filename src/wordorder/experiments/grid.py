@@ -1,7 +1,8 @@
 """The runs of a comparison, and their lines in results.jsonl.
 
 When a run ends, its line is written at once, in the order of the grid, so that results are
-available if the comparison is interrupted.
+available if the comparison is interrupted. The lines of embeddings that were compared before and
+are left out now come last.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from wordorder.experiments.paired_run import MEASURES, train_and_measure
 from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
 from wordorder.names import file_name
 from wordorder.numerals import counted
+from wordorder.training.metrics import read
 from wordorder.training.plan import readable_seconds
 
 SECONDS_TO_START = 5.0  # of a process: imports and reading the text
@@ -43,12 +45,16 @@ def run(
     folder: Path, record: Comparison, show: Progress, cluster: ClusterLauncher | None = None
 ) -> None:
     """Run the remaining cells of the grid, and write the line of every run."""
-    cells = cells_of(folder, record)
+    cells, path = cells_of(folder, record), folder / "results.jsonl"
+    # Lines of embeddings that this report leaves out stay: its correction counts them.
+    others = [
+        line for line in read(path, of_steps=False) if line.get("position") not in record.positions
+    ]
 
     def write(outcomes: Sequence[Outcome | None]) -> None:
         ended = [(cell, each) for cell, each in zip(cells, outcomes, strict=True) if each]
-        lines = [json.dumps(line_of(folder, cell, outcome)) for cell, outcome in ended]
-        write_text(folder / "results.jsonl", "".join(f"{line}\n" for line in lines))
+        lines = [*(line_of(folder, cell, outcome) for cell, outcome in ended), *others]
+        write_text(path, "".join(f"{json.dumps(line)}\n" for line in lines))
 
     run_cells(record, cells, record.measure, show, write, cluster)
 
