@@ -89,7 +89,7 @@ class CompareConfig:
     """the reference of differences; None: rotary if it is compared, else the first"""
     seeds: Annotated[int, Interval(ge=0, le=10_000)] = 3
     lengths: tuple[Positive, ...] = LENGTHS
-    """context lengths, relative to the trained length"""
+    """context lengths, relative to the trained length; 1 is always measured, for the changes"""
     pack: bool = False
     """whether contexts may cross document boundaries"""
     tune: bool = False
@@ -118,6 +118,7 @@ class CompareConfig:
                 "--lengths is empty: give multiples of the trained length, such as 1 2 4",
                 code="experiments.no-lengths",
             )
+        object.__setattr__(self, "lengths", tuple(sorted({1, *self.lengths})))
         if self.baseline is not None and self.baseline not in self.positions:
             raise BadInput(
                 f"--baseline {self.baseline} is not among the --positions: choose from "
