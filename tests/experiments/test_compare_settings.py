@@ -38,6 +38,27 @@ def test_settings_that_change_runs_ask_for_another_folder(
     assert not ran
 
 
+def test_a_setting_that_is_newer_than_the_comparison_has_the_value_it_was_trained_with(
+    config: CompareConfig,
+) -> None:
+    config = replace(config, seeds=0)
+    compare(config)
+    older(config, "auto_size")
+    compare(config)
+    with pytest.raises(BadInput, match="with recompute False, not True: choose another"):
+        compare(replace(config, train=changed(config, "recompute", True)))
+    older(config, "development_fraction")  # there was no development text
+    with pytest.raises(BadInput, match=r"with development_fraction 0\.0, not 0\.04: choose"):
+        compare(config)
+
+
+def older(config: CompareConfig, setting: str) -> None:
+    """Remove a setting from a comparison's record."""
+    written = record(config)
+    del written["asked"][setting]
+    (Path(config.out) / "comparison.json").write_text(json.dumps(written), encoding="utf-8")
+
+
 def test_settings_that_change_the_report_say_what_happens(config: CompareConfig) -> None:
     """One line each: measured again, another baseline, fewer seeds, embeddings left out."""
 

@@ -37,7 +37,7 @@ from wordorder.experiments.tuning import tune
 from wordorder.experiments.wording import listed
 from wordorder.folders import FolderKind
 from wordorder.locks import held
-from wordorder.model import shape_of
+from wordorder.model import ModelConfig, shape_of
 from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import LARGEST, Positive, Threads, check
@@ -278,6 +278,18 @@ def _asked(config: CompareConfig) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in NOT_SHARED}
 
 
+def _complete(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the shared settings of a record, with the values of those that it leaves out.
+
+    Those are settings at their defaults and settings that its version did not have.
+    """
+    model = ModelConfig()
+    train = TrainConfig.from_dict({}, model)  # knows what trained before a setting existed
+    absent = {**asdict(train), **asdict(model), "defaults": 1, "tune": False}
+    values = {n: v for n, v in {**absent, **asked}.items() if n not in (*NOT_SHARED, "model")}
+    return dict(json.loads(json.dumps(values)))
+
+
 def _before(folder: Path, config: CompareConfig) -> Comparison | None:
     """Return the record of an existing comparison to resume; None if there is none.
 
@@ -287,10 +299,11 @@ def _before(folder: Path, config: CompareConfig) -> Comparison | None:
     if not goes_on(folder, COMPARISON, overwrite=config.overwrite):
         return None
     record = Comparison.read(folder)
-    for name, value in json.loads(json.dumps(_asked(config))).items():
-        if record.asked.get(name) != value:
+    before = _complete(record.asked)
+    for name, value in _complete(_asked(config)).items():
+        if before[name] != value:
             raise BadInput(
-                f"{folder} holds a comparison with {name} {record.asked.get(name)}, not {value}: "
+                f"{folder} holds a comparison with {name} {before[name]}, not {value}: "
                 "choose another --out, or replace it with --overwrite",
                 code="experiments.other-comparison",
             )
