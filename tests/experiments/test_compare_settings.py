@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from wordorder.errors import BadInput
+from wordorder.experiments import grid
 from wordorder.experiments.compare import CompareConfig, compare
+from wordorder.experiments.comparison import Comparison
+from wordorder.experiments.paired_run import CHOOSING
 from wordorder.experiments.report import read_summary
 from wordorder.experiments.runner import Progress
 
@@ -93,6 +96,39 @@ def test_looks_at_the_results_are_counted(config: CompareConfig) -> None:
     for seeds, looks in ((1, []), (2, [2]), (2, [2]), (3, [2, 3])):
         compare(replace(few, seeds=seeds))
         assert record(config)["looks"] == looks
+
+
+def test_the_plan_counts_what_is_trained_as_measured_only(done: CompareConfig) -> None:
+    class Planned(Progress):
+        def plan(self, jobs: Any, heading: str, seconds: float) -> None:
+            self.heading, self.seconds = heading, seconds
+            raise KeyboardInterrupt
+
+    def plan(**changes: Any) -> Planned:
+        show = Planned()
+        with pytest.raises(KeyboardInterrupt):
+            compare(replace(done, lengths=(1, 2), **changes), show=show)
+        return show
+
+    show = plan()
+    assert show.heading.startswith("6 trained runs to measure, ")
+    other_baseline = plan(baseline="alibi")  # the machine is not slower for it
+    assert other_baseline.seconds == show.seconds
+    more = plan(seeds=3)
+    assert more.heading.startswith("3 runs of 4 steps and 6 trained runs to measure, ")
+    steps = 4 * sum(cost["step_seconds"] for cost in record(done)["costs"].values())
+    slower = record(done)["settled"]["slower_at_once"]
+    reading = (show.seconds - 6 * grid.SECONDS_TO_START) / 2  # of three runs
+    expected = show.seconds + reading + slower * steps + 3 * grid.SECONDS_TO_START
+    assert more.seconds == pytest.approx(expected)
+
+
+def test_runs_that_choose_a_rate_read_no_contexts(done: CompareConfig) -> None:
+    comparison = Comparison.read(Path(done.out))
+    (cell, *_) = grid.cells_of(Path(done.out) / "elsewhere", comparison)
+    step = grid.slower_at_once(comparison) * comparison.costs[cell.position]["step_seconds"]
+    seconds = grid.seconds_of(comparison, [cell], 1, CHOOSING)
+    assert seconds == pytest.approx(grid.SECONDS_TO_START + cell.steps * step)
 
 
 def test_embeddings_left_out_of_the_report_are_counted_by_the_correction(

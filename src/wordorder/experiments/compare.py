@@ -206,6 +206,9 @@ def _compare(
     record = replace(record, costs=_costs(config, record, before, show, cluster))
     if before:
         record = replace(record, tuned=before.tuned, tuning=before.tuning, looks=before.looks)
+    else:
+        slower = {"slower_at_once": grid.slower_at_once(record)}
+        record = replace(record, settled={**settled, **slower})
     record = controls.with_facts(record)
     with beginning(folder, COMPARISON, goes_on=before is not None):
         record.write(folder)
