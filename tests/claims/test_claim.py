@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,6 +133,8 @@ def test_a_gate_guards_the_criteria_it_names() -> None:
     # What is refuted by one criterion is refuted, whatever another could not test.
     assert judge(claim, Measurements(values)).word == FAILS
     assert judge(claim, Measurements({**values, "a": (0.0, 1.0, 0.5)})).word == NOT_TESTABLE
+    # A failure without a known cause is undecided, which a criterion that is not testable outdoes.
+    assert judge(replace(claim, causes={}), Measurements(values)).word == NOT_TESTABLE
 
 
 def test_too_few_seeds_are_said_and_decide_nothing() -> None:

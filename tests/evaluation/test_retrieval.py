@@ -95,6 +95,16 @@ def test_a_copier_finds_everything(kind: str, tokenizer: str) -> None:
         assert found.by_text == (1.0, 1.0)
 
 
+def test_repeated_lengths_and_depths_are_measured_once() -> None:
+    """The same texts twice are not independent."""
+    store, own = text_of("bpe")
+    found = retrieval(Copier(400), store, own, "passkey", [64, 80, 64], [0.5, 1.0, 0.5], examples=1)
+    assert [(each.length, each.depth) for each in found] == [
+        *((64, 0.5), (64, 1.0)),
+        *((80, 0.5), (80, 1.0)),
+    ]
+
+
 def test_a_copier_does_not_resolve_names() -> None:
     store, own = text_of("bpe")
     (found,) = retrieval(Copier(400), store, own, "variable-tracking", [200], [0.0], examples=4)

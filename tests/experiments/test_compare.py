@@ -281,6 +281,11 @@ def test_values_that_cannot_be(config: CompareConfig, changes: dict[str, Any], s
         replace(config, **changes)
 
 
+def test_the_trained_length_is_always_measured(config: CompareConfig) -> None:
+    """Without it there is nothing to take the changes to."""
+    assert replace(config, lengths=(4, 2)).lengths == (1, 2, 4)
+
+
 def test_names_are_the_catalogues(config: CompareConfig) -> None:
     named = replace(config, positions=("Transformer_XL", "NoPE"), baseline="nope")
     assert (named.positions, named.baseline) == (("transformer-xl", "none"), "none")

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from wordorder.errors import BadInput
+from wordorder.experiments import grid
 from wordorder.experiments.compare import CompareConfig, compare
+from wordorder.experiments.comparison import Comparison
+from wordorder.experiments.paired_run import CHOOSING
+from wordorder.experiments.report import read_summary
 from wordorder.experiments.runner import Progress
 
 
@@ -35,6 +39,27 @@ def test_settings_that_change_runs_ask_for_another_folder(
     with pytest.raises(BadInput, match=r"choose another --out, or replace it with --overwrite"):
         compare(replace(config, seeds=0, train=changed(config, name, value)))
     assert not ran
+
+
+def test_a_setting_that_is_newer_than_the_comparison_has_the_value_it_was_trained_with(
+    config: CompareConfig,
+) -> None:
+    config = replace(config, seeds=0)
+    compare(config)
+    older(config, "auto_size")
+    compare(config)
+    with pytest.raises(BadInput, match="with recompute False, not True: choose another"):
+        compare(replace(config, train=changed(config, "recompute", True)))
+    older(config, "development_fraction")  # there was no development text
+    with pytest.raises(BadInput, match=r"with development_fraction 0\.0, not 0\.04: choose"):
+        compare(config)
+
+
+def older(config: CompareConfig, setting: str) -> None:
+    """Remove a setting from a comparison's record."""
+    written = record(config)
+    del written["asked"][setting]
+    (Path(config.out) / "comparison.json").write_text(json.dumps(written), encoding="utf-8")
 
 
 def test_settings_that_change_the_report_say_what_happens(config: CompareConfig) -> None:
@@ -71,6 +96,55 @@ def test_looks_at_the_results_are_counted(config: CompareConfig) -> None:
     for seeds, looks in ((1, []), (2, [2]), (2, [2]), (3, [2, 3])):
         compare(replace(few, seeds=seeds))
         assert record(config)["looks"] == looks
+
+
+def test_the_plan_counts_what_is_trained_as_measured_only(done: CompareConfig) -> None:
+    class Planned(Progress):
+        def plan(self, jobs: Any, heading: str, seconds: float) -> None:
+            self.heading, self.seconds = heading, seconds
+            raise KeyboardInterrupt
+
+    def plan(**changes: Any) -> Planned:
+        show = Planned()
+        with pytest.raises(KeyboardInterrupt):
+            compare(replace(done, lengths=(1, 2), **changes), show=show)
+        return show
+
+    show = plan()
+    assert show.heading.startswith("6 trained runs to measure, ")
+    other_baseline = plan(baseline="alibi")  # the machine is not slower for it
+    assert other_baseline.seconds == show.seconds
+    more = plan(seeds=3)
+    assert more.heading.startswith("3 runs of 4 steps and 6 trained runs to measure, ")
+    steps = 4 * sum(cost["step_seconds"] for cost in record(done)["costs"].values())
+    slower = record(done)["settled"]["slower_at_once"]
+    reading = (show.seconds - 6 * grid.SECONDS_TO_START) / 2  # of three runs
+    expected = show.seconds + reading + slower * steps + 3 * grid.SECONDS_TO_START
+    assert more.seconds == pytest.approx(expected)
+
+
+def test_runs_that_choose_a_rate_read_no_contexts(done: CompareConfig) -> None:
+    comparison = Comparison.read(Path(done.out))
+    (cell, *_) = grid.cells_of(Path(done.out) / "elsewhere", comparison)
+    step = grid.slower_at_once(comparison) * comparison.costs[cell.position]["step_seconds"]
+    seconds = grid.seconds_of(comparison, [cell], 1, CHOOSING)
+    assert seconds == pytest.approx(grid.SECONDS_TO_START + cell.steps * step)
+
+
+def test_embeddings_left_out_of_the_report_are_counted_by_the_correction(
+    done: CompareConfig,
+) -> None:
+    """Their lines stay in results.jsonl, however often the report is written without them."""
+    fewer = replace(done, positions=("none", "learned"))
+    for _ in range(2):
+        compare(fewer)
+        summary = read_summary(Path(fewer.out))
+        change = summary.results[1].against_baseline
+        assert change is not None and change.compared == 2
+        assert summary.left_out == ("alibi",)
+    compare(done)
+    lines = (Path(done.out) / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 6 and read_summary(Path(done.out)).left_out == ()
 
 
 def test_many_passes_are_said_before_anything_runs(config: CompareConfig) -> None:

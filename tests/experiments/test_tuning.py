@@ -85,6 +85,15 @@ def test_what_is_tuned_is_not_tuned_again(tmp_path: Path, tried: list[Cell]) -> 
     assert found["losses"]["alibi"] == first["losses"]["alibi"]
 
 
+def test_what_is_left_out_and_added_again_has_the_factor_it_had(
+    tmp_path: Path, tried: list[Cell]
+) -> None:
+    first = tuning.tune(tmp_path, record("none", "alibi"), Progress())
+    without = tuning.tune(tmp_path, record("none", tuned=first["chosen"], tuning=first), Progress())
+    again = record("none", "alibi", tuned=without["chosen"], tuning=without)
+    assert tuning.tune(tmp_path, again, Progress()) == first
+
+
 def test_a_factor_counts_only_where_every_seed_ended() -> None:
     assert tuning.best({0.5: [3.0, 3.0], 1.0: [2.9], 2.0: [math.nan, 1.0]}) == 0.5
     assert tuning.best({1.0: [2.9]}) == 1.0 == tuning.best({})

@@ -284,10 +284,9 @@ def judge(
         word, why = _word(claim, criterion, measurements, seeds)
         words.append(word)
         reasons.update(dict.fromkeys(why))
-    worst = min(words, key=WORST_FIRST.index)
-    if worst == FAILS:
-        worst, why = _explained(claim, words)
-        reasons.update(dict.fromkeys(why))
+    explained, why = _explained(claim, words)
+    worst = min(explained, key=WORST_FIRST.index)
+    reasons.update(dict.fromkeys(why))
     return Verdict(claim, measurements, worst, intervals, tuple(words), tuple(reasons), seconds)
 
 
@@ -314,12 +313,13 @@ def _word(
     return word, why
 
 
-def _explained(claim: Claim, words: list[str]) -> tuple[str, list[str]]:
-    """Return the verdict on a claim with failed criteria, and the known causes."""
+def _explained(claim: Claim, words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the criteria's verdicts, undecided where no cause is known, and the known causes."""
     failed = [c for c, word in zip(claim.criteria, words, strict=True) if word == FAILS]
     unknown = [c for c in failed if c.kind != "exact" and c.quantity not in claim.causes]
     causes = [f"cause: {claim.causes[c.quantity]}" for c in failed if c.quantity in claim.causes]
     if unknown:
         names = " and ".join(c.quantity for c in unknown)
         causes.append(f"{names}: contradicts the source, and the cause is unknown")
-    return (UNDECIDED if len(unknown) == len(failed) else FAILS), causes
+    pairs = zip(claim.criteria, words, strict=True)
+    return [UNDECIDED if c in unknown else word for c, word in pairs], causes

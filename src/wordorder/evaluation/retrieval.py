@@ -93,8 +93,8 @@ def retrieval(
         model: a causal model.
         store: the real text that surrounds keys.
         kind: a key of `KINDS`.
-        lengths: in tokens, question and answer included.
-        depths: from 0 to 1.
+        lengths: in tokens, question and answer included; repeated ones count once.
+        depths: from 0 to 1; repeated ones count once.
         examples: the number of examples for each length and depth.
         progress: called with the fraction done, 0 to 1.
 
@@ -109,6 +109,7 @@ def retrieval(
             f"depth {odd[0]:g} is out of range: it goes from 0 (beginning) to 1 (end)",
             code="evaluation.depth-out-of-range",
         )
+    lengths, depths = tuple(dict.fromkeys(lengths)), tuple(dict.fromkeys(depths))
     hay, results = haystack(store, tokenizer), []
     total = sum(lengths) * len(depths)
     for length in lengths:

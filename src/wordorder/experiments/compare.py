@@ -37,7 +37,7 @@ from wordorder.experiments.tuning import tune
 from wordorder.experiments.wording import listed
 from wordorder.folders import FolderKind
 from wordorder.locks import held
-from wordorder.model import shape_of
+from wordorder.model import ModelConfig, shape_of
 from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import LARGEST, Positive, Threads, check
@@ -89,7 +89,7 @@ class CompareConfig:
     """the reference of differences; None: rotary if it is compared, else the first"""
     seeds: Annotated[int, Interval(ge=0, le=10_000)] = 3
     lengths: tuple[Positive, ...] = LENGTHS
-    """context lengths, relative to the trained length"""
+    """context lengths, relative to the trained length; 1 is always measured, for the changes"""
     pack: bool = False
     """whether contexts may cross document boundaries"""
     tune: bool = False
@@ -118,6 +118,7 @@ class CompareConfig:
                 "--lengths is empty: give multiples of the trained length, such as 1 2 4",
                 code="experiments.no-lengths",
             )
+        object.__setattr__(self, "lengths", tuple(sorted({1, *self.lengths})))
         if self.baseline is not None and self.baseline not in self.positions:
             raise BadInput(
                 f"--baseline {self.baseline} is not among the --positions: choose from "
@@ -205,6 +206,9 @@ def _compare(
     record = replace(record, costs=_costs(config, record, before, show, cluster))
     if before:
         record = replace(record, tuned=before.tuned, tuning=before.tuning, looks=before.looks)
+    else:
+        slower = {"slower_at_once": grid.slower_at_once(record)}
+        record = replace(record, settled={**settled, **slower})
     record = controls.with_facts(record)
     with beginning(folder, COMPARISON, goes_on=before is not None):
         record.write(folder)
@@ -277,6 +281,18 @@ def _asked(config: CompareConfig) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in NOT_SHARED}
 
 
+def _complete(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the shared settings of a record, with the values of those that it leaves out.
+
+    Those are settings at their defaults and settings that its version did not have.
+    """
+    model = ModelConfig()
+    train = TrainConfig.from_dict({}, model)  # knows what trained before a setting existed
+    absent = {**asdict(train), **asdict(model), "defaults": 1, "tune": False}
+    values = {n: v for n, v in {**absent, **asked}.items() if n not in (*NOT_SHARED, "model")}
+    return dict(json.loads(json.dumps(values)))
+
+
 def _before(folder: Path, config: CompareConfig) -> Comparison | None:
     """Return the record of an existing comparison to resume; None if there is none.
 
@@ -286,10 +302,11 @@ def _before(folder: Path, config: CompareConfig) -> Comparison | None:
     if not goes_on(folder, COMPARISON, overwrite=config.overwrite):
         return None
     record = Comparison.read(folder)
-    for name, value in json.loads(json.dumps(_asked(config))).items():
-        if record.asked.get(name) != value:
+    before = _complete(record.asked)
+    for name, value in _complete(_asked(config)).items():
+        if before[name] != value:
             raise BadInput(
-                f"{folder} holds a comparison with {name} {record.asked.get(name)}, not {value}: "
+                f"{folder} holds a comparison with {name} {before[name]}, not {value}: "
                 "choose another --out, or replace it with --overwrite",
                 code="experiments.other-comparison",
             )

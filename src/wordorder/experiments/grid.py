@@ -1,18 +1,21 @@
 """The runs of a comparison, and their lines in results.jsonl.
 
 When a run ends, its line is written at once, in the order of the grid, so that results are
-available if the comparison is interrupted.
+available if the comparison is interrupted. The lines of embeddings that were compared before and
+are left out now come last.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wordorder.atomic import write_text
+from wordorder.errors import BadInput
 from wordorder.evaluation.order import PROBES
 from wordorder.evaluation.windows import MOST_TARGETS
 from wordorder.experiments.calibration import as_job
@@ -21,8 +24,10 @@ from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.jobs import Job, Outcome
 from wordorder.experiments.paired_run import MEASURES, train_and_measure
 from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
+from wordorder.experiments.wording import listed
 from wordorder.names import file_name
 from wordorder.numerals import counted
+from wordorder.training.metrics import read
 from wordorder.training.plan import readable_seconds
 
 SECONDS_TO_START = 5.0  # of a process: imports and reading the text
@@ -43,12 +48,16 @@ def run(
     folder: Path, record: Comparison, show: Progress, cluster: ClusterLauncher | None = None
 ) -> None:
     """Run the remaining cells of the grid, and write the line of every run."""
-    cells = cells_of(folder, record)
+    cells, path = cells_of(folder, record), folder / "results.jsonl"
+    # Lines of embeddings that this report leaves out stay: its correction counts them.
+    others = [
+        line for line in read(path, of_steps=False) if line.get("position") not in record.positions
+    ]
 
     def write(outcomes: Sequence[Outcome | None]) -> None:
         ended = [(cell, each) for cell, each in zip(cells, outcomes, strict=True) if each]
-        lines = [json.dumps(line_of(folder, cell, outcome)) for cell, outcome in ended]
-        write_text(folder / "results.jsonl", "".join(f"{line}\n" for line in lines))
+        lines = [*(line_of(folder, cell, outcome) for cell, outcome in ended), *others]
+        write_text(path, "".join(f"{json.dumps(line)}\n" for line in lines))
 
     run_cells(record, cells, record.measure, show, write, cluster)
 
@@ -80,15 +89,40 @@ def line_of(folder: Path, cell: Cell, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def seconds_of(record: Comparison, cells: list[Cell], at_once: int) -> float:
-    """Estimate the time of some runs from the time of a step with each embedding."""
-    costs, settled = record.costs, record.settled
-    slower = settled["step_seconds"] / costs[record.baseline]["step_seconds"]
+def seconds_of(
+    record: Comparison, cells: list[Cell], at_once: int, measure: dict[str, Any] | None
+) -> float:
+    """Estimate the time of some runs from the time of a step with each embedding.
+
+    Trained runs are only measured; runs that choose a learning rate read a little text.
+    """
     # A forward pass costs a third of a training step.
     reading = _tokens_read(record) / 3 * record.steps / record.tokens
-    work = sum((cell.steps + reading) * costs[cell.position]["step_seconds"] for cell in cells)
+    if measure != record.measure:
+        reading = 0.0
+    work = sum(
+        (reading + (0 if is_trained(cell) else cell.steps))
+        * record.costs[cell.position]["step_seconds"]
+        for cell in cells
+    )
     start = SECONDS_TO_START * len(cells)
-    return (slower * work + start) / min(max(1, len(cells)), at_once)
+    return (slower_at_once(record) * work + start) / min(max(1, len(cells)), at_once)
+
+
+def slower_at_once(record: Comparison) -> float:
+    """Return how many times longer a step takes beside other runs than when costs were timed."""
+    settled, of_baseline = record.settled, record.costs[record.baseline]
+    # Stored, because another baseline may be chosen later. Older records have no such value.
+    return float(
+        settled.get("slower_at_once") or settled["step_seconds"] / of_baseline["step_seconds"]
+    )
+
+
+def is_trained(cell: Cell) -> bool:
+    """Return whether a run has done its last step; False if its record is damaged."""
+    with suppress(BadInput, OSError):
+        return any("final" in each for each in read(cell.folder / "metrics.jsonl"))
+    return False
 
 
 def _tokens_read(record: Comparison) -> float:
@@ -121,10 +155,11 @@ def run_cells(
     of = {job.name: cell for job, cell in zip(jobs, cells, strict=True)}
 
     def plan(left: list[Job]) -> tuple[str, float]:
-        seconds = seconds_of(record, [of[job.name] for job in left], processes)
+        cells_left = [of[job.name] for job in left]
+        seconds = seconds_of(record, cells_left, processes, measure)
         heading = (
-            f"{counted(len(left), 'run')} of {counted(cells[0].steps, 'step')}, "
-            f"{at_once_in_words(processes)} with {counted(threads, 'thread')} each, "
+            f"{_runs_in_words(cells_left)}, {at_once_in_words(processes)} with "
+            f"{counted(threads, 'thread')} each, "
             f"{record.machine['dtype']}: about {readable_seconds(seconds)}"
         )
         notes = record.notes if measure == record.measure else []
@@ -133,6 +168,18 @@ def run_cells(
     return run_what_is_left(
         jobs, at_once=processes, plan=plan, show=show, changed=changed, launcher=cluster
     )
+
+
+def _runs_in_words(cells: Sequence[Cell]) -> str:
+    """Return how many runs are trained and how many are only measured."""
+    trained = sum(map(is_trained, cells))
+    parts = []
+    if trained < len(cells):
+        steps = counted(cells[0].steps, "step")
+        parts.append(f"{counted(len(cells) - trained, 'run')} of {steps}")
+    if trained:
+        parts.append(f"{counted(trained, 'trained run')} to measure")
+    return listed(parts)
 
 
 def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> Job:

@@ -45,12 +45,14 @@ def tune(
     """
     before = record.tuning or {}
     steps = math.ceil(SHARE * record.steps)
+    new = [p for p in record.positions if p not in (record.tuned or {})]
+    # An embedding that was left out and is added again is tuned from its stored runs.
     losses: dict[str, Losses] = {
         position: {float(f): list(of_seeds) for f, of_seeds in each.items()}
         for position, each in before.get("losses", {}).items()
+        if position not in new
     }
     texts = {before["text"]} if before.get("text") else set()
-    new = [p for p in record.positions if p not in (record.tuned or {})]
     next_factors: dict[str, tuple[float, ...]] = dict.fromkeys(new, FACTORS)
     tried: dict[str, set[float]] = {p: set(losses.get(p, {})) for p in new}  # also what failed
     while any(next_factors.values()):

@@ -46,7 +46,7 @@ class CompareOptions:
         positions: specs, such as none rotary:base=500000 learned+alibi or your own embedding.
         baseline: the embedding that the others are compared to; by default rotary, if included.
         seeds: runs per embedding; one gives no intervals, 0 trains nothing.
-        lengths: contexts to measure, as multiples of the trained length.
+        lengths: contexts to measure, as multiples of the trained length; 1 is always measured.
         pack: let contexts longer than a document continue in the next one.
         tune_lr: tune the learning rates of each embedding, by shorter runs on development text.
         processes: number of simultaneous runs, which share the cores; 0 measures the fastest.
