@@ -129,7 +129,7 @@ def literature_table() -> str:
     """Return a row for each claim of the literature; one that was not rerun has no verdict."""
     measured: dict[str, Any] = {}
     if LITERATURE.exists():
-        measured = json.loads(LITERATURE.read_text(encoding="utf-8"))["claims"]
+        measured = json.loads(LITERATURE.read_text(encoding="utf-8")).get("claims", {})
     rows = ["| claim | verdict | ours | theirs |", "| --- | --- | --- | --- |"]
     claims = [claim for claim in CLAIMS.values() if claim.of == "literature"]
     for claim in sorted(claims, key=lambda claim: claim.name not in measured):
