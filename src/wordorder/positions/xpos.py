@@ -70,6 +70,7 @@ class XPos(Position):
         "Cached keys that were rotated with an earlier centre are wrong for a later one.",
     )
     door = "query-key"
+    product_only = True  # the centre cancels in a product alone
     follows = (
         defaults.FOLLOWS_BASE,
         defaults.Follows("scale_base", "half of the trained length, from 16 to 512", 512.0),
