@@ -201,8 +201,8 @@ class _Scaled(Position):
     door = "query-key"
 
     def factors(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the factor of each dimension: 1 1 2 2 3 3 ..."""
-        pairs = torch.arange(1, x.shape[-1] // 2 + 1, device=x.device, dtype=x.dtype)
+        """Return the factor of each dimension: 2 2 3 3 4 4 ..."""
+        pairs = torch.arange(2, x.shape[-1] // 2 + 2, device=x.device, dtype=x.dtype)
         return pairs.repeat_interleave(2)
 
     def transform_queries(
