@@ -94,6 +94,14 @@ def next_distribution(logits: Tensor, seen: Tensor, sampling: Sampling) -> Tenso
     return probabilities
 
 
+def only_allowed(logits: Tensor, ids: Sequence[int] | None) -> Tensor:
+    """Return logits (vocabulary,) that are -inf except for these ids; None: all are allowed."""
+    if ids is None:
+        return logits
+    index = torch.tensor(ids, device=logits.device)
+    return torch.full_like(logits, -torch.inf).index_copy(0, index, logits[index])
+
+
 def generate(
     model: TokenModel,
     prompt: Sequence[int],
@@ -246,11 +254,7 @@ def sample_tokens(
     tokens = torch.tensor([list(prompt)], device=device)
     generated: list[int] = []
     for _ in range(sampling.max_tokens):
-        logits = next_logits(tokens)[0]
-        if (ids := allowed(generated)) is not None:
-            logits = torch.full_like(logits, -torch.inf).index_copy(
-                0, torch.tensor(ids, device=device), logits[ids]
-            )
+        logits = only_allowed(next_logits(tokens)[0], allowed(generated))
         # The end-of-text token that opens a prompt must not make ending less likely.
         seen = tokens[0] if stop is None else tokens[0, tokens[0] != stop]
         token = choose(logits, seen, sampling, generator)
@@ -269,5 +273,6 @@ __all__ = [
     "choose",
     "generate",
     "next_distribution",
+    "only_allowed",
     "sample_tokens",
 ]
