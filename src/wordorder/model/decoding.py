@@ -212,10 +212,7 @@ class _Predictor:
         if cache is None:
             return self.model.next_logits(Batch(tokens, context_length=self.context_length))
         new, self.processed = tokens[:, self.processed :], tokens.shape[1]
-        # Tokens processed at once must not attend to more than the window.
-        while self.window and new.shape[1] > (
-            fitting := self.sinks + self.window + 1 - cache.length
-        ):
+        while new.shape[1] > (fitting := self._fitting(new.shape[1], cache)):
             self._process(new[:, :fitting], cache)
             new = new[:, fitting:]
         logits = self._process(new, cache)
@@ -223,6 +220,13 @@ class _Predictor:
             fixed = self.step.cache(cache, self.context_length)
             self.compiled, self.cache = partial(self.step.next_logits, cache=fixed), None
         return logits
+
+    def _fitting(self, tokens: int, cache: Cache | RecurrentCache) -> int:
+        """Return how many of the new tokens one forward pass can process."""
+        fitting = min(tokens, self.model.longest_pass or tokens)
+        if self.window:  # tokens processed at once must not attend to more than the window
+            fitting = min(fitting, self.sinks + self.window + 1 - cache.length)
+        return fitting
 
     def _process(self, tokens: Tensor, cache: Cache | RecurrentCache) -> Tensor:
         """Return the logits after more tokens, and evict old tokens."""

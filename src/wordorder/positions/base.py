@@ -86,6 +86,8 @@ class Position(nn.Module):
         reads_vectors: it uses queries or keys by themselves, not only in their product; or its
             transform is not a complex factor for each pair of neighbouring dimensions. Such an
             embedding cannot follow one that is `product_only`.
+        widest: the largest difference of query positions in one forward pass; None: no limit.
+            A longer sequence is processed in pieces, with a cache.
         shared: one instance with its parameters serves all layers.
         tells_order: by itself it distinguishes the orders of the same tokens. False for one
             that only counts keys or changes what training feeds.
@@ -108,6 +110,7 @@ class Position(nn.Module):
     static_rotation: bool = False
     product_only: bool = False
     reads_vectors: bool = False
+    widest: int | None = None
     shared: bool = False
     tells_order: bool = True
     task_positions: bool = False

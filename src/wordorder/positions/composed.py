@@ -269,6 +269,12 @@ class Composed(nn.Module):
         limits = [limit for limit in each if limit is not None]
         return min(limits) if limits else None
 
+    @property
+    def widest(self) -> int | None:
+        """The largest difference of query positions in one forward pass; None: no limit."""
+        limits = [limit for p in self.embeddings if (limit := p.widest) is not None]
+        return min(limits) if limits else None
+
     def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:
         """Return word embeddings (batch, time, width) combined with every input embedding."""
         for instance in self.embeddings:

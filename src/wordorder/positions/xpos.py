@@ -5,8 +5,8 @@ zeta^distance. These powers soon exceed float32: with a scale_base of 512 they a
 position 16,000, and rounding ruins the products. Only differences of positions matter, so
 positions are counted from the middle of the queries in a forward pass. A key far in the past
 then merely becomes small, as it should, and generation is not limited. What is limited is the
-span of query positions in one forward pass (64 times scale_base): beyond it an error is
-raised, and the sequence has to be processed in pieces. The middle moves from one forward pass
+span of query positions in one forward pass (64 times scale_base): generation and evaluation
+process a longer sequence in pieces, and other passes raise an error. The middle moves from one forward pass
 to the next, so caches never keep rotated keys.
 """
 
