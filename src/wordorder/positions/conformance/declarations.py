@@ -219,7 +219,7 @@ def _products(setup: Setup, position: Composed) -> None:
     if any(instance.reads_vectors for instance in position.embeddings):
         return
     layers = tuple((Part("scaled"), *layer) for layer in setup.spec.layers)
-    catalogue = {"scaled": _Scaled, **setup.catalogue}
+    catalogue: dict[str, type[Position]] = {"scaled": _Scaled, **setup.catalogue}
     scaled = replace(setup, spec=Spec(layers), catalogue=catalogue).reference_model()
     x = setup.inputs(1, 9)
     if (scaled.read(x) - setup.reference_model().read(x)).abs().max() > CLOSE:
