@@ -12,10 +12,11 @@ from torch import Tensor
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
 from wordorder.evaluation.chunked import chunked_losses, hidden_chunks, last_hidden
-from wordorder.evaluation.loss import evaluate
+from wordorder.evaluation.loss import _batch_losses, evaluate
 from wordorder.evaluation.windows import target_losses
 from wordorder.model import ModelConfig, TokenModel, make_model
-from wordorder.positions import CATALOGUE
+from wordorder.model.decoding import Sampling, generate
+from wordorder.positions import CATALOGUE, PositionError
 from wordorder.text.corpus import Corpus, Document
 from wordorder.text.store import TokenStore, open_store
 from wordorder.text.tokenizer import make_tokenizer
@@ -192,3 +193,26 @@ def words_of(tokens: int) -> TokenStore:
     text = ("in words and in order, one after another; " * tokens)[: tokens - 1]
     corpus = Corpus("test", (Document(text, "test"),))
     return open_store(corpus, make_tokenizer("bytes", corpus))
+
+
+def test_where_queries_may_not_span_a_whole_text_it_is_read_in_pieces() -> None:
+    """By losses and by generation, at the default options of both."""
+    model, scored = random_model("xpos:scale_base=0.5"), tokens(batch=1)
+    longest = model.longest_pass
+    longer = scored.repeat(1, 4)
+    assert longest is not None and longest < longer.shape[1]
+    with pytest.raises(PositionError) as caught:
+        model.hidden(longer)
+    assert caught.value.code == "positions.xpos-span"
+    cache = model.new_cache(context_length=longer.shape[1])
+    singly = torch.cat([model.hidden(piece, cache) for piece in longer.split(1, 1)], 1)
+    ((_, first), *rest) = hidden_chunks(model, longer)
+    assert first.shape[1] == longest
+    joined = torch.cat([first, *(hidden for _, hidden in rest)], 1)
+    torch.testing.assert_close(joined, singly, rtol=0, atol=1e-5)
+    batch = Batch(longer[:, :-1], longer[:, 1:])
+    losses = _batch_losses(model, batch)[0]
+    expected = chunked_losses(model, batch.tokens, batch.targets, chunk=1)
+    torch.testing.assert_close(losses, expected.double(), rtol=0, atol=1e-5)
+    (token,) = generate(model, longer[0].tolist(), Sampling(temperature=0, max_tokens=1))
+    assert token == int(model.logits(singly[:, -1])[0].argmax())

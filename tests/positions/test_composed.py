@@ -25,6 +25,12 @@ from wordorder.positions import spec as spec_module
         ("pope+cope", "whole-row-softmax-scale", "Cope .* Pope"),
         ("path+cope", "two-whole-rows", "Path and Cope"),
         ("t5:scaled=false+deberta", "softmax-scales-differ", "1.0"),
+        ("transformer-xl+xpos", "needs-product", "XPos and TransformerXL"),
+        ("xpos+shaw-values", "needs-product", "XPos and ShawValues"),
+        ("pope+shaw", "needs-product", "Pope and Shaw"),
+        ("pope+pope", "needs-product", "Pope and Pope"),
+        ("xpos+pope", "needs-product-last", "XPos and then Pope .* put XPos last"),
+        ("xpos+rotary:layout=half", "needs-product-last", "put XPos last"),
         ("offset+learned", "table-too-short", "Offset .* 95 .* Learned .* length=96"),
         ("randomized:limit=64+learned", "table-too-short", "Randomized .* 63 "),
         ("randomized:limit=64+offset:most=8+learned:length=71", "table-too-short", " 71 .* 70"),
@@ -44,6 +50,8 @@ def test_what_goes_together_is_built() -> None:
     shape = ModelShape(4, 8, layers=2, trained_length=48)
     build("randomized:limit=64+offset:most=8+learned:length=72", shape)
     build("offset+rotary", shape)
+    build("pope+xpos", shape)
+    build("xpos/shaw", shape)
 
 
 def test_what_comes_in_at_the_input_is_added_once_whatever_it_declares() -> None:

@@ -378,7 +378,7 @@ def test_each_property_can_be_broken(name: str) -> None:
     assert finding.detail and f"({6} heads)" in finding.detail
 
 
-@pytest.mark.parametrize("kind", [Multiplying, Undeclared, WrongSlopes, Unstatic])
+@pytest.mark.parametrize("kind", [Multiplying, Undeclared, WrongSlopes, Unstatic, Gridded])
 def test_each_fact_can_be_false(kind: type[Position]) -> None:
     assert check(kind, only=("facts",)).broken == ["facts"]
 

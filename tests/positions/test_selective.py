@@ -143,6 +143,25 @@ def test_padding_adds_no_angle(lab) -> None:
     torch.testing.assert_close(found[:, [2, 3, 5]], alone, rtol=0, atol=CLOSE)
 
 
+@pytest.mark.parametrize("cut", [6, 1, 3, 5])
+def test_every_document_starts_its_own_sum(lab, cut: int) -> None:
+    """Padding between documents and within them, all at once and with a cache."""
+    position, x = made(lab), lab.numbers(1, 6, WIDTH)
+    documents, every = torch.tensor([[0, 0, -1, 1, -1, 1]]), torch.arange(6)
+    whole = TokenLayout.of(every[None], documents)
+    angles, low = position.state(x[:, :cut], whole if cut == 6 else TokenLayout.of(
+        every[None, :cut], documents[:, :cut]), None)  # fmt: skip
+    if cut < 6:
+        rest = TokenLayout(
+            every[None, cut:], every[None], every[cut:], documents[:, cut:], documents
+        )
+        later = position.state(x[:, cut:], rest, (angles, low))[0]
+        angles = torch.cat((angles, later), 1)
+    for tokens in ([0, 1], [3, 5]):
+        alone = position.state(x[:, tokens], TokenLayout.of(torch.arange(2)[None]), None)[0]
+        torch.testing.assert_close(angles[:, tokens], alone, rtol=0, atol=CLOSE)
+
+
 def test_first_angles_are_small(lab) -> None:
     """A fresh model turns by less than a tenth of a radian a token: nearly no position."""
     position = Selective(ModelShape(6, 64))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from exported_runs import write_run
 from fastapi.testclient import TestClient
 
 from wordorder.cli.main import main
@@ -23,7 +24,9 @@ from wordorder.studio.application import create_app
 from wordorder.studio.fields import Matrix, numbers
 from wordorder.studio.opened import OpenRuns
 from wordorder.studio.rooms import ROOMS, attention
+from wordorder.text.corpus import Corpus, Document
 from wordorder.text.prompt import Prompt
+from wordorder.text.tokenizer import make_tokenizer
 from wordorder.training.text_generation import generate_text
 from wordorder.words.activations import attention_head
 from wordorder.words.explanation import explain
@@ -151,6 +154,22 @@ def test_predictions_are_those_that_generate_draws_from(ask: Ask, runs: OpenRuns
     assert sum(each["drawn"] for each in answer["candidates"]) == pytest.approx(1)
     cold = ask("/api/inside/predict", run="rotary", text="some text", temperature=0)
     assert cold["kept"] == 1 and cold["candidates"][0]["drawn"] == 1
+
+
+def test_space_that_ends_a_text_is_predicted_again_as_generate_does(tmp_path: Path) -> None:
+    corpus = Corpus("made", (Document("the cat saw a kite. " * 40, "all"),))
+    run = write_run(tmp_path / "bpe", make_tokenizer("bpe", corpus, 270), trained_length=64)
+    prompt = Prompt("the cat ", run.tokenizer)
+    allowed = prompt.allowed([])
+    assert prompt.held_back and allowed
+    own = run.model.next_logits(torch.tensor([prompt.tokens]))[0].softmax(-1).detach()
+    question = {"run": "bpe", "text": "the cat ", "temperature": 1.0}
+    with TestClient(create_app(OpenRuns([run.folder])), base_url="http://127.0.0.1:8321") as client:
+        answer = client.post("/api/inside/predict", json=question).json()
+    assert answer["kept"] == len(allowed)
+    first, best = answer["candidates"][0], float(own[allowed].max())
+    assert first["probability"] == pytest.approx(best, rel=1e-4)
+    assert first["drawn"] == pytest.approx(best / float(own[allowed].sum()), rel=1e-4)
 
 
 def test_the_page_writes_what_the_command_writes(client: TestClient, runs: OpenRuns) -> None:

@@ -63,3 +63,14 @@ def test_the_projectors_files_have_a_row_for_each_word(tmp_path: Path, planted: 
     assert names.read_text(encoding="utf-8") == "a b\ntwo words\né\n"
     read = [line.split("\t") for line in rows.read_text(encoding="utf-8").splitlines()]
     assert np.array(read, np.float32).tolist() == planted.matrix[:3].tolist()
+
+
+def test_an_export_to_a_file_says_what_to_do(tmp_path: Path, planted: Vectors) -> None:
+    file = tmp_path / "w.txt"
+    file.write_text("mine", encoding="utf-8")
+    with pytest.raises(
+        BadInput, match=r"w\.txt: File exists: choose another .* --export"
+    ) as caught:
+        export(planted, file)
+    assert caught.value.code == "atomic.cannot-write"
+    assert file.read_text(encoding="utf-8") == "mine"

@@ -25,13 +25,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wordorder.batch import Batch
 from wordorder.model import LanguageModel, TokenModel
 
 # Tokens. For 16,384 tokens a single pass takes 9 s on one core, chunks of 2,048 take 14 s.
 CHUNK = 1 << 14
+
+
+def largest_chunk(model: nn.Module, chunk: int) -> int:
+    """Return the most tokens, at most `chunk`, that one forward pass of a model can process."""
+    longest = model.longest_pass if isinstance(model, TokenModel) and model.config.causal else None
+    return min(chunk, longest or chunk)
 
 
 @torch.no_grad()
@@ -47,7 +53,7 @@ def hidden_chunks(
     Args:
         model: a causal transformer or GRU.
         tokens: (batch, time) int64.
-        chunk: tokens in a forward pass, at least 1; None: `CHUNK`.
+        chunk: most tokens in a forward pass, at least 1; None: `CHUNK`.
         positions: (1 or batch, time); None: 0, 1, 2, ...
 
     Shapes: yields a chunk's first index and its states (batch, at most `chunk`, width).
@@ -56,7 +62,7 @@ def hidden_chunks(
         PositionError: a position is beyond the longest that the embedding can represent; raised
             before the first chunk.
     """
-    time, chunk = tokens.shape[1], chunk or CHUNK
+    time, chunk = tokens.shape[1], largest_chunk(model, chunk or CHUNK)
     if time <= chunk:
         yield 0, model.hidden(Batch(tokens, positions=positions))
         return

@@ -26,7 +26,7 @@ from torch import nn
 
 from wordorder.batch import Batch
 from wordorder.errors import BadInput
-from wordorder.evaluation.chunked import CHUNK, chunked_losses
+from wordorder.evaluation.chunked import CHUNK, chunked_losses, largest_chunk
 from wordorder.evaluation.intervals import Estimate, blocks_of, ratio
 from wordorder.model import evaluating
 from wordorder.numerals import counted
@@ -175,7 +175,8 @@ def _batch_losses(
     tokens, positions = batch.tokens, batch.positions
     with evaluating(model):
         # Isolated documents and bidirectional models cannot be processed in chunks.
-        if tokens.shape[1] > CHUNK and batch.documents is None and model.config.causal:
+        chunk = largest_chunk(model, CHUNK)
+        if tokens.shape[1] > chunk and batch.documents is None and model.config.causal:
             losses = chunked_losses(model, tokens, batch.targets)
         else:
             losses = model(batch)

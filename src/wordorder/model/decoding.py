@@ -94,6 +94,14 @@ def next_distribution(logits: Tensor, seen: Tensor, sampling: Sampling) -> Tenso
     return probabilities
 
 
+def only_allowed(logits: Tensor, ids: Sequence[int] | None) -> Tensor:
+    """Return logits (vocabulary,) that are -inf except for these ids; None: all are allowed."""
+    if ids is None:
+        return logits
+    index = torch.tensor(ids, device=logits.device)
+    return torch.full_like(logits, -torch.inf).index_copy(0, index, logits[index])
+
+
 def generate(
     model: TokenModel,
     prompt: Sequence[int],
@@ -204,10 +212,7 @@ class _Predictor:
         if cache is None:
             return self.model.next_logits(Batch(tokens, context_length=self.context_length))
         new, self.processed = tokens[:, self.processed :], tokens.shape[1]
-        # Tokens processed at once must not attend to more than the window.
-        while self.window and new.shape[1] > (
-            fitting := self.sinks + self.window + 1 - cache.length
-        ):
+        while new.shape[1] > (fitting := self._fitting(new.shape[1], cache)):
             self._process(new[:, :fitting], cache)
             new = new[:, fitting:]
         logits = self._process(new, cache)
@@ -215,6 +220,13 @@ class _Predictor:
             fixed = self.step.cache(cache, self.context_length)
             self.compiled, self.cache = partial(self.step.next_logits, cache=fixed), None
         return logits
+
+    def _fitting(self, tokens: int, cache: Cache | RecurrentCache) -> int:
+        """Return how many of the new tokens one forward pass can process."""
+        fitting = min(tokens, self.model.longest_pass or tokens)
+        if self.window:  # tokens processed at once must not attend to more than the window
+            fitting = min(fitting, self.sinks + self.window + 1 - cache.length)
+        return fitting
 
     def _process(self, tokens: Tensor, cache: Cache | RecurrentCache) -> Tensor:
         """Return the logits after more tokens, and evict old tokens."""
@@ -246,11 +258,7 @@ def sample_tokens(
     tokens = torch.tensor([list(prompt)], device=device)
     generated: list[int] = []
     for _ in range(sampling.max_tokens):
-        logits = next_logits(tokens)[0]
-        if (ids := allowed(generated)) is not None:
-            logits = torch.full_like(logits, -torch.inf).index_copy(
-                0, torch.tensor(ids, device=device), logits[ids]
-            )
+        logits = only_allowed(next_logits(tokens)[0], allowed(generated))
         # The end-of-text token that opens a prompt must not make ending less likely.
         seen = tokens[0] if stop is None else tokens[0, tokens[0] != stop]
         token = choose(logits, seen, sampling, generator)
@@ -269,5 +277,6 @@ __all__ = [
     "choose",
     "generate",
     "next_distribution",
+    "only_allowed",
     "sample_tokens",
 ]

@@ -49,6 +49,12 @@ class LanguageModel(TokenModel):
             if isinstance(block, Block):
                 block.recompute = recompute
 
+    @property
+    def longest_pass(self) -> int | None:
+        """The most tokens of one forward pass, at consecutive positions; None: no limit."""
+        widest = self.position.widest
+        return None if widest is None else widest + 1
+
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be generated after `tokens`; None: no limit.
 

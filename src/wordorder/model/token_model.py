@@ -209,6 +209,11 @@ class TokenModel(nn.Module):
     def set_recompute(self, recompute: bool) -> None:
         """Set whether training recomputes blocks in the backward pass, which saves memory."""
 
+    @property
+    def longest_pass(self) -> int | None:
+        """The most tokens of one forward pass; None: no limit. A cache takes any number."""
+        return None
+
     def room(self, tokens: int) -> int | None:
         """Return how many tokens can be generated after `tokens`; None: no limit."""
         return None

@@ -81,6 +81,13 @@ class Position(nn.Module):
         shift_invariant: adding one number to all positions changes nothing.
         additive: `score` adds a term that does not depend on the score it is passed.
         static_rotation: a rotated key changes only if its position does.
+        product_only: transformed queries and keys are right only in a product of the two:
+            each has a factor that cancels there, or more dimensions than a head.
+        reads_vectors: it uses queries or keys by themselves, not only in their product; or its
+            transform is not a complex factor for each pair of neighbouring dimensions. Such an
+            embedding cannot follow one that is `product_only`.
+        widest: the largest difference of query positions in one forward pass; None: no limit.
+            A longer sequence is processed in pieces, with a cache.
         shared: one instance with its parameters serves all layers.
         tells_order: by itself it distinguishes the orders of the same tokens. False for one
             that only counts keys or changes what training feeds.
@@ -101,6 +108,9 @@ class Position(nn.Module):
     shift_invariant: bool = True
     additive: bool = True
     static_rotation: bool = False
+    product_only: bool = False
+    reads_vectors: bool = False
+    widest: int | None = None
     shared: bool = False
     tells_order: bool = True
     task_positions: bool = False

@@ -7,6 +7,7 @@ in none.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import permutations
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +74,7 @@ class Sum(Position):
                 "only one of them",
                 code="positions.softmax-scales-differ",
             )
+        _check_products(parts)
         self.scale = scales.pop() if scales else None
         # Keys that a part does not transform never change.
         self.static_rotation = all(
@@ -166,6 +168,34 @@ class Sum(Position):
         return tuple(p.state(x, layout, before[i]) for i, p in enumerate(self.parts))
 
 
+def _check_products(parts: tuple[Position, ...]) -> None:
+    """Raise if an embedding would read queries or keys that are right only in a product.
+
+    Score functions and `attend` get queries and keys that all of a layer's embeddings have
+    transformed; a transform gets those of the embeddings before it.
+    """
+    for (i, only), (j, reader) in permutations(enumerate(parts), 2):
+        if not (only.product_only and reader.reads_vectors):
+            continue
+        names = type(only).__name__, type(reader).__name__
+        reason = (
+            f"queries and keys that {names[0]} has transformed are right only in a product of the "
+            f"two, and {names[1]} uses them otherwise"
+        )
+        neither_first = only.reads_vectors and reader.product_only
+        if neither_first or {"score", "attend"} & reader.active_hooks():
+            raise PositionError(
+                f"{' and '.join(names)} cannot be in one layer: {reason}: use only one of them, "
+                "or in different layers, with a slash instead of the plus",
+                code="positions.needs-product",
+            )
+        if i < j:
+            raise PositionError(
+                f"{' and then '.join(names)} is the wrong order: {reason}: put {names[0]} last",
+                code="positions.needs-product-last",
+            )
+
+
 class Composed(nn.Module):
     """All embeddings of a model: those that act at the input, and a `Sum` for each layer.
 
@@ -237,6 +267,12 @@ class Composed(nn.Module):
         # Not `:=` inside one comprehension: PyTorch's compiler cannot trace it.
         each = [p.max_position for p in self.embeddings]
         limits = [limit for limit in each if limit is not None]
+        return min(limits) if limits else None
+
+    @property
+    def widest(self) -> int | None:
+        """The largest difference of query positions in one forward pass; None: no limit."""
+        limits = [limit for p in self.embeddings if (limit := p.widest) is not None]
         return min(limits) if limits else None
 
     def embed(self, x: Tensor, layout: TokenLayout) -> Tensor:

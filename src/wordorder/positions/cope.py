@@ -40,6 +40,7 @@ class Cope(Position):
     summary = "A key's position is a sum of gates that the query computes back to it."
     source = "Golovneva et al. 2024, section 4, equations 3 to 9, and appendix B"
     door = "row"
+    reads_vectors = True
     formula = (
         "gᵢₖ = σ(qᵢ·kₖ/√d)\n"
         "pᵢⱼ = min(gᵢⱼ + gᵢⱼ₊₁ + … + gᵢᵢ, most)\n"

@@ -78,6 +78,7 @@ class Deberta(Position):
         "Q mirrored.",
     )
     door = "score"
+    reads_vectors = True
     follows = (defaults.Follows("span", defaults.REACH_RULE, 512),)
 
     def __init__(self, shape: ModelShape, /, *, span: int = 0) -> None:

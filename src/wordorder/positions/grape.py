@@ -126,6 +126,7 @@ class Grape(Position):
         self.learned = learned
         self.log_frequencies = nn.Parameter(torch.empty(shape.heads, count), requires_grad=learned)
         self.block = shape.head_dim // count
+        self.reads_vectors = self.block > 2  # a plane of more than two dimensions
         if self.block > 2:
             self.axes = nn.Parameter(torch.empty(2, shape.heads, count, self.block))
         self.reset_parameters()

@@ -80,6 +80,7 @@ class Path(Position):
     summary = "Keys are transformed by one learned reflection per token up to the query."
     source = "Yang et al. 2025, sections 2.2 and 3"
     door = "row"
+    reads_vectors = True
     matrices = ("down", "up", "beta_weight")
     formula = (
         "score = qᵢᵀ Hᵢ Hᵢ₋₁ … Hⱼ₊₁ kⱼ / √d\n"

@@ -57,6 +57,8 @@ class Pope(Position):
     source = "Gopalakrishnan et al. 2025, section 3, equations 3 to 6"
     door = "query-key"
     static_rotation = True
+    product_only = True  # twice as wide as a head
+    reads_vectors = True  # a softplus is no factor
     follows = (defaults.FOLLOWS_BASE,)
     formula = (
         "score = Σ_c softplus(q_c) softplus(k_c) cos((j − i) f_c + δ_c) / √d\n"

@@ -210,6 +210,7 @@ class Rotary(Position):
         self.low_frequency_factor = low_frequency_factor
         self.high_frequency_factor = high_frequency_factor
         self.rotate = LAYOUTS[layout]
+        self.reads_vectors = layout == "half"  # its pairs are not neighbours
         self.rescale = self._scaling()
         # With a scaling that depends on the context length, a longer context rotates the same
         # key differently.

@@ -61,6 +61,8 @@ class Selective(Position):
         "Decoding must continue the cached sum: if it restarts at zero, queries no longer match "
         "cached keys.",
         "Padding must add no angle.",
+        "Every document of a packed row starts its own sum: one that goes on cancels only in "
+        "products of queries and keys.",
         "Angles are per query head: with grouped queries each key is rotated once for every query "
         "head that uses it.",
     )
@@ -145,6 +147,8 @@ class Selective(Position):
         angles = (precise * self.frequencies().to(precise)).cumsum(1)
         if previous is not None:
             angles = angles + previous[0][:, -1:].to(angles.dtype)
+        if layout.key_documents is not None:
+            angles = angles - _before_documents(angles, previous, layout)
         turns = (angles.detach() / (2 * math.pi)).round()
         return angles - 2 * math.pi * turns, low
 
@@ -155,6 +159,29 @@ class Selective(Position):
         """Return rotated keys with as many heads as queries, because angles are per head."""
         keys = keys.repeat_interleave(self.shape.heads // keys.shape[1], 1)
         return rotate(keys, rotation(state[0].to(upcast(keys).dtype)))
+
+
+def _before_documents(sums: Tensor, previous: State, layout: TokenLayout) -> Tensor:
+    """Return the sum before each new token's document; 0 for one that a cached token began.
+
+    Where sums went on from document to document, products would be the same; but another
+    embedding of the layer may read queries and keys by themselves.
+
+    Shapes: sums (batch, time, heads, pairs), which go on from the cached ones; so the result.
+    """
+    assert layout.key_documents is not None
+    documents, time = layout.key_documents, sums.shape[1]
+    index = torch.arange(documents.shape[1], device=documents.device)
+    last = torch.where(documents >= 0, index, -1).cummax(1).values  # padding is passed over
+    documents = documents.gather(1, last.clamp(min=0)).where(last >= 0, -1)
+    begins = documents != torch.cat((torch.full_like(documents[:, :1], -1), documents[:, :-1]), 1)
+    begins = begins[:, layout.query_indices]  # (batch, time)
+    first = torch.where(begins, torch.arange(time, device=index.device), -1).cummax(1).values
+    zero = torch.zeros_like(sums[:, :1])
+    cached = zero if previous is None else previous[0][:, -1:].to(sums.dtype)
+    before = torch.cat((cached, sums[:, :-1]), 1)
+    chosen = first.clamp(min=0)[..., None, None].expand(-1, -1, *sums.shape[2:])
+    return before.gather(1, chosen) * (first >= 0)[..., None, None]
 
 
 def rotation(angles: Tensor) -> Rotation:

@@ -133,6 +133,7 @@ class SelfExtend(Position):
         self.layout = layout
         self.group = group
         self.neighbours = neighbours
+        self.reads_vectors = layout == "half"  # its pairs are not neighbours
         self.near = neighbours or max(1, shape.trained_length // 8)
         self.shift = self.near - self.near // group
         # A token's group depends on its position itself.

@@ -49,6 +49,7 @@ class Shaw(Position):
         "The index is key minus query: with the opposite sign, past and future are swapped.",
     )
     door = "score"
+    reads_vectors = True
 
     def __init__(self, shape: ModelShape, /, *, clip: int = 16) -> None:
         super().__init__(shape)
@@ -103,6 +104,7 @@ class ShawValues(Position):
         "It needs the attention weights of whole rows, so no fused kernel can compute it.",
     )
     door = "row"
+    reads_vectors = True
 
     def __init__(self, shape: ModelShape, /, *, clip: int = 16) -> None:
         super().__init__(shape)

@@ -74,6 +74,7 @@ class TransformerXL(Position):
         "There are two biases: u is multiplied by the key's content, v by the distance.",
     )
     door = "score"
+    reads_vectors = True
 
     def __init__(self, shape: ModelShape, /) -> None:
         super().__init__(shape)

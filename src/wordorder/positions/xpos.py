@@ -5,9 +5,9 @@ zeta^distance. These powers soon exceed float32: with a scale_base of 512 they a
 position 16,000, and rounding ruins the products. Only differences of positions matter, so
 positions are counted from the middle of the queries in a forward pass. A key far in the past
 then merely becomes small, as it should, and generation is not limited. What is limited is the
-span of query positions in one forward pass (64 times scale_base): beyond it an error is
-raised, and the sequence has to be processed in pieces. The middle moves from one forward pass
-to the next, so caches never keep rotated keys.
+span of query positions in one forward pass (64 times scale_base): generation and evaluation
+process a longer sequence in pieces, and other passes raise an error. The middle moves from one
+forward pass to the next, so caches never keep rotated keys.
 """
 
 import math
@@ -70,6 +70,8 @@ class XPos(Position):
         "Cached keys that were rotated with an earlier centre are wrong for a later one.",
     )
     door = "query-key"
+    widest: int
+    product_only = True  # the centre cancels in a product alone
     follows = (
         defaults.FOLLOWS_BASE,
         defaults.Follows("scale_base", "half of the trained length, from 16 to 512", 512.0),

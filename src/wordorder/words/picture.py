@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordorder import drawing
-from wordorder.atomic import replacing
+from wordorder.atomic import cannot_write, replacing
 from wordorder.errors import BadInput
 from wordorder.text.user_text import user_path
 from wordorder.words.vectors import Vectors
@@ -102,14 +102,21 @@ def export(vectors: Vectors, folder: str | Path) -> tuple[Path, Path]:
 
     Each file has one row for each word; metadata of a single column has no header.
 
+    Raises:
+        BadInput: the folder cannot be created or written, as where it is a file.
+
     Source: TensorBoard, Visualizing Data using the Embedding Projector, "Metadata".
     """
     folder = user_path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     rows, names = folder / "vectors.tsv", folder / "metadata.tsv"
-    with replacing(rows) as beside:
-        np.savetxt(beside, vectors.matrix, "%.6g", "\t")
-    with replacing(names) as beside:
-        lines = (f"{name.translate(WHITESPACE)}\n" for name in vectors.names)
-        beside.write_text("".join(lines), encoding="utf-8", newline="\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(rows) as beside:
+            np.savetxt(beside, vectors.matrix, "%.6g", "\t")
+        with replacing(names) as beside:
+            lines = (f"{name.translate(WHITESPACE)}\n" for name in vectors.names)
+            beside.write_text("".join(lines), encoding="utf-8", newline="\n")
+    except OSError as error:
+        remedy = "choose another folder for --export"
+        raise cannot_write(error.filename or folder, error, remedy) from None
     return rows, names

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import torch
 
-from ..base import DOORS, HOOKS, Position, PositionError
+from ..base import DOORS, HOOKS, Position, PositionError, State, Tables
 from ..composed import Composed
 from ..layout import TokenLayout
 from ..reference_model import ReferenceModel
+from ..spec import Part, Spec
 from .setup import CLOSE, HEAD_DIM, CheckFailed, Setup
 
 
@@ -41,6 +42,7 @@ def facts(setup: Setup) -> None:
     _additive(setup, position)
     _static(setup, position)
     _order(setup, position)
+    _products(setup, position)
 
 
 def hooks(setup: Setup) -> None:
@@ -190,4 +192,38 @@ def _order(setup: Setup, position: Composed) -> None:
         raise CheckFailed(
             "declares tells_order = False, but reversing 9 tokens changes the output of a "
             "bidirectional model"
+        )
+
+
+class _Scaled(Position):
+    """Multiplies pairs of query dimensions by factors, and divides those of keys by them."""
+
+    door = "query-key"
+
+    def factors(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the factor of each dimension: 2 2 3 3 4 4 ..."""
+        pairs = torch.arange(2, x.shape[-1] // 2 + 2, device=x.device, dtype=x.dtype)
+        return pairs.repeat_interleave(2)
+
+    def transform_queries(
+        self, queries: torch.Tensor, tables: Tables, state: State
+    ) -> torch.Tensor:
+        return queries * self.factors(queries)
+
+    def transform_keys(self, keys: torch.Tensor, tables: Tables, state: State) -> torch.Tensor:
+        return keys / self.factors(keys)
+
+
+def _products(setup: Setup, position: Composed) -> None:
+    """Raise if an embedding with reads_vectors = False depends on more than products."""
+    if any(instance.reads_vectors for instance in position.embeddings):
+        return
+    layers = tuple((Part("scaled"), *layer) for layer in setup.spec.layers)
+    catalogue: dict[str, type[Position]] = {"scaled": _Scaled, **setup.catalogue}
+    scaled = replace(setup, spec=Spec(layers), catalogue=catalogue).reference_model()
+    x = setup.inputs(1, 9)
+    if (scaled.read(x) - setup.reference_model().read(x)).abs().max() > CLOSE:
+        raise CheckFailed(
+            "declares reads_vectors = False, but uses queries or keys by themselves, or mixes "
+            "dimensions other than neighbouring pairs: declare reads_vectors = True"
         )

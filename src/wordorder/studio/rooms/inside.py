@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from wordorder.errors import CodedError
-from wordorder.model.decoding import Sampling, next_distribution
+from wordorder.model.decoding import Sampling, next_distribution, only_allowed
 from wordorder.positions import PositionError
 from wordorder.studio.fields import (
     Head,
@@ -213,9 +213,11 @@ def predict(asked: PredictionQuestion, runs: Runs) -> Prediction:
     run, sampling, prompt = _prompt(asked, runs, 1)
     with runs.computing, torch.no_grad():
         logits = runs.model(asked.run).next_logits(torch.tensor([prompt.tokens]))[0].float()
-        drawn = next_distribution(logits, torch.tensor(prompt.tokens), sampling)
+        allowed = only_allowed(logits, prompt.allowed([]))
+        drawn = next_distribution(allowed, torch.tensor(prompt.tokens), sampling)
     own, drawn = logits.softmax(-1), drawn / drawn.sum()
-    top = own.topk(min(LIKELIEST, len(own))).indices
+    # Those that may be drawn come first: held-back space can leave none of the most likely.
+    top = (own.double() + (drawn > 0)).topk(min(LIKELIEST, len(own))).indices
     return Prediction(
         candidates=[
             Candidate(
