@@ -2,7 +2,7 @@
 
 # ruff: noqa: E501  (code is quoted as it stands)
 
-from .mutant import KIT, READING, Mutant
+from .mutant import KIT, READING, Mutant, slip
 
 CONTEXT = "tests/model/test_context_length.py"
 EVICTION = "tests/model/test_eviction.py"
@@ -186,5 +186,16 @@ MUTANTS = (
         "model/fused_attention.py",
         (("        and problem.sinks is None\n", ""),),
         (SINKS,),
+    ),
+    slip(
+        "selective",
+        "sums go on in the next document",
+        ("if layout.key_documents is not None:", "if False:"),
+    ),
+    Mutant(
+        "sums that need products are built",
+        "positions/composed.py",
+        (("        _check_products(parts)\n", ""),),
+        ("tests/positions/test_pairs_of_the_catalogue.py",),
     ),
 )
