@@ -66,8 +66,8 @@ MUTANTS = (
         "model/decoding.py",
         (
             (
-                "fitting := self.sinks + self.window + 1 - cache.length",
-                "fitting := self.sinks + self.window + 2 - cache.length",
+                "self.sinks + self.window + 1 - cache.length)",
+                "self.sinks + self.window + 2 - cache.length)",
             ),
         ),
         (EVICTION,),
