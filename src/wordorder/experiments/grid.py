@@ -24,7 +24,6 @@ from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.jobs import Job, Outcome
 from wordorder.experiments.paired_run import MEASURES, train_and_measure
 from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
-from wordorder.experiments.wording import listed
 from wordorder.names import file_name
 from wordorder.numerals import counted
 from wordorder.training.metrics import read
@@ -179,7 +178,7 @@ def _runs_in_words(cells: Sequence[Cell]) -> str:
         parts.append(f"{counted(len(cells) - trained, 'run')} of {steps}")
     if trained:
         parts.append(f"{counted(trained, 'trained run')} to measure")
-    return listed(parts)
+    return " and ".join(parts)
 
 
 def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> Job:
