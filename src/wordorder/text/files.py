@@ -95,9 +95,9 @@ def documents_of_path(
     try:
         if name and path.is_dir():
             refuse_store(path)
-            known = [file for file in _inside(path).files if _format(file) in (*TEXTS, *TABLES)]
-            documents = _documents_of_folder(path, field, notes, streamed)
-            return documents, any(_format(file) in TABLES for file in known)
+            inside = _inside(path)
+            documents = _documents_of_folder(path, inside, field, notes, streamed)
+            return documents, any(_format(file) in TABLES for file in inside.files)
     except OSError:  # name too long, or no permission: read_bytes raises the error with its reason
         pass
     documents = _documents_of_file(path, field, notes, streamed, missing=_missing(name))
@@ -150,23 +150,26 @@ class Inside(NamedTuple):
 def _inside(folder: Path) -> Inside:
     found = Inside([], [], [])
     for where, below, names in os.walk(folder):
-        here = Path(where)
-        folders = [here / name for name in below if not name.startswith(".")]
-        found.links.extend(path for path in folders if path.is_symlink())
-        found.ours.extend(path for path in folders if not path.is_symlink() and is_ours(path))
-        left_out = {path.name for path in (*found.links, *found.ours) if path.parent == here}
-        below[:] = [path.name for path in folders if path.name not in left_out]
-        files = (here / name for name in names if not name.startswith("."))
+        folders = [Path(where, name) for name in below if not name.startswith(".")]
+        below.clear()  # what stays in it is walked next
+        for path in folders:
+            if path.is_symlink():
+                found.links.append(path)
+            elif is_ours(path):
+                found.ours.append(path)
+            else:
+                below.append(path.name)
+        files = (Path(where, name) for name in names if not name.startswith("."))
         found.files.extend(path for path in files if path.is_file())
     return Inside(*map(sorted, found))
 
 
 def _documents_of_folder(
-    folder: Path, field: str, notes: list[str], streamed: bool
+    folder: Path, inside: Inside, field: str, notes: list[str], streamed: bool
 ) -> Iterator[Document]:
-    inside, ours, links = _inside(folder)
-    known = [path for path in inside if _format(path) in (*TEXTS, *TABLES)]
-    source, total = printable(folder), len(inside)
+    files, ours, links = inside
+    known = [path for path in files if _format(path) in (*TEXTS, *TABLES)]
+    source, total = printable(folder), len(files)
     if skipped := total - len(known):
         notes.append(f"{skipped} of {total} files in {source} have another suffix and were skipped")
     if ours:
