@@ -22,7 +22,7 @@ from wordorder.experiments.calibration import as_job
 from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.comparison import Comparison
 from wordorder.experiments.jobs import Job, Outcome
-from wordorder.experiments.paired_run import MEASURES, train_and_measure
+from wordorder.experiments.paired_run import MEASURES, is_trained, train_and_measure
 from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
 from wordorder.names import file_name
 from wordorder.numerals import counted
@@ -100,7 +100,7 @@ def seconds_of(
     if measure != record.measure:
         reading = 0.0
     work = sum(
-        (reading + (0 if is_trained(cell) else cell.steps))
+        (reading + (0 if _is_trained(cell) else cell.steps))
         * record.costs[cell.position]["step_seconds"]
         for cell in cells
     )
@@ -117,10 +117,10 @@ def slower_at_once(record: Comparison) -> float:
     )
 
 
-def is_trained(cell: Cell) -> bool:
+def _is_trained(cell: Cell) -> bool:
     """Return whether a run has done its last step; False if its record is damaged."""
     with suppress(BadInput, OSError):
-        return any("final" in each for each in read(cell.folder / "metrics.jsonl"))
+        return is_trained(cell.folder)
     return False
 
 
@@ -171,7 +171,7 @@ def run_cells(
 
 def _runs_in_words(cells: Sequence[Cell]) -> str:
     """Return how many runs are trained and how many are only measured."""
-    trained = sum(map(is_trained, cells))
+    trained = sum(map(_is_trained, cells))
     parts = []
     if trained < len(cells):
         steps = counted(cells[0].steps, "step")

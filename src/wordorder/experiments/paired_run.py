@@ -251,10 +251,15 @@ def _trained(folder: Path, job: Settings, tell: Tell) -> tuple[Run, int | None]:
     """Return the run, and the memory that this process took at most to train it."""
     with held(folder, wait=SECONDS_TO_SAVE):  # the run of a command that was killed is saving
         anew = _is_another_run(folder, job)
-        if not anew and any("final" in record for record in read(folder / "metrics.jsonl")):
+        if not anew and is_trained(folder):
             return Run.load(folder, trust=True), None
         run = _train(folder, job, Told(tell), anew=anew)
     return run, _peak_bytes()
+
+
+def is_trained(folder: Path) -> bool:
+    """Return whether the run in a folder has done its last step."""
+    return any("final" in record for record in read(folder / "metrics.jsonl"))
 
 
 def _is_another_run(folder: Path, job: Settings) -> bool:
