@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 import pytest
 
-from wordorder.numerals import counted, signed
+from wordorder.numerals import counted, first_of, perplexity, perplexity_in_words, signed
 
 SOURCES = Path(__file__).parents[1] / "src/wordorder"
 
@@ -36,3 +37,25 @@ def test_signed_numbers_are_written_in_one_place() -> None:
     for folder in ("evaluation", "extension", "words", "training"):
         for path in (SOURCES / folder).rglob("*.py"):
             assert not re.search(r"\{[^{}]+:\+z?\.", path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize(
+    ("most", "text"), [(1, "a and 2 more"), (2, "a, b and 1 more"), (3, "a, b, c"), (9, "a, b, c")]
+)
+def test_first_names(most: int, text: str) -> None:
+    assert first_of(["a", "b", "c"], most) == text
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [
+        (math.log(12.34), "perplexity 12.3"),
+        (math.log(4.5e9), "perplexity 4.5e+09"),
+        (709.0, "perplexity 8.2e+307"),
+        (710.0, "perplexity above 1e+308"),
+        (282498.0, "perplexity above 1e+308"),
+    ],
+)
+def test_a_perplexity_of_any_loss(loss: float, text: str) -> None:
+    assert perplexity_in_words(loss) == text
+    assert (perplexity(loss) is None) == (loss >= 710)

@@ -42,6 +42,9 @@ def test_a_stop_names_the_folder_with_the_finished_runs(
     with pytest.raises(KeyboardInterrupt), RunsBar().closing(tmp_path):
         raise KeyboardInterrupt
     assert f"finished runs are saved in {tmp_path}" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(KeyboardInterrupt), RunsBar().closing(tmp_path / "not there"):
+        raise KeyboardInterrupt
+    assert "stopped: no run was started" in capsys.readouterr().err
     with RunsBar().closing(tmp_path):
         pass
     assert not capsys.readouterr().err

@@ -173,6 +173,16 @@ def test_a_prompt_that_is_too_long_is_said_before_it_is_echoed(
     assert "learned has only 16 positions: shorten it by 3 tokens" in lines[0]
 
 
+def test_many_texts_are_not_longer_than_one(
+    runs: dict[str, Path], said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether compiling is repaid is measured within the positions that are left."""
+    monkeypatch.setattr(command, "FEWEST_WORTH_COMPILING", 4)
+    words = ["a small thing", "--count", "4", "--max-tokens", "9", "--json"]
+    assert main(["generate", str(runs["learned"]), *words]) == 0
+    assert len(json.loads(said()[0])["texts"]) == 4
+
+
 def test_a_prompt_that_fills_the_table_leaves_room_for_one_token(
     runs: dict[str, Path], said: Said
 ) -> None:

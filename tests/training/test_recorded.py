@@ -128,6 +128,16 @@ def test_weights_of_another_shape_are_named(run: Path) -> None:
     assert caught.value.code == "training.other-weights"
 
 
+def test_weights_that_are_not_finite_are_named(run: Path) -> None:
+    path = run / "model.safetensors"
+    weights = load_file(path)
+    weights["embedding.weight"][1, 2] = torch.nan
+    save_file(weights, path)
+    with pytest.raises(BadInput, match=r"or NaN, in embedding\.weight") as caught:
+        _ = wo.load(run).model
+    assert caught.value.code == "training.weights-not-finite"
+
+
 def test_a_run_goes_on_without_the_lines_that_a_damaged_one_stood_in(run: Path) -> None:
     path = run / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -218,9 +218,11 @@ def test_the_text_that_a_run_held_out(run: Run) -> None:
 
 
 def test_a_model_that_read_what_is_held_out_now_is_warned_of() -> None:
-    facts = {"content_hash": "a", "split": {"version": 2}}
+    facts = {"name": "my.txt", "content_hash": "a", "split": {"version": 2}}
     assert split_warning(facts, facts) == ""
-    assert split_warning({"content_hash": "b"}, facts) == ""  # another text
+    assert split_warning({"name": "other.txt", "content_hash": "b"}, facts) == ""
+    changed = split_warning({**facts, "content_hash": "b"}, facts)
+    assert changed.startswith("my.txt has changed since the model was trained on it")
     for recorded in ({"content_hash": "a"}, {"content_hash": "a", "split": {"version": 1}}):
         assert "the text held out now was trained on" in split_warning(recorded, facts)
 

@@ -153,3 +153,12 @@ def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         open_vectors(tmp_path / "nothing.vec")
     assert caught.value.code == "words.no-file-of-vectors"
+
+
+def test_a_word_that_is_absent_from_a_file_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_bytes("\u00e9t\u00e9 1 2\nb 3 4\n".encode("latin1"))
+    vectors = open_vectors(tmp_path / "v.txt")
+    with pytest.raises(BadInput, match=r"1 of 2 words are not UTF-8: convert the file"):
+        vectors.row("\u00e9t\u00e9")
+    with pytest.raises(BadInput, match=r"has no word 'c': "):
+        vectors.row("c")

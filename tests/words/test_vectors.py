@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from wordorder.errors import BadInput
+from wordorder.words.analogies import Question, accuracy
 from wordorder.words.vectors import Neighbour, Vectors
 
 
@@ -85,8 +86,19 @@ def test_a_word_is_found_however_its_accents_are_written() -> None:
 
 
 def test_of_a_word_that_is_there_twice_the_first_counts() -> None:
-    vectors = Vectors("twice", ["a", "b", "a"], np.eye(3, dtype=np.float32))
-    assert vectors.row("a") == 0
+    names = ["king", "queen", "man", "woman", "king", "caf\u00e9", "cafe\u0301"]
+    rows = [[1, 0, 1], [1, 1, 1], [0, 0, 1], [0, 1, 1], [5, 5, 0], [0, 0, 2], [5, 5, 1]]
+    twice = Vectors("twice", names, np.array(rows, np.float32))
+    once = [names[row] for row in (0, 1, 2, 3, 5)]
+    assert twice.row("king") == 0 and twice.repeated.tolist() == [4, 6]
+    for method in ("add", "mul"):
+        answers = twice.most_similar(["king", "woman"], ["man"], method=method)
+        assert [near.word for near in answers] == ["queen", "caf\u00e9"]
+        assert twice.rank("queen", ["king", "woman"], ["man"], method=method) == 1
+        question = Question("man", "king", "woman", "queen")
+        assert accuracy(twice, [question], method=method)[-1].right == 1
+    everything = twice.most_similar(["king"], include_inputs=True)
+    assert sorted(near.word for near in everything) == sorted(once)
 
 
 def test_a_word_that_is_not_there_is_told_with_the_nearest_spelt(planted: Vectors) -> None:

@@ -17,6 +17,7 @@ from wordorder.cli.options.claims import ClaimsOptions, read_options
 from wordorder.cli.runs_bar import RunsBar
 from wordorder.errors import BadInput
 from wordorder.experiments.cluster import launcher_of
+from wordorder.numerals import first_of
 from wordorder.text.user_text import user_path
 from wordorder.training.config import seconds, whole_paths
 
@@ -72,9 +73,8 @@ def _within_budget(
             code="cli.claims-budget",
         )
     if left_out:
-        names = ", ".join(left_out[:MOST_NAMED])
-        more = f" and {len(left_out) - MOST_NAMED} more" if len(left_out) > MOST_NAMED else ""
-        show.say(f"skipped, because they exceed --budget {options.budget}: {names}{more}")
+        names = first_of(left_out, MOST_NAMED)
+        show.say(f"skipped, because they exceed --budget {options.budget}: {names}")
     return chosen
 
 

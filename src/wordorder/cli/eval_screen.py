@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
@@ -18,7 +17,7 @@ from wordorder.evaluation.loss import Loss
 from wordorder.evaluation.retrieval import Retrieved, interval_of
 from wordorder.evaluation.sliding import SlidingLoss
 from wordorder.extension.reach import between
-from wordorder.numerals import counted, signed
+from wordorder.numerals import counted, perplexity, perplexity_in_words, signed
 from wordorder.table import Table
 
 
@@ -62,7 +61,7 @@ def plain(measured: Measured) -> dict[str, Any]:
     sliding, context = values["sliding"], values["context"]
     for record, loss in ((values["loss"], measured.loss), (sliding, measured.sliding)):
         if loss is not None:
-            record["perplexity"] = math.exp(loss.loss_nats)
+            record["perplexity"] = perplexity(loss.loss_nats)
             record["interval"] = interval_around(loss.loss_nats, loss)
     # One number for each of possibly many thousand documents.
     del values["loss"]["cluster_sums"], values["loss"]["cluster_tokens"]
@@ -183,7 +182,7 @@ def _table(columns: list[str], rows: list[list[str]], title: str, below: str) ->
 def _loss_in_words(loss: Loss | SlidingLoss) -> str:
     line = (
         f"loss {_with_error(loss.loss_nats, loss)} nats per token, "
-        f"perplexity {math.exp(loss.loss_nats):.2f}"
+        f"{perplexity_in_words(loss.loss_nats, 2)}"
     )
     if loss.bits_per_byte is not None:
         line += f"\n{loss.bits_per_byte:.4f} bits per byte"

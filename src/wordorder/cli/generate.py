@@ -153,9 +153,10 @@ def _repaid(model: TokenModel, start: list[int], sampling: Sampling, count: int)
     tokens = count * sampling.max_tokens
     if tokens < FEWEST_WORTH_COMPILING or foreign(model.config.position):
         return False  # a user-defined embedding may not be supported by the compiler
+    timed = min(TIMED, sampling.max_tokens)  # more may not fit
     started = time.perf_counter()
-    list(generate(model, start, replace(sampling, max_tokens=TIMED)))
-    return (time.perf_counter() - started) / TIMED * tokens >= SECONDS_WORTH_COMPILING
+    list(generate(model, start, replace(sampling, max_tokens=timed)))
+    return (time.perf_counter() - started) / timed * tokens >= SECONDS_WORTH_COMPILING
 
 
 def _prompt(options: GenerateOptions) -> str:

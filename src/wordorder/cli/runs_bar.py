@@ -66,7 +66,7 @@ class RunsBar(Progress):
 
     @contextmanager
     def closing(self, folder: Path, note: str = "") -> Iterator[None]:
-        """Remove the bars afterwards; if stopped, say that the folder has the finished runs.
+        """Remove the bars afterwards; if stopped, say which runs are saved.
 
         Args:
             note: what else to say then.
@@ -75,7 +75,8 @@ class RunsBar(Progress):
             yield
         except KeyboardInterrupt as error:
             self.close()
-            line = f"stopped: finished runs are saved in {folder}; the same command continues"
+            saved = f"finished runs are saved in {folder}; the same command continues"
+            line = f"stopped: {saved if folder.exists() else 'no run was started'}"
             self.say(line)
             stopping.report(error, line)
             if note:

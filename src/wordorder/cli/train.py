@@ -30,7 +30,7 @@ from wordorder.cli.options.train import TrainOptions, read_options
 from wordorder.control_characters import escaped
 from wordorder.errors import BadInput
 from wordorder.interop.holders import exports
-from wordorder.numerals import counted
+from wordorder.numerals import counted, perplexity_in_words
 from wordorder.table import Table
 from wordorder.text.user_text import decode_argument
 from wordorder.training.config import folder_of
@@ -207,10 +207,10 @@ class Terminal(Display):
 
     def _perplexity(self, record: dict[str, Any]) -> str:
         loss = record["validation_loss"]
-        perplexity = math.exp(min(loss, 50))
+        perplexity = perplexity_in_words(loss)
         if self.vocabulary_size and loss > math.log(self.vocabulary_size):
-            return f"perplexity {perplexity:.2g}, worse than a uniform guess"
-        return f"perplexity {perplexity:.1f}"
+            return f"{perplexity}, worse than a uniform guess"
+        return perplexity
 
     def sample(self, record: dict[str, Any]) -> None:
         self.console.print(Text("  " + escaped(" ".join(record["sample"].split())), style="italic"))

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from wordorder.errors import BadInput
 from wordorder.folders import is_ours
+from wordorder.numerals import first_of
 from wordorder.text.chats import documents_of
 from wordorder.text.corpus import BUILT_IN, END_OF_TEXT, HUB_PREFIX, Document
 from wordorder.text.large_files import split_blocks, text_blocks, text_lines
@@ -173,9 +174,11 @@ def _documents_of_folder(
     if skipped := total - len(known):
         notes.append(f"{skipped} of {total} files in {source} have another suffix and were skipped")
     if ours:
-        notes.append(f"left out, because wordorder wrote it: {_named(ours)}")
+        named = first_of([printable(path) for path in ours], 1)
+        notes.append(f"left out, because wordorder wrote it: {named}")
     if links:
-        notes.append(f"links to folders are not followed: {_named(links)}; give such a folder too")
+        named = first_of([printable(path) for path in links], 1)
+        notes.append(f"links to folders are not followed: {named}; give such a folder too")
     without: list[str] = []
     empty = True
     for path in known:
@@ -198,11 +201,6 @@ def _documents_of_folder(
             f"{', '.join((*TEXTS, *TABLES))} (also .gz), and none of them contains text{reason}",
             code="text.empty-folder",
         )
-
-
-def _named(paths: list[Path]) -> str:
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"{printable(paths[0])}{more}"
 
 
 def _format(path: Path) -> str:

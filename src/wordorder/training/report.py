@@ -14,7 +14,7 @@ from wordorder import drawing
 from wordorder.atomic import write_text
 from wordorder.control_characters import escaped
 from wordorder.evaluation.intervals import Estimate, half_width
-from wordorder.numerals import counted
+from wordorder.numerals import counted, perplexity_in_words
 from wordorder.panels import Level, Line, Lines, Look, look_of
 from wordorder.table import Table
 from wordorder.training.metrics import read
@@ -199,10 +199,10 @@ def _loss_line(record: dict[str, Any]) -> str:
     between = f" ± {half:.4f} (95%, over documents)" if half else ""
     bits = record["validation_bits_per_byte"]
     per_byte = f", {bits:.4f} bits per byte" if bits else ""
-    perplexity = math.exp(min(record["validation_loss"], 50))
+    perplexity = perplexity_in_words(record["validation_loss"])
     averaged = ", with averaged weights" if record.get("best_averaged") else ""
     return (
-        f"{record['validation_loss']:.4f}{between} nats per token, perplexity {perplexity:.1f}"
+        f"{record['validation_loss']:.4f}{between} nats per token, {perplexity}"
         f"{per_byte}, after step {record['step']}{averaged}"
     )
 

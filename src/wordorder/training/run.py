@@ -24,11 +24,13 @@ from wordorder.errors import BadInput, Refused
 from wordorder.folders import FolderKind
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.model.decoding import CompiledStep, Sampling
+from wordorder.numerals import first_of
 from wordorder.positions import foreign
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import user_path
 from wordorder.training import word_checkpoints
+from wordorder.training.checkpoints import not_finite
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.recorded import check_run_folder, naming_damage, read_recorded
 from wordorder.training.signature import is_ours
@@ -115,7 +117,7 @@ class Run:
         """Return the trained model on a device, in evaluation mode.
 
         Raises:
-            BadInput: the weights are damaged or of another architecture.
+            BadInput: the weights are damaged, not finite, or of another architecture.
         """
         path = self.folder / "model.safetensors"
         model = make_model(self.model_config)
@@ -131,6 +133,12 @@ class Run:
                 f"{path} does not fit the model in {self.folder / 'config.json'}: "
                 f"{', '.join(names[:3])} differ; restore the files of one run",
                 code="training.other-weights",
+            )
+        if name := not_finite(tensors):
+            raise BadInput(
+                f"{path} holds an infinite number or NaN, in {name}: copy it again, or train the "
+                "run again",
+                code="training.weights-not-finite",
             )
         model.load_state_dict(tensors)
         return model.to(device).eval()
@@ -241,11 +249,9 @@ def _check_no_comparison(folder: Path) -> None:
     """
     runs = sorted(path.parent for path in folder.glob("runs/*/model.safetensors"))
     if runs:
-        names = ", ".join(map(str, runs[:MOST_NAMED]))
-        more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
         kind = "a comparison" if (folder / "comparison.json").exists() else "a folder of runs"
         raise BadInput(
-            f"{folder} is {kind}, not a run: give one of its runs, {names}{more}",
+            f"{folder} is {kind}, not a run: give one of its runs, {first_of(runs, MOST_NAMED)}",
             code="training.several-runs",
         )
 

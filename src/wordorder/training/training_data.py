@@ -172,14 +172,22 @@ def choosing_text(training_data: TrainingData) -> TokenStore:
 
 
 def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """Return a warning if a model continues with the same text in another split, else "".
+    """Return a warning if held-out text may be what the model was trained on, else "".
+
+    That is so if the text is the same in another split, or has the same name and has changed.
 
     Args:
         recorded: the data in the record of the model's run.
         facts: the data that it is to be trained or evaluated on.
     """
-    same_text = recorded["content_hash"] == facts["content_hash"]
-    if not same_text or recorded.get("split") == facts["split"]:
+    if recorded["content_hash"] != facts["content_hash"]:
+        if recorded.get("name") != facts["name"]:
+            return ""
+        return (
+            f"{facts['name']} has changed since the model was trained on it, so some of the text "
+            "held out now may have been trained on: its losses may be too low"
+        )
+    if recorded.get("split") == facts["split"]:
         return ""
     return (
         "the model was trained on this text with another split, so some of the text held out now "

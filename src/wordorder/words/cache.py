@@ -25,6 +25,7 @@ import numpy as np
 
 from wordorder.atomic import reclaim, replacing_folder
 from wordorder.errors import BadInput
+from wordorder.numerals import counted
 from wordorder.text.store import cache_folder
 from wordorder.text.user_text import printable, user_path
 from wordorder.words.formats import read
@@ -57,7 +58,20 @@ def open_vectors(path: str | Path, progress: Callable[[float], Any] = lambda _: 
         with contextlib.suppress(OSError):  # no room, or no permission to write
             _write(entry, state, *vectors)
         vectors = _cached(entry, state) or vectors
-    return Vectors(printable(path.name), *vectors)
+    return Vectors(printable(path.name), *vectors, absent=_in_another_encoding(vectors[0]))
+
+
+def _in_another_encoding(names: list[str]) -> Callable[[str], str]:
+    """Return what says of an absent word that the file's words may be in another encoding."""
+
+    def absent(word: str) -> str:
+        unread = 0 if word.isascii() else sum("\ufffd" in name for name in names)
+        if not unread:
+            return ""
+        of = f"{unread:,} of {counted(len(names), 'word')}"
+        return f" ({of} are not UTF-8: convert the file, as with iconv -f LATIN1 -t UTF-8)"
+
+    return absent
 
 
 def _write(entry: Path, state: dict[str, int], words: list[str], matrix: Floats) -> None:

@@ -93,6 +93,14 @@ class Vectors:
         return dict(zip(map(normalized, reversed(self.names)), rows, strict=True))
 
     @cached_property
+    def repeated(self) -> NDArray[np.int64]:
+        """The rows (rows,) of words that an earlier row has, which are no answers."""
+        if len(self.index) == len(self.names):
+            return np.empty(0, np.int64)
+        rows = (row for row, n in enumerate(self.names) if self.index[normalized(n)] != row)
+        return np.fromiter(rows, np.int64)
+
+    @cached_property
     def norms(self) -> Floats:
         """The Euclidean norms (words,) of the vectors, float32."""
         return _lengths(self.matrix)
@@ -190,7 +198,7 @@ class Vectors:
     def scores(
         self, positive: ArrayLike, negative: ArrayLike = (), method: Method = "add"
     ) -> Floats:
-        """Return the scores of all words for a batch of questions.
+        """Return the scores of all words for a batch of questions; -inf for `repeated` rows.
 
         Shapes: returns (questions, words) float32.
 
@@ -200,11 +208,14 @@ class Vectors:
         terms = [np.atleast_2d(np.asarray(rows, np.int64)) for rows in (positive, negative)]
         plus, minus = (unit(self.matrix[rows]) for rows in terms)
         if method == "add":
-            return self.cosines(unit(plus.sum(1) - minus.sum(1)))
-        # One term at a time: (questions, terms, words) would be three times the memory.
-        above = math.prod((self.cosines(term) + 1) / 2 for term in plus.swapaxes(0, 1))
-        below = math.prod((self.cosines(term) + 1) / 2 for term in minus.swapaxes(0, 1))
-        return above / (below + np.float32(EPSILON))
+            scores = self.cosines(unit(plus.sum(1) - minus.sum(1)))
+        else:
+            # One term at a time: (questions, terms, words) would be three times the memory.
+            above = math.prod((self.cosines(term) + 1) / 2 for term in plus.swapaxes(0, 1))
+            below = math.prod((self.cosines(term) + 1) / 2 for term in minus.swapaxes(0, 1))
+            scores = above / (below + np.float32(EPSILON))
+        scores[:, self.repeated] = -np.inf
+        return scores
 
     def cosines(self, directions: Floats) -> Floats:
         """Return the cosine of every word with directions of length 1.

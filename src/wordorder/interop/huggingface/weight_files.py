@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wordorder.errors import BadInput
+from wordorder.numerals import first_of
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -104,11 +105,9 @@ class WeightFiles(Mapping[str, Tensor]):
         ]
         for problem, names in (("lack", missing), ("also have", extra), ("have", other)):
             if names:
-                more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-                named = f"{', '.join(names[:MOST_NAMED])}{more}"
                 raise BadInput(
-                    f"the weights in {self.folder} {problem} {named}: config.json and the weights "
-                    "must be of one model",
+                    f"the weights in {self.folder} {problem} {first_of(names, MOST_NAMED)}: "
+                    "config.json and the weights must be of one model",
                     code="interop.weights-of-another-model",
                 )
 
