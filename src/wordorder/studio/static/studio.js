@@ -20,7 +20,9 @@ async function open({ focus = false } = {}) {
     if (anchor.dataset.room === entry.name) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
-  nav.querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
+  // Not scrollIntoView, after which the Tab key goes on from the link instead of from the top.
+  const chosen = nav.querySelector("[aria-current]").getBoundingClientRect(), row = nav.getBoundingClientRect();
+  nav.scrollLeft += chosen.left + chosen.width / 2 - row.left - row.width / 2;
   document.title = `${entry.title} · wordorder studio`;
   let room;
   try {
