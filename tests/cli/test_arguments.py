@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import pytest
 import tyro
 
-from wordorder.cli.arguments import parse
+from wordorder.cli.arguments import parse, typed_names
 from wordorder.errors import BadInput
 from wordorder.settings import Positive, Rate, check
 
@@ -61,7 +64,16 @@ def test_what_is_typed_wins_over_the_default_and_that_over_the_fields() -> None:
         ("", "RUN is missing; wordorder x --help lists the options"),
         ("r --widht 3", "wordorder x has no option --widht: did you mean --width?"),
         ("r --widht=3", "wordorder x has no option --widht: did you mean --width?"),
-        ("r --zzz", "wordorder x has no option --zzz: wordorder x --help lists the options"),
+        (
+            "r -z",
+            "wordorder x has no option -z: wordorder x --help lists the options; put -- before a "
+            "text that begins with a hyphen",
+        ),
+        (
+            "r -- -z --width 3",
+            "--width stands after --, which ends the options: put --width before --",
+        ),
+        ("r -- p --widht 3", "wordorder x has no option --widht: did you mean --width?"),
         ("r p q", "unexpected argument 'q': wordorder x --help lists the options"),
         ("r --width 1.5", "--width is 1.5: it must be a whole number, at least 1"),
         ("r --width 0", "--width is 0: it must be at least 1"),
@@ -87,6 +99,35 @@ def test_a_wrong_option_is_one_line(
         parse(Outer, typed.split(), command="wordorder x")
     assert str(caught.value) == line
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_text_that_begins_with_a_hyphen_follows_two() -> None:
+    text = "-width of a sentence"
+    assert parse(Outer, ["--width", "3", "--", "r", text], command="x").prompt == text
+    with pytest.raises(BadInput, match="put -- before a text"):  # not: did you mean --width?
+        parse(Outer, ["r", text], command="x")
+    assert typed_names(["r", "--width", "3", "--", "--share"]) == {"width"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such terminals")
+@pytest.mark.parametrize(("value", "coloured"), [("1", False), ("", True)])
+def test_help_in_a_terminal_has_no_colours_where_none_are_wanted(
+    value: str, coloured: bool
+) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "wordorder", "explain", "--help"]
+    env = {**os.environ, "TERM": "xterm", "NO_COLOR": value}
+    with subprocess.Popen(command, stdout=theirs, env=env) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+    os.close(ours)
+    assert process.returncode == 0 and b"usage:" in shown
+    assert (b"\x1b[" in shown) == coloured
 
 
 def test_help_is_printed_and_leaves_with_0(capsys: pytest.CaptureFixture[str]) -> None:

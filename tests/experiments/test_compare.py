@@ -25,6 +25,7 @@ from wordorder.model import ModelConfig, make_model
 from wordorder.positions import PositionError
 from wordorder.training.metrics import TIMING_FIELDS, read
 from wordorder.training.run import Run
+from wordorder.training.training import Training
 
 MODEL = ModelConfig(width=32, layers=2, heads=2, trained_length=8, dropout=0.1, position="none")
 POSITIONS = ("none", "learned", "alibi")
@@ -183,24 +184,59 @@ def test_a_run_that_was_stopped_goes_on(
 ) -> None:
     config = done
     before, folder = results(config), Path(config.out)
-    from wordorder.training.loop import Training
-
-    original = Training.step
-
-    def stopping(self: Training) -> Any:
-        if self.steps == 4 and self.done == 2:
-            self.save(folder / "runs" / "none-seed0")
-            raise KeyboardInterrupt
-        return original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            compare(replace(config, overwrite=True))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_in(folder / "runs" / "none-seed0", patch)
+        compare(replace(config, overwrite=True))
     assert (folder / "comparison.json").exists()
     compare(config)
     for mine, theirs in zip(results(config), before, strict=True):
         assert {**mine, "peak_bytes": 0} == {**theirs, "peak_bytes": 0}
+
+
+def stop_in(run: Path, patch: pytest.MonkeyPatch) -> None:
+    """Stop the runs of a comparison after two of their four steps; this one is saved."""
+    original = Training.step
+
+    def stopping(self: Training) -> Any:
+        if self.steps == 4 and self.done == 2:
+            self.save(run)
+            raise KeyboardInterrupt
+        return original(self)
+
+    patch.setattr(Training, "step", stopping)
+
+
+def test_one_that_was_moved_with_its_text_goes_on(
+    config: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts are compared by their contents. A stopped run and one to measure go on in it too."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (tmp_path / "texts").rename(here / "texts")
+
+    def placed(root: Path, seeds: int) -> CompareConfig:
+        train = replace(config.train, data=(str(root / "texts"),))
+        return replace(config, train=train, out=str(root / "out"), seeds=seeds)
+
+    compare(placed(here, 1))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_in(here / "out/runs/none-seed1", patch)
+        compare(placed(here, 2))
+    before = results(placed(here, 2))
+    here.rename(there)
+    trained = [there / f"out/runs/{name}-seed0/model.safetensors" for name in POSITIONS]
+    written = [path.stat().st_mtime_ns for path in trained]
+    steps = len(read(there / "out/runs/none-seed1/metrics.jsonl"))
+    compare(placed(there, 2))
+    assert [path.stat().st_mtime_ns for path in trained] == written
+    assert results(placed(there, 2))[: len(before)] == before
+    assert [line["run"] for line in results(placed(there, 2))[-3:]] == [
+        f"runs/{name}-seed1" for name in POSITIONS
+    ]
+    losses = [r["step"] for r in read(there / "out/runs/none-seed1/metrics.jsonl") if "loss" in r]
+    assert steps and losses == [1, 2, 3, 4]
+    for path in there.glob("out/runs/*/config.json"):
+        assert json.loads(path.read_text())["training"]["data"] == [str(there / "texts")]
 
 
 def test_a_failed_run_is_named_and_the_rest_goes_on(

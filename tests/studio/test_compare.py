@@ -135,6 +135,17 @@ def test_it_is_started_as_the_command(
         assert refused.status_code == 422
 
 
+def test_a_comparison_is_checked_as_a_run_is(studio: TestClient) -> None:
+    asked = {"positions": ["rotary", "alibi"], "preset": "nano"}
+    big = {"width": 4096, "layers": 64, "heads": 64, "trained_length": 4096, "batch_size": 512}
+    for path in ("command", "start"):
+        answer = studio.post(f"/api/compare/{path}", json={**asked, **big})
+        assert (answer.status_code, answer.json()["code"]) == (422, "training.out-of-memory")
+    for minutes, time in ((0.001, "1s"), (0.5, "30s"), (2, "2m")):
+        answer = studio.post("/api/compare/command", json={**asked, "minutes": minutes})
+        assert f" --time {time} " in answer.json()["command"]
+
+
 def test_a_folder_of_a_comparison_is_given(folder: Path, tmp_path: Path) -> None:
     workshop = Workshop(OpenRuns([]), tmp_path / "none", [folder / "old"])
     assert [(job.name, job.state) for job in workshop.jobs()] == [("old", "finished")]

@@ -15,6 +15,8 @@ from exported_runs import write_run
 from fastapi.testclient import TestClient
 
 from wordorder.cli.main import main
+from wordorder.cli.options.explain import read_options as explain_options
+from wordorder.cli.options.generate import read_options as generate_options
 from wordorder.evaluation.ablation import without_position
 from wordorder.evaluation.preferences import log_probabilities
 from wordorder.model.decoding import Sampling
@@ -89,9 +91,12 @@ def test_the_orders_of_a_run_are_those_of_explain(ask: Ask, runs: OpenRuns) -> N
     assert answer["command"] == f"wordorder explain {run.folder} 'one two three'"
 
 
-def test_a_gru_and_a_masked_model_have_orders_too(ask: Ask) -> None:
+def test_a_gru_and_a_masked_model_have_orders_too(ask: Ask, client: TestClient) -> None:
+    listed = {run["name"]: run["position"] for run in client.get("/api/studio").json()["runs"]}
     for name in ("gru", "masked"):
-        assert ask("/api/order/compare", run=name, text="one two")["sees_from"] == 1
+        answer = ask("/api/order/compare", run=name, text="one two")
+        assert answer["sees_from"] == 1 and answer["position"] == listed[name]
+    assert listed["gru"] == ""
 
 
 def test_the_code_for_random_models_gives_the_same_numbers(ask: Ask) -> None:
@@ -170,6 +175,36 @@ def test_space_that_ends_a_text_is_predicted_again_as_generate_does(tmp_path: Pa
     first, best = answer["candidates"][0], float(own[allowed].max())
     assert first["probability"] == pytest.approx(best, rel=1e-4)
     assert first["drawn"] == pytest.approx(best / float(own[allowed].sum()), rel=1e-4)
+    # What it writes has the probability that it is predicted with.
+    sure = {"run": "bpe", "text": "the cat ", "temperature": 0, "count": 1}
+    with TestClient(create_app(OpenRuns([run.folder])), base_url="http://127.0.0.1:8321") as client:
+        stream = client.get("/api/inside/write", params=sure).text
+    written = json.loads(stream.partition("data: ")[2].splitlines()[0])
+    assert best / float(own[allowed].sum()) > 1.01 * best
+    assert written["probability"] == pytest.approx(best, rel=1e-4)
+
+
+@pytest.mark.parametrize("text", ["-x y", "--help", "-", "- a b"])
+def test_commands_for_a_text_that_begins_with_a_hyphen(
+    text: str, ask: Ask, runs: OpenRuns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They can be pasted: what the shell makes of them is the text, and no option."""
+    folder = str(runs.run("rotary").folder)
+    generate = ask("/api/inside/predict", run="rotary", text=text, seed=3)["command"]
+    if text == "-":  # which stands for standard input
+        assert generate.startswith("printf %s - | wordorder generate ")
+    else:
+        options = generate_options(shlex.split(generate)[2:])
+        assert (options.run, options.prompt, options.seed) == (folder, text, 3)
+    asked = {"run": "rotary", "text": "-a b", "other": "-b a"}
+    answers = {
+        text: ask("/api/inside/trace", run="rotary", text=text, head=2),
+        "-a b": ask("/api/order/compare", **asked),
+    }
+    for typed, answer in answers.items():
+        explained = explain_options(shlex.split(answer["command"])[2:])
+        assert (explained.run, explained.text) == (folder, typed)
+        assert explained.other == (asked["other"] if typed == "-a b" else None)
 
 
 def test_the_page_writes_what_the_command_writes(client: TestClient, runs: OpenRuns) -> None:

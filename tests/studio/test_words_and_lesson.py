@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from wordorder.studio.application import STATIC
 from wordorder.studio.opened import OpenRuns
 from wordorder.words.picture import projection
 from wordorder.words.token_table import token_vectors
+from wordorder.words.vectors import Vectors
 
 Ask = Callable[..., Any]
 Refused = Callable[..., tuple[str, str]]
@@ -42,6 +44,24 @@ def test_words_are_those_of_the_command(
     assert refused("/api/words/neighbours", run="rotary", word="nonesuch")[0] == (
         "words.unknown-word"
     )
+    given = refused("/api/words/analogy", run="rotary", a=a, b=b, c=c, expected=c)
+    assert given[0] == "studio.expects-given-word" and "--" not in given[1]
+
+
+def test_the_commands_for_words_that_begin_with_a_hyphen_can_be_pasted(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Vectors, "find", lambda vectors, word: len(word))  # it has every word
+
+    def printed(answer: Any) -> Any:
+        assert main(["words", "--json", *shlex.split(answer["command"])[2:]]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    near = ask("/api/words/neighbours", run="rotary", word="-a", count=3)
+    assert printed(near)["neighbours"]["-a"] == near["nearest"]
+    analogy = ask("/api/words/analogy", run="rotary", a="-a", b="--b", c="-", expected="-long")
+    answers = printed(analogy)["analogy"]
+    assert (answers["words"], answers["expected"]) == (["-a", "--b", "-"], "-long")
 
 
 def test_the_picture_of_words_is_their_principal_components(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_config import TEXT, small_config
 
+from wordorder.cli.main import main
 from wordorder.errors import BadInput
 from wordorder.training.config import whole_paths
 from wordorder.training.start import resume, train
@@ -41,3 +44,36 @@ def test_a_run_in_the_folder_of_its_text_can_be_read_again(tmp_path: Path) -> No
     (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
     run = train(small_config(tmp_path, tmp_path / "run"))
     assert resume(run.folder).config["data"] == run.config["data"]
+
+
+def test_a_run_whose_text_was_moved_is_resumed_with_its_new_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before/a.txt").write_text(TEXT, encoding="utf-8")
+    train(small_config(tmp_path / "before/a.txt", tmp_path / "before/run"))
+    (tmp_path / "before").rename(tmp_path / "after")
+    monkeypatch.chdir(tmp_path / "after")
+    assert main(["train", "--resume", "run"]) == 2
+    assert f"no such file or folder: {tmp_path / 'before/a.txt'}" in capsys.readouterr().err
+    (tmp_path / "after/other.txt").write_text(TEXT * 2, encoding="utf-8")
+    assert main(["train", "--resume", "run", "--data", "other.txt"]) == 3
+    assert "the text of" in capsys.readouterr().err
+    assert main(["train", "--resume", "run", "--data", "a.txt"]) == 0
+    record = json.loads((tmp_path / "after/run/config.json").read_text(encoding="utf-8"))
+    assert record["training"]["data"] == [str(tmp_path / "after/a.txt")]
+    assert main(["train", "--resume", "run"]) == 0  # which it has recorded
+
+
+def test_a_moved_mixture_keeps_its_weights(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"{name} {TEXT}", encoding="utf-8")
+    config = small_config(tmp_path / "a.txt", tmp_path / "run")
+    shares = (f"{tmp_path / 'a.txt'}=0.5", f"{tmp_path / 'b.txt'}=0.5")
+    run = train(replace(config, data=shares, steps=4))
+    (tmp_path / "b.txt").rename(tmp_path / "c.txt")
+    for other in ((shares[0],), (f"{tmp_path / 'a.txt'}=0.9", f"{tmp_path / 'c.txt'}=0.1")):
+        with pytest.raises(BadInput, match="give the same number of names with the same weights"):
+            resume(run.folder, texts={"data": other})
+    moved = (shares[0], f"{tmp_path / 'c.txt'}=0.5")
+    assert resume(run.folder, texts={"data": moved}).config["training"]["data"] == list(moved)

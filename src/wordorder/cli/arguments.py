@@ -10,9 +10,17 @@ from __future__ import annotations
 
 import difflib
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager, nullcontext, redirect_stderr
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from dataclasses import is_dataclass
+from itertools import takewhile
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
@@ -69,7 +77,11 @@ def parse(
         BadInput: an option is unknown, missing, or has an invalid value.
     """
     try:
-        with redirect_stderr(io.StringIO()), _on_parse_error(lambda e: _raise_ours(e, command)):
+        with (
+            redirect_stderr(io.StringIO()),
+            _help_as_wanted(),
+            _on_parse_error(lambda e: _raise_ours(e, command)),
+        ):
             value, unknown = tyro.cli(
                 options,
                 args=list(arguments),
@@ -91,13 +103,14 @@ def parse(
         )
         raise (_as_spelled(ours, options) if isinstance(ours, WrongSetting) else ours) from None
     if unknown:
-        raise _unknown(unknown[0], options, command)
+        raise _unknown(unknown[0], options, command, arguments)
     return value
 
 
 def typed_names(arguments: Sequence[str]) -> frozenset[str]:
     """Return the names of the fields of typed options: muon for --no-muon."""
-    flags = (word.partition("=")[0][2:] for word in arguments if word.startswith("--"))
+    options = takewhile(lambda word: word != "--", arguments)
+    flags = (word.partition("=")[0][2:] for word in options if word.startswith("--"))
     return frozenset(flag.removeprefix("no-").replace("-", "_") for flag in flags)
 
 
@@ -152,6 +165,23 @@ def _as_spelled(error: WrongSetting, options: type) -> WrongSetting:
     return error.spelled(f"--{_spelling(error.name, how).replace('_', '-')}")
 
 
+@contextmanager
+def _help_as_wanted() -> Iterator[None]:
+    """Print tyro's help without colours if NO_COLOR is set (no-color.org), of which it knows not.
+
+    It has colours for a terminal only, so what it prints is passed on from something else.
+    """
+    if not os.environ.get("NO_COLOR"):
+        yield
+        return
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        print(printed.getvalue(), end="")
+
+
 def _on_parse_error(hook: Callable[[Any], None]) -> AbstractContextManager[None]:
     """Call a hook with tyro's parse errors as data, before tyro prints them.
 
@@ -196,16 +226,23 @@ def _ours(leaving: SystemExit) -> BadInput | None:
     return None
 
 
-def _unknown(word: str, options: type, command: str) -> BadInput:
+def _unknown(word: str, options: type, command: str, arguments: Sequence[str]) -> BadInput:
     """Return the error for an unknown option or a superfluous argument."""
-    option = word.partition("=")[0]
+    option, flags = word.partition("=")[0], _flags(options)
+    if option in flags and "--" in arguments:  # what follows -- is no option
+        return BadInput(
+            f"{option} stands after --, which ends the options: put {option} before --",
+            code="cli.option-after-end",
+        )
     if not option.startswith("-"):
         return BadInput(
             f"unexpected argument {word!r}: {command} --help lists the options",
             code="cli.unexpected-argument",
         )
-    near = difflib.get_close_matches(option, _flags(options), n=1)
+    near = [] if " " in option else difflib.get_close_matches(option, flags, n=1)
     hint = f"did you mean {near[0]}?" if near else f"{command} --help lists the options"
+    if not near and any(tyro.conf.Positional in how for _, _, how in _annotations(options)):
+        hint += "; put -- before a text that begins with a hyphen"
     return BadInput(f"{command} has no option {option}: {hint}", code="cli.unknown-option")
 
 

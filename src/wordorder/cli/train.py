@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from wordorder.allocator import keep_large_blocks
+from wordorder.cli.arguments import typed_names
 from wordorder.cli.launch import (
     interrupted_run,
     is_worker,
@@ -33,7 +34,7 @@ from wordorder.interop.holders import exports
 from wordorder.numerals import counted, perplexity_in_words
 from wordorder.table import Table
 from wordorder.text.user_text import decode_argument
-from wordorder.training.config import folder_of
+from wordorder.training.config import TEXTS, folder_of
 from wordorder.training.display import Display
 from wordorder.training.follower import follow
 from wordorder.training.metrics import read
@@ -45,6 +46,7 @@ from wordorder.training.start import resume, train
 SECONDS_BETWEEN_LINES = 10.0  # without a terminal
 ALLOWED_WITH_RESUME = (
     *("--resume", "--inexact", "--trust", "--json"),
+    *(f"--{name.replace('_', '-')}" for name in TEXTS),  # where the texts are now
     *("--ranks", "--max-restarts"),
 )
 
@@ -75,8 +77,15 @@ def _trained(options: TrainOptions, arguments: list[str], show: Terminal, ranks:
     """Train or resume as typed, and return the run."""
     if options.resume is not None:
         _only_resume(arguments)
-        folder = options.resume
-        return resume(folder, inexact=options.inexact, trust=options.trust, show=show, ranks=ranks)
+        typed = typed_names(arguments)
+        return resume(
+            options.resume,
+            inexact=options.inexact,
+            trust=options.trust,
+            show=show,
+            ranks=ranks,
+            texts={name: getattr(options.train, name) for name in TEXTS if name in typed},
+        )
     command = shlex.join(["wordorder", "train", *arguments])
     config = options.train.plain()
     prompt = decode_argument(config.sample_prompt, "--sample-prompt")

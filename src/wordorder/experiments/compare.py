@@ -43,7 +43,7 @@ from wordorder.positions import canonical
 from wordorder.settings import LARGEST, Positive, Threads, check
 from wordorder.text.user_text import user_path
 from wordorder.training.compute import Compute
-from wordorder.training.config import TrainConfig, seconds, with_vocabulary, with_whole_paths
+from wordorder.training.config import TEXTS, TrainConfig, seconds, with_vocabulary, with_whole_paths
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
@@ -70,8 +70,8 @@ COMPARISON = FolderKind(
     ),
     inside={"runs/*": RUN, "tuning/*": RUN},
 )
-# Settings that runs do not share, or that do not change them.
-NOT_SHARED = ("position", "out", "overwrite", "sample_prompt", "tensorboard")
+# Settings that runs do not share, or that do not change them: texts are compared by contents.
+NOT_SHARED = ("position", "out", "overwrite", "sample_prompt", "tensorboard", *TEXTS)
 
 
 @dataclass(frozen=True)
@@ -326,8 +326,7 @@ def _settled(
         if steps < FEWEST_STEPS:
             raise BadInput(
                 f"--time {train.time} is enough for {counted(steps, 'step')} of each run here: "
-                f"give "
-                f"a longer --time, or --steps {FEWEST_STEPS} or more",
+                f"give a longer --time, or --steps {FEWEST_STEPS} or more",
                 code="experiments.too-little-time",
             )
     return {**asdict(calibrated), "steps": steps}

@@ -30,9 +30,10 @@ from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore, beginning
 from wordorder.training import loop
 from wordorder.training.compute import DTYPES, Compute
-from wordorder.training.config import TrainConfig
+from wordorder.training.config import TEXTS, TrainConfig
 from wordorder.training.display import Display
 from wordorder.training.metrics import read
+from wordorder.training.record import record_texts
 from wordorder.training.recorded import read_recorded
 from wordorder.training.run import Run
 from wordorder.training.start import resume_in_held_folder, train_in_held_folder
@@ -252,6 +253,8 @@ def _trained(folder: Path, job: Settings, tell: Tell) -> tuple[Run, int | None]:
     with held(folder, wait=SECONDS_TO_SAVE):  # the run of a command that was killed is saving
         anew = _is_another_run(folder, job)
         if not anew and is_trained(folder):
+            if job.get("text") is not None:  # it was compared, so it may have been moved
+                record_texts(folder, config_of(job))
             return Run.load(folder, trust=True), None
         run = _train(folder, job, Told(tell), anew=anew)
     return run, _peak_bytes()
@@ -277,13 +280,15 @@ def _is_another_run(folder: Path, job: Settings) -> bool:
 def _decisive(job: Settings) -> TrainConfig:
     """Return a job's configuration without what leaves the weights as they are."""
     # Texts are compared by their contents, so that they may be moved.
-    return replace(config_of(job), **INDIFFERENT, data=TrainConfig.data)
+    texts = {name: getattr(TrainConfig, name) for name in TEXTS}
+    return replace(config_of(job), **INDIFFERENT, **texts)
 
 
 def _train(folder: Path, job: Settings, show: Display, *, anew: bool) -> Run:
     """Train, or go on, in a folder whose lock is held."""
     if not anew and any(folder.glob("training/step-*")):
-        return resume_in_held_folder(folder, inexact=False, trust=True, show=show)
+        texts = {name: getattr(config_of(job), name) for name in TEXTS} if job.get("text") else None
+        return resume_in_held_folder(folder, inexact=False, trust=True, show=show, texts=texts)
     # Comparisons judge at a stated step.
     config = replace(config_of(job), out=str(folder), overwrite=True, keep="last")
     return train_in_held_folder(

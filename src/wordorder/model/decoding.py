@@ -125,7 +125,8 @@ def generate(
         prompt: token ids to continue, at least one.
         stop: the end-of-text token, which is not yielded; the prompt may begin with it.
         allowed: returns the token ids that may follow the generated tokens, or None for all.
-        observe: called with each new token and the logits (vocabulary,) it was chosen from.
+        observe: called with each new token and the model's own logits (vocabulary,), in which
+            tokens have their values whether they are allowed or not.
         use_cache: process each token once; if false, process the whole sequence in every step,
             which gives the same logits.
         window: number of last tokens that the cache keeps, for sequences of any length in
@@ -258,13 +259,14 @@ def sample_tokens(
     tokens = torch.tensor([list(prompt)], device=device)
     generated: list[int] = []
     for _ in range(sampling.max_tokens):
-        logits = only_allowed(next_logits(tokens)[0], allowed(generated))
+        own = next_logits(tokens)[0]
+        logits = only_allowed(own, allowed(generated))
         # The end-of-text token that opens a prompt must not make ending less likely.
         seen = tokens[0] if stop is None else tokens[0, tokens[0] != stop]
         token = choose(logits, seen, sampling, generator)
         if token == stop:
             return
-        observe(token, logits)
+        observe(token, own)
         yield token
         generated.append(token)
         tokens = torch.cat((tokens, tokens.new_tensor([[token]])), 1)

@@ -10,11 +10,12 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
-from wordorder.errors import CodedError
+from wordorder.atomic import OUT_OF_ROOM, cannot_write
+from wordorder.errors import BadInput, CodedError
 from wordorder.numerals import counted
 from wordorder.positions import CATALOGUE, PositionError
 from wordorder.studio.guard import Guard
-from wordorder.studio.opened import OpenRuns, Runs
+from wordorder.studio.opened import OpenRuns, Runs, embedding_of
 from wordorder.studio.palette import colours
 from wordorder.studio.rooms import ROOMS
 from wordorder.studio.snapshots import Snapshots
@@ -90,6 +91,7 @@ def create_app(
     for error in (CodedError, PositionError):
         app.add_exception_handler(error, _bad_input)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(OSError, _of_the_system)
     app.get("/api/studio")(studio)
     for room in ROOMS:
         app.include_router(room.router, prefix=f"/api/{room.name}", tags=[room.title])
@@ -114,11 +116,11 @@ def studio(runs: Runs, workshop: TheWorkshop) -> StudioEntry:
 
 def _run_entry(name: str, run: Run) -> RunEntry:
     config = run.model_config.resolved
-    kind = "GRU" if config.kind == "gru" else config.position
+    kind = embedding_of(run) or "GRU"
     layers = f"{counted(config.layers, 'layer')} of width {config.width}"
     return RunEntry(
         name=name,
-        position=config.position if config.kind == "transformer" else "",
+        position=embedding_of(run),
         kind=config.kind,
         causal=config.causal,
         predicts_next=not run.fills_in,
@@ -136,6 +138,21 @@ async def _page() -> FileResponse:
 async def _bad_input(request: Request, error: Exception) -> JSONResponse:
     code = getattr(error, "code", "")
     return JSONResponse({"message": " ".join(str(error).split()), "code": code}, 422)
+
+
+async def _of_the_system(request: Request, error: Exception) -> JSONResponse:
+    """Return an error of the disk or of a file, such as a full disk, as a message."""
+    assert isinstance(error, OSError)
+    if error.strerror is None:  # not the operating system's, so a bug
+        raise error
+    path = error.filename or request.app.state.workshop.folder
+    if error.errno in OUT_OF_ROOM:
+        return await _bad_input(request, cannot_write(path, error, "free some space"))
+    ours = BadInput(
+        f"{path}: {error.strerror}: check that it is there, and who may read and write it",
+        code="studio.cannot-use-file",
+    )
+    return await _bad_input(request, ours)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -85,3 +85,10 @@ def interrupt(pid: int, began: str) -> None:
     if is_running(pid, began):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)
+
+
+def kill(pid: int, began: str) -> None:
+    """End a process at once, with those that it started; nothing if it has ended."""
+    if is_running(pid, began):
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # `start` gave it a session, and so a group, of its own

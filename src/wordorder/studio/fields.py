@@ -136,6 +136,21 @@ def numbers(tensor: Tensor) -> Any:
     return [value if math.isfinite(value) else None for value in rounded]
 
 
-def command(*words: object) -> str:
-    """Return a command line of wordorder to copy into a shell."""
-    return shlex.join(["wordorder", *map(str, words)])
+def command(name: object, *options: object, given: Sequence[object] = ()) -> str:
+    """Return a command line of wordorder to copy into a shell.
+
+    Args:
+        name: of the command.
+        options: with their values; see `option`.
+        given: the arguments without a name, such as a run and a text that someone typed. Where one
+            begins with a hyphen, they follow the options and --.
+    """
+    texts = [str(each) for each in given]
+    is_like_option = any(text.startswith("-") for text in texts)
+    words = [*options, "--", *texts] if is_like_option else [*texts, *options]
+    return shlex.join(["wordorder", str(name), *map(str, words)])
+
+
+def option(name: str, text: str) -> tuple[str, ...]:
+    """Return an option with a value that someone typed, which may begin with a hyphen."""
+    return (f"{name}={text}",) if text.startswith("-") else (name, text)

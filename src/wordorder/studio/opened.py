@@ -158,6 +158,12 @@ class OpenRuns:
         return model
 
 
+def embedding_of(run: Run) -> str:
+    """Return the embedding of a run; "" for a GRU, which has none."""
+    config = run.model_config
+    return config.position if config.kind == "transformer" else ""
+
+
 def _opened(request: Request) -> OpenRuns:
     runs: OpenRuns = request.app.state.runs
     return runs

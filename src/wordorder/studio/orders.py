@@ -55,6 +55,20 @@ class SizeOptions(BaseModel):
         values = {**self.typed(), **length, "position": position}
         return from_mapping(values, self.preset)
 
+    def shape(self, position: str) -> TokenModel:
+        """Return the model without values, after checking that it can be trained here.
+
+        Raises:
+            BadInput: the sizes do not fit together.
+            Failed: training does not fit into memory.
+        """
+        config = self.config(position)
+        model = shape_of(config.model)
+        available = memory_bytes(pick_device(config.device))
+        if available is not None and peak_bytes(config, model) > available:
+            raise out_of_memory(config, model, available)
+        return model
+
     def words(self) -> Iterator[str]:
         """Yield these options as a command line has them."""
         yield from ("--preset", self.preset)
@@ -63,8 +77,8 @@ class SizeOptions(BaseModel):
         yield from ("--steps", str(self.steps)) if self.steps else ("--time", self._time())
 
     def _time(self) -> str:
-        seconds = round(60 * self.minutes)
-        return f"{seconds // 60}m" if seconds % 60 == 0 else f"{max(1, seconds)}s"
+        seconds = max(1, round(60 * self.minutes))
+        return f"{seconds // 60}m" if seconds % 60 == 0 else f"{seconds}s"
 
 
 class OrderWithText(SizeOptions):
@@ -116,12 +130,7 @@ class TrainOrder(OrderWithText):
             Failed: it does not fit into memory.
         """
         self.check_text()
-        config = self.config(self.position)
-        model = shape_of(config.model)
-        available = memory_bytes(pick_device(config.device))
-        if available is not None and peak_bytes(config, model) > available:
-            raise out_of_memory(config, model, available)
-        return model
+        return self.shape(self.position)
 
     def arguments(self, data: str, out: str) -> list[str]:
         """Return the command line, without `wordorder`."""
@@ -146,15 +155,16 @@ class CompareOrder(OrderWithText):
         Raises:
             BadInput: settings do not fit together, an embedding is given twice, or the extra
                 that comparisons need is not installed.
+            Failed: a run does not fit into memory.
         """
         # Needs scipy, which is of an extra, and takes long to import.
         from wordorder.experiments.compare import CompareConfig
 
         self.check_text()
-        configs = [self.config(position) for position in self.positions]
-        for config in configs:
-            shape_of(config.model)
-        CompareConfig(train=configs[0], positions=tuple(self.positions), seeds=self.seeds)
+        first = self.config(self.positions[0])
+        CompareConfig(train=first, positions=tuple(self.positions), seeds=self.seeds)
+        for position in self.positions:
+            self.shape(position)
 
     def arguments(self, data: str, out: str) -> list[str]:
         """Return the command line, without `wordorder`."""

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,7 +47,8 @@ class StartedJob:
 
     Args:
         folder: of the run or the comparison.
-        arguments: of wordorder; empty if it was found.
+        arguments: of wordorder, with the folder and the text where they are now; empty if it was
+            found.
         pid, began: its process; 0 and "" if there is none.
         log: what it printed.
     """
@@ -157,12 +159,12 @@ class Workshop:
         """
         with self._alone():
             name = self._free(typed, suggested)
-            data = BUILT_IN
-            if text is not None:
-                path = self.folder / f"{name}.txt"
-                write_text(path, text)
-                data = str(path)
-            return self._begin(kind, name, arguments(data, str(self.folder / name)))
+            path, data = self.folder / f"{name}.txt", BUILT_IN
+            with _removed_after_failure(path, self._log(name)):
+                if text is not None:
+                    write_text(path, text)
+                    data = str(path)
+                return self._begin(kind, name, arguments(data, str(self.folder / name)))
 
     def go_on(self, name: str) -> StartedJob:
         """Resume a job that was stopped.
@@ -177,9 +179,11 @@ class Workshop:
                     f"{name} has {job.state}: only what was stopped and has saved can be resumed",
                     code="studio.nothing-to-resume",
                 )
-            resumed = ["train", "--resume", str(job.folder)]
-            # The same command goes on with a comparison.
-            arguments = resumed if job.kind == "train" else list(job.arguments)
+            arguments = list(job.arguments)  # the same command goes on with a comparison
+            if job.kind == "train":
+                arguments = ["train", "--resume", str(job.folder)]
+                if (data := _data(job.arguments)) != BUILT_IN:
+                    arguments += ["--data", data]
             return self._begin(job.kind, name, arguments, first=job.arguments)
 
     def stop(self, name: str) -> None:
@@ -220,11 +224,12 @@ class Workshop:
         detached.check_system()
         home = self.folder / STUDIO
         with self._starting:
+            remedy = "start the studio with another --folder"
             try:
                 home.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise cannot_write(home, error, "start the studio with another --folder") from None
-            with held(home, wait=5.0):
+                raise cannot_write(home, error, remedy) from None
+            with held(home, wait=5.0, remedy=remedy):
                 if running := self.running():
                     raise BadInput(
                         f"{running.name} is still running, and two at once would slow each other: "
@@ -259,16 +264,23 @@ class Workshop:
     def _begin(
         self, kind: Kind, name: str, arguments: list[str], first: Sequence[str] = ()
     ) -> StartedJob:
-        home = self.folder / STUDIO
-        log = home / f"{name}.log"
+        log = self._log(name)
         with log.open("a" if first else "w", encoding="utf-8") as file:
             file.write(f"$ {shlex.join(['wordorder', *arguments])}\n")
         pid, began = detached.start(arguments, log)
         record = {"kind": kind, "arguments": list(first or arguments), "pid": pid, "began": began}
-        write_text(home / f"{name}.json", json.dumps(record, indent=1) + "\n")
-        job = _job(home / f"{name}.json")
+        path = log.with_suffix(".json")
+        try:
+            write_text(path, json.dumps(record, indent=1) + "\n")
+        except OSError:
+            detached.kill(pid, began)  # without a record no page could stop it
+            raise
+        job = _job(path)
         assert job is not None
         return job
+
+    def _log(self, name: str) -> Path:
+        return self.folder / STUDIO / f"{name}.log"
 
 
 def slug(text: str) -> str:
@@ -286,6 +298,17 @@ def end_of(path: Path, size: int) -> str:
         return ""
 
 
+@contextmanager
+def _removed_after_failure(*files: Path) -> Iterator[None]:
+    """Remove files if what writes them fails."""
+    try:
+        yield
+    except Exception:
+        for path in files:
+            path.unlink(missing_ok=True)
+        raise
+
+
 def _job(path: Path) -> StartedJob | None:
     """Return the job that a record describes; None if it is no record."""
     if not NAME.fullmatch(path.stem):
@@ -299,7 +322,24 @@ def _job(path: Path) -> StartedJob | None:
     if kind not in ("train", "compare"):
         return None
     folder = path.parent.parent / path.stem
+    arguments = _placed(arguments, folder)
     return StartedJob(path.stem, kind, folder, arguments, pid, began, path.with_suffix(".log"))
+
+
+def _placed(arguments: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """Return the arguments of a job with its folder, and its text beside that, as paths from here.
+
+    They were recorded as paths from where the studio ran, and the folder may have been moved.
+    """
+    places = {"--out": str(folder)}
+    if _data(arguments) != BUILT_IN:
+        places["--data"] = f"{folder}.txt"
+    return tuple(places.get(option, word) for option, word in pairwise(("", *arguments)))
+
+
+def _data(arguments: tuple[str, ...]) -> str:
+    """Return the text that a job's arguments name."""
+    return dict(pairwise(arguments)).get("--data", BUILT_IN)
 
 
 def _written(path: Path) -> int:

@@ -44,6 +44,7 @@ from wordorder.training.schedules import Schedule
 DEFAULT_SECONDS = 180.0
 MOST_ACCUMULATED = 1 << 16
 LENGTHS = ("time", "steps", "tokens")  # alternative lengths of a run
+TEXTS = ("data", "validation_data", "development_data")  # settings that name texts
 
 
 @dataclass(frozen=True)
@@ -268,8 +269,28 @@ def whole_paths(data: tuple[str, ...]) -> tuple[str, ...]:
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
     """Return a configuration that can be read from another working directory."""
-    names = ("data", "validation_data", "development_data")
-    return replace(config, **{name: whole_paths(getattr(config, name)) for name in names})
+    return replace(config, **{name: whole_paths(getattr(config, name)) for name in TEXTS})
+
+
+def with_moved_texts(config: TrainConfig, texts: Mapping[str, tuple[str, ...]]) -> TrainConfig:
+    """Return a configuration whose texts are elsewhere now; their contents are not compared here.
+
+    Args:
+        texts: the new names, by those of `TEXTS` that changed.
+
+    Raises:
+        BadInput: the weights of a mixture are others.
+    """
+    for name, new in texts.items():
+        old: tuple[str, ...] = getattr(config, name)
+        before, now = ([weighted_name(text).weight for text in each] for each in (old, new))
+        if any(before + now) and before != now:
+            raise BadInput(
+                f"--{name.replace('_', '-')} says where the text of the run is now, and the run "
+                f"mixes {' '.join(old)}: give the same number of names with the same weights",
+                code="training.other-mixture",
+            )
+    return with_whole_paths(replace(config, **texts))
 
 
 def _whole_path(text: str) -> str:

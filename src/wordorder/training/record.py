@@ -16,7 +16,7 @@ from wordorder.text.data_names import weighted_name
 from wordorder.text.user_text import user_path
 from wordorder.training import checkpoints
 from wordorder.training.compute import Compute
-from wordorder.training.config import TrainConfig, folder_of
+from wordorder.training.config import TEXTS, TrainConfig, folder_of
 from wordorder.training.plan import Plan
 from wordorder.training.recorded import check_run_folder, naming_damage, read_recorded
 from wordorder.training.run import RUN
@@ -126,6 +126,25 @@ def check_architecture(
             "train a new run",
             code="training.other-architecture",
         )
+
+
+def record_texts(folder: Path, config: TrainConfig) -> None:
+    """Record where the texts of a run are now, which the caller has compared by their contents.
+
+    Raises:
+        BadInput: the folder cannot be written.
+        Failed: there is no room.
+    """
+    path = folder / "config.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    names = {n: value for n, value in config.to_dict().items() if n in TEXTS}
+    if {**record["training"], **names} == record["training"]:
+        return
+    record["training"] |= names
+    try:
+        write_text(path, json.dumps(record, indent=1) + "\n")
+    except OSError as error:
+        raise cannot_write(path, error, "check its permissions") from None
 
 
 def record_steps(folder: Path, steps: int) -> None:

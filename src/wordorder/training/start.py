@@ -36,6 +36,7 @@ from wordorder.training.compute import (
 from wordorder.training.config import (
     TrainConfig,
     folder_of,
+    with_moved_texts,
     with_whole_paths,
 )
 from wordorder.training.display import Display
@@ -59,6 +60,7 @@ from wordorder.training.record import (
     free_folder,
     read_record,
     record_steps,
+    record_texts,
     write_folder,
 )
 from wordorder.training.recorded import check_run_folder, naming_damage
@@ -187,6 +189,7 @@ def resume(
     trust: bool = False,
     show: Display | None = None,
     ranks: Ranks = ALONE,
+    texts: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Run:
     """Resume a run bit for bit, and return it.
 
@@ -197,6 +200,8 @@ def resume(
         show: receives progress events; None: no output.
         ranks: the processes that share the work; this one leads. If the run had another number of
             them, losses agree to rounding, and the run records the change.
+        texts: new names of its texts, if they were moved: `data`, `validation_data` or
+            `development_data`. The run records them.
 
     Raises:
         BadInput: the folder is not a run, or a file is missing or damaged.
@@ -206,7 +211,9 @@ def resume(
     folder = user_path(folder)
     check_run_folder(folder)
     with held(folder, remedy="check its permissions"):
-        return resume_in_held_folder(folder, inexact=inexact, trust=trust, show=show, ranks=ranks)
+        return resume_in_held_folder(
+            folder, inexact=inexact, trust=trust, show=show, ranks=ranks, texts=texts
+        )
 
 
 @isolated_process_state()
@@ -217,6 +224,7 @@ def resume_in_held_folder(
     trust: bool,
     show: Display | None,
     ranks: Ranks = ALONE,
+    texts: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Run:
     """Resume as `resume` does, in a folder whose lock the caller holds."""
     show = show or Display()
@@ -229,6 +237,8 @@ def resume_in_held_folder(
         planned = recorded.get("plan", {})
         steps = checked("steps", Positive, planned.get("steps", recorded["steps"]))
         timing = Timing.from_dict(planned)
+    if texts:
+        config = with_moved_texts(config, texts)
     check_trust(folder, config.model, trust)
     ranks.check_batch_size(config.batch_size)
     ranks_before = compute.ranks
@@ -245,6 +255,8 @@ def resume_in_held_folder(
         )
     if not inexact:
         check_same_split(folder, recorded["data"], training_data.facts)
+    if texts:
+        record_texts(folder, config)
     model = make_model(config.model).to(compute.device)
     use(model, compute)
     with _threads(compute.threads), memory_explained(config, model):

@@ -24,7 +24,8 @@ class TrainOptions:
             size by the text and --time, and is tiny if a size, --steps or --tokens is set.
         config: a YAML file with options by name, such as trained_length: 128; typed options
             override it.
-        resume: resume the run in this folder, with the same result bit for bit.
+        resume: resume the run in this folder, with the same result bit for bit; if its text was
+            moved, --data says where it is now.
         inexact: with --resume: resume even if the result cannot be the same bit for bit.
         trust: with --resume or --init: run the code of a user-defined embedding in the run.
         find_learning_rate: train several short runs with multiples of both learning rates instead,

@@ -149,7 +149,12 @@ class Prediction(BaseModel):
 
 
 class WrittenToken(BaseModel):
-    """One written token; the last event has `end` instead, with a `problem` if there is one."""
+    """One written token; the last event has `end` instead, with a `problem` if there is one.
+
+    Args:
+        probability: of the model itself, as in `Candidate`: not among the tokens that sampling
+            and a space at the end of the text have left.
+    """
 
     text: str = ""
     probability: float = 0.0
@@ -184,8 +189,8 @@ def trace(asked: TraceQuestion, runs: Runs) -> Trace:
         ),
         attention=_attention(whole, token),
         command=command(
-            *("explain", run.folder, asked.text, "--layer", asked.layer + 1),
-            *("--head", asked.head + 1),
+            *("explain", "--layer", asked.layer + 1, "--head", asked.head + 1),
+            given=(run.folder, asked.text),
         ),
     )
 
@@ -239,7 +244,7 @@ def write(asked: Annotated[WritingQuestion, Query()], runs: Runs) -> Iterator[Wr
     probabilities: list[float] = []
 
     def observe(token: int, logits: Tensor) -> None:
-        probabilities.append(float(logits.softmax(-1)[token]))
+        probabilities.append(float(logits.float().softmax(-1)[token]))
 
     try:
         _, sampling, prompt = _prompt(asked, runs, asked.count)
@@ -269,8 +274,11 @@ def _prompt(asked: PredictionQuestion, runs: OpenRuns, count: int) -> tuple[Run,
 
 
 def _generate(run: Run, asked: PredictionQuestion, count: int) -> str:
-    return command(
-        *("generate", run.folder, asked.text, "--temperature", asked.temperature),
+    # A prompt of one hyphen stands for standard input.
+    before = "printf %s - | " if asked.text == "-" else ""
+    return before + command(
+        *("generate", "--temperature", asked.temperature),
         *("--top-k", asked.top_k, "--top-p", asked.top_p, "--min-p", 0),
         *("--seed", asked.seed, "--max-tokens", count),
+        given=(run.folder, asked.text),
     )

@@ -12,8 +12,16 @@ from wordorder.errors import BadInput
 from wordorder.evaluation.ablation import without_position
 from wordorder.evaluation.preferences import log_probabilities
 from wordorder.model import TokenModel
-from wordorder.studio.fields import Layer, RunName, Sentence, SpecText, check_tokens, command
-from wordorder.studio.opened import OpenRuns, Runs
+from wordorder.studio.fields import (
+    Layer,
+    RunName,
+    Sentence,
+    SpecText,
+    check_tokens,
+    command,
+    option,
+)
+from wordorder.studio.opened import OpenRuns, Runs, embedding_of
 from wordorder.studio.random_models import random_model, tokenizer_of
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.words.explain_view import verdict
@@ -180,9 +188,10 @@ def _answer(
             position=asked.position, causal=asked.causal, texts=(first.text, second.text)
         )
     else:
-        position = runs.run(asked.run).model_config.position
-        other = ("--other", second.text) if asked.other.strip() else ()
-        ran = command("explain", runs.run(asked.run).folder, first.text, *other)
+        run = runs.run(asked.run)
+        position = embedding_of(run)
+        other = option("--other", second.text) if asked.other.strip() else ()
+        ran = command("explain", *other, given=(run.folder, first.text))
     return OrderAnswer(
         position=position,
         layers=len(by_layer) - 1,

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, StringConstraints
 
 from wordorder.errors import BadInput
-from wordorder.studio.fields import RunName, command, numbers
+from wordorder.studio.fields import RunName, command, numbers, option
 from wordorder.studio.opened import OpenRuns, Runs
 from wordorder.words.analogies import solved
 from wordorder.words.picture import projection
@@ -150,7 +150,7 @@ def neighbours(asked: NeighboursQuestion, runs: Runs) -> Neighbours:
     return Neighbours(
         word=asked.word,
         nearest=_near(nearest),
-        command=command("words", folder, asked.word, "--count", asked.count),
+        command=command("words", "--count", asked.count, given=(folder, asked.word)),
     )
 
 
@@ -159,8 +159,17 @@ def analogy(asked: AnalogyQuestion, runs: Runs) -> AnalogyAnswer:
     """Solve an analogy by both methods."""
     vectors, folder = _vectors(asked.run, runs), runs.run(asked.run).folder
     words, expected = (asked.a, asked.b, asked.c), asked.expected.strip()
+    if expected and vectors.row(expected) in map(vectors.row, words):
+        raise BadInput(
+            f"{expected!r} is one of the three given words, which are left out of the answers: "
+            "expect another word",
+            code="studio.expects-given-word",
+        )
     answers = solved(vectors, *words, expected=expected or None, count=asked.count)
-    expect = ("--expect", expected) if expected else ()
+    expect = option("--expect", expected) if expected else ()
+    analogy: tuple[str, ...] = ("--analogy", *words)
+    if any(word.startswith("-") for word in words):
+        analogy = option("--analogy", "{} - {} + {}".format(*words))
     return AnalogyAnswer(
         words=words,
         expected=expected,
@@ -173,7 +182,7 @@ def analogy(asked: AnalogyQuestion, runs: Runs) -> AnalogyAnswer:
             )
             for method in ("add", "mul")
         ],
-        command=command("words", folder, "--analogy", *words, *expect, "--count", asked.count),
+        command=command("words", *analogy, *expect, "--count", asked.count, given=(folder,)),
     )
 
 
