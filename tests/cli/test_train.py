@@ -6,7 +6,11 @@ import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from wordorder.cli.train import next_commands
+from wordorder.errors import BadInput
+from wordorder.training.recorded import check_run_folder
 
 
 def test_it_ends_with_commands_that_can_be_typed() -> None:
@@ -15,6 +19,14 @@ def test_it_ends_with_commands_that_can_be_typed() -> None:
     first, second = (shlex.split(part) for part in line.removeprefix("next: ").split(", or "))
     assert first == ["wordorder", "generate", "my runs/a", "The"]
     assert second == ["wordorder", "eval", "my runs/a"]
+
+
+def test_a_remedy_can_be_typed(tmp_path: Path) -> None:
+    folder = tmp_path / "my run (v1)"
+    with pytest.raises(BadInput) as caught:
+        check_run_folder(folder)
+    _, _, command = str(caught.value).partition(" with ")
+    assert shlex.split(command) == ["wordorder", "train", "--out", str(folder)]
 
 
 def test_a_bidirectional_model_is_not_asked_to_generate() -> None:

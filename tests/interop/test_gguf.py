@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -334,6 +335,18 @@ def test_the_record_names_the_program(tmp_path: Path) -> None:
     assert exporting.commands(folder)[0] == (
         f'wordorder generate {folder} "The" --engine llama.cpp'
     )
+
+
+@pytest.mark.parametrize(
+    "name,ollama", [("My run (v1)-gguf", "my-run-v1-gguf"), ("Привет", "my-model"), ("a.b", "a.b")]
+)
+def test_what_to_type_is_quoted_for_a_shell(name: str, ollama: str) -> None:
+    folder = Path("my runs") / name
+    assert [shlex.split(command) for command in exporting.commands(folder, dtype="f16")] == [
+        ["wordorder", "generate", str(folder), "The", "--engine", "llama.cpp"],
+        ["llama-completion", "-m", f"{folder}/model-f16.gguf", "-p", "The", "-n", "200"],
+        ["ollama", "create", ollama, "-f", f"{folder}/Modelfile"],
+    ]
 
 
 def test_a_dtype_of_another_target_is_refused(

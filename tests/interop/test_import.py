@@ -108,7 +108,9 @@ def test_gpt_oss_without_rotary_settings_has_those_of_its_class() -> None:
     options = gpt_oss.imported(fields).options
     fields.check_unread()
     theirs = transformers.GptOssConfig().rope_parameters
-    assert options["trained_length"] == theirs["original_max_position_embeddings"] == 4096
+    assert (
+        options["trained_length"] == 131072 and theirs["original_max_position_embeddings"] == 4096
+    )
     assert options["position"] == (
         "rotary:base=150000.0,scaling=yarn,factor=32.0,original_length=4096,beta_fast=32.0,"
         "beta_slow=1.0,truncate=false"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from random_weights import random_model
+from safetensors.torch import save_file
 
 from wordorder.batch import Batch
+from wordorder.model import LanguageModel, block
+from wordorder.model.config import EMBEDDING_STD
 
 transformers = pytest.importorskip("transformers")
 
@@ -132,3 +136,101 @@ def test_names_of_transformers_are_names_of_the_same_fields() -> None:
     model = config.model_config()
     assert (model.vocabulary_size, model.windows, model.position) == (77, (4, 0), "rotary")
     assert WordorderConfig.from_dict(config.to_dict()).model_config() == model
+
+
+def saved(folder: Path, position: str, **options: Any) -> Any:
+    """Write the weights of a model; return it."""
+    _, theirs = both(position, **options)
+    theirs.save_pretrained(folder)
+    return theirs
+
+
+MISSING = ("input.weight", "router.weight", "selection_bias", "embedding.weight", "head.weight")
+
+
+@pytest.mark.parametrize("position", ["fire+rotary", "learned", "shaw"])
+@torch.no_grad()
+def test_weights_that_no_file_has_are_drawn_as_in_training(tmp_path: Path, position: str) -> None:
+    options = {"experts": 4, "router": "sigmoid", "tied_embeddings": False, "biases": True}
+    before = saved(tmp_path, position, **options).state_dict()
+    path = tmp_path / "model.safetensors"
+    positional = next(name for name in before if ".position." in name)
+    kept = {n: v for n, v in before.items() if n != positional and not n.endswith(MISSING)}
+    save_file(kept, path, metadata={"format": "pt"})
+    # What uninitialised memory holds differs: often zeros, and often what was there before.
+    after = WordorderForCausalLM.from_pretrained(tmp_path)
+    initial = LanguageModel(after.config.model_config())
+    initial.initialise(0)
+    for name, value in after.state_dict().items():
+        if name in kept:
+            assert torch.equal(value, kept[name]), name
+            continue
+        expected = initial.state_dict()[name.removeprefix("model.")]
+        if expected.numel() == 1 or expected.std() == 0:
+            assert torch.equal(value, expected), name
+        else:
+            assert 0.7 < value.std() / expected.std() < 1.4, name
+            assert not torch.equal(value, before[name]), name
+
+
+@torch.no_grad()
+def test_a_model_of_a_configuration_is_drawn_by_the_seed_of_pytorch() -> None:
+    config = WordorderConfig(width=32, layers=2, heads=4, position="fire", vocabulary_size=50)
+    models = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        models.append(WordorderForCausalLM(config).state_dict())
+    initial = [LanguageModel(config.model_config()) for seed in (1, 2)]
+    for seed, model in enumerate(initial):
+        model.initialise(seed)
+    for name, value in initial[0].state_dict().items():
+        one, same, other = (model[f"model.{name}"] for model in models)
+        assert torch.equal(one, same)
+        is_constant = torch.equal(value, initial[1].state_dict()[name])
+        assert torch.equal(one, other) == is_constant, name
+        assert not is_constant or torch.equal(one, value), name
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@torch.no_grad()
+def test_rows_of_new_tokens_are_as_large_as_those_of_training(tmp_path: Path, tied: bool) -> None:
+    model = saved(tmp_path, "kerple", tied_embeddings=tied)
+    old = model.get_input_embeddings().weight.clone()
+    model.resize_token_embeddings(1000, mean_resizing=False)
+    tables = [model.get_input_embeddings().weight]
+    tables += [] if tied else [model.get_output_embeddings().weight]
+    assert torch.equal(tables[0][:50], old)
+    changed = WordorderForCausalLM.from_pretrained(
+        tmp_path, vocab_size=1000, ignore_mismatched_sizes=True
+    )
+    for table in (*(table[50:] for table in tables), changed.get_input_embeddings().weight):
+        assert 0.9 < table.std() / EMBEDDING_STD < 1.1
+
+
+def gradients(model: Any) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    model.train()(TOKENS, labels=TOKENS).loss.backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # a newer name
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.3}, {"experts": 4}])
+def test_gradient_checkpointing_changes_no_gradient(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, theirs = both("kerple", **options)
+    counts = []
+    run = block.checkpoint
+    monkeypatch.setattr(block, "checkpoint", lambda *a, **k: counts.append(1) or run(*a, **k))
+    torch.manual_seed(0)
+    expected = gradients(theirs)
+    theirs.gradient_checkpointing_enable()
+    assert theirs.is_gradient_checkpointing and not counts
+    torch.manual_seed(0)
+    for name, gradient in gradients(theirs).items():
+        assert torch.equal(gradient, expected[name]), name
+    assert len(counts) == theirs.config.num_hidden_layers
+    theirs.gradient_checkpointing_disable()
+    gradients(theirs)
+    assert not theirs.is_gradient_checkpointing
+    assert len(counts) == theirs.config.num_hidden_layers

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from exported_runs import BERT, TRAINED, write_run
+from exported_runs import BERT, GPT_OSS, ROWS, TRAINED, write_run
 from random_weights import random_model
 from torch import Tensor
 
@@ -66,6 +66,52 @@ def test_windows_and_grouped_keys_are_exact(tmp_path: Path) -> None:
     options = {"windows": (5, 0), "layers": 2, "key_value_heads": 2, "biases": True}
     options |= {"position": "learned+t5", "tied_embeddings": False}
     assert max(differences(tmp_path, **options)) < TOLERANCE / 10
+
+
+EXPERTS: dict[str, dict[str, Any]] = {
+    "softmax": {"experts": 5, "balance_loss": 0.01},
+    "clamped, biases, sinks": {**GPT_OSS, "biases": True},
+    **{f"sigmoid, {name}": ROWS["DeepseekV3ForCausalLM"][name] for name in ("experts", "groups")},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERTS)
+def test_experts_are_exact(tmp_path: Path, name: str) -> None:
+    """Each token by its own, although how many an expert computes is known only in the graph."""
+    assert max(differences(tmp_path, **{**EXPERTS[name], "layers": 2})) < TOLERANCE / 10
+
+
+def test_experts_of_one_token_and_of_no_token_are_exact(tmp_path: Path) -> None:
+    """The model's own path for one token computes only its experts; the graph has one path."""
+    model = random_model(50, layers=1, experts=6, active_experts=2, trained_length=TRAINED)
+    write_graph(model, tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx")
+    with torch.no_grad():
+        for tokens in (torch.tensor([[7]]), torch.full((2, 5), 3), torch.arange(40)[None]):
+            close = {"atol": TOLERANCE / 10, "rtol": 0}
+            torch.testing.assert_close(session(tokens).logits, model(tokens), **close)
+
+
+def test_the_axes_have_their_names(tmp_path: Path) -> None:
+    write_graph(random_model(50, layers=1, trained_length=TRAINED), tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx").session
+    for each in session.get_inputs():
+        assert each.shape == ["batch", "time"]
+    assert [each.shape for each in session.get_outputs()] == [["batch", "time", 50]]
+
+
+def test_an_operation_that_onnx_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "_translations", dict)
+    model = random_model(50, layers=1, experts=4, trained_length=TRAINED)
+    with pytest.raises(Refused) as caught:
+        write_graph(model, tmp_path / "model.onnx")
+    message = str(caught.value)
+    assert caught.value.code == "interop.onnx-not-traced" and "\x1b" not in message
+    assert "No ONNX function found for" in message and "sort" in message
+    assert message.endswith("): nothing was written")
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

@@ -6,6 +6,7 @@ answers.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -46,7 +47,8 @@ def chat(options: GenerateOptions, sampling: Sampling) -> int:
     if run.chat is None:
         raise BadInput(
             f"--chat needs a model trained on conversations, and {run.folder} was not: fine-tune "
-            f"it with wordorder train --init {run.folder} --data chats.jsonl, or leave out --chat",
+            f"it with wordorder train --init {shlex.quote(str(run.folder))} --data chats.jsonl, or "
+            "leave out --chat",
             code="cli.chat-no-template",
         )
     if sys.stdin is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import uuid
@@ -69,9 +70,10 @@ def launch(arguments: list[str], ranks: int, max_restarts: int, folder: Path) ->
         killed = {r: -code for r, code in codes.items() if code < 0 and -code != signal.SIGTERM}
         if killed:
             rank, number = next(iter(killed.items()))
+            quoted = shlex.quote(str(folder))
             raise Failed(
                 f"rank {rank} was killed by {signal.Signals(number).name}, so all {ranks} ranks "
-                f"have ended: continue with wordorder train --resume {folder} --ranks {ranks}",
+                f"have ended: continue with wordorder train --resume {quoted} --ranks {ranks}",
                 code="cli.rank-killed",
             ) from None
         return next((code for code in codes.values() if code > 0), Failed.exit_code)

@@ -78,9 +78,11 @@ class RecurrentLanguageModel(TokenModel):
         return RecurrentCache()
 
     @torch.no_grad()
-    def draw_weights(self, seed: int) -> None:
-        super().draw_weights(seed)
+    def draw_weights(self, seed: int, module: nn.Module | None = None) -> None:
+        super().draw_weights(seed, module)
         for layer, recurrence in enumerate(self.recurrences):
+            if module not in (None, recurrence):
+                continue
             generator = torch.Generator().manual_seed(
                 seed * len(self.recurrences) + layer & SEED_MASK
             )

@@ -229,14 +229,17 @@ class TokenModel(nn.Module):
             self.to(device)
 
     @torch.no_grad()
-    def draw_weights(self, seed: int) -> None:
-        """Draw every weight of a model on the CPU.
+    def draw_weights(self, seed: int, module: nn.Module | None = None) -> None:
+        """Draw every weight of a model on the CPU, or those that one of its modules has itself.
 
         Each parameter part has its own generator, seeded by the part's name, so that parts with
         the same name and shape have the same initial values in different models.
         """
         modules = dict(self.named_modules())
+        own = None if module is None else {id(p) for p in module.parameters(recurse=False)}
         for part in self.parts():
+            if own is not None and id(part.parameter) not in own:
+                continue
             owner, _, kind = part.name.rpartition(".")
             part_seed = zlib.crc32(part.name.encode()) ^ (seed * 0x9E3779B1 & SEED_MASK)
             generator = torch.Generator().manual_seed(part_seed)

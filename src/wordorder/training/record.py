@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,9 @@ def free_folder(config: TrainConfig) -> Path:
             the data or the first run.
     """
     folder = folder_of(config)
+    quoted = shlex.quote(str(folder))
     remedy = (
-        f"resume it with --resume {folder}, replace it with --overwrite, or choose another --out"
+        f"resume it with --resume {quoted}, replace it with --overwrite, or choose another --out"
     )
     check_free(folder, RUN, overwrite=config.overwrite, remedy=remedy)
     if config.init and _whole(config.init) == _whole(folder):

@@ -32,7 +32,8 @@ def check_run_folder(folder: Path) -> None:
         )
     if not folder.is_dir():
         raise BadInput(
-            f"no run folder {folder}: train a run with wordorder train --out {folder}",
+            f"no run folder {folder}: train a run with wordorder train --out "
+            f"{shlex.quote(str(folder))}",
             code="training.no-run-folder",
         )
     if (folder / "config.json").exists():

@@ -7,6 +7,7 @@ them, so that the run ends with the same weights.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -336,7 +337,7 @@ def _stopped(training: Training, folder: Path) -> str:
     saved = "" if training.saved == training.done else f", saved at step {training.saved}"
     return (
         f"{done} at step {training.done} of {training.steps}{saved}: "
-        f"resume with wordorder train --resume {folder}"
+        f"resume with wordorder train --resume {shlex.quote(str(folder))}"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 
 from wordorder.interop.comparison import LogitComparison, comparison_table
@@ -12,6 +14,8 @@ from wordorder.version import __version__
 
 SAMPLING = Sampling(max_tokens=200)  # of `wordorder generate`
 PROMPT = "The"
+MODEL = "my-model"
+NOT_IN_NAMES = re.compile(r"[^a-z0-9._]+")  # of Ollama's models
 
 
 def modelfile(file: str, run: Run) -> str:
@@ -37,16 +41,18 @@ def end_of_text(tokenizer: Tokenizer) -> str:
 
 
 def commands(folder: str, file: str, name: str) -> list[str]:
-    """Return how to run a file: by wordorder, llama.cpp and Ollama.
+    """Return how to run a file, for a shell: by wordorder, llama.cpp and Ollama.
 
     Args:
         folder: where the file is.
-        name: what Ollama calls the model.
+        name: what Ollama calls the model, but for characters that its names cannot have.
     """
+    name = NOT_IN_NAMES.sub("-", name.lower()).strip("-._") or MODEL
+    path, modelfile = shlex.quote(f"{folder}/{file}"), shlex.quote(f"{folder}/Modelfile")
     return [
-        f'wordorder generate {folder} "{PROMPT}" --engine llama.cpp',
-        f'llama-completion -m {folder}/{file} -p "{PROMPT}" -n {SAMPLING.max_tokens}',
-        f"ollama create {name} -f {folder}/Modelfile",
+        f'wordorder generate {shlex.quote(folder)} "{PROMPT}" --engine llama.cpp',
+        f'llama-completion -m {path} -p "{PROMPT}" -n {SAMPLING.max_tokens}',
+        f"ollama create {name} -f {modelfile}",
     ]
 
 
@@ -70,7 +76,7 @@ def model_card(
         f"as `{architecture}`.",
         "",
         "```sh",
-        *commands(".", file, "my-model"),
+        *commands(".", file, MODEL),
         "```",
         "",
         "The file names the token that stands before a text, as in wordorder.",

@@ -128,7 +128,7 @@ def _naming() -> Iterator[None]:
 
 def commands(folder: Path, *, dtype: str = "f32") -> list[str]:
     """Return how to run an export: by wordorder, llama.cpp and Ollama."""
-    return card.commands(str(folder), f"model-{dtype}.gguf", folder.name.lower())
+    return card.commands(str(folder), f"model-{dtype}.gguf", folder.name)
 
 
 LLAMA_CPP = Target(

@@ -16,17 +16,21 @@ from wordorder.interop.holders import Holder, stock_class
 from wordorder.model import LanguageModel
 
 from .families import FAMILIES
+from .fields import TRAINED_LENGTH
 
 
 def configuration(model: LanguageModel, holder: Holder) -> dict[str, Any]:
     """Return the fields of config.json, but for those of the tokenizer.
 
-    No token is for padding: embedding tables of transformers do not train the row of one.
+    No token is for padding: embedding tables of transformers do not train the row of one. The
+    trained length is for imports, because the classes have a field for it only where it limits
+    them, and some have another length there.
     """
     family = FAMILIES[holder.family]
     return {
         "architectures": [holder.class_name],
         "model_type": family.model_type,
+        TRAINED_LENGTH: model.config.trained_length,
         **family.configuration(Architecture.of(model)),
         "tie_word_embeddings": model.head is None,
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),

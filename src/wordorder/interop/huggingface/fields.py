@@ -29,6 +29,8 @@ WITHOUT_EFFECT = frozenset(
     "summary_type summary_use_proj task_specific_params tokenizer_class torch_dtype "
     "transformers_version transformers.js_config unk_index use_cache".split()
 )
+# A field of exports alone, which transformers keeps and does not read.
+TRAINED_LENGTH = "trained_length"
 
 
 class StoredWeights(Protocol):

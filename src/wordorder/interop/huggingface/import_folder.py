@@ -36,7 +36,7 @@ from wordorder.training.imported import new_run, write_record, write_weights
 
 from .convert import loaded
 from .families import IMPORTED
-from .fields import Fields, Imported
+from .fields import TRAINED_LENGTH, Fields, Imported
 from .rotary import static_length
 from .tokenizer import read_chat_template, read_tokenizer
 from .weight_files import WeightFiles, read_json
@@ -204,10 +204,12 @@ def _read(folder: Path) -> _Source:
     model_type = values["model_type"]
     fields = Fields(values, str(folder / "config.json"))
     imported = IMPORTED[model_type](fields)
+    trained_length = fields.integer(TRAINED_LENGTH, imported.options[TRAINED_LENGTH])
     fields.check_unread()
+    options = {"embedding_scale": 1.0, **imported.options, TRAINED_LENGTH: trained_length}
     try:
         with torch.device("meta"):
-            model = LanguageModel(ModelConfig(**{"embedding_scale": 1.0, **imported.options}))
+            model = LanguageModel(ModelConfig(**options))
     except (BadInput, PositionError) as error:
         raise BadInput(
             f"{folder / 'config.json'} cannot be imported: {error}",

@@ -128,23 +128,21 @@ def rotary_spec(
         options["fraction"] = _fraction(fields, head_dim, is_even=is_partial)
     else:
         fields.fixed(partial_rotary_factor=1.0)
-    trained, given, usual = length, 1.0, 1.0
+    given, usual = 1.0, 1.0
     if kind == "proportional":
         options |= {"proportional": True}
         if (factor := fields.number("factor", 1.0)) != 1:
             options |= {"scaling": "linear", "factor": factor}
     elif kind != "default":
-        if "original_max_position_embeddings" in OPTIONS[kind].values():
-            trained = fields.integer("original_max_position_embeddings", length)
-        scaling = _scaling(fields, kind, length, trained)
+        scaling = _scaling(fields, kind, length)
         given, usual = _attention_factors(fields, kind, scaling)
         options |= scaling if scaling.get("factor", 1.0) != 1 or kind != "linear" else {}
     fields.check_unread()
     if kind == "linear" and options.get("factor", 1.0) >= POSITION_FREE_FACTOR:
-        return RotarySettings("none", trained)
+        return RotarySettings("none", length)
     written = ",".join(f"{name}={_written(value)}" for name, value in options.items())
     score_factor = 1.0 if given == usual else (given / usual) ** 2
-    return RotarySettings(f"rotary:{written}", trained, score_factor, given, usual)
+    return RotarySettings(f"rotary:{written}", length, score_factor, given, usual)
 
 
 def _fraction(fields: Fields, head_dim: int, *, is_even: bool) -> float:
@@ -163,17 +161,19 @@ def _fraction(fields: Fields, head_dim: int, *, is_even: bool) -> float:
     return fraction
 
 
-def _scaling(fields: Fields, kind: str, length: int, trained: int) -> dict[str, Any]:
-    """Return the options of rotary for one type of scaling."""
+def _scaling(fields: Fields, kind: str, length: int) -> dict[str, Any]:
+    """Return the options of rotary for one type of scaling, in a model trained up to `length`."""
     values: dict[str, Any] = {"scaling": kind}
+    original = length
+    if "original_length" in OPTIONS[kind]:
+        original = fields.integer(OPTIONS[kind]["original_length"], length)
     for ours, theirs in OPTIONS[kind].items():
         if ours == "original_length":
-            fields.get(theirs)
-            values[ours] = trained
+            values[ours] = original
         elif ours.endswith("_factors"):
             values[ours] = _divisors(fields, theirs)
         elif ours == "factor" and kind in ("yarn", "longrope"):
-            values[ours] = fields.number(theirs, length / trained)
+            values[ours] = fields.number(theirs, length / original)
         else:
             values[ours] = fields.number(theirs, DEFAULTS.get(theirs))
     if kind == "dynamic":

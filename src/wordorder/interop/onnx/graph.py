@@ -8,11 +8,13 @@ pieces choose their pieces by size.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from textwrap import shorten
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,8 @@ from wordorder.positions import Position, Rotary, Selective
 INPUTS, OUTPUT = ("input_ids", "attention_mask"), "logits"
 # Sizes of the example that is traced. They differ from one, which a graph may treat apart.
 BATCH, TIME = 3, 7
+MOST_CHARACTERS = 200  # of PyTorch's reason, in an error
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal
 UNTRACED: dict[type[Position], str] = {
     PathPosition: "has as many steps as the text has blocks",
     Selective: "needs a cumulative maximum, which ONNX does not have",
@@ -113,17 +117,44 @@ def write_graph(model: LanguageModel, path: Path) -> GraphSize:
                 verbose=False,
                 input_names=list(INPUTS),
                 output_names=[OUTPUT],
+                dynamic_shapes=sizes,  # which names the axes
+                custom_translation_table=_translations(),
             )
             assert exported is not None  # None is for the older exporter
             exported.save(path)
     except Exception as error:  # whatever PyTorch and a user's own embedding raise
-        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise Refused(
-            f"PyTorch {torch.__version__} cannot write --position {model.config.position} as a "
-            f"graph for any length ({problem}): nothing was written",
+            f"PyTorch {torch.__version__} cannot write this model (--position "
+            f"{model.config.position}) as a graph for any length ({_problem(error)}): nothing was "
+            "written",
             code="interop.onnx-not-traced",
         ) from error
     return GraphSize(path.stat().st_size, longest)
+
+
+def _problem(error: BaseException) -> str:
+    """Return the error that caused the others, in one line.
+
+    PyTorch's exporter wraps it in coloured advice and in the whole graph.
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = COLOUR.sub("", f"{type(error).__name__}: {error}")
+    return shorten(text, MOST_CHARACTERS, placeholder=" ...")
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Return the operations of ONNX for those of the model that PyTorch's exporter lacks."""
+    from onnxscript import opset18
+
+    def stable_sort(
+        self: Any, stable: bool | None = None, dim: int = -1, descending: bool = False
+    ) -> Any:
+        """Sort by TopK, which returns the first of equal elements first."""
+        size = opset18.Gather(opset18.Shape(self), opset18.Constant(value_ints=[dim]))
+        return opset18.TopK(self, size, axis=dim, largest=int(descending), sorted=1)
+
+    return {torch.ops.aten.sort.stable: stable_sort}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ a part without documents has none.
 from __future__ import annotations
 
 import json
+import shlex
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def _unfinished(folder: Path) -> BadInput:
     try:
         command = json.loads((folder / PREPARING / INDEX).read_text())["command"]
     except (OSError, ValueError, KeyError, TypeError):
-        command = f"wordorder data DATA --store {printable(folder)}"
+        command = f"wordorder data DATA --store {shlex.quote(printable(folder))}"
     return BadInput(
         f"the store {printable(folder)} is not finished: continue with {command}",
         code="text.store-unfinished",

@@ -47,6 +47,16 @@ NAMES = {
 OUTSIDE = {"embedding": "model.embed_tokens", "final_norm": "model.norm", "head": "lm_head"}
 STORED_BIAS = "e_score_correction_bias"
 LATENT_EPSILON = 1e-6  # of both classes' norms of latents
+# Fields that classes read for their experts only.
+EXPERTS = (
+    "n_routed_experts",
+    "num_experts",
+    "num_experts_per_tok",
+    "n_shared_experts",
+    "moe_intermediate_size",
+    "n_group",
+    "topk_group",
+)
 TO_LATENTS = ("attention.query_latent", "attention.latent")
 
 
@@ -246,53 +256,50 @@ def imported_v2(fields: Fields) -> Imported:
     fields.fixed(mlp_bias=False, scoring_func="softmax")
     methods = {"greedy": False, "group_limited_greedy": True}
     has_groups = fields.choice("topk_method", methods, "greedy")
-    layers, dense = fields.integer("num_hidden_layers"), _dense_layers(fields, 0)
     routing = {
-        **_experts(fields, has_groups=has_groups),
         "router": "softmax",
         "normalized_routing": False,
         "routed_scale": fields.number("routed_scaling_factor", 1.0),
-        "dense_layers": dense,
     }
-    return _imported(fields, routing if dense < layers else {}, layout="interleaved")
+    experts = _experts(fields, routing, dense_default=0, has_groups=has_groups)
+    return _imported(fields, experts, layout="interleaved")
 
 
 def imported_v3(fields: Fields) -> Imported:
     """Return the architecture of a config.json of DeepSeek-V3."""
     fields.fixed(scoring_func="sigmoid", topk_method="noaux_tc")
-    layers, dense = fields.integer("num_hidden_layers"), _dense_layers(fields, 3)
     routing = {
-        **_experts(fields, has_groups=True),
         "router": "sigmoid",
         "normalized_routing": fields.flag("norm_topk_prob", True),
         "routed_scale": fields.number("routed_scaling_factor", 2.5),
-        "dense_layers": dense,
     }
+    experts = _experts(fields, routing, dense_default=3, has_groups=True)
     layout = "interleaved" if fields.flag("rope_interleave", True) else "half"
-    return _imported(fields, routing if dense < layers else {}, layout=layout)
+    return _imported(fields, experts, layout=layout)
 
 
-def _dense_layers(fields: Fields, default: int) -> int:
-    """Return how many of the first layers have no experts."""
-    count = fields.get("first_k_dense_replace", default)
-    return (
-        0
-        if count == 0
-        else min(
-            fields.integer("first_k_dense_replace", default), fields.integer("num_hidden_layers")
-        )
-    )
+def _experts(
+    fields: Fields, routing: dict[str, Any], *, dense_default: int, has_groups: bool
+) -> dict[str, Any]:
+    """Return the options of experts, of which a model with dense layers alone has none.
 
-
-def _experts(fields: Fields, *, has_groups: bool) -> dict[str, Any]:
-    """Return the options of experts that both classes have."""
+    Args:
+        routing: the options that the classes read differently.
+        dense_default: how many of the first layers have no experts, where the file does not say.
+    """
     # What training reads, how experts are divided among machines, and every layer having experts.
-    for name in ("aux_loss_alpha", "seq_aux", "output_router_logits", "ep_size"):
+    for name in ("aux_loss_alpha", "seq_aux", "output_router_logits", "ep_size", *EXPERTS):
         fields.get(name)
     fields.fixed(moe_layer_freq=1)
+    name = "first_k_dense_replace"
+    dense = fields.get(name, dense_default) and fields.integer(name, dense_default)
+    if dense >= fields.integer("num_hidden_layers"):
+        return {}
     groups, active = fields.get("n_group"), fields.get("topk_group")
     grouped = has_groups and groups is not None and active is not None
     return {
+        **routing,
+        "dense_layers": dense,
         "experts": fields.integer("n_routed_experts", fields.get("num_experts")),
         "active_experts": fields.integer("num_experts_per_tok"),
         "shared_experts": fields.integer("n_shared_experts"),
@@ -302,7 +309,7 @@ def _experts(fields: Fields, *, has_groups: bool) -> dict[str, Any]:
     }
 
 
-def _imported(fields: Fields, routing: dict[str, Any], *, layout: str) -> Imported:
+def _imported(fields: Fields, experts: dict[str, Any], *, layout: str) -> Imported:
     heads = fields.integer("num_attention_heads")
     head_dim, rotary_dim = fields.integer("qk_nope_head_dim"), fields.integer("qk_rope_head_dim")
     fields.fixed(
@@ -332,7 +339,7 @@ def _imported(fields: Fields, routing: dict[str, Any], *, layout: str) -> Import
         "biases": False,
         "tied_embeddings": fields.flag("tie_word_embeddings", False),
         "trained_length": rotary.trained_length,
-        **routing,
+        **experts,
     }
     weights = _score_factors(fields, rotary)
     further = fields.get("num_nextn_predict_layers", 0)

@@ -117,9 +117,7 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
         "num_attention_heads": config.heads,
         "intermediate_size": config.feed_forward_width,
         "hidden_activation": FUNCTIONS[config.feed_forward],
-        "classifier_activation": FUNCTIONS[config.feed_forward]
-        if config.output_transform
-        else "gelu",
+        "classifier_activation": FUNCTIONS[config.feed_forward],
         "max_position_embeddings": config.trained_length,
         "norm_eps": config.norm_epsilon,
         **dict.fromkeys(BIASES, True),

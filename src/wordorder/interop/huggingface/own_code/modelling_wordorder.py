@@ -21,6 +21,7 @@ from wordorder.batch import Batch
 from wordorder.interop.huggingface.own_code.configuration_wordorder import WordorderConfig
 from wordorder.interop.huggingface.padding import PaddedTokens, are_equal
 from wordorder.model.cache import Cache
+from wordorder.model.config import EMBEDDING_STD
 from wordorder.model.context import AttentionRecord, Recorder
 from wordorder.model.language_model import LanguageModel
 
@@ -44,24 +45,54 @@ class WordorderPreTrainedModel(PreTrainedModel):
 
     Attributes:
         model: the language model.
+        gradient_checkpointing: layers are computed again in the backward pass.
     """
 
     config_class = WordorderConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
     _supports_sdpa = True
+    supports_gradient_checkpointing = True
     # Assisted generation would shorten the cache, and the states of some embeddings are sums.
     _is_stateful = True
+    gradient_checkpointing = False
 
     def __init__(self, config: WordorderConfig) -> None:
         super().__init__(config)
         self.model = LanguageModel(config.model_config())
-        if self.model.embedding.weight.device.type != "meta":  # not about to be loaded
-            self.model.initialise(int(torch.randint(1 << 31, ())))
         self.post_init()
 
+    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave weights as they are: the constructor has set them, or they are loaded."""
+        """Draw the weights of a module that are not loaded, as wordorder's training does.
+
+        Args:
+            module: of the model, or a table or an output layer for another number of tokens.
+        """
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        new = [each for each in own if not _is_loaded(each)]
+        if not new or new[0].is_meta:
+            return
+        loaded = [(p, p.clone()) for p in module.parameters(recurse=False) if _is_loaded(p)]
+        for each in new:  # the bias of an output layer, and those of the choice of experts
+            each.zero_()
+        if any(module is each for each in self.model.modules()):
+            device = new[0].device
+            module.to("cpu")
+            self.model.draw_weights(int(torch.randint(1 << 31, (), device="cpu")), module)
+            module.to(device)
+        else:
+            nn.init.normal_(module.weight, std=EMBEDDING_STD)
+        for parameter, value in loaded:
+            parameter.copy_(value)
+
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, *others: Any, every_n_layers: int = 1, **options: Any
+    ) -> None:
+        """Set which layers are computed again in the backward pass, always without reentry."""
+        self.gradient_checkpointing = enable
+        for i, block in enumerate(self.model.blocks):
+            block.recompute = enable and i % every_n_layers == 0
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.embedding
@@ -78,7 +109,7 @@ class WordorderPreTrainedModel(PreTrainedModel):
         inputs_embeds: Tensor | None,
         use_cache: bool,
         context_length: int,
-        recorder: Recorder,
+        recorder: _Watch,
     ) -> tuple[Tensor, WordorderCache | None]:
         """Return the final hidden states (batch, time, width), and the cache or None."""
         if input_ids is None or inputs_embeds is not None:
@@ -90,7 +121,7 @@ class WordorderPreTrainedModel(PreTrainedModel):
         batch = self._batch(input_ids, attention_mask, position_ids, cache)
         if cache is None:  # a cache knows its own
             batch = batch._replace(context_length=context_length)
-        return self.model.hidden(batch, cache, recorder), cache
+        return self.model.hidden(batch, cache, recorder if recorder.is_wanted else None), cache
 
     def _cache(
         self, past: Any, use_cache: bool, context_length: int, time: int
@@ -279,6 +310,11 @@ class WordorderForMaskedLM(_WithOutputLayer):
     output_class = MaskedLMOutput
 
 
+def _is_loaded(tensor: Tensor) -> bool:
+    """Return whether transformers has read a weight from a file."""
+    return bool(getattr(tensor, "_is_hf_initialized", False))
+
+
 def returns_dict(model: WordorderPreTrainedModel, return_dict: bool | None) -> bool:
     """Return whether a call returns a named output instead of a tuple."""
     return bool(model.config.return_dict if return_dict is None else return_dict)
@@ -298,6 +334,11 @@ class _Watch(Recorder):
         self.wants_states = config.output_hidden_states if states is None else states
         self.attentions: list[Tensor] = []
         self.states: list[Tensor] = []
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it records anything; a layer that is recorded is not computed again."""
+        return bool(self.wants_attentions or self.wants_states)
 
     def residual(self, layer: int, x: Tensor) -> None:
         if self.wants_states:
