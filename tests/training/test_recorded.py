@@ -135,7 +135,7 @@ def test_weights_that_are_not_finite_are_named(run: Path) -> None:
     save_file(weights, path)
     with pytest.raises(BadInput, match=r"or NaN, in embedding\.weight") as caught:
         _ = wo.load(run).model
-    assert caught.value.code == "training.weights-not-finite"
+    assert caught.value.code == "training.stored-weights-not-finite"
 
 
 def test_a_run_goes_on_without_the_lines_that_a_damaged_one_stood_in(run: Path) -> None:

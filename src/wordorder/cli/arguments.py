@@ -167,7 +167,7 @@ def _as_spelled(error: WrongSetting, options: type) -> WrongSetting:
 
 @contextmanager
 def _help_as_wanted() -> Iterator[None]:
-    """Print tyro's help without colours if NO_COLOR is set (no-color.org), of which it knows not.
+    """Print tyro's help without colours if NO_COLOR is set (no-color.org), which it ignores.
 
     It has colours for a terminal only, so what it prints is passed on from something else.
     """

@@ -138,7 +138,7 @@ class Run:
             raise BadInput(
                 f"{path} holds an infinite number or NaN, in {name}: copy it again, or train the "
                 "run again",
-                code="training.weights-not-finite",
+                code="training.stored-weights-not-finite",
             )
         model.load_state_dict(tensors)
         return model.to(device).eval()
