@@ -13,7 +13,7 @@ from wordorder.errors import BadInput, Refused
 from wordorder.interop.holders import KINDS
 from wordorder.interop.tokenizer_files import padding, sample_texts
 from wordorder.text.pieces import PATTERN
-from wordorder.text.special_tokens import END, ENDS, declare
+from wordorder.text.special_tokens import END, ENDS, declare, declared
 from wordorder.text.tokenizer import Tokenizer
 
 NORMAL, CONTROL, UNUSED = 1, 3, 5  # llama.cpp's types of tokens
@@ -22,7 +22,7 @@ OURS, GPT2 = "qwen35", "gpt-2"
 # llama.cpp wants merges, and a tokenizer of bytes has none: two characters that stand for no byte.
 NO_MERGES = ["▁ ▁"]
 # llama.cpp's keys of tokens that end a text or an answer beside eos_token_id, and our own of all
-# that end a text, which llama.cpp does not read.
+# that an imported tokenizer declares to end a text, which llama.cpp does not read.
 OTHER_ENDS, OWN_ENDS = ("eot_token_id", "eom_token_id"), "eos_token_ids"
 WORDS = 256  # tokens in one of the texts that tokenizers are compared on
 
@@ -55,7 +55,6 @@ def metadata(tokenizer: Tokenizer, vocabulary_size: int) -> dict[str, Any]:
     special = set(tokenizer.special_ids)
     merges = [m if isinstance(m, str) else " ".join(m) for m in data["model"]["merges"]]
     ids = range(vocabulary_size)
-    ends = list(tokenizer.ends_of_text)
     return {
         "model": "gpt2",
         "pre": _pattern(data),
@@ -68,7 +67,7 @@ def metadata(tokenizer: Tokenizer, vocabulary_size: int) -> dict[str, Any]:
         "add_bos_token": True,
         "add_eos_token": False,
         "add_space_prefix": False,
-        **({OWN_ENDS: ends} if len(ends) > 1 else {}),
+        **({OWN_ENDS: list(tokenizer.ends_of_text)} if declared(tokenizer.backend) else {}),
     }
 
 
@@ -111,8 +110,8 @@ def read_back(values: dict[str, Any], file: str) -> Tokenizer:
     backend.decoder = decoders.ByteLevel()
     special = [token for _, (token, kind) in named if kind == CONTROL]
     backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in special])
-    end = values["eos_token_id"]
-    declare(backend, {END: [end], ENDS: values.get(OWN_ENDS, [end])})
+    if OWN_ENDS in values:
+        declare(backend, {END: [values["eos_token_id"]], ENDS: values[OWN_ENDS]})
     return Tokenizer(backend, values["tokens"][values["bos_token_id"]])
 
 

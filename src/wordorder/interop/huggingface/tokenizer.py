@@ -51,7 +51,7 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
     beginning, roles = beginning_of(backend), roles_of(folder, backend)
     if END not in roles:
         raise BadInput(
-            f"{path} has no token that ends a text: name it as eos_token in {folder / NAMES[0]}",
+            f"{path} has no token that ends a text: name one as eos_token in {folder / NAMES[0]}",
             code="interop.no-end-of-text",
         )
     added = max(backend.get_vocab(with_added_tokens=True).values()) + 1
