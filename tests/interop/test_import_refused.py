@@ -208,7 +208,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no tokenizer": (file("tokenizer.json", None), "no-tokenizer", "tokenizer.json"),
     "damaged tokenizer": (file("tokenizer.json", b"{}"), "", "tokenizer.json"),
     "tokens without rows": (with_tokens(1), "tokenizer-does-not-fit", "1,001"),
-    "no end of text": (without_end, "no-end-of-text", "</s>"),
+    "no end of text": (without_end, "no-end-of-text", "eos_token"),
 }
 
 

@@ -63,7 +63,8 @@ def chat(options: GenerateOptions, sampling: Sampling) -> int:
             code="cli.chat-no-roles",
         )
     system = None if options.system is None or is_blank(options.system) else options.system
-    session = _Session(options, sampling, run, Conversation(template, run.tokenizer, system))
+    conversation = Conversation(template, run.tokenizer, system, opens=run.opens_conversations)
+    session = _Session(options, sampling, run, conversation)
     if sys.stdin.isatty():
         _say(HELP)
     if not template.has_history:

@@ -22,7 +22,7 @@ from wordorder.table import Table
 from wordorder.text.sharded.folder import ShardedText, open_sharded
 from wordorder.text.sharded.prepare import Report, StoreConfig, prepare
 from wordorder.text.split_notes import PARTS, described
-from wordorder.text.tokenizer import KINDS
+from wordorder.text.tokenizer_file import KINDS
 from wordorder.text.user_text import user_path
 
 SECONDS_BETWEEN_LINES = 10.0  # without a terminal

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 
 from wordorder.errors import BadInput
+from wordorder.interop.tokenizer_files import special_names
 from wordorder.text.chat_template import (
     OPENING,
     PROBE,
@@ -34,10 +35,10 @@ def template_of(run: Run) -> ChatTemplate | None:
 
 
 def ends_of_answer(run: Run) -> list[int]:
-    """Return the tokens that end what a run writes, the end of text first."""
-    template, end = template_of(run), run.tokenizer.end_of_text
-    others = set() if template is None else template.ends_of_answer(run.tokenizer) - {end}
-    return [end, *sorted(others)]
+    """Return the tokens that end what a run writes: those that end any text come first."""
+    template, ends = template_of(run), run.tokenizer.ends_of_text
+    others = set() if template is None else template.ends_of_answer(run.tokenizer) - {*ends}
+    return [*ends, *sorted(others)]
 
 
 def exported_template(run: Run) -> str | None:
@@ -45,25 +46,18 @@ def exported_template(run: Run) -> str | None:
     template = template_of(run)
     if not isinstance(template, JinjaTemplate):
         return None if template is None else template.jinja
-    names = run.tokenizer.backend.id_to_token
-    end = str(names(run.tokenizer.end_of_text))
-    special = {
-        "bos_token": str(names(run.tokenizer.beginning_of_text)),
-        "eos_token": end,
-        "pad_token": end,
-    }
+    special = special_names(run.tokenizer, is_imported=run.imported is not None)
     others = {n: v for n, v in template.variables.items() if special.get(n) != v}
     settings = "".join(f"{{% set {n} = {json.dumps(v)} -%}}" for n, v in others.items())
-    is_as_read = run.source is not None and not template.source.startswith(OPENING)
-    opening = "" if is_as_read else OPENING
+    opening = OPENING if run.opens_conversations else ""
     return opening + settings + template.source.removeprefix(OPENING)
 
 
 def samples(run: Run) -> Iterator[tuple[list[dict[str, str]], bool, list[int]]]:
     """Yield conversations, whether they end before an answer, and their tokens in wordorder."""
-    template, source = template_of(run), exported_template(run)
-    assert template is not None and source is not None
-    start = [run.tokenizer.end_of_text] if source.startswith(OPENING) else []
+    template = template_of(run)
+    assert template is not None
+    start = [run.tokenizer.end_of_text] if run.opens_conversations else []
     for turns in SAMPLES:
         if not template.has_history and [turn.role for turn in turns] != ["user", "assistant"]:
             continue

@@ -1,13 +1,14 @@
 """A run's tokenizer in the files that other programs read, and the proof that they agree.
 
 With special tokens, which is transformers' default, the token that begins texts comes first, as
-where `wordorder generate` reads a prompt. Without them the ids are those of `Tokenizer.encode`.
+where `wordorder generate` reads a prompt; around the texts of an imported run stand the tokens that
+its own tokenizer puts there. Without special tokens the ids are those of `Tokenizer.encode`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Refused
+from wordorder.text.special_tokens import ROLES, own_post_processor
 from wordorder.text.tokenizer import Tokenizer
 
 SAMPLES = (
@@ -35,22 +37,27 @@ def write_tokenizer(
     trained_length: int,
     fills_in: bool,
     chat_template: str | None = None,
+    imported: Mapping[str, Any] | None = None,
 ) -> None:
     """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json.
 
     Args:
         fills_in: the model fills in hidden tokens: text that spells the mask token is the token.
         chat_template: in Jinja, for chat_template.jinja; it spells special tokens. None: none.
+        imported: the record of the import; None: the run was trained.
     """
     if chat_template is not None:
         write_text(folder / CHAT_TEMPLATE, chat_template)
     data = json.loads(tokenizer.backend.to_str())
-    names = {index: token for token, index in tokenizer.backend.get_vocab().items()}
-    end, beginning = names[tokenizer.end_of_text], tokenizer.beginning_of_text
-    data["post_processor"] = _opening_with(names[beginning], beginning)
-    special = {"bos_token": names[beginning], "eos_token": end, "pad_token": end}
-    if tokenizer.mask is not None:
-        special["mask_token"] = names[tokenizer.mask]
+    splits_special = not fills_in and chat_template is None
+    if is_as_read(tokenizer, is_imported=imported is not None):
+        data["post_processor"] = own_post_processor(data["post_processor"])
+        splits_special = (imported or {}).get("splits_special_tokens", False)
+    else:
+        first = tokenizer.beginning_of_text
+        name = str(tokenizer.backend.id_to_token(first))
+        data["post_processor"] = _opening_with(name, first)
+    special = special_names(tokenizer, is_imported=imported is not None)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **special,
@@ -58,8 +65,9 @@ def write_tokenizer(
         "model_input_names": ["input_ids", "attention_mask"],
         "padding_side": "right" if fills_in else "left",
         "clean_up_tokenization_spaces": False,
-        # Text that spells a special token is characters, as wordorder reads it.
-        "split_special_tokens": not fills_in and chat_template is None,
+        # Text that spells a special token is characters, as wordorder reads it, but as its folder
+        # says where it was imported.
+        "split_special_tokens": splits_special,
     }
     for name, value in (
         ("tokenizer.json", data),
@@ -67,6 +75,65 @@ def write_tokenizer(
         ("special_tokens_map.json", special),
     ):
         write_text(folder / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def is_as_read(tokenizer: Tokenizer, *, is_imported: bool) -> bool:
+    """Return whether the tokenizer's own post-processor and special tokens are written.
+
+    Runs that were imported before tokenizers declared these are written as trained ones are.
+    """
+    return is_imported and bool(tokenizer.roles)
+
+
+def special_names(tokenizer: Tokenizer, *, is_imported: bool) -> dict[str, str]:
+    """Return the special tokens of tokenizer_config.json, by transformers' names."""
+    roles = dict(tokenizer.roles)
+    if not is_as_read(tokenizer, is_imported=is_imported):
+        roles["bos_token"] = tokenizer.beginning_of_text
+        roles["eos_token"] = tokenizer.end_of_text
+        roles["pad_token"] = padding(tokenizer)
+        if tokenizer.mask is not None:
+            roles["mask_token"] = tokenizer.mask
+    name = tokenizer.backend.id_to_token
+    return {role: str(name(roles[role])) for role in ROLES if role in roles}
+
+
+def tokenizer_sentence(tokenizer: Tokenizer, *, is_imported: bool) -> str:
+    """Return what a model card says of the tokens around a text."""
+    if is_as_read(tokenizer, is_imported=is_imported):
+        return "The tokenizer puts the same tokens around a text as the one that was imported."
+    first = tokenizer.backend.id_to_token(tokenizer.beginning_of_text)
+    return f"The tokenizer puts `{first}` before a text, as wordorder does."
+
+
+def singly_and_paired(text: str) -> tuple[tuple[str, ...], ...]:
+    """Return a text alone, and as a pair unless it is empty, which transformers takes for none."""
+    return ((text,), (text, text)) if text else ((text,),)
+
+
+def beginning(tokenizer: Tokenizer, *, is_imported: bool) -> int:
+    """Return the token that config.json says begins texts."""
+    begins = tokenizer.beginning_of_text
+    is_read = is_as_read(tokenizer, is_imported=is_imported)
+    return tokenizer.roles.get("bos_token", begins) if is_read else begins
+
+
+def padding(tokenizer: Tokenizer) -> int:
+    """Return the token that pads batches: the one that the tokenizer declares, or the end."""
+    return tokenizer.roles.get("pad_token", tokenizer.end_of_text)
+
+
+def encoded(tokenizer: Tokenizer, *texts: str, is_imported: bool) -> list[int]:
+    """Return the ids of a text, or of a pair, with the special tokens that an export adds.
+
+    Raises:
+        BadInput: the tokenizer cannot encode a text.
+    """
+    if is_as_read(tokenizer, is_imported=is_imported):
+        ids: list[int] = tokenizer.backend.encode(*texts).ids
+        return ids
+    rows = [tokenizer.encode(text) for text in texts]
+    return [tokenizer.beginning_of_text, *(index for row in rows for index in row)]
 
 
 def _opening_with(token: str, index: int) -> dict[str, Any]:
@@ -81,8 +148,11 @@ def _opening_with(token: str, index: int) -> dict[str, Any]:
     }
 
 
-def check_tokenizer_file(folder: Path, tokenizer: Tokenizer) -> int:
+def check_tokenizer_file(folder: Path, tokenizer: Tokenizer, *, is_imported: bool) -> int:
     """Return how many texts tokenizer.json encodes and decodes as the run's tokenizer does.
+
+    Args:
+        is_imported: the run was imported, and not trained since.
 
     Raises:
         Refused: one of them differs.
@@ -90,9 +160,11 @@ def check_tokenizer_file(folder: Path, tokenizer: Tokenizer) -> int:
     theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     texts = list(sample_texts(tokenizer))
     for text, ids in texts:
-        encoded = theirs.encode(text).ids
-        opened = [tokenizer.beginning_of_text, *ids]
-        if encoded != opened or theirs.decode(ids) != tokenizer.decode(ids):
+        same = all(
+            theirs.encode(*given).ids == encoded(tokenizer, *given, is_imported=is_imported)
+            for given in singly_and_paired(text)
+        )
+        if not same or theirs.decode(ids) != tokenizer.decode(ids):
             raise Refused(
                 f"tokenizer.json encodes or decodes {text[:40]!r} differently from the run's "
                 "tokenizer: nothing was written",

@@ -110,10 +110,10 @@ class ChatTemplate(ABC):
         return np.concatenate(ids), np.concatenate(counted)
 
     def ends_of_answer(self, tokenizer: Tokenizer) -> frozenset[int]:
-        """Return the special tokens that end an answer, the end of text included."""
+        """Return the tokens that end an answer, those that end any text included."""
         pieces = [p for p in self.pieces(PROBE) if p.counted and p.special][:1]
         ends = {tokenizer.special_id(piece.text) for piece in pieces}
-        return frozenset({tokenizer.end_of_text, *ends})
+        return frozenset({*tokenizer.ends_of_text, *ends})
 
 
 class Plain(ChatTemplate):

@@ -17,17 +17,24 @@ class ChatPrompt:
 
     Args:
         text: what is shown before the answer.
-        ids: the tokens of the conversation, without the end-of-text token before it.
+        ids: the tokens of the conversation, without the token before it.
         ends: the tokens that end the answer.
+        opens: whether the end-of-text token stands before the conversation.
     """
 
     held_back, note = "", ""
 
     def __init__(
-        self, text: str, ids: Sequence[int], ends: frozenset[int], tokenizer: Tokenizer
+        self,
+        text: str,
+        ids: Sequence[int],
+        ends: frozenset[int],
+        tokenizer: Tokenizer,
+        *,
+        opens: bool = True,
     ) -> None:
-        self.text, self.tokenizer, self.ends = text, tokenizer, ends
-        self.tokens = [tokenizer.end_of_text, *ids]
+        self.text, self.tokenizer, self.ends, self.ids = text, tokenizer, ends, ids
+        self.tokens = [tokenizer.end_of_text, *ids] if opens else list(ids)
 
     def allowed(self, written: Sequence[int]) -> list[int] | None:
         """Return None: any token may come next."""
@@ -35,7 +42,7 @@ class ChatPrompt:
 
     def decoder(self) -> StreamDecoder:
         """Return a decoder for the tokens of the answer."""
-        return StreamDecoder(self.tokenizer, self.tokens[1:])
+        return StreamDecoder(self.tokenizer, self.ids)
 
 
 class Conversation:
@@ -45,15 +52,21 @@ class Conversation:
         template: how the turns are written.
         tokenizer: the tokenizer of the model.
         system: the system prompt, before the first turn and never dropped; None: none.
+        opens: whether the end-of-text token stands before a conversation, as in training.
 
     Raises:
         BadInput: the template refuses a system prompt.
     """
 
     def __init__(
-        self, template: ChatTemplate, tokenizer: Tokenizer, system: str | None = None
+        self,
+        template: ChatTemplate,
+        tokenizer: Tokenizer,
+        system: str | None = None,
+        *,
+        opens: bool = True,
     ) -> None:
-        self.template, self.tokenizer = template, tokenizer
+        self.template, self.tokenizer, self.opens = template, tokenizer, opens
         self.system = [] if system is None else [Turn("system", system)]
         if self.system:
             template.pieces([*self.system, Turn("user", "a")], answering=True)
@@ -77,7 +90,8 @@ class Conversation:
             ids = self._read_before_an_answer(turns)
             if len(ids) < most_tokens:
                 self.turns = turns
-                return ChatPrompt("", ids, self.ends, self.tokenizer), dropped
+                prompt = ChatPrompt("", ids, self.ends, self.tokenizer, opens=self.opens)
+                return prompt, dropped
         return None, 0
 
     def least_tokens(self) -> int:

@@ -30,6 +30,7 @@ class Prompt:
 
     Attributes:
         tokens: the token that begins a text, then the ids without `held_back`.
+        ends: the tokens that end the text.
         held_back: trailing whitespace that the model must generate again, or "".
         note: a remark for the user, or "".
 
@@ -37,10 +38,9 @@ class Prompt:
         BadInput: the tokenizer cannot encode the prompt.
     """
 
-    ends: frozenset[int] = frozenset()  # tokens that end the text, beside the end of text
-
     def __init__(self, text: str, tokenizer: Tokenizer) -> None:
         self.text, self.tokenizer = text, tokenizer
+        self.ends = frozenset(tokenizer.ends_of_text)
         self.held_back, self.note = "", ""
         self._dropped = False
         self._first: list[int] | None = None

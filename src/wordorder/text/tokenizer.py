@@ -42,9 +42,9 @@ from wordorder.text.backends import (
 from wordorder.text.corpus import Corpus
 from wordorder.text.pieces import BETWEEN_GPT2_PARTS, BETWEEN_PARTS, LINE_STARTS, pieces
 from wordorder.text.round_trip import RoundTrip, round_trip
-from wordorder.text.user_text import user_path
+from wordorder.text.special_tokens import END, ENDS, declared
+from wordorder.text.tokenizer_file import KINDS, brought_backend, ending_backend
 
-KINDS = ("bpe", "bytes", "characters")
 # What each is fitted on. An alphabet is not fitted: it only says which characters occur.
 FITTED_ON = {
     "bpe": "merges learnt from the training text alone",
@@ -63,13 +63,17 @@ class Tokenizer:
     """Text to token ids and back, with an end-of-text id and exact byte counts.
 
     Args:
-        backend: a Hugging Face tokenizer with one of the known end-of-text tokens.
+        backend: a Hugging Face tokenizer that declares its end-of-text token, or has one of the
+            known ones.
         beginning: the token that begins texts, where it is not the one that ends them.
 
     Attributes:
         kind: bpe, bytes or characters; `brought` for a user's tokenizer.
         vocabulary_size: number of token ids.
+        roles: ids of the special tokens that an imported tokenizer declares, by the names of
+            `special_tokens.ROLES`; empty for others.
         end_of_text: id of the token that ends documents.
+        ends_of_text: ids of all tokens at which generation stops, `end_of_text` among them.
         beginning_of_text: id of the token that is put before a text: `end_of_text`, as in
             wordorder's own training, or that of an imported model, such as Llama 2's `<s>`.
         mask: id of the mask token; None without one.
@@ -88,9 +92,15 @@ class Tokenizer:
         self._round_trips: dict[str, RoundTrip] = {}
         vocabulary = backend.get_vocab(with_added_tokens=True)
         self.vocabulary_size: int = max(vocabulary.values()) + 1
-        self.end_of_text: int = next(vocabulary[n] for n in ENDS_OF_TEXT if n in vocabulary)
+        roles = declared(backend)
+        ends = roles.pop(ENDS, [])
+        known = (vocabulary[name] for name in ENDS_OF_TEXT if name in vocabulary)
+        self.end_of_text: int = roles.pop(END)[0] if END in roles else next(known)
+        self.roles: dict[str, int] = {role: ids[0] for role, ids in roles.items()}
+        self.ends_of_text: tuple[int, ...] = tuple(dict.fromkeys([*ends, self.end_of_text]))
         self.beginning_of_text: int = vocabulary.get(beginning or "", self.end_of_text)
-        self.mask: int | None = next((vocabulary[n] for n in MASKS if n in vocabulary), None)
+        known_mask = next((vocabulary[n] for n in MASKS if n in vocabulary), None)
+        self.mask: int | None = self.roles.get("mask_token", known_mask)
 
     @classmethod
     def load(cls, path: str | Path, beginning: str | None = None) -> Tokenizer:
@@ -99,7 +109,7 @@ class Tokenizer:
         Raises:
             BadInput: the file is missing or damaged.
         """
-        return cls(_read(path), beginning)
+        return cls(ending_backend(path), beginning)
 
     def save(self, path: str | Path) -> None:
         """Write the tokenizer as JSON, atomically."""
@@ -340,32 +350,23 @@ def make_tokenizer(
         added = mask + len(special_tokens)
         backend = bpe_backend(corpus, vocabulary_size - 1 - added, smallest=SMALLEST_BPE + added)
     elif how.endswith(".json") or os.sep in how or Path(how).exists():
-        backend = _read(how)
+        backend = brought_backend(how)
     else:
         raise BadInput(
             f"unknown tokenizer {how!r}: use {', '.join(KINDS)}, or the path of a tokenizer.json",
             code="text.unknown-tokenizer",
         )
-    add_special(backend, ENDS_OF_TEXT)
+    if how in KINDS:
+        add_special(backend, ENDS_OF_TEXT)
     if mask:
         add_special(backend, MASKS)
     return Tokenizer(backend).with_special(special_tokens)
 
 
-def _read(path: str | Path) -> tokenizers.Tokenizer:
-    path = user_path(path)
-    path = path / "tokenizer.json" if path.is_dir() else path
-    if not path.is_file():
-        raise BadInput(
-            f"no tokenizer file {path}: give the path of a tokenizer.json, "
-            f"or one of {', '.join(KINDS)}",
-            code="text.no-tokenizer-file",
-        )
-    try:
-        backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
-    except Exception as error:  # the library raises plain Exception for every fault
-        raise BadInput(
-            f"cannot read {path} as a tokenizer.json: {error}", code="text.damaged-tokenizer"
-        ) from None
-    add_special(backend, ENDS_OF_TEXT)
-    return backend
+def brought_tokenizer(path: str | Path) -> Tokenizer:
+    """Return the tokenizer of a user's tokenizer.json, for text that a model is trained on.
+
+    Raises:
+        BadInput: the file is missing or damaged.
+    """
+    return Tokenizer(brought_backend(path))

@@ -26,6 +26,7 @@ from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.model.decoding import CompiledStep, Sampling
 from wordorder.numerals import first_of
 from wordorder.positions import foreign
+from wordorder.text.chat_template import OPENING
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import user_path
@@ -161,10 +162,24 @@ class Run:
         return entry if isinstance(entry, dict) else None
 
     @property
+    def opens_conversations(self) -> bool:
+        """Whether the end of text stands before a conversation, as it does in training.
+
+        The template of an imported model writes all that stands there.
+        """
+        source = str((self.chat or {}).get("jinja", ""))
+        return self.source is None or source.startswith(OPENING)
+
+    @property
+    def imported(self) -> dict[str, Any] | None:
+        """The record of the import, as long as nothing was trained; None if it was trained."""
+        entry = self.config.get("import")
+        return entry if isinstance(entry, dict) else None
+
+    @property
     def source(self) -> str | None:
         """The folder that the run was imported from; None if it was trained."""
-        entry = self.config.get("import")
-        return str(entry.get("from")) if isinstance(entry, dict) else None
+        return None if self.imported is None else str(self.imported.get("from"))
 
     def check_has_text(self) -> None:
         """Check that the record says which text the model was trained on.

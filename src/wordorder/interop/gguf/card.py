@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from wordorder.interop.comparison import LogitComparison, comparison_table
 from wordorder.model.decoding import Sampling
-from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.run import Run
 from wordorder.version import __version__
 
@@ -28,16 +27,12 @@ def modelfile(file: str, run: Run) -> str:
         "repeat_penalty": SAMPLING.repetition_penalty,
         "num_predict": SAMPLING.max_tokens,
         "num_ctx": run.model_config.trained_length,
-        "stop": f'"{end_of_text(run.tokenizer)}"',
     }
     lines = [f"FROM ./{file}", 'TEMPLATE """{{ .Prompt }}"""']
     lines += [f"PARAMETER {name} {value}" for name, value in parameters.items()]
+    name = run.tokenizer.backend.id_to_token
+    lines += [f'PARAMETER stop "{name(index)}"' for index in run.tokenizer.ends_of_text]
     return "\n".join(lines) + "\n"
-
-
-def end_of_text(tokenizer: Tokenizer) -> str:
-    """Return the spelling of the token that ends a text."""
-    return str(tokenizer.backend.id_to_token(tokenizer.end_of_text))
 
 
 def commands(folder: str, file: str, name: str) -> list[str]:

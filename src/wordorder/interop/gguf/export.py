@@ -23,7 +23,7 @@ from wordorder.training.run import Run
 from . import card
 from .file import DTYPES, write_gguf
 from .llama_cpp import LlamaCpp
-from .tokenizer import check_held, check_tokenizer
+from .tokenizer import OTHER_ENDS, check_held, check_tokenizer
 from .verify import compare, shares
 
 TABLES = ("gpt2",)  # architectures with a table of positions, which ends
@@ -58,7 +58,7 @@ def write(
         if dtype != "f32":
             _written(Path(spare) / "model-f32.gguf", run, model, architecture, "f32", name)
         texts, comparisons = _written(folder / file, run, model, architecture, dtype, name)
-    notes = _notes(model, comparisons, dtype)
+    notes = (*_notes(model, comparisons, dtype), *_notes_on_ends(run))
     write_text(folder / "Modelfile", card.modelfile(file, run))
     write_text(folder / "README.md", card.model_card(name, file, run, architecture, comparisons))
     program = f"xllamacpp {version('xllamacpp')}"
@@ -96,12 +96,30 @@ def _written(
 
 
 def _chat_metadata(run: Run) -> dict[str, Any]:
-    """Return the template of conversations, and the token that ends an answer, if there is one."""
+    """Return the template of conversations, if there is one, and other tokens that end a text."""
     template = chat_templates.exported_template(run)
-    if template is None:
-        return {}
-    others = chat_templates.ends_of_answer(run)[1:]
-    return {"chat_template": template, **({"ggml.eot_token_id": others[0]} if others else {})}
+    keys = (f"ggml.{name}" for name in OTHER_ENDS)
+    return {
+        **({} if template is None else {"chat_template": template}),
+        **dict(zip(keys, _other_ends(run), strict=False)),
+    }
+
+
+def _other_ends(run: Run) -> list[int]:
+    """Return the tokens that end a text or an answer beside the end of text."""
+    return [i for i in chat_templates.ends_of_answer(run) if i != run.tokenizer.end_of_text]
+
+
+def _notes_on_ends(run: Run) -> tuple[str, ...]:
+    """Name the tokens at which llama.cpp does not stop."""
+    left_out = _other_ends(run)[len(OTHER_ENDS) :]
+    if not left_out:
+        return ()
+    names = ", ".join(str(run.tokenizer.backend.id_to_token(index)) for index in left_out)
+    return (
+        f"a GGUF file names {1 + len(OTHER_ENDS)} tokens that end a text: llama.cpp may not stop "
+        f"at {names}",
+    )
 
 
 def _notes(

@@ -11,8 +11,9 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 
 from wordorder.errors import BadInput, Refused
 from wordorder.interop.holders import KINDS
-from wordorder.interop.tokenizer_files import sample_texts
+from wordorder.interop.tokenizer_files import padding, sample_texts
 from wordorder.text.pieces import PATTERN
+from wordorder.text.special_tokens import END, ENDS, declare, declared
 from wordorder.text.tokenizer import Tokenizer
 
 NORMAL, CONTROL, UNUSED = 1, 3, 5  # llama.cpp's types of tokens
@@ -20,6 +21,9 @@ NORMAL, CONTROL, UNUSED = 1, 3, 5  # llama.cpp's types of tokens
 OURS, GPT2 = "qwen35", "gpt-2"
 # llama.cpp wants merges, and a tokenizer of bytes has none: two characters that stand for no byte.
 NO_MERGES = ["▁ ▁"]
+# llama.cpp's keys of tokens that end a text or an answer beside eos_token_id, and our own of all
+# that an imported tokenizer declares to end a text, which llama.cpp does not read.
+OTHER_ENDS, OWN_ENDS = ("eot_token_id", "eom_token_id"), "eos_token_ids"
 WORDS = 256  # tokens in one of the texts that tokenizers are compared on
 
 
@@ -59,10 +63,11 @@ def metadata(tokenizer: Tokenizer, vocabulary_size: int) -> dict[str, Any]:
         "merges": merges or NO_MERGES,
         "bos_token_id": tokenizer.beginning_of_text,
         "eos_token_id": tokenizer.end_of_text,
-        "padding_token_id": tokenizer.end_of_text,
+        "padding_token_id": padding(tokenizer),
         "add_bos_token": True,
         "add_eos_token": False,
         "add_space_prefix": False,
+        **({OWN_ENDS: list(tokenizer.ends_of_text)} if declared(tokenizer.backend) else {}),
     }
 
 
@@ -105,6 +110,8 @@ def read_back(values: dict[str, Any], file: str) -> Tokenizer:
     backend.decoder = decoders.ByteLevel()
     special = [token for _, (token, kind) in named if kind == CONTROL]
     backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in special])
+    if OWN_ENDS in values:
+        declare(backend, {END: [values["eos_token_id"]], ENDS: values[OWN_ENDS]})
     return Tokenizer(backend, values["tokens"][values["bos_token_id"]])
 
 

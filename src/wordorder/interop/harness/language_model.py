@@ -197,6 +197,8 @@ class HarnessModel(TemplateLM):
         written: list[int] = []
         text = ""
         for token in generate(self.model, prompt[-room:], sampling, stop=self.eot_token_id):
+            if token in self.run_tokenizer.ends_of_text:
+                break
             written.append(token)
             text = self.run_tokenizer.decode(written)
             if any(stop in text for stop in stops if stop):

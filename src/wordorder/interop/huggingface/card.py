@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from wordorder.errors import BadInput
 from wordorder.interop.comparison import TOLERANCE, LogitComparison, comparison_table
 from wordorder.interop.holders import Holder
+from wordorder.interop.tokenizer_files import tokenizer_sentence
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.training.run import Run
 from wordorder.version import __version__
@@ -28,7 +29,8 @@ folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder{trust})
 model = AutoModelForMaskedLM.from_pretrained(folder{trust})
 tokens = tokenizer({prompt!r} + tokenizer.mask_token, return_tensors="pt")
-print(tokenizer.decode(model(**tokens).logits[0, -1].argmax()))"""
+mask = tokens["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+print(tokenizer.decode(model(**tokens).logits[0, mask].argmax()))"""
 
 
 def model_card(
@@ -66,7 +68,7 @@ def model_card(
         ),
         "```",
         "",
-        f"The tokenizer puts `{_beginning(run.tokenizer)}` before a text, as wordorder does.",
+        tokenizer_sentence(run.tokenizer, is_imported=run.imported is not None),
         *(f"\nNote: {note}." for note in notes),
         "",
         "Largest differences of logits from the model that was trained, in float32 "
@@ -75,10 +77,6 @@ def model_card(
         comparison_table(comparisons).markdown(),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _beginning(tokenizer: Tokenizer) -> str:
-    return str(tokenizer.backend.id_to_token(tokenizer.beginning_of_text))
 
 
 def _prompt(tokenizer: Tokenizer) -> str:

@@ -16,7 +16,7 @@ from wordorder.interop.architecture import Architecture
 from wordorder.interop.comparison import LogitComparison, exact
 from wordorder.interop.export import Target, Written
 from wordorder.interop.holders import Holder
-from wordorder.interop.tokenizer_files import CHAT_TEMPLATE, write_tokenizer
+from wordorder.interop.tokenizer_files import CHAT_TEMPLATE, beginning, padding, write_tokenizer
 from wordorder.interop.verify import compare
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
@@ -70,7 +70,12 @@ def write(
     holder = holder_of(run.model_config, own_code=own_code)
     with quiet_transformers(), module_cache():
         notes = write_model(folder, run, model, holder)
-        texts = check_tokenizer(folder, run.tokenizer, has_code=holder.has_code)
+        texts = check_tokenizer(
+            folder,
+            run.tokenizer,
+            is_imported=run.imported is not None,
+            has_code=holder.has_code,
+        )
         notes += _check_chat_template(folder, run, holder)
         with notify_if_slow("comparing transformers' logits with the run's"):
             comparisons = _compared(folder, run, model, holder)
@@ -86,8 +91,11 @@ def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) ->
     architecture = Architecture.of(model)
     weights = tensors(model, holder)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    end = run.tokenizer.end_of_text
-    special = {"bos_token_id": run.tokenizer.beginning_of_text, "eos_token_id": end}
+    ends = chat_templates.ends_of_answer(run)
+    special: dict[str, int | list[int]] = {
+        "bos_token_id": beginning(run.tokenizer, is_imported=run.imported is not None),
+        "eos_token_id": ends[0] if len(ends) == 1 else ends,
+    }
     config = {
         **configuration(model, holder),
         **special,
@@ -98,9 +106,8 @@ def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) ->
     _write_json(folder / "config.json", config)
     if not run.fills_in:
         static = None if holder.has_code else _static_length(architecture)
+        special["pad_token_id"] = padding(run.tokenizer)
         settings = _generation(special, static, model.config.trained_length)
-        if len(ends := chat_templates.ends_of_answer(run)) > 1:
-            settings["eos_token_id"] = ends
         _write_json(folder / "generation_config.json", settings)
     write_tokenizer(
         folder,
@@ -108,6 +115,7 @@ def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) ->
         trained_length=model.config.trained_length,
         fills_in=run.fills_in,
         chat_template=chat_templates.exported_template(run),
+        imported=run.imported,
     )
     if holder.has_code:
         return (why_own_code(run.model_config), *write_code(folder, run.model_config))
@@ -130,7 +138,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _generation(
-    special: dict[str, int], static_length: int | None, trained_length: int
+    special: dict[str, int | list[int]], static_length: int | None, trained_length: int
 ) -> dict[str, Any]:
     """Return generation_config.json: the sampling of `wordorder generate`.
 
@@ -139,7 +147,6 @@ def _generation(
     """
     settings: dict[str, Any] = {
         **special,
-        "pad_token_id": special["eos_token_id"],
         **SAMPLING,
         "max_length": trained_length,
     }

@@ -38,6 +38,7 @@ from .convert import loaded
 from .families import IMPORTED
 from .fields import TRAINED_LENGTH, Fields, Imported
 from .rotary import static_length
+from .special_tokens import splits_special_tokens
 from .tokenizer import read_chat_template, read_tokenizer
 from .weight_files import WeightFiles, read_json
 
@@ -133,6 +134,7 @@ def import_folder(
             "class": read.class_name,
             "has_head": read.imported.has_head,
             "beginning_of_text": _spelling(read.tokenizer),
+            "splits_special_tokens": splits_special_tokens(read.folder),
             "comparisons": [asdict(comparison) for comparison in comparisons],
             "notes": notes,
         }

@@ -5,17 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import tokenizers
 from tokenizers import AddedToken
 
 from wordorder.errors import BadInput, Refused
 from wordorder.interop import chat_templates
-from wordorder.interop.tokenizer_files import CHAT_TEMPLATE, sample_texts
-from wordorder.text.backends import ENDS_OF_TEXT
+from wordorder.interop.tokenizer_files import (
+    CHAT_TEMPLATE,
+    encoded,
+    sample_texts,
+    singly_and_paired,
+)
 from wordorder.text.chat_template import JinjaTemplate
+from wordorder.text.special_tokens import END, ENDS, declare, make_special
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.tokenizer_file import read_backend
 from wordorder.training.run import Run
 
+from .special_tokens import NAMES, beginning_of, declared_names, roles_of
 from .weight_files import read_json
 
 
@@ -25,9 +31,12 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
     Tables often have more rows than the tokenizer has tokens; each of these gets a token without
     text, so that the run's tokenizer and its model have as many.
 
+    It declares the special tokens of the folder (`text.special_tokens`), which become special where
+    they were not, as transformers makes them when it loads a tokenizer.
+
     Raises:
-        BadInput: tokenizer.json is missing or damaged, has more tokens than the table, or none of
-            the tokens that end a text.
+        BadInput: tokenizer.json is missing or damaged, has more tokens than the table, or no token
+            ends a text.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -36,36 +45,35 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
             "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
             code="interop.no-tokenizer",
         )
-    tokenizer = Tokenizer.load(path)
-    backend, added = tokenizer.backend, tokenizer.vocabulary_size
-    if _ends_no_text(path):
+    backend = read_backend(path)
+    backend.no_truncation()
+    backend.no_padding()
+    beginning, roles = beginning_of(backend), roles_of(folder, backend)
+    if END not in roles:
         raise BadInput(
-            f"{path} has no token that ends a text: it must have one of {', '.join(ENDS_OF_TEXT)}",
+            f"{path} has no token that ends a text: name one as eos_token in {folder / NAMES[0]}",
             code="interop.no-end-of-text",
         )
+    added = max(backend.get_vocab(with_added_tokens=True).values()) + 1
     if added > rows:
         raise BadInput(
             f"{path} has {added:,} tokens, but the model has {rows:,}: it is the tokenizer of "
             "another model",
             code="interop.tokenizer-does-not-fit",
         )
+    named = [ids[0] for role, ids in roles.items() if role != ENDS]
+    others = [index for index in roles.get(ENDS, ()) if index in backend.get_added_tokens_decoder()]
+    make_special(backend, [*named, *others])
+    declare(backend, roles)
     names = [f"<|unused {i}|>" for i in range(added, rows)]
     backend.add_special_tokens([AddedToken(n, special=True, normalized=False) for n in names])
-    padded = Tokenizer(backend, _beginning(path))
+    padded = Tokenizer(backend, beginning)
     if padded.vocabulary_size != rows:
         raise BadInput(
             f"{path} has tokens named <|unused N|> of its own: it cannot be imported",
             code="interop.unused-tokens",
         )
     return padded
-
-
-def _beginning(path: Path) -> str | None:
-    """Return the special token that a tokenizer.json puts before a text, or None."""
-    stored = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
-    first = next(iter(stored.encode("a").tokens), None)
-    special = {token.content for token in stored.get_added_tokens_decoder().values()}
-    return first if first in special else None
 
 
 def read_chat_template(
@@ -86,30 +94,21 @@ def read_chat_template(
         source = next((t["template"] for t in source if t.get("name") == "default"), None)
     if not isinstance(source, str):
         return None, ()
-    variables = {}
-    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
-        token = settings.get(name)
-        token = token.get("content") if isinstance(token, dict) else token
-        if isinstance(token, str):
-            variables[name] = token
     special = [tokenizer.backend.id_to_token(index) for index in tokenizer.special_ids]
     special = [name for name in special if not name.startswith("<|unused ")]
     try:
-        return JinjaTemplate(source, special, variables).record(), ()
+        return JinjaTemplate(source, special, declared_names(folder)).record(), ()
     except BadInput as error:
         return None, (str(error),)
 
 
-def _ends_no_text(path: Path) -> bool:
-    """Return whether a tokenizer.json has none of the tokens that end a text."""
-    stored = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
-    return not any(stored.token_to_id(name) is not None for name in ENDS_OF_TEXT)
-
-
-def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = False) -> int:
+def check_tokenizer(
+    folder: Path, tokenizer: Tokenizer, *, is_imported: bool = False, has_code: bool = False
+) -> int:
     """Return how many texts AutoTokenizer encodes and decodes as the run's tokenizer does.
 
     Args:
+        is_imported: the run was imported, and not trained since.
         has_code: the folder has a modelling file, whose configuration AutoTokenizer reads.
 
     Raises:
@@ -123,13 +122,12 @@ def check_tokenizer(folder: Path, tokenizer: Tokenizer, *, has_code: bool = Fals
     texts = list(sample_texts(tokenizer))
     for text, ids in texts:
         plain = theirs(text, add_special_tokens=False)["input_ids"]
-        opened = theirs(text)["input_ids"]
+        same = all(
+            theirs(*given)["input_ids"] == encoded(tokenizer, *given, is_imported=is_imported)
+            for given in singly_and_paired(text)
+        )
         decoded = theirs.decode(ids, skip_special_tokens=True)
-        if (plain, opened, decoded) != (
-            ids,
-            [tokenizer.beginning_of_text, *ids],
-            tokenizer.decode(ids),
-        ):
+        if not same or (plain, decoded) != (ids, tokenizer.decode(ids)):
             raise Refused(
                 f"transformers' tokenizer encodes or decodes {text[:40]!r} differently from the "
                 "run's tokenizer: nothing was written",

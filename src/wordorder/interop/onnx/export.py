@@ -13,7 +13,11 @@ from wordorder.atomic import write_text
 from wordorder.errors import BadInput
 from wordorder.interop.comparison import TOLERANCE, LogitComparison, comparison_table, exact
 from wordorder.interop.export import Target, Written
-from wordorder.interop.tokenizer_files import check_tokenizer_file, write_tokenizer
+from wordorder.interop.tokenizer_files import (
+    check_tokenizer_file,
+    tokenizer_sentence,
+    write_tokenizer,
+)
 from wordorder.interop.verify import compare
 from wordorder.model import LanguageModel
 from wordorder.patience import notify_if_slow
@@ -55,10 +59,11 @@ from tokenizers import Tokenizer
 folder = "."  # where this file is
 tokenizer = Tokenizer.from_file(f"{{folder}}/tokenizer.json")
 model = onnxruntime.InferenceSession(f"{{folder}}/model.onnx")
-batch = np.array([tokenizer.encode({prompt!r}).ids + [{mask}]])  # the last is the mask token
+tokens = tokenizer.encode({prompt!r} + {mask!r}).ids
+batch, hidden = np.array([tokens]), tokens.index({mask_id})  # the mask token's place
 inputs = {{"input_ids": batch, "attention_mask": np.ones_like(batch)}}
 (logits,) = model.run(["logits"], inputs)
-print(tokenizer.decode([int(logits[0, -1].argmax())]))"""
+print(tokenizer.decode([int(logits[0, hidden].argmax())]))"""
 
 
 class SessionOutput(NamedTuple):
@@ -102,9 +107,14 @@ def write(folder: Path, run: Run, model: LanguageModel, name: str) -> Written:
 
     with notify_if_slow("writing the model as a graph"):
         size = write_graph(model, folder / "model.onnx")
-    fills_in, trained = run.fills_in, model.config.trained_length
-    write_tokenizer(folder, run.tokenizer, trained_length=trained, fills_in=fills_in)
-    texts = check_tokenizer_file(folder, run.tokenizer)
+    write_tokenizer(
+        folder,
+        run.tokenizer,
+        trained_length=model.config.trained_length,
+        fills_in=run.fills_in,
+        imported=run.imported,
+    )
+    texts = check_tokenizer_file(folder, run.tokenizer, is_imported=run.imported is not None)
     with notify_if_slow("comparing onnxruntime's logits with the run's"):
         theirs = Session(folder / "model.onnx")
         # The graph has no cache, so it is inexact past no tokens.
@@ -134,8 +144,8 @@ def _card(name: str, run: Run, comparisons: Sequence[LogitComparison], longest: 
         "",
         "`input_ids` and `attention_mask` are int64 (batch, time), both sizes free; the mask is 0 "
         "for padding, which goes on the left of a shorter text. `logits` are float32 (batch, "
-        f"time, vocabulary). There is no cache.{limit} The tokenizer puts the end-of-text token "
-        "before a text, as in training.",
+        f"time, vocabulary). There is no cache.{limit} "
+        + tokenizer_sentence(run.tokenizer, is_imported=run.imported is not None),
         "",
         "Largest differences of logits from the model that was trained, in float32 "
         f"(at most {TOLERANCE:g} is allowed):",
@@ -153,7 +163,8 @@ def _code(tokenizer: Tokenizer, longest: int | None, *, masked: bool) -> str:
         prompt = tokenizer.decode(range(len(PROMPT)))
         tokens = len(PROMPT)
     if masked:
-        return MASKED_CODE.format(prompt=prompt, mask=tokenizer.mask)
+        mask = None if tokenizer.mask is None else tokenizer.backend.id_to_token(tokenizer.mask)
+        return MASKED_CODE.format(prompt=prompt, mask=mask, mask_id=tokenizer.mask)
     room = NEW_TOKENS if longest is None else max(1, min(NEW_TOKENS, longest - tokens))
     return CAUSAL_CODE.format(prompt=prompt, new=room)
 

@@ -1,0 +1,62 @@
+"""Reads a tokenizer.json: as it is, with a token that ends texts, or as a user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tokenizers
+
+from wordorder.errors import BadInput
+from wordorder.text.backends import ENDS_OF_TEXT, add_special
+from wordorder.text.special_tokens import END, declare, declared, make_special
+from wordorder.text.user_text import user_path
+
+KINDS = ("bpe", "bytes", "characters")
+
+
+def read_backend(path: str | Path) -> tokenizers.Tokenizer:
+    """Return the backend in a tokenizer.json, or in the one in a folder, as it is.
+
+    Raises:
+        BadInput: the file is missing or damaged.
+    """
+    path = user_path(path)
+    path = path / "tokenizer.json" if path.is_dir() else path
+    if not path.is_file():
+        raise BadInput(
+            f"no tokenizer file {path}: give the path of a tokenizer.json, "
+            f"or one of {', '.join(KINDS)}",
+            code="text.no-tokenizer-file",
+        )
+    try:
+        return tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
+    except Exception as error:  # the library raises plain Exception for every fault
+        raise BadInput(
+            f"cannot read {path} as a tokenizer.json: {error}", code="text.damaged-tokenizer"
+        ) from None
+
+
+def ending_backend(path: str | Path) -> tokenizers.Tokenizer:
+    """Return the backend in a file, with a token that ends texts; errors as in `read_backend`."""
+    backend = read_backend(path)
+    if END not in declared(backend):
+        add_special(backend, ENDS_OF_TEXT)
+    return backend
+
+
+def brought_backend(path: str | Path) -> tokenizers.Tokenizer:
+    """Return the backend in a user's file, whose text never spells the token that ends texts.
+
+    The first token with a known name may be ordinary text, as HTML's `</s>` is beside `<eos>`:
+    then a special one is declared. Errors as in `read_backend`.
+    """
+    backend = ending_backend(path)
+    if END in declared(backend):
+        return backend
+    known = [i for i in map(backend.token_to_id, ENDS_OF_TEXT) if i is not None]
+    special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
+    end = next((index for index in known if index in special), known[0])
+    make_special(backend, [end])
+    if end != known[0]:
+        declare(backend, {END: [end]})
+    return backend
