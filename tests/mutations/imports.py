@@ -37,7 +37,7 @@ MUTANTS = (
     slip(
         "original length lost",
         "rope_fields.py",
-        "values[ours] = trained",
+        "values[ours] = original",
         "values[ours] = length",
         f"{ALL}[LlamaForCausalLM-llama3]",
     ),
