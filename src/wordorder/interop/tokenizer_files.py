@@ -8,7 +8,7 @@ its own tokenizer puts there. Without special tokens the ids are those of `Token
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,15 @@ def encoded(tokenizer: Tokenizer, *texts: str, is_imported: bool) -> list[int]:
         BadInput: the tokenizer cannot encode a text.
     """
     if is_as_read(tokenizer, is_imported=is_imported):
-        ids: list[int] = tokenizer.backend.encode(*texts).ids
-        return ids
+        return _whole(tokenizer.backend, texts)
     rows = [tokenizer.encode(text) for text in texts]
     return [tokenizer.beginning_of_text, *(index for row in rows for index in row)]
+
+
+def _whole(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> list[int]:
+    """Return the ids of a text or a pair, with special tokens."""
+    ids: list[int] = backend.encode(texts[0], texts[1] if len(texts) > 1 else None).ids
+    return ids
 
 
 def _opening_with(token: str, index: int) -> dict[str, Any]:
@@ -161,7 +166,7 @@ def check_tokenizer_file(folder: Path, tokenizer: Tokenizer, *, is_imported: boo
     texts = list(sample_texts(tokenizer))
     for text, ids in texts:
         same = all(
-            theirs.encode(*given).ids == encoded(tokenizer, *given, is_imported=is_imported)
+            _whole(theirs, given) == encoded(tokenizer, *given, is_imported=is_imported)
             for given in singly_and_paired(text)
         )
         if not same or theirs.decode(ids) != tokenizer.decode(ids):
