@@ -93,7 +93,8 @@ def holds(read: Callable[[Tensor], Tensor], moved: list[Tensor], fast: bool) -> 
 def test_slopes_are_those_of_the_function(spec: str, causal: bool) -> None:
     reader, moved = made(spec, causal)
     few = sum(each.numel() for each in moved[1:]) <= FEW
-    for name, (positions, documents) in READINGS.items():
+    # What a direction changes is in the mask, whatever the positions are.
+    for name, (positions, documents) in [*READINGS.items()][0 if causal else -1 :]:
         fast = not (few and causal and name == "consecutive")
         assert holds(lambda x, p=positions, d=documents: reader.read(x, p, d), moved, fast)
 

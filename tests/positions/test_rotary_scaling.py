@@ -190,7 +190,7 @@ def test_attention_is_the_papers(formula, lab, scaling: str, heads: int, plainly
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("original", [8, 100])
+@pytest.mark.parametrize("original", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_it_conforms(scaling: str, original: int) -> None:
     """Within the original length, and with a context of 48 past it."""
     report = check(Rotary, **options_of(scaling, 4, 4.0, original))
@@ -201,8 +201,8 @@ def test_it_conforms(scaling: str, original: int) -> None:
 @pytest.mark.parametrize(
     ("options", "pairs", "causal"),
     [
-        ({"layout": "half"}, 4, True),
-        ({"fraction": 0.5, "proportional": True}, 2, True),
+        pytest.param({"layout": "half"}, 4, True, marks=pytest.mark.slow),
+        pytest.param({"fraction": 0.5, "proportional": True}, 2, True, marks=pytest.mark.slow),
         ({"layout": "half", "fraction": 0.5, "proportional": True}, 2, False),
     ],
 )
