@@ -176,7 +176,7 @@ def test_a_prompt_that_is_too_long_is_said_before_it_is_echoed(
 def test_many_texts_are_not_longer_than_one(
     runs: dict[str, Path], said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether compiling is repaid is measured within the positions that are left."""
+    """The timing that decides on compilation does not exceed the remaining positions."""
     monkeypatch.setattr(command, "FEWEST_WORTH_COMPILING", 4)
     words = ["a small thing", "--count", "4", "--max-tokens", "9", "--json"]
     assert main(["generate", str(runs["learned"]), *words]) == 0

@@ -191,7 +191,7 @@ def test_commands_for_a_text_that_begins_with_a_hyphen(
     """They can be pasted: what the shell makes of them is the text, and no option."""
     folder = str(runs.run("rotary").folder)
     generate = ask("/api/inside/predict", run="rotary", text=text, seed=3)["command"]
-    if text == "-":  # which stands for standard input
+    if text == "-":  # read from standard input
         assert generate.startswith("printf %s - | wordorder generate ")
     else:
         options = generate_options(shlex.split(generate)[2:])

@@ -167,9 +167,9 @@ def _as_spelled(error: WrongSetting, options: type) -> WrongSetting:
 
 @contextmanager
 def _help_as_wanted() -> Iterator[None]:
-    """Print tyro's help without colours if NO_COLOR is set (no-color.org), which it ignores.
+    """Print tyro's help without colours if NO_COLOR is set (no-color.org), which tyro ignores.
 
-    It has colours for a terminal only, so what it prints is passed on from something else.
+    tyro uses colours only on a terminal, so its output is captured and then printed.
     """
     if not os.environ.get("NO_COLOR"):
         yield

@@ -286,11 +286,12 @@ def _decisive(job: Settings) -> TrainConfig:
 
 def _train(folder: Path, job: Settings, show: Display, *, anew: bool) -> Run:
     """Train, or go on, in a folder whose lock is held."""
+    config = config_of(job)
     if not anew and any(folder.glob("training/step-*")):
-        texts = {name: getattr(config_of(job), name) for name in TEXTS} if job.get("text") else None
+        texts = {name: getattr(config, name) for name in TEXTS} if job.get("text") else None
         return resume_in_held_folder(folder, inexact=False, trust=True, show=show, texts=texts)
     # Comparisons judge at a stated step.
-    config = replace(config_of(job), out=str(folder), overwrite=True, keep="last")
+    config = replace(config, out=str(folder), overwrite=True, keep="last")
     return train_in_held_folder(
         config,
         compute=Compute(**job["machine"]),

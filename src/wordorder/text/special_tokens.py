@@ -34,7 +34,7 @@ ROLES = (
 )
 END = "end_of_text"  # a role of its own: BERT's [SEP] ends texts and is no eos_token
 ENDS = "eos_token_id"  # every token at which generation stops, as in generation_config.json
-PREFIX = "wordorder."  # no token is named so
+PREFIX = "wordorder."  # no token has such a name
 
 
 def declare(backend: tokenizers.Tokenizer, roles: Mapping[str, Sequence[int]]) -> None:
@@ -76,6 +76,11 @@ def own_post_processor(data: dict[str, Any] | None) -> dict[str, Any] | None:
     if len(after) > 1:
         return {**data, "processors": after}
     return after[0] if after else None
+
+
+def special_ids(backend: tokenizers.Tokenizer) -> list[int]:
+    """Return the ids of special tokens, which have no text."""
+    return [i for i, token in backend.get_added_tokens_decoder().items() if token.special]
 
 
 def make_special(backend: tokenizers.Tokenizer, ids: Sequence[int]) -> None:

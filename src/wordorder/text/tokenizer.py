@@ -42,7 +42,7 @@ from wordorder.text.backends import (
 from wordorder.text.corpus import Corpus
 from wordorder.text.pieces import BETWEEN_GPT2_PARTS, BETWEEN_PARTS, LINE_STARTS, pieces
 from wordorder.text.round_trip import RoundTrip, round_trip
-from wordorder.text.special_tokens import END, ENDS, declared
+from wordorder.text.special_tokens import END, ENDS, declared, special_ids
 from wordorder.text.tokenizer_file import KINDS, brought_backend, ending_backend
 
 # What each is fitted on. An alphabet is not fitted: it only says which characters occur.
@@ -240,8 +240,7 @@ class Tokenizer:
 
     @cached_property
     def _special_ids(self) -> list[int]:
-        added = self.backend.get_added_tokens_decoder()
-        return [index for index, token in added.items() if token.special]
+        return special_ids(self.backend)
 
     @cached_property
     def _spellings(self) -> list[bytes] | None:

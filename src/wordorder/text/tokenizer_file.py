@@ -8,7 +8,7 @@ import tokenizers
 
 from wordorder.errors import BadInput
 from wordorder.text.backends import ENDS_OF_TEXT, add_special
-from wordorder.text.special_tokens import END, declare, declared, make_special
+from wordorder.text.special_tokens import END, declare, declared, make_special, special_ids
 from wordorder.text.user_text import user_path
 
 KINDS = ("bpe", "bytes", "characters")
@@ -54,7 +54,7 @@ def brought_backend(path: str | Path) -> tokenizers.Tokenizer:
     if END in declared(backend):
         return backend
     known = [i for i in map(backend.token_to_id, ENDS_OF_TEXT) if i is not None]
-    special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
+    special = special_ids(backend)
     end = next((index for index in known if index in special), known[0])
     make_special(backend, [end])
     if end != known[0]:

@@ -163,9 +163,9 @@ class Run:
 
     @property
     def opens_conversations(self) -> bool:
-        """Whether the end of text stands before a conversation, as it does in training.
+        """Whether conversations begin with the end-of-text token, as in training.
 
-        The template of an imported model writes all that stands there.
+        The template of an imported model writes everything itself.
         """
         source = str((self.chat or {}).get("jinja", ""))
         return self.source is None or source.startswith(OPENING)

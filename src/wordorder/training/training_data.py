@@ -174,7 +174,7 @@ def choosing_text(training_data: TrainingData) -> TokenStore:
 def split_warning(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Return a warning if held-out text may be what the model was trained on, else "".
 
-    That is so if the text is the same in another split, or has the same name and has changed.
+    This is the case if the text is the same in another split, or has the same name and has changed.
 
     Args:
         recorded: the data in the record of the model's run.

@@ -62,7 +62,7 @@ def open_vectors(path: str | Path, progress: Callable[[float], Any] = lambda _: 
 
 
 def _in_another_encoding(names: list[str]) -> Callable[[str], str]:
-    """Return what says of an absent word that the file's words may be in another encoding."""
+    """Return a function that explains an absent word by the encoding of the file, or returns ""."""
 
     def absent(word: str) -> str:
         unread = 0 if word.isascii() else sum("\ufffd" in name for name in names)

@@ -94,7 +94,7 @@ class Vectors:
 
     @cached_property
     def repeated(self) -> NDArray[np.int64]:
-        """The rows (rows,) of words that an earlier row has, which are no answers."""
+        """The rows (rows,) whose word has an earlier row; they are excluded from answers."""
         if len(self.index) == len(self.names):
             return np.empty(0, np.int64)
         rows = (row for row, n in enumerate(self.names) if self.index[normalized(n)] != row)

@@ -16,7 +16,7 @@ import tokenizers
 
 from wordorder.text.backends import ENDS_OF_TEXT
 from wordorder.text.corpus import END_OF_TEXT
-from wordorder.text.special_tokens import END, ENDS, ROLES
+from wordorder.text.special_tokens import END, ENDS, ROLES, special_ids
 
 from .weight_files import read_json
 
@@ -101,11 +101,6 @@ def tokens_around(stored: tokenizers.Tokenizer) -> tuple[int | None, int | None]
         return None, None
     first, last = ((index if index in special else None) for index in (ids[0], ids[-1]))
     return first, last
-
-
-def special_ids(stored: tokenizers.Tokenizer) -> set[int]:
-    """Return the ids of special tokens."""
-    return {i for i, token in stored.get_added_tokens_decoder().items() if token.special}
 
 
 def _read(path: Path) -> dict[str, Any]:

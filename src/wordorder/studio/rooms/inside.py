@@ -274,7 +274,7 @@ def _prompt(asked: PredictionQuestion, runs: OpenRuns, count: int) -> tuple[Run,
 
 
 def _generate(run: Run, asked: PredictionQuestion, count: int) -> str:
-    # A prompt of one hyphen stands for standard input.
+    # The prompt - means standard input.
     before = "printf %s - | " if asked.text == "-" else ""
     return before + command(
         *("generate", "--temperature", asked.temperature),
