@@ -48,6 +48,16 @@ def _empty_pictures() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _short_samples() -> Iterator[None]:
+    """A run of few steps takes less time than the text that it writes at its end."""
+    from wordorder.training import training
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "SAMPLE_TOKENS", 8)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_waiting_for_the_disk() -> Iterator[None]:
     """No test loses power, and to wait for the disk after each file took a third of their time."""
     with pytest.MonkeyPatch.context() as patch:

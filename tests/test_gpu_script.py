@@ -129,6 +129,7 @@ def test_every_part_runs_on_the_cpu(tmp_path: Path) -> None:
     assert all(part["result"] for part in parts)
 
 
+@pytest.mark.slow
 def test_a_training_step_is_measured_for_some_seconds(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     done = gpu_sh("--device", "cpu", "--smoke", "--parts", "3", "--out", str(out), timeout=120)

@@ -189,23 +189,21 @@ def _fitted(hint: Any, value: Any) -> Any:
     Raises:
         ValueError: the value is invalid; the message says which values are allowed.
     """
-    kind, limits = _type_and_limits(hint)
-    if get_origin(kind) in (Union, UnionType):
-        if value is None or value == "None":  # the spelling in the help
-            return None
-        (kind,) = (member for member in get_args(kind) if member is not NoneType)
-        kind, limits = _type_and_limits(kind)
-    if get_origin(kind) is tuple:
-        return _list(get_args(kind)[0], value)
-    fitted, allowed = _of_type(kind, limits, value), _limits(limits)
+    kind, limits, may_be_none, item = _parts(hint)
+    if may_be_none and (value is None or value == "None"):  # the spelling in the help
+        return None
+    if item is not None:
+        return _list(item, value)
+    fitted = _of_type(kind, limits, value)
     if fitted is None:
+        allowed = _limits(limits)
         type_name = [] if kind is str and allowed else [_type(kind)]
         raise ValueError(", ".join([*type_name, *([allowed] if allowed else [])]))
     if kind is int and abs(fitted) > LARGEST:
         raise ValueError(f"at most {LARGEST:,}")
     for limit in limits:
         if not _holds(limit, fitted):
-            raise ValueError(_limits([limit]) if _is_fence(limit) else allowed)
+            raise ValueError(_limits([limit] if _is_fence(limit) else limits))
     return fitted
 
 
@@ -221,6 +219,16 @@ def _list(item: Any, value: Any) -> tuple[Any, ...]:
 
 
 @cache  # a comparison checks some thousand values of the same few hundred settings
+def _parts(hint: Any) -> tuple[Any, list[Any], bool, Any]:
+    """Return an annotation's type, its limits, whether None is allowed, and a list's items."""
+    kind, limits = _type_and_limits(hint)
+    may_be_none = get_origin(kind) in (Union, UnionType)
+    if may_be_none:
+        (kind,) = (member for member in get_args(kind) if member is not NoneType)
+        kind, limits = _type_and_limits(kind)
+    return kind, limits, may_be_none, get_args(kind)[0] if get_origin(kind) is tuple else None
+
+
 def _type_and_limits(hint: Any) -> tuple[Any, list[Any]]:
     """Return the type of an annotation, and its limits one by one."""
     if get_origin(hint) is not Annotated:

@@ -62,7 +62,7 @@ def test_a_run_whose_output_nobody_reads_is_trained_to_its_end(here: Path) -> No
     [
         (("positions",), False),
         (("data", "text.txt", "--tokenizer", "bytes"), True),
-        (("eval", "r", "--device", "cpu"), False),
+        pytest.param(("eval", "r", "--device", "cpu"), False, marks=pytest.mark.slow),
         (("generate", "--help"), False),
     ],
 )

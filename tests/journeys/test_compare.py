@@ -70,6 +70,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_stopped_it_says_how_to_go_on(text: str) -> None:
     words = ["compare", *SMALL, "--data", text, "--seeds", "1", "--out", "c", "--steps", "100000"]
     words += ["--checkpoint-every", "20"]

@@ -192,6 +192,7 @@ def test_a_prompt_that_fills_the_table_leaves_room_for_one_token(
     assert lines[0] == "learned has no position past 15: generating at most 1 token instead of 200"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 @pytest.mark.skipif(not compiler_found(), reason="compiling needs a C++ compiler")

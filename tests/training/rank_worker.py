@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from wordorder.model import ModelConfig
-from wordorder.training import follower, optimizers, report, shared_matrices
+from wordorder.training import follower, optimizers, report, shared_matrices, training
 from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
 from wordorder.training.follower import follow
@@ -67,6 +67,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     counts = count_orthogonalised()
     report.draw_losses = lambda path, *_: path.touch()  # as conftest.py has it
+    training.SAMPLE_TOKENS = 8
     with joined() as ranks:
         for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():
             case = json.loads(line)

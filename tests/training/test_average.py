@@ -64,8 +64,15 @@ def test_averaging_changes_no_weight_and_no_loss(tiny: Callable[..., TinyRun]) -
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("kind", ["ema", "tail"])
-@pytest.mark.parametrize("kill", [25, 57])
+@pytest.mark.parametrize(
+    ("kind", "kill"),
+    [
+        ("ema", 25),
+        ("tail", 57),
+        pytest.param("ema", 57, marks=pytest.mark.slow),
+        pytest.param("tail", 25, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_resumes_to_the_bit(
     tiny: Callable[..., TinyRun], kind: str, kill: int
 ) -> None:

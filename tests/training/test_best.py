@@ -135,7 +135,9 @@ def test_the_last_step_is_validated_too(tiny: Callable[..., TinyRun]) -> None:
     assert steps == [10, 20, 25]
 
 
-@pytest.mark.parametrize("kill", [25, 45, 59])
+@pytest.mark.parametrize(
+    "kill", [45, *(pytest.param(step, marks=pytest.mark.slow) for step in (25, 59))]
+)
 def test_the_best_weights_survive_a_kill(
     tiny: Callable[..., TinyRun], worsens: dict[int, float], kill: int
 ) -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,50 +12,41 @@ import torch
 import torch.distributed as dist
 from made_once import made_once
 from safetensors.torch import load_file
+from training.rank_runs import case, losses, start, write_texts
 from training.rank_worker import compute_for, config_of
 
-from wordorder.cli.main import main
 from wordorder.errors import BadInput, Failed
 from wordorder.positions import CATALOGUE
-from wordorder.text.sharded.prepare import StoreConfig, prepare
 from wordorder.training import checkpoints, sharding
 from wordorder.training.metrics import read
 from wordorder.training.parts import RankParts
 from wordorder.training.ranks import ALONE, Ranks
 from wordorder.training.start import resume, train
 
-WORKER = Path(__file__).with_name("rank_worker.py")
 TOLERANCE = 2e-5  # of losses in float32
-SMALL = {"width": 32, "layers": 2, "heads": 2, "trained_length": 32, "dropout": 0.1}
-SHORT = {"steps": 20, "batch_size": 8, "tokenizer": "bytes"}
 MASKED = {"objective": "masked-token"}
 CASES = {
     "rotary": ({"position": "rotary"}, {}),
-    "a shared parameter": ({"position": "t5"}, {}),
-    "a network": ({"position": "fire"}, {}),
     "a state": ({"position": "forgetting"}, {}),
     "sampled positions": ({"position": "randomized+learned:length=128"}, {}),
     "packed documents": ({"position": "kerple"}, {"isolate_documents": True}),
     "hidden tokens": ({"position": "learned", "causal": False}, MASKED),
-    "accumulated": ({"position": "alibi"}, {"accumulate": 2, "steps": 10}),
     "split and averaged": (
         {"position": "t5"},
         {"average": "ema", "shard": True, "checkpoint_every": 10},
     ),
-    "conversations": ({"position": "rotary"}, {"data": ["chats.jsonl"]}),
-    "a store on disk": ({"position": "rotary"}, {"data": ["store"]}),
     "a mixture": ({"position": "rotary"}, {"data": ["text.txt=2", "other.txt=1"]}),
-    "split rotary": ({"position": "rotary"}, {"shard": True, "checkpoint_at_words": ["20"]}),
     "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
     "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
 }
-STEPS = 40  # of a run that is killed
-OF_THE_COMMAND = (
-    {"position": "rotary", "dropout": 0.0},
-    {"steps": STEPS, "checkpoint_every": 5, "dtype": "float32", "kernel": "fused", "threads": 1},
-)
 MORE_CASES = {
     "a GRU": ({"kind": "gru"}, {}),
+    "a network": ({"position": "fire"}, {}),
+    "accumulated": ({"position": "alibi"}, {"accumulate": 2, "steps": 10}),
+    "conversations": ({"position": "rotary"}, {"data": ["chats.jsonl"]}),
+    "a store on disk": ({"position": "rotary"}, {"data": ["store"]}),
+    "split rotary": ({"position": "rotary"}, {"shard": True, "checkpoint_at_words": ["20"]}),
+    "a shared parameter": ({"position": "t5"}, {}),
     "averaged": ({"position": "alibi"}, {"average": "tail"}),
     "packed": ({"position": "randomized+learned:length=128"}, {"isolate_documents": True}),
     "recomputed": ({"position": "t5"}, {"recompute": True}),
@@ -72,51 +59,7 @@ MORE_CASES = {
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    lines = [f"{n} bees see {7 * n % 31} seas\n\n" for n in range(400)]
-    path.write_text("".join(lines), encoding="utf-8")
-    chats = ({"prompt": f"{n} bees", "answer": f"see {7 * n % 31} seas"} for n in range(400))
-    rows = "".join(f"{json.dumps(row)}\n" for row in chats)
-    path.with_name("chats.jsonl").write_text(rows, encoding="utf-8")
-    path.with_name("other.txt").write_text("".join(lines[::-1]).upper(), encoding="utf-8")
-    prepare(path.with_name("store"), StoreConfig((str(path),), tokenizer="bytes"))
-    return path
-
-
-def case(text: Path, out: Path, model: dict, training: dict) -> dict:
-    data = [str(text.with_name(name)) for name in training.get("data", [text.name])]
-    given = {**SHORT, "out": str(out), **training, "data": data}
-    return {"model": {**SMALL, **model}, "training": given}
-
-
-def start(cases: list[dict], count: int, folder: Path) -> None:
-    """Train cases one after another in a group of ranks."""
-    folder.mkdir(exist_ok=True)
-    lines = folder / "cases.jsonl"
-    lines.write_text("".join(f"{json.dumps(each)}\n" for each in cases), encoding="utf-8")
-    # As torchrun does: the store is this process's, so that no other can take its port.
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    common = {
-        **{"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)},
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "LOCAL_WORLD_SIZE": "2",  # so four ranks are on two machines
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(lines)],
-            env={**os.environ, **common, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
-
-
-def losses(folder: Path) -> list[float]:
-    return [record["loss"] for record in read(folder / "metrics.jsonl") if "loss" in record]
+    return write_texts(tmp_path_factory.mktemp("text"))
 
 
 def check_equal(one: Path, several: Path) -> None:
@@ -146,7 +89,7 @@ def two_ranks(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         again = {**case(text, folder / "again", *CASES["rotary"]), "alone": True}
         for counted in (cases[0], again):
             counted["count_in"] = counted["training"]["out"]
-        start([*cases, again, case(text, folder / "command", *OF_THE_COMMAND)], 2, folder)
+        start([*cases, again], 2, folder)
 
     return made_once(tmp_path_factory, "two-ranks", make)
 
@@ -307,94 +250,3 @@ def test_a_batch_that_cannot_be_shared_names_one_that_can() -> None:
         Ranks(0, 3).check_batch_size(8)
     assert caught.value.code == "training.batch-not-shared"
     Ranks(0, 4).check_batch_size(8)
-
-
-# -- the command ---------------------------------------------------------------------------------
-
-COMMAND = (
-    f"--steps {STEPS} --batch-size 8 --width 32 --layers 2 --heads 2 --trained-length 32 "
-    "--threads 1 --tokenizer bytes --dtype float32 --kernel fused --compile no --checkpoint-every 5"
-).split()
-
-
-def ended(*typed: object, at_checkpoint: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `wordorder train`; at checkpoints signals may be sent, see `at_a_checkpoint`."""
-    folders = [str(WORKER.with_name("at_a_checkpoint")), os.environ.get("PYTHONPATH", "")]
-    sent = {"AT_CHECKPOINT": at_checkpoint, "PYTHONPATH": os.pathsep.join(folders)}
-    return subprocess.run(
-        [sys.executable, "-m", "wordorder", "train", *map(str, typed)],
-        env={**os.environ, **(sent if at_checkpoint else {})},
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        check=False,
-    )
-
-
-def new_run(text: Path, out: Path, *more: object) -> list[object]:
-    return ["--data", text, "--out", out, *COMMAND, *more]
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    a, b = (load_file(folder / "model.safetensors") for folder in (first, second))
-    return all(torch.equal(a[name], b[name]) for name in a)
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-
-
-@pytest.mark.slow
-@needs_proc
-def test_a_killed_rank_is_restarted_and_the_run_is_the_same_to_the_bit(
-    text: Path, tmp_path: Path, two_ranks: Path
-) -> None:
-    restarting = new_run(text, tmp_path / "run", "--ranks", 2, "--max-restarts", 1)
-    killed = ended(*restarting, at_checkpoint=f"10 {signal.SIGKILL:d} 1")
-    assert (killed.returncode, killed.stdout.strip()) == (0, str(tmp_path / "run")), killed.stderr
-    assert "resuming after step" in killed.stderr
-    assert "Traceback" not in killed.stderr
-    assert same_weights(tmp_path / "run", two_ranks / "command")
-
-
-@needs_proc
-def test_a_run_goes_on_after_kills_and_after_ctrl_c(
-    text: Path, tmp_path: Path, two_ranks: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of a new run's ranks one is killed; Ctrl-C ends those restarted, a kill those resumed."""
-    run = tmp_path / "run"
-    kill, interrupt = f"{signal.SIGKILL:d} 1", f"{signal.SIGINT:d} launcher"
-    restarting = new_run(text, run, "--ranks", 2, "--max-restarts", 1)
-    stopped = ended(*restarting, at_checkpoint=f"10 {kill},20 {interrupt}")
-    assert stopped.returncode == 130, stopped.stderr
-    assert "Traceback" not in stopped.stderr
-    _, resumed, lines = stopped.stderr.partition("resuming after step")
-    assert resumed and "stopped and saved at step" in lines
-    assert "stopped" not in lines.splitlines()
-    so_far = losses(run)
-    assert len(so_far) >= 20 and so_far == losses(two_ranks / "command")[: len(so_far)]
-
-    killed = ended("--resume", run, "--ranks", 2, at_checkpoint=f"30 {kill}")
-    assert killed.returncode == 1
-    assert [line for line in killed.stderr.splitlines() if line.startswith("error: ")] == [
-        "error: rank 1 was killed by SIGKILL, so all 2 ranks have ended: continue with wordorder "
-        f"train --resume {run} --ranks 2"
-    ]
-    assert "Traceback" not in killed.stderr
-
-    assert main(["train", "--resume", str(run), "--json"]) == 0
-    printed = capsys.readouterr()
-    assert json.loads(printed.out)["step"] == STEPS
-    decisions = read(run / "training" / "decisions.jsonl")
-    assert [decision["ranks"] for decision in decisions] == [1]
-    assert "training on 1 rank from now on" in printed.err
-
-
-@pytest.mark.slow
-def test_bad_input_under_ranks_is_one_line(text: Path, tmp_path: Path) -> None:
-    run = ended(*new_run(text, tmp_path / "run", "--ranks", 3))
-    assert run.returncode == 2
-    assert [line for line in run.stderr.splitlines() if line] == [
-        "error: --batch-size 8 cannot be shared by 3 ranks: use --batch-size 9 or another "
-        "multiple of 3"
-    ]
-    assert not (tmp_path / "run").exists()

@@ -86,7 +86,9 @@ def test_the_run_ends_with_its_time_and_records_why(tiny: Callable[..., TinyRun]
     assert last["learning_rate"] < 0.2 * run.config.learning_rate
 
 
-@pytest.mark.parametrize("late", [0, 4, 15])
+@pytest.mark.parametrize(
+    "late", [4, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (0, 15))]
+)
 def test_a_timed_run_that_is_killed_after_its_decision_ends_the_same(
     tiny: Callable[..., TinyRun], late: int
 ) -> None:
