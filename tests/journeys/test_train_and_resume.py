@@ -32,12 +32,14 @@ SMALL = (
 STOPPED = """
 import os, sys
 from wordorder.cli.main import main
+from wordorder.training import training
 from wordorder.training.training import Training
+training.SAMPLE_TOKENS = 8  # as conftest.py has it
 step = Training.step
-def stopped(training):
-    if training.done == 26:
+def stopped(run):
+    if run.done == 26:
         os.kill(os.getpid(), int(sys.argv[1]))
-    return step(training)
+    return step(run)
 Training.step = stopped
 sys.exit(main(sys.argv[2:]))
 """

@@ -46,7 +46,7 @@ def exported_template(run: Run) -> str | None:
     template = template_of(run)
     if not isinstance(template, JinjaTemplate):
         return None if template is None else template.jinja
-    special = special_names(run.tokenizer, is_imported=run.imported is not None)
+    special = special_names(run)
     others = {n: v for n, v in template.variables.items() if special.get(n) != v}
     settings = "".join(f"{{% set {n} = {json.dumps(v)} -%}}" for n, v in others.items())
     opening = OPENING if run.opens_conversations else ""

@@ -8,7 +8,7 @@ its own tokenizer puts there. Without special tokens the ids are those of `Token
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from wordorder.atomic import write_text
 from wordorder.errors import BadInput, Refused
 from wordorder.text.special_tokens import ROLES, own_post_processor
 from wordorder.text.tokenizer import Tokenizer
+from wordorder.training.run import Run
 
 SAMPLES = (
     "In the beginning was the word order.",
@@ -32,32 +33,30 @@ RANDOM_TEXTS, RANDOM_TOKENS = 8, 64
 
 def write_tokenizer(
     folder: Path,
-    tokenizer: Tokenizer,
+    run: Run,
     *,
     trained_length: int,
-    fills_in: bool,
     chat_template: str | None = None,
-    imported: Mapping[str, Any] | None = None,
 ) -> None:
     """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json.
 
     Args:
-        fills_in: the model fills in hidden tokens: text that spells the mask token is the token.
         chat_template: in Jinja, for chat_template.jinja; it spells special tokens. None: none.
-        imported: the record of the import; None: the run was trained.
     """
+    tokenizer, fills_in = run.tokenizer, run.fills_in
     if chat_template is not None:
         write_text(folder / CHAT_TEMPLATE, chat_template)
     data = json.loads(tokenizer.backend.to_str())
+    # For hidden tokens and conversations, text that spells a special token is that token.
     splits_special = not fills_in and chat_template is None
-    if is_as_read(tokenizer, is_imported=imported is not None):
+    if is_as_read(run):
         data["post_processor"] = own_post_processor(data["post_processor"])
-        splits_special = (imported or {}).get("splits_special_tokens", False)
+        splits_special = (run.imported or {}).get("splits_special_tokens", False)
     else:
         first = tokenizer.beginning_of_text
         name = str(tokenizer.backend.id_to_token(first))
         data["post_processor"] = _opening_with(name, first)
-    special = special_names(tokenizer, is_imported=imported is not None)
+    special = special_names(run)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **special,
@@ -77,18 +76,19 @@ def write_tokenizer(
         write_text(folder / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def is_as_read(tokenizer: Tokenizer, *, is_imported: bool) -> bool:
+def is_as_read(run: Run) -> bool:
     """Return whether the tokenizer's own post-processor and special tokens are written.
 
     Runs that were imported before tokenizers declared these are written as trained ones are.
     """
-    return is_imported and bool(tokenizer.roles)
+    return run.imported is not None and bool(run.tokenizer.roles)
 
 
-def special_names(tokenizer: Tokenizer, *, is_imported: bool) -> dict[str, str]:
+def special_names(run: Run) -> dict[str, str]:
     """Return the special tokens of tokenizer_config.json, by transformers' names."""
+    tokenizer = run.tokenizer
     roles = dict(tokenizer.roles)
-    if not is_as_read(tokenizer, is_imported=is_imported):
+    if not is_as_read(run):
         roles["bos_token"] = tokenizer.beginning_of_text
         roles["eos_token"] = tokenizer.end_of_text
         roles["pad_token"] = padding(tokenizer)
@@ -98,11 +98,11 @@ def special_names(tokenizer: Tokenizer, *, is_imported: bool) -> dict[str, str]:
     return {role: str(name(roles[role])) for role in ROLES if role in roles}
 
 
-def tokenizer_sentence(tokenizer: Tokenizer, *, is_imported: bool) -> str:
+def tokenizer_sentence(run: Run) -> str:
     """Return what a model card says of the tokens around a text."""
-    if is_as_read(tokenizer, is_imported=is_imported):
+    if is_as_read(run):
         return "The tokenizer puts the same tokens around a text as the one that was imported."
-    first = tokenizer.backend.id_to_token(tokenizer.beginning_of_text)
+    first = run.tokenizer.backend.id_to_token(run.tokenizer.beginning_of_text)
     return f"The tokenizer puts `{first}` before a text, as wordorder does."
 
 
@@ -111,11 +111,10 @@ def singly_and_paired(text: str) -> tuple[tuple[str, ...], ...]:
     return ((text,), (text, text)) if text else ((text,),)
 
 
-def beginning(tokenizer: Tokenizer, *, is_imported: bool) -> int:
+def beginning(run: Run) -> int:
     """Return the token that config.json says begins texts."""
-    begins = tokenizer.beginning_of_text
-    is_read = is_as_read(tokenizer, is_imported=is_imported)
-    return tokenizer.roles.get("bos_token", begins) if is_read else begins
+    begins = run.tokenizer.beginning_of_text
+    return run.tokenizer.roles.get("bos_token", begins) if is_as_read(run) else begins
 
 
 def padding(tokenizer: Tokenizer) -> int:
@@ -123,16 +122,16 @@ def padding(tokenizer: Tokenizer) -> int:
     return tokenizer.roles.get("pad_token", tokenizer.end_of_text)
 
 
-def encoded(tokenizer: Tokenizer, *texts: str, is_imported: bool) -> list[int]:
+def encoded(run: Run, *texts: str) -> list[int]:
     """Return the ids of a text, or of a pair, with the special tokens that an export adds.
 
     Raises:
         BadInput: the tokenizer cannot encode a text.
     """
-    if is_as_read(tokenizer, is_imported=is_imported):
-        return _whole(tokenizer.backend, texts)
-    rows = [tokenizer.encode(text) for text in texts]
-    return [tokenizer.beginning_of_text, *(index for row in rows for index in row)]
+    if is_as_read(run):
+        return _whole(run.tokenizer.backend, texts)
+    rows = [run.tokenizer.encode(text) for text in texts]
+    return [run.tokenizer.beginning_of_text, *(index for row in rows for index in row)]
 
 
 def _whole(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> list[int]:
@@ -153,23 +152,19 @@ def _opening_with(token: str, index: int) -> dict[str, Any]:
     }
 
 
-def check_tokenizer_file(folder: Path, tokenizer: Tokenizer, *, is_imported: bool) -> int:
+def check_tokenizer_file(folder: Path, run: Run) -> int:
     """Return how many texts tokenizer.json encodes and decodes as the run's tokenizer does.
-
-    Args:
-        is_imported: the run was imported, and not trained since.
 
     Raises:
         Refused: one of them differs.
     """
     theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    texts = list(sample_texts(tokenizer))
+    texts = list(sample_texts(run.tokenizer))
     for text, ids in texts:
         same = all(
-            _whole(theirs, given) == encoded(tokenizer, *given, is_imported=is_imported)
-            for given in singly_and_paired(text)
+            _whole(theirs, given) == encoded(run, *given) for given in singly_and_paired(text)
         )
-        if not same or theirs.decode(ids) != tokenizer.decode(ids):
+        if not same or theirs.decode(ids) != run.tokenizer.decode(ids):
             raise Refused(
                 f"tokenizer.json encodes or decodes {text[:40]!r} differently from the run's "
                 "tokenizer: nothing was written",

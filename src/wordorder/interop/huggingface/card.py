@@ -68,7 +68,7 @@ def model_card(
         ),
         "```",
         "",
-        tokenizer_sentence(run.tokenizer, is_imported=run.imported is not None),
+        tokenizer_sentence(run),
         *(f"\nNote: {note}." for note in notes),
         "",
         "Largest differences of logits from the model that was trained, in float32 "

@@ -70,12 +70,7 @@ def write(
     holder = holder_of(run.model_config, own_code=own_code)
     with quiet_transformers(), module_cache():
         notes = write_model(folder, run, model, holder)
-        texts = check_tokenizer(
-            folder,
-            run.tokenizer,
-            is_imported=run.imported is not None,
-            has_code=holder.has_code,
-        )
+        texts = check_tokenizer(folder, run, has_code=holder.has_code)
         notes += _check_chat_template(folder, run, holder)
         with notify_if_slow("comparing transformers' logits with the run's"):
             comparisons = _compared(folder, run, model, holder)
@@ -93,7 +88,7 @@ def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) ->
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     ends = chat_templates.ends_of_answer(run)
     special: dict[str, int | list[int]] = {
-        "bos_token_id": beginning(run.tokenizer, is_imported=run.imported is not None),
+        "bos_token_id": beginning(run),
         "eos_token_id": ends[0] if len(ends) == 1 else ends,
     }
     config = {
@@ -111,11 +106,9 @@ def write_model(folder: Path, run: Run, model: LanguageModel, holder: Holder) ->
         _write_json(folder / "generation_config.json", settings)
     write_tokenizer(
         folder,
-        run.tokenizer,
+        run,
         trained_length=model.config.trained_length,
-        fills_in=run.fills_in,
         chat_template=chat_templates.exported_template(run),
-        imported=run.imported,
     )
     if holder.has_code:
         return (why_own_code(run.model_config), *write_code(folder, run.model_config))

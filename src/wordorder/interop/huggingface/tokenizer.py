@@ -102,13 +102,10 @@ def read_chat_template(
         return None, (str(error),)
 
 
-def check_tokenizer(
-    folder: Path, tokenizer: Tokenizer, *, is_imported: bool = False, has_code: bool = False
-) -> int:
+def check_tokenizer(folder: Path, run: Run, *, has_code: bool = False) -> int:
     """Return how many texts AutoTokenizer encodes and decodes as the run's tokenizer does.
 
     Args:
-        is_imported: the run was imported, and not trained since.
         has_code: the folder has a modelling file, whose configuration AutoTokenizer reads.
 
     Raises:
@@ -119,15 +116,14 @@ def check_tokenizer(
     theirs = AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=has_code
     )
-    texts = list(sample_texts(tokenizer))
+    texts = list(sample_texts(run.tokenizer))
     for text, ids in texts:
         plain = theirs(text, add_special_tokens=False)["input_ids"]
         same = all(
-            theirs(*given)["input_ids"] == encoded(tokenizer, *given, is_imported=is_imported)
-            for given in singly_and_paired(text)
+            theirs(*given)["input_ids"] == encoded(run, *given) for given in singly_and_paired(text)
         )
         decoded = theirs.decode(ids, skip_special_tokens=True)
-        if not same or (plain, decoded) != (ids, tokenizer.decode(ids)):
+        if not same or (plain, decoded) != (ids, run.tokenizer.decode(ids)):
             raise Refused(
                 f"transformers' tokenizer encodes or decodes {text[:40]!r} differently from the "
                 "run's tokenizer: nothing was written",

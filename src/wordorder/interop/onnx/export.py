@@ -107,14 +107,8 @@ def write(folder: Path, run: Run, model: LanguageModel, name: str) -> Written:
 
     with notify_if_slow("writing the model as a graph"):
         size = write_graph(model, folder / "model.onnx")
-    write_tokenizer(
-        folder,
-        run.tokenizer,
-        trained_length=model.config.trained_length,
-        fills_in=run.fills_in,
-        imported=run.imported,
-    )
-    texts = check_tokenizer_file(folder, run.tokenizer, is_imported=run.imported is not None)
+    write_tokenizer(folder, run, trained_length=model.config.trained_length)
+    texts = check_tokenizer_file(folder, run)
     with notify_if_slow("comparing onnxruntime's logits with the run's"):
         theirs = Session(folder / "model.onnx")
         # The graph has no cache, so it is inexact past no tokens.
@@ -144,8 +138,7 @@ def _card(name: str, run: Run, comparisons: Sequence[LogitComparison], longest: 
         "",
         "`input_ids` and `attention_mask` are int64 (batch, time), both sizes free; the mask is 0 "
         "for padding, which goes on the left of a shorter text. `logits` are float32 (batch, "
-        f"time, vocabulary). There is no cache.{limit} "
-        + tokenizer_sentence(run.tokenizer, is_imported=run.imported is not None),
+        f"time, vocabulary). There is no cache.{limit} " + tokenizer_sentence(run),
         "",
         "Largest differences of logits from the model that was trained, in float32 "
         f"(at most {TOLERANCE:g} is allowed):",
