@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 import torch
-from mechanisms import MECHANISMS
 
 from wordorder.batch import Batch
 from wordorder.errors import BadInput, Refused
@@ -18,7 +17,8 @@ from wordorder.model.fixed_cache import FixedCache
 from wordorder.positions import CATALOGUE
 
 SPECS = [*CATALOGUE, "learned+alibi", "rotary/none", "rotary:scaling=dynamic,factor=2"]
-QUICK = [spec for spec in SPECS if spec in MECHANISMS or spec not in CATALOGUE]
+# A table, rotations, a bias, functions of scores; what it refuses; and what is made of several.
+QUICK = ["learned", "rotary", "xpos", "t5", "fire", "shaw", "forgetting", "dape", *SPECS[-3:]]
 SLOW = [spec for spec in SPECS if spec not in QUICK]
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 GREEDY = Sampling(temperature=0, max_tokens=8)
@@ -41,7 +41,7 @@ ONE_LAYER = {"key_value_heads": 2, "windows": (5,), "layers": 1}
 @pytest.mark.parametrize(
     ("spec", "changes"),
     [
-        ("rotary", {}),
+        pytest.param("rotary", {}, marks=pytest.mark.slow),
         *((spec, ONE_LAYER if spec in CATALOGUE else TWO_LAYERS) for spec in QUICK),
         *(pytest.param(spec, ONE_LAYER, marks=pytest.mark.slow) for spec in SLOW),
     ],

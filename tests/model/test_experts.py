@@ -290,10 +290,11 @@ def test_options_that_do_not_fit_are_refused(options: dict, code: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-def test_a_compiled_training_step_is_the_same() -> None:
+@pytest.mark.parametrize("attention", ["standard", pytest.param("latent", marks=pytest.mark.slow)])
+def test_a_compiled_training_step_is_the_same(attention: str) -> None:
     gradients, losses = [], []
     for compiled in (False, True):
-        options = {**SIZES, "layers": 1, "attention": "latent", "dropout": 0}
+        options = {**SIZES, "layers": 1, "attention": attention, "dropout": 0}
         config = ModelConfig(**options, heads=2, vocabulary_size=40)
         model = make_model(config)
         model.initialise(0)
