@@ -23,7 +23,27 @@ from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")
 
-ALL = [(kind, name) for kind, rows in ROWS.items() for name in rows]
+# What another row has in the same class, or in another class by the same code.
+REPEATED = {
+    "Qwen3ForCausalLM": {"proportional"},
+    "DeepseekV3ForCausalLM": {"dynamic", "llama3", "none"},
+    "MistralForCausalLM": {"yarn"},
+    "GraniteSWAForCausalLM": {"ntk"},
+    "GptOssForCausalLM": {"one expert"},
+    "Gemma3ForCausalLM": {"windows everywhere"},
+    "Gemma2ForCausalLM": {"yarn", "none"},
+    "SmolLM3ForCausalLM": {"none"},
+    "GPT2LMHeadModel": {"no biases"},
+    "GPTNeoXForCausalLM": {"none"},
+    "MptForCausalLM": {"6 heads"},
+    "BertForMaskedLM": {"sinusoidal"},
+    "ModernBertForMaskedLM": {"untied, tanh"},
+}
+ALL = [
+    pytest.param(kind, name, marks=pytest.mark.slow if name in REPEATED.get(kind, ()) else ())
+    for kind, rows in ROWS.items()
+    for name in rows
+]
 DEFAULT, BERT = ("Qwen3ForCausalLM", "default"), ("BertForMaskedLM", "learned")
 SMALLEST = 0.3  # of the spread of logits: they must depend on something to be worth comparing
 

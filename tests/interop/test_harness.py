@@ -303,6 +303,7 @@ def test_options_without_effect_are_refused(options: str, code: str) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_prints_the_scores_alone(run: Run, tmp_path: Path) -> None:
     data = write_blimp(tmp_path / "blimp", "wh_island")
     options = ["--tasks", "blimp_wh_island", "--tasks-path", str(data), "--json"]

@@ -24,7 +24,28 @@ from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")
 
-ALL = [(kind, name) for kind, rows in STOCK.items() for name in rows]
+# What another row has in the same class, or the same shared code reads for another class.
+REPEATED = {
+    "GPT2LMHeadModel": {"inner width"},
+    "LlamaForCausalLM": {"yarn, usual", "longrope, attention factor", "attention biases"},
+    "Qwen3ForCausalLM": {"yarn, attention factor"},
+    "GPTNeoXForCausalLM": {"no attention biases, tied"},
+    "MptForCausalLM": {"6 heads"},
+    "Qwen2ForCausalLM": {"windows"},
+    "OPTForCausalLM": {"untied"},
+    "GraniteForCausalLM": {"tied, biases"},
+    "GraniteSWAForCausalLM": {"yarn, untied"},
+    "GptOssForCausalLM": {"attention factor, no attention biases, tied", "no windows"},
+    "Gemma3ForCausalLM": {"untied, capped"},
+    "Gemma2ForCausalLM": {"uncapped, attention factor"},
+    "DeepseekV3ForCausalLM": {"yarn, two scales"},
+    "BertForMaskedLM": {"tanh, untied"},
+}
+ALL = [
+    pytest.param(kind, name, marks=pytest.mark.slow if name in REPEATED.get(kind, ()) else ())
+    for kind, rows in STOCK.items()
+    for name in rows
+]
 # Everything whose class holds what is imported of it; the table of BERT holds its segment too.
 THE_SAME_CLASS = [
     (kind, name)

@@ -21,11 +21,12 @@ from wordorder.interop.comparison import TOLERANCE
 from wordorder.interop.export import export
 from wordorder.interop.onnx import export as exporting
 from wordorder.interop.onnx import graph
-from wordorder.interop.onnx.export import ONNX, Session
-from wordorder.interop.onnx.graph import UNTRACED, check_position, write_graph
+from wordorder.interop.onnx.export import ONNX, Session, SessionOutput
+from wordorder.interop.onnx.graph import UNTRACED, GraphSize, check_position, write_graph
 from wordorder.interop.verify import compare
-from wordorder.model import ModelConfig
+from wordorder.model import LanguageModel, ModelConfig
 from wordorder.positions import CATALOGUE
+from wordorder.training.run import Run
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -63,7 +64,7 @@ def test_each_embedding_is_exact_at_sizes_that_were_not_traced(tmp_path: Path, n
 
 def test_windows_and_grouped_keys_are_exact(tmp_path: Path) -> None:
     """With a table that ends and a bias; the model card's test has a rotation."""
-    options = {"windows": (5, 0), "layers": 2, "key_value_heads": 2, "biases": True}
+    options = {"windows": (5,), "key_value_heads": 2, "biases": True}
     options |= {"position": "learned+t5", "tied_embeddings": False}
     assert max(differences(tmp_path, **options)) < TOLERANCE / 10
 
@@ -84,7 +85,8 @@ def test_experts_are_exact(tmp_path: Path, name: str) -> None:
 
 def test_experts_of_one_token_and_of_no_token_are_exact_and_axes_have_names(tmp_path: Path) -> None:
     """The model's own path for one token computes only its experts; the graph has one path."""
-    model = random_model(50, layers=1, experts=6, active_experts=2, trained_length=TRAINED)
+    options = {"position": "none", "qk_norm": False, "experts": 4, "active_experts": 2}
+    model = random_model(50, layers=1, trained_length=TRAINED, **options)
     write_graph(model, tmp_path / "model.onnx")
     session = Session(tmp_path / "model.onnx")
     with torch.no_grad():
@@ -96,11 +98,19 @@ def test_experts_of_one_token_and_of_no_token_are_exact_and_axes_have_names(tmp_
     assert [each.shape for each in session.session.get_outputs()] == [["batch", "time", 50]]
 
 
+class Sorted(graph.MaskedForward):
+    """Sorts, as experts do, and does little else."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.model.embedding(input_ids).sort(stable=True).values
+
+
 def test_an_operation_that_onnx_lacks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graph, "_translations", dict)
-    model = random_model(50, layers=1, experts=4, trained_length=TRAINED)
+    monkeypatch.setattr(graph, "MaskedForward", Sorted)
+    model = random_model(50, layers=1, trained_length=TRAINED)
     with pytest.raises(Refused) as caught:
         write_graph(model, tmp_path / "model.onnx")
     message = str(caught.value)
@@ -133,9 +143,9 @@ def test_longrope_and_a_gru_are_refused() -> None:
 
 
 def test_the_folder_runs_as_its_model_card_says(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = write_run(tmp_path / "run", position="rotary")
+    run = write_run(tmp_path / "run", position="rotary", layers=1)
     assert main(["export", str(run.folder), "--to", "onnx", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["holder"] == "onnxruntime" and result["largest_difference"] < TOLERANCE / 10
@@ -149,6 +159,29 @@ def test_the_folder_runs_as_its_model_card_says(
         for _ in range(exporting.NEW_TOKENS):
             tokens = torch.cat((tokens, run.model(tokens)[:, -1:].argmax(-1)), 1)
     assert written == run.tokenizer.decode(tokens[0, 1:].tolist())
+    refuses_what_ignores_padding(run, folder, monkeypatch)
+
+
+def refuses_what_ignores_padding(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Assert that the same graph without a mask is refused, and leaves nothing."""
+    bits = (folder / "model.onnx").read_bytes()
+
+    def write(model: LanguageModel, path: Path) -> GraphSize:
+        return GraphSize(path.write_bytes(bits), None)
+
+    class Maskless(Session):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> SessionOutput:
+            return super().forward(input_ids)
+
+        __call__ = forward
+
+    monkeypatch.setattr(exporting, "write_graph", write)
+    assert export(run, ONNX, folder.parent / "again").written.comparisons
+    monkeypatch.setattr(exporting, "Session", Maskless)
+    with pytest.raises(Refused, match="padded") as caught:
+        export(run, ONNX, folder.parent / "wrong")
+    assert caught.value.code == "interop.logits-differ" and "\n" not in str(caught.value)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["again", "run", "run-onnx"]
 
 
 def output_of(folder: Path) -> str:
@@ -187,7 +220,10 @@ class OfOneLength(graph.MaskedForward):
 
 @pytest.mark.parametrize(
     "mistake,code",
-    [(Broken, "interop.logits-differ"), (OfOneLength, "interop.onnx-not-traced")],
+    [
+        pytest.param(Broken, "interop.logits-differ", marks=pytest.mark.slow),
+        (OfOneLength, "interop.onnx-not-traced"),
+    ],
 )
 def test_a_wrong_graph_is_refused_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: type, code: str

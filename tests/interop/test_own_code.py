@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from wordorder.batch import Batch
 from wordorder.interop.comparison import TOLERANCE
+from wordorder.interop.huggingface.own_code.sources import source_files
+from wordorder.model import ModelConfig
 from wordorder.positions import CATALOGUE
 from wordorder.training.run import Run
 
@@ -48,6 +51,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "whole dynamic": {"position": "rotary:scaling=dynamic,factor=4,original_length=12"},
 }
 WHOLE = [name for name in MODELS if name.startswith("whole")]
+# One for each way in which positions enter a model, and for each shape of a model.
+QUICK = ["kerple", "dape", "pope", "shaw", "forgetting", "selective", "path", "randomized"]
+QUICK += ["sum", "pattern", "dynamic", "gpt", "parallel", "bidirectional", "whole kerple"]
 SMALLEST = 0.3  # of the spread of logits
 
 
@@ -69,9 +75,18 @@ def inputs(run: Run) -> dict[str, Tensor]:
     return tensors
 
 
-@pytest.fixture(scope="module")
-def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """All models as exports, and what one process without wordorder computes with them."""
+def each(names: list[str]) -> list[Any]:
+    """Return parameters: all but the quick ones are marked slow."""
+    return [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+Read = tuple[Path, dict[str, Any]]
+
+
+def written_and_read(
+    factory: pytest.TempPathFactory, group: str, models: dict[str, dict[str, Any]]
+) -> Read:
+    """These models as exports, and what one process without wordorder computes with them."""
     from wordorder.interop.holders import OWN_CODE
     from wordorder.interop.huggingface.convert import quiet_transformers
     from wordorder.interop.huggingface.export import write_model
@@ -79,7 +94,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     def make(folder: Path) -> None:
         (folder / "exports").mkdir()
         (folder / "runs").mkdir()
-        for name, options in MODELS.items():
+        for name, options in models.items():
             run = write_run(folder / "runs" / name, **options)
             path = folder / "exports" / file_name(name)
             path.mkdir()
@@ -91,23 +106,40 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
-    folder = made_once(tmp_path_factory, "own-code", make)
+    folder = made_once(factory, f"own-code-{group}", make)
     return folder, json.loads((folder / "results.json").read_text())
 
 
-@pytest.fixture(params=WHOLE)
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Read:
+    return written_and_read(tmp_path_factory, "quick", {name: MODELS[name] for name in QUICK})
+
+
+@pytest.fixture(scope="module")
+def rest(tmp_path_factory: pytest.TempPathFactory) -> Read:
+    others = {name: options for name, options in MODELS.items() if name not in QUICK}
+    return written_and_read(tmp_path_factory, "rest", others)
+
+
+@pytest.fixture
+def read_with(request: pytest.FixtureRequest) -> Callable[[str], Read]:
+    """Return a function from the name of a model to what was read with it."""
+    return lambda name: request.getfixturevalue("quick" if name in QUICK else "rest")
+
+
+@pytest.fixture(params=each(WHOLE))
 def whole(
-    request: pytest.FixtureRequest, read: tuple[Path, dict[str, Any]]
+    request: pytest.FixtureRequest, read_with: Callable[[str], Read]
 ) -> tuple[Run, dict[str, Any]]:
     """A run, and what was computed with its export in every way."""
-    folder, results = read
+    folder, results = read_with(request.param)
     return Run.load(folder / "runs" / request.param), results[file_name(request.param)]
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_logits_are_ours(name: str, read: tuple[Path, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("name", each([*MODELS]))
+def test_logits_are_ours(name: str, read_with: Callable[[str], Read]) -> None:
     """Shorter than, as long as and longer than the trained length, padded, and with a cache."""
-    folder, results = read
+    folder, results = read_with(name)
     run = Run.load(folder / "runs" / name)
     tensors = inputs(run)
     logits = load_file(folder / "exports" / f"{file_name(name)}.logits")
@@ -128,19 +160,27 @@ def test_logits_are_ours(name: str, read: tuple[Path, dict[str, Any]]) -> None:
                 assert (compared - ours).abs().max() < TOLERANCE / 10, (key, row)
 
 
-def test_nothing_of_wordorder_was_imported(read: tuple[Path, dict[str, Any]]) -> None:
-    assert read[1]["imported"] == []
+def test_nothing_of_wordorder_was_imported(quick: Read) -> None:
+    assert quick[1]["imported"] == []
 
 
-def test_files_import_one_another_torch_and_transformers_only(
-    read: tuple[Path, dict[str, Any]],
-) -> None:
+@pytest.mark.slow
+def test_nothing_of_wordorder_was_imported_for_the_rest(rest: Read) -> None:
+    assert rest[1]["imported"] == []
+
+
+def test_files_import_one_another_torch_and_transformers_only(quick: Read) -> None:
+    """Of all models: the files of an export are these."""
     allowed = {"torch", "transformers", *sys.stdlib_module_names}
     nodes: dict[str, list[ast.AST]] = {}  # most files are those of other models too
-    for folder in (read[0] / "exports").glob("*/"):
-        names = {path.stem for path in folder.glob("*.py")}
-        for path in folder.glob("*.py"):
-            text = path.read_text(encoding="utf-8")
+    for model, options in MODELS.items():
+        files = source_files(ModelConfig(**{"width": 32, "layers": 2, "heads": 4, **options}))
+        folder = quick[0] / "exports" / file_name(model)
+        if model in QUICK:
+            written = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+            assert written == files
+        names = {Path(name).stem for name in files}
+        for text in files.values():
             assert text.startswith("# Generated by wordorder ")
             if text not in nodes:
                 nodes[text] = list(ast.walk(ast.parse(text)))
@@ -157,12 +197,10 @@ def test_files_import_one_another_torch_and_transformers_only(
                     assert node.module.partition(".")[0] in allowed
 
 
-def test_a_folder_has_the_files_that_its_model_needs_and_no_others(
-    read: tuple[Path, dict[str, Any]],
-) -> None:
+def test_a_folder_has_the_files_that_its_model_needs_and_no_others(quick: Read) -> None:
     def embeddings(name: str) -> set[str]:
         prefix = "wordorder_positions_"
-        files = (read[0] / "exports" / name).glob(f"{prefix}*.py")
+        files = (quick[0] / "exports" / name).glob(f"{prefix}*.py")
         return {path.stem.removeprefix(prefix) for path in files}
 
     shared = {"aliases", "base", "composed", "defaults", "layout", "recipes", "shape", "spec"}
@@ -172,12 +210,12 @@ def test_a_folder_has_the_files_that_its_model_needs_and_no_others(
     assert embeddings("dape") == {*shared, "alibi", "dape", "kerple", "whole_row"}
 
 
-def test_the_source_is_that_of_the_package(read: tuple[Path, dict[str, Any]]) -> None:
+def test_the_source_is_that_of_the_package(quick: Read) -> None:
     """Only the imports of a file differ, so that a reader recognises it."""
     import wordorder.positions.kerple as kerple
 
     original = Path(kerple.__file__).read_text(encoding="utf-8").splitlines()
-    flat = read[0] / "exports" / "kerple" / "wordorder_positions_kerple.py"
+    flat = quick[0] / "exports" / "kerple" / "wordorder_positions_kerple.py"
     written = flat.read_text(encoding="utf-8").splitlines()[1:]
     different = [line for line in written if line not in original]
     assert len(written) == len(original) and all(line.startswith("from .") for line in different)

@@ -17,7 +17,30 @@ from wordorder.training.run import Run
 
 transformers = pytest.importorskip("transformers")
 
-ALL = [(kind, name) for kind, rows in ROWS.items() for name in rows]
+# Of each class the first row and, where its file has them, kinds of layers, experts and a head;
+# of Llama all, whose scalings the others share. test_weight_maps.py reads all rows' weights back.
+OTHERS = {
+    "windows",
+    "grouped keys",
+    "groups",
+    "half layout, epsilon",
+    "without sinks and biases",
+    "windows and none",
+    "sinusoidal",
+    "sinks",
+    "no transform",
+}
+QUICK = {
+    (kind, name)
+    for kind, rows in ROWS.items()
+    for i, name in enumerate(rows)
+    if i == 0 or name in OTHERS or kind == "LlamaForCausalLM"
+}
+ALL = [
+    pytest.param(kind, name, marks=() if (kind, name) in QUICK else pytest.mark.slow)
+    for kind, rows in ROWS.items()
+    for name in rows
+]
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 # The experts of gpt-oss always have biases, and a run has them everywhere or nowhere.
 CHANGED = {("GptOssForCausalLM", "without sinks and biases"): {"attention_bias"}}

@@ -290,10 +290,12 @@ def test_options_that_do_not_fit_are_refused(options: dict, code: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-def test_a_compiled_training_step_is_the_same() -> None:
+@pytest.mark.parametrize("attention", ["standard", pytest.param("latent", marks=pytest.mark.slow)])
+def test_a_compiled_training_step_is_the_same(attention: str) -> None:
     gradients, losses = [], []
     for compiled in (False, True):
-        config = ModelConfig(**SIZES, heads=2, vocabulary_size=40, attention="latent", dropout=0)
+        options = {**SIZES, "layers": 1, "attention": attention, "dropout": 0}
+        config = ModelConfig(**options, heads=2, vocabulary_size=40)
         model = make_model(config)
         model.initialise(0)
         model.train()
@@ -302,7 +304,7 @@ def test_a_compiled_training_step_is_the_same() -> None:
         loss.backward()
         losses.append(loss.detach())
         gradients.append([p.grad for p in model.parameters()])
-        assert [loads.sum() for loads in model.take_loads()] == [2 * 3 * 8] * 2
+        assert [loads.sum() for loads in model.take_loads()] == [2 * 3 * 8]
     torch._dynamo.reset()
     torch.testing.assert_close(*losses)
     for eager, other in zip(*gradients, strict=True):

@@ -108,8 +108,15 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("where", GEOMETRIES)
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("window", [None, 3])
-@pytest.mark.parametrize("scores_at_once", [1 << 26, 120])
+@pytest.mark.parametrize(
+    ("window", "scores_at_once"),
+    [
+        (None, 120),
+        (3, 1 << 26),
+        pytest.param(None, 1 << 26, marks=pytest.mark.slow),
+        pytest.param(3, 120, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("kinds", [(), (Table,), (Table, Plain), (Table, Content), (Plain,)])
 def test_attention_in_pieces_is_attention(
     where: str,

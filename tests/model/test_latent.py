@@ -106,8 +106,13 @@ def test_equals_the_formula_head_by_head(make_random: MakeModel) -> None:
     assert expected.std() > 0.1
 
 
-@pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("sizes", [SIZES, COMPRESSED], ids=["default", "compressed"])
+@pytest.mark.parametrize(
+    ("spec", "sizes"),
+    [
+        *((spec, COMPRESSED) for spec in SPECS),
+        *((spec, SIZES) for spec in ("rotary", "alibi", "shaw", "forgetting")),
+    ],
+)
 @torch.no_grad()
 def test_in_pieces_with_a_cache_equals_whole(make_random: MakeModel, spec: str, sizes) -> None:
     model = make_random(spec, **sizes)
@@ -235,13 +240,13 @@ def test_a_recorder_gets_the_queries_and_keys_of_heads(make_random: MakeModel) -
     close(weights @ first.problem.values, first.attended)
 
 
-@pytest.mark.parametrize("spec", ["rotary", "alibi", "shaw"])
+@pytest.mark.parametrize("spec", ["rotary", "alibi", pytest.param("shaw", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 def test_a_compiled_step_generates_the_same_tokens(
     make_random: MakeModel, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    model = make_random(spec, **COMPRESSED, experts=4, shared_experts=1)
+    model = make_random(spec, **COMPRESSED, layers=1, experts=4, shared_experts=1)
     sampling = Sampling(max_tokens=6, temperature=0)
     plain = list(generate(model, [1, 2, 3], sampling))
     assert list(generate(model, [1, 2, 3], sampling, step=CompiledStep(model))) == plain

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from mechanisms import each
 from torch.nn import functional
 
 from wordorder.batch import Batch
@@ -32,7 +33,7 @@ def test_a_fully_masked_row_is_nan_written_out_and_zero_in_pytorchs_kernel() -> 
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
-@pytest.mark.parametrize("spec", CATALOGUE)
+@pytest.mark.parametrize("spec", each(CATALOGUE))
 def test_rows_of_padding_are_finite_there_and_back(
     make_random: Callable[..., LanguageModel], spec: str, kernel: str, causal: bool
 ) -> None:

@@ -108,7 +108,7 @@ def test_decoding_with_a_cache_is_decoding_without(
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("kernel", ["plain", "fused"])
+@pytest.mark.parametrize("kernel", [pytest.param("plain", marks=pytest.mark.slow), "fused"])
 @pytest.mark.parametrize("spec", [name for name in CATALOGUE if name not in READ_NUMBERS])
 def test_a_step_stays_on_the_models_device(
     monkeypatch: pytest.MonkeyPatch, spec: str, kernel: str, packed: bool
@@ -116,7 +116,7 @@ def test_a_step_stays_on_the_models_device(
     """A tensor created on the CPU would meet one of `meta`, which is an error, as on a GPU."""
     monkeypatch.setattr(LanguageModel, "check_positions", lambda model, last: None)
     config = ModelConfig(
-        vocabulary_size=40, width=32, layers=2, heads=4, trained_length=64, position=spec
+        vocabulary_size=40, width=32, layers=1, heads=4, trained_length=64, position=spec
     )
     model = LanguageModel(config).to("meta")
     model.attention_kernel, model.compute_dtype = kernel, torch.bfloat16

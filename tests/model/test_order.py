@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 import torch
+from mechanisms import MECHANISMS, each
 from torch import Tensor
 
 from wordorder.batch import Batch
@@ -80,7 +81,7 @@ def reaches(model: LanguageModel, asked: int, expected: Iterable[int], **where: 
 
 
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
-@pytest.mark.parametrize("spec", CATALOGUE)
+@pytest.mark.parametrize("spec", each(CATALOGUE))
 def test_the_future_never_reaches_the_past(
     make_random: MakeModel, both_ways, spec: str, kernel: str
 ) -> None:
@@ -108,12 +109,15 @@ MORE_WINDOWS = [
     ({"windows": (11,), "layers": 1}, 11, range(1, 12)),
 ]
 
+OTHERS = [(spec, *w) for spec in CATALOGUE if spec not in MECHANISMS for w in WINDOWS]
+
 
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
 @pytest.mark.parametrize(
     ("spec", "options", "asked", "expected"),
     [
-        *((spec, *window) for spec in CATALOGUE for window in WINDOWS),
+        *((spec, *window) for spec in CATALOGUE if spec in MECHANISMS for window in WINDOWS),
+        *(pytest.param(*more, marks=pytest.mark.slow) for more in OTHERS),
         # Of each kind: nothing, rotation, a bias, scores of content, whole rows.
         *((s, *w) for s in ("none", "rotary", "alibi", "shaw", "dape") for w in MORE_WINDOWS),
     ],
@@ -132,7 +136,7 @@ def test_a_layer_sees_its_window(
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("spec", CATALOGUE)
+@pytest.mark.parametrize("spec", each(CATALOGUE))
 def test_documents_and_padding_are_out_of_reach(
     make_random: MakeModel, spec: str, causal: bool
 ) -> None:

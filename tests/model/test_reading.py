@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import torch
 from hypothesis import strategies as st
+from mechanisms import MECHANISMS, each
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,9 +34,13 @@ BFLOAT16 = 0.04
 # What must differ, differs by far more than rounding.
 APART = 1e-2
 
-few = hypothesis.settings(max_examples=6, deadline=None, derandomize=True, database=None)
+few = hypothesis.settings(max_examples=4, deadline=None, derandomize=True, database=None)
 each_spec = pytest.mark.parametrize("spec", SPECS)
+each_mechanism = pytest.mark.parametrize("spec", each(SPECS))
+# Both caches hold the same keys of an embedding that rotates none.
+ROTATIONS = ["none", "rotary", "xpos", "axial", "pope", "grape", *SPECS[-3:]]
 windows = st.sampled_from([(), (5,), (0, 3)])
+KERNELS = [(spec, windows, not windows) for spec in SPECS for windows in ((), (0, 30))]
 groups = st.sampled_from([1, 2, 4])
 seeds = st.integers(0, 99)
 MakeModel = Callable[..., LanguageModel]
@@ -74,19 +79,19 @@ def test_read_in_pieces_is_read_at_once(
     make_random: MakeModel, spec: str, sizes: list[int], windows: tuple, groups: int, seed: int
 ) -> None:
     model = make_random(spec, windows=windows, key_value_heads=groups, seed=seed)
-    tokens = some_tokens(2, 20, seed=seed)
-    cache = model.new_cache(context_length=20)
+    tokens = some_tokens(2, 16, seed=seed)
+    cache = model.new_cache(context_length=16)
     same(in_chunks(model, cache, tokens, sizes), model(tokens))
 
 
-@each_spec
+@pytest.mark.parametrize("spec", each(SPECS, ROTATIONS))
 @few
 @hypothesis.given(sizes=st.lists(st.integers(1, 9), max_size=4), windows=windows, seed=seeds)
 def test_keys_rotated_on_read_are_keys_kept_rotated(
     make_random: MakeModel, spec: str, sizes: list[int], windows: tuple, seed: int
 ) -> None:
     model = make_random(spec, windows=windows, seed=seed)
-    tokens = some_tokens(2, 20, seed=seed)
+    tokens = some_tokens(2, 16, seed=seed)
     if not model.new_cache().rotated:
         with pytest.raises(BadInput) as caught:
             model.new_cache(rotated=True)
@@ -108,7 +113,7 @@ def test_a_cache_that_grew_keeps_what_it_held(make_random: MakeModel) -> None:
 @pytest.mark.parametrize(
     ("spec", "windows", "causal"),
     [
-        *((spec, windows, not windows) for spec in SPECS for windows in ((), (0, 30))),
+        *(pytest.param(*p, marks=() if p[0] in MECHANISMS else pytest.mark.slow) for p in KERNELS),
         *((spec, windows, bool(windows)) for spec in ("rotary", "t5") for windows in ((), (0, 30))),
     ],
 )
@@ -149,7 +154,7 @@ def test_the_kernels_agree(
         assert found["fused"][2] == 4
 
 
-@each_spec
+@each_mechanism
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
 @pytest.mark.parametrize("windows", [(), (3, 0)])
 def test_positions_that_restart_with_documents_need_not_be_declared(
@@ -171,7 +176,7 @@ def test_positions_that_restart_with_documents_need_not_be_declared(
         same(declared, undeclared)
 
 
-@each_spec
+@each_mechanism
 @few
 @hypothesis.given(
     lengths=st.lists(st.integers(1, 7), min_size=2, max_size=4),
@@ -205,7 +210,7 @@ def test_packed_documents_are_separate(
     assert (whole - expected)[:, lengths[0] :].abs().max() > APART
 
 
-@each_spec
+@each_mechanism
 @few
 @hypothesis.given(before=st.integers(1, 6), own=st.integers(1, 6), size=st.integers(1, 9))
 def test_packed_documents_are_separate_in_a_cache(
@@ -219,9 +224,8 @@ def test_packed_documents_are_separate_in_a_cache(
     positions = torch.cat((torch.arange(before), torch.arange(own + 8)))[None]
     cache = model.new_cache()
     prompt = before + own
-    model(
-        Batch(packed[:, :prompt], positions=positions[:, :prompt], documents=documents), cache=cache
-    )
+    given = Batch(packed[:, :prompt], positions=positions[:, :prompt], documents=documents)
+    model(given, cache=cache)
     read = [
         model(Batch(packed[:, i : i + size], positions=positions[:, i : i + size]), cache=cache)
         for i in range(prompt, packed.shape[1], size)
@@ -239,7 +243,7 @@ def test_a_cache_that_had_one_document_takes_another(make_random: MakeModel) -> 
     same(torch.cat(found, 1), model(Batch(tokens, documents=documents)))
 
 
-@each_spec
+@each_mechanism
 @pytest.mark.parametrize("first", [0, 5])
 def test_a_cache_goes_on_from_the_last_position(
     make_random: MakeModel, spec: str, first: int
@@ -255,7 +259,7 @@ def test_a_cache_goes_on_from_the_last_position(
     same(in_chunks(model, cache, tokens[:, 8:], [3]), expected[:, 8:])
 
 
-@each_spec
+@each_mechanism
 @few
 @hypothesis.given(lengths=st.tuples(st.integers(1, 9), st.integers(1, 9)), windows=windows)
 def test_padding_on_the_left_changes_nothing(
@@ -286,7 +290,7 @@ def test_padding_on_the_left_changes_nothing(
         same(torch.cat(written, 1)[row], expected[row][0, n:])
 
 
-@each_spec
+@each_mechanism
 @few
 @hypothesis.given(
     kept=st.lists(st.booleans(), min_size=3, max_size=16).filter(lambda k: sum(k) > 2),
@@ -314,7 +318,7 @@ def test_a_masked_token_is_an_absent_one(
     same(absent[0], masked)
 
 
-@each_spec
+@each_mechanism
 @few
 @hypothesis.given(windows=windows, steps=st.integers(1, 3), seed=seeds)
 def test_a_row_of_a_batch_is_itself(
@@ -330,7 +334,7 @@ def test_a_row_of_a_batch_is_itself(
         same(model(tokens)[mine], model(tokens[mine]))
 
 
-@each_spec
+@each_mechanism
 def test_past_the_trained_length(make_random: MakeModel, spec: str) -> None:
     model = make_random(spec, trained_length=8)
     tokens = some_tokens(2, 40)
@@ -344,7 +348,7 @@ def test_past_the_trained_length(make_random: MakeModel, spec: str) -> None:
     same(in_chunks(model, cache, tokens, [7, 2, 11]), model(tokens))
 
 
-@each_spec
+@each_mechanism
 @pytest.mark.parametrize("first", [0, 30000])
 def test_bfloat16_is_close(make_random: MakeModel, spec: str, first: int) -> None:
     """At large positions too, where bfloat16 would keep multiples of 128 alone."""
