@@ -29,9 +29,10 @@ import wordorder.cli.train
 import wordorder.extension.extend  # noqa: F401
 from wordorder.atomic import write_text
 from wordorder.cli.main import main
-from wordorder.training import report
+from wordorder.training import report, training
 
 report.draw_losses = lambda path, *_: write_text(path, "a picture")  # drawn, it takes longer
+training.SAMPLE_TOKENS = 8
 os.fsync = lambda file: None  # as conftest.py has it: a kill loses nothing that was written
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
