@@ -61,7 +61,7 @@ def test_attention_is_the_papers(
 
 
 @pytest.mark.parametrize("bias", ["alibi", "kerple", "none"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(bias: str, causal: bool) -> None:
     report = check(f"dape:bias={bias}", causal=causal)
     assert report.holds, str(report)
@@ -71,7 +71,7 @@ def test_it_conforms(bias: str, causal: bool) -> None:
     "spec",
     ["dape:residual=false,hidden=3", "dape:bias=kerple,residual=false", "alibi+dape:bias=none"],
 )
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_its_variants_conform(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

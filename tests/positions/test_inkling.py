@@ -97,7 +97,7 @@ def test_bias_is_that_of_x_transformers(lab) -> None:
 
 
 @pytest.mark.parametrize("spec", ["inkling:extent=3,rank=2", "rotary+inkling", "inkling/none"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -230,7 +230,7 @@ def test_a_sinusoidal_product_can_be_trained() -> None:
         "learned:frozen=true",
     ],
 )
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -64,7 +64,7 @@ def test_sums_with_path_scale_its_products_too(lab) -> None:
 @pytest.mark.parametrize(
     "spec", ["rotary/none+log-temperature", "log-temperature:learned=false,least=5"]
 )
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -39,7 +39,7 @@ def test_hybrids_build(spec: str, layers: list[type[Position]]) -> None:
 
 
 @pytest.mark.parametrize("spec", ["none/rotary", "rotary/rotary/rotary/none", "none/alibi+rotary"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -43,7 +43,7 @@ def test_attention_is_the_papers(formula, lab, options, heads, causal, plainly) 
 
 
 @pytest.mark.parametrize("spec", ["repo:inner=3,base=100", "rotary/repo", "repo+alibi"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     """With as many key heads as query heads, and with half as many."""
     report = check(spec, heads=(3, 6), causal=causal)

@@ -63,7 +63,7 @@ def test_attention_is_the_papers(
 
 
 @pytest.mark.parametrize("options", [":taps=1", ":gate=true", ":base=100,rank=2"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(options: str, causal: bool) -> None:
     """With as many key heads as query heads, and with half as many."""
     report = check(f"selective{options}", heads=(3, 6), causal=causal)
