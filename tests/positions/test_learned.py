@@ -224,7 +224,7 @@ def test_a_sinusoidal_product_can_be_trained() -> None:
     "spec",
     [
         "learned:start=sinusoidal",
-        "learned:rank=4",
+        pytest.param("learned:rank=4", marks=pytest.mark.slow),
         "learned:rank=4,start=sinusoidal",
         "learned:length=64",
         "learned:frozen=true",
