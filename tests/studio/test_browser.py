@@ -20,12 +20,17 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))
 # Without them Chromium looks for updates and experiments, which a machine without network refuses.
 QUIET = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update"
+    "--disable-background-networking --disable-component-update --disable-extensions "
+    "--disable-software-rasterizer --renderer-process-limit=1"
 ).split()
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 WAIT = 20_000  # milliseconds, on a busy machine
 ROOMS = "order inside embedding attention length words build compare lesson".split()
+# Every control has a label.
+NAMED = """[...document.querySelectorAll('input, select, textarea, button')].every(
+    (e) => e.labels?.length || e.ariaLabel || e.textContent.trim()
+)"""
 
 Open = Callable[..., Any]
 
@@ -227,19 +232,20 @@ def test_the_lesson_leads_into_the_rooms_and_back(open_page: Open) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("room", ROOMS)
-def test_axe_has_nothing_serious_to_say(browser: Any, url: str, room: str, scheme: str) -> None:
+def test_axe_has_nothing_serious_to_say(open_page: Open, room: str, scheme: str) -> None:
+    """Nor is anything wider than the screen, nor than a phone's when it is made as narrow."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
-    # axe is a script of another origin, which the page's policy would refuse.
-    context = browser.new_context(bypass_csp=True, color_scheme=scheme)
-    page = context.new_page()
-    page.goto(f"{url}/#/{room}")
-    page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for(timeout=WAIT)
+    page = open_page(f"#/{room}", scheme=scheme)
+    page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for()
     unfinished = "main :is(.stale, .waiting, .progress:not([hidden]))"
     playwright.expect(page.locator(unfinished)).to_have_count(0)
     violations = axe.Axe().run(page).response["violations"]
-    context.close()
     serious = [each for each in violations if each["impact"] in ("serious", "critical")]
     assert [(each["id"], [n["html"][:120] for n in each["nodes"]]) for each in serious] == []
+    for width in (1280, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(NAMED)
 
 
 def test_without_a_run(open_page: Open, served: Callable[[OpenRuns], str]) -> None:
@@ -285,15 +291,14 @@ def test_runs_with_different_tokenizers_are_compared_by_bytes(
     playwright.expect(page.locator("figure svg")).to_contain_text("nats per token")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
 def test_it_fits_the_screen(open_page: Open, room: str, width: int, scheme: str) -> None:
     page = open_page(f"#/{room}", width=width, scheme=scheme)
     page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    named = "[...document.querySelectorAll('input, select, textarea, button')]"
-    label = "e.labels?.length || e.ariaLabel || e.textContent.trim()"
-    assert page.evaluate(f"{named}.every((e) => {label})")
+    assert page.evaluate(NAMED)
 
 
 def test_the_keyboard_and_the_theme(open_page: Open) -> None:
