@@ -33,7 +33,7 @@ RESULTS = {
 @pytest.fixture(scope="module")
 def text() -> Corpus:
     drawn = np.random.default_rng(0)
-    documents = [" ".join(drawn.choice(WORDS, 60)) for _ in range(20)]
+    documents = [" ".join(drawn.choice(WORDS, 60)) for _ in range(10)]
     return Corpus("words", tuple(Document(each, "words") for each in documents))
 
 

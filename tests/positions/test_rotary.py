@@ -267,7 +267,7 @@ def test_transformers_rounds_inv_freq_with_the_model() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 def test_no_cache_grows_inside_torch_compile() -> None:
     """A longer text after a shorter one, and one that goes on far from both."""
-    config = ModelConfig(vocabulary_size=40, width=32, layers=2, heads=4, trained_length=64)
+    config = ModelConfig(vocabulary_size=40, width=16, layers=1, heads=2, trained_length=64)
     model = filled(LanguageModel(config)).eval()
     model.attention_kernel = "fused"
     compiled = torch.compile(model, backend="eager", fullgraph=True)

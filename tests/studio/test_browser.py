@@ -230,21 +230,32 @@ def test_the_lesson_leads_into_the_rooms_and_back(open_page: Open) -> None:
     playwright.expect(page.locator(".verdict-card")).to_have_count(11)
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+def fits(page: Any) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 360),
+        pytest.param("light", 1280, marks=pytest.mark.slow),
+        pytest.param("dark", 1280, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("room", ROOMS)
-def test_axe_has_nothing_serious_to_say(open_page: Open, room: str, scheme: str) -> None:
-    """Nor is anything wider than the screen, nor than a phone's when it is made as narrow."""
+def test_axe_has_nothing_serious_to_say(
+    open_page: Open, room: str, scheme: str, width: int
+) -> None:
+    """Nor is anything wider than the screen, a phone's by default, or without a label."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
-    page = open_page(f"#/{room}", scheme=scheme)
+    page = open_page(f"#/{room}", scheme=scheme, width=width)
     page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for()
     unfinished = "main :is(.stale, .waiting, .progress:not([hidden]))"
     playwright.expect(page.locator(unfinished)).to_have_count(0)
     violations = axe.Axe().run(page).response["violations"]
     serious = [each for each in violations if each["impact"] in ("serious", "critical")]
     assert [(each["id"], [n["html"][:120] for n in each["nodes"]]) for each in serious] == []
-    for width in (1280, 360):
-        page.set_viewport_size({"width": width, "height": 800})
-        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    assert fits(page)
     assert page.evaluate(NAMED)
 
 
@@ -297,7 +308,7 @@ def test_runs_with_different_tokenizers_are_compared_by_bytes(
 def test_it_fits_the_screen(open_page: Open, room: str, width: int, scheme: str) -> None:
     page = open_page(f"#/{room}", width=width, scheme=scheme)
     page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert fits(page)
     assert page.evaluate(NAMED)
 
 
