@@ -58,8 +58,8 @@ def random_model(position: str = "rotary", **options: object) -> TokenModel:
     ("options", "cannot"),
     [
         ({"position": "rotary"}, {}),
-        ({"position": "learned+fire"}, {}),
-        ({"position": "none"}, {"removed": "the model has no positional embedding"}),
+        ({"position": "learned+fire", "layers": 1}, {}),
+        ({"position": "none", "layers": 1}, {"removed": "the model has no positional embedding"}),
         (
             {"kind": "gru"},
             {
