@@ -106,8 +106,24 @@ def test_a_head_that_looks_at_the_first_token_is_a_sink() -> None:
     assert head.mean_distance == pytest.approx(np.mean(range(24, 32)), abs=0.05)
 
 
-@pytest.mark.parametrize("position", [*CATALOGUE, "learned+alibi", "path+forgetting", "fire/none"])
-@pytest.mark.parametrize("options", [{}, {"key_value_heads": 2, "windows": (8, 0)}])
+WINDOWED = {"key_value_heads": 2, "windows": (8, 0)}
+SUMS = ["learned+alibi", "path+forgetting", "fire/none"]
+# One for each kind of attention is quick in windows; every embedding is without them.
+IN_WINDOWS = ["none", "rotary", "alibi", "t5", "deberta", "cope", "path", "selective", *SUMS]
+
+
+@pytest.mark.parametrize(
+    ("position", "options"),
+    [
+        *((name, {}) for name in (*CATALOGUE, *SUMS)),
+        *((name, WINDOWED) for name in IN_WINDOWS),
+        *(
+            pytest.param(name, WINDOWED, marks=pytest.mark.slow)
+            for name in CATALOGUE
+            if name not in IN_WINDOWS
+        ),
+    ],
+)
 def test_weights_of_any_embedding_give_its_output_again(
     position: str, options: dict[str, object]
 ) -> None:

@@ -167,7 +167,7 @@ def test_any_number_of_targets_that_a_window_holds_has_its_loss(
     lengths: tuple[int, ...], targets: int
 ) -> None:
     """The first targets of many have no more before them than their window."""
-    model, store = random_model("alibi"), store_of(100, 120, 80)
+    model, store = random_model("alibi", layers=1), store_of(50, 60, 40)
     found = context_losses(model, store, lengths, trained_length=32, targets=targets)
     windows = cut_windows(store, lengths[-1], targets).tokens
     assert [each.context_length for each in found.lengths] == list(lengths)

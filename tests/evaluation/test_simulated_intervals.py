@@ -25,6 +25,8 @@ from wordorder.evaluation.intervals import (
 
 SAMPLES = 2000  # an error of 0.5 percent points at 95%
 COVERS = (0.93, 0.97)
+# The ends of each range are tried quickly, and what lies between them with the slow tests.
+SLOW, BETWEEN = pytest.mark.slow, [(55, 1.1), (55, 1.5), (20, 0.8), (8, 0.6)]
 DOCUMENT, TOKEN = 0.4, 2.0  # standard deviations in nats, as measured on the built-in text
 
 
@@ -35,7 +37,8 @@ def sizes_of(documents: int, spread: float, seed: int = 1) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("documents", "spread"), [(55, 1.1), (55, 1.5), (200, 1.5), (20, 0.8), (8, 0.6), (5, 0.3)]
+    ("documents", "spread"),
+    [(200, 1.5), (5, 0.3), *(pytest.param(*each, marks=SLOW) for each in BETWEEN)],
 )
 @pytest.mark.parametrize("shape", ["normal", "skewed"])
 def test_a_loss_over_documents_covers(documents: int, spread: float, shape: str) -> None:
@@ -88,8 +91,10 @@ def test_blocks_of_one_long_document_cover(windows: int) -> None:
     assert COVERS[0] - (0.06 if windows == 64 else 0.01) <= hits / SAMPLES <= COVERS[1]
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
-@pytest.mark.parametrize("texts", [8, 40, 80])
+@pytest.mark.parametrize(
+    "share", [0.1, pytest.param(0.3, marks=SLOW), pytest.param(0.5, marks=SLOW), 0.9]
+)
+@pytest.mark.parametrize("texts", [8, pytest.param(40, marks=SLOW), 80])
 def test_shares_that_come_in_texts_cover(share: float, texts: int) -> None:
     """Five symbols of an answer, right together: the chance of a text is beta-distributed."""
     random, hits = np.random.default_rng(4), 0
@@ -103,7 +108,7 @@ def test_shares_that_come_in_texts_cover(share: float, texts: int) -> None:
     assert COVERS[0] - 0.01 <= hits / SAMPLES <= COVERS[1] + 0.01 + (texts < 20) * 0.01
 
 
-@pytest.mark.parametrize("better", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("better", [0.0, pytest.param(0.1, marks=SLOW), 0.3])
 @pytest.mark.parametrize("texts", [8, 40])
 def test_differences_of_shares_over_the_same_texts_cover(better: float, texts: int) -> None:
     """What more is found after a change: five symbols of a text, before and after."""
@@ -119,8 +124,8 @@ def test_differences_of_shares_over_the_same_texts_cover(better: float, texts: i
     assert COVERS[0] <= hits / SAMPLES <= COVERS[1] + (texts < 20) * 0.01
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("sentences", [8, 16, 67])
+@pytest.mark.parametrize("share", [0.2, pytest.param(0.5, marks=SLOW), 0.8])
+@pytest.mark.parametrize("sentences", [8, pytest.param(16, marks=SLOW), 67])
 def test_preferences_over_few_sentences_cover(share: float, sentences: int) -> None:
     """Eight pairs of each sentence, which share their good one."""
     random, hits = np.random.default_rng(5), 0

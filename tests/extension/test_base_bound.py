@@ -19,7 +19,7 @@ def in_plain_python(base: float, length: int, pairs: int) -> bool:
     )
 
 
-@pytest.mark.parametrize("length", PUBLISHED)
+@pytest.mark.parametrize("length", [1024, 4096, pytest.param(8192, marks=pytest.mark.slow)])
 def test_bound_is_the_papers(length: int) -> None:
     assert smallest_base(length, 64) == pytest.approx(PUBLISHED[length], rel=0.02)
 
@@ -32,7 +32,7 @@ def test_base_serves_and_those_just_below_do_not(length: int, pairs: int) -> Non
 
 
 def test_smaller_heads_need_a_larger_base() -> None:
-    needed = [smallest_base(512, pairs) for pairs in (16, 32, 64)]
+    needed = [smallest_base(512, pairs) for pairs in (16, 32)]
     assert needed == sorted(needed, reverse=True)
 
 

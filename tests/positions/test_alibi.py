@@ -144,7 +144,7 @@ def test_a_bidirectional_model_gets_the_symmetric_form() -> None:
     assert torch.equal(bias, bias.flip(1))
 
 
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(causal: bool) -> None:
     report = check("alibi", causal=causal, heads=(6, 8, 1))
     assert report.holds, str(report)

@@ -94,7 +94,18 @@ def test_coordinates_are_the_papers(formula, lab, options: dict[str, Any]) -> No
         torch.testing.assert_close(found, expected, rtol=0, atol=CLOSE)
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+# The plain one is in the catalogue.
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(
+            each,
+            id=name,
+            marks=[] if name in ("interleaved", "two-sections") else pytest.mark.slow,
+        )
+        for name, each in OPTIONS.items()
+    ],
+)
 def test_it_conforms(options: dict[str, Any]) -> None:
     report = check(Axial, **options)
     assert report.holds, str(report)

@@ -60,8 +60,9 @@ def test_attention_is_the_papers(
         torch.testing.assert_close(found, expected, rtol=0, atol=CLOSE)
 
 
-@pytest.mark.parametrize("bias", ["alibi", "kerple", "none"])
-@pytest.mark.parametrize("causal", [True, False])
+# "kerple" is the default, which is in the catalogue.
+@pytest.mark.parametrize("bias", ["alibi", pytest.param("kerple", marks=pytest.mark.slow), "none"])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(bias: str, causal: bool) -> None:
     report = check(f"dape:bias={bias}", causal=causal)
     assert report.holds, str(report)
@@ -69,9 +70,13 @@ def test_it_conforms(bias: str, causal: bool) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["dape:residual=false,hidden=3", "dape:bias=kerple,residual=false", "alibi+dape:bias=none"],
+    [
+        "dape:residual=false,hidden=3",
+        pytest.param("dape:bias=kerple,residual=false", marks=pytest.mark.slow),
+        "alibi+dape:bias=none",
+    ],
 )
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_its_variants_conform(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -62,7 +62,7 @@ def test_gaps_and_any_order_are_the_papers(formula, lab, causal: bool) -> None:
 
 
 @pytest.mark.parametrize("spec", ["deberta:span=3"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

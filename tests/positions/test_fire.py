@@ -159,8 +159,10 @@ def test_refused(name, value) -> None:
     assert caught.value.code == f"positions.fire-{name}"
 
 
-@pytest.mark.parametrize("spec", ["fire:threshold=4", "fire:hidden=8,c=1"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "spec", ["fire:threshold=4", pytest.param("fire:hidden=8,c=1", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

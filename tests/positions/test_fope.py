@@ -46,7 +46,7 @@ def test_attention_is_the_papers(formula, lab, causal, options, plainly) -> None
 
 
 @pytest.mark.parametrize("spec", ["fope:learned=true", "fope+alibi", "fope:period=300/none"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

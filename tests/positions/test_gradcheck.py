@@ -17,6 +17,7 @@ from torch.autograd import gradcheck
 
 from wordorder.positions import (
     CATALOGUE,
+    ModelShape,
     PositionError,
     TokenLayout,
     dape,
@@ -25,7 +26,7 @@ from wordorder.positions import (
     path,
     whole_row,
 )
-from wordorder.positions.conformance.setup import Setup
+from wordorder.positions.conformance import setup
 
 TIME = 5
 # Options with another formula, or whose table is small enough to be moved number by number.
@@ -64,14 +65,22 @@ READINGS: dict[str, tuple[Tensor | None, Tensor | None]] = {
     "gaps": (torch.tensor([[0, 1, 3, 9, 30]]), None),
     "packed, with padding": (torch.tensor([[0, 1, 0, 1, 0]]), torch.tensor([[0, 0, 1, 1, -1]])),
 }
-# Every number moved costs two readings: a quarter of a second. With more parameters than this, all
-# numbers of a tensor are moved at once, along random directions.
-FEW = 200
+# Every number moved costs two readings. With more parameters than this, all numbers of a tensor
+# are moved at once, along random directions.
+FEW = 120
+
+
+@pytest.fixture(autouse=True)
+def _small_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer with heads of four numbers: each of its numbers is moved twice."""
+    monkeypatch.setattr(setup, "HEAD_DIM", 4)
+    shape = property(lambda case: ModelShape(case.heads, 4, trained_length=48, causal=case.causal))
+    monkeypatch.setattr(setup.Setup, "shape", shape)
 
 
 def made(spec: str, causal: bool, batch: int = 1) -> tuple[Any, list[Tensor]]:
     """Return a reader and what is moved: its input, and all that trains."""
-    case = Setup(parse(spec), CATALOGUE, heads=2, key_value_heads=1, causal=causal)
+    case = setup.Setup(parse(spec), CATALOGUE, heads=2, key_value_heads=1, causal=causal)
     try:
         reader = case.reference_model()
     except PositionError as error:

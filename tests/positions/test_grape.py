@@ -66,8 +66,10 @@ def test_a_score_is_the_exponential_of_the_distance(formula, lab) -> None:
             assert product == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("spec", ["grape:planes=1", "grape:planes=2,learned=false"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "spec", [pytest.param("grape:planes=1", marks=pytest.mark.slow), "grape:planes=2,learned=false"]
+)
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

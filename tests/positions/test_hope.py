@@ -47,7 +47,9 @@ def test_it_is_p_rope_with_the_fraction_that_turns(lab, length: int, layout: str
 
 
 @pytest.mark.parametrize("spec", ["rotary:proportional=true,fraction=0"])
-@pytest.mark.parametrize("more", ["", ",scaling=yarn,factor=4", ",layout=half"])
+@pytest.mark.parametrize(
+    "more", ["", pytest.param(",scaling=yarn,factor=4", marks=pytest.mark.slow), ",layout=half"]
+)
 def test_it_conforms(spec: str, more: str) -> None:
     report = check(spec + more)
     assert report.holds, str(report)

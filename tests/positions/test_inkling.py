@@ -96,8 +96,15 @@ def test_bias_is_that_of_x_transformers(lab) -> None:
     torch.testing.assert_close(output[..., seen], expected[..., seen], rtol=0, atol=FLOAT32)
 
 
-@pytest.mark.parametrize("spec", ["inkling:extent=3,rank=2", "rotary+inkling", "inkling/none"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "inkling:extent=3,rank=2",
+        pytest.param("rotary+inkling", marks=pytest.mark.slow),
+        "inkling/none",
+    ],
+)
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -101,7 +101,7 @@ def test_another_kernel_is_refused() -> None:
 
 
 @pytest.mark.parametrize("spec", ["kerple:kernel=power"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -62,7 +62,7 @@ def test_it_is_the_shift_of_the_record(lab) -> None:
 
 
 @pytest.mark.parametrize("spec", ["rotary:fraction=0.5+key-offset", "key-offset/none"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

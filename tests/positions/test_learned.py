@@ -224,13 +224,13 @@ def test_a_sinusoidal_product_can_be_trained() -> None:
     "spec",
     [
         "learned:start=sinusoidal",
-        "learned:rank=4",
+        pytest.param("learned:rank=4", marks=pytest.mark.slow),
         "learned:rank=4,start=sinusoidal",
         "learned:length=64",
         "learned:frozen=true",
     ],
 )
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

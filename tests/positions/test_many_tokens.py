@@ -123,7 +123,10 @@ def test_selective(formula, lab, dtype: torch.dtype, near: float, from_start: fl
     assert turned((found - found[-1] - expected + expected[-1])[-10:]) < near
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-11), (torch.float32, 3e-3)])
+@pytest.mark.parametrize(
+    ("dtype", "bound"),
+    [pytest.param(torch.float64, 1e-11, marks=pytest.mark.slow), (torch.float32, 3e-3)],
+)
 @torch.no_grad()
 def test_path_through_a_hundred_thousand_reflections(lab, dtype: torch.dtype, bound: float) -> None:
     """Nothing shrinks what was rounded, and it adds up; a million would take gigabytes."""

@@ -38,8 +38,15 @@ def test_hybrids_build(spec: str, layers: list[type[Position]]) -> None:
     assert len(made.instances) == 2 and not list(made.parameters())
 
 
-@pytest.mark.parametrize("spec", ["none/rotary", "rotary/rotary/rotary/none", "none/alibi+rotary"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "none/rotary",
+        pytest.param("rotary/rotary/rotary/none", marks=pytest.mark.slow),
+        "none/alibi+rotary",
+    ],
+)
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -78,7 +78,7 @@ def test_a_negative_offset_is_refused() -> None:
 
 
 @pytest.mark.parametrize("spec", ["offset:most=20+learned:length=68", "offset+t5"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

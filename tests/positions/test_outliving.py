@@ -97,7 +97,7 @@ def in_closure() -> type[Position]:
 @pytest.mark.parametrize(
     "kind", [InModule, OfModule, InClass, OfClass, InDefault, InCachedFunction, in_closure()]
 )
-@pytest.mark.parametrize("first", [10.0, 7.0])
+@pytest.mark.parametrize("first", [pytest.param(10.0, marks=pytest.mark.slow), 7.0])
 def test_a_key_that_forgets_an_option_is_found(kind: type[Position], first: float) -> None:
     """Whether the first instance had the default or not."""
     kind(ModelShape(6, 8), base=first).embed(

@@ -71,8 +71,10 @@ def test_it_is_x_transformers(lab) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=THEIRS)
 
 
-@pytest.mark.parametrize("spec", ["pope:spread=6", "pope:base=100", "pope+alibi"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "spec", ["pope:spread=6", pytest.param("pope:base=100", marks=pytest.mark.slow), "pope+alibi"]
+)
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

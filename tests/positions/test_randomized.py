@@ -184,7 +184,7 @@ def test_refused() -> None:
 
 
 @pytest.mark.parametrize("spec", ["randomized:limit=48+learned", "randomized+fire"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -42,11 +42,14 @@ def test_attention_is_the_papers(formula, lab, options, heads, causal, plainly) 
         torch.testing.assert_close(output, expected, rtol=0, atol=CLOSE)
 
 
-@pytest.mark.parametrize("spec", ["repo:inner=3,base=100", "rotary/repo", "repo+alibi"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "spec",
+    ["repo:inner=3,base=100", pytest.param("rotary/repo", marks=pytest.mark.slow), "repo+alibi"],
+)
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
-    """With as many key heads as query heads, and with half as many."""
-    report = check(spec, heads=(3, 6), causal=causal)
+    """With as many key heads as query heads; the catalogue's own has half as many."""
+    report = check(spec, heads=(3,), causal=causal)
     assert report.holds, str(report)
 
 

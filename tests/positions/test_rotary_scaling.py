@@ -189,7 +189,14 @@ def test_attention_is_the_papers(formula, lab, scaling: str, heads: int, plainly
         torch.testing.assert_close(found, expected, rtol=0, atol=CLOSE)
 
 
-@pytest.mark.parametrize("scaling", SCALINGS)
+# A temperature, frequencies that follow the context, and divisors in lists.
+MECHANISMS = {"yarn", "dynamic", "longrope"}
+SCALED = [
+    pytest.param(name, marks=[] if name in MECHANISMS else pytest.mark.slow) for name in SCALINGS
+]
+
+
+@pytest.mark.parametrize("scaling", SCALED)
 @pytest.mark.parametrize("original", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_it_conforms(scaling: str, original: int) -> None:
     """Within the original length, and with a context of 48 past it."""
@@ -197,7 +204,10 @@ def test_it_conforms(scaling: str, original: int) -> None:
     assert report.holds, str(report)
 
 
-@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize(
+    "scaling",
+    [pytest.param(s, marks=[] if s == "dynamic" else pytest.mark.slow) for s in SCALINGS],
+)
 @pytest.mark.parametrize(
     ("options", "pairs", "causal"),
     [

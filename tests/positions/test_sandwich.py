@@ -85,8 +85,10 @@ def test_refused(name, value) -> None:
     assert caught.value.code == f"positions.sandwich-{name}"
 
 
-@pytest.mark.parametrize("spec", ["sandwich:dimensions=8", "sandwich:base=50"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "spec", ["sandwich:dimensions=8", pytest.param("sandwich:base=50", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -62,15 +62,19 @@ def test_attention_is_the_papers(
         torch.testing.assert_close(found, expected, rtol=0, atol=ROWS)
 
 
-@pytest.mark.parametrize("options", [":taps=1", ":gate=true", ":base=100,rank=2"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "options", [":taps=1", ":gate=true", pytest.param(":base=100,rank=2", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(options: str, causal: bool) -> None:
-    """With as many key heads as query heads, and with half as many."""
-    report = check(f"selective{options}", heads=(3, 6), causal=causal)
+    """With as many key heads as query heads; the catalogue's own has half as many."""
+    report = check(f"selective{options}", heads=(3,), causal=causal)
     assert report.holds, str(report)
 
 
-@pytest.mark.parametrize("spec", ["selective+alibi", "rotary/selective"])
+@pytest.mark.parametrize(
+    "spec", ["selective+alibi", pytest.param("rotary/selective", marks=pytest.mark.slow)]
+)
 def test_it_conforms_in_company(spec: str) -> None:
     report = check(spec)
     assert report.holds, str(report)

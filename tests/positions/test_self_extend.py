@@ -77,7 +77,7 @@ def test_it_is_transformers_rotary_twice(lab) -> None:
     "spec",
     [
         "self-extend:group=3,neighbours=4",
-        "self-extend:base=50,group=2,neighbours=3",
+        pytest.param("self-extend:base=50,group=2,neighbours=3", marks=pytest.mark.slow),
         "self-extend:layout=half,fraction=0.5,neighbours=2",
         "self-extend:proportional=true,fraction=0.5+alibi/none",
     ],

@@ -67,7 +67,7 @@ def test_attention_is_the_papers(
 
 
 @pytest.mark.parametrize("spec", ["shaw:clip=2", "shaw-values:clip=2"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_conforms(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -105,7 +105,7 @@ def test_refused(shape, options, code, value) -> None:
     "spec",
     ["sinusoidal:base=30", "sinusoidal:learned_scale=true", "sinusoidal:factor=4"],
 )
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

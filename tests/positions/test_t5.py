@@ -246,7 +246,7 @@ def test_refused(options, causal, code, value) -> None:
 
 
 @pytest.mark.parametrize("spec", ["t5:scaled=false", "t5:buckets=8,max_distance=5"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("causal", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_kit_holds(spec: str, causal: bool) -> None:
     report = check(spec, causal=causal)
     assert report.holds, str(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 from wordorder.model.additive_mask import AdditiveMask
 from wordorder.model.attention import attention
 from wordorder.model.problem import AttentionProblem
-from wordorder.positions import ModelShape, TokenLayout, build, dape, whole_row
+from wordorder.positions import ModelShape, TokenLayout, build, dape, path, whole_row
 
 # float64 sums in another order.
 CLOSE = 1e-11
@@ -28,7 +29,7 @@ ROWS = [
     "shaw-values:clip=3",
     "alibi+shaw-values:clip=3",
 ]
-BATCH, HEADS, TIME, HEAD_DIM = 3, 2, 90, 4
+BATCH, HEADS, TIME, HEAD_DIM = 3, 2, 30, 4
 
 
 def read(
@@ -60,17 +61,38 @@ def read(
     return [found.detach(), *(slope for slope in slopes if slope is not None)]
 
 
-@pytest.fixture(params=[(1, 1), (1, 7), (2000, 7), (HEADS * TIME * 95, 7)])
+@pytest.fixture(
+    params=[
+        (1, 1),
+        (1, 7),
+        pytest.param((10 * HEADS * TIME, 7), marks=pytest.mark.slow),
+        (HEADS * TIME**2, 7),
+    ]
+)
 def in_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """A row, some rows, or some sequences at a time, once it is called."""
+    """A row, some rows, or a sequence at a time, once it is called, and smaller blocks of PaTH."""
     at_once, fewest = request.param
 
     def cut() -> None:
         for module in (whole_row, dape):
             monkeypatch.setattr(module, "TILE_SCORES", at_once)
         monkeypatch.setattr(whole_row, "FEWEST_ROWS", fewest)
+        monkeypatch.setattr(path, "BLOCK", 16)
 
     return cut
+
+
+def documents_of(packed: bool) -> Tensor | None:
+    return (torch.arange(TIME) // torch.tensor([[10], [30], [7]])) if packed else None
+
+
+POSITIONS = torch.arange(TIME).expand(BATCH, -1) * torch.tensor([[1], [2], [1]])
+
+
+@pytest.fixture(scope="module")
+def whole(lab) -> Callable[[str, bool], list[Tensor]]:
+    """Return a function from a spec, and whether texts are packed, to what whole rows give."""
+    return functools.cache(lambda spec, packed: read(spec, documents_of(packed), POSITIONS, lab))
 
 
 def close(spec: str, found: list[Tensor], expected: list[Tensor]) -> None:
@@ -81,12 +103,16 @@ def close(spec: str, found: list[Tensor], expected: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("spec", ROWS)
 @pytest.mark.parametrize("packed", [False, True])
-def test_parts_are_the_whole(lab, in_parts: Callable[[], None], spec: str, packed: bool) -> None:
-    positions = torch.arange(TIME).expand(BATCH, -1) * torch.tensor([[1], [2], [1]])
-    documents = (torch.arange(TIME) // torch.tensor([[30], [90], [17]])) if packed else None
-    expected = read(spec, documents, positions, lab)
+def test_parts_are_the_whole(
+    lab,
+    whole: Callable[[str, bool], list[Tensor]],
+    in_parts: Callable[[], None],
+    spec: str,
+    packed: bool,
+) -> None:
+    expected = whole(spec, packed)
     in_parts()
-    close(spec, read(spec, documents, positions, lab), expected)
+    close(spec, read(spec, documents_of(packed), POSITIONS, lab), expected)
 
 
 @pytest.mark.parametrize("spec", ["dape", "shaw-values:clip=3"])

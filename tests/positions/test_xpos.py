@@ -64,7 +64,14 @@ def test_attention_is_the_papers(
         torch.testing.assert_close(found, expected, rtol=0, atol=CLOSE)
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+# The plain one is in the catalogue.
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(each, id=name, marks=[] if name == "other" else pytest.mark.slow)
+        for name, each in OPTIONS.items()
+    ],
+)
 def test_it_conforms(options: dict[str, Any]) -> None:
     report = check(XPos, **options)
     assert report.holds, str(report)

@@ -20,12 +20,17 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))
 # Without them Chromium looks for updates and experiments, which a machine without network refuses.
 QUIET = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update"
+    "--disable-background-networking --disable-component-update --disable-extensions "
+    "--disable-software-rasterizer --renderer-process-limit=1"
 ).split()
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 WAIT = 20_000  # milliseconds, on a busy machine
 ROOMS = "order inside embedding attention length words build compare lesson".split()
+# Every control has a label.
+NAMED = """[...document.querySelectorAll('input, select, textarea, button')].every(
+    (e) => e.labels?.length || e.ariaLabel || e.textContent.trim()
+)"""
 
 Open = Callable[..., Any]
 
@@ -225,21 +230,33 @@ def test_the_lesson_leads_into_the_rooms_and_back(open_page: Open) -> None:
     playwright.expect(page.locator(".verdict-card")).to_have_count(11)
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+def fits(page: Any) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 360),
+        pytest.param("light", 1280, marks=pytest.mark.slow),
+        pytest.param("dark", 1280, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("room", ROOMS)
-def test_axe_has_nothing_serious_to_say(browser: Any, url: str, room: str, scheme: str) -> None:
+def test_axe_has_nothing_serious_to_say(
+    open_page: Open, room: str, scheme: str, width: int
+) -> None:
+    """Nor is anything wider than the screen, a phone's by default, or without a label."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
-    # axe is a script of another origin, which the page's policy would refuse.
-    context = browser.new_context(bypass_csp=True, color_scheme=scheme)
-    page = context.new_page()
-    page.goto(f"{url}/#/{room}")
-    page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for(timeout=WAIT)
+    page = open_page(f"#/{room}", scheme=scheme, width=width)
+    page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for()
     unfinished = "main :is(.stale, .waiting, .progress:not([hidden]))"
     playwright.expect(page.locator(unfinished)).to_have_count(0)
     violations = axe.Axe().run(page).response["violations"]
-    context.close()
     serious = [each for each in violations if each["impact"] in ("serious", "critical")]
     assert [(each["id"], [n["html"][:120] for n in each["nodes"]]) for each in serious] == []
+    assert fits(page)
+    assert page.evaluate(NAMED)
 
 
 def test_without_a_run(open_page: Open, served: Callable[[OpenRuns], str]) -> None:
@@ -285,15 +302,14 @@ def test_runs_with_different_tokenizers_are_compared_by_bytes(
     playwright.expect(page.locator("figure svg")).to_contain_text("nats per token")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
 def test_it_fits_the_screen(open_page: Open, room: str, width: int, scheme: str) -> None:
     page = open_page(f"#/{room}", width=width, scheme=scheme)
     page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    named = "[...document.querySelectorAll('input, select, textarea, button')]"
-    label = "e.labels?.length || e.ariaLabel || e.textContent.trim()"
-    assert page.evaluate(f"{named}.every((e) => {label})")
+    assert fits(page)
+    assert page.evaluate(NAMED)
 
 
 def test_the_keyboard_and_the_theme(open_page: Open) -> None:

@@ -97,7 +97,7 @@ def fits(page: Any) -> bool:
 
 def test_a_model_from_the_page_to_its_text(open_page: Callable[..., Any], tmp_path: Path) -> None:
     sizes = "&".join(f"{name}={value}" for name, value in SIZES.items())
-    page = open_page(f"#/build?preset=nano&position=learned&steps=400&{sizes}", width=360)
+    page = open_page(f"#/build?preset=nano&position=learned&steps=150&{sizes}", width=360)
     playwright.expect(page.locator("dl.facts")).to_contain_text("tokens/s")
     assert fits(page)
     page.get_by_role("button", name="file", exact=True).click()
@@ -114,7 +114,7 @@ def test_a_model_from_the_page_to_its_text(open_page: Callable[..., Any], tmp_pa
     playwright.expect(status).to_contain_text("step")  # it has begun
     page.close()  # it trains on
     page = open_page("#/build?job=my-b-model-b")
-    playwright.expect(page.get_by_role("status").first).to_contain_text("Finished after 400 steps")
+    playwright.expect(page.get_by_role("status").first).to_contain_text("Finished after 150 steps")
     playwright.expect(page.get_by_role("button", name="my-b-model-b finished")).to_be_visible()
     playwright.expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
     playwright.expect(page.locator("figure svg").first).to_contain_text("guessing")

@@ -144,16 +144,31 @@ def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.kill()
 
 
+LONG = {**SMALL, "steps": 6000, "text": TEXT, "name": "long"}
+
+
+def test_another_studio_finds_its_run_again(folder: Path) -> None:
+    with a_studio(folder) as studio:
+        posted(studio, "start", **LONG)
+        wait_for_step(folder, 1)
+    found_stopped_and_resumed(folder)
+
+
+@pytest.mark.slow
 def test_a_killed_studio_finds_its_run_again(
     server: tuple[subprocess.Popen[str], str], folder: Path
 ) -> None:
     process, url = server
-    settings = {**SMALL, "steps": 6000, "text": TEXT, "name": "long"}
     with httpx.Client(base_url=url, timeout=WAIT) as client:
-        posted(client, "start", **settings)
+        posted(client, "start", **LONG)
         watched(client, "long", lambda progress: progress["step"] > 0)
     process.kill()
     process.wait()
+    found_stopped_and_resumed(folder)
+
+
+def found_stopped_and_resumed(folder: Path) -> None:
+    """A new studio finds a run that another has started, stops it, and goes on with it."""
     with a_studio(folder) as studio:
         assert studio.get("/api/build/jobs").json()["jobs"] == [
             {"name": "long", "kind": "train", "state": "running"}
@@ -162,14 +177,18 @@ def test_a_killed_studio_finds_its_run_again(
         stopped = watched(studio, "long")[-1]
         assert stopped["state"] == "stopped" and stopped["weights"] == stopped["step"] > 0
         assert posted(studio, "resume", name="long")["state"] == "running"
-        # The test client hands an endless stream over only at its end: look at the folder instead.
-        end = time.monotonic() + WAIT
-        while time.monotonic() < end and last_step(folder / "long") <= stopped["step"]:
-            time.sleep(0.05)
+        wait_for_step(folder, stopped["step"] + 1)
         posted(studio, "stop", name="long")
         again = watched(studio, "long")[-1]
         assert again["state"] == "stopped" and again["step"] > stopped["step"]
         assert again["command"] == stopped["command"]
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    """The test client hands an endless stream over only at its end: look at the folder instead."""
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end and last_step(folder / "long") < step:
+        time.sleep(0.05)
 
 
 def last_step(run: Path) -> int:

@@ -27,7 +27,14 @@ ORDERS = ("I love AI", "AI love I")
 ROUNDING, APART = 1e-5, 1e-3
 # Attention in another order of sums.
 CLOSE = {"rtol": 0, "atol": 1e-5}
-SPECS = [*CATALOGUE, "learned+alibi", "none/rotary", "rotary:fraction=0.5"]
+# One for each way in which positions act: the others are tried with the slow tests.
+QUICK = "none learned rotary alibi t5 forgetting cope selective path shaw-values fope".split()
+QUICK += ["log-temperature", "stick-breaking", "learned+alibi", "none/rotary"]
+SPECS = QUICK + [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in (*CATALOGUE, "rotary:fraction=0.5")
+    if name not in QUICK
+]
 
 
 @pytest.fixture(params=SPECS)
