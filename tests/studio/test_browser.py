@@ -312,6 +312,21 @@ def test_it_fits_the_screen(open_page: Open, room: str, width: int, scheme: str)
     assert page.evaluate(NAMED)
 
 
+@pytest.mark.parametrize(
+    "room",
+    [
+        "build",
+        *(pytest.param(r, marks=pytest.mark.slow) for r in ROOMS if r != "build"),
+    ],
+)
+def test_it_fits_a_window_that_is_made_narrow(open_page: Open, room: str) -> None:
+    """What was drawn for a broad one holds nothing open."""
+    page = open_page(f"#/{room}")
+    page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for()
+    page.set_viewport_size({"width": 360, "height": 800})
+    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_the_keyboard_and_the_theme(open_page: Open) -> None:
     page = open_page("#/embedding")
     page.keyboard.press("Tab")
