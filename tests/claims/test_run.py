@@ -171,6 +171,10 @@ def test_a_job_is_done_anew_on_other_contents_of_a_file(tmp_path: Path, option: 
         file.write_text(words)
         run_claims([claim_of("a", 1, log=str(log), **{option: given})], ClaimPlan(), out=out)
         assert len(log.read_text().split()) == done
+    moved = str(file.rename(tmp_path / "elsewhere.txt"))
+    given = moved if option == "questions" else [moved]
+    run_claims([claim_of("a", 1, log=str(log), **{option: given})], ClaimPlan(), out=out)
+    assert len(log.read_text().split()) == 2
 
 
 def test_a_failed_job_is_told_and_takes_no_other_claim_along(tmp_path: Path) -> None:

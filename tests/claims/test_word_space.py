@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,16 @@ def test_analogies_hold_and_miss() -> None:
     for missed in (0.2, 19.0):
         results = {w.name: {**RIGHT, "percent": missed} for w in ANALOGIES.works(PLAN)}
         assert judge(ANALOGIES, ANALOGIES.read(PLAN, results)).word != HOLDS
+
+
+def test_a_seed_gives_the_same_vectors_each_time(tmp_path: Path) -> None:
+    pytest.importorskip("gensim")
+    text = tmp_path / "books.txt"
+    text.write_text("the king and the queen of the land saw a man and a woman .\n" * 40)
+    job = {"words": [str(text)], "questions": "", "seed": 0}
+    first, again = (word_space.ask(job, lambda *_: None) for _ in range(2))
+    assert first == again and first["words"] > 5
+    assert first["tokyo"]["absent"].startswith("books.txt has no word 'tokyo'")
 
 
 def test_one_file_of_vectors_is_no_three_trainings() -> None:

@@ -42,6 +42,7 @@ from wordorder.training.run import RUN
 from wordorder.version import __version__
 
 RECORD = "claims.json"
+FILES = ("words", "languages", "questions")  # settings that name files of the user
 RESULTS = ("results/*.json", "results/*/*.json")
 # The files that claims write, and that --overwrite removes; other files in the folder stay.
 CLAIMS = FolderKind(
@@ -142,21 +143,26 @@ def _run_claims(
 def _job(
     work: Work, folder: Path, machine: Mapping[str, Any], text: Mapping[str, Any], cores: int
 ) -> Job:
-    """Return the job of a claim; one that reads text or other files also depends on their contents.
+    """Return the job of a claim; one that reads text or other files depends on their contents.
+
+    The result does not depend on where a user's words, questions or languages are.
 
     Args:
         cores: where it runs, all of which a job that measures time uses.
     """
     threads = cores if work.alone else machine.get("threads", 1)
     where = {"folder": str(folder / work.folder)} if work.folder else {}
-    read: dict[str, Any] = {"text": text.get("hash")} if "training" in work.job else {}
+    settings, how = dict(work.job), {**where, "machine": {**machine, "threads": threads}}
+    if "training" in work.job:
+        settings["text"] = text.get("hash")
     if files := _files(work.job):
-        read["contents"] = [_content(name) for name in files]
+        settings["contents"] = [_content(name) for name in files]
+        how |= {name: settings.pop(name) for name in FILES if name in settings}
     return Job(
         work.name,
         work.function,
-        {**work.job, **read},
-        {**where, "machine": {**machine, "threads": threads}},
+        settings,
+        how,
         folder / "results" / f"{work.name}.json",
         threads,
         work.alone,
@@ -245,8 +251,8 @@ def _text(plan: ClaimPlan) -> dict[str, Any]:
 
 def _files(job: Mapping[str, Any]) -> list[str]:
     """Return the files of a user that a job reads beside its text."""
-    given = [*job.get("words", ()), *job.get("languages", ()), job.get("questions")]
-    return [name for name in given if name and isinstance(name, str)]
+    given = (job.get(name) or () for name in FILES)
+    return [file for names in given for file in ((names,) if isinstance(names, str) else names)]
 
 
 def _content(name: str) -> str:

@@ -8,6 +8,7 @@ it does not contain, they cannot be tested.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,12 @@ def _vectors(job: Mapping[str, Any], tell: Tell) -> Vectors:
     if _trained_already(job["words"]):
         return open_vectors(path, lambda share: tell(share, "reading vectors"))
     corpus = load_corpus(tuple(job["words"]))
+    # With one thread, because vectors of several differ each time.
     return train_vectors(
-        corpus, seed=job["seed"] + 1, progress=lambda share: tell(share, "training word vectors")
+        replace(corpus, name=", ".join(Path(name).name for name in job["words"])),
+        seed=job["seed"] + 1,
+        threads=1,
+        progress=lambda share: tell(share, "training word vectors"),
     )
 
 
@@ -72,8 +77,7 @@ def _works(plan: ClaimPlan) -> list[Work]:
             f"words/seed{seed}",
             ask,
             {"words": list(plan.words), "questions": plan.questions, "seed": seed},
-            90.0,
-            alone=True,
+            135.0,
         )
         for seed in range(seeds if plan.words else 0)
     ]
