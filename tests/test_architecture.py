@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import graphlib
 import subprocess
 import sys
@@ -37,8 +36,8 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@functools.cache
 def tree_of(path: Path) -> ast.Module:
+    """Parse a file anew: trees that are kept slow the collection of garbage, and so the rest."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -75,10 +74,9 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
 def test_files_and_functions_stay_small() -> None:
     large = []
     for path in PYTHON_FILES:
-        text = path.read_text(encoding="utf-8")
-        if len(text.splitlines()) > MOST_LINES_OF_A_FILE:
+        if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES_OF_A_FILE:
             large.append(named(path))
-        for node in statements_of(ast.parse(text)):  # kept, all trees would slow the rest
+        for node in statements_of(tree_of(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 large += [f"{named(path)}: {node.name}"] * (lines > MOST_LINES_OF_A_FUNCTION)
