@@ -149,6 +149,18 @@ def test_a_search_with_other_settings_is_not_continued(
     assert caught.value.code == "experiments.other-search"
 
 
+def test_a_search_is_continued_where_its_text_was_moved(
+    searched: Callable[..., RateSearch], tmp_path: Path
+) -> None:
+    searched(bowl(1.0))
+    moved = (tmp_path / "text.txt").rename(tmp_path / "moved.txt")
+    searched(bowl(1.0), data=(str(moved),))
+    moved.write_text(moved.read_text().upper())
+    with pytest.raises(BadInput) as caught:
+        searched(bowl(1.0), data=(str(moved),))
+    assert caught.value.code == "experiments.other-search"
+
+
 def test_the_command_to_go_on_with_has_the_rates(searched: Callable[..., RateSearch]) -> None:
     found = searched(bowl(4.0))
     typed = "--find-learning-rate --overwrite --learning-rate 0.01 --steps 1000"

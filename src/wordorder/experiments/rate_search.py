@@ -36,6 +36,7 @@ from wordorder.locks import held
 from wordorder.numerals import counted
 from wordorder.panels import Level, Line, Lines, look_of
 from wordorder.training.config import (
+    TEXTS,
     TrainConfig,
     budget_seconds,
     folder_of,
@@ -150,7 +151,7 @@ def _search(
     asked = json.loads(json.dumps({**asked, "content_hash": data.facts["content_hash"]}))
     resumes = goes_on(folder, SEARCH, overwrite=config.overwrite)
     record = json.loads((folder / RECORD).read_text(encoding="utf-8")) if resumes else {}
-    if resumes and record["asked"] != asked:
+    if resumes and _by_contents(record["asked"]) != _by_contents(asked):
         raise BadInput(
             f"{folder} holds a search with other settings or another text: add --overwrite, or "
             "choose another --out",
@@ -173,6 +174,12 @@ def _search(
     _write(folder, {**record, "text": text, "losses": {f"{f:g}": v for f, v in losses.items()}})
     _draw(found)
     return found
+
+
+def _by_contents(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what was asked without the names of texts: their contents count, wherever they are."""
+    training = {name: value for name, value in asked["training"].items() if name not in TEXTS}
+    return {**asked, "training": training}
 
 
 def _losses(
