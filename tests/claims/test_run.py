@@ -177,6 +177,12 @@ def test_a_job_is_done_anew_on_other_contents_of_a_file(tmp_path: Path, option: 
     assert len(log.read_text().split()) == 2
 
 
+def test_questions_of_a_text_model_are_no_files(tmp_path: Path) -> None:
+    asked = claim_of("a", 1, questions=["loss"])
+    (verdict,) = run_claims([asked], ClaimPlan(), out=str(tmp_path / "claims"))
+    assert verdict.word == HOLDS
+
+
 def test_a_failed_job_is_told_and_takes_no_other_claim_along(tmp_path: Path) -> None:
     claims = [claim_of("a", -1), claim_of("b", 1)]
     failed, fine = run_claims(claims, ClaimPlan(), out=str(tmp_path / "claims"))

@@ -42,7 +42,6 @@ from wordorder.training.run import RUN
 from wordorder.version import __version__
 
 RECORD = "claims.json"
-FILES = ("words", "languages", "questions")  # settings that name files of the user
 RESULTS = ("results/*.json", "results/*/*.json")
 # The files that claims write, and that --overwrite removes; other files in the folder stay.
 CLAIMS = FolderKind(
@@ -156,8 +155,8 @@ def _job(
     if "training" in work.job:
         settings["text"] = text.get("hash")
     if files := _files(work.job):
-        settings["contents"] = [_content(name) for name in files]
-        how |= {name: settings.pop(name) for name in FILES if name in settings}
+        settings["contents"] = [_content(path) for paths in files.values() for path in paths]
+        how |= {name: settings.pop(name) for name in files}
     return Job(
         work.name,
         work.function,
@@ -249,10 +248,12 @@ def _text(plan: ClaimPlan) -> dict[str, Any]:
     return {"data": list(plan.data), "hash": corpus.content_hash, "bytes": corpus.bytes}
 
 
-def _files(job: Mapping[str, Any]) -> list[str]:
-    """Return the files of a user that a job reads beside its text."""
-    given = (job.get(name) or () for name in FILES)
-    return [file for names in given for file in ((names,) if isinstance(names, str) else names)]
+def _files(job: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """Return the files of a user that a job reads beside its text, by setting."""
+    named = {"words": job.get("words"), "languages": job.get("languages")}
+    if isinstance(job.get("questions"), str):  # in jobs of text models a list, of no files
+        named["questions"] = [job["questions"]] if job["questions"] else None
+    return {name: paths for name, paths in named.items() if paths}
 
 
 def _content(name: str) -> str:

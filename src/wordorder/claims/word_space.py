@@ -71,14 +71,12 @@ def _vectors(job: Mapping[str, Any], tell: Tell) -> Vectors:
 
 
 def _works(plan: ClaimPlan) -> list[Work]:
-    seeds = 1 if _trained_already(plan.words) else plan.seeds
+    trained = _trained_already(plan.words)
+    job = {"words": list(plan.words), "questions": plan.questions}
+    job["vectors"] = trained or None  # the name decides, and results are found by contents alone
+    seeds = 1 if trained else plan.seeds
     return [
-        Work(
-            f"words/seed{seed}",
-            ask,
-            {"words": list(plan.words), "questions": plan.questions, "seed": seed},
-            135.0,
-        )
+        Work(f"words/seed{seed}", ask, {**job, "seed": seed}, 135.0)
         for seed in range(seeds if plan.words else 0)
     ]
 
