@@ -7,9 +7,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from random_weights import random_model
 
+from wordorder.model.decoding import Sampling, generate
 from wordorder.training import run_controller, threads
-from wordorder.training.threads import ThreadWatch, candidates, fastest, timed, worth_timing
+from wordorder.training.threads import (
+    ThreadWatch,
+    candidates,
+    fastest,
+    timed,
+    use_free_cores,
+    worth_timing,
+)
 from wordorder.training.training import Training
 
 from .conftest import Clock, Killed, TinyRun, same
@@ -209,3 +218,30 @@ def test_a_real_machine_is_measured() -> None:
     best, _ = fastest(lambda: torch.sin(values), (1, 2), 1)
     assert best in (1, 2)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("probes", "used"), [({1: 1.0, 2: 0.6}, 2), ({1: 1.0, 2: 9.0}, 1)])
+def test_commands_compute_with_the_cores_that_are_free(
+    machine: Callable[..., Machine], probes: dict[int, float], used: int
+) -> None:
+    made = machine({1: 1.0, 2: 1.0}, probes)
+    use_free_cores()
+    assert made.set == used
+
+
+def test_another_number_of_threads_changes_no_logit() -> None:
+    """So the same seed writes the same text, whatever else the machine does."""
+    model, before = random_model(50, position="rotary+alibi"), torch.get_num_threads()
+
+    def logits(threads: int) -> list[torch.Tensor]:
+        seen: list[torch.Tensor] = []
+        torch.set_num_threads(threads)
+        sampling = Sampling(max_tokens=6, seed=1)
+        list(generate(model, [1, 2, 3], sampling, observe=lambda _, found: seen.append(found)))
+        return seen
+
+    try:
+        one, two = logits(1), logits(2)
+    finally:
+        torch.set_num_threads(before)
+    assert len(one) == 6 and all(map(torch.equal, one, two))

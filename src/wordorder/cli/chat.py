@@ -27,6 +27,7 @@ from wordorder.text.user_text import decode, is_blank
 from wordorder.training.compute import pick_device
 from wordorder.training.run import Run
 from wordorder.training.text_generation import generate_text
+from wordorder.training.threads import use_free_cores
 
 HELP = "/reset begins a new conversation, /quit (or Ctrl-D) ends; Ctrl-C stops an answer"
 LEAST_ANSWER = 1 / 4  # of the context, which is kept free for the answer
@@ -44,6 +45,7 @@ def chat(options: GenerateOptions, sampling: Sampling) -> int:
     """
     run = Run.load(options.run, trust=options.trust)
     run.check_next_token("generate --chat")
+    use_free_cores()
     if run.chat is None:
         raise BadInput(
             f"--chat needs a model trained on conversations, and {run.folder} was not: fine-tune "

@@ -37,6 +37,7 @@ from wordorder.training.compute import pick_device
 from wordorder.training.config import TrainConfig
 from wordorder.training.run import Run
 from wordorder.training.run_text import text_of
+from wordorder.training.threads import use_free_cores
 
 
 def main(arguments: list[str]) -> int:
@@ -50,6 +51,7 @@ def main(arguments: list[str]) -> int:
     run = Run.load(options.run, trust=options.trust)
     run.check_predicts("eval")
     _check_objective(options, run)
+    use_free_cores()
     name, store = text_of(run, options.data, options.field, options.length)
     if store.answers is not None and (options.stride is not None or options.context):
         raise BadInput(

@@ -15,11 +15,13 @@ from wordorder.numerals import counted
 from wordorder.table import Table
 from wordorder.training.compute import pick_device
 from wordorder.training.run import Run
+from wordorder.training.threads import use_free_cores
 
 
 def score(options: EvalOptions) -> int:
     """Score the tasks, print them, and return the exit code."""
     run = Run.load(options.run, trust=options.trust)
+    use_free_cores()
     with transient_progress() as progress:
         bar = progress.add_task("", total=1.0)
         scored = score_tasks(

@@ -29,6 +29,7 @@ from wordorder.text.user_text import decode, decode_argument, printable, read_te
 from wordorder.training.compute import compiler_found, pick_device
 from wordorder.training.run import Run
 from wordorder.training.text_generation import decoded, generate_text, remaining_positions
+from wordorder.training.threads import use_free_cores
 
 BETWEEN = "\n---\n"  # separates several texts on stdout
 # Compiled, a token takes a third of the time; TIMED tokens are generated to estimate the total.
@@ -51,6 +52,7 @@ def main(arguments: list[str]) -> int:
         return _by_llama_cpp(options)
     run = Run.load(options.run, trust=options.trust)
     run.check_next_token("generate")
+    use_free_cores()
     model = run.load_model(pick_device(options.device))
     window = {"window": options.window, "sinks": options.sinks}
     check_window(model, **window, use_cache=options.cache)

@@ -29,6 +29,7 @@ from wordorder.table import Table
 from wordorder.training.compute import pick_device
 from wordorder.training.run import Run
 from wordorder.training.run_text import text_of
+from wordorder.training.threads import use_free_cores
 
 PICTURE = "probe.png"
 MOST_HEADS = 48  # in the table; more heads are in the plot and in --json
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> int:
     run = Run.load(options.run, trust=options.trust)
     if set(options.only) != {"position"} or pairs:
         run.check_next_token("probe (except --only position)")
+    use_free_cores()
     name, store = text_of(run, options.data, options.field)
     model = run.load_model(pick_device(options.device))
     with transient_progress() as progress:

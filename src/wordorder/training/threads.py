@@ -73,6 +73,17 @@ def worth_timing(numbers: Sequence[int]) -> list[int]:
     return passed
 
 
+def use_free_cores() -> None:
+    """Compute with as many threads as cores are free now, and at most with the current number.
+
+    Beside another busy process on two cores, two threads took 40 times as long as one to generate
+    a token, and twice as long to evaluate a text. The looking takes a tenth of a second.
+    """
+    numbers = candidates(torch.get_num_threads())
+    if len(numbers) > 1:
+        torch.set_num_threads(worth_timing(numbers)[-1])
+
+
 def _probe(values: torch.Tensor, operations: int, most_seconds: float) -> tuple[float, int]:
     """Return the seconds of some operations, and their number.
 
