@@ -19,7 +19,6 @@ from ..batch import WHOLE
 from .config import ModelConfig
 from .context import LayerContext
 
-
 MOST_PARTS = 16  # of a weight's rows, which threads share
 
 
