@@ -7,7 +7,7 @@ an embedding itself must hold, the conformance kit checks for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -35,3 +35,12 @@ def each(specs: Iterable[str], quick: Iterable[str] = MECHANISMS) -> list[Any]:
     """Return parameters of a test: all but the quick ones are marked slow."""
     quick = {*quick}
     return [s if s in quick else pytest.param(s, marks=pytest.mark.slow) for s in specs]
+
+
+def each_row(rows: Mapping[str, Iterable[str]], is_slow: Callable[[str, str], bool]) -> list[Any]:
+    """Return the class and the name of each row as parameters, some of them marked slow."""
+    return [
+        pytest.param(kind, name, marks=pytest.mark.slow if is_slow(kind, name) else ())
+        for kind, names in rows.items()
+        for name in names
+    ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mechanisms import each
 
 from wordorder import drawing
 from wordorder.evaluation.position_panels import PositionPanels, panels_of, panels_of_spec
@@ -65,8 +66,8 @@ def trained(text: str) -> PositionPanels:
     config = replace(MODEL, position=text)
     first, model = make_model(config), make_model(config)
     assert isinstance(first, LanguageModel) and isinstance(model, LanguageModel)
-    for each in (first, model):
-        each.initialise(3)
+    for one in (first, model):
+        one.initialise(3)
     with torch.no_grad():
         for parameter in model.position.parameters():
             parameter.mul_(2).add_(0.1)
@@ -98,14 +99,7 @@ LAID_OUT = {"shaw-values", "self-extend", "log-temperature", "t5", "offset+sinus
 LAID_OUT |= {"rotary:scaling=yarn,factor=4", "alibi/dape"}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(text, marks=[] if text in LAID_OUT else pytest.mark.slow)
-        for text in EXPECTED
-        if EXPECTED[text]
-    ],
-)
+@pytest.mark.parametrize("text", each(filter(EXPECTED.get, EXPECTED), LAID_OUT))
 def test_all_text_is_inside_the_frame(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = []
     monkeypatch.setattr(drawing, "save", lambda figure, *_, **__: figures.append(figure))

@@ -32,7 +32,7 @@ def test_base_serves_and_those_just_below_do_not(length: int, pairs: int) -> Non
 
 
 def test_smaller_heads_need_a_larger_base() -> None:
-    needed = [smallest_base(512, pairs) for pairs in (16, 32)]
+    needed = [smallest_base(512, pairs) for pairs in (16, 32, 64)]
     assert needed == sorted(needed, reverse=True)
 
 

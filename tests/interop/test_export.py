@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from exported_runs import ROWS, TRAINED, write_run
+from mechanisms import each_row
 from safetensors.torch import load_file
 
 from wordorder.cli.main import main
@@ -39,11 +40,7 @@ REPEATED = {
     "BertForMaskedLM": {"sinusoidal"},
     "ModernBertForMaskedLM": {"untied, tanh"},
 }
-ALL = [
-    pytest.param(kind, name, marks=pytest.mark.slow if name in REPEATED.get(kind, ()) else ())
-    for kind, rows in ROWS.items()
-    for name in rows
-]
+ALL = each_row(ROWS, lambda kind, name: name in REPEATED.get(kind, ()))
 DEFAULT, BERT = ("Qwen3ForCausalLM", "default"), ("BertForMaskedLM", "learned")
 SMALLEST = 0.3  # of the spread of logits: they must depend on something to be worth comparing
 

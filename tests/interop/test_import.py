@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from mechanisms import each_row
 from safetensors.torch import load_file
 from stock_models import STOCK, TRAINED, save_stock, stock_model
 
@@ -41,11 +42,7 @@ REPEATED = {
     "DeepseekV3ForCausalLM": {"yarn, two scales"},
     "BertForMaskedLM": {"tanh, untied"},
 }
-ALL = [
-    pytest.param(kind, name, marks=pytest.mark.slow if name in REPEATED.get(kind, ()) else ())
-    for kind, rows in STOCK.items()
-    for name in rows
-]
+ALL = each_row(STOCK, lambda kind, name: name in REPEATED.get(kind, ()))
 # Everything whose class holds what is imported of it; the table of BERT holds its segment too.
 THE_SAME_CLASS = [
     (kind, name)

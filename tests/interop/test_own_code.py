@@ -15,6 +15,7 @@ import pytest
 import torch
 from exported_runs import TRAINED, write_run
 from made_once import made_once
+from mechanisms import each
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -75,11 +76,6 @@ def inputs(run: Run) -> dict[str, Tensor]:
     return tensors
 
 
-def each(names: list[str]) -> list[Any]:
-    """Return parameters: all but the quick ones are marked slow."""
-    return [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names]
-
-
 Read = tuple[Path, dict[str, Any]]
 
 
@@ -123,11 +119,11 @@ def rest(tmp_path_factory: pytest.TempPathFactory) -> Read:
 
 @pytest.fixture
 def read_with(request: pytest.FixtureRequest) -> Callable[[str], Read]:
-    """Return a function from the name of a model to what was read with it."""
+    """Return a function that takes a model's name and returns the results of its group."""
     return lambda name: request.getfixturevalue("quick" if name in QUICK else "rest")
 
 
-@pytest.fixture(params=each(WHOLE))
+@pytest.fixture(params=each(WHOLE, QUICK))
 def whole(
     request: pytest.FixtureRequest, read_with: Callable[[str], Read]
 ) -> tuple[Run, dict[str, Any]]:
@@ -136,7 +132,7 @@ def whole(
     return Run.load(folder / "runs" / request.param), results[file_name(request.param)]
 
 
-@pytest.mark.parametrize("name", each([*MODELS]))
+@pytest.mark.parametrize("name", each(MODELS, QUICK))
 def test_logits_are_ours(name: str, read_with: Callable[[str], Read]) -> None:
     """Shorter than, as long as and longer than the trained length, padded, and with a cache."""
     folder, results = read_with(name)

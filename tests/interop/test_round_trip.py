@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from exported_runs import BERT, GPT_GELU, LATENT, ROWS, TRAINED, write_run
+from mechanisms import each_row
 from stock_models import STOCK, save_stock
 
 from wordorder.interop.holders import stock_class
@@ -36,11 +37,7 @@ QUICK = {
     for i, name in enumerate(rows)
     if i == 0 or name in OTHERS or kind == "LlamaForCausalLM"
 }
-ALL = [
-    pytest.param(kind, name, marks=() if (kind, name) in QUICK else pytest.mark.slow)
-    for kind, rows in ROWS.items()
-    for name in rows
-]
+ALL = each_row(ROWS, lambda kind, name: (kind, name) not in QUICK)
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 # The experts of gpt-oss always have biases, and a run has them everywhere or nowhere.
 CHANGED = {("GptOssForCausalLM", "without sinks and biases"): {"attention_bias"}}

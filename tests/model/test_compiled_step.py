@@ -17,7 +17,7 @@ from wordorder.model.fixed_cache import FixedCache
 from wordorder.positions import CATALOGUE
 
 SPECS = [*CATALOGUE, "learned+alibi", "rotary/none", "rotary:scaling=dynamic,factor=2"]
-# A table, rotations, a bias, functions of scores; what it refuses; and what is made of several.
+# Tables, rotations, biases, score functions, embeddings that cannot be compiled, and compositions.
 QUICK = ["learned", "rotary", "xpos", "t5", "shaw", "forgetting", "dape", *SPECS[-3:]]
 SLOW = [spec for spec in SPECS if spec not in QUICK]
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}

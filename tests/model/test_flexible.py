@@ -36,7 +36,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def one_layer(spec: str) -> dict[str, object]:
-    """One layer takes half the time of two, which a pattern needs; t5 stands for masks of two."""
+    """Two layers are needed for patterns, and for t5, which tests two different masks."""
     return {"windows": (5, 0)} if "/" in spec or spec == "t5" else {"windows": (5,), "layers": 1}
 
 

@@ -106,11 +106,15 @@ def test_equals_the_formula_head_by_head(make_random: MakeModel) -> None:
     assert expected.std() > 0.1
 
 
+FULL_SIZES = ("rotary", "alibi", "shaw", "forgetting")  # of each kind one, quickly
+
+
 @pytest.mark.parametrize(
     ("spec", "sizes"),
     [
         *((spec, COMPRESSED) for spec in SPECS),
-        *((spec, SIZES) for spec in ("rotary", "alibi", "shaw", "forgetting")),
+        *((spec, SIZES) for spec in FULL_SIZES),
+        *(pytest.param(s, SIZES, marks=pytest.mark.slow) for s in SPECS if s not in FULL_SIZES),
     ],
 )
 @torch.no_grad()

@@ -19,7 +19,7 @@ from wordorder.positions import CATALOGUE, dape, fire, whole_row
 
 TIME, HEADS, HEAD_DIM = 512, 2, 4
 LARGEST = 1 << 17  # of 2^19 scores
-# What no fused kernel takes is left to the plain one, whichever is asked for.
+# These have a fused kernel; for the others the plain kernel is used even if "fused" is requested.
 BOTH = ["none", "rotary", "alibi"]
 # What is linear in the length stays small beside it.
 OPTIONS = {"deberta": ":span=8", "inkling": ":extent=8"}

@@ -25,7 +25,7 @@ BOTH_WAYS += ["rotary:fraction=0.5,proportional=true", "axial:columns=3", "axial
 CAUSAL_ONLY = {"xpos", "forgetting", "cope", "path", "self-extend", "stick-breaking"}
 BOTH_WAYS += [name for name in CATALOGUE if name not in CAUSAL_ONLY]
 BOTH_WAYS += ["rotary/none"]
-# The quick checks: not of options, parameters, and what is kept or rounded, in either direction.
+# Checks whose result does not depend on the direction: run quickly for causal models only.
 EITHER = "side by side,options act,alone,coarse,movable,forgetful,initialised,placing,hooks"
 OF_A_DIRECTION = tuple(name for name in CHECKS if name not in EITHER.split(","))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from mechanisms import each
 
 from wordorder.studio.application import create_app
 from wordorder.studio.opened import OpenRuns
@@ -230,8 +231,11 @@ def test_the_lesson_leads_into_the_rooms_and_back(open_page: Open) -> None:
     playwright.expect(page.locator(".verdict-card")).to_have_count(11)
 
 
+FITS = "document.documentElement.scrollWidth <= innerWidth"
+
+
 def fits(page: Any) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+    return bool(page.evaluate(FITS))
 
 
 @pytest.mark.parametrize(
@@ -312,19 +316,13 @@ def test_it_fits_the_screen(open_page: Open, room: str, width: int, scheme: str)
     assert page.evaluate(NAMED)
 
 
-@pytest.mark.parametrize(
-    "room",
-    [
-        "build",
-        *(pytest.param(r, marks=pytest.mark.slow) for r in ROOMS if r != "build"),
-    ],
-)
+@pytest.mark.parametrize("room", each(ROOMS, ["build"]))
 def test_it_fits_a_window_that_is_made_narrow(open_page: Open, room: str) -> None:
-    """What was drawn for a broad one holds nothing open."""
+    """A chart drawn for a wide window does not keep the page wide."""
     page = open_page(f"#/{room}")
     page.locator("figure :is(svg, canvas, blockquote), .card pre").first.wait_for()
     page.set_viewport_size({"width": 360, "height": 800})
-    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    page.wait_for_function(FITS)
 
 
 def test_the_keyboard_and_the_theme(open_page: Open) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from mechanisms import each
 from torch import Tensor, nn
 
 from wordorder.errors import BadInput
@@ -30,11 +31,7 @@ CLOSE = {"rtol": 0, "atol": 1e-5}
 # One for each way in which positions act: the others are tried with the slow tests.
 QUICK = "none learned rotary alibi t5 forgetting cope selective path shaw-values fope".split()
 QUICK += ["log-temperature", "stick-breaking", "learned+alibi", "none/rotary"]
-SPECS = QUICK + [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in (*CATALOGUE, "rotary:fraction=0.5")
-    if name not in QUICK
-]
+SPECS = each((*CATALOGUE, "learned+alibi", "none/rotary", "rotary:fraction=0.5"), QUICK)
 
 
 @pytest.fixture(params=SPECS)

@@ -177,7 +177,7 @@ def _search(
 
 
 def _by_contents(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return what was asked without the names of texts: their contents count, wherever they are."""
+    """Return the settings without the paths of texts, which are identified by their contents."""
     training = {name: value for name, value in asked["training"].items() if name not in TEXTS}
     return {**asked, "training": training}
 
