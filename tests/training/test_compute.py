@@ -28,8 +28,10 @@ def measured() -> Callable[..., compute.Compute]:
     tokens = torch.randint(20, (2, 8), generator=torch.Generator().manual_seed(0))
     batch = Batch(tokens, tokens, None, None)
 
-    def measure(threads: tuple[int, ...] = (), **options: object) -> compute.Compute:
-        config = TrainConfig(model=MODEL, dtype="float32", compile="no", **options)
+    def measure(
+        threads: tuple[int, ...] = (), dtype: str = "float32", **options: object
+    ) -> compute.Compute:
+        config = TrainConfig(model=MODEL, dtype=dtype, compile="no", **options)
         return compute.measure(config, model, batch, lambda seconds: seconds, threads)
 
     return measure
@@ -64,6 +66,28 @@ def test_what_cannot_be_computed_is_no_candidate(
     chosen = measured()
     assert chosen.kernel == "plain"
     assert "float32 flex cannot, float32 plain" in chosen.reason
+
+
+@pytest.mark.parametrize(("slower", "is_timed"), [(1.5, True), (42.0, False)])
+def test_bfloat16_is_timed_where_the_processor_multiplies_in_it(
+    measured: Callable[..., compute.Compute],
+    monkeypatch: pytest.MonkeyPatch,
+    slower: float,
+    is_timed: bool,
+) -> None:
+    monkeypatch.setattr(compute, "slowdown_in_bfloat16", lambda: slower)
+    found = measured(dtype="auto")
+    assert ("bfloat16 plain" in found.reason) == is_timed
+    if not is_timed:
+        assert (found.dtype, found.muon_dtype) == ("float32", "float32")
+        assert "products in bfloat16 42 times slower, float32 plain" in found.reason
+        assert measured(dtype="bfloat16").dtype == "bfloat16"  # what is asked for is used
+
+
+def test_how_slow_bfloat16_is_comes_from_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {torch.float32: 0.25, torch.bfloat16: 5.0}
+    monkeypatch.setattr(compute, "_fastest_of_three", lambda work: seconds[work().dtype])
+    assert compute.slowdown_in_bfloat16() == 20
 
 
 def recorded(**changes: object) -> compute.Compute:

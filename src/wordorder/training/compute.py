@@ -15,11 +15,12 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wordorder.batch import Batch
 from wordorder.errors import BadInput, Refused
@@ -34,6 +35,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KERNELS = ("plain", "fused")
 STEPS_TIMED = 3
 SECONDS_ENOUGH = 2.0  # per candidate: a step this slow is timed once
+# The edge of two square matrices whose product tells whether bfloat16 is worth a step at all.
+PRODUCT_SIZE = 256
 # A candidate is rejected when its first step (warm-up) or a later one takes this many times the
 # best candidate's step.
 HOPELESS, BEATEN = 4.0, 1.2
@@ -168,27 +171,31 @@ def measure(
         use(model, first)
         _threads(first, model, batch, threads, 0.0)
     compute = fingerprinted(Compute(device, torch.get_num_threads()))
-    took, dtype, kernel, shown = _dtype_and_kernel(config, model, batch, compute)
+    slower = slowdown_in_bfloat16() if device == "cpu" else 1.0
+    dtypes = ("bfloat16", "float32") if slower < HOPELESS else ("float32",)
+    took, dtype, kernel, shown = _dtype_and_kernel(config, model, batch, compute, dtypes)
+    if len(dtypes) == 1:
+        shown = f"products in bfloat16 {slower:.0f} times slower, {shown}"
     compute = compute_with(compute, dtype=dtype, kernel=kernel)
     if threads:
         use(model, compute)
         compute, took, seen = _threads(compute, model, batch, threads, took)
         shown += seen
-    compute = compute_with(compute, muon_dtype=_muon_dtype(model))
+    compute = compute_with(compute, muon_dtype=_muon_dtype(model, dtypes))
     compiled, why = _compile(config, device, worth_seconds(took))
     use(model, compute)
     return compute_with(compute, compile=compiled, reason=f"measured: {shown}; {why}")
 
 
 def _dtype_and_kernel(
-    config: TrainConfig, model: TokenModel, batch: Batch, compute: Compute
+    config: TrainConfig, model: TokenModel, batch: Batch, compute: Compute, dtypes: tuple[str, ...]
 ) -> tuple[float, str, str, str]:
     """Return the seconds of the fastest step, its dtype and kernel, and all timings as text."""
     best, timings = None, {}
     kernels = (*KERNELS, "flex") if compute.device == "cuda" else KERNELS
     if config.model.kind == "gru":
         kernels = ("plain",)
-    for dtype in _choices(config.dtype, ("bfloat16", "float32")):
+    for dtype in _choices(config.dtype, dtypes):
         for kernel in _choices(config.kernel, kernels):
             use(model, compute_with(compute, dtype=dtype, kernel=kernel))
             fastest = best[0] if best else None
@@ -351,21 +358,37 @@ def _compile(config: TrainConfig, device: str, run_seconds: float) -> tuple[bool
     return True, "compiled: the run is long enough to repay it"
 
 
-def _muon_dtype(model: TokenModel) -> str:
-    """Return the dtype in which Muon's orthogonalisation of this model is faster."""
+def slowdown_in_bfloat16() -> float:
+    """Return how many times longer a CPU multiplies two matrices in bfloat16 than in float32.
+
+    Without instructions for bfloat16 40 to 100 times: a step would take many seconds.
+    """
+    times = {}
+    for name, dtype in DTYPES.items():
+        matrix = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE, dtype=dtype)
+        times[name] = _fastest_of_three(partial(torch.mm, matrix, matrix))
+    return times["bfloat16"] / times["float32"]
+
+
+def _muon_dtype(model: TokenModel, dtypes: tuple[str, ...]) -> str:
+    """Return the one of `dtypes` in which Muon's orthogonalisation of this model is faster."""
     matrices = [part.value for part in model.muon_parts()]
-    if not matrices:
+    if not matrices or len(dtypes) == 1:
         return "float32"
     largest = max(matrices, key=lambda matrix: matrix.numel())
     stack = torch.randn(2, *largest.shape, device=largest.device)
-    times = {}
-    for name, dtype in DTYPES.items():
-        runs = []
-        for _ in range(3):
-            start = time.perf_counter()
-            orthogonalise(stack, dtype)
-            if stack.is_cuda:
-                torch.cuda.synchronize()
-            runs.append(time.perf_counter() - start)
-        times[name] = min(runs)
+    times = {
+        name: _fastest_of_three(partial(orthogonalise, stack, DTYPES[name])) for name in dtypes
+    }
     return min(times, key=times.__getitem__)
+
+
+def _fastest_of_three(work: Callable[[], Tensor]) -> float:
+    """Return the seconds that the fastest of three calls takes."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        if work().is_cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times)
