@@ -70,9 +70,14 @@ def short_runs(evidence: Evidence) -> str:
     far = [p for p in ("learned", "none") if p in contrasts and {p, BASELINE} <= best.keys()]
     if far:
         gaps = " and ".join(
-            f"{best[p] - best[BASELINE]:.3f} to {contrasts[p][0].mean:.3f} (`{p}`)" for p in far
+            f"{contrasts[p][0].mean:.3f} instead of "
+            f"{round(best[p], 3) - round(best[BASELINE], 3):.3f} (`{p}`)"
+            for p in far
         )
-        text += f" Gaps to `{BASELINE}` change until the end: from {gaps}."
+        text += (
+            f" With all tokens, five seeds and the validation books, gaps to `{BASELINE}` are "
+            f"others: {gaps}."
+        )
     return text
 
 
@@ -88,12 +93,13 @@ def reach(evidence: Evidence) -> str:
 
 def extended(evidence: Evidence) -> str:
     """Return the loss at the trained length, and four times as far after the extension."""
-    shown = [
-        f"`{p}` {at_trained_length(lines)}, and {text}"
-        for p, lines in ranked(evidence)
-        if (text := extension(lines))
-    ]
-    what = f"Nats at {LENGTH} tokens, and at {4 * LENGTH:,} after it, without training (method)"
+    runs = {p: lines for p, lines in ranked(evidence) if extension(lines)}
+    shown = [f"`{p}` {at_trained_length(of)}, and {extension(of)}" for p, of in runs.items()]
+    seeds = max((len(extended_lines(lines)) for lines in runs.values()), default=0)
+    what = (
+        f"Nats with {LENGTH} tokens of context, and with {4 * LENGTH:,} after extending without "
+        f"training (method in brackets; {seeds} seeds)"
+    )
     return f"{what}: {'; '.join(shown)}." if shown else ""
 
 
@@ -108,7 +114,7 @@ def grammar(evidence: Evidence) -> str:
     shown = [f"`{p}` {blimp([*lines.values()])}" for p, lines in ranked(evidence)]
     if evidence.n_gram:
         shown.append(f"the n-gram model {blimp([evidence.n_gram])}")
-    return f"Percent of BLiMP: {', '.join(shown)}. Differences were not tested." if shown else ""
+    return f"Percent of BLiMP: {', '.join(shown)}." if shown else ""
 
 
 def means_by_rate(evidence: Evidence) -> dict[str, dict[float, float]]:
@@ -127,15 +133,18 @@ def rates_and_embeddings(evidence: Evidence) -> str:
         return "Too few rates are measured yet to say more."
     tried = {p: [of[factor] for factor in FACTORS] for p, of in means.items()}
     by_rate = {p: max(losses) - min(losses) for p, losses in tried.items()}
-    most = max(by_rate, key=by_rate.__getitem__)
-    best = sorted(min(of.values()) for of in means.values())
+    best = {p: min(of.values()) for p, of in means.items()}
+    order = sorted(best, key=best.__getitem__)
+    near, far = ([by_rate[p] for p in part] for part in (order[:5], order[5:]))
     lost = {p: of[1.0] - min(of.values()) for p, of in means.items()}
     others = [f"{p} ({lost[p]:.3f})" for p in lost if lost[p] > 0.005]
     return (
-        f"From half to twice the rate the loss differs by {min(by_rate.values()):.3f} to "
-        f"{by_rate[most]:.3f} nats (most for {most}); each at its best rate, the best five models "
-        f"differ by {best[:5][-1] - best[0]:.3f}, and all by {best[-1] - best[0]:.3f}. wordorder's "
-        f"own rates (factor 1) are the best or within .005 of it for "
+        f"Each at its best rate, the five best ({', '.join(order[:5])}) lie within "
+        f"{best[order[:5][-1]] - best[order[0]]:.3f} nats, and all {len(order)} within "
+        f"{best[order[-1]] - best[order[0]]:.3f}. From half to twice the rate the loss of one of "
+        f"those five differs by {min(near):.3f} to {max(near):.3f}"
+        f"{f', of another by up to {max(far):.3f}' if far else ''}. wordorder's own rates "
+        "(factor 1) are the best or within .005 of it for "
         f"{'all' if not others else 'all but ' + ' and '.join(others)}."
     )
 
@@ -165,8 +174,8 @@ def status(evidence: Evidence) -> str:
     ]
     if smallest:
         text += (
-            " With the seeds that are there, a true difference of this many nats would be shown "
-            f"with a probability of 80%: {', '.join(smallest)}."
+            " The smallest true difference that these runs would have shown with a probability of "
+            f"80%, in nats: {', '.join(smallest)}."
         )
     gained = gate(evidence)
     if gained is None:
@@ -174,7 +183,7 @@ def status(evidence: Evidence) -> str:
     enough = "enough" if gained >= GATE_NATS else "too little"
     return (
         f"{text} The last doubling of context, from 128 to 256 tokens, gains rotary {gained:.3f} "
-        f"nats: {enough} for verdicts about more context."
+        f"nats: {enough} to show on this text whether more context helps."
     )
 
 

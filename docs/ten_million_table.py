@@ -40,12 +40,19 @@ def losses(evidence: Evidence) -> tuple[list[str], Rows]:
     """Return the head and the rows of the table of losses, best first."""
     contrasts = contrast_cells(evidence)
     rows = [
-        [f"`{p}`", str(len(lines)), with_interval(lines, "bits_per_byte"), *contrasts[p]]
+        [
+            *(f"`{p}`", str(len(lines)), with_interval(lines, "bits_per_byte")),
+            *(f"{mean(lines, lambda line: line['loss']):.3f}", *contrasts[p]),
+        ]
         for p, lines in ranked(evidence)
     ]
     if evidence.n_gram:
-        rows.append([N_GRAM, "", f"{evidence.n_gram['bits_per_byte']:.4f}", "", "", ""])
-    head = ["position", "seeds", "bits per byte", "nats against rotary", "pairs", "verdict"]
+        own = evidence.n_gram
+        rows.append([N_GRAM, "", f"{own['bits_per_byte']:.4f}", f"{own['loss']:.3f}", "", "", ""])
+    head = [
+        *("position", "seeds", "bits per byte", "nats per token", "nats against rotary", "pairs"),
+        "verdict",
+    ]
     return head, rows
 
 
@@ -84,15 +91,16 @@ def others(evidence: Evidence) -> tuple[list[str], Rows]:
         [
             f"`{position}`",
             blimp([*lines.values()]),
-            f"{mean(lines, lambda line: line['wikitext2_bits_per_byte']):.3f}",
+            blimp_against_rotary(evidence, lines),
+            plus_minus([line["wikitext2_bits_per_byte"] for line in lines.values()], 3),
             order(lines),
         ]
         for position, lines in ranked(evidence)
     ]
     if evidence.n_gram:
         other_text = f"{evidence.n_gram['wikitext2_bits_per_byte']:.3f}"
-        rows.append([N_GRAM, blimp([evidence.n_gram]), other_text, ""])
-    return ["position", "BLiMP", "wikitext-2", "context shuffled"], rows
+        rows.append([N_GRAM, blimp([evidence.n_gram]), "", other_text, ""])
+    return ["position", "BLiMP", "against rotary", "wikitext-2", "context shuffled"], rows
 
 
 def by_phenomenon(evidence: Evidence) -> tuple[list[str], Rows]:
@@ -162,8 +170,26 @@ def longer(lines: dict[int, Line], factor: int, reads_far: bool) -> str:
 
 def blimp(lines: list[Line]) -> str:
     """Return the mean over paradigms with its interval over seeds."""
-    over = interval([accuracy(line, paradigms()) for line in lines])
-    return f"{over.mean:.1f}" + ("" if over.high is None else f" ±{over.high - over.mean:.1f}")
+    return plus_minus([accuracy(line, paradigms()) for line in lines], 1)
+
+
+def blimp_against_rotary(evidence: Evidence, lines: dict[int, Line]) -> str:
+    """Return the difference to rotary with the same seeds, with its interval over seeds."""
+    base = evidence.runs.get(BASELINE, {})
+    if lines is base:
+        return "baseline"
+    differences = [
+        accuracy(lines[seed], paradigms()) - accuracy(base[seed], paradigms())
+        for seed in sorted(lines.keys() & base.keys())
+    ]
+    return plus_minus(differences, 1, sign="+") if differences else ""
+
+
+def plus_minus(values: list[float], digits: int, sign: str = "") -> str:
+    """Return a mean with half of its 95% interval over seeds, where there are two or more."""
+    over = interval(values)
+    shown = f"{over.mean:{sign}.{digits}f}"
+    return shown if over.high is None else f"{shown} ±{over.high - over.mean:.{digits}f}"
 
 
 def score(lines: list[Line], names: list[str], way: str = "accuracy") -> float:
