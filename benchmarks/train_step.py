@@ -34,7 +34,8 @@ import torch
 from wordorder.allocator import keep_large_blocks
 from wordorder.batch import Batch
 from wordorder.model import ModelConfig, make_model
-from wordorder.training.compute import DTYPES, compiled, measure, processor_name, use
+from wordorder.training.benchmark import measure
+from wordorder.training.compute import DTYPES, compiled, processor_name, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import Optimizer
 

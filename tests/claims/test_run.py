@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from wordorder.claims.table import figures, for_terminal, in_words, markdown, nu
 from wordorder.errors import BadInput
 from wordorder.experiments.runner import Progress
 from wordorder.experiments.statistics import Interval
+from wordorder.training.compute import Compute, fingerprinted
 
 
 def double(job: Any, tell: Any) -> float:
@@ -72,6 +73,24 @@ def test_a_job_is_done_once(tmp_path: Path) -> None:
     assert len(log.read_text().split()) == 2
     noted = json.loads((tmp_path / "claims/claims.json").read_text())["claims"]
     assert [each["verdict"] for each in noted.values()] == [HOLDS, FAILS]
+
+
+def test_what_is_left_on_another_processor_is_computed_as_is_fastest_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, out, record = tmp_path / "log", str(tmp_path / "claims"), tmp_path / "claims/claims.json"
+    before = {"device": "cpu", "threads": 1, "processor": "Z80", "instructions": "Z80"}
+    monkeypatch.setattr(runner, "_measured", lambda *asked: before)
+    run_claims([claim_of("a", 1, log=str(log))], ClaimPlan(), out=out)
+    here = asdict(fingerprinted(Compute("cpu", 1)))
+    monkeypatch.setattr(runner, "_measured", lambda *asked: here)
+    run_claims([claim_of("a", 1, log=str(log))], ClaimPlan(), out=out)
+    assert json.loads(record.read_text())["machine"] == before  # nothing was left
+    run_claims([claim_of("a", 1, 2, log=str(log))], ClaimPlan(), out=out)
+    assert json.loads(record.read_text())["machine"] == here
+    assert len(log.read_text().split()) == 2  # the finished result stays
+    monkeypatch.setattr(runner, "_measured", lambda *asked: pytest.fail("measured twice"))
+    run_claims([claim_of("a", 3)], ClaimPlan(), out=out)
 
 
 def test_a_verdict_stays_until_its_claim_is_asked_for_again(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from wordorder.experiments.jobs import Job
 from wordorder.experiments.runner import Progress
 from wordorder.model import ModelConfig, make_model
 from wordorder.positions import PositionError
+from wordorder.training.compute import Compute
 from wordorder.training.metrics import TIMING_FIELDS, read
 from wordorder.training.run import Run
 from wordorder.training.training import Training
@@ -118,7 +119,6 @@ def test_runs_of_a_seed_share_initial_weights(position: str) -> None:
 
 def test_a_run_is_what_it_would_be_alone(finished: CompareConfig, tmp_path: Path) -> None:
     """The same weights and metrics as `train` leaves with the same machine."""
-    from wordorder.training.compute import Compute
     from wordorder.training.start import train
 
     config = finished
@@ -227,7 +227,12 @@ def test_one_that_was_moved_with_its_text_goes_on(
     trained = [there / f"out/runs/{name}-seed0/model.safetensors" for name in POSITIONS]
     written = [path.stat().st_mtime_ns for path in trained]
     steps = len(read(there / "out/runs/none-seed1/metrics.jsonl"))
+    checked: list[Compute] = []
+    monkeypatch.setattr(
+        "wordorder.experiments.compare.warn_of_slow_dtype", lambda how, say: checked.append(how)
+    )
     compare(placed(there, 2))
+    assert len(checked) == 1
     assert [path.stat().st_mtime_ns for path in trained] == written
     assert results(placed(there, 2))[: len(before)] == before
     assert [line["run"] for line in results(placed(there, 2))[-3:]] == [

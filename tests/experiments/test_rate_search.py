@@ -150,11 +150,15 @@ def test_a_search_with_other_settings_is_not_continued(
 
 
 def test_a_search_is_continued_where_its_text_was_moved(
-    searched: Callable[..., RateSearch], tmp_path: Path
+    searched: Callable[..., RateSearch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    checked: list[Compute] = []
+    monkeypatch.setattr(rate_search, "warn_of_slow_dtype", lambda how, say: checked.append(how))
     searched(bowl(1.0))
+    assert not checked
     moved = (tmp_path / "text.txt").rename(tmp_path / "moved.txt")
     searched(bowl(1.0), data=(str(moved),))
+    assert len(checked) == 1
     moved.write_text(moved.read_text().upper())
     with pytest.raises(BadInput) as caught:
         searched(bowl(1.0), data=(str(moved),))

@@ -12,7 +12,7 @@ import torch
 from wordorder.errors import BadInput, Refused
 from wordorder.model import LanguageModel, ModelConfig
 from wordorder.text.batches import Batch
-from wordorder.training import compute
+from wordorder.training import benchmark, compute
 from wordorder.training.config import TrainConfig
 
 MODEL = ModelConfig(
@@ -32,7 +32,7 @@ def measured() -> Callable[..., compute.Compute]:
         threads: tuple[int, ...] = (), dtype: str = "float32", **options: object
     ) -> compute.Compute:
         config = TrainConfig(model=MODEL, dtype=dtype, compile="no", **options)
-        return compute.measure(config, model, batch, lambda seconds: seconds, threads)
+        return benchmark.measure(config, model, batch, lambda seconds: seconds, threads)
 
     return measure
 
@@ -55,14 +55,14 @@ def test_a_kernel_that_was_asked_for_and_cannot_be_made_is_refused_in_a_line() -
     batch = Batch(torch.zeros(2, 8), torch.zeros(2, 8))
     config = TrainConfig(model=MODEL, dtype="float32", kernel="flex")
     with pytest.raises(BadInput, match=r"compile alibi \(Buffers cannot be created in"):
-        compute.measure(config, model, batch, lambda seconds: seconds)
+        benchmark.measure(config, model, batch, lambda seconds: seconds)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_what_cannot_be_computed_is_no_candidate(
     measured: Callable[..., compute.Compute], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compute, "KERNELS", ("flex", "plain"))  # no backward on a CPU
+    monkeypatch.setattr(benchmark, "KERNELS", ("flex", "plain"))  # no backward on a CPU
     chosen = measured()
     assert chosen.kernel == "plain"
     assert "float32 flex cannot, float32 plain" in chosen.reason
@@ -75,7 +75,7 @@ def test_bfloat16_is_timed_where_the_processor_multiplies_in_it(
     slower: float,
     is_timed: bool,
 ) -> None:
-    monkeypatch.setattr(compute, "slowdown_in_bfloat16", lambda: slower)
+    monkeypatch.setattr(benchmark, "slowdown_in_bfloat16", lambda: slower)
     found = measured(dtype="auto")
     assert ("bfloat16 plain" in found.reason) == is_timed
     if not is_timed:
@@ -86,7 +86,7 @@ def test_bfloat16_is_timed_where_the_processor_multiplies_in_it(
 
 def test_how_slow_bfloat16_is_comes_from_products(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {torch.float32: 0.25, torch.bfloat16: 5.0}
-    monkeypatch.setattr(compute, "_fastest_of_three", lambda work: seconds[work().dtype])
+    monkeypatch.setattr(compute, "fastest_of_three", lambda work: seconds[work().dtype])
     assert compute.slowdown_in_bfloat16() == 20
 
 
@@ -128,6 +128,30 @@ def test_another_machine_is_refused_by_name(changes: dict[str, object], named: s
     compute.check_same(recorded(**changes), TrainConfig(), True)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "slower", "warned"),
+    [("bfloat16", 50.0, True), ("bfloat16", 1.0, False), ("float32", 50.0, False)],
+)
+def test_work_of_another_machine_in_a_dtype_that_is_slow_here_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, slower: float, warned: bool
+) -> None:
+    monkeypatch.setattr(compute, "slowdown_in_bfloat16", lambda: slower)
+    said: list[str] = []
+    other = recorded(dtype=dtype, processor="Z80")
+    compute.check_same(other, TrainConfig(), True, said.append)
+    assert any("takes 50 times as long as in float32" in line for line in said) == warned
+    said.clear()
+    compute.check_same(recorded(dtype=dtype), TrainConfig(), False, said.append)
+    assert not said  # it is slow here, and was
+
+
+def test_a_record_is_of_this_processor_if_it_names_no_other() -> None:
+    assert compute.is_of_this_processor(recorded())
+    assert compute.is_of_this_processor(recorded(processor=None, instructions=None))
+    assert not compute.is_of_this_processor(recorded(processor="Z80"))
+    assert not compute.is_of_this_processor(recorded(instructions="AVX3"))
+
+
 def test_an_old_record_says_what_it_lacks() -> None:
     said: list[str] = []
     old = recorded(instructions=None, processor=None)
@@ -142,17 +166,17 @@ def test_threads_are_measured_where_they_may_be_chosen(
     measured: Callable[..., compute.Compute], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr(compute, "fastest", lambda *_: (1, {1: 0.1, 2: 0.3}))
+    monkeypatch.setattr(benchmark, "fastest", lambda *_: (1, {1: 0.1, 2: 0.3}))
     try:
         found = measured(threads=(1, 2))
         assert found.threads == torch.get_num_threads() == 1
         assert "1 thread 100 ms, 2 threads 300 ms" in found.reason
-        monkeypatch.setattr(compute, "fastest", lambda *_: (1, {}))
+        monkeypatch.setattr(benchmark, "fastest", lambda *_: (1, {}))
         assert "no core is free for 2 threads" in measured(threads=(1, 2)).reason
         # dtype and kernel are timed with the threads that are best, not with those that wait
         timed: list[int] = []
         monkeypatch.setattr(
-            compute, "step_seconds", lambda *_: timed.append(torch.get_num_threads()) or 0.1
+            benchmark, "step_seconds", lambda *_: timed.append(torch.get_num_threads()) or 0.1
         )
         torch.set_num_threads(2)
         measured(threads=(1, 2))

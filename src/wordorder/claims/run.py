@@ -36,6 +36,7 @@ from wordorder.model.config import PRESETS, ModelConfig
 from wordorder.numerals import counted
 from wordorder.text.load import load_corpus
 from wordorder.text.user_text import user_path
+from wordorder.training.compute import Compute, is_of_this_processor
 from wordorder.training.config import TrainConfig
 from wordorder.training.plan import readable_seconds
 from wordorder.training.run import RUN
@@ -117,7 +118,9 @@ def _run_claims(
     text = _text(plan) if trained else {}
     machine = dict(before.get("machine", {}))
     reused = [resumes and stored(_job(work, folder, {}, text, cores)) for work in works.values()]
-    if not machine and not all(reused):
+    # On another processor than before, what is left runs as it is fastest there.
+    known = machine and (cluster or is_of_this_processor(Compute(**machine)))
+    if not known and not all(reused):
         show.say("measuring the fastest way to run several small models on this machine")
         machine = _measured(plan, cluster)
     record = {**before, **_conditions(machine)}

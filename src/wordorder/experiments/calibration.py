@@ -22,7 +22,8 @@ from wordorder.experiments.jobs import Job, Outcome, Settings, Tell
 from wordorder.experiments.runner import run_jobs
 from wordorder.model import ModelConfig, make_model, shape_of
 from wordorder.training import loop
-from wordorder.training.compute import Compute, compiled, measure, pick_device, use
+from wordorder.training.benchmark import measure
+from wordorder.training.compute import Compute, compiled, pick_device, use
 from wordorder.training.config import TrainConfig
 from wordorder.training.initial_run import with_initial_run
 from wordorder.training.plan import memory_bytes, peak_bytes

@@ -42,7 +42,7 @@ from wordorder.numerals import counted
 from wordorder.positions import canonical
 from wordorder.settings import LARGEST, Positive, Threads, check
 from wordorder.text.user_text import user_path
-from wordorder.training.compute import Compute
+from wordorder.training.compute import Compute, warn_of_slow_dtype
 from wordorder.training.config import TEXTS, TrainConfig, seconds, with_vocabulary, with_whole_paths
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.preparation import configured_steps, steps_in
@@ -199,6 +199,8 @@ def _compare(
     train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
     config = replace(config, train=train)
     settled = before.settled if before else _settled(config, material, show, cluster)
+    if before and not cluster:
+        warn_of_slow_dtype(Compute(**settled["machine"]), show.say)
     record = replace(_record(config, material, settled, command), asked=requested)
     passes = overfitting.before_it_starts(record.passes or 0.0)
     for line in [*passes, *_changed(before, record, 0 if cluster else config.processes)]:
@@ -246,10 +248,7 @@ def _changed(before: Comparison | None, record: Comparison, processes: int) -> l
             f"differences are now relative to {record.baseline}: nothing is measured again"
         )
     if record.seeds < before.seeds:
-        lines.append(
-            f"the report covers {counted(record.seeds, 'seed')}; the runs of {before.seeds} seeds "
-            f"stay"
-        )
+        lines.append(f"the report covers {counted(record.seeds, 'seed')}; the other runs stay")
     if left := [p for p in before.positions if p not in record.positions]:
         lines.append(f"the report leaves out {listed(left)}; their runs stay")
     if processes not in (0, record.processes):

@@ -35,6 +35,7 @@ from wordorder.folders import FolderKind
 from wordorder.locks import held
 from wordorder.numerals import counted
 from wordorder.panels import Level, Line, Lines, look_of
+from wordorder.training.compute import Compute, warn_of_slow_dtype
 from wordorder.training.config import (
     TEXTS,
     TrainConfig,
@@ -157,7 +158,9 @@ def _search(
             "choose another --out",
             code="experiments.other-search",
         )
-    if not resumes:
+    if resumes:
+        warn_of_slow_dtype(Compute(**record["machine"]), show.say)
+    else:
         show.say("measuring the fastest way to run several models on this machine")
         compiled = replace(config, compile="no" if config.compile == "auto" else config.compile)
         settled = calibrate(compiled, len(FACTORS) * len(SEEDS))

@@ -13,7 +13,8 @@ import torch
 from wordorder.batch import Batch
 from wordorder.model import make_model
 from wordorder.numerals import counted
-from wordorder.training.compute import measure, pick_device, step_seconds, use
+from wordorder.training.benchmark import measure, step_seconds
+from wordorder.training.compute import pick_device, use
 from wordorder.training.config import from_mapping
 
 WITH_OPTIMIZER = 1.2  # as `training.preparation` estimates: a step is more than its two passes

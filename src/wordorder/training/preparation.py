@@ -17,15 +17,8 @@ from torch import Tensor, nn
 from wordorder.errors import BadInput
 from wordorder.model import TokenModel, make_model, shape_of
 from wordorder.training import loop
-from wordorder.training.compute import (
-    SECONDS_WORTH_COMPILING,
-    Compute,
-    compiled,
-    measure,
-    pick_device,
-    step_seconds,
-    use,
-)
+from wordorder.training.benchmark import SECONDS_WORTH_COMPILING, measure, step_seconds
+from wordorder.training.compute import Compute, compiled, pick_device, use
 from wordorder.training.config import TrainConfig, budget_seconds
 from wordorder.training.display import Display
 from wordorder.training.plan import (
