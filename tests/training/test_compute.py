@@ -173,7 +173,8 @@ def test_threads_are_measured_where_they_may_be_chosen(
         assert "1 thread 100 ms, 2 threads 300 ms" in found.reason
         monkeypatch.setattr(benchmark, "fastest", lambda *_: (1, {}))
         assert "no core is free for 2 threads" in measured(threads=(1, 2)).reason
-        # dtype and kernel are timed with the threads that are best, not with those that wait
+        # dtype and kernel are timed with threads that do not wait for a core
+        monkeypatch.setattr(benchmark, "worth_timing", lambda _: [1])
         timed: list[int] = []
         monkeypatch.setattr(
             benchmark, "step_seconds", lambda *_: timed.append(torch.get_num_threads()) or 0.1

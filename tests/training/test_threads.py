@@ -92,6 +92,12 @@ def test_one_step_is_enough_for_the_hopeless(machine: Callable[..., Machine]) ->
     assert lucky.stepped.count(2) == 1
 
 
+def test_slow_steps_need_no_other_to_warm_up(machine: Callable[..., Machine]) -> None:
+    slow = machine({1: 0.8, 2: 0.5}, {1: 2.0, 2: 1.0})
+    assert timed(slow.step, (1, 2)) == pytest.approx({1: 0.8, 2: 0.5})
+    assert slow.stepped == [1, 2, 1, 2]
+
+
 def watch_of(threads: int, usual: float | None, clock: Clock) -> ThreadWatch:
     return ThreadWatch((1, 2), threads, usual, clock)
 

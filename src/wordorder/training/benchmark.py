@@ -32,11 +32,11 @@ from wordorder.training.compute import (
 )
 from wordorder.training.config import TrainConfig
 from wordorder.training.optimizers import orthogonalise
-from wordorder.training.threads import fastest
+from wordorder.training.threads import fastest, worth_timing
 
 KERNELS = ("plain", "fused")
 STEPS_TIMED = 3
-SECONDS_ENOUGH = 2.0  # per candidate: a step this slow is timed once
+SECONDS_ENOUGH = 1.0  # per candidate: a step this slow is timed once
 # A candidate is rejected when its first step (warm-up) takes HOPELESS times as long as the best
 # candidate's step, or a later one BEATEN times.
 BEATEN = 1.2
@@ -70,12 +70,8 @@ def measure(
             code="training.flex-device",
         )
     if threads:
-        # First, because beside another process the candidates below would be timed with threads
-        # that wait for a core. In float32, which is not slow on any machine.
-        first = Compute(device, torch.get_num_threads())
-        first = compute_with(first, dtype=_choices(config.dtype, ("float32",))[0])
-        use(model, first)
-        _threads(first, model, batch, threads, 0.0)
+        # Beside another process the candidates would be timed with threads that wait for a core.
+        torch.set_num_threads(worth_timing(threads)[-1])
     compute = fingerprinted(Compute(device, torch.get_num_threads()))
     slower = slowdown_in_bfloat16() if device == "cpu" else 1.0
     dtypes = ("bfloat16", "float32") if slower < HOPELESS else ("float32",)

@@ -21,7 +21,8 @@ import torch
 PROBE_SIZE, PROBE_SECONDS = 1 << 16, 0.06
 # If more threads take this many times as long as fewer, they wait for a core.
 WAITING = 1.5
-SECONDS_TIMED, ROUNDS = 0.25, 2  # of real steps, for each number of threads
+# Of real steps, for each number of threads. A step that takes as long needs no other to warm up.
+SECONDS_TIMED, ROUNDS = 0.25, 2
 HOPELESS = 3.0  # a step this many times slower than the fastest is timed only once
 GAIN = 0.95  # another number of threads must take less than this share of the time
 # Steps have become slow if the median of the recent ones is this many times the usual.
@@ -121,6 +122,7 @@ def timed(step: Step, numbers: Sequence[int]) -> dict[int, float]:
             warm_up = _seconds(step)
             if warm_up > limit:
                 hopeless.add(number)
+            if warm_up > min(limit, SECONDS_TIMED):
                 times[number].append(warm_up)
                 continue
             spent = 0.0
