@@ -79,3 +79,9 @@ def test_what_is_none_is_met_with_a_name_that_is(typed: str, meant: str) -> None
         with pytest.raises(PositionError, match=f"'{typed}' .* did you mean {meant}\\?") as caught:
             function(typed)
         assert caught.value.code == "positions.unknown-name"
+
+
+@pytest.mark.parametrize("value", ["nan", "-nan", "many"])
+def test_an_option_is_a_number(value: str) -> None:
+    with pytest.raises(PositionError, match=f"base={value} must be a number"):
+        parse(f"rotary:base={value}")

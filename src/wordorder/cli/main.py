@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # see `output.end_with_reader`
         output.discard(sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as raised:
+        error = _of_user_code(raised) or raised
         code = _exit_code(error)
         if code is None:
             raise
@@ -127,6 +128,15 @@ def _unknown(name: str) -> BadInput:
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMMANDS)}"
     return BadInput(f"unknown command {name!r}: {hint}", code="cli.unknown-command")
+
+
+def _of_user_code(error: Exception) -> BadInput | None:
+    """Return what to say of an error that a user-defined embedding raised; None for others."""
+    positions = sys.modules.get("wordorder.positions")
+    if positions is None or isinstance(error, (BadInput, Failed, Refused, positions.PositionError)):
+        return None
+    sentence = positions.of_user_code(error)
+    return None if sentence is None else BadInput(sentence, code="cli.embedding-raised")
 
 
 def _exit_code(error: Exception) -> int | None:

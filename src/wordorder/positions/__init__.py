@@ -40,7 +40,7 @@ from .self_extend import SelfExtend
 from .shape import ModelShape
 from .shaw import Shaw, ShawValues
 from .sinusoidal import Sinusoidal
-from .spec import Part, Spec, foreign
+from .spec import Part, Spec, foreign, of_user_code
 from .stick_breaking import StickBreaking
 from .t5 import T5
 from .transformer_xl import TransformerXL
@@ -190,6 +190,7 @@ __all__ = [
     "find",
     "foreign",
     "index_grid",
+    "of_user_code",
     "parse",
     "wants_task_positions",
     "word_scale",

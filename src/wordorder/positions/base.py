@@ -174,6 +174,12 @@ class Position(nn.Module):
         parameters = inspect.signature(cls.__init__).parameters.values()
         return {p.name: p.default for p in parameters if p.default is not p.empty}
 
+    @classmethod
+    def required_options(cls) -> list[str]:
+        """Return the names of the constructor's keyword-only arguments without a default."""
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+
     def resolved_options(self) -> Mapping[str, Any]:
         """Return the values of options that were 0 and so depend on the trained length.
 

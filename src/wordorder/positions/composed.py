@@ -121,8 +121,13 @@ class Sum(Position):
         return sum(biases[1:], start=biases[0])
 
     def _biases(self, distance: Tensor) -> list[Tensor]:
-        biases = [p.distance_bias(distance) for p in self.biased]
-        return [bias for bias in biases if bias is not None]
+        biases = []
+        for part in self.biased:
+            bias = part.distance_bias(distance)
+            if bias is not None:
+                _check_bias(part, bias, distance)
+                biases.append(bias)
+        return biases
 
     def score(self, queries: Tensor, keys: Tensor, tables: Tables, state: State) -> Score | None:
         scores = [p.score(queries, keys, tables[i], state[i]) for i, p in enumerate(self.parts)]
@@ -166,6 +171,17 @@ class Sum(Position):
     def state(self, x: Tensor, layout: TokenLayout, previous: State) -> State:
         before = previous if previous is not None else (None,) * len(self.parts)
         return tuple(p.state(x, layout, before[i]) for i, p in enumerate(self.parts))
+
+
+def _check_bias(part: Position, bias: Tensor, distance: Tensor) -> None:
+    """Raise if a bias has a shape that would fail, or broadcast, inside of attention."""
+    expected = (part.shape.heads, *distance.shape)
+    if bias.shape != expected:
+        raise PositionError(
+            f"distance_bias of {type(part).__name__} returned the shape {tuple(bias.shape)} for "
+            f"distances {tuple(distance.shape)}: return (heads, *distance.shape), here {expected}",
+            code="positions.bias-shape",
+        )
 
 
 def _check_products(parts: tuple[Position, ...]) -> None:
@@ -333,6 +349,12 @@ def _construct(part: Part, shape: ModelShape, catalogue: Mapping[str, type[Posit
     shape = _shape_for(kind, part.name, shape)
     if part.name in catalogue:
         return kind(shape, **dict(part.options))
+    if required := kind.required_options():
+        raise PositionError(
+            f"{part.name} has options without a default, {', '.join(required)}: give each one a "
+            "default in the constructor",
+            code="positions.option-without-default",
+        )
     try:  # a user's constructor may raise anything
         instance = kind(shape, **dict(part.options))
     except PositionError:

@@ -10,18 +10,25 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import dropwhile
+from types import FrameType
 from typing import Any
 
 import torch
 
 from .aliases import ALIASES, canonical_name
 from .base import Position, PositionError
+
+OURS, TORCH = (os.path.dirname(path) for path in (os.path.dirname(__file__), torch.__file__))
+INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
 @dataclass(frozen=True)
@@ -122,17 +129,59 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
     return kind
 
 
-def as_line(error: Exception) -> str:
+def as_line(error: BaseException) -> str:
     """Return an error's type, file, line number and message on one line.
 
-    The file and line are those of the last frame outside of PyTorch.
+    The file and line are those of the last frame in a user's code that wordorder called; if there
+    is none, of the last frame outside of PyTorch.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    torch_folder = os.path.dirname(torch.__file__)
-    outside = [frame for frame in frames if not frame.filename.startswith(torch_folder)]
-    last = (outside or frames)[-1]
+    frames = [*traceback.walk_tb(error.__traceback__)]
+    outside = [frame for frame in frames if not _is_in(frame[0], TORCH)]
+    frame, line = (_user_frames(error) or outside or frames)[-1]
     message = " ".join(str(error).split())
-    return f"{type(error).__name__} at {os.path.basename(last.filename)}:{last.lineno}: {message}"
+    file = os.path.basename(frame.f_code.co_filename)
+    return f"{type(error).__name__} at {file}:{line}: {message}"
+
+
+def of_user_code(error: BaseException) -> str | None:
+    """Return a sentence on an error that a user-defined embedding raised; None for any other."""
+    name = _user_class(error)
+    return name and f"{name} raised {as_line(error)}; test it with wordorder check {name}"
+
+
+def _user_class(error: BaseException) -> str | None:
+    """Return the user-defined embedding whose code raised an error, as module.Class.
+
+    None if no user's code was running, or its class cannot be told.
+    """
+    for frame, _ in reversed(_user_frames(error)):
+        instance, module = frame.f_locals.get("self"), frame.f_globals.get("__name__")
+        if isinstance(instance, Position):
+            return f"{type(instance).__module__}.{type(instance).__qualname__}"
+        defined = [
+            kind
+            for kind in frame.f_globals.values()
+            if isinstance(kind, type) and issubclass(kind, Position) and kind.__module__ == module
+        ]
+        if len(defined) == 1:
+            return f"{module}.{defined[0].__qualname__}"
+    return None
+
+
+def _user_frames(error: BaseException) -> list[tuple[FrameType, int]]:
+    """Return the frames, with line numbers, of code that wordorder called and that is a user's."""
+    # A StopIteration inside of a generator is raised again, as the cause of a RuntimeError.
+    for each in (error.__cause__, error):
+        frames = [*traceback.walk_tb(each.__traceback__)] if each else []
+        called = [*dropwhile(lambda entry: not _is_in(entry[0], OURS), frames)]
+        if theirs := [entry for entry in called if not _is_in(entry[0], OURS, *INSTALLED)]:
+            return theirs
+    return []
+
+
+def _is_in(frame: FrameType, *folders: str) -> bool:
+    name = frame.f_code.co_filename
+    return name.startswith(("<frozen", *(folder + os.sep for folder in folders)))
 
 
 def _part(text: str, spec: str, catalogue: Mapping[str, type[Position]]) -> Part:
@@ -180,6 +229,8 @@ def _value(text: str, name: str, key: str, default: Any) -> Any:
     if isinstance(default, (int, float)):
         try:
             number = float(text)
+            if math.isnan(number):
+                raise ValueError
             return int(text) if isinstance(default, int) else number
         except ValueError:
             kind = "a whole number" if isinstance(default, int) else "a number"

@@ -281,6 +281,6 @@ def check_trust(folder: Path, model: ModelConfig, trust: bool) -> None:
     if user_defined and not trust:
         raise Refused(
             f"{folder} has the user-defined positional embedding {user_defined[0]}, whose code "
-            "would run: add --trust if you trust it",
+            "would run: add --trust if you trust it (trust=True in Python)",
             code="training.untrusted",
         )

@@ -14,6 +14,7 @@ from wordorder.errors import Refused
 from wordorder.interop.architecture import Architecture
 from wordorder.interop.holders import Holder, stock_class
 from wordorder.model import LanguageModel
+from wordorder.positions.spec import as_line
 
 from .families import FAMILIES
 from .fields import TRAINED_LENGTH
@@ -86,7 +87,8 @@ def loaded(kind: Any, folder: Path | None, *, is_export: bool = True, **options:
                 folder, dtype=torch.float32, output_loading_info=True, **options
             )
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        problem = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        what = as_line(error) if is_export else f"{type(error).__name__} {error}"
+        problem = " ".join(what.split())[:200]
         raise Refused(
             f"transformers {transformers.__version__} cannot load "
             f"{'the export' if is_export else folder} ({problem}): nothing was written",

@@ -38,7 +38,7 @@ class Finding:
         name: of the property.
         statement: the property, in a sentence.
         holds: None if the property does not apply to this embedding.
-        detail: why it does not hold or apply.
+        detail: why it does not hold or apply, or what was not tested.
     """
 
     name: str
@@ -111,16 +111,19 @@ def check(
         ]
     finally:
         torch.set_num_threads(threads)
-    return Report(str(spec), _without_repetition(_without_consequences(findings)))
+    for cause in ("initialised", "hooks"):
+        findings = _without_consequences(findings, cause)
+    return Report(str(spec), _without_repetition(findings))
 
 
-def _without_consequences(findings: list[Finding]) -> list[Finding]:
-    """Return the findings; without initial values nothing else that fails says anything."""
-    if not any(finding.name == "initialised" and finding.holds is False for finding in findings):
+def _without_consequences(findings: list[Finding], cause: str) -> list[Finding]:
+    """Return the findings; without initial values, or a tensor of the right shape and dtype from
+    each hook, nothing else that fails says anything."""
+    if not any(finding.name == cause and finding.holds is False for finding in findings):
         return findings
     return [
-        replace(finding, holds=None, detail="unknown until 'initialised' holds")
-        if finding.holds is False and finding.name != "initialised"
+        replace(finding, holds=None, detail=f"unknown until '{cause}' holds")
+        if finding.holds is False and finding.name != cause
         else finding
         for finding in findings
     ]
@@ -151,23 +154,23 @@ def _spec_of(
 
 
 def _run_check(
-    name: str, function: Callable[[Setup], None], setup: Setup, heads: tuple[int, ...]
+    name: str, function: Callable[[Setup], str | None], setup: Setup, heads: tuple[int, ...]
 ) -> Finding:
-    statement = (function.__doc__ or "").partition("\n")[0]
+    statement, note = (function.__doc__ or "").partition("\n")[0], None
     for count in heads:
         try:
-            function(_with_heads(setup, count))
+            note = function(_with_heads(setup, count))
         except NotApplicable as reason:
             return Finding(name, statement, None, str(reason))
         except CheckFailed as failure:
             return Finding(name, statement, False, f"{failure} ({_heads(count)})")
-        except Exception as error:  # raised by a user's hook: later checks may still pass
+        except (Exception, SystemExit) as error:  # of a user's hook: later checks may still pass
             hint = PAST_TABLE if _is_past_a_table(error, setup) else ""
             return Finding(name, statement, False, f"{as_line(error)}{hint} ({_heads(count)})")
-    return Finding(name, statement, True)
+    return Finding(name, statement, True, note or "")
 
 
-def _is_past_a_table(error: Exception, setup: Setup) -> bool:
+def _is_past_a_table(error: BaseException, setup: Setup) -> bool:
     """Return whether an index is out of bounds, and no longest position is declared."""
     out_of_bounds = isinstance(error, IndexError) and "out of" in str(error)
     return out_of_bounds and setup.build_default().max_position is None

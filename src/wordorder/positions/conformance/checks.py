@@ -10,7 +10,6 @@ half of the checks would pass for any code.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,9 +17,10 @@ import torch
 from torch import Tensor
 
 from .. import CATALOGUE
-from ..base import PositionError, Resettable
+from ..base import PositionError
 from ..reference_model import ReferenceCache, ReferenceModel
 from ..spec import Part, Spec
+from .creation import initialised, movable
 from .declarations import facts, hooks
 from .gradients import gradients
 from .options import options_act, variants
@@ -291,49 +291,6 @@ def _error(setup: Setup, x: Tensor, positions: Tensor, dtype: torch.dtype, case:
     return float(torch.stack(errors).max() / expected.std())
 
 
-def movable(setup: Setup) -> None:
-    """Creating it on the meta device, moving, copying, saving and loading change nothing."""
-    x, position = setup.inputs(1, 9), setup.build()
-    expected = ReferenceModel(position, setup.key_value_heads).read(x)
-    if list(position.buffers()):
-        raise CheckFailed(
-            "has a buffer, which can be rounded, saved, or uninitialised: compute it from options"
-        )
-    with torch.device("meta"):
-        moved = setup.build_default()
-    moved = moved.to_empty(device="cpu")
-    moved.load_state_dict(position.state_dict())
-    loaded = setup.build(seed=5)
-    loaded.load_state_dict(position.state_dict())
-    for case, other in (
-        ("created on the meta device, then loaded", moved),
-        ("loaded from a state dict", loaded),
-        ("copied", copy.deepcopy(position)),
-        ("cast to float64 and back", copy.deepcopy(position).double().float()),
-    ):
-        require_equal(ReferenceModel(other, setup.key_value_heads).read(x), expected, case)
-
-
-def initialised(setup: Setup) -> None:
-    """reset_parameters sets finite values, which depend on the generator only."""
-    for instance in setup.build_default().embeddings:
-        if not list(instance.parameters()):
-            continue
-        if not isinstance(instance, Resettable):
-            raise CheckFailed(f"{type(instance).__name__} has parameters but no reset_parameters()")
-        values = []
-        for _ in range(2):
-            with torch.no_grad():
-                for parameter in instance.parameters():
-                    parameter.fill_(math.nan)
-            instance.reset_parameters(torch.Generator().manual_seed(3))
-            values.append([p.detach().clone() for p in instance.parameters()])
-        if not all(torch.isfinite(value).all() for value in values[0]):
-            raise CheckFailed("reset_parameters() leaves values unchanged or not finite")
-        if not all(torch.equal(a, b) for a, b in zip(*values, strict=True)):
-            raise CheckFailed("reset_parameters() gives different values for the same generator")
-
-
 def placing(setup: Setup) -> None:
     """Training positions are ascending, and depend on the generator only."""
     position = setup.build()
@@ -356,7 +313,7 @@ def placing(setup: Setup) -> None:
         raise CheckFailed(f"a position is past max_position, {limit}")
 
 
-CHECKS: dict[str, Callable[[Setup], None]] = {
+CHECKS: dict[str, Callable[[Setup], str | None]] = {
     "hooks": hooks,
     "has effect": has_effect,
     "cached": cached,

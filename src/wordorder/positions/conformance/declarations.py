@@ -26,14 +26,6 @@ def facts(setup: Setup) -> None:
             raise CheckFailed(f"the option {name} is not stored: add self.{name} = {name}")
         _matrices(instance)
         _slopes_are_the_bias(instance)
-        if "distance_bias" in instance.active_hooks():
-            bias = instance.distance_bias(torch.arange(-4, 5).view(3, 3))
-            shape = (setup.heads, 3, 3)
-            if bias is None or bias.shape != shape or bias.dtype is not torch.float32:
-                returned = None if bias is None else f"{tuple(bias.shape)} {bias.dtype}"
-                raise CheckFailed(
-                    f"distance_bias of (3, 3) returned {returned}: return {shape} torch.float32"
-                )
         limit = instance.max_position
         if limit is not None:  # positions up to the declared limit must work
             ReferenceModel(position, setup.key_value_heads).read(
@@ -64,6 +56,18 @@ def hooks(setup: Setup) -> None:
             _check_result("transform_queries", result, queries, (2, setup.heads, time, None))
             result = instance.transform_keys(keys, tables, state)
             _check_result("transform_keys", result, keys, (2, None, time, None))
+            if "distance_bias" in instance.active_hooks():
+                _check_distance_bias(instance, setup.heads)
+
+
+def _check_distance_bias(instance: Position, heads: int) -> None:
+    """Raise if a bias has another shape than (heads, *distance.shape), or is not in float32."""
+    bias, shape = instance.distance_bias(torch.arange(-4, 5).view(3, 3)), (heads, 3, 3)
+    if bias is None or bias.shape != shape or bias.dtype is not torch.float32:
+        returned = None if bias is None else f"{tuple(bias.shape)} {bias.dtype}"
+        raise CheckFailed(
+            f"distance_bias of (3, 3) returned {returned}: return {shape} torch.float32"
+        )
 
 
 def _check_result(

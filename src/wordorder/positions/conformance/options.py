@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -67,18 +67,31 @@ def _choices(kind: type[Position]) -> dict[str, tuple[Any, ...]]:
     return {n: typing.get_args(h) for n, h in hints.items() if typing.get_origin(h) is Literal}
 
 
-def options_act(setup: Setup) -> None:
+def options_act(setup: Setup) -> str | None:
     """Every option changes outputs, training positions or gradients."""
     by_name = _by_name(setup)
+    note = _untested(setup, by_name)
     if not by_name:
-        raise NotApplicable("no option has another valid value")
+        raise NotApplicable(note or "no option has another valid value")
     for name, others in by_name.items():
         if not _has_effect(name, setup, by_name) and not _is_disabled(name, setup):
             values = " and ".join(_written(other, name) for other in others)
             raise CheckFailed(
                 f"the option {name} has no effect: outputs are the same with {values}; is a result "
-                f"cached outside of the instance, under a key without {name}?"
+                f"cached outside of the instance, under a key without {name}"
+                f"{', or does it act on later tokens only (--bidirectional)' * setup.causal}?"
             )
+    return note
+
+
+def _untested(setup: Setup, tested: Mapping[str, object]) -> str | None:
+    """Return which options of words have no values to test, and how to name them."""
+    kinds = [find(part.name, setup.catalogue) for part in setup.spec.layers[0]]
+    defaults = {name: value for kind in kinds for name, value in kind.options().items()}
+    words = [name for name, value in defaults.items() if value is None or isinstance(value, str)]
+    untested = ", ".join(name for name in words if name not in tested)
+    remedy = "annotate it with its values, as Literal['one', 'other']"
+    return f"not tested: {untested}; {remedy}" if untested else None
 
 
 def _by_name(setup: Setup) -> dict[str, list[Setup]]:
