@@ -7,6 +7,8 @@ Imports nothing, so that every package may raise these.
 
 from __future__ import annotations
 
+import sys
+
 
 class CodedError(Exception):
     """Base of these errors.
@@ -37,3 +39,19 @@ class Refused(CodedError, RuntimeError):
     """The request is possible but unsafe without consent, such as an inexact resume."""
 
     exit_code = 3
+
+
+def of_embedding(error: Exception) -> str | None:
+    """Return the message of an error that a positional embedding raised; None for any other error.
+
+    One that a user-defined embedding did not raise on purpose is told with its file and line.
+    """
+    # wordorder.positions imports no other package of ours, so it has an error class of its own. If
+    # it was raised, the module is imported already.
+    positions = sys.modules.get("wordorder.positions")
+    if positions is None or isinstance(error, BadInput | Failed | Refused):
+        return None
+    if isinstance(error, positions.PositionError):
+        return str(error)
+    sentence: str | None = positions.of_user_code(error)
+    return sentence

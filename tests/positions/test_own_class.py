@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from wordorder.cli.main import main
-from wordorder.positions import ModelShape, Position, PositionError, conformance
+from wordorder.experiments.jobs import perform
+from wordorder.positions import ModelShape, Position, PositionError, build, conformance
 from wordorder.positions.base import upcast
 from wordorder.positions.conformance import CHECKS, check
 
@@ -135,6 +136,20 @@ def test_a_model_says_where_an_embedding_failed(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: ")
     assert message.format(file=spec.replace(".Mine", ".py"), spec=spec) in said
+
+
+def test_a_job_says_where_an_embedding_failed(write, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = write(bias="{}[7]")
+
+    def work(*_: object) -> None:
+        build(spec, ModelShape(heads=2, head_dim=4)).sums[0].distance_bias(torch.arange(3))
+
+    outcome = perform({"job": {}, "how": {}, "path": ""}, work, lambda share, line: None)
+    assert outcome.error == (
+        f"{spec} raised KeyError at {spec.replace('.Mine', '.py')}:16: 7; test it with wordorder "
+        f"check {spec}"
+    )
+    assert not capsys.readouterr().err
 
 
 def test_an_iteration_that_ends_inside_of_a_check_is_found_in_the_file(write) -> None:

@@ -16,7 +16,7 @@ from importlib import import_module
 from wordorder import stopping
 from wordorder.cli import output
 from wordorder.control_characters import escaped
-from wordorder.errors import BadInput, Failed, Refused
+from wordorder.errors import BadInput, Failed, Refused, of_embedding
 from wordorder.version import __version__
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.discard(sys.stdout.fileno())
         return 0
     except Exception as raised:
-        error = _of_user_code(raised) or raised
+        message = of_embedding(raised)
+        error = raised if message is None else BadInput(message, code="cli.embedding-raised")
         code = _exit_code(error)
         if code is None:
             raise
@@ -130,26 +131,12 @@ def _unknown(name: str) -> BadInput:
     return BadInput(f"unknown command {name!r}: {hint}", code="cli.unknown-command")
 
 
-def _of_user_code(error: Exception) -> BadInput | None:
-    """Return what to say of an error that a user-defined embedding raised; None for others."""
-    positions = sys.modules.get("wordorder.positions")
-    if positions is None or isinstance(error, (BadInput, Failed, Refused, positions.PositionError)):
-        return None
-    sentence = positions.of_user_code(error)
-    return None if sentence is None else BadInput(sentence, code="cli.embedding-raised")
-
-
 def _exit_code(error: Exception) -> int | None:
     """Return the exit code of an error that is not a bug; None for a bug."""
     if isinstance(error, BadInput | Failed | Refused):
         return error.exit_code
     if isinstance(error, OSError):  # not handled elsewhere: a full disk, no permission
         return BadInput.exit_code if error.errno in FROM_FILE_NAMES else Failed.exit_code
-    # wordorder.positions imports no other package of ours, so it has an error class of its own. If
-    # it was raised, the module is imported already.
-    positions = sys.modules.get("wordorder.positions")
-    if positions is not None and isinstance(error, positions.PositionError):
-        return BadInput.exit_code
     return None
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.atomic import cannot_write, write_text
-from wordorder.errors import BadInput, Failed, Refused
+from wordorder.errors import BadInput, Failed, Refused, of_embedding
 from wordorder.folders import has_keys
 
 SECONDS_TO_SAVE = 60.0  # what a job has after Ctrl-C before its process is killed
@@ -151,8 +151,11 @@ def perform(order: Mapping[str, Any], function: Callable[[Any, Tell], Any], tell
     except (BadInput, Failed, Refused) as error:
         return Outcome(error=" ".join(str(error).split()))
     except Exception as error:
-        traceback.print_exc(file=sys.stderr)
-        return Outcome(error=" ".join(f"{type(error).__name__}: {error}".split()))
+        message = of_embedding(error)
+        if message is None:
+            traceback.print_exc(file=sys.stderr)
+            message = f"{type(error).__name__}: {error}"
+        return Outcome(error=" ".join(message.split()))
     return Outcome(result, seconds=seconds)
 
 
