@@ -162,6 +162,14 @@ def test_an_embedding_that_ends_the_program_is_broken(write) -> None:
     assert report.broken == ["hooks"] and "SystemExit at own" in str(report)
 
 
+def test_a_module_without_a_class_is_told_how_to_name_one(
+    write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = write().removesuffix(".Mine")
+    assert main(["positions", module]) == 2
+    assert f"name a class in {module}.py, as {module}.Class" in capsys.readouterr().err
+
+
 def test_an_option_without_a_default_is_named(write, capsys: pytest.CaptureFixture[str]) -> None:
     spec = write(star="/, *, amount, ")
     assert main(["check", spec]) == 2

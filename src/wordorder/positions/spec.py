@@ -100,6 +100,8 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
         hint = f"use one of {', '.join(catalogue)}"
         if near:
             hint = f"did you mean {canonical_name(near[0])}?"
+        elif os.path.isfile(f"{name}.py"):
+            hint = f"name a class in {name}.py, as {name}.Class"
         raise PositionError(
             f"{name!r}{where} is not a positional embedding: {hint}", code="positions.unknown-name"
         )
