@@ -139,7 +139,9 @@ def test_work_of_another_machine_in_a_dtype_that_is_slow_here_is_told_of(
     said: list[str] = []
     other = recorded(dtype=dtype, processor="Z80")
     compute.check_same(other, TrainConfig(), True, said.append)
-    assert any("takes 50 times as long as in float32" in line for line in said) == warned
+    assert (
+        any("takes 50 times as long in bfloat16 as in float32" in line for line in said) == warned
+    )
     said.clear()
     compute.check_same(recorded(dtype=dtype), TrainConfig(), False, said.append)
     assert not said  # it is slow here, and was

@@ -215,9 +215,9 @@ def warn_of_slow_dtype(compute: Compute, say: Callable[[str], None]) -> None:
         slower = slowdown_in_bfloat16()
         if slower >= HOPELESS:
             say(
-                f"this continues in bfloat16, as it was begun on another machine, and on this one "
-                f"a product in bfloat16 takes {slower:.0f} times as long as in float32: what is "
-                "begun here, in another folder, is much faster"
+                "this continues in bfloat16, which was fastest on the machine where it was begun; "
+                f"on this one a product takes {slower:.0f} times as long in bfloat16 as in "
+                "float32: starting over, in another folder, is faster"
             )
 
 

@@ -117,8 +117,11 @@ def check(
 
 
 def _without_consequences(findings: list[Finding], cause: str) -> list[Finding]:
-    """Return the findings; without initial values, or a tensor of the right shape and dtype from
-    each hook, nothing else that fails says anything."""
+    """Return the findings, where other failures are unknown if the property `cause` is broken.
+
+    Without initial values, or a tensor of the right shape and dtype from each hook, they say
+    nothing.
+    """
     if not any(finding.name == cause and finding.holds is False for finding in findings):
         return findings
     return [

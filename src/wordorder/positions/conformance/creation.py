@@ -47,8 +47,10 @@ def movable(setup: Setup) -> None:
 
 @contextmanager
 def _linspace_on_the_cpu() -> Iterator[None]:
-    """Create tensors of torch.linspace on the CPU unless a device is named, as transformers does
-    while it creates a model on the meta device."""
+    """Let torch.linspace create tensors on the CPU unless a device is named.
+
+    transformers does so while it creates a model on the meta device.
+    """
     linspace = torch.linspace
     torch.linspace = lambda *values, **how: linspace(*values, **{"device": "cpu", **how})
     try:
