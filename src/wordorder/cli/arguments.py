@@ -161,7 +161,8 @@ def _as_spelled(error: WrongSetting, options: type) -> WrongSetting:
     """Return the error with the option as it is typed: --learning-rate, or RUN."""
     how = next((how for name, _, how in _annotations(options) if name == error.name), ())
     if tyro.conf.Positional in how:
-        return error.spelled(_spelling(error.name, how, "metavar"))
+        metavar = _spelling(error.name, how, "metavar")  # such as [DATA ...]
+        return error.spelled(metavar.strip("[]").removesuffix(" ..."))
     return error.spelled(f"--{_spelling(error.name, how).replace('_', '-')}")
 
 
