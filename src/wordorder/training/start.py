@@ -44,6 +44,7 @@ from wordorder.training.display import Display
 from wordorder.training.follower import lead
 from wordorder.training.initial_run import with_initial_run
 from wordorder.training.initial_weights import weights_of
+from wordorder.training.moved_text import check_not_moved, resuming
 from wordorder.training.plan import (
     Plan,
     Timing,
@@ -240,6 +241,7 @@ def resume_in_held_folder(
         timing = Timing.from_dict(planned)
     if texts:
         config = with_moved_texts(config, texts)
+    check_not_moved(config, folder, f"say where it is: {resuming(folder)}")
     check_trust(folder, config.model, trust)
     ranks.check_batch_size(config.batch_size)
     ranks_before = compute.ranks
