@@ -335,8 +335,9 @@ def _stopped(training: Training, folder: Path) -> str:
     """Return the message after a stop: up to which step the run is saved."""
     if is_set_aside(folder) or not is_usable(folder, RUN):
         return f"stopped before the first checkpoint: {_left(folder)}"
-    done = "stopped" if training.saved < training.done else "stopped and saved"
-    saved = "" if training.saved == training.done else f", saved at step {training.saved}"
+    newest = max(training.saved, checkpoints.newest_step(folder / "training"))
+    done = "stopped" if newest < training.done else "stopped and saved"
+    saved = "" if newest == training.done else f", saved at step {newest}"
     return (
         f"{done} at step {training.done} of {training.steps}{saved}: "
         f"resume with wordorder train --resume {shlex.quote(str(folder))}"
