@@ -213,3 +213,42 @@ def test_an_option_that_changes_nothing_is_refused(
     assert main(words.split()) == 2
     assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+PATHS = (
+    *("train --data", "train --data c.yaml", "train --validation-data", "train --development-data"),
+    *("train --init", "train --resume", "train --out", "train --config", "train --tokenizer"),
+    *("train --find-learning-rate --data", "compare --data", "compare --out", "compare --config"),
+    *("data", "data --store", "data --tokenizer", "eval", "eval r --data", "eval r --tasks-path"),
+    *("generate", "generate r --prompt-file", "probe", "probe r --data", "probe r --pairs"),
+    *("extend", "extend r --data", "extend r --out", "extend r --parent", "export r --to hf --out"),
+    *("import", "import d --out", "explain", "tasks --out", "studio", "studio --folder"),
+    *("claims --data", "claims --words", "claims --languages", "claims --questions"),
+    *("claims --out", "words", "words v.txt --questions", "words v.txt --sentences"),
+    *("words v.txt --picture", "words v.txt --export", "words train --data"),
+)
+
+
+@pytest.mark.parametrize("typed", PATHS)
+def test_an_empty_path_is_not_the_current_folder(
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("private: words\n", encoding="utf-8")
+    words = typed.split()
+    assert main([*words, "", *(["--out", "v"] if "words train" in typed else [])]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and ("'']: it must be " in line or "'': it must be " in line)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_a_path_of_a_configuration_is_not_empty(tmp_path: Path) -> None:
+    from wordorder.training.config import TrainConfig, whole_paths
+
+    for name in ("data", "validation_data"):
+        with pytest.raises(WrongSetting, match="it must be a file, a folder, python-docs"):
+            TrainConfig(**{name: ("",)})
+    assert whole_paths(("",)) == ("",)
+    path = tmp_path / "c.yaml"
+    path.write_text('out: ""\n', encoding="utf-8")
+    assert main(["train", "--config", str(path)]) == 2

@@ -51,6 +51,17 @@ class Spelled:
     meaning: str
 
 
+@dataclass(frozen=True)
+class NotEmpty:
+    """An annotation for text that must not be empty: as a path, "" would be the current folder.
+
+    Args:
+        meaning: what the text is, for messages.
+    """
+
+    meaning: str
+
+
 Positive = Annotated[int, Ge(1)]
 Repetitions = Annotated[int, Interval(ge=1, le=10_000)]  # runs that differ in their seed
 Threads = Annotated[int, Interval(ge=0, le=1024)]  # threads or processes
@@ -75,6 +86,11 @@ WordCount = Annotated[
 ByteCount = Annotated[
     str, Spelled(r"(?=[\d.]*[1-9])\d{1,9}(\.\d{1,3})?[KMGT]B", "a size such as 500MB or 2GB")
 ]
+PathName = Annotated[str, NotEmpty("a path (. is the current folder)")]
+DataName = Annotated[
+    str, NotEmpty("a file, a folder, python-docs or hf:NAME (. is the current folder)")
+]
+TokenizerName = Annotated[str, NotEmpty("bpe, bytes, characters, or the path of a tokenizer.json")]
 Device = Annotated[str, Spelled(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, cuda, cuda:1 or mps")]
 
 
@@ -197,7 +213,8 @@ def _fitted(hint: Any, value: Any) -> Any:
     fitted = _of_type(kind, limits, value)
     if fitted is None:
         allowed = _limits(limits)
-        type_name = [] if kind is str and allowed else [_type(kind)]
+        is_spelled = any(isinstance(limit, Spelled) for limit in limits)
+        type_name = [] if is_spelled else [_type(kind)]
         raise ValueError(", ".join([*type_name, *([allowed] if allowed else [])]))
     if kind is int and abs(fitted) > LARGEST:
         raise ValueError(f"at most {LARGEST:,}")
@@ -235,7 +252,7 @@ def _type_and_limits(hint: Any) -> tuple[Any, list[Any]]:
         return hint, []
     kind, *metadata = get_args(hint)
     groups = ([*item] if isinstance(item, GroupedMetadata) else [item] for item in metadata)
-    known = (*BOUNDS, Spelled)
+    known = (*BOUNDS, Spelled, NotEmpty)
     return kind, [limit for group in groups for limit in group if isinstance(limit, known)]
 
 
@@ -313,7 +330,7 @@ def _limits(limits: list[Any]) -> str:
         return f"from {limits[0].ge:,} to {limits[1].le:,}"
     return " and ".join(
         limit.meaning
-        if isinstance(limit, Spelled)
+        if isinstance(limit, Spelled | NotEmpty)
         else f"{BOUNDS[type(limit)][0]} {_bound(limit):,}"
         for limit in limits
     )
@@ -322,6 +339,8 @@ def _limits(limits: list[Any]) -> str:
 def _holds(limit: Any, value: Any) -> bool:
     if isinstance(limit, Spelled):
         return re.fullmatch(limit.pattern, value) is not None
+    if isinstance(limit, NotEmpty):
+        return bool(value)
     holds: bool = BOUNDS[type(limit)][1](value, _bound(limit))
     return holds
 

@@ -13,6 +13,7 @@ import pytest
 import tyro
 
 from wordorder.cli.arguments import parse, typed_names
+from wordorder.cli.main import main
 from wordorder.errors import BadInput
 from wordorder.settings import Positive, Rate, check
 
@@ -161,6 +162,44 @@ def test_errors_of_the_parser_have_codes(typed: str, code: str, part: str) -> No
     with pytest.raises(BadInput) as caught:
         parse(Flags, typed.split(), command="wordorder x")
     assert caught.value.code == code and part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("train --lr 1e-3", "--lr: did you mean --learning-rate?"),
+        ("train --lr=1e-3", "--lr: did you mean --learning-rate?"),
+        ("train --block_size 64", "--block_size: did you mean --trained-length?"),
+        ("train --block-size 64", "--block-size: did you mean --trained-length?"),
+        ("train --n_layer 2", "--n_layer: did you mean --layers?"),
+        ("train --n_head 2", "--n_head: did you mean --heads?"),
+        ("compare --n_embd 2", "--n_embd: did you mean --width?"),
+        ("train --max_iters 2", "--max_iters: did you mean --steps?"),
+        ("train --epochs 2", "the length of a run is set by --steps, --tokens or --time"),
+        ("train --num_train_epochs 2", "is set by --steps, --tokens or --time"),
+        ("export r --format gguf", "--format: did you mean --to?"),
+        ("words train --data a --out b --epoch 2", "did you mean --epochs?"),
+    ],
+)
+def test_usual_names_of_other_tools_are_known(
+    typed: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(typed.split()) == 2
+    line = capsys.readouterr().err
+    assert "has no option --" in line and hint in line
+
+
+@pytest.mark.parametrize("typed", ["generate r --lr 2", "extend r --format gguf"])
+def test_a_command_without_the_option_meant_is_not_said_to_have_it(
+    typed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(typed.split()) == 2
+    line = capsys.readouterr().err
+    assert "has no option --" in line and "--learning-rate" not in line and "--to?" not in line
+
+
+def test_a_text_after_two_hyphens_is_no_option_of_other_tools() -> None:
+    assert parse(Outer, ["r", "--", "--lr"], command="x").prompt == "--lr"
 
 
 def test_a_tyro_without_parse_errors_as_data_gives_the_general_message(

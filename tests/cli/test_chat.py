@@ -155,6 +155,31 @@ def test_an_answer_that_is_cut_is_marked(
     assert out == "ye\n" and "cut after 2 tokens" in err
 
 
+def test_an_answer_without_a_token_is_explained(
+    runs: dict[str, Path],
+    typed: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    typed("hi")
+    monkeypatch.setattr(module, "generate_text", lambda *_, **__: iter([""]))
+    assert chat(runs["chat"]) == 0
+    assert "the model ended its answer at once: " in capfd.readouterr().err
+
+
+def test_a_line_that_is_not_utf_8_has_one_number(
+    runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed("hi", b"un caf\xe9 noir")
+    assert chat(runs["chat"]) == 2
+    err = capfd.readouterr().err
+    assert "standard input, line 2 is not UTF-8: byte 0xe9 at offset 6; convert it" in err
+    typed("hi", "été noir, ".encode() * 50 + b"\xff" + "été noir, ".encode() * 50)
+    assert chat(runs["chat"]) == 2
+    err = capfd.readouterr().err
+    assert "in standard input, line 2 is not UTF-8, the first at offset 600: remove it" in err
+
+
 def interrupted(error: BaseException) -> Any:
     def pieces(*_: Any, **__: Any) -> Iterator[str]:
         yield "y"

@@ -112,6 +112,18 @@ def test_samples_are_shown_and_kept_without_control_characters(
     assert report._samples([{"step": 3, "sample": CONTROLS}]) == f"--- after step 3\n{ESCAPES}\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [("", "(the model ended the text at once)"), (" \n", "(the model wrote whitespace alone)")],
+)
+def test_a_sample_without_a_word_is_explained(
+    text: str, note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Terminal().sample({"sample": text})
+    assert capsys.readouterr().err == f"  {note}\n"
+    assert report._samples([{"step": 3, "sample": text}]) == f"--- after step 3\n{note}\n\n"
+
+
 def test_the_beginning_of_a_corpus_is_shown_without_control_characters(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -236,7 +236,7 @@ def test_a_folder_with_the_name_of_an_embedding_is_given_as_a_path(
     assert main(["positions", "t5", "--picture"]) == 0
     assert capsys.readouterr().out == "position-t5.png\n"
     assert main(["positions", "./t5", "--picture"]) == 2
-    assert "not a complete run folder" in capsys.readouterr().err
+    assert "is not a run: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
@@ -67,6 +68,30 @@ def extended(to: int) -> None:
     config["extension"] = {"method": "yarn", "from_length": 16, "to_length": to}
     config["model"]["trained_length"] = to
     path.write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("", "a prompt, or another --seed"),
+        ("The", "another prompt, or another --seed"),
+        ("The --temperature 0", "another prompt, or a --temperature above 0"),
+        ("--stop a", None),
+    ],
+)
+def test_a_text_without_a_token_is_explained(
+    words: str, advice: str | None, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(model: object, prompt: object, sampling: object, until: Any, **_: Any) -> Any:
+        until.found = advice is None
+        yield ""
+
+    monkeypatch.setattr(command, "generate_text", ended)
+    assert main(["generate", "r", *words.split(), "--max-tokens", "4"]) == 0
+    lines = said()[1]
+    assert lines[0].startswith("no tokens, ")
+    assert lines[1:] == ([f"the model ended the text at once: try {advice}"] if advice else [])
 
 
 @pytest.mark.usefixtures("here")

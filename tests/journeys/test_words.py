@@ -165,7 +165,7 @@ def test_a_table_is_trained_and_asked(here: Path, capsys: pytest.CaptureFixture[
         (["v.txt", "a b", "--sentences", "q.txt"], "--sentences needs a run"),
         (["broken.txt", "a"], "broken.txt, line 3: a word and 1 number, but line 1 announces 2"),
         (["v.txt", "--countt", "3"], "did you mean --count?"),
-        (["."], "is not a complete run folder: config.json is missing"),
+        (["."], "is not a run: it has no file of one, such as config.json"),
         (["train", "--data", "v.txt", "--out", "no/v.txt"], "the folder no does not exist"),
         (["train", "--data", "v.txt", "--out", "t.txt", "--epochs", "0"], "--epochs is 0"),
     ],

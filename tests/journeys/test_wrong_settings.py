@@ -5,6 +5,7 @@ A run that was there before, which --overwrite was to replace, is there afterwar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 import wordorder as wo
+from wordorder.cli.config_file import read_config_file
 from wordorder.cli.main import main
 from wordorder.cli.options.train import read_options
 from wordorder.errors import BadInput
@@ -151,6 +153,9 @@ def test_a_value_that_cannot_be(
         ("sample_prompt: no", "sample_prompt in c.yaml is false: it must be text"),
         ('out: "a\\0b"', "it must be text without null bytes"),
         ("learning_rte: 1", "unknown option 'learning_rte': did you mean learning_rate?"),
+        ("seed: 190:20:30", "seed in c.yaml is '190:20:30': it must be a whole number"),
+        ("clip: 1:30.5", "clip in c.yaml is '1:30.5': it must be a finite number"),
+        ("seed: 2\n<<: {steps: 3}", "--config c.yaml, line 2: the merge key << has no use"),
         ("zzzzz: 1", "unknown option 'zzzzz': wordorder train --help lists them"),
         ("auto_size: true", "auto_size in c.yaml: this command has no such option"),
         ("preset: huge", "preset in the --config file is huge: it must be auto or one of nano"),
@@ -172,6 +177,21 @@ def test_a_value_that_cannot_be(
 def test_a_file_that_cannot_be(refused: Refused, finished: Path, text: str, said: str) -> None:
     (finished / "c.yaml").write_text(text, encoding="utf-8")
     assert said in refused("--config", "c.yaml", base=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("010", 10), ("08", 8), ("-010", -10), ("0o10", 8), ("0x10", 16), ("0b11", 3), ("+3", 3)),
+        *(("1_000", 1000), ("0", 0), ("1.5", 1.5), (".5", 0.5), ("1.", 1.0), ("1.0e3", 1000.0)),
+        *(("1e-3", "1e-3"), ("1e3", "1e3"), ("190:20:30", "190:20:30"), ("on", True)),
+        *(("no", False), ("yes", True), ("'010'", "010"), ("~", None), (".inf", math.inf)),
+    ],
+)
+def test_numbers_of_a_file_are_those_of_yaml_1_2(tmp_path: Path, text: str, number: Any) -> None:
+    (tmp_path / "c.yaml").write_text(f"value: {text}\n", encoding="utf-8")
+    value = read_config_file(str(tmp_path / "c.yaml"))["value"]
+    assert value == number and type(value) is type(number)
 
 
 def test_what_yaml_reads_otherwise_is_taken_as_it_was_meant() -> None:

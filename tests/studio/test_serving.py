@@ -64,7 +64,7 @@ def test_bad_input_is_one_line(
         assert main(["studio", "--no-browser", "--port", port]) == 2
         assert f"port {port} is in use" in capsys.readouterr().err
     assert main(["studio", "--no-browser", str(tmp_path)]) == 2
-    assert "not a complete run folder" in capsys.readouterr().err
+    assert "is not a run: " in capsys.readouterr().err
     assert main(["studio", "--no-browser", "--host", "no.such.host.invalid"]) == 2
     assert "cannot listen" in capsys.readouterr().err
 

@@ -237,9 +237,15 @@ def test_files_that_are_none(write: Write, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "again").symlink_to(".")
-    assert message(tmp_path).startswith("text.empty-folder: ")
+    told = message(tmp_path)
+    assert told.startswith("text.empty-folder: ") and " and 1 more are not files and were" in told
     write("a.txt", "one")
     assert texts(tmp_path) == ["one"]
+    (tmp_path / "gone.txt").symlink_to("nowhere.txt")
+    notes = load_corpus(str(tmp_path)).notes
+    assert notes[-1].startswith(
+        f"{tmp_path / 'gone.txt'} and 2 more are not files and were skipped"
+    )
     assert message(tmp_path / "pipe").startswith("text.not-a-regular-file: ")
     assert message(tmp_path / "loop").startswith("text.cannot-read: ")
     assert message("").startswith("text.no-data: ")

@@ -247,3 +247,26 @@ def test_chats_are_made_text_by_the_command_that_is_named(write: Write) -> None:
     told = message(write("a.json", json.dumps([{"messages": ["a"]}])), field="messages")
     assert told.startswith("text.value-not-text: a.json, row 1: field 'messages' is list")
     assert "join its parts" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "place"),
+    [
+        ("a.jsonl", '{"text": "a"}\n{"text":"first","text":"second"}', "line 2: the key 'text'"),
+        ("a.jsonl", '{"te\\u0078t" : "first", "text" :"second"}', "line 1: the key 'text'"),
+        ("a.jsonl", '{"text": "a", "m": [{"n": 1}, {"n": 1, "n": 2}]}', "line 1: the key 'n'"),
+        ("a.ndjson", '{"text": "a", "a b": 1, "a b": 2}', "line 1: the key 'a b'"),
+        ("a.json", '[{"text": "a"},\n {"text": "first",\n"text": "b"}]', "line 3: the key 'text'"),
+        ("a.json", '{"text": "a"}\n{"text": "b", "text": "c"}', "line 2: the key 'text'"),
+        ("a.json", '{"text": "b", "text": "c"}\n{"text": "a"}', "line 1: the key 'text'"),
+    ],
+)
+def test_a_repeated_key_loses_no_text(write: Write, name: str, data: str, place: str) -> None:
+    told = message(write(name, data))
+    assert told.startswith(f"text.json-repeated-key: {name}, {place} occurs twice in one object")
+
+
+def test_keys_that_are_not_of_one_object_are_no_repetition(write: Write) -> None:
+    data = r'{"text": "\"text\": {", "a": {"text": [1]}, "b": [{"text": 1}, {"text": 2}]}'
+    assert len(texts(write("a.jsonl", f"{data}\n{data}"))) == 2
+    assert texts(write("a.json", f"[{data}]")) == ['"text": {']

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from wordorder import stopping
 from wordorder.errors import Failed
-from wordorder.training import checkpoints
+from wordorder.training import checkpoints, start
 from wordorder.training.background import BackgroundWriter
 from wordorder.training.training import Training
 
@@ -31,6 +35,47 @@ def test_one_function_at_a_time() -> None:
     assert calls == [True, "second"]
 
 
+def test_a_wait_that_was_interrupted_waits_again() -> None:
+    writer, release, calls = BackgroundWriter(), threading.Event(), []
+    writer.start(lambda: calls.append(release.wait(WAIT)))
+    with stopping.handling(ctrl_c=True), pytest.raises(KeyboardInterrupt):
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        writer.wait()
+    writer.check()  # it has not ended
+    threading.Timer(0.2, release.set).start()
+    writer.wait()
+    assert calls == [True]
+
+
+def test_two_interrupts_name_the_checkpoint_that_was_being_written(
+    tiny: Callable[..., TinyRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, save_file, seen = tiny("run", checkpoint_every=100), checkpoints.save_file, []
+
+    def slow(tensors: dict[str, Any], path: Path) -> None:
+        if path.parent.name == "step-00000003":
+            for _ in range(2):  # the second and the third Ctrl-C
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.3)
+        save_file(tensors, path)
+
+    def before_step(training: Training) -> None:
+        seen[:] = [training]
+        if training.done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(checkpoints, "save_file", slow)
+    with pytest.raises(KeyboardInterrupt):
+        run.go(Clock(lambda _: 1.0), steps=10, before_step=before_step)
+    (training,) = seen
+    assert training.saved == training.done == 3
+    assert checkpoints.load(run.folder / "training").step == 3
+    monkeypatch.setattr(start, "is_usable", lambda folder, kind: True)
+    training.saved = 0  # a kill between the checkpoint and this assignment
+    message = start._stopped(training, run.folder)
+    assert message.startswith("stopped and saved at step 3 of 10: resume with wordorder train")
+
+
 @pytest.mark.parametrize("raising", ["wait", "check", "start"])
 def test_an_error_is_raised_once_by_the_next_call(raising: str) -> None:
     def full() -> None:
@@ -39,7 +84,7 @@ def test_an_error_is_raised_once_by_the_next_call(raising: str) -> None:
     writer = BackgroundWriter()
     writer.start(full)
     if raising == "check":
-        writer._thread.join()
+        writer._ended.wait(WAIT)
     with pytest.raises(OSError, match="No space left"):
         writer.start(lambda: None) if raising == "start" else getattr(writer, raising)()
     writer.wait()

@@ -55,7 +55,16 @@ def test_a_run_whose_text_was_moved_is_resumed_with_its_new_name(
     (tmp_path / "before").rename(tmp_path / "after")
     monkeypatch.chdir(tmp_path / "after")
     assert main(["train", "--resume", "run"]) == 2
-    assert f"no such file or folder: {tmp_path / 'before/a.txt'}" in capsys.readouterr().err
+    no_longer = f"no longer at {tmp_path / 'before/a.txt'}: if it was moved, "
+    command = "wordorder train --resume run --data NEWPATH"
+    assert capsys.readouterr().err.endswith(f"{no_longer}say where it is: {command}\n")
+    for measuring in (["eval", "run"], ["probe", "run"]):
+        assert main(measuring) == 2
+        assert f"{no_longer}let the run record where it is: {command}; or give any text with " in (
+            capsys.readouterr().err
+        )
+    assert main(["extend", "run", "--to", "2x"]) == 2
+    assert capsys.readouterr().err.endswith(f"{no_longer}add --data NEWPATH\n")
     (tmp_path / "after/other.txt").write_text(TEXT * 2, encoding="utf-8")
     assert main(["train", "--resume", "run", "--data", "other.txt"]) == 3
     assert "the text of" in capsys.readouterr().err
@@ -75,5 +84,8 @@ def test_a_moved_mixture_keeps_its_weights(tmp_path: Path) -> None:
     for other in ((shares[0],), (f"{tmp_path / 'a.txt'}=0.9", f"{tmp_path / 'c.txt'}=0.1")):
         with pytest.raises(BadInput, match="give the same number of names with the same weights"):
             resume(run.folder, texts={"data": other})
+    with pytest.raises(BadInput, match="is no longer at") as caught:
+        resume(run.folder)
+    assert str(caught.value).endswith(f" --data {shares[0]} NEWPATH=0.5")
     moved = (shares[0], f"{tmp_path / 'c.txt'}=0.5")
     assert resume(run.folder, texts={"data": moved}).config["training"]["data"] == list(moved)

@@ -120,6 +120,20 @@ def test_a_run_without_its_tokenizer_is_not_resumed(run: Path) -> None:
     assert caught.value.code == "training.record-missing"
 
 
+def test_a_folder_without_a_file_of_a_run_is_not_one(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    for read in (wo.load, wo.resume):
+        with pytest.raises(BadInput, match="is not a run: it has no file of one") as caught:
+            read(tmp_path)
+        assert caught.value.code == "training.not-a-run"
+        assert "--overwrite" not in str(caught.value)
+    (tmp_path / "runs/a").mkdir(parents=True)
+    (tmp_path / "runs/a/model.safetensors").touch()
+    for read in (wo.load, wo.resume):
+        with pytest.raises(BadInput, match="is a folder of runs, not a run: give one of") as caught:
+            read(tmp_path)
+
+
 def test_weights_of_another_shape_are_named(run: Path) -> None:
     path = run / "model.safetensors"
     save_file({**load_file(path), "embedding.weight": torch.zeros(3, 3)}, path)

@@ -31,8 +31,8 @@ def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
         Run.load(tmp_path)
 
 
-def test_a_folder_with_no_runs_says_what_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
+def test_a_run_with_a_file_missing_says_which(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").touch()
     with pytest.raises(BadInput, match=r"config.json is missing") as caught:
         Run.load(tmp_path)
     assert caught.value.code == "training.incomplete-run"

@@ -31,6 +31,22 @@ from wordorder.settings import WrongSetting, check, checked
 
 Options = TypeVar("Options")
 REGISTRY = ConstructorRegistry()
+# Options of nanoGPT, Hugging Face and other tools: their names, the options of ours that a command
+# needs for the hint, and the hint.
+USUAL_NAMES = (
+    ("lr", "--learning-rate", "did you mean --learning-rate?"),
+    ("block-size context-length seq-len", "--trained-length", "did you mean --trained-length?"),
+    ("n-layer n-layers num-layers", "--layers", "did you mean --layers?"),
+    ("n-head n-heads num-heads", "--heads", "did you mean --heads?"),
+    ("n-embd d-model hidden-size", "--width", "did you mean --width?"),
+    ("max-iters max-steps", "--steps", "did you mean --steps?"),
+    (
+        "epochs num-epochs num-train-epochs",
+        "--steps --tokens --time",
+        "the length of a run is set by --steps, --tokens or --time",
+    ),
+    ("format", "--to --dtype", "did you mean --to?"),  # not the --to of extend, a length
+)
 
 
 @REGISTRY.primitive_rule
@@ -76,6 +92,9 @@ def parse(
     Raises:
         BadInput: an option is unknown, missing, or has an invalid value.
     """
+    for word in takewhile(lambda word: word != "--", arguments):
+        if _usual_hint(word, options):  # before tyro, which names a missing option first
+            raise _unknown(word, options, command, arguments)
     try:
         with (
             redirect_stderr(io.StringIO()),
@@ -161,7 +180,8 @@ def _as_spelled(error: WrongSetting, options: type) -> WrongSetting:
     """Return the error with the option as it is typed: --learning-rate, or RUN."""
     how = next((how for name, _, how in _annotations(options) if name == error.name), ())
     if tyro.conf.Positional in how:
-        return error.spelled(_spelling(error.name, how, "metavar"))
+        metavar = _spelling(error.name, how, "metavar")  # such as [DATA ...]
+        return error.spelled(metavar.strip("[]").removesuffix(" ..."))
     return error.spelled(f"--{_spelling(error.name, how).replace('_', '-')}")
 
 
@@ -241,9 +261,21 @@ def _unknown(word: str, options: type, command: str, arguments: Sequence[str]) -
         )
     near = [] if " " in option else difflib.get_close_matches(option, flags, n=1)
     hint = f"did you mean {near[0]}?" if near else f"{command} --help lists the options"
-    if not near and any(tyro.conf.Positional in how for _, _, how in _annotations(options)):
+    if usual := _usual_hint(word, options):
+        hint = usual
+    elif not near and any(tyro.conf.Positional in how for _, _, how in _annotations(options)):
         hint += "; put -- before a text that begins with a hyphen"
     return BadInput(f"{command} has no option {option}: {hint}", code="cli.unknown-option")
+
+
+def _usual_hint(word: str, options: type) -> str:
+    """Return the hint for an option that other tools have; "" for any other word."""
+    name = word.partition("=")[0].replace("_", "-")
+    for names, needed, hint in USUAL_NAMES:
+        if word.startswith("--") and name[2:] in names.split():
+            flags = _flags(options)
+            return hint if name not in flags and set(needed.split()) <= {*flags} else ""
+    return ""
 
 
 def _flags(options: type) -> list[str]:

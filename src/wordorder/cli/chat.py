@@ -99,7 +99,7 @@ def _lines() -> Iterator[str]:
                 print(file=sys.stderr)
                 return
     for number, data in enumerate(sys.stdin.buffer, start=1):
-        yield decode(data, f"standard input, line {number}")
+        yield decode(data, f"standard input, line {number}", is_line=True)
 
 
 class _Session:
@@ -152,7 +152,9 @@ class _Session:
             for piece in generate_text(self.model, prompt, sampling, until, use_cache=self.cache):
                 written.append(piece)
                 write(piece)
-            if len(written) > most and not until.found:
+            if len(written) == 1 and not until.found:
+                note = "the model ended its answer at once: put the line in other words"
+            elif len(written) > most and not until.found:
                 note = f"the answer was cut after {counted(most, 'token')}"
         except KeyboardInterrupt as error:
             if isinstance(error, Stopped):  # a signal that ends the command

@@ -23,7 +23,7 @@ from wordorder.control_characters import escaped
 from wordorder.errors import BadInput
 from wordorder.model.config import VocabularySize
 from wordorder.numerals import counted
-from wordorder.settings import ByteCount, NotNegative
+from wordorder.settings import ByteCount, DataName, NotNegative, PathName, TokenizerName
 from wordorder.table import Table
 from wordorder.text.chat_template import ChatTemplate, check_no_template, template_for
 from wordorder.text.corpus import BUILT_IN, Corpus, merged
@@ -67,19 +67,19 @@ class DataOptions:
         json: print one JSON object instead of tables.
     """
 
-    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[DATA ...]")] = (
-        BUILT_IN,
-    )
+    data: Annotated[
+        tuple[DataName, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[DATA ...]")
+    ] = (BUILT_IN,)
     field: str = "text"
     most_bytes: ByteCount = "200MB"
-    tokenizer: str = "bpe"
+    tokenizer: TokenizerName = "bpe"
     vocabulary_size: VocabularySize = 4096
     validation_fraction: ValidationFraction = 0.1
     development_fraction: DevelopmentFraction = 0.04
-    validation_data: tuple[str, ...] = ()
-    development_data: tuple[str, ...] = ()
+    validation_data: tuple[DataName, ...] = ()
+    development_data: tuple[DataName, ...] = ()
     chat_template: TemplateName = "auto"
-    store: str | None = None
+    store: PathName | None = None
     processes: NotNegative = 0
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 

@@ -247,6 +247,10 @@ def _write(
     rate = tokens / seconds
     if not quiet:
         _say(f"{counted(tokens, 'token')}, {rate:,.0f} tokens/s, seed {sampling.seed}")
+        if not tokens and not stop_texts.found:
+            chance = "another --seed" if sampling.temperature else "a --temperature above 0"
+            other = "another prompt" if prompt else "a prompt"
+            _say(f"the model ended the text at once: try {other}, or {chance}")
     ended = tokens < sampling.max_tokens and not stop_texts.found
     return {
         "text": "".join(written),

@@ -18,7 +18,7 @@ from wordorder.cli.config_file import read_config_file
 from wordorder.errors import BadInput
 from wordorder.model.config import Kind, ModelConfig
 from wordorder.model.presets import preset_names
-from wordorder.settings import WrongSetting
+from wordorder.settings import PathName, WrongSetting, checked
 from wordorder.training.config import (
     LENGTHS,
     PRESET_NAMES,
@@ -95,6 +95,9 @@ def defaults(
     """
     typed = typed_names(arguments)
     early = _peek(arguments, ("preset", "config", "init", "trained_length"))
+    for name in ("config", "init"):
+        if name in early:
+            checked(f"--{name}", PathName, early[name])
     written = read_config_file(early["config"]) if "config" in early else {}
     requested = _preset(early, written)
     model, run = _of_file(early.get("config", ""), written, kind)

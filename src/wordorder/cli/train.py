@@ -40,6 +40,7 @@ from wordorder.training.follower import follow
 from wordorder.training.metrics import read
 from wordorder.training.plan import Plan, readable_seconds
 from wordorder.training.ranks import Ranks, joined
+from wordorder.training.report import shown_sample
 from wordorder.training.run import Run
 from wordorder.training.start import resume, train
 
@@ -222,7 +223,9 @@ class Terminal(Display):
         return perplexity
 
     def sample(self, record: dict[str, Any]) -> None:
-        self.console.print(Text("  " + escaped(" ".join(record["sample"].split())), style="italic"))
+        self.console.print(
+            Text("  " + escaped(" ".join(shown_sample(record).split())), style="italic")
+        )
 
     def close(self) -> None:
         if self.progress is not None:

@@ -22,7 +22,7 @@ from wordorder.cli.progress import transient_progress
 from wordorder.errors import BadInput
 from wordorder.locks import held_file
 from wordorder.numerals import counted
-from wordorder.settings import Positive, Threads
+from wordorder.settings import DataName, PathName, Positive, Threads
 from wordorder.text.user_text import decode_argument, user_path
 from wordorder.words.analogies import VOCABULARY, accuracy, read_questions, solved
 from wordorder.words.cache import open_vectors
@@ -65,19 +65,19 @@ class WordsOptions:
         json: print one JSON object.
     """
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    source: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     words: Annotated[
         tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[WORD ...]")
     ] = ()
     analogy: tuple[str, ...] = ()
     expect: str | None = None
     include_inputs: Flag = False
-    questions: str | None = None
+    questions: PathName | None = None
     vocabulary: Positive | None = None
     count: Positive = 10
-    picture: str | None = None
-    export: str | None = None
-    sentences: str | None = None
+    picture: PathName | None = None
+    export: PathName | None = None
+    sentences: PathName | None = None
     trust: Flag = False
     json: Flag = False
 
@@ -99,8 +99,8 @@ class VectorOptions:
         json: print one JSON object.
     """
 
-    data: tuple[str, ...]
-    out: str
+    data: tuple[DataName, ...]
+    out: PathName
     field: str = "text"
     dimensions: Annotated[int, Interval(ge=1, le=65_536)] = 100
     epochs: Positive = 5

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
@@ -47,6 +48,7 @@ from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Se
 from wordorder.training.checkpoints import save_weights
 from wordorder.training.compute import pick_device
 from wordorder.training.config import TrainConfig, folder_of, whole_paths
+from wordorder.training.moved_text import check_not_moved
 from wordorder.training.run import RUN, Run
 from wordorder.training.start import free_folder, resume_in_held_folder, train_in_held_folder
 from wordorder.training.training_data import TrainingData, read_text, split_warning
@@ -260,6 +262,9 @@ def go_on(
                 run.folder, inexact=inexact, trust=trust, show=show.training
             )
         config = TrainConfig.from_dict(run.config["training"], run.model_config)
+        again = f"wordorder extend {shlex.quote(str(source.folder))} --to {about['to_length']} {{}}"
+        again += f" --out {shlex.quote(str(run.folder))} --overwrite"
+        check_not_moved(config, run.folder, f"extend its parent again: {again}")
         _, text = _read(config, source, about["pack"], about["from_length"], about["to_length"])
         return _measured(run, source, text, device, show)
 
@@ -277,9 +282,10 @@ def _transformer(run: Run, device: str) -> LanguageModel:
 
 def _configured(settings: Extension, parent: Run, new: int) -> TrainConfig:
     """Return the new run's training: the parent's, with the new length and lower rates."""
+    config = TrainConfig.from_dict(parent.config["training"], parent.model_config)
     if not settings.data:
         parent.check_has_text()
-    config = TrainConfig.from_dict(parent.config["training"], parent.model_config)
+        check_not_moved(config, parent.folder, "add {}")
     config = fine_tune(config, new, rate=settings.rate, rows=settings.batch_size)
     text = {"data": whole_paths(settings.data), "validation_data": (), "development_data": ()}
     return replace(

@@ -141,15 +141,17 @@ class Inside(NamedTuple):
         files: to be read if their suffix is known.
         ours: folders that wordorder wrote, such as a run, which are left out.
         links: links to folders, which are not followed: they may lead back.
+        others: dangling links, named pipes, sockets and devices, which are not read.
     """
 
     files: list[Path]
     ours: list[Path]
     links: list[Path]
+    others: list[Path]
 
 
 def _inside(folder: Path) -> Inside:
-    found = Inside([], [], [])
+    found = Inside([], [], [], [])
     for where, below, names in os.walk(folder):
         folders = [Path(where, name) for name in below if not name.startswith(".")]
         below.clear()  # what stays in it is walked next
@@ -160,15 +162,15 @@ def _inside(folder: Path) -> Inside:
                 found.ours.append(path)
             else:
                 below.append(path.name)
-        files = (Path(where, name) for name in names if not name.startswith("."))
-        found.files.extend(path for path in files if path.is_file())
+        for path in (Path(where, name) for name in names if not name.startswith(".")):
+            (found.files if path.is_file() else found.others).append(path)
     return Inside(*map(sorted, found))
 
 
 def _documents_of_folder(
     folder: Path, inside: Inside, field: str, notes: list[str], streamed: bool
 ) -> Iterator[Document]:
-    files, ours, links = inside
+    files, ours, links, others = inside
     known = [path for path in files if _format(path) in (*TEXTS, *TABLES)]
     source, total = printable(folder), len(files)
     if skipped := total - len(known):
@@ -179,6 +181,10 @@ def _documents_of_folder(
     if links:
         named = first_of([printable(path) for path in links], 1)
         notes.append(f"links to folders are not followed: {named}; give such a folder too")
+    if others:
+        named = first_of([printable(path) for path in others], 1)
+        verb = "is not a file and was" if len(others) == 1 else "are not files and were"
+        notes.append(f"{named} {verb} skipped: a link without its target, a pipe or a device")
     without: list[str] = []
     empty = True
     for path in known:
@@ -195,7 +201,7 @@ def _documents_of_folder(
             "column with --field, or give a file of conversations by itself"
         )
     if empty:
-        reason = f"; {notes[-1]}" if without else ""
+        reason = f"; {notes[-1]}" if without or others else ""
         raise BadInput(
             f"{source} contains no text: {len(known)} of {total} files end in "
             f"{', '.join((*TEXTS, *TABLES))} (also .gz), and none of them contains text{reason}",

@@ -41,7 +41,7 @@ def load_corpus(
         BadInput: a file cannot be read; the message names the file and the line.
     """
     names = [data] if isinstance(data, str) else list(data)
-    check_names(names)
+    check_names([*names, *validation, *development])
     with notify_if_slow(f"reading {printable(joined_names(names))}"):
         read = [_load_one(name, field, byte_count(most_bytes)) for name in names]
         held_out = [

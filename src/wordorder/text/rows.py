@@ -21,6 +21,7 @@ from wordorder.errors import BadInput
 from wordorder.numerals import counted
 from wordorder.text.chat_forms import FORM_NAMES
 from wordorder.text.corpus import Document
+from wordorder.text.json_text import parse_json
 from wordorder.text.user_text import is_blank
 
 LONGEST_FIELD = (1 << 31) - 1  # characters; the csv module's own limit is 131,072
@@ -182,7 +183,9 @@ def rows_of_jsonl(lines: Iterable[str], source: str) -> Iterator[TableRow]:
             continue
         where = f"{source}, line {number}"
         try:
-            yield TableRow(json.loads(line), where)
+            yield TableRow(parse_json(line, source, number), where)
+        except BadInput:  # is a ValueError
+            raise
         except json.JSONDecodeError as error:
             raise BadInput(
                 f"{where}, column {error.colno} is not JSON ({error.msg}): a .jsonl file must have "
@@ -204,7 +207,9 @@ def rows_of_json(text: str, source: str, column: str) -> Iterator[TableRow]:
         BadInput: the file is not JSON, or has none of these forms.
     """
     try:
-        whole = json.loads(text)
+        whole = parse_json(text, source)
+    except BadInput:  # is a ValueError
+        raise
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             check_not_array(text, source)

@@ -109,12 +109,13 @@ def not_whole_gzip(source: str, error: Exception) -> BadInput:
     )
 
 
-def decode(data: bytes, source: str, *, path: Path | None = None) -> str:
+def decode(data: bytes, source: str, *, path: Path | None = None, is_line: bool = False) -> str:
     """Decode bytes to text, without a byte order mark and with \\n as line ends.
 
     Args:
         source: name of the source, for messages.
         path: the file, for the commands in messages; None: the bytes are from a pipe.
+        is_line: the source names one line, so that messages count none.
 
     Raises:
         BadInput: the bytes are not text; the message says what they may be.
@@ -132,7 +133,7 @@ def decode(data: bytes, source: str, *, path: Path | None = None) -> str:
         offset = error.start + 3 * data.startswith(codecs.BOM_UTF8)
         if _is_cut(data, offset):
             raise _truncated(offset, source, path) from None
-        raise _not_utf8(data, offset, source, path) from None
+        raise _not_utf8(data, offset, source, path, is_line) from None
     return _with_newlines(text)
 
 
@@ -275,23 +276,25 @@ def _truncated(offset: int, source: str, path: Path | None) -> BadInput:
     )
 
 
-def _not_utf8(data: bytes, offset: int, source: str, path: Path | None) -> BadInput:
+def _not_utf8(data: bytes, offset: int, source: str, path: Path | None, is_line: bool) -> BadInput:
     """Return the error for bytes without a zero that are not UTF-8."""
     from wordorder.text.encodings import damage_of, plausible_decodings
 
     if error := _known_kind(data, source):
         return error
     line = 1 + data.count(b"\n", 0, offset) + _lone_returns(data[:offset])
+    in_line = "" if is_line else f" (line {line})"
     damage = damage_of(data)
     decodings = [] if damage.stray else plausible_decodings(data, offset)
     if damage.joined and not damage.stray:
         second = f" and {decodings[0].common_name}" if decodings else ""
         return BadInput(
-            f"{source} mixes UTF-8{second}, from about line {line}: if two files were joined, "
+            f"{source} mixes UTF-8{second}{'' if is_line else f', from about line {line}'}: if two "
+            "files were joined, "
             "convert each to UTF-8 first",
             code="text.mixed-encodings",
         )
-    where = f"byte 0x{data[offset]:02x} at offset {offset} (line {line})"
+    where = f"byte 0x{data[offset]:02x} at offset {offset}{in_line}"
     if decodings:
         commands = "; ".join(_conversion(decoding, path) for decoding in decodings)
         return BadInput(
@@ -310,8 +313,8 @@ def _not_utf8(data: bytes, offset: int, source: str, path: Path | None) -> BadIn
     bad = f"{damage.bad:,} bytes" if damage.bad > 1 else "1 byte"
     verb, them = ("are", "them") if damage.bad > 1 else ("is", "it")
     return BadInput(
-        f"{bad} of {len(data):,} in {source} {verb} not UTF-8, the first at offset {offset} "
-        f"(line {line}): remove {them} with {_iconv(path, 'utf-8', leave_out=True)}",
+        f"{bad} of {len(data):,} in {source} {verb} not UTF-8, the first at offset {offset}"
+        f"{in_line}: remove {them} with {_iconv(path, 'utf-8', leave_out=True)}",
         code="text.stray-bytes",
     )
 

@@ -141,6 +141,12 @@ def load(folder: Path, say: Any = lambda line: None) -> Checkpoint:
     )
 
 
+def newest_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint; 0 without one. Its folder is renamed when whole."""
+    steps = [int(path.name.removeprefix("step-")) for path in _folders(folder)]
+    return max(steps, default=0)
+
+
 def newest_weights(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
     """Return the step and the weights of the newest checkpoint, of a run that may be training.
 

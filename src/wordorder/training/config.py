@@ -20,13 +20,16 @@ from wordorder.model.presets import FAMILIES, preset_fields, preset_names
 from wordorder.names import file_name
 from wordorder.settings import (
     ByteCount,
+    DataName,
     Duration,
     NotNegative,
+    PathName,
     Positive,
     Rate,
     Seed,
     Share,
     Threads,
+    TokenizerName,
     WordCount,
     check,
     checked,
@@ -58,23 +61,23 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     auto_size: bool = False
     """choose width, layers and context from the text and --time, as --preset auto does"""
-    data: tuple[str, ...] = ("python-docs",)
+    data: tuple[DataName, ...] = ("python-docs",)
     """python-docs, files, folders, hf:NAME[:CONFIG][:SPLIT], or a store of wordorder data --store;
     NAME=WEIGHT for a mixture, in which each has that share of the training tokens"""
     field: str = "text"
     """column of tables and datasets that holds the text"""
     most_bytes: ByteCount = "200MB"
     """text to read of each hf: dataset, such as 500MB or 2GB; it is held in memory"""
-    tokenizer: str = "bpe"
+    tokenizer: TokenizerName = "bpe"
     """bpe, bytes, characters, or the path of a tokenizer.json"""
     validation_fraction: ValidationFraction = 0.1
     """share of the text for the reported loss, neither trained on nor used to choose anything"""
     development_fraction: DevelopmentFraction = 0.04
     """share of the text for choosing the weights to keep, not trained on; 0: the last weights are
     kept"""
-    validation_data: tuple[str, ...] = ()
+    validation_data: tuple[DataName, ...] = ()
     """files or folders that are all validation text, instead of a share of the text"""
-    development_data: tuple[str, ...] = ()
+    development_data: tuple[DataName, ...] = ()
     """files or folders that are all development text, instead of a share of the text"""
     isolate_documents: bool = False
     """documents packed in one sequence do not attend to each other"""
@@ -83,11 +86,11 @@ class TrainConfig:
     that of the --init run, else plain for prompts and answers, and chatml for other forms"""
     objective: Objective = "next-token"
     """predict the next token, or masked tokens (with --no-causal)"""
-    out: str | None = None
+    out: PathName | None = None
     """run folder; by default runs/DATA-POSITION"""
     overwrite: bool = False
     """replace an existing run folder"""
-    init: str | None = None
+    init: PathName | None = None
     """fine-tune: start from the weights and tokenizer of this run"""
     time: Duration | None = None
     """training time, such as 90s, 3m or 1h30m (a plain number is seconds), including reading the
@@ -296,7 +299,7 @@ def with_moved_texts(config: TrainConfig, texts: Mapping[str, tuple[str, ...]]) 
 def _whole_path(text: str) -> str:
     name, weight = weighted_name(text)
     named = name == BUILT_IN or name.startswith((HUB_PREFIX, *OPEN_PIPES))
-    if named or not Path(name).exists():
+    if named or not name or not Path(name).exists():  # "" is not the current folder
         return text
     return str(Path(name).resolve()) + ("" if weight is None else f"={weight!r}")
 

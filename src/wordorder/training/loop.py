@@ -76,8 +76,9 @@ def run(
             code="training.cannot-write",
         ) from None
     finally:
-        with suppress(Exception):  # would hide the first exception
-            work.writer.wait()
+        # The process does not end before its thread, so another Ctrl-C could only hide the result.
+        with stopping.handling(lambda number, frame: None, ctrl_c=True), suppress(Exception):
+            work.writer.wait()  # an error would hide the first exception
         with suppress(OSError):
             metrics.flush()
 

@@ -19,7 +19,12 @@ from wordorder.training import checkpoints
 from wordorder.training.compute import Compute
 from wordorder.training.config import TEXTS, TrainConfig, folder_of
 from wordorder.training.plan import Plan
-from wordorder.training.recorded import check_run_folder, naming_damage, read_recorded
+from wordorder.training.recorded import (
+    check_has_run,
+    check_run_folder,
+    naming_damage,
+    read_recorded,
+)
 from wordorder.training.run import RUN
 from wordorder.training.training_data import TrainingData
 from wordorder.version import __version__
@@ -34,6 +39,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     check_run_folder(folder)
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
+            check_has_run(folder)
             raise BadInput(
                 f"{folder} is not a complete run folder: {name} is missing; train again with "
                 "--overwrite",

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from wordorder.errors import BadInput
+from wordorder.numerals import first_of
 from wordorder.settings import formatted
 
 EXPORTS = {
     ".onnx": "onnxruntime reads it, as its README.md shows",
     ".gguf": "llama.cpp reads it, as wordorder generate --engine llama.cpp does",
 }
+MOST_NAMED = 6  # runs in one message
+# Files that a run has, and a folder of other things has not.
+OF_A_RUN = ("config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl", "training")
 PARTS = {"model": dict, "training": dict, "machine": dict, "data": dict, "plan": dict, "steps": int}
 
 
@@ -46,6 +50,27 @@ def check_run_folder(folder: Path) -> None:
                 "it was exported from",
                 code="training.exported-model",
             )
+
+
+def check_has_run(folder: Path) -> None:
+    """Check that a folder which lacks a file of a run is one all the same.
+
+    Raises:
+        BadInput: it holds several runs, or no file of a run.
+    """
+    runs = sorted(path.parent for path in folder.glob("runs/*/model.safetensors"))
+    if runs:
+        kind = "a comparison" if (folder / "comparison.json").exists() else "a folder of runs"
+        raise BadInput(
+            f"{folder} is {kind}, not a run: give one of its runs, {first_of(runs, MOST_NAMED)}",
+            code="training.several-runs",
+        )
+    if not any((folder / name).exists() for name in OF_A_RUN):
+        raise BadInput(
+            f"{folder} is not a run: it has no file of one, such as config.json; give the folder "
+            "that wordorder train wrote, with --out or in runs",
+            code="training.not-a-run",
+        )
 
 
 def _check_not_of_transformers(folder: Path) -> None:

@@ -118,7 +118,15 @@ def _running_mean(values: list[float], weight: float = 0.95) -> list[float]:
 
 
 def _samples(samples: Records) -> str:
-    return "".join(f"--- {_weights_of(r)}\n{escaped(r['sample'].strip())}\n\n" for r in samples)
+    return "".join(f"--- {_weights_of(r)}\n{escaped(shown_sample(r))}\n\n" for r in samples)
+
+
+def shown_sample(record: dict[str, Any]) -> str:
+    """Return the text of a sample to show, or what is to be said of one without a word."""
+    text: str = record["sample"]
+    if not text:
+        return "(the model ended the text at once)"
+    return text.strip() or "(the model wrote whitespace alone)"
 
 
 def _weights_of(sample: dict[str, Any]) -> str:
@@ -184,7 +192,7 @@ def model_card(name: str, config: dict[str, Any], records: Records) -> str:
     ]
     samples = [r for r in records if "sample" in r]
     if samples:
-        quoted = [f"> {line}" for line in escaped(samples[-1]["sample"].strip()).splitlines()]
+        quoted = [f"> {line}" for line in escaped(shown_sample(samples[-1])).splitlines()]
         lines += ["", f"A sample {_weights_of(samples[-1])}:", "", *quoted]
     return "\n".join(lines) + "\n"
 

@@ -24,7 +24,6 @@ from wordorder.errors import BadInput, Refused
 from wordorder.folders import FolderKind
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.model.decoding import CompiledStep, Sampling
-from wordorder.numerals import first_of
 from wordorder.positions import foreign
 from wordorder.text.chat_template import OPENING
 from wordorder.text.prompt import Prompt
@@ -33,12 +32,16 @@ from wordorder.text.user_text import user_path
 from wordorder.training import word_checkpoints
 from wordorder.training.checkpoints import not_finite
 from wordorder.training.process_state import isolated_process_state
-from wordorder.training.recorded import check_run_folder, naming_damage, read_recorded
+from wordorder.training.recorded import (
+    check_has_run,
+    check_run_folder,
+    naming_damage,
+    read_recorded,
+)
 from wordorder.training.signature import is_ours
 from wordorder.training.text_generation import generate_text, remaining_positions
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
-MOST_NAMED = 6  # runs in one message
 # The files of a run, which --overwrite removes; other files in the folder are not touched.
 RUN = FolderKind(
     "a run",
@@ -87,7 +90,7 @@ class Run:
         check_run_folder(self.folder)
         for name in NEEDED:
             if not (self.folder / name).is_file():
-                _check_no_comparison(self.folder)
+                check_has_run(self.folder)
                 raise BadInput(
                     f"{self.folder} is not a complete run folder: {name} is missing; give a folder "
                     "that wordorder train wrote",
@@ -254,21 +257,6 @@ def misfits(tensors: Mapping[str, Tensor], model: TokenModel) -> list[str]:
     weights = model.state_dict()
     names = [n for n in weights if n not in tensors or tensors[n].shape != weights[n].shape]
     return names + [n for n in tensors if n not in weights]
-
-
-def _check_no_comparison(folder: Path) -> None:
-    """Check that a folder does not hold several runs instead of being one.
-
-    Raises:
-        BadInput: the folder holds several runs.
-    """
-    runs = sorted(path.parent for path in folder.glob("runs/*/model.safetensors"))
-    if runs:
-        kind = "a comparison" if (folder / "comparison.json").exists() else "a folder of runs"
-        raise BadInput(
-            f"{folder} is {kind}, not a run: give one of its runs, {first_of(runs, MOST_NAMED)}",
-            code="training.several-runs",
-        )
 
 
 def check_trust(folder: Path, model: ModelConfig, trust: bool) -> None:

@@ -15,6 +15,7 @@ from wordorder.text.sharded.folder import is_store, open_sharded
 from wordorder.text.split import split_corpus
 from wordorder.text.store import TokenStore, joined, open_store, shortened
 from wordorder.training.config import TrainConfig
+from wordorder.training.moved_text import check_not_moved, resuming
 from wordorder.training.recorded import naming_damage, read_recorded
 from wordorder.training.run import Run
 from wordorder.training.stored_text import validation_of
@@ -53,6 +54,8 @@ def text_of(
     recorded = read_recorded(run.folder, "training", "data")["data"]
     with naming_damage(run.folder / "config.json"):
         config = TrainConfig.from_dict(run.config["training"], run.model_config)
+    remedy = f"let the run record where it is: {resuming(run.folder)}; or give any text with --data"
+    check_not_moved(config, run.folder, remedy)
     if mixture_of(config.data) or is_store(config.data[0]):
         return _as_trained(run, config, recorded)
     corpus = corpus_of(config, load)

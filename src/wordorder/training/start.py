@@ -44,6 +44,7 @@ from wordorder.training.display import Display
 from wordorder.training.follower import lead
 from wordorder.training.initial_run import with_initial_run
 from wordorder.training.initial_weights import weights_of
+from wordorder.training.moved_text import check_not_moved, resuming
 from wordorder.training.plan import (
     Plan,
     Timing,
@@ -240,6 +241,7 @@ def resume_in_held_folder(
         timing = Timing.from_dict(planned)
     if texts:
         config = with_moved_texts(config, texts)
+    check_not_moved(config, folder, f"say where it is: {resuming(folder)}")
     check_trust(folder, config.model, trust)
     ranks.check_batch_size(config.batch_size)
     ranks_before = compute.ranks
@@ -333,8 +335,9 @@ def _stopped(training: Training, folder: Path) -> str:
     """Return the message after a stop: up to which step the run is saved."""
     if is_set_aside(folder) or not is_usable(folder, RUN):
         return f"stopped before the first checkpoint: {_left(folder)}"
-    done = "stopped" if training.saved < training.done else "stopped and saved"
-    saved = "" if training.saved == training.done else f", saved at step {training.saved}"
+    newest = max(training.saved, checkpoints.newest_step(folder / "training"))
+    done = "stopped" if newest < training.done else "stopped and saved"
+    saved = "" if newest == training.done else f", saved at step {newest}"
     return (
         f"{done} at step {training.done} of {training.steps}{saved}: "
         f"resume with wordorder train --resume {shlex.quote(str(folder))}"

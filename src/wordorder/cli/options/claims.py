@@ -9,7 +9,7 @@ import tyro
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
-from wordorder.settings import Duration, Positive, Repetitions
+from wordorder.settings import DataName, Duration, PathName, Positive, Repetitions
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class ClaimsOptions:
     list: tyro.conf.FlagCreatePairsOff[bool] = False
     seeds: Repetitions | None = None
     steps: Positive = 300
-    data: tuple[str, ...] = ("python-docs",)
-    languages: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    questions: str = ""
-    out: str = "runs/claims"
+    data: tuple[DataName, ...] = ("python-docs",)
+    languages: tuple[PathName, ...] = ()
+    words: tuple[PathName, ...] = ()
+    questions: PathName | None = None
+    out: PathName = "runs/claims"
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     launcher: Literal["local", "slurm"] | None = None
     slurm_options: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_options import ModelOptions, RunOptions, check_overruled, defaults
-from wordorder.settings import Positive, Threads
+from wordorder.settings import PathName, Positive, Threads
 
 Hidden = tyro.conf.Suppress
 
@@ -26,7 +26,7 @@ class _Model(ModelOptions):
 @dataclass(frozen=True)
 class _Run(RunOptions):
     model: _Model = field(default_factory=_Model)
-    init: Annotated[str | None, Hidden] = None
+    init: Annotated[PathName | None, Hidden] = None
     objective: Annotated[Literal["next-token", "masked-token"], Hidden] = "next-token"
     sample_prompt: Annotated[str, Hidden] = ""
     tensorboard: Annotated[bool, Hidden] = False
@@ -71,7 +71,7 @@ class CompareOptions:
     launcher: Literal["local", "slurm"] | None = None
     slurm_options: tuple[str, ...] = ()
     preset: Literal["nano", "tiny", "mini", "small", "medium"] | None = None
-    config: str | None = None
+    config: PathName | None = None
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     train: _Run = field(default_factory=_Run)
 

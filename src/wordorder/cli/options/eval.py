@@ -12,7 +12,7 @@ import tyro
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
-from wordorder.settings import Device, NotNegative, Positive, Seed, Share
+from wordorder.settings import DataName, Device, NotNegative, PathName, Positive, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class EvalOptions:
         json: print one JSON object instead of tables.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    data: tuple[str, ...] = ()
+    run: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    data: tuple[DataName, ...] = ()
     field: str = "text"
     length: NotNegative = 0
     isolate_documents: bool | None = None
@@ -66,7 +66,7 @@ class EvalOptions:
     examples: Positive = 8
     seed: Seed = 0
     tasks: tuple[str, ...] = ()
-    tasks_path: str | None = None
+    tasks_path: PathName | None = None
     limit: Positive | None = None
     device: Device = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False

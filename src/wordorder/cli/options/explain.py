@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from wordorder.cli.arguments import parse
-from wordorder.settings import NotNegative, Positive
+from wordorder.settings import NotNegative, PathName, Positive
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ExplainOptions:
         json: print one JSON object, with every vector in full.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[TEXT]")] = "I love AI"
     other: str | None = None
     layer: NotNegative = 0

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from wordorder.cli.arguments import parse
+from wordorder.settings import PathName
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class ExportOptions:
         json: print one JSON object instead of a table.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     to: Literal["hf", "gguf", "onnx"]
-    out: str | None = None
+    out: PathName | None = None
     dtype: Literal["f32", "f16", "q8_0"] = "f32"
     own_code: tyro.conf.FlagCreatePairsOff[bool] = False
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

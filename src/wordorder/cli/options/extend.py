@@ -13,7 +13,16 @@ from annotated_types import Gt
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
-from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Seed
+from wordorder.settings import (
+    DataName,
+    Device,
+    Duration,
+    NotNegative,
+    PathName,
+    Positive,
+    Rate,
+    Seed,
+)
 
 WITH_RESUME = ("run", "resume", "parent", "inexact", "device", "trust", "json")
 
@@ -56,15 +65,15 @@ class ExtendOptions:
         json: print one JSON object instead of tables.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     to: str = ""
     method: str = "auto"
     steps: Positive | None = None
     tokens: Positive | None = None
     time: Duration | None = None
-    out: str | None = None
+    out: PathName | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
-    data: tuple[str, ...] = ()
+    data: tuple[DataName, ...] = ()
     field: str | None = None
     pack: tyro.conf.FlagCreatePairsOff[bool] = False
     base: Rate = 0.0
@@ -74,7 +83,7 @@ class ExtendOptions:
     seed: Seed | None = None
     retrieval: tuple[str, ...] = ("passkey", "recall")
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
-    parent: str | None = None
+    parent: PathName | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
     device: Device = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False

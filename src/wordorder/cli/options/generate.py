@@ -13,7 +13,7 @@ from annotated_types import Interval
 
 from wordorder.cli.arguments import parse, refuse_typed, typed_names
 from wordorder.errors import BadInput
-from wordorder.settings import Device, NotNegative, Penalty, Positive, Rate, Seed, Share
+from wordorder.settings import Device, NotNegative, PathName, Penalty, Positive, Rate, Seed, Share
 from wordorder.text.user_text import decode_argument
 
 
@@ -54,9 +54,9 @@ class GenerateOptions:
         json: print one JSON object at the end.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     prompt: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PROMPT]")] = None
-    prompt_file: str | None = None
+    prompt_file: PathName | None = None
     chat: tyro.conf.FlagCreatePairsOff[bool] = False
     system: str | None = None
     max_tokens: Positive = 200

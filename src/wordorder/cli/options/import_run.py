@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from wordorder.cli.arguments import parse
+from wordorder.settings import PathName
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class ImportOptions:
         json: print one JSON object instead of a table.
     """
 
-    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    out: str | None = None
+    folder: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    out: PathName | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from wordorder.cli.arguments import parse
-from wordorder.settings import Device, Seed
+from wordorder.settings import DataName, Device, PathName, Seed
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class ProbeOptions:
         json: print one JSON object instead of tables.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    data: tuple[str, ...] = ()
+    run: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    data: tuple[DataName, ...] = ()
     field: str = "text"
     only: tuple[str, ...] = ()
-    pairs: tuple[str, ...] = ()
+    pairs: tuple[PathName, ...] = ()
     seed: Seed = 0
     device: Device = "auto"
     trust: tyro.conf.FlagCreatePairsOff[bool] = False

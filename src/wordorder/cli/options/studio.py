@@ -9,6 +9,7 @@ import tyro
 from annotated_types import Interval
 
 from wordorder.cli.arguments import parse
+from wordorder.settings import PathName
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class StudioOptions:
         folder: where runs that are started from the page are written, and found again.
     """
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")] = ()
+    runs: Annotated[
+        tuple[PathName, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")
+    ] = ()
     host: str = ""
     port: Annotated[int, Interval(ge=0, le=65535)] = 0
     browser: bool = True
-    folder: str = "runs"
+    folder: PathName = "runs"
 
 
 def read_options(arguments: list[str]) -> StudioOptions:

@@ -11,7 +11,7 @@ from typing import Literal
 import tyro
 
 from wordorder.cli.arguments import parse
-from wordorder.settings import Positive, Repetitions
+from wordorder.settings import PathName, Positive, Repetitions
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TasksOptions:
     steps: Positive | None = None
     length: Positive | None = None
     all: tyro.conf.FlagCreatePairsOff[bool] = False
-    out: str = "runs/tasks"
+    out: PathName = "runs/tasks"
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     launcher: Literal["local", "slurm"] | None = None
     slurm_options: tuple[str, ...] = ()

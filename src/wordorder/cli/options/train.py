@@ -11,6 +11,7 @@ from annotated_types import Interval
 from wordorder.cli.arguments import parse
 from wordorder.cli.run_options import RunOptions, check_overruled, defaults
 from wordorder.errors import BadInput
+from wordorder.settings import PathName
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class TrainOptions:
     """
 
     preset: str = "auto"
-    config: str | None = None
-    resume: str | None = None
+    config: PathName | None = None
+    resume: PathName | None = None
     inexact: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False
     find_learning_rate: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -1,0 +1,54 @@
+"""Checks that the texts of a run are where the run recorded them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from wordorder.errors import BadInput
+from wordorder.text.data_names import weighted_name
+from wordorder.text.user_text import OPEN_PIPES, printable
+from wordorder.training.config import TEXTS, TrainConfig
+
+NEW = "NEWPATH"  # stands for the path that the user knows
+
+
+def check_not_moved(config: TrainConfig, folder: Path, remedy: str) -> None:
+    """Check that the texts of a run exist.
+
+    Args:
+        folder: the run folder.
+        remedy: what to do, with {} in place of the options that say where the texts are now.
+
+    Raises:
+        BadInput: a text is missing.
+    """
+    missing: list[str] = []
+    options: list[str] = []
+    for setting in TEXTS:
+        names: list[str] = []
+        for text in getattr(config, setting):
+            name, weight = weighted_name(text)
+            if moved := _is_missing(name):
+                missing.append(name)
+            share = "" if weight is None or not moved else f"={weight!r}"
+            names.append(f"{NEW}{share}" if moved else text)
+        if names != list(getattr(config, setting)):
+            options += [f"--{setting.replace('_', '-')}", *names]
+    if missing:
+        raise BadInput(
+            f"the text of {folder} is no longer at {printable(missing[0])}: if it was moved, "
+            f"{remedy.replace('{}', shlex.join(options), 1)}",
+            code="training.text-moved",
+        )
+
+
+def resuming(folder: Path) -> str:
+    """Return the command that resumes a run, with {} in place of the options for its texts."""
+    return f"wordorder train --resume {shlex.quote(str(folder))} {{}}"
+
+
+def _is_missing(name: str) -> bool:
+    """Return whether a recorded name is a path without a file; other names are not absolute."""
+    return os.path.isabs(name) and not name.startswith(OPEN_PIPES) and not os.path.exists(name)
