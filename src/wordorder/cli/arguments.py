@@ -259,8 +259,9 @@ def _unknown(word: str, options: type, command: str, arguments: Sequence[str]) -
             f"unexpected argument {word!r}: {command} --help lists the options",
             code="cli.unexpected-argument",
         )
-    near = [] if " " in option else difflib.get_close_matches(option, flags, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"{command} --help lists the options"
+    names = [flag.lstrip("-") for flag in flags]  # hyphens would make any two options alike
+    near = [] if " " in option else difflib.get_close_matches(option.lstrip("-"), names, n=1)
+    hint = f"did you mean --{near[0]}?" if near else f"{command} --help lists the options"
     if usual := _usual_hint(word, options):
         hint = usual
     elif not near and any(tyro.conf.Positional in how for _, _, how in _annotations(options)):
