@@ -65,7 +65,11 @@ def test_what_is_typed_wins_over_the_default_and_that_over_the_fields() -> None:
         ("", "RUN is missing; wordorder x --help lists the options"),
         ("r --widht 3", "wordorder x has no option --widht: did you mean --width?"),
         ("r --widht=3", "wordorder x has no option --widht: did you mean --width?"),
-        ("r --lr", "wordorder x has no option --lr: wordorder x --help lists the options; put"),
+        (
+            "r --lr",
+            "wordorder x has no option --lr: wordorder x --help lists the options; put -- before a "
+            "text that begins with a hyphen",
+        ),
         (
             "r -z",
             "wordorder x has no option -z: wordorder x --help lists the options; put -- before a "
