@@ -173,7 +173,7 @@ SHARPER = [rises_at_all("rotary", 0.1), rises_at_all("none", 0.1)]
             FAILS,
         ),
         ("alibi-no-better-short", [], HOLDS),
-        ("alibi-no-better-short", [worse("text-64/sinus", 0.2)], FAILS),
+        ("alibi-no-better-short", [worse("text-64-rate0.5/sinus", 0.2)], FAILS),
         ("order-matters-near", [], HOLDS),
         ("order-matters-near", [sets("near-far", "far", 0.3)], FAILS),
         ("order-matters-near", [sets("near-far", "far", 0.02)], UNDECIDED),
