@@ -81,7 +81,7 @@ def test_bfloat16_is_timed_where_the_processor_multiplies_in_it(
     if not is_timed:
         assert (found.dtype, found.muon_dtype) == ("float32", "float32")
         assert "products in bfloat16 42 times slower, float32 plain" in found.reason
-        assert measured(dtype="bfloat16").dtype == "bfloat16"  # what is asked for is used
+        assert measured(dtype="bfloat16").dtype == "bfloat16"  # an explicit dtype is used
 
 
 def test_how_slow_bfloat16_is_comes_from_products(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from wordorder.claims.claim import (
 from wordorder.claims.intervals import Gains
 from wordorder.claims.text_models import (
     WORTH,
+    differences,
     gains,
     loss,
     per_seed,
@@ -43,8 +44,7 @@ def paired(
     plan: ClaimPlan, results: Results, position: str, baseline: str, **kind: Any
 ) -> dict[int, float]:
     """Return the difference of two embeddings' validation losses by seed."""
-    ours, theirs = (per_seed(plan, results, p, **kind) for p in (position, baseline))
-    return {s: loss(ours[s]) - loss(theirs[s]) for s in ours if s in theirs}
+    return differences(*(per_seed(plan, results, p, **kind) for p in (position, baseline)))
 
 
 def mean_loss(plan: ClaimPlan, results: Results, position: str, **kind: Any) -> str:
@@ -195,15 +195,14 @@ RATE_OF_SINUSOIDAL = 0.5
 
 
 def _short(plan: ClaimPlan, results: Results) -> Measurements:
-    sinusoidal = per_seed(plan, results, "sinusoidal", length=SHORT, rate=RATE_OF_SINUSOIDAL)
-    alibi = per_seed(plan, results, "alibi", length=SHORT)
-    differences = {s: loss(sinusoidal[s]) - loss(alibi[s]) for s in sinusoidal if s in alibi}
-    losses = (
-        mean_loss(plan, results, "sinusoidal", length=SHORT, rate=RATE_OF_SINUSOIDAL),
-        mean_loss(plan, results, "alibi", length=SHORT),
-    )
+    kinds = {
+        "sinusoidal": {"length": SHORT, "rate": RATE_OF_SINUSOIDAL},
+        "alibi": {"length": SHORT},
+    }
+    parts = [per_seed(plan, results, position, **kind) for position, kind in kinds.items()]
+    losses = [mean_loss(plan, results, position, **kind) for position, kind in kinds.items()]
     return Measurements(
-        {"sinusoidal minus ALiBi": differences},
+        {"sinusoidal minus ALiBi": differences(*parts)},
         (f"{', '.join(losses)}, at L = {SHORT}",),
     )
 

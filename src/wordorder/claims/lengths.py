@@ -18,6 +18,7 @@ from wordorder.claims.measurements import SCALED
 from wordorder.claims.text_models import (
     FACTORS,
     WORTH,
+    differences,
     gains,
     loss,
     loss_at,
@@ -131,11 +132,7 @@ def _several(plan: ClaimPlan, results: Results) -> Measurements:
         if part
     )
     pairs = {
-        _pair(one, other): {
-            s: loss(results_of_each[one][s]) - loss(results_of_each[other][s])
-            for s in results_of_each[one]
-            if s in results_of_each[other]
-        }
+        _pair(one, other): differences(results_of_each[one], results_of_each[other])
         for one, other in combinations(SEVERAL, 2)
     }
     return Measurements(

@@ -118,7 +118,7 @@ def _run_claims(
     text = _text(plan) if trained else {}
     machine = dict(before.get("machine", {}))
     reused = [resumes and stored(_job(work, folder, {}, text, cores)) for work in works.values()]
-    # On another processor than before, what is left runs as it is fastest there.
+    # Another processor is measured again: the remaining jobs run in the fastest way there.
     known = machine and (cluster or is_of_this_processor(Compute(**machine)))
     if not known and not all(reused):
         show.say("measuring the fastest way to run several small models on this machine")

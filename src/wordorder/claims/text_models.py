@@ -143,6 +143,11 @@ def loss(results: Mapping[str, Any]) -> float:
     return float(results["validation_loss"])
 
 
+def differences(ours: Mapping[int, Any], theirs: Mapping[int, Any]) -> dict[int, float]:
+    """Return the difference of validation losses by seed, of results as `per_seed` gives them."""
+    return {s: loss(ours[s]) - loss(theirs[s]) for s in ours if s in theirs}
+
+
 def gains(plan: ClaimPlan, results: Results, position: str) -> dict[str, Gains]:
     """Return the gain of the last doubling of context of an embedding's models, by its name."""
     parts = per_seed(plan, results, position)

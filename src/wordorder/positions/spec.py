@@ -134,8 +134,8 @@ def find(name: str, catalogue: Mapping[str, type[Position]], where: str = "") ->
 def as_line(error: BaseException) -> str:
     """Return an error's type, file, line number and message on one line.
 
-    The file and line are those of the last frame in a user's code that wordorder called; if there
-    is none, of the last frame outside of PyTorch.
+    The place is the last frame in a user's code that wordorder called. Without such a frame it is
+    the last one outside of PyTorch.
     """
     frames = [*traceback.walk_tb(error.__traceback__)]
     outside = [frame for frame in frames if not _is_in(frame[0], TORCH)]

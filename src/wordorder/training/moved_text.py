@@ -11,7 +11,7 @@ from wordorder.text.data_names import weighted_name
 from wordorder.text.user_text import OPEN_PIPES, printable
 from wordorder.training.config import TEXTS, TrainConfig
 
-NEW = "NEWPATH"  # stands for the path that the user knows
+NEW = "NEWPATH"  # a placeholder: only the user knows the path
 
 
 def check_not_moved(config: TrainConfig, folder: Path, remedy: str) -> None:

@@ -122,7 +122,7 @@ def _samples(samples: Records) -> str:
 
 
 def shown_sample(record: dict[str, Any]) -> str:
-    """Return the text of a sample to show, or what is to be said of one without a word."""
+    """Return the text of a sample, or a note if it is empty or only whitespace."""
     text: str = record["sample"]
     if not text:
         return "(the model ended the text at once)"
