@@ -29,6 +29,7 @@ help:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: wordorder needs Python 3.11 or newer, and $(PYTHON) is not: name one that is, as in make PYTHON=python3.13" >&2; exit 2; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 2; }
+	@$(PIP) install -qq -c constraints.txt --upgrade pip || echo "going on with Python's own pip, which is slower"
 
 .venv/torch: constraints.txt | .venv/bin/python
 	@echo "installing torch, the largest part"
@@ -46,7 +47,7 @@ endif
 
 .venv/wordorder-test: .venv/wordorder
 	@echo "installing what the tests need"
-	@$(PIP) install -qq -c constraints.txt -e '.[test]'
+	@$(PIP) install -qq --no-compile -c constraints.txt -e '.[test]'
 	@touch $@
 
 .venv/wordorder-docs: .venv/wordorder

@@ -79,6 +79,7 @@ def test_generation_ends_with_its_reader(here: Path) -> None:
     assert without_reader(here, *endless, stdout=True).returncode == 0
 
 
+@pytest.mark.slow
 def test_notes_that_nobody_reads_end_no_command(here: Path) -> None:
     done = without_reader(here, "generate", "r", "a small", "--max-tokens", "5", stderr=True)
     assert done.returncode == 0 and done.stdout.startswith("a small")

@@ -206,6 +206,7 @@ def stop_in(run: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Training, "step", stopping)
 
 
+@pytest.mark.slow
 def test_one_that_was_moved_with_its_text_goes_on(
     config: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ def hostile_page() -> str:
     return page(HOSTILE, HOSTILE, [Section(HOSTILE, parts)])
 
 
-@pytest.mark.parametrize("width", [420, 1280])
+@pytest.mark.parametrize("width", [420, pytest.param(1280, marks=pytest.mark.slow)])
 def test_a_page_is_drawn_offline_and_takes_no_text_for_markup(browser: Browser, width: int) -> None:
     seen = browser(hostile_page(), width)
     assert seen["errors"] == []

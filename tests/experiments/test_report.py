@@ -49,7 +49,7 @@ def test_a_report_is_whole_and_the_same_each_time(folder: Path) -> None:
     assert made(folder) == first
 
 
-@pytest.mark.parametrize("width", [420, 1280])
+@pytest.mark.parametrize("width", [420, pytest.param(1280, marks=pytest.mark.slow)])
 def test_the_report_is_drawn_offline_and_whole(folder: Path, browser: Browser, width: int) -> None:
     seen = browser(report_page(read_summary(folder)), width)
     assert seen["errors"] == []
@@ -75,6 +75,7 @@ def test_the_report_is_drawn_offline_and_whole(folder: Path, browser: Browser, w
         assert said in text
 
 
+@pytest.mark.slow
 def test_one_seed_makes_a_page_too(made_up: MadeUp, browser: Browser) -> None:
     facts, records = made_up
     tuned = {"alibi": 2.0}

@@ -53,9 +53,9 @@ def two_way(random: Generator, seeds: int, documents: int, spread: tuple[float, 
     ("seeds", "documents", "spread"),
     [
         (3, 13, (0.01, 0.03, 0.02)),
-        (3, 55, (0.003, 0.03, 0.02)),
-        (5, 13, (0.005, 0.02, 0.03)),
-        (5, 55, (0.01, 0.03, 0.0)),
+        pytest.param(3, 55, (0.003, 0.03, 0.02), marks=pytest.mark.slow),
+        pytest.param(5, 13, (0.005, 0.02, 0.03), marks=pytest.mark.slow),
+        pytest.param(5, 55, (0.01, 0.03, 0.0), marks=pytest.mark.slow),
         (5, 55, (0.01, 0.0, 0.02)),
     ],
 )
@@ -69,7 +69,10 @@ def test_the_interval_over_seeds_and_documents_covers_the_truth(
     assert LOW <= covered <= HIGH + 0.01  # cells count twice, which errs towards a wider interval
 
 
-@pytest.mark.parametrize(("seeds", "documents"), [(3, 8), (3, 20), (3, 200), (5, 43)])
+@pytest.mark.parametrize(
+    ("seeds", "documents"),
+    [(3, 8), (5, 43), *(pytest.param(3, n, marks=pytest.mark.slow) for n in (20, 200))],
+)
 def test_what_does_not_differ_is_called_different_in_at_most_5_percent(
     seeds: int, documents: int
 ) -> None:
@@ -86,7 +89,14 @@ def test_what_does_not_differ_is_called_different_in_at_most_5_percent(
     assert false / 2000 <= 0.06  # with Satterthwaite's degrees of freedom up to 0.078
 
 
-@pytest.mark.parametrize("spread", [(0.004, 0.02, 0.01), (0.01, 0.01, 0.02), (0.002, 0.03, 0.0)])
+@pytest.mark.parametrize(
+    "spread",
+    [
+        (0.004, 0.02, 0.01),
+        pytest.param((0.01, 0.01, 0.02), marks=pytest.mark.slow),
+        pytest.param((0.002, 0.03, 0.0), marks=pytest.mark.slow),
+    ],
+)
 def test_the_contrast_of_the_ten_million_word_table_covers_the_truth(
     spread: tuple[float, ...],
 ) -> None:

@@ -162,7 +162,12 @@ def test_the_share_of_tokens_leaves_the_ends_out(token: int, exact: float, share
 
 
 @pytest.mark.parametrize(
-    ("name", "position"), [("repeat", "rotary"), ("flip-flop", "none"), ("parity", "t5")]
+    ("name", "position"),
+    [
+        ("repeat", "rotary"),
+        pytest.param("flip-flop", "none", marks=pytest.mark.slow),
+        pytest.param("parity", "t5", marks=pytest.mark.slow),
+    ],
 )
 def test_a_tiny_model_learns_a_tiny_task(name: str, position: str) -> None:
     length = 6 if name == "flip-flop" else 3

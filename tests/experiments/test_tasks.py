@@ -244,6 +244,7 @@ def test_the_table_has_every_number_and_cannot_where_there_is_none(config: Tasks
         assert (folder / f"figures/{name}.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_the_report_is_made_again_from_its_two_files(config: TasksConfig) -> None:
     folder, _ = run(config)
     write_report(folder)

@@ -62,6 +62,7 @@ def test_each_embedding_is_exact_at_sizes_that_were_not_traced(tmp_path: Path, n
     assert max(differences(tmp_path, position=SPECS[name])) < TOLERANCE / 10
 
 
+@pytest.mark.slow
 def test_windows_and_grouped_keys_are_exact(tmp_path: Path) -> None:
     """With a table that ends and a bias; the model card's test has a rotation."""
     options = {"windows": (5,), "key_value_heads": 2, "biases": True}
@@ -192,6 +193,7 @@ def output_of(folder: Path) -> str:
     return done.stdout.decode().removesuffix("\n")
 
 
+@pytest.mark.slow
 def test_a_masked_model_fills_in(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", **BERT, layers=1)
     written = export(run, ONNX)

@@ -53,8 +53,8 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 WHOLE = [name for name in MODELS if name.startswith("whole")]
 # One for each way in which positions enter a model, and for each shape of a model.
-QUICK = ["kerple", "dape", "pope", "shaw", "forgetting", "selective", "path", "randomized"]
-QUICK += ["sum", "pattern", "dynamic", "gpt", "parallel", "bidirectional", "whole kerple"]
+QUICK = ["kerple", "dape", "pope", "forgetting", "path", "sum", "pattern", "dynamic"]
+QUICK += ["bidirectional", "whole kerple"]
 SMALLEST = 0.3  # of the spread of logits
 
 

@@ -92,7 +92,9 @@ def same_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_goes_on_to_the_bit(
     text: Path, straight: Path, capsys: pytest.CaptureFixture[str], how: signal.Signals
 ) -> None:

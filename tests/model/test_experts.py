@@ -289,8 +289,9 @@ def test_options_that_do_not_fit_are_refused(options: dict, code: str) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-@pytest.mark.parametrize("attention", ["standard", pytest.param("latent", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("attention", ["standard", "latent"])
 def test_a_compiled_training_step_is_the_same(attention: str) -> None:
     gradients, losses = [], []
     for compiled in (False, True):

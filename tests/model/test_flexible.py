@@ -40,7 +40,7 @@ def one_layer(spec: str) -> dict[str, object]:
     return {"windows": (5, 0)} if "/" in spec or spec == "t5" else {"windows": (5,), "layers": 1}
 
 
-@pytest.mark.parametrize("documents", [False, True])
+@pytest.mark.parametrize("documents", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("spec", each(SPECS, QUICK))
 def test_it_is_the_plain_road(
     make_random: Callable[..., LanguageModel], spec: str, documents: bool
@@ -61,7 +61,9 @@ def test_it_is_the_plain_road(
 FALLING = [2, 9, 4, 0, 7, 30, 1, 31, 5, 3, 12, 8, 6, 11]
 
 
-@pytest.mark.parametrize("spec", each(["t5 in order", *SPECS], ["t5 in order", *QUICK]))
+@pytest.mark.parametrize(
+    "spec", each(["t5 in order", *SPECS], ["t5 in order", "alibi", "shaw", "forgetting"])
+)
 @torch.inference_mode()
 def test_after_a_cache_it_is_the_plain_road(
     make_random: Callable[..., LanguageModel], spec: str
@@ -157,7 +159,8 @@ def test_one_kernel_serves_all_layers_and_steps(
 
 
 @pytest.mark.parametrize(
-    ("spec", "documents", "windows"), [("t5", True, (5, 7)), ("forgetting", False, (5,))]
+    ("spec", "documents", "windows"),
+    [pytest.param("t5", True, (5, 7), marks=pytest.mark.slow), ("forgetting", False, (5,))],
 )
 def test_code_compiled_as_a_whole_has_the_kernel_in_it(
     make_random: Callable[..., LanguageModel], spec: str, documents: bool, windows: tuple

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from mechanisms import MECHANISMS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -21,6 +22,7 @@ TIME, HEADS, HEAD_DIM = 512, 2, 4
 LARGEST = 1 << 17  # of 2^19 scores
 # These have a fused kernel; for the others the plain kernel is used even if "fused" is requested.
 BOTH = ["none", "rotary", "alibi"]
+QUICK = [name for name in CATALOGUE if name in MECHANISMS]
 # What is linear in the length stays small beside it.
 OPTIONS = {"deberta": ":span=8", "inkling": ":extent=8"}
 
@@ -56,8 +58,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "kernel"),
     [
-        *((name, "fused") for name in CATALOGUE),
+        *((name, "fused") for name in QUICK),
         *((name, "plain") for name in BOTH),
+        *(pytest.param(n, "fused", marks=pytest.mark.slow) for n in CATALOGUE if n not in QUICK),
         *(pytest.param(n, "plain", marks=pytest.mark.slow) for n in CATALOGUE if n not in BOTH),
     ],
 )

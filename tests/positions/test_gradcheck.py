@@ -97,8 +97,14 @@ def holds(read: Callable[[Tensor], Tensor], moved: list[Tensor], fast: bool) -> 
     return gradcheck(lambda x, *_: read(x), moved, fast_mode=fast)
 
 
-@pytest.mark.parametrize("spec", [*CATALOGUE, *OPTIONS])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    ("spec", "causal"),
+    [
+        *((spec, True) for spec in [*CATALOGUE, *OPTIONS]),
+        *((spec, False) for spec in CATALOGUE),
+        *(pytest.param(spec, False, marks=pytest.mark.slow) for spec in OPTIONS),
+    ],
+)
 def test_slopes_are_those_of_the_function(spec: str, causal: bool) -> None:
     reader, moved = made(spec, causal)
     few = sum(each.numel() for each in moved[1:]) <= FEW

@@ -147,6 +147,7 @@ def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 LONG = {**SMALL, "steps": 6000, "text": TEXT, "name": "long"}
 
 
+@pytest.mark.slow
 def test_another_studio_finds_its_run_again(folder: Path) -> None:
     with a_studio(folder) as studio:
         posted(studio, "start", **LONG)

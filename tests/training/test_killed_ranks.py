@@ -104,6 +104,7 @@ def test_a_run_goes_on_after_a_restart_and_ctrl_c(
     assert killed.returncode == 1
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_killed_rank_ends_all_and_one_process_goes_on(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

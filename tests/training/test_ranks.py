@@ -27,19 +27,19 @@ TOLERANCE = 2e-5  # of losses in float32
 MASKED = {"objective": "masked-token"}
 CASES = {
     "rotary": ({"position": "rotary"}, {}),
-    "a state": ({"position": "forgetting"}, {}),
-    "sampled positions": ({"position": "randomized+learned:length=128"}, {}),
     "packed documents": ({"position": "kerple"}, {"isolate_documents": True}),
     "hidden tokens": ({"position": "learned", "causal": False}, MASKED),
     "split and averaged": (
         {"position": "t5"},
         {"average": "ema", "shard": True, "checkpoint_every": 10},
     ),
-    "a mixture": ({"position": "rotary"}, {"data": ["text.txt=2", "other.txt=1"]}),
-    "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
     "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
 }
 MORE_CASES = {
+    "a state": ({"position": "forgetting"}, {}),
+    "sampled positions": ({"position": "randomized+learned:length=128"}, {}),
+    "a mixture": ({"position": "rotary"}, {"data": ["text.txt=2", "other.txt=1"]}),
+    "split T5": ({"position": "t5"}, {"shard": True, "accumulate": 2, "steps": 10}),
     "a GRU": ({"kind": "gru"}, {}),
     "a network": ({"position": "fire"}, {}),
     "accumulated": ({"position": "alibi"}, {"accumulate": 2, "steps": 10}),

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -221,10 +221,12 @@ def warn_of_slow_dtype(compute: Compute, say: Callable[[str], None]) -> None:
             )
 
 
+@cache
 def slowdown_in_bfloat16() -> float:
     """Return how many times longer a CPU multiplies two matrices in bfloat16 than in float32.
 
-    Without instructions for bfloat16 40 to 100 times: a step would take many seconds.
+    Without instructions for bfloat16 40 to 100 times: a step would take many seconds. It is
+    measured once in a process, which takes a fifth of a second there.
     """
     times = {}
     for name, dtype in DTYPES.items():
