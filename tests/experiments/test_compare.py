@@ -71,6 +71,7 @@ def test_every_run_has_its_line(finished: CompareConfig) -> None:
     }
 
 
+@pytest.mark.slow
 def test_runs_of_a_seed_see_the_same_batches(config: CompareConfig) -> None:
     """Every batch and every dropout mask of one seed, whatever the embedding."""
     seen: dict[tuple[str, int], list[Any]] = {}
@@ -339,6 +340,7 @@ def test_a_wrong_spec_is_known_before_anything_is_done(config: CompareConfig) ->
     assert not Path(config.out).exists()
 
 
+@pytest.mark.slow
 def test_a_folder_made_otherwise_is_kept(config: CompareConfig, tmp_path: Path) -> None:
     compare(replace(config, seeds=1))
     before = results(config)

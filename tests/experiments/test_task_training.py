@@ -178,6 +178,7 @@ def test_a_tiny_model_learns_a_tiny_task(name: str, position: str) -> None:
     assert result["curve"][-1]["loss"] < 0.5 * result["curve"][0]["loss"]
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_again_and_is_told() -> None:
     told: list[tuple[float, str]] = []
     results = [

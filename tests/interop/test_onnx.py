@@ -84,6 +84,7 @@ def test_experts_are_exact(tmp_path: Path, name: str) -> None:
     assert max(differences(tmp_path, **{**EXPERTS[name], "layers": 2})) < TOLERANCE / 10
 
 
+@pytest.mark.slow
 def test_experts_of_one_token_and_of_no_token_are_exact_and_axes_have_names(tmp_path: Path) -> None:
     """The model's own path for one token computes only its experts; the graph has one path."""
     options = {"position": "none", "qk_norm": False, "experts": 4, "active_experts": 2}

@@ -130,6 +130,7 @@ def test_many_heads_are_shown_by_layer(
     assert float(layers[0][-2]) == pytest.approx(mean, abs=0.11)
 
 
+@pytest.mark.slow
 def test_another_text_may_be_given(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,7 @@ def test_what_the_fused_kernel_takes_is_one_graph(
             )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_alibi_at_positions_that_fall_is_eager(
     make_random: Callable[..., LanguageModel], monkeypatch: pytest.MonkeyPatch

@@ -80,6 +80,7 @@ def test_two_models_have_code_of_their_own(make_random: Callable[..., LanguageMo
             assert list(generate(model, prompt, GREEDY, step=step)) == eager
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
 def test_texts_of_another_length_have_code_of_their_own(
     make_random: Callable[..., LanguageModel],

@@ -197,6 +197,7 @@ def test_length(open_page: Open) -> None:
     playwright.expect(points).to_have_count(2 * 4 + 4)
 
 
+@pytest.mark.slow
 def test_words(open_page: Open) -> None:
     page = open_page("#/words?run=rotary&turn=0&word=A&words=A B C D")
     bars = page.locator("figure", has=page.get_by_role("heading", name="Nearest words"))

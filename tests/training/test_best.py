@@ -81,6 +81,7 @@ def test_the_last_weights_are_sampled_where_they_are_left(tiny: Callable[..., Ti
     assert final["step"] == STEPS
 
 
+@pytest.mark.slow
 def test_the_last_sample_changes_no_bit(
     tiny: Callable[..., TinyRun], worsens: dict[int, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

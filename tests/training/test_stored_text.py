@@ -91,6 +91,7 @@ def test_resumes_to_the_bit(text: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert same(whole, resume(tmp_path / "killed"))
 
 
+@pytest.mark.slow
 def test_its_validation_text_is_evaluated(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
