@@ -17,6 +17,7 @@ import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from decimal import Decimal
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -52,6 +53,11 @@ class Spelled:
 
 
 @dataclass(frozen=True)
+class InThousands:
+    """An annotation for a whole number that may be written with K, M or B, such as 2.5M."""
+
+
+@dataclass(frozen=True)
 class NotEmpty:
     """An annotation for text that must not be empty: as a path, "" would be the current folder.
 
@@ -62,7 +68,9 @@ class NotEmpty:
     meaning: str
 
 
+UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}
 Positive = Annotated[int, Ge(1)]
+TokenCount = Annotated[int, Ge(1), InThousands()]
 Repetitions = Annotated[int, Interval(ge=1, le=10_000)]  # runs that differ in their seed
 Threads = Annotated[int, Interval(ge=0, le=1024)]  # threads or processes
 NotNegative = Annotated[int, Ge(0)]
@@ -214,7 +222,8 @@ def _fitted(hint: Any, value: Any) -> Any:
     if fitted is None:
         allowed = _limits(limits)
         is_spelled = any(isinstance(limit, Spelled) for limit in limits)
-        type_name = [] if is_spelled else [_type(kind)]
+        short = " such as 500K or 10M" if _in_thousands(limits) else ""
+        type_name = [] if is_spelled else [_type(kind) + short]
         raise ValueError(", ".join([*type_name, *([allowed] if allowed else [])]))
     if kind is int and abs(fitted) > LARGEST:
         raise ValueError(f"at most {LARGEST:,}")
@@ -252,7 +261,7 @@ def _type_and_limits(hint: Any) -> tuple[Any, list[Any]]:
         return hint, []
     kind, *metadata = get_args(hint)
     groups = ([*item] if isinstance(item, GroupedMetadata) else [item] for item in metadata)
-    known = (*BOUNDS, Spelled, NotEmpty)
+    known = (*BOUNDS, Spelled, NotEmpty, InThousands)
     return kind, [limit for group in groups for limit in group if isinstance(limit, known)]
 
 
@@ -261,7 +270,7 @@ def _of_type(kind: Any, limits: list[Any], value: Any) -> Any:
     if kind is bool:
         return value if isinstance(value, bool) else WORDS.get(str(value).lower())
     if kind is int:
-        return _whole_number(value)
+        return _whole_number(_in_full(value) if _in_thousands(limits) else value)
     if kind is float:
         return _number(value)
     if kind is str:
@@ -273,6 +282,17 @@ def _of_type(kind: Any, limits: list[Any], value: Any) -> Any:
         return value if isinstance(value, str) and value in names else None
     if is_dataclass(kind) and not isinstance(value, kind):
         return None
+    return value
+
+
+def _in_thousands(limits: list[Any]) -> bool:
+    return any(isinstance(limit, InThousands) for limit in limits)
+
+
+def _in_full(value: Any) -> Any:
+    """Return 2500000.0 for 2.5M, and any other value as it is."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?[KMB]", value):
+        return float(Decimal(value[:-1]) * UNITS[value[-1]])
     return value
 
 
@@ -325,6 +345,7 @@ def _type(kind: Any) -> str:
 
 def _limits(limits: list[Any]) -> str:
     """Return which values limits allow: "at least 0 and below 1"; "" without limits."""
+    limits = [limit for limit in limits if not isinstance(limit, InThousands)]
     limits = [limit for limit in limits if len(limits) == 1 or not _is_fence(limit)]
     if [type(limit) for limit in limits] == [Ge, Le]:
         return f"from {limits[0].ge:,} to {limits[1].le:,}"
@@ -341,6 +362,8 @@ def _holds(limit: Any, value: Any) -> bool:
         return re.fullmatch(limit.pattern, value) is not None
     if isinstance(limit, NotEmpty):
         return bool(value)
+    if isinstance(limit, InThousands):
+        return True
     holds: bool = BOUNDS[type(limit)][1](value, _bound(limit))
     return holds
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from training.conftest import TinyRun
 
 from wordorder.errors import BadInput, Refused
 from wordorder.model import ModelConfig
@@ -26,6 +28,7 @@ from wordorder.training.training_data import (
     notes_on_text,
     read_training_data,
     split_warning,
+    with_steps,
 )
 
 TINY = ModelConfig(position="none", width=16, layers=1, heads=2, trained_length=16)
@@ -242,3 +245,16 @@ def test_a_model_of_other_text_is_not_silently_trained_on_the_built_in_one(
     record = {"name": before, "content_hash": before, "split": {}}
     notes = notes_on_text(record, {"name": now, "content_hash": now, "split": {}})
     assert ["give it with --data" in note for note in notes] == [True] * noted
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("epochs", [0.3, 1.0, 2.5, 1e-9])
+def test_epochs_are_rounded_up_to_whole_steps(
+    tiny: Callable[..., TinyRun], epochs: float, accumulate: int
+) -> None:
+    run = tiny("run", epochs=epochs, accumulate=accumulate)
+    config = with_steps(run.config, run.training_data)
+    read = run.training_data.batches(config).epoch
+    assert config.epochs is None and config.steps is not None
+    assert read((config.steps - 1) * accumulate) < epochs <= read(config.steps * accumulate) + 1e-9
+    assert with_steps(config, run.training_data) is config

@@ -40,6 +40,7 @@ USUAL_NAMES = (
     ("n-head n-heads num-heads", "--heads", "did you mean --heads?"),
     ("n-embd d-model hidden-size", "--width", "did you mean --width?"),
     ("max-iters max-steps", "--steps", "did you mean --steps?"),
+    ("num-epochs num-train-epochs", "--epochs", "did you mean --epochs?"),
     (
         "epochs num-epochs num-train-epochs",
         "--steps --tokens --time",
@@ -275,7 +276,8 @@ def _usual_hint(word: str, options: type) -> str:
     for names, needed, hint in USUAL_NAMES:
         if word.startswith("--") and name[2:] in names.split():
             flags = _flags(options)
-            return hint if name not in flags and set(needed.split()) <= {*flags} else ""
+            if name not in flags and set(needed.split()) <= {*flags}:
+                return hint
     return ""
 
 

@@ -47,7 +47,7 @@ from wordorder.training.config import TEXTS, TrainConfig, seconds, with_vocabula
 from wordorder.training.plan import tokens_per_step
 from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
-from wordorder.training.training_data import TrainingData, read_text
+from wordorder.training.training_data import TrainingData, read_text, with_steps
 from wordorder.version import __version__
 
 POSITIONS = ("none", "sinusoidal", "learned", "rotary", "alibi", "t5")
@@ -182,6 +182,7 @@ def _compare(
     for position in config.positions:  # report an invalid spec first
         shape_of(replace(config.train.model, position=position, vocabulary_size=8))
     material = read_text(config.train, command="compare")
+    config = replace(config, train=with_steps(config.train, material))
     before = _before(folder, config)
     if before and before.data["content_hash"] != material.facts["content_hash"]:
         raise BadInput(
@@ -266,7 +267,8 @@ def _shown(value: Any) -> str:
 def _shared_training(config: CompareConfig) -> TrainConfig:
     """Return the training settings of the baseline, with absolute paths."""
     train = with_whole_paths(config.train)
-    length = {} if configured_steps(train) else {"time": train.time or DEFAULT_TIME}
+    is_long = configured_steps(train) or train.epochs
+    length = {} if is_long else {"time": train.time or DEFAULT_TIME}
     # Every run would compile again, which does not pay off for small models.
     compiled = {"compile": "no"} if train.compile == "auto" else {}
     model = replace(train.model, position=config.against)

@@ -29,6 +29,7 @@ from wordorder.settings import (
     Seed,
     Share,
     Threads,
+    TokenCount,
     TokenizerName,
     WordCount,
     check,
@@ -46,7 +47,7 @@ from wordorder.training.schedules import Schedule
 
 DEFAULT_SECONDS = 180.0
 MOST_ACCUMULATED = 1 << 16
-LENGTHS = ("time", "steps", "tokens")  # alternative lengths of a run
+LENGTHS = ("time", "steps", "tokens", "epochs")  # alternative lengths of a run
 TEXTS = ("data", "validation_data", "development_data")  # settings that name texts
 
 
@@ -97,8 +98,10 @@ class TrainConfig:
     data and measuring"""
     steps: Positive | None = None
     """number of optimizer steps, instead of --time"""
-    tokens: Positive | None = None
-    """number of tokens to train on, instead of --time"""
+    tokens: TokenCount | None = None
+    """number of tokens to train on, such as 10M, instead of --time"""
+    epochs: Annotated[float, Interval(gt=0, le=1_000_000)] | None = None
+    """number of times to read the training text, such as 3 or 0.5, instead of --time"""
     batch_size: Positive = 8
     """sequences in a batch"""
     accumulate: Annotated[int, Interval(ge=1, le=MOST_ACCUMULATED)] = 1
@@ -218,7 +221,7 @@ class TrainConfig:
         earlier versions are found by their settings.
         """
         values = {k: v for k, v in asdict(self).items() if k != "model"}
-        for name in ("average", "recompute", "validation_data", "development_data"):
+        for name in ("average", "recompute", "validation_data", "development_data", "epochs"):
             if values[name] == getattr(type(self), name):
                 del values[name]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

@@ -5,13 +5,15 @@ from __future__ import annotations
 from wordorder.training.config import TrainConfig, with_vocabulary
 from wordorder.training.preconditions import with_tokenizer_from
 from wordorder.training.run import Run
-from wordorder.training.training_data import TrainingData, read_training_data
+from wordorder.training.training_data import TrainingData, read_training_data, with_steps
 
 
 def with_initial_run(
     config: TrainConfig, *, trust: bool
 ) -> tuple[TrainConfig, TrainingData, Run | None]:
-    """Return the configuration with the actual vocabulary size, its text, and the run of --init.
+    """Return the configuration, its text, and the run of --init.
+
+    The configuration has the actual vocabulary size, and a number of steps for one of epochs.
 
     Args:
         trust: allow the code of a user-defined embedding in `config.init` to run.
@@ -26,4 +28,5 @@ def with_initial_run(
         first = Run.load(config.init, trust=trust)
         config = with_tokenizer_from(first, config)
         data = read_training_data(config, first.tokenizer, first.chat)
-    return with_vocabulary(config, data.tokenizer.vocabulary_size), data, first
+    config = with_vocabulary(config, data.tokenizer.vocabulary_size)
+    return with_steps(config, data), data, first

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,15 @@ def read_text(
             code="training.mixture-not-possible",
         )
     return training_data
+
+
+def with_steps(config: TrainConfig, training_data: TrainingData) -> TrainConfig:
+    """Return the configuration with a number of steps in place of one of epochs."""
+    if config.epochs is None:
+        return config
+    of_a_step = training_data.batches(config).epoch(config.accumulate)
+    steps = math.ceil(config.epochs / of_a_step - 1e-9)  # 3 / 0.1 is above 30
+    return replace(config, steps=max(1, steps), epochs=None)
 
 
 def held_out_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -18,10 +18,10 @@ from typing import Any
 from torch import Tensor
 
 from wordorder.atomic import replacing_folder, write_text
+from wordorder.settings import UNITS
 from wordorder.training import checkpoints
 
 FOLDER = "words"
-UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}
 FILES = tuple(f"{FOLDER}/*/{n}" for n in ("config.json", "tokenizer.json", "model.safetensors"))
 
 

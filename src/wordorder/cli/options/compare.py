@@ -39,8 +39,8 @@ class CompareOptions:
     """Train the same model with several positional embeddings and compare them statistically.
 
     Repeating the command reuses finished runs: embeddings and seeds are added to the existing
-    ones, and other lengths are measured without training. Without --time, --steps or --tokens,
-    each run takes two minutes.
+    ones, and other lengths are measured without training. Without --time, --steps, --tokens or
+    --epochs, each run takes two minutes.
 
     Args:
         positions: specs, such as none rotary:base=500000 learned+alibi or your own embedding.

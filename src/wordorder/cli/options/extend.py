@@ -22,6 +22,7 @@ from wordorder.settings import (
     Positive,
     Rate,
     Seed,
+    TokenCount,
 )
 
 WITH_RESUME = ("run", "resume", "parent", "inexact", "device", "trust", "json")
@@ -41,7 +42,7 @@ class ExtendOptions:
             ntk, dynamic-ntk, yarn, yarn-published, longrope, llama3, base, drop, self-extend,
             resample.
         steps: fine-tune for this many steps.
-        tokens: fine-tune on this many tokens.
+        tokens: fine-tune on this many tokens, such as 500K.
         time: fine-tune for this time, such as 5m.
         out: the new run folder; by default the name of the run with the new length.
         overwrite: replace an existing run folder.
@@ -69,7 +70,7 @@ class ExtendOptions:
     to: str = ""
     method: str = "auto"
     steps: Positive | None = None
-    tokens: Positive | None = None
+    tokens: TokenCount | None = None
     time: Duration | None = None
     out: PathName | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

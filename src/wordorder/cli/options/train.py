@@ -22,7 +22,8 @@ class TrainOptions:
         preset: sizes of the model: nano, tiny, mini, small or medium; other options override it.
             FAMILY-SIZE, such as gpt2-nano, is an architecture that --to hf holds: llama, qwen3,
             mistral, gemma3, smollm3, gpt2, neox, bloom, mpt, bert or modernbert. auto chooses a
-            size by the text and --time, and is tiny if a size, --steps or --tokens is set.
+            size by the text and --time, and is tiny if a size, --steps, --tokens or --epochs is
+            set.
         config: a YAML file with options by name, such as trained_length: 128; typed options
             override it.
         resume: resume the run in this folder, with the same result bit for bit; if its text was
@@ -90,7 +91,8 @@ def _check_search(options: TrainOptions) -> None:
             f"{name}",
             code="cli.search-option",
         )
-    if options.train.auto_size and options.train.steps is None and options.train.tokens is None:
+    lengths = (options.train.steps, options.train.tokens, options.train.epochs)
+    if options.train.auto_size and lengths == (None, None, None):
         raise BadInput(
             "--find-learning-rate needs a size, because learning rates depend on it, and --preset "
             "auto chooses it by the time: add --preset nano, tiny, mini, small or medium",
