@@ -2,6 +2,8 @@
 
     python benchmarks/time_to_loss.py --data tinyshakespeare.txt [--peer nanoGPT] [--json]
     python benchmarks/time_to_loss.py --data tinyshakespeare.txt --recipe large
+    python benchmarks/time_to_loss.py --data tinyshakespeare.txt --recipe large --seeds 1 \
+        --tokens 2M --set width=128 layers=4 dropout=0     # a variant, for as many tokens
 
 The first 90% of the file are for training, the last 10% for validation, all of them. `small`
 (context 64, at most 0.81 M parameters) aims at 1.8857, where nanoGPT's CPU recipe ends, `large`
@@ -12,7 +14,8 @@ reading, tokenizing, the benchmark of the machine and compiling count; importing
 validation after the last step do not. The peer's time is its mean iteration, without those that
 evaluate or compile, times its iterations until its lowest validation loss. The length of each
 recipe is fixed, in steps or minutes, so no run is stopped at a favourable moment; one that ends
-above the loss is reported as not reaching it.
+above the loss is reported as not reaching it. Variants are compared at the same number of tokens,
+which is the same on any machine.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ import torch
 
 import wordorder as wo
 from wordorder.allocator import keep_large_blocks
+from wordorder.training.config import by_name
 from wordorder.training.display import Display
 from wordorder.training.metrics import read
 from wordorder.training.plan import Plan
@@ -87,6 +91,7 @@ def main() -> None:
     peer = None if options.peer is None else run_peer(options)
     result = {
         "recipe": options.recipe,
+        "set": options.set,
         "target": recipe["target"],
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -117,14 +122,17 @@ class Watch(Display):
 
 def train_once(options: argparse.Namespace, recipe: dict[str, Any], seed: int) -> dict[str, Any]:
     """Train one seed in a folder that is thrown away, and return what it reached and when."""
-    given = dict(recipe["train"])
-    if options.time is not None:
-        given.pop("steps", None)
-        given["time"] = options.time
+    model, given = dict(recipe["model"]), dict(recipe["train"])
+    for length in ("time", "tokens"):
+        if (value := getattr(options, length)) is not None:
+            given = {n: v for n, v in given.items() if n not in ("steps", "time", "tokens")}
+            given[length] = value
+    of_model, of_run = by_name(dict(each.split("=", 1) for each in options.set))
+    model, given = model | of_model, given | of_run
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         config = wo.TrainConfig(
-            model=wo.ModelConfig(**recipe["model"]),
+            model=wo.ModelConfig(**model),
             data=(str(options.data),),
             tokenizer="characters",
             development_fraction=0.0,  # the peer trains on all that it does not validate on
@@ -146,6 +154,7 @@ def train_once(options: argparse.Namespace, recipe: dict[str, Any], seed: int) -
         "seconds": seconds,
         "validation_loss": loss,
         "validation_tokens": final["validation_tokens"],
+        "training_loss": statistics.mean(record["loss"] for record in steps[-20:]),
         "steps": steps[-1]["step"],
         "tokens": steps[-1]["tokens"],
         "parameters": watch.planned.parameters["total"],
@@ -225,6 +234,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peer-options", default="", help="more options of nanoGPT's train.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     parser.add_argument("--time", help="train this long, such as 5m, instead of as the recipe says")
+    parser.add_argument("--tokens", help="train on so many, such as 2M, instead")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings in place of the recipe's, such as dropout=0 batch_size=8",
+    )
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
