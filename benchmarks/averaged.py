@@ -66,7 +66,7 @@ def run(steps: int, seed: int) -> dict[str, Any]:
     )
     data = read_training_data(config)
     config = with_vocabulary(config, data.tokenizer.vocabulary_size)
-    config = with_dropout(config, data.batches(config).epoch(steps))
+    config = with_dropout(config, data, steps)
     model = make_model(config.model)
     model.initialise(seed)
     compute = Compute("cpu", 1, "bfloat16", "plain", muon_dtype="bfloat16")

@@ -40,7 +40,6 @@ from wordorder.extension.methods import fitting
 from wordorder.model.config import PRESETS
 from wordorder.positions import parse
 from wordorder.training.config import TrainConfig
-from wordorder.training.plan import tokens_per_step
 from wordorder.training.run import Run
 from wordorder.training.training_data import read_training_data
 
@@ -147,7 +146,7 @@ def tokens_in(options: argparse.Namespace, folder: Path, parent: Path) -> int:
         step = (took[1] - took[0]) / (TIMED_STEPS[1] - TIMED_STEPS[0])
         trial = Run.load(folder / "trial")
         config = TrainConfig.from_dict(trial.config["training"], trial.model_config)
-        path.write_text(json.dumps({"tokens_per_second": tokens_per_step(config) / step}))
+        path.write_text(json.dumps({"tokens_per_second": config.tokens_per_step / step}))
     rate = json.loads(path.read_text())["tokens_per_second"]
     return round(rate * 60 * options.minutes)
 

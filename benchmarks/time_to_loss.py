@@ -68,16 +68,19 @@ RECIPES: dict[str, dict[str, Any]] = {
             "momentum": 0.85,  # 0.95 looks back over a seventh of the run: 1.89 for 1.875
         },
     },
+    # Six layers of 256 with .15 of dropout ended at 1.48 after twelve minutes: in so few passes
+    # dropout costs more than it saves, and these layers read six times as many tokens in the time.
+    # With 2,600 steps the loss is no lower.
     "large": {
         "target": 1.4697,
         "model": {
-            "width": 256,
-            "layers": 6,
+            "width": 128,
+            "layers": 4,
             "heads": 4,
             "trained_length": 256,
-            "dropout": 0.15,
+            "dropout": 0.0,
         },
-        "train": {"batch_size": 16, "time": "10m"},
+        "train": {"batch_size": 8, "steps": 2048},
     },
 }
 
@@ -87,7 +90,8 @@ def main() -> None:
     keep_large_blocks()
     recipe = RECIPES[options.recipe]
     rate = product_gflops()
-    runs = [train_once(options, recipe, seed) for seed in range(options.seeds)]
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    runs = [train_once(options, recipe, seed) for seed in seeds]
     peer = None if options.peer is None else run_peer(options)
     result = {
         "recipe": options.recipe,
@@ -230,7 +234,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="a text of one file")
     parser.add_argument("--peer", type=Path, help="nanoGPT's folder, run beside")
     parser.add_argument("--recipe", choices=tuple(RECIPES), default="small")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--peer-options", default="", help="more options of nanoGPT's train.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     parser.add_argument("--time", help="train this long, such as 5m, instead of as the recipe says")

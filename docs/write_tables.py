@@ -179,6 +179,30 @@ def sizes_and_dropout() -> str:
     return table(head, rows)
 
 
+def dropout() -> str:
+    names = ("tokenizer", "training_tokens", "width", "layers", "passes")
+    rows: dict[tuple[Any, ...], dict[float, float]] = {}
+    weights = {}
+    for run in lines("dropout.jsonl"):
+        key = tuple(run[name] for name in names)
+        rows.setdefault(key, {})[run["dropout"]] = run["loss"]
+        weights[key] = run["parameters"] / run["training_tokens"]
+    shares = sorted({share for row in rows.values() for share in row})
+    cells = [
+        [
+            key[0],
+            f"{key[1]:,}",
+            f"{weights[key]:.1f}",
+            f"{key[4]:g}",
+            *(f"{row[share]:.3f}" if share in row else "" for share in shares),
+        ]
+        for key, row in sorted(rows.items())
+        if len(row) > 1
+    ]
+    head = ["tokens", "in the text", "parameters for each", "passes"]
+    return table([*head, *(f"dropout {share:g}" for share in shares)], cells)
+
+
 def quickstart() -> str:
     runs = json.loads((EVIDENCE / "quickstart.json").read_text(encoding="utf-8"))["runs"]
     rows = [
@@ -367,6 +391,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "words-multiplied": words_multiplied,
     "longer-or-larger": longer_or_larger,
     "sizes-and-dropout": sizes_and_dropout,
+    "dropout": dropout,
     "quickstart": quickstart,
     "busy-loop": busy_loop,
     "compare-example": compare_example,

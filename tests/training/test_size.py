@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -21,9 +22,21 @@ from wordorder.training.size import (
     as_preset,
     choose_preset,
     dropout_for,
+    layer_weights,
     operations_per_token,
     with_dropout,
 )
+from wordorder.training.tokenized_text import TrainingData
+
+
+class Store:
+    """A text of 1,000 tokens."""
+
+    bytes, targets = 3_900, 1_000
+
+    def __len__(self) -> int:
+        return self.targets
+
 
 TINY = TrainConfig(model=ModelConfig(**PRESETS["tiny"]))
 MUCH_TEXT = 10**9
@@ -67,16 +80,46 @@ def test_operations_are_six_for_each_weight_and_those_of_attention() -> None:
 
 
 def test_dropout_grows_with_the_passes_and_none_is_needed_for_new_text() -> None:
-    found = [dropout_for(passes) for passes in (0.1, 1, 2, 5, 8, 100)]
+    found = [
+        dropout_for(passes, token_bytes=3.9, weights_per_token=3.0)
+        for passes in (0.1, 1, 2, 5, 8, 100)
+    ]
     assert found[0] == 0
     assert found == sorted(found) and len(set(found)) >= 3
     assert max(found) < 0.5
 
 
+def test_characters_need_dropout_later_than_tokens_of_bpe() -> None:
+    """With .8 weights a character, 2 passes: .15 of dropout cost .07 nats (evidence/)."""
+    of_characters = {"token_bytes": 1.0, "weights_per_token": 0.8}
+    assert [dropout_for(passes, **of_characters) for passes in (2.0, 16.0)] == [0.0, 0.0]
+    assert dropout_for(17.0, **of_characters) == 0.3
+    assert dropout_for(2.0, token_bytes=1.0, weights_per_token=3.2) == 0.0
+    assert dropout_for(2.0, token_bytes=1.0, weights_per_token=20.0) == 0.1
+
+
+def text_of(tokens: int, token_bytes: float) -> TrainingData:
+    """Return what is read of a text of this length."""
+    store = SimpleNamespace(targets=tokens, bytes=int(tokens * token_bytes))
+    read = TINY.batch_size * TINY.model.trained_length
+    batches = SimpleNamespace(epoch=lambda number: number * read / tokens)
+    text = SimpleNamespace(training_stores=(store,), batches=lambda config: batches)
+    return cast(TrainingData, text)
+
+
 def test_a_dropout_that_is_asked_for_stays() -> None:
     asked = replace(TINY, model=replace(TINY.model, dropout=0.07))
-    assert with_dropout(asked, 50.0) == asked
-    assert with_dropout(TINY, 50.0).model.dropout == dropout_for(50.0)
+    assert with_dropout(asked, text_of(1000, 3.9), 50) is asked
+
+
+@pytest.mark.parametrize(("token_bytes", "dropout"), [(3.9, 0.2), (1.0, 0.0)])
+def test_steps_become_passes_and_weights_by_the_text(token_bytes: float, dropout: float) -> None:
+    text = text_of(1_000_000, token_bytes)
+    steps = 4_000_000 // TINY.tokens_per_step
+    assert layer_weights(TINY.model) * 4 / 1_000_000 < 13
+    assert with_dropout(TINY, text, steps).model.dropout == dropout
+    twice = replace(TINY, accumulate=2)
+    assert with_dropout(twice, text, steps // 2).model.dropout == dropout
 
 
 def test_a_run_has_the_dropout_of_its_passes(tmp_path: Path) -> None:
@@ -99,7 +142,9 @@ def test_a_run_has_the_dropout_of_its_passes(tmp_path: Path) -> None:
             )
         )
         record = json.loads((run.folder / "config.json").read_text())
-        expected = dropout_for(record["plan"]["epochs"])
+        weights = layer_weights(model) / record["data"]["training_tokens"]
+        passes = record["plan"]["epochs"]
+        expected = dropout_for(passes, token_bytes=1.0, weights_per_token=weights)
         assert record["model"]["dropout"] == expected
         assert run.model.blocks[0].dropout.share == expected
     assert expected > 0
@@ -122,7 +167,7 @@ def test_the_likely_size_is_measured_and_another_is_measured_anew(
 
     monkeypatch.setattr(preparation, "_prepare", prepared)
     monkeypatch.setattr(preparation, "choose_preset", lambda config, **figures: name)
-    training_data = SimpleNamespace(training_stores=(range(1000),))
+    training_data = SimpleNamespace(training_stores=(Store(),))
     config = replace(TINY, auto_size=True, time=f"{budget:g}s")
     found = preparation.prepare(config, training_data, 0.0, Display())  # type: ignore[arg-type]
     assert (found.config.model.width, found.config.compile) == (PRESETS[name]["width"], "auto")

@@ -44,7 +44,6 @@ from wordorder.settings import LARGEST, Positive, Threads, check
 from wordorder.text.user_text import user_path
 from wordorder.training.compute import Compute, warn_of_slow_dtype
 from wordorder.training.config import TEXTS, TrainConfig, seconds, with_vocabulary, with_whole_paths
-from wordorder.training.plan import tokens_per_step
 from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
 from wordorder.training.training_data import TrainingData, read_text, with_steps
@@ -381,7 +380,7 @@ def _record(
         seeds=config.seeds,
         lengths=list(config.lengths),
         steps=settled["steps"],
-        tokens=settled["steps"] * tokens_per_step(train),
+        tokens=settled["steps"] * train.tokens_per_step,
         passes=material.batches(train).epoch(settled["steps"] * train.accumulate),
         trained_length=trained,
         model=train.model.resolved.to_dict(),

@@ -171,7 +171,7 @@ def _search(
         record["steps"] = min(run_steps, max(FEWEST_STEPS, math.ceil(SHARE * run_steps)))
     with beginning(folder, SEARCH, goes_on=resumes):
         _write(folder, record)
-    config = with_dropout(config, data.batches(config).epoch(record["run_steps"]))
+    config = with_dropout(config, data, record["run_steps"])
     losses, text = _losses(folder, config, record, show, command)
     found = RateSearch(folder, config, record["steps"], record["run_steps"], text, losses)
     _write(folder, {**record, "text": text, "losses": {f"{f:g}": v for f, v in losses.items()}})

@@ -133,7 +133,7 @@ class ModelConfig:
     causal: bool = True
     """tokens attend only to earlier tokens and themselves"""
     dropout: Probability | None = None
-    """dropout on the two residual branches; None: chosen by the number of epochs"""
+    """dropout on the two residual branches; None: chosen by the number of epochs and the text"""
     trained_length: Positive = 256
     """tokens in one training sequence"""
 

@@ -16,7 +16,6 @@ from wordorder.training.plan import (
     peak_bytes,
     readable_bytes,
     readable_seconds,
-    tokens_per_step,
 )
 from wordorder.training.size import WORTHWHILE_PASSES
 
@@ -99,7 +98,7 @@ def estimate(
     """
     model = order.check()
     config = order.config(order.position)
-    counts, each = model.parameter_counts(), tokens_per_step(config)
+    counts, each = model.parameter_counts(), config.tokens_per_step
     answer = RunEstimate(
         parameters=counts["total"],
         position_parameters=counts["position"],

@@ -214,6 +214,11 @@ class TrainConfig:
         """Whether a development text is configured: a share of the text, or text of its own."""
         return bool(self.development_fraction or self.development_data)
 
+    @property
+    def tokens_per_step(self) -> int:
+        """The number of tokens of an optimizer step."""
+        return self.batch_size * self.accumulate * self.model.trained_length
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON, without those of the model.
 

@@ -19,7 +19,6 @@ from wordorder.training.average import holding
 from wordorder.training.background import BackgroundWriter
 from wordorder.training.display import Display
 from wordorder.training.metrics import Metrics
-from wordorder.training.plan import tokens_per_step
 from wordorder.training.run_controller import RunController
 from wordorder.training.training import Training
 from wordorder.training.validation import FEWEST_VALIDATIONS, validation_tokens
@@ -104,7 +103,7 @@ class _Work:
             self.at_words = word_checkpoints.steps_of(
                 config.checkpoint_at_words,
                 word_checkpoints.words_per_token(training.training_data, training.batches),
-                tokens_per_step(config),
+                config.tokens_per_step,
             )
 
     def decide(self) -> None:
@@ -250,7 +249,7 @@ class _Clock:
         """Return the timing fields of the step that has just finished."""
         took = max(self.now() - self.last, 1e-9)
         self.controller.took = took
-        rate = tokens_per_step(self.training.config) / took
+        rate = self.training.config.tokens_per_step / took
         return {"seconds": round(self.seconds(), 3), "tokens_per_second": round(rate, 1)}
 
     def seconds_left(self) -> float:

@@ -192,17 +192,12 @@ def plan_of(
         data=training_data.facts,
         parameters=model.parameter_counts(),
         steps=steps,
-        tokens_per_step=tokens_per_step(config),
+        tokens_per_step=config.tokens_per_step,
         epochs=epochs,
         peak_bytes=peak_bytes(config, model, compute.ranks, compute.device),
         seconds=seconds,
         timing=timing or Timing(),
     )
-
-
-def tokens_per_step(config: TrainConfig) -> int:
-    """Return the number of tokens per optimizer step."""
-    return config.batch_size * config.accumulate * config.model.trained_length
 
 
 def peak_bytes(config: TrainConfig, model: TokenModel, ranks: int = 1, device: str = "cpu") -> int:

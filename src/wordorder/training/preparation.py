@@ -21,16 +21,9 @@ from wordorder.training.benchmark import SECONDS_WORTH_COMPILING, measure, step_
 from wordorder.training.compute import Compute, compiled, pick_device, use
 from wordorder.training.config import TrainConfig, budget_seconds
 from wordorder.training.display import Display
-from wordorder.training.plan import (
-    Plan,
-    Timing,
-    check_memory,
-    out_of_memory,
-    plan_of,
-    tokens_per_step,
-)
+from wordorder.training.plan import Plan, Timing, check_memory, out_of_memory, plan_of
 from wordorder.training.ranks import ALONE, Ranks
-from wordorder.training.size import as_preset, choose_preset, dropout_for, with_dropout
+from wordorder.training.size import as_preset, bytes_per_token, choose_preset, with_dropout
 from wordorder.training.threads import candidates
 from wordorder.training.training import Training
 from wordorder.training.training_data import TrainingData
@@ -121,7 +114,7 @@ def _prepare(
     fixed_steps = configured_steps(config)
     device = compute.device if compute else pick_device(config.device)
     if fixed_steps:
-        config = with_dropout(config, _passes(config, training_data, fixed_steps))
+        config = with_dropout(config, training_data, fixed_steps)
     check_memory(config, shape_of(config.model), device, ranks)
     model = make_model(config.model)
     model.set_recompute(config.recompute)
@@ -134,7 +127,7 @@ def _prepare(
         steps = fixed_steps or steps_in(
             config, training_data, timing.budget_seconds or 0.0, timing.step_seconds
         )
-        config = with_dropout(config, _passes(config, training_data, steps))
+        config = with_dropout(config, training_data, steps)
         model.set_dropout(config.model.resolved.dropout)
         set_weights(model, config.seed, weights)
         took = timing.step_seconds * (steps + _validation_steps(config, training_data, steps))
@@ -174,7 +167,7 @@ def _measured(
         if fixed_steps is None and config.model.dropout is None:
             # Changing the dropout later would compile again.
             rough = steps_in(config, training_data, left, step_seconds(model, batch))
-            model.set_dropout(dropout_for(_passes(config, training_data, rough)))
+            model.set_dropout(with_dropout(config, training_data, rough).model.dropout)
         show.say("compiling the model, which takes about half a minute")
     forward = compiled(model, compute)
     at_rest = replace(config, learning_rate=0.0, matrix_learning_rate=0.0)
@@ -187,11 +180,6 @@ def _measured(
     return compute, forward, Timing(took, None if fixed_steps else max(0.0, left), numbers)
 
 
-def _passes(config: TrainConfig, training_data: TrainingData, steps: int) -> float:
-    """Return the number of epochs, a float, in this many steps."""
-    return training_data.batches(config).epoch(steps * config.accumulate)
-
-
 def _sized(
     config: TrainConfig, prepared: Preparation, training_data: TrainingData, started: float
 ) -> TrainConfig:
@@ -201,7 +189,8 @@ def _sized(
         measured,
         text_tokens=sum(map(len, training_data.training_stores)),
         seconds=budget_seconds(config) - (time.perf_counter() - started),
-        seconds_per_token=prepared.plan.timing.step_seconds / tokens_per_step(measured),
+        seconds_per_token=prepared.plan.timing.step_seconds / measured.tokens_per_step,
+        token_bytes=bytes_per_token(training_data),
     )
     return replace(config, model=as_preset(config.model, name))
 
@@ -217,7 +206,7 @@ def _thread_numbers(config: TrainConfig, device: str) -> tuple[int, ...]:
 def configured_steps(config: TrainConfig) -> int | None:
     """Return the configured number of steps, from steps or tokens; None for a timed run."""
     if config.tokens is not None:
-        return -(-config.tokens // tokens_per_step(config))
+        return -(-config.tokens // config.tokens_per_step)
     return config.steps
 
 
@@ -245,7 +234,7 @@ def _validation_steps(config: TrainConfig, training_data: TrainingData, steps: f
     number = steps // steps_between_validations(config, int(steps))
     tokens = min(available, validation_tokens(config)) * number
     tokens += min(available, loop.FINAL_VALIDATION_TOKENS)
-    return tokens / tokens_per_step(config) / 3
+    return tokens / config.tokens_per_step / 3
 
 
 def steps_in(

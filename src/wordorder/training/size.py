@@ -3,8 +3,8 @@
 A larger model learns more from each token but processes fewer tokens in a given time, and any model
 memorises a text that it reads many times. So the size depends on the number of tokens that each
 preset would read in the time, not counting those beyond `WORTHWHILE_PASSES` over the text; the
-dropout depends on the number of passes. Both tables were measured on two cores with
-`benchmarks/defaults.py`; docs/train.md shows the losses.
+dropout depends on the number of passes. The tables were measured on two cores with
+`benchmarks/defaults.py` and `benchmarks/dropout.py`; docs/train.md shows the losses.
 """
 
 from __future__ import annotations
@@ -13,32 +13,62 @@ from dataclasses import replace
 
 from wordorder.model.config import GATED, PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig
+from wordorder.training.tokenized_text import TrainingData
 
-# The largest preset that would read at least this many tokens is chosen. Measured up to mini; small
-# and medium have mini's ratio of tokens to weights.
+# The largest preset that would read at least this many tokens is chosen, of BYTES_PER_TOKEN: a
+# character counts for less. Measured up to mini; small and medium have mini's ratio to the weights.
 FEWEST_TOKENS = {"nano": 0.0, "tiny": 2e6, "mini": 1e6, "small": 3e6, "medium": 3e7}
 # Further passes over a text improve a model so little that they do not justify a larger one.
 # Source: Muennighoff et al. 2023, arXiv 2305.16264, section 6: some 4 passes are nearly as good
 # as new text.
 WORTHWHILE_PASSES = 5.0
+BYTES_PER_TOKEN = 3.9  # of the built-in text in BPE
 # (largest number of passes over the text, dropout).
 DROPOUTS = ((1.5, 0.0), (3.0, 0.1), (7.0, 0.2), (float("inf"), 0.3))
+# Tokens shorter than this are characters or bytes. A model learns their text by heart later: it
+# needs dropout when weights of its layers * passes / tokens exceed the second figure.
+SHORT_TOKEN_BYTES, MOST_OF_SHORT_TOKENS = 2.0, 13.0
 
 
-def dropout_for(passes: float) -> float:
-    """Return the dropout for a number of passes over the text."""
+def dropout_for(passes: float, *, token_bytes: float, weights_per_token: float) -> float:
+    """Return the dropout for a number of passes over the text.
+
+    Args:
+        token_bytes: mean length of a token.
+        weights_per_token: weights of the layers' matrices for each token of the text.
+    """
+    if token_bytes < SHORT_TOKEN_BYTES and passes * weights_per_token <= MOST_OF_SHORT_TOKENS:
+        return 0.0
     return next(dropout for most, dropout in DROPOUTS if passes <= most)
 
 
-def with_dropout(config: TrainConfig, passes: float) -> TrainConfig:
-    """Return the configuration with the dropout for these passes, unless it sets one."""
+def with_dropout(config: TrainConfig, training_data: TrainingData, steps: int) -> TrainConfig:
+    """Return the configuration with the dropout for this many steps, unless it sets one."""
     if config.model.dropout is not None:
         return config
-    return replace(config, model=replace(config.model, dropout=dropout_for(passes)))
+    passes = training_data.batches(config).epoch(steps * config.accumulate)
+    tokens = steps * config.tokens_per_step / passes
+    dropout = dropout_for(
+        passes,
+        token_bytes=bytes_per_token(training_data),
+        weights_per_token=layer_weights(config.model) / tokens,
+    )
+    return replace(config, model=replace(config.model, dropout=dropout))
+
+
+def bytes_per_token(training_data: TrainingData) -> float:
+    """Return the mean length in bytes of a token that is predicted in training."""
+    stores = training_data.training_stores
+    return sum(store.bytes for store in stores) / max(1, sum(store.targets for store in stores))
 
 
 def choose_preset(
-    config: TrainConfig, *, text_tokens: int, seconds: float, seconds_per_token: float
+    config: TrainConfig,
+    *,
+    text_tokens: int,
+    seconds: float,
+    seconds_per_token: float,
+    token_bytes: float = BYTES_PER_TOKEN,
 ) -> str:
     """Return the preset for a text and a training time.
 
@@ -48,13 +78,15 @@ def choose_preset(
         seconds: training time.
         seconds_per_token: measured for the configured model; scaled to the other presets by their
             number of operations.
+        token_bytes: mean length of a token.
     """
     per_operation = seconds_per_token / operations_per_token(config.model)
     chosen = "nano"
     for name in PRESETS:
         model = as_preset(config.model, name)
         tokens = seconds / (per_operation * operations_per_token(model))
-        if min(tokens, WORTHWHILE_PASSES * text_tokens) >= FEWEST_TOKENS[name]:
+        read = min(tokens, WORTHWHILE_PASSES * text_tokens) * token_bytes / BYTES_PER_TOKEN
+        if read >= FEWEST_TOKENS[name]:
             chosen = name
     return chosen
 
@@ -77,11 +109,17 @@ def operations_per_token(model: ModelConfig) -> float:
     """
     whole = model.resolved
     inner = whole.heads * (whole.head_dim + whole.rotary_head_dim)
-    layers = sum(
+    mixing = 6 * inner * whole.trained_length
+    of_matrices = layer_weights(model) + whole.vocabulary_size * whole.width
+    return 6 * of_matrices + whole.layers * mixing
+
+
+def layer_weights(model: ModelConfig) -> int:
+    """Return the number of weights of the layers' matrices that compute one token."""
+    whole = model.resolved
+    return sum(
         _attention_weights(whole) + _feed_forward_weights(whole, i) for i in range(whole.layers)
     )
-    mixing = 6 * inner * whole.trained_length
-    return 6 * (layers + whole.vocabulary_size * whole.width) + whole.layers * mixing
 
 
 def _attention_weights(whole: ModelConfig) -> int:

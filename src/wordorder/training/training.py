@@ -27,7 +27,6 @@ from wordorder.training.config import TrainConfig
 from wordorder.training.metrics import expert_loads
 from wordorder.training.optimizers import Optimizer
 from wordorder.training.parts import RankParts
-from wordorder.training.plan import tokens_per_step
 from wordorder.training.ranks import ALONE, Ranks, explained
 from wordorder.training.schedules import learning_rate_factor, momentum_at, open_ended_factor
 from wordorder.training.text_generation import generate_text, sample_prompt
@@ -148,7 +147,7 @@ class Training:
             self.average.update(self.done, self.steps if is_known else None)
         return {
             "step": self.done,
-            "tokens": self.done * tokens_per_step(config),
+            "tokens": self.done * config.tokens_per_step,
             "loss": loss,
             "bits_per_byte": bits_per_byte(self.training_data, loss),
             "gradient_norm": norm,

@@ -10,7 +10,6 @@ from wordorder.evaluation.loss import Loss, evaluate
 from wordorder.model import TokenModel
 from wordorder.text.store import TokenStore, beginning
 from wordorder.training.config import TrainConfig
-from wordorder.training.plan import tokens_per_step
 from wordorder.training.training_data import TrainingData
 
 # Validations of a run: twenty if they take at most this share of its time, but at least ten.
@@ -114,11 +113,11 @@ def mean_of_losses(losses: Sequence[Loss], weights: Sequence[float]) -> Loss:
 def steps_between_validations(config: TrainConfig, steps: int) -> int:
     """Return the number of steps between validations, for a planned number of steps."""
     # A forward pass takes a third of a step.
-    cost = validation_tokens(config) / tokens_per_step(config) / 3
+    cost = validation_tokens(config) / config.tokens_per_step / 3
     cheap = math.ceil(cost / SHARE_OF_TIME)
     return max(1, steps // VALIDATIONS, min(steps // FEWEST_VALIDATIONS, cheap))
 
 
 def validation_tokens(config: TrainConfig) -> int:
     """Return the largest number of tokens that a validation during training reads."""
-    return max(LEAST_VALIDATION_TOKENS, VALIDATION_STEPS * tokens_per_step(config))
+    return max(LEAST_VALIDATION_TOKENS, VALIDATION_STEPS * config.tokens_per_step)
