@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -88,6 +89,13 @@ def test_how_slow_bfloat16_is_comes_from_products(monkeypatch: pytest.MonkeyPatc
     seconds = {torch.float32: 0.25, torch.bfloat16: 5.0}
     monkeypatch.setattr(compute, "fastest_of_three", lambda work: seconds[work().dtype])
     assert compute.slowdown_in_bfloat16.__wrapped__() == 20
+
+
+def test_after_ctrl_c_while_it_compiles_pytorch_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    model = torch.nn.Linear(1, 1)
+    assert compute.compiled(model, recorded(compile=True)) is model  # type: ignore[arg-type]
+    warnings.warn("Error detected in ViewBackward0. Traceback of forward call", stacklevel=1)
 
 
 def recorded(**changes: object) -> compute.Compute:

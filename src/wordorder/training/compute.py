@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -138,7 +139,11 @@ def use(model: TokenModel, compute: Compute) -> None:
 
 def compiled(model: TokenModel, compute: Compute) -> nn.Module:
     """Return the model, compiled if that was chosen."""
-    return torch.compile(model) if compute.compile else model
+    if not compute.compile:
+        return model
+    # After Ctrl-C while it compiles, PyTorch would warn with twenty lines of code.
+    warnings.filterwarnings("ignore", message="Error detected in ")
+    return torch.compile(model)
 
 
 def check_same(
