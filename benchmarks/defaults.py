@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from run_figures import figures_of
 
 import wordorder as wo
 from wordorder.allocator import keep_large_blocks
 from wordorder.model import PRESETS
 from wordorder.training.compute import Compute
-from wordorder.training.metrics import read
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -101,23 +101,11 @@ def run(cell: dict[str, Any]) -> dict[str, Any]:
             checkpoint_every=NEVER,
             **{name: value for name, value in changes.items() if name not in of_model},
         )
-        trained = wo.train(config, compute=machine)
-        records = read(trained.folder / "metrics.jsonl")
-        data = trained.config["data"]
-    final = next(r for r in reversed(records) if r.get("final"))
-    losses = [r["loss"] for r in records if "loss" in r]
-    last = losses[-max(1, len(losses) // 10) :]
+        figures = figures_of(wo.train(config, compute=machine))
     return {
-        "loss": final["validation_loss"],
-        "bits_per_byte": final["validation_bits_per_byte"],
-        "training_loss": sum(last) / len(last),
-        "passes": trained.config["plan"]["epochs"],
-        "training_tokens": data["training_tokens"],
-        "content_hash": data["content_hash"],
+        **figures,
         "seconds": round(time.perf_counter() - start, 1),
-        "torch": torch.__version__,
         "processor": platform.processor() or platform.machine(),
-        "wordorder": wo.__version__,
     }
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from run_figures import figures_of
 
 import wordorder as wo
 from wordorder.allocator import keep_large_blocks
 from wordorder.training.compute import Compute, fingerprinted
-from wordorder.training.metrics import read
 
 KEY = ("text", "tokenizer", "characters", "width", "layers", "passes", "dropout", "seed")
 NEVER = 1 << 40
@@ -93,26 +93,16 @@ def run(cell: dict[str, Any], text: str, dtype: str) -> dict[str, Any]:
             checkpoint_every=NEVER,
         )
         trained = wo.train(config, compute=machine)
-        records = read(trained.folder / "metrics.jsonl")
-        data = trained.config["data"]
-        parameters = trained.config["plan"]["parameters"]["total"]
-    final = next(r for r in reversed(records) if r.get("final"))
-    losses = [r["loss"] for r in records if "loss" in r]
-    last = losses[-max(1, len(losses) // 10) :]
+        figures = figures_of(trained)
+    # `passes` stays what was asked for, which the key of a line has.
+    del figures["passes"]
     return {
-        "loss": final["validation_loss"],
-        "bits_per_byte": final["validation_bits_per_byte"],
-        "validation_tokens": final["validation_tokens"],
-        "training_loss": sum(last) / len(last),
-        "parameters": parameters,
-        "training_tokens": data["training_tokens"],
-        "steps": len(losses),
-        "content_hash": data["content_hash"],
+        **figures,
+        "parameters": trained.config["plan"]["parameters"]["total"],
+        "steps": trained.config["plan"]["steps"],
         "seconds": round(time.perf_counter() - start, 1),
         "dtype": dtype,
         "instructions": machine.instructions,
-        "torch": torch.__version__,
-        "wordorder": wo.__version__,
     }
 
 

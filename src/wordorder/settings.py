@@ -70,6 +70,7 @@ class NotEmpty:
 
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}
 Positive = Annotated[int, Ge(1)]
+SHORT_COUNT = r"\d{1,9}(\.\d{1,9})?[KMB]"
 TokenCount = Annotated[int, Ge(1), InThousands()]
 Repetitions = Annotated[int, Interval(ge=1, le=10_000)]  # runs that differ in their seed
 Threads = Annotated[int, Interval(ge=0, le=1024)]  # threads or processes
@@ -270,7 +271,9 @@ def _of_type(kind: Any, limits: list[Any], value: Any) -> Any:
     if kind is bool:
         return value if isinstance(value, bool) else WORDS.get(str(value).lower())
     if kind is int:
-        return _whole_number(_in_full(value) if _in_thousands(limits) else value)
+        if _in_thousands(limits) and isinstance(value, str) and re.fullmatch(SHORT_COUNT, value):
+            value = in_full(value)
+        return _whole_number(value)
     if kind is float:
         return _number(value)
     if kind is str:
@@ -289,11 +292,9 @@ def _in_thousands(limits: list[Any]) -> bool:
     return any(isinstance(limit, InThousands) for limit in limits)
 
 
-def _in_full(value: Any) -> Any:
-    """Return 2500000.0 for 2.5M, and any other value as it is."""
-    if isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?[KMB]", value):
-        return float(Decimal(value[:-1]) * UNITS[value[-1]])
-    return value
+def in_full(count: str) -> float:
+    """Return the number that 500, 500K, 1M or 2.5B spells."""
+    return float(Decimal(count.rstrip("KMB")) * UNITS.get(count[-1], 1))
 
 
 def _whole_number(value: Any) -> int | None:

@@ -31,8 +31,9 @@ def test_help_imports_no_torch() -> None:
         [sys.executable, "-c", HELP, *entry.COMMANDS], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for command in entry.COMMANDS:
-        assert f"usage: wordorder {command}" in done.stdout
+    usages = [line for line in done.stdout.splitlines() if line.startswith("usage: ")]
+    for command, usage in zip(entry.COMMANDS, usages, strict=True):
+        assert usage.startswith(f"usage: wordorder {command}")
 
 
 TRAIN = """

@@ -99,11 +99,11 @@ def test_characters_need_dropout_later_than_tokens_of_bpe() -> None:
 
 
 def text_of(tokens: int, token_bytes: float) -> TrainingData:
-    """Return what is read of a text of this length."""
+    """Return training data with this many tokens of this mean length."""
     store = SimpleNamespace(targets=tokens, bytes=int(tokens * token_bytes))
     read = TINY.batch_size * TINY.model.trained_length
     batches = SimpleNamespace(epoch=lambda number: number * read / tokens)
-    text = SimpleNamespace(training_stores=(store,), batches=lambda config: batches)
+    text = SimpleNamespace(training=store, batches=lambda config: batches)
     return cast(TrainingData, text)
 
 
@@ -167,7 +167,7 @@ def test_the_likely_size_is_measured_and_another_is_measured_anew(
 
     monkeypatch.setattr(preparation, "_prepare", prepared)
     monkeypatch.setattr(preparation, "choose_preset", lambda config, **figures: name)
-    training_data = SimpleNamespace(training_stores=(Store(),))
+    training_data = SimpleNamespace(training_stores=(Store(),), training=Store())
     config = replace(TINY, auto_size=True, time=f"{budget:g}s")
     found = preparation.prepare(config, training_data, 0.0, Display())  # type: ignore[arg-type]
     assert (found.config.model.width, found.config.compile) == (PRESETS[name]["width"], "auto")

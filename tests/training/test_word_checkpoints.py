@@ -11,10 +11,11 @@ import torch
 from small_config import small_config
 
 from wordorder.cli.main import main
+from wordorder.settings import in_full
 from wordorder.training.config import TrainConfig
 from wordorder.training.run import Run
 from wordorder.training.training_data import read_training_data
-from wordorder.training.word_checkpoints import steps_of, words_of, words_per_token
+from wordorder.training.word_checkpoints import steps_of, words_per_token
 
 WORDS = "a small text of words in order."
 TRAIN = (
@@ -33,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_numbers_are_spelled_with_units() -> None:
-    assert [words_of(count) for count in ("7", "1.5K", "2M", "1B")] == [7, 1500, 2e6, 1e9]
+    assert [in_full(count) for count in ("7", "1.5K", "2M", "1B")] == [7, 1500, 2e6, 1e9]
 
 
 def test_words_become_steps_by_the_words_per_token_of_the_text() -> None:

@@ -23,8 +23,9 @@ from wordorder.training.config import TrainConfig, budget_seconds
 from wordorder.training.display import Display
 from wordorder.training.plan import Plan, Timing, check_memory, out_of_memory, plan_of
 from wordorder.training.ranks import ALONE, Ranks
-from wordorder.training.size import as_preset, bytes_per_token, choose_preset, with_dropout
+from wordorder.training.size import as_preset, choose_preset, with_dropout
 from wordorder.training.threads import candidates
+from wordorder.training.tokenized_text import bytes_per_token
 from wordorder.training.training import Training
 from wordorder.training.training_data import TrainingData
 from wordorder.training.validation import steps_between_validations, validation_tokens

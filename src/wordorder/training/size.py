@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from wordorder.model.config import GATED, PRESETS, ModelConfig
 from wordorder.training.config import TrainConfig
-from wordorder.training.tokenized_text import TrainingData
+from wordorder.training.tokenized_text import TrainingData, bytes_per_token
 
 # The largest preset that would read at least this many tokens is chosen, of BYTES_PER_TOKEN: a
 # character counts for less. Measured up to mini; small and medium have mini's ratio to the weights.
@@ -54,12 +54,6 @@ def with_dropout(config: TrainConfig, training_data: TrainingData, steps: int) -
         weights_per_token=layer_weights(config.model) / tokens,
     )
     return replace(config, model=replace(config.model, dropout=dropout))
-
-
-def bytes_per_token(training_data: TrainingData) -> float:
-    """Return the mean length in bytes of a token that is predicted in training."""
-    stores = training_data.training_stores
-    return sum(store.bytes for store in stores) / max(1, sum(store.targets for store in stores))
 
 
 def choose_preset(

@@ -91,13 +91,21 @@ def bits_per_byte(training_data: Any, loss_nats: float) -> float | None:
     Args:
         training_data: what `Training` reads, which may be something other than text.
     """
-    parts = [(p.weight, p.data.training) for p in getattr(training_data, "parts", ())]
-    text, bits = training_data.training, loss_nats / math.log(2)
-    if not all(store.lossless for _, store in parts or [(1.0, text)]):
+    if not all(store.lossless for _, store in _weighted_stores(training_data)):
         return None
-    if not parts:
-        return bits * text.targets / text.bytes
-    return bits / sum(weight * store.bytes / store.targets for weight, store in parts)
+    return loss_nats / math.log(2) / bytes_per_token(training_data)
+
+
+def bytes_per_token(training_data: Any) -> float:
+    """Return the mean length in bytes of a token that is predicted in training."""
+    stores = _weighted_stores(training_data)
+    return float(sum(weight * store.bytes / store.targets for weight, store in stores))
+
+
+def _weighted_stores(training_data: Any) -> list[tuple[float, TokenStore]]:
+    """Return the training text, or those of a mixture, each with its share of the batches."""
+    parts = getattr(training_data, "parts", ())
+    return [(p.weight, p.data.training) for p in parts] or [(1.0, training_data.training)]
 
 
 def of_corpus(

@@ -18,16 +18,11 @@ from typing import Any
 from torch import Tensor
 
 from wordorder.atomic import replacing_folder, write_text
-from wordorder.settings import UNITS
+from wordorder.settings import in_full
 from wordorder.training import checkpoints
 
 FOLDER = "words"
 FILES = tuple(f"{FOLDER}/*/{n}" for n in ("config.json", "tokenizer.json", "model.safetensors"))
-
-
-def words_of(count: str) -> float:
-    """Return the number of words that 500, 500K, 1M or 2.5B spells."""
-    return float(count.rstrip("KMB")) * UNITS.get(count[-1], 1)
 
 
 def words_per_token(training_data: Any, batches: Any) -> float:
@@ -57,7 +52,7 @@ def steps_of(
     """
     by_step: dict[int, list[str]] = {}
     for count in counts:
-        tokens = words_of(count) / words_per_token
+        tokens = in_full(count) / words_per_token
         by_step.setdefault(max(1, math.ceil(tokens / tokens_per_step)), []).append(count)
     return by_step
 
@@ -72,7 +67,7 @@ def save(folder: Path, count: str, step: int, weights: dict[str, Tensor]) -> Pat
     record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     target.parent.mkdir(exist_ok=True)
     with replacing_folder(target) as beside:
-        text = json.dumps({**record, "steps": step, "words": words_of(count)}, indent=1)
+        text = json.dumps({**record, "steps": step, "words": in_full(count)}, indent=1)
         write_text(beside / "config.json", text + "\n")
         tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
         write_text(beside / "tokenizer.json", tokenizer)
