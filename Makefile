@@ -17,8 +17,11 @@ RUN := runs/quickstart
 # elsewhere. `make TORCH_INDEX= quickstart` asks no other index.
 TORCH_INDEX ?= $(shell test "$$(uname)" = Linux && ! command -v nvidia-smi >/dev/null && echo https://download.pytorch.org/whl/cpu)
 
-# Without bytecode each worker, and each command that a test starts, compiles all code anew.
+# Without bytecode each worker, and each command that a test starts, compiles all code anew. pip
+# would write it for all of torch, which takes longer than to unpack it: a first import does, for
+# the third that it needs.
 unexport PYTHONDONTWRITEBYTECODE
+INSTALL := $(PIP) install -qq --no-compile -c constraints.txt
 
 .PHONY: help install quickstart test test-all docs mutants lint clean
 
@@ -29,30 +32,30 @@ help:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: wordorder needs Python 3.11 or newer, and $(PYTHON) is not: name one that is, as in make PYTHON=python3.13" >&2; exit 2; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 2; }
-	@$(PIP) install -qq -c constraints.txt --upgrade pip || echo "going on with Python's own pip, which is slower"
+	@$(INSTALL) --upgrade pip || echo "going on with Python's own pip, which is slower"
 
 .venv/torch: constraints.txt | .venv/bin/python
 	@echo "installing torch, the largest part"
 ifneq ($(strip $(TORCH_INDEX)),)
-	@$(PIP) install -qq --no-deps --timeout 10 --retries 1 -c constraints.txt --index-url $(TORCH_INDEX) torch || \
+	@$(INSTALL) --no-deps --timeout 10 --retries 1 --index-url $(TORCH_INDEX) torch || \
 	  echo "$(TORCH_INDEX) did not give the CPU build: taking the one pip finds"
 endif
-	@$(PIP) install -qq -c constraints.txt torch
+	@$(INSTALL) torch
 	@touch $@
 
 .venv/wordorder: pyproject.toml .venv/torch
 	@echo "installing wordorder"
-	@$(PIP) install -qq -c constraints.txt -e .
+	@$(INSTALL) -e .
 	@touch $@
 
-.venv/wordorder-test: .venv/wordorder
-	@echo "installing what the tests need"
-	@$(PIP) install -qq --no-compile -c constraints.txt -e '.[test]'
-	@touch $@
+.venv/wordorder-test: pyproject.toml .venv/torch
+	@echo "installing wordorder and what its tests need"
+	@$(INSTALL) -e '.[test]'
+	@touch .venv/wordorder $@
 
 .venv/wordorder-docs: .venv/wordorder
 	@echo "installing what the docs site needs"
-	@$(PIP) install -qq -c constraints.txt -e '.[docs]'
+	@$(INSTALL) -e '.[docs]'
 	@touch $@
 
 install: .venv/wordorder

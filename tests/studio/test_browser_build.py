@@ -95,6 +95,7 @@ def fits(page: Any) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
+@pytest.mark.slow
 def test_a_model_from_the_page_to_its_text(open_page: Callable[..., Any], tmp_path: Path) -> None:
     sizes = "&".join(f"{name}={value}" for name, value in SIZES.items())
     page = open_page(f"#/build?preset=nano&position=learned&steps=150&{sizes}", width=360)
