@@ -19,7 +19,9 @@ def in_plain_python(base: float, length: int, pairs: int) -> bool:
     )
 
 
-@pytest.mark.parametrize("length", [1024, *(pytest.param(n, marks=pytest.mark.slow) for n in (4096, 8192))])
+@pytest.mark.parametrize(
+    "length", [1024, *(pytest.param(n, marks=pytest.mark.slow) for n in (4096, 8192))]
+)
 def test_bound_is_the_papers(length: int) -> None:
     assert smallest_base(length, 64) == pytest.approx(PUBLISHED[length], rel=0.02)
 
