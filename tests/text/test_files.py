@@ -159,12 +159,6 @@ def test_undecodable_byte(write: Write, mark: bytes) -> None:
     )
 
 
-@pytest.mark.parametrize("data", [b"plain text", gzip.compress(b"x" * 1000, mtime=0)[:-12]])
-def test_damaged_gzip(write: Write, data: bytes) -> None:
-    path = write("a.txt.gz", data)
-    assert message(path).startswith(f"text.damaged-gzip: {path} ")
-
-
 JSONL = {
     '{"text": "a"}\n{"text": \n': ("text.jsonl-line", "line 2, column 10 "),
     '{"text": "a"}\n\n{"body": "b", "n": 1}\n': ("text.missing-column", "line 3 "),

@@ -151,7 +151,7 @@ def test_utf16_without_a_mark(tmp_path: Path) -> None:
             bytes(range(128, 256)) + bytes(range(1, 32)) * 4,
             "text.unknown-encoding: a is not UTF-8: byte 0x80 at offset 0 (line 1); it is a binary",
         ),
-        (gzip.compress(b"x", mtime=0), "text.known-binary-format: a is a gzip file"),
+        (gzip.compress(b"x", mtime=0), "text.known-binary-format: a is compressed with gzip"),
         (b"PK\x03\x04\0\0", "text.known-binary-format: a is a zip archive"),
         (b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n", "text.known-binary-format: a is a PDF"),
     ],

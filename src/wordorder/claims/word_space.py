@@ -15,6 +15,7 @@ from typing import Any
 from wordorder.claims.claim import Claim, ClaimPlan, Criterion, Measurements, Results, Work
 from wordorder.errors import BadInput
 from wordorder.experiments.jobs import Tell
+from wordorder.text.compressed import plain_name
 from wordorder.text.load import load_corpus
 from wordorder.words.analogies import accuracy, read_questions
 from wordorder.words.cache import open_vectors
@@ -53,7 +54,7 @@ def _or_absent(answer: Any) -> Any:
 
 def _trained_already(words: Sequence[str]) -> bool:
     """Return whether words are one file of vectors, and no text to train them on."""
-    return len(words) == 1 and Path(words[0]).name.removesuffix(".gz").endswith(VECTORS)
+    return len(words) == 1 and plain_name(words[0]).endswith(VECTORS)
 
 
 def _vectors(job: Mapping[str, Any], tell: Tell) -> Vectors:

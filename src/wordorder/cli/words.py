@@ -47,7 +47,7 @@ class WordsOptions:
 
     Args:
         source: a run folder, whose token embeddings are used, or a file of word vectors:
-            word2vec's text or binary format or GloVe's, also as .gz.
+            word2vec's text or binary format or GloVe's, also compressed.
         words: show the neighbours of these; with --sentences a sentence, and another order of it.
         analogy: three words, as king man woman for king - man + woman.
         expect: show the rank of this word, in the analogy or among the neighbours.
@@ -89,7 +89,7 @@ class VectorOptions:
     Args:
         data: files, folders, python-docs or hf:NAME.
         out: the file to write: word2vec's binary format if it ends in .bin, else its text format;
-            both also .gz.
+            both compressed if a .gz, .bz2, .xz or .zst follows.
         field: the column of tables and datasets that holds the text.
         dimensions: numbers in a vector.
         epochs: passes over the text.

@@ -127,13 +127,13 @@ def sentence_pairs(*, seed: int = 0) -> list[Pair]:
 
 
 def read_pairs(name: str) -> list[Pair]:
-    """Read minimal pairs from a .jsonl file, plain or .gz, in the format of BLiMP.
+    """Read minimal pairs from a .jsonl file, plain or compressed, in the format of BLiMP.
 
     Raises:
         BadInput: the file cannot be read, or a line is not a pair; the message names the line.
     """
     source = printable(name)
-    missing = f"no such file: {source}; give a .jsonl file, plain or .gz"
+    missing = f"no such file: {source}; give a .jsonl file"
     text = read_text(name, missing)
     check_not_array(text, source)
     pairs = [_pair(*row) for row in rows_of_jsonl(text.split("\n"), source)]

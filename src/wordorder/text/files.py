@@ -20,6 +20,7 @@ from wordorder.errors import BadInput
 from wordorder.folders import is_ours
 from wordorder.numerals import first_of
 from wordorder.text.chats import documents_of
+from wordorder.text.compressed import compression_of, plain_name
 from wordorder.text.corpus import BUILT_IN, END_OF_TEXT, HUB_PREFIX, Document
 from wordorder.text.large_files import split_blocks, text_blocks, text_lines
 from wordorder.text.rows import (
@@ -204,15 +205,15 @@ def _documents_of_folder(
         reason = f"; {notes[-1]}" if without or others else ""
         raise BadInput(
             f"{source} contains no text: {len(known)} of {total} files end in "
-            f"{', '.join((*TEXTS, *TABLES))} (also .gz), and none of them contains text{reason}",
+            f"{', '.join((*TEXTS, *TABLES))} (also compressed), and none of them contains "
+            f"text{reason}",
             code="text.empty-folder",
         )
 
 
 def _format(path: Path) -> str:
-    """Return the suffix that determines the format, without `.gz`."""
-    name = path.name.lower().removesuffix(".gz")
-    return printable(Path(name).suffix)
+    """Return the suffix that determines the format, without `.gz` and the like."""
+    return printable(Path(plain_name(path).lower()).suffix)
 
 
 def _source(path: Path, streamed: bool, missing: str = "") -> Source:
@@ -283,7 +284,7 @@ def _tsv(source: Source, field: str) -> Iterator[TableRow]:
 
 
 def _parquet(source: Source, field: str) -> Iterator[TableRow]:
-    in_blocks = source.data is None and not source.path.name.lower().endswith(".gz")
+    in_blocks = source.data is None and compression_of(source.path) is None
     opened = source.path if in_blocks else io.BytesIO(source.whole())
     return rows_of_parquet(opened, source.name, field)
 

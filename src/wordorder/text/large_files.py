@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from wordorder.errors import BadInput
+from wordorder.text.compressed import damage_named, decompressed
 from wordorder.text.pieces import pieces
 from wordorder.text.user_text import MARKS, printable, read_text
 
@@ -22,13 +20,14 @@ MOST_EXPLAINED_BYTES = 1 << 30  # a file of this size is read whole to explain w
 
 
 def text_blocks(path: Path) -> Iterator[str]:
-    """Yield the text of a regular file, plain or .gz, decoded as `user_text.decode` does.
+    """Yield the text of a regular file, plain or compressed, decoded as `user_text.decode` does.
 
     Raises:
         BadInput: the file cannot be read, or is not text.
     """
     try:
-        with _opened(path) as raw:
+        with path.open("rb") as file, damage_named(path, printable(path)):
+            raw = decompressed(file, path)
             start = raw.peek(4)[:4]
             encoding = next((MARKS[m] for m in MARKS if start.startswith(m)), "utf-8-sig")
             text = io.TextIOWrapper(raw, encoding)  # makes every line end a newline
@@ -36,7 +35,7 @@ def text_blocks(path: Path) -> Iterator[str]:
                 if "\0" in block:
                     raise ValueError("a zero byte")
                 yield block
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
         if path.stat().st_size <= MOST_EXPLAINED_BYTES:
@@ -45,10 +44,6 @@ def text_blocks(path: Path) -> Iterator[str]:
             f"{printable(path)} cannot be read as text ({error}): it must be UTF-8",
             code="text.large-file-unreadable",
         ) from None
-
-
-def _opened(path: Path) -> Any:
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def text_lines(blocks: Iterable[str]) -> Iterator[str]:

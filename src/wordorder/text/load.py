@@ -30,8 +30,9 @@ def load_corpus(
 
     Args:
         data: `python-docs`; a file (.txt, .md, .py, .jsonl, .ndjson, .json, .csv, .tsv, .parquet,
-            each also .gz; any other is read as plain text); a folder, read recursively in sorted
-            order; `hf:NAME[:CONFIG][:SPLIT]` for a Hugging Face dataset; or a sequence of these.
+            each also .gz, .bz2, .xz or .zst; any other is read as plain text); a folder, read
+            recursively in sorted order; `hf:NAME[:CONFIG][:SPLIT]` for a Hugging Face dataset; or a
+            sequence of these.
         field: the field or column of tables and datasets that holds the text.
         most_bytes: read so much text of each `hf:` dataset, such as 500MB or 2GB.
         validation: names whose documents are all validation text.

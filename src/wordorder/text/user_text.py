@@ -12,17 +12,22 @@ Other bytes raise an error that names the fault and, if a shell command repairs 
 from __future__ import annotations
 
 import codecs
-import gzip
 import os
 import shlex
 import stat
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wordorder.control_characters import escaped
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
+from wordorder.text.compressed import (
+    COMPRESSIONS,
+    compression_of,
+    damage_named,
+    decompress,
+    plain_name,
+)
 
 if TYPE_CHECKING:
     from wordorder.text.encodings import Decoding
@@ -36,12 +41,12 @@ MARKS = {
 }
 # The first bytes of files that are often mistaken for text, and the message for each.
 KINDS = {
-    b"\x1f\x8b\x08": "is a gzip file: rename it to end in .gz",
+    **{
+        each.magic: f"is compressed with {each.name}: rename it to end in {suffix}"
+        for suffix, each in COMPRESSIONS.items()
+    },
     b"PK\x03\x04": "is a zip archive (as .docx, .xlsx, .epub and .odt are): extract its text first",
     b"%PDF-": "is a PDF: extract its text first, for example with pdftotext",
-    b"BZh9": "is compressed with bzip2: unpack it with bunzip2",
-    b"\xfd7zXZ\0": "is compressed with xz: unpack it with unxz",
-    b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it with unzstd",
     b"PAR1": "is a Parquet file: rename it to end in .parquet",
 }
 OPEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # a shell's <(command), or a pipe
@@ -51,7 +56,7 @@ CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f"))
 
 
 def read_text(name: str | Path, missing: str = "") -> str:
-    """Return the text of a file, plain or .gz.
+    """Return the text of a file, plain or compressed.
 
     Args:
         missing: the message if the file does not exist; "" for the default.
@@ -64,7 +69,7 @@ def read_text(name: str | Path, missing: str = "") -> str:
 
 
 def read_bytes(path: Path, missing: str = "") -> bytes:
-    """Return the contents of a regular file, decompressed if its name ends in .gz.
+    """Return the contents of a regular file, decompressed if its name ends in .gz or the like.
 
     Raises:
         BadInput: the file cannot be read.
@@ -82,15 +87,14 @@ def read_bytes(path: Path, missing: str = "") -> bytes:
                 code="text.not-a-regular-file",
             )
         data = path.read_bytes()
-        return gzip.decompress(data) if _packed(path) else data
+        with damage_named(path, source):
+            return decompress(data, path)
     except BadInput:  # is a ValueError
         raise
     except FileNotFoundError:
         raise BadInput(
             missing or f"no such file: {source}: check the path", code="text.no-such-file"
         ) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise not_whole_gzip(source, error) from None
     except OSError as error:
         raise BadInput(
             f"cannot read {source} ({error.strerror}): {_advice(error)}", code="text.cannot-read"
@@ -99,14 +103,6 @@ def read_bytes(path: Path, missing: str = "") -> bytes:
         raise BadInput(
             f"{source!r} is not a valid file name: {error}", code="text.invalid-file-name"
         ) from None
-
-
-def not_whole_gzip(source: str, error: Exception) -> BadInput:
-    """Return the error for a .gz file that is truncated or damaged."""
-    return BadInput(
-        f"{source} is not a complete gzip file ({error}): download or compress it again",
-        code="text.damaged-gzip",
-    )
 
 
 def decode(data: bytes, source: str, *, path: Path | None = None, is_line: bool = False) -> str:
@@ -200,10 +196,6 @@ def is_blank(text: str) -> bool:
 
 def _with_newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _packed(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
 
 
 def _advice(error: OSError) -> str:
@@ -361,11 +353,10 @@ def _command(path: Path | None, command: str) -> str:
     """Return a shell command that filters a file through a command into another file."""
     if path is None:
         return f"{command}, in the pipe before wordorder"
-    name = path.name[: -len(".gz")] if _packed(path) else path.name
-    stem, suffix = os.path.splitext(name)
+    stem, suffix = os.path.splitext(plain_name(path))
     before, after = map(_quoted, (path, path.with_name(f"{stem}-utf-8{suffix}")))
-    if _packed(path):
-        return f"gunzip -c {before} | {command} > {after}"
+    if (compression := compression_of(path)) is not None:
+        return f"{compression.unpack} {before} | {command} > {after}"
     return f"{command} {before} > {after}"
 
 

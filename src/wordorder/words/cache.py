@@ -36,7 +36,7 @@ def open_vectors(path: str | Path, progress: Callable[[float], Any] = lambda _: 
     """Return the vectors of a file, from the cache if it has been read before.
 
     Args:
-        path: a file in word2vec's text or binary format or GloVe's; also as .gz.
+        path: a file in word2vec's text or binary format or GloVe's, also compressed.
         progress: called with the fraction parsed so far, unless the vectors are cached.
 
     Raises:

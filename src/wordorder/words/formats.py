@@ -1,4 +1,4 @@
-"""Reads and writes word vectors: word2vec's text and binary format and GloVe's, also as .gz.
+"""Reads and writes word vectors: word2vec's text and binary format and GloVe's.
 
     word2vec text     "WORDS DIMENSIONS", then a word and its numbers on each line
     GloVe text        the same without that first line
@@ -15,9 +15,8 @@ at the beginning is skipped.
 from __future__ import annotations
 
 import codecs
-import gzip
-import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +25,7 @@ import numpy as np
 from wordorder.atomic import replacing
 from wordorder.errors import BadInput
 from wordorder.numerals import counted
-from wordorder.text.user_text import not_whole_gzip
+from wordorder.text.compressed import compression_of, damage_named, decompressed, plain_name
 from wordorder.words.vectors import Floats, Vectors
 
 BLOCK = 1 << 22  # bytes read at once
@@ -48,12 +47,9 @@ def read(path: Path, progress: Callable[[float], Any] = lambda _: None) -> tuple
     """
     size = max(1, path.stat().st_size)
     try:
-        with path.open("rb") as raw:
-            zipped = path.name.lower().endswith(".gz")
-            file: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
+        with path.open("rb") as raw, damage_named(path, str(path)):
+            file = decompressed(raw, path)
             words, numbers = _read(path, file, lambda: progress(min(1.0, raw.tell() / size)))
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise not_whole_gzip(str(path), error) from None
     except OSError as error:
         raise BadInput(
             f"{path} cannot be read ({error.strerror}): check its permissions and its disk",
@@ -71,13 +67,13 @@ def write(path: Path, vectors: Vectors) -> None:
     """Write vectors to a file, which appears only when it is complete.
 
     The format is word2vec's binary one if the name ends in .bin, else its text format; both also
-    .gz. Text has the fewest digits from which the same float32 is read.
+    .gz, .bz2, .xz or .zst. Text has the fewest digits from which the same float32 is read.
     """
-    zipped = path.name.lower().endswith(".gz")
-    binary = path.name.lower().removesuffix(".gz").endswith(".bin")
+    compression, binary = compression_of(path), plain_name(path).lower().endswith(".bin")
     with (
         replacing(path) as beside,
-        gzip.open(beside, "wb", 6) if zipped else beside.open("wb") as file,
+        beside.open("wb") as raw,
+        nullcontext(raw) if compression is None else compression.file(raw, "wb") as file,
     ):
         file.write(f"{len(vectors)} {vectors.matrix.shape[1]}\n".encode())
         for word, row in zip(vectors.names, vectors.matrix.astype("<f4", copy=False), strict=True):

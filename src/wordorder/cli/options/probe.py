@@ -21,7 +21,7 @@ class ProbeOptions:
             the run's text.
         field: column of tables and datasets that holds the text.
         only: measurements, of order, removed, attention, position, sentences; by default all.
-        pairs: .jsonl files of minimal pairs, plain or .gz, with the fields sentence_good and
+        pairs: .jsonl files of minimal pairs, plain or compressed, with the fields sentence_good and
             sentence_bad, as in BLiMP.
         seed: seed of the shuffles.
         device: auto, cpu, cuda or mps.
