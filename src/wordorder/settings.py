@@ -99,7 +99,9 @@ PathName = Annotated[str, NotEmpty("a path (. is the current folder)")]
 DataName = Annotated[
     str, NotEmpty("a file, a folder, python-docs or hf:NAME (. is the current folder)")
 ]
-TokenizerName = Annotated[str, NotEmpty("bpe, bytes, characters, or the path of a tokenizer.json")]
+TokenizerName = Annotated[
+    str, NotEmpty("bpe, bytes, characters, the path of a tokenizer.json or hf:NAME")
+]
 Device = Annotated[str, Spelled(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, cuda, cuda:1 or mps")]
 
 

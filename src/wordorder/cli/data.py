@@ -53,7 +53,8 @@ class DataOptions:
         field: column of tables and datasets that holds the text.
         most_bytes: text to read of each hf: dataset, such as 500MB or 2GB; with --store all of it,
             unless this is given.
-        tokenizer: bpe, bytes, characters, or the path of a tokenizer.json.
+        tokenizer: bpe, bytes, characters, the path of a tokenizer.json, or hf:NAME for one on the
+            Hugging Face Hub.
         vocabulary_size: largest vocabulary of bpe, special tokens included.
         validation_fraction: share for the reported loss, not used to train or to choose.
         development_fraction: share for choosing the weights to keep, not trained on; 0: none.

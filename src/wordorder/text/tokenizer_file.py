@@ -8,24 +8,37 @@ import tokenizers
 
 from wordorder.errors import BadInput
 from wordorder.text.backends import ENDS_OF_TEXT, add_special
+from wordorder.text.hub_files import downloaded, is_on_hub
 from wordorder.text.special_tokens import END, declare, declared, make_special, special_ids
 from wordorder.text.user_text import user_path
 
 KINDS = ("bpe", "bytes", "characters")
+TOKENIZER = "tokenizer.json"
 
 
 def read_backend(path: str | Path) -> tokenizers.Tokenizer:
-    """Return the backend in a tokenizer.json, or in the one in a folder, as it is.
+    """Return the backend in a tokenizer.json as it is.
+
+    Args:
+        path: the file, a folder with one, or `hf:NAME` for one on the Hugging Face Hub.
 
     Raises:
-        BadInput: the file is missing or damaged.
+        BadInput: the file is missing or damaged, or cannot be downloaded.
     """
+    if is_on_hub(path):
+        name, path = str(path), downloaded(str(path), [TOKENIZER]) / TOKENIZER
+        if not path.is_file():
+            raise BadInput(
+                f"{name} has no {TOKENIZER}: load it with transformers' AutoTokenizer, which may "
+                "convert what it has, and give the folder that save_pretrained writes",
+                code="text.hub-no-tokenizer",
+            )
     path = user_path(path)
-    path = path / "tokenizer.json" if path.is_dir() else path
+    path = path / TOKENIZER if path.is_dir() else path
     if not path.is_file():
         raise BadInput(
             f"no tokenizer file {path}: give the path of a tokenizer.json, "
-            f"or one of {', '.join(KINDS)}",
+            f"hf:NAME, or one of {', '.join(KINDS)}",
             code="text.no-tokenizer-file",
         )
     try:

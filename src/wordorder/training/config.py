@@ -70,7 +70,8 @@ class TrainConfig:
     most_bytes: ByteCount = "200MB"
     """text to read of each hf: dataset, such as 500MB or 2GB; it is held in memory"""
     tokenizer: TokenizerName = "bpe"
-    """bpe, bytes, characters, or the path of a tokenizer.json"""
+    """bpe, bytes, characters, the path of a tokenizer.json, or hf:NAME for one on the Hugging Face
+    Hub"""
     validation_fraction: ValidationFraction = 0.1
     """share of the text for the reported loss, neither trained on nor used to choose anything"""
     development_fraction: DevelopmentFraction = 0.04

@@ -21,13 +21,14 @@ class ImportOptions:
 
     Args:
         folder: the folder that transformers' save_pretrained wrote, with config.json,
-            tokenizer.json and weights in safetensors files.
-        out: the run folder; by default the folder's name in runs.
+            tokenizer.json and weights in safetensors files; or hf:NAME, or hf:NAME@REVISION, for
+            one on the Hugging Face Hub.
+        out: the run folder; by default the model's name in runs.
         overwrite: replace an existing run folder.
         json: print one JSON object instead of a table.
     """
 
-    folder: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    folder: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="DIR|hf:NAME")]
     out: PathName | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     json: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -30,6 +30,8 @@ from wordorder.model import LanguageModel, ModelConfig
 from wordorder.names import file_name
 from wordorder.patience import notify_if_slow
 from wordorder.positions import PositionError
+from wordorder.text.corpus import HUB_PREFIX
+from wordorder.text.hub_files import downloaded, is_on_hub, name_on_hub
 from wordorder.text.tokenizer import Tokenizer
 from wordorder.text.user_text import user_path
 from wordorder.training.imported import new_run, write_record, write_weights
@@ -47,6 +49,7 @@ from .weight_files import WeightFiles, read_json
 LEFT_OUT = r"(^|\.)pooler\.|^cls\.seq_relationship\."
 # Endings of names in files of before 2019.
 RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+FILES = ["*.json", "*.jinja", "model*.safetensors"]
 # Limits of the comparison: multiply-adds of one forward pass, a minute on two cores in all, and
 # memory of activations beside the weights, in bytes or as a share of the weights.
 MOST_OPERATIONS = 1e11
@@ -89,6 +92,15 @@ class ImportedRun:
 
 
 @dataclass(frozen=True)
+class _Located:
+    """Where the files are, the name of the run, and what its record says."""
+
+    folder: Path
+    name: str
+    record: str
+
+
+@dataclass(frozen=True)
 class _Source:
     """A folder whose every file fits the others."""
 
@@ -111,7 +123,8 @@ def import_folder(
     """Write a folder of transformers as a run, and compare both models.
 
     Args:
-        source: the folder, with safetensors files.
+        source: the folder, with safetensors files, or `hf:NAME` or `hf:NAME@REVISION` for one on
+            the Hugging Face Hub.
         out: the run folder; None: the folder's name in `runs`.
         overwrite: replace a run there.
         command: the command line, for the record.
@@ -121,15 +134,16 @@ def import_folder(
             wordorder does not have. Nothing is written.
         Refused: the run's logits differ from transformers'. Nothing is left.
     """
-    read = _read(user_path(source))
-    folder = user_path(out) if out is not None else Path("runs") / file_name(_name(read.folder))
+    located = _on_hub(str(source)) if is_on_hub(source) else _on_disk(user_path(source))
+    read = _read(located.folder)
+    folder = user_path(out) if out is not None else Path("runs") / file_name(located.name)
     with new_run(folder, overwrite=overwrite) as unfinished:
         _write(unfinished, read)
         comparisons, notes = _checked(unfinished, read)
         chat, chat_notes = read_chat_template(read.folder, read.tokenizer)
         notes += chat_notes
         entry = {
-            "from": str(read.folder.resolve()),
+            "from": located.record,
             "model_type": read.model_type,
             "class": read.class_name,
             "has_head": read.imported.has_head,
@@ -192,8 +206,17 @@ def _checked(
     return compared, notes
 
 
-def _name(folder: Path) -> str:
-    return folder.resolve().name.lower() or "imported"
+def _on_disk(folder: Path) -> _Located:
+    whole = folder.resolve()
+    return _Located(folder, whole.name.lower() or "imported", str(whole))
+
+
+def _on_hub(source: str) -> _Located:
+    """Download what an import reads, the weights last, if their architecture is one of ours."""
+    model, _ = name_on_hub(source)
+    _configuration(downloaded(source, ["config.json"]))
+    folder = downloaded(source, FILES)
+    return _Located(folder, model.split("/")[-1].lower(), f"{HUB_PREFIX}{model}@{folder.name}")
 
 
 def _read(folder: Path) -> _Source:
