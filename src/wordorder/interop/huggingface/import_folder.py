@@ -263,7 +263,8 @@ def _configuration(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise BadInput(
-            f"{folder} has no config.json: give a folder that transformers' save_pretrained wrote",
+            f"{folder} has no config.json: give a folder that transformers' save_pretrained wrote, "
+            "or hf:NAME for a model on the Hugging Face Hub",
             code="interop.no-configuration",
         )
     values = read_json(path)
