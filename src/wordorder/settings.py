@@ -95,6 +95,7 @@ WordCount = Annotated[
 ByteCount = Annotated[
     str, Spelled(r"(?=[\d.]*[1-9])\d{1,9}(\.\d{1,3})?[KMGT]B", "a size such as 500MB or 2GB")
 ]
+Epochs = Annotated[float, Interval(gt=0, le=1_000_000)]
 PathName = Annotated[str, NotEmpty("a path (. is the current folder)")]
 DataName = Annotated[
     str, NotEmpty("a file, a folder, python-docs or hf:NAME (. is the current folder)")

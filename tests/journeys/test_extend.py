@@ -118,6 +118,16 @@ def test_fine_tuned_runs_go_on_to_the_bit(
     assert all(torch.equal(again[name], straight[name]) for name in straight)
 
 
+def test_a_fine_tune_reads_its_text_as_often_as_asked(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "tuned"
+    asked = ["--to", "64", "--method", "yarn", "--epochs", "1", "--out", str(out), *BARE]
+    assert run(capsys, str(runs / "rotary"), *asked)[0] == 0
+    plan = json.loads((out / "config.json").read_text())["plan"]
+    assert plan["epochs"] >= 1 > plan["epochs"] * (plan["steps"] - 1) / plan["steps"]
+
+
 @pytest.mark.parametrize("tuned", [[], ["--method", "yarn", "--steps", "2"]])
 def test_the_text_that_is_recorded_is_the_one_that_was_read(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tuned: list[str]
@@ -193,6 +203,7 @@ def test_tables_are_stretched_and_biases_need_nothing(
         ),
         ("rotary --to 99999 --pack", "fewer than 99,999"),
         ("gru --to 4x", "give a run of a transformer that predicts the next token"),
+        ("rotary --to 4x --epochs 0", "--epochs is 0.0: it must be above 0"),
         ("rotary --to 4x --steps 2 --time 3s", "--time and --steps both set the length of the run"),
         ("rotary --to 4x --out rotary", "holds a run"),
         ("rotary --to 4x --base -1", "--base is -1.0: it must be at least 0"),

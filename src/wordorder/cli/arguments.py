@@ -41,11 +41,6 @@ USUAL_NAMES = (
     ("n-embd d-model hidden-size", "--width", "did you mean --width?"),
     ("max-iters max-steps", "--steps", "did you mean --steps?"),
     ("num-epochs num-train-epochs", "--epochs", "did you mean --epochs?"),
-    (
-        "epochs num-epochs num-train-epochs",
-        "--steps --tokens --time",
-        "the length of a run is set by --steps, --tokens or --time",
-    ),
     ("format", "--to --dtype", "did you mean --to?"),  # not the --to of extend, a length
 )
 

@@ -44,10 +44,10 @@ from wordorder.folders import replacing_contents
 from wordorder.locks import held
 from wordorder.model import LanguageModel
 from wordorder.positions import parse
-from wordorder.settings import Device, Duration, NotNegative, Positive, Rate, Seed, check
+from wordorder.settings import Device, Duration, Epochs, NotNegative, Positive, Rate, Seed, check
 from wordorder.training.checkpoints import save_weights
 from wordorder.training.compute import pick_device
-from wordorder.training.config import TrainConfig, folder_of, whole_paths
+from wordorder.training.config import LENGTHS, TrainConfig, folder_of, whole_paths
 from wordorder.training.moved_text import check_not_moved
 from wordorder.training.run import RUN, Run
 from wordorder.training.start import free_folder, resume_in_held_folder, train_in_held_folder
@@ -62,8 +62,8 @@ class Extension:
         run: the parent's folder.
         to: the new length, such as `4x` or `8192`.
         method: a key of `METHODS`, or `auto`.
-        steps, tokens, time: the length of a fine-tune at the new length; at most one of them. All
-            None: no fine-tune.
+        steps, tokens, epochs, time: the length of a fine-tune at the new length; at most one of
+            them. All None: no fine-tune.
         out: the new run's folder; None: the parent's name with the new length.
         overwrite: whether to replace an existing run there.
         data: the text; empty: the parent's.
@@ -86,6 +86,7 @@ class Extension:
     method: str = "auto"
     steps: Positive | None = None
     tokens: Positive | None = None
+    epochs: Epochs | None = None
     time: Duration | None = None
     out: str | None = None
     overwrite: bool = False
@@ -106,7 +107,7 @@ class Extension:
     @property
     def tunes(self) -> bool:
         """Whether the new run is fine-tuned."""
-        return any(length is not None for length in (self.steps, self.tokens, self.time))
+        return any(getattr(self, name) is not None for name in LENGTHS)
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,7 @@ def _configured(settings: Extension, parent: Run, new: int) -> TrainConfig:
         overwrite=settings.overwrite,
         steps=settings.steps,
         tokens=settings.tokens,
+        epochs=settings.epochs,
         time=settings.time,
         seed=config.seed if settings.seed is None else settings.seed,
         device=settings.device,
@@ -358,7 +360,7 @@ def _write_untrained(
         **parent.config,
         **about,
         "model": child.config.to_dict(),
-        "training": {**config.to_dict(), "steps": None, "tokens": None, "time": None},
+        "training": {**config.to_dict(), **dict.fromkeys(LENGTHS)},
     }
     try:
         with replacing_contents(folder, RUN):

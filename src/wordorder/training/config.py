@@ -22,6 +22,7 @@ from wordorder.settings import (
     ByteCount,
     DataName,
     Duration,
+    Epochs,
     NotNegative,
     PathName,
     Positive,
@@ -101,7 +102,7 @@ class TrainConfig:
     """number of optimizer steps, instead of --time"""
     tokens: TokenCount | None = None
     """number of tokens to train on, such as 10M, instead of --time"""
-    epochs: Annotated[float, Interval(gt=0, le=1_000_000)] | None = None
+    epochs: Epochs | None = None
     """number of times to read the training text, such as 3 or 0.5, instead of --time"""
     batch_size: Positive = 8
     """sequences in a batch"""

@@ -17,6 +17,7 @@ from wordorder.settings import (
     DataName,
     Device,
     Duration,
+    Epochs,
     NotNegative,
     PathName,
     Positive,
@@ -24,6 +25,7 @@ from wordorder.settings import (
     Seed,
     TokenCount,
 )
+from wordorder.training.config import LENGTHS
 
 WITH_RESUME = ("run", "resume", "parent", "inexact", "device", "trust", "json")
 
@@ -32,8 +34,8 @@ WITH_RESUME = ("run", "resume", "parent", "inexact", "device", "trust", "json")
 class ExtendOptions:
     """Extend a trained model to a longer context, as a new run.
 
-    Without --steps, --tokens or --time only the options of the embedding change, and the weights
-    stay. With one of them the new run is fine-tuned at the new length.
+    Without --steps, --tokens, --epochs or --time only the options of the embedding change, and the
+    weights stay. With one of them the new run is fine-tuned at the new length.
 
     Args:
         run: the run folder that `wordorder train` wrote; with --resume, the new run folder.
@@ -43,6 +45,7 @@ class ExtendOptions:
             resample.
         steps: fine-tune for this many steps.
         tokens: fine-tune on this many tokens, such as 500K.
+        epochs: fine-tune for this many passes over the training text, such as 0.5.
         time: fine-tune for this time, such as 5m.
         out: the new run folder; by default the name of the run with the new length.
         overwrite: replace an existing run folder.
@@ -71,6 +74,7 @@ class ExtendOptions:
     method: str = "auto"
     steps: Positive | None = None
     tokens: TokenCount | None = None
+    epochs: Epochs | None = None
     time: Duration | None = None
     out: PathName | None = None
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -94,7 +98,7 @@ class ExtendOptions:
 def read_options(arguments: list[str]) -> ExtendOptions:
     """Parse the arguments; --help prints the help and exits."""
     options = parse(ExtendOptions, arguments, command="wordorder extend")
-    method, lengths = options.method, (options.steps, options.tokens, options.time)
+    method, lengths = options.method, [getattr(options, name) for name in LENGTHS]
     alone = {name for name in ExtendOptions.__dataclass_fields__ if name not in WITH_RESUME}
     refuse_typed(
         typed_names(arguments),
@@ -130,10 +134,10 @@ def read_options(arguments: list[str]) -> ExtendOptions:
             ),
         ),
         (
-            lengths == (None, None, None),
+            lengths == [None] * len(LENGTHS),
             "rate batch_size seed",
             BadInput(
-                "{} needs fine-tuning: add --steps, --tokens or --time, or leave it out",
+                "{} needs fine-tuning: add --steps, --tokens, --epochs or --time, or leave it out",
                 code="cli.extend-needs-fine-tuning",
             ),
         ),
