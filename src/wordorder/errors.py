@@ -41,6 +41,10 @@ class Refused(CodedError, RuntimeError):
     exit_code = 3
 
 
+class Note(UserWarning):
+    """A warning for the user: the command line prints its message alone, as it does errors."""
+
+
 def of_embedding(error: Exception) -> str | None:
     """Return the message of an error that a positional embedding raised; None for any other error.
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +96,12 @@ def test_settings_that_change_the_report_say_what_happens(config: CompareConfig)
 
 def test_looks_at_the_results_are_counted(config: CompareConfig) -> None:
     few = replace(config, positions=("none", "alibi"), lengths=(1,))
-    for seeds, looks in ((1, []), (2, [2]), (2, [2]), (3, [2, 3])):
+    for seeds, looks in ((1, []), (3, [3]), (3, [3]), (2, [3, 2]), (3, [3, 2]), (4, [3, 2, 4])):
         compare(replace(few, seeds=seeds))
         assert record(config)["looks"] == looks
+        assert Comparison.read(Path(config.out)).looks_so_far == (
+            looks[: looks.index(seeds) + 1] if looks else [seeds]
+        )
 
 
 def test_the_plan_counts_what_is_trained_as_measured_only(done: CompareConfig) -> None:
@@ -145,6 +151,88 @@ def test_embeddings_left_out_of_the_report_are_counted_by_the_correction(
     compare(done)
     lines = (Path(done.out) / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 6 and read_summary(Path(done.out)).left_out == ()
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut", "a line of another kind"])
+def test_lines_that_were_lost_are_written_again(done: CompareConfig, damage: str) -> None:
+    """Those of embeddings that the report leaves out too, which its correction counts."""
+    path = Path(done.out) / "results.jsonl"
+    before = sorted(path.read_bytes().splitlines())
+    if damage == "removed":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:3000])
+    else:
+        path.write_bytes(b"{}\n[1]\nnothing\n" + path.read_bytes())
+    compare(replace(done, positions=("none", "learned")))
+    assert read_summary(Path(done.out)).left_out == ("alibi",)
+    compare(done)
+    assert sorted(path.read_bytes().splitlines()) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"validation_loss": ', '"validation_loss": "x", "was": '), ('"seconds":', '"sec":')],
+)
+def test_a_damaged_result_is_measured_again(
+    done: CompareConfig, ran: list[str], old: str, new: str
+) -> None:
+    path = next((Path(done.out) / "runs").glob("alibi-seed0/measures.json"))
+    whole = json.loads(path.read_text())["result"]
+    path.write_text(path.read_text().replace(old, new, 1))
+    compare(done)
+    assert ran == ["train_and_measure"]
+    again = json.loads(path.read_text())["result"]
+    assert again["validation_loss"] == whole["validation_loss"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("seeds", "three", "seeds is of another type"),
+        ("looks", ["2"], "looks is of another type"),
+        ("costs", {"none": {}}, "its times are not whole"),
+        ("settled", {}, "its times are not whole"),
+    ],
+)
+def test_a_damaged_record_is_refused(done: CompareConfig, name: str, value: Any, said: str) -> None:
+    path = Path(done.out) / "comparison.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(BadInput, match=f"is damaged .{said}.: choose another --out"):
+        compare(done)
+
+
+MINE = """
+from wordorder.positions import Alibi
+
+class Mine(Alibi):
+    \"\"\"ALiBi.\"\"\"
+    def distance_bias(self, distance):
+        return 1.0 * super().distance_bias(distance)
+"""
+
+
+def test_an_embedding_whose_code_has_changed_is_not_mixed_with_its_old_runs(
+    config: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "changing_mine.py"
+    path.write_text(MINE)
+    both = replace(config, positions=("none", "changing_mine.Mine"), lengths=(1,))
+    few = replace(both, seeds=1)
+    compare(few)
+    path.write_text(f"# a comment\n{MINE}\n")
+    compare(few)
+    path.write_text(MINE.replace("1.0", "9.0"))
+    with pytest.raises(BadInput, match=r"the code of changing_mine\.Mine has changed") as refused:
+        compare(replace(both, seeds=2))
+    compare(replace(few, positions=("none", "alibi")))  # the others go on
+    (command,) = re.findall(r"rm -r (.*)$", str(refused.value))
+    for folder in glob(command):
+        shutil.rmtree(folder)
+    ran.clear()
+    compare(few)
+    assert ran.count("train_and_measure") == 1
 
 
 def test_many_passes_are_said_before_anything_runs(config: CompareConfig) -> None:

@@ -47,8 +47,8 @@ def test_the_made_up_comparison_in_words(made_up: MadeUp) -> None:
         "no difference; up to 0.024 nats is not excluded."
     )
     assert said.certainty[0].startswith(
-        "With 3 seeds a true difference of 0.004 (learned) to 0.030 (t5) nats or more is detected "
-        "with a power of 80%, tested alone; at Holm's first step of 5, 0.008"
+        "With 2 to 3 seeds a true difference of 0.004 (learned) to 0.030 (t5) nats or more is "
+        "detected with a power of 80%, tested alone; at Holm's first step of 5, 0.008"
     )
     assert "these held-out documents" in said.certainty[1]
     assert "at most 5%, by Holm's correction over 5." in said.certainty[2]
@@ -280,9 +280,12 @@ def test_seeds_added_after_a_look_are_said(made_up: MadeUp) -> None:
     facts, records = made_up
     assert "looked at" not in " ".join(verdict(summarise(facts, records)).certainty)
     again = verdict(summarise(replace(facts, looks=[2, 3]), records))
-    assert "results with 2 were available: p-values are multiplied by 4" in " ".join(
-        again.certainty
+    assert "Results with 2 seeds were available before these: p-values are multiplied by 4" in (
+        " ".join(again.certainty)
     )
+    once_fewer = verdict(summarise(replace(facts, looks=[3, 2]), records))
+    assert "available before" not in " ".join(once_fewer.certainty)
+    assert once_fewer.headline == verdict(summarise(facts, records)).headline
 
 
 def test_one_seed_has_no_interval(made_up: MadeUp) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+from wordorder.cli.opened import open_run
 from wordorder.cli.options.generate import GenerateOptions
 from wordorder.cli.output import write
 from wordorder.errors import BadInput
@@ -43,7 +44,7 @@ def chat(options: GenerateOptions, sampling: Sampling) -> int:
         BadInput: the run was not trained on conversations, --system does not fit its template or
             its context, or standard input is closed.
     """
-    run = Run.load(options.run, trust=options.trust)
+    run = open_run(options.run, trust=options.trust)
     run.check_next_token("generate --chat")
     use_free_cores()
     if run.chat is None:

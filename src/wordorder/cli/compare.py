@@ -14,18 +14,20 @@ from rich.console import Console
 
 from wordorder.cli.options.compare import read_options
 from wordorder.cli.runs_bar import RunsBar
+from wordorder.errors import Failed
 from wordorder.experiments.cluster import launcher_of
 from wordorder.experiments.compare import CompareConfig, compare
 from wordorder.experiments.report import for_terminal, write_report
 from wordorder.experiments.verdict import verdict
-from wordorder.text.user_text import user_path
+from wordorder.numerals import counted
+from wordorder.text.user_text import named_folder
 
 
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
     train = options.train.plain()
-    folder = user_path(train.out or "runs/compare")
+    folder = named_folder(train.out or "runs/compare")
     at_once = options.processes
     cluster = launcher_of(options.launcher, options.slurm_options, folder, at_once=at_once)
     config = CompareConfig(
@@ -51,4 +53,12 @@ def main(arguments: list[str]) -> int:
     else:
         Console(highlight=False).print(for_terminal(summary))
         print(f"\n{folder / 'report.html'}")
+    failed = [(r.position, seed) for r in summary.results for seed, _ in r.failed]
+    if failed:
+        runs = counted(len(summary.results) * summary.seeds, "run")
+        raise Failed(
+            f"{len(failed)} of {runs} failed, {failed[0][0]} with seed {failed[0][1]} first: the "
+            "report says why, and the same command tries again what was not trained",
+            code="cli.compare-failed",
+        )
     return 0

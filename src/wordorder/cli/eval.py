@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from wordorder.cli.eval_screen import Measured, plain, show
+from wordorder.cli.opened import open_run
 from wordorder.cli.options.eval import EvalOptions, read_options
 from wordorder.cli.progress import transient_progress
 from wordorder.errors import BadInput
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
 
         return score(options)
     check_kinds(options.kinds)
-    run = Run.load(options.run, trust=options.trust)
+    run = open_run(options.run, trust=options.trust)
     run.check_predicts("eval")
     _check_objective(options, run)
     use_free_cores()

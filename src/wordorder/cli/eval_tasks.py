@@ -8,19 +8,19 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from wordorder.cli.opened import open_run
 from wordorder.cli.options.eval import EvalOptions
 from wordorder.cli.progress import transient_progress
 from wordorder.interop.harness.tasks import HarnessScore, HarnessScores, score_tasks
 from wordorder.numerals import counted
 from wordorder.table import Table
 from wordorder.training.compute import pick_device
-from wordorder.training.run import Run
 from wordorder.training.threads import use_free_cores
 
 
 def score(options: EvalOptions) -> int:
     """Score the tasks, print them, and return the exit code."""
-    run = Run.load(options.run, trust=options.trust)
+    run = open_run(options.run, trust=options.trust)
     use_free_cores()
     with transient_progress() as progress:
         bar = progress.add_task("", total=1.0)

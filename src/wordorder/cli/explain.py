@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import torch
 
+from wordorder.cli.opened import open_run
 from wordorder.cli.options.explain import read_options
 from wordorder.numerals import counted
 from wordorder.text.user_text import decode_argument
@@ -18,7 +19,7 @@ from wordorder.words.explanation import explain
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit code."""
     options = read_options(arguments)
-    run = Run.load(options.run, trust=options.trust)
+    run = open_run(options.run, trust=options.trust)
     run.check_predicts("explain")
     text = decode_argument(options.text, "the text")
     other = None if options.other is None else decode_argument(options.other, "--other")

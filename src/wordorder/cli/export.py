@@ -8,19 +8,19 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from wordorder.cli.opened import open_run
 from wordorder.cli.options.export import read_options
 from wordorder.errors import BadInput
 from wordorder.interop.comparison import comparison_table
 from wordorder.interop.export import export
 from wordorder.interop.huggingface.export import HUGGING_FACE, OWN_CODE_TARGET
 from wordorder.interop.targets import TARGETS
-from wordorder.training.run import Run
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = read_options(arguments)
-    run = Run.load(options.run, trust=options.trust)
+    run = open_run(options.run, trust=options.trust)
     target = TARGETS[options.to].with_dtype(options.dtype)
     if options.own_code:
         if options.to != HUGGING_FACE.name:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from wordorder.cli.opened import open_run
 from wordorder.cli.options.generate import GenerateOptions, read_options
 from wordorder.cli.output import end_with_reader, write
 from wordorder.errors import BadInput
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
         return chat(options, _sampling(options))
     if options.engine == "llama.cpp":
         return _by_llama_cpp(options)
-    run = Run.load(options.run, trust=options.trust)
+    run = open_run(options.run, trust=options.trust)
     run.check_next_token("generate")
     use_free_cores()
     model = run.load_model(pick_device(options.device))

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wordorder.cli.opened import open_run
 from wordorder.cli.options.generate import GenerateOptions
 from wordorder.errors import BadInput
 from wordorder.interop.export import export
 from wordorder.interop.gguf.export import LLAMA_CPP
 from wordorder.text.user_text import user_path
-from wordorder.training.run import Run
 
 if TYPE_CHECKING:
     from wordorder.interop.gguf.engine import GgufFile
@@ -40,7 +40,7 @@ def gguf_file(options: GenerateOptions) -> Iterator[GgufFile]:
     if path.is_file() or (path.is_dir() and any(path.glob("*.gguf"))):
         yield GgufFile(path)
         return
-    run = Run.load(options.run, trust=options.trust)
+    run = open_run(options.run, trust=options.trust)
     run.check_next_token("generate")
     with tempfile.TemporaryDirectory() as folder:
         exported = export(run, LLAMA_CPP, Path(folder) / "gguf")

@@ -10,13 +10,15 @@ import difflib
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from wordorder import stopping
 from wordorder.cli import output
 from wordorder.control_characters import escaped
-from wordorder.errors import BadInput, Failed, Refused, of_embedding
+from wordorder.errors import BadInput, Failed, Note, Refused, of_embedding
 from wordorder.version import __version__
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
@@ -45,6 +47,7 @@ FROM_FILE_NAMES = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
 )
 
+FORMATTED = warnings.formatwarning
 # Commands whose module imports no torch; the options of the others are in cli/options.
 LIGHT = ("words", "data")
 
@@ -80,12 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_process() -> None:
-    """Make a command independent of the environment.
+    """Make a command independent of the environment, and its warnings lines like its errors.
 
     Matplotlib draws to files, whatever backend is configured.
     """
     os.environ["MPLBACKEND"] = "agg"
     output.prepare_streams()
+    warnings.formatwarning = _formatted
+
+
+def _formatted(message: Any, category: type[Warning], *place: Any, **more: Any) -> str:
+    if issubclass(category, Note):
+        return f"note: {_one_line(message)}\n"
+    return FORMATTED(message, category, *place, **more)
 
 
 def _dispatch(typed: list[str]) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wordorder import drawing
 from wordorder.atomic import cannot_write
+from wordorder.cli.opened import open_run
 from wordorder.cli.options.positions import PositionsOptions
 from wordorder.errors import BadInput
 from wordorder.evaluation.position_panels import PositionPanels, panels_of, panels_of_spec
@@ -31,7 +32,7 @@ def draw_positions(options: PositionsOptions) -> int:
     assert options.spec is not None
     path = None if options.out is None else user_path(options.out)
     if _is_run(options.spec):
-        run = Run.load(options.spec, trust=options.trust)
+        run = open_run(options.spec, trust=options.trust)
         title, drawn = f"{run.folder.name}: {run.model_config.position}", _of_run(run)
         path = path or run.folder / "position.png"
     else:

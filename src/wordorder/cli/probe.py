@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from wordorder.cli.opened import open_run
 from wordorder.cli.options.probe import read_options
 from wordorder.cli.printed import percent
 from wordorder.cli.progress import transient_progress
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
     options = read_options(arguments)
     check_parts(options.only)
     pairs = [(Path(name).name, read_pairs(name)) for name in options.pairs]
-    run = Run.load(options.run, trust=options.trust)
+    run = open_run(options.run, trust=options.trust)
     if set(options.only) != {"position"} or pairs:
         run.check_next_token("probe (except --only position)")
     use_free_cores()

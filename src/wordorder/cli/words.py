@@ -140,9 +140,9 @@ def main(arguments: list[str]) -> int:
     )
     run = None
     if user_path(options.source).is_dir():
-        from wordorder.training.run import Run
+        from wordorder.cli.opened import open_run
 
-        run = Run.load(options.source, trust=options.trust)
+        run = open_run(options.source, trust=options.trust)
     if options.sentences is not None:
         answers = _sentences(run, options)
     else:

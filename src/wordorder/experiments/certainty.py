@@ -13,7 +13,7 @@ from wordorder.experiments.power import MOST_SEEDS, detectable, seeds_to_settle
 from wordorder.experiments.results import Result, Summary
 from wordorder.experiments.significance import Change
 from wordorder.experiments.statistics import SIGNIFICANT, Spread
-from wordorder.experiments.wording import listed
+from wordorder.experiments.wording import listed, number_of_seeds
 from wordorder.numerals import counted
 
 
@@ -54,9 +54,9 @@ def certainty(summary: Summary) -> Iterable[str]:
         )
     if looks := summary.comparison.looks_so_far[:-1]:
         yield (
-            f"Seeds were added after results with {listed(map(str, looks))} were available: "
-            f"p-values are multiplied by {(len(looks) + 1) ** 2} to correct for this; intervals "
-            f"are not corrected."
+            f"Results with {listed(map(str, looks))} seeds were available before these: p-values "
+            f"are multiplied by {(len(looks) + 1) ** 2} to correct for this; intervals are not "
+            "corrected."
         )
 
 
@@ -88,7 +88,7 @@ def _power(compared: list[tuple[Result, Change]]) -> str:
     spreads = [(c.difference.spread, r.position) for r, c in compared if c.difference.spread]
     alone = sorted((detectable(spread), name) for spread, name in spreads)
     text = (
-        f"With {counted(max(spread.seeds for spread, _ in spreads), 'seed')} a true difference of "
+        f"With {number_of_seeds(spread.seeds for spread, _ in spreads)} a true difference of "
         f"{_range(alone)} nats or more is detected with a power of 80%, tested alone"
     )
     first = compared[0][1]  # the correction is the same for the whole family

@@ -17,7 +17,6 @@ best one: selecting a step on held-out text would favour embeddings whose loss v
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,19 +30,26 @@ from wordorder.experiments import controls, grid, overfitting
 from wordorder.experiments.calibration import calibrate, costs
 from wordorder.experiments.cluster import ClusterLauncher
 from wordorder.experiments.comparison import RECORD, Comparison
+from wordorder.experiments.continuation import (
+    asked_of,
+    changes,
+    check_same_code,
+    check_same_settings,
+    check_same_text,
+    check_timed,
+)
 from wordorder.experiments.folder import beginning, goes_on
 from wordorder.experiments.runner import Progress
 from wordorder.experiments.tuning import tune
-from wordorder.experiments.wording import listed
 from wordorder.folders import FolderKind
 from wordorder.locks import held
-from wordorder.model import ModelConfig, shape_of
+from wordorder.model import shape_of
 from wordorder.numerals import counted
-from wordorder.positions import canonical
+from wordorder.positions import canonical, code_of
 from wordorder.settings import LARGEST, Positive, Threads, check
-from wordorder.text.user_text import user_path
+from wordorder.text.user_text import named_folder
 from wordorder.training.compute import Compute, warn_of_slow_dtype
-from wordorder.training.config import TEXTS, TrainConfig, seconds, with_vocabulary, with_whole_paths
+from wordorder.training.config import TrainConfig, seconds, with_vocabulary, with_whole_paths
 from wordorder.training.preparation import configured_steps, steps_in
 from wordorder.training.run import RUN
 from wordorder.training.training_data import TrainingData, read_text, with_steps
@@ -69,8 +75,6 @@ COMPARISON = FolderKind(
     ),
     inside={"runs/*": RUN, "tuning/*": RUN},
 )
-# Settings that runs do not share, or that do not change them: texts are compared by contents.
-NOT_SHARED = ("position", "out", "overwrite", "sample_prompt", "tensorboard", *TEXTS)
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ def compare(
         Refused: another process is writing to the folder.
         KeyboardInterrupt: after Ctrl-C; the same call resumes.
     """
-    folder = user_path(config.out)
+    folder = named_folder(config.out)
     with held(folder):
         _compare(folder, config, show or Progress(), command, cluster)
     return folder
@@ -182,28 +186,24 @@ def _compare(
         shape_of(replace(config.train.model, position=position, vocabulary_size=8))
     material = read_text(config.train, command="compare")
     config = replace(config, train=with_steps(config.train, material))
-    before = _before(folder, config)
-    if before and before.data["content_hash"] != material.facts["content_hash"]:
-        raise BadInput(
-            f"the text of {' '.join(config.train.data)} differs from that of the comparison in "
-            f"{folder}: restore the old text, or choose another --out",
-            code="experiments.text-has-changed",
-        )
-    if before and before.data.get("split") != material.facts["split"]:
-        raise BadInput(
-            f"the comparison in {folder} used another split of its text than this version, so its "
-            "losses are of other tokens: choose another --out, or replace it with --overwrite",
-            code="experiments.split-has-changed",
-        )
-    requested = _asked(config)
+    requested = asked_of(config.train, tune=config.tune)
+    goes_on_there = goes_on(folder, COMPARISON, overwrite=config.overwrite)
+    before = Comparison.read(folder) if goes_on_there else None
+    code = {p: digest for p in config.positions if (digest := code_of(p)) is not None}
+    if before:
+        check_timed(folder, before)
+        check_same_settings(folder, before, requested)
+        check_same_text(folder, before, material.facts)
+        check_same_code(folder, before, code)
+        code = {**before.code, **code}
     train = with_vocabulary(config.train, material.tokenizer.vocabulary_size)
     config = replace(config, train=train)
     settled = before.settled if before else _settled(config, material, show, cluster)
     if before and not cluster:
         warn_of_slow_dtype(Compute(**settled["machine"]), show.say)
-    record = replace(_record(config, material, settled, command), asked=requested)
+    record = replace(_record(config, material, settled, command), asked=requested, code=code)
     passes = overfitting.before_it_starts(record.passes or 0.0)
-    for line in [*passes, *_changed(before, record, 0 if cluster else config.processes)]:
+    for line in [*passes, *changes(before, record, 0 if cluster else config.processes)]:
         show.say(line)
     record = replace(record, costs=_costs(config, record, before, show, cluster))
     if before:
@@ -219,48 +219,7 @@ def _compare(
         record = controls.with_facts(replace(record, tuning=tuning, tuned=tuning["chosen"]))
         record.write(folder)
     grid.run(folder, record, show, cluster)
-    replace(record, looks=_looked_at(record)).write(folder)
-
-
-def _looked_at(record: Comparison) -> list[int]:
-    """Return the numbers of seeds with which results were available, in order.
-
-    Adding seeds until a difference is significant inflates false positives; the report corrects it.
-    """
-    looks, seeds = record.looks, record.seeds
-    return looks if seeds < 2 or seeds in looks else [*looks, seeds]
-
-
-def _changed(before: Comparison | None, record: Comparison, processes: int) -> list[str]:
-    """Describe the effect of changed settings on existing runs, one line each."""
-    if before is None:
-        return []
-    old, new = before.measure, record.measure
-    lines = []
-    if old != new:
-        settings = [("lengths", before.lengths, record.lengths)]
-        settings.append(("pack", old.get("pack"), new["pack"]))
-        changed = [f"{n} {_shown(b)} instead of {_shown(a)}" for n, a, b in settings if a != b]
-        why = listed(changed) if changed else "this version of wordorder measures more"
-        lines.append(f"{why}: existing runs are measured again, not trained again")
-    if before.baseline != record.baseline:
-        lines.append(
-            f"differences are now relative to {record.baseline}: nothing is measured again"
-        )
-    if record.seeds < before.seeds:
-        lines.append(f"the report covers {counted(record.seeds, 'seed')}; the other runs stay")
-    if left := [p for p in before.positions if p not in record.positions]:
-        lines.append(f"the report leaves out {listed(left)}; their runs stay")
-    if processes not in (0, record.processes):
-        lines.append(
-            f"{counted(record.processes, 'run')} at once, as before: the number does not change "
-            "within a comparison"
-        )
-    return lines
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value).lower()
+    record.looked_at().write(folder)
 
 
 def _shared_training(config: CompareConfig) -> TrainConfig:
@@ -273,44 +232,6 @@ def _shared_training(config: CompareConfig) -> TrainConfig:
     model = replace(train.model, position=config.against)
     # Runs are evaluated at the last step: see the module docstring.
     return replace(train, model=model, keep="last", **length, **compiled)
-
-
-def _asked(config: CompareConfig) -> dict[str, Any]:
-    """Return the settings that all runs share, which must not change on resuming."""
-    values = {**config.train.to_dict(), **config.train.model.to_dict(), "tune": config.tune}
-    return {name: value for name, value in values.items() if name not in NOT_SHARED}
-
-
-def _complete(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return the shared settings of a record, with the values of those that it leaves out.
-
-    Those are settings at their defaults and settings that its version did not have.
-    """
-    model = ModelConfig()
-    train = TrainConfig.from_dict({}, model)  # knows what trained before a setting existed
-    absent = {**asdict(train), **asdict(model), "defaults": 1, "tune": False}
-    values = {n: v for n, v in {**absent, **asked}.items() if n not in (*NOT_SHARED, "model")}
-    return dict(json.loads(json.dumps(values)))
-
-
-def _before(folder: Path, config: CompareConfig) -> Comparison | None:
-    """Return the record of an existing comparison to resume; None if there is none.
-
-    Raises:
-        BadInput: it has other settings, its record is damaged, or the folder holds other files.
-    """
-    if not goes_on(folder, COMPARISON, overwrite=config.overwrite):
-        return None
-    record = Comparison.read(folder)
-    before = _complete(record.asked)
-    for name, value in _complete(_asked(config)).items():
-        if before[name] != value:
-            raise BadInput(
-                f"{folder} holds a comparison with {name} {before[name]}, not {value}: "
-                "choose another --out, or replace it with --overwrite",
-                code="experiments.other-comparison",
-            )
-    return record
 
 
 def _settled(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from wordorder.errors import BadInput
 from wordorder.experiments.folder import write_record
@@ -35,7 +36,8 @@ class Comparison:
         asked: settings that must not change when a comparison is resumed.
         costs: of each embedding: `parameters`, `added`, `step_seconds`.
         tuned, tuning: the factor of the learning rates of each embedding, and its selection.
-        looks: the numbers of seeds with which results were available before.
+        looks: the numbers of seeds with which results were available, in the order of the looks.
+        code: digests of the code of user-defined embeddings that have runs.
         held_equal, not_equal, leaks: sentences for the report.
     """
 
@@ -62,6 +64,7 @@ class Comparison:
     tuned: dict[str, float] | None = None
     tuning: dict[str, Any] | None = None
     looks: list[int] = field(default_factory=list)
+    code: dict[str, str] = field(default_factory=dict)
     held_equal: list[str] = field(default_factory=list)
     not_equal: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
@@ -73,8 +76,19 @@ class Comparison:
 
     @property
     def looks_so_far(self) -> list[int]:
-        """Every number of seeds with which results are looked at, this one included."""
-        return sorted({*self.looks, self.seeds})
+        """The numbers of seeds with which results were looked at up to this look, the last."""
+        seen = [*self.looks, self.seeds]
+        return seen[: seen.index(self.seeds) + 1]
+
+    def looked_at(self) -> Comparison:
+        """Return the record after results with this number of seeds were available.
+
+        To add seeds until a difference is significant inflates false positives, as does to leave
+        some out again; the report corrects it.
+        """
+        if self.seeds < 2 or self.seeds in self.looks:
+            return self
+        return replace(self, looks=[*self.looks, self.seeds])
 
     def to_json(self) -> str:
         """Return the text of `comparison.json`."""
@@ -85,10 +99,13 @@ class Comparison:
         """Return the record that a `comparison.json` holds, of this version or an older one.
 
         Raises:
-            TypeError: a value is missing that every version writes.
+            TypeError: a value is missing that every version writes, or is of another type.
         """
-        known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        hints = get_type_hints(cls)
+        known = {name: value for name, value in values.items() if name in hints}
+        if wrong := [name for name, value in known.items() if not _fits(value, hints[name])]:
+            raise TypeError(f"{wrong[0]} is of another type")
+        return cls(**known)
 
     @classmethod
     def read(cls, folder: Path) -> Comparison:
@@ -119,3 +136,15 @@ class Comparison:
             Failed: there is no room.
         """
         write_record(folder / RECORD, self.to_json())
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a value of JSON is of the type of an annotation."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is UnionType:
+        return any(_fits(value, each) for each in inner)
+    if kind is list:
+        return isinstance(value, list) and all(_fits(each, inner[0]) for each in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(_fits(each, inner[1]) for each in value.values())
+    return hint is Any or isinstance(value, (int, float) if hint is float else hint)

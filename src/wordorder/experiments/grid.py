@@ -8,7 +8,7 @@ are left out now come last.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,6 @@ from wordorder.experiments.paired_run import MEASURES, is_trained, train_and_mea
 from wordorder.experiments.runner import Progress, at_once_in_words, run_what_is_left
 from wordorder.names import file_name
 from wordorder.numerals import counted
-from wordorder.training.metrics import read
 from wordorder.training.plan import readable_seconds
 
 SECONDS_TO_START = 5.0  # of a process: imports and reading the text
@@ -48,10 +47,7 @@ def run(
 ) -> None:
     """Run the remaining cells of the grid, and write the line of every run."""
     cells, path = cells_of(folder, record), folder / "results.jsonl"
-    # Lines of embeddings that this report leaves out stay: its correction counts them.
-    others = [
-        line for line in read(path, of_steps=False) if line.get("position") not in record.positions
-    ]
+    others = _left_out(folder, record)
 
     def write(outcomes: Sequence[Outcome | None]) -> None:
         ended = [(cell, each) for cell, each in zip(cells, outcomes, strict=True) if each]
@@ -59,6 +55,38 @@ def run(
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in lines))
 
     run_cells(record, cells, record.measure, show, write, cluster)
+
+
+def _left_out(folder: Path, record: Comparison) -> list[dict[str, Any]]:
+    """Return the lines of embeddings that this report leaves out: its correction counts them.
+
+    Each run's folder has its results too, so a damaged or missing line is written anew.
+    """
+    lines = {}
+    for path in sorted((folder / "runs").glob(f"*/{MEASURES}")):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            job, result = stored["job"], stored["result"]
+            cell = Cell(job["model"]["position"], int(job["training"]["seed"]), path.parent)
+            if is_sound(result):
+                lines[cell.position, cell.seed] = line_of(folder, cell, Outcome(result))
+    for line in _readable(folder / "results.jsonl"):  # of runs of an older version
+        lines.setdefault((line["position"], line["seed"]), line)
+    return [line for (position, _), line in lines.items() if position not in record.positions]
+
+
+def _readable(path: Path) -> Iterator[dict[str, Any]]:
+    for text in path.read_bytes().splitlines() if path.exists() else []:
+        with suppress(ValueError):
+            line = json.loads(text)
+            if isinstance(line, dict) and {"position", "seed"} <= line.keys():
+                yield line
+
+
+def is_sound(result: Any) -> bool:
+    """Return whether a result has the parts that every report reads."""
+    numbers = (result["validation_loss"], *(x for point in result.get("curve", ()) for x in point))
+    return all(isinstance(number, int | float) for number in numbers)
 
 
 def cells_of(folder: Path, record: Comparison) -> list[Cell]:
@@ -209,6 +237,7 @@ def _job(record: Comparison, cell: Cell, measure: dict[str, Any] | None) -> Job:
         cell.folder / MEASURES,
         record.machine["threads"],
         in_words=_loss,
+        sound=is_sound,
         older=lambda stored: stored["measures"] if stored["asked"] == measure else None,
     )
 

@@ -45,6 +45,8 @@ class Job:
         alone: whether it measures time, so that no other job may run beside it.
         seconds: its approximate time, in any unit that all jobs share.
         in_words: formats the result for the line printed when the job ends.
+        sound: whether a stored result is one that the function returns; a damaged one is computed
+            again.
         older: returns the result from a record of an earlier version; None if the record is of
             another job.
     """
@@ -58,6 +60,7 @@ class Job:
     alone: bool = False
     seconds: float = 1.0
     in_words: Callable[[Any], str] = lambda result: "done"
+    sound: Callable[[Any], bool] = lambda result: True
     older: Callable[[Settings], Any] = lambda record: None
 
     @property
@@ -102,13 +105,16 @@ def stored(job: Job) -> Outcome | None:
     record = read_stored(job)
     if record is None:
         return None
-    if record.get("key") == job.key:
-        return Outcome(record["result"], seconds=record["seconds"])
     try:
-        result = None if "key" in record else job.older(record)
-    except (KeyError, TypeError):
+        if record.get("key") == job.key:
+            outcome = Outcome(record["result"], seconds=float(record["seconds"]))
+        elif "key" in record or (result := job.older(record)) is None:
+            return None
+        else:
+            outcome = Outcome(result, seconds=record.get("seconds", 0.0))
+        return outcome if job.sound(outcome.result) else None
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return None if result is None else Outcome(result, seconds=record.get("seconds", 0.0))
 
 
 def read_stored(job: Job) -> dict[str, Any] | None:
@@ -121,7 +127,10 @@ def stored_for(order: Mapping[str, Any]) -> Outcome | None:
     record = _read(order["path"] and Path(order["path"]))
     if record is None or record.get("key") != order["key"]:
         return None
-    return Outcome(record["result"], seconds=record["seconds"])
+    try:
+        return Outcome(record["result"], seconds=float(record["seconds"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _read(path: Path | None) -> dict[str, Any] | None:

@@ -266,10 +266,12 @@ def is_trained(folder: Path) -> bool:
 
 
 def _is_another_run(folder: Path, job: Settings) -> bool:
-    """Whether the run in a folder has another text or other settings than the job."""
+    """Whether the run in a folder has another text, settings or code than the job."""
     try:
         recorded = read_recorded(folder, "data")
         if job.get("text") not in (None, recorded["data"]["content_hash"]):
+            return True
+        if job.get("code") not in (None, recorded.get("code")):
             return True
         asked = recorded.get("asked")  # None: the run of an earlier version, which is kept
         return asked is not None and _decisive(asked) != _decisive(job)

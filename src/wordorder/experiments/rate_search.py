@@ -35,6 +35,7 @@ from wordorder.folders import FolderKind
 from wordorder.locks import held
 from wordorder.numerals import counted
 from wordorder.panels import Level, Line, Lines, look_of
+from wordorder.positions import code_of
 from wordorder.training.compute import Compute, warn_of_slow_dtype
 from wordorder.training.config import (
     TEXTS,
@@ -256,7 +257,13 @@ def _job(
     return Job(
         f"{factor:g}x seed {SEEDS.index(seed)}",
         train_and_measure,
-        {**as_job(short), "machine": machine, "measure": CHOOSING, "text": text},
+        {
+            **as_job(short),
+            "machine": machine,
+            "measure": CHOOSING,
+            "text": text,
+            "code": code_of(config.model.position),  # None: not of a user
+        },
         {"folder": str(run), "command": command},
         run / MEASURES,
         machine["threads"],

@@ -53,7 +53,7 @@ from wordorder.locks import held
 from wordorder.model import shape_of
 from wordorder.names import file_name
 from wordorder.numerals import counted
-from wordorder.positions import canonical
+from wordorder.positions import canonical, code_of
 from wordorder.settings import Positive, Repetitions, check
 from wordorder.text.user_text import user_path
 from wordorder.training.plan import readable_seconds
@@ -132,7 +132,12 @@ class TasksConfig:
             Job(
                 f"{protocol.task} {position} seed {seed}",
                 run_one,
-                {"protocol": asdict(protocol), "position": position, "seed": seed},
+                {
+                    "protocol": asdict(protocol),
+                    "position": position,
+                    "seed": seed,
+                    "code": code_of(position),  # None: not of a user
+                },
                 path=runs / protocol.task / f"{file_name(position)}-seed{seed}.json",
                 threads=THREADS,
                 in_words=lambda result: in_words(result["curve"][-1]["trials"]),

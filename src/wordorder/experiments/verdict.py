@@ -17,7 +17,7 @@ from wordorder.experiments import overfitting
 from wordorder.experiments.certainty import certainty, seeds_needed, settled, side
 from wordorder.experiments.results import AtLength, Disturbed, Result, Summary
 from wordorder.experiments.significance import Change
-from wordorder.experiments.wording import listed, p_value, times, with_interval
+from wordorder.experiments.wording import listed, number_of_seeds, p_value, times, with_interval
 from wordorder.numerals import counted, signed
 from wordorder.training.plan import MiB
 
@@ -219,11 +219,11 @@ def _probed(effects: list[tuple[str, Disturbed]]) -> str:
     significant = sorted((rise.mean, p) for p, rise in rises if rise.shown)
     alone = [f"{signed(rise.mean)} {p}" for p, rise in rises if rise.low is None]
     still = [p for p, rise in rises if _still(rise)]
-    rest = [
-        f"{p} {with_interval(rise)}"
-        for p, rise in rises
-        if not rise.shown and rise.low is not None and p not in still
-    ]
+    others = [(p, rise) for p, rise in rises if not rise.shown and rise.low is not None]
+    others = [(p, rise) for p, rise in others if p not in still]
+    tiny = [p for p, rise in others if rise.negligible and rise.low * rise.high > 0]
+    told = {p: f"{p} {with_interval(rise)}" for p, rise in others}
+    rest = [told[p] for p, _ in others if p not in tiny]
     parts = []
     if significant:
         ends = [f"{signed(mean)} ({p})" for mean, p in (significant[0], significant[-1])]
@@ -232,6 +232,8 @@ def _probed(effects: list[tuple[str, Disturbed]]) -> str:
         parts.append(f"{' to '.join(dict.fromkeys(ends))}{names}")
     if rest:
         parts.append(f"not significant for {listed(rest)}")
+    if tiny:
+        parts.append(f"too small to matter for {listed(told[p] for p in tiny)}")
     if still:
         parts.append(f"unchanged for {listed(still)}")
     if alone:
@@ -294,7 +296,8 @@ def _scope(summary: Summary) -> str:
     own = next(r for r in summary.results if r.position == summary.baseline).cost
     size = f"{own.parameters / 1e6:.2f} M parameters, " if own.parameters else ""
     rates = "tuned for each embedding" if c.tuned else "the same for all"
-    seeds = counted(summary.seeds, "seed")
+    ended = [len(r.losses) for r in summary.results if r.losses]
+    seeds = number_of_seeds(ended or [summary.seeds])
     return (
         f"These results hold for this model ({size}{counted(model['layers'], 'layer')} of width "
         f"{model['width']}, trained length {c.trained_length:,} tokens), this text "

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from wordorder.experiments.significance import Change
 from wordorder.experiments.statistics import SIGNIFICANT
-from wordorder.numerals import signed
+from wordorder.numerals import counted, signed
 
 SMALLEST_P = 0.0001  # smaller ones are printed as a bound: nothing is decided beyond it
 MOST_DIGITS = 17  # of a double
@@ -41,6 +41,12 @@ def listed(names: Iterable[str]) -> str:
     """Return names as a sentence has them: `a, b and c`."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def number_of_seeds(numbers: Iterable[int]) -> str:
+    """Return `3 seeds`, or `2 to 3 seeds` where some runs failed."""
+    least, *_, most = sorted([*numbers] * 2)
+    return counted(most, "seed") if least == most else f"{least} to {most} seeds"
 
 
 def with_interval(change: Change) -> str:

@@ -16,7 +16,7 @@ from wordorder.errors import BadInput
 from wordorder.folders import FolderKind, is_of_kind, own_files
 from wordorder.locks import is_temporary
 from wordorder.model import LanguageModel, ModelConfig
-from wordorder.text.user_text import user_path
+from wordorder.text.user_text import named_folder
 from wordorder.training.run import Run
 from wordorder.version import __version__
 
@@ -158,7 +158,7 @@ def _out_folder(run: Run, target: Target, out: str | Path | None, overwrite: boo
     Raises:
         BadInput: there is something that is not to be replaced.
     """
-    folder = user_path(out) if out is not None else Path(f"{run.folder}-{target.name}")
+    folder = named_folder(out) if out is not None else Path(f"{run.folder}-{target.name}")
     if not folder.exists():
         return folder
     if not folder.is_dir():

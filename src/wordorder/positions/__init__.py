@@ -44,6 +44,7 @@ from .spec import Part, Spec, foreign, of_user_code
 from .stick_breaking import StickBreaking
 from .t5 import T5
 from .transformer_xl import TransformerXL
+from .user_code import digest_of
 from .xpos import XPos
 
 CATALOGUE: dict[str, type[Position]] = {
@@ -102,6 +103,14 @@ def canonical(text: str) -> str:
 def find(name: str) -> type[Position]:
     """Return the class of a name or alias in the catalogue, or of package.module.Class."""
     return specs.find(name, CATALOGUE)
+
+
+def code_of(text: str) -> str | None:
+    """Return a digest of the code of a spec's user-defined embeddings; None if it has none.
+
+    It changes when a line of the files that define them does, except comments.
+    """
+    return digest_of(find(name) for name in foreign(expanded(text)))
 
 
 def word_scale(spec: Spec | str, width: int) -> float | None:
@@ -187,6 +196,7 @@ __all__ = [
     "XPos",
     "build",
     "canonical",
+    "code_of",
     "find",
     "foreign",
     "index_grid",

@@ -169,6 +169,15 @@ def user_path(name: str | Path) -> Path:
         return Path(name)
 
 
+def named_folder(name: str | Path) -> Path:
+    """Return the path of a typed name that ends in the folder's name: not `.`, but what that is.
+
+    What is written beside a folder, and what is called after it, has that name.
+    """
+    path = user_path(name)
+    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
+
+
 def printable(name: str | Path) -> str:
     """Return a file name as Unicode text; bytes that are not UTF-8 and controls are escaped."""
     text = escaped(str(name))

@@ -43,7 +43,7 @@ from wordorder.text.corpus import BUILT_IN, HUB_PREFIX
 from wordorder.text.data_names import mixture_of, weighted_name
 from wordorder.text.objective import Objective, TemplateName
 from wordorder.text.split import DevelopmentFraction, ValidationFraction, check_fractions
-from wordorder.text.user_text import OPEN_PIPES, user_path
+from wordorder.text.user_text import OPEN_PIPES, named_folder
 from wordorder.training.schedules import Schedule
 
 DEFAULT_SECONDS = 180.0
@@ -207,7 +207,7 @@ class TrainConfig:
         if not masked and not self.model.causal:
             raise BadInput(
                 "a bidirectional model sees the token that next-token training predicts: leave out "
-                "--no-causal, or add --objective masked-token",
+                "--no-causal, or train it with wordorder train --objective masked-token",
                 code="training.next-token-bidirectional",
             )
 
@@ -250,7 +250,7 @@ class TrainConfig:
 def folder_of(config: TrainConfig) -> Path:
     """Return the run folder: the configured one, or runs/DATA-POSITION."""
     if config.out is not None:
-        return user_path(config.out)
+        return named_folder(config.out)
     data = [weighted_name(text).name for text in config.data]
     names = [Path(name.rstrip("/")).name.partition(".")[0] or "data" for name in data]
     model = config.model

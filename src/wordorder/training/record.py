@@ -13,6 +13,7 @@ from wordorder.atomic import cannot_write, write_text
 from wordorder.errors import BadInput
 from wordorder.folders import check_free, own_files
 from wordorder.model.config import ModelConfig
+from wordorder.positions import code_of
 from wordorder.text.data_names import weighted_name
 from wordorder.text.user_text import user_path
 from wordorder.training import checkpoints
@@ -101,6 +102,7 @@ def write_folder(
         "wordorder": __version__,
         **about,
         "model": config.model.resolved.to_dict(),
+        **({} if (code := code_of(config.model.position)) is None else {"code": code}),
         "training": config.to_dict(),
         "machine": compute.to_dict(),
         "steps": plan.steps,

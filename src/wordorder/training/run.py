@@ -9,6 +9,7 @@ extension.json  extension.md  extension.png        only after `wordorder extend`
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -20,17 +21,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from wordorder.errors import BadInput, Refused
+from wordorder.errors import BadInput, Note, Refused
 from wordorder.folders import FolderKind
 from wordorder.model import ModelConfig, TokenModel, make_model
 from wordorder.model.decoding import CompiledStep, Sampling
-from wordorder.positions import foreign
+from wordorder.positions import code_of, foreign
 from wordorder.text.chat_template import OPENING
+from wordorder.text.corpus import HUB_PREFIX
 from wordorder.text.prompt import Prompt
 from wordorder.text.tokenizer import Tokenizer
-from wordorder.text.user_text import user_path
+from wordorder.text.user_text import named_folder
 from wordorder.training import word_checkpoints
-from wordorder.training.checkpoints import not_finite
+from wordorder.training.checkpoints import newest_step, not_finite
+from wordorder.training.config import LENGTHS
+from wordorder.training.moved_text import resuming
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.recorded import (
     check_has_run,
@@ -86,20 +90,25 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, *, trust: bool = False) -> None:
-        self.folder = user_path(folder)
+        self.folder = named_folder(folder)
         check_run_folder(self.folder)
         for name in NEEDED:
             if not (self.folder / name).is_file():
                 check_has_run(self.folder)
+                remedy = "give a folder that wordorder train wrote"
+                if name == "model.safetensors" and newest_step(self.folder / "training"):
+                    remedy = f"restore it with {resuming(self.folder).format('').strip()}"
                 raise BadInput(
-                    f"{self.folder} is not a complete run folder: {name} is missing; give a folder "
-                    "that wordorder train wrote",
+                    f"{self.folder} is not a complete run folder: {name} is missing; {remedy}",
                     code="training.incomplete-run",
                 )
         self.config = read_recorded(self.folder, "model")
         with naming_damage(self.folder / "config.json"):
             self.model_config = ModelConfig.from_dict(self.config["model"])
         check_trust(self.folder, self.model_config, trust)
+        if name := changed_code(self.config, self.model_config):
+            note = f"the code of {name} has changed since {self.folder} was trained with it"
+            warnings.warn(note, Note, stacklevel=2)
 
     @classmethod
     def load(cls, folder: str | Path, *, trust: bool = False) -> Run:
@@ -172,6 +181,38 @@ class Run:
         """
         source = str((self.chat or {}).get("jinja", ""))
         return self.source is None or source.startswith(OPENING)
+
+    @property
+    def unfinished(self) -> str | None:
+        """How far the training came, in words, if it was stopped; None if it was not."""
+        metrics, steps = self.folder / "metrics.jsonl", self.config.get("steps")
+        if steps is None or not metrics.is_file() or b'"final":' in metrics.read_bytes():
+            return None
+        return f"stopped at step {newest_step(self.folder / 'training'):,} of {steps:,}"
+
+    @property
+    def origin(self) -> str:
+        """Where the weights come from, as a sentence has it.
+
+        `trained from scratch on sequences of 64 tokens`, or imported, extended, fine-tuned from
+        what.
+        """
+        length = f"{self.model_config.trained_length:,} tokens"
+        training = self.config.get("training", {})
+        parent = self.config.get("extension", {}).get("parent")
+        if parent:
+            tuned = any(training.get(name) is not None for name in LENGTHS)
+            how = f"fine-tuned on sequences of {length}" if tuned else "not trained further"
+            origin = f"extended from `{Path(parent).name}` to {length} and {how}"
+        elif self.source is not None:
+            name = self.source.removeprefix(HUB_PREFIX)
+            name = name if name != self.source else Path(name).name
+            origin = f"imported from `{name}`, whose trained length is {length},"
+        elif training.get("init"):
+            origin = f"fine-tuned from `{Path(training['init']).name}` on sequences of {length}"
+        else:
+            origin = f"trained from scratch on sequences of {length}"
+        return origin if self.unfinished is None else f"{origin} ({self.unfinished})"
 
     @property
     def imported(self) -> dict[str, Any] | None:
@@ -257,6 +298,16 @@ def misfits(tensors: Mapping[str, Tensor], model: TokenModel) -> list[str]:
     weights = model.state_dict()
     names = [n for n in weights if n not in tensors or tensors[n].shape != weights[n].shape]
     return names + [n for n in tensors if n not in weights]
+
+
+def changed_code(record: Mapping[str, Any], model: ModelConfig) -> str | None:
+    """Return the user-defined embedding whose code has changed since a run began; None if none has.
+
+    Args:
+        record: the contents of the run's `config.json`.
+    """
+    unchanged = record.get("code") in (None, code_of(model.position))
+    return None if unchanged else " and ".join(foreign(model.position))
 
 
 def check_trust(folder: Path, model: ModelConfig, trust: bool) -> None:

@@ -26,7 +26,7 @@ from wordorder.locks import held
 from wordorder.model import make_model, shape_of
 from wordorder.model.config import ModelConfig
 from wordorder.settings import Positive, checked
-from wordorder.text.user_text import user_path
+from wordorder.text.user_text import named_folder
 from wordorder.training import checkpoints, final_notes, loop, metrics, report
 from wordorder.training.compute import (
     Compute,
@@ -66,7 +66,7 @@ from wordorder.training.record import (
     write_folder,
 )
 from wordorder.training.recorded import check_run_folder, naming_damage
-from wordorder.training.run import RUN, Run, check_trust
+from wordorder.training.run import RUN, Run, changed_code, check_trust
 from wordorder.training.run_controller import RunController
 from wordorder.training.timing import Deadline
 from wordorder.training.training import Training
@@ -210,7 +210,7 @@ def resume(
         Refused: the run would end with other weights and `inexact` is not set, or another process
             is writing to the folder.
     """
-    folder = user_path(folder)
+    folder = named_folder(folder)
     check_run_folder(folder)
     with held(folder, remedy="check its permissions"):
         return resume_in_held_folder(
@@ -243,6 +243,12 @@ def resume_in_held_folder(
         config = with_moved_texts(config, texts)
     check_not_moved(config, folder, f"say where it is: {resuming(folder)}")
     check_trust(folder, config.model, trust)
+    if (name := changed_code(recorded, config.model)) and not inexact:
+        raise Refused(
+            f"the code of {name} has changed since {folder} was begun with it: restore the old "
+            "code, or add --inexact to resume with the new one",
+            code="training.other-code",
+        )
     ranks.check_batch_size(config.batch_size)
     ranks_before = compute.ranks
     compute = check_same(compute, config, inexact, show.say, ranks.count)

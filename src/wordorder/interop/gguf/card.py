@@ -66,9 +66,8 @@ def model_card(
         f"# {name}",
         "",
         f"A language model of {run.model.parameter_counts()['total']:,} parameters with the "
-        f"positional embedding `{config.position}`, trained from scratch on sequences of "
-        f"{config.trained_length:,} tokens and exported by wordorder {__version__} for llama.cpp "
-        f"as `{architecture}`.",
+        f"positional embedding `{config.position}`, {run.origin} and exported by "
+        f"wordorder {__version__} for llama.cpp as `{architecture}`.",
         "",
         "```sh",
         *commands(".", file, MODEL),

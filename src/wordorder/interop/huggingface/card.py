@@ -59,8 +59,8 @@ def model_card(
         f"# {name}",
         "",
         f"A language model of {total:,} parameters with the positional embedding "
-        f"`{config.position}`, trained from scratch on sequences of {config.trained_length:,} "
-        f"tokens and exported by wordorder {__version__} as `{holder.class_name}`.",
+        f"`{config.position}`, {run.origin} and exported by wordorder "
+        f"{__version__} as `{holder.class_name}`.",
         "",
         "```python",
         (MASKED_CODE if is_masked else CAUSAL_CODE).format(

@@ -33,7 +33,7 @@ from wordorder.positions import PositionError
 from wordorder.text.corpus import HUB_PREFIX
 from wordorder.text.hub_files import downloaded, is_on_hub, name_on_hub
 from wordorder.text.tokenizer import Tokenizer
-from wordorder.text.user_text import user_path
+from wordorder.text.user_text import named_folder, user_path
 from wordorder.training.imported import new_run, write_record, write_weights
 
 from .convert import loaded
@@ -136,7 +136,7 @@ def import_folder(
     """
     located = _on_hub(str(source)) if is_on_hub(source) else _on_disk(user_path(source))
     read = _read(located.folder)
-    folder = user_path(out) if out is not None else Path("runs") / file_name(located.name)
+    folder = named_folder(out) if out is not None else Path("runs") / file_name(located.name)
     with new_run(folder, overwrite=overwrite) as unfinished:
         _write(unfinished, read)
         comparisons, notes = _checked(unfinished, read)
@@ -246,11 +246,18 @@ def _read(folder: Path) -> _Source:
     tensors.add_prefix(prefix, list(expected))
     for kept, copy in imported.weights.copies(model):
         tensors.drop_copy(kept, copy)
+    classes = values.get("architectures")
+    class_name = str(classes[0]) if isinstance(classes, list) and classes else model_type
+    missing = {name for name in expected if name not in tensors}
+    if missing and missing == {name for name in expected if not name.startswith(prefix)}:
+        raise BadInput(
+            f"{class_name} in {folder} has no output layer that predicts tokens: save it as a "
+            "class that has one, such as ...ForCausalLM, and import that folder",
+            code="interop.no-output-layer",
+        )
     left_out = "|".join(filter(None, (LEFT_OUT, imported.left_out)))
     tensors.check(expected, re.compile(left_out))
     tokenizer = read_tokenizer(folder, model.config.vocabulary_size)
-    classes = values.get("architectures")
-    class_name = str(classes[0]) if isinstance(classes, list) and classes else model_type
     return _Source(folder, model_type, class_name, imported, model, tensors, tokenizer)
 
 

@@ -129,8 +129,8 @@ def _card(name: str, run: Run, comparisons: Sequence[LogitComparison], longest: 
         f"# {name}",
         "",
         f"A language model of {run.model.parameter_counts()['total']:,} parameters with the "
-        f"positional embedding `{config.position}`, trained from scratch on sequences of "
-        f"{config.trained_length:,} tokens and exported to ONNX by wordorder {__version__}.",
+        f"positional embedding `{config.position}`, {run.origin} and exported to ONNX by "
+        f"wordorder {__version__}.",
         "",
         "```python",
         _code(run.tokenizer, longest, masked=run.fills_in),

@@ -1,0 +1,25 @@
+"""Opens the run that a command reads."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from wordorder.training.run import Run
+
+
+def open_run(folder: str, *, trust: bool) -> Run:
+    """Return the run in a folder, and say so if its training was stopped before its end.
+
+    Args:
+        trust: allow running the code of a user-defined embedding.
+
+    Raises:
+        BadInput: there is no run, or it is damaged.
+        Refused: the run has a user-defined embedding, and `trust` is not set.
+    """
+    run = Run.load(folder, trust=trust)
+    if run.unfinished is not None:
+        again = f"wordorder train --resume {shlex.quote(str(folder))}"
+        print(f"note: the training of {folder} was {run.unfinished}: {again}", file=sys.stderr)
+    return run
