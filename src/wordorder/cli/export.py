@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
                 f"--to {options.to}, or leave out --own-code",
                 code="cli.own-code-without-hf",
             )
-        target = OWN_CODE_TARGET
+        target = OWN_CODE_TARGET.with_dtype(options.dtype)
     exported = export(run, target, options.out, overwrite=options.overwrite)
     written = exported.written
     if options.json:

@@ -61,7 +61,7 @@ class Target:
         write: writes a run into a new folder, compares, and raises Refused for what differs.
             Its second argument is the model, its third the name of the folder in the end.
         files: every file that `write` may write.
-        dtypes: of matrices, where there is a choice besides f32; `write` and `commands` take one.
+        dtypes: of weights, where there is a choice besides f32; `write` and `commands` take one.
         commands: returns what to type to run an export, given its folder.
     """
 
@@ -72,7 +72,7 @@ class Target:
     write: Callable[[Path, Run, LanguageModel, str], Written]
     files: tuple[str, ...]
     dtypes: tuple[str, ...] = ()
-    commands: Callable[..., list[str]] = lambda folder: []
+    commands: Callable[..., list[str]] = lambda folder, **options: []
 
     def with_dtype(self, dtype: str) -> Target:
         """Return the target that writes matrices of a dtype.
@@ -84,7 +84,8 @@ class Target:
             return self
         if dtype not in self.dtypes:
             raise BadInput(
-                f"--to {self.name} has no --dtype {dtype}: leave it out, or use --to gguf",
+                f"--to {self.name} has no --dtype {dtype}: it has "
+                f"{', '.join(dict.fromkeys(('f32', *self.dtypes)))}",
                 code="interop.no-dtype",
             )
         options = {"dtype": dtype}

@@ -25,7 +25,8 @@ class ExportOptions:
             AutoTokenizer load. gguf: a file that llama.cpp and Ollama run. onnx: a folder with
             model.onnx, for onnxruntime.
         out: the new folder; by default the run's name and "-" and --to, beside it.
-        dtype: of the matrices in a GGUF file; f16 and q8_0 are smaller and rounded.
+        dtype: of the weights: f16 or bf16 with --to hf, of matrices f16 or q8_0 with --to gguf. All
+            are smaller than f32, and rounded.
         own_code: with --to hf: write a modelling file although transformers has a class for the
             model. Where it has none, the modelling file is written in any case.
         overwrite: replace an earlier export in that folder.
@@ -36,7 +37,7 @@ class ExportOptions:
     run: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     to: Literal["hf", "gguf", "onnx"]
     out: PathName | None = None
-    dtype: Literal["f32", "f16", "q8_0"] = "f32"
+    dtype: Literal["f32", "f16", "bf16", "q8_0"] = "f32"
     own_code: tyro.conf.FlagCreatePairsOff[bool] = False
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     trust: tyro.conf.FlagCreatePairsOff[bool] = False

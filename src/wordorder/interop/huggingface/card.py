@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wordorder.errors import BadInput
-from wordorder.interop.comparison import TOLERANCE, LogitComparison, comparison_table
+from wordorder.interop.comparison import LogitComparison, comparison_table
 from wordorder.interop.holders import Holder
 from wordorder.interop.tokenizer_files import tokenizer_sentence
 from wordorder.text.tokenizer import Tokenizer
@@ -72,7 +72,7 @@ def model_card(
         *(f"\nNote: {note}." for note in notes),
         "",
         "Largest differences of logits from the model that was trained, in float32 "
-        f"(at most {TOLERANCE:g} is allowed):",
+        f"(at most {max(each.tolerance for each in comparisons):.2g} is allowed):",
         "",
         comparison_table(comparisons).markdown(),
     ]
