@@ -54,12 +54,12 @@ def test_a_stopped_training_is_said(
     (folder / "metrics.jsonl").write_text("".join(x for x in lines if '"final"' not in x))
     shutil.rmtree(folder / "training" / "step-00000002")
     told = Run.load(folder).origin
-    assert told.endswith("on sequences of 16 tokens (stopped at step 0 of 2)")
+    assert told.endswith("on sequences of 16 tokens (not to the end: saved at step 0 of 2)")
     for typed in (["eval", str(folder)], ["generate", str(folder), "a", "--max-tokens", "1"]):
         assert main(typed) == 0
         said = capsys.readouterr().err
         assert (
-            f"note: the training of {folder} was stopped at step 0 of 2: wordorder train " in said
+            f"note: the training of {folder} is not over, saved at step 0 of 2: go on with " in said
         )
 
 

@@ -9,7 +9,7 @@ from wordorder.training.run import Run
 
 
 def open_run(folder: str, *, trust: bool) -> Run:
-    """Return the run in a folder, and say so if its training was stopped before its end.
+    """Return the run in a folder, and say so if its training is not over.
 
     Args:
         trust: allow running the code of a user-defined embedding.
@@ -21,5 +21,6 @@ def open_run(folder: str, *, trust: bool) -> Run:
     run = Run.load(folder, trust=trust)
     if run.unfinished is not None:
         again = f"wordorder train --resume {shlex.quote(str(folder))}"
-        print(f"note: the training of {folder} was {run.unfinished}: {again}", file=sys.stderr)
+        note = f"note: the training of {folder} is not over, {run.unfinished}: go on with {again}"
+        print(note, file=sys.stderr)
     return run

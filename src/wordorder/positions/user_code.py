@@ -28,7 +28,7 @@ def digest_of(classes: Iterable[type[Position]]) -> str | None:
         if issubclass(base, Position) and base.__module__.partition(".")[0] != PACKAGE
         for file in _file_of(base)
     }
-    texts = [_without_comments(file.read_text(encoding="utf-8")) for file in sorted(files)]
+    texts = [_without_comments(file.read_text("utf-8", "replace")) for file in sorted(files)]
     return hashlib.sha256("\f".join(texts).encode()).hexdigest() if texts else None
 
 

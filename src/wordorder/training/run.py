@@ -184,11 +184,11 @@ class Run:
 
     @property
     def unfinished(self) -> str | None:
-        """How far the training came, in words, if it was stopped; None if it was not."""
+        """How far the training came, in words, if it is not over; None if it is."""
         metrics, steps = self.folder / "metrics.jsonl", self.config.get("steps")
         if steps is None or not metrics.is_file() or b'"final":' in metrics.read_bytes():
             return None
-        return f"stopped at step {newest_step(self.folder / 'training'):,} of {steps:,}"
+        return f"saved at step {newest_step(self.folder / 'training'):,} of {steps:,}"
 
     @property
     def origin(self) -> str:
@@ -212,7 +212,9 @@ class Run:
             origin = f"fine-tuned from `{Path(training['init']).name}` on sequences of {length}"
         else:
             origin = f"trained from scratch on sequences of {length}"
-        return origin if self.unfinished is None else f"{origin} ({self.unfinished})"
+        return (
+            origin if self.unfinished is None else f"{origin} (not to the end: {self.unfinished})"
+        )
 
     @property
     def imported(self) -> dict[str, Any] | None:
@@ -306,8 +308,9 @@ def changed_code(record: Mapping[str, Any], model: ModelConfig) -> str | None:
     Args:
         record: the contents of the run's `config.json`.
     """
-    unchanged = record.get("code") in (None, code_of(model.position))
-    return None if unchanged else " and ".join(foreign(model.position))
+    if "code" not in record or record["code"] == code_of(model.position):
+        return None
+    return " and ".join(foreign(model.position))
 
 
 def check_trust(folder: Path, model: ModelConfig, trust: bool) -> None:
