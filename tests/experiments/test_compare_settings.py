@@ -186,6 +186,27 @@ def test_a_damaged_result_is_measured_again(
     assert again["validation_loss"] == whole["validation_loss"]
 
 
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_damaged_weights_are_restored_or_trained_again(
+    done: CompareConfig, checkpoint: bool
+) -> None:
+    folder = Path(done.out) / "runs" / "alibi-seed0"
+    before = (folder / "model.safetensors").read_bytes()
+    results = (Path(done.out) / "results.jsonl").read_text()
+    (folder / "measures.json").unlink()
+    (folder / "model.safetensors").write_bytes(before[:100])
+    if not checkpoint:
+        shutil.rmtree(folder / "training")
+    compare(done)
+    assert (folder / "model.safetensors").read_bytes() == before
+    lines = (Path(done.out) / "results.jsonl").read_text()
+    assert losses_of(lines) == losses_of(results)
+
+
+def losses_of(lines: str) -> list[float]:
+    return [json.loads(line)["validation_loss"] for line in lines.splitlines()]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [

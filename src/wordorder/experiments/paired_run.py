@@ -252,12 +252,21 @@ def _trained(folder: Path, job: Settings, tell: Tell) -> tuple[Run, int | None]:
     """Return the run, and the memory that this process took at most to train it."""
     with held(folder, wait=SECONDS_TO_SAVE):  # the run of a command that was killed is saving
         anew = _is_another_run(folder, job)
-        if not anew and is_trained(folder):
+        if not anew and is_trained(folder) and (there := _readable(folder)) is not None:
             if job.get("text") is not None:  # it was compared, so it may have been moved
                 record_texts(folder, config_of(job))
-            return Run.load(folder, trust=True), None
+            return there, None
         run = _train(folder, job, Told(tell), anew=anew)
     return run, _peak_bytes()
+
+
+def _readable(folder: Path) -> Run | None:
+    """Return the run in a folder; None if its weights are damaged: its checkpoint has them."""
+    with suppress(BadInput):
+        run = Run.load(folder, trust=True)
+        assert run.model is not None  # reads the weights
+        return run
+    return None
 
 
 def is_trained(folder: Path) -> bool:
