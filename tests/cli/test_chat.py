@@ -68,6 +68,20 @@ def test_each_line_is_answered_on_stdout(
     assert err == "a new conversation\n"
 
 
+def test_answers_as_json(
+    runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed("hi", "x" * 200, "/reset", "hi")
+    assert chat(runs["chat"], "--json", "--seed", "5") == 0
+    out, err = capfd.readouterr()
+    first, none, last = (json.loads(line) for line in out.splitlines())
+    assert first["answer"] == last["answer"] == "yes"
+    assert first["tokens"] == len("yes") and (first["seed"], last["seed"]) == (5, 6)
+    assert first["note"] is None
+    assert (none["answer"], none["tokens"]) == (None, 0) and "no room" in none["note"]
+    assert err == "a new conversation\n"
+
+
 def test_an_unknown_command_is_not_sent_to_the_model(
     runs: dict[str, Path], typed: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,7 +220,6 @@ def test_ctrl_c_stops_the_answer_alone(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--json"], "--json is not possible with --chat"),
         (["--count", "2"], "--count is not possible with --chat"),
         (["--window", "8"], "--window is not possible with --chat"),
         (["hello"], "leave out PROMPT"),

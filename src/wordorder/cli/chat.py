@@ -1,11 +1,14 @@
 """`wordorder generate RUN --chat`: a conversation with a model, one line for each turn.
 
 The answers go to stdout, everything else to stderr, so that a script can send lines and read the
-answers.
+answers. With --json each line that is asked gets one JSON object on a line of its own:
+
+    {"answer": "Black.", "tokens": 3, "seed": 7, "note": null}
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -110,7 +113,7 @@ class _Session:
         self, options: GenerateOptions, sampling: Sampling, run: Run, conversation: Conversation
     ) -> None:
         self.conversation, self.sampling, self.cache = conversation, sampling, options.cache
-        self.stop = options.stop
+        self.stop, self.json = options.stop, options.json
         self.model: TokenModel = run.load_model(pick_device(options.device))
         self.context = run.model_config.trained_length
         if extension := run.config.get("extension"):
@@ -129,10 +132,10 @@ class _Session:
         try:
             prompt, dropped = self.conversation.ask(text, self.most_tokens)
         except BadInput as error:
-            _say(str(error))
+            self._unanswered(str(error))
             return
         if prompt is None:
-            _say(
+            self._unanswered(
                 f"this line leaves no room for an answer in the context of {self.context:,} "
                 "tokens: shorten it"
             )
@@ -148,11 +151,13 @@ class _Session:
         sampling = replace(self.sampling, max_tokens=most)
         self.sampling = replace(self.sampling, seed=(self.sampling.seed + 1) % LARGEST)
         written: list[str] = []
-        note, until = "", StopTexts(self.stop)
+        note, until, is_over = "", StopTexts(self.stop), False
         try:
             for piece in generate_text(self.model, prompt, sampling, until, use_cache=self.cache):
                 written.append(piece)
-                write(piece)
+                if not self.json:
+                    write(piece)
+            is_over = True  # the last piece is not of a token
             if len(written) == 1 and not until.found:
                 note = "the model ended its answer at once: put the line in other words"
             elif len(written) > most and not until.found:
@@ -160,10 +165,25 @@ class _Session:
         except KeyboardInterrupt as error:
             if isinstance(error, Stopped):  # a signal that ends the command
                 raise
-        print(flush=True)
-        if note:
-            _say(note)
-        return "".join(written)
+        answer = "".join(written)
+        if self.json:
+            self._record(answer, len(written) - is_over, sampling.seed, note or None)
+        else:
+            print(flush=True)
+            if note:
+                _say(note)
+        return answer
+
+    def _unanswered(self, why: str) -> None:
+        """Say why a line gets no answer."""
+        if self.json:
+            self._record(None, 0, self.sampling.seed, why)
+        else:
+            _say(why)
+
+    def _record(self, answer: str | None, tokens: int, seed: int, note: str | None) -> None:
+        record = {"answer": answer, "tokens": tokens, "seed": seed, "note": note}
+        print(json.dumps(record), flush=True)
 
 
 def _say(line: str) -> None:

@@ -51,7 +51,7 @@ class GenerateOptions:
         compile: use compiled code, which takes about 20 s to compile, less when repeated; auto: on
             a CPU, if generation takes a minute or more without it.
         trust: run the code of a user-defined embedding in the run.
-        json: print one JSON object at the end.
+        json: print one JSON object at the end; with --chat one for each line, on a line of its own.
     """
 
     run: Annotated[PathName, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -91,7 +91,7 @@ def read_options(arguments: list[str]) -> GenerateOptions:
             "{} is not possible with --chat: leave out one of the two",
             code="cli.generate-chat-option",
         )
-        names = "json prompt_file count window sinks engine compile"
+        names = "prompt_file count window sinks engine compile"
         refuse_typed(typed_names(arguments), (True, names, no_effect))
     elif options.system is not None:
         raise BadInput(
