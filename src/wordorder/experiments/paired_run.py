@@ -252,10 +252,11 @@ def _trained(folder: Path, job: Settings, tell: Tell) -> tuple[Run, int | None]:
     """Return the run, and the memory that this process took at most to train it."""
     with held(folder, wait=SECONDS_TO_SAVE):  # the run of a command that was killed is saving
         anew = _is_another_run(folder, job)
-        if not anew and is_trained(folder) and (there := _readable(folder)) is not None:
+        if not anew and is_trained(folder):
             if job.get("text") is not None:  # it was compared, so it may have been moved
                 record_texts(folder, config_of(job))
-            return there, None
+            if (there := _readable(folder)) is not None:
+                return there, None
         run = _train(folder, job, Told(tell), anew=anew)
     return run, _peak_bytes()
 
