@@ -94,7 +94,7 @@ def run(cell: dict[str, Any], text: str, dtype: str) -> dict[str, Any]:
         )
         trained = wo.train(config, compute=machine)
         figures = figures_of(trained)
-    # `passes` stays what was asked for, which the key of a line has.
+    # Keep the number of passes that was asked for: it is part of the key of a line.
     del figures["passes"]
     return {
         **figures,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 
+from wordorder.training.moved_text import resume_command
 from wordorder.training.run import Run
 
 
@@ -19,8 +19,8 @@ def open_run(folder: str, *, trust: bool) -> Run:
         Refused: the run has a user-defined embedding, and `trust` is not set.
     """
     run = Run.load(folder, trust=trust)
-    if run.unfinished is not None:
-        again = f"wordorder train --resume {shlex.quote(str(folder))}"
-        note = f"note: the training of {folder} is not over, {run.unfinished}: go on with {again}"
+    if (unfinished := run.unfinished) is not None:
+        again = resume_command(folder)
+        note = f"note: the training of {folder} is not over, {unfinished}: go on with {again}"
         print(note, file=sys.stderr)
     return run

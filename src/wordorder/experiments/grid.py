@@ -47,7 +47,7 @@ def run(
 ) -> None:
     """Run the remaining cells of the grid, and write the line of every run."""
     cells, path = cells_of(folder, record), folder / "results.jsonl"
-    others = _left_out(folder, record)
+    others = _left_out(folder, record, cells)
 
     def write(outcomes: Sequence[Outcome | None]) -> None:
         ended = [(cell, each) for cell, each in zip(cells, outcomes, strict=True) if each]
@@ -57,13 +57,14 @@ def run(
     run_cells(record, cells, record.measure, show, write, cluster)
 
 
-def _left_out(folder: Path, record: Comparison) -> list[dict[str, Any]]:
+def _left_out(folder: Path, record: Comparison, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Return the lines of embeddings that this report leaves out: its correction counts them.
 
     Each run's folder has its results too, so a damaged or missing line is written anew.
     """
     lines = {}
-    for path in sorted((folder / "runs").glob(f"*/{MEASURES}")):
+    reported = {cell.folder / MEASURES for cell in cells}
+    for path in sorted({*(folder / "runs").glob(f"*/{MEASURES}")} - reported):
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             stored = json.loads(path.read_text(encoding="utf-8"))
             job, result = stored["job"], stored["result"]

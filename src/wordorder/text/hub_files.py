@@ -1,8 +1,7 @@
 """Downloads files of a model on the Hugging Face Hub, `hf:NAME` or `hf:NAME@REVISION`.
 
-Only the files that are asked for are downloaded, and the Hub's cache keeps them, so that each is
-downloaded once. The prefix is required, as for data sets: otherwise a mistyped path would become a
-request to a server.
+Only the requested files are downloaded, and only once: they are kept in the Hub's cache. The prefix
+is required, as it is for datasets: otherwise a mistyped path would become a request to a server.
 """
 
 from __future__ import annotations

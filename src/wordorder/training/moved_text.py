@@ -46,7 +46,12 @@ def check_not_moved(config: TrainConfig, folder: Path, remedy: str) -> None:
 
 def resuming(folder: Path) -> str:
     """Return the command that resumes a run, with {} in place of the options for its texts."""
-    return f"wordorder train --resume {shlex.quote(str(folder))} {{}}"
+    return f"{resume_command(folder)} {{}}"
+
+
+def resume_command(folder: str | Path) -> str:
+    """Return the command that resumes a run."""
+    return f"wordorder train --resume {shlex.quote(str(folder))}"
 
 
 def _is_missing(name: str) -> bool:

@@ -34,7 +34,7 @@ from wordorder.text.user_text import named_folder
 from wordorder.training import word_checkpoints
 from wordorder.training.checkpoints import newest_step, not_finite
 from wordorder.training.config import LENGTHS
-from wordorder.training.moved_text import resuming
+from wordorder.training.moved_text import resume_command
 from wordorder.training.process_state import isolated_process_state
 from wordorder.training.recorded import (
     check_has_run,
@@ -97,7 +97,7 @@ class Run:
                 check_has_run(self.folder)
                 remedy = "give a folder that wordorder train wrote"
                 if name == "model.safetensors" and newest_step(self.folder / "training"):
-                    remedy = f"restore it with {resuming(self.folder).format('').strip()}"
+                    remedy = f"restore it with {resume_command(self.folder)}"
                 raise BadInput(
                     f"{self.folder} is not a complete run folder: {name} is missing; {remedy}",
                     code="training.incomplete-run",
@@ -212,9 +212,8 @@ class Run:
             origin = f"fine-tuned from `{Path(training['init']).name}` on sequences of {length}"
         else:
             origin = f"trained from scratch on sequences of {length}"
-        return (
-            origin if self.unfinished is None else f"{origin} (not to the end: {self.unfinished})"
-        )
+        unfinished = self.unfinished
+        return origin if unfinished is None else f"{origin} (not to the end: {unfinished})"
 
     @property
     def imported(self) -> dict[str, Any] | None:

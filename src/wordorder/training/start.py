@@ -7,7 +7,6 @@ them, so that the run ends with the same weights.
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -44,7 +43,7 @@ from wordorder.training.display import Display
 from wordorder.training.follower import lead
 from wordorder.training.initial_run import with_initial_run
 from wordorder.training.initial_weights import weights_of
-from wordorder.training.moved_text import check_not_moved, resuming
+from wordorder.training.moved_text import check_not_moved, resume_command, resuming
 from wordorder.training.plan import (
     Plan,
     Timing,
@@ -346,7 +345,7 @@ def _stopped(training: Training, folder: Path) -> str:
     saved = "" if newest == training.done else f", saved at step {newest}"
     return (
         f"{done} at step {training.done} of {training.steps}{saved}: "
-        f"resume with wordorder train --resume {shlex.quote(str(folder))}"
+        f"resume with {resume_command(folder)}"
     )
 
 

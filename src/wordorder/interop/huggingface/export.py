@@ -59,7 +59,7 @@ SAMPLING = {
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 # Differences that rounded weights may make, as shares of the spread of logits: some three times the
 # largest measured, on random models of up to 12 layers of width 384.
-SHARES = {"f32": 0.0, "f16": 0.04, "bf16": 0.3}
+SHARES = {"f16": 0.04, "bf16": 0.3}
 
 
 def write(
@@ -234,7 +234,9 @@ def _compared(
         trust_remote_code=holder.has_code,
     )
     limits = {"longest": longest, "static_length": static}
-    allowed = max(TOLERANCE, SHARES[dtype] * _spread(model, **limits))
+    allowed = TOLERANCE
+    if share := SHARES.get(dtype):
+        allowed = max(allowed, share * _spread(model, **limits))
     comparisons = (replace(each, tolerance=allowed) for each in compare(model, theirs, **limits))
     return exact(comparisons, holder=holder.class_name, original=str(run.folder))
 
