@@ -58,6 +58,17 @@ def _short_samples() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _few_timed_steps() -> Iterator[None]:
+    """Of a run of few steps, most of the time went into measuring how long one takes."""
+    from wordorder.training import benchmark, preparation
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "STEPS_TIMED", 1)
+        patch.setattr(preparation, "WARM_UP_STEPS", 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_waiting_for_the_disk() -> Iterator[None]:
     """No test loses power, and to wait for the disk after each file took a third of their time."""
     with pytest.MonkeyPatch.context() as patch:

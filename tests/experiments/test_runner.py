@@ -83,6 +83,7 @@ def test_threads_are_set_before_torch_is_imported(jobs: Any) -> None:
     assert outcome.result["threads_at_import"] == "3"
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_is_the_jobs_own(jobs: Any) -> None:
     held = bytearray(512 << 20)
     held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])

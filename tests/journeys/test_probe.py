@@ -6,8 +6,6 @@ import gzip
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,25 +56,19 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_a_run_is_probed(runs: Path) -> None:
-    words = ["rotary", "--pairs", "pairs.jsonl", "pairs.jsonl.gz"]
-    done = subprocess.run(
-        [sys.executable, "-m", "wordorder", "probe", *words],
-        cwd=runs,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_a_run_is_probed(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(runs)
+    assert main(["probe", "rotary", "--pairs", "pairs.jsonl", "pairs.jsonl.gz"]) == 0
+    shown = capsys.readouterr().out
+    lines = shown.splitlines()
     assert lines[0].endswith("text.txt (validation)")
     assert max(map(len, lines)) <= 80
     places = [next(i for i, line in enumerate(lines) if line.startswith(t)) for t in TITLES]
     assert places == sorted(places)
-    for shown in ("all positions shifted by 16", "no embedding in layer 2", "0 (input)"):
-        assert shown in done.stdout
+    for part in ("all positions shifted by 16", "no embedding in layer 2", "0 (input)"):
+        assert part in shown
     assert sum(line.startswith("pairs.jsonl") for line in lines) == 2
     assert lines[-1] == "rotary/probe.png"
     assert (runs / "rotary/probe.png").stat().st_size > 10_000

@@ -247,7 +247,7 @@ def fits(page: Any) -> bool:
         pytest.param("dark", 1280, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", each(ROOMS, ["order", "length", "build"]))
 def test_axe_has_nothing_serious_to_say(
     open_page: Open, room: str, scheme: str, width: int
 ) -> None:

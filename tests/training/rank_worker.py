@@ -10,7 +10,14 @@ from typing import Any
 import torch
 
 from wordorder.model import ModelConfig
-from wordorder.training import follower, optimizers, report, shared_matrices, training
+from wordorder.training import (
+    follower,
+    optimizers,
+    preparation,
+    report,
+    shared_matrices,
+    training,
+)
 from wordorder.training.compute import Compute
 from wordorder.training.config import TrainConfig
 from wordorder.training.follower import follow
@@ -68,6 +75,7 @@ if __name__ == "__main__":
     counts = count_orthogonalised()
     report.draw_losses = lambda path, *_: path.touch()  # as conftest.py has it
     training.SAMPLE_TOKENS = 8
+    preparation.WARM_UP_STEPS = 1
     with joined() as ranks:
         for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():
             case = json.loads(line)

@@ -27,15 +27,15 @@ TOLERANCE = 2e-5  # of losses in float32
 MASKED = {"objective": "masked-token"}
 CASES = {
     "rotary": ({"position": "rotary"}, {}),
-    "packed documents": ({"position": "kerple"}, {"isolate_documents": True}),
     "hidden tokens": ({"position": "learned", "causal": False}, MASKED),
     "split and averaged": (
         {"position": "t5"},
         {"average": "ema", "shard": True, "checkpoint_every": 10},
     ),
-    "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
 }
 MORE_CASES = {
+    "packed documents": ({"position": "kerple"}, {"isolate_documents": True}),
+    "split FIRE": ({"position": "fire", "tied_embeddings": False}, {"shard": True}),
     "a state": ({"position": "forgetting"}, {}),
     "sampled positions": ({"position": "randomized+learned:length=128"}, {}),
     "a mixture": ({"position": "rotary"}, {"data": ["text.txt=2", "other.txt=1"]}),
