@@ -17,7 +17,7 @@ from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
 from wordorder.interop.comparison import TOLERANCE
 from wordorder.interop.export import Export, export
-from wordorder.interop.gguf import architectures, rotary, tokenizer
+from wordorder.interop.gguf import algorithm, architectures, rotary
 from wordorder.interop.gguf import export as exporting
 from wordorder.interop.gguf.export import LLAMA_CPP
 from wordorder.interop.gguf.llama_cpp import Log, library
@@ -286,7 +286,7 @@ def test_the_command_exits_with_3_and_prints_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "run")
-    monkeypatch.setattr(tokenizer, "OURS", "no such pattern")
+    monkeypatch.setattr(algorithm, "OURS", "no such pattern")
     library().llama_log_set(Log(), None)  # as a server of xllamacpp in the same process does
     assert main(["export", str(tmp_path / "run"), "--to", "gguf"]) == 3
     printed = capfd.readouterr()  # what llama.cpp writes to the descriptors too

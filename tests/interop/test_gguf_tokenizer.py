@@ -15,6 +15,7 @@ from exported_runs import byte_tokenizer, write_run
 from wordorder.cli.main import main
 from wordorder.errors import BadInput, Refused
 from wordorder.interop.export import export
+from wordorder.interop.gguf import algorithm
 from wordorder.interop.gguf import tokenizer as gguf_tokenizer
 from wordorder.interop.gguf.engine import GgufFile
 from wordorder.interop.gguf.export import LLAMA_CPP
@@ -77,7 +78,7 @@ def test_llama_cpp_tokenizes_as_the_run_does(tmp_path: Path, kind: str) -> None:
 def test_another_pattern_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    monkeypatch.setattr(gguf_tokenizer, "OURS", wrong)
+    monkeypatch.setattr(algorithm, "OURS", wrong)
     with pytest.raises(Refused) as caught:
         export(write_run(tmp_path / "run", bpe()), LLAMA_CPP)
     assert caught.value.code == "interop.gguf-tokenizer-differs"
@@ -90,8 +91,8 @@ def test_a_mistake_in_the_tokenizer_is_refused(
 ) -> None:
     right = gguf_tokenizer.metadata
 
-    def changed(ours: Tokenizer, vocabulary_size: int) -> dict:
-        values = right(ours, vocabulary_size)
+    def changed(ours: Tokenizer, vocabulary_size: int, algorithm: dict) -> dict:
+        values = right(ours, vocabulary_size, algorithm)
         wrong = {
             "add_bos_token": False,
             "bos_token_id": 0,

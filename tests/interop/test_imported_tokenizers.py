@@ -256,12 +256,13 @@ def test_a_gguf_file_names_each_end(tmp_path: Path) -> None:
     generation = folder / "generation_config.json"
     generation.write_text(json.dumps({"eos_token_id": [258, 256, 257, 97]}))
     run = Run.load(import_folder(folder, tmp_path / "run").folder)
-    values = metadata(run.tokenizer, run.model_config.vocabulary_size)
+    algorithm = {"model": "gpt2", "pre": "gpt-2", "add_space_prefix": False}
+    values = metadata(run.tokenizer, run.model_config.vocabulary_size, algorithm)
     assert (values["eos_token_id"], values["bos_token_id"]) == (258, 256)
     assert values["padding_token_id"] == 256
     assert _chat_metadata(run) == {"ggml.eot_token_id": 256, "ggml.eom_token_id": 257}
     assert "may not stop at a" in _notes_on_ends(run)[0]
-    again = read_back(values, "file")
+    again = read_back({f"tokenizer.ggml.{key}": value for key, value in values.items()}, "file")
     assert again.ends_of_text == (258, 256, 257, 97) and again.beginning_of_text == 256
 
 

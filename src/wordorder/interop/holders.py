@@ -9,6 +9,7 @@ no holders: onnx/graph.py tells what it holds. Imports none of these programs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wordorder.errors import BadInput
@@ -214,11 +215,13 @@ class HolderKind:
         name: such as "stock class of transformers".
         positions: which positional embeddings they have, in words.
         tokenizers: kinds of tokenizers that the program has.
+        perhaps: kinds of which it has some: an export tries.
     """
 
     name: str
     positions: str
     tokenizers: tuple[str, ...]
+    perhaps: tuple[str, ...] = ()
 
 
 KINDS = {
@@ -232,6 +235,7 @@ KINDS = {
         "rotary (but scaling=dynamic, whose frequencies change with the text), none, a pattern of "
         "these two, learned, sinusoidal and alibi",
         ("bpe", "bytes"),
+        ("brought",),
     ),
 }
 
@@ -255,8 +259,11 @@ def exports(config: ModelConfig, tokenizer: str) -> str:
     if config.kind != "transformer":
         return "none"
     architecture = Architecture.from_config(config)
-    rows = [holder for holder in HOLDERS if tokenizer in KINDS[holder.target].tokenizers]
-    return _named([holder for holder in rows if not holder.unmet(architecture)], architecture)
+    perhaps = [target for target in KINDS if tokenizer in KINDS[target].perhaps]
+    holding = [target for target in KINDS if tokenizer in KINDS[target].tokenizers] + perhaps
+    rows = [holder for holder in HOLDERS if holder.target in holding]
+    rows = [holder for holder in rows if not holder.unmet(architecture)]
+    return _named(rows, architecture, perhaps)
 
 
 def exports_of_position(config: ModelConfig) -> str:
@@ -267,10 +274,16 @@ def exports_of_position(config: ModelConfig) -> str:
     return _named(sorted(having, key=lambda holder: len(unmet[holder])), architecture)
 
 
-def _named(holders: list[Holder], architecture: Architecture) -> str:
-    """Return the first holder of each program, and the exports that need none."""
+def _named(holders: list[Holder], architecture: Architecture, perhaps: Sequence[str] = ()) -> str:
+    """Return the first holder of each program, and the exports that need none.
+
+    Args:
+        perhaps: programs that may not have the tokenizer.
+    """
     names = {holder.target: holder.class_name for holder in reversed(holders)}
     named = {"hf": "own code", **names}
+    for target in {*perhaps} & {*named}:
+        named[target] += ", if it has the tokenizer"
     exports = [f"{target} ({named[target]})" for target in KINDS if target in named]
     return ", ".join(exports + ["onnx"] * (why_not_traced(architecture) is None))
 

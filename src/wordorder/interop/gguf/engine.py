@@ -43,9 +43,7 @@ class GgufFile:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the file holds."""
-        prefix = "tokenizer.ggml."
-        values = {name.removeprefix(prefix): value for name, value in self._fields.items()}
-        return read_back(values, str(self.path))
+        return read_back(self._fields, str(self.path))
 
     @property
     def architecture(self) -> str:

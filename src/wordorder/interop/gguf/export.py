@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from wordorder.patience import notify_if_slow
 from wordorder.training.run import Run
 
 from . import card
+from .algorithm import algorithm_of
 from .file import DTYPES, write_gguf
 from .llama_cpp import LlamaCpp
-from .tokenizer import OTHER_ENDS, check_held, check_tokenizer
+from .tokenizer import OTHER_ENDS, check_tokenizer, composes
 from .verify import compare, shares
 
 TABLES = ("gpt2",)  # architectures with a table of positions, which ends
@@ -43,22 +44,23 @@ def write(
         dtype: of matrices.
 
     Raises:
-        BadInput: llama.cpp does not hold the tokenizer.
+        BadInput: llama.cpp has no such kind of tokenizer.
         Refused: llama.cpp's model or tokenizer differs from the run's.
     """
     from importlib.metadata import version
 
-    check_held(run.tokenizer)
     architecture = architecture_of_llama_cpp(run.model_config).class_name
     file = f"model-{dtype}.gguf"
     with (
         notify_if_slow("comparing llama.cpp's logits with the run's"),
         tempfile.TemporaryDirectory(dir=folder.parent) as spare,
     ):
+        algorithm = algorithm_of(run.tokenizer, Path(spare) / "vocabulary.gguf")
+        settings = (run, model, architecture, algorithm, name)
         if dtype != "f32":
-            _written(Path(spare) / "model-f32.gguf", run, model, architecture, "f32", name)
-        texts, comparisons = _written(folder / file, run, model, architecture, dtype, name)
-    notes = (*_notes(model, comparisons, dtype), *_notes_on_ends(run))
+            _written(Path(spare) / "model-f32.gguf", "f32", *settings)
+        texts, comparisons = _written(folder / file, dtype, *settings)
+    notes = (*_notes(model, comparisons, dtype), *_notes_on_ends(run), *_notes_on_forms(run))
     write_text(folder / "Modelfile", card.modelfile(file, run))
     write_text(folder / "README.md", card.model_card(name, file, run, architecture, comparisons))
     program = f"xllamacpp {version('xllamacpp')}"
@@ -66,7 +68,13 @@ def write(
 
 
 def _written(
-    path: Path, run: Run, model: LanguageModel, architecture: str, dtype: str, title: str
+    path: Path,
+    dtype: str,
+    run: Run,
+    model: LanguageModel,
+    architecture: str,
+    algorithm: Mapping[str, Any],
+    title: str,
 ) -> tuple[int, tuple[LogitComparison, ...]]:
     """Write a file; return how many texts are tokenized alike, and the comparisons of logits.
 
@@ -78,6 +86,7 @@ def _written(
         model,
         run.tokenizer,
         architecture,
+        algorithm=algorithm,
         dtype=dtype,
         title=title,
         chat=_chat_metadata(run),
@@ -119,6 +128,16 @@ def _notes_on_ends(run: Run) -> tuple[str, ...]:
     return (
         f"a GGUF file names {1 + len(OTHER_ENDS)} tokens that end a text: llama.cpp may not stop "
         f"at {names}",
+    )
+
+
+def _notes_on_forms(run: Run) -> tuple[str, ...]:
+    """Say where llama.cpp reads a text differently."""
+    if not composes(run.tokenizer):
+        return ()
+    return (
+        "the tokenizer composes characters (NFC), which llama.cpp does not do: it gives text in "
+        "decomposed form, such as e followed by an accent, other tokens",
     )
 
 

@@ -25,6 +25,7 @@ def write_gguf(
     own_tokenizer: Tokenizer,
     name: str,
     *,
+    algorithm: Mapping[str, Any],
     dtype: str,
     title: str,
     chat: Mapping[str, Any] = NO_CHAT,
@@ -33,6 +34,7 @@ def write_gguf(
 
     Args:
         name: the architecture.
+        algorithm: of the tokenizer, as `algorithm_of` returns it.
         dtype: of matrices, one of DTYPES; vectors, and tables of positions, are float32.
         title: the name that programs show.
         chat: the chat template's metadata, by keys after "tokenizer".
@@ -49,16 +51,37 @@ def write_gguf(
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for key, value in architectures.metadata(model, name).items():
         _add(writer, f"{name}.{key}", value)
-    for key, value in tokenizer.metadata(own_tokenizer, model.config.vocabulary_size).items():
-        _add(writer, f"tokenizer.ggml.{key}", value)
+    _add_tokenizer(writer, own_tokenizer, model.config.vocabulary_size, algorithm)
     for key, value in chat.items():
         _add(writer, f"tokenizer.{key}", value)
     for tensor, value in architectures.tensors(model, name).items():
         _add_tensor(writer, tensor, value, dtype)
+    _write(writer)
+
+
+def write_vocabulary(path: Path, own_tokenizer: Tokenizer, algorithm: Mapping[str, Any]) -> None:
+    """Write a GGUF file with a tokenizer and no weights."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "llama")
+    _add_tokenizer(writer, own_tokenizer, own_tokenizer.vocabulary_size, algorithm)
+    _write(writer)
+
+
+def _write(writer: Any) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _add_tokenizer(
+    writer: Any, own_tokenizer: Tokenizer, vocabulary_size: int, algorithm: Mapping[str, Any]
+) -> None:
+    for key, value in tokenizer.metadata(own_tokenizer, vocabulary_size, algorithm).items():
+        _add(writer, f"tokenizer.ggml.{key}", value)
+    if own_tokenizer.kind == "brought":
+        _add(writer, tokenizer.WHOLE, own_tokenizer.backend.to_str())
 
 
 FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}

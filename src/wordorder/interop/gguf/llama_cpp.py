@@ -27,7 +27,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -49,6 +49,8 @@ class _ModelParameters(Structure):
         ("devices", c_void_p),
         ("buffer_overrides", c_void_p),
         ("gpu_layers", c_int32),
+        ("placement", c_char * 52),
+        ("vocabulary_only", c_bool),
         ("spare", c_char * SPARE),
     )
 
@@ -169,7 +171,8 @@ def _has_expected_layout(functions: Any) -> bool:
         model.gpu_layers,
     )
     types = (context.key_type, context.value_type)
-    return sizes == (512, 2048, 512, 1) and set(unset) == {-1} and types == (1, 1)
+    as_expected = sizes == (512, 2048, 512, 1) and set(unset) == {-1} and types == (1, 1)
+    return as_expected and not model.vocabulary_only
 
 
 def _default_context(functions: Any) -> Any:
@@ -184,7 +187,87 @@ def _other_interface() -> BadInput:
     )
 
 
-class LlamaCpp:
+class LlamaVocabulary:
+    """The tokenizer of a GGUF file as llama.cpp reads it, without the model's weights.
+
+    Args:
+        path: the file, which may have no weights.
+
+    Raises:
+        BadInput: xllamacpp is not installed or not the expected one.
+        Refused: llama.cpp cannot load the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._load(path, vocabulary_only=True)
+
+    def _load(self, path: Path, *, vocabulary_only: bool) -> None:
+        self._functions = library()
+        self._model = None
+        # Every time, because others in this process may set it, such as a server of xllamacpp.
+        self._functions.llama_log_set(_keep_errors, None)
+        _errors.clear()
+        model = self._functions.llama_model_default_params()
+        model.gpu_layers = 0
+        model.vocabulary_only = vocabulary_only
+        self._model = self._functions.llama_model_load_from_file(str(path).encode(), model)
+        if not self._model:
+            raise self._not_loaded(path)
+        self._vocabulary = self._functions.llama_model_get_vocab(self._model)
+        self.vocabulary_size: int = self._functions.llama_vocab_n_tokens(self._vocabulary)
+
+    def _not_loaded(self, path: Path) -> Refused:
+        self.close()
+        problem = " ".join((_errors or ["no reason given"])[0].split())[:200]
+        return Refused(
+            f"llama.cpp cannot load {path.name} ({problem})", code="interop.llama-cpp-cannot-load"
+        )
+
+    def close(self) -> None:
+        """Free the memory."""
+        if self._model:
+            self._functions.llama_model_free(self._model)
+        self._model = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def adds_start(self) -> bool:
+        """Whether llama.cpp puts a token before a text."""
+        return bool(self._functions.llama_vocab_get_add_bos(self._vocabulary))
+
+    def tokenize(self, text: str, *, start: bool = False) -> list[int]:
+        """Return the ids of a text, in which nothing is a special token.
+
+        Args:
+            start: with the token that llama.cpp puts before a text.
+        """
+        data = text.encode()
+        room = len(data) + 8  # beside a token for each byte, that of the start and a space's bytes
+        ids = (c_int32 * room)()
+        count = self._functions.llama_tokenize(
+            self._vocabulary, data, len(data), ids, room, start, False
+        )
+        return list(ids[:count])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens, in which invalid UTF-8 is U+FFFD."""
+        return b"".join(map(self.piece, tokens)).decode(errors="replace")
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of a token; none of a special one."""
+        buffer = ctypes.create_string_buffer(1024)
+        count = self._functions.llama_token_to_piece(
+            self._vocabulary, token, buffer, len(buffer), 0, False
+        )
+        return buffer.raw[: max(count, 0)]
+
+
+class LlamaCpp(LlamaVocabulary):
     """A GGUF file as llama.cpp runs it on the CPU, with a cache for one or more sequences.
 
     The cache is float32 and flash attention is off, so that logits are those of the weights.
@@ -201,16 +284,8 @@ class LlamaCpp:
     """
 
     def __init__(self, path: Path, *, context: int, sequences: int = 1, threads: int = 1) -> None:
-        self._functions = library()
-        self._model = self._context = None
-        # Every time, because others in this process may set it, such as a server of xllamacpp.
-        self._functions.llama_log_set(_keep_errors, None)
-        _errors.clear()
-        model = self._functions.llama_model_default_params()
-        model.gpu_layers = 0
-        self._model = self._functions.llama_model_load_from_file(str(path).encode(), model)
-        if not self._model:
-            raise self._not_loaded(path)
+        self._context = None
+        self._load(path, vocabulary_only=False)
         parameters = _default_context(self._functions)
         parameters.context = -(-context // 256) * 256 * sequences
         parameters.batch = parameters.micro_batch = AT_ONCE
@@ -221,30 +296,14 @@ class LlamaCpp:
         self._context = self._functions.llama_init_from_model(self._model, parameters)
         if not self._context:
             raise self._not_loaded(path)
-        self._vocabulary = self._functions.llama_model_get_vocab(self._model)
-        self.vocabulary_size: int = self._functions.llama_vocab_n_tokens(self._vocabulary)
         self.context_length: int = self._functions.llama_n_ctx_seq(self._context)
-
-    def _not_loaded(self, path: Path) -> Refused:
-        self.close()
-        problem = " ".join((_errors or ["no reason given"])[0].split())[:200]
-        return Refused(
-            f"llama.cpp cannot load {path.name} ({problem})", code="interop.llama-cpp-cannot-load"
-        )
 
     def close(self) -> None:
         """Free the memory of the model and its cache."""
         if self._context:
             self._functions.llama_free(self._context)
-        if self._model:
-            self._functions.llama_model_free(self._model)
-        self._model = self._context = None
-
-    def __enter__(self) -> LlamaCpp:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._context = None
+        super().close()
 
     def clear(self) -> None:
         """Forget all sequences."""
@@ -304,30 +363,3 @@ class LlamaCpp:
         logits = self._functions.llama_get_logits(self._context)
         array = np.ctypeslib.as_array(logits, (outputs, self.vocabulary_size))
         return torch.from_numpy(array.copy())
-
-    @property
-    def adds_start(self) -> bool:
-        """Whether llama.cpp puts a token before a text."""
-        return bool(self._functions.llama_vocab_get_add_bos(self._vocabulary))
-
-    def tokenize(self, text: str, *, start: bool = False) -> list[int]:
-        """Return the ids of a text, in which nothing is a special token.
-
-        Args:
-            start: with the token that llama.cpp puts before a text.
-        """
-        data = text.encode()
-        room = len(data) + 2
-        ids = (c_int32 * room)()
-        count = self._functions.llama_tokenize(
-            self._vocabulary, data, len(data), ids, room, start, False
-        )
-        return list(ids[:count])
-
-    def piece(self, token: int) -> bytes:
-        """Return the bytes of a token; none of a special one."""
-        buffer = ctypes.create_string_buffer(1024)
-        count = self._functions.llama_token_to_piece(
-            self._vocabulary, token, buffer, len(buffer), 0, False
-        )
-        return buffer.raw[: max(count, 0)]

@@ -3,80 +3,103 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 from wordorder.errors import BadInput, Refused
-from wordorder.interop.holders import KINDS
 from wordorder.interop.tokenizer_files import padding, sample_texts
 from wordorder.text.pieces import PATTERN
 from wordorder.text.special_tokens import END, ENDS, declare, declared
-from wordorder.text.tokenizer import Tokenizer
+from wordorder.text.tokenizer import BYTE_TOKEN, Tokenizer
 
-NORMAL, CONTROL, UNUSED = 1, 3, 5  # llama.cpp's types of tokens
-# llama.cpp's names of the patterns that a text is split by.
+from .llama_cpp import LlamaVocabulary
+
+# llama.cpp's types of tokens.
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+# llama.cpp's names of two algorithms, and of the patterns by which the first splits a text.
+BYTE_LEVEL, SENTENCEPIECE = "gpt2", "llama"
 OURS, GPT2 = "qwen35", "gpt-2"
+SPACE = "▁"  # SentencePiece's spelling
 # llama.cpp wants merges, and a tokenizer of bytes has none: two characters that stand for no byte.
 NO_MERGES = ["▁ ▁"]
 # llama.cpp's keys of tokens that end a text or an answer beside eos_token_id, and our own of all
 # that an imported tokenizer declares to end a text, which llama.cpp does not read.
 OTHER_ENDS, OWN_ENDS = ("eot_token_id", "eom_token_id"), "eos_token_ids"
+# GGUF's key for the whole tokenizer.json. We write it for imported tokenizers, to read them back.
+WHOLE = "tokenizer.huggingface.json"
+# Patterns differ in how they split numbers, contractions, capitals, marks, spaces and line ends.
+TEXTS = (
+    "1 12 123 1234 12345 123456 1234567 12345678, 3.14 1,000,000 ١٢٣٤ ²",
+    "I'M don't they'd WE'LL it's 'tis x'y",
+    "camelCase HTTPServer snake_case __init__ a/b (word) #tag $5 50% a.b",
+    "end.\n\nnext\n \n  indented\n\ttab \n  \n   three   spaces \r\n\r\nlast  ",
+    "किताब 東京タワー 한국어 привет e\u0301 a\u0308 🙂👩‍🚀!? ...\n!!!\n\n;",
+)
 WORDS = 256  # tokens in one of the texts that tokenizers are compared on
 
 
-def check_held(tokenizer: Tokenizer) -> None:
-    """Raise unless llama.cpp has this kind of tokenizer.
-
-    Raises:
-        BadInput: it has not: what to train with.
-    """
-    if tokenizer.kind not in KINDS["gguf"].tokenizers:
-        kind = "characters" if tokenizer.kind == "characters" else "that of its own file"
-        raise BadInput(
-            f"llama.cpp does not hold the run's tokenizer ({kind}): it holds byte-level BPE with "
-            "wordorder's or GPT-2's pattern: train with --tokenizer bpe",
-            code="interop.gguf-tokenizer-not-held",
-        )
-
-
-def metadata(tokenizer: Tokenizer, vocabulary_size: int) -> dict[str, Any]:
+def metadata(
+    tokenizer: Tokenizer, vocabulary_size: int, algorithm: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the tokenizer's metadata, by keys after "tokenizer.ggml".
 
     The same token opens a text as where `wordorder generate` reads a prompt.
 
     Args:
         vocabulary_size: rows of the embedding table.
+        algorithm: what chooses llama.cpp's algorithm, as `algorithm_of` returns it.
     """
     data = json.loads(tokenizer.backend.to_str())
+    model = data["model"]
     names = {index: name for name, index in tokenizer.backend.get_vocab().items()}
-    special = set(tokenizer.special_ids)
-    merges = [m if isinstance(m, str) else " ".join(m) for m in data["model"]["merges"]]
+    added = tokenizer.backend.get_added_tokens_decoder()
     ids = range(vocabulary_size)
+    merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
+    if algorithm["model"] == SENTENCEPIECE:
+        ranks = {"".join(pair): rank for rank, pair in reversed([*enumerate(merges)])}
+        order: dict[str, Any] = {"scores": [-float(ranks.get(names.get(i, ""), 0)) for i in ids]}
+    else:
+        order = {"merges": [" ".join(pair) for pair in merges] or NO_MERGES}
+    unknown = None if (name := model["unk_token"]) is None else tokenizer.backend.token_to_id(name)
     return {
-        "model": "gpt2",
-        "pre": _pattern(data),
+        **algorithm,
         "tokens": [names.get(i, f"<unused {i}>") for i in ids],
-        "token_type": [CONTROL if i in special else NORMAL if i in names else UNUSED for i in ids],
-        "merges": merges or NO_MERGES,
+        "token_type": [_type(i, names, added, unknown, algorithm["model"]) for i in ids],
+        **order,
         "bos_token_id": tokenizer.beginning_of_text,
         "eos_token_id": tokenizer.end_of_text,
         "padding_token_id": padding(tokenizer),
+        **({} if unknown is None else {"unknown_token_id": unknown}),
         "add_bos_token": True,
         "add_eos_token": False,
-        "add_space_prefix": False,
         **({OWN_ENDS: list(tokenizer.ends_of_text)} if declared(tokenizer.backend) else {}),
     }
 
 
-def _pattern(data: dict[str, Any]) -> str:
-    is_plain = data["pre_tokenizer"]["type"] == "ByteLevel"  # the pattern of bytes has no effect
-    return GPT2 if is_plain and data["pre_tokenizer"]["use_regex"] else OURS
+def _type(
+    index: int,
+    names: Mapping[int, str],
+    added: Mapping[int, AddedToken],
+    unknown: int | None,
+    model: str,
+) -> int:
+    """Return llama.cpp's type of a token."""
+    if index not in names:
+        return UNUSED
+    if index == unknown:
+        return UNKNOWN
+    if index in added:
+        return CONTROL if added[index].special else USER_DEFINED
+    is_byte = model == SENTENCEPIECE and BYTE_TOKEN.fullmatch(names[index])
+    return BYTE if is_byte else NORMAL
 
 
-def read_back(values: dict[str, Any], file: str) -> Tokenizer:
+def read_back(fields: Mapping[str, Any], file: str) -> Tokenizer:
     """Return the tokenizer of a file's metadata, the inverse of `metadata`.
 
     Args:
@@ -85,11 +108,17 @@ def read_back(values: dict[str, Any], file: str) -> Tokenizer:
     Raises:
         BadInput: another kind of tokenizer.
     """
+    prefix = "tokenizer.ggml."
+    values = {name.removeprefix(prefix): value for name, value in fields.items()}
+    if WHOLE in fields:
+        backend = tokenizers.Tokenizer.from_str(fields[WHOLE])
+        return Tokenizer(backend, values["tokens"][values["bos_token_id"]])
     pattern = values.get("pre")
-    if values.get("model") != "gpt2" or pattern not in (OURS, GPT2):
+    if values.get("model") != BYTE_LEVEL or pattern not in (OURS, GPT2):
         raise BadInput(
             f"{file} has the tokenizer {values.get('model')} with the pattern {pattern}: give a "
-            f"file of wordorder export, which has gpt2 with {OURS} or {GPT2}",
+            f"file of wordorder export, which has {BYTE_LEVEL} with {OURS} or {GPT2}, or the whole "
+            "tokenizer.json",
             code="interop.gguf-other-tokenizer",
         )
     named = list(enumerate(zip(values["tokens"], values["token_type"], strict=True)))
@@ -115,32 +144,57 @@ def read_back(values: dict[str, Any], file: str) -> Tokenizer:
     return Tokenizer(backend, values["tokens"][values["bos_token_id"]])
 
 
-def _vocabulary_texts(tokenizer: Tokenizer) -> Iterator[tuple[str, list[int]]]:
-    """Yield texts of all words in the vocabulary, which need every merge, with their ids."""
-    spellings = [spelling for spelling in tokenizer.spellings or () if len(spelling) > 1]
+def composed(tokenizer: Tokenizer, text: str) -> str:
+    """Return a text in NFC if the tokenizer normalizes to it; llama.cpp does not."""
+    return unicodedata.normalize("NFC", text) if composes(tokenizer) else text
+
+
+def composes(tokenizer: Tokenizer) -> bool:
+    """Return whether the tokenizer normalizes text to NFC, as Qwen's does."""
+    return isinstance(tokenizer.backend.normalizer, normalizers.NFC)
+
+
+def _vocabulary_texts(tokenizer: Tokenizer) -> Iterator[str]:
+    """Yield texts of all words in the vocabulary, which need every merge."""
+    spellings = tokenizer.spellings
+    if spellings is None:  # SentencePiece's
+        names = sorted(tokenizer.backend.get_vocab(with_added_tokens=False))
+        words = (name.replace(SPACE, " ") for name in names if not BYTE_TOKEN.fullmatch(name))
+        spellings = [word.encode() for word in words]
+    spellings = [spelling for spelling in spellings if len(spelling) > 1]
     for start in range(0, len(spellings), WORDS):
-        text = b" ".join(spellings[start : start + WORDS]).decode(errors="replace")
-        yield text, tokenizer.encode(text)
+        yield b" ".join(spellings[start : start + WORDS]).decode(errors="replace")
 
 
-def check_tokenizer(model: Any, tokenizer: Tokenizer) -> int:
+def compared(model: LlamaVocabulary, tokenizer: Tokenizer) -> Iterator[tuple[str, bool]]:
+    """Yield texts, and whether llama.cpp encodes and decodes each as the run's tokenizer does."""
+    # SentencePiece puts a space before a text, which its decoder removes and pieces keep.
+    added = len(model.decode(model.tokenize("a"))) - 1
+    random = (text for text, _ in sample_texts(tokenizer))
+    for text in chain(TEXTS, random, _vocabulary_texts(tokenizer)):
+        text = composed(tokenizer, text)
+        ids = tokenizer.encode(text)
+        results = (
+            model.tokenize(text),
+            model.tokenize(text, start=True),
+            model.decode(ids)[added:],
+        )
+        yield text, results == (ids, [tokenizer.beginning_of_text, *ids], tokenizer.decode(ids))
+
+
+def check_tokenizer(model: LlamaVocabulary, tokenizer: Tokenizer) -> int:
     """Return how many texts llama.cpp encodes and decodes as the run's tokenizer does.
-
-    Args:
-        model: a `LlamaCpp`.
 
     Raises:
         Refused: one of them differs.
     """
     count = 0
-    for text, ids in (*sample_texts(tokenizer), *_vocabulary_texts(tokenizer)):
-        count += 1
-        decoded = b"".join(map(model.piece, ids)).decode(errors="replace")
-        results = (model.tokenize(text), model.tokenize(text, start=True), decoded)
-        if results != (ids, [tokenizer.beginning_of_text, *ids], tokenizer.decode(ids)):
+    for text, same in compared(model, tokenizer):
+        if not same:
             raise Refused(
                 f"llama.cpp's tokenizer encodes or decodes {text[:40]!r} differently from the "
                 "run's tokenizer: nothing was written",
                 code="interop.gguf-tokenizer-differs",
             )
+        count += 1
     return count
